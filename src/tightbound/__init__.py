@@ -1,0 +1,76 @@
+"""tightbound: variational autoencoders with honest numbers.
+
+    import tightbound as tb
+
+    data = tb.data.open("digits")
+    trained = tb.fit(tb.vae(data, latent=16), data, run="runs/digits")
+    print(trained.evaluate(data.test)["iwae"])
+
+Names are imported when they are first used, so that `import tightbound` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tightbound import data, likelihoods, nn, objectives, posteriors, priors, testing
+    from tightbound.compose import vae
+    from tightbound.config import Settings
+    from tightbound.core.errors import TightboundError
+    from tightbound.core.model import VAE
+    from tightbound.core.schedules import Cosine, Cyclical, Linear
+    from tightbound.evaluation import evaluate
+    from tightbound.latents import Flat
+    from tightbound.trained import Trained, fit, load
+
+_NAMES = {
+    "VAE": "tightbound.core.model",
+    "Flat": "tightbound.latents",
+    "Trained": "tightbound.trained",
+    "Settings": "tightbound.config",
+    "TightboundError": "tightbound.core.errors",
+    "Linear": "tightbound.core.schedules",
+    "Cosine": "tightbound.core.schedules",
+    "Cyclical": "tightbound.core.schedules",
+    "evaluate": "tightbound.evaluation",
+    "fit": "tightbound.trained",
+    "load": "tightbound.trained",
+    "vae": "tightbound.compose",
+}
+_MODULES = ("data", "likelihoods", "nn", "objectives", "posteriors", "priors", "testing")
+
+__all__ = [
+    "VAE",
+    "Cosine",
+    "Cyclical",
+    "Flat",
+    "Linear",
+    "Settings",
+    "TightboundError",
+    "Trained",
+    "data",
+    "evaluate",
+    "fit",
+    "likelihoods",
+    "load",
+    "nn",
+    "objectives",
+    "posteriors",
+    "priors",
+    "testing",
+    "vae",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"tightbound.{name}")
+    raise AttributeError(f"module 'tightbound' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,189 @@
+"""The commands' arguments, as frozen dataclasses that tyro reads. Free of torch."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from tightbound.config import Config
+
+_Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+_Data = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")]
+_Flag = tyro.conf.FlagCreatePairsOff
+_Split = Literal["auto", "train", "test", "all"]
+
+
+class Command:
+    """A command: `action` names the function that carries it out, imported when it is called."""
+
+    action: str
+
+    def __call__(self) -> Any:
+        """Carries it out."""
+        module, _, name = self.action.partition(":")
+        return getattr(importlib.import_module(module), name)(self)
+
+
+@dataclass(frozen=True)
+class Train(Config, Command):
+    """Train a model, evaluate it and write a report.
+
+    Parts are written "name" or "name(argument=value)"; `tightbound list likelihoods` and the like name them.
+    """
+
+    action = "tightbound.cli.train:train"
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = "digits"
+    """A built-in data set (`tightbound list datasets`), a .npy, .npz or .csv file, or a folder of images."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """The run's folder; default: runs/ and a name made of data and recipe."""
+    resume: _Flag[bool] = False
+    """Go on with --run from its last checkpoint."""
+    overwrite: _Flag[bool] = False
+    """Replace the run of that name."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A YAML file of these options, such as a run's config.yaml; flags change parts of it."""
+    evaluate_samples: int = 500
+    """Importance samples of the evaluation at the end; 0: no evaluation and no report."""
+    evaluate_data: int = 1000
+    """Test data of the evaluation at the end, at most (`tightbound evaluate` takes all)."""
+    trust: _Flag[bool] = False
+    """Import parts of your own, written "module:Class(...)"."""
+
+    def __post_init__(self) -> None:
+        """Checks in `__call__`, since tyro would put a box around the error."""
+
+    def __call__(self) -> None:
+        """Carries it out."""
+        self.check()
+        Command.__call__(self)
+
+
+@dataclass(frozen=True)
+class _OnData(Command):
+    run: _Run
+    """A run's folder."""
+    data: _Data = None
+    """Other data than the run's: a built-in name, a file or a folder."""
+    split: _Split = "auto"
+    """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
+    weights: Literal["auto", "best", "ema", "last"] = "auto"
+    """Which weights; auto: the best there are."""
+    seed: int = 0
+    """Of the random numbers drawn here."""
+    device: str = "auto"
+    """auto (cuda, mps or cpu), or a torch device."""
+    trust: _Flag[bool] = False
+    """Import parts from outside tightbound that the run names."""
+
+
+@dataclass(frozen=True)
+class Evaluate(_OnData):
+    """Bounds on log p(x), rate, distortion and the use of the latent space, each with standard error and n."""
+
+    action = "tightbound.cli.inspect:evaluate"
+
+    samples: int = 5000
+    """Importance samples k of the IWAE bound."""
+    json: _Flag[bool] = False
+    """One JSON object on standard output."""
+    per_datum: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None
+    """Also write the values of each datum to this .npz file."""
+
+
+@dataclass(frozen=True)
+class Sample(_OnData):
+    """Decode draws from the prior."""
+
+    action = "tightbound.cli.inspect:sample"
+
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    """How many."""
+    out: Path = Path("samples.png")
+    """.png (a grid), .npz, .npy, or for tables .csv."""
+    draw: _Flag[bool] = False
+    """Draw x from p(x | z), in place of its mean."""
+
+
+@dataclass(frozen=True)
+class Reconstruct(_OnData):
+    """Data beside their reconstructions from the posterior mean."""
+
+    action = "tightbound.cli.inspect:reconstruct"
+
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 16
+    """How many, in a picture."""
+    out: Path = Path("reconstructions.png")
+    """.png (originals above), .npz, .npy (all data), or for tables .csv."""
+
+
+@dataclass(frozen=True)
+class Interpolate(_OnData):
+    """Decode a straight and a spherical path between the codes of two data."""
+
+    action = "tightbound.cli.inspect:interpolate"
+
+    start: Annotated[int, tyro.conf.arg(name="from")] = 0
+    """Number of the datum to start from."""
+    to: int = 7
+    """Number of the datum to go to."""
+    steps: int = 9
+    """Pictures, both ends included."""
+    out: Path = Path("interpolation.png")
+    """.png, .npz or .npy."""
+
+
+@dataclass(frozen=True)
+class Embed(_OnData):
+    """Write the codes of data: posterior means, standard deviations, labels and file names."""
+
+    action = "tightbound.cli.inspect:embed"
+
+    out: Path = Path("codes.npz")
+    """.npz with mean, std, index and, where there are, sample, label, name; .npy or .csv: codes alone."""
+    sample: _Flag[bool] = False
+    """Draw a code from each posterior, in place of its mean."""
+
+
+@dataclass(frozen=True)
+class Report(_OnData):
+    """Write report.html: one self-contained page on a run."""
+
+    action = "tightbound.cli.inspect:report"
+
+    samples: int = 500
+    """Importance samples, where the run has not been evaluated yet."""
+
+
+Kind = Literal[
+    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "networks", "observations",
+    "schedules",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class List(Command):
+    """What there is, by name."""
+
+    action = "tightbound.cli.listing:show"
+
+    kind: Annotated[Kind, tyro.conf.Positional]
+    """Of which kind."""
+    json: _Flag[bool] = False
+    """One JSON object on standard output."""
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "sample": Sample,
+    "reconstruct": Reconstruct,
+    "interpolate": Interpolate,
+    "embed": Embed,
+    "report": Report,
+    "list": List,
+}

@@ -1,0 +1,223 @@
+"""The commands that look at a run."""
+
+from __future__ import annotations
+
+import json as json_module
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound import data as sources
+from tightbound.cli.arguments import Embed, Evaluate, Interpolate, Reconstruct, Report, Sample
+from tightbound.cli.show import evaluated, say, show
+from tightbound.config import read_yaml
+from tightbound.core.errors import InputError
+from tightbound.core.files import write_atomic
+from tightbound.data import Data, Indexed, Split
+from tightbound.generation import infer
+from tightbound.report import pictures
+from tightbound.report.page import write_report
+from tightbound.trained import Trained, load
+from tightbound.training.fit import check_fits
+from tightbound.training.folder import RunFolder
+
+
+def _load(command: Any) -> Trained:
+    return load(command.run, weights=command.weights, device=command.device, trust=command.trust)
+
+
+def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
+    """The data that a command names, or the run's own, and the split of them."""
+    folder = RunFolder(command.run)
+    config = read_yaml(folder.config_file)
+    run = folder.read(folder.run_file)
+    name = command.data
+    if name is None:
+        name = config.get("data")
+        if name is None:
+            raise InputError(
+                f"the run {str(command.run)!r} was made from Python; name its data after the run"
+            )
+    names = ("levels", "domain", "resize", "grey", "test")
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
+    if not Path(str(name)).is_dir():  # a folder of images was trained on, and this is none
+        options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
+    data = sources.open(name, **options)
+    source = trained.model.observation.source
+    if data.domain != source and not ({"levels", "domain"} & {k for k, v in options.items() if v}):
+        told = {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
+        if data.domain.kind != "levels":
+            data = sources.open(name, **{**options, **told})
+    check_fits(trained.model, data)
+    own = data.fingerprint == run["data"]["fingerprint"]
+    split = command.split
+    if split == "auto":
+        split = "test" if own or data.builtin else "all"
+    return data, {"train": data.train, "test": data.test, "all": data.whole}[split]
+
+
+def _next(command: Any, what: str) -> None:
+    say(f"next: tightbound {what.format(run=shlex.quote(str(command.run)))}")
+
+
+def evaluate(command: Evaluate) -> None:
+    """Prints, and records in the run where the data are its own."""
+    trained = _load(command)
+    _, split = _open(command, trained)
+    numbers = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
+    if command.per_datum is not None:
+        if command.per_datum.suffix != ".npz":
+            raise InputError(f"--per-datum {str(command.per_datum)!r}; name a .npz file")
+        _write_npz(command.per_datum, dict(numbers.per_datum))
+    if command.json:
+        print(json_module.dumps(numbers.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    say(f"weights: {trained.weights}")
+    if command.data is None and command.split == "auto":
+        evaluated(RunFolder(command.run), numbers)
+    else:
+        show(numbers.to_json())
+    _next(command, "report {run}")
+
+
+def sample(command: Sample) -> None:
+    """Decodes draws from the prior into a file."""
+    trained = _load(command)
+    x = trained.sample(command.n, mean=not command.draw, seed=command.seed)
+    _write_data(command.out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
+    say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {command.out}")
+    _next(command, "reconstruct {run} --out reconstructions.png")
+
+
+def reconstruct(command: Reconstruct) -> None:
+    """Decodes posterior means of data into a file."""
+    trained = _load(command)
+    _, split = _open(command, trained)
+    if command.out.suffix != ".png":
+        x = trained.reconstruct(split)
+        _write_data(command.out, x, trained, None)
+        say(f"{len(x)} reconstructions, decoded posterior means: {command.out}")
+    else:
+        if command.n < 1:
+            raise InputError(f"n = {command.n}; needed: a whole number of at least 1")
+        x = next(split.epoch(command.n)).x
+        domain, rebuilt = trained.model.observation.source, trained.reconstruct(x)
+        rows: list[pictures.Pixels] = []
+        for start in range(0, len(x), 16):
+            rows += [pictures.to_pixels(t[start : start + 16], domain) for t in (x, rebuilt)]
+        labels = ["data", "from code"] * (len(rows) // 2)
+        write_atomic(command.out, pictures.png(pictures.grid(rows, labels)))
+        say(f"{len(x)} data above their reconstructions: {command.out}")
+    _next(command, "interpolate {run} --from 0 --to 7 --out interpolation.png")
+
+
+def interpolate(command: Interpolate) -> None:
+    """Decodes paths between two codes into a file."""
+    trained = _load(command)
+    _, split = _open(command, trained)
+    if not isinstance(split, Indexed):
+        raise InputError("these data have no random access; give an array, a file or a folder")
+    for flag, position in (("--from", command.start), ("--to", command.to)):
+        if not 0 <= position < len(split):
+            raise InputError(
+                f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of a datum in the split"
+            )
+    a, b = split.batch(torch.tensor([command.start, command.to])).x
+    walks = {
+        path: trained.interpolate(a, b, steps=command.steps, path=path) for path in ("linear", "spherical")
+    }
+    domain = trained.model.observation.source
+    if command.out.suffix == ".png":
+        rows = [pictures.to_pixels(walk, domain) for walk in walks.values()]
+        write_atomic(command.out, pictures.png(pictures.grid(rows, list(walks))))
+    elif command.out.suffix == ".npz":
+        _write_npz(command.out, {path: walk.numpy() for path, walk in walks.items()})
+    else:
+        raise _unknown_ending(command.out, ".png or .npz")
+    say(
+        f"{command.steps} steps from datum {command.start} to datum {command.to}, linear and spherical: {command.out}"
+    )
+    _next(command, "embed {run} --out codes.npz")
+
+
+def embed(command: Embed) -> None:
+    """Writes codes, with what they can be matched to."""
+    trained = _load(command)
+    _, split = _open(command, trained)
+    codes = infer.encode(trained.model, split, sample=command.sample, seed=command.seed)
+    chosen = codes.mean if codes.sample is None else codes.sample
+    if command.out.suffix == ".npz":
+        arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
+        arrays |= {} if codes.sample is None else {"sample": codes.sample.numpy()}
+        index, labels = [], []
+        for batch in split.epoch(4096):
+            index.append(batch.index)
+            labels.append(batch.label)
+        arrays["index"] = torch.cat(index).numpy()
+        if all(label is not None for label in labels):
+            arrays["label"] = torch.cat(labels).numpy()
+        if split.names is not None:
+            arrays["name"] = np.array(list(split.names))
+        _write_npz(command.out, arrays)
+    else:
+        _write_data(command.out, chosen, trained, None)
+    what = "draws from q(z|x)" if command.sample else "posterior means"
+    say(f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}: {command.out}")
+    _next(command, "report {run}")
+
+
+def report(command: Report) -> None:
+    """Writes the page, evaluating first where the run has no numbers yet."""
+    trained = _load(command)
+    data, split = _open(command, trained)
+    folder = RunFolder(command.run)
+    file = folder.path / "evaluation.json"
+    if file.is_file():
+        numbers = folder.read(file)
+    else:
+        result = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
+        evaluated(folder, result)
+        numbers = result.to_json()
+    write_report(trained, data, numbers, read_yaml(folder.config_file))
+    say(f"report: {folder.report_file}")
+    _next(command, "sample {run} --out samples.png")
+
+
+def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
+    if out.suffix == ".png" and picture is not None:
+        write_atomic(out, pictures.png(picture(pictures.to_pixels(x, trained.model.observation.source))))
+    elif out.suffix == ".npz":
+        _write_npz(out, {"x": x.numpy()})
+    elif out.suffix == ".npy":
+        write_atomic(out, _npy(x.numpy()))
+    elif out.suffix == ".csv" and x.dim() == 2:
+        lines = [",".join(f"{value:.9g}" for value in row) for row in x.tolist()]
+        write_atomic(out, "\n".join(lines) + "\n")
+    else:
+        raise _unknown_ending(
+            out, ".npz, .npy" + (", .png" if picture else "") + (", .csv" if x.dim() == 2 else "")
+        )
+
+
+def _unknown_ending(out: Path, known: str) -> InputError:
+    return InputError(f"cannot write {str(out)!r}: its ending must be {known}")
+
+
+def _npy(array: np.ndarray) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _write_npz(out: Path, arrays: dict[str, Any]) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(out, buffer.getvalue())

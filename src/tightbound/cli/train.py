@@ -1,0 +1,73 @@
+"""`tightbound train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+from tightbound import data as sources
+from tightbound.cli.arguments import Train
+from tightbound.cli.show import evaluated, say
+from tightbound.compose import vae
+from tightbound.config import Config
+from tightbound.core.parts import make
+from tightbound.evaluation import Evaluation
+from tightbound.report.page import write_report
+from tightbound.trained import Trained
+from tightbound.training.fit import fit_run
+from tightbound.training.folder import RunFolder, unused
+
+
+def train(command: Train) -> None:
+    """Opens the data, composes, trains, evaluates, reports."""
+    data = sources.open(command.data, **command.data_options())
+    for note in data.notes:
+        say(f"{data.name}: {note}")
+    model = vae(
+        data,
+        latent=command.latent,
+        network=command.network,
+        likelihood=command.likelihood,
+        observation=command.observation,
+        prior=command.prior,
+        posterior=command.posterior,
+        seed=command.seed,
+        trust=command.trust,
+    )
+    objective = make("objective", command.objective_spec(), trust=command.trust)
+    run = command.run or unused(Path("runs") / _run_name(command))
+    config = {f.name: getattr(command, f.name) for f in dataclasses.fields(Config)}
+    config = {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+    likelihood = type(model.likelihood).__name__
+    say(f"model: {likelihood} likelihood of {model.observation.target_name}, {model.latents.latent} latents, "
+        f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
+    fitted = fit_run(
+        model, data, objective, command.settings(),
+        run=run, resume=command.resume, overwrite=command.overwrite, config=config,
+    )  # fmt: skip
+    trained = Trained(fitted)
+    say(f"trained: {run}, weights: {trained.weights}")
+    if command.evaluate_samples:
+        numbers = _evaluate(trained, data, command)
+        folder = write_report(trained, data, numbers.to_json(), config)
+        say(f"report: {folder.report_file}")
+    place = shlex.quote(str(run))
+    say(f"next: tightbound sample {place} --out samples.png, or all test data and 5000 samples: "
+        f"tightbound evaluate {place}")  # fmt: skip
+
+
+def _run_name(command: Train) -> str:
+    source = Path(command.data).stem or "data"
+    return source if command.recipe in (None, source) else f"{source}-{command.recipe}"
+
+
+def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluation:
+    split = data.test
+    if isinstance(split, sources.Indexed) and len(split) > command.evaluate_data:
+        say(f"evaluating on the first {command.evaluate_data:,} of {len(split):,} test data", file=sys.stderr)
+        split = split.subset(range(command.evaluate_data))
+    numbers = trained.evaluate(split, samples=command.evaluate_samples, progress=True)
+    evaluated(RunFolder(trained.path), numbers)
+    return numbers

@@ -1,0 +1,138 @@
+"""From names and data to a model: what the command line does, and the shortest way in Python."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.interfaces import Latents, Likelihood, Observation
+from tightbound.core.model import VAE
+from tightbound.core.parts import Spec, find, make, parse
+from tightbound.data import Data, Split
+from tightbound.latents.flat import Flat
+from tightbound.nn.base import Architecture
+from tightbound.posteriors.base import Posterior
+from tightbound.priors.normal import Prior
+
+
+def vae(
+    data: Data,
+    *,
+    latent: int = 16,
+    network: str | Architecture = "auto",
+    likelihood: str | Likelihood = "auto",
+    observation: str | Observation = "auto",
+    prior: str | Prior = "normal",
+    posterior: str | Posterior = "normal",
+    seed: int = 0,
+    trust: bool = False,
+) -> VAE:
+    """A model that fits the data; each part by name, `"name(argument=value)"`, or as an object.
+
+    Arguments:
+        data: Gives shape, domain and, for real data, mean and scale.
+        latent: Size of z.
+        network: Architecture of encoder and decoder; "auto": "conv" for images of 16 pixels or more each
+            way, else "mlp".
+        likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, continuous-bernoulli
+            for [0, 1], gaussian for real data.
+        observation: "auto": the one that takes these data to that likelihood.
+        prior, posterior: p(z), q(z | x).
+        seed: Of the initial weights; torch's default generator is left as it was.
+        trust: Import parts of your own, written "module:Class(...)".
+
+    Raises:
+        InputError: an unknown part or argument.
+        CompositionError: parts that do not fit the data or each other.
+    """
+    shape = tuple(data.shape)
+    spec = parse(_default_likelihood(data.domain)) if likelihood == "auto" else likelihood
+    spec = parse(spec) if isinstance(spec, str) else spec
+    if observation == "auto":
+        kind = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else type(spec)
+        observation = _default_observation(data.domain, tuple(getattr(kind, "kinds", ())))
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        if isinstance(observation, str):
+            observation = _observation(observation, data, shape, trust)
+        if isinstance(network, str):
+            network = make("network", _default_network(shape) if network == "auto" else network, trust=trust)
+        if isinstance(prior, str):
+            prior = make("prior", prior, trust=trust, latent=latent)
+        if isinstance(posterior, str):
+            posterior = make("posterior", posterior, trust=trust, shape=shape, latent=latent, network=network)
+        latents: Latents = Flat(_is(prior, Prior), _is(posterior, Posterior))
+        if isinstance(spec, Spec):
+            levels = observation.target.levels or 2
+            spec = make(
+                "likelihood",
+                spec,
+                trust=trust,
+                shape=shape,
+                features=latents.features,
+                network=network,
+                levels=levels,
+            )
+        return VAE(latents, _is(spec, Likelihood), _is(observation, Observation))
+
+
+def _is(part: object, kind: type) -> object:
+    if not isinstance(part, kind):
+        raise CompositionError(f"{type(part).__name__} was given where a {kind.__name__.lower()} is needed")
+    return part
+
+
+def _default_network(shape: tuple[int, ...]) -> str:
+    return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
+
+
+def _default_likelihood(domain: Domain) -> str:
+    defaults = {
+        "binary": "bernoulli",
+        "levels": "discretized-logistic",
+        "unit": "continuous-bernoulli",
+        "real": "gaussian",
+    }
+    return defaults[domain.kind]
+
+
+def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
+    """The observation under which a likelihood of these kinds sees the data as they are, or as bits."""
+    if domain.kind == "levels":
+        return "binarized" if "levels" not in kinds and "binary" in kinds else "levels"
+    if domain.kind == "real":
+        return "standardized"
+    return f"identity(kind={domain.kind!r})"
+
+
+def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> Observation:
+    spec = parse(text)
+    supplied = {"levels": data.domain.levels or 2, "shape": shape}
+    if spec.name == "standardized":
+        mean, std = moments(data.train, shape)
+        supplied |= {"mean": mean, "std": std}
+    observation = make("observation", spec, trust=trust, **supplied)
+    observation.check_source(data.domain)
+    return observation
+
+
+def moments(split: Split, shape: tuple[int, ...]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each column of a table, or of all elements of other data; a constant
+    column has standard deviation 1. In one pass, batch by batch."""
+    table = len(shape) == 1
+    n, mean, square = 0, torch.zeros(math.prod(shape) if table else 1, dtype=torch.float64), 0.0
+    for batch in split.epoch(4096):
+        x = batch.x.double().flatten(1) if table else batch.x.double().reshape(-1, 1)
+        # Chan et al. 1979: the update of mean and squared deviations by a batch
+        delta = x.mean(0) - mean
+        total = n + len(x)
+        square = square + (x - x.mean(0)).square().sum(0) + delta.square() * n * len(x) / total
+        mean, n = mean + delta * len(x) / total, total
+    if n == 0:
+        raise InputError("the training split is empty; give at least two data")
+    std = (torch.as_tensor(square) / n).sqrt()
+    return mean.tolist(), torch.where(std > 1e-12, std, 1.0).tolist()

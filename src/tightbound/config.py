@@ -1,0 +1,198 @@
+"""What a run is made of, as flags, YAML and recipes write it. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from tyro.conf import arg
+
+from tightbound.core.errors import InputError, number, suggestion, whole
+from tightbound.core.parts import Spec, parse
+
+_PartText = Annotated[str, arg(metavar="PART")]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What is trained: data, model and objective."""
+
+    data: str = "digits"
+    """A built-in data set (see `tightbound list datasets`), a file (.npy .npz .csv) or a folder of images."""
+    recipe: Annotated[str | None, arg(metavar="NAME")] = None
+    """A published composition (see `tightbound list recipes`); flags change parts of it."""
+    latent: int = 16
+    """Size of the latent vector z."""
+    network: _PartText = "auto"
+    """auto, mlp, conv, or with arguments: "mlp(hidden=(512, 256))"."""
+    likelihood: _PartText = "auto"
+    """auto (fits the data), or a name (see `tightbound list likelihoods`)."""
+    observation: _PartText = "auto"
+    """How raw data become the likelihood's target: auto, "binarized(mode='static', seed=1)",
+    "levels(dequantize=True)", ..."""
+    prior: _PartText = "normal"
+    """p(z)."""
+    posterior: _PartText = "normal"
+    """q(z | x)."""
+    objective: _PartText = "elbo"
+    """What is maximised: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
+    beta: Annotated[str | None, arg(metavar="NUMBER|SCHEDULE")] = None
+    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"."""
+    levels: Annotated[int | None, arg(metavar="INT")] = None
+    """The data are integers 0 .. levels - 1 (inferred otherwise)."""
+    domain: Annotated[Literal["binary", "unit", "real"] | None, arg(metavar="{binary,unit,real}")] = None
+    """The data's values (inferred otherwise)."""
+    resize: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
+    """Height and width to which images of a folder are resized."""
+    grey: bool = False
+    """Read images of a folder as grey."""
+    test: float = 0.1
+    """Share of data without a split of their own that is set aside for testing."""
+
+    def check(self) -> None:
+        """Refuses numbers out of range and parts that cannot be read."""
+        whole("latent", self.latent, least=1)
+        for name in ("network", "likelihood", "observation", "prior", "posterior"):
+            parse(getattr(self, name))
+        self.objective_spec()
+
+    def objective_spec(self) -> Spec:
+        """The objective, with `beta` set in it."""
+        spec = parse(self.objective)
+        if self.beta is None:
+            return spec
+        try:
+            return spec.replace(beta=float(self.beta))
+        except ValueError:
+            return spec.replace(beta=parse(self.beta))
+
+    def data_options(self) -> dict[str, Any]:
+        """How the data are opened."""
+        names = ("levels", "domain", "resize", "grey", "test")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained."""
+
+    epochs: int = 20
+    """Passes over the training data."""
+    steps: Annotated[int | None, arg(metavar="INT")] = None
+    """Optimiser steps, in place of epochs."""
+    batch_size: int = 128
+    """Data a step."""
+    lr: float = 1e-3
+    """Learning rate."""
+    encoder_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Learning rate of q(z | x), where it differs."""
+    decoder_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Learning rate of everything else, where it differs."""
+    schedule: _PartText = "constant"
+    """Of the learning rate: constant, "cosine(warmup=500, final=0.01)", "linear(...)"."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam, or AdamW (decoupled weight decay)."""
+    eps: float = 1e-8
+    """Adam's epsilon."""
+    weight_decay: float = 0.0
+    """Weight decay."""
+    clip: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+    ema: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Decay of an exponential moving average of the weights, such as 0.999; it is what is evaluated."""
+    patience: Annotated[int | None, arg(metavar="INT")] = None
+    """Stop after this many epochs without a better validation objective."""
+    start_at_data: bool = True
+    """Start the decoder's output bias at the marginals of the training data."""
+    validation: Annotated[int | None, arg(metavar="INT")] = None
+    """Training data set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
+    seed: int = 0
+    """Of all random numbers."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: networks in bfloat16 autocast, densities reduced in float32."""
+    device: str = "auto"
+    """auto (cuda, mps or cpu), or a torch device."""
+    compile: bool = False
+    """torch.compile the model (slow to start, faster steps on some)."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints; one is always written at the end and on Ctrl-C."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuses numbers out of range."""
+        whole("epochs", self.epochs, least=1)
+        whole("batch_size", self.batch_size, least=1)
+        whole("seed", self.seed, least=0)
+        number("lr", self.lr, above=0)
+        number("eps", self.eps, above=0)
+        number("weight_decay", self.weight_decay, least=0)
+        number("checkpoint_seconds", self.checkpoint_seconds, least=0)
+        for name, least in (("steps", 1), ("patience", 1), ("validation", 0)):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), least=least)
+        for name in ("encoder_lr", "decoder_lr", "clip"):
+            if getattr(self, name) is not None:
+                number(name, getattr(self, name), above=0)
+        if self.ema is not None:
+            number("ema", self.ema, above=0, below=1)
+        for name, choices in (("optimizer", ("adam", "adamw")), ("precision", ("fp32", "bf16"))):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(choices)}")
+        parse(self.schedule)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From names and values.
+
+        Raises:
+            InputError: an unknown name (with the nearest), or a value out of range.
+        """
+        return cls().replace(**values)
+
+    def replace(self, **values: Any) -> Self:
+        """A copy with these fields changed; raises InputError for unknown names."""
+        names = [f.name for f in dataclasses.fields(self)]
+        for name in values:
+            if name not in names:
+                raise InputError(f"there is no setting {name!r}; {suggestion(name, names)}")
+        return dataclasses.replace(self, **values)
+
+
+@dataclass(frozen=True)
+class Config(Settings, Composition):
+    """A whole run."""
+
+    def check(self) -> None:
+        """Refuses what either half refuses."""
+        Composition.check(self)
+        Settings.check(self)
+
+    def settings(self) -> Settings:
+        """The part that concerns training."""
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: no such file, not YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise InputError(f"cannot read the config {str(path)!r} ({reason})") from error
+    except yaml.YAMLError as error:
+        where = str(error).replace("\n", " ")
+        raise InputError(f"{str(path)!r} is not YAML ({where})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{str(path)!r} must hold `name: value` lines, as config.yaml of a run does")
+    return values

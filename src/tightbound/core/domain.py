@@ -1,0 +1,36 @@
+"""The set that a value lies in: what data are, and what a likelihood is a density on. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["binary", "levels", "unit", "real"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Values of one element of x.
+
+    binary: {0, 1}; levels: the integers 0 .. levels - 1; unit: the interval [0, 1]; real: the line.
+    """
+
+    kind: Kind
+    levels: int | None = None  # of "levels" (and 2 for "binary")
+
+    @property
+    def discrete(self) -> bool:
+        return self.kind in ("binary", "levels")
+
+    def __str__(self) -> str:
+        return {
+            "binary": "binary values (0 or 1)",
+            "levels": f"integers 0..{(self.levels or 0) - 1} ({self.levels} levels)",
+            "unit": "numbers in [0, 1]",
+            "real": "real numbers",
+        }[self.kind]
+
+
+BINARY = Domain("binary", 2)
+UNIT = Domain("unit")
+REAL = Domain("real")

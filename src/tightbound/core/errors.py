@@ -1,0 +1,66 @@
+"""Errors that a person reads (what was given, what is needed, how to fix it), and checks. Free of torch."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class TightboundError(Exception):
+    """Base of all errors that tightbound raises on purpose; the command line prints one line."""
+
+    exit_status = 2
+
+
+class InputError(TightboundError, ValueError):
+    """Data, a file, a flag or a number that cannot be used."""
+
+
+class CompositionError(TightboundError, ValueError):
+    """Parts that do not fit together."""
+
+
+class NotABound(CompositionError):
+    """A bound on log p(x) was asked of a model that defines no density for its posterior or prior."""
+
+
+class NonFinite(TightboundError, ArithmeticError):
+    """A loss, a term or a gradient became NaN or infinite."""
+
+    exit_status = 1
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' for the nearest known word, else the list of what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def number(
+    name: str,
+    value: object,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    below: float = math.inf,
+    whole: bool = False,
+) -> float:
+    """A finite number within its limits (`above` and `below` exclude them).
+
+    Raises:
+        InputError: otherwise; names the argument, its value and what is needed.
+    """
+    limits = [f"above {above:g}"] * (above > -math.inf) + [f"of at least {least:g}"] * (least > -math.inf)
+    limits += [f"below {below:g}"] * (below < math.inf)
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or (whole and value != int(value)) or not (least <= value and above < value < below):
+        kind = "a whole number" if whole else "a finite number"
+        raise InputError(" ".join([f"{name} = {value!r}; needed: {kind}", *limits[:1], *limits[1:]]))
+    return value
+
+
+def whole(name: str, value: object, *, least: int) -> int:
+    """A whole number of at least `least`; raises InputError otherwise."""
+    return int(number(name, value, least=least, whole=True))

@@ -1,0 +1,46 @@
+"""Writing files so that a reader sees the old one or the new one, never half of one. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tightbound.core.errors import InputError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Writes to a temporary name in the same folder, then renames.
+
+    Raises:
+        InputError: where the disk is full or the folder cannot be written; nothing is left behind, and a
+            file of that name stays as it was.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"cannot write {str(path)!r} ({error.strerror}); free space there or name another folder"
+            ) from error
+        raise
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON (no NaN), indented."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,0 +1,122 @@
+"""What latents, likelihoods and observations must offer. Bases of the parts in the folders below."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import InputError
+from tightbound.core.noise import Noise
+from tightbound.core.parts import Part
+from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.terms import Batch, LatentTerms, Terms
+
+State = Any  # what Latents.encode gives and Latents.infer takes: opaque to everybody else
+
+
+class Trainable(nn.Module, ABC):
+    """What a stage trains: a VAE, or a second model on its codes."""
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The schedules that the model's parts declare, by the knob's name."""
+        return {}
+
+    @abstractmethod
+    def forward(
+        self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None
+    ) -> Terms:
+        """The terms of a raw batch."""
+
+    def inference_parameters(self) -> list[nn.Parameter]:
+        """The parameters that an encoder learning rate applies to."""
+        return []
+
+    def bits(self, nats: float) -> float | None:
+        """Nats a datum as bits/dim, where the model counts bits."""
+        return None
+
+
+class Latents(Part, nn.Module, ABC):
+    """Owns the walk from x to z (q) and from z to features (p)."""
+
+    features: int  # size of the vector that the likelihood takes
+    latent: int  # size of the flat code of a datum
+
+    @abstractmethod
+    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
+        """The deterministic part of inference for x (B, *shape), run once however many samples follow."""
+
+    @abstractmethod
+    def infer(
+        self, state: State, samples: int, noise: Noise, knobs: Knobs
+    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+        """One record a group, and features (S, B, features), for samples of q(z | x)."""
+
+    @abstractmethod
+    def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """Features (n, features) of n ancestral draws from the prior."""
+
+    @abstractmethod
+    def moments(self, state: State) -> tuple[Tensor, Tensor]:
+        """(B, latent) mean and variance of q(z | x)."""
+
+    @abstractmethod
+    def decode(self, code: Tensor) -> Tensor:
+        """Features (B, features) of a flat code (B, latent), such as the posterior mean."""
+
+    @abstractmethod
+    def inference_parameters(self) -> list[nn.Parameter]:
+        """The parameters of q(z | x): what an encoder learning rate applies to."""
+
+
+class Likelihood(Part, nn.Module, ABC):
+    """p(x | features): a module whose call returns a distribution with event shape `shape`."""
+
+    shape: tuple[int, ...]
+    features: int | None  # size of the features it takes; None: they are the distribution's parameters
+
+    @abstractmethod
+    def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
+        """Features (..., features) -> distribution with batch shape (...) and event shape `shape`."""
+
+    @abstractmethod
+    def check_domain(self, target: Domain) -> None:
+        """Raises CompositionError where this is no density on such targets, with the reason and the fix."""
+
+
+class Observation(Part, nn.Module, ABC):
+    """Maps raw data to the encoder's input and the likelihood's target, and knows the measure."""
+
+    source: Domain  # of the raw data
+    target: Domain  # of what the likelihood sees
+    target_name: str  # what the bound is a bound on
+    log_det: float  # log |det J| a datum, nats: added to log p(target | z) gives log p(raw | z)
+
+    def check_source(self, domain: Domain) -> None:
+        """Raises InputError where raw data of this domain are not what the model was made for."""
+        within = {"real": ("real", "unit"), "unit": ("unit", "binary")}.get(self.source.kind, ())
+        if domain != self.source and domain.kind not in within:
+            raise InputError(
+                f"the model was made for {self.source} and the data are {domain}; "
+                "convert the data, or name their domain or levels when opening them"
+            )
+
+    @property
+    @abstractmethod
+    def counts_bits(self) -> bool:
+        """Whether bits/dim exist: the bound is one on the probability of discrete data."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
+        """Sets `input` and the target `x` of a raw batch. Random observations are fixed, by their own
+        seed and each datum's index, unless `training`."""
+
+    @abstractmethod
+    def restore(self, target: Tensor) -> Tensor:
+        """Targets, or their means, in the units of the raw data."""

@@ -1,0 +1,111 @@
+"""Randomness as a pure function of a key, so that runs resume, shard and re-batch to the same numbers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+Key = int | str
+
+
+def key_seed(*key: Key) -> int:
+    """A 63-bit seed that depends on every element of the key and on their order."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class Noise:
+    """Noise of one step of training: drawn for the global batch, sliced by rank.
+
+    Arguments:
+        key: What the draws depend on, such as (seed, stage, epoch, step). Each draw adds its number.
+        start, total: This process holds the data start .. start + B of a global batch of `total`;
+            None: the batch is whole.
+    """
+
+    def __init__(self, *key: Key, start: int = 0, total: int | None = None) -> None:
+        self._key, self._draws = key, 0
+        self._start, self._total = start, total
+
+    def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Standard normal draws of this shape, (S, B, ...), with dtype and device of `like`."""
+        return self._draw(Tensor.normal_, shape, like)
+
+    def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Draws uniform on [0, 1), (S, B, ...), with dtype and device of `like`."""
+        return self._draw(Tensor.uniform_, shape, like)
+
+    @contextmanager
+    def default(self) -> Iterator[None]:
+        """Seeds torch's default generators for code that takes none, and restores them."""
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self._next())
+            yield
+
+    def _next(self) -> int:
+        self._draws += 1
+        return key_seed(*self._key, self._draws)
+
+    def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
+        whole = list(shape)
+        if self._total is not None:
+            whole[1] = self._total
+        generator = torch.Generator(like.device).manual_seed(self._next())
+        out = fill(like.new_empty(whole), generator=generator)
+        return out if self._total is None else out[:, self._start : self._start + shape[1]]
+
+
+class DatumNoise(Noise):
+    """Noise of an evaluation: the draws of a datum depend on the seed, its index and the block alone,
+    so that no number changes with the batch size or the order.
+
+    `default` seeds by the whole batch: parts that take no generator do depend on the batching.
+    """
+
+    def __init__(self, *key: Key, index: Tensor) -> None:
+        super().__init__(*key, *(index.tolist()))
+        self._prefix, self._index = key, index.tolist()
+
+    def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
+        samples, batch, *event = shape
+        if batch != len(self._index):
+            raise ValueError(f"{batch} data were drawn for, but this noise knows {len(self._index)} indices")
+        self._draws += 1
+        generator = torch.Generator(like.device)
+        out = like.new_empty((batch, samples, *event))
+        for row, datum in zip(out, self._index, strict=True):
+            fill(row, generator=generator.manual_seed(key_seed(*self._prefix, datum, self._draws)))
+        return out.transpose(0, 1)
+
+
+@functools.singledispatch
+def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Tensor:
+    """(*samples, *batch, *event) from a distribution, by a differentiable path where one exists.
+
+    Families with a method registered here take their noise from `noise`; others draw from torch's
+    default generator, seeded by it.
+    """
+    with noise.default():
+        if distribution.has_rsample:
+            return distribution.rsample(torch.Size(samples))
+        return distribution.sample(torch.Size(samples))
+
+
+@draw.register
+def _(distribution: Normal, samples: Sequence[int], noise: Noise) -> Tensor:
+    return distribution.loc + distribution.scale * noise.normal(
+        (*samples, *distribution.batch_shape), distribution.loc
+    )
+
+
+@draw.register
+def _(distribution: Independent, samples: Sequence[int], noise: Noise) -> Tensor:
+    return draw(distribution.base_dist, samples, noise)

@@ -1,0 +1,271 @@
+"""Names and saving: how a part is written, found, recorded and rebuilt. Free of torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from tightbound.core.errors import CompositionError, InputError, suggestion
+
+# The one table of names: kind -> name -> where the part lives. Read by the command line and by `load`.
+TABLE: dict[str, dict[str, str]] = {
+    "prior": {
+        "normal": "tightbound.priors.normal:StandardNormal",
+    },
+    "posterior": {
+        "normal": "tightbound.posteriors.normal:DiagonalNormal",
+        "point": "tightbound.posteriors.point:Point",
+    },
+    "likelihood": {
+        "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",
+        "continuous-bernoulli": "tightbound.likelihoods.bernoulli:ContinuousBernoulli",
+        "gaussian": "tightbound.likelihoods.location_scale:Gaussian",
+        "laplace": "tightbound.likelihoods.location_scale:Laplace",
+        "binomial": "tightbound.likelihoods.levels:Binomial",
+        "categorical": "tightbound.likelihoods.levels:Categorical",
+        "discretized-logistic": "tightbound.likelihoods.discretized_logistic:DiscretizedLogistic",
+    },
+    "observation": {
+        "identity": "tightbound.likelihoods.observation:Identity",
+        "binarized": "tightbound.likelihoods.observation:Binarized",
+        "levels": "tightbound.likelihoods.observation:Levels",
+        "standardized": "tightbound.likelihoods.observation:Standardized",
+    },
+    "network": {
+        "mlp": "tightbound.nn.mlp:MLP",
+        "conv": "tightbound.nn.conv:Conv",
+    },
+    "latents": {
+        "flat": "tightbound.latents.flat:Flat",
+    },
+    "model": {
+        "vae": "tightbound.core.model:VAE",
+    },
+    "objective": {
+        "elbo": "tightbound.objectives.elbo:ELBO",
+        "free-bits": "tightbound.objectives.elbo:FreeBits",
+        "capacity": "tightbound.objectives.elbo:Capacity",
+        "iwae": "tightbound.objectives.iwae:IWAE",
+        "autoencoder": "tightbound.objectives.autoencoder:Autoencoder",
+    },
+    "schedule": {
+        "constant": "tightbound.core.schedules:Constant",
+        "linear": "tightbound.core.schedules:Linear",
+        "cosine": "tightbound.core.schedules:Cosine",
+        "cyclical": "tightbound.core.schedules:Cyclical",
+    },
+    "decay": {
+        "constant": "tightbound.core.schedules:Constant",
+        "cosine": "tightbound.core.schedules:CosineDecay",
+        "linear": "tightbound.core.schedules:LinearDecay",
+    },
+}
+
+
+class Part:
+    """Mixin that remembers how an object was constructed, so that `describe` can write it as JSON.
+
+    Give the class this base (the bases of priors, posteriors, likelihoods, ... have it) and construct
+    it from numbers, strings, sequences, mappings and other parts.
+    """
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Records the arguments before `__init__` sees them."""
+        self = super().__new__(cls)
+        # past nn.Module.__setattr__: arguments that are modules must not be registered a second time
+        self.__dict__["_given"] = (args, kwargs)
+        return self
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A part as text: a name and literal arguments, `"name(arg=value)"`; arguments may be specs."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def replace(self, **kwargs: Any) -> Spec:
+        """The same part with these arguments set."""
+        return Spec(self.name, self.args, {**self.kwargs, **kwargs})
+
+    def __str__(self) -> str:
+        given = [repr(a) for a in self.args]
+        given += [f"{k}={v if isinstance(v, Spec) else repr(v)}" for k, v in self.kwargs.items()]
+        return f"{self.name}({', '.join(given)})" if given else self.name
+
+
+def parse(text: str) -> Spec:
+    """Reads `"name"`, `"name(arg=value)"` or `"package.module:Class(arg=value)"`; nothing is evaluated.
+
+    Raises:
+        InputError: where the text is not of that form.
+    """
+    match = re.fullmatch(r"\s*([A-Za-z][\w.-]*(?::\w+)?)\s*(\(.*\))?\s*", text, flags=re.DOTALL)
+    if match is None:
+        raise InputError(f"cannot read the part {text!r}; write name or name(argument=value, ...)")
+    name, call = match[1], match[2] or "()"
+    try:
+        node = ast.parse(f"part{call}", mode="eval").body
+        if not isinstance(node, ast.Call):
+            raise ValueError("not a call")
+        spec = _spec(node)
+    except (SyntaxError, ValueError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise InputError(
+            f"cannot read the part {text!r} ({reason}); write name(argument=value, ...) with Python literals"
+        ) from None
+    return Spec(name, spec.args, spec.kwargs)
+
+
+def _spec(node: ast.Call) -> Spec:
+    if not isinstance(node.func, ast.Name):
+        raise ValueError("a part's name must be a plain word")
+    if any(k.arg is None for k in node.keywords):
+        raise ValueError("** is not allowed")
+    args = tuple(_value(a) for a in node.args)
+    return Spec(node.func.id, args, {str(k.arg): _value(k.value) for k in node.keywords})
+
+
+def _value(node: ast.expr) -> Any:
+    return _spec(node) if isinstance(node, ast.Call) else ast.literal_eval(node)
+
+
+def find(kind: str, name: str, *, trust: bool = False) -> type:
+    """The class of a part, imported now.
+
+    Raises:
+        InputError: unknown name (with the nearest), or an import path without `trust`.
+    """
+    if ":" in name:
+        if not trust:
+            raise InputError(
+                f"{name!r} names code outside tightbound; allow it with trust=True (command line: --trust)"
+            )
+        path = name
+    else:
+        table = TABLE[kind]
+        path = table.get(name.replace("_", "-"), "")
+        if not path:
+            raise InputError(f"there is no {kind} {name!r}; {suggestion(name, table)}")
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"cannot import {path!r} ({error}); check the module's name and PYTHONPATH"
+        ) from error
+
+
+def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -> Any:
+    """Constructs a part from its text. `supplied` arguments (shape, latent, ...) go in where the part
+    takes them and the text does not set them.
+
+    Raises:
+        InputError: unknown name or argument, or one that the part refuses.
+    """
+    spec = parse(spec) if isinstance(spec, str) else spec
+    cls = find(kind, spec.name, trust=trust)
+    takes = inspect.signature(cls).parameters
+    for word in spec.kwargs:
+        if word not in takes:
+            raise InputError(f"{kind} {spec.name!r} has no argument {word!r}; {suggestion(word, takes)}")
+    kwargs = {k: v for k, v in supplied.items() if k in takes}
+    kwargs |= {k: _nested(v, trust) for k, v in spec.kwargs.items()}
+    taken = list(takes)[: len(spec.args)]
+    kwargs = {k: v for k, v in kwargs.items() if k not in taken or k in spec.kwargs}
+    try:
+        inspect.signature(cls).bind(*spec.args, **kwargs)
+        return cls(*(_nested(a, trust) for a in spec.args), **kwargs)
+    except TypeError as error:
+        raise InputError(f"{kind} {str(spec)!r}: {error}") from error
+
+
+def _nested(value: Any, trust: bool) -> Any:
+    if not isinstance(value, Spec):
+        return value
+    name = value.name.replace("_", "-")
+    kinds = [kind for kind in ("schedule", "network", "prior", "posterior") if name in TABLE[kind]]
+    if not kinds:
+        known = [n for kind in ("schedule", "network") for n in TABLE[kind]]
+        raise InputError(f"there is no part {value.name!r}; {suggestion(value.name, known)}")
+    return make(kinds[0], value, trust=trust)
+
+
+def name_of(cls: type) -> str:
+    """ "kind/name" of a part's class, or its import path where the table does not have it."""
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    names = (f"{kind}/{name}" for kind, table in TABLE.items() for name, p in table.items() if p == path)
+    return next(names, path)
+
+
+def describe(value: Any) -> Any:
+    """JSON from which `rebuild` constructs an equal value; a part met twice is written once, as a reference."""
+    return _describe(value, {})
+
+
+def _describe(value: Any, seen: dict[int, int]) -> Any:
+    if isinstance(value, Part):
+        if id(value) in seen:
+            return {"same": seen[id(value)]}
+        number = seen[id(value)] = len(seen)
+        cls = type(value)
+        args, kwargs = value._given
+        bound = inspect.signature(cls).bind(*args, **kwargs).arguments
+        return {"part": name_of(cls), "id": number, **{k: _describe(v, seen) for k, v in bound.items()}}
+    if isinstance(value, Mapping):
+        return {str(k): _describe(v, seen) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_describe(v, seen) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    cls = type(value)
+    return {"foreign": f"{cls.__module__}:{cls.__qualname__}"}
+
+
+def foreign(description: Any) -> list[str]:
+    """Import paths in a description that `rebuild` cannot construct: modules of the user's own."""
+    if isinstance(description, Mapping):
+        own = [str(description["foreign"])] if "foreign" in description else []
+        return own + [path for value in description.values() for path in foreign(value)]
+    if isinstance(description, list):
+        return [path for value in description for path in foreign(value)]
+    return []
+
+
+def rebuild(description: Any, *, trust: bool = False) -> Any:
+    """Constructs what `describe` wrote. Only tightbound's own parts, unless `trust`.
+
+    Raises:
+        CompositionError: where a module of the user's own is needed (pass `model=`).
+        InputError: where the description is not one, or names code that is not trusted.
+    """
+    return _rebuild(description, {}, trust)
+
+
+def _rebuild(value: Any, made: dict[int, Any], trust: bool) -> Any:
+    if isinstance(value, list):
+        return [_rebuild(v, made, trust) for v in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "same" in value:
+        return made[value["same"]]
+    if "foreign" in value:
+        raise CompositionError(
+            f"the model contains {value['foreign']!r}, which is not a tightbound part and cannot be rebuilt; "
+            "construct the model and pass it as load(run, model=mine)"
+        )
+    if "part" not in value:
+        return {k: _rebuild(v, made, trust) for k, v in value.items()}
+    kind, _, name = str(value["part"]).rpartition("/")
+    cls = find(kind, name, trust=trust)
+    kwargs = {k: _rebuild(v, made, trust) for k, v in value.items() if k not in ("part", "id")}
+    made[value["id"]] = part = cls(**kwargs)
+    return part

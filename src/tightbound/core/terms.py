@@ -1,0 +1,91 @@
+"""The records that pass between data, model and objective. S samples, B data, F factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from tightbound.core.errors import NotABound
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Data of one step. From a loader `x` is raw; the model's observation sets `input` and the target `x`."""
+
+    x: Tensor  # (B, *shape)
+    input: Tensor | None = None  # (B, *shape) what the encoder sees; None before the observation
+    context: Tensor | None = None  # (B, ...)
+    label: Tensor | None = None  # (B,) or (B, factors)
+    mask: Tensor | None = None  # (B, *shape) true where x is observed
+    index: Tensor | None = None  # (B,) position of each datum in its split
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """This batch on another device."""
+        moved: dict[str, Any] = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class LatentTerms:
+    """One group of latent variables."""
+
+    z: Tensor  # (S, B, *latent_shape)
+    codes: Tensor | None  # (S, B, *grid) integers, where the latent is discrete
+    log_prior: Tensor | None  # (S, B) log p(z | groups above)
+    log_posterior: Tensor | None  # (S, B) log q(z | x, groups above); None: a continuous point mass, no bound
+    kl: Tensor | None  # (S, B, F) closed form given the groups above; F factors, 1 if it does not factorise
+    posterior: Distribution | None  # for objectives that need the density itself
+
+    def rate(self) -> Tensor:
+        """(S, B, F) KL(q || p): closed form where there is one, else log q - log p at the sample.
+
+        Raises:
+            NotABound: where the group has no density.
+        """
+        return self.kl if self.kl is not None else self.log_ratio().unsqueeze(-1)
+
+    def log_ratio(self) -> Tensor:
+        """(S, B) log q(z | x) - log p(z) at the sample.
+
+        Raises:
+            NotABound: where the group has no density.
+        """
+        if self.log_posterior is None or self.log_prior is None:
+            raise NotABound(
+                "the posterior is a point mass, which has no density, so no bound on log p(x) exists; "
+                "use a posterior with a density, such as 'normal', or the objective 'autoencoder'"
+            )
+        return self.log_posterior - self.log_prior
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The log-densities of one batch, per sample and datum, in nats."""
+
+    log_likelihood: Tensor  # (S, B) log p(x | z), in the measure of the raw data
+    latents: tuple[LatentTerms, ...]
+    likelihood: Distribution  # of x given z
+    batch: Batch  # x is the likelihood's target
+
+    @property
+    def log_weight(self) -> Tensor:
+        """(S, B) log p(x | z) + sum log p(z) - sum log q(z | x).
+
+        Raises:
+            NotABound: where a group has no density.
+        """
+        weight = self.log_likelihood
+        for group in self.latents:
+            weight = weight - group.log_ratio()
+        return weight

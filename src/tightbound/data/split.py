@@ -1,0 +1,351 @@
+"""Splits: data in an order that is a pure function of a key, in batches that skip, shard and resume."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tightbound.core.errors import InputError
+from tightbound.core.noise import Key, key_seed
+from tightbound.core.terms import Batch
+
+Cast = Callable[[np.ndarray], np.ndarray]
+WORKERS = min(4, os.cpu_count() or 1)  # processes or threads that read files
+
+
+class Split(ABC):
+    """A set of data that is read in batches."""
+
+    shape: tuple[int, ...]  # of one datum, channels first
+    names: Sequence[str] | None = None  # file name of each datum
+    labels: Tensor | None = None  # (N,) or (N, factors)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """N; raises TypeError where it is not known."""
+
+    @abstractmethod
+    def epoch(
+        self,
+        batch_size: int,
+        *,
+        key: tuple[Key, ...] | None = None,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Iterator[Batch]:
+        """All data once, in batches of raw x (B, *shape) with label and index; the last may be smaller.
+
+        Arguments:
+            batch_size: Size of a global batch.
+            key: The order is a random permutation that depends on the key alone; None: natural order.
+            start: Leave out this many global batches.
+            rank, world: Of each global batch, give the contiguous part `share(len(batch), rank, world)`,
+                which is empty where there are more processes than data.
+
+        Raises:
+            InputError: for a batch size below 1, a negative start or a rank outside 0 .. world - 1.
+        """
+
+
+def share(total: int, rank: int, world: int) -> slice:
+    """The part of `total` data that belongs to one of `world` processes; parts differ by at most one."""
+    return slice(total * rank // world, total * (rank + 1) // world)
+
+
+class Indexed(Split):
+    """A split with random access."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> Batch:
+        """The data at these positions (B,), int64; `index` of the batch is `indices`."""
+
+    def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
+        """The data at these positions (M,), numbered 0 .. M - 1, without a copy."""
+        return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """The batch at each of these index tensors; `seed` is for data that draw random numbers."""
+        return map(self.batch, plan)
+
+    def epoch(
+        self,
+        batch_size: int,
+        *,
+        key: tuple[Key, ...] | None = None,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Iterator[Batch]:
+        """See `Split.epoch`; batches before `start` are not read."""
+        _check_epoch(batch_size, start, rank, world)
+        seed = key_seed(*(key or ()))
+        if key is None:
+            order = torch.arange(len(self))
+        else:
+            order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        rest = order[start * batch_size :]
+        plan = rest.split(batch_size) if len(rest) else ()
+        return self.batches([part[share(len(part), rank, world)] for part in plan], seed)
+
+
+class Subset(Indexed):
+    """Some rows of another split, numbered anew."""
+
+    def __init__(self, base: Indexed, rows: Tensor) -> None:
+        """The data of `base` at `rows` (M,); raises InputError for positions that it lacks."""
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(base):
+            raise InputError(f"positions must lie in 0..{len(base) - 1}, got {rows.min()}..{rows.max()}")
+        self.base, self.rows, self.shape = base, rows, base.shape
+        self.labels = None if base.labels is None else base.labels[rows]
+        if base.names is not None:
+            self.names = [base.names[int(i)] for i in rows.numpy()]
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`."""
+        return replace(self.base.batch(self.rows[indices]), index=indices)
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        below = self.base.batches([self.rows[indices] for indices in plan], seed)
+        return (replace(batch, index=indices) for batch, indices in zip(below, plan, strict=True))
+
+    def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
+        """See `Indexed.subset`; one level of indirection, however often it is called."""
+        return Subset(self.base, self.rows[torch.as_tensor(indices, dtype=torch.int64)])
+
+
+class ArraySplit(Indexed):
+    """An array in memory or a memory-mapped one."""
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        labels: Tensor | None = None,
+        names: Sequence[str] | None = None,
+        cast: Cast | None = None,
+    ) -> None:
+        """A split of an array.
+
+        Arguments:
+            x: (N, *shape).
+            labels: (N,) or (N, factors).
+            names: One for each datum.
+            cast: Applied to each gathered batch, for arrays that are too big to be converted at once.
+        """
+        self._x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
+        self.shape, self.labels, self.names, self._cast = tuple(x.shape[1:]), labels, names, cast
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self._x)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`."""
+        x = self._x[indices.numpy()]
+        x = np.ascontiguousarray(x if self._cast is None else self._cast(x))
+        label = None if self.labels is None else self.labels[indices]
+        return Batch(torch.from_numpy(x), label=label, index=indices)
+
+
+class MappedSplit(Indexed):
+    """Data that are read or computed when they are asked for, by worker processes."""
+
+    def __init__(
+        self,
+        fetch: Callable[[np.ndarray], tuple[np.ndarray, Tensor | None]],
+        size: int,
+        shape: tuple[int, ...],
+        *,
+        labels: Tensor | None = None,
+        names: Sequence[str] | None = None,
+        workers: int = 0,
+    ) -> None:
+        """A split of what a function gives.
+
+        Arguments:
+            fetch: Positions (B,) -> x (B, *shape) as stored, and labels (B, ...) or None.
+            size: N.
+            shape: Of one datum.
+            labels: Of all data, where they are known; else they are taken from `fetch`.
+            names: One for each datum.
+            workers: Processes that read ahead; 0 reads in this one.
+        """
+        self._fetch, self._size, self.shape, self._workers = fetch, size, shape, workers
+        self.labels, self.names = labels, names
+
+    def __len__(self) -> int:
+        """N."""
+        return self._size
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`."""
+        x, label = self._fetch(indices.numpy())
+        label = label if self.labels is None else self.labels[indices]
+        return Batch(torch.from_numpy(x), label=label, index=indices)
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        loader = DataLoader(
+            _Positions(self),
+            sampler=plan,
+            batch_size=None,
+            num_workers=min(self._workers, len(plan)),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class _Positions(Dataset[Batch | InputError]):
+    """A split as the data set of whole batches, for worker processes.
+
+    Errors are handed over as values: torch would raise them with a traceback for a message.
+    """
+
+    def __init__(self, split: Indexed) -> None:
+        self._split = split
+
+    def __getitem__(self, index: Any) -> Batch | InputError:
+        try:
+            return self._split.batch(index)
+        except InputError as error:
+            return error
+
+
+class LoaderSplit(Split):
+    """A torch DataLoader, in its own order and its own batch size.
+
+    Batches are x, (x, y), or mappings with a key x, image or input, and perhaps y, label or target.
+    `index` counts up in the order of reading.
+    """
+
+    def __init__(self, loader: DataLoader[Any], shape: tuple[int, ...], cast: Cast) -> None:
+        """A split of any DataLoader; `shape` is of one datum as stored, `cast` makes raw x (B, ...) so."""
+        self._loader, self.shape, self._cast = loader, shape, cast
+
+    def __len__(self) -> int:
+        """N."""
+        loader, dataset = self._loader, self._loader.dataset
+        if not isinstance(dataset, Sized):
+            raise TypeError(f"the length of {type(dataset).__name__}, a stream, is not known")
+        if loader.drop_last and loader.batch_size:
+            return len(loader) * loader.batch_size
+        return len(dataset)
+
+    def epoch(
+        self,
+        batch_size: int,
+        *,
+        key: tuple[Key, ...] | None = None,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Iterator[Batch]:
+        """See `Split.epoch`. The size of a batch is the loader's; `start` batches are read and dropped;
+        the key seeds what the loader draws from (torch's default generator, or its own), so that the
+        order of a shuffling loader repeats; both are given back as they were.
+        """
+        _check_epoch(batch_size, start, rank, world)
+        return self._epoch(key, start, rank, world)
+
+    def _epoch(self, key: tuple[Key, ...] | None, start: int, rank: int, world: int) -> Iterator[Batch]:
+        done = 0
+        batches = iter(self._loader) if key is None else seeded(self._loader, key_seed(*key))
+        for step, raw in enumerate(batches):
+            x, label = unpack(raw)
+            part = share(len(x), rank, world)
+            index = torch.arange(done, done + len(x))[part]
+            done += len(x)
+            if step >= start:
+                x = torch.from_numpy(np.ascontiguousarray(self._cast(x)[part]))
+                yield Batch(x, label=None if label is None else label[part], index=index)
+
+
+def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
+    """x and label of what a DataLoader or a data set gives: x, (x, y), or a mapping.
+
+    Raises:
+        InputError: for a mapping without x, or an x that is no array.
+    """
+    label = None
+    if isinstance(raw, dict):
+        found = next((raw[k] for k in ("x", "image", "input") if k in raw), None)
+        if found is None:
+            keys = ", ".join(map(str, raw)) or "none"
+            raise InputError(
+                f"a batch is a mapping with the keys {keys}; name the data 'x', 'image' or 'input'"
+            )
+        label = next((raw[k] for k in ("y", "label", "target") if k in raw), None)
+        raw = found
+    elif isinstance(raw, (tuple, list)):
+        raw, label = raw[0], raw[1] if len(raw) > 1 else None
+    x = raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"a batch holds {type(raw).__name__} ({x.dtype}); give tensors or arrays of numbers")
+    if label is None:
+        return x, None
+    y = label.detach().cpu().numpy() if isinstance(label, Tensor) else np.asarray(label)
+    if y.dtype.kind not in "biuf":
+        raise InputError(f"a batch holds labels of {type(label).__name__} ({y.dtype}); give numbers, or none")
+    return x, torch.from_numpy(np.asarray(y))
+
+
+def seeded(loader: DataLoader[Any], seed: int) -> Iterator[Any]:
+    """Iterates a loader with its generators seeded while it works, and as they were while it waits."""
+    own = loader.generator, getattr(loader.sampler, "generator", None)
+    generators = list(dict.fromkeys([torch.default_generator, *(g for g in own if g is not None)]))
+    inside = [torch.Generator().manual_seed(seed).get_state() for _ in generators]
+    batches: Iterator[Any] | None = None
+    while True:
+        outside = [g.get_state() for g in generators]
+        try:
+            for generator, state in zip(generators, inside, strict=True):
+                generator.set_state(state)
+            batches = iter(loader) if batches is None else batches
+            raw = next(batches)
+            inside = [g.get_state() for g in generators]
+        except StopIteration:
+            return
+        finally:
+            for generator, state in zip(generators, outside, strict=True):
+                generator.set_state(state)
+        yield raw
+
+
+def _check_epoch(batch_size: int, start: int, rank: int, world: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"the batch size is {batch_size}; it must be at least 1")
+    if start < 0:
+        raise InputError(f"start is {start}; it must be at least 0")
+    if not 0 <= rank < world:
+        raise InputError(f"rank {rank} of {world} processes; it must lie in 0..{world - 1}")
+
+
+def stack(items: Iterable[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape as one array (B, ...).
+
+    Raises:
+        InputError: where shapes differ; names the two.
+    """
+    items = list(items)
+    for i, item in enumerate(items):
+        if item.shape != items[0].shape:
+            raise InputError(
+                f"datum 0 has shape {items[0].shape} but datum {i} has {item.shape}; make them equal"
+            )
+    return np.stack(items)

@@ -1,0 +1,6 @@
+"""What is known about a trained model, in numbers that say how they were estimated."""
+
+from tightbound.evaluation.evaluate import evaluate
+from tightbound.evaluation.numbers import Estimate, Evaluation
+
+__all__ = ["Estimate", "Evaluation", "evaluate"]

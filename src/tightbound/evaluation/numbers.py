@@ -1,0 +1,107 @@
+"""Numbers with their standard error, and the line that explains each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+EXPLAINED = {
+    "elbo": "lower bound on log p(x); -ELBO = rate + distortion",
+    "iwae": "importance-weighted lower bound on log p(x): tighter than the ELBO, and tighter with more samples",
+    "bits_per_dim": "bits to code one element of x: -bound / (D ln 2); lower is better",
+    "rate": "KL(q(z|x) || p(z)): nats that z carries about x",
+    "distortion": "-E_q[log p(x|z)]: nats left to code x once z is known",
+    "reconstruction_mse": "squared error an element, decoding the posterior mean",
+    "active_units": "latent dimensions in use: Var_x(E_q[z|x]) > 0.01",
+    "kl_per_dimension": "the rate by latent dimension",
+    "latent_mean": "mean of z over the data, by dimension; 0 under N(0, 1)",
+    "latent_std": "sqrt(Var mu + E sigma^2) over the data, by dimension; 1 under N(0, 1)",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, or one for each latent dimension; null with a reason where it does not exist."""
+
+    value: float | list[float] | None
+    stderr: float | list[float] | None
+    n: int  # data
+    unit: str
+    estimator: str
+    target: str  # what is bounded or measured
+    samples: int | None = None  # latent samples a datum
+    reason: str | None = None  # why there is no value, or no standard error
+
+    def __post_init__(self) -> None:
+        """A value that is not finite does not exist: it is null, and says so."""
+        if self.value is not None and not np.isfinite(self.value).all():
+            object.__setattr__(self, "reason", f"the estimate is not finite ({self.value})")
+            object.__setattr__(self, "value", None)
+            object.__setattr__(self, "stderr", None)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All numbers of one evaluation, by name, and what they are means of."""
+
+    numbers: Mapping[str, Estimate]
+    per_datum: Mapping[str, Array]  # (N,) or (N, latent) each
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.numbers[name]
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Plain numbers, lists and strings."""
+        return {name: asdict(number) for name, number in self.numbers.items()}
+
+
+def mean(x: Array, **facts: Any) -> Estimate:
+    """Mean over data of x (N,) or (N, L), with the standard error sd / sqrt(N)."""
+    n = len(x)
+    value = x.mean(0)
+    stderr = x.std(0, ddof=1) / math.sqrt(n) if n > 1 else None
+    return estimate(value, stderr, n=n, **facts)
+
+
+def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
+    """An estimate from NumPy values; says so where there is too little data for a standard error."""
+    plain = [None if v is None else np.asarray(v, dtype=float).tolist() for v in (value, stderr)]
+    if value is not None and stderr is None:
+        facts.setdefault("reason", "no standard error: one datum")
+    return Estimate(plain[0], plain[1], **facts)
+
+
+def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
+    """sqrt(Var mu + E sigma^2) by dimension, from (N, L) each; standard error by the delta method."""
+    n = len(mu)
+    centre, second = mu.mean(0), (mu**2 + variance).mean(0)
+    value = np.sqrt(np.maximum(second - centre**2, 0))
+    influence = (mu**2 + variance - second - 2 * centre * (mu - centre)) / (2 * np.maximum(value, 1e-12))
+    return estimate(value, influence.std(0, ddof=1) / math.sqrt(n) if n > 1 else None, n=n, **facts)
+
+
+def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
+    """Number of dimensions with Var_x(mu) above the threshold, from mu (N, L).
+
+    The standard error treats each variance's sampling error as Gaussian: sqrt(sum p (1 - p)), with p the
+    probability that the dimension is active.
+
+    References:
+        Importance weighted autoencoders (Burda et al. 2016), Section 5.2, https://arxiv.org/abs/1509.00519
+    """
+    n = len(mu)
+    deviation = (mu - mu.mean(0)) ** 2
+    variance = deviation.mean(0) * n / max(n - 1, 1)
+    if n == 1:
+        return Estimate(None, None, n, reason="a variance over data needs at least two of them", **facts)
+    error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
+    p = np.array(
+        [0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)]
+    )
+    return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)

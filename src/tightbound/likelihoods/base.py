@@ -1,0 +1,129 @@
+"""The base of likelihoods whose elements are independent given the features: one class is one family."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+
+from tightbound.core.domain import Domain, Kind
+from tightbound.core.errors import CompositionError
+from tightbound.core.interfaces import Likelihood
+from tightbound.nn.base import Architecture, fold, probe, sizes
+
+
+class ElementwiseLikelihood(Likelihood):
+    """p(x | features) = prod over elements of a univariate density with `outputs` parameters an element.
+
+    A family gives `outputs`, `kinds` and `distribution`, and may give `marginal`.
+
+    Arguments:
+        shape: Of one datum.
+        features: Size of the features that the latents give; needed with an architecture.
+        network: An architecture, or any module (B, features) -> (B, outputs * prod(shape)) numbers;
+            None: the features are those numbers already.
+
+    Raises:
+        CompositionError: where the module does not map features to that many numbers.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]]  # domains of x that this is a density on
+    outputs: int = 1  # parameters of the family for each element of x, given by the network
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        features: int | None = None,
+        network: Architecture | nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = sizes("shape", shape)
+        self.features = features
+        if isinstance(network, Architecture):
+            if features is None:
+                raise CompositionError(
+                    "an architecture was given without features; add features=<latent size>"
+                )
+            network = network.decoder(features, self.outputs, self.shape)
+        elif network is not None and features is not None:
+            got, needed = probe(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
+            if got != needed:
+                raise CompositionError(
+                    f"the decoder gives {got} numbers a datum; {type(self).__name__} on shape {self.shape} needs "
+                    f"{needed} ({self.outputs} for each element); end it with nn.Linear(..., {needed})"
+                )
+        self.network = network
+
+    def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
+        """(..., features) -> distribution with batch shape (...) and event shape `shape`."""
+        raw = features if self.network is None else fold(self.network, features, 1)
+        lead = features.shape[:-1]
+        raw = raw.reshape(*lead, self.outputs, *self.shape)
+        return Independent(self.distribution(raw), len(self.shape), validate_args=False)
+
+    @abstractmethod
+    def distribution(self, raw: Tensor) -> Distribution:
+        """The family at raw parameters (..., outputs, *shape): batch shape (..., *shape), univariate."""
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """Raw parameters (outputs, *shape) that fit the marginals of targets x (N, *shape)."""
+        raise CompositionError(
+            f"{type(self).__name__} does not say which parameters fit the data's marginals"
+        )
+
+    def check_domain(self, target: Domain) -> None:
+        """Refuses targets that this is no density on."""
+        if target.kind not in self.kinds:
+            name = type(self).__name__
+            raise CompositionError(
+                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.kinds)}, and the data are "
+                f"{target}; {_FIX[target.kind]}"
+            )
+
+    @torch.no_grad()
+    def start_at(self, x: Tensor) -> None:
+        """Sets the bias of the network's last layer so that, before training, p(x | z) has about the
+        marginals of targets x (N, *shape).
+
+        Raises:
+            CompositionError: where the last layer has no bias that allows it.
+        """
+        raw = self.marginal(x)
+        layers = (
+            [m for m in self.network.modules() if isinstance(getattr(m, "bias", None), nn.Parameter)]
+            if self.network is not None
+            else []
+        )
+        bias = layers[-1].bias if layers else None
+        if isinstance(bias, Tensor) and bias.numel() == raw.numel():
+            bias.copy_(raw.flatten())
+        elif (
+            isinstance(bias, Tensor) and len(self.shape) == 3 and bias.numel() == self.outputs * self.shape[0]
+        ):
+            bias.copy_(raw.mean(dim=(-2, -1)).flatten())
+        else:
+            raise CompositionError(
+                "the decoder's last layer has no bias for each element or channel of x to start at the data's "
+                "marginals; train with start_at_data=False (command line: --no-start-at-data)"
+            )
+
+
+_NEEDS = {
+    "binary": "binary values",
+    "levels": "integer levels",
+    "unit": "numbers in [0, 1]",
+    "real": "real numbers",
+}
+_FIX = {
+    "binary": "use 'bernoulli'",
+    "levels": (
+        "use 'categorical', 'binomial' or 'discretized-logistic', observe with 'binarized' for 'bernoulli', "
+        "or with 'levels(dequantize=True)' for a density"
+    ),
+    "unit": "use 'continuous-bernoulli', 'gaussian' or 'laplace'",
+    "real": "use 'gaussian' or 'laplace'",
+}

@@ -1,0 +1,48 @@
+"""Bernoulli on bits, and its continuous sister on the unit interval."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from tightbound.likelihoods.base import ElementwiseLikelihood
+
+
+class Bernoulli(ElementwiseLikelihood):
+    """Independent bits with logits from the network.
+
+    Given numbers in [0, 1] in place of bits, `log_prob` is the expectation of log p(b | z) over
+    b ~ Bernoulli(x), which is no likelihood of x; only the observation `binarized('expected')` does so, and
+    its bounds are named for it.
+    """
+
+    kinds = ("binary",)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Logits (..., 1, *shape)."""
+        logits = raw.select(-1 - len(self.shape), 0)
+        return torch.distributions.Bernoulli(logits=logits, validate_args=False)
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """Logits of the means, with one observation of each value added."""
+        return torch.logit((x.sum(0) + 1) / (len(x) + 2)).unsqueeze(0)
+
+
+class ContinuousBernoulli(ElementwiseLikelihood):
+    """Normalised density on [0, 1] proportional to l^x (1 - l)^(1 - x).
+
+    References:
+        The continuous Bernoulli (Loaiza-Ganem and Cunningham 2019), https://arxiv.org/abs/1907.06845
+    """
+
+    kinds = ("unit",)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Logits (..., 1, *shape)."""
+        logits = raw.select(-1 - len(self.shape), 0)
+        return torch.distributions.ContinuousBernoulli(logits=logits, validate_args=False)
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """Logits of the means: of the right sign, though the family's mean is closer to one half."""
+        return torch.logit(x.mean(0).clamp(0.01, 0.99)).unsqueeze(0)

@@ -1,0 +1,106 @@
+"""Distributions on the integers 0 .. K - 1: binomial and K-way categorical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import CompositionError, whole
+from tightbound.likelihoods.base import ElementwiseLikelihood
+from tightbound.nn.base import Architecture
+
+
+class LevelLikelihood(ElementwiseLikelihood):
+    """A distribution on integer levels; `levels` is their number K."""
+
+    kinds = ("levels", "binary")
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        features: int | None = None,
+        network: Architecture | nn.Module | None = None,
+        levels: int = 256,
+        **family: Any,
+    ) -> None:
+        self.levels = whole("levels", levels, least=2)
+        super().__init__(shape, features, network, **family)
+
+    def check_domain(self, target: Domain) -> None:
+        """Refuses targets with another number of levels, too."""
+        super().check_domain(target)
+        if target.levels != self.levels:
+            raise CompositionError(
+                f"{type(self).__name__} was given {self.levels} levels and the data have {target.levels}; "
+                f"construct it with levels={target.levels}"
+            )
+
+
+class Binomial(LevelLikelihood):
+    """Binomial(K - 1, sigmoid(logit)): smooth over neighbouring levels, with one parameter an element."""
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Logits (..., 1, *shape)."""
+        logits = raw.select(-1 - len(self.shape), 0)
+        return torch.distributions.Binomial(self.levels - 1, logits=logits, validate_args=False)
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """Logits of the mean levels, with one observation of each end added."""
+        return torch.logit((x.sum(0) / (self.levels - 1) + 1) / (len(x) + 2)).unsqueeze(0)
+
+
+class Categorical(LevelLikelihood):
+    """K free probabilities for each element (K-way softmax)."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        features: int | None = None,
+        network: Architecture | nn.Module | None = None,
+        levels: int = 256,
+    ) -> None:
+        self.outputs = whole("levels", levels, least=2)
+        super().__init__(shape, features, network, levels)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Logits (..., K, *shape)."""
+        return LevelCategorical(raw.movedim(-1 - len(self.shape), -1))
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """Log frequencies, with one observation spread over the levels added."""
+        counts = torch.nn.functional.one_hot(x.long(), self.levels).sum(0, dtype=torch.get_default_dtype())
+        return ((counts + 1 / self.levels) / (len(x) + 1)).log().movedim(-1, 0)
+
+
+class LevelCategorical(torch.distributions.Categorical):
+    """A categorical whose categories are numbers, so that it has a mean and a variance.
+
+    Arguments:
+        logits: (..., K).
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits=logits, validate_args=False)
+
+    @property
+    def _levels(self) -> Tensor:
+        return torch.arange(self.logits.shape[-1], device=self.logits.device, dtype=self.logits.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        """sum_k k p_k."""
+        return self.probs @ self._levels
+
+    @property
+    def variance(self) -> Tensor:
+        """sum_k (k - mean)^2 p_k."""
+        return (self.probs * (self._levels - self.mean.unsqueeze(-1)).square()).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Of levels as numbers of any type."""
+        index = value.long().unsqueeze(-1).expand(*self.batch_shape, 1)
+        return self.logits.gather(-1, index).squeeze(-1)

@@ -1,0 +1,195 @@
+"""From raw data to the encoder's input and the likelihood's target, with the measure kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tightbound.core.domain import BINARY, REAL, UNIT, Domain
+from tightbound.core.errors import InputError, number, whole
+from tightbound.core.interfaces import Observation
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.terms import Batch
+
+
+class Identity(Observation):
+    """The raw data are input and target.
+
+    Arguments:
+        kind: Their domain: "real", "unit" or "binary".
+    """
+
+    log_det = 0.0
+
+    def __init__(self, kind: str = "real") -> None:
+        super().__init__()
+        domains = {"real": REAL, "unit": UNIT, "binary": BINARY}
+        if kind not in domains:
+            raise InputError(f"kind = {kind!r}; needed: one of {', '.join(domains)}")
+        self.source = self.target = domains[kind]
+        self.target_name = {"real": "density", "unit": "density on [0, 1]", "binary": "binary data"}[kind]
+
+    @property
+    def counts_bits(self) -> bool:
+        """True of binary data."""
+        return self.target.discrete
+
+    def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
+        """Floating-point x as input and target."""
+        x = _floating(batch.x)
+        return replace(batch, input=x, x=x)
+
+    def restore(self, target: Tensor) -> Tensor:
+        """The same."""
+        return target
+
+
+class Binarized(Observation):
+    """Grey levels as probabilities of bits.
+
+    Arguments:
+        levels: Number K of grey levels; a level k is the probability k / (K - 1). 2: data in [0, 1] are probabilities.
+        mode: "dynamic": bits drawn anew at each visit in training, and once by `seed` in evaluation;
+            "static": drawn once by `seed`, in training too; "expected": no bits are drawn, the likelihood is
+            the expectation over them of log p(b | z), which is no likelihood of any data and has no bits/dim.
+        seed: Names the fixed bits: they depend on it and on the position of the datum in its split.
+
+    References:
+        On the quantitative analysis of deep belief networks (Salakhutdinov and Murray 2008);
+        dynamic: Importance weighted autoencoders (Burda et al. 2016), https://arxiv.org/abs/1509.00519
+    """
+
+    log_det = 0.0
+
+    def __init__(self, levels: int = 256, mode: str = "dynamic", seed: int = 0) -> None:
+        super().__init__()
+        names = {
+            "dynamic": f"binarized (dynamic in training; fixed by seed {seed} in evaluation)",
+            "static": f"binarized (static, seed {seed})",
+            "expected": "expected, binarized",
+        }
+        if mode not in names:
+            raise InputError(f"mode = {mode!r}; needed: one of {', '.join(names)}")
+        self.levels, self.mode, self.seed = whole("levels", levels, least=2), mode, int(seed)
+        self.source = Domain("levels", levels) if levels > 2 else UNIT
+        self.target, self.target_name = BINARY, names[mode]
+
+    @property
+    def counts_bits(self) -> bool:
+        """Whether there are bits at all."""
+        return self.mode != "expected"
+
+    def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
+        """Bits, or in mode "expected" probabilities, as input and target."""
+        x = _floating(batch.x) / (self.levels - 1)
+        if self.mode != "expected":
+            fresh = training and self.mode == "dynamic"
+            x = (_uniform(x, batch, noise if fresh else None, self.seed) < x).to(x.dtype)
+        return replace(batch, input=x, x=x)
+
+    def restore(self, target: Tensor) -> Tensor:
+        """Bits or probabilities as grey levels."""
+        return target * (self.levels - 1)
+
+
+class Levels(Observation):
+    """Integer levels 0 .. K - 1.
+
+    Arguments:
+        levels: K.
+        dequantize: Adds uniform noise and scales to [0, 1), so that a density is bounded by, and comparable
+            with, a probability of the levels; its log-density then counts log K nats less an element.
+        seed: Of the noise in evaluation.
+
+    References:
+        RNADE (Uria et al. 2013); A note on the evaluation of generative models (Theis et al. 2016), Section 3.1,
+        https://arxiv.org/abs/1511.01844
+    """
+
+    def __init__(
+        self, levels: int = 256, dequantize: bool = False, seed: int = 0, shape: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
+        self.source = Domain("levels", levels)
+        self.target = UNIT if dequantize else self.source
+        self.target_name = f"{levels} levels" + (f", dequantized (noise seed {seed})" if dequantize else "")
+        self.log_det = -math.prod(shape) * math.log(levels) if dequantize else 0.0
+
+    @property
+    def counts_bits(self) -> bool:
+        """Always: the bound is one on the probability of the levels."""
+        return True
+
+    def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
+        """Input in [0, 1]; target as levels, or dequantized in [0, 1)."""
+        x = _floating(batch.x)
+        scaled = x / (self.levels - 1)
+        if not self.dequantize:
+            return replace(batch, input=scaled, x=x)
+        u = _uniform(x, batch, noise if training else None, self.seed)
+        return replace(batch, input=scaled, x=(x + u) / self.levels)
+
+    def restore(self, target: Tensor) -> Tensor:
+        """Levels; of dequantized values the cell's centre is restored without bias."""
+        if not self.dequantize:
+            return target
+        return (target * self.levels - 0.5).clamp(0, self.levels - 1)
+
+
+class Standardized(Observation):
+    """Real columns, (x - mean) / std; bounds are reported for the original units.
+
+    Arguments:
+        mean, std: Of the training data: one number each, or one for each element of x, flattened.
+        shape: Of one datum.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], shape: Sequence[int]) -> None:
+        super().__init__()
+        for value in std:
+            number("std", value, above=0)
+        self.source = self.target = REAL
+        self.target_name = "density in the data's units"
+        self.register_buffer("mean", self._spread(mean, shape), persistent=False)
+        self.register_buffer("std", self._spread(std, shape), persistent=False)
+        scale = sum(math.log(s) for s in std)
+        self.log_det = -scale if len(std) == math.prod(shape) else -scale * math.prod(shape)
+
+    mean: Tensor
+    std: Tensor
+
+    @staticmethod
+    def _spread(values: Sequence[float], shape: Sequence[int]) -> Tensor:
+        column = torch.tensor(list(values), dtype=torch.get_default_dtype())
+        return column.reshape(tuple(shape)) if len(column) == math.prod(shape) else column
+
+    @property
+    def counts_bits(self) -> bool:
+        """Never: a density's bits depend on the unit of x."""
+        return False
+
+    def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
+        """Standardised x as input and target."""
+        x = (_floating(batch.x) - self.mean) / self.std
+        return replace(batch, input=x, x=x)
+
+    def restore(self, target: Tensor) -> Tensor:
+        """Back in the original units."""
+        return target * self.std + self.mean
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tensor:
+    """Uniform draws (B, *shape): fresh ones, or those that seed and index of each datum name."""
+    if fresh is not None:
+        return fresh.uniform((1, *like.shape), like)[0]
+    index = torch.arange(len(like)) if batch.index is None else batch.index
+    return DatumNoise("observation", seed, index=index).uniform((1, *like.shape), like)[0]

@@ -1,0 +1,7 @@
+"""Architectures: what builds an encoder for any shape and a decoder to any shape."""
+
+from tightbound.nn.base import Architecture, fold, probe
+from tightbound.nn.conv import Conv
+from tightbound.nn.mlp import MLP
+
+__all__ = ["MLP", "Architecture", "Conv", "fold", "probe"]

@@ -1,0 +1,96 @@
+"""An architecture builds networks for shapes; a network may also be any module of the user's."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, InputError, suggestion
+from tightbound.core.parts import Part
+
+Shape = tuple[int, ...]
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+    "leaky-relu": nn.LeakyReLU,
+    "identity": nn.Identity,
+}
+
+
+class Architecture(Part, ABC):
+    """Builds an encoder from any data shape and a decoder to any data shape."""
+
+    @abstractmethod
+    def encoder(self, shape: Shape) -> nn.Module:
+        """A module (B, *shape) -> (B, features)."""
+
+    @abstractmethod
+    def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
+        """A module (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
+
+
+def activation(name: str) -> nn.Module:
+    """An activation by its name."""
+    if name not in _ACTIVATIONS:
+        raise InputError(f"there is no activation {name!r}; {suggestion(name, _ACTIVATIONS)}")
+    return _ACTIVATIONS[name]()
+
+
+def sizes(name: str, values: object) -> Shape:
+    """A sequence of positive whole numbers, or one number, as a tuple."""
+    values = (values,) if isinstance(values, int) else values
+    ok = isinstance(values, (tuple, list)) and all(
+        isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values
+    )
+    if not ok:
+        raise InputError(f"{name} = {values!r}; needed: positive whole numbers, such as (512, 256)")
+    return tuple(cast("tuple[int, ...]", values))
+
+
+def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
+    """Applies a network to the last dimensions of x, with all leading ones folded into one batch axis.
+
+    The result is at least float32: what autocast computed in bfloat16 is not reduced in it.
+    """
+    lead = x.shape[: x.dim() - event_dims]
+    out = network(x.reshape(-1, *x.shape[len(lead) :]))
+    out = out.reshape(*lead, *out.shape[1:])
+    return out.to(torch.promote_types(out.dtype, torch.float32))
+
+
+def probe(network: nn.Module, shape: Shape, what: str) -> int:
+    """The number of outputs a datum of a network fed with zeros (2, *shape).
+
+    Raises:
+        CompositionError: where the network does not take that shape, or loses the batch axis.
+    """
+    like = next(network.parameters(), torch.empty(0))
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            out = network(like.new_zeros((2, *shape)))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise CompositionError(
+            f"the {what} does not take input of shape {('batch', *shape)} ({reason}); "
+            f"begin it with a layer for that shape, such as nn.Flatten() and nn.Linear({math.prod(shape)}, ...)"
+        ) from error
+    finally:
+        network.train(was_training)
+    if not isinstance(out, Tensor) or out.dim() < 1 or out.shape[0] != 2:
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise CompositionError(
+            f"the {what} maps (2, {', '.join(map(str, shape))}) to {got}; needed: one tensor with batch axis first"
+        )
+    return out[0].numel()

@@ -1,0 +1,91 @@
+"""Convolutional networks for images of any size."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, InputError, number
+from tightbound.nn.base import Architecture, Shape, activation, sizes
+
+
+class Conv(Architecture):
+    """Strided convolutions and their mirror image, for images (C, H, W) of any height, width and channels.
+
+    Each stage halves the image, rounding up, until an edge is one pixel; the decoder retraces those sizes,
+    so odd and unequal edges come back exactly.
+
+    Arguments:
+        channels: Of each stage.
+        hidden: Width of the fully connected layer between convolutions and code.
+        kernel: Edge of the convolutions; odd.
+        activation: Of all layers but the last.
+        dropout: Probability of dropping a unit of the fully connected layers.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (32, 64),
+        hidden: int = 256,
+        kernel: int = 3,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        self.channels, self.hidden = sizes("channels", channels), sizes("hidden", hidden)[0]
+        self.kernel, self.activation = kernel, activation
+        self.dropout = number("dropout", dropout, least=0, below=1)
+        if kernel % 2 == 0 or kernel < 1:
+            raise InputError(f"kernel = {kernel!r}; needed: an odd whole number, such as 3")
+
+    def encoder(self, shape: Shape) -> nn.Module:
+        """(B, C, H, W) -> (B, hidden)."""
+        ladder = self._shapes(shape)
+        layers: list[nn.Module] = []
+        for (above, _, _), (below, _, _) in pairwise(ladder):
+            conv = nn.Conv2d(above, below, self.kernel, stride=2, padding=self.kernel // 2)
+            layers += [conv, activation(self.activation)]
+        c, h, w = ladder[-1]
+        return nn.Sequential(*layers, nn.Flatten(), *self._dense(c * h * w, self.hidden))
+
+    def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
+        """(B, features) -> (B, outputs * C, H, W)."""
+        ladder = self._shapes(shape)
+        c, h, w = ladder[-1]
+        layers = self._dense(features, self.hidden) + self._dense(self.hidden, c * h * w)
+        layers.append(nn.Unflatten(1, (c, h, w)))
+        for small, large in pairwise(reversed(ladder)):
+            last = large is ladder[0]
+            layers.append(_Enlarge(small, (large[0] * (outputs if last else 1), *large[1:]), self.kernel))
+            layers += [] if last else [activation(self.activation)]
+        return nn.Sequential(*layers)
+
+    def _dense(self, inputs: int, outputs: int) -> list[nn.Module]:
+        layers = [nn.Linear(inputs, outputs), activation(self.activation)]
+        return layers + ([nn.Dropout(self.dropout)] if self.dropout else [])
+
+    def _shapes(self, shape: Shape) -> list[tuple[int, int, int]]:
+        if len(shape) != 3:
+            raise CompositionError(
+                f"network 'conv' needs images (channels, height, width) and the data have shape {shape}; use 'mlp'"
+            )
+        c, h, w = shape
+        ladder = [(c, h, w)]
+        for channels in self.channels:
+            h, w = (h + 1) // 2, (w + 1) // 2
+            ladder.append((channels, h, w))
+        return ladder
+
+
+class _Enlarge(nn.ConvTranspose2d):
+    """Doubles an image to a given size, odd or even."""
+
+    def __init__(self, small: Shape, large: Shape, kernel: int) -> None:
+        extra = tuple(b - (2 * a - 1) for a, b in zip(small[1:], large[1:], strict=True))
+        super().__init__(
+            small[0], large[0], kernel, stride=2, padding=kernel // 2, output_padding=(extra[0], extra[1])
+        )
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, c, h, w) -> (B, C, H, W)."""
+        return super().forward(input.contiguous(), output_size)

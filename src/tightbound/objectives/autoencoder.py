@@ -1,0 +1,27 @@
+"""Reconstruction alone, for the comparison with a VAE."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tightbound.core.errors import whole
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Terms
+from tightbound.objectives.base import Objective
+
+
+class Autoencoder(Objective):
+    """log p(x | z) with z from the posterior and no rate: a plain autoencoder with posterior 'point'.
+
+    It is no bound on log p(x).
+
+    Arguments:
+        samples: Of a posterior that is not a point.
+    """
+
+    def __init__(self, samples: int = 1) -> None:
+        self.samples = whole("samples", samples, least=1)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        return terms.log_likelihood.mean(0)

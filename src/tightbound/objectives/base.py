@@ -1,0 +1,60 @@
+"""The base of objectives, and the parameter groups that they train."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError
+from tightbound.core.interfaces import Trainable
+from tightbound.core.parts import Part
+from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.terms import Terms
+
+Loss = Callable[[Terms, Knobs], Tensor]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that one loss trains, and no other loss reaches."""
+
+    params: list[nn.Parameter]
+    loss: Loss  # 0-d, to be minimised
+    every: int = 1  # step only every so many steps
+    optim: Mapping[str, Any] = field(default_factory=dict)  # optimiser settings that differ from the run's
+
+
+class Objective(Part, ABC):
+    """(Terms, Knobs) -> (B,) nats, to be maximised. The trainer reduces over the batch, once."""
+
+    samples: int = 1  # S, the latent samples that it needs in training
+    pointwise: bool = True  # a datum's value does not depend on the rest of its batch
+    schedules: Mapping[str, Schedule] = {}
+
+    @abstractmethod
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+
+    def check(self, terms: Terms) -> None:
+        """Refuses a model, seen by its terms on a few data, that this objective does not fit.
+
+        Raises:
+            CompositionError: with what is needed.
+        """
+
+    def groups(self, model: Trainable) -> list[Group]:
+        """One group: all parameters, by -mean of the objective."""
+        return [Group(list(model.parameters()), lambda terms, knobs: -self(terms, knobs).mean())]
+
+
+def needs_density(terms: Terms, name: str) -> None:
+    """Refuses a model with a point-mass posterior."""
+    if any(group.log_posterior is None or group.log_prior is None for group in terms.latents):
+        raise CompositionError(
+            f"objective '{name}' needs a posterior with a density and this one is a point mass; "
+            "use posterior 'normal', or objective 'autoencoder'"
+        )

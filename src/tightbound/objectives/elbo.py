@@ -1,0 +1,159 @@
+"""The evidence lower bound and its relatives that weigh the rate: beta, free bits, capacity."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.schedules import Knobs, Schedule, as_schedule
+from tightbound.core.terms import Terms
+from tightbound.objectives.base import Objective, needs_density
+
+KL = Literal["auto", "closed", "monte-carlo"]
+
+
+class RateDistortion(Objective):
+    """E_q[log p(x | z)] - penalty(rate), from L samples.
+
+    Arguments:
+        samples: L.
+        kl: "closed": refuse a model without a closed-form KL; "monte-carlo": log q - log p at the samples;
+            "auto": closed where there is one.
+    """
+
+    def __init__(self, samples: int = 1, kl: KL = "auto") -> None:
+        if kl not in ("auto", "closed", "monte-carlo"):
+            raise InputError(f"kl = {kl!r}; needed: 'auto', 'closed' or 'monte-carlo'")
+        self.samples, self.kl = whole("samples", samples, least=1), kl
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        return terms.log_likelihood.mean(0) - self.penalty(self.rates(terms), knobs)
+
+    def rates(self, terms: Terms) -> list[Tensor]:
+        """(B, F) of each group, averaged over the samples."""
+        if self.kl == "monte-carlo":
+            return [group.log_ratio().mean(0).unsqueeze(-1) for group in terms.latents]
+        return [group.rate().mean(0) for group in terms.latents]
+
+    @abstractmethod
+    def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
+        """Rates (B, F) of each group -> (B,) nats, or 0-d where the batch shares it."""
+
+    def check(self, terms: Terms) -> None:
+        """Needs a density, and with kl="closed" a closed form."""
+        needs_density(terms, type(self).__name__.lower())
+        if self.kl == "closed" and any(group.kl is None for group in terms.latents):
+            raise CompositionError(
+                "kl='closed' was asked and this prior and posterior have no closed-form KL; use kl='monte-carlo'"
+            )
+
+
+class ELBO(RateDistortion):
+    """E_q[log p(x | z)] - beta KL(q || p); with beta = 1 the evidence lower bound.
+
+    Arguments:
+        beta: Weight of the rate, or its schedule.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma and Welling 2014), Eqs. 7 and 10, https://arxiv.org/abs/1312.6114;
+        beta-VAE (Higgins et al. 2017), Eq. 4, https://openreview.net/forum?id=Sy2fzU9gl
+    """
+
+    def __init__(self, beta: float | Schedule = 1.0, samples: int = 1, kl: KL = "auto") -> None:
+        super().__init__(samples, kl)
+        self.schedules = {"beta": as_schedule("beta", beta, least=0)}
+
+    def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
+        """Beta times the rate."""
+        return knobs["beta"] * sum_factors(rates)
+
+
+class FreeBits(RateDistortion):
+    """The ELBO in which a rate below `free_bits` nats costs, and gains, nothing: sum max(free_bits, rate).
+
+    Arguments:
+        free_bits: Nats (or their schedule) for each unit that `over` names.
+        over: "factor" (latent dimension), "group", or "total".
+        average: "batch": the batch mean of each unit's rate is held to the limit, as in the paper;
+            "datum": each datum's.
+        beta: Weight of the rate, or its schedule.
+
+    References:
+        Improved variational inference with inverse autoregressive flow (Kingma et al. 2016), Eq. 15,
+        https://arxiv.org/abs/1606.04934
+    """
+
+    def __init__(
+        self,
+        free_bits: float | Schedule = 0.5,
+        over: Literal["factor", "group", "total"] = "factor",
+        average: Literal["batch", "datum"] = "batch",
+        beta: float | Schedule = 1.0,
+        samples: int = 1,
+        kl: KL = "auto",
+    ) -> None:
+        super().__init__(samples, kl)
+        if over not in ("factor", "group", "total"):
+            raise InputError(f"over = {over!r}; needed: 'factor', 'group' or 'total'")
+        if average not in ("batch", "datum"):
+            raise InputError(f"average = {average!r}; needed: 'batch' or 'datum'")
+        self.over, self.average, self.pointwise = over, average, average == "datum"
+        self.schedules = {
+            "beta": as_schedule("beta", beta, least=0),
+            "free_bits": as_schedule("free_bits", free_bits, least=0),
+        }
+
+    def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
+        """Beta times the sum over units of max(free_bits, rate)."""
+        if self.over != "factor":
+            rates = [rate.sum(-1, keepdim=True) for rate in rates]
+        if self.over == "total":
+            rates = [torch.stack(rates).sum(0)]
+        if self.average == "batch":
+            rates = [rate.mean(0, keepdim=True).expand_as(rate) for rate in rates]
+        limit = knobs["free_bits"]
+        return knobs["beta"] * sum_factors([torch.maximum(rate, limit.to(rate)) for rate in rates])
+
+
+class Capacity(RateDistortion):
+    """E_q[log p(x | z)] - gamma |batch-mean KL - capacity|: the rate is led to a target that may grow.
+
+    Arguments:
+        capacity: C in nats, or its schedule, such as linear(stop=25).
+        gamma: Weight of the distance from it.
+
+    References:
+        Understanding disentangling in beta-VAE (Burgess et al. 2018), Eq. 8, https://arxiv.org/abs/1804.03599
+    """
+
+    pointwise = False
+
+    def __init__(
+        self,
+        capacity: float | Schedule = 25.0,
+        gamma: float | Schedule = 100.0,
+        samples: int = 1,
+        kl: KL = "auto",
+    ) -> None:
+        super().__init__(samples, kl)
+        self.schedules = {
+            "capacity": as_schedule("capacity", capacity, least=0),
+            "gamma": as_schedule("gamma", gamma, least=0),
+        }
+
+    def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
+        """Gamma |mean rate - C|, the same for each datum."""
+        return knobs["gamma"] * (sum_factors(rates).mean() - knobs["capacity"]).abs()
+
+
+def sum_factors(rates: list[Tensor]) -> Tensor:
+    """Rates (B, F) of each group -> (B,)."""
+    total = rates[0].sum(-1)
+    for rate in rates[1:]:
+        total = total + rate.sum(-1)
+    return total

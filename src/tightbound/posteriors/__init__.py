@@ -1,0 +1,7 @@
+"""Approximate posteriors q(z | x)."""
+
+from tightbound.posteriors.base import Posterior
+from tightbound.posteriors.normal import DiagonalNormal
+from tightbound.posteriors.point import Point
+
+__all__ = ["DiagonalNormal", "Point", "Posterior"]

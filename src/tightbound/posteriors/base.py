@@ -1,0 +1,61 @@
+"""The base of posteriors: an encoder network, a linear head, a family."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.parts import Part
+from tightbound.nn.base import Architecture, fold, probe, sizes
+
+
+class Posterior(Part, nn.Module, ABC):
+    """q(z | x): a module whose call returns a distribution over vectors of size `latent`.
+
+    Arguments:
+        shape: Of the encoder's input.
+        latent: Size of z.
+        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added;
+            None: no network, the input is the family's parameters already: shape is (outputs * latent,).
+
+    Raises:
+        CompositionError: where the network does not take that shape.
+    """
+
+    outputs: ClassVar[int]  # parameters of the family for each latent dimension
+    has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 1,
+        network: Architecture | nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=1)
+        self.network: nn.Module | None
+        if network is None:
+            if math.prod(self.shape) != self.outputs * self.latent:
+                raise CompositionError(
+                    f"{type(self).__name__} without a network reads its parameters from the input: "
+                    f"shape {self.shape} must hold {self.outputs * self.latent} numbers; give network="
+                )
+            self.network = None
+        else:
+            body = network.encoder(self.shape) if isinstance(network, Architecture) else network
+            width = probe(body, self.shape, "encoder")
+            self.network = nn.Sequential(body, nn.Flatten(), nn.Linear(width, self.outputs * self.latent))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
+        """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
+        raw = x.flatten(1) if self.network is None else fold(self.network, x, len(self.shape))
+        return self.distribution(raw.reshape(len(x), self.outputs, self.latent))
+
+    @abstractmethod
+    def distribution(self, raw: Tensor) -> Distribution:
+        """The family at raw parameters (B, outputs, latent)."""

@@ -1,0 +1,50 @@
+"""A point mass: the encoder of a plain autoencoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from tightbound.core.errors import NotABound
+from tightbound.posteriors.base import Posterior
+
+
+class Point(Posterior):
+    """z = f(x), deterministic. It has no density, so a model with it has no bound on log p(x)."""
+
+    outputs = 1
+    has_density = False
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """The code itself, (B, 1, latent)."""
+        return PointMass(raw[:, 0])
+
+
+class PointMass(Distribution):
+    """All mass at one vector, (B, latent)."""
+
+    arg_constraints = {}
+    has_rsample = True
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+        super().__init__(value.shape[:-1], value.shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The vector."""
+        return self.value
+
+    @property
+    def variance(self) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(self.value)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
+        """Copies of the vector."""
+        return self.value.expand(*sample_shape, *self.value.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Raises NotABound."""
+        raise NotABound("a point mass has no density; use a posterior with one, such as 'normal'")

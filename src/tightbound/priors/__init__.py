@@ -1,0 +1,5 @@
+"""Priors p(z)."""
+
+from tightbound.priors.normal import Prior, StandardNormal
+
+__all__ = ["Prior", "StandardNormal"]

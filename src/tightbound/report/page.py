@@ -1,0 +1,182 @@
+"""report.html: one self-contained page that reads from top to bottom."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+
+from tightbound.core.files import write_atomic
+from tightbound.data import Data, Split
+from tightbound.report import figures, pictures
+from tightbound.report.table import rows as table_rows
+from tightbound.trained import Trained
+from tightbound.training.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a picture and what to see in it."""
+
+    title: str
+    name: str  # of the file in figures/
+    picture: bytes  # PNG or SVG
+    says: str
+
+
+def write_report(
+    trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
+) -> RunFolder:
+    """Writes the figures and the page of a run.
+
+    Arguments:
+        trained: The model.
+        data: Its data; the pictures are of the test split.
+        numbers: `Evaluation.to_json()`.
+        config: The run's settings.
+    """
+    folder = RunFolder(trained.path)
+    sections = _sections(trained, data, numbers)
+    for section in sections:
+        write_atomic(folder.path / "figures" / section.name, section.picture)
+    run = folder.read(folder.run_file)
+    page = _page(trained, numbers, config, run, sections)
+    write_atomic(folder.report_file, page)
+    return folder
+
+
+def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+    first = next(data.test.epoch(64))
+    has_bound = numbers["elbo"]["value"] is not None
+    prior = (
+        "Decoded draws from the prior p(z)."
+        if has_bound
+        else "Decoded draws from N(0, I). This autoencoder was never told to put its codes there: what is not a "
+        "likely picture comes from a hole between them."
+    )
+    sections = []
+    if pictures.is_image(data.shape):
+        sections += _image_sections(trained, first.x, prior)
+    elif len(data.shape) == 1:
+        samples = trained.sample(max(500, min(2000, len(first))), mean=False)
+        real = next(data.test.epoch(2000)).x
+        chart = figures.marginals(real.double().numpy(), samples.double().numpy())
+        sections.append(Section("Samples", "samples.svg", chart, f"{prior} Marginals of data and samples."))
+    if trained.metrics:
+        says = "A widening gap between the two lines is overfitting; a KL near zero is posterior collapse."
+        sections.append(Section("Training", "curves.svg", figures.curves(trained.metrics), says))
+    codes, labels = _codes(trained, data.test)
+    says = (
+        "Classes that form regions of their own can be told apart by their codes, though no label was used."
+    )
+    sections.append(Section("The latent space", "latent.svg", figures.latent_map(codes, labels), says))
+    kl = numbers["kl_per_dimension"]
+    if kl["value"] is not None:
+        chart = figures.kl_by_dimension(kl["value"], kl["stderr"])
+        says = "A dimension with no bar carries nothing about x: the decoder ignores it."
+        sections.append(Section("Use of the latent dimensions", "kl.svg", chart, says))
+    return sections
+
+
+def _image_sections(trained: Trained, x: torch.Tensor, prior: str) -> list[Section]:
+    domain = trained.model.observation.source
+    shown = x[:16]
+    rebuilt = trained.reconstruct(shown)
+    pair = [pictures.to_pixels(shown, domain), pictures.to_pixels(rebuilt, domain)]
+    ends = x[0], x[min(7, len(x) - 1)]
+    paths = ("linear", "spherical")
+    walks = [pictures.to_pixels(trained.interpolate(*ends, path=path), domain) for path in paths]
+    samples = pictures.square(pictures.to_pixels(trained.sample(64), domain))
+
+    def picture(*arguments: Any) -> bytes:
+        return pictures.png(pictures.grid(*arguments))
+
+    return [
+        Section("Samples", "samples.png", picture(samples), f"{prior} Shown is the mean of p(x|z)."),
+        Section(
+            "Reconstructions", "reconstructions.png", picture(pair, ["test data", "from code"]),
+            "Each test datum is encoded to its posterior mean, and decoded.",
+        ),
+        Section(
+            "Interpolation", "interpolation.png", picture(walks, list(paths)),
+            "Between the codes of the first and the eighth test datum: on a straight line, and on a great "
+            "circle, which keeps to where N(0, I) has its mass.",
+        ),
+    ]  # fmt: skip
+
+
+def _codes(trained: Trained, split: Split, most: int = 3000) -> tuple[np.ndarray, np.ndarray | None]:
+    codes, labels = [], []
+    for batch in split.epoch(500):
+        codes.append(trained.encode(batch.x))
+        labels.append(batch.label)
+        if sum(map(len, codes)) >= most:
+            break
+    known = None if any(label is None for label in labels) else torch.cat(labels).numpy()
+    return torch.cat(codes).double().numpy(), known
+
+
+def _page(
+    trained: Trained,
+    numbers: Mapping[str, Mapping[str, Any]],
+    config: Mapping[str, Any],
+    run: Mapping[str, Any],
+    sections: Sequence[Section],
+) -> str:
+    style = files("tightbound.report").joinpath("page.css").read_text(encoding="utf-8")
+    title = f"{trained.path.resolve().name}"
+    data = run["data"]
+    lead = [f"{data['name']}: {'; '.join(data['notes'])}", f"weights: {trained.weights}"]
+    weights = sum(p.numel() for p in trained.model.parameters())
+    lead.append(f"{weights:,} parameters, {trained.model.latents.latent} latent dimensions")
+    body = [f"<h1>{html.escape(title)}</h1>", "<ul class=lead>"]
+    body += [f"<li>{html.escape(line)}</li>" for line in lead] + ["</ul>", _numbers(numbers)]
+    for section in sections:
+        kind = "svg+xml" if section.name.endswith("svg") else "png"
+        source = base64.b64encode(section.picture).decode()
+        body.append(
+            f"<section><h2>{html.escape(section.title)}</h2>"
+            f'<img class={"chart" if kind != "png" else "pixels"} alt="{html.escape(section.title)}" '
+            f'src="data:image/{kind};base64,{source}"><p>{html.escape(section.says)}</p></section>'
+        )
+    body.append(_settings(config, run))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)} - tightbound</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{style}</style></head>\n<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n"
+    )
+
+
+def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = "".join(
+        f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
+        f"<td>{html.escape(row.unit)}</td><td>{html.escape(row.says)}</td></tr>"
+        for row in table_rows(numbers)
+    )
+    first = next(iter(numbers.values()))
+    caption = (
+        f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; "
+        f"{first['samples']:,} importance samples a datum."
+    )
+    return f"<section><h2>The numbers</h2><table><tbody>{cells}</tbody></table><p>{html.escape(caption)}</p></section>"
+
+
+def _settings(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    lines = "".join(
+        f"<tr><th scope=row>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>"
+        for k, v in config.items()
+        if v is not None
+    )
+    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    return (
+        "<section><h2>How it was made</h2><details><summary>All settings</summary>"
+        f"<table class=settings><tbody>{lines}</tbody></table></details>"
+        f"<p>Data {html.escape(run['data']['fingerprint'])}<br>{html.escape(versions)}<br>"
+        f"{html.escape(run['hardware']['system'])}, {run['hardware']['threads']} threads</p></section>"
+    )

@@ -1,0 +1,85 @@
+"""Grids of images as pixels, enlarged without smoothing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import InputError
+
+GAP = 2  # white pixels between images, before enlargement
+WIDTH = 900  # pixels that a grid is enlarged to, at most
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether data of this shape can be shown as pictures."""
+    return len(shape) == 3 and shape[0] in (1, 3, 4)
+
+
+def to_pixels(x: Tensor, domain: Domain) -> Pixels:
+    """Images (N, C, H, W) in the data's units -> (N, H, W, 3) bytes.
+
+    Levels, bits and [0, 1] have a fixed black and white; real values are stretched between the 1st and the
+    99th percentile of what is shown.
+
+    Raises:
+        InputError: data that are not images.
+    """
+    if not is_image(x.shape[1:]):
+        raise InputError(
+            f"data of shape {tuple(x.shape[1:])} are not images; write them to .npz, .npy or .csv in place of .png"
+        )
+    x = x.detach().float().cpu()
+    low, high = torch.tensor(0.0), torch.tensor(float((domain.levels or 2) - 1))
+    if domain.kind == "real":
+        low, high = torch.quantile(x.flatten()[:1_000_000], torch.tensor([0.01, 0.99]))
+    x = ((x - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)[:, :3]
+    return (x * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def grid(rows: Sequence[Pixels], labels: Sequence[str] = ()) -> Any:
+    """A Pillow image with one row for each of `rows` (n, H, W, 3), and their names at the left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = rows[0].shape[1:3]
+    columns = max(len(row) for row in rows)
+    sheet = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            sheet[i * (height + GAP) :, j * (width + GAP) :][:height, :width] = image
+    factor = max(1, min(WIDTH // sheet.shape[1], 96 // min(height, width) or 1))
+    picture = Image.fromarray(sheet).resize(
+        (sheet.shape[1] * factor, sheet.shape[0] * factor), Image.Resampling.NEAREST
+    )
+    if not labels:
+        return picture
+    font = ImageFont.load_default(14)
+    margin = int(max(font.getlength(label) for label in labels)) + 16
+    canvas = Image.new("RGB", (picture.width + margin, picture.height), "white")
+    canvas.paste(picture, (margin, 0))
+    draw = ImageDraw.Draw(canvas)
+    for i, label in enumerate(labels):
+        y = (i * (height + GAP) + height / 2) * factor
+        draw.text((margin - 8, y), label, fill="#333333", font=font, anchor="rm")
+    return canvas
+
+
+def square(images: Pixels) -> list[Pixels]:
+    """Rows of a grid that is about square."""
+    columns = int(np.ceil(np.sqrt(len(images))))
+    return [images[i : i + columns] for i in range(0, len(images), columns)]
+
+
+def png(picture: Any) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

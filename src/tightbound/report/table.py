@@ -1,0 +1,61 @@
+"""The rows in which numbers are shown, in the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tightbound.evaluation.numbers import EXPLAINED
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    value: str
+    unit: str
+    says: str
+
+
+def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """A line for each number of `Evaluation.to_json()`; the NLL follows the bound that it negates."""
+    lines = []
+    for name, number in numbers.items():
+        lines.append(Row(name, _value(number), _unit(number), EXPLAINED[name] + _why(number)))
+        if name == "iwae" and number["value"] is not None:
+            negated = {**number, "value": -number["value"]}
+            says = "negative log-likelihood, at most this: -iwae; lower is better"
+            lines.append(Row("nll", _value(negated), "nats", says))
+    return lines
+
+
+def with_error(value: float, stderr: float | None) -> str:
+    """Two digits of the standard error, and the value to the same place."""
+    if stderr is None or not stderr > 0:
+        return f"{value:.4g}" if stderr is None else f"{value:g}"
+    places = max(0, 1 - math.floor(math.log10(stderr)))
+    return f"{value:.{places}f} ± {stderr:.{places}f}"
+
+
+def _value(number: Mapping[str, Any]) -> str:
+    value, stderr = number["value"], number["stderr"]
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return f"{np.min(value):.2f} to {np.max(value):.2f}"
+    if number["unit"] == "dimensions":
+        return f"{value:.0f}" + (f" ± {stderr:.1f}" if stderr is not None and stderr >= 0.05 else "")
+    return with_error(value, stderr)
+
+
+def _unit(number: Mapping[str, Any]) -> str:
+    return number["unit"].partition(",")[0]
+
+
+def _why(number: Mapping[str, Any]) -> str:
+    return f" (none: {number['reason']})" if number["value"] is None else ""

@@ -1,0 +1,147 @@
+"""A trained model as a person uses it: `fit` and `load` give one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from tightbound.config import Settings
+from tightbound.core.errors import InputError
+from tightbound.core.model import VAE
+from tightbound.core.parts import rebuild
+from tightbound.data import Data
+from tightbound.evaluation import Evaluation, evaluate
+from tightbound.generation import infer
+from tightbound.generation.infer import Source
+from tightbound.objectives.base import Objective
+from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
+from tightbound.training.folder import RunFolder
+
+
+class Trained:
+    """A trained model: codes, reconstructions, samples and numbers, in eval mode and without gradients.
+
+    Data go in raw, as they were opened: a split, or an array or tensor (N, *shape). Results are tensors on
+    the CPU, in the data's units.
+
+    Attributes:
+        model: The VAE.
+        path: The run's folder.
+        weights: Which weights were taken, in words: best, averaged or last.
+    """
+
+    def __init__(self, fitted: Fitted) -> None:
+        self.model, self.path, self.weights = fitted.model, fitted.folder.path, fitted.weights
+        self._fitted = fitted
+
+    @property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """One row an epoch: loss, reconstruction, KL (nats a datum), ELBO, bits/dim, on train and validation."""
+        return self._fitted.metrics
+
+    def encode(self, data: Source, *, sample: bool = False, seed: int = 0) -> Tensor:
+        """(N, latent): posterior means, or with `sample` one draw of q(z | x) for each datum."""
+        codes = infer.encode(self.model, data, sample=sample, seed=seed)
+        return codes.mean if codes.sample is None else codes.sample
+
+    def decode(self, codes: Tensor, *, sample: bool = False, seed: int = 0) -> Tensor:
+        """(N, *shape): E[x | z], or with `sample` a draw of p(x | z)."""
+        return infer.decode(self.model, codes, sample=sample, seed=seed)
+
+    def reconstruct(self, data: Source) -> Tensor:
+        """(N, *shape): E[x | z] at the posterior means."""
+        return infer.reconstruct(self.model, data)
+
+    def sample(self, n: int = 64, *, mean: bool = True, seed: int = 0) -> Tensor:
+        """(n, *shape): for z from the prior E[x | z], or with mean=False a draw of p(x | z)."""
+        return infer.sample(self.model, n, mean=mean, seed=seed)
+
+    def interpolate(
+        self, a: Tensor, b: Tensor, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear"
+    ) -> Tensor:
+        """(steps, *shape): E[x | z] between the codes of two data (*shape)."""
+        return infer.interpolate(self.model, a, b, steps=steps, path=path)
+
+    def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
+        """(N,): the IWAE bound on log p(x) with this many samples, nats.
+
+        Raises:
+            InputError: where the model has no bound.
+        """
+        result = self.evaluate(data, samples=samples, seed=seed)
+        if "iwae" not in result.per_datum:
+            raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
+        return torch.from_numpy(result.per_datum["iwae"])
+
+    def evaluate(
+        self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False
+    ) -> Evaluation:
+        """All numbers over data, each with standard error and n."""
+        return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+
+
+def fit(
+    model: VAE,
+    data: Data,
+    objective: Objective | None = None,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    stages: Sequence[LaterStage] = (),
+    **settings: Any,
+) -> Trained:
+    """Trains a model and gives it back with its best weights.
+
+    Arguments:
+        model: A composition; trained in place.
+        data: What `tightbound.data.open` gives.
+        objective: What is maximised; None: the ELBO.
+        run: The run's folder; None: a temporary one.
+        resume: Go on with that run from its last checkpoint, to the same bits.
+        overwrite: Replace a run of that name.
+        quiet: Show no progress.
+        stages: Functions (run folder) -> Stage, trained in turn afterwards.
+        settings: Fields of `tightbound.Settings`: epochs, lr, batch_size, ...
+
+    Raises:
+        InputError, CompositionError, NonFinite, Interrupted: as `tightbound.training.fit.fit_run`.
+    """
+    fitted = fit_run(
+        model, data, objective, Settings.of(settings),
+        run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages,
+    )  # fmt: skip
+    return Trained(fitted)
+
+
+def load(
+    run: str | Path,
+    *,
+    model: VAE | None = None,
+    weights: Literal["auto", "best", "ema", "last"] = "auto",
+    device: str = "auto",
+    trust: bool = False,
+) -> Trained:
+    """A run's model, rebuilt.
+
+    Arguments:
+        run: The run's folder.
+        model: The composition, where it contains modules that a run cannot rebuild.
+        weights: "auto": the best ones, else averaged, else last; `Trained.weights` says which.
+        device: "auto": cuda, mps or cpu.
+        trust: Import parts from outside tightbound that the run names.
+
+    Raises:
+        InputError: no run there, or a damaged or foreign checkpoint.
+        CompositionError: a module of your own is needed: pass `model`.
+    """
+    folder = RunFolder.open(run)
+    built = model if model is not None else rebuild(folder.read(folder.model_file), trust=trust)
+    words = load_weights(built, folder, weights)
+    built.to(choose_device(device))
+    return Trained(Fitted(built, folder, words, folder.metrics()))

@@ -1,0 +1,1 @@
+"""The fit loop on plain torch, checkpoints and run folders."""

@@ -1,0 +1,234 @@
+"""`fit`: trains a model on data into a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tightbound.config import Settings
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.interfaces import Trainable
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.core.parts import describe, foreign
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.data import Data, Split
+from tightbound.objectives.base import Objective
+from tightbound.objectives.elbo import ELBO
+from tightbound.training import checkpoint
+from tightbound.training.folder import RunFolder, provenance
+from tightbound.training.loop import Loop, Stage
+from tightbound.training.monitor import stop_on_signals
+
+LaterStage = Callable[[RunFolder], Stage]  # built when the stages before it have been trained
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and its run."""
+
+    model: VAE
+    folder: RunFolder
+    weights: str  # which weights the model holds, in words
+    metrics: Sequence[Mapping[str, Any]]  # one row an epoch
+    keep: Any = None  # the temporary folder, where no run was named
+
+
+def fit_run(
+    model: VAE,
+    data: Data,
+    objective: Objective | None = None,
+    settings: Settings | None = None,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    config: Mapping[str, Any] | None = None,
+    stages: Sequence[LaterStage] = (),
+) -> Fitted:
+    """Trains `model` and leaves it with the best weights.
+
+    Arguments:
+        model: What is trained, in place.
+        data: Where its training split comes from; a validation split is taken from that.
+        objective: What is maximised; None: the ELBO.
+        settings: How.
+        run: The run's folder; None: a temporary one, deleted with the result.
+        resume: Go on with the run from its last checkpoint.
+        overwrite: Replace a run of that name.
+        quiet: Show no progress.
+        config: What config.yaml records; None: the settings.
+        stages: Further stages, trained after the model.
+
+    Raises:
+        InputError: data that the model was not made for, a run that exists, or changed settings on resume.
+        CompositionError: an objective that does not fit the model.
+        NonFinite: a loss that became NaN or infinite.
+        Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written.
+    """
+    objective, settings = objective or ELBO(), settings or Settings()
+    keep = tempfile.TemporaryDirectory(prefix="tightbound-") if run is None else None
+    folder = RunFolder(Path(keep.name) / "run" if keep is not None else Path(str(run)))
+    check_fits(model, data)
+    train, validation = data.held_out(_validation_size(settings, data), settings.seed)
+    first = next(train.epoch(min(8, settings.batch_size)))
+    _check_objective(model, objective, first)
+    model.to(choose_device(settings.device))
+    recorded = {
+        "settings": dataclasses.asdict(settings),
+        "objective": describe(objective),
+        "model": describe(model),
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
+    }
+    if resume:
+        rows = _check_resumable(folder, recorded)
+    else:
+        rows = []
+        folder.create(overwrite)
+        own = foreign(recorded["model"])
+        if own and not quiet:
+            print(
+                f"note: {', '.join(own)} cannot be rebuilt from the run; load it with load(run, model=mine)"
+            )
+        if settings.start_at_data:
+            start_at_data(model, train)
+    written = {k: recorded[k] for k in ("settings", "objective", "data")}
+    folder.describe(config or recorded["settings"], recorded["model"], {**provenance(), **written})
+    stage = Stage(model, train, objective, validation)
+    with stop_on_signals() as flag:
+        for later in (None, *stages):
+            stage = stage if later is None else later(folder)
+            compiled(stage.trains, settings)
+            loop = Loop(stage, settings, folder, model.device, quiet)
+            rows = loop.resume(rows) if resume else rows
+            rows = loop.run(rows, flag)
+    return Fitted(model, folder, load_weights(model, folder), rows, keep)
+
+
+def check_fits(model: VAE, data: Data) -> None:
+    """Raises InputError where data differ in shape or domain from what the model was made for."""
+    if tuple(data.shape) != tuple(model.shape):
+        raise InputError(
+            f"the data have shape {tuple(data.shape)} and the model was made for {tuple(model.shape)}; "
+            "resize the data (images: --resize HEIGHT WIDTH) or make a model for them"
+        )
+    model.observation.check_source(data.domain)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto": cuda, mps or cpu, the first there is."""
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here; use 'cpu' or 'auto'") from error
+    return device
+
+
+def _validation_size(settings: Settings, data: Data) -> int:
+    if settings.validation is not None:
+        return settings.validation
+    try:
+        return min(5000, len(data.train) // 10)
+    except TypeError:
+        return 0
+
+
+def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
+    """One forward pass on a few data, before anything is written."""
+    clash = set(model.schedules) & set(objective.schedules)
+    if clash:
+        raise CompositionError(f"model and objective both schedule {', '.join(sorted(clash))}; rename one")
+    knobs = Knobs.final({**model.schedules, **objective.schedules})
+    noise = Noise("check")
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), noise.default():
+        objective.check(model(first.to(model.device), 1, noise, knobs))
+    model.train(was_training)
+
+
+@torch.no_grad()
+def start_at_data(model: VAE, train: Split, most: int = 10_000) -> None:
+    """Starts the decoder's output bias at the marginals of up to `most` training data."""
+    batch = next(train.epoch(most, key=("start",)))
+    seen = model.observe(batch.to(model.device), Noise("start"))
+    start = getattr(model.likelihood, "start_at", None)
+    if start is not None:
+        start(seen.x)
+
+
+def compiled(model: torch.nn.Module, settings: Settings) -> None:
+    """Compiles the networks of a model in place, where asked."""
+    if settings.compile:
+        for part in model.modules():
+            if isinstance(network := getattr(part, "network", None), torch.nn.Module):
+                network.compile()
+
+
+def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of the run that is resumed; refuses one made with other settings."""
+    folder = RunFolder.open(folder.path)
+    before = folder.read(folder.run_file)
+    before["model"] = folder.read(folder.model_file)
+    free = {"epochs", "steps", "patience", "checkpoint_seconds", "device"}
+    changed = [
+        f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
+        for name, old in before["settings"].items()
+        if name not in free and recorded["settings"].get(name) != old
+    ]
+    changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]
+    if before["data"]["fingerprint"] != recorded["data"]["fingerprint"]:
+        changed.append("the data differ")
+    if changed:
+        raise InputError(
+            f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, patience and device "
+            "may change; train a new run instead"
+        )
+    return folder.metrics()
+
+
+def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
+    """Loads "best", "ema" or "last" weights ("auto": the first of these that exists) into the model.
+
+    Returns:
+        Which they are, in words.
+
+    Raises:
+        InputError: where there is no such checkpoint, or it is damaged or another model's.
+    """
+    if which not in ("auto", "best", "ema", "last"):
+        raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
+    best, last = folder.checkpoint("best"), folder.checkpoint("last")
+    if which == "best" or (which == "auto" and best.is_file()):
+        tensors, scalars = checkpoint.load(best)
+        words = f"best (epoch {scalars['epoch']}, by the validation objective)"
+    else:
+        everything, scalars = checkpoint.load(last)
+        tensors, average = checkpoint.under("model", everything), checkpoint.under("ema", everything)
+        if which == "ema" and not average:
+            raise InputError(
+                f"{str(folder.path)!r} kept no averaged weights; train with ema, such as --ema 0.999"
+            )
+        words = f"last (step {scalars['step']})"
+        if average and which != "last":
+            tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(
+            f"the checkpoint in {str(folder.path)!r} is of another model ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    model.eval()
+    return words

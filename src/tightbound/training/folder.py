@@ -1,0 +1,153 @@
+"""A run is a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tightbound.core.errors import InputError
+from tightbound.core.files import to_json, write_atomic
+
+
+class RunFolder:
+    """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints, figures, report.html.
+
+    Arguments:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """A run that exists.
+
+        Raises:
+            InputError: where the folder is missing or is no run.
+        """
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise InputError(f"there is no run {str(path)!r}; train one with: tightbound train --run {path}")
+        if not folder.model_file.is_file():
+            raise InputError(f"{str(path)!r} is not a run: it has no {folder.model_file.name}")
+        return folder
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def model_file(self) -> Path:
+        """The composition, from which the model is rebuilt."""
+        return self.path / "model.json"
+
+    @property
+    def run_file(self) -> Path:
+        """What ran: versions, seed, data, command, hardware."""
+        return self.path / "run.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def checkpoint(self, name: str, stage: str = "") -> Path:
+        """The file of a checkpoint: "last" or "best" of a stage ("" is the first)."""
+        return self.path / "checkpoints" / stage / f"{name}.safetensors"
+
+    def create(self, overwrite: bool = False) -> None:
+        """Makes the folder, or empties it of an earlier run.
+
+        Raises:
+            InputError: where it holds something already, unless told to overwrite a run.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{str(self.path)!r} is a file; name a folder for the run")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            if not self.model_file.is_file():
+                raise InputError(f"the folder {str(self.path)!r} is not empty and holds no run; name another")
+            if not overwrite:
+                raise InputError(
+                    f"the run {str(self.path)!r} exists; go on with --resume, replace it with --overwrite, "
+                    "or name another with --run"
+                )
+            for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
+                file.unlink()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {str(self.path)!r} ({error.strerror})") from error
+
+    def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
+        """Writes config.yaml, model.json and run.json."""
+        import yaml
+
+        write_atomic(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_atomic(self.run_file, to_json(dict(run)))
+        write_atomic(self.model_file, to_json(model))
+
+    def read(self, file: Path) -> Any:
+        """The content of a JSON file of the run.
+
+        Raises:
+            InputError: where it is missing or damaged.
+        """
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {str(file)!r} ({error}); the run is damaged") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one an epoch of a stage."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return []
+        try:
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+        except ValueError as error:
+            raise InputError(f"cannot read {str(file)!r} ({error}); the run is damaged") from error
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes metrics.jsonl and metrics.csv."""
+        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.path / "metrics.csv", table.getvalue())
+
+
+def unused(base: str | Path) -> Path:
+    """`base`, or base-2, base-3, ...: the first that does not exist."""
+    base = Path(base)
+    candidates = (base.with_name(f"{base.name}-{i}") if i > 1 else base for i in range(1, 1_000_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, command and hardware."""
+    import torch
+
+    packages = ("tightbound", "torch", "numpy", "safetensors")
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }

@@ -1,0 +1,283 @@
+"""The loop of one stage: steps, epochs, validation, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tightbound.config import Settings
+from tightbound.core.errors import InputError, NonFinite
+from tightbound.core.interfaces import Trainable
+from tightbound.core.noise import Noise
+from tightbound.core.parts import make
+from tightbound.core.schedules import Knobs, Progress
+from tightbound.core.terms import Batch, Terms
+from tightbound.data import Split
+from tightbound.objectives.base import Objective
+from tightbound.training import checkpoint
+from tightbound.training.folder import RunFolder
+from tightbound.training.monitor import Interrupted, Monitor, StopFlag
+from tightbound.training.optim import GroupOptimizer, MovingAverage
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a run: what trains, on what, towards what."""
+
+    trains: Trainable
+    data: Split
+    objective: Objective
+    validation: Split | None = None
+    name: str = ""  # "" is the first; it enters the noise keys, the metrics and the checkpoints' folder
+
+
+class Loop:
+    """Trains one stage.
+
+    Arguments:
+        stage: What trains.
+        settings: How.
+        folder: Where checkpoints and metrics go.
+        device: Where the model is.
+        quiet: Show no progress.
+    """
+
+    def __init__(
+        self, stage: Stage, settings: Settings, folder: RunFolder, device: torch.device, quiet: bool
+    ) -> None:
+        self.stage, self.settings, self.folder, self.device = stage, settings, folder, device
+        self.model, self.objective = stage.trains, stage.objective
+        self.schedules = {**self.model.schedules, **self.objective.schedules}
+        self.per_epoch = self._steps_an_epoch()
+        self.total = settings.steps or settings.epochs * self.per_epoch
+        self.epochs = math.ceil(self.total / self.per_epoch)
+        decay = make("decay", settings.schedule)
+        self.optimizers = [
+            GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
+        ]
+        state = self.model.state_dict()
+        self.ema = MovingAverage(state.items(), settings.ema) if settings.ema is not None else None
+        self._state = state  # views of the live tensors
+        self.step = self.epoch = self.batch = 0  # steps taken, epochs completed, batches of this epoch
+        self.sums: dict[str, float] = {}
+        self.seconds = 0.0
+        self.best: dict[str, Tensor] | None = None
+        self.best_value, self.best_epoch, self.stale = -math.inf, 0, 0
+        self._saved = time.monotonic()
+        self._quiet = quiet
+
+    def _steps_an_epoch(self) -> int:
+        try:
+            return math.ceil(len(self.stage.data) / self.settings.batch_size)
+        except TypeError:
+            if self.settings.steps is None:
+                raise InputError(
+                    "the data are a stream of unknown length; say how long to train with steps"
+                ) from None
+            return self.settings.steps
+
+    def run(self, rows: list[dict[str, Any]], flag: StopFlag) -> list[dict[str, Any]]:
+        """Trains to the end from where the loop stands; `rows` are the metrics so far.
+
+        Raises:
+            NonFinite: a term of the loss became NaN or infinite; the last checkpoint is intact.
+            Interrupted: after a signal; a checkpoint was written.
+        """
+        monitor = Monitor(self.total, self.step, self.epochs, self._quiet)
+        try:
+            while self.step < self.total and not self._out_of_patience():
+                self._run_epoch(rows, flag, monitor)
+                rows.append(self._finish_epoch())
+                monitor.epoch(rows[-1])
+                if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
+                    self.save(rows)
+            self.save(rows)
+        finally:
+            monitor.close()
+        return rows
+
+    def _out_of_patience(self) -> bool:
+        return self.settings.patience is not None and self.stale >= self.settings.patience
+
+    def _run_epoch(self, rows: list[dict[str, Any]], flag: StopFlag, monitor: Monitor) -> None:
+        self.model.train()
+        began = time.perf_counter()
+        key = ("order", self.settings.seed, self.stage.name, self.epoch)
+        for batch in self.stage.data.epoch(self.settings.batch_size, key=key, start=self.batch):
+            self._train_step(batch)
+            monitor.step()
+            if flag.raised is not None:
+                self.seconds += time.perf_counter() - began
+                self.save(rows)
+                raise Interrupted(
+                    f"stopped by {flag.raised.name} after step {self.step} of {self.total}; "
+                    f"go on with: tightbound train --run {self.folder.path} --resume"
+                )
+            if self.step >= self.total:
+                break
+            if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
+                self.seconds, began = self.seconds + time.perf_counter() - began, time.perf_counter()
+                self.save(rows)
+        self.seconds += time.perf_counter() - began
+
+    def _train_step(self, batch: Batch) -> None:
+        progress = Progress(self.step, self.epoch, self.total)
+        knobs = Knobs.at(self.schedules, progress)
+        noise = Noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
+        with noise.default(), self._autocast():
+            terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
+        for optimizer in self.optimizers:
+            if self.step % optimizer.group.every:
+                continue
+            loss = optimizer.group.loss(terms, knobs)
+            if not math.isfinite(value := loss.item()):
+                raise NonFinite(self._what_went_bad(terms, "loss", value))
+            norm = optimizer.step(loss, progress)
+            if norm is not None and not math.isfinite(norm.item()):
+                raise NonFinite(self._what_went_bad(terms, "gradient norm", norm.item()))
+            self._add("loss", value * len(batch))
+        self._account(terms)
+        self.step += 1
+        self.batch += 1
+        if self.ema is not None:
+            self.ema.update(self._state, self.step)
+
+    def _autocast(self) -> torch.autocast:
+        on = self.settings.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=on)
+
+    def _add(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    @torch.no_grad()
+    def _account(self, terms: Terms) -> None:
+        """Adds a batch's sums over data of reconstruction and rate."""
+        self._add("n", terms.log_likelihood.shape[1])
+        self._add("reconstruction", -terms.log_likelihood.mean(0).sum().item())
+        if all(group.log_posterior is not None for group in terms.latents):
+            self._add("kl", sum(group.rate().mean(0).sum().item() for group in terms.latents))
+
+    def _means(self, sums: dict[str, float], split: str) -> dict[str, Any]:
+        n = sums["n"]
+        row: dict[str, Any] = {f"{split}_{k}": v / n for k, v in sums.items() if k != "n"}
+        if "kl" in sums:
+            row[f"{split}_elbo"] = elbo = -(sums["reconstruction"] + sums["kl"]) / n
+            row[f"{split}_bits_per_dim"] = self.model.bits(elbo)
+        return row
+
+    def _finish_epoch(self) -> dict[str, Any]:
+        progress = Progress(self.step, self.epoch, self.total)
+        row: dict[str, Any] = {"stage": self.stage.name, "epoch": self.epoch + 1, "step": self.step}
+        row |= {"seconds": self.seconds, **self._means(self.sums, "train")}
+        row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        if self.stage.validation is not None:
+            row |= self._validate(self.stage.validation)
+            value = -row["validation_loss"]
+            if value > self.best_value:
+                self.best_value, self.best_epoch, self.stale = value, self.epoch, 0
+                self.best = {name: t.detach().clone() for name, t in self.weights().items()}
+            else:
+                self.stale += 1
+        return row
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is evaluated: the average of the weights where there is one, else the weights."""
+        return {**self._state, **(self.ema.average if self.ema is not None else {})}
+
+    @contextmanager
+    def _evaluated_weights(self) -> Iterator[None]:
+        """Puts the averaged weights into the model for a while."""
+        if self.ema is None:
+            yield
+            return
+        live = {name: t.detach().clone() for name, t in self._state.items()}
+        self.model.load_state_dict(self.weights())
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(live)
+
+    @torch.no_grad()
+    def _validate(self, split: Split) -> dict[str, Any]:
+        """The objective with its schedules at their end, on fixed noise."""
+        keep, self.sums = self.sums, {}
+        knobs = Knobs.final(self.schedules)
+        self.model.eval()
+        with self._evaluated_weights():
+            for i, batch in enumerate(split.epoch(max(self.settings.batch_size, 500))):
+                noise = Noise("validation", self.settings.seed, self.stage.name, i)
+                with noise.default(), self._autocast():
+                    terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
+                self._add("loss", -self.objective(terms, knobs).sum().item())
+                self._account(terms)
+        sums, self.sums = self.sums, keep
+        return self._means(sums, "validation")
+
+    def _what_went_bad(self, terms: Terms, what: str, value: float) -> str:
+        named = [("log-likelihood", terms.log_likelihood)]
+        for i, group in enumerate(terms.latents):
+            where = f" of group {i}" if len(terms.latents) > 1 else ""
+            named += [(f"KL{where}", group.kl), (f"log prior{where}", group.log_prior)]
+            named += [(f"log posterior{where}", group.log_posterior), (f"latent sample{where}", group.z)]
+        bad = [name for name, t in named if t is not None and not torch.isfinite(t).all()]
+        remedy = f"lower the learning rate (now --lr {self.settings.lr:g}) or set --clip 100"
+        if self.settings.clip is not None:
+            remedy = (
+                f"lower the learning rate (now --lr {self.settings.lr:g}) or --clip {self.settings.clip:g}"
+            )
+        return (
+            f"the {what} became {value} at step {self.step} (epoch {self.epoch + 1}); "
+            f"the term that went bad: {', '.join(bad) or what}; {remedy}; nothing after the last checkpoint is kept"
+        )
+
+    def save(self, rows: list[dict[str, Any]]) -> None:
+        """Writes the metrics, the best weights and the state from which `resume` continues to the same bits."""
+        self.folder.write_metrics(rows)
+        common = {"stage": self.stage.name, "best_epoch": self.best_epoch}
+        common["best_value"] = self.best_value if math.isfinite(self.best_value) else None
+        best_file = self.folder.checkpoint("best", self.stage.name)
+        if self.best is not None:
+            checkpoint.save(best_file, self.best, {**common, "epoch": self.best_epoch})
+            self.best = None
+        tensors = checkpoint.prefixed("model", self._state)
+        if self.ema is not None:
+            tensors |= checkpoint.prefixed("ema", self.ema.average)
+        for i, optimizer in enumerate(self.optimizers):
+            tensors |= checkpoint.prefixed(f"optimizer{i}", optimizer.state())
+        scalars = {
+            **common,
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": self.sums,
+            "seconds": self.seconds,
+            "stale": self.stale,
+            "rows": len(rows),
+            "total": self.total,
+        }
+        checkpoint.save(self.folder.checkpoint("last", self.stage.name), tensors, scalars)
+        self._saved = time.monotonic()
+
+    def resume(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Takes the last checkpoint's state, if there is one; gives the metrics up to it."""
+        path = self.folder.checkpoint("last", self.stage.name)
+        if not path.is_file():
+            return [row for row in rows if row["stage"] != self.stage.name]
+        tensors, scalars = checkpoint.load(path)
+        self.model.load_state_dict(checkpoint.under("model", tensors))
+        if self.ema is not None:
+            self.ema.average = {n: t.to(self.device) for n, t in checkpoint.under("ema", tensors).items()}
+        for i, optimizer in enumerate(self.optimizers):
+            optimizer.load_state(checkpoint.under(f"optimizer{i}", tensors))
+        for name in ("step", "epoch", "batch", "sums", "seconds", "stale", "best_epoch"):
+            setattr(self, name, scalars[name])
+        self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
+        return rows[: scalars["rows"]]

@@ -1,0 +1,93 @@
+"""Optimisers, one for each group of an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.config import Settings
+from tightbound.core.interfaces import Trainable
+from tightbound.core.schedules import Progress, Schedule
+from tightbound.objectives.base import Group
+
+
+class GroupOptimizer:
+    """Adam on one group's parameters: encoder and decoder rates, schedule, clipping, state as tensors.
+
+    Arguments:
+        group: What is trained, and by which loss.
+        model: Says which of the parameters are the encoder's.
+        settings: Rates and constants, unless the group has its own.
+        decay: Factor on the learning rates.
+    """
+
+    def __init__(self, group: Group, model: Trainable, settings: Settings, decay: Schedule) -> None:
+        encoder = {id(p) for p in model.inference_parameters()}
+        options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
+        options |= dict(group.optim)
+        rates = {True: settings.encoder_lr, False: settings.decoder_lr}
+        self.group, self._decay, self._clip = group, decay, settings.clip
+        self._sides = [
+            {"params": params, "lr": options["lr"] if (rate := rates[side]) is None else rate}
+            for side in (True, False)
+            if (params := [p for p in group.params if p.requires_grad and (id(p) in encoder) == side])
+        ]
+        self._params = [p for side in self._sides for p in side["params"]]
+        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+        fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self._params)
+        self._optimizer = kind(self._sides, **options, fused=fused)
+        self._rates = [side["lr"] for side in self._sides]
+
+    def step(self, loss: Tensor, progress: Progress) -> Tensor | None:
+        """Backward into this group's parameters alone, and an update unless the gradient is not finite.
+
+        Returns:
+            The gradient's norm before clipping, 0-d; None where there is no clipping.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self._params)
+        norm = None
+        if self._clip is not None:
+            norm = nn.utils.clip_grad_norm_(self._params, self._clip)
+            if not torch.isfinite(norm):
+                return norm
+        factor = self._decay(progress)
+        for side, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            side["lr"] = rate * factor
+        self._optimizer.step()
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """The moments and step counts, by parameter number."""
+        state = self._optimizer.state_dict()["state"]
+        return {f"{i}/{key}": value for i, entry in state.items() for key, value in entry.items()}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Takes what `state` gave."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            number, _, key = name.partition("/")
+            state.setdefault(int(number), {})[key] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+class MovingAverage:
+    """Exponential moving average of a model's floating-point state (Polyak averaging).
+
+    Arguments:
+        tensors: The state that is averaged; copied.
+        decay: Weight of the average at each step; the first steps use (1 + n) / (10 + n) where that is less.
+    """
+
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]], decay: float) -> None:
+        self.decay = decay
+        self.average = {name: t.detach().clone() for name, t in tensors if t.is_floating_point()}
+
+    @torch.no_grad()
+    def update(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """Moves towards the present state after this many steps."""
+        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
+        torch._foreach_lerp_(list(self.average.values()), [tensors[n] for n in self.average], weight)

@@ -1,0 +1,329 @@
+"""Arrays and files: what is inferred, and what is refused."""
+
+import gzip
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from tightbound.core.domain import BINARY, REAL, UNIT, Domain
+from tightbound.core.errors import InputError
+from tightbound.data import open
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (12, 6, 5), dtype=np.uint8)
+
+
+def values(data):
+    return next(data.whole.epoch(len(data.whole))).x
+
+
+@pytest.mark.parametrize(
+    ("x", "domain", "dtype"),
+    [
+        (GREY, Domain("levels", 256), torch.uint8),
+        (GREY % 2, BINARY, torch.uint8),
+        (GREY % 2 == 0, BINARY, torch.uint8),
+        ((GREY % 2).astype(np.float64), BINARY, torch.uint8),
+        ((GREY % 17).astype(np.int64), Domain("levels", 17), torch.uint8),
+        ((GREY * np.int64(3)), Domain("levels", int(GREY.max()) * 3 + 1), torch.int32),
+        (GREY.astype(np.int16) - 100, REAL, torch.float32),
+        (GREY.astype(np.int64) * 1000, REAL, torch.float32),
+        ((GREY / 255).astype(np.float32), Domain("levels", 256), torch.uint8),
+        (GREY / 255, Domain("levels", 256), torch.uint8),
+        (RNG.random((9, 4)), UNIT, torch.float32),
+        ((GREY / 255).astype(np.float16), UNIT, torch.float32),
+        (RNG.normal(size=(9, 4)), REAL, torch.float32),
+        ((GREY % 17).astype(np.float32), REAL, torch.float32),
+    ],
+)
+def test_domain_is_inferred_and_said(x, domain, dtype):
+    data = open(x)
+    stored = values(data)
+    assert data.domain == domain
+    assert stored.dtype == dtype
+    scale = 255 if domain.levels == 256 and x.dtype.kind == "f" else 1
+    given = x.reshape(stored.shape).astype(np.float64)
+    assert np.allclose(stored.numpy(), given * scale, rtol=1e-6, atol=1e-3 if scale > 1 else 1e-7)
+    assert any(str(domain) in note or "uint8" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("x", "told", "domain"),
+    [
+        (GREY % 17, {"levels": 17}, Domain("levels", 17)),
+        ((GREY % 17).astype(float), {"levels": 17}, Domain("levels", 17)),
+        ((GREY % 17) / 16, {"levels": 17}, Domain("levels", 17)),
+        (GREY, {"domain": "real"}, REAL),
+        (GREY % 2, {"domain": "real"}, REAL),
+        (GREY / 255, {"domain": "unit"}, UNIT),
+        (GREY % 2, {"levels": 256}, Domain("levels", 256)),
+    ],
+)
+def test_overrides(x, told, domain):
+    data = open(x, **told)
+    assert data.domain == domain
+    assert any("as told" in note for note in data.notes)
+
+
+def test_scaled_levels_come_back_exactly():
+    assert torch.equal(values(open((GREY % 17) / 16, levels=17))[:, 0], torch.from_numpy(GREY % 17))
+
+
+@pytest.mark.parametrize(
+    ("x", "told", "message"),
+    [
+        (GREY, {"levels": 17}, r"values lie in \d+\.\.\d+, outside integers 0\.\.16"),
+        (GREY, {"domain": "binary"}, "outside binary"),
+        (GREY, {"domain": "unit"}, "rescale"),
+        (RNG.random((9, 4)), {"levels": 256}, "not all are multiples of 1/255"),
+        (RNG.random((9, 4)), {"domain": "binary"}, "not all are integers"),
+        (RNG.random((9, 4)) * 9, {"levels": 10}, "not all are integers"),
+        (-RNG.random((9, 4)), {"domain": "unit"}, r"outside numbers in \[0, 1\]"),
+        (GREY, {"domain": "binry"}, "did you mean 'binary'"),
+        (GREY, {"levels": 1}, "from 2 to 65536"),
+        (GREY, {"levels": 2.5}, "from 2 to 65536"),
+        (GREY, {"levels": 256, "domain": "real"}, "give one of them"),
+        (GREY, {"test": 0.0}, "between 0 and 1"),
+        (GREY, {"resize": (4, 4)}, "folders of images"),
+        (GREY, {"grey": True}, "folders of images"),
+        (GREY, {"labels": [1, 2]}, r"labels have shape \(2,\), but there are 12 data"),
+        (np.arange(5.0), {}, r"use x\[:, None\]"),
+        (np.float64(3), {}, "at least one axis"),
+        (np.zeros((2, 1, 1, 1, 1)), {}, "rank 5"),
+        (np.zeros((0, 4)), {}, r"is empty: its shape is \(0, 4\)"),
+        (np.zeros((4, 0)), {}, "is empty"),
+        (np.zeros((1, 4)), {}, "at least 2 are needed"),
+        (np.array([[1], ["a"]], dtype=object), {}, "Python objects"),
+        (np.array([["a", "b"]]), {}, "strings"),
+        (np.zeros((3, 3), complex), {}, "complex"),
+        (np.zeros((3, 3), "M8[s]"), {}, "dates"),
+        (
+            np.array([[1.0, np.nan], [np.inf, 2.0]]),
+            {},
+            r"2 values are NaN or infinite, the first at \(0, 1\)",
+        ),
+        (np.array([[1.0, 0.0], [2.0, np.nan]]), {}, r"1 value is NaN or infinite, the first at \(1, 1\)"),
+        (np.array([[1e300], [0.0]]), {}, "beyond what float32 holds"),
+        ([[1, 2], [3, 4]], {}, "cannot be read from list"),
+        (None, {}, "NoneType"),
+        ("mnis", {}, "did you mean 'mnist'"),
+        ("MNIST", {}, "did you mean 'mnist'"),
+        ("/no/such/place", {}, "neither a file"),
+        ("digits", {"labels": [1]}, "has its own"),
+        ("digits", {"levels": 16}, "outside"),
+        ("sprites", {"domain": "unit"}, "leave out levels"),
+    ],
+)
+def test_refusals_are_one_clear_line(x, told, message):
+    with pytest.raises(InputError, match=message) as caught:
+        open(x, **told)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        ((6, 5), (5,)),
+        ((6, 5, 4), (1, 5, 4)),
+        ((6, 3, 5, 4), (3, 5, 4)),
+        ((6, 5, 4, 3), (3, 5, 4)),
+        ((6, 5, 4, 1), (1, 5, 4)),
+        ((6, 5, 4, 4), (4, 5, 4)),
+        ((6, 1, 28, 3), (1, 28, 3)),
+        ((6, 2, 5, 5), (2, 5, 5)),
+    ],
+)
+def test_shapes(given, shape):
+    x = RNG.integers(0, 256, given, dtype=np.uint8)
+    data = open(x)
+    assert data.shape == shape
+    expected = x.reshape(6, *shape) if shape[0] == given[1] or len(given) < 4 else np.moveaxis(x, -1, 1)
+    assert np.array_equal(values(data), expected)
+    assert any(str(given) in note for note in data.notes)
+
+
+def test_tensors_and_labels():
+    data = open(torch.rand(20, 3, requires_grad=True), labels=np.arange(20) % 3)
+    assert data.train.labels.dtype == torch.int64
+    assert torch.equal(data.test.labels, torch.tensor([0, 1, 2] * 7)[data.test.rows])
+    words = open(RNG.random((4, 2)), labels=["dog", "cat", "dog", "cat"])
+    assert words.whole.labels.tolist() == [1, 0, 1, 0]
+    assert "labels: cat=0, dog=1" in words.notes
+
+
+def test_the_smallest_data_set_has_both_splits():
+    for test in (0.01, 0.5, 0.99):
+        data = open(RNG.random((2, 3)), test=test)
+        assert (len(data.train), len(data.test)) == (1, 1)
+
+
+def test_fingerprint_depends_on_content_shape_and_dtype():
+    prints = {open(x).fingerprint for x in (GREY, GREY + 1, GREY.reshape(12, 30), GREY.astype(np.int32) * 2)}
+    assert len(prints) == 4
+    assert open(GREY).fingerprint == open(torch.from_numpy(GREY)).fingerprint
+    assert all(p.startswith("sha256:") for p in prints)
+
+
+def test_npy(tmp_path):
+    np.save(tmp_path / "a.npy", GREY)
+    data = open(tmp_path / "a.npy")
+    assert data.name == "a"
+    assert np.array_equal(values(data)[:, 0], GREY)
+    assert open(str(tmp_path / "a.npy")).fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize(
+    "x", [GREY, GREY / 255, np.stack([GREY] * 3, -1)], ids=["bytes", "floats", "channels last"]
+)
+def test_large_npy_is_mapped_and_gives_the_same(tmp_path, monkeypatch, x):
+    np.save(tmp_path / "a.npy", x)
+    small = open(tmp_path / "a.npy")
+    monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", 100)
+    large = open(tmp_path / "a.npy")
+    assert isinstance(large.whole._x.base, np.memmap)
+    assert any("memory-mapped" in note for note in large.notes)
+    assert large.domain == small.domain
+    for a, b in zip(small.train.epoch(4, key=(0,)), large.train.epoch(4, key=(0,)), strict=True):
+        assert a.x.dtype == b.x.dtype
+        assert torch.equal(a.x, b.x)
+
+
+@pytest.mark.parametrize("key", ["x", "data", "images", "anything"])
+def test_npz(tmp_path, key):
+    np.savez(tmp_path / "a.npz", **{key: GREY, "y": np.arange(12)})
+    data = open(tmp_path / "a.npz")
+    assert np.array_equal(values(data)[:, 0], GREY)
+    assert data.whole.labels.tolist() == list(range(12))
+
+
+def test_npz_with_its_own_split(tmp_path):
+    np.savez(
+        tmp_path / "a.npz", x_train=GREY[:9], x_test=GREY[9:], y_train=np.arange(9), y_test=np.arange(9, 12)
+    )
+    data = open(tmp_path / "a.npz")
+    assert (len(data.train), len(data.test)) == (9, 3)
+    assert data.test.labels.tolist() == [9, 10, 11]
+    assert np.array_equal(next(data.test.epoch(3)).x[:, 0], GREY[9:])
+    assert any("as given" in note for note in data.notes)
+
+
+def garbage(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.npy", b"", "no .npy file"),
+        ("a.npy", b"rubbish" * 50, "no .npy file"),
+        ("a.npz", b"rubbish" * 50, "no .npz file"),
+        ("a.npz", b"", "no .npz file"),
+        ("a.csv", b"\x89PNG\xff\xfe" * 20, "no text"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"a,b\n", "header but no data"),
+        ("a.csv.gz", b"rubbish", "cannot be read"),
+        ("a.csv.gz", gzip.compress(b"1,2\n3,4\n" * 99)[:-9], "cannot be read"),
+        ("a.csv", b"1,2\n3,4\n5,six\n", "line 3, column 2: 'six' is no number"),
+        ("a.csv", b"age,size\n1,2\n\n3,\n", r"line 4, column 2 \(size\): the cell is empty"),
+        ("a.csv", b"1,2\n3,4,5\n", "line 2 has 3 cells, but the first has 2"),
+        ("a.csv", b"1,2\n3\n", "line 2 has 1 cells"),
+        ("a.csv", b"1,2\n3,nan\n", "NaN or infinite"),
+        ("a.txt", b"1,2\n", "no known kind"),
+        ("a", b"1,2\n", "no suffix"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, name, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        open(garbage(tmp_path / name, content))
+    assert str(tmp_path / name) in str(caught.value) or "NaN" in message
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_arrays(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", GREY)
+    np.savez(tmp_path / "a.npz", x=GREY)
+    for limit in (1 << 30, 10):
+        monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", limit)
+        for name in ("a.npy", "a.npz"):
+            path = tmp_path / name
+            with pytest.raises(InputError, match=r"cannot be read|no \.npz file"):
+                open(garbage(tmp_path / f"cut-{name}", path.read_bytes()[:-60]))
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+def test_pickles_are_refused_unread(tmp_path):
+    objects = np.array([[Bomb()], [Bomb()]], dtype=object)
+    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", x=objects)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(InputError, match="pickled Python objects"):
+            open(tmp_path / name)
+
+
+def test_npz_refusals(tmp_path):
+    np.savez(tmp_path / "two.npz", a=GREY, b=GREY)
+    with pytest.raises(InputError, match="holds the arrays a, b; name the data 'x'"):
+        open(tmp_path / "two.npz")
+    np.savez(tmp_path / "odd.npz", x_train=GREY, x_test=GREY[:, 1:])
+    with pytest.raises(InputError, match="x_train is uint8"):
+        open(tmp_path / "odd.npz")
+    np.savez(tmp_path / "none.npz", x_train=GREY, x_test=GREY[:0])
+    with pytest.raises(InputError, match="both need data"):
+        open(tmp_path / "none.npz")
+
+
+TABLE = RNG.normal(size=(8, 3)).round(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "header"),
+    [("a.csv", ",", ""), ("a.csv", ",", "a,b,c\n"), ("a.tsv", "\t", "a\tb\tc\n"), ("a.csv", ";", "a;b;c\n")],
+)
+def test_tables(tmp_path, name, delimiter, header):
+    text = header + "".join(delimiter.join(map(str, row)) + "\n" for row in TABLE)
+    data = open(garbage(tmp_path / name, b"\xef\xbb\xbf" + text.encode()))
+    assert data.domain == REAL
+    assert np.allclose(values(data), TABLE)
+    packed = open(garbage(tmp_path / (name + ".gz"), gzip.compress(text.encode())))
+    assert packed.fingerprint == data.fingerprint
+
+
+def test_table_integers_are_real_unless_told(tmp_path):
+    path = garbage(tmp_path / "a.csv", b"1,2\n3,4\n0,5\n")
+    data = open(path)
+    assert data.domain == REAL
+    assert any("levels=6" in note for note in data.notes)
+    assert open(path, levels=6).domain == Domain("levels", 6)
+
+
+def test_a_column_of_labels(tmp_path):
+    path = garbage(tmp_path / "a.csv", b'"x","kind",y\n1.5,cat,2\n3,"dog",4\n0.5,cat,1\n')
+    data = open(path, labels="kind")
+    assert data.shape == (2,)
+    assert data.whole.labels.tolist() == [0, 1, 0]
+    with pytest.raises(InputError, match=r"column 2 \(kind\): 'cat' is no number"):
+        open(path)
+    with pytest.raises(InputError, match="did you mean 'kind'"):
+        open(path, labels="kinds")
+
+
+def test_chunks_do_not_change_what_is_found(monkeypatch):
+    x = np.zeros((50, 7))
+    x[44, 3] = np.nan
+    monkeypatch.setattr("tightbound.data.encoding._CHUNK", 20)
+    with pytest.raises(InputError, match=r"1 value is NaN or infinite, the first at \(44, 3\)"):
+        open(x)
+    assert np.array_equal(values(open(GREY / 255))[:, 0], GREY)
+
+
+def test_array_fingerprint_is_pinned():
+    stored = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    expected = hashlib.sha256(b"uint8 (3, 2)" + stored.tobytes()).hexdigest()
+    assert open(stored).fingerprint == f"sha256:{expected}"
