@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
@@ -17,6 +17,8 @@ from tightbound.latents.flat import Flat
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.normal import Prior
+
+_Kind = TypeVar("_Kind")
 
 
 def vae(
@@ -80,7 +82,7 @@ def vae(
         return VAE(latents, _is(spec, Likelihood), _is(observation, Observation))
 
 
-def _is(part: object, kind: type) -> object:
+def _is(part: object, kind: type[_Kind]) -> _Kind:
     if not isinstance(part, kind):
         raise CompositionError(f"{type(part).__name__} was given where a {kind.__name__.lower()} is needed")
     return part

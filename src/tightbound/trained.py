@@ -77,9 +77,7 @@ class Trained:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
         return torch.from_numpy(result.per_datum["iwae"])
 
-    def evaluate(
-        self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False
-    ) -> Evaluation:
+    def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
         """All numbers over data, each with standard error and n."""
         return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
 

@@ -174,9 +174,7 @@ def test_npy(tmp_path):
     assert open(str(tmp_path / "a.npy")).fingerprint == data.fingerprint
 
 
-@pytest.mark.parametrize(
-    "x", [GREY, GREY / 255, np.stack([GREY] * 3, -1)], ids=["bytes", "floats", "channels last"]
-)
+@pytest.mark.parametrize("x", [GREY, GREY / 255, np.stack([GREY] * 3, -1)], ids=["bytes", "floats", "channels last"])
 def test_large_npy_is_mapped_and_gives_the_same(tmp_path, monkeypatch, x):
     np.save(tmp_path / "a.npy", x)
     small = open(tmp_path / "a.npy")
@@ -199,9 +197,7 @@ def test_npz(tmp_path, key):
 
 
 def test_npz_with_its_own_split(tmp_path):
-    np.savez(
-        tmp_path / "a.npz", x_train=GREY[:9], x_test=GREY[9:], y_train=np.arange(9), y_test=np.arange(9, 12)
-    )
+    np.savez(tmp_path / "a.npz", x_train=GREY[:9], x_test=GREY[9:], y_train=np.arange(9), y_test=np.arange(9, 12))
     data = open(tmp_path / "a.npz")
     assert (len(data.train), len(data.test)) == (9, 3)
     assert data.test.labels.tolist() == [9, 10, 11]

@@ -193,9 +193,7 @@ def test_loader_of_mappings_without_data_is_refused():
 @pytest.mark.parametrize("labelled", [False, True])
 def test_loader_of_tensors(labelled):
     x = torch.rand(30, 3)
-    data = open(
-        DataLoader(TensorDataset(x, torch.arange(30)) if labelled else TensorDataset(x), batch_size=7)
-    )
+    data = open(DataLoader(TensorDataset(x, torch.arange(30)) if labelled else TensorDataset(x), batch_size=7))
     batches = list(data.train.epoch(99, start=1))
     assert torch.equal(torch.cat([b.x for b in batches]), x[7:])
     assert (batches[0].label is not None) == labelled
@@ -206,9 +204,7 @@ def test_loader_of_tensors(labelled):
 @pytest.mark.parametrize("own", [False, True])
 def test_a_shuffling_loader_repeats_for_a_key_and_leaves_generators_alone(own):
     generator = torch.Generator().manual_seed(9) if own else None
-    loader = DataLoader(
-        TensorDataset(torch.arange(40.0)[:, None]), batch_size=8, shuffle=True, generator=generator
-    )
+    loader = DataLoader(TensorDataset(torch.arange(40.0)[:, None]), batch_size=8, shuffle=True, generator=generator)
     data = open(loader)
     state = [g.get_state() for g in (torch.default_generator, *([generator] if own else []))]
 

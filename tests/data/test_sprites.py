@@ -44,9 +44,7 @@ def winding(polygon, points):
         e, f = a[crosses], b[crosses]
         inside.append((e[:, 0] + (y - e[:, 1]) / (f[:, 1] - e[:, 1]) * (f[:, 0] - e[:, 0]) > x).sum() % 2)
         edge = b - a
-        along = np.clip(
-            ((x - a[:, 0]) * edge[:, 0] + (y - a[:, 1]) * edge[:, 1]) / ((edge**2).sum(1) + 1e-300), 0, 1
-        )
+        along = np.clip(((x - a[:, 0]) * edge[:, 0] + (y - a[:, 1]) * edge[:, 1]) / ((edge**2).sum(1) + 1e-300), 0, 1)
         distance.append(np.hypot(a[:, 0] + along * edge[:, 0] - x, a[:, 1] + along * edge[:, 1] - y).min())
     return np.array(inside), np.array(distance)
 

@@ -39,11 +39,9 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
     if name is None:
         name = config.get("data")
         if name is None:
-            raise InputError(
-                f"the run {str(command.run)!r} was made from Python; name its data after the run"
-            )
+            raise InputError(f"the run {str(command.run)!r} was made from Python; name its data after the run")
     names = ("levels", "domain", "resize", "grey", "test")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     if not Path(str(name)).is_dir():  # a folder of images was trained on, and this is none
         options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
     data = sources.open(name, **options)
@@ -123,13 +121,9 @@ def interpolate(command: Interpolate) -> None:
         raise InputError("these data have no random access; give an array, a file or a folder")
     for flag, position in (("--from", command.start), ("--to", command.to)):
         if not 0 <= position < len(split):
-            raise InputError(
-                f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of a datum in the split"
-            )
+            raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of a datum in the split")
     a, b = split.batch(torch.tensor([command.start, command.to])).x
-    walks = {
-        path: trained.interpolate(a, b, steps=command.steps, path=path) for path in ("linear", "spherical")
-    }
+    walks = {path: trained.interpolate(a, b, steps=command.steps, path=path) for path in ("linear", "spherical")}
     domain = trained.model.observation.source
     if command.out.suffix == ".png":
         rows = [pictures.to_pixels(walk, domain) for walk in walks.values()]
@@ -138,9 +132,7 @@ def interpolate(command: Interpolate) -> None:
         _write_npz(command.out, {path: walk.numpy() for path, walk in walks.items()})
     else:
         raise _unknown_ending(command.out, ".png or .npz")
-    say(
-        f"{command.steps} steps from datum {command.start} to datum {command.to}, linear and spherical: {command.out}"
-    )
+    say(f"{command.steps} steps from datum {command.start} to datum {command.to}, linear and spherical: {command.out}")
     _next(command, "embed {run} --out codes.npz")
 
 
@@ -198,9 +190,7 @@ def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
         lines = [",".join(f"{value:.9g}" for value in row) for row in x.tolist()]
         write_atomic(out, "\n".join(lines) + "\n")
     else:
-        raise _unknown_ending(
-            out, ".npz, .npy" + (", .png" if picture else "") + (", .csv" if x.dim() == 2 else "")
-        )
+        raise _unknown_ending(out, ".npz, .npy" + (", .png" if picture else "") + (", .csv" if x.dim() == 2 else ""))
 
 
 def _unknown_ending(out: Path, known: str) -> InputError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 import tyro
 
@@ -53,7 +55,7 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError(f"there is no command {word!r}; {suggestion(word, COMMANDS)}")
     commands: list[Any] = []
     for name, command in COMMANDS.items():
-        default = {"default": _train_defaults(argv[1:])} if command is Train and word == "train" else {}
+        default: dict[str, Any] = {"default": _train_defaults(argv[1:])} if command is Train and word == "train" else {}
         commands.append(Annotated[command, tyro.conf.subcommand(name, **default)])
     if list(argv) in (["--version"], ["-V"]):
         from importlib.metadata import version
@@ -62,7 +64,11 @@ def parse(argv: Sequence[str]) -> Command:
         sys.exit(0)
     config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
     return tyro.cli(
-        Union[tuple(commands)], prog="tightbound", description=_DESCRIPTION, args=list(argv), config=config
+        functools.reduce(operator.or_, commands),
+        prog="tightbound",
+        description=_DESCRIPTION,
+        args=list(argv),
+        config=config,
     )
 
 

@@ -20,6 +20,7 @@ class Domain:
 
     @property
     def discrete(self) -> bool:
+        """Whether values are whole numbers."""
         return self.kind in ("binary", "levels")
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from typing import Any
 
 
 class TightboundError(Exception):
@@ -40,7 +41,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def number(
     name: str,
-    value: object,
+    value: Any,
     *,
     above: float = -math.inf,
     least: float = -math.inf,
@@ -61,6 +62,6 @@ def number(
     return value
 
 
-def whole(name: str, value: object, *, least: int) -> int:
+def whole(name: str, value: Any, *, least: int) -> int:
     """A whole number of at least `least`; raises InputError otherwise."""
     return int(number(name, value, least=least, whole=True))

@@ -28,9 +28,7 @@ class Trainable(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def forward(
-        self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None
-    ) -> Terms:
+    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
         """The terms of a raw batch."""
 
     def inference_parameters(self) -> list[nn.Parameter]:
@@ -53,9 +51,7 @@ class Latents(Part, nn.Module, ABC):
         """The deterministic part of inference for x (B, *shape), run once however many samples follow."""
 
     @abstractmethod
-    def infer(
-        self, state: State, samples: int, noise: Noise, knobs: Knobs
-    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+    def infer(self, state: State, samples: int, noise: Noise, knobs: Knobs) -> tuple[tuple[LatentTerms, ...], Tensor]:
         """One record a group, and features (S, B, features), for samples of q(z | x)."""
 
     @abstractmethod

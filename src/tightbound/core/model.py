@@ -64,9 +64,7 @@ class VAE(Part, Trainable):
         """The parameters of q(z | x): what an encoder learning rate applies to."""
         return self.latents.inference_parameters()
 
-    def forward(
-        self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None
-    ) -> Terms:
+    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
         """The terms of a raw batch with this many latent samples for each datum.
 
         Arguments:

@@ -101,9 +101,7 @@ def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Te
 
 @draw.register
 def _(distribution: Normal, samples: Sequence[int], noise: Noise) -> Tensor:
-    return distribution.loc + distribution.scale * noise.normal(
-        (*samples, *distribution.batch_shape), distribution.loc
-    )
+    return distribution.loc + distribution.scale * noise.normal((*samples, *distribution.batch_shape), distribution.loc)
 
 
 @draw.register

@@ -159,9 +159,7 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"cannot import {path!r} ({error}); check the module's name and PYTHONPATH"
-        ) from error
+        raise InputError(f"cannot import {path!r} ({error}); check the module's name and PYTHONPATH") from error
 
 
 def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -> Any:

@@ -43,9 +43,7 @@ class Constant(Schedule):
 
 
 class _Ramp(Schedule):
-    def __init__(
-        self, start: float = 0.0, stop: float = 1.0, steps: int | None = None, share: float = 0.25
-    ) -> None:
+    def __init__(self, start: float = 0.0, stop: float = 1.0, steps: int | None = None, share: float = 0.25) -> None:
         self.start, self.stop = number("start", start), number("stop", stop)
         self.steps = steps if steps is None else whole("steps", steps, least=1)
         self.share = number("share", share, above=0)

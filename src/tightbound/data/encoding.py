@@ -121,19 +121,13 @@ def override(levels: int | None, domain: str | None) -> Domain | None:
     if levels is not None and domain is not None:
         raise InputError(f"levels={levels} and domain={domain!r} were both given; give one of them")
     if levels is not None:
-        if (
-            isinstance(levels, bool)
-            or not isinstance(levels, int | np.integer)
-            or not 2 <= levels <= MOST_LEVELS
-        ):
+        if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 2 <= levels <= MOST_LEVELS:
             raise InputError(f"levels={levels!r} was given; it must be an integer from 2 to {MOST_LEVELS}")
         return Domain("levels", int(levels))
     if domain is None:
         return None
     if domain not in KINDS:
-        raise InputError(
-            f"no domain is called {domain!r}; {suggestion(str(domain), KINDS)}, or give levels=K"
-        )
+        raise InputError(f"no domain is called {domain!r}; {suggestion(str(domain), KINDS)}, or give levels=K")
     return {"binary": BINARY, "unit": UNIT, "real": REAL}[domain]
 
 
@@ -199,15 +193,11 @@ def _check(seen: _Seen, domain: Domain, scale: int, name: str) -> None:
         return
     high = {"unit": 1, "binary": 1}.get(domain.kind, (domain.levels or 0) - 1) / scale
     if seen.low < 0 or seen.high > high:
-        fix = (
-            "rescale them" if domain.kind == "unit" else "give levels=K for integers 0..K-1, or domain='real'"
-        )
+        fix = "rescale them" if domain.kind == "unit" else "give levels=K for integers 0..K-1, or domain='real'"
         raise InputError(f"{span}, outside {domain}; {fix}")
     if domain.discrete and not (seen.integers if scale == 1 else seen.multiples):
         what = "not all are integers" if scale == 1 else f"not all are multiples of 1/{scale}"
-        raise InputError(
-            f"{span} but {what}, so they are not {domain}; use domain='unit' or 'real', or round them"
-        )
+        raise InputError(f"{span} but {what}, so they are not {domain}; use domain='unit' or 'real', or round them")
 
 
 def _finite(x: np.ndarray, name: str) -> None:
@@ -224,9 +214,7 @@ def _finite(x: np.ndarray, name: str) -> None:
         bad, done = bad + count, done + len(part)
     if bad:
         numbers = "value is" if bad == 1 else "values are"
-        raise InputError(
-            f"{name}: {bad} {numbers} NaN or infinite, the first at {first}; remove or fill them"
-        )
+        raise InputError(f"{name}: {bad} {numbers} NaN or infinite, the first at {first}; remove or fill them")
 
 
 def _rows(x: np.ndarray) -> Iterator[np.ndarray]:

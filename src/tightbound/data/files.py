@@ -125,9 +125,7 @@ def _join(path: Path, name: str, parts: tuple[np.ndarray, np.ndarray]) -> np.nda
 
 def _table(path: Path, delimiter: str, labels: Any) -> Arrays:
     text = _text(path)
-    first = next(
-        csv.reader([next((line for line in text.splitlines() if line.strip()), "")], delimiter=delimiter), []
-    )
+    first = next(csv.reader([next((line for line in text.splitlines() if line.strip()), "")], delimiter=delimiter), [])
     if not first:
         raise InputError(f"{path} is empty; it must hold a row of numbers for each datum")
     if delimiter == "," and len(first) == 1 and ";" in first[0]:
@@ -140,8 +138,7 @@ def _table(path: Path, delimiter: str, labels: Any) -> Arrays:
         rows += 1
         if len(row) != len(first):
             raise InputError(
-                f"{path}: line {line} has {len(row)} cells, but the first has {len(first)}; "
-                "give all lines as many"
+                f"{path}: line {line} has {len(row)} cells, but the first has {len(first)}; give all lines as many"
             )
     if rows == 1 and header is not None:
         raise InputError(f"{path} has a header but no data; it must hold a row of numbers for each datum")

@@ -18,9 +18,7 @@ from tightbound.data import encoding, files
 from tightbound.data.encoding import Encoding
 from tightbound.data.split import WORKERS, ArraySplit, Indexed, MappedSplit
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-)
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 _GREY = frozenset({"1", "L", "LA"})
 _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _DEEP = ("I", "F")  # more than 8 bits, which Pillow would clip
@@ -73,21 +71,16 @@ def scan(root: Path, resize: tuple[int, int] | None, grey: bool) -> Folder:
     pictures = [name for name in every if Path(name).suffix.lower() in SUFFIXES]
     if not pictures:
         raise InputError(
-            f"{root} holds no images, only {len(every)} other files; "
-            f"give a folder with {', '.join(sorted(SUFFIXES))}"
+            f"{root} holds no images, only {len(every)} other files; give a folder with {', '.join(sorted(SUFFIXES))}"
         )
     with ThreadPoolExecutor(WORKERS) as pool:
         headers = list(pool.map(_header, [root / name for name in pictures]))
     found = {name: header for name, header in zip(pictures, headers, strict=True) if header is not None}
     if not found:
-        raise InputError(
-            f"{root}: none of {len(pictures)} images can be read, such as {pictures[0]}; check them"
-        )
+        raise InputError(f"{root}: none of {len(pictures)} images can be read, such as {pictures[0]}; check them")
     modes = {mode for mode, _ in found.values()}
     if deep := next((n for n, (mode, _) in found.items() if mode.startswith(_DEEP)), None):
-        raise InputError(
-            f"{root / deep} has more than 8 bits a pixel; convert it, or give the pixels as .npy"
-        )
+        raise InputError(f"{root / deep} has more than 8 bits a pixel; convert it, or give the pixels as .npy")
     sizes: dict[tuple[int, int], str] = {}
     for name, (_, size) in found.items():
         sizes.setdefault(size, name)
@@ -201,9 +194,7 @@ def _classes(names: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
     return torch.from_numpy(codes.astype(np.int64)), (legend(words.tolist()),)
 
 
-def _notes(
-    folder: Folder, count: int, skipped: Sequence[str], values: str, words: tuple[str, ...]
-) -> tuple[str, ...]:
+def _notes(folder: Folder, count: int, skipped: Sequence[str], values: str, words: tuple[str, ...]) -> tuple[str, ...]:
     kind = {"1": "black and white", "L": "grey", "RGB": "colour"}[folder.mode]
     how = "resized to" if folder.resize else "of"
     notes = [

@@ -70,18 +70,11 @@ def wrap(
     train, test = pair
     samples = [_peek(train)] if train is test else [_peek(train), _peek(test)]
     code, values, shape = _sampled(samples[0], told)
-    if (
-        len(samples) == 2
-        and (other := encoding.channels_first(samples[1], "test data")[0].shape[1:]) != shape
-    ):
-        raise InputError(
-            f"the training loader gives data of shape {shape}, the test loader {other}; make them equal"
-        )
+    if len(samples) == 2 and (other := encoding.channels_first(samples[1], "test data")[0].shape[1:]) != shape:
+        raise InputError(f"the training loader gives data of shape {shape}, the test loader {other}; make them equal")
     notes = [f"{values}; judged by the first batch of {len(samples[0])}"]
     if train is test:
-        notes.append(
-            "one loader serves as training and as test data: test numbers are those of data trained on"
-        )
+        notes.append("one loader serves as training and as test data: test numbers are those of data trained on")
     if any(loader.drop_last for loader in pair):
         notes.append("a loader drops its last, smaller batch (drop_last=True): its data are not counted")
 
@@ -110,8 +103,7 @@ def _sampled(x: np.ndarray, told: Domain | None) -> tuple[Encoding, str, tuple[i
 def _size(dataset: Dataset[Any]) -> int:
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         raise InputError(
-            f"{type(dataset).__name__} is a stream without random access; "
-            "wrap it: DataLoader(dataset, batch_size=128)"
+            f"{type(dataset).__name__} is a stream without random access; wrap it: DataLoader(dataset, batch_size=128)"
         )
     if len(dataset) == 0:
         raise InputError(f"{type(dataset).__name__} is empty; it must hold at least 2 data")

@@ -58,8 +58,7 @@ class Data:
         size = len(self.train)
         if not 0 < validation < size:
             raise InputError(
-                f"{validation} validation data were asked for, but the training split has {size}; "
-                f"use 0..{size - 1}"
+                f"{validation} validation data were asked for, but the training split has {size}; use 0..{size - 1}"
             )
         order = np.random.default_rng(seed).permutation(size)
         return self.train.subset(np.sort(order[validation:])), self.train.subset(np.sort(order[:validation]))
@@ -200,9 +199,7 @@ def _open_folder(
 ) -> Data:
     folder = images.scan(path, resize, grey)
     if isinstance(labels, str):
-        raise InputError(
-            f"labels={labels!r} names a column, but {path} is a folder; give an array or sub-folders"
-        )
+        raise InputError(f"labels={labels!r} names a column, but {path} is a folder; give an array or sub-folders")
     whole, code, notes, digest = images.load(folder, told)
     if labels is not None:
         whole.labels, _ = _labels(np.asarray(labels), len(whole))
@@ -225,14 +222,10 @@ def _open_dataset(source: Dataset[Any], told: Domain | None, test: float, labels
 def _open_loaders(source: Any, told: Domain | None) -> Data:
     pair = (source, source) if isinstance(source, DataLoader) else source
     train, test, code, notes = loaders.wrap(pair, told)
-    return Data(
-        "loader", train, test, code.domain, notes, "none: a loader may change what it gives", False, test
-    )
+    return Data("loader", train, test, code.domain, notes, "none: a loader may change what it gives", False, test)
 
 
-def _split(
-    whole: Indexed, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float
-) -> Data:
+def _split(whole: Indexed, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float) -> Data:
     size = len(whole)
     if size < 2:
         raise InputError(f"{name} has 1 datum; at least 2 are needed, one to train on and one to test on")

@@ -287,9 +287,7 @@ def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
         found = next((raw[k] for k in ("x", "image", "input") if k in raw), None)
         if found is None:
             keys = ", ".join(map(str, raw)) or "none"
-            raise InputError(
-                f"a batch is a mapping with the keys {keys}; name the data 'x', 'image' or 'input'"
-            )
+            raise InputError(f"a batch is a mapping with the keys {keys}; name the data 'x', 'image' or 'input'")
         label = next((raw[k] for k in ("y", "label", "target") if k in raw), None)
         raw = found
     elif isinstance(raw, (tuple, list)):
@@ -345,7 +343,5 @@ def stack(items: Iterable[np.ndarray]) -> np.ndarray:
     items = list(items)
     for i, item in enumerate(items):
         if item.shape != items[0].shape:
-            raise InputError(
-                f"datum 0 has shape {items[0].shape} but datum {i} has {item.shape}; make them equal"
-            )
+            raise InputError(f"datum 0 has shape {items[0].shape} but datum {i} has {item.shape}; make them equal")
     return np.stack(items)

@@ -22,9 +22,7 @@ ROWS = 4000  # (sample, datum) pairs decoded at once
 BYTES = 1 << 26  # of the likelihood's parameters at once, which bounds memory whatever k and x are
 
 
-def evaluate(
-    model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False
-) -> Evaluation:
+def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
     """Bounds on log p(x) and the numbers around them, over all of `data`.
 
     The encoder runs once a datum; importance samples are streamed in blocks, so memory does not grow with
@@ -133,27 +131,21 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
         per_datum |= {"iwae": iwae, "elbo": elbo, "rate": rate}
         facts = {k: v for k, v in nats.items() if k != "n"}
         numbers["elbo"] = mean(elbo, **facts, estimator=f"{drawn}; {kl}")
-        numbers["iwae"] = mean(
-            iwae, **facts, estimator=f"log-mean-exp of {samples} importance weights from q(z|x)"
-        )
+        numbers["iwae"] = mean(iwae, **facts, estimator=f"log-mean-exp of {samples} importance weights from q(z|x)")
         numbers["rate"] = mean(rate, **facts, estimator=kl)
         numbers["kl_per_dimension"] = _by_dimension(model, rates, sums.closed, facts, kl)
     else:
         why = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
         for name in ("elbo", "iwae", "rate", "kl_per_dimension"):
             numbers[name] = Estimate(None, None, **nats, estimator="none", reason=why)
-    numbers["distortion"] = mean(
-        -log_likelihood, unit="nats", target=target, samples=samples, estimator=drawn
-    )
+    numbers["distortion"] = mean(-log_likelihood, unit="nats", target=target, samples=samples, estimator=drawn)
     numbers["bits_per_dim"] = _bits(model, numbers["iwae"])
     of_codes = {"unit": "z", "target": "q(z|x) over the data"}
     numbers["active_units"] = active_units(
         mu, unit="dimensions", target="q(z|x) over the data", estimator="count of Var_x(E_q[z|x]) > 0.01"
     )
     numbers["latent_mean"] = mean(mu, **of_codes, estimator="mean of posterior means")
-    numbers["latent_std"] = spread(
-        mu, variance, **of_codes, estimator="sqrt(Var mu + E sigma^2); delta method"
-    )
+    numbers["latent_std"] = spread(mu, variance, **of_codes, estimator="sqrt(Var mu + E sigma^2); delta method")
     levels = model.observation.source.levels
     numbers["reconstruction_mse"] = mean(
         per_datum["reconstruction_mse"],
@@ -175,7 +167,7 @@ def _by_dimension(model: VAE, rates: np.ndarray, closed: bool, facts: dict, kl: 
 
 def _bits(model: VAE, iwae: Estimate) -> Estimate:
     facts = {"n": iwae.n, "unit": "bits/dim", "target": iwae.target, "samples": iwae.samples}
-    if iwae.value is None or iwae.stderr is None and iwae.n > 1:
+    if iwae.value is None or (iwae.stderr is None and iwae.n > 1):
         return Estimate(None, None, **facts, estimator="none", reason=iwae.reason)
     if not model.observation.counts_bits:
         why = (

@@ -101,7 +101,5 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     if n == 1:
         return Estimate(None, None, n, reason="a variance over data needs at least two of them", **facts)
     error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
-    p = np.array(
-        [0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)]
-    )
+    p = np.array([0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)])
     return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)

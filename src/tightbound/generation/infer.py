@@ -58,9 +58,7 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
         yield Batch(part, index=torch.arange(start, start + len(part))).to(model.device)
 
 
-def encode(
-    model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500
-) -> Codes:
+def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
     """Means and variances of q(z | x) for raw data (N, *shape) and, if asked, one draw for each datum."""
     parts: list[tuple[Tensor, ...]] = []
     with evaluating(model):

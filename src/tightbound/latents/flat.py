@@ -39,9 +39,7 @@ class Flat(Latents):
         """(q(z | x), p(z)) for x (B, *shape)."""
         return self.posterior(x, context), self.prior(context)
 
-    def infer(
-        self, state: State, samples: int, noise: Noise, knobs: Knobs
-    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+    def infer(self, state: State, samples: int, noise: Noise, knobs: Knobs) -> tuple[tuple[LatentTerms, ...], Tensor]:
         """One group; features (S, B, latent)."""
         posterior, prior = state
         z = draw(posterior, (samples,), noise)

@@ -45,9 +45,7 @@ class ElementwiseLikelihood(Likelihood):
         self.features = features
         if isinstance(network, Architecture):
             if features is None:
-                raise CompositionError(
-                    "an architecture was given without features; add features=<latent size>"
-                )
+                raise CompositionError("an architecture was given without features; add features=<latent size>")
             network = network.decoder(features, self.outputs, self.shape)
         elif network is not None and features is not None:
             got, needed = probe(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
@@ -71,9 +69,7 @@ class ElementwiseLikelihood(Likelihood):
 
     def marginal(self, x: Tensor) -> Tensor:
         """Raw parameters (outputs, *shape) that fit the marginals of targets x (N, *shape)."""
-        raise CompositionError(
-            f"{type(self).__name__} does not say which parameters fit the data's marginals"
-        )
+        raise CompositionError(f"{type(self).__name__} does not say which parameters fit the data's marginals")
 
     def check_domain(self, target: Domain) -> None:
         """Refuses targets that this is no density on."""
@@ -101,9 +97,7 @@ class ElementwiseLikelihood(Likelihood):
         bias = layers[-1].bias if layers else None
         if isinstance(bias, Tensor) and bias.numel() == raw.numel():
             bias.copy_(raw.flatten())
-        elif (
-            isinstance(bias, Tensor) and len(self.shape) == 3 and bias.numel() == self.outputs * self.shape[0]
-        ):
+        elif isinstance(bias, Tensor) and len(self.shape) == 3 and bias.numel() == self.outputs * self.shape[0]:
             bias.copy_(raw.mean(dim=(-2, -1)).flatten())
         else:
             raise CompositionError(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
 
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
@@ -55,7 +56,10 @@ class DiscretizedLogisticDistribution(Distribution):
         levels: K.
     """
 
-    arg_constraints = {}
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
 
     def __init__(self, location: Tensor, scale: Tensor, levels: int) -> None:
         self.location, self.scale, self.levels = location, scale, levels
@@ -92,7 +96,7 @@ class DiscretizedLogisticDistribution(Distribution):
         return torch.sigmoid((self.location.unsqueeze(-1) - edges) / self.scale.unsqueeze(-1))
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Rounded and clipped logistic draws (*sample_shape, ...)."""
         tiny = torch.finfo(self.location.dtype).tiny
         u = torch.rand(*sample_shape, *self.location.shape, device=self.location.device).clamp_min(tiny)

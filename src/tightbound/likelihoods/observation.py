@@ -110,9 +110,7 @@ class Levels(Observation):
         https://arxiv.org/abs/1511.01844
     """
 
-    def __init__(
-        self, levels: int = 256, dequantize: bool = False, seed: int = 0, shape: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0, shape: Sequence[int] = ()) -> None:
         super().__init__()
         self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
         self.source = Domain("levels", levels)

@@ -82,9 +82,7 @@ class _Enlarge(nn.ConvTranspose2d):
 
     def __init__(self, small: Shape, large: Shape, kernel: int) -> None:
         extra = tuple(b - (2 * a - 1) for a, b in zip(small[1:], large[1:], strict=True))
-        super().__init__(
-            small[0], large[0], kernel, stride=2, padding=kernel // 2, output_padding=(extra[0], extra[1])
-        )
+        super().__init__(small[0], large[0], kernel, stride=2, padding=kernel // 2, output_padding=(extra[0], extra[1]))
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, c, h, w) -> (B, C, H, W)."""

@@ -19,9 +19,7 @@ class MLP(Architecture):
         dropout: Probability of dropping a hidden unit (of both networks).
     """
 
-    def __init__(
-        self, hidden: tuple[int, ...] = (512, 256), activation: str = "relu", dropout: float = 0.0
-    ) -> None:
+    def __init__(self, hidden: tuple[int, ...] = (512, 256), activation: str = "relu", dropout: float = 0.0) -> None:
         self.hidden, self.activation = sizes("hidden", hidden), activation
         self.dropout = number("dropout", dropout, least=0, below=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
 
 from tightbound.core.errors import NotABound
 from tightbound.posteriors.base import Posterior
@@ -24,8 +25,12 @@ class Point(Posterior):
 class PointMass(Distribution):
     """All mass at one vector, (B, latent)."""
 
-    arg_constraints = {}
     has_rsample = True
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
 
     def __init__(self, value: Tensor) -> None:
         self.value = value
@@ -41,7 +46,7 @@ class PointMass(Distribution):
         """Zero."""
         return torch.zeros_like(self.value)
 
-    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Copies of the vector."""
         return self.value.expand(*sample_shape, *self.value.shape)
 

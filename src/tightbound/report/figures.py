@@ -11,7 +11,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 INK, GREY, BLUE, ORANGE = "#222222", "#8a8f98", "#2563a8", "#d9722e"
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -95,10 +95,10 @@ def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 300
     classes = None if labels is None or labels.ndim != 1 else np.unique(labels)
     with mpl.rc_context(STYLE):
         figure, (axis,) = _figure(1, 6.4, 4.6)
-        if classes is None or len(classes) > 20:
+        if labels is None or classes is None or len(classes) > 20:
             axis.scatter(*points.T, s=8, color=BLUE, alpha=0.5, lw=0)
         else:
-            colours = mpl.colormaps["tab10" if len(classes) <= 10 else "tab20"].colors
+            colours = mpl.colormaps["tab10" if len(classes) <= 10 else "tab20"](range(len(classes)))
             for label, colour in zip(classes, colours, strict=False):
                 chosen = labels[pick] == label
                 axis.scatter(*points[chosen].T, s=10, color=colour, alpha=0.75, lw=0, label=str(label))
@@ -125,9 +125,7 @@ def marginals(data: Array, samples: Array, most: int = 12) -> bytes:
                 continue
             edges = np.histogram_bin_edges(np.concatenate([data[:, i], samples[:, i]]), bins=30)
             axis.hist(data[:, i], edges, density=True, color=GREY, alpha=0.6, label="data")
-            axis.hist(
-                samples[:, i], edges, density=True, histtype="step", color=ORANGE, lw=1.6, label="samples"
-            )
+            axis.hist(samples[:, i], edges, density=True, histtype="step", color=ORANGE, lw=1.6, label="samples")
             axis.set(title=f"column {i}", yticks=[])
         axes[0].legend(fontsize=8)
         return _svg(figure)

@@ -72,9 +72,7 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
         says = "A widening gap between the two lines is overfitting; a KL near zero is posterior collapse."
         sections.append(Section("Training", "curves.svg", figures.curves(trained.metrics), says))
     codes, labels = _codes(trained, data.test)
-    says = (
-        "Classes that form regions of their own can be told apart by their codes, though no label was used."
-    )
+    says = "Classes that form regions of their own can be told apart by their codes, though no label was used."
     sections.append(Section("The latent space", "latent.svg", figures.latent_map(codes, labels), says))
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:

@@ -13,7 +13,6 @@ import torch
 
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.parts import describe, foreign
@@ -95,9 +94,7 @@ def fit_run(
         folder.create(overwrite)
         own = foreign(recorded["model"])
         if own and not quiet:
-            print(
-                f"note: {', '.join(own)} cannot be rebuilt from the run; load it with load(run, model=mine)"
-            )
+            print(f"note: {', '.join(own)} cannot be rebuilt from the run; load it with load(run, model=mine)")
         if settings.start_at_data:
             start_at_data(model, train)
     written = {k: recorded[k] for k in ("settings", "objective", "data")}
@@ -218,9 +215,7 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
         everything, scalars = checkpoint.load(last)
         tensors, average = checkpoint.under("model", everything), checkpoint.under("ema", everything)
         if which == "ema" and not average:
-            raise InputError(
-                f"{str(folder.path)!r} kept no averaged weights; train with ema, such as --ema 0.999"
-            )
+            raise InputError(f"{str(folder.path)!r} kept no averaged weights; train with ema, such as --ema 0.999")
         words = f"last (step {scalars['step']})"
         if average and which != "last":
             tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"

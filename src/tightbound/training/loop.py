@@ -49,9 +49,7 @@ class Loop:
         quiet: Show no progress.
     """
 
-    def __init__(
-        self, stage: Stage, settings: Settings, folder: RunFolder, device: torch.device, quiet: bool
-    ) -> None:
+    def __init__(self, stage: Stage, settings: Settings, folder: RunFolder, device: torch.device, quiet: bool) -> None:
         self.stage, self.settings, self.folder, self.device = stage, settings, folder, device
         self.model, self.objective = stage.trains, stage.objective
         self.schedules = {**self.model.schedules, **self.objective.schedules}
@@ -78,9 +76,7 @@ class Loop:
             return math.ceil(len(self.stage.data) / self.settings.batch_size)
         except TypeError:
             if self.settings.steps is None:
-                raise InputError(
-                    "the data are a stream of unknown length; say how long to train with steps"
-                ) from None
+                raise InputError("the data are a stream of unknown length; say how long to train with steps") from None
             return self.settings.steps
 
     def run(self, rows: list[dict[str, Any]], flag: StopFlag) -> list[dict[str, Any]]:
@@ -230,9 +226,7 @@ class Loop:
         bad = [name for name, t in named if t is not None and not torch.isfinite(t).all()]
         remedy = f"lower the learning rate (now --lr {self.settings.lr:g}) or set --clip 100"
         if self.settings.clip is not None:
-            remedy = (
-                f"lower the learning rate (now --lr {self.settings.lr:g}) or --clip {self.settings.clip:g}"
-            )
+            remedy = f"lower the learning rate (now --lr {self.settings.lr:g}) or --clip {self.settings.clip:g}"
         return (
             f"the {what} became {value} at step {self.step} (epoch {self.epoch + 1}); "
             f"the term that went bad: {', '.join(bad) or what}; {remedy}; nothing after the last checkpoint is kept"

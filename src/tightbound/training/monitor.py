@@ -62,9 +62,7 @@ class Monitor:
 
         self._quiet, self._epochs = quiet, epochs
         self._live = "ipykernel" in sys.modules or sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, initial=start, disable=quiet or not self._live, unit="step", dynamic_ncols=True
-        )
+        self._bar = tqdm(total=total, initial=start, disable=quiet or not self._live, unit="step", dynamic_ncols=True)
 
     def step(self) -> None:
         """One step was taken."""
@@ -76,14 +74,10 @@ class Monitor:
         for split in ("train", "validation"):
             if (loss := row.get(f"{split}_loss")) is not None:
                 bits = row.get(f"{split}_bits_per_dim")
-                words.append(
-                    f"{split} loss {loss:.2f}" + (f" ({bits:.4f} bits/dim)" if bits is not None else "")
-                )
+                words.append(f"{split} loss {loss:.2f}" + (f" ({bits:.4f} bits/dim)" if bits is not None else ""))
         if self._live:
             self._bar.set_description_str(", ".join(words), refresh=False)
-        elif not self._quiet and (
-            row["epoch"] % max(1, self._epochs // 20) == 0 or row["epoch"] == self._epochs
-        ):
+        elif not self._quiet and (row["epoch"] % max(1, self._epochs // 20) == 0 or row["epoch"] == self._epochs):
             print(", ".join(words), f"[{row['seconds']:.1f} s]", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tightbound.config import Settings
 from tightbound.core.interfaces import Trainable
@@ -25,7 +27,7 @@ class GroupOptimizer:
 
     def __init__(self, group: Group, model: Trainable, settings: Settings, decay: Schedule) -> None:
         encoder = {id(p) for p in model.inference_parameters()}
-        options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
+        options: dict[str, Any] = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
         options |= dict(group.optim)
         rates = {True: settings.encoder_lr, False: settings.decoder_lr}
         self.group, self._decay, self._clip = group, decay, settings.clip
@@ -89,5 +91,5 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, tensors: dict[str, Tensor], steps: int) -> None:
         """Moves towards the present state after this many steps."""
-        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(list(self.average.values()), [tensors[n] for n in self.average], weight)
+        update = get_ema_multi_avg_fn(min(self.decay, (1 + steps) / (10 + steps)))
+        update(list(self.average.values()), [tensors[n] for n in self.average], steps)
