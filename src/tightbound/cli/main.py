@@ -7,7 +7,7 @@ import functools
 import operator
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -15,7 +15,7 @@ import tyro
 from tightbound.cli.arguments import COMMANDS, Command, Train
 from tightbound.config import Config, read_yaml
 from tightbound.core.errors import InputError, TightboundError, suggestion
-from tightbound.recipes import recipe
+from tightbound.recipes import RECIPES, recipe
 
 _DESCRIPTION = (
     "Variational autoencoders with honest numbers.\n\n"
@@ -53,28 +53,37 @@ def parse(argv: Sequence[str]) -> Command:
     word = argv[0] if argv else ""
     if word and not word.startswith("-") and word not in COMMANDS:
         raise InputError(f"there is no command {word!r}; {suggestion(word, COMMANDS)}")
-    commands: list[Any] = []
-    for name, command in COMMANDS.items():
-        default: dict[str, Any] = {"default": _train_defaults(argv[1:])} if command is Train and word == "train" else {}
-        commands.append(Annotated[command, tyro.conf.subcommand(name, **default)])
     if list(argv) in (["--version"], ["-V"]):
         from importlib.metadata import version
 
         print(f"tightbound {version('tightbound')}")
         sys.exit(0)
-    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+    if word != "train":
+        return _cli(argv, {})
+    chosen, base = _train_defaults(argv[1:])
+    command = _cli(argv, {"train": base})
+    if not chosen and isinstance(command, Train) and command.data in RECIPES:
+        command = _cli(argv, {"train": _defaults({}, command.data)})  # data with a recipe of their own
+    return command
+
+
+def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:
+    commands: list[Any] = []
+    for name, command in COMMANDS.items():
+        default: dict[str, Any] = {"default": defaults[name]} if name in defaults else {}
+        commands.append(Annotated[command, tyro.conf.subcommand(name, **default)])
     return tyro.cli(
         functools.reduce(operator.or_, commands),
         prog="tightbound",
         description=_DESCRIPTION,
         args=list(argv),
-        config=config,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
 
 
-def _train_defaults(argv: Sequence[str]) -> Train:
-    """What `train` starts from: the recipe, then the config file (or the run's own, on --resume)."""
-    values: dict[str, Any] = {}
+def _train_defaults(argv: Sequence[str]) -> tuple[bool, Train]:
+    """Whether a recipe or a config was named, and what `train` then starts from: the recipe, then the config
+    file (or the run's own, on --resume)."""
     given = {word: _value_of(argv, f"--{word}") for word in ("recipe", "config", "run")}
     stored = read_yaml(given["config"]) if given["config"] else {}
     if "--resume" in argv:
@@ -82,11 +91,14 @@ def _train_defaults(argv: Sequence[str]) -> Train:
             raise InputError("--resume needs the run to go on with; add --run FOLDER")
         stored = {**read_yaml(os.path.join(given["run"], "config.yaml")), **stored}
     name = given["recipe"] or stored.get("recipe")
+    return bool(name or stored), _defaults(stored, name)
+
+
+def _defaults(stored: Mapping[str, Any], name: Any) -> Train:
     base = recipe(str(name)) if name else Config()
     stored = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     merged = base.replace(**stored, **({"recipe": name} if name else {}))
-    values = {f.name: getattr(merged, f.name) for f in dataclasses.fields(merged)}
-    return Train(**values)
+    return Train(**{f.name: getattr(merged, f.name) for f in dataclasses.fields(merged)})
 
 
 def _value_of(argv: Sequence[str], flag: str) -> str | None:

@@ -110,7 +110,7 @@ class Observation(Part, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Sets `input` and the target `x` of a raw batch. Random observations are fixed, by their own
+        """Sets `input` and the target `x` of a raw batch, which comes in floating point. Random observations are fixed, by their own
         seed and each datum's index, unless `training`."""
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,8 @@ class VAE(Part, Trainable):
 
     def observe(self, batch: Batch, noise: Noise) -> Batch:
         """Raw batch -> batch with the encoder's `input` and the likelihood's target `x`."""
-        return self.observation(batch, noise, self.training)
+        dtype = next((p.dtype for p in self.parameters()), batch.x.dtype)
+        return self.observation(replace(batch, x=batch.x.to(dtype)), noise, self.training)
 
     def encode_state(self, seen: Batch) -> State:
         """The deterministic part of inference, run once however many samples follow."""

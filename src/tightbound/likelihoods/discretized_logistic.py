@@ -41,11 +41,10 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
         half = (self.levels - 1) / 2
         return DiscretizedLogisticDistribution((location + 1) * half, scale * half, self.levels)
 
-    def marginal(self, x: Tensor) -> Tensor:
-        """Means and, where predicted, log scales of a logistic with the data's standard deviation."""
+    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, and the scale of a logistic with the data's standard deviation, of a level at least."""
         y = x / ((self.levels - 1) / 2) - 1
-        spread = y.std(0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
-        return torch.stack([y.mean(0), spread.log()][: self.outputs])
+        return y.mean(0), y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
 
 
 class DiscretizedLogisticDistribution(Distribution):

@@ -102,5 +102,6 @@ class LevelCategorical(torch.distributions.Categorical):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Of levels as numbers of any type."""
-        index = value.long().unsqueeze(-1).expand(*self.batch_shape, 1)
-        return self.logits.gather(-1, index).squeeze(-1)
+        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
+        index = value.long().expand(shape).unsqueeze(-1)
+        return self.logits.expand(*shape, -1).gather(-1, index).squeeze(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -37,22 +37,35 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
             raise InputError(f"scale = {scale!r}; needed: a number above 0, or one of {', '.join(choices)}")
         self.outputs = 2 if scale == "predicted" else 1
         super().__init__(shape, features, network)
-        self.log_scale: Tensor | nn.Parameter | None
-        if scale == "shared":
-            self.log_scale = nn.Parameter(torch.zeros(()))
-        elif scale == "per-dimension":
-            self.log_scale = nn.Parameter(torch.zeros(self.shape))
-        elif scale == "predicted":
-            self.log_scale = None
-        else:
-            fixed = torch.tensor(math.log(number("scale", scale, above=0)))
-            self.register_buffer("log_scale", fixed, persistent=False)
+        self.fixed = number("scale", scale, above=0) if not isinstance(scale, str) else None
+        learned = {"shared": (), "per-dimension": self.shape}.get(str(scale))
+        self.log_scale = None if learned is None else nn.Parameter(torch.zeros(learned))
+
+    @abstractmethod
+    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale, (*shape) each, that fit the marginals of targets x (N, *shape)."""
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """The fitted location and, where it is predicted, log scale."""
+        location, scale = self.fitted(x)
+        return torch.stack([location, scale.log()][: self.outputs])
+
+    @torch.no_grad()
+    def start_at(self, x: Tensor) -> None:
+        """Sets a learned scale, too; a shared one to the geometric mean."""
+        super().start_at(x)
+        if self.log_scale is not None:
+            log_scale = self.fitted(x)[1].log()
+            self.log_scale.copy_(log_scale if self.log_scale.shape == log_scale.shape else log_scale.mean())
 
     def location_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Raw parameters (..., outputs, *shape) -> location and scale, (..., *shape)."""
         parameters = raw.unbind(-1 - len(self.shape))
+        location = parameters[0]
+        if self.fixed is not None:
+            return location, torch.full_like(location, self.fixed)
         log_scale = parameters[1] if self.log_scale is None else self.log_scale
-        return parameters[0], log_scale.exp().expand_as(parameters[0])
+        return location, log_scale.exp().expand_as(location)
 
 
 class Gaussian(LocationScaleLikelihood):
@@ -69,9 +82,9 @@ class Gaussian(LocationScaleLikelihood):
         """Means, and log sigma where it is predicted."""
         return torch.distributions.Normal(*self.location_scale(raw), validate_args=False)
 
-    def marginal(self, x: Tensor) -> Tensor:
-        """Means and, where predicted, log standard deviations."""
-        return torch.stack([x.mean(0), x.std(0).clamp_min(1e-2).log()][: self.outputs])
+    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation."""
+        return x.mean(0), x.std(0, correction=0).clamp_min(1e-2)
 
 
 class Laplace(LocationScaleLikelihood):
@@ -83,7 +96,7 @@ class Laplace(LocationScaleLikelihood):
         """Medians, and log b where it is predicted."""
         return torch.distributions.Laplace(*self.location_scale(raw), validate_args=False)
 
-    def marginal(self, x: Tensor) -> Tensor:
-        """Medians and, where predicted, log mean absolute deviations."""
+    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Median and mean absolute deviation."""
         median = x.median(0).values
-        return torch.stack([median, (x - median).abs().mean(0).clamp_min(1e-2).log()][: self.outputs])
+        return median, (x - median).abs().mean(0).clamp_min(1e-2)

@@ -39,9 +39,8 @@ class Identity(Observation):
         return self.target.discrete
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Floating-point x as input and target."""
-        x = _floating(batch.x)
-        return replace(batch, input=x, x=x)
+        """x as input and target."""
+        return replace(batch, input=batch.x)
 
     def restore(self, target: Tensor) -> Tensor:
         """The same."""
@@ -85,7 +84,7 @@ class Binarized(Observation):
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Bits, or in mode "expected" probabilities, as input and target."""
-        x = _floating(batch.x) / (self.levels - 1)
+        x = batch.x / (self.levels - 1)
         if self.mode != "expected":
             fresh = training and self.mode == "dynamic"
             x = (_uniform(x, batch, noise if fresh else None, self.seed) < x).to(x.dtype)
@@ -125,7 +124,7 @@ class Levels(Observation):
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Input in [0, 1]; target as levels, or dequantized in [0, 1)."""
-        x = _floating(batch.x)
+        x = batch.x
         scaled = x / (self.levels - 1)
         if not self.dequantize:
             return replace(batch, input=scaled, x=x)
@@ -173,16 +172,12 @@ class Standardized(Observation):
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Standardised x as input and target."""
-        x = (_floating(batch.x) - self.mean) / self.std
+        x = (batch.x - self.mean) / self.std
         return replace(batch, input=x, x=x)
 
     def restore(self, target: Tensor) -> Tensor:
         """Back in the original units."""
         return target * self.std + self.mean
-
-
-def _floating(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
 def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tensor:

@@ -14,28 +14,41 @@ class MLP(Architecture):
     """Fully connected, for data of any shape.
 
     Arguments:
-        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
+        hidden: Widths of the encoder's hidden layers.
         activation: Of the hidden layers.
-        dropout: Probability of dropping a hidden unit (of both networks).
+        dropout: Probability of dropping a hidden unit.
+        decoder_hidden: Widths of the decoder's hidden layers; None: the encoder's in reverse.
+        decoder_dropout: Where it differs from the encoder's.
     """
 
-    def __init__(self, hidden: tuple[int, ...] = (512, 256), activation: str = "relu", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (512, 256),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        decoder_hidden: tuple[int, ...] | None = None,
+        decoder_dropout: float | None = None,
+    ) -> None:
         self.hidden, self.activation = sizes("hidden", hidden), activation
+        mirrored = decoder_hidden is None
+        self.decoder_hidden = self.hidden[::-1] if mirrored else sizes("decoder_hidden", decoder_hidden)
         self.dropout = number("dropout", dropout, least=0, below=1)
+        same = decoder_dropout is None
+        self.decoder_dropout = self.dropout if same else number("decoder_dropout", decoder_dropout, least=0, below=1)
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, *shape) -> (B, hidden[-1])."""
-        return nn.Sequential(nn.Flatten(), *self._layers(math.prod(shape), self.hidden))
+        return nn.Sequential(nn.Flatten(), *self._layers(math.prod(shape), self.hidden, self.dropout))
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """(B, features) -> (B, outputs * prod(shape))."""
-        hidden = self.hidden[::-1]
+        hidden = self.decoder_hidden
         last = nn.Linear(hidden[-1] if hidden else features, outputs * math.prod(shape))
-        return nn.Sequential(*self._layers(features, hidden), last)
+        return nn.Sequential(*self._layers(features, hidden, self.decoder_dropout), last)
 
-    def _layers(self, width: int, hidden: Shape) -> list[nn.Module]:
+    def _layers(self, width: int, hidden: Shape, dropout: float) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for previous, following in zip((width, *hidden), hidden, strict=False):
             layers += [nn.Linear(previous, following), activation(self.activation)]
-            layers += [nn.Dropout(self.dropout)] if self.dropout else []
+            layers += [nn.Dropout(dropout)] if dropout else []
         return layers

@@ -9,8 +9,27 @@ from tightbound.core.errors import InputError, suggestion
 
 
 def digits() -> Config:
-    """What `tightbound train` runs: chosen by measurement on the 8x8 digits; see the README for its bits/dim."""
-    return Config(data="digits")
+    """What `tightbound train` runs: chosen by measurement on the 8x8 digits.
+
+    Discretized logistic with one learned scale a pixel, silu, a wide and lightly dropped-out decoder, fast
+    Adam with averaged weights.
+    """
+    return Config(
+        data="digits",
+        network="mlp(hidden=(256, 256), activation='silu', decoder_hidden=(256, 512), decoder_dropout=0.1)",
+        latent=16,
+        likelihood="discretized-logistic(scale='per-dimension')",
+        beta="linear(share=0.1)",
+        epochs=140,
+        batch_size=64,
+        lr=4e-3,
+        optimizer="adamw",
+        weight_decay=0.01,
+        schedule="cosine(warmup=100, final=0.02)",
+        clip=100.0,
+        ema=0.9995,
+        validation=150,
+    )
 
 
 def lesson() -> Config:

@@ -154,7 +154,7 @@ def _page(
 def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     cells = "".join(
         f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
-        f"<td>{html.escape(row.unit)}</td><td>{html.escape(row.says)}</td></tr>"
+        f"<td class=unit>{html.escape(row.unit)}</td><td>{html.escape(row.says)}</td></tr>"
         for row in table_rows(numbers)
     )
     first = next(iter(numbers.values()))

@@ -13,8 +13,9 @@ from torch import Tensor
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 
-GAP = 2  # white pixels between images, before enlargement
+GAP = 4  # white pixels between images
 WIDTH = 900  # pixels that a grid is enlarged to, at most
+EDGE = 96  # pixels that the shorter edge of an image is enlarged to, at most
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -51,24 +52,18 @@ def grid(rows: Sequence[Pixels], labels: Sequence[str] = ()) -> Any:
 
     height, width = rows[0].shape[1:3]
     columns = max(len(row) for row in rows)
-    sheet = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
+    factor = max(1, min((WIDTH // columns - GAP) // width, EDGE // min(height, width)))
+    font = ImageFont.load_default(14)
+    margin = int(max(font.getlength(label) for label in labels)) + 16 if labels else 0
+    down, across = height * factor + GAP, width * factor + GAP
+    canvas = Image.new("RGB", (margin + columns * across - GAP, len(rows) * down - GAP), "white")
+    draw = ImageDraw.Draw(canvas)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            sheet[i * (height + GAP) :, j * (width + GAP) :][:height, :width] = image
-    factor = max(1, min(WIDTH // sheet.shape[1], 96 // min(height, width) or 1))
-    picture = Image.fromarray(sheet).resize(
-        (sheet.shape[1] * factor, sheet.shape[0] * factor), Image.Resampling.NEAREST
-    )
-    if not labels:
-        return picture
-    font = ImageFont.load_default(14)
-    margin = int(max(font.getlength(label) for label in labels)) + 16
-    canvas = Image.new("RGB", (picture.width + margin, picture.height), "white")
-    canvas.paste(picture, (margin, 0))
-    draw = ImageDraw.Draw(canvas)
-    for i, label in enumerate(labels):
-        y = (i * (height + GAP) + height / 2) * factor
-        draw.text((margin - 8, y), label, fill="#333333", font=font, anchor="rm")
+            picture = Image.fromarray(image).resize((width * factor, height * factor), Image.Resampling.NEAREST)
+            canvas.paste(picture, (margin + j * across, i * down))
+        if labels:
+            draw.text((margin - 8, i * down + height * factor / 2), labels[i], fill="#333333", font=font, anchor="rm")
     return canvas
 
 

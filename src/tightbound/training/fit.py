@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,6 @@ class Fitted:
     folder: RunFolder
     weights: str  # which weights the model holds, in words
     metrics: Sequence[Mapping[str, Any]]  # one row an epoch
-    keep: Any = None  # the temporary folder, where no run was named
 
 
 def fit_run(
@@ -74,8 +75,8 @@ def fit_run(
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     objective, settings = objective or ELBO(), settings or Settings()
-    keep = tempfile.TemporaryDirectory(prefix="tightbound-") if run is None else None
-    folder = RunFolder(Path(keep.name) / "run" if keep is not None else Path(str(run)))
+    temporary = tempfile.mkdtemp(prefix="tightbound-") if run is None else None
+    folder = RunFolder(run if run is not None else Path(str(temporary)) / "run")
     check_fits(model, data)
     train, validation = data.held_out(_validation_size(settings, data), settings.seed)
     first = next(train.epoch(min(8, settings.batch_size)))
@@ -107,7 +108,10 @@ def fit_run(
             loop = Loop(stage, settings, folder, model.device, quiet)
             rows = loop.resume(rows) if resume else rows
             rows = loop.run(rows, flag)
-    return Fitted(model, folder, load_weights(model, folder), rows, keep)
+    fitted = Fitted(model, folder, load_weights(model, folder), rows)
+    if temporary is not None:
+        weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
+    return fitted
 
 
 def check_fits(model: VAE, data: Data) -> None:

@@ -1,0 +1,133 @@
+"""Laws of latents and objectives, which need a whole model."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from tightbound.core.interfaces import Latents
+from tightbound.core.model import VAE
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch, Terms
+from tightbound.likelihoods import Bernoulli, Identity
+from tightbound.nn import MLP
+from tightbound.objectives.base import Objective
+
+
+def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) -> None:
+    """Runs every law of latents on data of this shape.
+
+    1. Shapes of all terms. 2. A datum's terms depend on its own noise alone, not on its batch or on the number
+    of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` and `decode` give
+    features; `moments` are those of the samples. 5. Gradients reach every parameter.
+
+    Raises:
+        AssertionError: naming the law that is broken.
+    """
+    latents = copy.deepcopy(latents).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
+    index, knobs = torch.tensor([4, 0, 11]), Knobs()
+    state = latents.encode(x)
+    groups, features = latents.infer(state, 5, DatumNoise("law", index=index), knobs)
+    assert features.shape == (5, 3, latents.features), f"features have shape {tuple(features.shape)}"
+    for group in groups:
+        assert group.z.shape[:2] == (5, 3), f"z has shape {tuple(group.z.shape)}; samples and data come first"
+        for name in ("log_prior", "log_posterior"):
+            value = getattr(group, name)
+            assert value is None or value.shape == (5, 3), f"{name} has shape {tuple(value.shape)}, not (5, 3)"
+        assert group.kl is None or group.kl.shape[:2] == (5, 3), f"kl has shape {tuple(group.kl.shape)}"
+    _, alone = latents.infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]), knobs)
+    assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
+    with torch.no_grad():
+        many = 20_000
+        groups, _ = latents.infer(state, many, Noise("law", seed), knobs)
+        for group in groups:
+            if group.kl is None or group.log_posterior is None:
+                continue
+            ratio, closed = group.log_ratio(), group.kl.sum(-1)
+            off = (ratio.mean(0) - closed.mean(0)).abs()
+            allowed = 5 * ((ratio.std(0) + closed.std(0)) / many**0.5) + 1e-9
+            assert (off <= allowed).all(), f"kl: closed form and Monte Carlo differ by {off.max().item():.3g} nats"
+        mean, variance = latents.moments(state)
+        codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
+        assert mean.shape == variance.shape == (3, latents.latent), f"moments have shape {tuple(mean.shape)}"
+        off = (codes.mean(0) - mean).abs()
+        assert (off <= 5.5 * (codes.var(0) / many).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
+    assert latents.decode(mean).shape == (3, latents.features), "decode: codes (B, latent) must give features"
+    prior = latents.generate(7, Noise("law", seed))
+    assert prior.shape == (7, latents.features), f"generate(7) gave features of shape {tuple(prior.shape)}"
+    value = features.square().sum()
+    for group in latents.infer(state, 2, Noise("law", seed), knobs)[0]:
+        value = value + group.z.square().sum() + (0 if group.log_posterior is None else group.rate().sum())
+    _reach(value, list(latents.parameters()))
+
+
+def check_objective(objective: Objective, *, seed: int = 0) -> None:
+    """Runs every law of objectives, on a small model.
+
+    1. One finite value a datum. 2. A pointwise objective's value for a datum does not change with the size or
+    the order of the batch; one that does change declares itself. 3. Gradients reach every parameter that it
+    trains, and its groups' losses reach no other. 4. It rises along its own gradient.
+
+    Raises:
+        AssertionError: naming the law that is broken.
+    """
+    model = small_model(seed)
+    generator = torch.Generator().manual_seed(seed)
+    x = (torch.rand(6, *model.shape, generator=generator) < 0.4).double()
+    knobs = Knobs.final(objective.schedules)
+
+    def terms(rows: list[int]) -> Terms:
+        batch = Batch(x[rows], index=torch.tensor(rows))
+        return model(batch, objective.samples, DatumNoise("law", index=torch.tensor(rows)), knobs)
+
+    objective.check(terms(list(range(6))))
+    whole = objective(terms(list(range(6))), knobs)
+    assert whole.shape == (6,), f"6 data gave a value of shape {tuple(whole.shape)}, not (6,)"
+    assert torch.isfinite(whole).all(), "the value is not finite"
+    rows = [4, 1]
+    part = objective(terms(rows), knobs)
+    same = torch.allclose(part, whole[rows], atol=1e-9)
+    assert same or not objective.pointwise, "a datum's value changes with its batch: declare pointwise = False"
+    for group in objective.groups(model):
+        gradients = _reach(group.loss(terms(list(range(6))), knobs), group.params)
+        _step(group.params, gradients)
+    after = objective(terms(list(range(6))), knobs)
+    assert after.mean() > whole.mean(), "a small step along its gradient does not raise the objective"
+
+
+def small_model(seed: int = 0, point: bool = False) -> VAE:
+    """A VAE of 3 latents on 2x3 bits, in float64."""
+    from tightbound.latents import Flat
+    from tightbound.posteriors import DiagonalNormal, Point
+    from tightbound.priors import StandardNormal
+
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        network = MLP((8,), activation="tanh")
+        posterior = (Point if point else DiagonalNormal)((1, 2, 3), 3, network)
+        latents = Flat(StandardNormal(3), posterior)
+        return VAE(latents, Bernoulli((1, 2, 3), 3, network), Identity("binary")).double().eval()
+
+
+@torch.no_grad()
+def _step(params: list[torch.nn.Parameter], gradients: list[Tensor]) -> None:
+    """A small step downhill."""
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+    for p, g in zip(params, gradients, strict=True):
+        p.sub_(1e-4 * g / norm)
+
+
+def _reach(value: Tensor, params: list[torch.nn.Parameter]) -> list[Tensor]:
+    """The gradients, after the law that all are there and finite."""
+    gradients = torch.autograd.grad(value, params, allow_unused=True)
+    for parameter, gradient in zip(params, gradients, strict=True):
+        assert gradient is not None, f"no gradient reaches a parameter of shape {tuple(parameter.shape)}"
+        assert torch.isfinite(gradient).all(), (
+            f"the gradient of a parameter of shape {tuple(parameter.shape)} is not finite"
+        )
+    return [g for g in gradients if g is not None]

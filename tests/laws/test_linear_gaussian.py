@@ -1,0 +1,74 @@
+"""Law 1: bounds against the exact evidence of the linear-Gaussian model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laws.linear import linear_gaussian
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.evaluation import evaluate
+from tightbound.objectives import ELBO, IWAE
+
+
+def value(objective, linear, x, noise=None):
+    batch = Batch(x, index=torch.arange(len(x)))
+    terms = linear.model(batch, objective.samples, noise or Noise("test"))
+    return objective(terms, Knobs.final(objective.schedules))
+
+
+@settings(max_examples=15, deadline=None)
+@given(d=st.integers(3, 9), latent=st.integers(1, 3), sigma=st.floats(0.2, 3.0), seed=st.integers(0, 99))
+def test_exact_posterior_makes_every_bound_the_evidence(d, latent, sigma, seed) -> None:
+    linear = linear_gaussian(d, latent, sigma, seed)
+    x = torch.randn(5, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    exact = linear.evidence(x)
+    for objective in (IWAE(1), IWAE(7), ELBO(kl="monte-carlo", samples=4)):
+        assert torch.allclose(value(objective, linear, x), exact, atol=1e-9)
+    result = evaluate(linear.model, x, samples=150)
+    assert torch.allclose(torch.from_numpy(result.per_datum["iwae"]), exact, atol=1e-9)
+
+
+def test_closed_kl_elbo_is_the_evidence_in_expectation() -> None:
+    linear = linear_gaussian()
+    x = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    elbo = value(ELBO(samples=200_000), linear, x)
+    assert torch.allclose(elbo, linear.evidence(x), atol=0.03)
+
+
+def test_bounds_of_an_inexact_posterior_increase_to_the_evidence() -> None:
+    linear = linear_gaussian(off=0.5)
+    x = torch.randn(40, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    exact = linear.evidence(x).mean().item()
+    many = x.repeat(500, 1)
+    bounds = [value(IWAE(k), linear, many).mean().item() for k in (1, 4, 16, 64)]
+    elbo = value(ELBO(), linear, many).mean().item()
+    assert elbo == pytest.approx(bounds[0], abs=0.02)
+    assert bounds == sorted(bounds)
+    assert all(later - earlier > 0.01 for earlier, later in pairwise(bounds))
+    assert bounds[-1] < exact + 0.002
+    assert exact - bounds[-1] < 0.1
+
+
+def test_one_sample_iwae_is_the_monte_carlo_elbo() -> None:
+    linear = linear_gaussian(off=0.3)
+    x = torch.randn(8, 6, dtype=torch.float64)
+    iwae, elbo = (
+        value(objective, linear, x, DatumNoise("same", index=torch.arange(8)))
+        for objective in (IWAE(1), ELBO(kl="monte-carlo"))
+    )
+    assert torch.allclose(iwae, elbo, atol=1e-12)
+
+
+def test_minus_elbo_is_rate_plus_distortion_exactly() -> None:
+    linear = linear_gaussian(off=0.3)
+    result = evaluate(linear.model, torch.randn(11, 6, dtype=torch.float64), samples=20)
+    total = result["rate"].value + result["distortion"].value
+    assert -result["elbo"].value == pytest.approx(total, abs=1e-12)
+    assert sum(result["kl_per_dimension"].value) == pytest.approx(result["rate"].value, abs=1e-12)

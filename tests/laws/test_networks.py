@@ -1,0 +1,65 @@
+"""Any height, width and channel count; any module; a mismatch is explained with the fix."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.likelihoods import Bernoulli, Categorical
+from tightbound.nn import MLP, Conv
+from tightbound.posteriors import DiagonalNormal
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 35), st.integers(1, 35)),
+    stages=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    outputs=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3, 5]),
+)
+def test_conv_retraces_every_size(shape, stages, outputs, kernel) -> None:
+    conv = Conv(tuple(stages), hidden=4, kernel=kernel)
+    h = conv.encoder(shape)(torch.randn(2, *shape))
+    assert h.shape == (2, 4)
+    c, height, width = shape
+    assert conv.decoder(3, outputs, shape)(torch.randn(2, 3)).shape == (2, outputs * c, height, width)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 20), (1, 28, 28), (1, 64, 64), (3, 96, 96), (2, 1, 7)])
+@pytest.mark.parametrize("network", [MLP((8,)), Conv((4, 4), hidden=8)])
+def test_every_image_shape_composes(shape, network) -> None:
+    q = DiagonalNormal(shape, 5, network)(torch.randn(2, *shape))
+    p = Categorical(shape, 5, network, levels=3)(torch.randn(4, 2, 5))
+    assert q.mean.shape == (2, 5)
+    assert p.mean.shape == (4, 2, *shape)
+
+
+def test_conv_gives_each_parameter_of_an_element_its_own_channel() -> None:
+    """(B, P * C, H, W) is read as (B, P, C, H, W): a parameter never mixes with a neighbouring pixel's."""
+    likelihood = Categorical((2, 4, 4), 3, Conv((4,), hidden=4), levels=5)
+    z = torch.randn(1, 3)
+    raw = likelihood.network(z)
+    logits = torch.log_softmax(raw.reshape(1, 5, 2, 4, 4), dim=1)
+    x = torch.full((1, 2, 4, 4), 3.0)
+    assert torch.allclose(likelihood(z).log_prob(x), logits[:, 3].sum((1, 2, 3)), atol=1e-5)
+
+
+def test_a_module_of_the_users_needs_no_base_class() -> None:
+    body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
+    assert DiagonalNormal((1, 8, 8), 4, body)(torch.randn(2, 1, 8, 8)).mean.shape == (2, 4)
+    with pytest.raises(CompositionError, match=r"nn\.Linear\(64"):
+        DiagonalNormal((1, 8, 8), 4, nn.Linear(10, 10))
+    with pytest.raises(CompositionError, match=r"gives 10 numbers.*nn\.Linear\(\.\.\., 64\)"):
+        Bernoulli((1, 8, 8), 4, nn.Linear(4, 10))
+    with pytest.raises(CompositionError, match="use 'mlp'"):
+        DiagonalNormal((7,), 4, Conv())
+
+
+@pytest.mark.parametrize("hidden", [(0,), (-3,), "wide", (2.5,), (True,)])
+def test_bad_widths_are_refused(hidden) -> None:
+    with pytest.raises(InputError, match="positive whole numbers"):
+        MLP(hidden)

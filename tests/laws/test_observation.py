@@ -1,0 +1,115 @@
+"""The measure is kept: what a bound is a bound on, in which unit."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+import tightbound as tb
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
+from tightbound.evaluation import evaluate
+from tightbound.latents import Flat
+from tightbound.likelihoods import Bernoulli, Binarized, ContinuousBernoulli, Gaussian, Levels, Standardized
+from tightbound.posteriors import DiagonalNormal
+from tightbound.priors import StandardNormal
+
+
+class Constant(nn.Module):
+    """Ignores z, so that log p(x) is log p(x | z); with the posterior at the prior, all bounds are exact."""
+
+    def __init__(self, raw: torch.Tensor) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(raw)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.raw.expand(len(z), -1)
+
+
+def without_latents(likelihood, observation) -> tb.VAE:
+    posterior = DiagonalNormal(likelihood.shape, 1, nn.Flatten())
+    with torch.no_grad():
+        for p in posterior.parameters():
+            p.zero_()
+    return tb.VAE(Flat(StandardNormal(1), posterior), likelihood, observation).double()
+
+
+def test_a_uniform_density_of_dequantized_levels_costs_log2_k_bits() -> None:
+    shape, levels = (1, 2, 2), 17
+    likelihood = ContinuousBernoulli(shape, 1, Constant(torch.zeros(4)))
+    model = without_latents(likelihood, Levels(levels, dequantize=True, shape=shape))
+    x = torch.randint(0, levels, (9, *shape), generator=torch.Generator().manual_seed(0))
+    result = evaluate(model, x, samples=3)
+    assert result["bits_per_dim"].value == pytest.approx(math.log2(levels), abs=1e-9)
+    assert result["bits_per_dim"].stderr == pytest.approx(0, abs=1e-9)
+
+
+def test_standardized_columns_are_reported_in_their_own_units() -> None:
+    mean, std, x = [3.0, -100.0], [0.5, 40.0], torch.tensor([[2.7, -130.0], [4.0, 10.0]], dtype=torch.float64)
+    likelihood = Gaussian((2,), 1, Constant(torch.zeros(2)), scale=1.0)
+    result = evaluate(without_latents(likelihood, Standardized(mean, std, (2,))), x, samples=2)
+    exact = stats.norm(mean, std).logpdf(x.numpy()).sum(1)
+    np.testing.assert_allclose(result.per_datum["iwae"], exact, atol=1e-6)
+    assert result["bits_per_dim"].value is None
+    assert result["bits_per_dim"].reason
+
+
+def test_expected_binarization_is_the_expectation_over_bits_and_is_named_so() -> None:
+    grey = torch.tensor([[0, 64, 255, 128]], dtype=torch.uint8)
+    raw = torch.tensor([0.3, -1.0, 2.0, 0.1])
+    model = without_latents(Bernoulli((4,), 1, Constant(raw)), Binarized(256, "expected"))
+    result = evaluate(model, grey, samples=1)
+    p, q = grey[0].numpy() / 255, torch.sigmoid(raw).double().numpy()
+    expected = sum(
+        np.prod(np.where(b, p, 1 - p)) * np.log(np.where(b, q, 1 - q)).sum()
+        for b in map(np.array, itertools.product([False, True], repeat=4))
+    )
+    assert result["iwae"].value == pytest.approx(expected, abs=1e-6)
+    assert result["iwae"].target == "expected, binarized"
+    assert result["bits_per_dim"].value is None
+
+
+def test_binarization_is_fixed_in_evaluation_whatever_the_order_and_fresh_in_training() -> None:
+    x = torch.full((50, 1, 4, 4), 128.0)
+    index = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    observation = Binarized(256, "dynamic", seed=3)
+    a = observation(Batch(x, index=torch.arange(50)), Noise(0), False).x
+    b = observation(Batch(x[:20], index=index[:20]), Noise(1), False).x
+    assert torch.equal(a[index[:20]], b)
+    first, second = (observation(Batch(x, index=index), Noise("step", i), True).x for i in (0, 1))
+    assert not torch.equal(first, second)
+    static = Binarized(256, "static", seed=3)
+    assert torch.equal(static(Batch(x, index=torch.arange(50)), Noise(9), True).x, a)
+    assert not torch.equal(Binarized(256, "static", seed=4)(Batch(x, index=torch.arange(50)), Noise(9), True).x, a)
+    mean = a.mean().item()
+    assert abs(mean - 128 / 255) < 5 * 0.5 / math.sqrt(a.numel())
+
+
+def test_a_density_on_levels_needs_dequantization() -> None:
+    digits = tb.data.open("digits")
+    for name in ("gaussian", "laplace", "continuous-bernoulli"):
+        with pytest.raises(CompositionError, match="dequantize"):
+            tb.vae(digits, likelihood=name)
+    model = tb.vae(digits, likelihood="gaussian", observation="levels(dequantize=True)")
+    assert evaluate(model, digits.test.subset(range(5)), samples=5)["bits_per_dim"].value > 0
+
+
+def test_levels_that_differ_are_refused() -> None:
+    digits = tb.data.open("digits")
+    with pytest.raises((CompositionError, InputError), match="levels"):
+        tb.vae(digits, likelihood="categorical(levels=256)")
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static", "expected"])
+def test_restore_undoes_the_scaling(mode: str) -> None:
+    assert torch.equal(Binarized(256, mode).restore(torch.tensor([0.0, 1.0])), torch.tensor([0.0, 255.0]))
+    levels = Levels(17, dequantize=True, shape=(1,))
+    x = torch.arange(17.0)
+    assert torch.allclose(levels.restore((x + 0.5) / 17), x)

@@ -1,0 +1,88 @@
+"""Law 4: densities against SciPy, shapes of folded samples, closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from tightbound.core.parts import TABLE, make
+from tightbound.latents.flat import closed_kl
+from tightbound.likelihoods.levels import LevelCategorical
+
+RAW = torch.linspace(-2, 2, 9, dtype=torch.float64)
+
+
+def logp(text: str, raw: torch.Tensor, x: torch.Tensor) -> np.ndarray:
+    likelihood = make("likelihood", text).double()
+    return likelihood(raw.unsqueeze(-1)).log_prob(x).detach().numpy()
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "oracle"),
+    [
+        ("bernoulli", 1.0, lambda r: stats.bernoulli(1 / (1 + np.exp(-r))).logpmf(1)),
+        ("gaussian(scale=0.3)", 0.7, lambda r: stats.norm(r, 0.3).logpdf(0.7)),
+        ("gaussian", 0.7, lambda r: stats.norm(r, 1).logpdf(0.7)),
+        ("laplace(scale=2.0)", 0.7, lambda r: stats.laplace(r, 2).logpdf(0.7)),
+        ("binomial(levels=17)", 5.0, lambda r: stats.binom(16, 1 / (1 + np.exp(-r))).logpmf(5)),
+        (
+            "discretized-logistic(levels=17, scale=0.25)",
+            5.0,
+            lambda r: np.log(stats.logistic((r + 1) * 8, 2).cdf(5.5) - stats.logistic((r + 1) * 8, 2).cdf(4.5)),
+        ),
+    ],
+)
+def test_log_density_agrees_with_scipy(text, x, oracle) -> None:
+    got = logp(text, RAW, torch.tensor(x, dtype=torch.float64))
+    np.testing.assert_allclose(got, oracle(RAW.numpy()), rtol=1e-9, atol=1e-10)
+
+
+def test_continuous_bernoulli_agrees_with_its_normaliser() -> None:
+    """C(l) = 2 artanh(1 - 2 l) / (1 - 2 l), Eq. 6 of Loaiza-Ganem and Cunningham 2019."""
+    raw = RAW[RAW != 0]
+    rate = torch.sigmoid(raw).numpy()
+    c = 2 * np.arctanh(1 - 2 * rate) / (1 - 2 * rate)
+    exact = np.log(c) + 0.3 * np.log(rate) + 0.7 * np.log(1 - rate)
+    np.testing.assert_allclose(
+        logp("continuous-bernoulli", raw, torch.tensor(0.3, dtype=torch.float64)), exact, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", TABLE["likelihood"])
+def test_shapes_fold_samples_and_data_and_sum_over_elements(name: str) -> None:
+    """log p of an image is the sum over its elements, for every sample and datum of a folded batch."""
+    single, image = make("likelihood", name, levels=5).double(), make("likelihood", name, levels=5, shape=(1, 2, 3))
+    p = single.outputs
+    raw = torch.randn(4, 2, p, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.tensor([[0.0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 1]], dtype=torch.float64) * (
+        0.9 if name != "bernoulli" else 1
+    )
+    x = x.round() if "levels" in single.kinds else x
+    whole = image.double()(raw.flatten(2)).log_prob(x.reshape(2, 1, 2, 3))
+    assert whole.shape == (4, 2)
+    for s in range(4):
+        for b in range(2):
+            each = single(raw[s, b].T).log_prob(x[b])
+            assert torch.allclose(whole[s, b], each.sum(), atol=1e-10)
+
+
+def test_level_categorical_moments() -> None:
+    logits = torch.randn(3, 5, dtype=torch.float64)
+    p = torch.softmax(logits, -1).numpy()
+    k = np.arange(5)
+    q = LevelCategorical(logits)
+    np.testing.assert_allclose(q.mean, p @ k)
+    np.testing.assert_allclose(q.variance, p @ k**2 - (p @ k) ** 2)
+
+
+def test_closed_kl_of_diagonal_normals() -> None:
+    """KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1) / 2 - log s, Kingma and Welling 2014, Appendix B."""
+    posterior = make("posterior", "normal", shape=(8,), latent=4).double()
+    raw = torch.randn(5, 8, dtype=torch.float64)
+    mean, log_variance = raw.reshape(5, 2, 4).unbind(1)
+    exact = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+    kl = closed_kl(posterior(raw), make("prior", "normal", latent=4).double()(None))
+    assert kl is not None
+    assert torch.allclose(kl, exact, atol=1e-12)
