@@ -110,8 +110,10 @@ class Observation(Part, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Sets `input` and the target `x` of a raw batch, which comes in floating point. Random observations are fixed, by their own
-        seed and each datum's index, unless `training`."""
+        """Sets `input` and the target `x` of a raw batch, which comes in floating point.
+
+        Random observations are fixed, by their own seed and each datum's index, unless `training`.
+        """
 
     @abstractmethod
     def restore(self, target: Tensor) -> Tensor:
