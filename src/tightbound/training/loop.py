@@ -89,8 +89,8 @@ class Loop:
         monitor = Monitor(self.total, self.step, self.epochs, self._quiet)
         try:
             while self.step < self.total and not self._out_of_patience():
-                self._run_epoch(rows, flag, monitor)
-                rows.append(self._finish_epoch())
+                self.run_epoch(rows, flag, monitor)
+                rows.append(self.finish_epoch())
                 monitor.epoch(rows[-1])
                 if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
                     self.save(rows)
@@ -102,7 +102,8 @@ class Loop:
     def _out_of_patience(self) -> bool:
         return self.settings.patience is not None and self.stale >= self.settings.patience
 
-    def _run_epoch(self, rows: list[dict[str, Any]], flag: StopFlag, monitor: Monitor) -> None:
+    def run_epoch(self, rows: list[dict[str, Any]], flag: StopFlag, monitor: Monitor) -> None:
+        """Trains to the end of the epoch, or of the run."""
         self.model.train()
         began = time.perf_counter()
         key = ("order", self.settings.seed, self.stage.name, self.epoch)
@@ -168,7 +169,8 @@ class Loop:
             row[f"{split}_bits_per_dim"] = self.model.bits(elbo)
         return row
 
-    def _finish_epoch(self) -> dict[str, Any]:
+    def finish_epoch(self) -> dict[str, Any]:
+        """Closes the epoch's sums and validates; gives its metrics."""
         progress = Progress(self.step, self.epoch, self.total)
         row: dict[str, Any] = {"stage": self.stage.name, "epoch": self.epoch + 1, "step": self.step}
         row |= {"seconds": self.seconds, **self._means(self.sums, "train")}

@@ -1,0 +1,60 @@
+"""The README's commands: `command N` prints the N-th block's command, `check` runs all the others on digits.
+
+Blocks marked `bash` are the set-up commands; every line of a `console` block that begins with `tightbound`, and
+every `python` block, is run in a temporary folder. Only what would take long is shortened: training gets one epoch
+and few samples, and data that must be downloaded become digits. Needs nothing but Python.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(kind: str) -> list[str]:
+    """The contents of the fenced blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def shorten(line: str) -> list[str]:
+    """The words of a command, made quick."""
+    words = shlex.split(line, comments=True)
+    words = ["digits" if word in ("mnist", "fashion-mnist") else word for word in words]
+    if words[1] == "train" and "--resume" not in words:
+        if "--epochs" not in words:
+            words += ["--epochs", "1"]
+        words += ["--evaluate-samples", "5"]
+    if words[1] == "evaluate":
+        words += ["--samples", "20"]
+    return words
+
+
+def check() -> None:
+    """Runs all documented commands, in order, in one folder."""
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("tightbound")]
+    programs = blocks("python")
+    assert lines, "the README documents no command"
+    assert programs, "the README shows no Python"
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for line in lines:
+            words = shorten(line)
+            print("+", shlex.join(words), flush=True)
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        for i, program in enumerate(programs):
+            print(f"+ python block {i + 1}", flush=True)
+            subprocess.run([sys.executable, "-c", program], check=True)
+    print(f"README: {len(lines)} commands and {len(programs)} programs ran")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "command":
+        print(blocks("bash")[int(sys.argv[2]) - 1].strip())
+    else:
+        check()
