@@ -96,8 +96,8 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Train]:
 
 def _defaults(stored: Mapping[str, Any], name: Any) -> Train:
     base = recipe(str(name)) if name else Config()
-    stored = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    merged = base.replace(**stored, **({"recipe": name} if name else {}))
+    values = {str(k): tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    merged = base.replace(**values, **({} if "recipe" in values else {"recipe": name}))
     return Train(**{f.name: getattr(merged, f.name) for f in dataclasses.fields(merged)})
 
 

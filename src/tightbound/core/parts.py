@@ -108,6 +108,8 @@ def parse(text: str) -> Spec:
     Raises:
         InputError: where the text is not of that form.
     """
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is not a part; write name or name(argument=value, ...)")
     match = re.fullmatch(r"\s*([A-Za-z][\w.-]*(?::\w+)?)\s*(\(.*\))?\s*", text, flags=re.DOTALL)
     if match is None:
         raise InputError(f"cannot read the part {text!r}; write name or name(argument=value, ...)")

@@ -175,7 +175,7 @@ def compiled(model: torch.nn.Module, settings: Settings) -> None:
     if settings.compile:
         for part in model.modules():
             if isinstance(network := getattr(part, "network", None), torch.nn.Module):
-                network.compile()
+                network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own classes
 
 
 def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
