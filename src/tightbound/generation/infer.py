@@ -48,7 +48,8 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
     """
     if isinstance(source, Split):
         for batch in source.epoch(batch_size):
-            yield batch.to(model.device)
+            for start in range(0, len(batch), batch_size):  # a loader has a batch size of its own
+                yield batch[start : start + batch_size].to(model.device)
         return
     x = torch.as_tensor(source)
     if tuple(x.shape[1:]) != tuple(model.shape):

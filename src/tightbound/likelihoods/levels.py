@@ -72,8 +72,8 @@ class Categorical(LevelLikelihood):
 
     def marginal(self, x: Tensor) -> Tensor:
         """Log frequencies, with one observation spread over the levels added."""
-        counts = torch.nn.functional.one_hot(x.long(), self.levels).sum(0, dtype=torch.get_default_dtype())
-        return ((counts + 1 / self.levels) / (len(x) + 1)).log().movedim(-1, 0)
+        counts = torch.stack([(x == k).sum(0) for k in range(self.levels)])  # no (N, *shape, K) one-hot
+        return ((counts + 1 / self.levels) / (len(x) + 1)).log().to(x.dtype)
 
 
 class LevelCategorical(torch.distributions.Categorical):

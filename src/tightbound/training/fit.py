@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import tempfile
 import weakref
@@ -20,7 +21,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.parts import describe, foreign
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Split
+from tightbound.data import Data, Indexed, Split
 from tightbound.objectives.base import Objective
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
@@ -140,10 +141,7 @@ def choose_device(name: str) -> torch.device:
 def _validation_size(settings: Settings, data: Data) -> int:
     if settings.validation is not None:
         return settings.validation
-    try:
-        return min(5000, len(data.train) // 10)
-    except TypeError:
-        return 0
+    return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
 
 
 def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
@@ -161,8 +159,9 @@ def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
 
 
 @torch.no_grad()
-def start_at_data(model: VAE, train: Split, most: int = 10_000) -> None:
-    """Starts the decoder's output bias at the marginals of up to `most` training data."""
+def start_at_data(model: VAE, train: Split) -> None:
+    """Starts the decoder's output bias at the marginals of up to 10,000 training data, 256 MB at most."""
+    most = max(100, min(10_000, 2**26 // math.prod(model.shape)))
     batch = next(train.epoch(most, key=("start",)))
     seen = model.observe(batch.to(model.device), Noise("start"))
     start = getattr(model.likelihood, "start_at", None)
