@@ -55,9 +55,19 @@ class Composition:
     def check(self) -> None:
         """Refuses numbers out of range and parts that cannot be read."""
         whole("latent", self.latent, least=1)
-        for name in ("network", "likelihood", "observation", "prior", "posterior"):
-            parse(getattr(self, name))
+        for name in ("network", "likelihood", "observation", "prior", "posterior", "objective"):
+            _check_part(name, getattr(self, name))
+        if self.beta is not None and not isinstance(self.beta, float | int):
+            _check_part("beta", self.beta)
         self.objective_spec()
+        if self.levels is not None:
+            whole("levels", self.levels, least=2)
+        number("test", self.test, above=0, below=1)
+        size = self.resize
+        if size is not None and not (isinstance(size, tuple) and len(size) == 2):
+            raise InputError(f"resize = {size!r}; needed: height and width")
+        for edge in size or ():
+            whole("resize", edge, least=1)
 
     def objective_spec(self) -> Spec:
         """The objective, with `beta` set in it."""
@@ -66,7 +76,7 @@ class Composition:
             return spec
         try:
             return spec.replace(beta=float(self.beta))
-        except ValueError:
+        except (ValueError, TypeError):
             return spec.replace(beta=parse(self.beta))
 
     def data_options(self) -> dict[str, Any]:
@@ -143,7 +153,7 @@ class Settings:
         for name, choices in (("optimizer", ("adam", "adamw")), ("precision", ("fp32", "bf16"))):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(choices)}")
-        parse(self.schedule)
+        _check_part("schedule", self.schedule)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -175,6 +185,13 @@ class Config(Settings, Composition):
     def settings(self) -> Settings:
         """The part that concerns training."""
         return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
+
+
+def _check_part(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{name} = {value!r}; needed: a part's name, or name(argument=value, ...)")
+    if name != "beta":
+        parse(value)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -140,6 +140,10 @@ def load(
     """
     folder = RunFolder.open(run)
     built = model if model is not None else rebuild(folder.read(folder.model_file), trust=trust)
+    if not isinstance(built, VAE):
+        raise InputError(
+            f"{str(folder.model_file)!r} describes a {type(built).__name__} and no VAE; the run is damaged"
+        )
     words = load_weights(built, folder, weights)
     built.to(choose_device(device))
     return Trained(Fitted(built, folder, words, folder.metrics()))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tightbound.config import Config
+from tightbound.core.errors import InputError, whole
 
 _Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 _Data = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")]
@@ -60,6 +61,12 @@ class Train(Config, Command):
     def __call__(self) -> None:
         """Carries it out."""
         self.check()
+        whole("evaluate_samples", self.evaluate_samples, least=0)
+        whole("evaluate_data", self.evaluate_data, least=1)
+        if self.resume and self.overwrite:
+            raise InputError("--resume and --overwrite were both given; give one of them")
+        if self.overwrite and self.run is None:
+            raise InputError("--overwrite needs the run to replace; add --run FOLDER")
         Command.__call__(self)
 
 

@@ -46,16 +46,20 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
         options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
     data = sources.open(name, **options)
     source = trained.model.observation.source
-    if data.domain != source and not ({"levels", "domain"} & {k for k, v in options.items() if v}):
+    if data.domain != source:  # few data may miss the highest level, or be whole by chance
         told = {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
-        if data.domain.kind != "levels":
-            data = sources.open(name, **{**options, **told})
+        data = sources.open(name, **{**options, **told})
     check_fits(trained.model, data)
     own = data.fingerprint == run["data"]["fingerprint"]
     split = command.split
     if split == "auto":
         split = "test" if own or data.builtin else "all"
     return data, {"train": data.train, "test": data.test, "all": data.whole}[split]
+
+
+def _of_the_run(command: Any) -> bool:
+    """Whether numbers are of the run's best weights on its own test data: what the run's folder records."""
+    return command.data is None and command.split == "auto" and command.weights == "auto"
 
 
 def _next(command: Any, what: str) -> None:
@@ -65,17 +69,17 @@ def _next(command: Any, what: str) -> None:
 def evaluate(command: Evaluate) -> None:
     """Prints, and records in the run where the data are its own."""
     trained = _load(command)
+    if command.per_datum is not None:
+        _check_ending(command.per_datum, (".npz",))
     _, split = _open(command, trained)
     numbers = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
     if command.per_datum is not None:
-        if command.per_datum.suffix != ".npz":
-            raise InputError(f"--per-datum {str(command.per_datum)!r}; name a .npz file")
         _write_npz(command.per_datum, dict(numbers.per_datum))
     if command.json:
         print(json_module.dumps(numbers.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
     say(f"weights: {trained.weights}")
-    if command.data is None and command.split == "auto":
+    if _of_the_run(command):
         evaluated(RunFolder(command.run), numbers)
     else:
         show(numbers.to_json())
@@ -85,6 +89,7 @@ def evaluate(command: Evaluate) -> None:
 def sample(command: Sample) -> None:
     """Decodes draws from the prior into a file."""
     trained = _load(command)
+    _check_ending(command.out, _endings(trained, picture=True))
     x = trained.sample(command.n, mean=not command.draw, seed=command.seed)
     _write_data(command.out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {command.out}")
@@ -94,6 +99,7 @@ def sample(command: Sample) -> None:
 def reconstruct(command: Reconstruct) -> None:
     """Decodes posterior means of data into a file."""
     trained = _load(command)
+    _check_ending(command.out, _endings(trained, picture=True))
     _, split = _open(command, trained)
     if command.out.suffix != ".png":
         x = trained.reconstruct(split)
@@ -116,6 +122,7 @@ def reconstruct(command: Reconstruct) -> None:
 def interpolate(command: Interpolate) -> None:
     """Decodes paths between two codes into a file."""
     trained = _load(command)
+    _check_ending(command.out, (".png", ".npz"))
     _, split = _open(command, trained)
     if not isinstance(split, Indexed):
         raise InputError("these data have no random access; give an array, a file or a folder")
@@ -128,10 +135,8 @@ def interpolate(command: Interpolate) -> None:
     if command.out.suffix == ".png":
         rows = [pictures.to_pixels(walk, domain) for walk in walks.values()]
         write_atomic(command.out, pictures.png(pictures.grid(rows, list(walks))))
-    elif command.out.suffix == ".npz":
-        _write_npz(command.out, {path: walk.numpy() for path, walk in walks.items()})
     else:
-        raise _unknown_ending(command.out, ".png or .npz")
+        _write_npz(command.out, {path: walk.numpy() for path, walk in walks.items()})
     say(f"{command.steps} steps from datum {command.start} to datum {command.to}, linear and spherical: {command.out}")
     _next(command, "embed {run} --out codes.npz")
 
@@ -139,6 +144,7 @@ def interpolate(command: Interpolate) -> None:
 def embed(command: Embed) -> None:
     """Writes codes, with what they can be matched to."""
     trained = _load(command)
+    _check_ending(command.out, (".npz", ".npy", ".csv"))
     _, split = _open(command, trained)
     codes = infer.encode(trained.model, split, sample=command.sample, seed=command.seed)
     chosen = codes.mean if codes.sample is None else codes.sample
@@ -167,13 +173,13 @@ def report(command: Report) -> None:
     trained = _load(command)
     data, split = _open(command, trained)
     folder = RunFolder(command.run)
-    file = folder.path / "evaluation.json"
-    if file.is_file():
-        numbers = folder.read(file)
+    if _of_the_run(command) and folder.evaluation_file.is_file():
+        numbers = folder.read(folder.evaluation_file)
     else:
         result = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
-        evaluated(folder, result)
         numbers = result.to_json()
+        if _of_the_run(command):
+            evaluated(folder, result)
     write_report(trained, data, numbers, read_yaml(folder.config_file))
     say(f"report: {folder.report_file}")
     _next(command, "sample {run} --out samples.png")
@@ -186,15 +192,22 @@ def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
         _write_npz(out, {"x": x.numpy()})
     elif out.suffix == ".npy":
         write_atomic(out, _npy(x.numpy()))
-    elif out.suffix == ".csv" and x.dim() == 2:
+    else:
         lines = [",".join(f"{value:.9g}" for value in row) for row in x.tolist()]
         write_atomic(out, "\n".join(lines) + "\n")
-    else:
-        raise _unknown_ending(out, ".npz, .npy" + (", .png" if picture else "") + (", .csv" if x.dim() == 2 else ""))
 
 
-def _unknown_ending(out: Path, known: str) -> InputError:
-    return InputError(f"cannot write {str(out)!r}: its ending must be {known}")
+def _endings(trained: Trained, picture: bool) -> tuple[str, ...]:
+    shape = trained.model.shape
+    return (".png",) * (picture and pictures.is_image(shape)) + (".npz", ".npy") + (".csv",) * (len(shape) == 1)
+
+
+def _check_ending(out: Path, endings: tuple[str, ...]) -> None:
+    """Before anything is computed."""
+    if out.suffix not in endings:
+        raise InputError(f"cannot write {str(out)!r}: its ending must be {' or '.join(endings)}")
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}")
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import io
 import operator
 import os
 import sys
@@ -33,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        _fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -72,13 +78,32 @@ def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:
     for name, command in COMMANDS.items():
         default: dict[str, Any] = {"default": defaults[name]} if name in defaults else {}
         commands.append(Annotated[command, tyro.conf.subcommand(name, **default)])
-    return tyro.cli(
-        functools.reduce(operator.or_, commands),
-        prog="tightbound",
-        description=_DESCRIPTION,
-        args=list(argv),
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                functools.reduce(operator.or_, commands),
+                prog="tightbound",
+                description=_DESCRIPTION,
+                args=list(argv),
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(_one_line(said.getvalue(), argv)) from None
+
+
+def _one_line(box: str, argv: Sequence[str]) -> str:
+    """The first paragraph of tyro's framed message, with the nearest flag where one is unknown."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
+    text = " ".join(" ".join(lines[1 : lines.index("", 1)] if "" in lines[1:] else lines[1:]).split())
+    command: Any = COMMANDS.get(argv[0]) if argv else None
+    flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(command)] if command else []
+    unknown = next((w.partition("=")[0] for w in argv if w in text and w.startswith("--")), None)
+    if text.startswith("Unrecognized") and unknown is not None:
+        text += f"; {suggestion(unknown, flags)}"
+    return f"{text}; see: {' '.join(['tightbound', *argv[:1]] if command else ['tightbound'])} --help"
 
 
 def _train_defaults(argv: Sequence[str]) -> tuple[bool, Train]:
@@ -89,14 +114,29 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Train]:
     if "--resume" in argv:
         if given["run"] is None:
             raise InputError("--resume needs the run to go on with; add --run FOLDER")
-        stored = {**read_yaml(os.path.join(given["run"], "config.yaml")), **stored}
+        file = os.path.join(given["run"], "config.yaml")
+        if not os.path.isfile(file):
+            raise InputError(f"there is no run {given['run']!r} to go on with; leave out --resume to begin it")
+        stored = {**read_yaml(file), **stored}
     name = given["recipe"] or stored.get("recipe")
-    return bool(name or stored), _defaults(stored, name)
+    base = _defaults(stored, name)
+    if _value_of(argv, "--epochs") is not None and _value_of(argv, "--steps") is None:
+        base = dataclasses.replace(base, steps=None)  # epochs that are asked for count, whatever the recipe says
+    elif _value_of(argv, "--epochs") is not None:
+        raise InputError("--epochs and --steps were both given; give one of them")
+    return bool(name or stored), base
 
 
 def _defaults(stored: Mapping[str, Any], name: Any) -> Train:
     base = recipe(str(name)) if name else Config()
     values = {str(k): tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    for field in dataclasses.fields(Config):  # YAML 1.1 reads 2e-3 as a word
+        value = values.get(field.name)
+        if "float" in str(field.type) and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                values[field.name] = float(value)
+        elif field.name == "beta" and isinstance(value, int | float):
+            values["beta"] = str(value)
     merged = base.replace(**values, **({} if "recipe" in values else {"recipe": name}))
     return Train(**{f.name: getattr(merged, f.name) for f in dataclasses.fields(merged)})
 

@@ -18,7 +18,7 @@ def say(line: str, file: TextIO | None = None) -> None:
 
 def evaluated(folder: RunFolder, numbers: Evaluation) -> None:
     """Records an evaluation in its run, and shows it as a table."""
-    write_atomic(folder.path / "evaluation.json", to_json(numbers.to_json()))
+    write_atomic(folder.evaluation_file, to_json(numbers.to_json()))
     show(numbers.to_json())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,6 +47,7 @@ def number(
     above: float = -math.inf,
     least: float = -math.inf,
     below: float = math.inf,
+    most: float = math.inf,
     whole: bool = False,
 ) -> float:
     """A finite number within its limits (`above` and `below` exclude them).
@@ -54,12 +56,18 @@ def number(
         InputError: otherwise; names the argument, its value and what is needed.
     """
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"of at least {least:g}"] * (least > -math.inf)
-    limits += [f"below {below:g}"] * (below < math.inf)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or (whole and value != int(value)) or not (least <= value and above < value < below):
+    limits += [f"below {below:g}"] * (below < math.inf) + [f"of at most {most:g}"] * (most < math.inf)
+    good = _is_real(value) and math.isfinite(value)
+    if not good or (whole and value != int(value)) or not (least <= value <= most and above < value < below):
         kind = "a whole number" if whole else "a finite number"
-        raise InputError(" ".join([f"{name} = {value!r}; needed: {kind}", *limits[:1], *limits[1:]]))
-    return value
+        plain = value is None or isinstance(value, (bool, int, float, str, tuple, list, dict))
+        shown = repr(value) if plain else type(value).__name__
+        raise InputError(f"{name} = {shown}; needed: {kind} {' and '.join(limits)}".rstrip())
+    return int(value) if whole else float(value) if not isinstance(value, int) else value
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's numbers, too
 
 
 def whole(name: str, value: Any, *, least: int) -> int:

@@ -45,10 +45,18 @@ class Noise:
     @contextmanager
     def default(self) -> Iterator[None]:
         """Seeds torch's default generators for code that takes none, and restores them."""
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self._next())
+        # not torch.manual_seed: it formats a stack trace for each accelerator that is not there, at each call
+        cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+        generators = [torch.default_generator, *cuda]
+        states = [generator.get_state() for generator in generators]
+        seed = self._next()
+        for generator in generators:
+            generator.manual_seed(seed)
+        try:
             yield
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
     def _next(self) -> int:
         self._draws += 1

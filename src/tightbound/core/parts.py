@@ -97,9 +97,14 @@ class Spec:
         return Spec(self.name, self.args, {**self.kwargs, **kwargs})
 
     def __str__(self) -> str:
-        given = [repr(a) for a in self.args]
-        given += [f"{k}={v if isinstance(v, Spec) else repr(v)}" for k, v in self.kwargs.items()]
+        given = [_written(a) for a in self.args] + [f"{k}={_written(v)}" for k, v in self.kwargs.items()]
         return f"{self.name}({', '.join(given)})" if given else self.name
+
+
+def _written(value: Any) -> str:
+    if not isinstance(value, Spec):
+        return repr(value)
+    return str(value) if value.args or value.kwargs else f"{value.name}()"  # a bare word is no literal
 
 
 def parse(text: str) -> Spec:
@@ -108,8 +113,6 @@ def parse(text: str) -> Spec:
     Raises:
         InputError: where the text is not of that form.
     """
-    if not isinstance(text, str):
-        raise InputError(f"{text!r} is not a part; write name or name(argument=value, ...)")
     match = re.fullmatch(r"\s*([A-Za-z][\w.-]*(?::\w+)?)\s*(\(.*\))?\s*", text, flags=re.DOTALL)
     if match is None:
         raise InputError(f"cannot read the part {text!r}; write name or name(argument=value, ...)")
@@ -119,7 +122,7 @@ def parse(text: str) -> Spec:
         if not isinstance(node, ast.Call):
             raise ValueError("not a call")
         spec = _spec(node)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise InputError(
             f"cannot read the part {text!r} ({reason}); write name(argument=value, ...) with Python literals"
@@ -132,12 +135,20 @@ def _spec(node: ast.Call) -> Spec:
         raise ValueError("a part's name must be a plain word")
     if any(k.arg is None for k in node.keywords):
         raise ValueError("** is not allowed")
+    words = [k.arg for k in node.keywords]
+    if len(set(words)) < len(words):
+        raise ValueError("an argument is repeated")
     args = tuple(_value(a) for a in node.args)
     return Spec(node.func.id, args, {str(k.arg): _value(k.value) for k in node.keywords})
 
 
 def _value(node: ast.expr) -> Any:
-    return _spec(node) if isinstance(node, ast.Call) else ast.literal_eval(node)
+    if isinstance(node, ast.Call):
+        return _spec(node)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"{ast.unparse(node)} is no literal; quote words") from None
 
 
 def find(kind: str, name: str, *, trust: bool = False) -> type:
@@ -153,7 +164,7 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
             )
         path = name
     else:
-        table = TABLE[kind]
+        table = TABLE.get(kind, {})
         path = table.get(name.replace("_", "-"), "")
         if not path:
             raise InputError(f"there is no {kind} {name!r}; {suggestion(name, table)}")
@@ -240,6 +251,14 @@ def foreign(description: Any) -> list[str]:
     return []
 
 
+def untrusted(description: Any) -> list[str]:
+    """Import paths in a description that `rebuild` imports only with `trust`: parts of the user's own."""
+    if isinstance(description, Mapping):
+        path = str(description.get("part", ""))
+        return [path] * (":" in path) + [p for value in description.values() for p in untrusted(value)]
+    return [p for value in description for p in untrusted(value)] if isinstance(description, list) else []
+
+
 def rebuild(description: Any, *, trust: bool = False) -> Any:
     """Constructs what `describe` wrote. Only tightbound's own parts, unless `trust`.
 
@@ -247,7 +266,11 @@ def rebuild(description: Any, *, trust: bool = False) -> Any:
         CompositionError: where a module of the user's own is needed (pass `model=`).
         InputError: where the description is not one, or names code that is not trusted.
     """
-    return _rebuild(description, {}, trust)
+    try:
+        return _rebuild(description, {}, trust)
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"the description of the model is damaged ({reason}); restore it or train again") from error
 
 
 def _rebuild(value: Any, made: dict[int, Any], trust: bool) -> Any:

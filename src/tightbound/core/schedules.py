@@ -82,7 +82,7 @@ class Cyclical(Schedule):
 
     def __init__(self, start: float = 0.0, stop: float = 1.0, cycles: int = 4, ramp: float = 0.5) -> None:
         self.start, self.stop = number("start", start), number("stop", stop)
-        self.cycles, self.ramp = whole("cycles", cycles, least=1), number("ramp", ramp, above=0)
+        self.cycles, self.ramp = whole("cycles", cycles, least=1), number("ramp", ramp, above=0, most=1)
 
     def __call__(self, progress: Progress) -> float:
         """The ramp's value within the present cycle; `stop` once the run is over."""
@@ -130,13 +130,17 @@ class Knobs(dict[str, Tensor]):
     @classmethod
     def final(cls, schedules: Mapping[str, Schedule]) -> Knobs:
         """The values at the end of a run."""
-        return cls.at(schedules, Progress(step=1, epoch=1, total=1))
+        return cls.at(schedules, Progress(step=2**62, epoch=2**62, total=1))
 
 
 def as_schedule(name: str, value: float | Schedule, *, least: float = -math.inf) -> Schedule:
     """A number becomes a constant schedule.
 
     Raises:
-        InputError: where it is neither, not finite, or below `least`.
+        InputError: where it is neither, not finite, or below `least` anywhere.
     """
-    return value if isinstance(value, Schedule) else Constant(number(name, value, least=least))
+    schedule = value if isinstance(value, Schedule) else Constant(number(name, value))
+    for bound in ("value", "start", "stop"):
+        if hasattr(schedule, bound):
+            number(name if bound == "value" else f"{bound} of {name}", getattr(schedule, bound), least=least)
+    return schedule

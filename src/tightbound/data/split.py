@@ -32,6 +32,10 @@ class Split(ABC):
     def __len__(self) -> int:
         """N; raises TypeError where it is not known."""
 
+    def steps(self, batch_size: int) -> int:
+        """Global batches of an epoch; raises TypeError where that is not known."""
+        return -(-len(self) // batch_size)
+
     @abstractmethod
     def epoch(
         self,
@@ -246,6 +250,10 @@ class LoaderSplit(Split):
         if loader.drop_last and loader.batch_size:
             return len(loader) * loader.batch_size
         return len(dataset)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches of the loader's own size."""
+        return len(self._loader)
 
     def epoch(
         self,

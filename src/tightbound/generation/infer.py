@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, draw
 from tightbound.core.schedules import Knobs
@@ -47,16 +48,40 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
         InputError: data of another shape.
     """
     if isinstance(source, Split):
+        _check_shape(model, source.shape)
         for batch in source.epoch(batch_size):
             for start in range(0, len(batch), batch_size):  # a loader has a batch size of its own
                 yield batch[start : start + batch_size].to(model.device)
         return
-    x = torch.as_tensor(source)
-    if tuple(x.shape[1:]) != tuple(model.shape):
-        raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
+    x = _raw(model, source)
     for start in range(0, len(x), batch_size):
         part = x[start : start + batch_size]
         yield Batch(part, index=torch.arange(start, start + len(part))).to(model.device)
+
+
+def _check_shape(model: VAE, shape: Sequence[int]) -> None:
+    if tuple(shape) != tuple(model.shape):
+        raise InputError(f"a datum has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")
+
+
+def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """Numbers (N, *shape) within the domain that the model was made for."""
+    if hasattr(source, "train"):
+        raise InputError("a data set was given where a split is needed; give its .test, .train or .whole")
+    try:
+        x = torch.as_tensor(source)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"x is {type(source).__name__} and no array of numbers; needed: (N, *shape)") from error
+    if tuple(x.shape[1:]) != tuple(model.shape) or x.dim() == 0:
+        raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
+    domain = model.observation.source
+    top = {"levels": (domain.levels or 2) - 1, "binary": 1, "unit": 1}.get(domain.kind, math.inf)
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        raise InputError(f"x holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
+    fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
+    if x.numel() and not (fits and x.max() <= top and (x.min() >= 0 or top == math.inf)):
+        raise InputError(f"x has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
+    return x
 
 
 def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
@@ -116,8 +141,7 @@ def sample(model: VAE, n: int, *, mean: bool = True, seed: int = 0, batch_size: 
     Arguments:
         mean: Show E[x | z] for z from the prior, as is usual for pictures; False: draw x from p(x | z).
     """
-    if n < 1:
-        raise InputError(f"n = {n}; needed: a whole number of at least 1")
+    whole("n", n, least=1)
     out = []
     with evaluating(model):
         for start in range(0, n, batch_size):
@@ -144,7 +168,7 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     t = t.unsqueeze(-1)
     norm_a, norm_b = a.norm(), b.norm()
     angle = torch.arccos((a @ b / (norm_a * norm_b).clamp_min(1e-12)).clamp(-1, 1))
-    if torch.sin(angle) < 1e-4:  # parallel or opposite: no great circle is singled out
+    if torch.sin(angle) < 1e-4 or norm_a * norm_b == 0:  # parallel, opposite or zero: no great circle is singled out
         return linear(a, b, t.squeeze(-1))
     unit = (torch.sin((1 - t) * angle) * a / norm_a + torch.sin(t * angle) * b / norm_b) / torch.sin(angle)
     return unit * ((1 - t) * norm_a + t * norm_b)
@@ -165,5 +189,7 @@ def interpolate(
         raise InputError(f"steps = {steps}; needed: a whole number of at least 2")
     if path not in PATHS:
         raise InputError(f"path = {path!r}; needed: one of {', '.join(PATHS)}")
+    for end in (a, b):
+        _check_shape(model, end.shape)
     ends = encode(model, torch.stack([torch.as_tensor(a), torch.as_tensor(b)])).mean
     return decode(model, PATHS[path](ends[0], ends[1], torch.linspace(0, 1, steps)))

@@ -42,7 +42,7 @@ class Architecture(Part, ABC):
 def activation(name: str) -> nn.Module:
     """An activation by its name."""
     if name not in _ACTIVATIONS:
-        raise InputError(f"there is no activation {name!r}; {suggestion(name, _ACTIVATIONS)}")
+        raise InputError(f"there is no activation {name!r}; {suggestion(str(name), _ACTIVATIONS)}")
     return _ACTIVATIONS[name]()
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from tightbound.core.errors import CompositionError, InputError, number
+from tightbound.core.errors import CompositionError, InputError, number, whole
 from tightbound.nn.base import Architecture, Shape, activation, sizes
 
 
@@ -35,7 +35,7 @@ class Conv(Architecture):
         self.channels, self.hidden = sizes("channels", channels), sizes("hidden", hidden)[0]
         self.kernel, self.activation = kernel, activation
         self.dropout = number("dropout", dropout, least=0, below=1)
-        if kernel % 2 == 0 or kernel < 1:
+        if whole("kernel", kernel, least=1) % 2 == 0:
             raise InputError(f"kernel = {kernel!r}; needed: an odd whole number, such as 3")
 
     def encoder(self, shape: Shape) -> nn.Module:

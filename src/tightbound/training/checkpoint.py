@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
@@ -19,17 +20,15 @@ def save(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) 
     """Writes both to one file, under a temporary name that is then renamed."""
     from safetensors.torch import save as to_bytes
 
-    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    # clones: safetensors refuses tensors that share memory (tied weights)
+    whole: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name, tensor in whole.items():
-        if tensor.data_ptr() in seen:
-            whole[name] = tensor.clone()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        # safetensors refuses tensors that share memory (tied weights)
+        whole[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
-    body = to_bytes(whole)
-    payload = memoryview(body)[8 + struct.unpack("<Q", body[:8])[0] :]
-    header = {"tightbound": json.dumps(dict(scalars)), "crc32": str(zlib.crc32(payload))}
-    write_atomic(path, to_bytes(whole, metadata=header))
+    text = json.dumps(dict(scalars))
+    write_atomic(path, to_bytes(whole, metadata={"tightbound": text, "crc32": _checksum(whole, text)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -44,9 +43,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         body = path.read_bytes()
         tensors = from_bytes(body)
-        size = 8 + struct.unpack("<Q", body[:8])[0]
-        header = json.loads(body[8:size])["__metadata__"]
-        if int(header["crc32"]) != zlib.crc32(memoryview(body)[size:]):
+        header = json.loads(body[8 : 8 + struct.unpack("<Q", body[:8])[0]])["__metadata__"]
+        if header["crc32"] != _checksum(tensors, header["tightbound"]):
             raise ValueError("its contents do not match its checksum")
         return tensors, json.loads(header["tightbound"])
     except OSError as error:
@@ -55,6 +53,26 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(
             f"the checkpoint {str(path)!r} is damaged ({error}); load another one of the run, or train again"
         ) from error
+
+
+def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
+    """Of names, types, shapes, contents and scalars."""
+    crc = zlib.crc32(scalars.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        if tensor.numel():
+            crc = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, crc)
+    return str(crc)
+
+
+def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Loads weights into a model; raises InputError where they are another model's."""
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = " ".join(str(error).splitlines()[-1].split())
+        raise InputError(f"the checkpoint {str(path)!r} is of another model ({reason})") from error
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.parts import describe, foreign
+from tightbound.core.parts import describe, foreign, untrusted
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Indexed, Split
@@ -89,26 +90,32 @@ def fit_run(
         "model": describe(model),
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
+    rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
+    if settings.start_at_data and not (resume and folder.checkpoint("last").is_file()):
+        start_at_data(model, train)
+    compiled(model, settings)
+    # all that may refuse comes before the first byte is written
+    loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
-        rows = _check_resumable(folder, recorded)
+        rows = loop.resume(rows)
+        before = folder.read(folder.run_file)
+        origin = {k: v for k, v in before.items() if k not in recorded}
+        origin["resumed"] = [*before.get("resumed", []), provenance()]
     else:
-        rows = []
         folder.create(overwrite)
-        own = foreign(recorded["model"])
-        if own and not quiet:
-            print(f"note: {', '.join(own)} cannot be rebuilt from the run; load it with load(run, model=mine)")
-        if settings.start_at_data:
-            start_at_data(model, train)
+        origin = provenance()
+        if run is not None:
+            _warn_of_foreign(recorded["model"])
     written = {k: recorded[k] for k in ("settings", "objective", "data")}
-    folder.describe(config or recorded["settings"], recorded["model"], {**provenance(), **written})
-    stage = Stage(model, train, objective, validation)
+    folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
+    folder.outdate()
     with stop_on_signals() as flag:
-        for later in (None, *stages):
-            stage = stage if later is None else later(folder)
+        rows = loop.run(rows, flag)
+        for later in stages:
+            stage = later(folder)
             compiled(stage.trains, settings)
             loop = Loop(stage, settings, folder, model.device, quiet)
-            rows = loop.resume(rows) if resume else rows
-            rows = loop.run(rows, flag)
+            rows = loop.run(loop.resume(rows) if resume else rows, flag)
     fitted = Fitted(model, folder, load_weights(model, folder), rows)
     if temporary is not None:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
@@ -177,6 +184,16 @@ def compiled(model: torch.nn.Module, settings: Settings) -> None:
                 network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own classes
 
 
+def _warn_of_foreign(model: Any) -> None:
+    """Says at once what `load` will ask for."""
+    own = ", ".join(foreign(model))
+    if own:
+        warnings.warn(f"{own} cannot be rebuilt from the run; load it with load(run, model=mine)", stacklevel=4)
+    outside = ", ".join(untrusted(model))
+    if outside:
+        warnings.warn(f"{outside} is code of your own; load the run with trust=True", stacklevel=4)
+
+
 def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The metrics of the run that is resumed; refuses one made with other settings."""
     folder = RunFolder.open(folder.path)
@@ -189,8 +206,8 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
         if name not in free and recorded["settings"].get(name) != old
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]
-    if before["data"]["fingerprint"] != recorded["data"]["fingerprint"]:
-        changed.append("the data differ")
+    if before["data"] != recorded["data"]:
+        changed.append("the data or their split differ")
     if changed:
         raise InputError(
             f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, patience and device "
@@ -211,6 +228,8 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
     best, last = folder.checkpoint("best"), folder.checkpoint("last")
+    if which == "best" and not best.is_file():
+        raise InputError(f"{str(folder.path)!r} has no best weights: it had no validation data; use weights 'last'")
     if which == "best" or (which == "auto" and best.is_file()):
         tensors, scalars = checkpoint.load(best)
         words = f"best (epoch {scalars['epoch']}, by the validation objective)"
@@ -222,11 +241,6 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
         words = f"last (step {scalars['step']})"
         if average and which != "last":
             tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(
-            f"the checkpoint in {str(folder.path)!r} is of another model ({str(error).splitlines()[-1].strip()})"
-        ) from error
+    checkpoint.into(model, tensors, best if words.startswith("best") else last)
     model.eval()
     return words

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def evaluation_file(self) -> Path:
+        """The numbers of the run's evaluated weights on its own test data."""
+        return self.path / "evaluation.json"
+
+    @property
     def report_file(self) -> Path:
         """The page."""
         return self.path / "report.html"
@@ -66,7 +72,7 @@ class RunFolder:
         return self.path / "checkpoints" / stage / f"{name}.safetensors"
 
     def create(self, overwrite: bool = False) -> None:
-        """Makes the folder, or empties it of an earlier run.
+        """Checks that a run may begin here, and empties the folder of an earlier one.
 
         Raises:
             InputError: where it holds something already, unless told to overwrite a run.
@@ -83,13 +89,23 @@ class RunFolder:
                 )
             for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
                 file.unlink()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the folder {str(self.path)!r} ({error.strerror})") from error
+
+    def outdate(self) -> None:
+        """Deletes what was said of earlier weights: evaluation, report, figures."""
+        for file in (self.evaluation_file, self.report_file, *self.path.glob("figures/*")):
+            file.unlink(missing_ok=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
-        """Writes config.yaml, model.json and run.json."""
+        """Writes config.yaml, model.json and run.json; a folder that is new is removed again if that fails."""
+        new = not self.path.exists()
+        try:
+            self._describe(config, model, run)
+        except BaseException:
+            if new:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def _describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
         import yaml
 
         write_atomic(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
@@ -103,9 +119,13 @@ class RunFolder:
             InputError: where it is missing or damaged.
         """
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            value = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {str(file)!r} ({error}); the run is damaged") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"cannot read {str(file)!r} ({reason}); the run is damaged") from error
+        if not isinstance(value, dict) or (file == self.run_file and not {"data", "settings"} <= set(value)):
+            raise InputError(f"cannot read {str(file)!r} (it is not what tightbound wrote); the run is damaged")
+        return value
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, one an epoch of a stage."""

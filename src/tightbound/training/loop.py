@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +75,7 @@ class Loop:
 
     def _steps_an_epoch(self) -> int:
         try:
-            return math.ceil(len(self.stage.data) / self.settings.batch_size)
+            return self.stage.data.steps(self.settings.batch_size)
         except TypeError:
             if self.settings.steps is None:
                 raise InputError("the data are a stream of unknown length; say how long to train with steps") from None
@@ -88,13 +90,18 @@ class Loop:
         """
         monitor = Monitor(self.total, self.step, self.epochs, self._quiet)
         try:
-            while self.step < self.total and not self._out_of_patience():
-                self.run_epoch(rows, flag, monitor)
+            while (self.step < self.total or self.batch) and not self._out_of_patience():
+                partial = not self.run_epoch(rows, flag, monitor)
+                if partial:  # the run ends within an epoch: more steps must be able to go on from here
+                    self.save(rows)
                 rows.append(self.finish_epoch())
                 monitor.epoch(rows[-1])
-                if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
+                if partial:
+                    self._save_metrics(rows)
+                elif self.step >= self.total or self._out_of_patience() or self._due() or flag.raised:
                     self.save(rows)
-            self.save(rows)
+                if flag.raised is not None:
+                    raise self._interrupted(flag.raised)
         finally:
             monitor.close()
         return rows
@@ -102,27 +109,34 @@ class Loop:
     def _out_of_patience(self) -> bool:
         return self.settings.patience is not None and self.stale >= self.settings.patience
 
-    def run_epoch(self, rows: list[dict[str, Any]], flag: StopFlag, monitor: Monitor) -> None:
-        """Trains to the end of the epoch, or of the run."""
+    def run_epoch(self, rows: list[dict[str, Any]], flag: StopFlag, monitor: Monitor) -> bool:
+        """Trains to the end of the epoch, or of the run; whether all of the epoch's data were seen."""
         self.model.train()
         began = time.perf_counter()
         key = ("order", self.settings.seed, self.stage.name, self.epoch)
         for batch in self.stage.data.epoch(self.settings.batch_size, key=key, start=self.batch):
+            if self.step >= self.total:
+                self.seconds += time.perf_counter() - began
+                return False
             self._train_step(batch)
             monitor.step()
-            if flag.raised is not None:
-                self.seconds += time.perf_counter() - began
-                self.save(rows)
-                raise Interrupted(
-                    f"stopped by {flag.raised.name} after step {self.step} of {self.total}; "
-                    f"go on with: tightbound train --run {self.folder.path} --resume"
-                )
-            if self.step >= self.total:
-                break
-            if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
+            if flag.raised is not None or self._due():
                 self.seconds, began = self.seconds + time.perf_counter() - began, time.perf_counter()
                 self.save(rows)
+            if flag.raised is not None:
+                raise self._interrupted(flag.raised)
         self.seconds += time.perf_counter() - began
+        return True
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved > self.settings.checkpoint_seconds
+
+    def _interrupted(self, by: signal.Signals) -> Interrupted:
+        return Interrupted(
+            f"stopped by {by.name} after step {self.step} of {self.total}; go on with resume, from the command line: "
+            f"tightbound train --run {shlex.quote(str(self.folder.path))} --resume",
+            by,
+        )
 
     def _train_step(self, batch: Batch) -> None:
         progress = Progress(self.step, self.epoch, self.total)
@@ -234,30 +248,31 @@ class Loop:
             f"the term that went bad: {', '.join(bad) or what}; {remedy}; nothing after the last checkpoint is kept"
         )
 
+    def _save_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Writes the metrics, and the best weights where they are new."""
+        self.folder.write_metrics(rows)
+        if self.best is not None:
+            facts = {"epoch": self.best_epoch, "value": self.best_value}
+            checkpoint.save(self.folder.checkpoint("best", self.stage.name), self.best, facts)
+            self.best = None
+
     def save(self, rows: list[dict[str, Any]]) -> None:
         """Writes the metrics, the best weights and the state from which `resume` continues to the same bits."""
-        self.folder.write_metrics(rows)
-        common = {"stage": self.stage.name, "best_epoch": self.best_epoch}
-        common["best_value"] = self.best_value if math.isfinite(self.best_value) else None
-        best_file = self.folder.checkpoint("best", self.stage.name)
-        if self.best is not None:
-            checkpoint.save(best_file, self.best, {**common, "epoch": self.best_epoch})
-            self.best = None
+        self._save_metrics(rows)
         tensors = checkpoint.prefixed("model", self._state)
         if self.ema is not None:
             tensors |= checkpoint.prefixed("ema", self.ema.average)
         for i, optimizer in enumerate(self.optimizers):
             tensors |= checkpoint.prefixed(f"optimizer{i}", optimizer.state())
         scalars = {
-            **common,
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value if math.isfinite(self.best_value) else None,
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
             "sums": self.sums,
             "seconds": self.seconds,
             "stale": self.stale,
-            "rows": len(rows),
-            "total": self.total,
         }
         checkpoint.save(self.folder.checkpoint("last", self.stage.name), tensors, scalars)
         self._saved = time.monotonic()
@@ -268,7 +283,12 @@ class Loop:
         if not path.is_file():
             return [row for row in rows if row["stage"] != self.stage.name]
         tensors, scalars = checkpoint.load(path)
-        self.model.load_state_dict(checkpoint.under("model", tensors))
+        if scalars["step"] > self.total:
+            raise InputError(
+                f"the run has taken {scalars['step']} steps and {self.total} were asked for; "
+                "ask for more epochs or steps"
+            )
+        checkpoint.into(self.model, checkpoint.under("model", tensors), path)
         if self.ema is not None:
             self.ema.average = {n: t.to(self.device) for n, t in checkpoint.under("ema", tensors).items()}
         for i, optimizer in enumerate(self.optimizers):
@@ -276,4 +296,4 @@ class Loop:
         for name in ("step", "epoch", "batch", "sums", "seconds", "stale", "best_epoch"):
             setattr(self, name, scalars[name])
         self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
-        return rows[: scalars["rows"]]
+        return [row for row in rows if row["stage"] != self.stage.name or row["epoch"] <= self.epoch]

@@ -15,7 +15,9 @@ from tightbound.core.errors import TightboundError
 class Interrupted(TightboundError, KeyboardInterrupt):
     """Training was stopped by Ctrl-C or SIGTERM; a checkpoint has been written."""
 
-    exit_status = 130
+    def __init__(self, message: str, by: signal.Signals) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + by
 
 
 class StopFlag:

@@ -1,0 +1,53 @@
+"""What must not be loaded: in fresh interpreters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("sklearn", "scipy", "matplotlib", "pandas", "torch._dynamo")
+
+
+def loaded(code: str, names: tuple[str, ...]) -> set[str]:
+    """Which of these modules are loaded after the code has run."""
+    code += f"; import sys; print(*[n for n in {names!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_little() -> None:
+    """Relative to torch alone, should a future torch load one of these itself."""
+    theirs = loaded("import torch", HEAVY)
+    assert loaded("import tightbound.trained, tightbound.compose, tightbound.data.source", HEAVY) <= theirs
+    assert loaded("import tightbound", (*HEAVY, "torch", "numpy")) == set()
+
+
+LINES = [
+    ["train"],
+    ["train", "digits", "--recipe", "lesson", "--likelihood", "bernoulli", "--objective", "iwae(samples=50)"],
+    ["evaluate", "run", "--samples", "5000", "--json"],
+    ["sample", "run", "-n", "64", "--out", "samples.png"],
+    ["reconstruct", "run", "--out", "recon.png"],
+    ["interpolate", "run", "--from", "0", "--to", "7", "--steps", "9"],
+    ["embed", "run", "digits", "--out", "codes.npz"],
+    ["report", "run"],
+    ["list", "datasets"],
+]
+
+
+def test_parsing_the_command_line_loads_no_torch() -> None:
+    code = f"from tightbound.cli.main import parse; [parse(line) for line in {LINES!r}]"
+    assert loaded(code, (*HEAVY, "torch", "numpy", "PIL")) == set()
+
+
+@pytest.mark.parametrize("line", [["--help"], ["train", "--help"], ["list", "recipes"], ["list", "datasets"]])
+def test_help_and_lists_of_names_load_no_torch(line: list[str]) -> None:
+    code = f"""
+import contextlib, io
+from tightbound.cli.main import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main({line!r})
+"""
+    assert loaded(code + "pass", (*HEAVY, "torch", "numpy")) == set()

@@ -1,0 +1,341 @@
+"""Law 8: interrupted and resumed training equals the uninterrupted one bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import tightbound as tb
+from conftest import grey
+from tightbound.core.errors import InputError
+from tightbound.core.schedules import Linear
+from tightbound.objectives import ELBO, IWAE, Objective
+from tightbound.training import checkpoint, loop
+from tightbound.training.folder import RunFolder
+from tightbound.training.loop import Stage
+from tightbound.training.monitor import Interrupted
+
+Fit = Callable[..., tb.Trained]
+
+# 60 data: 48 train in 6 steps an epoch, 6 validate, 6 test; 3 epochs; a checkpoint only where one is forced
+COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 3, "validation": 6, "checkpoint_seconds": 1e9, "quiet": True}
+TOTAL = 18
+
+
+def everything(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
+    """Dropout, dynamic binarization, several samples, averaged weights, a schedule, clipping."""
+    network = "mlp(hidden=(16,), dropout=0.3)"
+    model = tb.vae(data, latent=2, network=network, likelihood="bernoulli", observation="binarized(mode='dynamic')")
+    settings = {"ema": 0.9, "schedule": "cosine(warmup=5, final=0.1)", "clip": 5.0, "lr": 1e-2, "encoder_lr": 3e-3}
+    return model, IWAE(samples=3), settings
+
+
+def scheduled(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
+    """KL warm-up, convolutions, AdamW, two samples."""
+    model = tb.vae(data, latent=2, network="conv(channels=(4,), hidden=8)")
+    return model, ELBO(beta=Linear(share=0.7), samples=2), {"optimizer": "adamw", "weight_decay": 0.1, "lr": 1e-2}
+
+
+def patient(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
+    """Early stopping: at this rate nothing ever gets better, so epoch 3 is the second that is not."""
+    return *scheduled(data)[:2], {"lr": 1e-30, "patience": 2, "epochs": 9}
+
+
+COMPOSITIONS = {f.__name__: f for f in (everything, scheduled, patient)}
+
+
+def train(composition: str, run: Path, **changed: Any) -> tb.Trained:
+    data = tb.data.open(grey(), levels=17)
+    model, objective, settings = COMPOSITIONS[composition](data)
+    return tb.fit(model, data, objective, run=run, **{**COMMON, **settings, **changed})
+
+
+def state(run: Path) -> dict[str, Any]:
+    """All that training leaves, but for the time that it took and the book-keeping of metrics."""
+    out: dict[str, Any] = {}
+    for file in sorted(run.glob("checkpoints/**/*.safetensors")):
+        tensors, scalars = checkpoint.load(file)
+        out[str(file.relative_to(run))] = {n: (t.dtype, t.shape, t.numpy().tobytes()) for n, t in tensors.items()}
+        out[f"{file.relative_to(run)} scalars"] = {k: v for k, v in scalars.items() if k not in ("seconds", "rows")}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    out["metrics"] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    out["table"] = len((run / "metrics.csv").read_text().splitlines())
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What uninterrupted runs leave."""
+    runs = {name: tmp_path_factory.mktemp(name) / "run" for name in COMPOSITIONS}
+    for name, run in runs.items():
+        train(name, run)
+    return {name: state(run) for name, run in runs.items()}
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sends this process a signal once so many steps were taken; 0 takes that back."""
+    step = loop.Monitor.step
+
+    def arrange(steps: int, what: signal.Signals = signal.SIGINT) -> None:
+        taken = 0
+
+        def count(self: Any) -> None:
+            nonlocal taken
+            taken += 1
+            if taken == steps:
+                signal.raise_signal(what)
+            step(self)
+
+        monkeypatch.setattr(loop.Monitor, "step", count if steps else step)
+
+    return arrange
+
+
+def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, Any]]) -> None:
+    """Else the comparisons below could not fail."""
+    assert len(whole["everything"]["metrics"]) == len(whole["scheduled"]["metrics"]) == 3
+    assert len(whole["patient"]["metrics"]) == 3
+    assert any(n.startswith("ema/") for n in whole["everything"]["checkpoints/last.safetensors"])
+
+
+@pytest.mark.parametrize("composition", ["everything", "scheduled"])
+@pytest.mark.parametrize("steps", [(4,), (6,), (9,), (18,), (1, 6, 10)], ids=str)
+def test_interrupted_and_resumed(
+    whole: Any, stop_after: Any, tmp_path: Path, composition: str, steps: tuple[int, ...]
+) -> None:
+    """In mid-epoch, on the last step of an epoch, on the last step of all, and again and again."""
+    run = tmp_path / "run"
+    for i, count in enumerate(steps):
+        stop_after(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
+        with pytest.raises(Interrupted, match="resume"):
+            train(composition, run, resume=i > 0)
+        assert checkpoint.load(run / "checkpoints/last.safetensors")[1]["step"] == sum(steps[: i + 1])
+    stop_after(0)
+    trained = train(composition, run, resume=True)
+    assert state(run) == whole[composition]
+    best = checkpoint.load(run / "checkpoints/best.safetensors")[0]
+    assert all(torch.equal(t, best[n]) for n, t in trained.model.state_dict().items())
+
+
+def test_patience_counts_across_an_interruption(whole: Any, stop_after: Any, tmp_path: Path) -> None:
+    stop_after(15)
+    with pytest.raises(Interrupted):
+        train("patient", tmp_path / "run")
+    stop_after(0)
+    train("patient", tmp_path / "run", resume=True)
+    assert state(tmp_path / "run") == whole["patient"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from test_resume import train
+from tightbound.training import loop
+taken, step, replace = 0, loop.Monitor.step, os.replace
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def count(self):
+    global taken
+    taken += 1
+    if taken == {at} and {how!r} == "step":
+        die()
+    step(self)
+
+def rename(source, target):
+    if taken == {at} and {how!r} in str(target):
+        die()
+    replace(source, target)
+
+loop.Monitor.step, os.replace = count, rename
+train("everything", Path({run!r}), checkpoint_seconds={seconds})
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "at", "seconds"),
+    [("step", 10, 1e9), ("step", 10, 0), ("last", 12, 0)],
+    ids=["before any checkpoint", "between checkpoints", "while a checkpoint is written"],
+)
+def test_killed_and_resumed(whole: Any, tmp_path: Path, how: str, at: int, seconds: float) -> None:
+    """SIGKILL leaves no time to save: the run goes on from the last checkpoint, or from step 0 without one."""
+    run = tmp_path / "run"
+    code = KILLED.format(at=at, how=how, run=str(run), seconds=seconds)
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert (run / "checkpoints/last.safetensors").exists() == (seconds == 0)
+    train("everything", run, resume=True)
+    assert state(run) == whole["everything"]
+
+
+def test_sigterm_on_the_command_line_saves_a_checkpoint(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", grey(2000))
+    words = ["train", "x.npy", "--network", "mlp(hidden=(16,))", "--epochs", "1000000", "--run", "run"]
+    command = [sys.executable, "-m", "tightbound", *words]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        while "parameters" not in process.stdout.readline():  # printed just before training starts
+            assert process.poll() is None
+        while not (tmp_path / "run/model.json").exists():
+            assert process.poll() is None
+        time.sleep(0.5)
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode in (130, 143)
+    last = err.splitlines()[-1]
+    assert last.startswith("tightbound: stopped by SIGTERM after step")
+    assert last.endswith("tightbound train --run run --resume")
+    assert checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[1]["step"] > 0
+
+
+def test_resuming_without_a_checkpoint_starts_at_step_0(whole: Any, stop_after: Any, tmp_path: Path) -> None:
+    stop_after(8)
+    with pytest.raises(Interrupted):
+        train("scheduled", tmp_path / "run")
+    stop_after(0)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    train("scheduled", tmp_path / "run", resume=True)
+    assert state(tmp_path / "run") == whole["scheduled"]
+
+
+def test_metrics_past_the_checkpoint_are_cut(whole: Any, stop_after: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stop_after(8)
+    with pytest.raises(Interrupted):
+        train("everything", run)
+    stop_after(0)
+    kept = {p: p.read_bytes() for p in (run / "checkpoints").iterdir()}
+    train("everything", run, resume=True)
+    for path, content in kept.items():  # as if killed at the end, before the checkpoint but after the metrics
+        path.write_bytes(content)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
+    train("everything", run, resume=True)
+    assert state(run) == whole["everything"]
+
+
+def test_a_finished_run_stays_as_it_is(whole: Any, tmp_path: Path) -> None:
+    train("everything", tmp_path / "run")
+    train("everything", tmp_path / "run", resume=True)
+    assert state(tmp_path / "run") == whole["everything"]
+
+
+def test_more_epochs_continue(tmp_path: Path) -> None:
+    """Where no schedule depends on the length of the run, 2 epochs and then 3 are 3 epochs."""
+    constant = {"schedule": "constant"}
+    train("everything", tmp_path / "whole", **constant)
+    train("everything", tmp_path / "parts", epochs=2, **constant)
+    trained = train("everything", tmp_path / "parts", resume=True, **constant)
+    assert [row["epoch"] for row in trained.metrics] == [1, 2, 3]
+    one, two = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert one == two
+
+
+def test_more_steps_continue_in_mid_epoch(tmp_path: Path) -> None:
+    constant = {"schedule": "constant", "epochs": 20}
+    train("everything", tmp_path / "whole", steps=12, **constant)
+    train("everything", tmp_path / "parts", steps=8, **constant)
+    train("everything", tmp_path / "parts", steps=12, resume=True, **constant)
+    one, two = (state(tmp_path / name)["checkpoints/last.safetensors"] for name in ("whole", "parts"))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"lr": 1e-3}, {"batch_size": 6}, {"seed": 1}, {"ema": None}, {"schedule": "constant"}, {"validation": 5},
+     {"precision": "bf16"}, {"start_at_data": False}, {"epochs": 1}],
+    ids=lambda changed: next(iter(changed)),
+)  # fmt: skip
+def test_changed_settings_are_refused(stop_after: Any, tmp_path: Path, changed: dict[str, Any]) -> None:
+    """And fewer epochs than were done, which are no continuation. The run stays as it was."""
+    stop_after(14)
+    with pytest.raises(Interrupted):
+        train("everything", tmp_path / "run")
+    stop_after(0)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match=next(iter(changed))):
+        train("everything", tmp_path / "run", resume=True, **changed)
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> None:
+    data = tb.data.open(grey(), levels=17)
+
+    def go_on(data: tb.data.Data, model: tb.VAE | None = None, objective: Objective | None = None, **more: Any) -> Any:
+        model = model or tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+        return tb.fit(model, data, objective, run=tmp_path / "run", **{**COMMON, "epochs": 1, **more})
+
+    go_on(data)
+    for change, what in (
+        ({"model": tb.vae(data, latent=3, network="mlp(hidden=(8,))")}, "model"),
+        ({"objective": ELBO(beta=2)}, "objective"),
+        ({"data": tb.data.open(grey(seed=1), levels=17)}, "data"),
+        ({"data": tb.data.open(grey(), levels=17, test=0.3)}, "data"),
+    ):
+        with pytest.raises(InputError, match=what):
+            go_on(**{"data": data, "epochs": 2, "resume": True, **change})
+    with pytest.raises(InputError, match="no run"):
+        tb.fit(tb.vae(data), data, run=tmp_path / "elsewhere", resume=True)
+
+
+def test_a_dataloader_resumes_to_the_same_bits(stop_after: Any, tmp_path: Path) -> None:
+    def go(run: Path, resume: bool = False) -> None:
+        torch.manual_seed(int(resume))  # the state of the default generator must not matter
+        x = torch.from_numpy(grey(48))
+        data = tb.data.open(DataLoader([(row, 0) for row in x], batch_size=8, shuffle=True), levels=17)  # pyright: ignore
+        model = tb.vae(data, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
+        tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation": 0, "epochs": 2})
+
+    go(tmp_path / "whole")
+    stop_after(9)
+    with pytest.raises(Interrupted):
+        go(tmp_path / "parts")
+    stop_after(0)
+    go(tmp_path / "parts", resume=True)
+    assert state(tmp_path / "parts") == state(tmp_path / "whole")
+
+
+def second_stage(folder: RunFolder) -> Stage:
+    """A second VAE on the codes of the first, which it reads from the run."""
+    data = tb.data.open(grey(), levels=17)
+    first = everything(data)[0]
+    first.load_state_dict(checkpoint.load(folder.checkpoint("best"))[0])
+    codes = tb.data.open(tb.load(folder.path, model=first).encode(data.train), domain="real")
+    model = tb.vae(codes, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
+    return Stage(model, codes.train, ELBO(), codes.test, name="second")
+
+
+@pytest.mark.parametrize("steps", [9, 18 + 4, 18 + 6 + 3, 18 + 13])
+def test_two_stages(stop_after: Any, tmp_path: Path, steps: int) -> None:
+    """The stage enters metrics and checkpoints, and either may be interrupted."""
+    trained = train("everything", tmp_path / "whole", stages=[second_stage])
+    assert [row["stage"] for row in trained.metrics] == [""] * 3 + ["second"] * 3
+    whole = state(tmp_path / "whole")
+    assert {"checkpoints/second/last.safetensors", "checkpoints/second/best.safetensors"} <= set(whole)
+    train("everything", tmp_path / "first alone")
+    alone = state(tmp_path / "first alone")
+    assert all(whole[name] == alone[name] for name in alone if "best" in name)
+    stop_after(steps)
+    with pytest.raises(Interrupted):
+        train("everything", tmp_path / "parts", stages=[second_stage])
+    stop_after(0)
+    train("everything", tmp_path / "parts", stages=[second_stage], resume=True)
+    assert state(tmp_path / "parts") == whole
