@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from tightbound.core.parts import TABLE, make
-from tightbound.latents.flat import closed_kl
+from tightbound.core.terms import closed_kl
 from tightbound.likelihoods.levels import LevelCategorical
 
 RAW = torch.linspace(-2, 2, 9, dtype=torch.float64)

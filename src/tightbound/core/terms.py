@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, kl_divergence
 
 from tightbound.core.errors import NotABound
 
@@ -43,14 +44,30 @@ class Batch:
 
 @dataclass(frozen=True)
 class LatentTerms:
-    """One group of latent variables."""
+    """One group of latent variables. Densities are computed when an objective asks for them."""
 
     z: Tensor  # (S, B, *latent_shape)
-    codes: Tensor | None  # (S, B, *grid) integers, where the latent is discrete
-    log_prior: Tensor | None  # (S, B) log p(z | groups above)
-    log_posterior: Tensor | None  # (S, B) log q(z | x, groups above); None: a continuous point mass, no bound
-    kl: Tensor | None  # (S, B, F) closed form given the groups above; F factors, 1 if it does not factorise
-    posterior: Distribution | None  # for objectives that need the density itself
+    prior: Distribution | None = None  # p(z | groups above); batch shape (), (B,) or (S, B)
+    posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
+    codes: Tensor | None = None  # (S, B, *grid) integers, where the latent is discrete
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """(S, B) log p(z | groups above)."""
+        return None if self.prior is None else self.prior.log_prob(self.z)
+
+    @cached_property
+    def log_posterior(self) -> Tensor | None:
+        """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
+        return None if self.posterior is None else self.posterior.log_prob(self.z)
+
+    @cached_property
+    def kl(self) -> Tensor | None:
+        """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorise; None: none known."""
+        if self.posterior is None or self.prior is None:
+            return None
+        kl = closed_kl(self.posterior, self.prior)
+        return None if kl is None else kl.expand(*self.z.shape[:2], kl.shape[-1])
 
     def rate(self) -> Tensor:
         """(S, B, F) KL(q || p): closed form where there is one, else log q - log p at the sample.
@@ -66,12 +83,18 @@ class LatentTerms:
         Raises:
             NotABound: where the group has no density.
         """
-        if self.log_posterior is None or self.log_prior is None:
+        log_posterior, log_prior = self.log_posterior, self.log_prior
+        if log_posterior is None or log_prior is None:
             raise NotABound(
                 "the posterior is a point mass, which has no density, so no bound on log p(x) exists; "
                 "use a posterior with a density, such as 'normal', or the objective 'autoencoder'"
             )
-        return self.log_posterior - self.log_prior
+        return log_posterior - log_prior
+
+    @property
+    def has_density(self) -> bool:
+        """Whether a bound on log p(x) exists."""
+        return self.prior is not None and self.posterior is not None
 
 
 @dataclass(frozen=True)
@@ -94,3 +117,14 @@ class Terms:
         for group in self.latents:
             weight = weight - group.log_ratio()
         return weight
+
+
+def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """(..., F) KL(q || p) in closed form, by factor where both factorise; None where torch knows none."""
+    try:
+        if isinstance(q, Independent) and isinstance(p, Independent):
+            kl = kl_divergence(q.base_dist, p.base_dist)
+            return kl.flatten(-max(q.reinterpreted_batch_ndims, p.reinterpreted_batch_ndims))
+        return kl_divergence(q, p).unsqueeze(-1)
+    except NotImplementedError:
+        return None

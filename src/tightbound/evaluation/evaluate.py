@@ -87,7 +87,7 @@ def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum
         noise = DatumNoise("evaluate", seed, number, index=index)
         terms = model.terms_from(seen, state, count, noise, knobs)
         log_likelihood = log_likelihood + terms.log_likelihood.double().sum(0)
-        bounded = all(group.log_posterior is not None for group in terms.latents)
+        bounded = all(group.has_density for group in terms.latents)
         if bounded:
             one = terms.log_weight.double().logsumexp(0)
             weight = one if weight is None else torch.logaddexp(weight, one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, kl_divergence
 
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Latents, State
@@ -43,17 +42,7 @@ class Flat(Latents):
         """One group; features (S, B, latent)."""
         posterior, prior = state
         z = draw(posterior, (samples,), noise)
-        density = self.posterior.has_density
-        kl = closed_kl(posterior, prior) if density else None
-        group = LatentTerms(
-            z=z,
-            codes=None,
-            log_prior=prior.log_prob(z),
-            log_posterior=posterior.log_prob(z) if density else None,
-            kl=None if kl is None else kl.expand(samples, *kl.shape),
-            posterior=posterior,
-        )
-        return (group,), z
+        return (LatentTerms(z, prior, posterior if self.posterior.has_density else None),), z
 
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """(n, latent) draws from the prior."""
@@ -71,13 +60,3 @@ class Flat(Latents):
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the posterior."""
         return list(self.posterior.parameters())
-
-
-def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """(B, F) KL(q || p) in closed form, by factor where both factorise; None where torch knows none."""
-    try:
-        if isinstance(q, Independent) and isinstance(p, Independent):
-            return kl_divergence(q.base_dist, p.base_dist).flatten(1)
-        return kl_divergence(q, p).unsqueeze(-1)
-    except NotImplementedError:
-        return None

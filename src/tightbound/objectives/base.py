@@ -53,7 +53,7 @@ class Objective(Part, ABC):
 
 def needs_density(terms: Terms, name: str) -> None:
     """Refuses a model with a point-mass posterior."""
-    if any(group.log_posterior is None or group.log_prior is None for group in terms.latents):
+    if not all(group.has_density for group in terms.latents):
         raise CompositionError(
             f"objective '{name}' needs a posterior with a density and this one is a point mass; "
             "use posterior 'normal', or objective 'autoencoder'"

@@ -170,10 +170,11 @@ class Loop:
     @torch.no_grad()
     def _account(self, terms: Terms) -> None:
         """Adds a batch's sums over data of reconstruction and rate."""
-        self._add("n", terms.log_likelihood.shape[1])
-        self._add("reconstruction", -terms.log_likelihood.mean(0).sum().item())
-        if all(group.log_posterior is not None for group in terms.latents):
-            self._add("kl", sum(group.rate().mean(0).sum().item() for group in terms.latents))
+        samples, n = terms.log_likelihood.shape
+        self._add("n", n)
+        self._add("reconstruction", -terms.log_likelihood.sum().item() / samples)
+        if all(group.has_density for group in terms.latents):
+            self._add("kl", sum(group.rate().sum().item() for group in terms.latents) / samples)
 
     def _means(self, sums: dict[str, float], split: str) -> dict[str, Any]:
         n = sums["n"]

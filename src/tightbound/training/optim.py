@@ -31,12 +31,12 @@ class GroupOptimizer:
         options |= dict(group.optim)
         rates = {True: settings.encoder_lr, False: settings.decoder_lr}
         self.group, self._decay, self._clip = group, decay, settings.clip
-        self._sides = [
-            {"params": params, "lr": options["lr"] if (rate := rates[side]) is None else rate}
-            for side in (True, False)
-            if (params := [p for p in group.params if p.requires_grad and (id(p) in encoder) == side])
-        ]
-        self._params = [p for side in self._sides for p in side["params"]]
+        self._params = [p for p in group.params if p.requires_grad]
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for p in self._params:
+            rate = rates[id(p) in encoder]
+            by_rate.setdefault(options["lr"] if rate is None else rate, []).append(p)
+        self._sides = [{"params": params, "lr": rate} for rate, params in by_rate.items()]
         kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self._params)
         self._optimizer = kind(self._sides, **options, fused=fused)
