@@ -113,3 +113,12 @@ def test_restore_undoes_the_scaling(mode: str) -> None:
     levels = Levels(17, dequantize=True, shape=(1,))
     x = torch.arange(17.0)
     assert torch.allclose(levels.restore((x + 0.5) / 17), x)
+
+
+def test_reconstructions_are_compared_with_the_levels_and_not_with_their_noise() -> None:
+    shape, levels = (1, 2, 2), 17
+    model = without_latents(
+        ContinuousBernoulli(shape, 1, Constant(torch.zeros(4))), Levels(levels, dequantize=True, shape=shape)
+    )
+    x = torch.full((3, *shape), 8)  # the density's mean, one half, is the middle of this level
+    assert evaluate(model, x, samples=1)["reconstruction_mse"].value == pytest.approx(0, abs=1e-12)

@@ -118,3 +118,7 @@ class Observation(Part, nn.Module, ABC):
     @abstractmethod
     def restore(self, target: Tensor) -> Tensor:
         """Targets, or their means, in the units of the raw data."""
+
+    def reference(self, raw: Tensor, seen: Batch) -> Tensor:
+        """What a reconstruction is compared with, in the units of the raw data: those data themselves."""
+        return raw

@@ -103,7 +103,7 @@ def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum
     out.variance.append(variance.double().cpu())
     restored = model.observation.restore(model.likelihood(model.latents.decode(mu)).mean)
     scale = (model.observation.source.levels or 2) - 1
-    error = (restored - model.observation.restore(seen.x)) / scale
+    error = (restored - model.observation.reference(batch.x, seen)) / scale
     out.error.append(error.double().square().flatten(1).mean(1).cpu())
 
 

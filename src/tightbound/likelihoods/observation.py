@@ -94,6 +94,10 @@ class Binarized(Observation):
         """Bits or probabilities as grey levels."""
         return target * (self.levels - 1)
 
+    def reference(self, raw: Tensor, seen: Batch) -> Tensor:
+        """The bits, as grey levels: they are the data."""
+        return self.restore(seen.x)
+
 
 class Levels(Observation):
     """Integer levels 0 .. K - 1.
