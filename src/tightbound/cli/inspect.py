@@ -35,11 +35,10 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
     folder = RunFolder(command.run)
     config = read_yaml(folder.config_file)
     run = folder.read(folder.run_file)
-    name = command.data
+    known = run["data"]["name"] if run["data"]["name"] in sources.BUILTINS else None
+    name = command.data or config.get("data") or known  # a run made from Python records its settings alone
     if name is None:
-        name = config.get("data")
-        if name is None:
-            raise InputError(f"the run {str(command.run)!r} was made from Python; name its data after the run")
+        raise InputError(f"the run {str(command.run)!r} does not say where its data are; name them after the run")
     names = ("levels", "domain", "resize", "grey", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     if not Path(str(name)).is_dir():  # a folder of images was trained on, and this is none

@@ -15,7 +15,7 @@ from tightbound.core.errors import InputError
 
 GAP = 4  # white pixels between images
 WIDTH = 900  # pixels that a grid is enlarged to, at most
-EDGE = 96  # pixels that the shorter edge of an image is enlarged to, at most
+EDGE = 64  # pixels that the shorter edge of an image is enlarged to, at most
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
