@@ -51,7 +51,7 @@ class Train(Config, Command):
     evaluate_samples: int = 500
     """Importance samples of the evaluation at the end; 0: no evaluation and no report."""
     evaluate_data: int = 1000
-    """Test data of the evaluation at the end, at most (`tightbound evaluate` takes all)."""
+    """Test data of the evaluation at the end, at most, picked at random (`tightbound evaluate` takes all)."""
     trust: _Flag[bool] = False
     """Import parts of your own, written "module:Class(...)"."""
 

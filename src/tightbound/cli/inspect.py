@@ -110,8 +110,9 @@ def reconstruct(command: Reconstruct) -> None:
         x = next(split.epoch(command.n)).x
         domain, rebuilt = trained.model.observation.source, trained.reconstruct(x)
         rows: list[pictures.Pixels] = []
-        for start in range(0, len(x), 16):
-            rows += [pictures.to_pixels(t[start : start + 16], domain) for t in (x, rebuilt)]
+        across = pictures.columns(x.shape[-1])
+        for start in range(0, len(x), across):
+            rows += [pictures.to_pixels(t[start : start + across], domain) for t in (x, rebuilt)]
         labels = ["data", "from code"] * (len(rows) // 2)
         write_atomic(command.out, pictures.png(pictures.grid(rows, labels)))
         say(f"{len(x)} data above their reconstructions: {command.out}")

@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from tightbound import data as sources
 from tightbound.cli.arguments import Train
 from tightbound.cli.show import evaluated, say
@@ -66,8 +68,9 @@ def _run_name(command: Train) -> str:
 def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluation:
     split = data.test
     if isinstance(split, sources.Indexed) and len(split) > command.evaluate_data:
-        say(f"evaluating on the first {command.evaluate_data:,} of {len(split):,} test data", file=sys.stderr)
-        split = split.subset(range(command.evaluate_data))
+        say(f"evaluating on {command.evaluate_data:,} of {len(split):,} test data, picked at random", file=sys.stderr)
+        pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be ordered
+        split = split.subset(np.sort(pick))
     numbers = trained.evaluate(split, samples=command.evaluate_samples, progress=True)
     evaluated(RunFolder(trained.path), numbers)
     return numbers

@@ -42,6 +42,7 @@ def _svg(figure: Any) -> bytes:
 def curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Loss, reconstruction and KL by epoch, training and validation, in nats a datum."""
     import matplotlib as mpl
+    from matplotlib.ticker import MaxNLocator
 
     panels = [("loss", "loss"), ("reconstruction", "reconstruction, -E log p(x|z)"), ("kl", "KL(q || p)")]
     panels = [(key, title) for key, title in panels if f"train_{key}" in rows[-1]]
@@ -59,7 +60,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
                 low, high = np.percentile(values, [0, 90])
                 axis.set_ylim(low - 0.08 * (high - low), high + 0.5 * (high - low) + 1e-9)
             axis.set(title=title, xlabel="epoch", ylabel="nats" if axis is axes[0] else None)
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[0].legend()
         return _svg(figure)
 

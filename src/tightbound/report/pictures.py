@@ -51,26 +51,31 @@ def grid(rows: Sequence[Pixels], labels: Sequence[str] = ()) -> Any:
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = rows[0].shape[1:3]
-    columns = max(len(row) for row in rows)
-    factor = max(1, min((WIDTH // columns - GAP) // width, EDGE // min(height, width)))
+    across = max(len(row) for row in rows)
+    factor = max(1, min((WIDTH // across - GAP) // width, EDGE // min(height, width)))
     font = ImageFont.load_default(14)
     margin = int(max(font.getlength(label) for label in labels)) + 16 if labels else 0
-    down, across = height * factor + GAP, width * factor + GAP
-    canvas = Image.new("RGB", (margin + columns * across - GAP, len(rows) * down - GAP), "white")
+    down, right = height * factor + GAP, width * factor + GAP
+    canvas = Image.new("RGB", (margin + across * right - GAP, len(rows) * down - GAP), "white")
     draw = ImageDraw.Draw(canvas)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             picture = Image.fromarray(image).resize((width * factor, height * factor), Image.Resampling.NEAREST)
-            canvas.paste(picture, (margin + j * across, i * down))
+            canvas.paste(picture, (margin + j * right, i * down))
         if labels:
             draw.text((margin - 8, i * down + height * factor / 2), labels[i], fill="#333333", font=font, anchor="rm")
     return canvas
 
 
+def columns(width: int) -> int:
+    """How many images of this width a row of a page holds, 16 at most."""
+    return max(4, min(16, WIDTH // (width + GAP)))
+
+
 def square(images: Pixels) -> list[Pixels]:
     """Rows of a grid that is about square."""
-    columns = int(np.ceil(np.sqrt(len(images))))
-    return [images[i : i + columns] for i in range(0, len(images), columns)]
+    across = int(np.ceil(np.sqrt(len(images))))
+    return [images[i : i + across] for i in range(0, len(images), across)]
 
 
 def png(picture: Any) -> bytes:
