@@ -26,10 +26,10 @@ def shorten(line: str) -> list[str]:
     """The words of a command, made quick."""
     words = shlex.split(line, comments=True)
     words = ["digits" if word in ("mnist", "fashion-mnist") else word for word in words]
-    if words[1] == "train" and "--resume" not in words:
-        if "--epochs" not in words:
-            words += ["--epochs", "1"]
-        words += ["--evaluate-samples", "5"]
+    if words[1] == "train":
+        if "--epochs" in words:
+            del words[words.index("--epochs") : words.index("--epochs") + 2]
+        words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5"]
     if words[1] == "evaluate":
         words += ["--samples", "20"]
     return words
