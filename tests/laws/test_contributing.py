@@ -1,0 +1,70 @@
+"""The example in CONTRIBUTING.md is a likelihood that passes its laws; broken ones do not."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tightbound.likelihoods import ElementwiseLikelihood
+from tightbound.testing import check_likelihood
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_example_of_contributing_passes_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    module = types.ModuleType("example")  # a file of its own, which a saved model imports again
+    monkeypatch.setitem(sys.modules, "example", module)
+    exec(textwrap.dedent(block), module.__dict__)
+    check_likelihood(module.Gumbel())  # pyright: ignore
+
+
+class Unnormalised(ElementwiseLikelihood):
+    """A squared error without its constant."""
+
+    kinds = ("real",)
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        class Shifted(torch.distributions.Normal):
+            def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+                return super().log_prob(value) + 0.9189
+
+        return Shifted(raw[..., 0], torch.ones(()), validate_args=False)
+
+
+class WrongSamples(ElementwiseLikelihood):
+    """Its samples are too wide."""
+
+    kinds = ("real",)
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        class Wide(torch.distributions.Laplace):
+            def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
+                return 1.1 * super().rsample(sample_shape)
+
+        return Wide(raw[..., 0], torch.ones(()), validate_args=False)
+
+
+class Leaking(ElementwiseLikelihood):
+    """Its mean depends on the batch."""
+
+    kinds = ("real",)
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        return torch.distributions.Normal(raw[..., 0] - 0.1 * raw[..., 0].mean(), torch.ones(()), validate_args=False)
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"), [(Unnormalised, "normalisation"), (WrongSamples, "samples"), (Leaking, "independence")]
+)
+def test_a_broken_likelihood_is_caught(broken: type[ElementwiseLikelihood], law: str) -> None:
+    with pytest.raises(AssertionError, match=law):
+        check_likelihood(broken())
