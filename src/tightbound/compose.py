@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Latents, Likelihood, Observation
 from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
 from tightbound.core.parts import Spec, find, make, parse
 from tightbound.data import Data, Split
 from tightbound.latents.flat import Flat
@@ -30,6 +32,7 @@ def vae(
     observation: str | Observation = "auto",
     prior: str | Prior = "normal",
     posterior: str | Posterior = "normal",
+    start_at_data: bool = True,
     seed: int = 0,
     trust: bool = False,
 ) -> VAE:
@@ -44,6 +47,8 @@ def vae(
             for [0, 1], gaussian for real data.
         observation: "auto": the one that takes these data to that likelihood.
         prior, posterior: p(z), q(z | x).
+        start_at_data: Start the decoder's output bias, and a learned scale, at the marginals of the training data
+            (of a likelihood that is given by name).
         seed: Of the initial weights; torch's default generator is left as it was.
         trust: Import parts of your own, written "module:Class(...)".
 
@@ -67,6 +72,7 @@ def vae(
             prior = make("prior", prior, trust=trust, latent=latent)
         if isinstance(posterior, str):
             posterior = make("posterior", posterior, trust=trust, shape=shape, latent=latent, network=network)
+        named = isinstance(spec, Spec)
         latents: Latents = Flat(_is(prior, Prior), _is(posterior, Posterior))
         if isinstance(spec, Spec):
             levels = observation.target.levels or 2
@@ -79,7 +85,13 @@ def vae(
                 network=network,
                 levels=levels,
             )
-        return VAE(latents, _is(spec, Likelihood), _is(observation, Observation))
+        model = VAE(latents, _is(spec, Likelihood), _is(observation, Observation))
+    if named and start_at_data:
+        # up to 10,000 data, 256 MB at most
+        most = max(100, min(10_000, 2**26 // math.prod(shape)))
+        batch = next(data.train.epoch(most, key=("start",)))
+        model.likelihood.start_at(model.observe(batch, Noise("start")).x)
+    return model
 
 
 def _is(part: object, kind: type[_Kind]) -> _Kind:
@@ -124,7 +136,7 @@ def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> 
 
 def moments(split: Split, shape: tuple[int, ...]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each column of a table, or of all elements of other data; a constant
-    column has standard deviation 1. In one pass, batch by batch."""
+    column has standard deviation 1, and is warned of. In one pass, batch by batch."""
     table = len(shape) == 1
     n, mean, square = 0, torch.zeros(math.prod(shape) if table else 1, dtype=torch.float64), 0.0
     for batch in split.epoch(4096):
@@ -137,4 +149,12 @@ def moments(split: Split, shape: tuple[int, ...]) -> tuple[list[float], list[flo
     if n == 0:
         raise InputError("the training split is empty; give at least two data")
     std = (torch.as_tensor(square) / n).sqrt()
-    return mean.tolist(), torch.where(std > 1e-12, std, 1.0).tolist()
+    varies = std > 1e-7 * mean.abs().clamp_min(1e-30)
+    if table and not varies.all():
+        where = ", ".join(str(i) for i in (~varies).nonzero().flatten().tolist()[:5])
+        warnings.warn(
+            f"column {where} of the training data is constant: a density on it has no limit as the scale shrinks; "
+            "leave it out",
+            stacklevel=4,
+        )
+    return mean.tolist(), torch.where(varies, std, 1.0).tolist()

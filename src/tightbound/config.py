@@ -40,7 +40,10 @@ class Composition:
     objective: _PartText = "elbo"
     """What is maximised: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
     beta: Annotated[str | None, arg(metavar="NUMBER|SCHEDULE")] = None
-    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"."""
+    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"
+    (`tightbound list schedules`)."""
+    start_at_data: bool = True
+    """Start the decoder's output bias at the marginals of the training data."""
     levels: Annotated[int | None, arg(metavar="INT")] = None
     """The data are integers 0 .. levels - 1 (inferred otherwise)."""
     domain: Annotated[Literal["binary", "unit", "real"] | None, arg(metavar="{binary,unit,real}")] = None
@@ -102,7 +105,7 @@ class Settings:
     decoder_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
     """Learning rate of everything else, where it differs."""
     schedule: _PartText = "constant"
-    """Of the learning rate: constant, "cosine(warmup=500, final=0.01)", "linear(...)"."""
+    """Decay of the learning rate: constant, "cosine(warmup=500, final=0.01)", ... (`tightbound list decays`)."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam, or AdamW (decoupled weight decay)."""
     eps: float = 1e-8
@@ -115,8 +118,6 @@ class Settings:
     """Decay of an exponential moving average of the weights, such as 0.999; it is what is evaluated."""
     patience: Annotated[int | None, arg(metavar="INT")] = None
     """Stop after this many epochs without a better validation objective."""
-    start_at_data: bool = True
-    """Start the decoder's output bias at the marginals of the training data."""
     validation: Annotated[int | None, arg(metavar="INT")] = None
     """Training data set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
     seed: int = 0

@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.core.parts import rebuild
+from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
+from tightbound.data.feed import Source
 from tightbound.evaluation import Evaluation, evaluate
 from tightbound.generation import infer
-from tightbound.generation.infer import Source
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
 from tightbound.training.folder import RunFolder
@@ -48,7 +49,7 @@ class Trained:
         codes = infer.encode(self.model, data, sample=sample, seed=seed)
         return codes.mean if codes.sample is None else codes.sample
 
-    def decode(self, codes: Tensor, *, sample: bool = False, seed: int = 0) -> Tensor:
+    def decode(self, codes: Tensor | np.ndarray[Any, Any], *, sample: bool = False, seed: int = 0) -> Tensor:
         """(N, *shape): E[x | z], or with `sample` a draw of p(x | z)."""
         return infer.decode(self.model, codes, sample=sample, seed=seed)
 
@@ -70,8 +71,11 @@ class Trained:
         """(N,): the IWAE bound on log p(x) with this many samples, nats.
 
         Raises:
-            InputError: where the model has no bound.
+            InputError: where the model has no bound on a likelihood: a plain autoencoder, or cross-entropy in
+                expectation over binarizations (see `evaluate`).
         """
+        if self.model.observation.not_a_likelihood:
+            raise InputError(f"this model bounds {self.model.observation.not_a_likelihood}; see evaluate")
         result = self.evaluate(data, samples=samples, seed=seed)
         if "iwae" not in result.per_datum:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
@@ -85,7 +89,7 @@ class Trained:
 def fit(
     model: VAE,
     data: Data,
-    objective: Objective | None = None,
+    objective: Objective | str | None = None,
     *,
     run: str | Path | None = None,
     resume: bool = False,
@@ -99,7 +103,7 @@ def fit(
     Arguments:
         model: A composition; trained in place.
         data: What `tightbound.data.open` gives.
-        objective: What is maximised; None: the ELBO.
+        objective: What is maximised, or its name, "iwae(samples=5)"; None: the ELBO.
         run: The run's folder; None: a temporary one.
         resume: Go on with that run from its last checkpoint, to the same bits.
         overwrite: Replace a run of that name.
@@ -110,8 +114,12 @@ def fit(
     Raises:
         InputError, CompositionError, NonFinite, Interrupted: as `tightbound.training.fit.fit_run`.
     """
+    if not isinstance(model, VAE) or not isinstance(data, Data):
+        given = f"{type(model).__name__} and {type(data).__name__}"
+        raise InputError(f"fit was given {given}; needed: a VAE, and data that tightbound.data.open gives")
+    chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(
-        model, data, objective, Settings.of(settings),
+        model, data, chosen, Settings.of(settings),
         run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages,
     )  # fmt: skip
     return Trained(fitted)

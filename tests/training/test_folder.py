@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import tightbound as tb
 from conftest import grey, tree
@@ -146,25 +145,8 @@ def test_training_is_a_function_of_the_seed(data: tb.data.Data) -> None:
     assert not torch.equal(weights(0, 1), weights(1, 1))
 
 
-class _NoBias(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2, 64, bias=False)
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return self.layer(z)
-
-
-def _own_decoder(data: tb.data.Data) -> tb.VAE:
-    likelihood = tb.likelihoods.Bernoulli(data.shape, features=2, network=_NoBias())
-    return small(data, likelihood=likelihood, observation="binarized")
-
-
 def test_what_is_refused_leaves_no_folder(data: tb.data.Data, tmp_path: Path) -> None:
     run = tmp_path / "r"
-    with pytest.raises(CompositionError, match="start_at_data=False"):
-        tb.fit(_own_decoder(data), data, run=run, **QUICK)
-    assert tree(tmp_path) == {}
     with pytest.raises(CompositionError, match="autoencoder"):
         tb.fit(small(data, posterior="point"), data, IWAE(), run=run, **QUICK)
     for mistake in ({"schedule": "cosin"}, {"validation": 54}, {"device": "abacus"}, {"lr": 0.0}, {"epoch": 3}):

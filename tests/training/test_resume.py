@@ -261,7 +261,7 @@ def test_more_steps_continue_in_mid_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changed",
     [{"lr": 1e-3}, {"batch_size": 6}, {"seed": 1}, {"ema": None}, {"schedule": "constant"}, {"validation": 5},
-     {"precision": "bf16"}, {"start_at_data": False}, {"epochs": 1}],
+     {"precision": "bf16"}, {"epochs": 1}],
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
 def test_changed_settings_are_refused(stop_after: Any, tmp_path: Path, changed: dict[str, Any]) -> None:

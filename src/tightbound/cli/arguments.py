@@ -34,6 +34,7 @@ class Train(Config, Command):
     """Train a model, evaluate it and write a report.
 
     Parts are written "name" or "name(argument=value)"; `tightbound list likelihoods` and the like name them.
+    On digits, and with no data named, it starts from the recipe of that name, not from the defaults below.
     """
 
     action = "tightbound.cli.train:train"
@@ -71,13 +72,13 @@ class Train(Config, Command):
 
 
 @dataclass(frozen=True)
-class _OnData(Command):
+class _OnRun(Command):
     run: _Run
     """A run's folder."""
-    data: _Data = None
-    """Other data than the run's: a built-in name, a file or a folder."""
-    split: _Split = "auto"
-    """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
+
+
+@dataclass(frozen=True)
+class _Options:
     weights: Literal["auto", "best", "ema", "last"] = "auto"
     """Which weights; auto: the best there are."""
     seed: int = 0
@@ -86,6 +87,14 @@ class _OnData(Command):
     """auto (cuda, mps or cpu), or a torch device."""
     trust: _Flag[bool] = False
     """Import parts from outside tightbound that the run names."""
+
+
+@dataclass(frozen=True)
+class _OnData(_Options, _OnRun):
+    data: _Data = None
+    """Other data than the run's: a built-in name, a file or a folder."""
+    split: _Split = "auto"
+    """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +112,15 @@ class Evaluate(_OnData):
 
 
 @dataclass(frozen=True)
-class Sample(_OnData):
+class Sample(_Options, _OnRun):
     """Decode draws from the prior."""
 
     action = "tightbound.cli.inspect:sample"
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many."""
-    out: Path = Path("samples.png")
-    """.png (a grid), .npz, .npy, or for tables .csv."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """.png (a grid), .npz, .npy, or for tables .csv; default: samples.png or samples.csv."""
     draw: _Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
 
@@ -124,8 +133,8 @@ class Reconstruct(_OnData):
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 16
     """How many, in a picture."""
-    out: Path = Path("reconstructions.png")
-    """.png (originals above), .npz, .npy (all data), or for tables .csv."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """.png (originals above), .npz, .npy (all data), or for tables .csv; default: reconstructions.png or .csv."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +145,12 @@ class Interpolate(_OnData):
 
     start: Annotated[int, tyro.conf.arg(name="from")] = 0
     """Number of the datum to start from."""
-    to: int = 7
-    """Number of the datum to go to."""
+    to: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Number of the datum to go to; default: 7, or the last."""
     steps: int = 9
     """Pictures, both ends included."""
-    out: Path = Path("interpolation.png")
-    """.png, .npz or .npy."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """.png or .npz; default: interpolation.png or .npz."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,7 @@ class Report(_OnData):
 
 Kind = Literal[
     "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "networks", "observations",
-    "schedules",
+    "schedules", "decays",
 ]  # fmt: skip
 
 

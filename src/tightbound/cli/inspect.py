@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tightbound import data as sources
 from tightbound.cli.arguments import Embed, Evaluate, Interpolate, Reconstruct, Report, Sample
-from tightbound.cli.show import evaluated, say, show
+from tightbound.cli.show import endings, record, say, show
 from tightbound.config import read_yaml
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.data import Data, Indexed, Split
 from tightbound.generation import infer
@@ -50,6 +50,11 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
         data = sources.open(name, **{**options, **told})
     check_fits(trained.model, data)
     own = data.fingerprint == run["data"]["fingerprint"]
+    if command.data is None and not own:
+        raise InputError(
+            f"{str(name)!r} is not what the run {str(command.run)!r} was trained on: it has changed or moved; "
+            "name the data that you mean after the run"
+        )
     split = command.split
     if split == "auto":
         split = "test" if own or data.builtin else "all"
@@ -78,66 +83,67 @@ def evaluate(command: Evaluate) -> None:
         print(json_module.dumps(numbers.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
     say(f"weights: {trained.weights}")
+    show(numbers.to_json())
     if _of_the_run(command):
-        evaluated(RunFolder(command.run), numbers)
-    else:
-        show(numbers.to_json())
+        record(RunFolder(command.run), numbers)
     _next(command, "report {run}")
 
 
 def sample(command: Sample) -> None:
     """Decodes draws from the prior into a file."""
     trained = _load(command)
-    _check_ending(command.out, _endings(trained, picture=True))
+    known = endings(trained.model.shape)
+    out = _out(command.out, "samples", known)
     x = trained.sample(command.n, mean=not command.draw, seed=command.seed)
-    _write_data(command.out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
-    say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {command.out}")
-    _next(command, "reconstruct {run} --out reconstructions.png")
+    _write_data(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
+    say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
+    _next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
 
 
 def reconstruct(command: Reconstruct) -> None:
     """Decodes posterior means of data into a file."""
     trained = _load(command)
-    _check_ending(command.out, _endings(trained, picture=True))
+    known = endings(trained.model.shape)
+    out = _out(command.out, "reconstructions", known)
     _, split = _open(command, trained)
-    if command.out.suffix != ".png":
+    if out.suffix != ".png":
         x = trained.reconstruct(split)
-        _write_data(command.out, x, trained, None)
-        say(f"{len(x)} reconstructions, decoded posterior means: {command.out}")
+        _write_data(out, x, trained, None)
+        say(f"{len(x)} reconstructions, decoded posterior means: {out}")
     else:
-        if command.n < 1:
-            raise InputError(f"n = {command.n}; needed: a whole number of at least 1")
-        x = next(split.epoch(command.n)).x
+        x = next(split.epoch(whole("n", command.n, least=1))).x[: command.n]
         domain, rebuilt = trained.model.observation.source, trained.reconstruct(x)
         rows: list[pictures.Pixels] = []
         across = pictures.columns(x.shape[-1])
         for start in range(0, len(x), across):
             rows += [pictures.to_pixels(t[start : start + across], domain) for t in (x, rebuilt)]
         labels = ["data", "from code"] * (len(rows) // 2)
-        write_atomic(command.out, pictures.png(pictures.grid(rows, labels)))
-        say(f"{len(x)} data above their reconstructions: {command.out}")
-    _next(command, "interpolate {run} --from 0 --to 7 --out interpolation.png")
+        write_atomic(out, pictures.png(pictures.grid(rows, labels)))
+        say(f"{len(x)} data above their reconstructions: {out}")
+    ending = ".png" if ".png" in known else ".npz"
+    _next(command, f"interpolate {{run}} --out interpolation{ending}")
 
 
 def interpolate(command: Interpolate) -> None:
     """Decodes paths between two codes into a file."""
     trained = _load(command)
-    _check_ending(command.out, (".png", ".npz"))
+    out = _out(command.out, "interpolation", tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz")))
     _, split = _open(command, trained)
     if not isinstance(split, Indexed):
         raise InputError("these data have no random access; give an array, a file or a folder")
-    for flag, position in (("--from", command.start), ("--to", command.to)):
+    to = min(7, len(split) - 1) if command.to is None else command.to
+    for flag, position in (("--from", command.start), ("--to", to)):
         if not 0 <= position < len(split):
             raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of a datum in the split")
-    a, b = split.batch(torch.tensor([command.start, command.to])).x
+    a, b = split.batch(torch.tensor([command.start, to])).x
     walks = {path: trained.interpolate(a, b, steps=command.steps, path=path) for path in ("linear", "spherical")}
     domain = trained.model.observation.source
-    if command.out.suffix == ".png":
+    if out.suffix == ".png":
         rows = [pictures.to_pixels(walk, domain) for walk in walks.values()]
-        write_atomic(command.out, pictures.png(pictures.grid(rows, list(walks))))
+        write_atomic(out, pictures.png(pictures.grid(rows, list(walks))))
     else:
-        _write_npz(command.out, {path: walk.numpy() for path, walk in walks.items()})
-    say(f"{command.steps} steps from datum {command.start} to datum {command.to}, linear and spherical: {command.out}")
+        _write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
+    say(f"{command.steps} steps from datum {command.start} to datum {to}, linear and spherical: {out}")
     _next(command, "embed {run} --out codes.npz")
 
 
@@ -179,10 +185,10 @@ def report(command: Report) -> None:
         result = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
         numbers = result.to_json()
         if _of_the_run(command):
-            evaluated(folder, result)
+            record(folder, result)
     write_report(trained, data, numbers, read_yaml(folder.config_file))
     say(f"report: {folder.report_file}")
-    _next(command, "sample {run} --out samples.png")
+    _next(command, f"sample {{run}} --out samples{endings(trained.model.shape)[0]}")
 
 
 def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
@@ -197,15 +203,17 @@ def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
         write_atomic(out, "\n".join(lines) + "\n")
 
 
-def _endings(trained: Trained, picture: bool) -> tuple[str, ...]:
-    shape = trained.model.shape
-    return (".png",) * (picture and pictures.is_image(shape)) + (".npz", ".npy") + (".csv",) * (len(shape) == 1)
+def _out(out: Path | None, name: str, known: tuple[str, ...]) -> Path:
+    """The file that is asked for, or one of this name with the first ending; checked before anything is computed."""
+    chosen = Path(name + known[0]) if out is None else out
+    _check_ending(chosen, known)
+    return chosen
 
 
-def _check_ending(out: Path, endings: tuple[str, ...]) -> None:
+def _check_ending(out: Path, known: tuple[str, ...]) -> None:
     """Before anything is computed."""
-    if out.suffix not in endings:
-        raise InputError(f"cannot write {str(out)!r}: its ending must be {' or '.join(endings)}")
+    if out.suffix not in known:
+        raise InputError(f"cannot write {str(out)!r}: its ending must be {' or '.join(known)}")
     if not out.parent.is_dir():
         raise InputError(f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}")
 

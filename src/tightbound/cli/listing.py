@@ -46,7 +46,7 @@ def _part(kind: str, name: str) -> dict[str, str]:
     own = [
         str(p).partition(":")[0] if p.default is p.empty else f"{p.name}={p.default!r}"
         for p in inspect.signature(cls).parameters.values()
-        if p.name not in supplied
+        if p.name not in supplied and p.kind is not p.VAR_KEYWORD
     ]
     entry = {"says": _first_line(cls)}
     return entry | ({"arguments": ", ".join(own)} if own else {})

@@ -9,6 +9,7 @@ import io
 import operator
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ import tyro
 from tightbound.cli.arguments import COMMANDS, Command, Train
 from tightbound.config import Config, read_yaml
 from tightbound.core.errors import InputError, TightboundError, suggestion
-from tightbound.recipes import RECIPES, recipe
+from tightbound.recipes import OWN_RECIPE, recipe
 
 _DESCRIPTION = (
     "Variational autoencoders with honest numbers.\n\n"
@@ -28,6 +29,7 @@ _DESCRIPTION = (
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `tightbound`."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _note
     try:
         parse(argv)()
         sys.stdout.flush()
@@ -42,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _note(message: Warning | str, *_: object) -> None:
+    """A warning as one line."""
+    print(f"note: {message}", file=sys.stderr)
 
 
 def _fail(message: str, status: int) -> None:
@@ -64,12 +71,14 @@ def parse(argv: Sequence[str]) -> Command:
 
         print(f"tightbound {version('tightbound')}")
         sys.exit(0)
+    if not word:
+        argv = ["--help"]
     if word != "train":
         return _cli(argv, {})
     chosen, base = _train_defaults(argv[1:])
     command = _cli(argv, {"train": base})
-    if not chosen and isinstance(command, Train) and command.data in RECIPES:
-        command = _cli(argv, {"train": _defaults({}, command.data)})  # data with a recipe of their own
+    if not chosen and isinstance(command, Train) and command.data in OWN_RECIPE:
+        command = _cli(argv, {"train": _defaults({}, OWN_RECIPE[command.data])})
     return command
 
 
@@ -102,7 +111,8 @@ def _one_line(box: str, argv: Sequence[str]) -> str:
     flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(command)] if command else []
     unknown = next((w.partition("=")[0] for w in argv if w in text and w.startswith("--")), None)
     if text.startswith("Unrecognized") and unknown is not None:
-        text += f"; {suggestion(unknown, flags)}"
+        near = suggestion(unknown, flags)
+        text += f"; {near}" if near.startswith("did you mean") else ""
     return f"{text}; see: {' '.join(['tightbound', *argv[:1]] if command else ['tightbound'])} --help"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
+from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.evaluation import Evaluation
+from tightbound.report.pictures import is_image
 from tightbound.report.table import rows
 from tightbound.training.folder import RunFolder
 
@@ -16,10 +18,17 @@ def say(line: str, file: TextIO | None = None) -> None:
     print(line, file=file or sys.stdout, flush=True)
 
 
-def evaluated(folder: RunFolder, numbers: Evaluation) -> None:
-    """Records an evaluation in its run, and shows it as a table."""
-    write_atomic(folder.evaluation_file, to_json(numbers.to_json()))
-    show(numbers.to_json())
+def endings(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What data of this shape can be written to, the best first."""
+    return (".png",) * is_image(shape) + (".csv",) * (len(shape) == 1) + (".npz", ".npy")
+
+
+def record(folder: RunFolder, numbers: Evaluation) -> None:
+    """Keeps an evaluation in its run; a run that cannot be written is only said to be so."""
+    try:
+        write_atomic(folder.evaluation_file, to_json(numbers.to_json()))
+    except InputError as error:
+        say(f"note: the numbers are not kept in the run: {error}", sys.stderr)
 
 
 def show(numbers: dict[str, dict[str, Any]]) -> None:
@@ -32,13 +41,12 @@ def show(numbers: dict[str, dict[str, Any]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", header_style="dim")
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("value ± stderr", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("unit: what it is")
     for row in rows(numbers):
-        table.add_row(row.name, row.value, row.unit, Text(row.says))  # Text: brackets are no markup here
+        table.add_row(row.name, row.value, Text(f"{row.unit}: {row.says}"))  # Text: brackets are no markup here
     console = Console()
     console.print(
-        f"n = {first['n']:,} data, {first['samples']:,} importance samples a datum; target: {first['target']}",
+        f"n = {first['n']:,} data, {first['samples']:,} samples of q(z|x) a datum; target: {first['target']}",
         highlight=False,
     )
     console.print(table)

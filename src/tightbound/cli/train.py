@@ -11,7 +11,7 @@ import numpy as np
 
 from tightbound import data as sources
 from tightbound.cli.arguments import Train
-from tightbound.cli.show import evaluated, say
+from tightbound.cli.show import endings, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
 from tightbound.core.parts import make
@@ -24,6 +24,8 @@ from tightbound.training.folder import RunFolder, unused
 
 def train(command: Train) -> None:
     """Opens the data, composes, trains, evaluates, reports."""
+    if command.recipe is not None:
+        say(f"recipe: {command.recipe}")
     data = sources.open(command.data, **command.data_options())
     for note in data.notes:
         say(f"{data.name}: {note}")
@@ -36,6 +38,7 @@ def train(command: Train) -> None:
         prior=command.prior,
         posterior=command.posterior,
         seed=command.seed,
+        start_at_data=command.start_at_data,
         trust=command.trust,
     )
     objective = make("objective", command.objective_spec(), trust=command.trust)
@@ -56,8 +59,8 @@ def train(command: Train) -> None:
         folder = write_report(trained, data, numbers.to_json(), config)
         say(f"report: {folder.report_file}")
     place = shlex.quote(str(run))
-    say(f"next: tightbound sample {place} --out samples.png, or all test data and 5000 samples: "
-        f"tightbound evaluate {place}")  # fmt: skip
+    offer = f"sample {place} --out samples{endings(model.shape)[0]}"
+    say(f"next: tightbound {offer}, or with 5000 samples and all test data: tightbound evaluate {place}")
 
 
 def _run_name(command: Train) -> str:
@@ -72,5 +75,6 @@ def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluatio
         pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be ordered
         split = split.subset(np.sort(pick))
     numbers = trained.evaluate(split, samples=command.evaluate_samples, progress=True)
-    evaluated(RunFolder(trained.path), numbers)
+    show(numbers.to_json())
+    record(RunFolder(trained.path), numbers)
     return numbers

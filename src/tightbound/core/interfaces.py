@@ -76,10 +76,14 @@ class Likelihood(Part, nn.Module, ABC):
 
     shape: tuple[int, ...]
     features: int | None  # size of the features it takes; None: they are the distribution's parameters
+    outputs: int = 1  # numbers that the network gives for each element of x
 
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Features (..., features) -> distribution with batch shape (...) and event shape `shape`."""
+
+    def start_at(self, x: Tensor) -> None:
+        """Lets p(x | z) of an untrained network have about the marginals of targets x (N, *shape)."""
 
     @abstractmethod
     def check_domain(self, target: Domain) -> None:
@@ -92,11 +96,14 @@ class Observation(Part, nn.Module, ABC):
     source: Domain  # of the raw data
     target: Domain  # of what the likelihood sees
     target_name: str  # what the bound is a bound on
+    needs_index: bool = False  # in training, too: its random part is fixed by each datum's index
+    error_scale: float | Tensor = 1.0  # a unit for reconstruction errors, in raw units
+    error_unit: str = "squared units"
     log_det: float  # log |det J| a datum, nats: added to log p(target | z) gives log p(raw | z)
 
     def check_source(self, domain: Domain) -> None:
         """Raises InputError where raw data of this domain are not what the model was made for."""
-        within = {"real": ("real", "unit"), "unit": ("unit", "binary")}.get(self.source.kind, ())
+        within = {"real": ("real", "unit"), "unit": ("binary",)}.get(self.source.kind, ())
         if domain != self.source and domain.kind not in within:
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "
@@ -107,6 +114,11 @@ class Observation(Part, nn.Module, ABC):
     @abstractmethod
     def counts_bits(self) -> bool:
         """Whether bits/dim exist: the bound is one on the probability of discrete data."""
+
+    @property
+    def not_a_likelihood(self) -> str | None:
+        """Why the bound is no bound on a likelihood of the data, where it is none."""
+        return None
 
     @abstractmethod
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:

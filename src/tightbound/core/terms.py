@@ -28,6 +28,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
+    def positions(self) -> Tensor:
+        """(B,) the index of each datum; where none is known, its place in the batch."""
+        return torch.arange(len(self)) if self.index is None else self.index
+
     def __getitem__(self, rows: slice) -> Batch:
         """Some of the data."""
         return self._each(lambda value: value[rows])

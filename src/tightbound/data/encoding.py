@@ -93,6 +93,8 @@ def infer(x: np.ndarray, told: Domain | None = None, name: str = "the data") -> 
         scaled = told.kind == "levels" and seen.inexact and not seen.integers and seen.high <= 1
         encoding = stored(told, (told.levels or 0) - 1 if scaled else 1)
         _check(seen, told, encoding.scale, name)
+        if told.kind == "real":
+            _check_precision(x, name)
         return encoding, f"values: {told}, as told"
     span = f"values: {x.dtype} in {seen.low:g}..{seen.high:g}"
     unit = seen.low >= 0 and seen.high <= 1
@@ -108,8 +110,22 @@ def infer(x: np.ndarray, told: Domain | None = None, name: str = "the data") -> 
         found = Domain("levels", 256 if x.dtype == np.uint8 else int(seen.high) + 1)
         return stored(found), f"{span}, taken as {found}"
     _check(seen, REAL, 1, name)
+    _check_precision(x, name)
     hint = f"; if they are levels, say levels={int(seen.high) + 1}" if countable else ""
     return stored(REAL), f"{span}, taken as {REAL}{hint}"
+
+
+def _check_precision(x: np.ndarray, name: str) -> None:
+    """Refuses columns whose variation float32 cannot hold."""
+    columns = x.reshape(len(x), -1) if x.ndim == 2 else x.reshape(-1, 1)
+    for i, column in enumerate(columns.T):
+        part = column[:100_000].astype(np.float64)
+        spread = part.std()
+        if spread > 0 and np.abs(part - part.astype(np.float32)).max() > 1e-2 * spread:
+            raise InputError(
+                f"{name}: column {i} varies by {spread:.3g} around {part.mean():.10g}, finer than float32 holds there; "
+                "subtract an offset from it first"
+            )
 
 
 def override(levels: int | None, domain: str | None) -> Domain | None:
@@ -123,7 +139,7 @@ def override(levels: int | None, domain: str | None) -> Domain | None:
     if levels is not None:
         if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 2 <= levels <= MOST_LEVELS:
             raise InputError(f"levels={levels!r} was given; it must be an integer from 2 to {MOST_LEVELS}")
-        return Domain("levels", int(levels))
+        return BINARY if levels == 2 else Domain("levels", int(levels))
     if domain is None:
         return None
     if domain not in KINDS:

@@ -264,16 +264,27 @@ class LoaderSplit(Split):
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[Batch]:
-        """See `Split.epoch`. The size of a batch is the loader's; `start` batches are read and dropped;
-        the key seeds what the loader draws from (torch's default generator, or its own), so that the
-        order of a shuffling loader repeats; both are given back as they were.
+        """See `Split.epoch`. The size of a batch is the loader's; `start` batches are read and dropped.
+
+        With a key the order is the loader's own, and the key seeds what it draws from (torch's default generator,
+        or its own), so that the order of a shuffling loader repeats; both are given back as they were. Without
+        a key the data set is read in its natural order where it has one.
         """
         _check_epoch(batch_size, start, rank, world)
         return self._epoch(key, start, rank, world)
 
     def _epoch(self, key: tuple[Key, ...] | None, start: int, rank: int, world: int) -> Iterator[Batch]:
         done = 0
-        batches = iter(self._loader) if key is None else seeded(self._loader, key_seed(*key))
+        loader = self._loader
+        if key is None and isinstance(loader.dataset, Sized) and loader.batch_size is not None:
+            loader = DataLoader(
+                loader.dataset,
+                loader.batch_size,
+                num_workers=loader.num_workers,
+                collate_fn=loader.collate_fn,
+                drop_last=loader.drop_last,
+            )
+        batches = seeded(loader, key_seed(*(key or ("natural",))))
         for step, raw in enumerate(batches):
             x, label = unpack(raw)
             part = share(len(x), rank, world)

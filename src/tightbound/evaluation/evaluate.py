@@ -14,8 +14,8 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, Terms
+from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
-from tightbound.generation.infer import Source, batches, evaluating
 
 BLOCK = 100  # samples that share a noise key: part of the definition of the numbers, not a batch size
 ROWS = 4000  # (sample, datum) pairs decoded at once
@@ -46,7 +46,10 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     block = min(BLOCK, samples)
     size = max(1, min(ROWS, BYTES // (4 * _numbers_a_row(model))) // block)
     sums = _PerDatum()
-    total = len(data) if hasattr(data, "__len__") else None
+    try:
+        total = len(data)
+    except TypeError:  # a stream
+        total = None
     with evaluating(model), tqdm(total=total, disable=not progress or None, unit="datum", leave=False) as bar:
         for batch in batches(model, data, size):
             _add_batch(model, batch, samples, seed, sums)
@@ -57,8 +60,7 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
 
 
 def _numbers_a_row(model: VAE) -> int:
-    outputs = getattr(model.likelihood, "outputs", 1)
-    return math.prod(model.shape) * outputs
+    return math.prod(model.shape) * model.likelihood.outputs
 
 
 @dataclass
@@ -76,7 +78,7 @@ class _PerDatum:
 
 
 def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum) -> None:
-    index = torch.arange(len(batch)) if batch.index is None else batch.index
+    index = batch.positions()
     seen = model.observe(batch, Noise("evaluate", seed))
     state = model.encode_state(seen)
     mu, variance = model.latents.moments(state)
@@ -102,8 +104,7 @@ def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum
     out.mean.append(mu.double().cpu())
     out.variance.append(variance.double().cpu())
     restored = model.observation.restore(model.likelihood(model.latents.decode(mu)).mean)
-    scale = (model.observation.source.levels or 2) - 1
-    error = (restored - model.observation.reference(batch.x, seen)) / scale
+    error = (restored - model.observation.reference(batch.x, seen)) / model.observation.error_scale
     out.error.append(error.double().square().flatten(1).mean(1).cpu())
 
 
@@ -129,7 +130,7 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
         rate = rates.sum(1)
         elbo = log_likelihood - rate
         per_datum |= {"iwae": iwae, "elbo": elbo, "rate": rate}
-        facts = {k: v for k, v in nats.items() if k != "n"}
+        facts = {k: v for k, v in nats.items() if k != "n"} | {"reason": model.observation.not_a_likelihood}
         numbers["elbo"] = mean(elbo, **facts, estimator=f"{drawn}; {kl}")
         numbers["iwae"] = mean(iwae, **facts, estimator=f"log-mean-exp of {samples} importance weights from q(z|x)")
         numbers["rate"] = mean(rate, **facts, estimator=kl)
@@ -146,10 +147,9 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
     )
     numbers["latent_mean"] = mean(mu, **of_codes, estimator="mean of posterior means")
     numbers["latent_std"] = spread(mu, variance, **of_codes, estimator="sqrt(Var mu + E sigma^2); delta method")
-    levels = model.observation.source.levels
     numbers["reconstruction_mse"] = mean(
         per_datum["reconstruction_mse"],
-        unit="squared, levels scaled to [0, 1]" if levels else "squared, units of the data",
+        unit=model.observation.error_unit,
         target="E[x|z] at the posterior mean, against x",
         estimator="mean over elements and data",
     )
@@ -161,7 +161,7 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
 def _by_dimension(model: VAE, rates: np.ndarray, closed: bool, facts: dict, kl: str) -> Estimate:
     if not closed or rates.shape[1] != model.latents.latent:
         reason = "the KL of this prior and posterior does not fall into one term a latent dimension"
-        return Estimate(None, None, len(rates), estimator="none", reason=reason, **facts)
+        return Estimate(None, None, len(rates), estimator="none", **{**facts, "reason": reason})
     return mean(rates, **facts, estimator=kl)
 
 
@@ -170,11 +170,7 @@ def _bits(model: VAE, iwae: Estimate) -> Estimate:
     if iwae.value is None or (iwae.stderr is None and iwae.n > 1):
         return Estimate(None, None, **facts, estimator="none", reason=iwae.reason)
     if not model.observation.counts_bits:
-        why = (
-            "a cross-entropy in expectation over binarizations codes no data"
-            if (model.observation.target.discrete)
-            else "bits of a density depend on the unit of x"
-        )
+        why = model.observation.not_a_likelihood or "bits of a density depend on the unit of x"
         return Estimate(None, None, **facts, estimator="none", reason=why)
     a_bit = math.prod(model.shape) * math.log(2)
     value, stderr = np.asarray(iwae.value), iwae.stderr

@@ -36,7 +36,7 @@ class Estimate:
     estimator: str
     target: str  # what is bounded or measured
     samples: int | None = None  # latent samples a datum
-    reason: str | None = None  # why there is no value, or no standard error
+    reason: str | None = None  # why there is no value or standard error, or what the value is not
 
     def __post_init__(self) -> None:
         """A value that is not finite does not exist: it is null, and says so."""
@@ -73,7 +73,7 @@ def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
     """An estimate from NumPy values; says so where there is too little data for a standard error."""
     plain = [None if v is None else np.asarray(v, dtype=float).tolist() for v in (value, stderr)]
     if value is not None and stderr is None:
-        facts.setdefault("reason", "no standard error: one datum")
+        facts["reason"] = facts.get("reason") or "no standard error: one datum"
     return Estimate(plain[0], plain[1], **facts)
 
 

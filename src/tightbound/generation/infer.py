@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,10 +13,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, draw
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch
-from tightbound.data import Split
-
-Source = Split | Tensor | np.ndarray[Any, Any]
+from tightbound.data.feed import Source, batches, check_shape, evaluating
 
 
 class Codes(NamedTuple):
@@ -27,61 +22,6 @@ class Codes(NamedTuple):
     mean: Tensor  # (N, latent) of q(z | x)
     variance: Tensor  # (N, latent)
     sample: Tensor | None  # (N, latent) draws, where they were asked for
-
-
-@contextmanager
-def evaluating(model: VAE) -> Iterator[None]:
-    """Eval mode without gradients; the mode that was is restored."""
-    was = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was)
-
-
-def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
-    """Raw batches on the model's device, in order, with indices.
-
-    Raises:
-        InputError: data of another shape.
-    """
-    if isinstance(source, Split):
-        _check_shape(model, source.shape)
-        for batch in source.epoch(batch_size):
-            for start in range(0, len(batch), batch_size):  # a loader has a batch size of its own
-                yield batch[start : start + batch_size].to(model.device)
-        return
-    x = _raw(model, source)
-    for start in range(0, len(x), batch_size):
-        part = x[start : start + batch_size]
-        yield Batch(part, index=torch.arange(start, start + len(part))).to(model.device)
-
-
-def _check_shape(model: VAE, shape: Sequence[int]) -> None:
-    if tuple(shape) != tuple(model.shape):
-        raise InputError(f"a datum has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")
-
-
-def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    """Numbers (N, *shape) within the domain that the model was made for."""
-    if hasattr(source, "train"):
-        raise InputError("a data set was given where a split is needed; give its .test, .train or .whole")
-    try:
-        x = torch.as_tensor(source)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"x is {type(source).__name__} and no array of numbers; needed: (N, *shape)") from error
-    if tuple(x.shape[1:]) != tuple(model.shape) or x.dim() == 0:
-        raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
-    domain = model.observation.source
-    top = {"levels": (domain.levels or 2) - 1, "binary": 1, "unit": 1}.get(domain.kind, math.inf)
-    if x.is_floating_point() and not torch.isfinite(x).all():
-        raise InputError(f"x holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
-    fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
-    if x.numel() and not (fits and x.max() <= top and (x.min() >= 0 or top == math.inf)):
-        raise InputError(f"x has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
-    return x
 
 
 def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
@@ -94,8 +34,7 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
             mean, variance = model.latents.moments(state)
             part = [mean, variance]
             if sample:
-                index = torch.arange(len(batch)) if batch.index is None else batch.index
-                noise = DatumNoise("encode", seed, index=index)
+                noise = DatumNoise("encode", seed, index=batch.positions())
                 groups, _ = model.latents.infer(state, 1, noise, Knobs.final(model.schedules))
                 part.append(torch.cat([g.z[0].flatten(1) for g in groups], dim=1))
             parts.append(tuple(t.cpu() for t in part))
@@ -107,7 +46,7 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
 
 def decode(
     model: VAE,
-    codes: Tensor,
+    codes: Tensor | np.ndarray[Any, Any],
     *,
     sample: bool = False,
     seed: int = 0,
@@ -118,6 +57,7 @@ def decode(
     Raises:
         InputError: codes of another size.
     """
+    codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
     if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
         raise InputError(f"codes have shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
     with evaluating(model):
@@ -190,6 +130,6 @@ def interpolate(
     if path not in PATHS:
         raise InputError(f"path = {path!r}; needed: one of {', '.join(PATHS)}")
     for end in (a, b):
-        _check_shape(model, end.shape)
+        check_shape(model, end.shape)
     ends = encode(model, torch.stack([torch.as_tensor(a), torch.as_tensor(b)])).mean
     return decode(model, PATHS[path](ends[0], ends[1], torch.linspace(0, 1, steps)))

@@ -52,11 +52,12 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Sets a learned scale, too; a shared one to the geometric mean."""
+        """Sets a learned scale, too; a shared one to the root mean square."""
         super().start_at(x)
         if self.log_scale is not None:
-            log_scale = self.fitted(x)[1].log()
-            self.log_scale.copy_(log_scale if self.log_scale.shape == log_scale.shape else log_scale.mean())
+            scale = self.fitted(x)[1]
+            shared = self.log_scale.shape != scale.shape
+            self.log_scale.copy_((scale.square().mean().sqrt() if shared else scale).log())
 
     def location_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Raw parameters (..., outputs, *shape) -> location and scale, (..., *shape)."""

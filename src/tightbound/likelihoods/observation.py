@@ -76,11 +76,18 @@ class Binarized(Observation):
         self.levels, self.mode, self.seed = whole("levels", levels, least=2), mode, int(seed)
         self.source = Domain("levels", levels) if levels > 2 else UNIT
         self.target, self.target_name = BINARY, names[mode]
+        self.needs_index = mode == "static"
+        self.error_scale, self.error_unit = levels - 1, "0-1 scale, squared"
 
     @property
     def counts_bits(self) -> bool:
         """Whether there are bits at all."""
         return self.mode != "expected"
+
+    @property
+    def not_a_likelihood(self) -> str | None:
+        """In mode "expected"."""
+        return None if self.counts_bits else "in expectation over binarizations: no likelihood of the grey data"
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Bits, or in mode "expected" probabilities, as input and target."""
@@ -118,6 +125,7 @@ class Levels(Observation):
         self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
         self.source = Domain("levels", levels)
         self.target = UNIT if dequantize else self.source
+        self.error_scale, self.error_unit = levels - 1, "0-1 scale, squared"
         self.target_name = f"{levels} levels" + (f", dequantized (noise seed {seed})" if dequantize else "")
         self.log_det = -math.prod(shape) * math.log(levels) if dequantize else 0.0
 
@@ -158,6 +166,7 @@ class Standardized(Observation):
         self.target_name = "density in the data's units"
         self.register_buffer("mean", self._spread(mean, shape), persistent=False)
         self.register_buffer("std", self._spread(std, shape), persistent=False)
+        self.error_scale, self.error_unit = self.std, "standard deviations, squared"
         scale = sum(math.log(s) for s in std)
         self.log_det = -scale if len(std) == math.prod(shape) else -scale * math.prod(shape)
 
@@ -188,5 +197,4 @@ def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tens
     """Uniform draws (B, *shape): fresh ones, or those that seed and index of each datum name."""
     if fresh is not None:
         return fresh.uniform((1, *like.shape), like)[0]
-    index = torch.arange(len(like)) if batch.index is None else batch.index
-    return DatumNoise("observation", seed, index=index).uniform((1, *like.shape), like)[0]
+    return DatumNoise("observation", seed, index=batch.positions()).uniform((1, *like.shape), like)[0]

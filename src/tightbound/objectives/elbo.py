@@ -108,6 +108,16 @@ class FreeBits(RateDistortion):
             "free_bits": as_schedule("free_bits", free_bits, least=0),
         }
 
+    def check(self, terms: Terms) -> None:
+        """Over factors it needs a rate by factor."""
+        super().check(terms)
+        pairs = zip(self.rates(terms), terms.latents, strict=True)
+        if self.over == "factor" and any(r.shape[-1] == 1 < g.z[0, 0].numel() for r, g in pairs):
+            raise CompositionError(
+                "free bits over factors need the KL by latent dimension, and only its sum is known here; "
+                "use over='group', or kl='closed' with a prior and a posterior that factorise"
+            )
+
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
         """Beta times the sum over units of max(free_bits, rate)."""
         if self.over != "factor":

@@ -116,6 +116,8 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "beta-vae": beta_vae,
 }
 
+OWN_RECIPE = {"digits": "digits"}  # built-in data that are trained with a recipe of their own, if none is named
+
 
 def recipe(name: str) -> Config:
     """The config of a recipe.

@@ -10,6 +10,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+MARGINALS = 12  # columns of a table that are shown
 INK, GREY, BLUE, ORANGE = "#222222", "#8a8f98", "#2563a8", "#d9722e"
 STYLE: Any = {
     "font.size": 10,
@@ -45,7 +46,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     from matplotlib.ticker import MaxNLocator
 
     panels = [("loss", "loss"), ("reconstruction", "reconstruction, -E log p(x|z)"), ("kl", "KL(q || p)")]
-    panels = [(key, title) for key, title in panels if f"train_{key}" in rows[-1]]
+    panels = panels if "train_kl" in rows[-1] else panels[:1]
     epochs = [row["epoch"] for row in rows]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(len(panels), 3.6 * len(panels), 2.8)
@@ -109,7 +110,7 @@ def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 300
         return _svg(figure)
 
 
-def marginals(data: Array, samples: Array, most: int = 12) -> bytes:
+def marginals(data: Array, samples: Array, most: int = MARGINALS) -> bytes:
     """Histograms of the first columns of a table, data against samples."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

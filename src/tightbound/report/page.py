@@ -65,15 +65,20 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     if pictures.is_image(data.shape):
         sections += _image_sections(trained, first.x, prior)
     elif len(data.shape) == 1:
-        samples = trained.sample(max(500, min(2000, len(first))), mean=False)
-        real = next(data.test.epoch(2000)).x
+        samples = trained.sample(2000, mean=False)
+        real = next(data.whole.epoch(2000, key=("report",))).x
         chart = figures.marginals(real.double().numpy(), samples.double().numpy())
-        sections.append(Section("Samples", "samples.svg", chart, f"{prior} Marginals of data and samples."))
+        shown = f"the first {figures.MARGINALS} of {data.shape[0]} columns" if data.shape[0] > figures.MARGINALS else ""
+        says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
+        sections.append(Section("Samples", "samples.svg", chart, says))
     if trained.metrics:
-        says = "A widening gap between the two lines is overfitting; a KL near zero is posterior collapse."
+        says = "A widening gap between the two lines is overfitting."
+        says += " A KL near zero is posterior collapse." if has_bound else ""
         sections.append(Section("Training", "curves.svg", figures.curves(trained.metrics), says))
     codes, labels = _codes(trained, data.test)
-    says = "Classes that form regions of their own can be told apart by their codes, though no label was used."
+    says = "Each point is the code of a test datum."
+    if labels is not None and labels.ndim == 1:
+        says = "Classes that form regions of their own can be told apart by their codes, though no label was used."
     sections.append(Section("The latent space", "latent.svg", figures.latent_map(codes, labels), says))
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:
@@ -161,7 +166,7 @@ def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     first = next(iter(numbers.values()))
     caption = (
         f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; "
-        f"{first['samples']:,} importance samples a datum."
+        f"{first['samples']:,} samples of q(z|x) a datum."
     )
     return f"<section><h2>The numbers</h2><table><tbody>{cells}</tbody></table><p>{html.escape(caption)}</p></section>"
 

@@ -26,8 +26,8 @@ def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A line for each number of `Evaluation.to_json()`; the NLL follows the bound that it negates."""
     lines = []
     for name, number in numbers.items():
-        lines.append(Row(name, _value(number), _unit(number), EXPLAINED[name] + _why(number)))
-        if name == "iwae" and number["value"] is not None:
+        lines.append(Row(name, _value(number), number["unit"], EXPLAINED[name] + _why(number)))
+        if name == "iwae" and number["value"] is not None and number["reason"] is None:
             negated = {**number, "value": -number["value"]}
             says = "negative log-likelihood, at most this: -iwae; lower is better"
             lines.append(Row("nll", _value(negated), "nats", says))
@@ -47,15 +47,14 @@ def _value(number: Mapping[str, Any]) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return f"{np.min(value):.2f} to {np.max(value):.2f}"
+        span = f"{np.min(value):.2f} to {np.max(value):.2f}"
+        return span if stderr is None else f"{span} (± {np.max(stderr):.2f})"
     if number["unit"] == "dimensions":
         return f"{value:.0f}" + (f" ± {stderr:.1f}" if stderr is not None and stderr >= 0.05 else "")
     return with_error(value, stderr)
 
 
-def _unit(number: Mapping[str, Any]) -> str:
-    return number["unit"].partition(",")[0]
-
-
 def _why(number: Mapping[str, Any]) -> str:
-    return f" (none: {number['reason']})" if number["value"] is None else ""
+    if number["reason"] is None:
+        return ""
+    return f" (none: {number['reason']})" if number["value"] is None else f" ({number['reason']})"

@@ -67,8 +67,9 @@ def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
 
 
 def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Loads weights into a model; raises InputError where they are another model's."""
+    """Loads weights into a model, in their type; raises InputError where they are another model's."""
     try:
+        model.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[-1].split())

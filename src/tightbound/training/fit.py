@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import tempfile
 import warnings
@@ -22,7 +21,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.parts import describe, foreign, untrusted
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Indexed, Split
+from tightbound.data import Data, Indexed
 from tightbound.objectives.base import Objective
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
@@ -91,8 +90,6 @@ def fit_run(
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
-    if settings.start_at_data and not (resume and folder.checkpoint("last").is_file()):
-        start_at_data(model, train)
     compiled(model, settings)
     # all that may refuse comes before the first byte is written
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
@@ -125,11 +122,17 @@ def fit_run(
 def check_fits(model: VAE, data: Data) -> None:
     """Raises InputError where data differ in shape or domain from what the model was made for."""
     if tuple(data.shape) != tuple(model.shape):
+        fix = "resize them (--resize HEIGHT WIDTH)" if len(model.shape) == 3 else "give the same columns"
         raise InputError(
             f"the data have shape {tuple(data.shape)} and the model was made for {tuple(model.shape)}; "
-            "resize the data (images: --resize HEIGHT WIDTH) or make a model for them"
+            f"{fix} or make a model for them"
         )
     model.observation.check_source(data.domain)
+    if model.observation.needs_index and not isinstance(data.train, Indexed):
+        raise InputError(
+            "static binarization needs to know each datum again, which a DataLoader does not let it; "
+            "give the data set itself, or binarize dynamically"
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -163,17 +166,6 @@ def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
     with torch.no_grad(), noise.default():
         objective.check(model(first.to(model.device), 1, noise, knobs))
     model.train(was_training)
-
-
-@torch.no_grad()
-def start_at_data(model: VAE, train: Split) -> None:
-    """Starts the decoder's output bias at the marginals of up to 10,000 training data, 256 MB at most."""
-    most = max(100, min(10_000, 2**26 // math.prod(model.shape)))
-    batch = next(train.epoch(most, key=("start",)))
-    seen = model.observe(batch.to(model.device), Noise("start"))
-    start = getattr(model.likelihood, "start_at", None)
-    if start is not None:
-        start(seen.x)
 
 
 def compiled(model: torch.nn.Module, settings: Settings) -> None:
@@ -232,7 +224,8 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
         raise InputError(f"{str(folder.path)!r} has no best weights: it had no validation data; use weights 'last'")
     if which == "best" or (which == "auto" and best.is_file()):
         tensors, scalars = checkpoint.load(best)
-        words = f"best (epoch {scalars['epoch']}, by the validation objective)"
+        kind = "averaged weights, " if scalars["averaged"] else ""
+        words = f"best (epoch {scalars['epoch']}, {kind}by the validation objective)"
     else:
         everything, scalars = checkpoint.load(last)
         tensors, average = checkpoint.under("model", everything), checkpoint.under("ema", everything)

@@ -253,7 +253,7 @@ class Loop:
         """Writes the metrics, and the best weights where they are new."""
         self.folder.write_metrics(rows)
         if self.best is not None:
-            facts = {"epoch": self.best_epoch, "value": self.best_value}
+            facts = {"epoch": self.best_epoch, "value": self.best_value, "averaged": self.ema is not None}
             checkpoint.save(self.folder.checkpoint("best", self.stage.name), self.best, facts)
             self.best = None
 

@@ -64,7 +64,10 @@ class Monitor:
 
         self._quiet, self._epochs = quiet, epochs
         self._live = "ipykernel" in sys.modules or sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=start, disable=quiet or not self._live, unit="step", dynamic_ncols=True)
+        form = "{percentage:3.0f}%|{bar:12}| {remaining} left{desc}"
+        self._bar = tqdm(
+            total=total, initial=start, disable=quiet or not self._live, bar_format=form, dynamic_ncols=True
+        )
 
     def step(self) -> None:
         """One step was taken."""
@@ -78,7 +81,8 @@ class Monitor:
                 bits = row.get(f"{split}_bits_per_dim")
                 words.append(f"{split} loss {loss:.2f}" + (f" ({bits:.4f} bits/dim)" if bits is not None else ""))
         if self._live:
-            self._bar.set_description_str(", ".join(words), refresh=False)
+            losses = [f"{s} {row[f'{s}_loss']:.2f}" for s in ("train", "validation") if f"{s}_loss" in row]
+            self._bar.set_description_str(f", {words[0]}, loss: {', '.join(losses)}", refresh=False)
         elif not self._quiet and (row["epoch"] % max(1, self._epochs // 20) == 0 or row["epoch"] == self._epochs):
             print(", ".join(words), f"[{row['seconds']:.1f} s]", file=sys.stderr, flush=True)
 

@@ -1,0 +1,75 @@
+"""Feeding data to a trained model: raw batches on its device, in order, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import InputError
+from tightbound.core.model import VAE
+from tightbound.core.terms import Batch
+from tightbound.data.split import Split
+
+Source = Split | Tensor | np.ndarray[Any, Any]
+
+
+@contextmanager
+def evaluating(model: VAE) -> Iterator[None]:
+    """Eval mode without gradients; the mode that was is restored."""
+    was = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was)
+
+
+def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
+    """Raw batches on the model's device, in order, with indices.
+
+    Raises:
+        InputError: data of another shape.
+    """
+    if isinstance(source, Split):
+        check_shape(model, source.shape)
+        for batch in source.epoch(batch_size):
+            for start in range(0, len(batch), batch_size):  # a loader has a batch size of its own
+                yield batch[start : start + batch_size].to(model.device)
+        return
+    x = _raw(model, source)
+    for start in range(0, len(x), batch_size):
+        part = x[start : start + batch_size]
+        yield Batch(part, index=torch.arange(start, start + len(part))).to(model.device)
+
+
+def check_shape(model: VAE, shape: Sequence[int]) -> None:
+    """Raises InputError where a datum of this shape is not what the model was made for."""
+    if tuple(shape) != tuple(model.shape):
+        raise InputError(f"a datum has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")
+
+
+def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """Numbers (N, *shape) within the domain that the model was made for."""
+    if hasattr(source, "train"):
+        raise InputError("a data set was given where a split is needed; give its .test, .train or .whole")
+    try:
+        x = torch.as_tensor(source)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"x is {type(source).__name__} and no array of numbers; needed: (N, *shape)") from error
+    if tuple(x.shape[1:]) != tuple(model.shape) or x.dim() == 0:
+        raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
+    domain = model.observation.source
+    top = {"levels": (domain.levels or 2) - 1, "binary": 1, "unit": 1}.get(domain.kind, math.inf)
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        raise InputError(f"x holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
+    fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
+    if x.numel() and not (fits and x.max() <= top and (x.min() >= 0 or top == math.inf)):
+        raise InputError(f"x has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
+    return x
