@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from tightbound.cli.main import main
 
 settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("tests")
+
+# a shell that starts the tests in the background has them ignore SIGINT, and their children too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = ("--network", "mlp(hidden=(16,))", "--latent", "2", "--epochs", "2", "--evaluate-samples", "5")
 

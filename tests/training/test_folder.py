@@ -174,6 +174,17 @@ def test_one_signal_asks_and_the_second_acts() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as flag:
+            signal.raise_signal(signal.SIGINT)
+            assert flag.raised is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_accumulated_metrics_weigh_each_datum_alike(data: tb.data.Data) -> None:
     """54 data in batches of 16: the last holds 6. With a rate of almost nothing the epoch is one evaluation."""
     model = small(data, likelihood="bernoulli", observation="binarized(mode='expected')", posterior="point")

@@ -34,6 +34,7 @@ def stop_on_signals() -> Iterator[StopFlag]:
         yield flag
         return
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: handler for s, handler in previous.items() if handler != signal.SIG_IGN}  # nohup and the like
 
     def handle(number: int, frame: object) -> None:
         flag.raised = signal.Signals(number)
