@@ -92,7 +92,6 @@ def test_autoencoder_trains_decoder_and_encoder_of_a_point_model() -> None:
 
 def test_free_bits_gives_no_gradient_below_its_limit() -> None:
     objective = make("objective", "free-bits(free_bits=100.0)")
-    model = small_model()
     from tightbound.core.schedules import Knobs
 
     rates = [torch.rand(5, 3, dtype=torch.float64, requires_grad=True)]
@@ -100,4 +99,3 @@ def test_free_bits_gives_no_gradient_below_its_limit() -> None:
     assert torch.allclose(penalty, torch.tensor(300.0, dtype=torch.float64))
     (gradient,) = torch.autograd.grad(penalty.sum(), rates[0])
     assert gradient.abs().max() == 0
-    del model
