@@ -14,7 +14,7 @@ from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.evaluation import evaluate
-from tightbound.objectives import ELBO, IWAE
+from tightbound.objectives import CIWAE, ELBO, IWAE, MIWAE, Renyi
 
 
 def value(objective, linear, x, noise=None):
@@ -29,7 +29,7 @@ def test_exact_posterior_makes_every_bound_the_evidence(d, latent, sigma, seed) 
     linear = linear_gaussian(d, latent, sigma, seed)
     x = torch.randn(5, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     exact = linear.evidence(x)
-    for objective in (IWAE(1), IWAE(7), ELBO(kl="monte-carlo", samples=4)):
+    for objective in (IWAE(1), IWAE(7), MIWAE(3, 2), CIWAE(5), Renyi(0.3), ELBO(kl="monte-carlo", samples=4)):
         assert torch.allclose(value(objective, linear, x), exact, atol=1e-9)
     result = evaluate(linear.model, x, samples=150)
     assert torch.allclose(torch.from_numpy(result.per_datum["iwae"]), exact, atol=1e-9)
@@ -72,3 +72,26 @@ def test_minus_elbo_is_rate_plus_distortion_exactly() -> None:
     total = result["rate"].value + result["distortion"].value
     assert -result["elbo"].value == pytest.approx(total, abs=1e-12)
     assert sum(result["kl_per_dimension"].value) == pytest.approx(result["rate"].value, abs=1e-12)
+
+
+def test_relatives_of_iwae_at_their_limits() -> None:
+    """MIWAE(1, k) = IWAE-k, MIWAE(m, 1) = the ELBO; CIWAE at 0 and 1; Renyi at 0, and towards 1."""
+    linear = linear_gaussian(off=0.5)
+    x = torch.randn(8, 6, dtype=torch.float64)
+
+    def at(objective):
+        return value(objective, linear, x, DatumNoise("same", index=torch.arange(8)))
+
+    iwae, elbo = at(IWAE(6)), at(ELBO(kl="monte-carlo", samples=6))
+    for objective, limit in (
+        (MIWAE(1, 6), iwae),
+        (MIWAE(6, 1), elbo),
+        (CIWAE(6, beta=0), iwae),
+        (CIWAE(6, beta=1), elbo),
+        (Renyi(0, 6), iwae),
+        (Renyi(1, 6), elbo),
+    ):
+        assert torch.allclose(at(objective), limit, atol=1e-12)
+    assert torch.allclose(at(Renyi(1 - 1e-6, 6)), elbo, atol=1e-4)
+    between = at(MIWAE(2, 3))
+    assert elbo.mean() < between.mean() < iwae.mean()

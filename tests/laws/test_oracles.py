@@ -86,3 +86,27 @@ def test_closed_kl_of_diagonal_normals() -> None:
     kl = closed_kl(posterior(raw), make("prior", "normal", latent=4).double()(None))
     assert kl is not None
     assert torch.allclose(kl, exact, atol=1e-12)
+
+
+def test_full_covariance_density_agrees_with_scipy() -> None:
+    posterior = make("posterior", "full", shape=(24,), latent=4).double()
+    q = posterior(torch.randn(3, 24, dtype=torch.float64))
+    z = torch.randn(3, 4, dtype=torch.float64)
+    exact = [
+        stats.multivariate_normal(m, c).logpdf(v)
+        for m, c, v in zip(q.mean.numpy(), q.covariance_matrix.numpy(), z.numpy(), strict=True)
+    ]
+    np.testing.assert_allclose(q.log_prob(z), exact, rtol=1e-9)
+
+
+def test_mixture_density_agrees_with_scipy() -> None:
+    """And its ELBO takes the Monte Carlo KL, since none is known in closed form."""
+    prior = make("prior", "mixture", latent=2, components=3).double()
+    z = np.array([0.3, -1.2])
+    weights = torch.softmax(prior.logits, 0).detach().numpy()
+    scale = prior.log_scale.exp().detach().numpy()
+    parts = stats.norm(prior.loc.detach().numpy(), scale).pdf(z).prod(1)
+    got = prior(None).log_prob(torch.from_numpy(z)).item()
+    assert got == pytest.approx(np.log(weights @ parts), abs=1e-9)
+    q = make("posterior", "normal", shape=(4,), latent=2).double()(torch.zeros(1, 4, dtype=torch.float64))
+    assert closed_kl(q, prior(None)) is None

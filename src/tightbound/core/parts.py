@@ -16,9 +16,12 @@ from tightbound.core.errors import CompositionError, InputError, suggestion
 TABLE: dict[str, dict[str, str]] = {
     "prior": {
         "normal": "tightbound.priors.normal:StandardNormal",
+        "learned": "tightbound.priors.learned:LearnedNormal",
+        "mixture": "tightbound.priors.learned:Mixture",
     },
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
+        "full": "tightbound.posteriors.covariance:FullNormal",
         "point": "tightbound.posteriors.point:Point",
     },
     "likelihood": {
@@ -51,6 +54,9 @@ TABLE: dict[str, dict[str, str]] = {
         "free-bits": "tightbound.objectives.elbo:FreeBits",
         "capacity": "tightbound.objectives.elbo:Capacity",
         "iwae": "tightbound.objectives.iwae:IWAE",
+        "miwae": "tightbound.objectives.multi_sample:MIWAE",
+        "ciwae": "tightbound.objectives.multi_sample:CIWAE",
+        "renyi": "tightbound.objectives.multi_sample:Renyi",
         "autoencoder": "tightbound.objectives.autoencoder:Autoencoder",
     },
     "schedule": {

@@ -27,7 +27,7 @@ class Posterior(Part, nn.Module, ABC):
         CompositionError: where the network does not take that shape.
     """
 
-    outputs: ClassVar[int]  # parameters of the family for each latent dimension
+    outputs: int  # parameters of the family for each latent dimension
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
 
     def __init__(

@@ -1,0 +1,87 @@
+"""Relatives of the importance-weighted bound."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tightbound.core.errors import number, whole
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Terms
+from tightbound.objectives.base import Objective, needs_density
+from tightbound.objectives.iwae import logmeanexp
+
+
+class MIWAE(Objective):
+    """The mean of m independent IWAE bounds of k samples each.
+
+    Arguments:
+        m, k: Their numbers; m k samples are drawn.
+
+    References:
+        Tighter variational bounds are not necessarily better (Rainforth et al. 2018), Eq. 16,
+        https://arxiv.org/abs/1802.04537
+    """
+
+    def __init__(self, m: int = 8, k: int = 8) -> None:
+        self.m, self.k = whole("m", m, least=1), whole("k", k, least=1)
+        self.samples = self.m * self.k
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        weight = terms.log_weight
+        return logmeanexp(weight.reshape(self.k, self.m, *weight.shape[1:])).mean(0)
+
+    def check(self, terms: Terms) -> None:
+        """Needs a density."""
+        needs_density(terms, "miwae")
+
+
+class CIWAE(Objective):
+    """beta ELBO + (1 - beta) IWAE, from the same k samples.
+
+    Arguments:
+        samples: k.
+        beta: Weight of the ELBO, in [0, 1].
+
+    References:
+        Tighter variational bounds are not necessarily better (Rainforth et al. 2018), Eq. 17,
+        https://arxiv.org/abs/1802.04537
+    """
+
+    def __init__(self, samples: int = 64, beta: float = 0.05) -> None:
+        self.samples, self.beta = whole("samples", samples, least=1), number("beta", beta, least=0, most=1)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        weight = terms.log_weight
+        return self.beta * weight.mean(0) + (1 - self.beta) * logmeanexp(weight)
+
+    def check(self, terms: Terms) -> None:
+        """Needs a density."""
+        needs_density(terms, "ciwae")
+
+
+class Renyi(Objective):
+    """The variational Renyi bound, 1 / (1 - alpha) log (1/k) sum_i w_i^(1 - alpha).
+
+    alpha = 1: the ELBO (its limit); 0: IWAE; for alpha < 0 its limit in k lies above log p(x): no lower bound.
+
+    Arguments:
+        alpha: Order of the divergence.
+        samples: k.
+
+    References:
+        Renyi divergence variational inference (Li and Turner 2016), Eq. 14, https://arxiv.org/abs/1602.02311
+    """
+
+    def __init__(self, alpha: float = 0.5, samples: int = 5) -> None:
+        self.alpha, self.samples = number("alpha", alpha), whole("samples", samples, least=1)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        weight, power = terms.log_weight, 1 - self.alpha
+        return weight.mean(0) if power == 0 else logmeanexp(power * weight) / power
+
+    def check(self, terms: Terms) -> None:
+        """Needs a density."""
+        needs_density(terms, "renyi")
