@@ -12,7 +12,15 @@ from tightbound.core.terms import Terms
 from tightbound.objectives.base import Objective, needs_density
 
 
-class IWAE(Objective):
+class ImportanceWeighted(Objective):
+    """A function of the importance weights, which need a density."""
+
+    def check(self, terms: Terms) -> None:
+        """Needs a density."""
+        needs_density(terms, type(self).__name__.lower())
+
+
+class IWAE(ImportanceWeighted):
     """log (1/k) sum_i p(x, z_i) / q(z_i | x), a bound on log p(x) that tightens with k.
 
     Arguments:
@@ -28,10 +36,6 @@ class IWAE(Objective):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         return logmeanexp(terms.log_weight)
-
-    def check(self, terms: Terms) -> None:
-        """Needs a density."""
-        needs_density(terms, "iwae")
 
 
 def logmeanexp(log_weight: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ from torch import Tensor
 from tightbound.core.errors import number, whole
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, needs_density
-from tightbound.objectives.iwae import logmeanexp
+from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
-class MIWAE(Objective):
+class MIWAE(ImportanceWeighted):
     """The mean of m independent IWAE bounds of k samples each.
 
     Arguments:
@@ -31,12 +30,8 @@ class MIWAE(Objective):
         weight = terms.log_weight
         return logmeanexp(weight.reshape(self.k, self.m, *weight.shape[1:])).mean(0)
 
-    def check(self, terms: Terms) -> None:
-        """Needs a density."""
-        needs_density(terms, "miwae")
 
-
-class CIWAE(Objective):
+class CIWAE(ImportanceWeighted):
     """beta ELBO + (1 - beta) IWAE, from the same k samples.
 
     Arguments:
@@ -56,12 +51,8 @@ class CIWAE(Objective):
         weight = terms.log_weight
         return self.beta * weight.mean(0) + (1 - self.beta) * logmeanexp(weight)
 
-    def check(self, terms: Terms) -> None:
-        """Needs a density."""
-        needs_density(terms, "ciwae")
 
-
-class Renyi(Objective):
+class Renyi(ImportanceWeighted):
     """The variational Renyi bound, 1 / (1 - alpha) log (1/k) sum_i w_i^(1 - alpha).
 
     alpha = 1: the ELBO (its limit); 0: IWAE; for alpha < 0 its limit in k lies above log p(x): no lower bound.
@@ -81,7 +72,3 @@ class Renyi(Objective):
         """(B,) nats."""
         weight, power = terms.log_weight, 1 - self.alpha
         return weight.mean(0) if power == 0 else logmeanexp(power * weight) / power
-
-    def check(self, terms: Terms) -> None:
-        """Needs a density."""
-        needs_density(terms, "renyi")
