@@ -23,7 +23,7 @@ from tightbound.cli.arguments import COMMANDS
 from tightbound.core.parts import TABLE, make
 from tightbound.core.schedules import Knobs
 from tightbound.data import BUILTINS
-from tightbound.recipes import RECIPES
+from tightbound.recipes import all_recipes
 from tightbound.training import checkpoint
 
 Cli = Callable[..., Result]
@@ -306,6 +306,7 @@ def test_each_command_ends_by_naming_one_that_works(cli: Cli, run: Path, argv: l
     assert cli(*following, *(["--samples", "2"] if following[0] == "evaluate" else [])).status == 0
 
 
+RECIPES = all_recipes()
 KINDS = {"datasets": BUILTINS, "recipes": RECIPES} | {
     f"{kind}s": TABLE[kind] for kind in ("likelihood", "prior", "posterior", "objective")
 }

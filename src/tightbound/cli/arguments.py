@@ -123,6 +123,25 @@ class Sample(_Options, _OnRun):
     """.png (a grid), .npz, .npy, or for tables .csv; default: samples.png or samples.csv."""
     draw: _Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
+    context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
+    """Of a conditional model: class labels, taken in turn, or the attributes of all samples; default: each class."""
+
+
+@dataclass(frozen=True)
+class Complete(_OnData):
+    """Draw the hidden part of data, given the visible one, from a model with context 'visible'."""
+
+    action = "tightbound.cli.inspect:complete"
+
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 8
+    """How many data."""
+    draws: int = 7
+    """Completions of each."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """.png (a row a datum: itself, then completions), .npz, .npy, or for tables .csv; default: completions.png or
+    .csv."""
+    draw: _Flag[bool] = False
+    """Draw x from p(x | z), in place of its mean."""
 
 
 @dataclass(frozen=True)
@@ -193,13 +212,25 @@ class List(Command):
     """One JSON object on standard output."""
 
 
+@dataclass(frozen=True)
+class Cite(Command):
+    """Print the BibTeX entry of the paper that a recipe follows."""
+
+    action = "tightbound.cli.listing:cite"
+
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
+    """Its name (`tightbound list recipes`)."""
+
+
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "complete": Complete,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,
     "embed": Embed,
     "report": Report,
     "list": List,
+    "cite": Cite,
 }

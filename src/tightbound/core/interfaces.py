@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -115,6 +115,9 @@ class Context(Part, nn.Module, ABC):
     """What x is conditioned on: c in p(x | c) = E_p(z | c) p(x | z, c)."""
 
     shape: tuple[int, ...]  # of one datum's context
+    says: ClassVar[str]  # "given the class label": follows the name of what is bounded
+    completes: ClassVar[bool] = False  # whether it is part of x, so that the model completes the rest
+    modelled: int | None = None  # elements of x that are left to the model; None: all
 
     @property
     def size(self) -> int:
@@ -136,6 +139,14 @@ class Context(Part, nn.Module, ABC):
         Raises:
             InputError: values of another kind.
         """
+
+    def examples(self, n: int) -> Tensor:
+        """Up to n values for `encode`, to show the model by.
+
+        Raises:
+            InputError: where none do for any data.
+        """
+        raise InputError("the model is conditional: say on what, by a context (command line: --context)")
 
 
 class Observation(Part, nn.Module, ABC):

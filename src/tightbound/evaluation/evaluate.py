@@ -117,7 +117,7 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
     def array(parts: list[Tensor]) -> np.ndarray:
         return torch.cat(parts).numpy()
 
-    target, n = model.observation.target_name, len(array(sums.index))
+    target, n = model.target_name, len(array(sums.index))
     mu, variance, log_likelihood = array(sums.mean), array(sums.variance), array(sums.log_likelihood)
     per_datum = {"index": array(sums.index), "distortion": -log_likelihood, "mean": mu, "variance": variance}
     per_datum["reconstruction_mse"] = array(sums.error)
@@ -172,11 +172,11 @@ def _bits(model: VAE, iwae: Estimate) -> Estimate:
     if not model.observation.counts_bits:
         why = model.observation.not_a_likelihood or "bits of a density depend on the unit of x"
         return Estimate(None, None, **facts, estimator="none", reason=why)
-    a_bit = math.prod(model.shape) * math.log(2)
+    a_bit = model.dimensions * math.log(2)
     value, stderr = np.asarray(iwae.value), iwae.stderr
     return estimate(
         -value / a_bit,
         None if stderr is None else np.asarray(stderr) / a_bit,
         **facts,
-        estimator=f"-iwae / (D ln 2), D = {math.prod(model.shape)}",
+        estimator=f"-iwae / (D ln 2), D = {model.dimensions}",
     )
