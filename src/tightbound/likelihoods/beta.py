@@ -64,7 +64,7 @@ class BetaDistribution(torch.distributions.Beta):
         a, b, difference = self.log_a.exp(), self.log_b.exp(), self.log_a - self.log_b
         log_x, log_rest = value.log(), torch.log1p(-value)
         m, n = torch.sigmoid(difference), torch.sigmoid(-difference)
-        offset = value - m
+        offset = torch.where(value > 0.5, n - (1 - value), value - m)  # x - m, from the end at which x has digits
         first = _log_ratio(offset / m, log_x - F.logsigmoid(difference))
         second = _log_ratio(-offset / n, log_rest - F.logsigmoid(-difference))
         return a * first + b * second - log_x - log_rest + stirling(a + b) - stirling(a) - stirling(b)
