@@ -107,7 +107,7 @@ def test_families_that_cannot_be_mixed_are_refused() -> None:
         with pytest.raises(CompositionError, match="construct it with the shape alone"):
             Mixture((2,) if of.event_dims == 0 else (3, 2, 2), of=of)
     for text in ("mixture(of=3)", "mixture(of=iwae())", "mixture(of='gausian')"):
-        with pytest.raises(InputError, match="such as of='gaussian'|there is no likelihood"):
+        with pytest.raises(InputError, match=r"such as of='gaussian'|there is no likelihood"):
             make("likelihood", text)
     data = tb.data.open(np.random.default_rng(0).normal(size=(60, 3)))
     with pytest.raises(CompositionError, match="Poisson is a distribution of counts"):
