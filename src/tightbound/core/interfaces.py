@@ -162,7 +162,8 @@ class Observation(Part, nn.Module, ABC):
 
     def check_source(self, domain: Domain) -> None:
         """Raises InputError where raw data of this domain are not what the model was made for."""
-        within = {"real": ("real", "unit"), "unit": ("binary",)}.get(self.source.kind, ())
+        parts = {"real": ("real", "unit"), "unit": ("binary",), "counts": ("binary", "levels")}
+        within = parts.get(self.source.kind, ())
         if domain != self.source and domain.kind not in within:
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "
