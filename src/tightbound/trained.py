@@ -18,6 +18,7 @@ from tightbound.data import Data
 from tightbound.data.feed import Source
 from tightbound.evaluation import Evaluation, evaluate
 from tightbound.generation import infer
+from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
 from tightbound.training.folder import RunFolder
@@ -65,13 +66,28 @@ class Trained:
         """(N, *shape): E[x | z] at the posterior means."""
         return infer.reconstruct(self.model, data)
 
-    def sample(self, n: int = 64, *, mean: bool = True, seed: int = 0, context: Tensor | None = None) -> Tensor:
+    def fit_sampler(self, data: Source, sampler: str, *, epochs: int | None = None, seed: int = 0) -> None:
+        """Fits a density to the codes of data, and saves it in the run: "gaussian-mixture(components=10)", "kernel",
+        "flow" or "vae" (a second one), for `sample(sampler="flow")`."""
+        fit_sampler(self.model, self._fitted.folder, data, sampler, epochs=epochs, seed=seed)
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        mean: bool = True,
+        seed: int = 0,
+        context: Tensor | None = None,
+        sampler: str | None = None,
+    ) -> Tensor:
         """(n, *shape): for z from the prior E[x | z], or with mean=False a draw of p(x | z).
 
         Arguments:
             context: Of a conditional model: class labels or attributes (m, ...), taken in turn; None: each class.
+            sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
         """
-        return infer.sample(self.model, n, mean=mean, seed=seed, context=context)
+        codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
+        return infer.sample(self.model, n, mean=mean, seed=seed, context=context, codes=codes)
 
     def complete(self, data: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
         """(N, n, *shape): data with their hidden elements drawn given the visible ones, for context 'visible'."""

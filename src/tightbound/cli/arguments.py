@@ -125,6 +125,25 @@ class Sample(_Options, _OnRun):
     """Draw x from p(x | z), in place of its mean."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
     """Of a conditional model: class labels, taken in turn, or the attributes of all samples; default: each class."""
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Draw codes from a sampler that was fitted for the run, in place of the prior (see fit-sampler)."""
+
+
+@dataclass(frozen=True)
+class FitSampler(_OnData):
+    """Fit a density to the codes of the training data: what to sample by where the prior is not where the codes are.
+
+    It is saved in the run; sample with: tightbound sample RUN --sampler NAME.
+    """
+
+    action = "tightbound.cli.inspect:fit_sampler"
+
+    sampler: Annotated[str, tyro.conf.arg(metavar="PART")] = "gaussian-mixture"
+    """gaussian-mixture, kernel, flow or vae (a second one), or with arguments: "gaussian-mixture(components=20)"."""
+    split: _Split = "train"
+    """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Of samplers that are trained by gradients; default: their own number."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +214,7 @@ class Report(_OnData):
 
 
 Kind = Literal[
-    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts",
+    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
     "networks", "observations", "schedules", "decays",
 ]  # fmt: skip
 
@@ -226,6 +245,7 @@ COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "fit-sampler": FitSampler,
     "complete": Complete,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from tightbound import data as sources
-from tightbound.cli.arguments import Complete, Embed, Evaluate, Interpolate, Reconstruct, Report, Sample
+from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.show import endings, record, say, show
 from tightbound.config import read_yaml
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
+from tightbound.core.parts import parse
 from tightbound.data import Data, Indexed, Split
 from tightbound.generation import infer
 from tightbound.report import pictures
@@ -95,10 +96,20 @@ def sample(command: Sample) -> None:
     known = endings(trained.model.shape)
     out = _out(command.out, "samples", known)
     context = None if command.context is None else torch.tensor(command.context)
-    x = trained.sample(command.n, mean=not command.draw, seed=command.seed, context=context)
+    x = trained.sample(command.n, mean=not command.draw, seed=command.seed, context=context, sampler=command.sampler)
     _write_data(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
     _next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
+
+
+def fit_sampler(command: FitSampler) -> None:
+    """Fits a density to codes, and saves it in the run."""
+    trained = _load(command)
+    _, split = _open(command, trained)
+    trained.fit_sampler(split, command.sampler, epochs=command.epochs, seed=command.seed)
+    name = parse(command.sampler).name
+    say(f"sampler {name}: fitted to the codes of {len(split):,} data, saved in {command.run}")
+    _next(command, f"sample {{run}} --sampler {name} --out samples{endings(trained.model.shape)[0]}")
 
 
 def complete(command: Complete) -> None:

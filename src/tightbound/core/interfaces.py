@@ -54,6 +54,11 @@ class Latents(Part, nn.Module, ABC):
         return {}
 
     @property
+    def support(self) -> str:
+        """Where flat codes lie: "real" (R^L), "sphere", ..."""
+        return "real"
+
+    @property
     def shares_parameters(self) -> bool:
         """Whether p(z) and q(z | x) have parameters in common: some gradient estimators assume that they have not."""
         return False

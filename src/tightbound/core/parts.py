@@ -62,6 +62,12 @@ TABLE: dict[str, dict[str, str]] = {
     "model": {
         "vae": "tightbound.core.model:VAE",
     },
+    "sampler": {
+        "gaussian-mixture": "tightbound.generation.samplers:GaussianMixture",
+        "kernel": "tightbound.generation.samplers:Kernel",
+        "flow": "tightbound.generation.samplers:FlowSampler",
+        "vae": "tightbound.generation.samplers:SecondVAE",
+    },
     "objective": {
         "elbo": "tightbound.objectives.elbo:ELBO",
         "free-bits": "tightbound.objectives.elbo:FreeBits",

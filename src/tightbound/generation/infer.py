@@ -93,6 +93,7 @@ def sample(
     seed: int = 0,
     batch_size: int = 500,
     context: Tensor | None = None,
+    codes: Callable[[int, Noise], Tensor] | None = None,
 ) -> Tensor:
     """Ancestral samples (n, *shape) in the data's units.
 
@@ -100,6 +101,7 @@ def sample(
         mean: Show E[x | z] for z from the prior, as is usual for pictures; False: draw x from p(x | z).
         context: Of a conditional model: what `model.context` makes contexts of, such as class labels (m,), taken in
             turn; None: its examples, such as each class in turn.
+        codes: (n, noise) -> (n, latent) in place of the prior: a sampler's `sample`.
 
     Raises:
         InputError: a context that is not the model's, or none where it has no examples.
@@ -111,7 +113,11 @@ def sample(
         for start in range(0, n, batch_size):
             noise = Noise("sample", seed, start)
             part = None if given is None else given[start : start + batch_size].to(model.device)
-            likelihood = model.generate(min(batch_size, n - start), noise, part)
+            size = min(batch_size, n - start)
+            if codes is None:
+                likelihood = model.generate(size, noise, part)
+            else:
+                likelihood = model.decode(codes(size, noise).to(model.device), part)
             x = likelihood.mean if mean else draw(likelihood, (), noise)
             out.append(model.observation.restore(x).cpu())
     return torch.cat(out)

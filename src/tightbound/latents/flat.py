@@ -51,6 +51,11 @@ class Flat(Latents):
         return {**self.prior.schedules, **self.posterior.schedules}
 
     @property
+    def support(self) -> str:
+        """That of the posterior."""
+        return self.posterior.support
+
+    @property
     def shares_parameters(self) -> bool:
         """Where the prior is made of the encoder."""
         return self.prior.needs_encoder
