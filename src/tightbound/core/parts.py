@@ -45,6 +45,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "latents": {
         "flat": "tightbound.latents.flat:Flat",
+        "bottom-up": "tightbound.latents.bottom_up:BottomUp",
     },
     "context": {
         "labels": "tightbound.contexts.labels:Labels",

@@ -1,5 +1,7 @@
 """Latents own the walk from x to z."""
 
+from tightbound.latents.bottom_up import BottomUp
 from tightbound.latents.flat import Flat
+from tightbound.latents.hierarchy import Hierarchy
 
-__all__ = ["Flat"]
+__all__ = ["BottomUp", "Flat", "Hierarchy"]
