@@ -55,9 +55,7 @@ class LatentTerms:
     posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
     codes: Tensor | None = None  # (S, B, *grid) integers, where the latent is discrete
     drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
-    closed: bool = (
-        True  # False: the prior depends on draws made after z, so KL(posterior || prior) is no part of a bound
-    )
+    closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
     @cached_property
     def log_prior(self) -> Tensor | None:

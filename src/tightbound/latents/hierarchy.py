@@ -32,6 +32,8 @@ class Hierarchy(Latents):
         CompositionError: a top prior of another size, one not on R^L, or one that is made of an encoder.
     """
 
+    coded_by = "q(z|x), each group given those drawn before it at their means,"
+
     def __init__(self, sizes: tuple[int, ...], top: Prior | None, context: int) -> None:
         super().__init__()
         self.sizes, self.latent = sizes, sum(sizes)
