@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import MultivariateNormal
+from torch.distributions import MultivariateNormal, Normal
 
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.evaluation import evaluate
-from tightbound.latents import BottomUp
+from tightbound.latents import BottomUp, Ladder
+from tightbound.latents.ladder import merge
 from tightbound.likelihoods import Gaussian, Identity
 from tightbound.objectives import ELBO, IWAE
 
@@ -83,7 +84,33 @@ def bottom_up(true: TwoLayers, off: float = 0.0) -> VAE:
     return model
 
 
-MODELS = {"bottom-up": bottom_up}
+def ladder(true: TwoLayers, off: float = 0.0) -> VAE:
+    """With t_1 = (z_1, z_2), and the exact posterior: the estimate of z_1 is p(x | z_1) as a density of z_1."""
+    width = LARGE + SMALL
+    latents = Ladder((D,), LARGE, nn.Flatten(), groups=(LARGE, SMALL), hidden=width, activation="identity")
+    decoder = nn.Linear(width, D)
+    model = VAE(latents, Gaussian((D,), width, decoder, scale=true.sigma), Identity()).double()
+    eye, no = torch.eye(width).double(), torch.zeros(width, dtype=torch.float64)
+    put(decoder, torch.cat([true.w, torch.zeros(D, SMALL)], 1), true.m)
+    for state, reads in zip(latents.states, (torch.cat([0 * eye, eye[:, :LARGE]], 1), eye[:, LARGE:]), strict=True):
+        put(state[0], reads, no)
+        put(state[2], eye, no)
+    head = torch.cat([torch.zeros(LARGE, LARGE), true.a], 1)
+    put(latents.priors[0][-1], head, true.shift, torch.full((LARGE,), true.s**2))
+    put(latents.up[1][1], torch.eye(width, D), no)
+    squared = true.w.square().sum(0)
+    weight = true.w.T / squared[:, None]
+    put(latents.estimates[0], weight, off - weight @ true.m, math.exp(off) * true.sigma**2 / squared)
+    slope = true.w @ true.a
+    noise = true.s**2 * true.w @ true.w.T + true.sigma**2 * torch.eye(D).double()
+    back = torch.linalg.solve(noise, slope).T
+    precision = 1 + (back @ slope).diagonal()
+    weight = back / precision[:, None]
+    put(latents.estimates[1], weight, off - weight @ (true.w @ true.shift + true.m), math.exp(off) / precision)
+    return model
+
+
+MODELS = {"bottom-up": bottom_up, "ladder": ladder}
 
 
 def data(n: int, seed: int = 1) -> Tensor:
@@ -139,6 +166,20 @@ def test_the_divergence_from_a_prior_that_saw_a_later_draw_is_not_offered() -> N
     assert top.kl is not None
     wrong = torch.distributions.kl_divergence(bottom.posterior, bottom.prior).mean(0)
     assert ((wrong - bottom.log_ratio().mean(0)).abs() > 0.3).all()
+
+
+def test_the_merge_is_the_product_of_gaussians() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = (tuple(torch.randn(2, 50, generator=generator, dtype=torch.float64).unbind()) for _ in range(2))
+    mean, log_variance = merge(one, other)
+    z = torch.randn(7, 50, generator=generator, dtype=torch.float64)
+    product, left, right = (Normal(m, (0.5 * v).exp()).log_prob(z) for m, v in ((mean, log_variance), one, other))
+    constant = left + right - product
+    assert torch.allclose(constant, constant[:1].expand_as(constant), atol=1e-9)
+    sure = torch.tensor([200.0]), torch.tensor([-200.0])
+    vague = torch.tensor([-1.0]), torch.tensor([200.0])
+    for pair in ((sure, vague), (vague, sure)):
+        assert torch.equal(torch.stack(merge(*pair)), torch.stack(sure))
 
 
 @pytest.mark.parametrize("made", MODELS)

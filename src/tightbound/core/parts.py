@@ -46,6 +46,7 @@ TABLE: dict[str, dict[str, str]] = {
     "latents": {
         "flat": "tightbound.latents.flat:Flat",
         "bottom-up": "tightbound.latents.bottom_up:BottomUp",
+        "ladder": "tightbound.latents.ladder:Ladder",
     },
     "context": {
         "labels": "tightbound.contexts.labels:Labels",

@@ -3,5 +3,6 @@
 from tightbound.latents.bottom_up import BottomUp
 from tightbound.latents.flat import Flat
 from tightbound.latents.hierarchy import Hierarchy
+from tightbound.latents.ladder import Ladder
 
-__all__ = ["BottomUp", "Flat", "Hierarchy"]
+__all__ = ["BottomUp", "Flat", "Hierarchy", "Ladder"]
