@@ -56,6 +56,13 @@ OBJECTIVES = [
     "iwae(samples=1)",
     "iwae(samples=8)",
 ]
+LATENTS = [
+    *TABLE["latents"],
+    "bottom-up(upper=2, hidden=(5,))",
+    "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
+    "ladder(groups=1, hidden=7)",
+    "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
+]
 
 
 @pytest.mark.parametrize("text", LIKELIHOODS)
@@ -79,10 +86,17 @@ def test_posterior(name: str, network: Any) -> None:
     check_posterior(make("posterior", name, shape=shape, latent=latent, network=network))
 
 
-@pytest.mark.parametrize("posterior", [DiagonalNormal, Point])
-def test_flat(posterior: Any) -> None:
+@pytest.mark.parametrize("text", LATENTS)
+def test_latents(text: str) -> None:
+    shape, network = (1, 2, 3), MLP((8,), activation="tanh")
     torch.manual_seed(0)
-    check_latents(Flat(StandardNormal(3), posterior((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+    parts = {"prior": StandardNormal(3), "posterior": DiagonalNormal(shape, 3, network)}
+    check_latents(make("latents", text, shape=shape, latent=3, network=network, **parts), shape)
+
+
+def test_flat_with_a_point() -> None:
+    torch.manual_seed(0)
+    check_latents(Flat(StandardNormal(3), Point((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

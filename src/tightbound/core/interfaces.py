@@ -47,6 +47,7 @@ class Latents(Part, nn.Module, ABC):
 
     features: int  # size of the vector that the likelihood takes
     latent: int  # size of the flat code of a datum
+    coded_by: str = "q(z|x)"  # what `moments` are those of
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:

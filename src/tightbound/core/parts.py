@@ -53,6 +53,8 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "latents": {
         "flat": "tightbound.latents.flat:Flat",
+        "bottom-up": "tightbound.latents.bottom_up:BottomUp",
+        "ladder": "tightbound.latents.ladder:Ladder",
     },
     "context": {
         "labels": "tightbound.contexts.labels:Labels",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -34,9 +34,18 @@ class Architecture(Part, ABC):
     def encoder(self, shape: Shape) -> nn.Module:
         """A module (B, *shape) -> (B, features)."""
 
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """An encoder in parts: each takes what the one before it gives, (B, ...)."""
+        return [nn.Sequential(self.encoder(shape))]
+
     @abstractmethod
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """A module (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
+
+
+def chain(stages: Iterable[nn.Sequential]) -> nn.Sequential:
+    """All layers of these stages, one after the other."""
+    return nn.Sequential(*(layer for stage in stages for layer in stage))
 
 
 def activation(name: str) -> nn.Module:

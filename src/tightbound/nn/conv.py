@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, InputError, number, whole
-from tightbound.nn.base import Architecture, Shape, activation, sizes
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes
 
 
 class Conv(Architecture):
@@ -40,13 +40,17 @@ class Conv(Architecture):
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, C, H, W) -> (B, hidden)."""
+        return chain(self.stages(shape))
+
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """One for each resolution, and the fully connected layer."""
         ladder = self._shapes(shape)
-        layers: list[nn.Module] = []
+        stages: list[nn.Sequential] = []
         for (above, _, _), (below, _, _) in pairwise(ladder):
             conv = nn.Conv2d(above, below, self.kernel, stride=2, padding=self.kernel // 2)
-            layers += [conv, activation(self.activation)]
+            stages.append(nn.Sequential(conv, activation(self.activation)))
         c, h, w = ladder[-1]
-        return nn.Sequential(*layers, nn.Flatten(), *self._dense(c * h * w, self.hidden))
+        return [*stages, nn.Sequential(nn.Flatten(), *self._dense(c * h * w, self.hidden))]
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """(B, features) -> (B, outputs * C, H, W)."""

@@ -7,7 +7,7 @@ import math
 from torch import nn
 
 from tightbound.core.errors import number
-from tightbound.nn.base import Architecture, Shape, activation, sizes
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes
 
 
 class MLP(Architecture):
@@ -38,17 +38,22 @@ class MLP(Architecture):
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, *shape) -> (B, hidden[-1])."""
-        return nn.Sequential(nn.Flatten(), *self._layers(math.prod(shape), self.hidden, self.dropout))
+        return chain(self.stages(shape))
+
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """One for each hidden layer."""
+        first, *rest = self._stages(math.prod(shape), self.hidden, self.dropout) or [nn.Sequential()]
+        return [nn.Sequential(nn.Flatten(), *first), *rest]
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """(B, features) -> (B, outputs * prod(shape))."""
         hidden = self.decoder_hidden
         last = nn.Linear(hidden[-1] if hidden else features, outputs * math.prod(shape))
-        return nn.Sequential(*self._layers(features, hidden, self.decoder_dropout), last)
+        return nn.Sequential(*chain(self._stages(features, hidden, self.decoder_dropout)), last)
 
-    def _layers(self, width: int, hidden: Shape, dropout: float) -> list[nn.Module]:
-        layers: list[nn.Module] = []
+    def _stages(self, width: int, hidden: Shape, dropout: float) -> list[nn.Sequential]:
+        stages: list[nn.Sequential] = []
         for previous, following in zip((width, *hidden), hidden, strict=False):
-            layers += [nn.Linear(previous, following), activation(self.activation)]
-            layers += [nn.Dropout(dropout)] if dropout else []
-        return layers
+            layers = [nn.Linear(previous, following), activation(self.activation)]
+            stages.append(nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else [])))
+        return stages

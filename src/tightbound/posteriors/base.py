@@ -60,8 +60,9 @@ class Posterior(Part, nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
-        raw = x.flatten(1) if self.network is None else fold(self.network, x, len(self.shape))
-        return self.distribution(raw.reshape(len(x), self.outputs, self.latent))
+        raw = x if self.network is None else fold(self.network, x, len(self.shape))
+        lead = x.shape[: x.dim() - len(self.shape)]
+        return self.distribution(raw.reshape(*lead, self.outputs, self.latent))
 
     def terms(
         self,

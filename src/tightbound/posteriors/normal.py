@@ -18,7 +18,7 @@ class DiagonalNormal(Posterior):
     outputs = 2
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means and log-variances (B, 2, latent)."""
-        mean, log_variance = raw.unbind(1)
+        """Means and log-variances (..., 2, latent)."""
+        mean, log_variance = raw.unbind(-2)
         normal = Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
         return Independent(normal, 1, validate_args=False)

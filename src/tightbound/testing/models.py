@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
 
     1. Shapes of all terms. 2. A datum's terms depend on its own noise alone, not on its batch or on the number
     of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` and `decode` give
-    features; `moments` are those of the samples. 5. Gradients reach every parameter.
+    features; `moments` are those of the samples, or of several groups, those of each given the groups drawn before at
+    their means (all noise at zero). 5. Gradients reach every parameter.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -53,10 +55,17 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             allowed = 5 * ((ratio.std(0) + closed.std(0)) / many**0.5) + 1e-9
             assert (off <= allowed).all(), f"kl: closed form and Monte Carlo differ by {off.max().item():.3g} nats"
         mean, variance = latents.moments(state)
-        codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
         assert mean.shape == variance.shape == (3, latents.latent), f"moments have shape {tuple(mean.shape)}"
-        off = (codes.mean(0) - mean).abs()
-        assert (off <= 5.5 * (codes.var(0) / many).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
+        if len(groups) == 1:
+            codes = groups[0].z.flatten(2)
+            off = (codes.mean(0) - mean).abs()
+            assert (off <= 5.5 * (codes.var(0) / many).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
+        else:
+            still, _ = latents.infer(state, 1, Still("law"), knobs)
+            codes = torch.cat([group.z[0].flatten(1) for group in still], dim=-1)
+            assert torch.allclose(codes, mean, atol=1e-10), "moments: not the walk along the groups' means"
+            widths = [q.variance.flatten(-1).expand(1, 3, -1)[0] for q in (g.posterior for g in still) if q is not None]
+            assert torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10), "moments: not those variances"
     assert latents.decode(mean).shape == (3, latents.features), "decode: codes (B, latent) must give features"
     prior = latents.generate(7, Noise("law", seed))
     assert prior.shape == (7, latents.features), f"generate(7) gave features of shape {tuple(prior.shape)}"
@@ -99,6 +108,14 @@ def check_objective(objective: Objective, *, seed: int = 0) -> None:
         _step(group.params, gradients)
     after = objective(terms(list(range(6))), knobs)
     assert after.mean() > whole.mean(), "a small step along its gradient does not raise the objective"
+
+
+class Still(Noise):
+    """Noise that is zero: Gaussian draws are means."""
+
+    def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Zeros."""
+        return like.new_zeros(tuple(shape))
 
 
 def small_model(seed: int = 0, point: bool = False) -> VAE:
