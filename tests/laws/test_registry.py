@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -59,8 +60,8 @@ def test_prior(name: str, latent: int) -> None:
 @pytest.mark.parametrize("network", [None, MLP((8,), activation="tanh")])
 def test_posterior(name: str, network: Any) -> None:
     latent = 2
-    outputs = make("posterior", name, latent=latent, shape=(1, 2, 2), network=MLP((2,))).outputs
-    shape = (outputs * latent,) if network is None else (1, 3, 3)
+    raw_shape = make("posterior", name, latent=latent, shape=(1, 2, 2), network=MLP((2,))).raw_shape
+    shape = (math.prod(raw_shape),) if network is None else (1, 3, 3)
     torch.manual_seed(0)
     check_posterior(make("posterior", name, shape=shape, latent=latent, network=network))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
 from tightbound.core.noise import Noise, draw
-from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
 
 
@@ -21,14 +20,10 @@ class FullNormal(Posterior):
         https://arxiv.org/abs/1906.02691
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 1,
-        network: Architecture | nn.Module | None = None,
-    ) -> None:
-        self.outputs = 2 + latent  # mean, log-variance, a row of L
-        super().__init__(shape, latent, network)
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Mean, log-variance, rows of L."""
+        return (2 + self.latent, self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Means, log-variances and rows (B, 2 + latent, latent)."""
