@@ -22,6 +22,7 @@ TABLE: dict[str, dict[str, str]] = {
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
         "full": "tightbound.posteriors.covariance:FullNormal",
+        "low-rank": "tightbound.posteriors.covariance:LowRankNormal",
         "point": "tightbound.posteriors.point:Point",
     },
     "likelihood": {
