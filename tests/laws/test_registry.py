@@ -11,7 +11,6 @@ import torch
 from tightbound.core.parts import TABLE, make
 from tightbound.latents import Flat
 from tightbound.nn import MLP
-from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
 from tightbound.testing import check_latents, check_likelihood, check_objective, check_posterior, check_prior
 from tightbound.testing.models import small_model
@@ -30,6 +29,13 @@ LIKELIHOODS = [
     "discretized-logistic(levels=2)",
     "discretized-logistic(levels=17, scale='shared')",
     "discretized-logistic(levels=17, scale=0.05)",
+]
+POSTERIORS = [
+    *TABLE["posterior"],
+    "low-rank(rank=1)",
+    "flow(kind='nsf', transforms=1, hidden=(8,), features=3)",
+    "flow(kind='realnvp', transforms=3, hidden=(8, 8), features=3)",
+    "sylvester(flows=2, reflections=1)",
 ]
 OBJECTIVES = [
     *(name for name in TABLE["objective"] if name != "autoencoder"),
@@ -56,7 +62,7 @@ def test_prior(name: str, latent: int) -> None:
     check_prior(make("prior", name, latent=latent))
 
 
-@pytest.mark.parametrize("name", TABLE["posterior"])
+@pytest.mark.parametrize("name", POSTERIORS)
 @pytest.mark.parametrize("network", [None, MLP((8,), activation="tanh")])
 def test_posterior(name: str, network: Any) -> None:
     latent = 2
@@ -66,10 +72,11 @@ def test_posterior(name: str, network: Any) -> None:
     check_posterior(make("posterior", name, shape=shape, latent=latent, network=network))
 
 
-@pytest.mark.parametrize("posterior", [DiagonalNormal, Point])
-def test_flat(posterior: Any) -> None:
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_flat(name: str) -> None:
     torch.manual_seed(0)
-    check_latents(Flat(StandardNormal(3), posterior((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+    posterior = make("posterior", name, shape=(1, 2, 3), latent=3, network=MLP((8,), activation="tanh"))
+    check_latents(Flat(StandardNormal(3), posterior), (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

@@ -2,7 +2,20 @@
 
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.covariance import FullNormal, LowRankNormal
+from tightbound.posteriors.flow import Flow
 from tightbound.posteriors.normal import DiagonalNormal
+from tightbound.posteriors.planar import Planar, Sylvester
 from tightbound.posteriors.point import Point
+from tightbound.posteriors.pushforward import Pushforward
 
-__all__ = ["DiagonalNormal", "FullNormal", "LowRankNormal", "Point", "Posterior"]
+__all__ = [
+    "DiagonalNormal",
+    "Flow",
+    "FullNormal",
+    "LowRankNormal",
+    "Planar",
+    "Point",
+    "Posterior",
+    "Pushforward",
+    "Sylvester",
+]
