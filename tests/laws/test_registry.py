@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ import torch
 from tightbound.core.parts import TABLE, make
 from tightbound.latents import Flat
 from tightbound.nn import MLP
-from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
 from tightbound.testing import check_latents, check_likelihood, check_objective, check_posterior, check_prior
 from tightbound.testing.models import small_model
@@ -44,6 +44,13 @@ LIKELIHOODS = [
     "mixture(of='beta', components=2)",
     "mixture(of='discretized-logistic(levels=9)', components=2)",
 ]
+POSTERIORS = [
+    *TABLE["posterior"],
+    "low-rank(rank=1)",
+    "flow(kind='nsf', transforms=1, hidden=(8,), features=3)",
+    "flow(kind='realnvp', transforms=3, hidden=(8, 8), features=3)",
+    "sylvester(flows=2, reflections=1)",
+]
 OBJECTIVES = [
     *(name for name in TABLE["objective"] if name != "autoencoder"),
     "elbo(beta=4.0, samples=3)",
@@ -76,12 +83,12 @@ def test_prior(name: str, latent: int) -> None:
     check_prior(make("prior", name, latent=latent))
 
 
-@pytest.mark.parametrize("name", TABLE["posterior"])
+@pytest.mark.parametrize("name", POSTERIORS)
 @pytest.mark.parametrize("network", [None, MLP((8,), activation="tanh")])
 def test_posterior(name: str, network: Any) -> None:
     latent = 2
-    outputs = make("posterior", name, latent=latent, shape=(1, 2, 2), network=MLP((2,))).outputs
-    shape = (outputs * latent,) if network is None else (1, 3, 3)
+    raw_shape = make("posterior", name, latent=latent, shape=(1, 2, 2), network=MLP((2,))).raw_shape
+    shape = (math.prod(raw_shape),) if network is None else (1, 3, 3)
     torch.manual_seed(0)
     check_posterior(make("posterior", name, shape=shape, latent=latent, network=network))
 
@@ -97,6 +104,11 @@ def test_latents(text: str) -> None:
 def test_flat_with_a_point() -> None:
     torch.manual_seed(0)
     check_latents(Flat(StandardNormal(3), Point((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_flat(name: str) -> None:
+    torch.manual_seed(0)
+    posterior = make("posterior", name, shape=(1, 2, 3), latent=3, network=MLP((8,), activation="tanh"))
+    check_latents(Flat(StandardNormal(3), posterior), (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

@@ -22,6 +22,10 @@ TABLE: dict[str, dict[str, str]] = {
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
         "full": "tightbound.posteriors.covariance:FullNormal",
+        "low-rank": "tightbound.posteriors.covariance:LowRankNormal",
+        "flow": "tightbound.posteriors.flow:Flow",
+        "planar": "tightbound.posteriors.planar:Planar",
+        "sylvester": "tightbound.posteriors.planar:Sylvester",
         "point": "tightbound.posteriors.point:Point",
     },
     "likelihood": {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import DatumNoise, Noise, draw, draw_with_log_prob
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
@@ -42,9 +42,13 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
 def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     """Runs every law of posteriors.
 
-    1. Shapes. 2. Normalisation of each datum's density. 3. Samples reproduce mean and variance, are a function
+    1. Shapes. 2. Normalisation of each datum's density; a log-density that comes with the draws is that at them, or,
+    where the density is known there alone, is normalised. 3. Samples reproduce mean and variance, are a function
     of the noise, and carry finite gradients to every parameter. 4. A datum's posterior does not depend on the
     rest of its batch. A point mass has no density, and only the laws without one apply.
+
+    A distribution whose moments are Monte Carlo estimates says of how many draws, as `moment_draws`; its moments are
+    then compared with the samples within both errors.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -57,9 +61,11 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     assert q.event_shape == (posterior.latent,), f"event shape {tuple(q.event_shape)}, not ({posterior.latent},)"
     apart = torch.cat([posterior(x[i : i + 1]).mean for i in range(4)])
     assert torch.allclose(q.mean, apart, atol=1e-10), "a datum's posterior depends on its batch"
-    if posterior.has_density:
+    if posterior.has_density and posterior.evaluable:
         for i in range(4):
             _check_mass(posterior(x[i : i + 1]), seed)
+    if posterior.has_density:
+        _check_drawn(q, posterior.evaluable, seed)
     z = _check_draws(q, seed)
     assert z.requires_grad or not list(posterior.parameters()), "samples carry no gradient (no reparameterisation)"
     parameters = dict(posterior.named_parameters())
@@ -88,20 +94,42 @@ def _check_mass(p: Distribution, seed: int) -> None:
     assert abs(total - 1) < 5 * stderr + 1e-9, f"normalisation: the density has mass {total:.4f} ± {stderr:.4f}"
 
 
+def _check_drawn(q: Distribution, evaluable: bool, seed: int) -> None:
+    """log q that comes with draws z ~ q: that of `log_prob`, or E_q[r(z) / q(z)] = 1 for a Gaussian r within q."""
+    with torch.no_grad():
+        z, log_q = draw_with_log_prob(q, (DRAWS,), Noise("law", seed))
+        if evaluable:
+            same = log_q is None or torch.allclose(log_q[:50], q.log_prob(z[:50]), atol=1e-8)
+            assert same, "the log-density that comes with a draw is not that at it"
+            return
+        assert log_q is not None, "not evaluable, and no log-density comes with a draw"
+        within = torch.distributions.Normal(z.mean(0), 0.5 * z.std(0), validate_args=False)
+        weight = (within.log_prob(z).sum(-1) - log_q).exp()
+        total, stderr = weight.mean(0), weight.std(0) / math.sqrt(DRAWS)
+    assert (stderr < 0.1).all(), "the density is too far from a Gaussian of its moments to check its mass"
+    assert ((total - 1).abs() < 5 * stderr + 1e-9).all(), f"normalisation: the density has mass 1 / {total.tolist()}"
+
+
 def _check_draws(p: Distribution, seed: int) -> Tensor:
     """Samples (DRAWS, *batch, latent), after their laws."""
     z = draw(p, (DRAWS,), Noise("law", seed))
     assert z.shape == (DRAWS, *p.batch_shape, *p.event_shape), f"samples have shape {tuple(z.shape)}"
     assert torch.equal(z, draw(p, (DRAWS,), Noise("law", seed))), "the same noise gave other samples"
     with torch.no_grad():
-        stderr = (z.var(0) / DRAWS).sqrt()
+        draws = 1 / (1 / DRAWS + moment_error(p))
+        stderr = (z.var(0) / draws).sqrt()
         off = (z.mean(0) - p.mean).abs()
         assert (off <= 5.5 * stderr + 1e-9).all(), f"samples: their mean is off by {off.max().item():.3g}"
         fourth = (z - z.mean(0)).pow(4).mean(0)
-        stderr = ((fourth - z.var(0) ** 2).clamp_min(0) / DRAWS).sqrt()
+        stderr = ((fourth - z.var(0) ** 2).clamp_min(0) / draws).sqrt()
         off = (z.var(0) - p.variance).abs()
         assert (off <= 5.5 * stderr + 1e-9).all(), f"samples: their variance is off by {off.max().item():.3g}"
     return z
+
+
+def moment_error(p: Distribution | None) -> float:
+    """1 / n where p's mean and variance are estimates from n draws; 0 where they are exact."""
+    return 1 / getattr(p, "moment_draws", math.inf)
 
 
 def _check_gradients(value: Tensor, leaves: Mapping[str, Tensor]) -> None:
