@@ -11,7 +11,7 @@ import tightbound as tb
 from tightbound.core.noise import DatumNoise
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
-from tightbound.objectives import ELBO, IWAE
+from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
 from tightbound.objectives.base import Group, Objective
 from tightbound.testing.models import small_model
 from tightbound.training.optim import GroupOptimizer
@@ -43,6 +43,37 @@ def test_iwae_gradient_favours_the_best_samples() -> None:
 
     (gradient,) = torch.autograd.grad(logmeanexp(log_weight).sum(), log_weight)
     assert torch.allclose(gradient, log_weight.softmax(0))
+
+
+def test_miwae_normalises_over_importance_samples_and_not_over_estimates() -> None:
+    """With one estimate of ten samples it is IWAE-10, value and gradient; the defect gives the ELBO."""
+    t = terms()
+    assert torch.allclose(MIWAE(1, 10)(t, Knobs()), IWAE(10)(t, Knobs()), atol=1e-12)
+    assert (MIWAE(1, 10)(t, Knobs()) > t.log_weight.mean(0) + 1e-4).all()
+    assert torch.allclose(MIWAE(10, 1)(t, Knobs()), t.log_weight.mean(0), atol=1e-12)
+
+
+def test_piwae_normalises_over_importance_samples_and_not_over_estimates() -> None:
+    """The encoder's bound is MIWAE's: of one estimate IWAE, of one sample each the ELBO; its weights sum to one."""
+    t = terms()
+    for (m, k), bound in (((1, 10), IWAE(10)(t, Knobs())), ((10, 1), t.log_weight.mean(0))):
+        decoder, encoder = PIWAE(m, k).groups(small_model())
+        assert encoder.loss(t, Knobs()).item() == pytest.approx(-bound.mean().item(), abs=1e-12)
+        assert decoder.loss(t, Knobs()).item() == pytest.approx(-IWAE(10)(t, Knobs()).mean().item(), abs=1e-12)
+
+
+def test_neither_of_two_coupled_losses_reaches_the_other_side() -> None:
+    """PIWAE in the trainer's order: the encoder gets MIWAE's gradient and none of IWAE's, the decoder the reverse."""
+    model, objective = small_model(), PIWAE(5, 2)
+    x = (torch.arange(24).reshape(4, 1, 2, 3) % 5 < 2).double()
+    t = model(Batch(x, index=torch.arange(4)), 10, DatumNoise(0, index=torch.arange(4)), Knobs())
+    optimizers = [GroupOptimizer(g, model, tb.Settings(), tb.Linear(start=1.0)) for g in objective.groups(model)]
+    for optimizer in optimizers:
+        optimizer.backward(optimizer.group.loss(t, Knobs()), keep=True)
+    encoder, decoder = model.inference_parameters(), list(model.likelihood.parameters())
+    for params, bound in ((encoder, MIWAE(5, 2)), (decoder, IWAE(10))):
+        alone = torch.autograd.grad(-bound(t, Knobs()).mean(), params, retain_graph=True)
+        assert all(torch.equal(p.grad, g) for p, g in zip(params, alone, strict=True))
 
 
 def test_gaussian_keeps_its_constant() -> None:

@@ -37,6 +37,11 @@ class Trainable(nn.Module, ABC):
         """The parameters that an encoder learning rate applies to."""
         return []
 
+    @property
+    def shares_parameters(self) -> bool:
+        """Whether p and q have parameters in common: some gradient estimators assume that they have not."""
+        return False
+
     def bits(self, nats: float) -> float | None:
         """Nats a datum as bits/dim, where the model counts bits."""
         return None

@@ -83,6 +83,12 @@ class VAE(Part, Trainable):
         """The parameters of q(z | x): what an encoder learning rate applies to."""
         return self.latents.inference_parameters()
 
+    @property
+    def shares_parameters(self) -> bool:
+        """Whether p and q have parameters in common, in the latents or in a likelihood that is tied to the encoder."""
+        encoder = {id(p) for p in self.inference_parameters()}
+        return self.latents.shares_parameters or any(id(p) in encoder for p in self.likelihood.parameters())
+
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
         """The terms of a raw batch with this many latent samples for each datum.
 

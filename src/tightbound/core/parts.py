@@ -81,7 +81,12 @@ TABLE: dict[str, dict[str, str]] = {
         "iwae": "tightbound.objectives.iwae:IWAE",
         "miwae": "tightbound.objectives.multi_sample:MIWAE",
         "ciwae": "tightbound.objectives.multi_sample:CIWAE",
+        "piwae": "tightbound.objectives.multi_sample:PIWAE",
         "renyi": "tightbound.objectives.multi_sample:Renyi",
+        "vr-max": "tightbound.objectives.multi_sample:VRMax",
+        "dreg": "tightbound.objectives.path_gradient:DReG",
+        "stl": "tightbound.objectives.path_gradient:STL",
+        "tvo": "tightbound.objectives.thermodynamic:TVO",
         "autoencoder": "tightbound.objectives.autoencoder:Autoencoder",
     },
     "schedule": {

@@ -73,6 +73,22 @@ class Objective(Part, ABC):
         return [Group(list(model.parameters()), lambda terms, knobs: -self(terms, knobs).mean())]
 
 
+def separate(model: Trainable, encoder: Loss, others: Loss) -> list[Group]:
+    """The parameters of q(z | x), and before them all others; a side with nothing to train is left out."""
+    inner = {id(p) for p in model.inference_parameters()}
+    sides = [([p for p in model.parameters() if id(p) not in inner], others), (model.inference_parameters(), encoder)]
+    return [Group(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
+
+
+def needs_separate_parameters(model: Trainable, name: str) -> None:
+    """Refuses a model in which p and q share parameters."""
+    if model.shares_parameters:
+        raise CompositionError(
+            f"objective '{name}' trains the parameters of q(z | x) apart from those of p(x, z), and in this model they "
+            "share some; use objective 'iwae' or 'elbo', or a prior, latents and networks that share none"
+        )
+
+
 def needs_density(terms: Terms, name: str) -> None:
     """Refuses a model with a point-mass posterior."""
     if not all(group.has_density for group in terms.latents):

@@ -105,7 +105,10 @@ def check_objective(objective: Objective, *, seed: int = 0) -> None:
     part = objective(terms(rows), knobs)
     same = torch.allclose(part, whole[rows], atol=1e-9)
     assert same or not objective.pointwise, "a datum's value changes with its batch: declare pointwise = False"
-    for group in objective.groups(model):
+    groups = objective.groups(model)
+    trained = [id(p) for group in groups for p in group.params]
+    assert len(trained) == len(set(trained)), "two groups train the same parameter"
+    for group in groups:
         gradients = _reach(group.loss(terms(list(range(6))), knobs), group.params)
         _step(group.params, gradients)
     after = objective(terms(list(range(6))), knobs)
