@@ -41,7 +41,18 @@ OBJECTIVES = [
     "free-bits(free_bits=0.02, over='group')",
     "iwae(samples=1)",
     "iwae(samples=8)",
+    "beta-tc(sampling='mws', samples=2, alpha=0.5, gamma=2.0)",
+    "dip(kind=2)",
+    "info(alpha=1.0, kernel='rbf', samples=2)",
+    "info(alpha=-1.0, lambda_=3.0, kernel='laplacian', width=2.0)",
+    "factor(gamma=linear(stop=5.0), network=mlp(hidden=(8,)), samples=2)",
+    "vae-gan(gamma=0.1, network=mlp(hidden=(8, 4), activation='tanh'), samples=2)",
+    "rae(penalty='gradient', weight=0.5, samples=2)",
+    "rae(penalty=None)",
+    "ms-ssim(weight=3.0, likelihood=0.5, beta=0.1, samples=2)",
+    "lagging(every=2, samples=2)",
 ]
+FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae", "rae(penalty='gradient')"]
 
 
 @pytest.mark.parametrize("text", LIKELIHOODS)
@@ -74,6 +85,11 @@ def test_flat(posterior: Any) -> None:
 @pytest.mark.parametrize("text", OBJECTIVES)
 def test_objective(text: str) -> None:
     check_objective(make("objective", text))
+
+
+@pytest.mark.parametrize("text", FOR_POINTS)
+def test_objective_of_a_point_posterior(text: str) -> None:
+    check_objective(make("objective", text), model=small_model(point=True))
 
 
 def test_autoencoder_trains_decoder_and_encoder_of_a_point_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,11 @@ class Domain:
     def discrete(self) -> bool:
         """Whether values are whole numbers."""
         return self.kind in ("binary", "levels")
+
+    @property
+    def span(self) -> float:
+        """The largest value less the smallest; infinite on the line."""
+        return {"binary": 1.0, "unit": 1.0, "real": math.inf}.get(self.kind, float((self.levels or 0) - 1))
 
     def __str__(self) -> str:
         return {

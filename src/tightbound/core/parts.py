@@ -22,6 +22,7 @@ TABLE: dict[str, dict[str, str]] = {
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
         "full": "tightbound.posteriors.covariance:FullNormal",
+        "delta-normal": "tightbound.posteriors.normal:DeltaNormal",
         "point": "tightbound.posteriors.point:Point",
     },
     "likelihood": {
@@ -63,6 +64,17 @@ TABLE: dict[str, dict[str, str]] = {
         "ciwae": "tightbound.objectives.multi_sample:CIWAE",
         "renyi": "tightbound.objectives.multi_sample:Renyi",
         "autoencoder": "tightbound.objectives.autoencoder:Autoencoder",
+        "beta-tc": "tightbound.objectives.disentangling:BetaTC",
+        "dip": "tightbound.objectives.disentangling:DIP",
+        "factor": "tightbound.objectives.adversarial:FactorVAE",
+        "info": "tightbound.objectives.divergence:InfoVAE",
+        "wae-mmd": "tightbound.objectives.divergence:WAE",
+        "aae": "tightbound.objectives.adversarial:AdversarialAutoencoder",
+        "wae-gan": "tightbound.objectives.adversarial:AdversarialAutoencoder",
+        "rae": "tightbound.objectives.regularized:RAE",
+        "vae-gan": "tightbound.objectives.vae_gan:VAEGAN",
+        "ms-ssim": "tightbound.objectives.ms_ssim:MSSSIM",
+        "lagging": "tightbound.objectives.lagging:Lagging",
     },
     "schedule": {
         "constant": "tightbound.core.schedules:Constant",

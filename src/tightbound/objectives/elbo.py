@@ -167,3 +167,8 @@ def sum_factors(rates: list[Tensor]) -> Tensor:
     for rate in rates[1:]:
         total = total + rate.sum(-1)
     return total
+
+
+def mean_rate(terms: Terms) -> Tensor:
+    """(B,) KL(q || p) of all groups, closed where it can be, averaged over the samples."""
+    return sum_factors([group.rate().mean(0) for group in terms.latents])

@@ -2,7 +2,7 @@
 
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.covariance import FullNormal
-from tightbound.posteriors.normal import DiagonalNormal
+from tightbound.posteriors.normal import DeltaNormal, DiagonalNormal
 from tightbound.posteriors.point import Point
 
-__all__ = ["DiagonalNormal", "FullNormal", "Point", "Posterior"]
+__all__ = ["DeltaNormal", "DiagonalNormal", "FullNormal", "Point", "Posterior"]

@@ -35,6 +35,7 @@ class Posterior(Part, nn.Module, ABC):
     outputs: int  # parameters of the family for each latent dimension
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(
