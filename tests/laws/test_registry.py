@@ -62,6 +62,16 @@ OBJECTIVES = [
     "free-bits(free_bits=0.02, over='group')",
     "iwae(samples=1)",
     "iwae(samples=8)",
+    "beta-tc(sampling='mws', samples=2, alpha=0.5, gamma=2.0)",
+    "dip(kind=2)",
+    "info(alpha=1.0, kernel='rbf', samples=2)",
+    "info(alpha=-1.0, lambda_=3.0, kernel='laplacian', width=2.0)",
+    "factor(gamma=linear(stop=5.0), network=mlp(hidden=(8,)), samples=2)",
+    "vae-gan(gamma=0.1, network=mlp(hidden=(8, 4), activation='tanh'), samples=2)",
+    "rae(penalty='gradient', weight=0.5, samples=2)",
+    "rae(penalty=None)",
+    "ms-ssim(weight=3.0, likelihood=0.5, beta=0.1, samples=2)",
+    "lagging(every=2, samples=2)",
 ]
 LATENTS = [
     *TABLE["latents"],
@@ -70,6 +80,7 @@ LATENTS = [
     "ladder(groups=1, hidden=7)",
     "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
 ]
+FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae", "rae(penalty='gradient')"]
 
 
 @pytest.mark.parametrize("text", LIKELIHOODS)
@@ -104,6 +115,8 @@ def test_latents(text: str) -> None:
 def test_flat_with_a_point() -> None:
     torch.manual_seed(0)
     check_latents(Flat(StandardNormal(3), Point((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+
+
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_flat(name: str) -> None:
     torch.manual_seed(0)
@@ -114,6 +127,11 @@ def test_flat(name: str) -> None:
 @pytest.mark.parametrize("text", OBJECTIVES)
 def test_objective(text: str) -> None:
     check_objective(make("objective", text))
+
+
+@pytest.mark.parametrize("text", FOR_POINTS)
+def test_objective_of_a_point_posterior(text: str) -> None:
+    check_objective(make("objective", text), model=small_model(point=True))
 
 
 def test_autoencoder_trains_decoder_and_encoder_of_a_point_model() -> None:

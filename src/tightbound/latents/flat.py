@@ -26,7 +26,8 @@ class Flat(Latents):
         posterior: q(z | x), over vectors of the same size. A prior that needs an encoder is given this one.
 
     Raises:
-        CompositionError: where the sizes differ, or the sets that z lies in.
+        CompositionError: where the sizes differ, or the sets that z lies in, or where the posterior is one for the
+            prior N(0, I) and this is another.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
@@ -42,6 +43,11 @@ class Flat(Latents):
                 for part in (prior, posterior)
             )
             raise CompositionError(f"prior {here} and posterior {there}, so that no bound exists; use two on the same")
+        if posterior.needs_standard_prior and not prior.standard:
+            raise CompositionError(
+                f"posterior {type(posterior).__name__} is made for the prior N(0, I) and this one is "
+                f"{type(prior).__name__}; use prior 'normal', or posterior 'normal'"
+            )
         self.prior, self.posterior = prior, posterior
         self.latent = self.features = prior.latent
 

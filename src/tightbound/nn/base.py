@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.parts import Part
@@ -64,6 +65,15 @@ def sizes(name: str, values: object) -> Shape:
     if not ok:
         raise InputError(f"{name} = {values!r}; needed: positive whole numbers, such as (512, 256)")
     return tuple(cast("tuple[int, ...]", values))
+
+
+def spectrally_normalised(network: nn.Module) -> nn.Module:
+    """The network, with the weight of each layer divided by its largest singular value, estimated by a step of power
+    iteration at each training pass (Miyato et al. 2018, Section 2.1, https://arxiv.org/abs/1802.05957)."""
+    for layer in list(network.modules()):
+        if isinstance(getattr(layer, "weight", None), nn.Parameter):
+            spectral_norm(layer)
+    return network
 
 
 def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:

@@ -164,3 +164,8 @@ class Capacity(RateDistortion):
 def sum_factors(rates: list[Tensor]) -> Tensor:
     """Rates (B, F) of each group -> (B,); 0 for a density without latents."""
     return sum((rate.sum(-1) for rate in rates), start=torch.zeros(()))
+
+
+def mean_rate(terms: Terms) -> Tensor:
+    """(B,) KL(q || p) of all groups, closed where it can be, averaged over the samples."""
+    return sum_factors([group.rate().mean(0) for group in terms.latents])

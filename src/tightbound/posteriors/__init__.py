@@ -3,7 +3,7 @@
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.covariance import FullNormal, LowRankNormal
 from tightbound.posteriors.flow import Flow
-from tightbound.posteriors.normal import DiagonalNormal
+from tightbound.posteriors.normal import DeltaNormal, DiagonalNormal
 from tightbound.posteriors.planar import Planar, Sylvester
 from tightbound.posteriors.point import Point
 from tightbound.posteriors.pushforward import Pushforward
@@ -19,3 +19,4 @@ __all__ = [
     "Pushforward",
     "Sylvester",
 ]
+__all__ = ["DeltaNormal", "DiagonalNormal", "FullNormal", "Point", "Posterior"]

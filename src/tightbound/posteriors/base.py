@@ -36,6 +36,7 @@ class Posterior(Part, nn.Module, ABC):
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
     evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone (some flows)
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(

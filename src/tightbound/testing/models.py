@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -77,42 +77,63 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     _reach(value, list(latents.parameters()))
 
 
-def check_objective(objective: Objective, *, seed: int = 0) -> None:
+def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = None) -> None:
     """Runs every law of objectives, on a small model.
 
     1. One finite value a datum. 2. A pointwise objective's value for a datum does not change with the size or
-    the order of the batch; one that does change declares itself. 3. Gradients reach every parameter that it
-    trains, and its groups' losses reach no other. 4. It rises along its own gradient.
+    the order of the batch; one that does change declares itself. 3. Gradients reach every parameter that a group
+    trains, and no parameter is in two groups. 4. Each group's loss falls along its own gradient; the first is minus
+    the objective. 5. The loss of the objective's own networks (an adversary) reaches none of the model's parameters.
+
+    Arguments:
+        model: Of bits, in float64 and eval mode; None: `small_model`.
 
     Raises:
         AssertionError: naming the law that is broken.
     """
-    model = small_model(seed)
+    model = small_model(seed) if model is None else model
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(6, *model.shape, generator=generator) < 0.4).double()
-    knobs = Knobs.final(objective.schedules)
+    knobs = Knobs.final({**model.schedules, **objective.schedules})
+    everything = list(range(6))
 
     def terms(rows: list[int]) -> Terms:
         batch = Batch(x[rows], index=torch.tensor(rows))
         return model(batch, objective.samples, DatumNoise("law", index=torch.tensor(rows)), knobs)
 
-    objective.prepare(model, 6)
-    objective.check(terms(list(range(6))))
-    whole = objective(terms(list(range(6))), knobs)
+    def evaluated(what: Callable[[Terms, Knobs], Tensor], rows: list[int]) -> Tensor:
+        with Noise("law", seed).default():
+            return what(terms(rows), knobs)
+
+    with Noise("prepare", seed).default():
+        objective.prepare(model, 6)
+    objective.check(terms(everything))
+    whole = evaluated(objective, everything)
     assert whole.shape == (6,), f"6 data gave a value of shape {tuple(whole.shape)}, not (6,)"
     assert torch.isfinite(whole).all(), "the value is not finite"
     rows = [4, 1]
-    part = objective(terms(rows), knobs)
+    part = evaluated(objective, rows)
     same = torch.allclose(part, whole[rows], atol=1e-9)
     assert same or not objective.pointwise, "a datum's value changes with its batch: declare pointwise = False"
     groups = objective.groups(model)
     trained = [id(p) for group in groups for p in group.params]
     assert len(trained) == len(set(trained)), "two groups train the same parameter"
-    for group in groups:
-        gradients = _reach(group.loss(terms(list(range(6))), knobs), group.params)
-        _step(group.params, gradients)
-    after = objective(terms(list(range(6))), knobs)
-    assert after.mean() > whole.mean(), "a small step along its gradient does not raise the objective"
+    mine = {id(p) for p in model.parameters()}
+    adversarial = not all(mine & {id(p) for p in group.params} for group in groups)
+    for i, group in enumerate(groups):
+        before = evaluated(group.loss, everything)
+        if i == 0:
+            assert torch.allclose(before, -whole.mean()), "the first group's loss is not minus the objective's mean"
+        adversary = not mine & {id(p) for p in group.params}
+        if adversary and before.requires_grad:
+            leaked = torch.autograd.grad(before, list(model.parameters()), allow_unused=True, retain_graph=True)
+            assert all(g is None for g in leaked), "the loss of an adversary reaches parameters of the model"
+        _step(group.params, _reach(before, group.params))
+        if adversarial or i == 0:  # else a group's loss may be one whose gradient alone has a meaning
+            assert evaluated(group.loss, everything) < before, "a small step along a group's gradient raises its loss"
+    if not adversarial:
+        after = evaluated(objective, everything)
+        assert after.mean() > whole.mean(), "a small step along its gradient does not raise the objective"
 
 
 class Still(Noise):
