@@ -7,16 +7,24 @@ from typing import Any
 import pytest
 import torch
 
-from tightbound.core.parts import TABLE, make
+from tightbound.core.domain import BINARY, Domain
+from tightbound.core.parts import TABLE, find, make
 from tightbound.latents import Flat
 from tightbound.nn import MLP
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
-from tightbound.testing import check_latents, check_likelihood, check_objective, check_posterior, check_prior
+from tightbound.testing import (
+    check_joint_likelihood,
+    check_latents,
+    check_likelihood,
+    check_objective,
+    check_posterior,
+    check_prior,
+)
 from tightbound.testing.models import small_model
 
 LIKELIHOODS = [
-    *TABLE["likelihood"],
+    *(name for name in TABLE["likelihood"] if find("likelihood", name).elementwise),
     "gaussian(scale=0.3)",
     "gaussian(scale='per-dimension')",
     "gaussian(scale='predicted')",
@@ -29,6 +37,12 @@ LIKELIHOODS = [
     "discretized-logistic(levels=2)",
     "discretized-logistic(levels=17, scale='shared')",
     "discretized-logistic(levels=17, scale=0.05)",
+]
+JOINT = [
+    *((name, (1, 3, 3), 2) for name in TABLE["likelihood"] if not find("likelihood", name).elementwise),
+    ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), 3),
+    ("pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")", (3, 1, 2), 4),
+    ("pixelcnn(hidden=5, layers=1, kernel=3, paths=64)", (3, 2, 2), 2),
 ]
 OBJECTIVES = [
     *(name for name in TABLE["objective"] if name != "autoencoder"),
@@ -47,6 +61,12 @@ OBJECTIVES = [
 @pytest.mark.parametrize("text", LIKELIHOODS)
 def test_likelihood(text: str) -> None:
     check_likelihood(make("likelihood", text))
+
+
+@pytest.mark.parametrize(("text", "shape", "levels"), JOINT)
+def test_joint_likelihood(text: str, shape: tuple[int, ...], levels: int) -> None:
+    likelihood = make("likelihood", text, shape=shape, features=2, levels=levels)
+    check_joint_likelihood(likelihood, BINARY if levels == 2 else Domain("levels", levels))
 
 
 @pytest.mark.parametrize("latent", [1, 3])

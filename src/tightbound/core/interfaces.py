@@ -77,6 +77,7 @@ class Likelihood(Part, nn.Module, ABC):
     shape: tuple[int, ...]
     features: int | None  # size of the features it takes; None: they are the distribution's parameters
     outputs: int = 1  # numbers that the network gives for each element of x
+    elementwise: bool = False  # given the features, the elements of x are independent
 
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:

@@ -35,6 +35,11 @@ class VAE(Part, Trainable):
     def __init__(self, latents: Latents, likelihood: Likelihood, observation: Observation) -> None:
         super().__init__()
         likelihood.check_domain(observation.target)
+        if observation.not_a_likelihood and not likelihood.elementwise:
+            raise CompositionError(
+                f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "
+                "expectation over binarizations; observe with binarized('dynamic') or binarized('static')"
+            )
         if likelihood.features is not None and likelihood.features != latents.features:
             raise CompositionError(
                 f"the latents give {latents.features} features and the likelihood takes {likelihood.features}; "

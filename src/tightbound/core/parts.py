@@ -32,6 +32,7 @@ TABLE: dict[str, dict[str, str]] = {
         "binomial": "tightbound.likelihoods.levels:Binomial",
         "categorical": "tightbound.likelihoods.levels:Categorical",
         "discretized-logistic": "tightbound.likelihoods.discretized_logistic:DiscretizedLogistic",
+        "pixelcnn": "tightbound.likelihoods.pixelcnn:PixelCNN",
     },
     "observation": {
         "identity": "tightbound.likelihoods.observation:Identity",

@@ -6,6 +6,7 @@ from tightbound.likelihoods.discretized_logistic import DiscretizedLogistic
 from tightbound.likelihoods.levels import Binomial, Categorical
 from tightbound.likelihoods.location_scale import Gaussian, Laplace
 from tightbound.likelihoods.observation import Binarized, Identity, Levels, Standardized
+from tightbound.likelihoods.pixelcnn import PixelCNN
 
 __all__ = [
     "Bernoulli",
@@ -19,5 +20,6 @@ __all__ = [
     "Identity",
     "Laplace",
     "Levels",
+    "PixelCNN",
     "Standardized",
 ]

@@ -31,6 +31,7 @@ class ElementwiseLikelihood(Likelihood):
         CompositionError: where the module does not map features to that many numbers.
     """
 
+    elementwise = True
     kinds: ClassVar[tuple[Kind, ...]]  # domains of x that this is a density on
     outputs: int = 1  # parameters of the family for each element of x, given by the network
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.nn.base import Architecture
@@ -97,7 +99,15 @@ class DiscretizedLogisticDistribution(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Rounded and clipped logistic draws (*sample_shape, ...)."""
-        tiny = torch.finfo(self.location.dtype).tiny
-        u = torch.rand(*sample_shape, *self.location.shape, device=self.location.device).clamp_min(tiny)
-        draws = self.location + self.scale * torch.logit(u.to(self.location.dtype))
-        return draws.round().clamp(0, self.levels - 1)
+        return self.rounded(torch.rand(*sample_shape, *self.location.shape, device=self.location.device))
+
+    def rounded(self, u: Tensor) -> Tensor:
+        """The draws at uniform numbers u (..., *batch)."""
+        u = u.to(self.location.dtype).clamp_min(torch.finfo(self.location.dtype).tiny)
+        return (self.location + self.scale * torch.logit(u)).round().clamp(0, self.levels - 1)
+
+
+@draw.register
+def _(distribution: DiscretizedLogisticDistribution, samples: Sequence[int], noise: Noise) -> Tensor:
+    with torch.no_grad():
+        return distribution.rounded(noise.uniform((*samples, *distribution.location.shape), distribution.location))

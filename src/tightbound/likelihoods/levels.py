@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, whole
+from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture
 
@@ -105,3 +107,11 @@ class LevelCategorical(torch.distributions.Categorical):
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)
         index = value.long().expand(shape).unsqueeze(-1)
         return self.logits.expand(*shape, -1).gather(-1, index).squeeze(-1)
+
+
+@draw.register
+def _(distribution: LevelCategorical, samples: Sequence[int], noise: Noise) -> Tensor:
+    """By inversion of the cumulative probabilities."""
+    edges = distribution.probs[..., :-1].cumsum(-1)
+    u = noise.uniform((*samples, *distribution.batch_shape), edges)
+    return (u.unsqueeze(-1) >= edges).sum(-1).to(edges.dtype)
