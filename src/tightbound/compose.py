@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import Latents, Likelihood, Observation
+from tightbound.core.interfaces import Context, Latents, Likelihood, Observation
+from tightbound.core.join import joined_shape
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Spec, find, make, parse
 from tightbound.data import Data, Split
-from tightbound.latents.flat import Flat
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
-from tightbound.priors.normal import Prior
+from tightbound.priors.base import Prior
 
 _Kind = TypeVar("_Kind")
 
@@ -32,6 +33,8 @@ def vae(
     observation: str | Observation = "auto",
     prior: str | Prior = "normal",
     posterior: str | Posterior = "normal",
+    latents: str | Latents = "flat",
+    context: str | Context | None = None,
     start_at_data: bool = True,
     seed: int = 0,
     trust: bool = False,
@@ -47,8 +50,10 @@ def vae(
             for [0, 1], gaussian for real data.
         observation: "auto": the one that takes these data to that likelihood.
         prior, posterior: p(z), q(z | x).
+        latents: "flat": one group, of that prior and posterior; hierarchies have their own.
+        context: What x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None: nothing.
         start_at_data: Start the decoder's output bias, and a learned scale, at the marginals of the training data
-            (of a likelihood that is given by name).
+            (of a likelihood that is given by name), and the pseudo-inputs of a prior that has them at data.
         seed: Of the initial weights; torch's default generator is left as it was.
         trust: Import parts of your own, written "module:Class(...)".
 
@@ -68,29 +73,30 @@ def vae(
             observation = _observation(observation, data, shape, trust)
         if isinstance(network, str):
             network = make("network", _default_network(shape) if network == "auto" else network, trust=trust)
-        if isinstance(prior, str):
-            prior = make("prior", prior, trust=trust, latent=latent)
-        if isinstance(posterior, str):
-            posterior = make("posterior", posterior, trust=trust, shape=shape, latent=latent, network=network)
+        if isinstance(context, str):
+            context = _context(context, data, trust)
+        beside = 0 if context is None else context.size
+        if isinstance(latents, str):
+            seen = shape if context is None else joined_shape(shape, context.shape)
+            supplied = {"latent": latent, "context": beside, "shape": seen, "network": network}
+            latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
         named = isinstance(spec, Spec)
-        latents: Latents = Flat(_is(prior, Prior), _is(posterior, Posterior))
         if isinstance(spec, Spec):
-            levels = observation.target.levels or 2
             spec = make(
                 "likelihood",
                 spec,
                 trust=trust,
                 shape=shape,
-                features=latents.features,
+                features=latents.features + beside,
                 network=network,
-                levels=levels,
+                levels=observation.target.levels or 2,
             )
-        model = VAE(latents, _is(spec, Likelihood), _is(observation, Observation))
-    if named and start_at_data:
-        # up to 10,000 data, 256 MB at most
-        most = max(100, min(10_000, 2**26 // math.prod(shape)))
-        batch = next(data.train.epoch(most, key=("start",)))
-        model.likelihood.start_at(model.observe(batch, Noise("start")).x)
+        model = VAE(latents, _is(spec, Likelihood), _is(observation, Observation), context)
+        if start_at_data:
+            # up to 10,000 data, 256 MB at most
+            most = max(100, min(10_000, 2**26 // math.prod(shape)))
+            batch = model.observe(next(data.train.epoch(most, key=("start",))), Noise("start"))
+            model.start_at(batch, likelihood=named)
     return model
 
 
@@ -98,6 +104,26 @@ def _is(part: object, kind: type[_Kind]) -> _Kind:
     if not isinstance(part, kind):
         raise CompositionError(f"{type(part).__name__} was given where a {kind.__name__.lower()} is needed")
     return part
+
+
+def _context(text: str, data: Data, trust: bool) -> Context:
+    labels = data.train.labels
+    classed = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
+    classes = int(labels.max()) + 1 if classed and labels is not None else 0
+    size = 0 if labels is None else labels[0].numel()
+    return _is(make("context", text, trust=trust, shape=tuple(data.shape), classes=classes, size=size), Context)
+
+
+def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool, supplied: dict[str, Any]) -> Latents:
+    """Latents with the prior and the posterior that were chosen, where they take such."""
+    takes = inspect.signature(find("latents", parse(text).name, trust=trust)).parameters
+    for name, part in chosen.items():
+        if name in takes:
+            made = make(name, part, trust=trust, **supplied) if isinstance(part, str) else part
+            supplied[name] = _is(made, {"prior": Prior, "posterior": Posterior}[name])
+        elif part != "normal":
+            raise CompositionError(f"latents {text!r} have a {name} of their own; leave out {name} {part!s}")
+    return _is(make("latents", text, trust=trust, **supplied), Latents)
 
 
 def _default_network(shape: tuple[int, ...]) -> str:

@@ -37,6 +37,10 @@ class Composition:
     """p(z)."""
     posterior: _PartText = "normal"
     """q(z | x)."""
+    latents: _PartText = "flat"
+    """flat (one group, of that prior and posterior), or a hierarchy (see `tightbound list latents`)."""
+    context: Annotated[str | None, arg(metavar="PART")] = None
+    """What x is conditioned on: labels, attributes, "visible(columns=(0, 0.5))"; none by default."""
     objective: _PartText = "elbo"
     """What is maximised: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
     beta: Annotated[str | None, arg(metavar="NUMBER|SCHEDULE")] = None
@@ -58,8 +62,10 @@ class Composition:
     def check(self) -> None:
         """Refuses numbers out of range and parts that cannot be read."""
         whole("latent", self.latent, least=1)
-        for name in ("network", "likelihood", "observation", "prior", "posterior", "objective"):
+        for name in ("network", "likelihood", "observation", "prior", "posterior", "latents", "objective"):
             _check_part(name, getattr(self, name))
+        if self.context is not None:
+            _check_part("context", self.context)
         if self.beta is not None and not isinstance(self.beta, float | int):
             _check_part("beta", self.beta)
         self.objective_spec()

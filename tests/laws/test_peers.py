@@ -74,7 +74,8 @@ def test_an_adversarys_loss_reaches_its_own_parameters_and_no_others() -> None:
     optimizers = [GroupOptimizer(g, model, settings, tb.Linear(start=1.0)) for g in TwoLosses().groups(model)]
     x = torch.ones(3, 1, 2, 3, dtype=torch.float64)
     t = model(Batch(x, index=torch.arange(3)), 1)
-    optimizers[1].step(optimizers[1].group.loss(t, Knobs()), Progress(0, 0, 10))
+    optimizers[1].backward(optimizers[1].group.loss(t, Knobs()))
+    optimizers[1].step(Progress(0, 0, 10))
     assert all(p.grad is None for p in encoder)
     assert all(p.grad is not None for p in decoder)
 

@@ -176,8 +176,8 @@ class Report(_OnData):
 
 
 Kind = Literal[
-    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "networks", "observations",
-    "schedules", "decays",
+    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts",
+    "networks", "observations", "schedules", "decays",
 ]  # fmt: skip
 
 

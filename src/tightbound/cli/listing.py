@@ -36,7 +36,7 @@ def _entries(kind: str) -> dict[str, dict[str, str]]:
         from tightbound.recipes import RECIPES
 
         return {name: {"says": _first_line(function)} for name, function in RECIPES.items()}
-    part = kind.removesuffix("s")
+    part = kind if kind in TABLE else kind.removesuffix("s")
     return {name: _part(part, name) for name in TABLE[part]}
 
 

@@ -37,6 +37,8 @@ def train(command: Train) -> None:
         observation=command.observation,
         prior=command.prior,
         posterior=command.posterior,
+        latents=command.latents,
+        context=command.context,
         seed=command.seed,
         start_at_data=command.start_at_data,
         trust=command.trust,

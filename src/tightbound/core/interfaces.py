@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms
 
+LogLikelihood = Callable[[Tensor], Tensor]  # features (S, B, features) -> (S, B) log p(x | features)
 State = Any  # what Latents.encode gives and Latents.infer takes: opaque to everybody else
 
 
@@ -46,13 +48,32 @@ class Latents(Part, nn.Module, ABC):
     features: int  # size of the vector that the likelihood takes
     latent: int  # size of the flat code of a datum
 
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The schedules that prior and posterior declare, by the knob's name."""
+        return {}
+
+    @property
+    def shares_parameters(self) -> bool:
+        """Whether p(z) and q(z | x) have parameters in common: some gradient estimators assume that they have not."""
+        return False
+
+    def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Lets parts that hold pseudo-data take them from encoder inputs x (N, *shape)."""
+
     @abstractmethod
     def encode(self, x: Tensor, context: Tensor | None = None) -> State:
         """The deterministic part of inference for x (B, *shape), run once however many samples follow."""
 
     @abstractmethod
-    def infer(self, state: State, samples: int, noise: Noise, knobs: Knobs) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """One record a group, and features (S, B, features), for samples of q(z | x)."""
+    def infer(
+        self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
+    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+        """One record a group, and features (S, B, features), for samples of q(z | x).
+
+        Arguments:
+            log_likelihood: Of the data at given features, for a q that looks at the model (Hamiltonian).
+        """
 
     @abstractmethod
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
@@ -63,7 +84,7 @@ class Latents(Part, nn.Module, ABC):
         """(B, latent) mean and variance of q(z | x)."""
 
     @abstractmethod
-    def decode(self, code: Tensor) -> Tensor:
+    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """Features (B, features) of a flat code (B, latent), such as the posterior mean."""
 
     @abstractmethod
@@ -89,6 +110,33 @@ class Likelihood(Part, nn.Module, ABC):
     @abstractmethod
     def check_domain(self, target: Domain) -> None:
         """Raises CompositionError where this is no density on such targets, with the reason and the fix."""
+
+
+class Context(Part, nn.Module, ABC):
+    """What x is conditioned on: c in p(x | c) = E_p(z | c) p(x | z, c)."""
+
+    shape: tuple[int, ...]  # of one datum's context
+
+    @property
+    def size(self) -> int:
+        """Numbers in the context of a datum."""
+        return math.prod(self.shape)
+
+    @abstractmethod
+    def forward(self, seen: Batch) -> Batch:
+        """Sets `context` (B, *shape) of an observed batch; may set `mask` where the context gives part of x.
+
+        Raises:
+            InputError: where the data lack what the context is made of.
+        """
+
+    @abstractmethod
+    def encode(self, values: Tensor) -> Tensor:
+        """Contexts (n, *shape) of values that a person names, such as class labels (n,).
+
+        Raises:
+            InputError: values of another kind.
+        """
 
 
 class Observation(Part, nn.Module, ABC):

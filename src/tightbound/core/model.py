@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import Latents, Likelihood, Observation, State, Trainable
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.interfaces import Context, Latents, Likelihood, Observation, State, Trainable
+from tightbound.core.join import append, join
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import Batch, Terms
+from tightbound.core.terms import Batch, Terms, log_density
 
 
 class VAE(Part, Trainable):
@@ -24,6 +25,8 @@ class VAE(Part, Trainable):
         latents: The walk from x to z and back to features; owns prior and posterior.
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
+        context: What x is conditioned on; None: nothing. The encoder then sees x joined with c (`core.join`), the
+            prior c, and the likelihood features followed by c.
 
     Raises:
         CompositionError: where the likelihood is no density on the observation's targets, or the shapes differ.
@@ -32,7 +35,9 @@ class VAE(Part, Trainable):
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), https://arxiv.org/abs/1312.6114
     """
 
-    def __init__(self, latents: Latents, likelihood: Likelihood, observation: Observation) -> None:
+    def __init__(
+        self, latents: Latents, likelihood: Likelihood, observation: Observation, context: Context | None = None
+    ) -> None:
         super().__init__()
         likelihood.check_domain(observation.target)
         if observation.not_a_likelihood and not likelihood.elementwise:
@@ -40,12 +45,14 @@ class VAE(Part, Trainable):
                 f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "
                 "expectation over binarizations; observe with binarized('dynamic') or binarized('static')"
             )
-        if likelihood.features is not None and likelihood.features != latents.features:
+        features = latents.features + (0 if context is None else context.size)
+        if likelihood.features is not None and likelihood.features != features:
+            beside = "" if context is None else f" beside {context.size} of the context"
             raise CompositionError(
-                f"the latents give {latents.features} features and the likelihood takes {likelihood.features}; "
-                f"construct the likelihood with features={latents.features}"
+                f"the latents give {latents.features} features{beside} and the likelihood takes {likelihood.features}; "
+                f"construct the likelihood with features={features}"
             )
-        self.latents, self.likelihood, self.observation = latents, likelihood, observation
+        self.latents, self.likelihood, self.observation, self.context = latents, likelihood, observation, context
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,24 +94,60 @@ class VAE(Part, Trainable):
     def observe(self, batch: Batch, noise: Noise) -> Batch:
         """Raw batch -> batch with the encoder's `input` and the likelihood's target `x`."""
         dtype = next((p.dtype for p in self.parameters()), batch.x.dtype)
-        return self.observation(replace(batch, x=batch.x.to(dtype)), noise, self.training)
+        seen = self.observation(replace(batch, x=batch.x.to(dtype)), noise, self.training)
+        return replace(seen, context=None) if self.context is None else self.context(seen)
+
+    def start_at(self, seen: Batch, *, likelihood: bool = True) -> None:
+        """Starts what can start at data there: pseudo-inputs, and the marginals of the likelihood, from an observed
+        batch."""
+        with torch.no_grad():
+            self.latents.start_at(self._input(seen), seen.context)
+        if likelihood:
+            self.likelihood.start_at(seen.x)
 
     def encode_state(self, seen: Batch) -> State:
         """The deterministic part of inference, run once however many samples follow."""
+        return self.latents.encode(self._input(seen), seen.context)
+
+    def _input(self, seen: Batch) -> Tensor:
+        """What the encoder sees."""
         if seen.input is None:
             raise CompositionError("the batch has not been observed; call model.observe(batch, noise) first")
-        return self.latents.encode(seen.input, seen.context)
+        return join(seen.input, seen.context)
 
     def terms_from(self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs) -> Terms:
         """The terms of an observed batch, from its encoded state."""
-        groups, features = self.latents.infer(state, samples, noise, knobs)
-        likelihood = self.likelihood(features, seen.context)
-        log_likelihood = likelihood.log_prob(seen.x) + self.observation.log_det
-        return Terms(log_likelihood, groups, likelihood, seen)
+
+        def log_likelihood(features: Tensor) -> Tensor:
+            return log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
+
+        groups, features = self.latents.infer(state, samples, noise, knobs, log_likelihood)
+        likelihood = self._likelihood_at(features, seen.context)
+        value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det
+        return Terms(value, groups, likelihood, seen)
 
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Distribution:
-        """p(x | z) for n ancestral draws of z; batch shape (n,)."""
-        return self.likelihood(self.latents.generate(n, noise, context), context)
+        """p(x | z, context) for n ancestral draws of z, given contexts (n, *context.shape); batch shape (n,).
+
+        Raises:
+            InputError: a conditional model without a context.
+        """
+        self._check_context(n, context)
+        return self._likelihood_at(self.latents.generate(n, noise, context), context)
+
+    def decode(self, codes: Tensor, context: Tensor | None = None) -> Distribution:
+        """p(x | z, context) at flat codes (B, latent), given contexts (B, *context.shape); batch shape (B,)."""
+        self._check_context(len(codes), context)
+        return self._likelihood_at(self.latents.decode(codes, context), context)
+
+    def _likelihood_at(self, features: Tensor, context: Tensor | None) -> Distribution:
+        return self.likelihood(append(features, context), context)
+
+    def _check_context(self, n: int, context: Tensor | None) -> None:
+        needed = None if self.context is None else (n, *self.context.shape)
+        given = None if context is None else tuple(context.shape)
+        if needed != given:
+            raise InputError(f"the context has shape {given} and the model needs {needed}; see model.context.encode")
 
 
 def unkeyed() -> Noise:

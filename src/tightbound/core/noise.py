@@ -114,6 +114,15 @@ def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Te
         return distribution.sample(torch.Size(samples))
 
 
+@functools.singledispatch
+def draw_with_log_prob(
+    distribution: Distribution, samples: Sequence[int], noise: Noise
+) -> tuple[Tensor, Tensor | None]:
+    """Draws, and their log-density (*samples, *batch) where drawing gives it; families whose density at a given
+    point is dear or unknown (flows) have a method registered here."""
+    return draw(distribution, samples, noise), None
+
+
 @draw.register
 def _(distribution: Normal, samples: Sequence[int], noise: Noise) -> Tensor:
     return distribution.loc + distribution.scale * noise.normal((*samples, *distribution.batch_shape), distribution.loc)

@@ -47,6 +47,11 @@ TABLE: dict[str, dict[str, str]] = {
     "latents": {
         "flat": "tightbound.latents.flat:Flat",
     },
+    "context": {
+        "labels": "tightbound.contexts.labels:Labels",
+        "attributes": "tightbound.contexts.labels:Attributes",
+        "visible": "tightbound.contexts.visible:Visible",
+    },
     "model": {
         "vae": "tightbound.core.model:VAE",
     },
@@ -210,7 +215,7 @@ def _nested(value: Any, trust: bool) -> Any:
     if not isinstance(value, Spec):
         return value
     name = value.name.replace("_", "-")
-    kinds = [kind for kind in ("schedule", "network", "prior", "posterior") if name in TABLE[kind]]
+    kinds = [kind for kind in ("schedule", "network", "prior", "posterior", "likelihood") if name in TABLE[kind]]
     if not kinds:
         known = [n for kind in ("schedule", "network") for n in TABLE[kind]]
         raise InputError(f"there is no part {value.name!r}; {suggestion(value.name, known)}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, singledispatch
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from tightbound.core.errors import NotABound
+from tightbound.core.errors import CompositionError, NotABound
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Batch:
     input: Tensor | None = None  # (B, *shape) what the encoder sees; None before the observation
     context: Tensor | None = None  # (B, ...)
     label: Tensor | None = None  # (B,) or (B, factors)
-    mask: Tensor | None = None  # (B, *shape) true where x is observed
+    mask: Tensor | None = None  # (B, *shape) true where the target is observed; None: everywhere
     index: Tensor | None = None  # (B,) position of each datum in its split
 
     def __len__(self) -> int:
@@ -54,6 +54,7 @@ class LatentTerms:
     prior: Distribution | None = None  # p(z | groups above); batch shape (), (B,) or (S, B)
     posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
     codes: Tensor | None = None  # (S, B, *grid) integers, where the latent is discrete
+    drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
 
     @cached_property
     def log_prior(self) -> Tensor | None:
@@ -63,6 +64,8 @@ class LatentTerms:
     @cached_property
     def log_posterior(self) -> Tensor | None:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
+        if self.drawn is not None:
+            return self.drawn
         return None if self.posterior is None else self.posterior.log_prob(self.z)
 
     @cached_property
@@ -98,7 +101,7 @@ class LatentTerms:
     @property
     def has_density(self) -> bool:
         """Whether a bound on log p(x) exists."""
-        return self.prior is not None and self.posterior is not None
+        return self.prior is not None and (self.posterior is not None or self.drawn is not None)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,32 @@ class Terms:
         for group in self.latents:
             weight = weight - group.log_ratio()
         return weight
+
+
+@singledispatch
+def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) -> Tensor:
+    """(...) log p of the observed elements of x (B, *event): the others are integrated out.
+
+    Arguments:
+        observed: (B, *event), true where x is given; None: everywhere.
+
+    Raises:
+        CompositionError: where elements of this distribution cannot be integrated out.
+    """
+    if observed is None:
+        return distribution.log_prob(x)
+    raise CompositionError(
+        f"{type(distribution).__name__} cannot leave out elements of x, and the data or the context mask some; "
+        "use a likelihood with independent elements"
+    )
+
+
+@log_density.register
+def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
+    if observed is None:
+        return distribution.log_prob(x)
+    elements = distribution.base_dist.log_prob(x)
+    return elements.masked_fill(~observed, 0.0).sum(tuple(range(-distribution.reinterpreted_batch_ndims, 0)))
 
 
 def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:

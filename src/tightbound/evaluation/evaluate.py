@@ -103,7 +103,7 @@ def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum
     out.closed = closed
     out.mean.append(mu.double().cpu())
     out.variance.append(variance.double().cpu())
-    restored = model.observation.restore(model.likelihood(model.latents.decode(mu)).mean)
+    restored = model.observation.restore(model.decode(mu, seen.context).mean)
     error = (restored - model.observation.reference(batch.x, seen)) / model.observation.error_scale
     out.error.append(error.double().square().flatten(1).mean(1).cpu())
 

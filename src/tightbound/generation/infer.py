@@ -48,14 +48,18 @@ def decode(
     model: VAE,
     codes: Tensor | np.ndarray[Any, Any],
     *,
+    context: Tensor | None = None,
     sample: bool = False,
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
     """Flat codes (N, latent) -> E[x | z] (N, *shape) in the data's units; with `sample`, draws of x.
 
+    Arguments:
+        context: (N, *context.shape), which a conditional model needs: `model.context.encode` makes it of labels.
+
     Raises:
-        InputError: codes of another size.
+        InputError: codes of another size, or no context where one is needed.
     """
     codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
     if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
@@ -63,7 +67,8 @@ def decode(
     with evaluating(model):
         out = []
         for i, part in enumerate(codes.split(batch_size)):
-            likelihood = model.likelihood(model.latents.decode(part.to(model.device)))
+            given = None if context is None else context[i * batch_size :][: len(part)].to(model.device)
+            likelihood = model.decode(part.to(model.device), given)
             noise = Noise("decode", seed, i)
             x = draw(likelihood, (), noise) if sample else likelihood.mean
             out.append(model.observation.restore(x).cpu())

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import Latents, State
+from tightbound.core.interfaces import Latents, LogLikelihood, State
 from tightbound.core.noise import Noise, draw
-from tightbound.core.schedules import Knobs
+from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms
 from tightbound.posteriors.base import Posterior
-from tightbound.priors.normal import Prior
+from tightbound.priors.base import Prior
+
+SUPPORTS = {"real": "R^L", "sphere": "the unit sphere", "one-hot": "one-hot vectors", "ball": "the Poincaré ball"}
 
 
 class Flat(Latents):
@@ -18,10 +23,10 @@ class Flat(Latents):
 
     Arguments:
         prior: p(z).
-        posterior: q(z | x), over vectors of the same size.
+        posterior: q(z | x), over vectors of the same size. A prior that needs an encoder is given this one.
 
     Raises:
-        CompositionError: where the sizes differ.
+        CompositionError: where the sizes differ, or the sets that z lies in.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
@@ -31,29 +36,56 @@ class Flat(Latents):
                 f"the prior has {prior.latent} dimensions and the posterior {posterior.latent}; "
                 "give both the same latent="
             )
+        if prior.support not in ("any", posterior.support):
+            here, there = (
+                f"{type(part).__name__} is a distribution on {SUPPORTS.get(part.support, part.support)}"
+                for part in (prior, posterior)
+            )
+            raise CompositionError(f"prior {here} and posterior {there}, so that no bound exists; use two on the same")
         self.prior, self.posterior = prior, posterior
         self.latent = self.features = prior.latent
 
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """Those of prior and posterior."""
+        return {**self.prior.schedules, **self.posterior.schedules}
+
+    @property
+    def shares_parameters(self) -> bool:
+        """Where the prior is made of the encoder."""
+        return self.prior.needs_encoder
+
+    def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Shows the prior encoder inputs x (N, *shape)."""
+        self.prior.start_at(x)
+
+    def _prior(self, context: Tensor | None) -> Distribution:
+        flat = None if context is None else context.flatten(1)
+        # the encoder is passed at each call: a prior that held it would put its weights into the model twice
+        return self.prior(flat, self.posterior) if self.prior.needs_encoder else self.prior(flat)
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> State:
         """(q(z | x), p(z)) for x (B, *shape)."""
-        return self.posterior(x, context), self.prior(context)
+        return self.posterior(x, context), self._prior(context)
 
-    def infer(self, state: State, samples: int, noise: Noise, knobs: Knobs) -> tuple[tuple[LatentTerms, ...], Tensor]:
+    def infer(
+        self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
+    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
         """One group; features (S, B, latent)."""
         posterior, prior = state
-        z = draw(posterior, (samples,), noise)
-        return (LatentTerms(z, prior, posterior if self.posterior.has_density else None),), z
+        group = self.posterior.terms(posterior, prior, samples, noise, knobs, log_likelihood)
+        return (group,), group.z
 
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """(n, latent) draws from the prior."""
-        prior = self.prior(context)
+        prior = self._prior(context)
         return draw(prior, () if prior.batch_shape else (n,), noise)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and variance of q(z | x)."""
         return state[0].mean, state[0].variance
 
-    def decode(self, code: Tensor) -> Tensor:
+    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """The code is z."""
         return code
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,26 +18,48 @@ from tightbound.core.terms import Terms
 Loss = Callable[[Terms, Knobs], Tensor]
 
 
+def always(step: int) -> bool:
+    """At every step."""
+    return True
+
+
 @dataclass(frozen=True)
 class Group:
     """Parameters that one loss trains, and no other loss reaches."""
 
     params: list[nn.Parameter]
     loss: Loss  # 0-d, to be minimised
-    every: int = 1  # step only every so many steps
+    due: Callable[[int], bool] = always  # whether it is updated at this step
     optim: Mapping[str, Any] = field(default_factory=dict)  # optimiser settings that differ from the run's
 
 
 class Objective(Part, ABC):
-    """(Terms, Knobs) -> (B,) nats, to be maximised. The trainer reduces over the batch, once."""
+    """(Terms, Knobs) -> (B,) nats, to be maximised. The trainer reduces over the batch, once.
+
+    Random numbers that it draws come from torch's default generator, which the trainer seeds for each step.
+    """
 
     samples: int = 1  # S, the latent samples that it needs in training
     pointwise: bool = True  # a datum's value does not depend on the rest of its batch
     schedules: Mapping[str, Schedule] = {}
+    networks: nn.Module | None = None  # of its own (an adversary), and state that a resumed run needs
 
     @abstractmethod
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Makes what the objective owns for this model, before anything is trained.
+
+        Arguments:
+            size: Number of training data; None: unknown.
+
+        Raises:
+            CompositionError: a model that it does not fit.
+        """
+
+    def end_epoch(self, terms: Iterable[Terms]) -> None:
+        """Looks at held-out data after an epoch: terms of their batches, computed as they are asked for."""
 
     def check(self, terms: Terms) -> None:
         """Refuses a model, seen by its terms on a few data, that this objective does not fit.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, whole
+from tightbound.core.interfaces import LogLikelihood
+from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.parts import Part
+from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.terms import LatentTerms
 from tightbound.nn.base import Architecture, fold, probe, sizes
 
 
@@ -18,7 +23,7 @@ class Posterior(Part, nn.Module, ABC):
     """q(z | x): a module whose call returns a distribution over vectors of size `latent`.
 
     Arguments:
-        shape: Of the encoder's input.
+        shape: Of the encoder's input: x, joined with the context where there is one.
         latent: Size of z.
         network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added;
             None: no network, the input is the family's parameters already: shape is (outputs * latent,).
@@ -29,6 +34,8 @@ class Posterior(Part, nn.Module, ABC):
 
     outputs: int  # parameters of the family for each latent dimension
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
+    support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    schedules: Mapping[str, Schedule] = {}
 
     def __init__(
         self,
@@ -55,6 +62,24 @@ class Posterior(Part, nn.Module, ABC):
         """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
         raw = x.flatten(1) if self.network is None else fold(self.network, x, len(self.shape))
         return self.distribution(raw.reshape(len(x), self.outputs, self.latent))
+
+    def terms(
+        self,
+        q: Distribution,
+        prior: Distribution,
+        samples: int,
+        noise: Noise,
+        knobs: Knobs,
+        log_likelihood: LogLikelihood | None = None,
+    ) -> LatentTerms:
+        """Draws z (S, B, latent) from q, which `forward` gave, with what is known of its density.
+
+        Arguments:
+            knobs: Values of `schedules`.
+            log_likelihood: (S, B) of the data at z, for a q that looks at the model.
+        """
+        z, log_q = draw_with_log_prob(q, (samples,), noise)
+        return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:

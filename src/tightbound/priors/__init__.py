@@ -1,6 +1,7 @@
 """Priors p(z)."""
 
+from tightbound.priors.base import Prior
 from tightbound.priors.learned import LearnedNormal, Mixture
-from tightbound.priors.normal import Prior, StandardNormal
+from tightbound.priors.normal import StandardNormal
 
 __all__ = ["LearnedNormal", "Mixture", "Prior", "StandardNormal"]

@@ -7,24 +7,36 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
 from tightbound.core.errors import whole
-from tightbound.priors.normal import Prior
+from tightbound.priors.base import Prior, conditioner
 
 
 class LearnedNormal(Prior):
-    """N(m, diag s^2) with learned m and s; N(0, I) at first."""
+    """N(m, diag s^2) with learned m and s; N(0, I) at first. A context shifts m and log s by a network.
 
-    def __init__(self, latent: int = 1) -> None:
-        super().__init__(latent)
+    References:
+        With a context, the prior network of Learning structured output representation using deep conditional
+        generative models (Sohn et al. 2015), Eq. 3,
+        https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
+    """
+
+    def __init__(self, latent: int = 1, context: int = 0) -> None:
+        super().__init__(latent, context)
         self.loc = nn.Parameter(torch.zeros(latent))
         self.log_scale = nn.Parameter(torch.zeros(latent))
+        self.shift = conditioner(context, 2 * latent)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape ()."""
-        return Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1, validate_args=False)
+        """Batch shape (), or (B,) given a context."""
+        loc, log_scale = self.loc, self.log_scale
+        if self.shift is not None:
+            by = self.shift(context).unflatten(-1, (2, self.latent))
+            loc, log_scale = loc + by[:, 0], log_scale + by[:, 1]
+        return Independent(Normal(loc, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
 
 class Mixture(Prior):
-    """sum_k w_k N(m_k, diag s_k^2), all learned; the means start as draws from N(0, I).
+    """sum_k w_k N(m_k, diag s_k^2), all learned; the means start as draws from N(0, I). A context shifts the logits
+    of w by a network.
 
     Its KL from a posterior has no closed form: the ELBO takes log q - log p at the samples.
 
@@ -38,14 +50,18 @@ class Mixture(Prior):
         https://arxiv.org/abs/1705.07120
     """
 
-    def __init__(self, latent: int = 1, components: int = 10) -> None:
-        super().__init__(latent)
+    def __init__(self, latent: int = 1, components: int = 10, context: int = 0) -> None:
+        super().__init__(latent, context)
         self.components = whole("components", components, least=1)
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent))
         self.log_scale = nn.Parameter(torch.zeros(components, latent))
+        self.shift = conditioner(context, components)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape ()."""
+        """Batch shape (), or (B,) given a context."""
+        logits = self.logits if self.shift is None else self.logits + self.shift(context)
         normal = Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1, validate_args=False)
-        return MixtureSameFamily(Categorical(logits=self.logits, validate_args=False), normal, validate_args=False)
+        if self.shift is not None:
+            normal = normal.expand(logits.shape)
+        return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normal, validate_args=False)

@@ -85,6 +85,7 @@ def check_objective(objective: Objective, *, seed: int = 0) -> None:
         batch = Batch(x[rows], index=torch.tensor(rows))
         return model(batch, objective.samples, DatumNoise("law", index=torch.tensor(rows)), knobs)
 
+    objective.prepare(model, 6)
     objective.check(terms(list(range(6))))
     whole = objective(terms(list(range(6))), knobs)
     assert whole.shape == (6,), f"6 data gave a value of shape {tuple(whole.shape)}, not (6,)"

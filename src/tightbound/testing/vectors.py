@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.noise import DatumNoise, Noise, draw
 from tightbound.posteriors.base import Posterior
-from tightbound.priors.normal import Prior
+from tightbound.priors.base import Prior
 
 DRAWS = 50_000
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tightbound.config import Settings
 from tightbound.core.errors import InputError, NonFinite
 from tightbound.core.interfaces import Trainable
-from tightbound.core.noise import Noise
+from tightbound.core.noise import Noise, key_seed
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch, Terms
@@ -58,6 +58,11 @@ class Loop:
         self.per_epoch = self._steps_an_epoch()
         self.total = settings.steps or settings.epochs * self.per_epoch
         self.epochs = math.ceil(self.total / self.per_epoch)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(key_seed("objective", settings.seed, stage.name))
+            self.objective.prepare(self.model, self._size())
+        if self.objective.networks is not None:
+            self.objective.networks.to(device)
         decay = make("decay", settings.schedule)
         self.optimizers = [
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
@@ -80,6 +85,12 @@ class Loop:
             if self.settings.steps is None:
                 raise InputError("the data are a stream of unknown length; say how long to train with steps") from None
             return self.settings.steps
+
+    def _size(self) -> int | None:
+        try:
+            return len(self.stage.data)
+        except TypeError:
+            return None
 
     def run(self, rows: list[dict[str, Any]], flag: StopFlag) -> list[dict[str, Any]]:
         """Trains to the end from where the loop stands; `rows` are the metrics so far.
@@ -142,18 +153,21 @@ class Loop:
         progress = Progress(self.step, self.epoch, self.total)
         knobs = Knobs.at(self.schedules, progress)
         noise = Noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
-        with noise.default(), self._autocast():
-            terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
-        for optimizer in self.optimizers:
-            if self.step % optimizer.group.every:
-                continue
-            loss = optimizer.group.loss(terms, knobs)
-            if not math.isfinite(value := loss.item()):
-                raise NonFinite(self._what_went_bad(terms, "loss", value))
-            norm = optimizer.step(loss, progress)
-            if norm is not None and not math.isfinite(norm.item()):
-                raise NonFinite(self._what_went_bad(terms, "gradient norm", norm.item()))
-            self._add("loss", value * len(batch))
+        due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
+        with noise.default():
+            with self._autocast():
+                terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
+            for optimizer in due:  # all gradients at the same parameters, then all updates
+                loss = optimizer.group.loss(terms, knobs)
+                if not math.isfinite(value := loss.item()):
+                    raise NonFinite(self._what_went_bad(terms, "loss", value))
+                norm = optimizer.backward(loss, keep=optimizer is not due[-1])
+                if norm is not None and not math.isfinite(norm.item()):
+                    raise NonFinite(self._what_went_bad(terms, "gradient norm", norm.item()))
+                if optimizer is self.optimizers[0]:
+                    self._add("loss", value * len(batch))
+        for optimizer in due:
+            optimizer.step(progress)
         self._account(terms)
         self.step += 1
         self.batch += 1
@@ -191,6 +205,7 @@ class Loop:
         row |= {"seconds": self.seconds, **self._means(self.sums, "train")}
         row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        self.objective.end_epoch(self._held_out(self.stage.validation or self.stage.data))
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
             value = -row["validation_loss"]
@@ -223,16 +238,24 @@ class Loop:
         """The objective with its schedules at their end, on fixed noise."""
         keep, self.sums = self.sums, {}
         knobs = Knobs.final(self.schedules)
-        self.model.eval()
         with self._evaluated_weights():
-            for i, batch in enumerate(split.epoch(max(self.settings.batch_size, 500))):
-                noise = Noise("validation", self.settings.seed, self.stage.name, i)
-                with noise.default(), self._autocast():
-                    terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
+            for terms in self._held_out(split):
                 self._add("loss", -self.objective(terms, knobs).sum().item())
                 self._account(terms)
         sums, self.sums = self.sums, keep
         return self._means(sums, "validation")
+
+    @torch.no_grad()
+    def _held_out(self, split: Split) -> Iterator[Terms]:
+        """Terms of a split's batches, on fixed noise, in eval mode."""
+        knobs = Knobs.final(self.schedules)
+        self.model.eval()
+        for i, batch in enumerate(split.epoch(max(self.settings.batch_size, 500))):
+            noise = Noise("validation", self.settings.seed, self.stage.name, i)
+            with noise.default():
+                with self._autocast():
+                    terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
+                yield terms
 
     def _what_went_bad(self, terms: Terms, what: str, value: float) -> str:
         named = [("log-likelihood", terms.log_likelihood)]
@@ -263,6 +286,8 @@ class Loop:
         tensors = checkpoint.prefixed("model", self._state)
         if self.ema is not None:
             tensors |= checkpoint.prefixed("ema", self.ema.average)
+        if self.objective.networks is not None:
+            tensors |= checkpoint.prefixed("objective", self.objective.networks.state_dict())
         for i, optimizer in enumerate(self.optimizers):
             tensors |= checkpoint.prefixed(f"optimizer{i}", optimizer.state())
         scalars = {
@@ -292,6 +317,8 @@ class Loop:
         checkpoint.into(self.model, checkpoint.under("model", tensors), path)
         if self.ema is not None:
             self.ema.average = {n: t.to(self.device) for n, t in checkpoint.under("ema", tensors).items()}
+        if self.objective.networks is not None:
+            checkpoint.into(self.objective.networks, checkpoint.under("objective", tensors), path)
         for i, optimizer in enumerate(self.optimizers):
             optimizer.load_state(checkpoint.under(f"optimizer{i}", tensors))
         for name in ("step", "epoch", "batch", "sums", "seconds", "stale", "best_epoch"):

@@ -42,24 +42,22 @@ class GroupOptimizer:
         self._optimizer = kind(self._sides, **options, fused=fused)
         self._rates = [side["lr"] for side in self._sides]
 
-    def step(self, loss: Tensor, progress: Progress) -> Tensor | None:
-        """Backward into this group's parameters alone, and an update unless the gradient is not finite.
+    def backward(self, loss: Tensor, *, keep: bool = False) -> Tensor | None:
+        """Gradients of this group's parameters alone, clipped; `keep` the graph for another group's loss.
 
         Returns:
             The gradient's norm before clipping, 0-d; None where there is no clipping.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=self._params)
-        norm = None
-        if self._clip is not None:
-            norm = nn.utils.clip_grad_norm_(self._params, self._clip)
-            if not torch.isfinite(norm):
-                return norm
+        loss.backward(inputs=self._params, retain_graph=keep)
+        return None if self._clip is None else nn.utils.clip_grad_norm_(self._params, self._clip)
+
+    def step(self, progress: Progress) -> None:
+        """An update by the gradients that `backward` left."""
         factor = self._decay(progress)
         for side, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             side["lr"] = rate * factor
         self._optimizer.step()
-        return norm
 
     def state(self) -> dict[str, Tensor]:
         """The moments and step counts, by parameter number."""

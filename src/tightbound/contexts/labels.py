@@ -1,0 +1,76 @@
+"""Class labels and attributes of the data as context."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.interfaces import Context
+from tightbound.core.terms import Batch
+
+
+class Labels(Context):
+    """The class of a datum, one-hot.
+
+    Arguments:
+        classes: Their number; labels are 0 .. classes - 1.
+
+    References:
+        Learning structured output representation using deep conditional generative models (Sohn et al. 2015),
+        https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
+    """
+
+    def __init__(self, classes: int = 0) -> None:
+        super().__init__()
+        if classes == 0:
+            raise CompositionError(
+                "context 'labels' needs data with one class label each; give the labels with the data"
+            )
+        self.classes = whole("classes", classes, least=1)
+        self.shape = (self.classes,)
+
+    def forward(self, seen: Batch) -> Batch:
+        """One-hot `context` (B, classes) from `label` (B,)."""
+        if seen.label is None:
+            raise InputError("the model is conditioned on class labels and the data have none; give data with labels")
+        return replace(seen, context=self.encode(seen.label).to(seen.x))
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Labels (n,) -> (n, classes)."""
+        values = torch.as_tensor(values)
+        whole_numbers = values.dim() == 1 and not values.is_floating_point() and not values.is_complex()
+        if not whole_numbers or (values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.classes):
+            raise InputError(f"labels must be whole numbers (n,) in 0..{self.classes - 1}, got {values.tolist()!s:.60}")
+        return F.one_hot(values.long(), self.classes).to(torch.get_default_dtype())
+
+
+class Attributes(Context):
+    """Numbers that describe a datum: its `context` where the data give one, else its labels as numbers.
+
+    Arguments:
+        size: How many.
+    """
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__()
+        if size == 0:
+            raise CompositionError("context 'attributes' needs data with attributes; give them as labels (N, size)")
+        self.shape = (whole("size", size, least=1),)
+
+    def forward(self, seen: Batch) -> Batch:
+        """`context` (B, size)."""
+        values = seen.label if seen.context is None else seen.context
+        if values is None:
+            raise InputError("the model is conditioned on attributes and the data have none; give them as labels")
+        return replace(seen, context=self.encode(values.reshape(len(seen), -1)).to(seen.x))
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Attributes (n, size), as numbers of the default type."""
+        values = torch.as_tensor(values).to(torch.get_default_dtype())
+        if tuple(values.shape[1:]) != self.shape or values.dim() != 2:
+            raise InputError(f"attributes have shape {tuple(values.shape)}; needed: (n, {self.shape[0]})")
+        return values

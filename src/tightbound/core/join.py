@@ -1,0 +1,47 @@
+"""Data beside what they are conditioned on, in one tensor that any network takes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+def joined_shape(shape: Shape, context: Shape) -> Shape:
+    """The shape of `join(x, c)` for data and context of these shapes."""
+    if len(shape) <= 1:
+        return (math.prod(shape) + math.prod(context),)
+    if context[1:] == shape[1:]:
+        return (shape[0] + context[0], *shape[1:])
+    return (shape[0] + -(-math.prod(context) // math.prod(shape[1:])), *shape[1:])
+
+
+def join(x: Tensor, context: Tensor | None) -> Tensor:
+    """x (B, *shape) and context (B, *context) -> (B, *joined_shape).
+
+    A context of the same height and width gives further channels; any other is written, row by row, into further
+    channels that are zero elsewhere. Vectors are concatenated.
+    """
+    if context is None:
+        return x
+    context = context.to(x)
+    if x.dim() <= 2:
+        return torch.cat([x.flatten(1), context.flatten(1)], 1)
+    if context.shape[2:] != x.shape[2:]:
+        plane = math.prod(x.shape[2:])
+        flat = context.flatten(1)
+        flat = F.pad(flat, (0, -flat.shape[1] % plane))
+        context = flat.reshape(len(x), -1, *x.shape[2:])
+    return torch.cat([x, context], 1)
+
+
+def append(features: Tensor, context: Tensor | None) -> Tensor:
+    """Features (..., B, F) and context (B, *context) -> (..., B, F + size of the context)."""
+    if context is None:
+        return features
+    flat = context.flatten(1).to(features)
+    return torch.cat([features, flat.expand(*features.shape[:-1], -1)], -1)
