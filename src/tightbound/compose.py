@@ -46,8 +46,8 @@ def vae(
         latent: Size of z.
         network: Architecture of encoder and decoder; "auto": "conv" for images of 16 pixels or more each
             way, else "mlp".
-        likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, continuous-bernoulli
-            for [0, 1], gaussian for real data.
+        likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, negative-binomial for
+            counts, continuous-bernoulli for [0, 1], gaussian for real data.
         observation: "auto": the one that takes these data to that likelihood.
         prior, posterior: p(z), q(z | x).
         latents: "flat": one group, of that prior and posterior; hierarchies have their own.
@@ -134,6 +134,7 @@ def _default_likelihood(domain: Domain) -> str:
     defaults = {
         "binary": "bernoulli",
         "levels": "discretized-logistic",
+        "counts": "negative-binomial",
         "unit": "continuous-bernoulli",
         "real": "gaussian",
     }
@@ -144,8 +145,8 @@ def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
     """The observation under which a likelihood of these kinds sees the data as they are, or as bits."""
     if domain.kind == "levels":
         return "binarized" if "levels" not in kinds and "binary" in kinds else "levels"
-    if domain.kind == "real":
-        return "standardized"
+    if domain.kind in ("real", "counts"):
+        return {"real": "standardized", "counts": "counts"}[domain.kind]
     return f"identity(kind={domain.kind!r})"
 
 

@@ -50,8 +50,10 @@ class Composition:
     """Start the decoder's output bias at the marginals of the training data."""
     levels: Annotated[int | None, arg(metavar="INT")] = None
     """The data are integers 0 .. levels - 1 (inferred otherwise)."""
-    domain: Annotated[Literal["binary", "unit", "real"] | None, arg(metavar="{binary,unit,real}")] = None
-    """The data's values (inferred otherwise)."""
+    domain: Annotated[Literal["binary", "counts", "unit", "real"] | None, arg(metavar="{binary,counts,unit,real}")] = (
+        None
+    )
+    """The data's values (inferred otherwise; counts, the integers 0, 1, 2, ..., never are)."""
     resize: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
     """Height and width to which images of a folder are resized."""
     grey: bool = False

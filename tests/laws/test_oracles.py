@@ -26,6 +26,12 @@ def logp(text: str, raw: torch.Tensor, x: torch.Tensor) -> np.ndarray:
         ("gaussian(scale=0.3)", 0.7, lambda r: stats.norm(r, 0.3).logpdf(0.7)),
         ("gaussian", 0.7, lambda r: stats.norm(r, 1).logpdf(0.7)),
         ("laplace(scale=2.0)", 0.7, lambda r: stats.laplace(r, 2).logpdf(0.7)),
+        ("student-t(scale=2.0, df=5.0)", 0.7, lambda r: stats.t(5, r, 2).logpdf(0.7)),
+        ("student-t", 0.7, lambda r: stats.t(10, r).logpdf(0.7)),
+        ("poisson", 0.0, lambda r: stats.poisson(np.exp(r)).logpmf(0)),
+        ("poisson", 5.0, lambda r: stats.poisson(np.exp(r)).logpmf(5)),
+        ("negative-binomial(dispersion=0.5)", 0.0, lambda r: stats.nbinom(2, 2 / (2 + np.exp(r))).logpmf(0)),
+        ("negative-binomial(dispersion=0.5)", 5.0, lambda r: stats.nbinom(2, 2 / (2 + np.exp(r))).logpmf(5)),
         ("binomial(levels=17)", 5.0, lambda r: stats.binom(16, 1 / (1 + np.exp(-r))).logpmf(5)),
         (
             "discretized-logistic(levels=17, scale=0.25)",
@@ -37,6 +43,36 @@ def logp(text: str, raw: torch.Tensor, x: torch.Tensor) -> np.ndarray:
 def test_log_density_agrees_with_scipy(text, x, oracle) -> None:
     got = logp(text, RAW, torch.tensor(x, dtype=torch.float64))
     np.testing.assert_allclose(got, oracle(RAW.numpy()), rtol=1e-9, atol=1e-10)
+
+
+def test_families_of_two_parameters_agree_with_scipy() -> None:
+    raw = torch.cartesian_prod(RAW, RAW)
+    a, b = raw.numpy().T
+    for text, x, oracle in (
+        ("beta", 0.3, stats.beta(np.exp(a), np.exp(b)).logpdf(0.3)),
+        (
+            "negative-binomial(dispersion='predicted')",
+            5.0,
+            stats.nbinom(np.exp(-b), 1 / (1 + np.exp(a + b))).logpmf(5),
+        ),
+        (
+            "zero-inflated-negative-binomial(dispersion=0.5)",
+            0.0,
+            np.log(1 / (1 + np.exp(-b)) + stats.nbinom(2, 2 / (2 + np.exp(a))).pmf(0) / (1 + np.exp(b))),
+        ),
+    ):
+        got = make("likelihood", text).double()(raw).log_prob(torch.tensor(x, dtype=torch.float64))
+        np.testing.assert_allclose(got.numpy(), oracle, rtol=1e-9, atol=1e-10)
+
+
+def test_mixture_of_students_agrees_with_scipy() -> None:
+    likelihood = make("likelihood", "mixture(of=student_t(df=5.0, scale='predicted'), components=2)").double()
+    raw = torch.tensor([0.3, -1.0, 0.2, 0.5, -2.0, 0.1], dtype=torch.float64)
+    w = torch.softmax(raw[:2], 0).numpy()
+    m, s, n, t = raw[2:].tolist()
+    parts = [stats.t(5, loc, np.exp(scale)).pdf(0.7) for loc, scale in ((m, s), (n, t))]
+    got = likelihood(raw).log_prob(torch.tensor(0.7, dtype=torch.float64)).item()
+    assert got == pytest.approx(np.log(w @ parts), abs=1e-9)
 
 
 def test_continuous_bernoulli_agrees_with_its_normaliser() -> None:
@@ -56,10 +92,8 @@ def test_shapes_fold_samples_and_data_and_sum_over_elements(name: str) -> None:
     single, image = make("likelihood", name, levels=5).double(), make("likelihood", name, levels=5, shape=(1, 2, 3))
     p = single.outputs
     raw = torch.randn(4, 2, p, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    x = torch.tensor([[0.0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 1]], dtype=torch.float64) * (
-        0.9 if name != "bernoulli" else 1
-    )
-    x = x.round() if "levels" in single.kinds else x
+    x = torch.tensor([[0.0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 1]], dtype=torch.float64)
+    x = x if {"binary", "counts"} & {*single.kinds} else x * 0.9 + 0.05
     whole = image.double()(raw.flatten(2)).log_prob(x.reshape(2, 1, 2, 3))
     assert whole.shape == (4, 2)
     for s in range(4):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tightbound.core.domain import BINARY, Domain
-from tightbound.core.parts import TABLE, find, make
+from tightbound.core.parts import TABLE, find, make, parse
 from tightbound.latents import Flat
+from tightbound.likelihoods import ElementwiseLikelihood
 from tightbound.nn import MLP
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
@@ -23,8 +24,9 @@ from tightbound.testing import (
 )
 from tightbound.testing.models import small_model
 
+FAMILIES = [name for name in TABLE["likelihood"] if issubclass(find("likelihood", name), ElementwiseLikelihood)]
 LIKELIHOODS = [
-    *(name for name in TABLE["likelihood"] if find("likelihood", name).elementwise),
+    *FAMILIES,
     "gaussian(scale=0.3)",
     "gaussian(scale='per-dimension')",
     "gaussian(scale='predicted')",
@@ -37,9 +39,23 @@ LIKELIHOODS = [
     "discretized-logistic(levels=2)",
     "discretized-logistic(levels=17, scale='shared')",
     "discretized-logistic(levels=17, scale=0.05)",
+    "logistic-mixture(levels=17, components=2)",
+    "logistic-mixture(shape=(3, 1, 1), levels=2)",
+    "logistic-mixture(shape=(3, 1, 1), levels=5, components=2)",
+    "logistic-mixture(shape=(3, 1, 2), levels=3, components=3)",
+    "negative-binomial(dispersion='predicted')",
+    "negative-binomial(dispersion=0.2)",
+    "zero-inflated-negative-binomial(dispersion='predicted')",
+    "student-t(df=6.0, scale='predicted')",
+    "mixture(of=gaussian(scale='predicted'), components=2)",
+    "mixture(of='student-t(df=7.0)')",
+    "mixture(of=poisson())",
+    "mixture(of='zero-inflated-negative-binomial', components=2)",
+    "mixture(of='beta', components=2)",
+    "mixture(of='discretized-logistic(levels=9)', components=2)",
 ]
 JOINT = [
-    *((name, (1, 3, 3), 2) for name in TABLE["likelihood"] if not find("likelihood", name).elementwise),
+    ("pixelcnn", (1, 3, 3), 2),
     ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), 3),
     ("pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")", (3, 1, 2), 4),
     ("pixelcnn(hidden=5, layers=1, kernel=3, paths=64)", (3, 2, 2), 2),
@@ -67,6 +83,10 @@ def test_likelihood(text: str) -> None:
 def test_joint_likelihood(text: str, shape: tuple[int, ...], levels: int) -> None:
     likelihood = make("likelihood", text, shape=shape, features=2, levels=levels)
     check_joint_likelihood(likelihood, BINARY if levels == 2 else Domain("levels", levels))
+
+
+def test_every_likelihood_is_under_a_law() -> None:
+    assert {*FAMILIES, *(parse(text).name for text, _, _ in JOINT)} == set(TABLE["likelihood"])
 
 
 @pytest.mark.parametrize("latent", [1, 3])

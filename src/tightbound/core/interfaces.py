@@ -98,7 +98,11 @@ class Likelihood(Part, nn.Module, ABC):
     shape: tuple[int, ...]
     features: int | None  # size of the features it takes; None: they are the distribution's parameters
     outputs: int = 1  # numbers that the network gives for each element of x
-    elementwise: bool = False  # given the features, the elements of x are independent
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the elements of x are independent given the features."""
+        return False
 
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
@@ -152,7 +156,8 @@ class Observation(Part, nn.Module, ABC):
 
     def check_source(self, domain: Domain) -> None:
         """Raises InputError where raw data of this domain are not what the model was made for."""
-        within = {"real": ("real", "unit"), "unit": ("binary",)}.get(self.source.kind, ())
+        parts = {"real": ("real", "unit"), "unit": ("binary",), "counts": ("binary", "levels")}
+        within = parts.get(self.source.kind, ())
         if domain != self.source and domain.kind not in within:
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "

@@ -33,11 +33,19 @@ TABLE: dict[str, dict[str, str]] = {
         "categorical": "tightbound.likelihoods.levels:Categorical",
         "discretized-logistic": "tightbound.likelihoods.discretized_logistic:DiscretizedLogistic",
         "pixelcnn": "tightbound.likelihoods.pixelcnn:PixelCNN",
+        "logistic-mixture": "tightbound.likelihoods.logistic_mixture:MixtureOfLogistics",
+        "poisson": "tightbound.likelihoods.counts:Poisson",
+        "negative-binomial": "tightbound.likelihoods.counts:NegativeBinomial",
+        "zero-inflated-negative-binomial": "tightbound.likelihoods.counts:ZeroInflatedNegativeBinomial",
+        "beta": "tightbound.likelihoods.beta:Beta",
+        "student-t": "tightbound.likelihoods.student:StudentT",
+        "mixture": "tightbound.likelihoods.mixture:Mixture",
     },
     "observation": {
         "identity": "tightbound.likelihoods.observation:Identity",
         "binarized": "tightbound.likelihoods.observation:Binarized",
         "levels": "tightbound.likelihoods.observation:Levels",
+        "counts": "tightbound.likelihoods.observation:Counts",
         "standardized": "tightbound.likelihoods.observation:Standardized",
     },
     "network": {
@@ -189,7 +197,8 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
 
 def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -> Any:
     """Constructs a part from its text. `supplied` arguments (shape, latent, ...) go in where the part
-    takes them and the text does not set them.
+    takes them and the text does not set them. A class whose arguments are parts says so by `nested`, which
+    gives their kinds by name: these may be written as text, and are supplied with shape and levels, too.
 
     Raises:
         InputError: unknown name or argument, or one that the part refuses.
@@ -201,12 +210,20 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
         if word not in takes:
             raise InputError(f"{kind} {spec.name!r} has no argument {word!r}; {suggestion(word, takes)}")
     kwargs = {k: v for k, v in supplied.items() if k in takes}
-    kwargs |= {k: _nested(v, trust) for k, v in spec.kwargs.items()}
+    nested: Mapping[str, str] = getattr(cls, "nested", {})
+    about = {k: v for k, v in supplied.items() if k in ("shape", "levels")}
+
+    def argument(word: str, value: Any) -> Any:
+        if word in nested and isinstance(value, str | Spec):
+            return make(nested[word], value, trust=trust, **about)
+        return _nested(value, trust)
+
+    kwargs |= {k: argument(k, v) for k, v in spec.kwargs.items()}
     taken = list(takes)[: len(spec.args)]
     kwargs = {k: v for k, v in kwargs.items() if k not in taken or k in spec.kwargs}
     try:
         inspect.signature(cls).bind(*spec.args, **kwargs)
-        return cls(*(_nested(a, trust) for a in spec.args), **kwargs)
+        return cls(*(argument(k, v) for k, v in zip(taken, spec.args, strict=True)), **kwargs)
     except TypeError as error:
         raise InputError(f"{kind} {str(spec)!r}: {error}") from error
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tightbound.core.domain import BINARY, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, suggestion
 
-KINDS = ("binary", "unit", "real")
+KINDS = ("binary", "counts", "unit", "real")
 MOST_LEVELS = 65_536
+MOST_COUNTED = 2**24  # up to which float32 holds every whole number
 TOLERANCE = 1e-4  # of a level
 _CHUNK = 1 << 22  # numbers looked at together
 
@@ -144,7 +145,7 @@ def override(levels: int | None, domain: str | None) -> Domain | None:
         return None
     if domain not in KINDS:
         raise InputError(f"no domain is called {domain!r}; {suggestion(str(domain), KINDS)}, or give levels=K")
-    return {"binary": BINARY, "unit": UNIT, "real": REAL}[domain]
+    return {"binary": BINARY, "counts": COUNTS, "unit": UNIT, "real": REAL}[domain]
 
 
 def numeric(x: np.ndarray, name: str) -> None:
@@ -198,7 +199,7 @@ def stored(domain: Domain, scale: int = 1) -> Encoding:
     """The encoding of values that lie in a domain once multiplied by `scale`: uint8 up to 256 levels."""
     if not domain.discrete:
         return Encoding(domain, np.dtype(np.float32))
-    return Encoding(domain, np.dtype(np.uint8 if (domain.levels or 0) <= 256 else np.int32), scale)
+    return Encoding(domain, np.dtype(np.uint8 if domain.high <= 255 else np.int32), scale)
 
 
 def _check(seen: _Seen, domain: Domain, scale: int, name: str) -> None:
@@ -207,8 +208,9 @@ def _check(seen: _Seen, domain: Domain, scale: int, name: str) -> None:
         if max(abs(seen.low), abs(seen.high)) > float(np.finfo(np.float32).max):
             raise InputError(f"{span}, beyond what float32 holds; rescale them")
         return
-    high = {"unit": 1, "binary": 1}.get(domain.kind, (domain.levels or 0) - 1) / scale
-    if seen.low < 0 or seen.high > high:
+    if domain.kind == "counts" and seen.high > MOST_COUNTED:
+        raise InputError(f"{span}, beyond {MOST_COUNTED}, up to which float32 holds whole numbers; use domain='real'")
+    if seen.low < 0 or seen.high > domain.high / scale:
         fix = "rescale them" if domain.kind == "unit" else "give levels=K for integers 0..K-1, or domain='real'"
         raise InputError(f"{span}, outside {domain}; {fix}")
     if domain.discrete and not (seen.integers if scale == 1 else seen.multiples):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -66,10 +65,9 @@ def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:
     if tuple(x.shape[1:]) != tuple(model.shape) or x.dim() == 0:
         raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
     domain = model.observation.source
-    top = {"levels": (domain.levels or 2) - 1, "binary": 1, "unit": 1}.get(domain.kind, math.inf)
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise InputError(f"x holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
-    if x.numel() and not (fits and x.max() <= top and (x.min() >= 0 or top == math.inf)):
+    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= domain.high):
         raise InputError(f"x has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
     return x

@@ -80,7 +80,7 @@ def open(
         source: A built-in name; an array or tensor (N, ...); a .npy, .npz, .csv or .tsv file; a folder
             of images; a torch Dataset or DataLoader; a pair (train_loader, test_loader).
         levels: The values are integers 0 .. levels - 1.
-        domain: The values are "binary", "unit" or "real"; overrules what is inferred, like `levels`.
+        domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
         resize: Height and width to bring the pictures of a folder to.
         grey: Read the pictures of a folder as grey.
         test: Share of the data to hold out for testing, where the source has no split of its own.

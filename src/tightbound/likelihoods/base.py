@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,8 @@ from tightbound.nn.base import Architecture, fold, probe, sizes
 class ElementwiseLikelihood(Likelihood):
     """p(x | features) = prod over elements of a univariate density with `outputs` parameters an element.
 
-    A family gives `outputs`, `kinds` and `distribution`, and may give `marginal`.
+    A family gives `outputs`, `kinds` and `distribution`, and may give `marginal` and `start_learned`. One that
+    couples elements says so by `event_dims`.
 
     Arguments:
         shape: Of one datum.
@@ -31,9 +31,11 @@ class ElementwiseLikelihood(Likelihood):
         CompositionError: where the module does not map features to that many numbers.
     """
 
-    elementwise = True
-    kinds: ClassVar[tuple[Kind, ...]]  # domains of x that this is a density on
+    kinds: tuple[Kind, ...]  # domains of x that this is a density on
     outputs: int = 1  # parameters of the family for each element of x, given by the network
+    levels: int = 2  # their number, of a distribution on levels
+    event_dims: int = 0  # last dimensions of x that the family couples; 0: elements are independent
+    ends: bool = True  # of a density on the unit interval: whether it has one at 0 and 1
 
     def __init__(
         self,
@@ -62,11 +64,17 @@ class ElementwiseLikelihood(Likelihood):
         raw = features if self.network is None else fold(self.network, features, 1)
         lead = features.shape[:-1]
         raw = raw.reshape(*lead, self.outputs, *self.shape)
-        return Independent(self.distribution(raw), len(self.shape), validate_args=False)
+        return Independent(self.distribution(raw), len(self.shape) - self.event_dims, validate_args=False)
+
+    @property
+    def elementwise(self) -> bool:
+        """Unless the family couples elements."""
+        return self.event_dims == 0
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
-        """The family at raw parameters (..., outputs, *shape): batch shape (..., *shape), univariate."""
+        """The family at raw parameters (..., outputs, *shape): batch shape (..., *shape), univariate; of a
+        family with event dimensions, the last ones of `shape` are the event shape."""
 
     def marginal(self, x: Tensor) -> Tensor:
         """Raw parameters (outputs, *shape) that fit the marginals of targets x (N, *shape)."""
@@ -83,8 +91,8 @@ class ElementwiseLikelihood(Likelihood):
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Sets the bias of the network's last layer so that, before training, p(x | z) has about the
-        marginals of targets x (N, *shape).
+        """Sets the bias of the network's last layer, and what is learned beside the network, so that, before
+        training, p(x | z) has about the marginals of targets x (N, *shape).
 
         Raises:
             CompositionError: where the last layer has no bias that allows it.
@@ -105,20 +113,26 @@ class ElementwiseLikelihood(Likelihood):
                 "the decoder's last layer has no bias for each element or channel of x to start at the data's "
                 "marginals; train with start_at_data=False (command line: --no-start-at-data)"
             )
+        self.start_learned(x)
+
+    def start_learned(self, x: Tensor) -> None:
+        """Sets parameters that are learned beside the network to fit the marginals of targets x (N, *shape)."""
 
 
 _NEEDS = {
     "binary": "binary values",
     "levels": "integer levels",
+    "counts": "counts",
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
 }
 _FIX = {
     "binary": "use 'bernoulli'",
     "levels": (
-        "use 'categorical', 'binomial' or 'discretized-logistic', observe with 'binarized' for 'bernoulli', "
-        "or with 'levels(dequantize=True)' for a density"
+        "use 'categorical', 'binomial', 'discretized-logistic' or 'logistic-mixture', observe with 'binarized' for "
+        "'bernoulli', with 'levels(dequantize=True)' for a density, or with 'counts' for 'negative-binomial'"
     ),
-    "unit": "use 'continuous-bernoulli', 'gaussian' or 'laplace'",
-    "real": "use 'gaussian' or 'laplace'",
+    "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial'",
+    "unit": "use 'continuous-bernoulli', 'beta', 'gaussian' or 'laplace'",
+    "real": "use 'gaussian', 'laplace' or 'student-t'",
 }

@@ -81,33 +81,30 @@ class DiscretizedLogisticDistribution(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """sum_k k P(k) = sum over the inner edges of P(X > edge)."""
-        return self._exceedance().sum(-1)
+        """sum_k P(X > k), one level after the other: memory does not grow with their number."""
+        return sum((self._above(k) for k in range(self.levels - 1)), torch.zeros_like(self.location))
 
     @property
     def variance(self) -> Tensor:
         """E[X^2] - mean^2, with E[X^2] = sum_k (2k + 1) P(X > k)."""
-        above = self._exceedance()
-        k = torch.arange(self.levels - 1, device=above.device, dtype=above.dtype)
-        return ((2 * k + 1) * above).sum(-1) - above.sum(-1).square()
+        second = sum(((2 * k + 1) * self._above(k) for k in range(self.levels - 1)), torch.zeros_like(self.location))
+        return second - self.mean.square()
 
-    def _exceedance(self) -> Tensor:
-        """P(X > k) for k = 0 .. K - 2: (..., K - 1)."""
-        edges = torch.arange(self.levels - 1, device=self.location.device, dtype=self.location.dtype) + 0.5
-        return torch.sigmoid((self.location.unsqueeze(-1) - edges) / self.scale.unsqueeze(-1))
+    def _above(self, k: int) -> Tensor:
+        """P(X > k)."""
+        return torch.sigmoid((self.location - (k + 0.5)) / self.scale)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The level at which the distribution function reaches a value in [0, 1]: rounded and clipped."""
+        return (self.location + self.scale * torch.logit(value)).round().clamp(0, self.levels - 1)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Rounded and clipped logistic draws (*sample_shape, ...)."""
-        return self.rounded(torch.rand(*sample_shape, *self.location.shape, device=self.location.device))
-
-    def rounded(self, u: Tensor) -> Tensor:
-        """The draws at uniform numbers u (..., *batch)."""
-        u = u.to(self.location.dtype).clamp_min(torch.finfo(self.location.dtype).tiny)
-        return (self.location + self.scale * torch.logit(u)).round().clamp(0, self.levels - 1)
+        """(*sample_shape, ...)."""
+        return self.icdf(torch.rand_like(self.location.expand(*sample_shape, *self.batch_shape)))
 
 
 @draw.register
 def _(distribution: DiscretizedLogisticDistribution, samples: Sequence[int], noise: Noise) -> Tensor:
     with torch.no_grad():
-        return distribution.rounded(noise.uniform((*samples, *distribution.location.shape), distribution.location))
+        return distribution.icdf(noise.uniform((*samples, *distribution.batch_shape), distribution.location))

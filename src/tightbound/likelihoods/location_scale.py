@@ -17,13 +17,16 @@ Scale = float | Literal["shared", "per-dimension", "predicted"]
 
 
 class LocationScaleLikelihood(ElementwiseLikelihood):
-    """A density with a location from the network and a scale that is
+    """A family with a location from the network and a positive scale that is
 
     a number: fixed; "shared": one learned number; "per-dimension": one learned number for each element of x;
     "predicted": an output of the network for each element.
 
     Learned scales start at 1 and are exponentials of what is learned.
     """
+
+    scale_name: str = "scale"  # what the family calls it
+    further: int = 0  # parameters beside location and scale, last among those of the network
 
     def __init__(
         self,
@@ -34,10 +37,10 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
     ) -> None:
         choices = ("shared", "per-dimension", "predicted")
         if isinstance(scale, str) and scale not in choices:
-            raise InputError(f"scale = {scale!r}; needed: a number above 0, or one of {', '.join(choices)}")
-        self.outputs = 2 if scale == "predicted" else 1
+            raise InputError(f"{self.scale_name} = {scale!r}; needed: a number above 0, or one of {', '.join(choices)}")
+        self.outputs = (2 if scale == "predicted" else 1) + self.further
         super().__init__(shape, features, network)
-        self.fixed = number("scale", scale, above=0) if not isinstance(scale, str) else None
+        self.fixed = number(self.scale_name, scale, above=0) if not isinstance(scale, str) else None
         learned = {"shared": (), "per-dimension": self.shape}.get(str(scale))
         self.log_scale = None if learned is None else nn.Parameter(torch.zeros(learned))
 
@@ -48,12 +51,11 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
     def marginal(self, x: Tensor) -> Tensor:
         """The fitted location and, where it is predicted, log scale."""
         location, scale = self.fitted(x)
-        return torch.stack([location, scale.log()][: self.outputs])
+        return torch.stack([location, scale.log()][: self.outputs - self.further])
 
     @torch.no_grad()
-    def start_at(self, x: Tensor) -> None:
-        """Sets a learned scale, too; a shared one to the root mean square."""
-        super().start_at(x)
+    def start_learned(self, x: Tensor) -> None:
+        """Sets a learned scale; a shared one to the root mean square."""
         if self.log_scale is not None:
             scale = self.fitted(x)[1]
             shared = self.log_scale.shape != scale.shape

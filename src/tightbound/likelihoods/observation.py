@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightbound.core.domain import BINARY, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Observation
 from tightbound.core.noise import DatumNoise, Noise
@@ -111,7 +111,7 @@ class Levels(Observation):
 
     Arguments:
         levels: K.
-        dequantize: Adds uniform noise and scales to [0, 1), so that a density is bounded by, and comparable
+        dequantize: Adds uniform noise and scales to (0, 1), so that a density is bounded by, and comparable
             with, a probability of the levels; its log-density then counts log K nats less an element.
         seed: Of the noise in evaluation.
 
@@ -135,19 +135,44 @@ class Levels(Observation):
         return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Input in [0, 1]; target as levels, or dequantized in [0, 1)."""
+        """Input in [0, 1]; target as levels, or dequantized in (0, 1): what rounding would take onto 0 or 1, where
+        densities may be infinite, stays inside by half a step of the noise."""
         x = batch.x
         scaled = x / (self.levels - 1)
         if not self.dequantize:
             return replace(batch, input=scaled, x=x)
         u = _uniform(x, batch, noise if training else None, self.seed)
-        return replace(batch, input=scaled, x=(x + u) / self.levels)
+        step = torch.finfo(x.dtype).eps / 2
+        inside = ((x + u) / self.levels).clamp(step / 2 / self.levels, 1 - step)
+        return replace(batch, input=scaled, x=inside)
 
     def restore(self, target: Tensor) -> Tensor:
         """Levels; of dequantized values the cell's centre is restored without bias."""
         if not self.dequantize:
             return target
         return (target * self.levels - 0.5).clamp(0, self.levels - 1)
+
+
+class Counts(Observation):
+    """Counts 0, 1, 2, ...; the encoder sees log(1 + x)."""
+
+    log_det = 0.0
+    error_unit = "counts, squared"
+    source = target = COUNTS
+    target_name = "counts"
+
+    @property
+    def counts_bits(self) -> bool:
+        """Always: the bound is one on the probability of the counts."""
+        return True
+
+    def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
+        """log(1 + x) as input; the counts as target."""
+        return replace(batch, input=torch.log1p(batch.x))
+
+    def restore(self, target: Tensor) -> Tensor:
+        """The same."""
+        return target
 
 
 class Standardized(Observation):

@@ -112,7 +112,7 @@ class PixelCNN(Likelihood):
 
     def written(self, x: Tensor) -> Tensor:
         """x as the network reads it: levels in [-1, 1], so that none is the zero beyond the edge; else as it is."""
-        top = getattr(self.family, "levels", 2) - 1
+        top = self.family.levels - 1
         return 2 * x / top - 1 if "binary" in self.family.kinds else x
 
     def check_domain(self, target: Domain) -> None:
@@ -124,8 +124,9 @@ class PixelCNN(Likelihood):
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Sets the bias of the last layer to the marginals of each channel of targets x (N, C, H, W)."""
+        """Sets the bias of the last layer, and what the family learns, by the channels of targets x (N, C, H, W)."""
         self.net.bias.copy_(torch.cat([self.family.marginal(channel.flatten()) for channel in x.unbind(1)]))
+        self.family.start_learned(x.flatten())
 
 
 class PixelCNNDistribution(Distribution):

@@ -28,7 +28,7 @@ def is_image(shape: Sequence[int]) -> bool:
 def to_pixels(x: Tensor, domain: Domain) -> Pixels:
     """Images (N, C, H, W) in the data's units -> (N, H, W, 3) bytes.
 
-    Levels, bits and [0, 1] have a fixed black and white; real values are stretched between the 1st and the
+    Levels, bits and [0, 1] have a fixed black and white; real values and counts are stretched between the 1st and the
     99th percentile of what is shown.
 
     Raises:
@@ -39,8 +39,8 @@ def to_pixels(x: Tensor, domain: Domain) -> Pixels:
             f"data of shape {tuple(x.shape[1:])} are not images; write them to .npz, .npy or .csv in place of .png"
         )
     x = x.detach().float().cpu()
-    low, high = torch.tensor(0.0), torch.tensor(float((domain.levels or 2) - 1))
-    if domain.kind == "real":
+    low, high = torch.tensor(domain.low), torch.tensor(domain.high)
+    if high == torch.inf:
         low, high = torch.quantile(x.flatten()[:1_000_000], torch.tensor([0.01, 0.99]))
     x = ((x - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)[:, :3]
     return (x * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()

@@ -38,9 +38,8 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in likelihood.parameters():  # an untrained network may hardly depend on anything
-            p.copy_(
-                torch.randn(p.shape, generator=generator, dtype=p.dtype) / max(1, p[0].numel() if p.dim() else 1) ** 0.5
-            )
+            fan = p[0].numel() if p.dim() > 1 else 1
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) / fan**0.5)
     levels, size = target.levels or 2, torch.Size(likelihood.shape).numel()
     every = torch.tensor(list(product(range(levels), repeat=size)), dtype=torch.float64)
     every = every.reshape(-1, *likelihood.shape)

@@ -5,30 +5,33 @@ from __future__ import annotations
 import copy
 import math
 from itertools import pairwise
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from tightbound.core.domain import Domain
-from tightbound.core.errors import CompositionError
+from tightbound.core.domain import Domain, Kind
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
 from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.likelihoods.base import ElementwiseLikelihood
 
 DRAWS = 100_000
+DEVIATIONS = 30_000  # above the mean to which counts are summed: by Cantelli's inequality 1.2e-9 at most lies beyond
 
 
 def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases: int = 5) -> None:
     """Runs every law of likelihoods on one that was constructed without a network.
 
-    1. Batch and event shapes. 2. Normalisation over the support (sum, or quadrature). 3. Mean, variance and
-    support of its samples. 4. The gradient of log p against finite differences. 5. Finite log p and gradient
+    1. Batch and event shapes. 2. Normalisation over the support (sum, or quadrature); mean and variance, where it is
+    a sum. 3. Mean, variance and support of its samples, and how often each value of a finite support is drawn.
+    4. The gradient of log p against finite differences. 5. Finite log p and gradient
     for extreme parameters. 6. Elements are independent, data too. 7. Domains that it is no density on are
     refused. 8. `marginal` fits the mean of data. 9. It is rebuilt from its description.
 
     Arguments:
-        likelihood: With scalar elements: shape (), features and network None.
+        likelihood: With features and network None, and shape (); of one that couples elements, a small shape.
         seed: Of the random parameters.
         cases: Number of random parameters.
 
@@ -37,24 +40,30 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
     """
     likelihood = copy.deepcopy(likelihood).double()
     assert likelihood.network is None, "construct the likelihood without a network to check its family"
-    assert likelihood.shape == (), "construct the likelihood with shape=() to check its family"
+    shape = likelihood.shape
+    assert len(shape) == likelihood.event_dims, "construct the likelihood with shape=() to check its family"
     generator = torch.Generator().manual_seed(seed)
-    outputs = likelihood.outputs
-    kind = likelihood.kinds[0]
-    levels = int(getattr(likelihood, "levels", 2))
+    outputs = likelihood.outputs * math.prod(shape)
+    kind, levels = likelihood.kinds[0], likelihood.levels
     raws = torch.randn(cases, outputs, generator=generator, dtype=torch.float64)
     p = likelihood(raws)
     assert p.batch_shape == (cases,), f"features ({cases}, {outputs}) gave batch shape {tuple(p.batch_shape)}"
-    assert p.event_shape == (), f"shape () gave event shape {tuple(p.event_shape)}"
+    assert p.event_shape == shape, f"shape {shape} gave event shape {tuple(p.event_shape)}"
+    resolved = 0
     for raw in raws:
         one = likelihood(raw)
-        if kind in ("binary", "levels"):
-            _check_sums(one, levels)
+        if kind in ("binary", "levels", "counts"):
+            _check_sums(one, _support(one, kind, levels))
         else:
-            _check_integrates(one, kind)
-        _check_samples(one, kind, levels, seed)
+            resolved += _check_integrates(one, kind)
+        x = _check_samples(one, kind, levels, seed)
+        if kind in ("binary", "levels"):
+            _check_frequencies(one, x, levels)
         _check_gradient(likelihood, one, raw)
+    assert resolved or kind not in ("unit", "real"), "normalisation: none of the densities can be integrated"
     _check_extremes(likelihood, kind, levels)
+    if not likelihood.ends:
+        _check_ends(p)
     _check_independence(likelihood, raws, p, kind, levels)
     _check_refuses(likelihood, levels)
     _check_marginal(likelihood, kind, levels, generator)
@@ -66,53 +75,91 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
         assert torch.equal(again(raws).log_prob(x), p.log_prob(x)), "the rebuilt likelihood differs"
 
 
-def _check_sums(p: Distribution, levels: int) -> None:
-    support = torch.arange(levels, dtype=torch.float64)
-    total = p.log_prob(support).exp().sum().item()
-    assert abs(total - 1) < 1e-9, f"normalisation: the probabilities of 0..{levels - 1} sum to {total}, not 1"
+def _support(p: Distribution, kind: str, levels: int) -> Tensor:
+    """All values (N, *shape); of counts, all but a tail of known size."""
+    if kind == "counts":
+        levels = int(p.mean + DEVIATIONS * p.variance.sqrt()) + 2
+    line = torch.arange(levels, dtype=torch.float64)
+    return torch.cartesian_prod(*[line] * p.event_shape.numel()).reshape(-1, *p.event_shape)
 
 
-def _check_integrates(p: Distribution, kind: str) -> None:
+def _check_sums(p: Distribution, support: Tensor) -> None:
+    chance = p.log_prob(support).exp()
+    total = chance.sum().item()
+    assert abs(total - 1) < 3e-9, f"normalisation: the probabilities of {len(support)} values sum to {total}, not 1"
+    mean = torch.tensordot(chance, support, dims=1)
+    variance = torch.tensordot(chance, (support - mean).square(), dims=1)
+    for name, given, exact in (("mean", p.mean, mean), ("variance", p.variance, variance)):
+        assert torch.allclose(given, exact, rtol=1e-6, atol=1e-9), f"moments: the {name} is {given}, not {exact}"
+
+
+def _check_frequencies(p: Distribution, x: Tensor, levels: int) -> None:
+    """How often values of all elements together are drawn, which the moments of each do not show."""
+    chance = p.log_prob(_support(p, "levels", levels)).exp()
+    place = levels ** torch.arange(p.event_shape.numel() - 1, -1, -1)
+    number = (x.reshape(len(x), -1).long() * place).sum(1)
+    share = torch.bincount(number, minlength=len(chance)) / len(x)
+    allowed = 6 * (chance * (1 - chance) / len(x)).sqrt() + 10 / len(x)
+    assert ((share - chance).abs() < allowed).all(), "samples: values are not drawn as often as they are likely"
+
+
+def _check_integrates(p: Distribution, kind: str) -> bool:
+    """Whether the integral is known: not of a density on [0, 1] with mass between 1 and the number before it."""
     from scipy.integrate import quad
+    from scipy.special import expit
 
     def density(x: float) -> float:
         return p.log_prob(torch.tensor(x, dtype=torch.float64)).exp().item()
 
+    def of_logit(t: float) -> float:
+        return density(expit(t)) * expit(t) * expit(-t)
+
     centre, width = p.mean.item(), p.variance.sqrt().item()
-    cuts = (0.0, 1.0) if kind == "unit" else (-math.inf, centre - 10 * width, centre, centre + 10 * width, math.inf)
-    total = sum(quad(density, a, b, epsabs=1e-10, epsrel=1e-10, limit=200)[0] for a, b in pairwise(cuts))
+    cuts = (-math.inf, centre - 10 * width, centre, centre + 10 * width, math.inf)
+    if kind == "unit":
+        cuts = (-700.0, -36.0, -6.0, 0.0, 6.0, 36.0)
+        if max(of_logit(cuts[0]), of_logit(cuts[-1])) > 1e-8:
+            return False
+    function = of_logit if kind == "unit" else density
+    total = sum(quad(function, a, b, epsabs=1e-10, epsrel=1e-10, limit=200)[0] for a, b in pairwise(cuts))
     assert abs(total - 1) < 1e-6, f"normalisation: the density integrates to {total}, not 1"
+    return True
 
 
-def _check_samples(p: Distribution, kind: str, levels: int, seed: int) -> None:
+def _check_samples(p: Distribution, kind: str, levels: int, seed: int) -> Tensor:
+    """The samples (N, *shape)."""
     x = draw(p, (DRAWS,), Noise("check", seed)).double()
     again = draw(p, (DRAWS,), Noise("check", seed)).double()
     assert torch.equal(x, again), "samples: the same noise key gave other samples"
     if kind in ("binary", "levels"):
         inside = (x == x.round()) & (x >= 0) & (x <= levels - 1)
         assert inside.all(), f"samples: outside 0..{levels - 1}"
+    if kind == "counts":
+        assert ((x == x.round()) & (x >= 0)).all(), "samples: not all are counts"
     if kind == "unit":
         assert ((x >= 0) & (x <= 1)).all(), "samples: outside [0, 1]"
-    fourth, sd = (x - x.mean()).pow(4).mean(), p.variance.sqrt().item()
+    fourth, sd = (x - x.mean(0)).pow(4).mean(0), p.variance.sqrt()
     errors = {
-        "mean": (x.mean() - p.mean, (x.var() / DRAWS).sqrt()),
-        "variance": (x.var() - p.variance, ((fourth - x.var() ** 2).clamp_min(0) / DRAWS).sqrt()),
+        "mean": (x.mean(0) - p.mean, (x.var(0) / DRAWS).sqrt()),
+        "variance": (x.var(0) - p.variance, ((fourth - x.var(0) ** 2).clamp_min(0) / DRAWS).sqrt()),
     }
     for name, (difference, stderr) in errors.items():
-        allowed = 5 * max(stderr.item(), sd / DRAWS**0.5) + 1e-9
-        assert abs(difference.item()) < allowed, f"samples: their {name} is off by {difference.item():.3g}"
+        allowed = 5 * torch.maximum(stderr, sd / DRAWS**0.5) + 1e-9
+        assert (difference.abs() < allowed).all(), f"samples: their {name} is off by {difference.abs().max():.3g}"
+    return x
 
 
 def _inside(p: Distribution, kind: str, levels: int) -> Tensor:
     """A value within the support, off its edges, for each element."""
     if kind in ("binary", "levels"):
         return p.mean.detach().round().clamp(0, levels - 1)
-    return p.mean.detach() + (0.05 if kind == "unit" else 0.3)
+    if kind == "counts":
+        return p.mean.detach().round()
+    return torch.lerp(p.mean.detach(), torch.ones_like(p.mean), 0.05) if kind == "unit" else p.mean.detach() + 0.3
 
 
 def _check_gradient(likelihood: ElementwiseLikelihood, p: Distribution, raw: Tensor) -> None:
-    kind, levels = likelihood.kinds[0], int(getattr(likelihood, "levels", 2))
-    x = _inside(p, kind, levels)
+    x = _inside(p, likelihood.kinds[0], likelihood.levels)
 
     def log_prob(r: Tensor) -> Tensor:
         return likelihood(r).log_prob(x)
@@ -124,13 +171,23 @@ def _check_gradient(likelihood: ElementwiseLikelihood, p: Distribution, raw: Ten
 
 def _check_extremes(likelihood: ElementwiseLikelihood, kind: str, levels: int) -> None:
     single = copy.deepcopy(likelihood).float()
+    limits = {"real": (-10.0, 10.0), "counts": (0.0, 1e6), "unit": (0.0, 1.0) if likelihood.ends else (1e-6, 1 - 1e-6)}
     for size in (-15.0, 15.0):
-        raw = torch.full((likelihood.outputs,), size, requires_grad=True)
-        ends = torch.tensor([0.0, float(levels - 1)] if kind != "real" else [-10.0, 10.0])
+        raw = torch.full((likelihood.outputs * math.prod(likelihood.shape),), size, requires_grad=True)
+        ends = torch.stack([torch.full(likelihood.shape, end) for end in limits.get(kind, (0.0, levels - 1.0))])
         value = single(raw).log_prob(ends)
         (gradient,) = torch.autograd.grad(value.sum(), raw)
         assert torch.isfinite(value).all(), f"extremes: log p is {value.tolist()} in float32 at parameters {size}"
         assert torch.isfinite(gradient).all(), f"extremes: the gradient is not finite at parameters {size}"
+
+
+def _check_ends(p: Distribution) -> None:
+    for end in (0.0, 1.0):
+        try:
+            p.log_prob(torch.tensor(end, dtype=torch.float64))
+        except InputError:
+            continue
+        raise AssertionError(f"ends: there is no density at {end}, and it was not refused")
 
 
 def _check_independence(
@@ -143,7 +200,7 @@ def _check_independence(
 
 
 def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:
-    for kind in ("binary", "levels", "unit", "real"):
+    for kind in get_args(Kind):
         target = Domain(kind, levels if kind == "levels" else 2 if kind == "binary" else None)
         if kind in likelihood.kinds:
             if kind != "binary" or levels == 2:
@@ -159,10 +216,11 @@ def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:
 def _check_marginal(likelihood: ElementwiseLikelihood, kind: str, levels: int, generator: torch.Generator) -> None:
     if type(likelihood).marginal is ElementwiseLikelihood.marginal:
         return
-    unit = torch.rand(2000, generator=generator, dtype=torch.float64) ** 2
+    unit = torch.rand(2000, *likelihood.shape, generator=generator, dtype=torch.float64) ** 2
     x = (unit * levels).floor().clamp(0, levels - 1) if kind in ("binary", "levels") else unit
-    raw = likelihood.marginal(x)
-    assert raw.shape == (likelihood.outputs,), f"marginal: shape {tuple(raw.shape)}, not ({likelihood.outputs},)"
-    fitted = likelihood(raw).log_prob(x).mean()
-    start = likelihood(torch.zeros_like(raw)).log_prob(x).mean()
+    x = (unit * 20).floor() if kind == "counts" else x
+    raw, needed = likelihood.marginal(x), (likelihood.outputs, *likelihood.shape)
+    assert raw.shape == needed, f"marginal: shape {tuple(raw.shape)}, not {needed}"
+    fitted = likelihood(raw.flatten()).log_prob(x).mean()
+    start = likelihood(torch.zeros_like(raw).flatten()).log_prob(x).mean()
     assert fitted >= start - 1e-9, "marginal: the data are less likely under it than under parameters of zero"

@@ -1,0 +1,161 @@
+"""Mixtures of discretized logistics; the channels of a colour image are coupled."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.errors import whole
+from tightbound.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
+from tightbound.likelihoods.levels import LevelLikelihood
+from tightbound.likelihoods.mixture import MixtureDistribution, choose
+from tightbound.nn.base import Architecture
+
+EXACT_LEVELS = 8  # up to which moments of coupled channels are summed over all colours
+POINTS = 128  # of the Sobol sequence, beyond that
+
+
+class MixtureOfLogistics(LevelLikelihood):
+    """Mixture of discretized logistics with predicted weights, locations and scales.
+
+    For images (3, H, W) one component is drawn for the three channels of a pixel, and within it the location of
+    green is linear in the pixel's red, that of blue in its red and green. For other shapes elements are independent.
+    Locations and scales are those of the levels mapped to [-1, 1].
+
+    A network gives the same count of numbers for each element. Those of a coupled pixel's channels hold three
+    coefficients a component, one each, whose tanh is taken, and its weight's logit in three summands.
+
+    Arguments:
+        components: Their number K.
+        levels: Number of levels.
+
+    References:
+        PixelCNN++ (Salimans et al. 2017), Eqs. 2 and 3, https://arxiv.org/abs/1701.05517
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        features: int | None = None,
+        network: Architecture | nn.Module | None = None,
+        components: int = 5,
+        levels: int = 256,
+    ) -> None:
+        self.components = whole("components", components, least=1)
+        self.coupled = len(shape) == 3 and shape[0] == 3
+        self.kept = 4 if self.coupled else 3  # numbers a component
+        self.outputs = self.kept * self.components
+        super().__init__(shape, features, network, levels)
+        self.event_dims = 3 if self.coupled else 0
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Logits, locations, log scales and, of coupled channels, coefficients: each (..., K, *shape)."""
+        axis = -1 - len(self.shape)
+        logits, location, log_scale, *rest = raw.unflatten(axis, (self.kept, self.components)).unbind(axis - 1)
+        if rest:
+            return ColourDistribution(logits.sum(-3), location, log_scale.exp(), rest[0].tanh(), self.levels)
+        half = (self.levels - 1) / 2
+        parts = DiscretizedLogisticDistribution((location + 1) * half, log_scale.exp() * half, self.levels)
+        return MixtureDistribution(logits, parts, len(self.shape))
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """Equal weights, no coupling. Of independent elements the locations are K quantiles of the logistic with the
+        data's mean and variance, its scale divided by K; of coupled ones, which share their component, all are it."""
+        y = x / ((self.levels - 1) / 2) - 1
+        scale = y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
+        share = (torch.arange(self.components, dtype=y.dtype, device=y.device) + 0.5) / self.components
+        spread = torch.zeros_like(share) if self.coupled else torch.logit(share)
+        location = y.mean(0) + scale * spread.reshape(-1, *[1] * len(self.shape))
+        divisor = 1 if self.coupled else self.components
+        log_scale = (scale / divisor).clamp_min(1 / self.levels).log().expand_as(location)
+        none = torch.zeros_like(location)
+        return torch.cat([none, location.clamp(-1, 1), log_scale, none][: self.kept])
+
+
+class ColourDistribution(Distribution):
+    """A mixture of discretized logistics on colour images; event shape (3, H, W).
+
+    Mean and variance are sums over all colours for up to 8 levels. For more they are quadratures: over each
+    component, 128 points of a Sobol sequence scrambled with seed 0 take the place of draws, the same ones for every
+    pixel and datum; the mean is then off by up to 0.02 standard deviations, the variance by up to 5%.
+
+    Arguments:
+        logits: (..., K, H, W), of the weights.
+        location, scale: (..., K, 3, H, W), of levels mapped to [-1, 1].
+        coefficients: (..., K, 3, H, W), of red in green, red in blue, green in blue.
+        levels: Their number.
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    def __init__(self, logits: Tensor, location: Tensor, scale: Tensor, coefficients: Tensor, levels: int) -> None:
+        self.log_weight, self.levels, self.half = torch.log_softmax(logits, -3), levels, (levels - 1) / 2
+        self.location, self.scale = location.unbind(-3), scale.unbind(-3)
+        red_in_green, red_in_blue, green_in_blue = coefficients.unbind(-3)
+        self.coefficients = ((), (red_in_green,), (red_in_blue, green_in_blue))
+        super().__init__(location.shape[:-4], location.shape[-3:], validate_args=False)
+
+    def channel(self, number: int, before: Sequence[Tensor]) -> DiscretizedLogisticDistribution:
+        """p_k of a channel given the levels of those before it: batch shape (..., K, H, W)."""
+        location = self.location[number]
+        for coefficient, level in zip(self.coefficients[number], before, strict=True):
+            location = location + coefficient * (level / self.half - 1)
+        scale = self.scale[number] * self.half
+        return DiscretizedLogisticDistribution((location + 1) * self.half, scale.expand_as(location), self.levels)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Of levels (..., 3, H, W)."""
+        return self._log_pixels(value.unsqueeze(-4).unbind(-3)).logsumexp(-3).sum((-2, -1))
+
+    def _log_pixels(self, colour: Sequence[Tensor]) -> Tensor:
+        """log w_k p_k of three channels: (..., K, H, W)."""
+        parts = (self.channel(i, colour[:i]).log_prob(level) for i, level in enumerate(colour))
+        return sum(parts, self.log_weight)
+
+    def _colours(self, uniform: Sequence[Tensor]) -> Tensor:
+        """Each component's colours (..., K, 3, H, W) at three uniform numbers, one channel after the other."""
+        levels: list[Tensor] = []
+        for number, u in enumerate(uniform):
+            levels.append(self.channel(number, levels).icdf(u))
+        return torch.stack(torch.broadcast_tensors(*levels), -3)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """(*sample_shape, ..., 3, H, W)."""
+        like = self.log_weight.expand(*sample_shape, *self.log_weight.shape)
+        colours = self._colours([torch.rand_like(like) for _ in range(3)])
+        return choose(self.log_weight.unsqueeze(-3), colours, -4)
+
+    @property
+    def mean(self) -> Tensor:
+        """(..., 3, H, W)."""
+        return self._expectation(lambda colours: colours)
+
+    @property
+    def variance(self) -> Tensor:
+        """(..., 3, H, W)."""
+        mean = self.mean.unsqueeze(-4)
+        return self._expectation(lambda colours: (colours - mean).square())
+
+    def _expectation(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """E of a function of each channel, given for colours that broadcast with (..., K, 3, H, W)."""
+        total = torch.zeros((), dtype=self.log_weight.dtype, device=self.log_weight.device)
+        if self.levels <= EXACT_LEVELS:
+            for colour in itertools.product(range(self.levels), repeat=3):
+                levels = total.new_tensor(colour)
+                chance = self._log_pixels(levels.unbind()).exp().sum(-3)
+                total = total + of(levels.reshape(1, 3, 1, 1)).squeeze(-4) * chance.unsqueeze(-3)
+            return total
+        weight = self.log_weight.exp().unsqueeze(-3)
+        for point in torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(POINTS).to(total):
+            total = total + (weight * of(self._colours(point.unbind()))).sum(-4) / POINTS
+        return total

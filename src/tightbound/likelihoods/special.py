@@ -1,0 +1,39 @@
+"""Differences of log-gamma functions without the cancellation that they have in float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)  # B_2j / (2j (2j - 1)), j = 1 ..
+_FROM = 8.0  # where the next term of the series is below 3e-13
+
+
+def stirling(y: Tensor) -> Tensor:
+    """s(y) in log Gamma(y) = y log y - y + s(y), y > 0: of the size of log y however large y is.
+
+    References:
+        NIST Digital Library of Mathematical Functions, Eq. 5.11.1, https://dlmf.nist.gov/5.11
+    """
+    large = y >= _FROM
+    near, far = y.masked_fill(large, 1.0), y.masked_fill(~large, _FROM)
+    inverse = 1 / far
+    square, term = inverse.square(), torch.zeros_like(far)
+    for coefficient in reversed(_SERIES):
+        term = term * square + coefficient
+    series = term * inverse - 0.5 * torch.log(far / (2 * torch.pi))
+    return torch.where(large, series, torch.lgamma(near) - near * near.log() + near)
+
+
+def log1p_weighted(weight: Tensor, log_ratio: Tensor, otherwise: Tensor) -> Tensor:
+    """log(1 + w (e^u - 1)), the log of a mean of 1 and e^u: by log1p near u = 0, and as `otherwise` gives it
+    in logarithms elsewhere.
+
+    Arguments:
+        weight: w in [0, 1].
+        log_ratio: u.
+        otherwise: The same number as a difference of logarithms, which cancels near u = 0.
+    """
+    close = log_ratio.abs() < 0.5
+    near = torch.log1p(weight * torch.expm1(log_ratio.masked_fill(~close, 0.0)))
+    return torch.where(close, near, otherwise)

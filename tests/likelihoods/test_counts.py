@@ -1,0 +1,111 @@
+"""Counts, from opening them to bits; densities that keep their digits in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import tightbound as tb
+from tightbound.core.domain import COUNTS
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.likelihoods import Beta, Counts, Levels
+from tightbound.likelihoods.beta import BetaDistribution
+from tightbound.likelihoods.counts import NegativeBinomialDistribution, PoissonDistribution
+from tightbound.likelihoods.student import StudentTDistribution
+
+X = stats.nbinom(2, 0.05).rvs((200, 4), random_state=0)
+
+
+def test_counts_are_opened_as_told_and_never_inferred() -> None:
+    data = tb.data.open(X, domain="counts")
+    assert data.domain == COUNTS
+    assert next(data.whole.epoch(5)).x.dtype == torch.int32
+    assert tb.data.open(X).domain.kind == "levels"
+    for wrong in (X - 1, X + 0.5, X.astype(float) * 1e7):
+        with pytest.raises(InputError, match=r"outside counts|not all are integers|up to which float32"):
+            tb.data.open(wrong, domain="counts")
+
+
+@pytest.mark.parametrize("likelihood", ["auto", "poisson", "zero-inflated-negative-binomial", "mixture(of='poisson')"])
+def test_a_model_of_counts_starts_near_the_data_and_has_bits(likelihood) -> None:
+    model = tb.vae(tb.data.open(X, domain="counts"), latent=2, network="mlp(hidden=(8,))", likelihood=likelihood)
+    result = tb.evaluate(model, X, samples=20)
+    fitted = -stats.nbinom(2, 0.05).logpmf(X).mean() / np.log(2)
+    assert fitted - 0.1 < result["bits_per_dim"].value < (25 if likelihood == "poisson" else fitted + 1.5)
+    assert result["iwae"].target == "counts"
+    with pytest.raises(InputError, match="made for counts"):
+        tb.evaluate(model, -X, samples=1)
+
+
+def test_what_does_not_fit_counts_is_refused_with_what_does() -> None:
+    with pytest.raises(CompositionError, match="use 'poisson', 'negative-binomial'"):
+        tb.vae(tb.data.open(X, domain="counts"), likelihood="gaussian")
+    with pytest.raises(CompositionError, match=r"Poisson is a distribution of counts.*with 'counts'"):
+        tb.vae(tb.data.open(X), likelihood="poisson")
+    model = tb.vae(tb.data.open(X), likelihood="poisson", observation="counts", network="mlp(hidden=(8,))")
+    assert isinstance(model.observation, Counts)
+    assert torch.equal(model.observation.restore(torch.tensor([3.0])), torch.tensor([3.0]))
+
+
+def spread(*limits: tuple[float, float], n: int = 4000) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(n, generator=generator) * (b - a) + a for a, b in limits]
+
+
+def test_counts_keep_their_digits_in_float32() -> None:
+    """log-gammas of a million are ten millions, of which float32 holds the units; log p at the mode is about -8.
+
+    What remains is of the size that rounding the log mean itself brings.
+    """
+    log_mean, log_shape, log_x, share = spread((-10, 15), (-15, 15), (-1, 15), (0, 1))
+    x = torch.where(share < 0.5, log_x, log_mean).exp().round().clamp(max=2**24)
+    mean, r = log_mean.double().exp().numpy(), log_shape.double().exp().numpy()
+    for p, exact in (
+        (PoissonDistribution(log_mean), stats.poisson(mean).logpmf(x)),
+        (NegativeBinomialDistribution(log_mean, log_shape), stats.nbinom(r, r / (r + mean)).logpmf(x)),
+    ):
+        allowed = 5e-5 + 2e-6 * np.abs(exact) + 1e-6 * np.abs(x.numpy() - mean)
+        assert (np.abs(p.log_prob(x).numpy() - exact) < allowed).all()
+
+
+def test_continuous_families_keep_their_digits_in_float32() -> None:
+    log_a, log_b, x = spread((-12, 12), (-12, 12), (1e-3, 1 - 1e-3))
+    p = BetaDistribution(log_a, log_b)
+    exact = stats.beta(log_a.double().exp().numpy(), log_b.double().exp().numpy()).logpdf(x.double())
+    np.testing.assert_allclose(p.log_prob(x).numpy(), exact, rtol=2e-5, atol=2e-5)
+    middle = torch.sigmoid(log_a - log_b).clamp(1e-6, 1 - 1e-6)
+    exact = stats.beta(log_a.double().exp().numpy(), log_b.double().exp().numpy()).logpdf(middle.double())
+    np.testing.assert_allclose(p.log_prob(middle).numpy(), exact, rtol=2e-5, atol=2e-4)
+    log_df, y = spread((1, 15), (-50, 50))
+    exact = stats.t(log_df.exp().double().numpy()).logpdf(y.double())
+    got = StudentTDistribution(log_df.exp(), torch.zeros(()), torch.ones(())).log_prob(y)
+    np.testing.assert_allclose(got.numpy(), exact, rtol=5e-6, atol=5e-6)
+
+
+def test_negative_binomial_goes_to_poisson() -> None:
+    log_mean, x = torch.tensor(1.3, dtype=torch.float64), torch.arange(20, dtype=torch.float64)
+    near = NegativeBinomialDistribution(log_mean, torch.tensor(25.0, dtype=torch.float64))
+    assert torch.allclose(near.log_prob(x), PoissonDistribution(log_mean).log_prob(x), atol=1e-8)
+
+
+def test_beta_has_no_density_at_the_ends_and_dequantized_levels_keep_off_them() -> None:
+    p = Beta()(torch.zeros(2))
+    for x in (0.0, 1.0, -0.1):
+        with pytest.raises(InputError, match="zero or infinite"):
+            p.log_prob(torch.tensor(x))
+    observation = Levels(256, dequantize=True, shape=(100_000,))
+    levels = torch.tensor([0.0, 255.0])[:, None].expand(2, 100_000)
+    x = observation(tb.core.terms.Batch(levels), tb.core.noise.Noise("ends"), True).x
+    assert x.min() > 0
+    assert x.max() < 1
+    assert torch.equal((x * 256).floor(), levels)
+    assert Beta()(torch.full((2,), -3.0)).sample((10_000,)).max() < 1
+
+
+def test_degrees_of_freedom_leave_a_variance() -> None:
+    with pytest.raises(InputError, match="above 2"):
+        tb.likelihoods.StudentT(df=2.0)
+    p = tb.likelihoods.StudentT(df=6.0, scale=2.0)(torch.zeros(1))
+    assert p.variance.item() == pytest.approx(stats.t(6, 0, 2).var())
