@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -152,7 +153,8 @@ class Observation(Part, nn.Module, ABC):
     needs_index: bool = False  # in training, too: its random part is fixed by each datum's index
     error_scale: float | Tensor = 1.0  # a unit for reconstruction errors, in raw units
     error_unit: str = "squared units"
-    log_det: float  # log |det J| a datum, nats: added to log p(target | z) gives log p(raw | z)
+    no_bits: str = "bits of a density depend on the unit of x"  # why there are no bits/dim, where there are none
+    header: Sequence[str] = ()  # names of the columns of a table
 
     def check_source(self, domain: Domain) -> None:
         """Raises InputError where raw data of this domain are not what the model was made for."""
@@ -161,8 +163,25 @@ class Observation(Part, nn.Module, ABC):
         if domain != self.source and domain.kind not in within:
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "
-                "convert the data, or name their domain or levels when opening them"
+                "convert the data, or name their domain, levels or kinds when opening them"
             )
+
+    @property
+    def log_slope(self) -> float | Tensor:
+        """log |d target / d raw| of each element, nats: one number for all, or (*shape)."""
+        return 0.0
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what the encoder sees of data of this shape."""
+        return shape
+
+    def log_det(self, seen: Batch) -> Tensor | float:
+        """(B,), or one number for all, log |det J| over the observed elements: added to log p(target | z), it gives
+        log p(raw | z)."""
+        if seen.mask is None and isinstance(self.log_slope, float):
+            return self.log_slope * seen.x[0].numel()
+        each = torch.as_tensor(self.log_slope).to(seen.x).expand_as(seen.x)
+        return (each if seen.mask is None else each.masked_fill(~seen.mask, 0.0)).flatten(1).sum(1)
 
     @property
     @abstractmethod
@@ -188,3 +207,14 @@ class Observation(Part, nn.Module, ABC):
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
         """What a reconstruction is compared with, in the units of the raw data: those data themselves."""
         return raw
+
+    def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
+        """(B,) mean over observed elements of the squared error in units of `error_scale`; NaN where none is."""
+        squared = ((restored - self.reference(raw, seen)) / self.error_scale).double().square()
+        if seen.mask is not None:
+            squared = squared.masked_fill(~seen.mask, torch.nan)
+        return squared.flatten(1).nanmean(1)
+
+    def rows(self, x: Tensor) -> list[list[str]]:
+        """Raw data (N, D) as the cells of a text table."""
+        return [[f"{value:.9g}" for value in row] for row in x.tolist()]

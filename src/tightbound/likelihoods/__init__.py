@@ -3,6 +3,7 @@
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from tightbound.likelihoods.beta import Beta
+from tightbound.likelihoods.columns import Columns
 from tightbound.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from tightbound.likelihoods.discretized_logistic import DiscretizedLogistic
 from tightbound.likelihoods.levels import Binomial, Categorical
@@ -12,6 +13,7 @@ from tightbound.likelihoods.mixture import Mixture
 from tightbound.likelihoods.observation import Binarized, Counts, Identity, Levels, Standardized
 from tightbound.likelihoods.pixelcnn import PixelCNN
 from tightbound.likelihoods.student import StudentT
+from tightbound.likelihoods.table import Table
 
 __all__ = [
     "Bernoulli",
@@ -19,6 +21,7 @@ __all__ = [
     "Binarized",
     "Binomial",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "Counts",
     "DiscretizedLogistic",
@@ -34,5 +37,6 @@ __all__ = [
     "Poisson",
     "Standardized",
     "StudentT",
+    "Table",
     "ZeroInflatedNegativeBinomial",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.domain import Domain
+from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood
@@ -19,7 +19,7 @@ from tightbound.nn.base import Architecture
 class LevelLikelihood(ElementwiseLikelihood):
     """A distribution on integer levels; `levels` is their number K."""
 
-    kinds = ("levels", "binary")
+    kinds: tuple[Kind, ...] = ("levels", "binary")
 
     def __init__(
         self,
@@ -57,6 +57,8 @@ class Binomial(LevelLikelihood):
 
 class Categorical(LevelLikelihood):
     """K free probabilities for each element (K-way softmax)."""
+
+    kinds = ("levels", "binary", "categories")
 
     def __init__(
         self,
