@@ -151,10 +151,10 @@ class Observation(Part, nn.Module, ABC):
     target: Domain  # of what the likelihood sees
     target_name: str  # what the bound is a bound on
     needs_index: bool = False  # in training, too: its random part is fixed by each datum's index
-    error_scale: float | Tensor = 1.0  # a unit for reconstruction errors, in raw units
     error_unit: str = "squared units"
     no_bits: str = "bits of a density depend on the unit of x"  # why there are no bits/dim, where there are none
     header: Sequence[str] = ()  # names of the columns of a table
+    words: Sequence[Sequence[str]] = ()  # by column: the words that its numbers 0, 1, ... stand for, where they do
 
     def check_source(self, domain: Domain) -> None:
         """Raises InputError where raw data of this domain are not what the model was made for."""
@@ -170,6 +170,11 @@ class Observation(Part, nn.Module, ABC):
     def log_slope(self) -> float | Tensor:
         """log |d target / d raw| of each element, nats: one number for all, or (*shape)."""
         return 0.0
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """A unit for reconstruction errors, in raw units: one for all elements, or (*shape)."""
+        return 1.0
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of what the encoder sees of data of this shape."""
@@ -214,7 +219,3 @@ class Observation(Part, nn.Module, ABC):
         if seen.mask is not None:
             squared = squared.masked_fill(~seen.mask, torch.nan)
         return squared.flatten(1).nanmean(1)
-
-    def rows(self, x: Tensor) -> list[list[str]]:
-        """Raw data (N, D) as the cells of a text table."""
-        return [[f"{value:.9g}" for value in row] for row in x.tolist()]

@@ -60,6 +60,8 @@ class Binarized(Observation):
         dynamic: Importance weighted autoencoders (Burda et al. 2016), https://arxiv.org/abs/1509.00519
     """
 
+    error_unit = "0-1 scale, squared"
+
     def __init__(self, levels: int = 256, mode: str = "dynamic", seed: int = 0) -> None:
         super().__init__()
         names = {
@@ -73,7 +75,11 @@ class Binarized(Observation):
         self.source = Domain("levels", levels) if levels > 2 else UNIT
         self.target, self.target_name = BINARY, names[mode]
         self.needs_index = mode == "static"
-        self.error_scale, self.error_unit = levels - 1, "0-1 scale, squared"
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """The highest level."""
+        return self.levels - 1
 
     @property
     def counts_bits(self) -> bool:
@@ -116,18 +122,24 @@ class Levels(Observation):
         https://arxiv.org/abs/1511.01844
     """
 
+    error_unit = "0-1 scale, squared"
+
     def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0) -> None:
         super().__init__()
         self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
         self.source = Domain("levels", levels)
         self.target = UNIT if dequantize else self.source
-        self.error_scale, self.error_unit = levels - 1, "0-1 scale, squared"
         self.target_name = f"{levels} levels" + (f", dequantized (noise seed {seed})" if dequantize else "")
 
     @property
     def log_slope(self) -> float:
         """-log K of dequantized levels."""
         return -math.log(self.levels) if self.dequantize else 0.0
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """The highest level."""
+        return self.levels - 1
 
     @property
     def counts_bits(self) -> bool:
@@ -182,6 +194,8 @@ class Standardized(Observation):
         shape: Of one datum.
     """
 
+    error_unit = "standard deviations, squared"
+
     def __init__(self, mean: Sequence[float], std: Sequence[float], shape: Sequence[int]) -> None:
         super().__init__()
         for value in std:
@@ -190,10 +204,14 @@ class Standardized(Observation):
         self.target_name = "density in the data's units"
         self.register_buffer("mean", self._spread(mean, shape), persistent=False)
         self.register_buffer("std", self._spread(std, shape), persistent=False)
-        self.error_scale, self.error_unit = self.std, "standard deviations, squared"
 
     mean: Tensor
     std: Tensor
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """A standard deviation."""
+        return self.std
 
     @property
     def log_slope(self) -> Tensor:

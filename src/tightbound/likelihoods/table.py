@@ -51,7 +51,7 @@ class Table(Observation):
             if len(given) not in (0, len(columns)):
                 raise InputError(f"{len(given)} {what} were given for {len(columns)} columns; give one for each")
         self.source = self.target = Domain("mixed", columns=columns)
-        self.header = tuple(names)
+        self.header, self.words = tuple(names), tuple(column.words for column in columns)
         means, stds = mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)]
         real = [column.kind == "real" for column in columns]
         centre = [m if r else 0.0 for m, r in zip(means, real, strict=True)]
@@ -103,11 +103,6 @@ class Table(Observation):
         wrong = raw + (restored != raw) * self.error_scale
         return super().error(torch.where(self.nominal, wrong, restored), raw, seen)
 
-    def rows(self, x: Tensor) -> list[list[str]]:
-        """Categories by their words."""
-        pairs = zip(x.unbind(1), self.source.columns, strict=True)
-        return [list(row) for row in zip(*(_cells(column, domain) for column, domain in pairs), strict=True)]
-
 
 def _width(column: Domain) -> int:
     return (column.levels or 1) if column.kind == "categories" else 1
@@ -123,10 +118,3 @@ def _written(x: Tensor, column: Domain) -> Tensor:
     if column.kind == "categories":
         return F.one_hot(x.long(), column.levels or 1).to(x)
     return {"counts": torch.log1p, "levels": lambda v: v / column.high}.get(column.kind, lambda v: v)(x).unsqueeze(1)
-
-
-def _cells(x: Tensor, column: Domain) -> list[str]:
-    values = x.tolist()
-    if column.kind == "categories":
-        return [column.words[round(value)] if value == value else "" for value in values]
-    return [f"{value:.9g}" if value == value else "" for value in values]
