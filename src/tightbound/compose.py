@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -47,7 +48,7 @@ def vae(
         network: Architecture of encoder and decoder; "auto": "conv" for images of 16 pixels or more each
             way, else "mlp".
         likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, negative-binomial for
-            counts, continuous-bernoulli for [0, 1], gaussian for real data.
+            counts, continuous-bernoulli for [0, 1], gaussian for real data, columns for a mixed table.
         observation: "auto": the one that takes these data to that likelihood.
         prior, posterior: p(z), q(z | x).
         latents: "flat": one group, of that prior and posterior; hierarchies have their own.
@@ -77,7 +78,8 @@ def vae(
             context = _context(context, data, trust)
         beside = 0 if context is None else context.size
         if isinstance(latents, str):
-            seen = shape if context is None else joined_shape(shape, context.shape)
+            seen = observation.input_shape(shape)
+            seen = seen if context is None else joined_shape(seen, context.shape)
             supplied = {"latent": latent, "context": beside, "shape": seen, "network": network}
             latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
         named = isinstance(spec, Spec)
@@ -90,6 +92,7 @@ def vae(
                 features=latents.features + beside,
                 network=network,
                 levels=observation.target.levels or 2,
+                kinds=_kinds(observation.target),
             )
         model = VAE(latents, _is(spec, Likelihood), _is(observation, Observation), context)
         if start_at_data:
@@ -137,6 +140,7 @@ def _default_likelihood(domain: Domain) -> str:
         "counts": "negative-binomial",
         "unit": "continuous-bernoulli",
         "real": "gaussian",
+        "mixed": "columns",
     }
     return defaults[domain.kind]
 
@@ -145,40 +149,50 @@ def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
     """The observation under which a likelihood of these kinds sees the data as they are, or as bits."""
     if domain.kind == "levels":
         return "binarized" if "levels" not in kinds and "binary" in kinds else "levels"
-    if domain.kind in ("real", "counts"):
-        return {"real": "standardized", "counts": "counts"}[domain.kind]
+    plain = {"real": "standardized", "counts": "counts", "mixed": "table"}
+    if domain.kind in plain:
+        return plain[domain.kind]
     return f"identity(kind={domain.kind!r})"
 
 
 def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> Observation:
     spec = parse(text)
     supplied = {"levels": data.domain.levels or 2, "shape": shape}
-    if spec.name == "standardized":
-        mean, std = moments(data.train, shape)
+    supplied |= {"kinds": _kinds(data.domain), "names": list(data.header)}
+    if "std" in inspect.signature(find("observation", spec.name, trust=trust)).parameters:
+        mean, std = moments(data.train, shape, data.domain.columns)
         supplied |= {"mean": mean, "std": std}
     observation = make("observation", spec, trust=trust, **supplied)
     observation.check_source(data.domain)
     return observation
 
 
-def moments(split: Split, shape: tuple[int, ...]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each column of a table, or of all elements of other data; a constant
-    column has standard deviation 1, and is warned of. In one pass, batch by batch."""
+def _kinds(domain: Domain) -> list[Any]:
+    return [column.described for column in domain.columns]
+
+
+def moments(split: Split, shape: tuple[int, ...], columns: Sequence[Domain] = ()) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each column of a table, over its observed entries, or of all elements of other
+    data; a constant column has standard deviation 1, and is warned of where it is real. In one pass, batch by batch."""
     table = len(shape) == 1
-    n, mean, square = 0, torch.zeros(math.prod(shape) if table else 1, dtype=torch.float64), 0.0
+    size = math.prod(shape) if table else 1
+    n, mean, square = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
     for batch in split.epoch(4096):
         x = batch.x.double().flatten(1) if table else batch.x.double().reshape(-1, 1)
         # Chan et al. 1979: the update of mean and squared deviations by a batch
-        delta = x.mean(0) - mean
-        total = n + len(x)
-        square = square + (x - x.mean(0)).square().sum(0) + delta.square() * n * len(x) / total
-        mean, n = mean + delta * len(x) / total, total
-    if n == 0:
+        seen = ~torch.isnan(x)
+        more, x = seen.sum(0), x.masked_fill(~seen, 0.0)
+        own = x.sum(0) / more.clamp_min(1)
+        delta, total = own - mean, (n + more).clamp_min(1)
+        square = square + ((x - own) * seen).square().sum(0) + delta.square() * n * more / total
+        mean, n = mean + delta * more / total, n + more
+    if n.sum() == 0:
         raise InputError("the training split is empty; give at least two data")
-    std = (torch.as_tensor(square) / n).sqrt()
+    std = (square / n.clamp_min(1)).sqrt()
     varies = std > 1e-7 * mean.abs().clamp_min(1e-30)
-    if table and not varies.all():
-        where = ", ".join(str(i) for i in (~varies).nonzero().flatten().tolist()[:5])
+    constant = [i for i in (~varies).nonzero().flatten().tolist() if not columns or columns[i].kind == "real"]
+    if table and constant:
+        where = ", ".join(map(str, constant[:5]))
         warnings.warn(
             f"column {where} of the training data is constant: a density on it has no limit as the scale shrinks; "
             "leave it out",

@@ -54,6 +54,9 @@ class Composition:
         None
     )
     """The data's values (inferred otherwise; counts, the integers 0, 1, 2, ..., never are)."""
+    kinds: Annotated[str | None, arg(metavar="KINDS")] = None
+    """Kinds of the columns of a table, by name or in order: "visits='counts', city='categories', grade=('levels', 5)"
+    (inferred otherwise: words are categories, 0 and 1 binary, other numbers real)."""
     resize: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
     """Height and width to which images of a folder are resized."""
     grey: bool = False
@@ -73,6 +76,7 @@ class Composition:
         self.objective_spec()
         if self.levels is not None:
             whole("levels", self.levels, least=2)
+        column_kinds(self.kinds)
         number("test", self.test, above=0, below=1)
         size = self.resize
         if size is not None and not (isinstance(size, tuple) and len(size) == 2):
@@ -93,7 +97,24 @@ class Composition:
     def data_options(self) -> dict[str, Any]:
         """How the data are opened."""
         names = ("levels", "domain", "resize", "grey", "test")
-        return {name: getattr(self, name) for name in names}
+        return {"kinds": column_kinds(self.kinds)} | {name: getattr(self, name) for name in names}
+
+
+def column_kinds(text: str | None) -> Any:
+    """Kinds of columns as text, "visits='counts'", "'real', 'binary'" or "{'my column': 'counts'}", as
+    `tightbound.data.open` takes them.
+
+    Raises:
+        InputError: for other text.
+    """
+    if text is None:
+        return None
+    spec = parse(f"kinds({text})")
+    if bool(spec.args) == bool(spec.kwargs):
+        raise InputError(f"kinds = {text!r}; needed: name='kind' for some columns, or 'kind' for each in order")
+    if len(spec.args) == 1 and isinstance(spec.args[0], Mapping):
+        return dict(spec.args[0])
+    return list(spec.args) or dict(spec.kwargs)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def without_latents(likelihood, observation) -> tb.VAE:
 def test_a_uniform_density_of_dequantized_levels_costs_log2_k_bits() -> None:
     shape, levels = (1, 2, 2), 17
     likelihood = ContinuousBernoulli(shape, 1, Constant(torch.zeros(4)))
-    model = without_latents(likelihood, Levels(levels, dequantize=True, shape=shape))
+    model = without_latents(likelihood, Levels(levels, dequantize=True))
     x = torch.randint(0, levels, (9, *shape), generator=torch.Generator().manual_seed(0))
     result = evaluate(model, x, samples=3)
     assert result["bits_per_dim"].value == pytest.approx(math.log2(levels), abs=1e-9)
@@ -110,15 +110,13 @@ def test_levels_that_differ_are_refused() -> None:
 @pytest.mark.parametrize("mode", ["dynamic", "static", "expected"])
 def test_restore_undoes_the_scaling(mode: str) -> None:
     assert torch.equal(Binarized(256, mode).restore(torch.tensor([0.0, 1.0])), torch.tensor([0.0, 255.0]))
-    levels = Levels(17, dequantize=True, shape=(1,))
+    levels = Levels(17, dequantize=True)
     x = torch.arange(17.0)
     assert torch.allclose(levels.restore((x + 0.5) / 17), x)
 
 
 def test_reconstructions_are_compared_with_the_levels_and_not_with_their_noise() -> None:
     shape, levels = (1, 2, 2), 17
-    model = without_latents(
-        ContinuousBernoulli(shape, 1, Constant(torch.zeros(4))), Levels(levels, dequantize=True, shape=shape)
-    )
+    model = without_latents(ContinuousBernoulli(shape, 1, Constant(torch.zeros(4))), Levels(levels, dequantize=True))
     x = torch.full((3, *shape), 8)  # the density's mean, one half, is the middle of this level
     assert evaluate(model, x, samples=1)["reconstruction_mse"].value == pytest.approx(0, abs=1e-12)

@@ -8,15 +8,25 @@ from typing import Any
 import pytest
 import torch
 
-from tightbound.core.parts import TABLE, make
+from tightbound.core.domain import BINARY, Domain
+from tightbound.core.parts import TABLE, find, make, parse
 from tightbound.latents import Flat
+from tightbound.likelihoods import ElementwiseLikelihood
 from tightbound.nn import MLP
 from tightbound.priors import StandardNormal
-from tightbound.testing import check_latents, check_likelihood, check_objective, check_posterior, check_prior
+from tightbound.testing import (
+    check_joint_likelihood,
+    check_latents,
+    check_likelihood,
+    check_objective,
+    check_posterior,
+    check_prior,
+)
 from tightbound.testing.models import small_model
 
+FAMILIES = [name for name in TABLE["likelihood"] if issubclass(find("likelihood", name), ElementwiseLikelihood)]
 LIKELIHOODS = [
-    *TABLE["likelihood"],
+    *FAMILIES,
     "gaussian(scale=0.3)",
     "gaussian(scale='per-dimension')",
     "gaussian(scale='predicted')",
@@ -50,6 +60,11 @@ POSTERIORS = [
     "flow(kind='nsf', transforms=1, hidden=(8,), features=3)",
     "flow(kind='realnvp', transforms=3, hidden=(8, 8), features=3)",
     "sylvester(flows=2, reflections=1)",
+JOINT = [
+    ("pixelcnn", (1, 3, 3), 2),
+    ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), 3),
+    ("pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")", (3, 1, 2), 4),
+    ("pixelcnn(hidden=5, layers=1, kernel=3, paths=64)", (3, 2, 2), 2),
 ]
 OBJECTIVES = [
     *(name for name in TABLE["objective"] if name != "autoencoder"),
@@ -86,6 +101,16 @@ FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae"
 @pytest.mark.parametrize("text", LIKELIHOODS)
 def test_likelihood(text: str) -> None:
     check_likelihood(make("likelihood", text))
+
+
+@pytest.mark.parametrize(("text", "shape", "levels"), JOINT)
+def test_joint_likelihood(text: str, shape: tuple[int, ...], levels: int) -> None:
+    likelihood = make("likelihood", text, shape=shape, features=2, levels=levels)
+    check_joint_likelihood(likelihood, BINARY if levels == 2 else Domain("levels", levels))
+
+
+def test_every_likelihood_is_under_a_law() -> None:
+    assert {*FAMILIES, *(parse(text).name for text, _, _ in JOINT)} == set(TABLE["likelihood"])
 
 
 @pytest.mark.parametrize("latent", [1, 3])

@@ -95,7 +95,7 @@ def test_beta_has_no_density_at_the_ends_and_dequantized_levels_keep_off_them() 
     for x in (0.0, 1.0, -0.1):
         with pytest.raises(InputError, match="zero or infinite"):
             p.log_prob(torch.tensor(x))
-    observation = Levels(256, dequantize=True, shape=(100_000,))
+    observation = Levels(256, dequantize=True)
     levels = torch.tensor([0.0, 255.0])[:, None].expand(2, 100_000)
     x = observation(tb.core.terms.Batch(levels), tb.core.noise.Noise("ends"), True).x
     assert x.min() > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from tightbound import data as sources
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.show import endings, record, say, show
-from tightbound.config import read_yaml
+from tightbound.config import column_kinds, read_yaml
+from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
@@ -40,15 +42,16 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
     name = command.data or config.get("data") or known  # a run made from Python records its settings alone
     if name is None:
         raise InputError(f"the run {str(command.run)!r} does not say where its data are; name them after the run")
-    names = ("levels", "domain", "resize", "grey", "test")
+    names = ("levels", "domain", "kinds", "resize", "grey", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
+    options |= {"kinds": column_kinds(options.get("kinds"))}
     if not Path(str(name)).is_dir():  # a folder of images was trained on, and this is none
         options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
     data = sources.open(name, **options)
     source = trained.model.observation.source
     if data.domain != source:  # few data may miss the highest level, or be whole by chance
-        told = {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
-        data = sources.open(name, **{**options, **told})
+        options = {k: v for k, v in options.items() if k not in ("levels", "domain", "kinds")}
+        data = sources.open(name, **options, **_told(source))
     check_fits(trained.model, data)
     own = data.fingerprint == run["data"]["fingerprint"]
     if command.data is None and not own:
@@ -60,6 +63,13 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
     if split == "auto":
         split = "test" if own or data.builtin else "all"
     return data, {"train": data.train, "test": data.test, "all": data.whole}[split]
+
+
+def _told(source: Domain) -> dict[str, Any]:
+    """What to say of data, for them to be opened as of this domain."""
+    if source.kind == "mixed":
+        return {"kinds": source.columns}
+    return {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
 
 
 def _of_the_run(command: Any) -> bool:
@@ -201,7 +211,7 @@ def embed(command: Embed) -> None:
             arrays["name"] = np.array(list(split.names))
         _write_npz(command.out, arrays)
     else:
-        _write_data(command.out, chosen, trained, None)
+        write_atomic(command.out, _npy(chosen.numpy()) if command.out.suffix == ".npy" else _csv(chosen))
     what = "draws from q(z|x)" if command.sample else "posterior means"
     say(f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}: {command.out}")
     _next(command, "report {run}")
@@ -232,8 +242,23 @@ def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
     elif out.suffix == ".npy":
         write_atomic(out, _npy(x.numpy()))
     else:
-        lines = [",".join(f"{value:.9g}" for value in row) for row in x.tolist()]
-        write_atomic(out, "\n".join(lines) + "\n")
+        observation = trained.model.observation
+        write_atomic(out, _csv(x, observation.header, observation.words))
+
+
+def _csv(x: Tensor, header: Sequence[str] = (), words: Sequence[Sequence[str]] = ()) -> str:
+    """A table (N, D) as text, with names of columns and the words of categories."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
+        writer.writerow(header)
+    legends = words or [()] * x.shape[1]
+    for row in x.tolist():
+        writer.writerow([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)])
+    return buffer.getvalue()
 
 
 def _out(out: Path | None, name: str, known: tuple[str, ...]) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -110,6 +111,11 @@ class Likelihood(Part, nn.Module, ABC):
     features: int | None  # size of the features it takes; None: they are the distribution's parameters
     outputs: int = 1  # numbers that the network gives for each element of x
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether the elements of x are independent given the features."""
+        return False
+
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Features (..., features) -> distribution with batch shape (...) and event shape `shape`."""
@@ -167,9 +173,10 @@ class Observation(Part, nn.Module, ABC):
     target: Domain  # of what the likelihood sees
     target_name: str  # what the bound is a bound on
     needs_index: bool = False  # in training, too: its random part is fixed by each datum's index
-    error_scale: float | Tensor = 1.0  # a unit for reconstruction errors, in raw units
     error_unit: str = "squared units"
-    log_det: float  # log |det J| a datum, nats: added to log p(target | z) gives log p(raw | z)
+    no_bits: str = "bits of a density depend on the unit of x"  # why there are no bits/dim, where there are none
+    header: Sequence[str] = ()  # names of the columns of a table
+    words: Sequence[Sequence[str]] = ()  # by column: the words that its numbers 0, 1, ... stand for, where they do
 
     def check_source(self, domain: Domain) -> None:
         """Raises InputError where raw data of this domain are not what the model was made for."""
@@ -178,8 +185,30 @@ class Observation(Part, nn.Module, ABC):
         if domain != self.source and domain.kind not in within:
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "
-                "convert the data, or name their domain or levels when opening them"
+                "convert the data, or name their domain, levels or kinds when opening them"
             )
+
+    @property
+    def log_slope(self) -> float | Tensor:
+        """log |d target / d raw| of each element, nats: one number for all, or (*shape)."""
+        return 0.0
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """A unit for reconstruction errors, in raw units: one for all elements, or (*shape)."""
+        return 1.0
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what the encoder sees of data of this shape."""
+        return shape
+
+    def log_det(self, seen: Batch) -> Tensor | float:
+        """(B,), or one number for all, log |det J| over the observed elements: added to log p(target | z), it gives
+        log p(raw | z)."""
+        if seen.mask is None and isinstance(self.log_slope, float):
+            return self.log_slope * seen.x[0].numel()
+        each = torch.as_tensor(self.log_slope).to(seen.x).expand_as(seen.x)
+        return (each if seen.mask is None else each.masked_fill(~seen.mask, 0.0)).flatten(1).sum(1)
 
     @property
     @abstractmethod
@@ -205,3 +234,10 @@ class Observation(Part, nn.Module, ABC):
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
         """What a reconstruction is compared with, in the units of the raw data: those data themselves."""
         return raw
+
+    def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
+        """(B,) mean over observed elements of the squared error in units of `error_scale`; NaN where none is."""
+        squared = ((restored - self.reference(raw, seen)) / self.error_scale).double().square()
+        if seen.mask is not None:
+            squared = squared.masked_fill(~seen.mask, torch.nan)
+        return squared.flatten(1).nanmean(1)

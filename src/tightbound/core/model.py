@@ -40,6 +40,11 @@ class VAE(Part, Trainable):
     ) -> None:
         super().__init__()
         likelihood.check_domain(observation.target)
+        if observation.not_a_likelihood and not likelihood.elementwise:
+            raise CompositionError(
+                f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "
+                "expectation over binarizations; observe with binarized('dynamic') or binarized('static')"
+            )
         features = latents.features + (0 if context is None else context.size)
         if likelihood.features is not None and likelihood.features != features:
             beside = "" if context is None else f" beside {context.size} of the context"
@@ -115,7 +120,7 @@ class VAE(Part, Trainable):
         with torch.no_grad():
             self.latents.start_at(self._input(seen), seen.context)
         if likelihood:
-            self.likelihood.start_at(seen.x)
+            self.likelihood.start_at(_complete(seen))
 
     def encode_state(self, seen: Batch) -> State:
         """The deterministic part of inference, run once however many samples follow."""
@@ -135,7 +140,7 @@ class VAE(Part, Trainable):
 
         groups, features = self.latents.infer(state, samples, noise, knobs, log_likelihood)
         likelihood = self._likelihood_at(features, seen.context)
-        value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det
+        value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det(seen)
         return Terms(value, groups, likelihood, seen)
 
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Distribution:
@@ -160,6 +165,18 @@ class VAE(Part, Trainable):
         given = None if context is None else tuple(context.shape)
         if needed != given:
             raise InputError(f"the context has shape {given} and the model needs {needed}; see model.context.encode")
+
+
+def _complete(seen: Batch) -> Tensor:
+    """The target (B, *shape), its masked elements replaced by observed ones of other data in turn."""
+    if seen.mask is None:
+        return seen.x
+    x = seen.x.flatten(1).clone()
+    for column, observed in zip(x.unbind(1), seen.mask.flatten(1).unbind(1), strict=True):
+        given = column[observed]
+        if len(given):
+            column[~observed] = given[torch.arange(len(column) - len(given), device=x.device) % len(given)]
+    return x.view_as(seen.x)
 
 
 def unkeyed() -> Noise:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 Key = int | str
 
@@ -94,6 +94,13 @@ class DatumNoise(Noise):
         return out.transpose(0, 1)
 
 
+class SharedNoise(Noise):
+    """Noise that differs along the first axis alone: what is drawn for a datum then depends on no other."""
+
+    def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
+        return super()._draw(fill, (shape[0], *(1 for _ in shape[1:])), like).expand(*shape)
+
+
 @functools.singledispatch
 def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Tensor:
     """(*samples, *batch, *event) from a distribution, by a differentiable path where one exists.
@@ -124,3 +131,9 @@ def _(distribution: Normal, samples: Sequence[int], noise: Noise) -> Tensor:
 @draw.register
 def _(distribution: Independent, samples: Sequence[int], noise: Noise) -> Tensor:
     return draw(distribution.base_dist, samples, noise)
+
+
+@draw.register
+def _(distribution: Bernoulli, samples: Sequence[int], noise: Noise) -> Tensor:
+    probs = distribution.probs
+    return (noise.uniform((*samples, *distribution.batch_shape), probs) < probs).to(probs.dtype)

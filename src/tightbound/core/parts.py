@@ -37,6 +37,8 @@ TABLE: dict[str, dict[str, str]] = {
         "binomial": "tightbound.likelihoods.levels:Binomial",
         "categorical": "tightbound.likelihoods.levels:Categorical",
         "discretized-logistic": "tightbound.likelihoods.discretized_logistic:DiscretizedLogistic",
+        "columns": "tightbound.likelihoods.columns:Columns",
+        "pixelcnn": "tightbound.likelihoods.pixelcnn:PixelCNN",
         "logistic-mixture": "tightbound.likelihoods.logistic_mixture:MixtureOfLogistics",
         "poisson": "tightbound.likelihoods.counts:Poisson",
         "negative-binomial": "tightbound.likelihoods.counts:NegativeBinomial",
@@ -51,6 +53,7 @@ TABLE: dict[str, dict[str, str]] = {
         "levels": "tightbound.likelihoods.observation:Levels",
         "counts": "tightbound.likelihoods.observation:Counts",
         "standardized": "tightbound.likelihoods.observation:Standardized",
+        "table": "tightbound.likelihoods.table:Table",
     },
     "network": {
         "mlp": "tightbound.nn.mlp:MLP",

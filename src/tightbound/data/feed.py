@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
@@ -66,10 +67,17 @@ def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:
         raise InputError(f"x is {type(source).__name__} and no array of numbers; needed: (N, *shape)") from error
     if tuple(x.shape[1:]) != tuple(model.shape) or x.dim() == 0:
         raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
-    domain = model.observation.source
+    _check_values(x, model.observation.source, "x")
+    return x
+
+
+def _check_values(x: Tensor, domain: Domain, name: str) -> None:
+    if domain.kind == "mixed":
+        for i, (column, own) in enumerate(zip(x.unbind(1), domain.columns, strict=True)):
+            _check_values(column[~torch.isnan(column)], own, f"column {i + 1} of x")
+        return
     if x.is_floating_point() and not torch.isfinite(x).all():
-        raise InputError(f"x holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
+        raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
     if x.numel() and not (fits and domain.low <= x.min() and x.max() <= domain.high):
-        raise InputError(f"x has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
-    return x
+        raise InputError(f"{name} has values from {x.min():g} to {x.max():g}; the model was made for {domain}")

@@ -8,7 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from tightbound.core.errors import InputError, suggestion
+from tightbound.data import columns
+from tightbound.data.columns import Kinds, is_number
 
 MEMORY_LIMIT = 1 << 30  # bytes; larger data stay where they are
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -30,23 +32,26 @@ class Arrays:
     y: np.ndarray | None = None
     train: int | None = None  # the first so many are the training data, as given; None: to be split
     notes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()  # names of the columns of a table
+    words: columns.Words = field(default_factory=dict)  # of columns of categories
 
 
-def read_arrays(path: Path, labels: Any = None) -> Arrays:
+def read_arrays(path: Path, labels: Any = None, kinds: Kinds | None = None) -> Arrays:
     """The arrays of a .npy, .npz, .csv or .tsv file (tables also .gz).
 
     Arguments:
         path: An existing file.
         labels: Of a table: name of the column that holds them. Else: an array of labels (N,).
+        kinds: Of the columns of a table, see `data.open`.
 
     Raises:
-        InputError: for another kind of file, a corrupt or pickled one, and cells that are no numbers.
+        InputError: for another kind of file, a corrupt or pickled one, and cells that are no numbers among numbers.
     """
     suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
     suffix = suffix.lower()
     if suffix in TABLES:
         try:
-            return _table(path, TABLES[suffix], labels)
+            return _table(path, TABLES[suffix], labels, kinds)
         except csv.Error as error:
             raise InputError(f"{path} is no table: {error}; give a row of numbers for each datum") from None
     if isinstance(labels, str):
@@ -123,14 +128,14 @@ def _join(path: Path, name: str, parts: tuple[np.ndarray, np.ndarray]) -> np.nda
     return np.concatenate(parts)
 
 
-def _table(path: Path, delimiter: str, labels: Any) -> Arrays:
+def _table(path: Path, delimiter: str, labels: Any, kinds: Kinds | None) -> Arrays:
     text = _text(path)
     first = next(csv.reader([next((line for line in text.splitlines() if line.strip()), "")], delimiter=delimiter), [])
     if not first:
         raise InputError(f"{path} is empty; it must hold a row of numbers for each datum")
     if delimiter == "," and len(first) == 1 and ";" in first[0]:
         delimiter, first = ";", first[0].split(";")
-    header = [cell.strip() for cell in first] if not any(_number(cell) for cell in first) else None
+    header = [cell.strip() for cell in first] if not any(map(is_number, first)) else None
     column = _column(path, labels, header, len(first))
     keep = [i for i in range(len(first)) if i != column]
     rows = 0
@@ -144,17 +149,38 @@ def _table(path: Path, delimiter: str, labels: Any) -> Arrays:
         raise InputError(f"{path} has a header but no data; it must hold a row of numbers for each datum")
     skip = 0 if header is None else next(i for i, line in enumerate(io.StringIO(text)) if line.strip()) + 1
     load = partial(np.loadtxt, delimiter=delimiter, comments=None, quotechar='"', skiprows=skip)
+    names = tuple(header[i] for i in keep) if header else ()
+    words: columns.Words = {}
     try:
+        if kinds is not None:
+            raise ValueError("columns of categories keep their cells as they are written")
         x = load(io.StringIO(text), ndmin=2, usecols=keep)
-    except ValueError as error:
-        raise InputError(f"{path}: {_fault(text, delimiter, header, keep) or error}") from None
+    except ValueError:
+        x, words = _cells(path, list(_lines(text, delimiter))[header is not None :], keep, names, kinds)
     y = None if labels is None else np.asarray(labels)
     if column is not None:
         y = load(io.StringIO(text), dtype=str, usecols=column, ndmin=1)
-        y = y.astype(float) if all(map(_number, y)) else y
+        y = y.astype(float) if all(map(is_number, y)) else y
     notes = () if header is None else (f"header of {len(first)} columns: {', '.join(header[:8])}",)
     notes += () if column is None else (f"labels: column {header[column] if header else column}",)
-    return Arrays(x, y, notes=notes)
+    return Arrays(x, y, notes=notes, header=names, words=words)
+
+
+def _cells(
+    path: Path, lines: list[tuple[int, list[str]]], keep: list[int], names: tuple[str, ...], kinds: Kinds | None
+) -> tuple[np.ndarray, columns.Words]:
+    """A table in which some cells are no numbers, as numbers and words."""
+    rows = [[row[i] for i in keep] for _, row in lines]
+    x, words, fault = columns.read_cells(rows, len(keep), columns.told(kinds, names, len(keep)))
+    if fault is None:
+        return x, words
+    row, column = fault
+    key = repr(names[column]) if names else column
+    raise InputError(
+        f"{path}: line {lines[row][0]}, {columns.title(keep[column], ()) + (f' ({names[column]})' if names else '')}: "
+        f"{rows[row][column].strip()[:40]!r} is no number; correct it, remove the column, or say "
+        f"kinds={{{key}: 'categories'}}"
+    )
 
 
 def _text(path: Path) -> str:
@@ -179,29 +205,7 @@ def _column(path: Path, labels: Any, header: list[str] | None, width: int) -> in
     return header.index(labels)
 
 
-def _fault(text: str, delimiter: str, header: list[str] | None, keep: list[int]) -> str | None:
-    """The first cell that is no number, in words."""
-    for i, (line, row) in enumerate(_lines(text, delimiter)):
-        if header is not None and i == 0:
-            continue
-        for column in keep:
-            if not _number(row[column]):
-                name = f"column {column + 1}" + (f" ({header[column]})" if header else "")
-                cell = row[column].strip()
-                what = f"{cell[:40]!r} is no number" if cell else "the cell is empty"
-                return f"line {line}, {name}: {what}; correct it, or remove the column"
-    return None
-
-
 def _lines(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The number and the cells of each line that is not blank."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-
-
-def _number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

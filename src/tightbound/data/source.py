@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError, suggestion
-from tightbound.data import builtin, encoding, files, images, loaders
+from tightbound.data import builtin, columns, encoding, files, images, loaders
 from tightbound.data.names import BUILTINS
 from tightbound.data.split import ArraySplit, Indexed, Split
 
@@ -33,6 +33,7 @@ class Data:
     fingerprint: str  # "sha256:..." of the content or its definition; "none: reason" of a loader
     builtin: bool  # a built-in set with published splits
     whole: Split  # all data in their original order; of built-in sets and loaders the test split
+    header: tuple[str, ...] = ()  # names of the columns of a table, where they are known
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,6 +70,7 @@ def open(
     *,
     levels: int | None = None,
     domain: str | None = None,
+    kinds: columns.Kinds | None = None,
     resize: tuple[int, int] | None = None,
     grey: bool = False,
     test: float = 0.1,
@@ -81,6 +83,9 @@ def open(
             of images; a torch Dataset or DataLoader; a pair (train_loader, test_loader).
         levels: The values are integers 0 .. levels - 1.
         domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
+        kinds: Of the columns of a table: "real", "binary", "counts", "unit", ("levels", K), "categories" or
+            ("categories", words), one for each column, or {column: kind} by name or number; others are inferred. A
+            table with kinds, words or missing entries (NaN, empty cells) is mixed: each column has its own domain.
         resize: Height and width to bring the pictures of a folder to.
         grey: Read the pictures of a folder as grey.
         test: Share of the data to hold out for testing, where the source has no split of its own.
@@ -92,11 +97,15 @@ def open(
     told = encoding.override(levels, domain)
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of data to test on, between 0 and 1")
-    path = _path(source)
+    path, source_is_builtin = _path(source), isinstance(source, str) and source in BUILTINS
     folder = path if path is not None and path.is_dir() else None
     if folder is None and (resize is not None or grey):
         raise InputError("resize and grey are for folders of images; change arrays before they are opened")
-    if isinstance(source, str) and source in BUILTINS:
+    if kinds is not None and (told is not None or folder is not None or source_is_builtin):
+        raise InputError(
+            "kinds are for the columns of a table, in place of levels and domain; leave out one or the other"
+        )
+    if source_is_builtin:
         if labels is not None:
             raise InputError(f"labels were given for {source!r}, which has its own; leave them out")
         return _open_builtin(source, told)
@@ -108,17 +117,17 @@ def open(
                 f"{str(source)!r} is neither a file, a folder, nor a built-in data set; "
                 f"{suggestion(str(source).lower(), BUILTINS)}"
             )
-        return _from_arrays(files.read_arrays(path, labels), path.stem, told, test)
+        return _from_arrays(files.read_arrays(path, labels, kinds), path.stem, told, test, kinds)
     if isinstance(source, DataLoader) or (isinstance(source, (tuple, list)) and _loaders(source)):
         if labels is not None:
             raise InputError("labels were given for a DataLoader; let it give pairs (x, y)")
         return _open_loaders(source, told)
     if isinstance(source, Dataset):
-        return _open_dataset(source, told, test, labels)
+        return _open_dataset(source, told, test, labels, kinds)
     if isinstance(source, Tensor) or hasattr(source, "__array__"):
         x = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
         y = None if labels is None else np.asarray(labels)
-        return _from_arrays(files.Arrays(x, y), "array", told, test)
+        return _from_arrays(files.Arrays(x, y), "array", told, test, kinds)
     raise InputError(
         f"data cannot be read from {type(source).__name__}; "
         f"give a built-in name ({', '.join(sorted(BUILTINS))}), "
@@ -171,10 +180,17 @@ def _open_sprites(told: Domain | None) -> Data:
     return Data("sprites", whole.subset(np.sort(order[10_000:])), test, BINARY, notes, digest, True, test)
 
 
-def _from_arrays(raw: files.Arrays, name: str, told: Domain | None, test: float) -> Data:
+def _from_arrays(
+    raw: files.Arrays, name: str, told: Domain | None, test: float, kinds: columns.Kinds | None = None
+) -> Data:
     """Data of arrays in memory or memory-mapped."""
     title = "the array" if name == "array" else name
     encoding.numeric(raw.x, title)
+    mapped = isinstance(raw.x, np.memmap)
+    if kinds is not None and (mapped or raw.x.ndim != 2):
+        raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
+    if raw.x.ndim == 2 and not mapped and (raw.words or kinds is not None or np.isnan(raw.x).any()):
+        return _mixed(raw, name, title, told, test, kinds)
     x, shape = encoding.channels_first(raw.x, title)
     code, values = encoding.infer(x, told, title)
     labels, named = _labels(raw.y, len(x))
@@ -185,13 +201,33 @@ def _from_arrays(raw: files.Arrays, name: str, told: Domain | None, test: float)
         x = np.ascontiguousarray(code.convert(x))
         whole, digest = ArraySplit(x, labels), _fingerprint(x, labels)
     notes = (*raw.notes, shape, values, *named)
-    if raw.train is None:
-        return _split(whole, name, code.domain, notes, digest, test)
-    if not 0 < raw.train < len(x):
-        raise InputError(f"{title} has an empty x_train or x_test; both need data")
-    rows = torch.arange(len(x))
-    train, rest = whole.subset(rows[: raw.train]), whole.subset(rows[raw.train :])
-    return Data(name, train, rest, code.domain, notes, digest, False, whole)
+    return _parted(whole, raw.train, name, code.domain, notes, digest, test)
+
+
+def _mixed(
+    raw: files.Arrays, name: str, title: str, told: Domain | None, test: float, kinds: columns.Kinds | None
+) -> Data:
+    """Data of a table whose columns have kinds of their own, or that lacks entries."""
+    size, width = raw.x.shape
+    wanted = columns.told([told] * width if kinds is None else kinds, raw.header, width)
+    x, domain, found = columns.table(raw.x, raw.header, raw.words, wanted, title)
+    labels, named = _labels(raw.y, size)
+    notes = (*raw.notes, f"shape: {raw.x.shape}, read as {size} data of {width} columns", *found, *named)
+    digest = _fingerprint(x, labels, repr(domain))
+    data = _parted(ArraySplit(x, labels), raw.train, name, domain, notes, digest, test)
+    return replace(data, header=raw.header)
+
+
+def _parted(
+    whole: Indexed, first: int | None, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float
+) -> Data:
+    """Data whose first ones are for training, as they were given; None: to be split."""
+    if first is None:
+        return _split(whole, name, domain, notes, digest, test)
+    if not 0 < first < len(whole):
+        raise InputError(f"{name} has an empty x_train or x_test; both need data")
+    rows = torch.arange(len(whole))
+    return Data(name, whole.subset(rows[:first]), whole.subset(rows[first:]), domain, notes, digest, False, whole)
 
 
 def _open_folder(
@@ -206,13 +242,17 @@ def _open_folder(
     return _split(whole, path.resolve().name, code.domain, notes, digest, test)
 
 
-def _open_dataset(source: Dataset[Any], told: Domain | None, test: float, labels: Any) -> Data:
+def _open_dataset(
+    source: Dataset[Any], told: Domain | None, test: float, labels: Any, kinds: columns.Kinds | None
+) -> Data:
     raw = loaders.materialise(source)
     name = type(source).__name__
     if raw is not None:
         if labels is not None:
             raw = files.Arrays(raw.x, np.asarray(labels), notes=raw.notes)
-        return _from_arrays(raw, name, told, test)
+        return _from_arrays(raw, name, told, test, kinds)
+    if kinds is not None:
+        raise InputError("kinds were given for a data set too large for memory; leave them out")
     if labels is not None:
         raise InputError("labels were given for a data set too large for memory; let it give pairs (x, y)")
     whole, code, notes = loaders.mapped(source, told)
@@ -254,8 +294,8 @@ def _labels(y: np.ndarray | None, size: int) -> tuple[Tensor | None, tuple[str, 
     return torch.from_numpy(y.astype(np.int64)), ()
 
 
-def _fingerprint(x: np.ndarray, labels: Tensor | None) -> str:
-    digest = hashlib.sha256(f"{x.dtype} {x.shape}".encode())
+def _fingerprint(x: np.ndarray, labels: Tensor | None, beside: str = "") -> str:
+    digest = hashlib.sha256(f"{x.dtype} {x.shape}{beside}".encode())
     for i in range(0, len(x), step := max(1, (1 << 24) // max(1, x[0].nbytes))):
         digest.update(np.ascontiguousarray(x[i : i + step]).data)
     if labels is not None:

@@ -103,8 +103,7 @@ def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum
     out.mean.append(mu.double().cpu())
     out.variance.append(variance.double().cpu())
     restored = model.observation.restore(model.decode(mu, seen.context).mean)
-    error = (restored - model.observation.reference(batch.x, seen)) / model.observation.error_scale
-    out.error.append(error.double().square().flatten(1).mean(1).cpu())
+    out.error.append(model.observation.error(restored, batch.x, seen).cpu())
 
 
 def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
@@ -144,8 +143,9 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
     of_codes = {"unit": "z", "target": coded}
     numbers["latent_mean"] = mean(mu, **of_codes, estimator="mean of posterior means")
     numbers["latent_std"] = spread(mu, variance, **of_codes, estimator="sqrt(Var mu + E sigma^2); delta method")
+    error = per_datum["reconstruction_mse"]
     numbers["reconstruction_mse"] = mean(
-        per_datum["reconstruction_mse"],
+        error[~np.isnan(error)] if np.isfinite(error).any() else error,  # of data without any observed element
         unit=model.observation.error_unit,
         target="E[x|z] at the posterior mean, against x",
         estimator="mean over elements and data",
@@ -179,7 +179,7 @@ def _bits(model: VAE, iwae: Estimate) -> Estimate:
     if iwae.value is None or (iwae.stderr is None and iwae.n > 1):
         return Estimate(None, None, **facts, estimator="none", reason=iwae.reason)
     if not model.observation.counts_bits:
-        why = model.observation.not_a_likelihood or "bits of a density depend on the unit of x"
+        why = model.observation.not_a_likelihood or model.observation.no_bits
         return Estimate(None, None, **facts, estimator="none", reason=why)
     a_bit = model.dimensions * math.log(2)
     value, stderr = np.asarray(iwae.value), iwae.stderr

@@ -3,6 +3,7 @@
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from tightbound.likelihoods.beta import Beta
+from tightbound.likelihoods.columns import Columns
 from tightbound.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from tightbound.likelihoods.discretized_logistic import DiscretizedLogistic
 from tightbound.likelihoods.levels import Binomial, Categorical
@@ -10,7 +11,9 @@ from tightbound.likelihoods.location_scale import Gaussian, Laplace
 from tightbound.likelihoods.logistic_mixture import MixtureOfLogistics
 from tightbound.likelihoods.mixture import Mixture
 from tightbound.likelihoods.observation import Binarized, Counts, Identity, Levels, Standardized
+from tightbound.likelihoods.pixelcnn import PixelCNN
 from tightbound.likelihoods.student import StudentT
+from tightbound.likelihoods.table import Table
 
 __all__ = [
     "Bernoulli",
@@ -18,6 +21,7 @@ __all__ = [
     "Binarized",
     "Binomial",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "Counts",
     "DiscretizedLogistic",
@@ -29,8 +33,10 @@ __all__ = [
     "Mixture",
     "MixtureOfLogistics",
     "NegativeBinomial",
+    "PixelCNN",
     "Poisson",
     "Standardized",
     "StudentT",
+    "Table",
     "ZeroInflatedNegativeBinomial",
 ]

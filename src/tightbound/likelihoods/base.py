@@ -66,6 +66,11 @@ class ElementwiseLikelihood(Likelihood):
         raw = raw.reshape(*lead, self.outputs, *self.shape)
         return Independent(self.distribution(raw), len(self.shape) - self.event_dims, validate_args=False)
 
+    @property
+    def elementwise(self) -> bool:
+        """Unless the family couples elements."""
+        return self.event_dims == 0
+
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
         """The family at raw parameters (..., outputs, *shape): batch shape (..., *shape), univariate; of a
@@ -93,33 +98,40 @@ class ElementwiseLikelihood(Likelihood):
             CompositionError: where the last layer has no bias that allows it.
         """
         raw = self.marginal(x)
-        layers = (
-            [m for m in self.network.modules() if isinstance(getattr(m, "bias", None), nn.Parameter)]
-            if self.network is not None
-            else []
-        )
-        bias = layers[-1].bias if layers else None
-        if isinstance(bias, Tensor) and bias.numel() == raw.numel():
-            bias.copy_(raw.flatten())
-        elif isinstance(bias, Tensor) and len(self.shape) == 3 and bias.numel() == self.outputs * self.shape[0]:
-            bias.copy_(raw.mean(dim=(-2, -1)).flatten())
-        else:
-            raise CompositionError(
-                "the decoder's last layer has no bias for each element or channel of x to start at the data's "
-                "marginals; train with start_at_data=False (command line: --no-start-at-data)"
-            )
+        by_channel = (raw.mean(dim=(-2, -1)),) if len(self.shape) == 3 else ()
+        start_bias(self.network, raw, *by_channel)
         self.start_learned(x)
 
     def start_learned(self, x: Tensor) -> None:
         """Sets parameters that are learned beside the network to fit the marginals of targets x (N, *shape)."""
 
 
+def start_bias(network: nn.Module | None, *values: Tensor) -> None:
+    """Sets the bias of a network's last layer to the first of these values that has its size.
+
+    Raises:
+        CompositionError: where there is no such bias.
+    """
+    modules = [] if network is None else network.modules()
+    biases = [m.bias for m in modules if isinstance(getattr(m, "bias", None), nn.Parameter)]
+    for value in values:
+        if biases and isinstance(biases[-1], Tensor) and biases[-1].numel() == value.numel():
+            biases[-1].copy_(value.flatten())
+            return
+    raise CompositionError(
+        "the decoder's last layer has no bias for each element or channel of x to start at the data's marginals; "
+        "train with start_at_data=False (command line: --no-start-at-data)"
+    )
+
+
 _NEEDS = {
     "binary": "binary values",
     "levels": "integer levels",
     "counts": "counts",
+    "categories": "categories",
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
+    "mixed": "columns of several kinds",
 }
 _FIX = {
     "binary": "use 'bernoulli'",
@@ -128,6 +140,8 @@ _FIX = {
         "'bernoulli', with 'levels(dequantize=True)' for a density, or with 'counts' for 'negative-binomial'"
     ),
     "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial'",
+    "categories": "use 'categorical'",
+    "mixed": "use 'columns'",
     "unit": "use 'continuous-bernoulli', 'beta', 'gaussian' or 'laplace'",
     "real": "use 'gaussian', 'laplace' or 'student-t'",
 }

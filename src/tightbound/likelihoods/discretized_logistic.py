@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.nn.base import Architecture
@@ -100,3 +102,9 @@ class DiscretizedLogisticDistribution(Distribution):
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """(*sample_shape, ...)."""
         return self.icdf(torch.rand_like(self.location.expand(*sample_shape, *self.batch_shape)))
+
+
+@draw.register
+def _(distribution: DiscretizedLogisticDistribution, samples: Sequence[int], noise: Noise) -> Tensor:
+    with torch.no_grad():
+        return distribution.icdf(noise.uniform((*samples, *distribution.batch_shape), distribution.location))

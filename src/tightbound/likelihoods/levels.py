@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.domain import Domain
+from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
+from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture
 
@@ -17,7 +19,7 @@ from tightbound.nn.base import Architecture
 class LevelLikelihood(ElementwiseLikelihood):
     """A distribution on integer levels; `levels` is their number K."""
 
-    kinds = ("levels", "binary")
+    kinds: tuple[Kind, ...] = ("levels", "binary")
 
     def __init__(
         self,
@@ -55,6 +57,8 @@ class Binomial(LevelLikelihood):
 
 class Categorical(LevelLikelihood):
     """K free probabilities for each element (K-way softmax)."""
+
+    kinds = ("levels", "binary", "categories")
 
     def __init__(
         self,
@@ -105,3 +109,11 @@ class LevelCategorical(torch.distributions.Categorical):
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)
         index = value.long().expand(shape).unsqueeze(-1)
         return self.logits.expand(*shape, -1).gather(-1, index).squeeze(-1)
+
+
+@draw.register
+def _(distribution: LevelCategorical, samples: Sequence[int], noise: Noise) -> Tensor:
+    """By inversion of the cumulative probabilities."""
+    edges = distribution.probs[..., :-1].cumsum(-1)
+    u = noise.uniform((*samples, *distribution.batch_shape), edges)
+    return (u.unsqueeze(-1) >= edges).sum(-1).to(edges.dtype)

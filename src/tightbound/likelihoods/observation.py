@@ -23,8 +23,6 @@ class Identity(Observation):
         kind: Their domain: "real", "unit" or "binary".
     """
 
-    log_det = 0.0
-
     def __init__(self, kind: str = "real") -> None:
         super().__init__()
         domains = {"real": REAL, "unit": UNIT, "binary": BINARY}
@@ -62,7 +60,7 @@ class Binarized(Observation):
         dynamic: Importance weighted autoencoders (Burda et al. 2016), https://arxiv.org/abs/1509.00519
     """
 
-    log_det = 0.0
+    error_unit = "0-1 scale, squared"
 
     def __init__(self, levels: int = 256, mode: str = "dynamic", seed: int = 0) -> None:
         super().__init__()
@@ -77,7 +75,11 @@ class Binarized(Observation):
         self.source = Domain("levels", levels) if levels > 2 else UNIT
         self.target, self.target_name = BINARY, names[mode]
         self.needs_index = mode == "static"
-        self.error_scale, self.error_unit = levels - 1, "0-1 scale, squared"
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """The highest level."""
+        return self.levels - 1
 
     @property
     def counts_bits(self) -> bool:
@@ -120,14 +122,24 @@ class Levels(Observation):
         https://arxiv.org/abs/1511.01844
     """
 
-    def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0, shape: Sequence[int] = ()) -> None:
+    error_unit = "0-1 scale, squared"
+
+    def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0) -> None:
         super().__init__()
         self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
         self.source = Domain("levels", levels)
         self.target = UNIT if dequantize else self.source
-        self.error_scale, self.error_unit = levels - 1, "0-1 scale, squared"
         self.target_name = f"{levels} levels" + (f", dequantized (noise seed {seed})" if dequantize else "")
-        self.log_det = -math.prod(shape) * math.log(levels) if dequantize else 0.0
+
+    @property
+    def log_slope(self) -> float:
+        """-log K of dequantized levels."""
+        return -math.log(self.levels) if self.dequantize else 0.0
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """The highest level."""
+        return self.levels - 1
 
     @property
     def counts_bits(self) -> bool:
@@ -156,7 +168,6 @@ class Levels(Observation):
 class Counts(Observation):
     """Counts 0, 1, 2, ...; the encoder sees log(1 + x)."""
 
-    log_det = 0.0
     error_unit = "counts, squared"
     source = target = COUNTS
     target_name = "counts"
@@ -183,6 +194,8 @@ class Standardized(Observation):
         shape: Of one datum.
     """
 
+    error_unit = "standard deviations, squared"
+
     def __init__(self, mean: Sequence[float], std: Sequence[float], shape: Sequence[int]) -> None:
         super().__init__()
         for value in std:
@@ -191,12 +204,19 @@ class Standardized(Observation):
         self.target_name = "density in the data's units"
         self.register_buffer("mean", self._spread(mean, shape), persistent=False)
         self.register_buffer("std", self._spread(std, shape), persistent=False)
-        self.error_scale, self.error_unit = self.std, "standard deviations, squared"
-        scale = sum(math.log(s) for s in std)
-        self.log_det = -scale if len(std) == math.prod(shape) else -scale * math.prod(shape)
 
     mean: Tensor
     std: Tensor
+
+    @property
+    def error_scale(self) -> float | Tensor:
+        """A standard deviation."""
+        return self.std
+
+    @property
+    def log_slope(self) -> Tensor:
+        """-log std."""
+        return -self.std.log()
 
     @staticmethod
     def _spread(values: Sequence[float], shape: Sequence[int]) -> Tensor:

@@ -3,5 +3,6 @@
 from tightbound.nn.base import Architecture, fold, probe
 from tightbound.nn.conv import Conv
 from tightbound.nn.mlp import MLP
+from tightbound.nn.pixelcnn import GatedPixelCNN
 
-__all__ = ["MLP", "Architecture", "Conv", "fold", "probe"]
+__all__ = ["MLP", "Architecture", "Conv", "GatedPixelCNN", "fold", "probe"]

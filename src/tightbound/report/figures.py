@@ -110,8 +110,8 @@ def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 300
         return _svg(figure)
 
 
-def marginals(data: Array, samples: Array, most: int = MARGINALS) -> bytes:
-    """Histograms of the first columns of a table, data against samples."""
+def marginals(data: Array, samples: Array, names: Sequence[str] = (), most: int = MARGINALS) -> bytes:
+    """Histograms of the first columns of a table, data (NaN where they are missing) against samples."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -125,9 +125,10 @@ def marginals(data: Array, samples: Array, most: int = MARGINALS) -> bytes:
             axis.set_visible(i < columns)
             if i >= columns:
                 continue
-            edges = np.histogram_bin_edges(np.concatenate([data[:, i], samples[:, i]]), bins=30)
-            axis.hist(data[:, i], edges, density=True, color=GREY, alpha=0.6, label="data")
+            given = data[:, i][~np.isnan(data[:, i])]
+            edges = np.histogram_bin_edges(np.concatenate([given, samples[:, i]]), bins=30)
+            axis.hist(given, edges, density=True, color=GREY, alpha=0.6, label="data")
             axis.hist(samples[:, i], edges, density=True, histtype="step", color=ORANGE, lw=1.6, label="samples")
-            axis.set(title=f"column {i}", yticks=[])
+            axis.set(title=names[i] if names else f"column {i}", yticks=[])
         axes[0].legend(fontsize=8)
         return _svg(figure)

@@ -68,7 +68,7 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     elif len(data.shape) == 1:
         some = next(data.whole.epoch(2000, key=("report",)))
         samples, real = _drawn(trained, some), some.x
-        chart = figures.marginals(real.double().numpy(), samples.double().numpy())
+        chart = figures.marginals(real.double().numpy(), samples.double().numpy(), data.header)
         shown = f"the first {figures.MARGINALS} of {data.shape[0]} columns" if data.shape[0] > figures.MARGINALS else ""
         says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
         sections.append(Section("Samples", "samples.svg", chart, says))

@@ -1,0 +1,159 @@
+"""Mixed tables: a kind for each column, words as categories, and missing entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tightbound.core.domain import BINARY, REAL, Domain, as_domain
+from tightbound.core.errors import InputError, suggestion
+from tightbound.data import encoding
+
+MISSING = frozenset({"", "nan", "na", "n/a", "null", "?"})  # cells of a text table, in any case
+MOST_CATEGORIES = 256
+
+Kinds = Mapping[Any, Any] | Sequence[Any]
+Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
+
+
+def told(kinds: Kinds | None, header: Sequence[str], width: int) -> dict[int, Any]:
+    """The kinds that a user names, by column.
+
+    Arguments:
+        kinds: One for each column (None: to be inferred), or some by the column's name or number.
+        header: Names of the columns; may be empty.
+
+    Raises:
+        InputError: another number of kinds than of columns, or no such column.
+    """
+    if kinds is None:
+        return {}
+    if isinstance(kinds, Mapping):
+        return {_position(key, header, width): kind for key, kind in kinds.items()}
+    if isinstance(kinds, str) or len(kinds) != width:
+        given = repr(kinds) if isinstance(kinds, str) else f"{len(kinds)} kinds"
+        raise InputError(
+            f"kinds: {given} given for {width} columns; give one for each, or {{column: kind}} for some of them"
+        )
+    return {i: kind for i, kind in enumerate(kinds) if kind is not None}
+
+
+def _position(key: Any, header: Sequence[str], width: int) -> int:
+    if key in header:
+        return list(header).index(key)
+    if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < width:
+        return key
+    raise InputError(
+        f"kinds name the column {key!r}, and there is none; "
+        + (suggestion(str(key), header) if header else f"columns have numbers 0..{width - 1}")
+    )
+
+
+def title(column: int, header: Sequence[str]) -> str:
+    """A column in messages, counted from 1."""
+    return f"column {column + 1}" + (f" ({header[column]})" if header else "")
+
+
+def table(
+    x: np.ndarray, header: Sequence[str], words: Words, kinds: Mapping[int, Any], name: str
+) -> tuple[np.ndarray, Domain, tuple[str, ...]]:
+    """A table (N, D) as stored, float32 with NaN where an entry is missing; its domain; and notes.
+
+    A column that nobody names is of categories where it holds words, binary where it holds 0 and 1 alone, else real.
+
+    Raises:
+        InputError: infinite entries, a column without values, or values that are not of its kind.
+    """
+    x = x.astype(np.float64)
+    if np.isinf(x).any():
+        first = tuple(int(i) for i in np.argwhere(np.isinf(x))[0])
+        number = int(np.isinf(x).sum())
+        raise InputError(
+            f"{name}: {number} {'value is' if number == 1 else 'values are'} infinite, the first at {first}; "
+            "remove them, or make them NaN, which stands for what is missing"
+        )
+    out = np.full(x.shape, np.nan, np.float32)
+    columns = []
+    for i, column in enumerate(x.T):
+        seen, where = ~np.isnan(column), f"{name}: {title(i, header)}"
+        if not seen.any():
+            raise InputError(f"{where} has no values; remove it")
+        domain, values = _column(column[seen], words.get(i), kinds.get(i), where)
+        out[seen, i] = values
+        columns.append(domain)
+    found = "; ".join(f"{header[i] if header else i + 1}: {domain}" for i, domain in enumerate(columns[:8]))
+    lacking = np.isnan(out).sum(0)
+    shares = ", ".join(f"{header[i] if header else i + 1} {n}" for i, n in enumerate(lacking) if n)
+    missing = f"missing: {lacking.sum():,} of {out.size:,} entries" + (f" ({shares:.120})" if shares else "")
+    return out, Domain("mixed", columns=tuple(columns)), (f"{found}{'; ...' * (len(columns) > 8)}", missing)
+
+
+def _column(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where: str) -> tuple[Domain, np.ndarray]:
+    """The domain of one column, and its observed values as stored."""
+    if kind is None:
+        binary = bool(((values == 0) | (values == 1)).all())
+        kind = "categories" if words is not None else BINARY if binary else REAL
+    if _nominal(kind):
+        return _categories(values, words, kind, where)
+    if words is not None:
+        raise InputError(
+            f"{where} holds words, such as {words[0]!r}, and its kind was named {kind!r}; use 'categories'"
+        )
+    code, _ = encoding.infer(values[:, None], as_domain(kind), where)
+    return code.domain, code.convert(values)
+
+
+def _categories(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where: str) -> tuple[Domain, np.ndarray]:
+    if words is None:
+        distinct, values = np.unique(values, return_inverse=True)
+        words = tuple(f"{v:.9g}" for v in distinct)
+    if kind == "categories":
+        if not 2 <= len(words) <= MOST_CATEGORIES:
+            raise InputError(
+                f"{where} has {len(words)} different values; categories are from 2 to {MOST_CATEGORIES}: remove the "
+                "column, or name the categories in `kinds`"
+            )
+        return Domain("categories", len(words), words), values
+    domain = as_domain(kind)
+    unknown = [word for word in words if word not in domain.words]
+    if unknown:
+        raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {domain}")
+    codes = np.array([domain.words.index(word) for word in words])
+    return domain, codes[values.astype(np.int64)]
+
+
+def read_cells(
+    rows: Sequence[Sequence[str]], width: int, kinds: Mapping[int, Any]
+) -> tuple[np.ndarray, dict[int, tuple[str, ...]], tuple[int, int] | None]:
+    """Cells as numbers (N, D), NaN where one is missing; the words of columns that hold such; and the row and column
+    of the first cell that is no number among numbers, None where there is none."""
+    x = np.full((len(rows), width), np.nan)
+    words: dict[int, tuple[str, ...]] = {}
+    for i in range(width):
+        cells = [row[i].strip() for row in rows]
+        seen = [n for n, cell in enumerate(cells) if cell.lower() not in MISSING]
+        wrong = [n for n in seen if not is_number(cells[n])]
+        categories = i in kinds and _nominal(kinds[i])
+        if wrong and len(wrong) < len(seen) and not categories:
+            return x, words, (wrong[0], i)
+        if wrong or categories:
+            distinct, codes = np.unique([cells[n] for n in seen], return_inverse=True)
+            words[i], x[seen, i] = tuple(map(str, distinct)), codes
+        else:
+            x[seen, i] = [float(cells[n]) for n in seen]
+    return x, words, None
+
+
+def _nominal(kind: Any) -> bool:
+    return kind == "categories" or as_domain(kind).kind == "categories"
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell of text is one."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,198 @@
+"""The product of a family for each column of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.domain import Domain, Kind, as_domain
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.interfaces import Likelihood
+from tightbound.core.noise import Noise, draw
+from tightbound.core.parts import make
+from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
+from tightbound.nn.base import Architecture, fold, probe
+
+FAMILIES = {
+    "real": "gaussian(scale='per-dimension')",
+    "binary": "bernoulli",
+    "levels": "categorical",
+    "categories": "categorical",
+    "counts": "negative-binomial",
+    "unit": "continuous-bernoulli",
+}
+
+
+class Columns(Likelihood):
+    """p(x | z) = prod over columns d of p_d(x_d | z), each of the family that fits its kind.
+
+    What is missing of x is integrated out by leaving out its factor. All parameters come from one network.
+
+    Arguments:
+        shape: (D,); may be left out.
+        features: Size of the features that the latents give; needed with an architecture.
+        network: An architecture, or a module (B, features) -> (B, all parameters); None: the features are these.
+        kinds: Of each column: "real", "binary", "counts", "unit", ("levels", K), ("categories", words).
+        families: Other families than gaussian (a scale each), bernoulli, categorical, negative-binomial and
+            continuous-bernoulli, as text, by kind or by the number of the column: {"real": "student-t", 3: "laplace"}.
+
+    Raises:
+        InputError: an unknown kind or family.
+        CompositionError: a family that is no distribution of such a column, or a network of other outputs.
+
+    References:
+        Handling incomplete heterogeneous data using VAEs (Nazabal et al. 2020), Section 2,
+        https://arxiv.org/abs/1807.03653
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("mixed",)
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        features: int | None = None,
+        network: Architecture | nn.Module | None = None,
+        kinds: Sequence[Any] = (),
+        families: Mapping[Any, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.columns = tuple(as_domain(kind) for kind in kinds)
+        size = len(self.columns)
+        self.shape, self.features = (size,), features
+        if size == 0 or tuple(shape) not in ((), self.shape):
+            raise CompositionError(f"data of shape {tuple(shape)} were given {size} kinds; give one for each column")
+        members: dict[tuple[str, Domain], list[int]] = {}
+        for i, text in enumerate(_texts(self.columns, families or {})):
+            members.setdefault((text, self.columns[i]), []).append(i)
+        self.families = nn.ModuleList(_family(text, len(at), domain) for (text, domain), at in members.items())
+        self.sizes = [len(at) for at in members.values()]
+        self.categories = [domain.levels if domain.kind == "categories" else None for _, domain in members]
+        self.widths = [family.outputs * n for family, n in zip(self._families(), self.sizes, strict=True)]
+        grouped = torch.tensor([i for at in members.values() for i in at])
+        self.register_buffer("grouped", grouped, persistent=False)
+        self.register_buffer("place", grouped.argsort(), persistent=False)
+        total = sum(self.widths)
+        self.outputs = math.ceil(total / size)
+        if isinstance(network, Architecture):
+            if features is None:
+                raise CompositionError("an architecture was given without features; add features=<latent size>")
+            network = network.decoder(features, 1, (total,))
+        elif network is not None and features is not None and (got := probe(network, (features,), "decoder")) != total:
+            raise CompositionError(
+                f"the decoder gives {got} numbers a datum and these columns need {total}; "
+                f"end it with nn.Linear(..., {total})"
+            )
+        self.network = network
+
+    grouped: Tensor  # (D,) the columns, those of one family and domain together
+    place: Tensor  # (D,) where each column stands among them
+
+    @property
+    def elementwise(self) -> bool:
+        """By construction."""
+        return True
+
+    def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
+        """(..., features) -> distribution with batch shape (...) and event shape (D,)."""
+        raw = features if self.network is None else fold(self.network, features, 1)
+        parts = [
+            family.distribution(part.unflatten(-1, (family.outputs, n)))
+            for family, part, n in zip(self._families(), raw.split(self.widths, -1), self.sizes, strict=True)
+        ]
+        return Independent(ColumnsDistribution(self, parts), 1, validate_args=False)
+
+    def check_domain(self, target: Domain) -> None:
+        """Needs just these columns."""
+        if target.columns != self.columns:
+            mine = Domain("mixed", columns=self.columns)
+            raise CompositionError(
+                f"Columns was made for {mine}, and the data are {target}; give it their kinds, or name the kinds when "
+                "the data are opened"
+            )
+
+    @torch.no_grad()
+    def start_at(self, x: Tensor) -> None:
+        """Sets the bias of the network's last layer, and what families learn, to the marginals of targets (N, D)."""
+        parts = list(zip(self._families(), x[:, self.grouped].split(self.sizes, -1), strict=True))
+        start_bias(self.network, torch.cat([family.marginal(part).flatten() for family, part in parts]))
+        for family, part in parts:
+            family.start_learned(part)
+
+    def _families(self) -> list[ElementwiseLikelihood]:
+        return [family for family in self.families if isinstance(family, ElementwiseLikelihood)]
+
+
+def _texts(columns: Sequence[Domain], families: Mapping[Any, str]) -> list[str]:
+    """The family of each column as text."""
+    unknown = [key for key in families if key not in FAMILIES and key not in range(len(columns))]
+    if unknown:
+        raise InputError(
+            f"families name {unknown[0]!r}; needed: one of {', '.join(FAMILIES)}, or a column's number in "
+            f"0..{len(columns) - 1}"
+        )
+    chosen = FAMILIES | {key: text for key, text in families.items() if key in FAMILIES}
+    return [str(families.get(i, chosen[domain.kind])) for i, domain in enumerate(columns)]
+
+
+def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
+    family = make("likelihood", text, shape=(size,), levels=domain.levels or 2)
+    if not isinstance(family, ElementwiseLikelihood) or not family.elementwise:
+        raise CompositionError(f"{text!r} is no family of one column; use one of independent elements")
+    family.check_domain(domain)
+    return family
+
+
+class ColumnsDistribution(Distribution):
+    """Batch shape (..., D): columns that are independent, each of its own family.
+
+    Arguments:
+        likelihood: Whose columns they are.
+        parts: One distribution for each family, batch shape (..., its columns).
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    def __init__(self, likelihood: Columns, parts: Sequence[Distribution]) -> None:
+        self.likelihood, self.parts = likelihood, parts
+        super().__init__(torch.Size((*parts[0].batch_shape[:-1], *likelihood.shape)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(..., D) of each column."""
+        values = value[..., self.likelihood.grouped].split(self.likelihood.sizes, -1)
+        return self.join([p.log_prob(v) for p, v in zip(self.parts, values, strict=True)])
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x]; of categories, which have no order and no mean, the most probable one."""
+        levels = self.likelihood.categories
+        return self.join([p.mean if k is None else _mode(p, k) for p, k in zip(self.parts, levels, strict=True)])
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """(*sample_shape, ..., D)."""
+        return self.join([p.sample(torch.Size(sample_shape)) for p in self.parts])
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Values (..., its columns) of each family -> (..., D), in the order of the table."""
+        dtype = max((p.dtype for p in parts if p.is_floating_point()), key=lambda d: d.itemsize, default=torch.float32)
+        return torch.cat([p.to(dtype) for p in parts], -1)[..., self.likelihood.place]
+
+
+def _mode(p: Distribution, levels: int) -> Tensor:
+    """The most probable of 0 .. levels - 1."""
+    k = torch.arange(levels, device=p.mean.device, dtype=p.mean.dtype)
+    return torch.stack([p.log_prob(value.expand(p.batch_shape)) for value in k], -1).argmax(-1)
+
+
+@draw.register
+def _(distribution: ColumnsDistribution, samples: Sequence[int], noise: Noise) -> Tensor:
+    return distribution.join([draw(p, samples, noise) for p in distribution.parts])

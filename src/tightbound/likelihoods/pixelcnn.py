@@ -1,0 +1,197 @@
+"""An autoregressive decoder for images: each element given those before it, and z."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.domain import Domain, Kind
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.interfaces import Likelihood
+from tightbound.core.model import unkeyed
+from tightbound.core.noise import Noise, SharedNoise, draw
+from tightbound.core.parts import make
+from tightbound.likelihoods.base import ElementwiseLikelihood
+from tightbound.nn.base import Architecture, fold, probe, sizes
+from tightbound.nn.pixelcnn import GatedPixelCNN
+
+
+class PixelCNN(Likelihood):
+    """p(x | z) = prod_i p(x_i | x_<i, z): a gated PixelCNN that z enters in every layer.
+
+    Elements come in raster order, the channels of a pixel in order. A decoder that models the pixels' dependence by
+    itself may leave z unused: look at the rate and the active units.
+
+    Arguments:
+        shape: (C, H, W).
+        features: Size of the features that the latents give.
+        network: An architecture, or a module (B, features) -> maps (B, n * H * W), that spreads the features over
+            the image; None: a linear map of the features is the same at every pixel.
+        levels: Number of levels K of discrete data.
+        family: Of x_i given those before it: an elementwise likelihood, as an object of shape () or by its name
+            and arguments, "discretized-logistic(scale='shared')"; "auto": bernoulli for 2 levels, else categorical.
+        hidden: Feature maps of a layer, shared out among the channels of x.
+        layers, kernel: Of the PixelCNN; together they see layers * (kernel // 2) pixels far.
+        maps: Feature maps that an architecture gives.
+        paths: Sampled images that `mean` averages over.
+
+    Raises:
+        CompositionError: data that are no images, or a family or a network that does not fit.
+        InputError: a number out of range.
+
+    References:
+        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328;
+        PixelVAE (Gulrajani et al. 2017), https://arxiv.org/abs/1611.05013
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # as far as the family has them
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        features: int,
+        network: Architecture | nn.Module | None = None,
+        levels: int = 2,
+        family: str | ElementwiseLikelihood = "auto",
+        hidden: int = 32,
+        layers: int = 4,
+        kernel: int = 5,
+        maps: int = 8,
+        paths: int = 8,
+    ) -> None:
+        super().__init__()
+        self.shape, self.features = sizes("shape", shape), whole("features", features, least=1)
+        if len(self.shape) != 3:
+            raise CompositionError(
+                f"PixelCNN needs images (channels, height, width) and the data have shape {self.shape}; "
+                "use a likelihood of independent elements, such as 'bernoulli' or 'gaussian'"
+            )
+        if isinstance(family, str):
+            named = ("bernoulli" if levels == 2 else "categorical") if family == "auto" else family
+            family = make("likelihood", named, levels=levels)
+        if not isinstance(family, ElementwiseLikelihood) or family.shape != () or family.network is not None:
+            raise CompositionError(
+                f"the family of a PixelCNN is {type(family).__name__}; needed: an elementwise likelihood constructed "
+                "with shape=() and without a network"
+            )
+        self.family = family
+        channels, *area = self.shape
+        if isinstance(network, Architecture):
+            network = network.decoder(features, 1, (whole("maps", maps, least=1), *area))
+        given = features
+        if network is not None:
+            given, rest = divmod(probe(network, (features,), "decoder"), math.prod(area))
+            if rest or not given:
+                raise CompositionError(
+                    f"the decoder's outputs are no feature maps of {area[0]} x {area[1]}; give it a multiple of "
+                    f"{math.prod(area)} outputs, or network=None"
+                )
+        self.network = network
+        self.net = GatedPixelCNN(
+            channels, family.outputs, hidden=hidden, layers=layers, kernel=kernel, condition=given
+        )  # fmt: skip
+        self.paths = whole("paths", paths, least=1)
+        self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps are what fills memory
+
+    def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
+        """(..., features) -> distribution with batch shape (...) and event shape (C, H, W)."""
+        condition = features
+        if self.network is not None:
+            condition = fold(self.network, features, 1).reshape(*features.shape[:-1], -1, *self.shape[1:])
+        return PixelCNNDistribution(self, condition, features.shape[:-1])
+
+    def parameters_of(self, raw: Tensor) -> Distribution:
+        """The family at raw parameters (..., outputs), at least in float32: batch shape (...)."""
+        return self.family.distribution(raw.to(torch.promote_types(raw.dtype, torch.float32)))
+
+    def written(self, x: Tensor) -> Tensor:
+        """x as the network reads it: levels in [-1, 1], so that none is the zero beyond the edge; else as it is."""
+        top = self.family.levels - 1
+        return 2 * x / top - 1 if "binary" in self.family.kinds else x
+
+    def check_domain(self, target: Domain) -> None:
+        """As the family."""
+        try:
+            self.family.check_domain(target)
+        except CompositionError as error:
+            raise CompositionError(f"PixelCNN's family (its argument `family`): {error}") from None
+
+    @torch.no_grad()
+    def start_at(self, x: Tensor) -> None:
+        """Sets the bias of the last layer, and what the family learns, by the channels of targets x (N, C, H, W)."""
+        self.net.bias.copy_(torch.cat([self.family.marginal(channel.flatten()) for channel in x.unbind(1)]))
+        self.family.start_learned(x.flatten())
+
+
+class PixelCNNDistribution(Distribution):
+    """Batch shape (...), event shape (C, H, W).
+
+    Arguments:
+        likelihood: Its network and family.
+        condition: (..., n) or maps (..., n, H, W).
+        lead: The batch shape.
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    def __init__(self, likelihood: PixelCNN, condition: Tensor, lead: torch.Size) -> None:
+        self.likelihood, self.condition = likelihood, condition
+        super().__init__(lead, torch.Size(likelihood.shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """In one pass, all elements in parallel."""
+        lead = torch.broadcast_shapes(value.shape[:-3], self.batch_shape)
+        x = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
+        raw = self.likelihood.net(self.likelihood.written(x), self._rows(lead))
+        return self.likelihood.parameters_of(raw).log_prob(x).flatten(1).sum(-1).reshape(lead)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Ancestral draws (*sample_shape, ..., C, H, W)."""
+        return self.ancestral(sample_shape, unkeyed())[0]
+
+    @property
+    @torch.no_grad()
+    def mean(self) -> Tensor:
+        """E[x], which has no closed form: an unbiased estimate from `paths` ancestral images y.
+
+        It averages E[x_i | y_<i] in place of y_i (Rao and Blackwell), which has less variance. All data share one
+        stream of fixed random numbers, so that the result depends on z alone.
+        """
+        noise = SharedNoise("pixelcnn mean")
+        return self.ancestral((self.likelihood.paths,), noise)[1].mean(0)
+
+    @torch.no_grad()
+    def ancestral(self, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Tensor]:
+        """Draws y, and E[x_i | y_<i] along them: (*samples, ..., C, H, W) each."""
+        lead = torch.Size((*samples, *self.batch_shape))
+        y = self.condition.new_zeros(*lead, *self.event_shape)
+        means = torch.zeros_like(y)
+
+        def step(raw: Tensor, row: int, column: int, channel: int) -> Tensor:
+            element = self.likelihood.parameters_of(raw.reshape(*lead, -1))
+            drawn = draw(element, (), noise).to(y)
+            y[..., channel, row, column], means[..., channel, row, column] = drawn, element.mean
+            return self.likelihood.written(drawn).reshape(-1, 1)
+
+        size = (lead.numel(), self.event_shape[1], self.event_shape[2])
+        self.likelihood.net.generate(size, self._rows(lead), step, y)
+        return y, means
+
+    def _rows(self, lead: torch.Size) -> Tensor:
+        event = self.condition.shape[len(self.batch_shape) :]
+        return self.condition.expand(*lead, *event).reshape(-1, *event)
+
+
+@draw.register
+def _(distribution: PixelCNNDistribution, samples: Sequence[int], noise: Noise) -> Tensor:
+    return distribution.ancestral(samples, noise)[0]

@@ -1,0 +1,112 @@
+"""Masked convolutions, and the gated layer of a PixelCNN: causal in raster order, without a blind spot."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Maps = Tensor  # (B, channels, H, W)
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution over this pixel and those to its left, in which a channel sees only channels that come before.
+
+    The channels of input and output fall into `groups_in_order` groups, as evenly as may be, one for each channel of a
+    datum. At its own pixel, group g of the output sees the groups before g of the input (mask A of the paper) or those
+    up to g (mask B); further left it sees all.
+
+    Arguments:
+        inputs, outputs: Channels.
+        width: Pixels seen, this one included.
+        groups_in_order: G; an output of several halves (gates) has its groups in each.
+        strict: Mask A.
+        halves: Of the output.
+
+    References:
+        Pixel recurrent neural networks (van den Oord et al. 2016), Section 3.4, https://arxiv.org/abs/1601.06759
+    """
+
+    mask: Tensor  # (outputs, inputs, 1, width)
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int, groups_in_order: int, *, strict: bool = False, halves: int = 1
+    ) -> None:
+        super().__init__(inputs, outputs, (1, width))
+        seen, sees = group(inputs, groups_in_order), group(outputs // halves, groups_in_order).repeat(halves)
+        mask = torch.ones(self.weight.shape)
+        mask[..., 0, -1] = (seen < sees[:, None] if strict else seen <= sees[:, None]).to(mask)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, input: Maps) -> Maps:
+        """(B, inputs, H, W) -> (B, outputs, H, W)."""
+        return self.here(F.pad(input, (self.kernel_size[1] - 1, 0)))
+
+    def here(self, columns: Maps) -> Maps:
+        """Without padding: what one pixel sees, (B, inputs, h, width), gives that pixel, (B, outputs, h, 1)."""
+        return F.conv2d(columns, self.weight * self.mask, self.bias)
+
+
+def group(channels: int, groups: int) -> Tensor:
+    """(channels,) the group of each channel: `groups` runs of about equal length, in order."""
+    return torch.arange(channels) * groups // channels
+
+
+class GatedLayer(nn.Module):
+    """tanh(a + s) sigmoid(b + t) in two stacks: v sees the rows above, h also what stands to the left in its row.
+
+    v of row i comes from rows above i of x alone, and enters h at each pixel: together they see every pixel before
+    this one within reach.
+
+    Arguments:
+        inputs: Channels of both stacks' inputs.
+        hidden: Channels of their outputs.
+        kernel: Edge of the convolutions, odd; half of it is seen.
+        groups: Groups of channels in order at a pixel, see `MaskedConv2d`.
+        condition: Channels of the condition (B, condition, 1 or H, 1 or W), which is added before the gates; 0: none.
+        first: The inputs are x itself: what is predicted is hidden, and there is no residual.
+
+    References:
+        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), Eqs. 2 to 4 and Figure 2,
+        https://arxiv.org/abs/1606.05328
+    """
+
+    def __init__(self, inputs: int, hidden: int, kernel: int, groups: int, condition: int, *, first: bool) -> None:
+        super().__init__()
+        self.reach, self.first = kernel // 2, first
+        rows = self.reach if first else self.reach + 1  # v of x itself must not see its own row
+        self.vertical = nn.Conv2d(inputs, 2 * hidden, (rows, kernel), padding=(0, self.reach))
+        self.horizontal = MaskedConv2d(inputs, 2 * hidden, self.reach + 1, groups, strict=first, halves=2)
+        self.across = nn.Conv2d(2 * hidden, 2 * hidden, 1)
+        self.out = MaskedConv2d(hidden, hidden, 1, groups)
+        self.condition = nn.Conv2d(condition, 4 * hidden, 1, bias=False) if condition else None
+
+    def forward(self, v: Maps, h: Maps, condition: Maps | None) -> tuple[Maps, Maps]:
+        """Both stacks (B, inputs, H, W) -> both (B, hidden, H, W)."""
+        to_v, to_h = self.conditions(condition)
+        v, across = self.rows(F.pad(v, (0, 0, self.reach, 0))[..., : -1 if self.first else None, :], to_v)
+        return v, self.join(self.horizontal(h), across + to_h, h)
+
+    def conditions(self, condition: Maps | None) -> tuple[Maps, Maps]:
+        """What the condition adds to either stack before its gates, (B or 1, 2 hidden, 1 or H, 1 or W)."""
+        if self.condition is None or condition is None:
+            none = self.across.weight.new_zeros(1, 1, 1, 1)
+            return none, none
+        to_v, to_h = self.condition(condition).chunk(2, 1)
+        return to_v, to_h
+
+    def rows(self, v: Maps, condition: Maps) -> tuple[Maps, Maps]:
+        """The vertical stack without padding above: its output, and what it gives to the horizontal one."""
+        before = self.vertical(v)
+        return gate(before + condition), self.across(before)
+
+    def join(self, left: Maps, add: Maps, h: Maps) -> Maps:
+        """The horizontal stack from its masked convolution, what is added to it, and its input at the same pixels."""
+        out = self.out(gate(left + add))
+        return out if self.first else out + h
+
+
+def gate(x: Maps) -> Maps:
+    """(B, 2 c, H, W) -> (B, c, H, W)."""
+    a, b = x.chunk(2, 1)
+    return torch.tanh(a) * torch.sigmoid(b)

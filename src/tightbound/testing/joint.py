@@ -1,0 +1,109 @@
+"""Laws of likelihoods whose elements depend on one another."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import CompositionError
+from tightbound.core.interfaces import Likelihood
+from tightbound.core.noise import Noise, draw
+from tightbound.core.parts import describe, foreign, rebuild
+
+DRAWS = 4000
+
+
+def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int = 0) -> None:
+    """Runs every law of likelihoods on a distribution of few elements together, all of whose values are enumerated.
+
+    1. Batch and event shapes; x (B, *shape) against features (S, B, features). 2. The probabilities of all x sum to 1.
+    3. Samples have the means and the second moments of the enumeration, and are a function of the noise; `mean` is
+    its mean, within 5% of the range. 4. A datum's log p and mean do not depend on its batch. 5. Finite gradients
+    reach every parameter. 6. Other domains are refused. 7. `start_at` makes data likelier under what
+    is untrained. 8. It is rebuilt from
+    its description.
+
+    Arguments:
+        likelihood: Of at most 4096 values of x altogether.
+        target: Discrete, the domain of one element.
+
+    Raises:
+        AssertionError: naming the law that is broken.
+    """
+    fresh, likelihood = likelihood, copy.deepcopy(likelihood).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in likelihood.parameters():  # an untrained network may hardly depend on anything
+            fan = p[0].numel() if p.dim() > 1 else 1
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) / fan**0.5)
+    levels, size = target.levels or 2, torch.Size(likelihood.shape).numel()
+    every = torch.tensor(list(product(range(levels), repeat=size)), dtype=torch.float64)
+    every = every.reshape(-1, *likelihood.shape)
+    features = torch.randn(2, 3, likelihood.features or 1, generator=generator, dtype=torch.float64)
+    p = likelihood(features)
+    assert p.batch_shape == (2, 3), f"features (2, 3, n) gave batch shape {tuple(p.batch_shape)}"
+    assert p.event_shape == likelihood.shape, f"event shape {tuple(p.event_shape)}, not {likelihood.shape}"
+    one = likelihood(features[1, 2])
+    probability = one.log_prob(every).exp()
+    total = probability.sum().item()
+    assert abs(total - 1) < 1e-9, f"normalisation: the probabilities of all x sum to {total}, not 1"
+    _check_samples(likelihood, features[1, 2], every, probability, levels, seed)
+    x = every[torch.randint(len(every), (3,), generator=generator)]
+    together, means = p.log_prob(x), p.mean
+    for s, b in product(range(2), range(3)):
+        alone = likelihood(features[s, b])
+        assert torch.allclose(together[s, b], alone.log_prob(x[b]), atol=1e-10), "a datum's log p depends on its batch"
+        assert torch.allclose(means[s, b], alone.mean, atol=1e-10), "a datum's mean depends on its batch"
+    parameters = dict(likelihood.named_parameters())
+    gradients = torch.autograd.grad(together.sum(), list(parameters.values()), allow_unused=True)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        assert gradient is not None, f"no gradient reaches {name}"
+        assert torch.isfinite(gradient).all(), f"the gradient of {name} is not finite"
+    _check_refuses(likelihood, target)
+    _check_start(copy.deepcopy(fresh).double(), features[0, :1], levels, generator)
+    description = describe(likelihood)
+    if not foreign(description):
+        again = rebuild(description, trust=True).double()
+        again.load_state_dict(likelihood.state_dict())
+        same = torch.equal(again(features).log_prob(x), likelihood(features).log_prob(x))
+        assert same, "the rebuilt likelihood differs"
+
+
+def _check_samples(
+    likelihood: Likelihood, features: Tensor, every: Tensor, probability: Tensor, levels: int, seed: int
+) -> None:
+    p = likelihood(features)
+    x = draw(p, (DRAWS,), Noise("check", seed)).double()
+    assert torch.equal(x, draw(p, (DRAWS,), Noise("check", seed)).double()), "the same noise gave other samples"
+    assert ((x == x.round()) & (x >= 0) & (x < levels)).all(), f"samples: outside 0..{levels - 1}"
+    flat, weighted = x.flatten(1), every.flatten(1)
+    mean = probability @ weighted
+    second = weighted.T @ (weighted * probability[:, None])
+    for name, found, exact in (("mean", flat.mean(0), mean), ("second moment", flat.T @ flat / DRAWS, second)):
+        allowed = 5.5 * (levels - 1) ** 2 / 2 / DRAWS**0.5
+        off = (found - exact).abs().max().item()
+        assert off < allowed, f"samples: their {name} is off by {off:.3g}"
+    off = (p.mean.flatten() - mean).abs().max().item()
+    assert off < 0.05 * (levels - 1), f"mean: it is off by {off:.3g}"
+
+
+def _check_refuses(likelihood: Likelihood, target: Domain) -> None:
+    likelihood.check_domain(target)
+    for other in (Domain("real"), Domain("unit"), Domain("levels", (target.levels or 2) + 3)):
+        try:
+            likelihood.check_domain(other)
+        except CompositionError:
+            continue
+        raise AssertionError(f"domain: {other} was not refused")
+
+
+def _check_start(likelihood: Likelihood, features: Tensor, levels: int, generator: torch.Generator) -> None:
+    x = (torch.rand(500, *likelihood.shape, generator=generator, dtype=torch.float64) ** 3 * levels).floor()
+    before = likelihood(features).log_prob(x).mean().item()
+    likelihood.start_at(x)
+    after = likelihood(features).log_prob(x).mean().item()
+    assert after > before, f"start_at: log p of the data went from {before:.4g} to {after:.4g}"

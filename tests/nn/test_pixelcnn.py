@@ -1,0 +1,103 @@
+"""Gated PixelCNN: what sees what, and element by element against all at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tightbound.core.errors import InputError
+from tightbound.nn import GatedPixelCNN
+from tightbound.nn.masked import MaskedConv2d, group
+
+
+def network(groups: int, outputs: int, **arguments) -> GatedPixelCNN:
+    torch.manual_seed(0)
+    net = GatedPixelCNN(groups, outputs, **arguments).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(2)  # an untrained network hardly depends on anything
+    return net
+
+
+def dependence(net: GatedPixelCNN, shape: tuple[int, int, int], condition=None) -> torch.Tensor:
+    """(D, D) whether parameters of element i depend on x_j; elements in raster order, channels within a pixel."""
+    total = torch.zeros(shape[0] * shape[1] * shape[2], shape[0] * shape[1] * shape[2], dtype=torch.float64)
+    for seed in range(3):  # a rectifier may be closed at one point
+        x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        jacobian = torch.autograd.functional.jacobian(lambda x: net(x, condition)[0, ..., 0], x)
+        ordered = jacobian[:, :, :, 0].permute(1, 2, 0, 4, 5, 3)
+        total += ordered.reshape(total.shape).abs()
+    return total
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (3, 4, 4), (2, 3, 5)])
+def test_an_element_depends_on_all_that_come_before_it_and_on_no_other(shape: tuple[int, int, int]) -> None:
+    net = network(shape[0], 2, hidden=15, layers=5, kernel=3, condition=2)
+    seen = dependence(net, shape, torch.ones(1, 2, dtype=torch.float64))
+    later = torch.ones_like(seen).triu()
+    assert seen[later.bool()].max() == 0  # x_j with j >= i
+    assert seen[~later.bool()].min() > 0  # no blind spot
+
+
+def test_the_reach_is_layers_times_half_the_kernel() -> None:
+    net = network(1, 1, hidden=6, layers=2, kernel=5)
+    seen = dependence(net, (1, 7, 9)).reshape(7, 9, 7, 9)[6, 4] > 0
+    expected = torch.zeros(7, 9, dtype=torch.bool)
+    expected[2:6] = True  # four rows above, and four columns either way
+    expected[6, :4] = True
+    assert torch.equal(seen, expected)
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+@pytest.mark.parametrize(("groups", "inputs"), [(1, 1), (3, 1), (1, 4), (2, 2)])
+def test_element_by_element_gives_the_parameters_of_one_pass(groups: int, inputs: int, spatial: bool) -> None:
+    height, width, outputs = 4, 5, 3
+    net = network(groups, outputs, inputs=inputs, hidden=6, layers=3, kernel=5, condition=2)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, groups * inputs, height, width, generator=generator, dtype=torch.float64)
+    area = (height, width) if spatial else ()
+    condition = torch.randn(2, 2, *area, generator=generator, dtype=torch.float64)
+    found = torch.full((2, groups, height, width, outputs), torch.nan, dtype=torch.float64)
+
+    def step(parameters, row, column, number):
+        found[:, number, row, column] = parameters
+        return x.unflatten(1, (groups, inputs))[:, number, :, row, column]
+
+    with torch.no_grad():
+        net.generate((2, height, width), condition, step, x)
+        assert torch.allclose(found, net(x, condition), atol=1e-12)
+
+
+def test_cost_of_generation_is_linear_in_pixels() -> None:
+    def multiplications(height: int, width: int) -> int:
+        """Of all convolutions, counted as they are called."""
+        net, counted = network(1, 2, hidden=4, layers=2, kernel=3), 0
+
+        def convolution(input, weight, *rest, **named):
+            nonlocal counted
+            out = plain(input, weight, *rest, **named)
+            counted += out.numel() * weight[0].numel()
+            return out
+
+        plain = torch.nn.functional.conv2d
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.nn.functional, "conv2d", convolution)
+            x = torch.zeros(1, dtype=torch.float64)
+            net.generate((1, height, width), None, lambda p, *_: p[:, :1], x)
+        return counted
+
+    once = multiplications(5, 8)
+    assert multiplications(10, 8) == 2 * once
+    assert multiplications(5, 16) == 2 * once
+
+
+def test_groups_of_channels_are_even_and_in_order() -> None:
+    assert group(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    mask = MaskedConv2d(3, 6, 1, 3, strict=True, halves=2).mask[..., 0, 0]
+    assert mask.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]] * 2
+
+
+@pytest.mark.parametrize(("argument", "value"), [("kernel", 4), ("kernel", 1), ("layers", 0), ("hidden", 2)])
+def test_numbers_out_of_range_are_refused(argument: str, value: int) -> None:
+    with pytest.raises(InputError, match=argument):
+        GatedPixelCNN(3, 1, **{argument: value})
