@@ -52,7 +52,18 @@ def test_likelihood(text: str) -> None:
 @pytest.mark.parametrize("latent", [1, 3])
 @pytest.mark.parametrize("name", TABLE["prior"])
 def test_prior(name: str, latent: int) -> None:
-    check_prior(make("prior", name, latent=latent))
+    check_prior(make("prior", name, latent=latent, shape=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("name", TABLE["prior"])
+def test_conditional_prior(name: str) -> None:
+    """Away from its start, where the context has no effect yet."""
+    torch.manual_seed(0)
+    prior = make("prior", name, latent=2, shape=(1, 2, 3), context=3)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    check_prior(prior)
 
 
 @pytest.mark.parametrize("name", TABLE["posterior"])

@@ -26,7 +26,8 @@ class Flat(Latents):
         posterior: q(z | x), over vectors of the same size. A prior that needs an encoder is given this one.
 
     Raises:
-        CompositionError: where the sizes differ, or the sets that z lies in.
+        CompositionError: where the sizes differ, or the sets that z lies in, or a prior that is made of the encoder
+            does not fit it.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
@@ -42,6 +43,16 @@ class Flat(Latents):
                 for part in (prior, posterior)
             )
             raise CompositionError(f"prior {here} and posterior {there}, so that no bound exists; use two on the same")
+        if prior.needs_evaluable and not posterior.evaluable:
+            raise CompositionError(
+                f"prior {type(prior).__name__} is made of the posterior's density at any z, and that of "
+                f"{type(posterior).__name__} is not known there; use another posterior, such as 'normal'"
+            )
+        if prior.needs_encoder and prior.shape != posterior.shape:
+            raise CompositionError(
+                f"prior {type(prior).__name__} holds encoder inputs of shape {prior.shape} and the encoder takes "
+                f"{posterior.shape}; construct the prior with shape={posterior.shape}"
+            )
         self.prior, self.posterior = prior, posterior
         self.latent = self.features = prior.latent
 
