@@ -13,6 +13,7 @@ from tightbound.core.parts import TABLE, find, make, parse
 from tightbound.latents import Flat
 from tightbound.likelihoods import ElementwiseLikelihood
 from tightbound.nn import MLP
+from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
 from tightbound.testing import (
     check_joint_likelihood,
@@ -60,6 +61,7 @@ POSTERIORS = [
     "flow(kind='nsf', transforms=1, hidden=(8,), features=3)",
     "flow(kind='realnvp', transforms=3, hidden=(8, 8), features=3)",
     "sylvester(flows=2, reflections=1)",
+]
 JOINT = [
     ("pixelcnn", (1, 3, 3), 2),
     ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), 3),
@@ -116,7 +118,18 @@ def test_every_likelihood_is_under_a_law() -> None:
 @pytest.mark.parametrize("latent", [1, 3])
 @pytest.mark.parametrize("name", TABLE["prior"])
 def test_prior(name: str, latent: int) -> None:
-    check_prior(make("prior", name, latent=latent))
+    check_prior(make("prior", name, latent=latent, shape=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("name", TABLE["prior"])
+def test_conditional_prior(name: str) -> None:
+    """Away from its start, where the context has no effect yet."""
+    torch.manual_seed(0)
+    prior = make("prior", name, latent=2, shape=(1, 2, 3), context=3)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    check_prior(prior)
 
 
 @pytest.mark.parametrize("name", POSTERIORS)

@@ -18,6 +18,8 @@ TABLE: dict[str, dict[str, str]] = {
         "normal": "tightbound.priors.normal:StandardNormal",
         "learned": "tightbound.priors.learned:LearnedNormal",
         "mixture": "tightbound.priors.learned:Mixture",
+        "vamp": "tightbound.priors.vamp:VampPrior",
+        "exemplar": "tightbound.priors.vamp:Exemplar",
     },
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",

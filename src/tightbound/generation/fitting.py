@@ -46,8 +46,8 @@ def fit_sampler(
     spec = parse(sampler) if isinstance(sampler, str) else sampler
     if model.latents.support != "real":
         raise CompositionError(
-            f"the codes of this model lie on {model.latents.support!r} and not in R^L, which samplers are densities on; "
-            "sample from its prior"
+            f"the codes of this model lie on {model.latents.support!r} and samplers are densities on R^L; "
+            "sample from the model's prior"
         )
     codes = encode(model, source, sample=True, seed=seed).sample
     assert codes is not None

@@ -26,8 +26,8 @@ class Flat(Latents):
         posterior: q(z | x), over vectors of the same size. A prior that needs an encoder is given this one.
 
     Raises:
-        CompositionError: where the sizes differ, or the sets that z lies in, or where the posterior is one for the
-            prior N(0, I) and this is another.
+        CompositionError: where the sizes differ, or the sets that z lies in; where a prior that is made of the encoder
+            does not fit it; where the posterior is one for the prior N(0, I) and this is another.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
@@ -47,6 +47,16 @@ class Flat(Latents):
             raise CompositionError(
                 f"posterior {type(posterior).__name__} is made for the prior N(0, I) and this one is "
                 f"{type(prior).__name__}; use prior 'normal', or posterior 'normal'"
+            )
+        if prior.needs_evaluable and not posterior.evaluable:
+            raise CompositionError(
+                f"prior {type(prior).__name__} is made of the posterior's density at any z, and that of "
+                f"{type(posterior).__name__} is not known there; use another posterior, such as 'normal'"
+            )
+        if prior.needs_encoder and prior.shape != posterior.shape:
+            raise CompositionError(
+                f"prior {type(prior).__name__} holds encoder inputs of shape {prior.shape} and the encoder takes "
+                f"{posterior.shape}; construct the prior with shape={posterior.shape}"
             )
         self.prior, self.posterior = prior, posterior
         self.latent = self.features = prior.latent

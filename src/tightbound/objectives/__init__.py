@@ -7,30 +7,12 @@ from tightbound.objectives.disentangling import DIP, BetaTC
 from tightbound.objectives.divergence import WAE, InfoVAE
 from tightbound.objectives.elbo import ELBO, Capacity, FreeBits
 from tightbound.objectives.iwae import IWAE
-from tightbound.objectives.multi_sample import CIWAE, MIWAE, PIWAE, Renyi, VRMax
-from tightbound.objectives.path_gradient import STL, DReG
-from tightbound.objectives.thermodynamic import TVO
-
-__all__ = [
-    "CIWAE",
-    "ELBO",
-    "IWAE",
-    "MIWAE",
-    "PIWAE",
-    "STL",
-    "TVO",
-    "Autoencoder",
-    "Capacity",
-    "DReG",
-    "FreeBits",
-    "Group",
-    "Objective",
-    "Renyi",
-    "VRMax",
 from tightbound.objectives.lagging import Lagging
 from tightbound.objectives.ms_ssim import MSSSIM
-from tightbound.objectives.multi_sample import CIWAE, MIWAE, Renyi
+from tightbound.objectives.multi_sample import CIWAE, MIWAE, PIWAE, Renyi, VRMax
+from tightbound.objectives.path_gradient import STL, DReG
 from tightbound.objectives.regularized import RAE
+from tightbound.objectives.thermodynamic import TVO
 from tightbound.objectives.vae_gan import VAEGAN
 
 __all__ = [
@@ -40,13 +22,17 @@ __all__ = [
     "IWAE",
     "MIWAE",
     "MSSSIM",
+    "PIWAE",
     "RAE",
+    "STL",
+    "TVO",
     "VAEGAN",
     "WAE",
     "AdversarialAutoencoder",
     "Autoencoder",
     "BetaTC",
     "Capacity",
+    "DReG",
     "FactorVAE",
     "FreeBits",
     "Group",
@@ -54,4 +40,5 @@ __all__ = [
     "Lagging",
     "Objective",
     "Renyi",
+    "VRMax",
 ]

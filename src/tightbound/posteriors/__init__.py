@@ -9,6 +9,7 @@ from tightbound.posteriors.point import Point
 from tightbound.posteriors.pushforward import Pushforward
 
 __all__ = [
+    "DeltaNormal",
     "DiagonalNormal",
     "Flow",
     "FullNormal",
@@ -19,4 +20,3 @@ __all__ = [
     "Pushforward",
     "Sylvester",
 ]
-__all__ = ["DeltaNormal", "DiagonalNormal", "FullNormal", "Point", "Posterior"]

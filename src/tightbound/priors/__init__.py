@@ -3,5 +3,6 @@
 from tightbound.priors.base import Prior
 from tightbound.priors.learned import LearnedNormal, Mixture
 from tightbound.priors.normal import StandardNormal
+from tightbound.priors.vamp import Exemplar, VampPrior
 
-__all__ = ["LearnedNormal", "Mixture", "Prior", "StandardNormal"]
+__all__ = ["Exemplar", "LearnedNormal", "Mixture", "Prior", "StandardNormal", "VampPrior"]
