@@ -23,9 +23,9 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     """Runs every law of latents on data of this shape.
 
     1. Shapes of all terms. 2. A datum's terms depend on its own noise alone, not on its batch or on the number
-    of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` and `decode` give
-    features; `moments` are those of the samples, or of several groups, those of each given the groups drawn before at
-    their means (all noise at zero). 5. Gradients reach every parameter.
+    of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` gives features, and
+    `decode` those of a sample's groups; `moments` are those of the samples or, of several groups, of each given those
+    drawn before it at their means. 5. Gradients reach every parameter.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -43,6 +43,8 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             value = getattr(group, name)
             assert value is None or value.shape == (5, 3), f"{name} has shape {tuple(value.shape)}, not (5, 3)"
         assert group.kl is None or group.kl.shape[:2] == (5, 3), f"kl has shape {tuple(group.kl.shape)}"
+    codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
+    assert torch.allclose(latents.decode(codes[0]), features[0], atol=1e-10), "decode: not the features of those groups"
     _, alone = latents.infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]), knobs)
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
@@ -68,7 +70,6 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             assert torch.allclose(codes, mean, atol=1e-10), "moments: not the walk along the groups' means"
             widths = [q.variance.flatten(-1).expand(1, 3, -1)[0] for q in (g.posterior for g in still) if q is not None]
             assert torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10), "moments: not those variances"
-    assert latents.decode(mean).shape == (3, latents.features), "decode: codes (B, latent) must give features"
     prior = latents.generate(7, Noise("law", seed))
     assert prior.shape == (7, latents.features), f"generate(7) gave features of shape {tuple(prior.shape)}"
     value = features.square().sum()
