@@ -125,8 +125,8 @@ def draw_picture(ratios: dict[str, dict[str, dict[int, float]]], slopes: dict[st
         for name, power in {"encoder": (("DReG", 0.5), ("IWAE", -0.5)), "decoder": (("IWAE", 0.5),)}[side]:
             guide = [0.3 * ratios[name][side][1] * k**power for k in SAMPLES]
             axis.plot(SAMPLES, guide, color="0.7", linewidth=1, zorder=0)
-            axis.annotate(f"slope {power:+.1f}", (SAMPLES[-3], guide[-3]), (4, -12 if power > 0 else 4), color="0.45", fontsize=8,
-                          textcoords="offset points")  # fmt: skip
+            where = {"xy": (SAMPLES[-3], guide[-3]), "xytext": (4, -12 if power > 0 else 4)}
+            axis.annotate(f"slope {power:+.1f}", **where, textcoords="offset points", color="0.45", fontsize=8)
         axis.set(xscale="log", yscale="log", title=f"{side.capitalize()}'s gradient", xlabel="samples k")
         axis.set_xticks(SAMPLES, [str(k) for k in SAMPLES])
         axis.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
