@@ -309,3 +309,15 @@ def test_two_groups_train_and_resume_to_the_same_bits(objective, tmp_path) -> No
         assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
         weights.append([p.detach() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+@pytest.mark.slow  # compiles: half a minute
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, at the import of its compiler
+def test_two_groups_train_a_compiled_model() -> None:
+    data = tb.data.open("digits")
+    losses = []
+    for compiled in (False, True):
+        model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+        trained = tb.fit(model, data, DReG(), steps=3, quiet=True, validation=0, compile=compiled)
+        losses.append(trained.metrics[-1]["train_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

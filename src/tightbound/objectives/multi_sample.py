@@ -41,7 +41,7 @@ class PIWAE(ImportanceWeighted):
         m, k: Of the encoder's bound.
 
     References:
-        Tighter variational bounds are not necessarily better (Rainforth et al. 2018), Section 7,
+        Tighter variational bounds are not necessarily better (Rainforth et al. 2018), on PIWAE,
         https://arxiv.org/abs/1802.04537
     """
 
@@ -117,7 +117,7 @@ class VRMax(ImportanceWeighted):
         samples: k.
 
     References:
-        Renyi divergence variational inference (Li and Turner 2016), Section 4.2 (VR-max),
+        Renyi divergence variational inference (Li and Turner 2016), on VR-max,
         https://arxiv.org/abs/1602.02311
     """
 
