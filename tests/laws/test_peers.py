@@ -8,10 +8,13 @@ import pytest
 import torch
 
 import tightbound as tb
-from tightbound.core.noise import DatumNoise
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
 from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
+from tightbound.information import log_weights
+from tightbound.objectives import ELBO, IWAE
 from tightbound.objectives.base import Group, Objective
 from tightbound.testing.models import small_model
 from tightbound.training.optim import GroupOptimizer
@@ -109,6 +112,46 @@ def test_an_adversarys_loss_reaches_its_own_parameters_and_no_others() -> None:
     optimizers[1].step(Progress(0, 0, 10))
     assert all(p.grad is None for p in encoder)
     assert all(p.grad is not None for p in decoder)
+
+
+def backward(name: str, which: int, **given) -> tuple[list[torch.nn.Parameter], Objective, tb.VAE]:
+    """The gradients that the loss of one group of an objective leaves; gives its parameters, objective and model."""
+    model, objective = small_model(), make("objective", name, **given)
+    with Noise("peers").default():
+        objective.prepare(model, 6)
+        knobs = Knobs.final(objective.schedules)
+        x = (torch.arange(36).reshape(6, 1, 2, 3) % 5 < 2).double()
+        optimizers = [
+            GroupOptimizer(g, model, tb.Settings(lr=0.1), tb.Linear(start=1.0)) for g in objective.groups(model)
+        ]
+        t = model(Batch(x, index=torch.arange(6)), 1)
+        optimizers[which].backward(optimizers[which].group.loss(t, knobs))
+    return optimizers[which].group.params, objective, model
+
+
+@pytest.mark.parametrize("name", ["factor", "aae", "vae-gan"])
+def test_the_discriminators_backward_pass_leaves_no_gradient_in_the_model(name: str) -> None:
+    """FactorVAE: z is detached; VAE-GAN: nothing accumulates into the decoder."""
+    params, objective, model = backward(name, -1)
+    assert {id(p) for p in params} == {id(p) for p in objective.networks.parameters()}
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in params)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["factor", "aae", "vae-gan"])
+def test_the_models_backward_pass_leaves_no_gradient_in_the_discriminator(name: str) -> None:
+    params, objective, model = backward(name, 0)
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in params)
+    assert all(p.grad is None for p in objective.networks.parameters())
+    others = {id(p) for p in model.parameters()} - {id(p) for p in params}
+    assert all(p.grad is None for p in model.parameters() if id(p) in others)
+    assert bool(others) == (name == "vae-gan")  # whose decoder has a loss of its own
+
+
+def test_stratified_weights_are_on_the_diagonal_and_not_in_column_0() -> None:
+    weights = log_weights(4, 100, "mss").exp()
+    assert torch.allclose(weights.diagonal(), torch.full((4,), 0.01).double())
+    assert torch.allclose(weights[1:, 0], torch.full((3,), 0.99 / 3).double())
 
 
 def test_epoch_metrics_weigh_a_smaller_last_batch_by_its_size(tmp_path) -> None:

@@ -105,7 +105,8 @@ class FactorVAE(Adversarial):
     """The ELBO less gamma TC(q(z)), the total correlation from a density ratio: E_q log D(z) / (1 - D(z)).
 
     The discriminator D tells z from z whose dimensions are permuted, each by itself, over the batch. With the best D
-    the value is a lower bound on the ELBO; with a poor one the total correlation is underestimated.
+    the value is, in expectation, below the ELBO; with another the estimate may err to either side, and the value is no
+    bound.
 
     Arguments:
         gamma: Weight of the total correlation, or its schedule.

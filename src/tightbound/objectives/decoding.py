@@ -49,17 +49,17 @@ class MeanDecoder:
         z = next(model.parameters()).new_zeros(1, model.latents.latent)
         context = None if model.context is None else z.new_zeros(1, *model.context.shape)
         named = dict(model.likelihood.named_parameters())
-        try:
-            with torch.enable_grad():
+        with torch.enable_grad():
+            try:
                 mean = self.mean(z.requires_grad_(), context)
-        except NotImplementedError:
-            mean = z.detach()
-        if not mean.requires_grad:
-            raise CompositionError(
-                f"objective '{self._name}' is a function of the mean of p(x | z), and "
-                f"{type(model.likelihood).__name__} has none with a gradient; use 'bernoulli' or 'gaussian(scale=1.0)'"
-            )
-        gradients = torch.autograd.grad(mean.sum(), list(named.values()), allow_unused=True)
+            except NotImplementedError:
+                mean = z.detach()
+            if not mean.requires_grad:
+                raise CompositionError(
+                    f"objective '{self._name}' is a function of the mean of p(x | z), and that of "
+                    f"{type(model.likelihood).__name__} has no gradient; use 'bernoulli' or 'gaussian(scale=1.0)'"
+                )
+            gradients = torch.autograd.grad(mean.sum(), [z, *named.values()], allow_unused=True)[1:]
         untrained = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
         if only and untrained:
             raise CompositionError(
