@@ -188,3 +188,47 @@ def test_best_weights_are_chosen_on_validation_by_the_bound(tmp_path) -> None:
     trained = tb.fit(model, data, IWAE(3), epochs=6, lr=0.02, quiet=True, run=tmp_path / "run")
     losses = [row["validation_loss"] for row in trained.metrics]
     assert f"epoch {losses.index(min(losses)) + 1}," in trained.weights
+
+
+def _vamp_model(components: int = 3) -> tb.VAE:
+    """Codes far apart and narrow, of unequal width: which component a draw is from, and its width, can be seen."""
+    from tightbound.latents import Flat
+    from tightbound.likelihoods import Bernoulli, Identity
+    from tightbound.nn import MLP
+    from tightbound.posteriors import DiagonalNormal
+    from tightbound.priors import VampPrior
+
+    shape = (2,)
+    posterior = DiagonalNormal((2,), 2, torch.nn.Flatten())  # mean 20 u, log-variance -4 u
+    head = posterior.network[-1]  # pyright: ignore
+    prior = VampPrior(2, components, shape)
+    with torch.no_grad():
+        head.weight.copy_(torch.cat([20 * torch.eye(2), -4 * torch.eye(2)]))
+        head.bias.zero_()
+        prior.raw.copy_(torch.linspace(-1, 1.5, components)[:, None].expand(-1, 2))
+    return tb.VAE(Flat(prior, posterior), Bernoulli(shape, 2, MLP((4,))), Identity("binary")).double()
+
+
+def test_vamp_draws_have_the_posteriors_width_and_come_from_every_component() -> None:
+    """Not tanh of the log-variance, and not always the first components, however few are drawn."""
+    from tightbound.core.noise import Noise
+
+    model = _vamp_model()
+    prior = model.latents.prior  # pyright: ignore
+    q = model.latents.posterior(prior.pseudo_inputs)  # pyright: ignore
+    with torch.no_grad():
+        z = model.latents.generate(6000, Noise("test"))
+        nearest = (z[:, None] - q.mean).abs().div(q.stddev).sum(-1).argmin(1)
+        counts = nearest.bincount(minlength=3)
+        assert ((counts - 2000).abs() < 5 * (6000 * 2 / 9) ** 0.5).all()
+        for k in range(3):
+            assert torch.allclose(z[nearest == k].std(0), q.stddev[k], rtol=0.1)
+        few = torch.cat([model.latents.generate(1, Noise("test", i)) for i in range(60)])
+        assert len((few[:, None] - q.mean).abs().div(q.stddev).sum(-1).argmin(1).unique()) == 3
+
+
+def test_a_vamp_model_samples_its_prior_and_not_the_standard_normal() -> None:
+    from tightbound.core.noise import Noise
+
+    z = _vamp_model().latents.generate(2000, Noise("test"))
+    assert z.std() > 5

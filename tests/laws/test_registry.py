@@ -100,6 +100,14 @@ LATENTS = [
 FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae", "rae(penalty='gradient')"]
 
 
+PRIORS = [
+    *TABLE["prior"],
+    "vamp(components=20, learned_weights=True, start='mean')",
+    "flow(kind='nsf', transforms=2)",
+    "flow(kind='realnvp', hidden=(32,))",
+]
+
+
 @pytest.mark.parametrize("text", LIKELIHOODS)
 def test_likelihood(text: str) -> None:
     check_likelihood(make("likelihood", text))
@@ -121,11 +129,12 @@ def test_prior(name: str, latent: int) -> None:
     check_prior(make("prior", name, latent=latent, shape=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("name", TABLE["prior"])
-def test_conditional_prior(name: str) -> None:
-    """Away from its start, where the context has no effect yet."""
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("text", PRIORS)
+def test_prior_away_from_its_start(text: str, context: int) -> None:
+    """Where a flow is no longer N(0, I), and a context has an effect."""
     torch.manual_seed(0)
-    prior = make("prior", name, latent=2, shape=(1, 2, 3), context=3)
+    prior = make("prior", text, latent=2, shape=(1, 2, 3), context=context)
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

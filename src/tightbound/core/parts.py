@@ -20,6 +20,7 @@ TABLE: dict[str, dict[str, str]] = {
         "mixture": "tightbound.priors.learned:Mixture",
         "vamp": "tightbound.priors.vamp:VampPrior",
         "exemplar": "tightbound.priors.vamp:Exemplar",
+        "flow": "tightbound.priors.flow:Flow",
     },
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
