@@ -104,13 +104,14 @@ def test_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SUPPLIED: dict[str, dict[str, Any]] = {
     "context": {"classes": 3, "size": 2, "shape": (1, 8, 8)},
+    "sampler": {"latent": 3},
     "prior": {"latent": 3, "context": 2},
     "posterior": {"shape": (1, 8, 8), "latent": 3},
     "latents": {"shape": (1, 8, 8), "latent": 3, "context": 2},
     "likelihood": {"shape": (1, 8, 8), "features": 3, "levels": 17},
     "observation": {"levels": 17, "shape": (1, 8, 8), "mean": [0.5], "std": [2.0]},
 }
-BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay")
+BUILT = ("sampler", *SUPPLIED, "network", "objective", "schedule", "decay")
 
 
 def built(kind: str, name: str) -> Any:

@@ -12,9 +12,8 @@ from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
-from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
 from tightbound.information import log_weights
-from tightbound.objectives import ELBO, IWAE
+from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
 from tightbound.objectives.base import Group, Objective
 from tightbound.testing.models import small_model
 from tightbound.training.optim import GroupOptimizer

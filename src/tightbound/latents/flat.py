@@ -53,7 +53,7 @@ class Flat(Latents):
                 f"prior {type(prior).__name__} is made of the posterior's density at any z, and that of "
                 f"{type(posterior).__name__} is not known there; use another posterior, such as 'normal'"
             )
-        if prior.needs_encoder and prior.shape != posterior.shape:
+        if prior.needs_encoder and prior.shape not in ((), posterior.shape):
             raise CompositionError(
                 f"prior {type(prior).__name__} holds encoder inputs of shape {prior.shape} and the encoder takes "
                 f"{posterior.shape}; construct the prior with shape={posterior.shape}"
