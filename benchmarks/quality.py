@@ -52,7 +52,7 @@ COMPARISONS = {
     ),
     "layers": Comparison(
         "iwae",
-        {"latents": "two-layer(upper=50, hidden=(100, 100))", "latent": 100},
+        {"latents": "bottom-up(upper=50, hidden=(100, 100))", "latent": 100},
         {"latent": 50},
         {"objective": "iwae(samples=5)"},
     ),

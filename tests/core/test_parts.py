@@ -111,7 +111,7 @@ SUPPLIED: dict[str, dict[str, Any]] = {
     "likelihood": {"shape": (1, 8, 8), "features": 3, "levels": 17},
     "observation": {"levels": 17, "shape": (1, 8, 8), "mean": [0.5], "std": [2.0]},
 }
-BUILT = ("sampler", *SUPPLIED, "network", "objective", "schedule", "decay")
+BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay")
 
 
 def built(kind: str, name: str) -> Any:

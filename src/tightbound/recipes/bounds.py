@@ -35,7 +35,7 @@ def iwae_2() -> Config:
 
     NLL 82.90 after 3280 epochs in the paper (85.33 with k = 1).
     """
-    return iwae().replace(latent=100, latents="two-layer(upper=50, hidden=(100, 100))")
+    return iwae().replace(latent=100, latents="bottom-up(upper=50, hidden=(100, 100))")
 
 
 @published("rainforth2018tighter")
