@@ -62,11 +62,22 @@ POSTERIORS = [
     "flow(kind='realnvp', transforms=3, hidden=(8, 8), features=3)",
     "sylvester(flows=2, reflections=1)",
 ]
+COLUMNS = Domain("mixed", columns=(Domain("levels", 3), BINARY, Domain("levels", 5), Domain("levels", 3)))
 JOINT = [
-    ("pixelcnn", (1, 3, 3), 2),
-    ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), 3),
-    ("pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")", (3, 1, 2), 4),
-    ("pixelcnn(hidden=5, layers=1, kernel=3, paths=64)", (3, 2, 2), 2),
+    ("pixelcnn", (1, 3, 3), BINARY),
+    ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), Domain("levels", 3)),
+    (
+        "pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")",
+        (3, 1, 2),
+        Domain("levels", 4),
+    ),
+    ("pixelcnn(hidden=5, layers=1, kernel=3, paths=64)", (3, 2, 2), BINARY),
+    ("columns(network=mlp(hidden=(4,)))", (4,), COLUMNS),
+    (
+        "columns(network=mlp(hidden=(4,)), families=('binomial', None, 'discretized-logistic', None))",
+        (4,),
+        COLUMNS,
+    ),
 ]
 OBJECTIVES = [
     *(name for name in TABLE["objective"] if name != "autoencoder"),
@@ -113,10 +124,11 @@ def test_likelihood(text: str) -> None:
     check_likelihood(make("likelihood", text))
 
 
-@pytest.mark.parametrize(("text", "shape", "levels"), JOINT)
-def test_joint_likelihood(text: str, shape: tuple[int, ...], levels: int) -> None:
-    likelihood = make("likelihood", text, shape=shape, features=2, levels=levels)
-    check_joint_likelihood(likelihood, BINARY if levels == 2 else Domain("levels", levels))
+@pytest.mark.parametrize(("text", "shape", "target"), JOINT)
+def test_joint_likelihood(text: str, shape: tuple[int, ...], target: Domain) -> None:
+    kinds = [column.described for column in target.columns]
+    likelihood = make("likelihood", text, shape=shape, features=2, levels=target.levels, kinds=kinds)
+    check_joint_likelihood(likelihood, target)
 
 
 def test_every_likelihood_is_under_a_law() -> None:

@@ -16,7 +16,6 @@ from tightbound import data as sources
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.show import endings, record, say, show
 from tightbound.config import column_kinds, read_yaml
-from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
@@ -47,11 +46,13 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
     options |= {"kinds": column_kinds(options.get("kinds"))}
     if not Path(str(name)).is_dir():  # a folder of images was trained on, and this is none
         options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
-    data = sources.open(name, **options)
     source = trained.model.observation.source
-    if data.domain != source:  # few data may miss the highest level, or be whole by chance
-        options = {k: v for k, v in options.items() if k not in ("levels", "domain", "kinds")}
-        data = sources.open(name, **options, **_told(source))
+    if source.kind == "mixed":  # what is inferred of a table depends on all of it
+        options |= {"levels": None, "domain": None, "kinds": source.columns}
+    data = sources.open(name, **options)
+    if data.domain != source and source.kind != "mixed":  # few data may miss the highest level, or be whole by chance
+        told = {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
+        data = sources.open(name, **{**options, **told})
     check_fits(trained.model, data)
     own = data.fingerprint == run["data"]["fingerprint"]
     if command.data is None and not own:
@@ -63,13 +64,6 @@ def _open(command: Any, trained: Trained) -> tuple[Data, Split]:
     if split == "auto":
         split = "test" if own or data.builtin else "all"
     return data, {"train": data.train, "test": data.test, "all": data.whole}[split]
-
-
-def _told(source: Domain) -> dict[str, Any]:
-    """What to say of data, for them to be opened as of this domain."""
-    if source.kind == "mixed":
-        return {"kinds": source.columns}
-    return {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
 
 
 def _of_the_run(command: Any) -> bool:

@@ -13,6 +13,7 @@ from tightbound.data import encoding
 
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "?"})  # cells of a text table, in any case
 MOST_CATEGORIES = 256
+WHOLE = " (whole: if they are counts or levels, say so in kinds)"
 
 Kinds = Mapping[Any, Any] | Sequence[Any]
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
@@ -83,11 +84,19 @@ def table(
         domain, values = _column(column[seen], words.get(i), kinds.get(i), where)
         out[seen, i] = values
         columns.append(domain)
-    found = "; ".join(f"{header[i] if header else i + 1}: {domain}" for i, domain in enumerate(columns[:8]))
+    found = "; ".join(
+        f"{header[i] if header else i + 1}: {domain}" + (WHOLE if domain == REAL and _whole(out[:, i]) else "")
+        for i, domain in enumerate(columns[:8])
+    )
     lacking = np.isnan(out).sum(0)
     shares = ", ".join(f"{header[i] if header else i + 1} {n}" for i, n in enumerate(lacking) if n)
     missing = f"missing: {lacking.sum():,} of {out.size:,} entries" + (f" ({shares:.120})" if shares else "")
     return out, Domain("mixed", columns=tuple(columns)), (f"{found}{'; ...' * (len(columns) > 8)}", missing)
+
+
+def _whole(values: np.ndarray) -> bool:
+    values = values[~np.isnan(values)]
+    return bool((values == np.rint(values)).all() and values.min() >= 0)
 
 
 def _column(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where: str) -> tuple[Domain, np.ndarray]:
@@ -106,22 +115,26 @@ def _column(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where:
 
 
 def _categories(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where: str) -> tuple[Domain, np.ndarray]:
+    """As `_column`. Numbers are categories as they are written, or by their place among named words that are none."""
+    known = None if kind == "categories" else as_domain(kind)
+    if words is None and known is not None and not all(map(is_number, known.words)):
+        code, _ = encoding.infer(values[:, None], Domain("levels", known.levels), where)
+        return known, code.convert(values)
     if words is None:
         distinct, values = np.unique(values, return_inverse=True)
         words = tuple(f"{v:.9g}" for v in distinct)
-    if kind == "categories":
+    if known is None:
         if not 2 <= len(words) <= MOST_CATEGORIES:
             raise InputError(
                 f"{where} has {len(words)} different values; categories are from 2 to {MOST_CATEGORIES}: remove the "
                 "column, or name the categories in `kinds`"
             )
         return Domain("categories", len(words), words), values
-    domain = as_domain(kind)
-    unknown = [word for word in words if word not in domain.words]
+    unknown = [word for word in words if word not in known.words]
     if unknown:
-        raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {domain}")
-    codes = np.array([domain.words.index(word) for word in words])
-    return domain, codes[values.astype(np.int64)]
+        raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {known}")
+    codes = np.array([known.words.index(word) for word in words])
+    return known, codes[values.astype(np.int64)]
 
 
 def read_cells(

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent
 from torch.distributions.constraints import Constraint
 
 from tightbound.core.domain import Domain, Kind, as_domain
-from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
 from tightbound.core.parts import make
@@ -40,7 +40,7 @@ class Columns(Likelihood):
         network: An architecture, or a module (B, features) -> (B, all parameters); None: the features are these.
         kinds: Of each column: "real", "binary", "counts", "unit", ("levels", K), ("categories", words).
         families: Other families than gaussian (a scale each), bernoulli, categorical, negative-binomial and
-            continuous-bernoulli, as text, by kind or by the number of the column: {"real": "student-t", 3: "laplace"}.
+            continuous-bernoulli, as text: by kind, {"real": "student-t"}, or one for each column (None: as its kind).
 
     Raises:
         InputError: an unknown kind or family.
@@ -59,7 +59,7 @@ class Columns(Likelihood):
         features: int | None = None,
         network: Architecture | nn.Module | None = None,
         kinds: Sequence[Any] = (),
-        families: Mapping[Any, str] | None = None,
+        families: Mapping[str, str] | Sequence[str | None] | None = None,
     ) -> None:
         super().__init__()
         self.columns = tuple(as_domain(kind) for kind in kinds)
@@ -68,7 +68,7 @@ class Columns(Likelihood):
         if size == 0 or tuple(shape) not in ((), self.shape):
             raise CompositionError(f"data of shape {tuple(shape)} were given {size} kinds; give one for each column")
         members: dict[tuple[str, Domain], list[int]] = {}
-        for i, text in enumerate(_texts(self.columns, families or {})):
+        for i, text in enumerate(_texts(self.columns, {} if families is None else families)):
             members.setdefault((text, self.columns[i]), []).append(i)
         self.families = nn.ModuleList(_family(text, len(at), domain) for (text, domain), at in members.items())
         self.sizes = [len(at) for at in members.values()]
@@ -128,16 +128,17 @@ class Columns(Likelihood):
         return [family for family in self.families if isinstance(family, ElementwiseLikelihood)]
 
 
-def _texts(columns: Sequence[Domain], families: Mapping[Any, str]) -> list[str]:
+def _texts(columns: Sequence[Domain], families: Mapping[str, str] | Sequence[str | None]) -> list[str]:
     """The family of each column as text."""
-    unknown = [key for key in families if key not in FAMILIES and key not in range(len(columns))]
-    if unknown:
-        raise InputError(
-            f"families name {unknown[0]!r}; needed: one of {', '.join(FAMILIES)}, or a column's number in "
-            f"0..{len(columns) - 1}"
-        )
-    chosen = FAMILIES | {key: text for key, text in families.items() if key in FAMILIES}
-    return [str(families.get(i, chosen[domain.kind])) for i, domain in enumerate(columns)]
+    if isinstance(families, Mapping):
+        unknown = [kind for kind in families if kind not in FAMILIES]
+        if unknown:
+            raise InputError(f"families name the kind {unknown[0]!r}; {suggestion(str(unknown[0]), FAMILIES)}")
+        return [(FAMILIES | dict(families))[column.kind] for column in columns]
+    if isinstance(families, str) or len(families) != len(columns):
+        given = repr(families) if isinstance(families, str) else f"{len(families)} families"
+        raise InputError(f"{given} given; needed: {{kind: family}}, or one for each of {len(columns)} columns")
+    return [text or FAMILIES[column.kind] for text, column in zip(families, columns, strict=True)]
 
 
 def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:

@@ -29,7 +29,7 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
 
     Arguments:
         likelihood: Of at most 4096 values of x altogether.
-        target: Discrete, the domain of one element.
+        target: Discrete, the domain of each element; or mixed, of such columns without categories.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -40,9 +40,9 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
         for p in likelihood.parameters():  # an untrained network may hardly depend on anything
             fan = p[0].numel() if p.dim() > 1 else 1
             p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) / fan**0.5)
-    levels, size = target.levels or 2, torch.Size(likelihood.shape).numel()
-    every = torch.tensor(list(product(range(levels), repeat=size)), dtype=torch.float64)
-    every = every.reshape(-1, *likelihood.shape)
+    size = torch.Size(likelihood.shape).numel()
+    levels = [element.levels or 2 for element in target.columns or (target,) * size]
+    every = torch.tensor(list(product(*map(range, levels))), dtype=torch.float64).reshape(-1, *likelihood.shape)
     features = torch.randn(2, 3, likelihood.features or 1, generator=generator, dtype=torch.float64)
     p = likelihood(features)
     assert p.batch_shape == (2, 3), f"features (2, 3, n) gave batch shape {tuple(p.batch_shape)}"
@@ -51,7 +51,7 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
     probability = one.log_prob(every).exp()
     total = probability.sum().item()
     assert abs(total - 1) < 1e-9, f"normalisation: the probabilities of all x sum to {total}, not 1"
-    _check_samples(likelihood, features[1, 2], every, probability, levels, seed)
+    _check_samples(likelihood, features[1, 2], every, probability, seed)
     x = every[torch.randint(len(every), (3,), generator=generator)]
     together, means = p.log_prob(x), p.mean
     for s, b in product(range(2), range(3)):
@@ -64,7 +64,8 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
         assert gradient is not None, f"no gradient reaches {name}"
         assert torch.isfinite(gradient).all(), f"the gradient of {name} is not finite"
     _check_refuses(likelihood, target)
-    _check_start(copy.deepcopy(fresh).double(), features[0, :1], levels, generator)
+    top = torch.tensor(levels, dtype=torch.float64).reshape(likelihood.shape)
+    _check_start(copy.deepcopy(fresh).double(), 0 * features[0, :1], top, generator)
     description = describe(likelihood)
     if not foreign(description):
         again = rebuild(description, trust=True).double()
@@ -73,22 +74,21 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
         assert same, "the rebuilt likelihood differs"
 
 
-def _check_samples(
-    likelihood: Likelihood, features: Tensor, every: Tensor, probability: Tensor, levels: int, seed: int
-) -> None:
+def _check_samples(likelihood: Likelihood, features: Tensor, every: Tensor, probability: Tensor, seed: int) -> None:
     p = likelihood(features)
     x = draw(p, (DRAWS,), Noise("check", seed)).double()
     assert torch.equal(x, draw(p, (DRAWS,), Noise("check", seed)).double()), "the same noise gave other samples"
-    assert ((x == x.round()) & (x >= 0) & (x < levels)).all(), f"samples: outside 0..{levels - 1}"
+    top = every.amax(0)
+    assert ((x == x.round()) & (x >= 0) & (x <= top)).all(), "samples: outside their domain"
     flat, weighted = x.flatten(1), every.flatten(1)
     mean = probability @ weighted
     second = weighted.T @ (weighted * probability[:, None])
     for name, found, exact in (("mean", flat.mean(0), mean), ("second moment", flat.T @ flat / DRAWS, second)):
-        allowed = 5.5 * (levels - 1) ** 2 / 2 / DRAWS**0.5
+        allowed = 5.5 * top.max().item() ** 2 / 2 / DRAWS**0.5
         off = (found - exact).abs().max().item()
         assert off < allowed, f"samples: their {name} is off by {off:.3g}"
     off = (p.mean.flatten() - mean).abs().max().item()
-    assert off < 0.05 * (levels - 1), f"mean: it is off by {off:.3g}"
+    assert off < 0.05 * top.max().item(), f"mean: it is off by {off:.3g}"
 
 
 def _check_refuses(likelihood: Likelihood, target: Domain) -> None:
@@ -101,8 +101,9 @@ def _check_refuses(likelihood: Likelihood, target: Domain) -> None:
         raise AssertionError(f"domain: {other} was not refused")
 
 
-def _check_start(likelihood: Likelihood, features: Tensor, levels: int, generator: torch.Generator) -> None:
-    x = (torch.rand(500, *likelihood.shape, generator=generator, dtype=torch.float64) ** 3 * levels).floor()
+def _check_start(likelihood: Likelihood, features: Tensor, levels: Tensor, generator: torch.Generator) -> None:
+    unit = torch.rand(3, 500, *likelihood.shape, generator=generator, dtype=torch.float64).mean(0)
+    x = (0.8 * unit * levels).floor()  # with one mode, and not in the middle
     before = likelihood(features).log_prob(x).mean().item()
     likelihood.start_at(x)
     after = likelihood(features).log_prob(x).mean().item()

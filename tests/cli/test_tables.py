@@ -1,0 +1,74 @@
+"""Mixed tables from the command line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tightbound as tb
+from conftest import TINY, invoke
+from tightbound.core.errors import InputError
+
+
+def write(path: Path, n: int, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["age", "home town", "visits", "smoker"])
+        for _ in range(n):
+            row = [f"{rng.normal(40, 9):.1f}", rng.choice(["Oslo", "Paris, FR"]), rng.poisson(2), rng.integers(2)]
+            rows.writerow(["" if rng.random() < 0.2 else cell for cell in row])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("table")
+    write(folder / "t.csv", 80)
+    return folder
+
+
+def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp_path: Path) -> None:
+    kinds = "{'visits': 'counts'}"
+    trained = invoke(capsys, "train", run / "t.csv", "--run", run / "run", "--kinds", kinds, *TINY)
+    assert trained.status == 0, trained.err
+    assert "2 categories (Oslo, Paris, FR)" in trained.out
+    assert (run / "run" / "report.html").is_file()
+    for command in (("sample", "--draw"), ("sample",), ("reconstruct",)):
+        out = tmp_path / "out.csv"
+        assert invoke(capsys, command[0], run / "run", *command[1:], "--out", out).status == 0
+        rows = list(csv.reader(out.read_text().splitlines()))
+        assert rows[0] == ["age", "home town", "visits", "smoker"]
+        assert len(rows) > 5
+        assert {row[1] for row in rows[1:]} <= {"Oslo", "Paris, FR"}
+        numbers = np.array([[row[0], *row[2:]] for row in rows[1:]], float)
+        assert np.isfinite(numbers).all()
+        if "--draw" in command:
+            assert (numbers[:, 1:] == numbers[:, 1:].round()).all()
+    other = tmp_path / "other.csv"
+    other.write_text("age,home town,visits,smoker\n30,Oslo,0,1\n41,Oslo,1,0\n")  # complete, and one town alone
+    result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
+    assert result.status == 0, result.err
+    other.write_text("age,home town,visits,smoker\n30,Rome,0,1\n41,Oslo,1,0\n")
+    result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
+    assert result.status == 2
+    assert "'Rome'" in result.err
+
+
+def test_a_loaded_model_checks_arrays_column_by_column(run: Path) -> None:
+    model = tb.load(run / "run")
+    complete = model.reconstruct(np.array([[np.nan, 1, 3, np.nan], [np.nan] * 4]))
+    assert complete.isfinite().all()
+    wrong = {"column 2 of x": [1, 2, 0, 0], "column 3 of x": [1, 1, 0.5, 0], "finite": [np.inf, 0, 0, 0]}
+    for match, row in wrong.items():
+        with pytest.raises(InputError, match=match):
+            model.encode(np.array([row], float))
+
+
+def test_kinds_that_cannot_be_read_are_refused(refused, tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", 10)
+    assert "quote words" in refused("train", "t.csv", "--kinds", "visits=counts")
+    assert "did you mean 'visits'" in refused("train", "t.csv", "--kinds", "visit='counts'")
+    assert "for each in order" in refused("train", "t.csv", "--kinds", "'real', visits='counts'")
