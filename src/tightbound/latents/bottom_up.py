@@ -22,23 +22,24 @@ from tightbound.priors import Prior
 
 
 class BottomUp(Hierarchy):
-    """p(z_N) .. p(z_1 | z_2) with q(z_1 | x) q(z_2 | z_1) .. q(z_N | z_N-1), all diagonal Gaussians; features are z_1.
+    """Stochastic layers: p(z_N) .. p(z_1 | z_2), with inference from the bottom up, q(z_1 | x) .. q(z_N | z_N-1).
 
-    Each sample of a group draws one of the group above it. p(z_i | z_i+1) is then conditional on a draw that depends
-    on z_i, so that the rate of all groups but the top one is log q - log p at the samples.
+    All are diagonal Gaussians, and p and q share no parameters; features are z_1. Each sample of a group draws one of
+    the group above it. p(z_i | z_i+1) is then conditional on a draw that depends on z_i, so that the rate of all
+    groups but the top one is log q - log p at the samples.
 
     Arguments:
         shape: Of the encoder's input: x, joined with the context where there is one.
         latent: Size of z_1.
         network: Of q(z_1 | x): an architecture, or any module (B, *shape) -> (B, ...).
-        upper: Sizes of z_2 .. z_N.
+        upper: Sizes of z_2 .. z_N; None: z_2 alone, of half the size of z_1.
         hidden, activation: Of the network of each conditional between groups.
         top: p(z_N); None: N(0, I), shifted by the context.
         context: Size of the context, which each conditional takes; 0: there is none.
 
     References:
-        Importance weighted autoencoders (Burda et al. 2016), Eqs. 1 and 2 and Section 5, where z_1 and z_2 have sizes
-        100 and 50, https://arxiv.org/abs/1509.00519
+        Importance weighted autoencoders (Burda et al. 2016), Eqs. 1 and 2 and Section 5 (latent = 100),
+        https://arxiv.org/abs/1509.00519
     """
 
     def __init__(
@@ -46,13 +47,14 @@ class BottomUp(Hierarchy):
         shape: tuple[int, ...],
         latent: int,
         network: Architecture | nn.Module,
-        upper: int | tuple[int, ...] = 50,
+        upper: int | tuple[int, ...] | None = None,
         hidden: tuple[int, ...] = (100, 100),
         activation: str = "tanh",
         top: Prior | None = None,
         context: int = 0,
     ) -> None:
         latent = whole("latent", latent, least=1)
+        upper = max(1, latent // 2) if upper is None else upper
         super().__init__((latent, *sizes("upper", upper)), top, context)
         self.features = latent
         between = MLP(hidden, activation)

@@ -22,13 +22,12 @@ Gaussian = tuple[Tensor, Tensor]  # mean and log-variance, (..., L) each
 
 
 class Ladder(Hierarchy):
-    """p(z_N) prod p(z_i | z_>i), and q(z_N | x) prod q(z_i | z_>i, x) on the same walk from the top, all diagonal
-    Gaussians.
+    """p(z_N) prod p(z_i | z_>i), with inference from the top down on the same walk, q(z_N | x) prod q(z_i | z_>i, x).
 
-    Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian estimate of z_i. Downwards, states
-    t_i = t_i+1 + f_i(t_i+1, z_i) give p(z_i | z_>i); q(z_i | z_>i, x) is its product with the estimate. Features are
-    t_1, which all groups reach by skip connections. Variances have exponential, in place of softplus, heads, and no
-    layer has batch normalisation.
+    All are diagonal Gaussians. Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian
+    estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i) give p(z_i | z_>i); q(z_i | z_>i, x) is its
+    product with the estimate. Features are t_1, which all groups reach by skip connections. Unlike in the paper,
+    variances are exponentials in place of softplus, and no layer has batch normalisation.
 
     Arguments:
         shape: Of the encoder's input: x, joined with the context where there is one.
@@ -42,7 +41,7 @@ class Ladder(Hierarchy):
         context: Size of the context, which the top state takes; 0: there is none.
 
     References:
-        Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 11 to 19, https://arxiv.org/abs/1602.02282
+        Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 13 to 19, https://arxiv.org/abs/1602.02282
     """
 
     def __init__(
