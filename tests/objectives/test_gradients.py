@@ -312,7 +312,7 @@ def test_two_groups_train_and_resume_to_the_same_bits(objective, tmp_path) -> No
 
 
 @pytest.mark.slow  # compiles: half a minute
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, at the import of its compiler
+@pytest.mark.filterwarnings("default")  # torch's compiler warns of its own code
 def test_two_groups_train_a_compiled_model() -> None:
     data = tb.data.open("digits")
     losses = []
