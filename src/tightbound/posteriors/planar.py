@@ -88,7 +88,8 @@ def _above_minus_one(x: Tensor) -> Tensor:
 class Sylvester(Posterior):
     """z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + Q R tanh(S Q'z_{k-1} + b) for each of some flows: planar
     flows with as many hidden units as there are dimensions. Q is a product of Householder reflections, R and S are
-    upper triangular with r_ii s_ii > -1, which makes each step invertible; all come from the encoder.
+    upper triangular with r_ii s_ii > -1, which makes each step invertible (r_ii is moved as u is in `Planar`); all
+    come from the encoder.
 
     The density is known at own draws alone. The encoder's head grows as flows * latent^2.
 
@@ -137,10 +138,11 @@ class Sylvester(Posterior):
 
     def _step(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Rows of a flow -> Q R (B, L, L), S Q' (B, L, L), b (B, L), r_ii s_ii (B, L)."""
-        r, s = (1 - SLOPE) * torch.tanh(rows[..., 0, :]), torch.tanh(rows[..., 1, :])
+        s = rows[..., 1, :]
+        r, slopes = (v.squeeze(-1) for v in invertible(rows[..., 0, :].unsqueeze(-1), s.unsqueeze(-1)))
         matrix = rows[..., 3 : 3 + self.latent, :] / self.latent**0.5
         upper, lower = matrix.triu(1) + torch.diag_embed(r), matrix.mT.triu(1) + torch.diag_embed(s)
         q = torch.eye(self.latent, dtype=rows.dtype, device=rows.device)
         for v in normalize(rows[..., 3 + self.latent :, :], dim=-1).unbind(-2):
             q = q - 2 * (q @ v.unsqueeze(-1)) * v.unsqueeze(-2)
-        return q @ upper, lower @ q.mT, rows[..., 2, :], r * s
+        return q @ upper, lower @ q.mT, rows[..., 2, :], slopes
