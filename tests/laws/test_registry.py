@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from tightbound.core.parts import TABLE, make
+from tightbound.core.parts import TABLE, find, make
 from tightbound.latents import Flat
 from tightbound.nn import MLP
-from tightbound.posteriors import DiagonalNormal, Point
-from tightbound.priors import StandardNormal
 from tightbound.testing import check_latents, check_likelihood, check_objective, check_posterior, check_prior
 from tightbound.testing.models import small_model
 
@@ -52,7 +50,7 @@ def test_likelihood(text: str) -> None:
 @pytest.mark.parametrize("latent", [1, 3])
 @pytest.mark.parametrize("name", TABLE["prior"])
 def test_prior(name: str, latent: int) -> None:
-    check_prior(make("prior", name, latent=latent))
+    check_prior(make("prior", name, latent=max(latent, find("prior", name).least)))
 
 
 @pytest.mark.parametrize("name", TABLE["posterior"])
@@ -65,10 +63,29 @@ def test_posterior(name: str, network: Any) -> None:
     check_posterior(make("posterior", name, shape=shape, latent=latent, network=network))
 
 
-@pytest.mark.parametrize("posterior", [DiagonalNormal, Point])
-def test_flat(posterior: Any) -> None:
+def pairs() -> list[tuple[str, str]]:
+    """Each prior with the first posterior on its support, and each posterior with the first prior."""
+    fits = [
+        (prior, posterior)
+        for prior in TABLE["prior"]
+        for posterior in TABLE["posterior"]
+        if find("prior", prior).support in ("any", find("posterior", posterior).support)
+    ]
+    first = {pair for i in (0, 1) for pair in {pair[i]: pair for pair in reversed(fits)}.values()}
+    return [pair for pair in fits if pair in first]
+
+
+def test_every_prior_and_posterior_has_a_partner() -> None:
+    assert {prior for prior, _ in pairs()} == set(TABLE["prior"])
+    assert {posterior for _, posterior in pairs()} == set(TABLE["posterior"])
+
+
+@pytest.mark.parametrize(("prior", "posterior"), pairs())
+def test_flat(prior: str, posterior: str) -> None:
     torch.manual_seed(0)
-    check_latents(Flat(StandardNormal(3), posterior((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+    network = MLP((8,), activation="tanh")
+    parts = {"latent": 3, "shape": (1, 2, 3), "network": network}
+    check_latents(Flat(make("prior", prior, **parts), make("posterior", posterior, **parts)), (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

@@ -18,11 +18,14 @@ TABLE: dict[str, dict[str, str]] = {
         "normal": "tightbound.priors.normal:StandardNormal",
         "learned": "tightbound.priors.learned:LearnedNormal",
         "mixture": "tightbound.priors.learned:Mixture",
+        "sphere": "tightbound.priors.sphere:Sphere",
     },
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
         "full": "tightbound.posteriors.covariance:FullNormal",
         "point": "tightbound.posteriors.point:Point",
+        "von-mises-fisher": "tightbound.posteriors.sphere:VonMisesFisherPosterior",
+        "power-spherical": "tightbound.posteriors.sphere:PowerSphericalPosterior",
     },
     "likelihood": {
         "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",

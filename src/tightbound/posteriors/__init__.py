@@ -4,5 +4,6 @@ from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.covariance import FullNormal
 from tightbound.posteriors.normal import DiagonalNormal
 from tightbound.posteriors.point import Point
+from tightbound.posteriors.sphere import PowerSphericalPosterior, VonMisesFisherPosterior
 
-__all__ = ["DiagonalNormal", "FullNormal", "Point", "Posterior"]
+__all__ = ["DiagonalNormal", "FullNormal", "Point", "Posterior", "PowerSphericalPosterior", "VonMisesFisherPosterior"]

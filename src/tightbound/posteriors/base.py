@@ -35,6 +35,7 @@ class Posterior(Part, nn.Module, ABC):
     outputs: int  # parameters of the family for each latent dimension
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    least: ClassVar[int] = 1  # smallest size of z
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(
@@ -44,7 +45,7 @@ class Posterior(Part, nn.Module, ABC):
         network: Architecture | nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=1)
+        self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=self.least)
         self.network: nn.Module | None
         if network is None:
             if math.prod(self.shape) != self.outputs * self.latent:

@@ -3,5 +3,6 @@
 from tightbound.priors.base import Prior
 from tightbound.priors.learned import LearnedNormal, Mixture
 from tightbound.priors.normal import StandardNormal
+from tightbound.priors.sphere import Sphere
 
-__all__ = ["LearnedNormal", "Mixture", "Prior", "StandardNormal"]
+__all__ = ["LearnedNormal", "Mixture", "Prior", "Sphere", "StandardNormal"]

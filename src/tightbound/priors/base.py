@@ -25,12 +25,13 @@ class Prior(Part, nn.Module, ABC):
     """
 
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
+    least: ClassVar[int] = 1  # smallest size of z
     needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder, too: forward(context, encode)
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(self, latent: int = 1, context: int = 0) -> None:
         super().__init__()
-        self.latent, self.context = whole("latent", latent, least=1), whole("context", context, least=0)
+        self.latent, self.context = whole("latent", latent, least=self.least), whole("context", context, least=0)
 
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> Distribution:
