@@ -19,13 +19,16 @@ TABLE: dict[str, dict[str, str]] = {
         "learned": "tightbound.priors.learned:LearnedNormal",
         "mixture": "tightbound.priors.learned:Mixture",
         "sphere": "tightbound.priors.sphere:Sphere",
+        "categorical": "tightbound.priors.categorical:CategoricalPrior",
     },
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
         "full": "tightbound.posteriors.covariance:FullNormal",
         "point": "tightbound.posteriors.point:Point",
+        "hamiltonian": "tightbound.posteriors.hamiltonian:Hamiltonian",
         "von-mises-fisher": "tightbound.posteriors.sphere:VonMisesFisherPosterior",
         "power-spherical": "tightbound.posteriors.sphere:PowerSphericalPosterior",
+        "relaxed-categorical": "tightbound.posteriors.categorical:RelaxedCategorical",
     },
     "likelihood": {
         "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",

@@ -187,9 +187,10 @@ class PowerSpherical(Axial):
 
 
 class AxialPosterior(Posterior):
-    """An axial family: a direction, and kappa = L softplus(a), a the mean of the head's second row.
+    """An axial family: a direction, and kappa = 1 + L softplus(a), a the mean of the head's second row.
 
-    The factor L makes E[z . direction] about a half at first, in any dimension.
+    The factor L makes E[z . direction] about a half at first, in any dimension. The least kappa of 1 is that of the
+    code of Davidson et al. 2018: at 0 the posterior is the prior, and a decoder never learns to use z.
     """
 
     outputs = 2
@@ -212,7 +213,7 @@ class AxialPosterior(Posterior):
         first[:, 0] = 1  # zero has no direction; this one is as good as any
         axis = torch.where(axis.abs().amax(-1, keepdim=True) > 0, axis, first)
         axis = axis / axis.detach().abs().amax(-1, keepdim=True)  # the squares of tiny numbers would be zero
-        return self.family(F.normalize(axis, dim=-1), self.latent * F.softplus(a.mean(-1)))
+        return self.family(F.normalize(axis, dim=-1), 1 + self.latent * F.softplus(a.mean(-1)))
 
 
 class VonMisesFisherPosterior(AxialPosterior):
