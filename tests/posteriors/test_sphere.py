@@ -177,8 +177,11 @@ def test_extreme_parameters_stay_finite_in_single_precision(family: type[Axial])
 @pytest.mark.parametrize("name", ["von-mises-fisher", "power-spherical"])
 def test_a_zero_direction_is_still_a_distribution(name: str) -> None:
     posterior = make("posterior", name, shape=(6,), latent=3)
-    q = posterior(torch.tensor([[0.0] * 6, [1e-30, 0, 0, 0, 0, 0]]))
+    raw = torch.tensor([[0.0] * 6, [1e-30, 0, 0, 0, 0, 0]], requires_grad=True)
+    q = posterior(raw)
     assert torch.allclose(q.direction, torch.tensor([1.0, 0, 0]).expand(2, 3))
+    (gradient,) = torch.autograd.grad(q.mean.sum(), raw)
+    assert torch.isfinite(gradient).all()
 
 
 def test_spaces_are_not_mixed_and_a_sphere_needs_two_dimensions() -> None:

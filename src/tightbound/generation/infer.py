@@ -35,7 +35,7 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
             part = [mean, variance]
             if sample:
                 noise = DatumNoise("encode", seed, index=batch.positions())
-                groups, _ = model.latents.infer(state, 1, noise, Knobs.final(model.schedules))
+                groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
                 part.append(torch.cat([g.z[0].flatten(1) for g in groups], dim=1))
             parts.append(tuple(t.cpu() for t in part))
     if not parts:

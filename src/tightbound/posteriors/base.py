@@ -34,7 +34,7 @@ class Posterior(Part, nn.Module, ABC):
 
     outputs: int  # parameters of the family for each latent dimension
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
-    support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
     least: ClassVar[int] = 1  # smallest size of z
     schedules: Mapping[str, Schedule] = {}
 
@@ -81,6 +81,10 @@ class Posterior(Part, nn.Module, ABC):
         """
         z, log_q = draw_with_log_prob(q, (samples,), noise)
         return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
+
+    def nearest(self, code: Tensor) -> Tensor:
+        """The point of the support that stands for codes (..., latent), such as means, which may lie off it."""
+        return code
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.errors import number
 from tightbound.core.interfaces import LogLikelihood
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
@@ -26,7 +27,7 @@ class RelaxedCategorical(Posterior):
     Arguments:
         latent: Size of z, groups * classes.
         groups: Number of one-hot vectors.
-        temperature: t > 0, or its schedule, such as linear(start=1.0, stop=0.5).
+        temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
 
     Raises:
         CompositionError: where the groups do not divide `latent` into at least two classes each.
@@ -51,15 +52,15 @@ class RelaxedCategorical(Posterior):
     ) -> None:
         super().__init__(shape, latent, network)
         self.support, self.logits_shape = one_hot_space(latent, groups)
-        schedule = as_schedule("temperature", temperature)
-        for bound in ("value", "start", "stop"):
-            if hasattr(schedule, bound):
-                number("temperature", getattr(schedule, bound), above=0)
-        self.schedules = {"temperature": schedule}
+        self.schedules = {"temperature": as_schedule("temperature", temperature, least=0.01)}
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (B, 1, latent)."""
         return OneHotGroups(raw.reshape(len(raw), *self.logits_shape))
+
+    def nearest(self, code: Tensor) -> Tensor:
+        """The most probable vector, of probabilities (..., latent)."""
+        return one_hot(code.unflatten(-1, self.logits_shape))
 
     def terms(
         self,
@@ -71,7 +72,7 @@ class RelaxedCategorical(Posterior):
         log_likelihood: LogLikelihood | None = None,
     ) -> LatentTerms:
         """z (S, B, latent), one-hot, and the classes (S, B, groups)."""
-        logits = perturbed(q, (samples,), noise)
+        logits = perturbed(cast(OneHotGroups, q), (samples,), noise)
         soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
         z = one_hot(logits) + (soft - soft.detach())
         return LatentTerms(z, prior, q, codes=logits.argmax(-1))

@@ -70,7 +70,7 @@ class Hamiltonian(DiagonalNormal):
         rho_0 = gamma / sqrt(beta_0)."""
         if log_likelihood is None:
             raise CompositionError(
-                "a Hamiltonian posterior looks at log p(x | z), and none was given; draw from the model, not the latents"
+                "a Hamiltonian posterior looks at log p(x | z) and none was given; draw by model.infer, not latents.infer"
             )
 
         def force(z: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Hamiltonian(DiagonalNormal):
         return LatentTerms(z, prior, drawn=log_q + 0.5 * (rho.square() - gamma.square()).sum(-1))
 
     def temperatures(self) -> Tensor:
-        """(K + 1,) 1 / sqrt(beta_k), from 1 / sqrt(beta_0) to 1: 1 / sqrt(beta_0) + (1 - 1 / sqrt(beta_0)) k^2 / K^2."""
+        """(K + 1,) t_k = 1 / sqrt(beta_k): t_0 + (1 - t_0) k^2 / K^2."""
         k = torch.arange(self.steps + 1, dtype=self.step_logit.dtype, device=self.step_logit.device)
         first = 1.0 if self.tempering_logit is None else self.tempering_logit.sigmoid() ** -0.5
         return first + (1 - first) * (k / self.steps).square()

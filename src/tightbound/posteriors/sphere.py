@@ -209,11 +209,14 @@ class AxialPosterior(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Unnormalised directions, and numbers whose mean gives kappa (B, 2, latent)."""
         axis, a = raw.unbind(1)
-        first = torch.zeros_like(axis)
-        first[:, 0] = 1  # zero has no direction; this one is as good as any
-        axis = torch.where(axis.abs().amax(-1, keepdim=True) > 0, axis, first)
-        axis = axis / axis.detach().abs().amax(-1, keepdim=True)  # the squares of tiny numbers would be zero
-        return self.family(F.normalize(axis, dim=-1), 1 + self.latent * F.softplus(a.mean(-1)))
+        return self.family(self.nearest(axis), 1 + self.latent * F.softplus(a.mean(-1)))
+
+    def nearest(self, code: Tensor) -> Tensor:
+        """Codes (..., latent), to length 1; zero, which has no direction, becomes the first axis."""
+        first = F.one_hot(torch.zeros((), dtype=torch.long, device=code.device), self.latent).to(code)
+        largest = code.detach().abs().amax(-1, keepdim=True)
+        # scaled first: the squares of tiny numbers would be zero
+        return F.normalize(torch.where(largest > 0, code / largest.where(largest > 0, 1.0), first), dim=-1)
 
 
 class VonMisesFisherPosterior(AxialPosterior):

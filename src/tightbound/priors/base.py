@@ -24,7 +24,7 @@ class Prior(Part, nn.Module, ABC):
         context: Size of the context (B, context) that it is given; 0: it is given none.
     """
 
-    support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
+    support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
     least: ClassVar[int] = 1  # smallest size of z
     needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder, too: forward(context, encode)
     schedules: Mapping[str, Schedule] = {}

@@ -66,12 +66,15 @@ def one_hot_space(latent: int, groups: int) -> tuple[str, tuple[int, int]]:
 class OneHotGroups(Independent):
     """Independent one-hot vectors side by side, (..., groups * classes), with logits (..., groups, classes)."""
 
-    has_enumerate_support = True
-
     def __init__(self, logits: Tensor) -> None:
         base = Categorical(logits=logits, validate_args=False)
         super().__init__(base, 1, validate_args=False)
         self._event_shape = torch.Size([logits.shape[-2] * logits.shape[-1]])
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """It has."""
+        return True
 
     @property
     def logits(self) -> Tensor:
@@ -87,10 +90,6 @@ class OneHotGroups(Independent):
     def variance(self) -> Tensor:
         """(..., groups * classes) p (1 - p)."""
         return self.mean * (1 - self.mean)
-
-    def codes(self, value: Tensor) -> Tensor:
-        """(..., groups) integers, of vectors (..., groups * classes)."""
-        return value.unflatten(-1, self.logits.shape[-2:]).argmax(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """(...) nats, at one-hot vectors (..., groups * classes); its gradient by them is that of z . log p."""

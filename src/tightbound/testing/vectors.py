@@ -85,6 +85,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
         for i in range(4):
             _check_mass(posterior(x[i : i + 1]), posterior.support, seed)
     z = terms(q, 50, Noise("law", seed)).z
+    assert torch.allclose(posterior.nearest(z), z, atol=1e-12), "nearest moves points of the support"
     assert z.requires_grad or not list(posterior.parameters()), "samples carry no gradient (no reparameterisation)"
     parameters = dict(posterior.named_parameters())
     if parameters:
