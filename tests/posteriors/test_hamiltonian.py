@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -91,9 +92,11 @@ def test_leapfrog_keeps_the_energy_to_second_order() -> None:
     assert drift(20) / drift(40) == pytest.approx(4, rel=0.1)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"steps": 1, "tempering": 1}, {"steps": 6, "step": 0.3, "tempering": 0.7}])
+@pytest.mark.parametrize(
+    "kwargs", [{"tempering": 0.6}, {"steps": 1, "tempering": 1}, {"steps": 6, "step": 0.3, "tempering": 0.7}]
+)
 def test_weights_have_the_evidence_as_their_mean(kwargs) -> None:
-    linear, x = hamiltonian(**kwargs), data()
+    linear, x = hamiltonian(off=0.3, **kwargs), data()
     ratio = (weights(linear, x, 100_000) - linear.evidence(x)).exp()
     stderr = ratio.std(0) / math.sqrt(len(ratio))
     assert (stderr < 0.05).all()
@@ -105,12 +108,11 @@ def test_bound_tightens_with_steps_of_a_good_size() -> None:
     x = data()
     plain = linear_gaussian(off=0.5)
     gaps = [(plain.evidence(x) - weights(plain, x, 20_000).mean(0)).mean().item()]
-    for steps in (1, 3, 8):
-        linear = hamiltonian(steps=steps, step=0.25, tempering=1)
+    for steps in (1, 3, 6):
+        linear = hamiltonian(steps=steps, step=0.1, tempering=0.5)
         gaps.append((linear.evidence(x) - weights(linear, x, 20_000).mean(0)).mean().item())
-    assert min(gaps) > 0
-    assert gaps[2] < gaps[0] - 0.1
-    assert gaps[3] < gaps[0] - 0.1
+    assert all(later < earlier - 0.03 for earlier, later in pairwise(gaps))
+    assert 0 < gaps[-1] < 0.75 * gaps[0]
 
 
 def test_steps_and_tempering_learn_to_tighten_the_bound() -> None:

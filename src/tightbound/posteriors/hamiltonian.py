@@ -70,7 +70,7 @@ class Hamiltonian(DiagonalNormal):
         rho_0 = gamma / sqrt(beta_0)."""
         if log_likelihood is None:
             raise CompositionError(
-                "a Hamiltonian posterior looks at log p(x | z) and none was given; draw by model.infer, not latents.infer"
+                "a Hamiltonian posterior needs log p(x | z) and was given none; draw by model.infer, not latents.infer"
             )
 
         def force(z: Tensor) -> Tensor:
