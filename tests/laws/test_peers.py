@@ -231,3 +231,23 @@ def test_a_vamp_model_samples_its_prior_and_not_the_standard_normal() -> None:
 
     z = _vamp_model().latents.generate(2000, Noise("test"))
     assert z.std() > 5
+
+
+def test_leapfrog_uses_the_fresh_momentum_and_tempering_accumulates() -> None:
+    """Against the exact matrix of a leapfrog step in a quadratic potential, scaled by each step's tempering: a stale
+    momentum in the second half step, or momenta that are overwritten, give another one (Hamiltonian VAE)."""
+    from tightbound.posteriors import Hamiltonian
+    from tightbound.posteriors.hamiltonian import leapfrog
+
+    temperatures = Hamiltonian((2,), 1, steps=3, tempering=0.3).double().temperatures().detach()
+    z = rho = torch.ones(1, dtype=torch.float64)
+    sizes = torch.tensor([[0.3], [0.2], [0.5]], dtype=torch.float64)
+    exact = torch.ones(2, dtype=torch.float64)
+    for k, e in enumerate(sizes[:, 0].tolist()):
+        turn = torch.tensor([[1 - e**2 / 2, e], [-e * (1 - e**2 / 4), 1 - e**2 / 2]], dtype=torch.float64)
+        exact = turn @ exact
+        exact[1] *= temperatures[k + 1] / temperatures[k]
+    got = leapfrog(lambda z: -z, z, rho, sizes, temperatures)
+    assert torch.allclose(torch.cat(got), exact, atol=1e-12)
+    assert temperatures[0].item() == pytest.approx(0.3**-0.5)
+    assert temperatures[-1] == 1

@@ -138,7 +138,7 @@ def test_every_likelihood_is_under_a_law() -> None:
 @pytest.mark.parametrize("latent", [1, 3])
 @pytest.mark.parametrize("name", TABLE["prior"])
 def test_prior(name: str, latent: int) -> None:
-    check_prior(make("prior", name, latent=latent, shape=(1, 2, 3)))
+    check_prior(make("prior", name, latent=max(latent, find("prior", name).least), shape=(1, 2, 3)))
 
 
 @pytest.mark.parametrize("context", [0, 3])
@@ -176,11 +176,30 @@ def test_flat_with_a_point() -> None:
     check_latents(Flat(StandardNormal(3), Point((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
-def test_flat(name: str) -> None:
+def pairs() -> list[tuple[str, str]]:
+    """Each prior with the first posterior on its support, and each posterior with the first prior."""
+    fits = [
+        (prior, posterior)
+        for prior in TABLE["prior"]
+        for posterior in TABLE["posterior"]
+        if find("prior", prior).support in ("any", find("posterior", posterior).support)
+    ]
+    first = {pair for i in (0, 1) for pair in {pair[i]: pair for pair in reversed(fits)}.values()}
+    variants = [("normal", text) for text in POSTERIORS if text not in TABLE["posterior"]]
+    return [pair for pair in fits if pair in first] + variants
+
+
+def test_every_prior_and_posterior_has_a_partner() -> None:
+    assert {prior for prior, _ in pairs()} == set(TABLE["prior"])
+    assert {posterior for _, posterior in pairs()} == set(POSTERIORS)
+
+
+@pytest.mark.parametrize(("prior", "posterior"), pairs())
+def test_flat(prior: str, posterior: str) -> None:
     torch.manual_seed(0)
-    posterior = make("posterior", name, shape=(1, 2, 3), latent=3, network=MLP((8,), activation="tanh"))
-    check_latents(Flat(StandardNormal(3), posterior), (1, 2, 3))
+    network = MLP((8,), activation="tanh")
+    parts = {"latent": 3, "shape": (1, 2, 3), "network": network}
+    check_latents(Flat(make("prior", prior, **parts), make("posterior", posterior, **parts)), (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

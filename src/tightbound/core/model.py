@@ -15,7 +15,7 @@ from tightbound.core.join import append, join
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import Batch, Terms, log_density
+from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
 
 
 class VAE(Part, Trainable):
@@ -134,14 +134,20 @@ class VAE(Part, Trainable):
 
     def terms_from(self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs) -> Terms:
         """The terms of an observed batch, from its encoded state."""
+        groups, features = self.infer(seen, state, samples, noise, knobs)
+        likelihood = self._likelihood_at(features, seen.context)
+        value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det(seen)
+        return Terms(value, groups, likelihood, seen)
+
+    def infer(
+        self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs
+    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+        """Draws from q(z | x) for an observed batch: a record for each group, and features (S, B, features)."""
 
         def log_likelihood(features: Tensor) -> Tensor:
             return log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
 
-        groups, features = self.latents.infer(state, samples, noise, knobs, log_likelihood)
-        likelihood = self._likelihood_at(features, seen.context)
-        value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det(seen)
-        return Terms(value, groups, likelihood, seen)
+        return self.latents.infer(state, samples, noise, knobs, log_likelihood)
 
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Distribution:
         """p(x | z, context) for n ancestral draws of z, given contexts (n, *context.shape); batch shape (n,).

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -58,6 +59,13 @@ class Noise:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
 
+    def branch(self) -> Noise:
+        """A stream of its own, for code that draws an unknown number of times: one draw of this one, however many."""
+        self._draws += 1
+        branch = copy.copy(self)
+        branch._key, branch._draws = (*self._key, self._draws), 0
+        return branch
+
     def _next(self) -> int:
         self._draws += 1
         return key_seed(*self._key, self._draws)
@@ -81,6 +89,12 @@ class DatumNoise(Noise):
     def __init__(self, *key: Key, index: Tensor) -> None:
         super().__init__(*key, *(index.tolist()))
         self._prefix, self._index = key, index.tolist()
+
+    def branch(self) -> Noise:
+        """A stream of its own, of which each datum's draws again depend on that datum alone."""
+        branch = cast(DatumNoise, super().branch())
+        branch._prefix = (*self._prefix, self._draws)
+        return branch
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         samples, batch, *event = shape

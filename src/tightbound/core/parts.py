@@ -21,6 +21,8 @@ TABLE: dict[str, dict[str, str]] = {
         "vamp": "tightbound.priors.vamp:VampPrior",
         "exemplar": "tightbound.priors.vamp:Exemplar",
         "flow": "tightbound.priors.flow:Flow",
+        "sphere": "tightbound.priors.sphere:Sphere",
+        "categorical": "tightbound.priors.categorical:CategoricalPrior",
     },
     "posterior": {
         "normal": "tightbound.posteriors.normal:DiagonalNormal",
@@ -31,6 +33,10 @@ TABLE: dict[str, dict[str, str]] = {
         "sylvester": "tightbound.posteriors.planar:Sylvester",
         "delta-normal": "tightbound.posteriors.normal:DeltaNormal",
         "point": "tightbound.posteriors.point:Point",
+        "hamiltonian": "tightbound.posteriors.hamiltonian:Hamiltonian",
+        "von-mises-fisher": "tightbound.posteriors.sphere:VonMisesFisherPosterior",
+        "power-spherical": "tightbound.posteriors.sphere:PowerSphericalPosterior",
+        "relaxed-categorical": "tightbound.posteriors.categorical:RelaxedCategorical",
     },
     "likelihood": {
         "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",

@@ -37,7 +37,7 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
             part = {"mean": mean, "variance": variance}
             if sample:
                 noise = DatumNoise("encode", seed, index=batch.positions())
-                groups = model.terms_from(seen, state, 1, noise, Knobs.final(model.schedules)).latents
+                groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
                 part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
             if seen.context is not None:
                 part["context"] = seen.context

@@ -107,8 +107,8 @@ class Flat(Latents):
         return state[0].mean, state[0].variance
 
     def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """The code is z."""
-        return code
+        """The code is z: the nearest point of its support, where the code (a mean) lies off it."""
+        return self.posterior.nearest(code)
 
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the posterior."""

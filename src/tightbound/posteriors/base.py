@@ -35,8 +35,9 @@ class Posterior(Part, nn.Module, ABC):
     outputs: int  # parameters of the family for each latent dimension; see `raw_shape` where they are others
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
     evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone, or nowhere
-    support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
     needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
+    least: ClassVar[int] = 1  # smallest size of z
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(
@@ -46,7 +47,7 @@ class Posterior(Part, nn.Module, ABC):
         network: Architecture | nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=1)
+        self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=self.least)
         self.network: nn.Module | None
         if network is None:
             if math.prod(self.shape) != math.prod(self.raw_shape):
@@ -88,6 +89,10 @@ class Posterior(Part, nn.Module, ABC):
         """
         z, log_q = draw_with_log_prob(q, (samples,), noise)
         return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
+
+    def nearest(self, code: Tensor) -> Tensor:
+        """The point of the support that stands for codes (..., latent), such as means, which may lie off it."""
+        return code
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:

@@ -24,7 +24,8 @@ class Prior(Part, nn.Module, ABC):
         context: Size of the context (B, context) that it is given; 0: it is given none.
     """
 
-    support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
+    support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
+    least: ClassVar[int] = 1  # smallest size of z
     needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder, too: forward(context, encode)
     standard: ClassVar[bool] = False  # N(0, I), whatever the context
     needs_evaluable: ClassVar[bool] = False  # True: and takes the encoder's density at any z
@@ -33,7 +34,7 @@ class Prior(Part, nn.Module, ABC):
 
     def __init__(self, latent: int = 1, context: int = 0) -> None:
         super().__init__()
-        self.latent, self.context = whole("latent", latent, least=1), whole("context", context, least=0)
+        self.latent, self.context = whole("latent", latent, least=self.least), whole("context", context, least=0)
 
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> Distribution:

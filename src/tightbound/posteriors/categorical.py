@@ -1,0 +1,78 @@
+"""The categorical posterior, trained through its continuous relaxation."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.interfaces import LogLikelihood
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs, Schedule, as_schedule
+from tightbound.core.terms import LatentTerms
+from tightbound.nn.base import Architecture
+from tightbound.posteriors.base import Posterior
+from tightbound.priors.categorical import OneHotGroups, one_hot, one_hot_space, perturbed
+
+
+class RelaxedCategorical(Posterior):
+    """`groups` one-hot vectors side by side, drawn by Gumbel-max, with the straight-through Gumbel-softmax gradient.
+
+    z is exactly one-hot, in training too, and log q, log p and the KL are those of the discrete distributions: every
+    bound is one for the discrete model. Only the gradient is approximate: z has that of softmax((log p + g) / t), g
+    the Gumbel noise of the draw, in place of the step function's, which is zero. It is biased: less as the
+    temperature t falls, when its variance grows. (The KL in closed form has its exact gradient.)
+
+    Arguments:
+        latent: Size of z, groups * classes.
+        groups: Number of one-hot vectors.
+        temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
+
+    Raises:
+        CompositionError: where the groups do not divide `latent` into at least two classes each.
+
+    References:
+        Categorical reparameterization with Gumbel-softmax (Jang et al. 2017), Section 2.2,
+        https://arxiv.org/abs/1611.01144; The concrete distribution (Maddison et al. 2017),
+        https://arxiv.org/abs/1611.00712
+    """
+
+    outputs = 1
+    support = "one-hot"
+    least = 2
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 2,
+        network: Architecture | nn.Module | None = None,
+        groups: int = 1,
+        temperature: float | Schedule = 0.67,
+    ) -> None:
+        super().__init__(shape, latent, network)
+        self.support, self.logits_shape = one_hot_space(latent, groups)
+        self.schedules = {"temperature": as_schedule("temperature", temperature, least=0.01)}
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Logits (B, 1, latent)."""
+        return OneHotGroups(raw.reshape(len(raw), *self.logits_shape))
+
+    def nearest(self, code: Tensor) -> Tensor:
+        """The most probable vector, of probabilities (..., latent)."""
+        return one_hot(code.unflatten(-1, self.logits_shape))
+
+    def terms(
+        self,
+        q: Distribution,
+        prior: Distribution,
+        samples: int,
+        noise: Noise,
+        knobs: Knobs,
+        log_likelihood: LogLikelihood | None = None,
+    ) -> LatentTerms:
+        """z (S, B, latent), one-hot, and the classes (S, B, groups)."""
+        logits = perturbed(cast(OneHotGroups, q), (samples,), noise)
+        soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
+        z = one_hot(logits) + (soft - soft.detach())
+        return LatentTerms(z, prior, q, codes=logits.argmax(-1))

@@ -1,0 +1,116 @@
+"""The posterior that ends a few steps of Hamiltonian dynamics from where the encoder starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.errors import CompositionError, number, whole
+from tightbound.core.interfaces import LogLikelihood
+from tightbound.core.noise import Noise, draw_with_log_prob
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import LatentTerms
+from tightbound.nn.base import Architecture
+from tightbound.posteriors.normal import DiagonalNormal
+
+
+class Hamiltonian(DiagonalNormal):
+    """z_0 ~ q0 = N(mu(x), diag sigma^2(x)), a momentum, and K leapfrog steps on log p(x, z) with tempering.
+
+    The bound is on the pair of z and momentum: with z_K and rho_K where the dynamics end, the weight
+    p(x, z_K) N(rho_K; 0, I) |J| / (q0(z_0) r(rho_0)) has mean p(x), so that IWAE and its relatives hold too. Steps
+    and tempering have the Jacobian |J| = beta_0^(L/2), which cancels that of rho_0 ~ r = N(0, I / beta_0).
+    There is no density of z_K alone: no KL in closed form, and `encode` and the moments give those of q0.
+
+    Each draw costs K + 1 gradients of the likelihood's network, in evaluation too.
+
+    Arguments:
+        steps: K.
+        step: Step size at first, in units of z; learned for each step and dimension.
+        most: Its upper limit.
+        tempering: beta_0 in (0, 1] at first, learned: the momentum starts wide and is cooled, by the quadratic
+            scheme. 1: no tempering, nor is it learned.
+
+    References:
+        Hamiltonian variational auto-encoder (Caterini et al. 2018), Algorithm 1 and Section 3.1,
+        https://arxiv.org/abs/1805.11328
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 1,
+        network: Architecture | nn.Module | None = None,
+        steps: int = 3,
+        step: float = 0.1,
+        most: float = 0.5,
+        tempering: float = 0.3,
+    ) -> None:
+        super().__init__(shape, latent, network)
+        self.steps, self.most = whole("steps", steps, least=1), number("most", most, above=0)
+        share = number("step", step, above=0, below=most) / most
+        self.step_logit = nn.Parameter(torch.full((steps, latent), math.log(share / (1 - share))))
+        number("tempering", tempering, above=0, most=1)
+        self.tempering_logit = None if tempering == 1 else nn.Parameter(torch.tensor(tempering).logit())
+
+    def terms(
+        self,
+        q: Distribution,
+        prior: Distribution,
+        samples: int,
+        noise: Noise,
+        knobs: Knobs,
+        log_likelihood: LogLikelihood | None = None,
+    ) -> LatentTerms:
+        """z_K (S, B, latent), and what stands for its log q: log q0(z_0) + log N(gamma) - log N(rho_K), where
+        rho_0 = gamma / sqrt(beta_0)."""
+        if log_likelihood is None:
+            raise CompositionError(
+                "a Hamiltonian posterior needs log p(x | z) and was given none; draw by model.infer, not latents.infer"
+            )
+
+        def force(z: Tensor) -> Tensor:
+            """The gradient of log p(x, z); differentiable itself where gradients are being recorded."""
+            recorded = torch.is_grad_enabled()
+            with torch.enable_grad():
+                at = z if z.requires_grad else z.detach().requires_grad_()
+                value = log_likelihood(at) + prior.log_prob(at)
+                return torch.autograd.grad(value.sum(), at, create_graph=recorded)[0]
+
+        start, log_q = draw_with_log_prob(q, (samples,), noise)
+        log_q = q.log_prob(start) if log_q is None else log_q
+        gamma = noise.normal(start.shape, start)
+        sizes = self.most * self.step_logit.sigmoid()
+        temperatures = self.temperatures()
+        z, rho = leapfrog(force, start, gamma * temperatures[0], sizes, temperatures)
+        # the normal's constants cancel
+        return LatentTerms(z, prior, drawn=log_q + 0.5 * (rho.square() - gamma.square()).sum(-1))
+
+    def temperatures(self) -> Tensor:
+        """(K + 1,) t_k = 1 / sqrt(beta_k): t_0 + (1 - t_0) k^2 / K^2."""
+        k = torch.arange(self.steps + 1, dtype=self.step_logit.dtype, device=self.step_logit.device)
+        first = 1.0 if self.tempering_logit is None else self.tempering_logit.sigmoid() ** -0.5
+        return first + (1 - first) * (k / self.steps).square()
+
+
+def leapfrog(
+    force: Callable[[Tensor], Tensor], z: Tensor, rho: Tensor, sizes: Tensor, temperatures: Tensor
+) -> tuple[Tensor, Tensor]:
+    """z and rho (..., L) after K leapfrog steps, the momentum scaled after each.
+
+    Arguments:
+        force: z -> minus the gradient of the potential.
+        sizes: (K, L) of the steps.
+        temperatures: (K + 1,): after step k, rho is multiplied by temperatures[k] / temperatures[k - 1].
+    """
+    pull = force(z)
+    for k, size in enumerate(sizes):
+        half = rho + 0.5 * size * pull
+        z = z + size * half
+        pull = force(z)
+        rho = (half + 0.5 * size * pull) * (temperatures[k + 1] / temperatures[k])
+    return z, rho

@@ -1,0 +1,344 @@
+"""Posteriors on the unit sphere, symmetric about a mean direction."""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution, register_kl
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.noise import Noise, draw
+from tightbound.nn.base import Architecture
+from tightbound.posteriors.base import Posterior
+from tightbound.posteriors.bessel import bessel_ratio, log_bessel
+from tightbound.priors.sphere import UniformSphere, log_area
+
+NODES = 32  # of the quadrature that gives the derivative of a draw by the concentration
+
+
+class Axial(Distribution, ABC):
+    """p(z) = exp(kappa h(t)) / (area E_uniform[exp(kappa h(t))]) by the surface measure of the sphere |z| = 1 in R^L,
+    where t = z . direction is the cosine of an angle from a mean direction, and h, at most 0, is 0 at t = 1.
+
+    Draws are exact: t by rejection from Ulrich's envelope, the rest uniform. Their gradient is the pathwise one, with
+    d t / d kappa by implicit differentiation of the distribution function (of which rejection needs to know nothing):
+    unbiased, with no correction term.
+
+    Arguments:
+        direction: (B, L), of length 1, L >= 2.
+        concentration: (B,) kappa >= 0; 0 is the uniform distribution.
+
+    References:
+        Simulation of the von Mises Fisher distribution (Wood 1994), algorithm VM*,
+        https://doi.org/10.1080/03610919408813161;
+        Implicit reparameterization gradients (Figurnov et al. 2018), Eq. 5, https://arxiv.org/abs/1805.08498
+    """
+
+    has_rsample = True
+
+    def __init__(self, direction: Tensor, concentration: Tensor) -> None:
+        self.direction, self.concentration = direction, concentration
+        self.size = direction.shape[-1]
+        super().__init__(direction.shape[:-1], direction.shape[-1:], validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    @abstractmethod
+    def statistic(self, near: Tensor, far: Tensor) -> Tensor:
+        """h, given (1 - t) / 2 and (1 + t) / 2: each is exact where it is small."""
+
+    @property
+    @abstractmethod
+    def log_mean(self) -> Tensor:
+        """(B,) log E[exp(kappa h)] over the uniform distribution."""
+
+    @property
+    @abstractmethod
+    def mean_statistic(self) -> Tensor:
+        """(B,) E h, the derivative of `log_mean` by kappa."""
+
+    @property
+    @abstractmethod
+    def cosine(self) -> Tensor:
+        """(B,) E t."""
+
+    @property
+    @abstractmethod
+    def spread(self) -> Tensor:
+        """(B,) E[1 - t^2]."""
+
+    @property
+    @abstractmethod
+    def envelope(self) -> Tensor:
+        """(B,) b, with which exp(kappa h) (1 - t (1 - b) / (1 + b))^(L - 1) is largest at t = (1 - b) / (1 + b)."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(B, L), within the sphere."""
+        return self.cosine.unsqueeze(-1) * self.direction
+
+    @property
+    def variance(self) -> Tensor:
+        """(B, L) of each coordinate."""
+        along, across = self.direction.square(), self.spread.unsqueeze(-1) / (self.size - 1)
+        of_t = (1 - self.spread - self.cosine.square()).unsqueeze(-1).clamp_min(0)  # rounding alone takes it below
+        return of_t * along + across * (1 - along).clamp_min(0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(...) nats, at points (..., L) of the sphere."""
+        near, far = ((value - sign * self.direction).square().sum(-1) / 4 for sign in (1, -1))
+        return self.concentration * self.statistic(near, far) - self.log_mean - log_area(self.size)
+
+    def entropy(self) -> Tensor:
+        """(B,) nats, by the surface measure."""
+        return log_area(self.size) - _kl_uniform(self)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws from torch's default generator."""
+        return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
+
+
+class VonMisesFisher(Axial):
+    """h = t - 1: the density is proportional to exp(kappa z . direction)."""
+
+    def statistic(self, near: Tensor, far: Tensor) -> Tensor:
+        """t - 1."""
+        return -2 * near
+
+    @property
+    def log_mean(self) -> Tensor:
+        """Of the Bessel function of order L/2 - 1."""
+        return log_bessel(self.size / 2 - 1, self.concentration)
+
+    @property
+    def mean_statistic(self) -> Tensor:
+        """E t - 1."""
+        return self.cosine - 1
+
+    @property
+    def cosine(self) -> Tensor:
+        """I_(L/2)(kappa) / I_(L/2 - 1)(kappa)."""
+        return self.concentration * bessel_ratio(self.size / 2 - 1, self.concentration)
+
+    @property
+    def spread(self) -> Tensor:
+        """(L - 1) E t / kappa."""
+        return (self.size - 1) * bessel_ratio(self.size / 2 - 1, self.concentration)
+
+    @property
+    def envelope(self) -> Tensor:
+        """Wood's b."""
+        twice = 2 * self.concentration
+        return (self.size - 1) / (twice + (twice.square() + (self.size - 1) ** 2).sqrt())
+
+
+class PowerSpherical(Axial):
+    """h = log((1 + t) / 2): the density is proportional to (1 + z . direction)^kappa, and (1 + t) / 2 is Beta."""
+
+    def statistic(self, near: Tensor, far: Tensor) -> Tensor:
+        """log((1 + t) / 2)."""
+        return far.log()
+
+    @property
+    def _beta(self) -> float:
+        return (self.size - 1) / 2
+
+    @property
+    def _alpha(self) -> Tensor:
+        return self._beta + self.concentration
+
+    @property
+    def log_mean(self) -> Tensor:
+        """B(alpha, beta) / B(beta, beta)."""
+        beta = self._beta
+        return log_gamma_ratio(self._alpha, beta) - math.lgamma(beta) + math.lgamma(2 * beta)
+
+    @property
+    def mean_statistic(self) -> Tensor:
+        """E log of a Beta variable."""
+        return digamma_difference(self._alpha, self._beta)
+
+    @property
+    def cosine(self) -> Tensor:
+        """kappa / (kappa + L - 1)."""
+        return self.concentration / (self.concentration + self.size - 1)
+
+    @property
+    def spread(self) -> Tensor:
+        """4 alpha beta / ((alpha + beta) (alpha + beta + 1))."""
+        total = self._alpha + self._beta
+        return 4 * self._alpha * self._beta / (total * (total + 1))
+
+    @property
+    def envelope(self) -> Tensor:
+        """(L - 1) / (2 kappa + L - 1)."""
+        return (self.size - 1) / (2 * self.concentration + self.size - 1)
+
+
+class AxialPosterior(Posterior):
+    """An axial family: a direction, and kappa = 1 + L softplus(a), a the mean of the head's second row.
+
+    The factor L makes E[z . direction] about a half at first, in any dimension. The least kappa of 1 is that of the
+    code of Davidson et al. 2018: at 0 the posterior is the prior, and a decoder never learns to use z.
+    """
+
+    outputs = 2
+    support = "sphere"
+    least = 2
+    family: ClassVar[type[Axial]]
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 2,
+        network: Architecture | nn.Module | None = None,
+    ) -> None:
+        super().__init__(shape, latent, network)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Unnormalised directions, and numbers whose mean gives kappa (B, 2, latent)."""
+        axis, a = raw.unbind(1)
+        return self.family(self.nearest(axis), 1 + self.latent * F.softplus(a.mean(-1)))
+
+    def nearest(self, code: Tensor) -> Tensor:
+        """Codes (..., latent), to length 1; zero, which has no direction, becomes the first axis."""
+        first = F.one_hot(torch.zeros((), dtype=torch.long, device=code.device), self.latent).to(code)
+        largest = code.detach().abs().amax(-1, keepdim=True)
+        # scaled first: the squares of tiny numbers would be zero
+        return F.normalize(torch.where(largest > 0, code / largest.where(largest > 0, 1.0), first), dim=-1)
+
+
+class VonMisesFisherPosterior(AxialPosterior):
+    """Von Mises-Fisher on the sphere |z| = 1: q(z | x) proportional to exp(kappa(x) mu(x) . z).
+
+    References:
+        Hyperspherical variational auto-encoders (Davidson et al. 2018), Eqs. 1 to 4, https://arxiv.org/abs/1804.00891
+    """
+
+    family = VonMisesFisher
+
+
+class PowerSphericalPosterior(AxialPosterior):
+    """Power spherical on the sphere |z| = 1: q(z | x) proportional to (1 + mu(x) . z)^kappa(x); no Bessel function.
+
+    References:
+        The power spherical distribution (De Cao and Aziz 2020), Eqs. 5 to 8, https://arxiv.org/abs/2006.04437
+    """
+
+    family = PowerSpherical
+
+
+@register_kl(Axial, UniformSphere)
+def _kl(q: Axial, p: UniformSphere) -> Tensor:
+    return _kl_uniform(q)
+
+
+def _kl_uniform(q: Axial) -> Tensor:
+    return q.concentration * q.mean_statistic - q.log_mean
+
+
+@draw.register
+def _(distribution: Axial, samples: Sequence[int], noise: Noise) -> Tensor:
+    angle, across = _propose(distribution, samples, noise.branch())
+    angle = _implicit(distribution, angle).unsqueeze(-1)
+    # (0, across), reflected to where it is orthogonal to the direction; of the two reflections the one that is
+    # smooth about this direction
+    direction, rest = distribution.direction, distribution.direction[..., 1:]
+    first = direction[..., :1]
+    factor = (rest * across).sum(-1, keepdim=True) / (1 + first.abs())
+    reflected = F.pad(across, (1, 0)) - factor * torch.cat([first + torch.where(first < 0, -1.0, 1.0), rest], -1)
+    return angle.cos() * direction + angle.sin() * reflected
+
+
+@torch.no_grad()
+def _propose(q: Axial, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Tensor]:
+    """Angles (*samples, B) from the direction, and unit vectors (*samples, B, L - 1)."""
+    kappa, b = q.concentration, q.envelope
+    shape = (*samples, *q.batch_shape)
+    tiny = torch.finfo(kappa.dtype).tiny
+    top = kappa * q.statistic(b / (1 + b), 1 / (1 + b))
+    angle, across, done = None, None, torch.zeros(shape, dtype=torch.bool, device=kappa.device)
+    while angle is None or across is None or not done.all():
+        # a uniform point of the sphere: its first coordinate is a symmetric Beta variable, of which the rest's
+        # direction is independent
+        e = F.normalize(noise.normal((*shape, q.size), kappa), dim=-1)
+        rest = e[..., 1:]
+        square = rest.square().sum(-1).clamp_min(tiny)
+        small = square / (2 * (1 + e[..., 0].abs()))
+        near, far = torch.where(e[..., 0] < 0, small, 1 - small), torch.where(e[..., 0] < 0, 1 - small, small)
+        near, far = b * near / (b * near + far), far / (b * near + far)
+        ratio = (b + (1 - b) * near) * (1 + b) / (2 * b)
+        log_accept = kappa * q.statistic(near, far) - top + (q.size - 1) * ratio.log()
+        new = 2 * torch.atan2(near.sqrt(), far.sqrt())
+        unit = rest / square.sqrt().unsqueeze(-1)
+        angle = new if angle is None else torch.where(done, angle, new)
+        across = unit if across is None else torch.where(done.unsqueeze(-1), across, unit)
+        done = done | (noise.uniform(shape, kappa).log() <= log_accept)
+    return angle.clamp_min(tiny), across
+
+
+def _implicit(q: Axial, angle: Tensor) -> Tensor:
+    """The angles, with d angle / d kappa = -(d F / d kappa) / p at fixed F, the distribution function.
+
+    d F / d kappa is the integral of (h - E h) p over the angles from 0, or minus that to pi: over the side on which
+    h - E h has one sign, as far as p is not negligible, by Gauss-Legendre quadrature.
+    """
+    if not (torch.is_grad_enabled() and q.concentration.requires_grad):
+        return angle
+    with torch.no_grad():
+        kappa, mean, other = q.concentration, q.mean_statistic, q.size - 2
+
+        def statistic(a: Tensor) -> Tensor:
+            return q.statistic((a / 2).sin().square(), (a / 2).cos().square())
+
+        nodes, weights = (torch.tensor(t, dtype=angle.dtype, device=angle.device) for t in _quadrature())
+        at = statistic(angle)
+        inside = at > mean
+        # the density of the angle is log-concave near its mode, with a curvature of at least (kappa / 2 + L - 2) / 2
+        reach = 10 * (2 / (kappa / 2 + other)).sqrt()
+        length = torch.where(inside, angle, math.pi - angle).minimum(reach)
+        side = torch.where(inside, -1.0, 1.0).to(angle)
+        points = angle.unsqueeze(-1) + (side * length).unsqueeze(-1) * nodes
+        h = statistic(points)
+        tiny = torch.finfo(angle.dtype).tiny
+        sine = points.sin().clamp_min(tiny).log() - angle.sin().clamp_min(tiny).log().unsqueeze(-1)
+        density = (kappa.unsqueeze(-1) * (h - at.unsqueeze(-1)) + other * sine).exp()
+        slope = side * length * (((h - mean.unsqueeze(-1)) * density) @ weights)
+    return angle + slope * (q.concentration - q.concentration.detach())
+
+
+@functools.cache
+def _quadrature() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Gauss-Legendre nodes and weights on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    return tuple((nodes + 1) / 2), tuple(weights / 2)
+
+
+SHIFT = 8  # Stirling's series is used from there on
+
+
+def log_gamma_ratio(a: Tensor, b: float) -> Tensor:
+    """log Gamma(a) - log Gamma(a + b) for a > 0, b >= 0, without the cancellation that large a bring."""
+    x, steps = a + SHIFT, torch.arange(SHIFT, dtype=a.dtype, device=a.device)
+    below = torch.log1p(b / (a.unsqueeze(-1) + steps)).sum(-1)
+    series = [c * (x**-n - (x + b) ** -n) for c, n in ((1 / 12, 1), (-1 / 360, 3), (1 / 1260, 5), (-1 / 1680, 7))]
+    return below - (x - 0.5) * torch.log1p(b / x) - b * (x + b).log() + b + sum(series)
+
+
+def digamma_difference(a: Tensor, b: float) -> Tensor:
+    """psi(a) - psi(a + b), the derivative of `log_gamma_ratio` by a."""
+    x, steps = a + SHIFT, a.unsqueeze(-1) + torch.arange(SHIFT, dtype=a.dtype, device=a.device)
+    below = (b / (steps * (steps + b))).sum(-1)
+    series = [c * (x**-n - (x + b) ** -n) for c, n in ((-1 / 12, 2), (1 / 120, 4), (-1 / 252, 6), (1 / 240, 8))]
+    return -below - torch.log1p(b / x) - b / (2 * x * (x + b)) + sum(series)
