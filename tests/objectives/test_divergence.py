@@ -82,8 +82,9 @@ def test_a_learned_prior_that_would_stay_as_it_is_is_refused(objective) -> None:
 def test_aae_adds_the_log_probability_of_fooling_the_discriminator() -> None:
     t, objective = terms(point=True), AdversarialAutoencoder(weight=3.0)
     objective.prepare(small_model(point=True), None)
-    nn.init.zeros_(objective.discriminator.head.weight)
-    nn.init.constant_(objective.discriminator.head.bias, 2.0)
+    objective.discriminator.head = last = nn.Linear(256, 1).double()
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 2.0)
     expected = t.log_likelihood.mean(0) + 3 * torch.tensor(2.0).sigmoid().log()
     assert torch.allclose(seeded(objective, t), expected)
     with Noise("draws").default():
