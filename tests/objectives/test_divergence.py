@@ -65,6 +65,8 @@ def test_a_batch_of_one_datum_has_no_discrepancy() -> None:
 def test_info_of_a_point_posterior_needs_alpha_1() -> None:
     with pytest.raises(CompositionError, match="point mass"):
         InfoVAE().check(terms(point=True))
+    with pytest.raises(InputError, match="at least 1"):
+        InfoVAE(alpha=0.5, lambda_=0.1)
     with pytest.raises(InputError, match="did you mean 'imq'"):
         WAE(kernel="imqq")
 

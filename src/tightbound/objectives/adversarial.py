@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tightbound.core.errors import CompositionError, number, whole
+from tightbound.core.errors import number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
@@ -21,6 +21,7 @@ from tightbound.objectives.base import (
     needs_fixed_prior,
     one_group,
     prior_draws,
+    unprepared,
 )
 from tightbound.objectives.elbo import mean_rate
 
@@ -73,9 +74,7 @@ class Adversarial(Objective):
     def discriminator(self) -> Discriminator:
         """After `prepare`."""
         if not isinstance(self.networks, Discriminator):
-            raise CompositionError(
-                f"objective '{self.name}' was not prepared for a model; call prepare(model, size) first"
-            )
+            raise unprepared(self.name)
         return self.networks
 
     def groups(self, model: Trainable) -> list[Group]:

@@ -14,7 +14,15 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.nn import MLP, Architecture
 from tightbound.objectives.adversarial import Adversarial
-from tightbound.objectives.base import Group, as_vae, generative_parameters, needs_density, one_group, prior_draws
+from tightbound.objectives.base import (
+    Group,
+    as_vae,
+    generative_parameters,
+    needs_density,
+    one_group,
+    prior_draws,
+    unprepared,
+)
 from tightbound.objectives.decoding import MeanDecoder, needs_all_of_x
 from tightbound.objectives.elbo import mean_rate
 
@@ -112,5 +120,5 @@ class VAEGAN(Adversarial):
     def decoder(self) -> MeanDecoder:
         """After `prepare`."""
         if self._decoder is None:
-            raise CompositionError("objective 'vae-gan' was not prepared for a model; call prepare(model, size) first")
+            raise unprepared(self.name)
         return self._decoder
