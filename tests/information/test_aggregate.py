@@ -97,13 +97,13 @@ def test_information_total_correlation_and_dimension_wise_kl_telescope(sampling,
 
 def test_closed_forms_on_gaussians() -> None:
     """Means with covariance A and noise of variance v: the aggregate posterior is about N(0, A + v I)."""
-    n, v = 2000, 0.5
-    a = torch.tensor([[1.0, 0.9], [0.9, 1.5]], dtype=torch.float64)
+    n, v = 1000, 0.5
+    a = torch.tensor([[2.0, 2.2], [2.2, 3.0]], dtype=torch.float64)
     e = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     e = e - e.mean(0)
     e = e @ torch.linalg.inv(torch.linalg.cholesky(e.T @ e / n)).T  # covariance I, exactly
     q = Independent(Normal(e @ torch.linalg.cholesky(a).T, torch.full((n, 2), v**0.5, dtype=torch.float64)), 1)
-    z = draws(q, 3)
+    z = draws(q, 2)
     c = a + v * torch.eye(2, dtype=torch.float64)
     parts = decompose(q, z, standard(z), log_weights(n))
     diagonal = c.diagonal()
@@ -114,7 +114,7 @@ def test_closed_forms_on_gaussians() -> None:
     }
     for name, value in exact.items():
         estimates = getattr(parts, name).mean(0)
-        allowed = 5 * (estimates.std() / n**0.5).item() + 0.01  # n means are not quite a Gaussian
+        allowed = 5 * (estimates.std() / n**0.5).item() + 0.02  # n means are not quite a Gaussian
         assert estimates.mean().item() == pytest.approx(value.item(), abs=allowed), name
         assert value > 2 * allowed  # the comparison tells it from zero
     assert torch.allclose(mutual_information(q, z), parts.mutual_information)

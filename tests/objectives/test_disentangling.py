@@ -136,7 +136,7 @@ def test_the_best_discriminator_gives_the_total_correlation() -> None:
     objective = FactorVAE(network=MLP((2,)))
     objective.prepare(small_model(), None)
     objective.discriminator.shape, objective.discriminator.body = (2,), Squares()
-    head = objective.discriminator.head
+    objective.discriminator.head = head = torch.nn.Linear(2, 1).double()
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[-(rho**2), 2 * rho]]) / (2 * (1 - rho**2)))
         head.bias.fill_(exact)

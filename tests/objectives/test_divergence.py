@@ -65,6 +65,8 @@ def test_a_batch_of_one_datum_has_no_discrepancy() -> None:
 def test_info_of_a_point_posterior_needs_alpha_1() -> None:
     with pytest.raises(CompositionError, match="point mass"):
         InfoVAE().check(terms(point=True))
+    with pytest.raises(InputError, match="at least 1"):
+        InfoVAE(alpha=0.5, lambda_=0.1)
     with pytest.raises(InputError, match="did you mean 'imq'"):
         WAE(kernel="imqq")
 
@@ -82,8 +84,9 @@ def test_a_learned_prior_that_would_stay_as_it_is_is_refused(objective) -> None:
 def test_aae_adds_the_log_probability_of_fooling_the_discriminator() -> None:
     t, objective = terms(point=True), AdversarialAutoencoder(weight=3.0)
     objective.prepare(small_model(point=True), None)
-    nn.init.zeros_(objective.discriminator.head.weight)
-    nn.init.constant_(objective.discriminator.head.bias, 2.0)
+    objective.discriminator.head = last = nn.Linear(256, 1).double()
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 2.0)
     expected = t.log_likelihood.mean(0) + 3 * torch.tensor(2.0).sigmoid().log()
     assert torch.allclose(seeded(objective, t), expected)
     with Noise("draws").default():

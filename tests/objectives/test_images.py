@@ -18,7 +18,8 @@ from tightbound.core.terms import Batch, Terms
 from tightbound.latents import Flat
 from tightbound.likelihoods import Gaussian, Identity, Levels
 from tightbound.nn import MLP
-from tightbound.objectives import MSSSIM, VAEGAN
+from tightbound.objectives import MSSSIM, RAE, VAEGAN, AdversarialAutoencoder, FactorVAE
+from tightbound.objectives.decoding import MeanDecoder
 from tightbound.objectives.ms_ssim import WEIGHTS, ms_ssim
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import LearnedNormal, StandardNormal
@@ -113,12 +114,27 @@ def test_ms_ssim_refuses_vectors_ranges_unknown_masks_and_untrained_scales() -> 
             objective.check(masked)
 
 
+def test_codes_are_decoded_anew_under_their_own_contexts() -> None:
+    data = tb.data.open("digits")
+    model = tb.vae(data, latent=3, network="mlp(hidden=(8,))", likelihood="binomial", context="labels").eval()
+    t = model(next(data.train.epoch(5)), 3)
+    decoder = MeanDecoder(model, "test", only=True)
+    assert torch.allclose(decoder.mean(t.latents[0].z, t.batch.context), decoder.reconstructed(t)[1], atol=1e-6)
+    assert decoder.reconstructed(t)[0].max() == 1
+    for objective in (VAEGAN(), FactorVAE(), AdversarialAutoencoder(), RAE("gradient"), MSSSIM()):
+        tb.fit(model, data, objective, steps=1, quiet=True)
+
+
 def test_vae_gan_measures_reconstructions_by_a_gaussian_on_features() -> None:
     model, objective = small_model(), VAEGAN(network=MLP((5,), activation="tanh"))
     with Noise("test").default():
         objective.prepare(model, None)
     t = terms(model, samples=3)
-    features = objective.discriminator.features
+
+    def features(x: torch.Tensor) -> torch.Tensor:
+        f = objective.discriminator.features(x)
+        return (f - f.mean(-1, keepdim=True)) / (f.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+
     density = Independent(Normal(features(t.likelihood.mean), 1.0), 1).log_prob(features(t.batch.x)).mean(0)
     rate = t.latents[0].rate().mean(0).sum(-1)
     assert torch.allclose(objective(t, Knobs()), density - rate)
@@ -141,4 +157,7 @@ def test_vae_gan_has_a_group_for_encoder_decoder_and_discriminator() -> None:
 def test_vae_gan_refuses_a_scale_that_the_mean_does_not_train() -> None:
     with pytest.raises(CompositionError, match="log_scale untrained"):
         VAEGAN().prepare(composed(Gaussian((1, 2, 3), 3, MLP((8,))), Identity("real")), None)
-    VAEGAN().prepare(composed(Gaussian((1, 2, 3), 3, MLP((8,)), scale=1.0), Identity("real")), None)
+    fixed = composed(Gaussian((1, 2, 3), 3, MLP((8,)), scale=1.0), Identity("real"))
+    VAEGAN().prepare(fixed, None)
+    with pytest.raises(CompositionError, match="at least 3 units"):
+        VAEGAN(network=MLP((8, 2))).prepare(fixed, None)

@@ -132,7 +132,7 @@ def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, 
     assert any(n.startswith("ema/") for n in whole["everything"]["checkpoints/last.safetensors"])
     for name in ("adversarial", "three_groups"):
         last = whole[name]["checkpoints/last.safetensors"]
-        assert {"objective/head.weight", "optimizer1/0/exp_avg"} <= set(last)
+        assert {"objective/head.2.weight", "optimizer1/0/exp_avg"} <= set(last)
     assert "objective/information" in whole["lagging"]["checkpoints/last.safetensors"]
 
 

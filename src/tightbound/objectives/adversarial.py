@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tightbound.core.errors import CompositionError, number, whole
+from tightbound.core.errors import number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
@@ -21,6 +21,7 @@ from tightbound.objectives.base import (
     needs_fixed_prior,
     one_group,
     prior_draws,
+    unprepared,
 )
 from tightbound.objectives.elbo import mean_rate
 
@@ -30,16 +31,17 @@ class Discriminator(nn.Module):
 
     Arguments:
         shape: Of the input.
-        network: Gives its features.
+        network: Gives its features, on which stands one more hidden layer of the same width.
     """
 
     def __init__(self, shape: tuple[int, ...], network: Architecture) -> None:
         super().__init__()
         self.shape, self.body = shape, network.encoder(shape)
-        self.head = nn.Linear(probe(self.body, shape, "discriminator"), 1)
+        self.width = width = probe(self.body, shape, "discriminator")
+        self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
 
     def features(self, x: Tensor) -> Tensor:
-        """(..., *shape) -> (..., features), of the last hidden layer."""
+        """(..., *shape) -> (..., width), below the last hidden layer."""
         return fold(self.body, x, len(self.shape)).flatten(x.dim() - len(self.shape))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,15 +53,15 @@ class Adversarial(Objective):
     """An objective with a discriminator, which has a loss and an optimiser of its own.
 
     Arguments:
-        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU.
+        network: Of the discriminator, below its last hidden layer.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
         samples: Draws of z for each datum.
     """
 
     name: str
 
-    def __init__(self, network: Architecture | None, lr: float, samples: int) -> None:
-        self.network = network or MLP((256, 256, 256), activation="leaky-relu")
+    def __init__(self, network: Architecture, lr: float, samples: int) -> None:
+        self.network = network
         self.lr, self.samples = number("lr", lr, above=0), whole("samples", samples, least=1)
         self.networks = None
 
@@ -72,9 +74,7 @@ class Adversarial(Objective):
     def discriminator(self) -> Discriminator:
         """After `prepare`."""
         if not isinstance(self.networks, Discriminator):
-            raise CompositionError(
-                f"objective '{self.name}' was not prepared for a model; call prepare(model, size) first"
-            )
+            raise unprepared(self.name)
         return self.networks
 
     def groups(self, model: Trainable) -> list[Group]:
@@ -110,7 +110,8 @@ class FactorVAE(Adversarial):
 
     Arguments:
         gamma: Weight of the total correlation, or its schedule.
-        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU (the paper: 6 of 1000).
+        network: Of the discriminator, below its last hidden layer; None: 2 layers of 256 leaky ReLU (the paper's whole:
+            6 of 1000).
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
         samples: Draws of z for each datum.
 
@@ -127,7 +128,7 @@ class FactorVAE(Adversarial):
         lr: float = 1e-4,
         samples: int = 1,
     ) -> None:
-        super().__init__(network, lr, samples)
+        super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"gamma": as_schedule("gamma", gamma, least=0)}
 
     def check(self, terms: Terms) -> None:
@@ -155,7 +156,7 @@ class AdversarialAutoencoder(Adversarial):
 
     Arguments:
         weight: Of the adversary, in nats; the papers' 1 (AAE) and 10 (WAE-GAN).
-        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU.
+        network: Of the discriminator, below its last hidden layer; None: 2 layers of 256 leaky ReLU.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
         samples: Draws of z for each datum.
 
@@ -173,7 +174,7 @@ class AdversarialAutoencoder(Adversarial):
         lr: float = 1e-4,
         samples: int = 1,
     ) -> None:
-        super().__init__(network, lr, samples)
+        super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"weight": as_schedule("weight", weight, least=0)}
 
     def prepare(self, model: Trainable, size: int | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Trainable
@@ -136,3 +137,18 @@ def prior_draws(group: LatentTerms) -> Tensor:
     prior = group.prior
     draw = prior.rsample if prior.has_rsample else prior.sample
     return draw(group.z.shape[: 2 - len(prior.batch_shape)])
+
+
+def unprepared(name: str) -> CompositionError:
+    """For an objective that is called before `prepare`."""
+    return CompositionError(f"objective '{name}' was not prepared for a model; call prepare(model, size) first")
+
+
+def density_of(group: LatentTerms, name: str) -> Distribution:
+    """q(z | x), where its density is known at other data's z, too; refuses others."""
+    if group.posterior is None:
+        raise CompositionError(
+            f"objective '{name}' needs q(z | x) at other data's z, and this posterior gives its density at its own "
+            "draws alone; use posterior 'normal'"
+        )
+    return group.posterior

@@ -26,7 +26,12 @@ class MeanDecoder:
     def __init__(self, model: Trainable, name: str, *, only: bool) -> None:
         self._model, self._name = as_vae(model, name), name
         self.span = self._model.observation.target.span
-        self._check(only)
+        was_training = self._model.training
+        self._model.eval()  # leaves running statistics as they are
+        try:
+            self._check(only)
+        finally:
+            self._model.train(was_training)
 
     def mean(self, z: Tensor, context: Tensor | None) -> Tensor:
         """z (..., B, *latent_shape), context (B, ...) -> (..., B, *shape), decoded anew."""

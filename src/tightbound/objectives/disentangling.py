@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, InputError, number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
-from tightbound.core.terms import LatentTerms, Terms
+from tightbound.core.terms import Terms
 from tightbound.information.aggregate import Sampling, decompose, log_pairs_by_dimension, log_weights
-from tightbound.objectives.base import Objective, needs_density, one_group
+from tightbound.objectives.base import Objective, density_of, needs_density, one_group, unprepared
 from tightbound.objectives.elbo import mean_rate
 
 
@@ -24,7 +24,8 @@ class BetaTC(Objective):
     Arguments:
         beta: Weight of the total correlation, or its schedule.
         alpha, gamma: Weights of mutual information and dimension-wise KL, or their schedules.
-        sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z).
+        sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z). The latter's total correlation is too high
+            by up to (L - 1) log N, in the value but hardly in its gradient.
         samples: Draws of z for each datum.
 
     References:
@@ -60,15 +61,15 @@ class BetaTC(Objective):
         """Needs one group with a factorised posterior."""
         needs_density(terms, "beta-tc")
         group = one_group(terms, "beta-tc")
-        log_pairs_by_dimension(_posterior(group, "beta-tc"), group.z)
+        log_pairs_by_dimension(density_of(group, "beta-tc"), group.z)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         (group,) = terms.latents
-        if not self._size or group.posterior is None or group.log_prior is None:
-            raise CompositionError("objective 'beta-tc' was not prepared for a model; call prepare(model, size) first")
-        weights = log_weights(len(terms.batch), self._size, self.sampling)
-        parts = decompose(group.posterior, group.z, group.log_prior, weights)
+        q, log_prior = density_of(group, "beta-tc"), group.log_prior
+        if not self._size or log_prior is None:
+            raise unprepared("beta-tc")
+        parts = decompose(q, group.z, log_prior, log_weights(len(terms.batch), self._size, self.sampling))
         penalty = (
             knobs["alpha"] * parts.mutual_information
             + knobs["beta"] * parts.total_correlation
@@ -107,7 +108,7 @@ class DIP(Objective):
     def check(self, terms: Terms) -> None:
         """Needs one group whose posterior knows its means; kind 2 its covariances, too."""
         needs_density(terms, "dip")
-        q = _posterior(group := one_group(terms, "dip"), "dip")
+        q = density_of(group := one_group(terms, "dip"), "dip")
         if self.kind == 2:
             log_pairs_by_dimension(q, group.z)  # where it factorises, Cov[z | x] is diagonal
         try:
@@ -121,9 +122,9 @@ class DIP(Objective):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         (group,) = terms.latents
-        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(_posterior(group, "dip"))
+        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(density_of(group, "dip"))
 
-    def penalty(self, q: torch.distributions.Distribution) -> Tensor:
+    def penalty(self, q: Distribution) -> Tensor:
         """0-d, of q with batch shape (B,)."""
         centred = q.mean - q.mean.mean(0)
         covariance = centred.mT @ centred / len(centred)
@@ -132,12 +133,3 @@ class DIP(Objective):
         if self.kind == 2:
             variance = variance + q.variance.mean(0)
         return self.lambda_od * off + self.lambda_d * (variance - 1).square().sum()
-
-
-def _posterior(group: LatentTerms, name: str) -> torch.distributions.Distribution:
-    if group.posterior is None:
-        raise CompositionError(
-            f"objective '{name}' needs q(z | x) at other data's z, and this posterior gives its density at its own "
-            "draws alone; use posterior 'normal'"
-        )
-    return group.posterior

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import number, whole
+from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
@@ -22,7 +22,7 @@ class InfoVAE(Objective):
 
     Arguments:
         alpha: How much of the KL is left out; 1: all, so that a point posterior will do.
-        lambda_: Weight of the discrepancy, in nats.
+        lambda_: With alpha, the weight of the discrepancy, in nats.
         kernel: "imq", "rbf" or "laplacian", each at several widths.
         width: A squared length; None: that of N(0, I).
         samples: Draws of z for each datum.
@@ -43,6 +43,11 @@ class InfoVAE(Objective):
         samples: int = 1,
     ) -> None:
         self.alpha, self.lambda_ = number("alpha", alpha, most=1), number("lambda_", lambda_, least=0)
+        if self.alpha + self.lambda_ < 1:
+            raise InputError(
+                f"alpha = {alpha} and lambda_ = {lambda_} reward a discrepancy from the prior, with weight "
+                f"{1 - alpha - lambda_:g}; needed: alpha + lambda_ of at least 1"
+            )
         check_kernel(kernel, width)
         self.kernel, self.width = kernel, width
         self.samples = whole("samples", samples, least=1)

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from tightbound.core.errors import CompositionError, whole
+from tightbound.core.errors import whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Terms
 from tightbound.information.aggregate import log_pairs, mutual_information
-from tightbound.objectives.base import Group, generative_parameters, one_group
+from tightbound.objectives.base import Group, density_of, generative_parameters, one_group, unprepared
 from tightbound.objectives.elbo import ELBO, KL
 
 
@@ -45,18 +45,13 @@ class Lagging(ELBO):
         """Needs one group whose density is known at other data's z."""
         super().check(terms)
         group = one_group(terms, "lagging")
-        if group.posterior is None:
-            raise CompositionError(
-                "objective 'lagging' needs q(z | x) at other data's z, and this posterior gives its density at its "
-                "own draws alone; use posterior 'normal'"
-            )
-        log_pairs(group.posterior, group.z)
+        log_pairs(density_of(group, "lagging"), group.z)
 
     @property
     def phase(self) -> Phase:
         """After `prepare`."""
         if not isinstance(self.networks, Phase):
-            raise CompositionError("objective 'lagging' was not prepared for a model; call prepare(model, size) first")
+            raise unprepared("lagging")
         return self.networks
 
     def groups(self, model: Trainable) -> list[Group]:
@@ -77,9 +72,8 @@ class Lagging(ELBO):
         total, n = 0.0, 0
         for batch in terms:
             (group,) = batch.latents
-            if group.posterior is not None:
-                total += mutual_information(group.posterior, group.z).mean(0).sum().item()
-                n += group.z.shape[1]
+            total += mutual_information(density_of(group, "lagging"), group.z).mean(0).sum().item()
+            n += group.z.shape[1]
         self.phase.after_epoch(total / n)
 
 

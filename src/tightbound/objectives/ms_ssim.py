@@ -12,6 +12,7 @@ from tightbound.core.errors import CompositionError, number
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Terms
+from tightbound.objectives.base import unprepared
 from tightbound.objectives.decoding import MeanDecoder, needs_all_of_x
 from tightbound.objectives.elbo import ELBO, KL
 
@@ -71,7 +72,7 @@ class MSSSIM(ELBO):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         if self._decoder is None:
-            raise CompositionError("objective 'ms-ssim' was not prepared for a model; call prepare(model, size) first")
+            raise unprepared("ms-ssim")
         x, decoded = self._decoder.reconstructed(terms)
         alike = ms_ssim(x.expand_as(decoded).flatten(0, 1), decoded.flatten(0, 1)).reshape(decoded.shape[:2])
         value = self.weight * (alike - 1)

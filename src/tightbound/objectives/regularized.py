@@ -7,11 +7,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import CompositionError, InputError, number, whole
+from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, as_vae, generative_parameters, needs_fixed_prior, one_group
+from tightbound.objectives.base import (
+    Objective,
+    as_vae,
+    generative_parameters,
+    needs_fixed_prior,
+    one_group,
+    unprepared,
+)
 from tightbound.objectives.decoding import MeanDecoder
 
 
@@ -61,7 +68,7 @@ class RAE(Objective):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         if self._weights is None:
-            raise CompositionError("objective 'rae' was not prepared for a model; call prepare(model, size) first")
+            raise unprepared("rae")
         (group,) = terms.latents
         value = terms.log_likelihood - 0.5 * self.beta * group.z.flatten(2).square().sum(-1)
         if self.penalty == "l2" and self._weights:

@@ -12,16 +12,28 @@ from tightbound.core.errors import CompositionError, number
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.nn import Architecture
+from tightbound.nn import MLP, Architecture
 from tightbound.objectives.adversarial import Adversarial
-from tightbound.objectives.base import Group, as_vae, generative_parameters, needs_density, one_group, prior_draws
+from tightbound.objectives.base import (
+    Group,
+    as_vae,
+    generative_parameters,
+    needs_density,
+    one_group,
+    prior_draws,
+    unprepared,
+)
 from tightbound.objectives.decoding import MeanDecoder, needs_all_of_x
 from tightbound.objectives.elbo import mean_rate
 
 
 class VAEGAN(Adversarial):
-    """E_q[log N(f(x); f(m(z)), I)] - KL(q || p): f are the features of a discriminator of images, m(z) is the mean of
+    """E_q[log N(f(x); f(m(z)), I)] - KL(q || p): f are the features of a discriminator of data, m(z) is the mean of
     p(x | z).
+
+    The features are those below the discriminator's last hidden layer, which itself keeps little but what tells data
+    from fakes. They have mean 0 and variance 1 over the layer, so that distances do not depend on their scale (the
+    paper has batch normalisation, which is not pointwise).
 
     It is no bound on log p(x), of which p(x | z) has no part but its mean. Three groups train, each by its own loss:
     the encoder by the value; the decoder by gamma times its first term (and a learned prior by the second) and by
@@ -30,7 +42,7 @@ class VAEGAN(Adversarial):
 
     Arguments:
         gamma: Weight of the reconstruction in the decoder's loss.
-        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU.
+        network: Of the features; None: fully connected, 256 leaky ReLU.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
         samples: Draws of z for each datum.
 
@@ -44,7 +56,7 @@ class VAEGAN(Adversarial):
     def __init__(
         self, gamma: float = 1.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
     ) -> None:
-        super().__init__(network, lr, samples)
+        super().__init__(network or MLP((256,), activation="leaky-relu"), lr, samples)
         self.gamma, self._decoder = number("gamma", gamma, least=0), None
 
     _decoder: MeanDecoder | None
@@ -53,6 +65,11 @@ class VAEGAN(Adversarial):
         """Makes the discriminator; needs a likelihood that its mean trains."""
         self._decoder = MeanDecoder(model, self.name, only=True)
         super().prepare(model, size)
+        if self.discriminator.width < 3:
+            raise CompositionError(
+                f"objective 'vae-gan' compares standardised features and the discriminator has "
+                f"{self.discriminator.width}; give a network with at least 3 units in its last layer"
+            )
 
     def check(self, terms: Terms) -> None:
         """Needs one group with a density, and whole data."""
@@ -67,8 +84,12 @@ class VAEGAN(Adversarial):
     def likeness(self, terms: Terms) -> Tensor:
         """(B,) log-density of the features of x, around those of its reconstructions."""
         x, decoded = self.decoder.reconstructed(terms)
-        error = self.discriminator.features(decoded) - self.discriminator.features(x)
+        error = self._standardised(decoded) - self._standardised(x)
         return -0.5 * (error.square().sum(-1).mean(0) + error.shape[-1] * math.log(2 * math.pi))
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        features = self.discriminator.features(x)
+        return F.layer_norm(features, features.shape[-1:])
 
     def groups(self, model: Trainable) -> list[Group]:
         """Encoder, decoder (and prior), discriminator."""
@@ -99,5 +120,5 @@ class VAEGAN(Adversarial):
     def decoder(self) -> MeanDecoder:
         """After `prepare`."""
         if self._decoder is None:
-            raise CompositionError("objective 'vae-gan' was not prepared for a model; call prepare(model, size) first")
+            raise unprepared(self.name)
         return self._decoder

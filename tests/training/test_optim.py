@@ -1,0 +1,33 @@
+"""The optimiser of one parameter group."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tightbound as tb
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Constant, Progress
+from tightbound.objectives import FactorVAE
+from tightbound.testing.models import small_model
+from tightbound.training.optim import GroupOptimizer
+
+
+def test_a_groups_own_rate_is_neither_the_encoders_nor_the_decoders() -> None:
+    """Adam's first step has the length of the rate, whatever the gradient."""
+    model, objective = small_model(), FactorVAE(lr=1e-3)
+    with Noise("test").default():
+        objective.prepare(model, None)
+    settings = tb.Settings(lr=0.1, encoder_lr=0.2, decoder_lr=0.3)
+    rates = {}
+    for group in objective.groups(model):
+        before = [p.detach().clone() for p in group.params]
+        optimizer = GroupOptimizer(group, model, settings, Constant())
+        optimizer.backward(torch.stack([p.sum() for p in group.params]).sum())
+        optimizer.step(Progress(0, 0, 10))
+        rates |= {id(p): (b - p).max().item() for b, p in zip(before, group.params, strict=True)}
+    encoder = {id(p) for p in model.inference_parameters()}
+    mine = {id(p) for p in model.parameters()}
+    for parameter, rate in rates.items():
+        expected = 0.2 if parameter in encoder else 0.3 if parameter in mine else 1e-3
+        assert rate == pytest.approx(expected, rel=1e-4)
