@@ -18,6 +18,7 @@ from tightbound.data import Data
 from tightbound.data.feed import Source
 from tightbound.evaluation import Evaluation, evaluate
 from tightbound.generation import infer
+from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
 from tightbound.training.folder import RunFolder
@@ -49,23 +50,61 @@ class Trained:
         codes = infer.encode(self.model, data, sample=sample, seed=seed)
         return codes.mean if codes.sample is None else codes.sample
 
-    def decode(self, codes: Tensor | np.ndarray[Any, Any], *, sample: bool = False, seed: int = 0) -> Tensor:
-        """(N, *shape): E[x | z], or with `sample` a draw of p(x | z)."""
-        return infer.decode(self.model, codes, sample=sample, seed=seed)
+    def decode(
+        self,
+        codes: Tensor | np.ndarray[Any, Any],
+        *,
+        context: Tensor | None = None,
+        sample: bool = False,
+        seed: int = 0,
+    ) -> Tensor:
+        """(N, *shape): E[x | z], or with `sample` a draw of p(x | z); `context` as in `sample`."""
+        contexts = infer.contexts(self.model, len(codes), context)
+        return infer.decode(self.model, codes, context=contexts, sample=sample, seed=seed)
 
     def reconstruct(self, data: Source) -> Tensor:
         """(N, *shape): E[x | z] at the posterior means."""
         return infer.reconstruct(self.model, data)
 
-    def sample(self, n: int = 64, *, mean: bool = True, seed: int = 0) -> Tensor:
-        """(n, *shape): for z from the prior E[x | z], or with mean=False a draw of p(x | z)."""
-        return infer.sample(self.model, n, mean=mean, seed=seed)
+    def fit_sampler(self, data: Source, sampler: str, *, epochs: int | None = None, seed: int = 0) -> None:
+        """Fits a density to the codes of data, and saves it in the run: "gaussian-mixture(components=10)", "kernel",
+        "flow" or "vae" (a second one), for `sample(sampler="flow")`."""
+        fit_sampler(self.model, self._fitted.folder, data, sampler, epochs=epochs, seed=seed)
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        mean: bool = True,
+        seed: int = 0,
+        context: Tensor | None = None,
+        sampler: str | None = None,
+    ) -> Tensor:
+        """(n, *shape): for z from the prior E[x | z], or with mean=False a draw of p(x | z).
+
+        Arguments:
+            context: Of a conditional model: class labels or attributes (m, ...), taken in turn; None: each class.
+            sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
+        """
+        codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
+        return infer.sample(self.model, n, mean=mean, seed=seed, context=context, codes=codes)
+
+    def complete(self, data: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
+        """(N, n, *shape): data with their hidden elements drawn given the visible ones, for context 'visible'."""
+        return infer.complete(self.model, data, n, mean=mean, seed=seed)
 
     def interpolate(
-        self, a: Tensor, b: Tensor, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear"
+        self,
+        a: Tensor,
+        b: Tensor,
+        *,
+        steps: int = 9,
+        path: Literal["linear", "spherical"] = "linear",
+        labels: Tensor | None = None,
     ) -> Tensor:
-        """(steps, *shape): E[x | z] between the codes of two data (*shape)."""
-        return infer.interpolate(self.model, a, b, steps=steps, path=path)
+        """(steps, *shape): E[x | z] between the codes of two data (*shape); their labels (2, ...), where the model is
+        conditioned on them."""
+        return infer.interpolate(self.model, a, b, steps=steps, path=path, labels=labels)
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """(N,): the IWAE bound on log p(x) with this many samples, nats.

@@ -23,13 +23,13 @@ from tightbound.cli.arguments import COMMANDS
 from tightbound.core.parts import TABLE, make
 from tightbound.core.schedules import Knobs
 from tightbound.data import BUILTINS
-from tightbound.recipes import RECIPES
+from tightbound.recipes import all_recipes
 from tightbound.training import checkpoint
 
 Cli = Callable[..., Result]
 NAMES = {
     "elbo", "iwae", "rate", "distortion", "bits_per_dim", "active_units", "reconstruction_mse",
-    "kl_per_dimension", "latent_mean", "latent_std",
+    "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std",
 }  # fmt: skip
 FIELDS = {"value", "stderr", "n", "unit", "samples", "estimator", "target"}
 
@@ -67,7 +67,8 @@ def test_evaluate_as_json_is_one_object_with_the_promised_schema(cli: Cli, run: 
         assert number["estimator"]
         assert number["target"]
         assert np.shape(number["value"]) == np.shape(number["stderr"])
-        assert np.shape(number["value"]) == ((2,) if name in ("kl_per_dimension", "latent_mean", "latent_std") else ())
+        of_latents = {"kl_per_group": (1,), "kl_per_dimension": (2,), "latent_mean": (2,), "latent_std": (2,)}
+        assert np.shape(number["value"]) == of_latents.get(name, ())
     assert (numbers["elbo"]["unit"], numbers["bits_per_dim"]["unit"]) == ("nats", "bits/dim")
     assert numbers["iwae"]["samples"] == 7
     value = {name: number["value"] for name, number in numbers.items()}
@@ -99,7 +100,7 @@ def test_what_an_autoencoder_lacks_is_null_with_a_reason(cli: Cli, tmp_path: Pat
     assert cli("train", "x.npy", *TINY, *flags).status == 0
     numbers = json.loads(cli("evaluate", "ae", "--samples", "5", "--json").out)
     missing = {name for name, number in numbers.items() if number["value"] is None}
-    assert missing == {"elbo", "iwae", "rate", "bits_per_dim", "kl_per_dimension"}
+    assert missing == {"elbo", "iwae", "rate", "bits_per_dim", "kl_per_group", "kl_per_dimension"}
     assert all("point mass" in numbers[name]["reason"] for name in missing)
     assert numbers["distortion"]["value"] > 0
     page = (tmp_path / "ae/report.html").read_text()
@@ -306,6 +307,7 @@ def test_each_command_ends_by_naming_one_that_works(cli: Cli, run: Path, argv: l
     assert cli(*following, *(["--samples", "2"] if following[0] == "evaluate" else [])).status == 0
 
 
+RECIPES = all_recipes()
 KINDS = {"datasets": BUILTINS, "recipes": RECIPES} | {
     f"{kind}s": TABLE[kind] for kind in ("likelihood", "prior", "posterior", "objective")
 }

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from tightbound.likelihoods import ElementwiseLikelihood
+from tightbound.likelihoods import Beta, ElementwiseLikelihood, MixtureOfLogistics
+from tightbound.likelihoods.beta import BetaDistribution
+from tightbound.likelihoods.counts import PoissonDistribution
+from tightbound.likelihoods.logistic_mixture import ColourDistribution
 from tightbound.testing import check_likelihood
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,9 +65,69 @@ class Leaking(ElementwiseLikelihood):
         return torch.distributions.Normal(raw[..., 0] - 0.1 * raw[..., 0].mean(), torch.ones(()), validate_args=False)
 
 
+class Shortened(ElementwiseLikelihood):
+    """Counts that lose their tail: P(x) of a Poisson up to 9 alone."""
+
+    kinds = ("counts",)
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        class Short(PoissonDistribution):
+            def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+                return super().log_prob(value).masked_fill(value > 9, -torch.inf)
+
+        return Short(raw[..., 0])
+
+
+class WrongMean(ElementwiseLikelihood):
+    """Its mean is that of the rate, not of the logit."""
+
+    kinds = ("binary",)
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        class Logit(torch.distributions.Bernoulli):
+            @property
+            def mean(self) -> torch.Tensor:
+                return self.logits
+
+        return Logit(logits=raw[..., 0], validate_args=False)
+
+
+class Apart(MixtureOfLogistics):
+    """Each channel is drawn from a component of its own: its moments are right, its colours are not."""
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        class Independent(ColourDistribution):
+            def sample(self, sample_shape: Any = ()) -> torch.Tensor:
+                return torch.stack([super(Independent, self).sample(sample_shape)[..., i, :, :] for i in range(3)], -3)
+
+        p = super().distribution(raw)
+        p.__class__ = Independent
+        return p
+
+
+class AtTheEnds(Beta):
+    """Takes 0 for the least number above it."""
+
+    def distribution(self, raw: torch.Tensor) -> Any:
+        class Clamped(BetaDistribution):
+            def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+                return super().log_prob(value.clamp(1e-300, 1 - 1e-16))
+
+        return Clamped(*raw.unbind(-1))
+
+
 @pytest.mark.parametrize(
-    ("broken", "law"), [(Unnormalised, "normalisation"), (WrongSamples, "samples"), (Leaking, "independence")]
+    ("broken", "law"),
+    [
+        (Unnormalised(), "normalisation"),
+        (WrongSamples(), "samples"),
+        (Leaking(), "independence"),
+        (Shortened(), "normalisation"),
+        (WrongMean(), "moments"),
+        (Apart((3, 1, 1), levels=3), "samples: values are not drawn"),
+        (AtTheEnds(), "ends"),
+    ],
 )
-def test_a_broken_likelihood_is_caught(broken: type[ElementwiseLikelihood], law: str) -> None:
+def test_a_broken_likelihood_is_caught(broken: ElementwiseLikelihood, law: str) -> None:
     with pytest.raises(AssertionError, match=law):
-        check_likelihood(broken())
+        check_likelihood(broken)

@@ -14,7 +14,7 @@ from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.evaluation import evaluate
-from tightbound.objectives import CIWAE, ELBO, IWAE, MIWAE, Renyi
+from tightbound.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, DReG, Renyi, VRMax
 
 
 def value(objective, linear, x, noise=None):
@@ -29,7 +29,8 @@ def test_exact_posterior_makes_every_bound_the_evidence(d, latent, sigma, seed) 
     linear = linear_gaussian(d, latent, sigma, seed)
     x = torch.randn(5, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     exact = linear.evidence(x)
-    for objective in (IWAE(1), IWAE(7), MIWAE(3, 2), CIWAE(5), Renyi(0.3), ELBO(kl="monte-carlo", samples=4)):
+    more = (MIWAE(3, 2), PIWAE(3, 2), CIWAE(5), Renyi(0.3), VRMax(3), DReG(3), TVO(4), TVO(1))
+    for objective in (IWAE(1), IWAE(7), ELBO(kl="monte-carlo", samples=4), *more):
         assert torch.allclose(value(objective, linear, x), exact, atol=1e-9)
     result = evaluate(linear.model, x, samples=150)
     assert torch.allclose(torch.from_numpy(result.per_datum["iwae"]), exact, atol=1e-9)

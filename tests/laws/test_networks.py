@@ -63,3 +63,33 @@ def test_a_module_of_the_users_needs_no_base_class() -> None:
 def test_bad_widths_are_refused(hidden) -> None:
     with pytest.raises(InputError, match="positive whole numbers"):
         MLP(hidden)
+
+
+@pytest.mark.parametrize("network", [MLP((8, 6), spectral_norm=True), Conv((4, 3), hidden=8, spectral_norm=True)])
+def test_spectral_norm_is_of_the_decoder_alone_and_its_weights_have_norm_1(network) -> None:
+    torch.manual_seed(0)
+    p = Bernoulli((1, 9, 12), 3, network)
+    q = DiagonalNormal((1, 9, 12), 3, network)
+    assert not [name for name, _ in q.named_parameters() if "parametrizations" in name]
+    z = torch.randn(4, 3)
+    for _ in range(50):  # a step of power iteration each
+        p(z)
+    p.eval()
+    layers = [m for m in p.modules() if isinstance(m, (nn.Linear, nn.ConvTranspose2d))]
+    assert layers
+    for layer in layers:
+        matrix = layer.weight.transpose(0, int(isinstance(layer, nn.ConvTranspose2d))).flatten(1)
+        assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=1e-3)
+    again = Bernoulli((1, 9, 12), 3, network)
+    again.load_state_dict(p.state_dict())
+    assert torch.equal(again.eval()(z).mean, p(z).mean)
+    p.start_at(torch.ones(5, 1, 9, 12))
+
+
+def test_a_spectrally_normalised_run_is_loaded_as_it_was(tmp_path) -> None:
+    import tightbound as tb
+
+    data = tb.data.open("digits")
+    model = tb.vae(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)", posterior="point")
+    trained = tb.fit(model, data, tb.objectives.RAE(None), steps=5, quiet=True, run=tmp_path / "run")
+    assert torch.equal(tb.load(tmp_path / "run").sample(3, seed=1), trained.sample(3, seed=1))

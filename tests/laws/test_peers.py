@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import tightbound as tb
-from tightbound.core.noise import DatumNoise
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
-from tightbound.objectives import ELBO, IWAE
+from tightbound.information import log_weights
+from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
 from tightbound.objectives.base import Group, Objective
 from tightbound.testing.models import small_model
 from tightbound.training.optim import GroupOptimizer
@@ -43,6 +45,37 @@ def test_iwae_gradient_favours_the_best_samples() -> None:
 
     (gradient,) = torch.autograd.grad(logmeanexp(log_weight).sum(), log_weight)
     assert torch.allclose(gradient, log_weight.softmax(0))
+
+
+def test_miwae_normalises_over_importance_samples_and_not_over_estimates() -> None:
+    """With one estimate of ten samples it is IWAE-10, value and gradient; the defect gives the ELBO."""
+    t = terms()
+    assert torch.allclose(MIWAE(1, 10)(t, Knobs()), IWAE(10)(t, Knobs()), atol=1e-12)
+    assert (MIWAE(1, 10)(t, Knobs()) > t.log_weight.mean(0) + 1e-4).all()
+    assert torch.allclose(MIWAE(10, 1)(t, Knobs()), t.log_weight.mean(0), atol=1e-12)
+
+
+def test_piwae_normalises_over_importance_samples_and_not_over_estimates() -> None:
+    """The encoder's bound is MIWAE's: of one estimate IWAE, of one sample each the ELBO; its weights sum to one."""
+    t = terms()
+    for (m, k), bound in (((1, 10), IWAE(10)(t, Knobs())), ((10, 1), t.log_weight.mean(0))):
+        decoder, encoder = PIWAE(m, k).groups(small_model())
+        assert encoder.loss(t, Knobs()).item() == pytest.approx(-bound.mean().item(), abs=1e-12)
+        assert decoder.loss(t, Knobs()).item() == pytest.approx(-IWAE(10)(t, Knobs()).mean().item(), abs=1e-12)
+
+
+def test_neither_of_two_coupled_losses_reaches_the_other_side() -> None:
+    """PIWAE in the trainer's order: the encoder gets MIWAE's gradient and none of IWAE's, the decoder the reverse."""
+    model, objective = small_model(), PIWAE(5, 2)
+    x = (torch.arange(24).reshape(4, 1, 2, 3) % 5 < 2).double()
+    t = model(Batch(x, index=torch.arange(4)), 10, DatumNoise(0, index=torch.arange(4)), Knobs())
+    optimizers = [GroupOptimizer(g, model, tb.Settings(), tb.Linear(start=1.0)) for g in objective.groups(model)]
+    for optimizer in optimizers:
+        optimizer.backward(optimizer.group.loss(t, Knobs()), keep=True)
+    encoder, decoder = model.inference_parameters(), list(model.likelihood.parameters())
+    for params, bound in ((encoder, MIWAE(5, 2)), (decoder, IWAE(10))):
+        alone = torch.autograd.grad(-bound(t, Knobs()).mean(), params, retain_graph=True)
+        assert all(torch.equal(p.grad, g) for p, g in zip(params, alone, strict=True))
 
 
 def test_gaussian_keeps_its_constant() -> None:
@@ -80,6 +113,46 @@ def test_an_adversarys_loss_reaches_its_own_parameters_and_no_others() -> None:
     assert all(p.grad is not None for p in decoder)
 
 
+def backward(name: str, which: int, **given) -> tuple[list[torch.nn.Parameter], Objective, tb.VAE]:
+    """The gradients that the loss of one group of an objective leaves; gives its parameters, objective and model."""
+    model, objective = small_model(), make("objective", name, **given)
+    with Noise("peers").default():
+        objective.prepare(model, 6)
+        knobs = Knobs.final(objective.schedules)
+        x = (torch.arange(36).reshape(6, 1, 2, 3) % 5 < 2).double()
+        optimizers = [
+            GroupOptimizer(g, model, tb.Settings(lr=0.1), tb.Linear(start=1.0)) for g in objective.groups(model)
+        ]
+        t = model(Batch(x, index=torch.arange(6)), 1)
+        optimizers[which].backward(optimizers[which].group.loss(t, knobs))
+    return optimizers[which].group.params, objective, model
+
+
+@pytest.mark.parametrize("name", ["factor", "aae", "vae-gan"])
+def test_the_discriminators_backward_pass_leaves_no_gradient_in_the_model(name: str) -> None:
+    """FactorVAE: z is detached; VAE-GAN: nothing accumulates into the decoder."""
+    params, objective, model = backward(name, -1)
+    assert {id(p) for p in params} == {id(p) for p in objective.networks.parameters()}
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in params)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["factor", "aae", "vae-gan"])
+def test_the_models_backward_pass_leaves_no_gradient_in_the_discriminator(name: str) -> None:
+    params, objective, model = backward(name, 0)
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in params)
+    assert all(p.grad is None for p in objective.networks.parameters())
+    others = {id(p) for p in model.parameters()} - {id(p) for p in params}
+    assert all(p.grad is None for p in model.parameters() if id(p) in others)
+    assert bool(others) == (name == "vae-gan")  # whose decoder has a loss of its own
+
+
+def test_stratified_weights_are_on_the_diagonal_and_not_in_column_0() -> None:
+    weights = log_weights(4, 100, "mss").exp()
+    assert torch.allclose(weights.diagonal(), torch.full((4,), 0.01).double())
+    assert torch.allclose(weights[1:, 0], torch.full((3,), 0.99 / 3).double())
+
+
 def test_epoch_metrics_weigh_a_smaller_last_batch_by_its_size(tmp_path) -> None:
     """1,500 data in batches of 1,000 and 500, at a learning rate of nothing: the mean over data."""
     data = tb.data.open("digits")
@@ -114,3 +187,47 @@ def test_best_weights_are_chosen_on_validation_by_the_bound(tmp_path) -> None:
     trained = tb.fit(model, data, IWAE(3), epochs=6, lr=0.02, quiet=True, run=tmp_path / "run")
     losses = [row["validation_loss"] for row in trained.metrics]
     assert f"epoch {losses.index(min(losses)) + 1}," in trained.weights
+
+
+def _vamp_model(components: int = 3) -> tb.VAE:
+    """Codes far apart and narrow, of unequal width: which component a draw is from, and its width, can be seen."""
+    from tightbound.latents import Flat
+    from tightbound.likelihoods import Bernoulli, Identity
+    from tightbound.nn import MLP
+    from tightbound.posteriors import DiagonalNormal
+    from tightbound.priors import VampPrior
+
+    shape = (2,)
+    posterior = DiagonalNormal((2,), 2, torch.nn.Flatten())  # mean 20 u, log-variance -4 u
+    head = posterior.network[-1]  # pyright: ignore
+    prior = VampPrior(2, components, shape)
+    with torch.no_grad():
+        head.weight.copy_(torch.cat([20 * torch.eye(2), -4 * torch.eye(2)]))
+        head.bias.zero_()
+        prior.raw.copy_(torch.linspace(-1, 1.5, components)[:, None].expand(-1, 2))
+    return tb.VAE(Flat(prior, posterior), Bernoulli(shape, 2, MLP((4,))), Identity("binary")).double()
+
+
+def test_vamp_draws_have_the_posteriors_width_and_come_from_every_component() -> None:
+    """Not tanh of the log-variance, and not always the first components, however few are drawn."""
+    from tightbound.core.noise import Noise
+
+    model = _vamp_model()
+    prior = model.latents.prior  # pyright: ignore
+    q = model.latents.posterior(prior.pseudo_inputs)  # pyright: ignore
+    with torch.no_grad():
+        z = model.latents.generate(6000, Noise("test"))
+        nearest = (z[:, None] - q.mean).abs().div(q.stddev).sum(-1).argmin(1)
+        counts = nearest.bincount(minlength=3)
+        assert ((counts - 2000).abs() < 5 * (6000 * 2 / 9) ** 0.5).all()
+        for k in range(3):
+            assert torch.allclose(z[nearest == k].std(0), q.stddev[k], rtol=0.1)
+        few = torch.cat([model.latents.generate(1, Noise("test", i)) for i in range(60)])
+        assert len((few[:, None] - q.mean).abs().div(q.stddev).sum(-1).argmin(1).unique()) == 3
+
+
+def test_a_vamp_model_samples_its_prior_and_not_the_standard_normal() -> None:
+    from tightbound.core.noise import Noise
+
+    z = _vamp_model().latents.generate(2000, Noise("test"))
+    assert z.std() > 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ LIKELIHOODS = [
     "mixture(of='beta', components=2)",
     "mixture(of='discretized-logistic(levels=9)', components=2)",
 ]
+POSTERIORS = [
+    *TABLE["posterior"],
+    "low-rank(rank=1)",
+    "flow(kind='nsf', transforms=1, hidden=(8,), features=3)",
+    "flow(kind='realnvp', transforms=3, hidden=(8, 8), features=3)",
+    "sylvester(flows=2, reflections=1)",
+]
 COLUMNS = Domain("mixed", columns=(Domain("levels", 3), BINARY, Domain("levels", 5), Domain("levels", 3)))
 JOINT = [
     ("pixelcnn", (1, 3, 3), BINARY),
@@ -82,6 +90,32 @@ OBJECTIVES = [
     "free-bits(free_bits=0.02, over='group')",
     "iwae(samples=1)",
     "iwae(samples=8)",
+    "beta-tc(sampling='mws', samples=2, alpha=0.5, gamma=2.0)",
+    "dip(kind=2)",
+    "info(alpha=1.0, kernel='rbf', samples=2)",
+    "info(alpha=-1.0, lambda_=3.0, kernel='laplacian', width=2.0)",
+    "factor(gamma=linear(stop=5.0), network=mlp(hidden=(8,)), samples=2)",
+    "vae-gan(gamma=0.1, network=mlp(hidden=(8, 4), activation='tanh'), samples=2)",
+    "rae(penalty='gradient', weight=0.5, samples=2)",
+    "rae(penalty=None)",
+    "ms-ssim(weight=3.0, likelihood=0.5, beta=0.1, samples=2)",
+    "lagging(every=2, samples=2)",
+]
+LATENTS = [
+    *TABLE["latents"],
+    "bottom-up(upper=2, hidden=(5,))",
+    "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
+    "ladder(groups=1, hidden=7)",
+    "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
+]
+FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae", "rae(penalty='gradient')"]
+
+
+PRIORS = [
+    *TABLE["prior"],
+    "vamp(components=20, learned_weights=True, start='mean')",
+    "flow(kind='nsf', transforms=2)",
+    "flow(kind='realnvp', hidden=(32,))",
 ]
 
 
@@ -104,28 +138,59 @@ def test_every_likelihood_is_under_a_law() -> None:
 @pytest.mark.parametrize("latent", [1, 3])
 @pytest.mark.parametrize("name", TABLE["prior"])
 def test_prior(name: str, latent: int) -> None:
-    check_prior(make("prior", name, latent=latent))
+    check_prior(make("prior", name, latent=latent, shape=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("name", TABLE["posterior"])
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("text", PRIORS)
+def test_prior_away_from_its_start(text: str, context: int) -> None:
+    """Where a flow is no longer N(0, I), and a context has an effect."""
+    torch.manual_seed(0)
+    prior = make("prior", text, latent=2, shape=(1, 2, 3), context=context)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    check_prior(prior)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
 @pytest.mark.parametrize("network", [None, MLP((8,), activation="tanh")])
 def test_posterior(name: str, network: Any) -> None:
     latent = 2
-    outputs = make("posterior", name, latent=latent, shape=(1, 2, 2), network=MLP((2,))).outputs
-    shape = (outputs * latent,) if network is None else (1, 3, 3)
+    raw_shape = make("posterior", name, latent=latent, shape=(1, 2, 2), network=MLP((2,))).raw_shape
+    shape = (math.prod(raw_shape),) if network is None else (1, 3, 3)
     torch.manual_seed(0)
     check_posterior(make("posterior", name, shape=shape, latent=latent, network=network))
 
 
-@pytest.mark.parametrize("posterior", [DiagonalNormal, Point])
-def test_flat(posterior: Any) -> None:
+@pytest.mark.parametrize("text", LATENTS)
+def test_latents(text: str) -> None:
+    shape, network = (1, 2, 3), MLP((8,), activation="tanh")
     torch.manual_seed(0)
-    check_latents(Flat(StandardNormal(3), posterior((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+    parts = {"prior": StandardNormal(3), "posterior": DiagonalNormal(shape, 3, network)}
+    check_latents(make("latents", text, shape=shape, latent=3, network=network, **parts), shape)
+
+
+def test_flat_with_a_point() -> None:
+    torch.manual_seed(0)
+    check_latents(Flat(StandardNormal(3), Point((1, 2, 3), 3, MLP((8,), activation="tanh"))), (1, 2, 3))
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_flat(name: str) -> None:
+    torch.manual_seed(0)
+    posterior = make("posterior", name, shape=(1, 2, 3), latent=3, network=MLP((8,), activation="tanh"))
+    check_latents(Flat(StandardNormal(3), posterior), (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)
 def test_objective(text: str) -> None:
     check_objective(make("objective", text))
+
+
+@pytest.mark.parametrize("text", FOR_POINTS)
+def test_objective_of_a_point_posterior(text: str) -> None:
+    check_objective(make("objective", text), model=small_model(point=True))
 
 
 def test_autoencoder_trains_decoder_and_encoder_of_a_point_model() -> None:

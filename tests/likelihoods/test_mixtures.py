@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 import tightbound as tb
-from tightbound.core.errors import CompositionError
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
 from tightbound.core.parts import describe, make, rebuild
 from tightbound.generation import infer
@@ -106,6 +106,9 @@ def test_families_that_cannot_be_mixed_are_refused() -> None:
     for of in (Gaussian((2,), 3, torch.nn.Linear(3, 2)), Gaussian(), MixtureOfLogistics((3, 2, 2))):
         with pytest.raises(CompositionError, match="construct it with the shape alone"):
             Mixture((2,) if of.event_dims == 0 else (3, 2, 2), of=of)
+    for text in ("mixture(of=3)", "mixture(of=iwae())", "mixture(of='gausian')"):
+        with pytest.raises(InputError, match=r"such as of='gaussian'|there is no likelihood"):
+            make("likelihood", text)
     data = tb.data.open(np.random.default_rng(0).normal(size=(60, 3)))
     with pytest.raises(CompositionError, match="Poisson is a distribution of counts"):
         tb.vae(data, likelihood="mixture(of='poisson')")

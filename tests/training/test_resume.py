@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +23,8 @@ import tightbound as tb
 from conftest import grey
 from tightbound.core.errors import InputError
 from tightbound.core.schedules import Linear
-from tightbound.objectives import ELBO, IWAE, Objective
+from tightbound.nn import MLP
+from tightbound.objectives import ELBO, IWAE, VAEGAN, FactorVAE, Lagging, Objective
 from tightbound.training import checkpoint, loop
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Stage
@@ -54,7 +56,25 @@ def patient(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
     return *scheduled(data)[:2], {"lr": 1e-30, "patience": 2, "epochs": 9}
 
 
-COMPOSITIONS = {f.__name__: f for f in (everything, scheduled, patient)}
+def adversarial(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
+    """A discriminator with an optimiser of its own, permuted draws, two samples, a spectrally normalised decoder."""
+    model = tb.vae(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)")
+    return model, FactorVAE(network=MLP((8,)), lr=1e-2, samples=2), {"lr": 1e-2}
+
+
+def three_groups(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
+    """VAE-GAN, with draws of the prior and clipping."""
+    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli")
+    return model, VAEGAN(network=MLP((8,)), lr=1e-2), {"lr": 1e-2, "clip": 1.0}
+
+
+def lagging(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
+    """A decoder that is updated at each fourth step while the encoder leads; information falls after an epoch."""
+    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli")
+    return model, Lagging(every=4), {"lr": 1e-2}
+
+
+COMPOSITIONS = {f.__name__: f for f in (everything, scheduled, patient, adversarial, three_groups, lagging)}
 
 
 def train(composition: str, run: Path, **changed: Any) -> tb.Trained:
@@ -110,10 +130,20 @@ def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, 
     assert len(whole["everything"]["metrics"]) == len(whole["scheduled"]["metrics"]) == 3
     assert len(whole["patient"]["metrics"]) == 3
     assert any(n.startswith("ema/") for n in whole["everything"]["checkpoints/last.safetensors"])
+    for name in ("adversarial", "three_groups"):
+        last = whole[name]["checkpoints/last.safetensors"]
+        assert {"objective/head.weight", "optimizer1/0/exp_avg"} <= set(last)
+    assert "objective/information" in whole["lagging"]["checkpoints/last.safetensors"]
 
 
-@pytest.mark.parametrize("composition", ["everything", "scheduled"])
-@pytest.mark.parametrize("steps", [(4,), (6,), (9,), (18,), (1, 6, 10)], ids=str)
+@pytest.mark.parametrize(
+    ("composition", "steps"),
+    [
+        *itertools.product(["everything", "scheduled"], [(4,), (6,), (9,), (18,), (1, 6, 10)]),
+        *itertools.product(["adversarial", "three_groups", "lagging"], [(6,), (1, 8)]),
+    ],
+    ids=str,
+)
 def test_interrupted_and_resumed(
     whole: Any, stop_after: Any, tmp_path: Path, composition: str, steps: tuple[int, ...]
 ) -> None:

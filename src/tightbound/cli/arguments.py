@@ -123,6 +123,44 @@ class Sample(_Options, _OnRun):
     """.png (a grid), .npz, .npy, or for tables .csv; default: samples.png or samples.csv."""
     draw: _Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
+    context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
+    """Of a conditional model: class labels, taken in turn, or the attributes of all samples; default: each class."""
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Draw codes from a sampler that was fitted for the run, in place of the prior (see fit-sampler)."""
+
+
+@dataclass(frozen=True)
+class FitSampler(_OnData):
+    """Fit a density to the codes of the training data: what to sample by where the prior is not where the codes are.
+
+    It is saved in the run; sample with: tightbound sample RUN --sampler NAME.
+    """
+
+    action = "tightbound.cli.inspect:fit_sampler"
+
+    sampler: Annotated[str, tyro.conf.arg(metavar="PART")] = "gaussian-mixture"
+    """gaussian-mixture, kernel, flow or vae (a second one), or with arguments: "gaussian-mixture(components=20)"."""
+    split: _Split = "train"
+    """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Of samplers that are trained by gradients; default: their own number."""
+
+
+@dataclass(frozen=True)
+class Complete(_OnData):
+    """Draw the hidden part of data, given the visible one, from a model with context 'visible'."""
+
+    action = "tightbound.cli.inspect:complete"
+
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 8
+    """How many data."""
+    draws: int = 7
+    """Completions of each."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """.png (a row a datum: itself, then completions), .npz, .npy, or for tables .csv; default: completions.png or
+    .csv."""
+    draw: _Flag[bool] = False
+    """Draw x from p(x | z), in place of its mean."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +214,7 @@ class Report(_OnData):
 
 
 Kind = Literal[
-    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts",
+    "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
     "networks", "observations", "schedules", "decays",
 ]  # fmt: skip
 
@@ -193,13 +231,26 @@ class List(Command):
     """One JSON object on standard output."""
 
 
+@dataclass(frozen=True)
+class Cite(Command):
+    """Print the BibTeX entry of the paper that a recipe follows."""
+
+    action = "tightbound.cli.listing:cite"
+
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
+    """Its name (`tightbound list recipes`)."""
+
+
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "fit-sampler": FitSampler,
+    "complete": Complete,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,
     "embed": Embed,
     "report": Report,
     "list": List,
+    "cite": Cite,
 }

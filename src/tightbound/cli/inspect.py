@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from tightbound import data as sources
-from tightbound.cli.arguments import Embed, Evaluate, Interpolate, Reconstruct, Report, Sample
+from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.show import endings, record, say, show
 from tightbound.config import column_kinds, read_yaml
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
+from tightbound.core.parts import parse
 from tightbound.data import Data, Indexed, Split
 from tightbound.generation import infer
 from tightbound.report import pictures
@@ -98,10 +99,39 @@ def sample(command: Sample) -> None:
     trained = _load(command)
     known = endings(trained.model.shape)
     out = _out(command.out, "samples", known)
-    x = trained.sample(command.n, mean=not command.draw, seed=command.seed)
+    context = None if command.context is None else torch.tensor(command.context)
+    x = trained.sample(command.n, mean=not command.draw, seed=command.seed, context=context, sampler=command.sampler)
     _write_data(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
     _next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
+
+
+def fit_sampler(command: FitSampler) -> None:
+    """Fits a density to codes, and saves it in the run."""
+    trained = _load(command)
+    _, split = _open(command, trained)
+    trained.fit_sampler(split, command.sampler, epochs=command.epochs, seed=command.seed)
+    name = parse(command.sampler).name
+    say(f"sampler {name}: fitted to the codes of {len(split):,} data, saved in {command.run}")
+    _next(command, f"sample {{run}} --sampler {name} --out samples{endings(trained.model.shape)[0]}")
+
+
+def complete(command: Complete) -> None:
+    """Draws the hidden part of data into a file."""
+    trained = _load(command)
+    known = endings(trained.model.shape)
+    out = _out(command.out, "completions", known)
+    _, split = _open(command, trained)
+    batch = next(split.epoch(whole("n", command.n, least=1)))[: command.n]
+    x = trained.complete(batch, command.draws, mean=not command.draw, seed=command.seed)
+    if out.suffix == ".png":
+        domain = trained.model.observation.source
+        rows = [pictures.to_pixels(row, domain) for row in torch.cat([batch.x.unsqueeze(1), x.to(batch.x)], 1)]
+        write_atomic(out, pictures.png(pictures.grid(rows)))
+    else:
+        _write_data(out, x.flatten(0, 1), trained, None)
+    say(f"{len(x)} data, each with {command.draws} completions of its hidden part: {out}")
+    _next(command, "evaluate {run}")
 
 
 def reconstruct(command: Reconstruct) -> None:
@@ -115,8 +145,8 @@ def reconstruct(command: Reconstruct) -> None:
         _write_data(out, x, trained, None)
         say(f"{len(x)} reconstructions, decoded posterior means: {out}")
     else:
-        x = next(split.epoch(whole("n", command.n, least=1))).x[: command.n]
-        domain, rebuilt = trained.model.observation.source, trained.reconstruct(x)
+        batch = next(split.epoch(whole("n", command.n, least=1)))[: command.n]
+        x, domain, rebuilt = batch.x, trained.model.observation.source, trained.reconstruct(batch)
         rows: list[pictures.Pixels] = []
         across = pictures.columns(x.shape[-1])
         for start in range(0, len(x), across):
@@ -139,8 +169,11 @@ def interpolate(command: Interpolate) -> None:
     for flag, position in (("--from", command.start), ("--to", to)):
         if not 0 <= position < len(split):
             raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of a datum in the split")
-    a, b = split.batch(torch.tensor([command.start, to])).x
-    walks = {path: trained.interpolate(a, b, steps=command.steps, path=path) for path in ("linear", "spherical")}
+    ends = split.batch(torch.tensor([command.start, to]))
+    walks = {
+        path: trained.interpolate(*ends.x, steps=command.steps, path=path, labels=ends.label)
+        for path in ("linear", "spherical")
+    }
     domain = trained.model.observation.source
     if out.suffix == ".png":
         rows = [pictures.to_pixels(walk, domain) for walk in walks.values()]

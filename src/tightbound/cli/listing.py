@@ -1,11 +1,12 @@
-"""`tightbound list`."""
+"""`tightbound list` and `tightbound cite`."""
 
 from __future__ import annotations
 
 import inspect
 import json
 
-from tightbound.cli.arguments import List
+from tightbound.cli.arguments import Cite, List
+from tightbound.core.errors import InputError
 from tightbound.core.parts import TABLE, find
 
 
@@ -27,15 +28,27 @@ def show(command: List) -> None:
     Console().print(table)
 
 
+def cite(command: Cite) -> None:
+    """Prints the BibTeX entries of a recipe."""
+    from tightbound.recipes import bibliography, find_recipe
+
+    keys, entries = find_recipe(command.recipe).cites, bibliography()
+    if not keys:
+        raise InputError(f"recipe {command.recipe!r} is tightbound's own; there is no paper to cite")
+    print("\n".join(entries[key] for key in keys))
+
+
 def _entries(kind: str) -> dict[str, dict[str, str]]:
     if kind == "datasets":
         from tightbound.data.names import BUILTINS
 
         return {name: {"says": line} for name, line in BUILTINS.items()}
     if kind == "recipes":
-        from tightbound.recipes import RECIPES
+        from tightbound.recipes import all_recipes, bibliography, citation
 
-        return {name: {"says": _first_line(function)} for name, function in RECIPES.items()}
+        short = {key: citation(entry) for key, entry in bibliography().items()}
+        cited = {name: {"cites": "; ".join(short[k] for k in r.cites)} for name, r in all_recipes().items() if r.cites}
+        return {name: {"says": found.says, **cited.get(name, {})} for name, found in all_recipes().items()}
     part = kind if kind in TABLE else kind.removesuffix("s")
     return {name: _part(part, name) for name in TABLE[part]}
 

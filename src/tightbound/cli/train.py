@@ -48,7 +48,7 @@ def train(command: Train) -> None:
     config = {f.name: getattr(command, f.name) for f in dataclasses.fields(Config)}
     config = {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
     likelihood = type(model.likelihood).__name__
-    say(f"model: {likelihood} likelihood of {model.observation.target_name}, {model.latents.latent} latents, "
+    say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.latent} latents, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, command.settings(),

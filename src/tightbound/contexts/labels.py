@@ -24,6 +24,8 @@ class Labels(Context):
         https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
 
+    says = "given the class label"
+
     def __init__(self, classes: int = 0) -> None:
         super().__init__()
         if classes == 0:
@@ -47,6 +49,10 @@ class Labels(Context):
             raise InputError(f"labels must be whole numbers (n,) in 0..{self.classes - 1}, got {values.tolist()!s:.60}")
         return F.one_hot(values.long(), self.classes).to(torch.get_default_dtype())
 
+    def examples(self, n: int) -> Tensor:
+        """Each class in turn."""
+        return torch.arange(min(n, self.classes))
+
 
 class Attributes(Context):
     """Numbers that describe a datum: its `context` where the data give one, else its labels as numbers.
@@ -54,6 +60,8 @@ class Attributes(Context):
     Arguments:
         size: How many.
     """
+
+    says = "given the attributes"
 
     def __init__(self, size: int = 0) -> None:
         super().__init__()
@@ -69,8 +77,9 @@ class Attributes(Context):
         return replace(seen, context=self.encode(values.reshape(len(seen), -1)).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
-        """Attributes (n, size), as numbers of the default type."""
+        """Attributes (n, size), or of one datum (size,), as numbers of the default type."""
         values = torch.as_tensor(values).to(torch.get_default_dtype())
+        values = values.unsqueeze(0) if tuple(values.shape) == self.shape else values
         if tuple(values.shape[1:]) != self.shape or values.dim() != 2:
             raise InputError(f"attributes have shape {tuple(values.shape)}; needed: (n, {self.shape[0]})")
         return values

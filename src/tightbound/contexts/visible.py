@@ -31,6 +31,9 @@ class Visible(Context):
         Section 5.1; the quadrants of https://pyro.ai/examples/cvae.html
     """
 
+    says = "hidden elements given the visible ones"
+    completes = True
+
     def __init__(self, shape: Sequence[int] = (), rows: Share = (0, 1), columns: Share = (0, 0.5)) -> None:
         super().__init__()
         if not shape:
@@ -52,6 +55,7 @@ class Visible(Context):
                 f"rows {tuple(rows)} and columns {tuple(columns)} show {state} of the {math.prod(self.shape)} elements "
                 "of x; show some and hide some"
             )
+        self.modelled = int((~visible).sum())
         self.register_buffer("visible", visible, persistent=False)
 
     visible: Tensor
@@ -66,6 +70,10 @@ class Visible(Context):
         hidden = (~self.visible).expand_as(seen.input)
         mask = hidden if seen.mask is None else hidden & seen.mask
         return replace(seen, context=self.encode(seen.input), mask=mask)
+
+    def examples(self, n: int) -> Tensor:
+        """None: what is visible comes from data."""
+        raise InputError("the model completes data: use tightbound complete, or in Python Trained.complete(data)")
 
     def encode(self, values: Tensor) -> Tensor:
         """Encoder inputs (n, *shape) with zeros for what is hidden."""

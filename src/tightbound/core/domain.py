@@ -43,6 +43,11 @@ class Domain:
         last = (self.levels or 2) - 1.0
         return {"binary": 1.0, "levels": last, "categories": last, "unit": 1.0}.get(self.kind, math.inf)
 
+    @property
+    def span(self) -> float:
+        """The largest value less the smallest; infinite on the line."""
+        return {"binary": 1.0, "unit": 1.0, "real": math.inf}.get(self.kind, float((self.levels or 0) - 1))
+
     def __str__(self) -> str:
         return {
             "binary": "binary values (0 or 1)",

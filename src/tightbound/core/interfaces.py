@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,11 @@ class Trainable(nn.Module, ABC):
         """The parameters that an encoder learning rate applies to."""
         return []
 
+    @property
+    def shares_parameters(self) -> bool:
+        """Whether p and q have parameters in common: some gradient estimators assume that they have not."""
+        return False
+
     def bits(self, nats: float) -> float | None:
         """Nats a datum as bits/dim, where the model counts bits."""
         return None
@@ -48,11 +53,17 @@ class Latents(Part, nn.Module, ABC):
 
     features: int  # size of the vector that the likelihood takes
     latent: int  # size of the flat code of a datum
+    coded_by: str = "q(z|x)"  # what `moments` are those of
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """The schedules that prior and posterior declare, by the knob's name."""
         return {}
+
+    @property
+    def support(self) -> str:
+        """Where flat codes lie: "real" (R^L), "sphere", ..."""
+        return "real"
 
     @property
     def shares_parameters(self) -> bool:
@@ -121,6 +132,9 @@ class Context(Part, nn.Module, ABC):
     """What x is conditioned on: c in p(x | c) = E_p(z | c) p(x | z, c)."""
 
     shape: tuple[int, ...]  # of one datum's context
+    says: ClassVar[str]  # "given the class label": follows the name of what is bounded
+    completes: ClassVar[bool] = False  # whether it is part of x, so that the model completes the rest
+    modelled: int | None = None  # elements of x that are left to the model; None: all
 
     @property
     def size(self) -> int:
@@ -142,6 +156,14 @@ class Context(Part, nn.Module, ABC):
         Raises:
             InputError: values of another kind.
         """
+
+    def examples(self, n: int) -> Tensor:
+        """Up to n values for `encode`, to show the model by.
+
+        Raises:
+            InputError: where none do for any data.
+        """
+        raise InputError("the model is conditional: say on what, by a context (command line: --context)")
 
 
 class Observation(Part, nn.Module, ABC):

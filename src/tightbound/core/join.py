@@ -30,7 +30,7 @@ def join(x: Tensor, context: Tensor | None) -> Tensor:
         return x
     context = context.to(x)
     if x.dim() <= 2:
-        return torch.cat([x.flatten(1), context.flatten(1)], 1)
+        return torch.cat([x.reshape(len(x), -1), context.flatten(1)], 1)
     if context.shape[2:] != x.shape[2:]:
         plane = math.prod(x.shape[2:])
         flat = context.flatten(1)

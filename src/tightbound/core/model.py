@@ -69,13 +69,30 @@ class VAE(Part, Trainable):
         """The schedules that the model's parts declare, by the knob's name."""
         return {k: s for part in self.children() for k, s in getattr(part, "schedules", {}).items()}
 
+    @property
+    def dimensions(self) -> int:
+        """D: elements of x whose distribution this is; fewer than there are where the context holds some."""
+        some = None if self.context is None else self.context.modelled
+        return math.prod(self.shape) if some is None else some
+
+    @property
+    def target_name(self) -> str:
+        """What the bound is a bound on."""
+        return ", ".join([self.observation.target_name, *([self.context.says] if self.context is not None else [])])
+
     def bits(self, nats: float) -> float | None:
         """-nats / (D ln 2), where the observation counts bits."""
-        return -nats / (math.prod(self.shape) * math.log(2)) if self.observation.counts_bits else None
+        return -nats / (self.dimensions * math.log(2)) if self.observation.counts_bits else None
 
     def inference_parameters(self) -> list[nn.Parameter]:
         """The parameters of q(z | x): what an encoder learning rate applies to."""
         return self.latents.inference_parameters()
+
+    @property
+    def shares_parameters(self) -> bool:
+        """Whether p and q have parameters in common, in the latents or in a likelihood that is tied to the encoder."""
+        encoder = {id(p) for p in self.inference_parameters()}
+        return self.latents.shares_parameters or any(id(p) in encoder for p in self.likelihood.parameters())
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
         """The terms of a raw batch with this many latent samples for each datum.

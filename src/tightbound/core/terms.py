@@ -55,6 +55,7 @@ class LatentTerms:
     posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
     codes: Tensor | None = None  # (S, B, *grid) integers, where the latent is discrete
     drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
+    closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
     @cached_property
     def log_prior(self) -> Tensor | None:
@@ -71,7 +72,7 @@ class LatentTerms:
     @cached_property
     def kl(self) -> Tensor | None:
         """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorise; None: none known."""
-        if self.posterior is None or self.prior is None:
+        if self.posterior is None or self.prior is None or not self.closed:
             return None
         kl = closed_kl(self.posterior, self.prior)
         return None if kl is None else kl.expand(*self.z.shape[:2], kl.shape[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split
 
-Source = Split | Tensor | np.ndarray[Any, Any]
+Source = Split | Batch | Tensor | np.ndarray[Any, Any]
 
 
 @contextmanager
@@ -43,10 +44,11 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
             for start in range(0, len(batch), batch_size):  # a loader has a batch size of its own
                 yield batch[start : start + batch_size].to(model.device)
         return
-    x = _raw(model, source)
-    for start in range(0, len(x), batch_size):
-        part = x[start : start + batch_size]
-        yield Batch(part, index=torch.arange(start, start + len(part))).to(model.device)
+    batch = source if isinstance(source, Batch) else Batch(torch.empty(0))
+    batch = replace(batch, x=_raw(model, batch.x if isinstance(source, Batch) else source))
+    batch = replace(batch, index=batch.positions())
+    for start in range(0, len(batch), batch_size):
+        yield batch[start : start + batch_size].to(model.device)
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, Terms
+from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
 
@@ -69,12 +69,12 @@ class _PerDatum:
 
     index: list[Tensor] = field(default_factory=list)
     log_likelihood: list[Tensor] = field(default_factory=list)  # mean over samples
-    rate: list[Tensor] = field(default_factory=list)  # (B, F); empty where there is no density
+    rates: list[list[Tensor]] = field(default_factory=list)  # (B, F) by group; empty where there is no density
     iwae: list[Tensor] = field(default_factory=list)
     mean: list[Tensor] = field(default_factory=list)
     variance: list[Tensor] = field(default_factory=list)
     error: list[Tensor] = field(default_factory=list)
-    closed: bool = True  # whether the KL was closed
+    closed: tuple[bool, ...] = ()  # by group, whether the KL was closed
 
 
 def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum) -> None:
@@ -83,67 +83,64 @@ def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum
     state = model.encode_state(seen)
     mu, variance = model.latents.moments(state)
     knobs = Knobs.final(model.schedules)
-    log_likelihood, weight, rate, bounded, closed = 0.0, None, 0.0, True, True
+    log_likelihood, weight, rates = 0.0, None, []
     for number, start in enumerate(range(0, samples, BLOCK)):
         count = min(BLOCK, samples - start)
         noise = DatumNoise("evaluate", seed, number, index=index)
         terms = model.terms_from(seen, state, count, noise, knobs)
         log_likelihood = log_likelihood + terms.log_likelihood.double().sum(0)
-        bounded = all(group.has_density for group in terms.latents)
-        if bounded:
+        if all(group.has_density for group in terms.latents):
             one = terms.log_weight.double().logsumexp(0)
             weight = one if weight is None else torch.logaddexp(weight, one)
-            rate = rate + _rate(terms).double() * (count / samples)
-            closed = all(group.kl is not None for group in terms.latents)
+            block = [group.rate().mean(0).double() * (count / samples) for group in terms.latents]
+            rates = [total + part for total, part in zip(rates, block, strict=True)] if rates else block
+            out.closed = tuple(group.kl is not None for group in terms.latents)
     out.index.append(index.cpu())
     out.log_likelihood.append(torch.as_tensor(log_likelihood).cpu() / samples)
     if weight is not None:
         out.iwae.append(weight.cpu() - math.log(samples))
-        out.rate.append(torch.as_tensor(rate).cpu())
-    out.closed = closed
+        out.rates.append([rate.cpu() for rate in rates])
     out.mean.append(mu.double().cpu())
     out.variance.append(variance.double().cpu())
     restored = model.observation.restore(model.decode(mu, seen.context).mean)
     out.error.append(model.observation.error(restored, batch.x, seen).cpu())
 
 
-def _rate(terms: Terms) -> Tensor:
-    """(B, F) over all groups, averaged over this block's samples."""
-    return torch.cat([group.rate().mean(0) for group in terms.latents], dim=-1)
-
-
 def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
     def array(parts: list[Tensor]) -> np.ndarray:
         return torch.cat(parts).numpy()
 
-    target, n = model.observation.target_name, len(array(sums.index))
+    target, n = model.target_name, len(array(sums.index))
     mu, variance, log_likelihood = array(sums.mean), array(sums.variance), array(sums.log_likelihood)
     per_datum = {"index": array(sums.index), "distortion": -log_likelihood, "mean": mu, "variance": variance}
     per_datum["reconstruction_mse"] = array(sums.error)
     drawn = f"expectation over {samples} samples of q(z|x) a datum"
-    kl = "KL in closed form" if sums.closed else f"KL as log q - log p over {samples} samples"
+    kl = _kl_estimator(sums.closed, samples)
     nats = {"n": n, "unit": "nats", "target": target, "samples": samples}
     numbers: dict[str, Estimate] = {}
     if sums.iwae:
-        iwae, rates = array(sums.iwae), array(sums.rate)
-        rate = rates.sum(1)
+        iwae, rates = array(sums.iwae), [array(list(group)) for group in zip(*sums.rates, strict=True)]
+        by_group = np.stack([group.sum(1) for group in rates], axis=1)
+        rate = by_group.sum(1)
         elbo = log_likelihood - rate
         per_datum |= {"iwae": iwae, "elbo": elbo, "rate": rate}
         facts = {k: v for k, v in nats.items() if k != "n"} | {"reason": model.observation.not_a_likelihood}
         numbers["elbo"] = mean(elbo, **facts, estimator=f"{drawn}; {kl}")
         numbers["iwae"] = mean(iwae, **facts, estimator=f"log-mean-exp of {samples} importance weights from q(z|x)")
         numbers["rate"] = mean(rate, **facts, estimator=kl)
-        numbers["kl_per_dimension"] = _by_dimension(model, rates, sums.closed, facts, kl)
+        numbers["kl_per_group"] = mean(by_group, **facts, estimator=kl)
+        numbers["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), sums.closed, facts, kl)
     else:
         why = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
-        for name in ("elbo", "iwae", "rate", "kl_per_dimension"):
+        for name in ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension"):
             numbers[name] = Estimate(None, None, **nats, estimator="none", reason=why)
     numbers["distortion"] = mean(-log_likelihood, unit="nats", target=target, samples=samples, estimator=drawn)
     numbers["bits_per_dim"] = _bits(model, numbers["iwae"])
-    of_codes = {"unit": "z", "target": "q(z|x) over the data"}
+    coded = f"{model.latents.coded_by} over the data"
     numbers["active_units"] = active_units(
-        mu, unit="dimensions", target="q(z|x) over the data", estimator="count of Var_x(E_q[z|x]) > 0.01"
+        mu, unit="dimensions", target=coded, estimator="count of Var_x(E_q[z|x]) > 0.01"
     )
+    of_codes = {"unit": "z", "target": coded}
     numbers["latent_mean"] = mean(mu, **of_codes, estimator="mean of posterior means")
     numbers["latent_std"] = spread(mu, variance, **of_codes, estimator="sqrt(Var mu + E sigma^2); delta method")
     error = per_datum["reconstruction_mse"]
@@ -154,12 +151,24 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
         estimator="mean over elements and data",
     )
     order = ("elbo", "iwae", "bits_per_dim", "rate", "distortion", "reconstruction_mse", "active_units")
-    order += ("kl_per_dimension", "latent_mean", "latent_std")
+    order += ("kl_per_group", "kl_per_dimension", "latent_mean", "latent_std")
     return Evaluation({name: numbers[name] for name in order}, per_datum)
 
 
-def _by_dimension(model: VAE, rates: np.ndarray, closed: bool, facts: dict, kl: str) -> Estimate:
-    if not closed or rates.shape[1] != model.latents.latent:
+def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:
+    """How the KL was estimated, whether it was closed by group."""
+    if not any(closed):
+        return f"KL as log q - log p over {samples} samples"
+    if len(closed) == 1:
+        return "KL in closed form"
+    if all(closed):
+        return f"KL of each group in closed form given those above, over {samples} samples"
+    some = f"{closed.count(True)} of {len(closed)} groups"
+    return f"KL in closed form of {some}, as log q - log p of the others, over {samples} samples"
+
+
+def _by_dimension(model: VAE, rates: np.ndarray, closed: tuple[bool, ...], facts: dict, kl: str) -> Estimate:
+    if not all(closed) or rates.shape[1] != model.latents.latent:
         reason = "the KL of this prior and posterior does not fall into one term a latent dimension"
         return Estimate(None, None, len(rates), estimator="none", **{**facts, "reason": reason})
     return mean(rates, **facts, estimator=kl)
@@ -172,11 +181,11 @@ def _bits(model: VAE, iwae: Estimate) -> Estimate:
     if not model.observation.counts_bits:
         why = model.observation.not_a_likelihood or model.observation.no_bits
         return Estimate(None, None, **facts, estimator="none", reason=why)
-    a_bit = math.prod(model.shape) * math.log(2)
+    a_bit = model.dimensions * math.log(2)
     value, stderr = np.asarray(iwae.value), iwae.stderr
     return estimate(
         -value / a_bit,
         None if stderr is None else np.asarray(stderr) / a_bit,
         **facts,
-        estimator=f"-iwae / (D ln 2), D = {math.prod(model.shape)}",
+        estimator=f"-iwae / (D ln 2), D = {model.dimensions}",
     )

@@ -19,6 +19,7 @@ EXPLAINED = {
     "distortion": "-E_q[log p(x|z)]: nats left to code x once z is known",
     "reconstruction_mse": "squared error an element, decoding the posterior mean",
     "active_units": "latent dimensions in use: Var_x(E_q[z|x]) > 0.01",
+    "kl_per_group": "the rate by group of latent variables, the lowest first",
     "kl_per_dimension": "the rate by latent dimension",
     "latent_mean": "mean of z over the data, by dimension; 0 under N(0, 1)",
     "latent_std": "sqrt(Var mu + E sigma^2) over the data, by dimension; 1 under N(0, 1)",
@@ -27,7 +28,7 @@ EXPLAINED = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, or one for each latent dimension; null with a reason where it does not exist."""
+    """A number, or one for each latent dimension or group; null with a reason where it does not exist."""
 
     value: float | list[float] | None
     stderr: float | list[float] | None

@@ -13,6 +13,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, draw
 from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, check_shape, evaluating
 
 
@@ -22,26 +23,29 @@ class Codes(NamedTuple):
     mean: Tensor  # (N, latent) of q(z | x)
     variance: Tensor  # (N, latent)
     sample: Tensor | None  # (N, latent) draws, where they were asked for
+    context: Tensor | None  # (N, *context) what each datum is conditioned on, where the model is
 
 
 def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
     """Means and variances of q(z | x) for raw data (N, *shape) and, if asked, one draw for each datum."""
-    parts: list[tuple[Tensor, ...]] = []
+    parts: list[dict[str, Tensor]] = []
     with evaluating(model):
         for batch in batches(model, source, batch_size):
             seen = model.observe(batch, Noise("encode", seed))
             state = model.encode_state(seen)
             mean, variance = model.latents.moments(state)
-            part = [mean, variance]
+            part = {"mean": mean, "variance": variance}
             if sample:
                 noise = DatumNoise("encode", seed, index=batch.positions())
-                groups, _ = model.latents.infer(state, 1, noise, Knobs.final(model.schedules))
-                part.append(torch.cat([g.z[0].flatten(1) for g in groups], dim=1))
-            parts.append(tuple(t.cpu() for t in part))
+                groups = model.terms_from(seen, state, 1, noise, Knobs.final(model.schedules)).latents
+                part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
+            if seen.context is not None:
+                part["context"] = seen.context
+            parts.append({name: t.cpu() for name, t in part.items()})
     if not parts:
         raise InputError("there are no data to encode; give at least one datum")
-    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-    return Codes(columns[0], columns[1], columns[2] if sample else None)
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return Codes(columns["mean"], columns["variance"], columns.get("sample"), columns.get("context"))
 
 
 def decode(
@@ -77,23 +81,86 @@ def decode(
 
 def reconstruct(model: VAE, source: Source, *, batch_size: int = 500) -> Tensor:
     """E[x | z] at the posterior mean of each datum, (N, *shape), in the data's units."""
-    return decode(model, encode(model, source, batch_size=batch_size).mean, batch_size=batch_size)
+    codes = encode(model, source, batch_size=batch_size)
+    return decode(model, codes.mean, context=codes.context, batch_size=batch_size)
 
 
-def sample(model: VAE, n: int, *, mean: bool = True, seed: int = 0, batch_size: int = 500) -> Tensor:
+def sample(
+    model: VAE,
+    n: int,
+    *,
+    mean: bool = True,
+    seed: int = 0,
+    batch_size: int = 500,
+    context: Tensor | None = None,
+    codes: Callable[[int, Noise], Tensor] | None = None,
+) -> Tensor:
     """Ancestral samples (n, *shape) in the data's units.
 
     Arguments:
         mean: Show E[x | z] for z from the prior, as is usual for pictures; False: draw x from p(x | z).
+        context: Of a conditional model: what `model.context` makes contexts of, such as class labels (m,), taken in
+            turn; None: its examples, such as each class in turn.
+        codes: (n, noise) -> (n, latent) in place of the prior: a sampler's `sample`.
+
+    Raises:
+        InputError: a context that is not the model's, or none where it has no examples.
     """
     whole("n", n, least=1)
+    given = contexts(model, n, context)
     out = []
     with evaluating(model):
         for start in range(0, n, batch_size):
             noise = Noise("sample", seed, start)
-            likelihood = model.generate(min(batch_size, n - start), noise)
+            part = None if given is None else given[start : start + batch_size].to(model.device)
+            size = min(batch_size, n - start)
+            if codes is None:
+                likelihood = model.generate(size, noise, part)
+            else:
+                likelihood = model.decode(codes(size, noise).to(model.device), part)
             x = likelihood.mean if mean else draw(likelihood, (), noise)
             out.append(model.observation.restore(x).cpu())
+    return torch.cat(out)
+
+
+def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
+    """Contexts (n, *context) of values taken in turn, or of the model's examples; None for a model without."""
+    if model.context is None:
+        if values is not None:
+            raise InputError("the model is conditioned on nothing; leave out the context")
+        return None
+    made = model.context.encode(model.context.examples(n) if values is None else torch.as_tensor(values))
+    if not len(made):
+        raise InputError("the context is empty; give at least one")
+    return made[torch.arange(n) % len(made)]
+
+
+def complete(model: VAE, source: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
+    """Data whose hidden elements are drawn from p(hidden | visible): (N, n, *shape), in the data's units.
+
+    Arguments:
+        n: Completions of each datum.
+        mean: E[x | z] for z from p(z | visible); False: draw x.
+
+    Raises:
+        InputError: a model that is not conditioned on a part of x.
+    """
+    whole("n", n, least=1)
+    out = []
+    with evaluating(model):
+        for i, batch in enumerate(batches(model, source, max(1, 500 // n))):
+            seen = model.observe(batch, Noise("complete", seed))
+            if seen.mask is None or seen.context is None:
+                raise InputError("the model is conditioned on no part of x; train with --context 'visible(...)'")
+            noise = Noise("complete", seed, i)
+            given = seen.context.repeat_interleave(n, 0)
+            likelihood = model.generate(len(given), noise, given)
+            x = likelihood.mean if mean else draw(likelihood, (), noise)
+            reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
+            x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
+            out.append(x.unflatten(0, (-1, n)).cpu())
+    if not out:
+        raise InputError("there are no data to complete; give at least one datum")
     return torch.cat(out)
 
 
@@ -123,9 +190,19 @@ PATHS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": linear
 
 
 def interpolate(
-    model: VAE, a: Tensor, b: Tensor, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear"
+    model: VAE,
+    a: Tensor,
+    b: Tensor,
+    *,
+    steps: int = 9,
+    path: Literal["linear", "spherical"] = "linear",
+    labels: Tensor | None = None,
 ) -> Tensor:
-    """E[x | z] (steps, *shape) along a path between the posterior means of two raw data (*shape).
+    """E[x | z] (steps, *shape) along a path between the posterior means of two raw data (*shape); a context is
+    interpolated linearly.
+
+    Arguments:
+        labels: (2, ...) of the two data, for a model that is conditioned on them.
 
     Raises:
         InputError: fewer than 2 steps, or an unknown path.
@@ -136,5 +213,9 @@ def interpolate(
         raise InputError(f"path = {path!r}; needed: one of {', '.join(PATHS)}")
     for end in (a, b):
         check_shape(model, end.shape)
-    ends = encode(model, torch.stack([torch.as_tensor(a), torch.as_tensor(b)])).mean
-    return decode(model, PATHS[path](ends[0], ends[1], torch.linspace(0, 1, steps)))
+    batch = Batch(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]), label=labels)
+    ends, t = encode(model, batch), torch.linspace(0, 1, steps)
+    context = ends.context
+    if context is not None:
+        context = linear(context[0].flatten(), context[1].flatten(), t).unflatten(1, context.shape[1:])
+    return decode(model, PATHS[path](ends.mean[0], ends.mean[1], t), context=context)

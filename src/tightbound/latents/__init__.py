@@ -1,5 +1,8 @@
 """Latents own the walk from x to z."""
 
+from tightbound.latents.bottom_up import BottomUp
 from tightbound.latents.flat import Flat
+from tightbound.latents.hierarchy import Hierarchy
+from tightbound.latents.ladder import Ladder
 
-__all__ = ["Flat"]
+__all__ = ["BottomUp", "Flat", "Hierarchy", "Ladder"]

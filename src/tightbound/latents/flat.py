@@ -26,7 +26,8 @@ class Flat(Latents):
         posterior: q(z | x), over vectors of the same size. A prior that needs an encoder is given this one.
 
     Raises:
-        CompositionError: where the sizes differ, or the sets that z lies in.
+        CompositionError: where the sizes differ, or the sets that z lies in; where a prior that is made of the encoder
+            does not fit it; where the posterior is one for the prior N(0, I) and this is another.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
@@ -42,6 +43,21 @@ class Flat(Latents):
                 for part in (prior, posterior)
             )
             raise CompositionError(f"prior {here} and posterior {there}, so that no bound exists; use two on the same")
+        if posterior.needs_standard_prior and not prior.standard:
+            raise CompositionError(
+                f"posterior {type(posterior).__name__} is made for the prior N(0, I) and this one is "
+                f"{type(prior).__name__}; use prior 'normal', or posterior 'normal'"
+            )
+        if prior.needs_evaluable and not posterior.evaluable:
+            raise CompositionError(
+                f"prior {type(prior).__name__} is made of the posterior's density at any z, and that of "
+                f"{type(posterior).__name__} is not known there; use another posterior, such as 'normal'"
+            )
+        if prior.needs_encoder and prior.shape not in ((), posterior.shape):
+            raise CompositionError(
+                f"prior {type(prior).__name__} holds encoder inputs of shape {prior.shape} and the encoder takes "
+                f"{posterior.shape}; construct the prior with shape={posterior.shape}"
+            )
         self.prior, self.posterior = prior, posterior
         self.latent = self.features = prior.latent
 
@@ -49,6 +65,11 @@ class Flat(Latents):
     def schedules(self) -> Mapping[str, Schedule]:
         """Those of prior and posterior."""
         return {**self.prior.schedules, **self.posterior.schedules}
+
+    @property
+    def support(self) -> str:
+        """That of the posterior."""
+        return self.posterior.support
 
     @property
     def shares_parameters(self) -> bool:

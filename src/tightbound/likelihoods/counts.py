@@ -29,8 +29,10 @@ class Poisson(ElementwiseLikelihood):
 
 
 class NegativeBinomial(LocationScaleLikelihood):
-    """Negative binomial with mean m = exp(output) and variance m + d m^2; `dispersion` is d, of any kind that the
-    scale of a Gaussian can be. It goes to Poisson as d goes to 0; 1 / d is the "inverse dispersion" of scvi-tools.
+    """Negative binomial with mean m and variance m + d m^2, d the `dispersion`.
+
+    The network gives log m; d is fixed, learned or predicted, as the scale of a Gaussian. It goes to Poisson as d
+    goes to 0; 1 / d is the "inverse dispersion" of scvi-tools.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al. 2018), Methods,
@@ -60,7 +62,7 @@ class NegativeBinomial(LocationScaleLikelihood):
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    """Zero with probability w = sigmoid(output), else negative binomial.
+    """Zero with a probability w, else negative binomial; the network gives the logit of w, too.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al. 2018), Methods,

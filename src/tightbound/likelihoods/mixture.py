@@ -10,10 +10,10 @@ from torch.distributions import Categorical, Distribution
 from torch.distributions.constraints import Constraint
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import CompositionError, whole
+from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import Gaussian
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Architecture, sizes
 
 _SORTED = 1000  # data that the components start at
 
@@ -28,7 +28,8 @@ class Mixture(ElementwiseLikelihood):
         components: Their number K.
 
     Raises:
-        CompositionError: a family with a network, of another shape, or whose elements are coupled.
+        InputError: no such family.
+        CompositionError: one with a network, of another shape, or whose elements are coupled.
 
     References:
         Mixture density networks (Bishop 1994), Eqs. 21 and 22,
@@ -45,10 +46,13 @@ class Mixture(ElementwiseLikelihood):
         of: ElementwiseLikelihood | None = None,
         components: int = 3,
     ) -> None:
+        shape = sizes("shape", shape)
         of = Gaussian(shape) if of is None else of
-        if of.network is not None or of.event_dims or tuple(of.shape) != tuple(shape):
+        if not isinstance(of, ElementwiseLikelihood):
+            raise InputError(f"of = {of!r}; needed: a likelihood of independent elements, such as of='gaussian'")
+        if of.network is not None or of.event_dims or of.shape != shape:
             raise CompositionError(
-                f"mixture takes a family of independent elements, of shape {tuple(shape)} and without a network, and "
+                f"mixture takes a family of independent elements, of shape {shape} and without a network, and "
                 f"{type(of).__name__} has shape {of.shape}, {of.event_dims} coupled dimensions and "
                 f"{'no' if of.network is None else 'a'} network; construct it with the shape alone"
             )

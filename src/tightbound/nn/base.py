@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.parts import Part
@@ -34,9 +35,18 @@ class Architecture(Part, ABC):
     def encoder(self, shape: Shape) -> nn.Module:
         """A module (B, *shape) -> (B, features)."""
 
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """An encoder in parts: each takes what the one before it gives, (B, ...)."""
+        return [nn.Sequential(self.encoder(shape))]
+
     @abstractmethod
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """A module (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
+
+
+def chain(stages: Iterable[nn.Sequential]) -> nn.Sequential:
+    """All layers of these stages, one after the other."""
+    return nn.Sequential(*(layer for stage in stages for layer in stage))
 
 
 def activation(name: str) -> nn.Module:
@@ -55,6 +65,15 @@ def sizes(name: str, values: object) -> Shape:
     if not ok:
         raise InputError(f"{name} = {values!r}; needed: positive whole numbers, such as (512, 256)")
     return tuple(cast("tuple[int, ...]", values))
+
+
+def spectrally_normalised(network: nn.Module) -> nn.Module:
+    """The network, with the weight of each layer divided by its largest singular value, estimated by a step of power
+    iteration at each training pass (Miyato et al. 2018, Section 2.1, https://arxiv.org/abs/1802.05957)."""
+    for layer in list(network.modules()):
+        if isinstance(getattr(layer, "weight", None), nn.Parameter):
+            spectral_norm(layer)
+    return network
 
 
 def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, InputError, number, whole
-from tightbound.nn.base import Architecture, Shape, activation, sizes
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalised
 
 
 class Conv(Architecture):
@@ -22,6 +22,8 @@ class Conv(Architecture):
         kernel: Edge of the convolutions; odd.
         activation: Of all layers but the last.
         dropout: Probability of dropping a unit of the fully connected layers.
+        spectral_norm: Divides each weight of the decoder by its largest singular value (of a convolution: that of its
+            kernel as a matrix).
     """
 
     def __init__(
@@ -31,22 +33,28 @@ class Conv(Architecture):
         kernel: int = 3,
         activation: str = "relu",
         dropout: float = 0.0,
+        spectral_norm: bool = False,
     ) -> None:
         self.channels, self.hidden = sizes("channels", channels), sizes("hidden", hidden)[0]
         self.kernel, self.activation = kernel, activation
         self.dropout = number("dropout", dropout, least=0, below=1)
+        self.spectral_norm = spectral_norm
         if whole("kernel", kernel, least=1) % 2 == 0:
             raise InputError(f"kernel = {kernel!r}; needed: an odd whole number, such as 3")
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, C, H, W) -> (B, hidden)."""
+        return chain(self.stages(shape))
+
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """One for each resolution, and the fully connected layer."""
         ladder = self._shapes(shape)
-        layers: list[nn.Module] = []
+        stages: list[nn.Sequential] = []
         for (above, _, _), (below, _, _) in pairwise(ladder):
             conv = nn.Conv2d(above, below, self.kernel, stride=2, padding=self.kernel // 2)
-            layers += [conv, activation(self.activation)]
+            stages.append(nn.Sequential(conv, activation(self.activation)))
         c, h, w = ladder[-1]
-        return nn.Sequential(*layers, nn.Flatten(), *self._dense(c * h * w, self.hidden))
+        return [*stages, nn.Sequential(nn.Flatten(), *self._dense(c * h * w, self.hidden))]
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """(B, features) -> (B, outputs * C, H, W)."""
@@ -58,7 +66,8 @@ class Conv(Architecture):
             last = large is ladder[0]
             layers.append(_Enlarge(small, (large[0] * (outputs if last else 1), *large[1:]), self.kernel))
             layers += [] if last else [activation(self.activation)]
-        return nn.Sequential(*layers)
+        decoder = nn.Sequential(*layers)
+        return spectrally_normalised(decoder) if self.spectral_norm else decoder
 
     def _dense(self, inputs: int, outputs: int) -> list[nn.Module]:
         layers = [nn.Linear(inputs, outputs), activation(self.activation)]

@@ -7,7 +7,7 @@ import math
 from torch import nn
 
 from tightbound.core.errors import number
-from tightbound.nn.base import Architecture, Shape, activation, sizes
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalised
 
 
 class MLP(Architecture):
@@ -19,6 +19,7 @@ class MLP(Architecture):
         dropout: Probability of dropping a hidden unit.
         decoder_hidden: Widths of the decoder's hidden layers; None: the encoder's in reverse.
         decoder_dropout: Where it differs from the encoder's.
+        spectral_norm: Divides each weight of the decoder by its largest singular value.
     """
 
     def __init__(
@@ -28,27 +29,35 @@ class MLP(Architecture):
         dropout: float = 0.0,
         decoder_hidden: tuple[int, ...] | None = None,
         decoder_dropout: float | None = None,
+        spectral_norm: bool = False,
     ) -> None:
         self.hidden, self.activation = sizes("hidden", hidden), activation
         mirrored = decoder_hidden is None
         self.decoder_hidden = self.hidden[::-1] if mirrored else sizes("decoder_hidden", decoder_hidden)
         self.dropout = number("dropout", dropout, least=0, below=1)
+        self.spectral_norm = spectral_norm
         same = decoder_dropout is None
         self.decoder_dropout = self.dropout if same else number("decoder_dropout", decoder_dropout, least=0, below=1)
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, *shape) -> (B, hidden[-1])."""
-        return nn.Sequential(nn.Flatten(), *self._layers(math.prod(shape), self.hidden, self.dropout))
+        return chain(self.stages(shape))
+
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """One for each hidden layer."""
+        first, *rest = self._stages(math.prod(shape), self.hidden, self.dropout) or [nn.Sequential()]
+        return [nn.Sequential(nn.Flatten(), *first), *rest]
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """(B, features) -> (B, outputs * prod(shape))."""
         hidden = self.decoder_hidden
         last = nn.Linear(hidden[-1] if hidden else features, outputs * math.prod(shape))
-        return nn.Sequential(*self._layers(features, hidden, self.decoder_dropout), last)
+        decoder = nn.Sequential(*chain(self._stages(features, hidden, self.decoder_dropout)), last)
+        return spectrally_normalised(decoder) if self.spectral_norm else decoder
 
-    def _layers(self, width: int, hidden: Shape, dropout: float) -> list[nn.Module]:
-        layers: list[nn.Module] = []
+    def _stages(self, width: int, hidden: Shape, dropout: float) -> list[nn.Sequential]:
+        stages: list[nn.Sequential] = []
         for previous, following in zip((width, *hidden), hidden, strict=False):
-            layers += [nn.Linear(previous, following), activation(self.activation)]
-            layers += [nn.Dropout(dropout)] if dropout else []
-        return layers
+            layers = [nn.Linear(previous, following), activation(self.activation)]
+            stages.append(nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else [])))
+        return stages

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Trainable
+from tightbound.core.model import VAE
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import Terms
+from tightbound.core.terms import LatentTerms, Terms
 
 Loss = Callable[[Terms, Knobs], Tensor]
 
@@ -73,6 +74,22 @@ class Objective(Part, ABC):
         return [Group(list(model.parameters()), lambda terms, knobs: -self(terms, knobs).mean())]
 
 
+def separate(model: Trainable, encoder: Loss, others: Loss) -> list[Group]:
+    """The parameters of q(z | x), and before them all others; a side with nothing to train is left out."""
+    inner = {id(p) for p in model.inference_parameters()}
+    sides = [([p for p in model.parameters() if id(p) not in inner], others), (model.inference_parameters(), encoder)]
+    return [Group(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
+
+
+def needs_separate_parameters(model: Trainable, name: str) -> None:
+    """Refuses a model in which p and q share parameters."""
+    if model.shares_parameters:
+        raise CompositionError(
+            f"objective '{name}' trains the parameters of q(z | x) apart from those of p(x, z), and in this model they "
+            "share some; use objective 'iwae' or 'elbo', or a prior, latents and networks that share none"
+        )
+
+
 def needs_density(terms: Terms, name: str) -> None:
     """Refuses a model with a point-mass posterior."""
     if not all(group.has_density for group in terms.latents):
@@ -80,3 +97,42 @@ def needs_density(terms: Terms, name: str) -> None:
             f"objective '{name}' needs a posterior with a density and this one is a point mass; "
             "use posterior 'normal', or objective 'autoencoder'"
         )
+
+
+def one_group(terms: Terms, name: str) -> LatentTerms:
+    """The only group of latent variables; refuses hierarchies."""
+    if len(terms.latents) != 1:
+        raise CompositionError(
+            f"objective '{name}' compares all of z with the prior and needs one group of latent variables; these "
+            f"are {len(terms.latents)}; use latents 'flat'"
+        )
+    return terms.latents[0]
+
+
+def as_vae(model: Trainable, name: str) -> VAE:
+    """The model, where it can encode and decode; refuses others."""
+    if not isinstance(model, VAE):
+        raise CompositionError(f"objective '{name}' decodes codes and needs a VAE, not {type(model).__name__}")
+    return model
+
+
+def generative_parameters(model: Trainable) -> list[nn.Parameter]:
+    """All but those of q(z | x)."""
+    inference = {id(p) for p in model.inference_parameters()}
+    return [p for p in model.parameters() if id(p) not in inference]
+
+
+def needs_fixed_prior(model: VAE, name: str) -> None:
+    """Refuses a prior with parameters, for objectives that do not train it."""
+    inference = {id(p) for p in model.latents.inference_parameters()}
+    if any(id(p) not in inference for p in model.latents.parameters()):
+        raise CompositionError(f"objective '{name}' does not train the prior, and this one is learned; use 'normal'")
+
+
+def prior_draws(group: LatentTerms) -> Tensor:
+    """One draw of the prior for each of the group's, in the shape of z, from torch's default generator."""
+    if group.prior is None:
+        raise CompositionError("draws of the prior are needed and these latents have none; use prior 'normal'")
+    prior = group.prior
+    draw = prior.rsample if prior.has_rsample else prior.sample
+    return draw(group.z.shape[: 2 - len(prior.batch_shape)])

@@ -162,8 +162,10 @@ class Capacity(RateDistortion):
 
 
 def sum_factors(rates: list[Tensor]) -> Tensor:
-    """Rates (B, F) of each group -> (B,)."""
-    total = rates[0].sum(-1)
-    for rate in rates[1:]:
-        total = total + rate.sum(-1)
-    return total
+    """Rates (B, F) of each group -> (B,); 0 for a density without latents."""
+    return sum((rate.sum(-1) for rate in rates), start=torch.zeros(()))
+
+
+def mean_rate(terms: Terms) -> Tensor:
+    """(B,) KL(q || p) of all groups, closed where it can be, averaged over the samples."""
+    return sum_factors([group.rate().mean(0) for group in terms.latents])

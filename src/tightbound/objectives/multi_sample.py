@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from tightbound.core.errors import number, whole
+from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
+from tightbound.objectives.base import Group, needs_separate_parameters, separate
 from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
@@ -29,6 +31,39 @@ class MIWAE(ImportanceWeighted):
         """(B,) nats."""
         weight = terms.log_weight
         return logmeanexp(weight.reshape(self.k, self.m, *weight.shape[1:])).mean(0)
+
+
+class PIWAE(ImportanceWeighted):
+    """IWAE with m k samples for the decoder and the prior, MIWAE(m, k) for the encoder, whose gradient drowns in noise
+    as k grows. Its value is the former.
+
+    Arguments:
+        m, k: Of the encoder's bound.
+
+    References:
+        Tighter variational bounds are not necessarily better (Rainforth et al. 2018), on PIWAE,
+        https://arxiv.org/abs/1802.04537
+    """
+
+    def __init__(self, m: int = 8, k: int = 8) -> None:
+        self._encoder = MIWAE(m, k)
+        self.samples = self._encoder.samples
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        return logmeanexp(terms.log_weight)
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Needs encoder and decoder apart."""
+        needs_separate_parameters(model, "piwae")
+
+    def groups(self, model: Trainable) -> list[Group]:
+        """The decoder and the prior by IWAE, the encoder by MIWAE."""
+        return separate(
+            model,
+            encoder=lambda terms, knobs: -self._encoder(terms, knobs).mean(),
+            others=lambda terms, knobs: -self(terms, knobs).mean(),
+        )
 
 
 class CIWAE(ImportanceWeighted):
@@ -55,7 +90,8 @@ class CIWAE(ImportanceWeighted):
 class Renyi(ImportanceWeighted):
     """The variational Renyi bound, 1 / (1 - alpha) log (1/k) sum_i w_i^(1 - alpha).
 
-    alpha = 1: the ELBO (its limit); 0: IWAE; for alpha < 0 its limit in k lies above log p(x): no lower bound.
+    alpha = 1: the ELBO (its limit); 0: IWAE; for alpha < 0 its limit in k lies above log p(x): no lower bound, and
+    `VRMax` is what it tends to.
 
     Arguments:
         alpha: Order of the divergence.
@@ -72,3 +108,22 @@ class Renyi(ImportanceWeighted):
         """(B,) nats."""
         weight, power = terms.log_weight, 1 - self.alpha
         return weight.mean(0) if power == 0 else logmeanexp(power * weight) / power
+
+
+class VRMax(ImportanceWeighted):
+    """The largest of k log-weights: the variational Renyi bound as alpha goes to -infinity. No lower bound.
+
+    Arguments:
+        samples: k.
+
+    References:
+        Renyi divergence variational inference (Li and Turner 2016), on VR-max,
+        https://arxiv.org/abs/1602.02311
+    """
+
+    def __init__(self, samples: int = 5) -> None:
+        self.samples = whole("samples", samples, least=1)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        return terms.log_weight.amax(0)

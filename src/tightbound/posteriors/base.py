@@ -26,15 +26,17 @@ class Posterior(Part, nn.Module, ABC):
         shape: Of the encoder's input: x, joined with the context where there is one.
         latent: Size of z.
         network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added;
-            None: no network, the input is the family's parameters already: shape is (outputs * latent,).
+            None: no network, the input is the family's parameters already, as many as `raw_shape` holds.
 
     Raises:
         CompositionError: where the network does not take that shape.
     """
 
-    outputs: int  # parameters of the family for each latent dimension
+    outputs: int  # parameters of the family for each latent dimension; see `raw_shape` where they are others
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
+    evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone, or nowhere
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(
@@ -47,21 +49,27 @@ class Posterior(Part, nn.Module, ABC):
         self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=1)
         self.network: nn.Module | None
         if network is None:
-            if math.prod(self.shape) != self.outputs * self.latent:
+            if math.prod(self.shape) != math.prod(self.raw_shape):
                 raise CompositionError(
                     f"{type(self).__name__} without a network reads its parameters from the input: "
-                    f"shape {self.shape} must hold {self.outputs * self.latent} numbers; give network="
+                    f"shape {self.shape} must hold {math.prod(self.raw_shape)} numbers; give network="
                 )
             self.network = None
         else:
             body = network.encoder(self.shape) if isinstance(network, Architecture) else network
             width = probe(body, self.shape, "encoder")
-            self.network = nn.Sequential(body, nn.Flatten(), nn.Linear(width, self.outputs * self.latent))
+            self.network = nn.Sequential(body, nn.Flatten(), nn.Linear(width, math.prod(self.raw_shape)))
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of a datum's parameters, as `distribution` takes them."""
+        return (self.outputs, self.latent)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
-        raw = x.flatten(1) if self.network is None else fold(self.network, x, len(self.shape))
-        return self.distribution(raw.reshape(len(x), self.outputs, self.latent))
+        raw = x if self.network is None else fold(self.network, x, len(self.shape))
+        lead = x.shape[: x.dim() - len(self.shape)]
+        return self.distribution(raw.reshape(*lead, *self.raw_shape))
 
     def terms(
         self,
@@ -83,4 +91,4 @@ class Posterior(Part, nn.Module, ABC):
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
-        """The family at raw parameters (B, outputs, latent)."""
+        """The family at raw parameters (B, *raw_shape), which are (B, outputs, latent) unless it says otherwise."""

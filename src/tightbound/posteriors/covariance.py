@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    register_kl,
+)
 
+from tightbound.core.errors import whole
 from tightbound.core.noise import Noise, draw
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
@@ -21,20 +30,48 @@ class FullNormal(Posterior):
         https://arxiv.org/abs/1906.02691
     """
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Mean, log-variance, rows of L."""
+        return (2 + self.latent, self.latent)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Means, log-variances and rows (B, 2 + latent, latent)."""
+        lower = raw[..., 2:, :].tril(-1) / self.latent**0.5
+        scale = lower + torch.diag_embed((0.5 * raw[..., 1, :]).exp())
+        return MultivariateNormal(raw[..., 0, :], scale_tril=scale, validate_args=False)
+
+
+class LowRankNormal(Posterior):
+    """N(mu(x), diag sigma^2(x) + U(x) U(x)'), with U of a few columns: correlations at a cost linear in `latent`.
+
+    Arguments:
+        rank: Columns of U.
+
+    References:
+        Stochastic backpropagation and approximate inference in deep generative models (Rezende et al. 2014),
+        https://arxiv.org/abs/1401.4082: there the precision is diagonal plus low rank, here the covariance
+    """
+
     def __init__(
         self,
         shape: tuple[int, ...] = (),
         latent: int = 1,
         network: Architecture | nn.Module | None = None,
+        rank: int = 2,
     ) -> None:
-        self.outputs = 2 + latent  # mean, log-variance, a row of L
+        self.rank = whole("rank", rank, least=1)
         super().__init__(shape, latent, network)
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Mean, log-variance, columns of U."""
+        return (2 + self.rank, self.latent)
+
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means, log-variances and rows (B, 2 + latent, latent)."""
-        lower = raw[:, 2:].tril(-1) / self.latent**0.5
-        scale = lower + torch.diag_embed((0.5 * raw[:, 1]).exp())
-        return MultivariateNormal(raw[:, 0], scale_tril=scale, validate_args=False)
+        """Means, log-variances and columns (B, 2 + rank, latent)."""
+        factor = raw[..., 2:, :].mT / self.rank**0.5
+        return LowRankMultivariateNormal(raw[..., 0, :], factor, raw[..., 1, :].exp(), validate_args=False)
 
 
 @draw.register
@@ -42,3 +79,24 @@ def _(distribution: MultivariateNormal, samples: Sequence[int], noise: Noise) ->
     shape = (*samples, *distribution.batch_shape, *distribution.event_shape)
     e = noise.normal(shape, distribution.loc)
     return distribution.loc + (distribution.scale_tril @ e.unsqueeze(-1)).squeeze(-1)
+
+
+@draw.register
+def _(distribution: LowRankMultivariateNormal, samples: Sequence[int], noise: Noise) -> Tensor:
+    lead = (*samples, *distribution.batch_shape)
+    own = noise.normal((*lead, *distribution.event_shape), distribution.loc)
+    shared = noise.normal((*lead, distribution.cov_factor.shape[-1]), distribution.loc)
+    together = (distribution.cov_factor @ shared.unsqueeze(-1)).squeeze(-1)
+    return distribution.loc + distribution.cov_diag.sqrt() * own + together
+
+
+@register_kl(MultivariateNormal, Independent)
+@register_kl(LowRankMultivariateNormal, Independent)
+def _(q: MultivariateNormal | LowRankMultivariateNormal, p: Independent) -> Tensor:
+    """KL(q || p) to a diagonal Gaussian: E_q[-log p] needs the moments of q alone. Torch knows none."""
+    normal = p.base_dist
+    if not isinstance(normal, Normal) or p.event_shape != q.event_shape:
+        raise NotImplementedError
+    square = ((q.mean - normal.loc).square() + q.variance) / normal.variance
+    cross = 0.5 * (square + normal.variance.log() + math.log(2 * math.pi)).sum(-1)
+    return cross - q.entropy()

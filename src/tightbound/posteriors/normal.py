@@ -1,10 +1,15 @@
-"""The diagonal Gaussian posterior."""
+"""Diagonal Gaussian posteriors."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from tightbound.core.errors import number
+from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
 
 
@@ -18,7 +23,52 @@ class DiagonalNormal(Posterior):
     outputs = 2
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means and log-variances (B, 2, latent)."""
-        mean, log_variance = raw.unbind(1)
-        normal = Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
-        return Independent(normal, 1, validate_args=False)
+        """Means and log-variances (..., 2, latent)."""
+        mean, log_variance = raw.unbind(-2)
+        return _diagonal(mean, log_variance)
+
+
+class DeltaNormal(Posterior):
+    """A diagonal Gaussian whose KL from N(0, I) is above `delta` for every datum: a committed rate.
+
+    Each variance is below v < 1, where (v - 1 - log v) / 2 = delta / L: log sigma^2 = log v - softplus(raw).
+
+    Arguments:
+        delta: Nats a datum.
+        shape, latent, network: As of every posterior.
+
+    References:
+        Preventing posterior collapse with delta-VAEs (Razavi et al. 2019), Section 2, with its bound on the variances
+        of independent dimensions, https://arxiv.org/abs/1901.03416
+    """
+
+    outputs = 2
+    needs_standard_prior = True  # the rate is committed against N(0, I) alone
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 1,
+        network: Architecture | nn.Module | None = None,
+        delta: float = 1.0,
+    ) -> None:
+        super().__init__(shape, latent, network)
+        self.delta = number("delta", delta, above=0)
+        self.log_most = _log_variance_at(self.delta / self.latent)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Means, and how far log-variances are below their limit (before a softplus), (..., 2, latent)."""
+        mean, below = raw.unbind(-2)
+        return _diagonal(mean, self.log_most - F.softplus(below))
+
+
+def _diagonal(mean: Tensor, log_variance: Tensor) -> Distribution:
+    return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
+
+
+def _log_variance_at(kl: float) -> float:
+    """The negative u with (exp(u) - 1 - u) / 2 = kl, by bisection."""
+    low, high = -2 * kl - 1, 0.0
+    while low < (middle := 0.5 * (low + high)) < high:
+        low, high = (middle, high) if 0.5 * (math.expm1(middle) - middle) > kl else (low, middle)
+    return low

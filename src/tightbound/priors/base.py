@@ -26,6 +26,9 @@ class Prior(Part, nn.Module, ABC):
 
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
     needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder, too: forward(context, encode)
+    standard: ClassVar[bool] = False  # N(0, I), whatever the context
+    needs_evaluable: ClassVar[bool] = False  # True: and takes the encoder's density at any z
+    shape: tuple[int, ...] = ()  # of that encoder's input, where the prior holds such
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(self, latent: int = 1, context: int = 0) -> None:

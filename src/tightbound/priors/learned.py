@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from tightbound.core.errors import whole
 from tightbound.priors.base import Prior, conditioner
+from tightbound.priors.mixture import FiniteMixture
 
 
 class LearnedNormal(Prior):
@@ -62,6 +63,4 @@ class Mixture(Prior):
         """Batch shape (), or (B,) given a context."""
         logits = self.logits if self.shift is None else self.logits + self.shift(context)
         normal = Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1, validate_args=False)
-        if self.shift is not None:
-            normal = normal.expand(logits.shape)
-        return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normal, validate_args=False)
+        return FiniteMixture(logits, normal)

@@ -12,6 +12,8 @@ from tightbound.priors.base import Prior
 class StandardNormal(Prior):
     """N(0, I), whatever the context."""
 
+    standard = True
+
     def __init__(self, latent: int = 1, context: int = 0) -> None:
         super().__init__(latent, context)
         self.register_buffer("loc", torch.zeros(latent), persistent=False)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tightbound.core.files import write_atomic
+from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
 from tightbound.report import figures, pictures
 from tightbound.report.table import rows as table_rows
@@ -63,10 +64,10 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     )
     sections = []
     if pictures.is_image(data.shape):
-        sections += _image_sections(trained, first.x, prior)
+        sections += _image_sections(trained, first, prior)
     elif len(data.shape) == 1:
-        samples = trained.sample(2000, mean=False)
-        real = next(data.whole.epoch(2000, key=("report",))).x
+        some = next(data.whole.epoch(2000, key=("report",)))
+        samples, real = _drawn(trained, some), some.x
         chart = figures.marginals(real.double().numpy(), samples.double().numpy(), data.header)
         shown = f"the first {figures.MARGINALS} of {data.shape[0]} columns" if data.shape[0] > figures.MARGINALS else ""
         says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
@@ -88,21 +89,23 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     return sections
 
 
-def _image_sections(trained: Trained, x: torch.Tensor, prior: str) -> list[Section]:
+def _image_sections(trained: Trained, batch: Batch, prior: str) -> list[Section]:
     domain = trained.model.observation.source
-    shown = x[: pictures.columns(x.shape[-1])]
+    shown = batch[: pictures.columns(batch.x.shape[-1])]
     rebuilt = trained.reconstruct(shown)
-    pair = [pictures.to_pixels(shown, domain), pictures.to_pixels(rebuilt, domain)]
-    ends = x[0], x[-1]
+    pair = [pictures.to_pixels(shown.x, domain), pictures.to_pixels(rebuilt, domain)]
+    labels = None if batch.label is None else batch.label[[0, -1]]
     paths = ("linear", "spherical")
-    walks = [pictures.to_pixels(trained.interpolate(*ends, path=path), domain) for path in paths]
-    samples = pictures.square(pictures.to_pixels(trained.sample(64), domain))
+    walks = [
+        pictures.to_pixels(trained.interpolate(batch.x[0], batch.x[-1], path=path, labels=labels), domain)
+        for path in paths
+    ]
 
     def picture(*arguments: Any) -> bytes:
         return pictures.png(pictures.grid(*arguments))
 
     return [
-        Section("Samples", "samples.png", picture(samples), f"{prior} Shown is the mean of p(x|z)."),
+        _samples(trained, batch, prior),
         Section(
             "Reconstructions", "reconstructions.png", picture(pair, ["test data", "from code"]),
             "Test data, picked at random, are encoded to their posterior means and decoded.",
@@ -115,10 +118,38 @@ def _image_sections(trained: Trained, x: torch.Tensor, prior: str) -> list[Secti
     ]  # fmt: skip
 
 
+def _samples(trained: Trained, batch: Batch, prior: str) -> Section:
+    """Draws from the prior, given the labels of data where the model needs them; completions, where it completes."""
+    domain, context = trained.model.observation.source, trained.model.context
+    if context is not None and context.completes:
+        shown = batch[:8]
+        drawn = torch.cat([shown.x.unsqueeze(1), trained.complete(shown, n=7)], 1)
+        grid = pictures.png(pictures.grid([pictures.to_pixels(row, domain) for row in drawn]))
+        says = "A test datum on the left; then its visible part with the rest as the mean of p(x|z), for draws of z."
+        return Section("Completions", "samples.png", grid, says)
+    values = None if context is None else _values(batch)
+    samples = pictures.square(pictures.to_pixels(trained.sample(64, context=values), domain))
+    given = "" if context is None else " The labels of test data are given."
+    grid = pictures.png(pictures.grid(samples))
+    return Section("Samples", "samples.png", grid, f"{prior}{given} Shown is the mean of p(x|z).")
+
+
+def _drawn(trained: Trained, like: Batch) -> torch.Tensor:
+    """Draws of x, as many as there are data, under the contexts of these data."""
+    context = trained.model.context
+    if context is not None and context.completes:
+        return trained.complete(like, mean=False)[:, 0]
+    return trained.sample(len(like), mean=False, context=None if context is None else _values(like))
+
+
+def _values(batch: Batch) -> torch.Tensor | None:
+    return batch.label if batch.context is None else batch.context
+
+
 def _codes(trained: Trained, split: Split, most: int = 3000) -> tuple[np.ndarray, np.ndarray | None]:
     codes, labels = [], []
     for batch in split.epoch(500, key=("report",)):
-        codes.append(trained.encode(batch.x))
+        codes.append(trained.encode(batch))
         labels.append(batch.label)
         if sum(map(len, codes)) >= most:
             break

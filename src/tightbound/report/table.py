@@ -47,7 +47,8 @@ def _value(number: Mapping[str, Any]) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        span = f"{np.min(value):.2f} to {np.max(value):.2f}"
+        few = ", ".join(f"{v:.2f}" for v in value)
+        span = few if len(value) <= 5 else f"{np.min(value):.2f} to {np.max(value):.2f}"
         return span if stderr is None else f"{span} (± {np.max(stderr):.2f})"
     if number["unit"] == "dimensions":
         return f"{value:.0f}" + (f" ± {stderr:.1f}" if stderr is not None and stderr >= 0.05 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,14 +16,16 @@ from tightbound.core.terms import Batch, Terms
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.nn import MLP
 from tightbound.objectives.base import Objective
+from tightbound.testing.vectors import moment_error
 
 
 def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) -> None:
     """Runs every law of latents on data of this shape.
 
     1. Shapes of all terms. 2. A datum's terms depend on its own noise alone, not on its batch or on the number
-    of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` and `decode` give
-    features; `moments` are those of the samples. 5. Gradients reach every parameter.
+    of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` gives features, and
+    `decode` those of a sample's groups; `moments` are those of the samples or, of several groups, of each given those
+    drawn before it at their means. 5. Gradients reach every parameter.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -40,6 +43,8 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             value = getattr(group, name)
             assert value is None or value.shape == (5, 3), f"{name} has shape {tuple(value.shape)}, not (5, 3)"
         assert group.kl is None or group.kl.shape[:2] == (5, 3), f"kl has shape {tuple(group.kl.shape)}"
+    codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
+    assert torch.allclose(latents.decode(codes[0]), features[0], atol=1e-10), "decode: not the features of those groups"
     _, alone = latents.infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]), knobs)
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
@@ -53,11 +58,18 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             allowed = 5 * ((ratio.std(0) + closed.std(0)) / many**0.5) + 1e-9
             assert (off <= allowed).all(), f"kl: closed form and Monte Carlo differ by {off.max().item():.3g} nats"
         mean, variance = latents.moments(state)
-        codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
         assert mean.shape == variance.shape == (3, latents.latent), f"moments have shape {tuple(mean.shape)}"
-        off = (codes.mean(0) - mean).abs()
-        assert (off <= 5.5 * (codes.var(0) / many).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
-    assert latents.decode(mean).shape == (3, latents.features), "decode: codes (B, latent) must give features"
+        if len(groups) == 1:
+            codes = groups[0].z.flatten(2)
+            off = (codes.mean(0) - mean).abs()
+            error = 1 / many + moment_error(groups[0].posterior)
+            assert (off <= 5.5 * (codes.var(0) * error).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
+        else:
+            still, _ = latents.infer(state, 1, Still("law"), knobs)
+            codes = torch.cat([group.z[0].flatten(1) for group in still], dim=-1)
+            assert torch.allclose(codes, mean, atol=1e-10), "moments: not the walk along the groups' means"
+            widths = [q.variance.flatten(-1).expand(1, 3, -1)[0] for q in (g.posterior for g in still) if q is not None]
+            assert torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10), "moments: not those variances"
     prior = latents.generate(7, Noise("law", seed))
     assert prior.shape == (7, latents.features), f"generate(7) gave features of shape {tuple(prior.shape)}"
     value = features.square().sum()
@@ -66,39 +78,71 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     _reach(value, list(latents.parameters()))
 
 
-def check_objective(objective: Objective, *, seed: int = 0) -> None:
+def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = None) -> None:
     """Runs every law of objectives, on a small model.
 
     1. One finite value a datum. 2. A pointwise objective's value for a datum does not change with the size or
-    the order of the batch; one that does change declares itself. 3. Gradients reach every parameter that it
-    trains, and its groups' losses reach no other. 4. It rises along its own gradient.
+    the order of the batch; one that does change declares itself. 3. Gradients reach every parameter that a group
+    trains, and no parameter is in two groups. 4. Each group's loss falls along its own gradient; the first is minus
+    the objective. 5. The loss of the objective's own networks (an adversary) reaches none of the model's parameters.
+
+    Arguments:
+        model: Of bits, in float64 and eval mode; None: `small_model`.
 
     Raises:
         AssertionError: naming the law that is broken.
     """
-    model = small_model(seed)
+    model = small_model(seed) if model is None else model
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(6, *model.shape, generator=generator) < 0.4).double()
-    knobs = Knobs.final(objective.schedules)
+    knobs = Knobs.final({**model.schedules, **objective.schedules})
+    everything = list(range(6))
 
     def terms(rows: list[int]) -> Terms:
         batch = Batch(x[rows], index=torch.tensor(rows))
         return model(batch, objective.samples, DatumNoise("law", index=torch.tensor(rows)), knobs)
 
-    objective.prepare(model, 6)
-    objective.check(terms(list(range(6))))
-    whole = objective(terms(list(range(6))), knobs)
+    def evaluated(what: Callable[[Terms, Knobs], Tensor], rows: list[int]) -> Tensor:
+        with Noise("law", seed).default():
+            return what(terms(rows), knobs)
+
+    with Noise("prepare", seed).default():
+        objective.prepare(model, 6)
+    objective.check(terms(everything))
+    whole = evaluated(objective, everything)
     assert whole.shape == (6,), f"6 data gave a value of shape {tuple(whole.shape)}, not (6,)"
     assert torch.isfinite(whole).all(), "the value is not finite"
     rows = [4, 1]
-    part = objective(terms(rows), knobs)
+    part = evaluated(objective, rows)
     same = torch.allclose(part, whole[rows], atol=1e-9)
     assert same or not objective.pointwise, "a datum's value changes with its batch: declare pointwise = False"
-    for group in objective.groups(model):
-        gradients = _reach(group.loss(terms(list(range(6))), knobs), group.params)
-        _step(group.params, gradients)
-    after = objective(terms(list(range(6))), knobs)
-    assert after.mean() > whole.mean(), "a small step along its gradient does not raise the objective"
+    groups = objective.groups(model)
+    trained = [id(p) for group in groups for p in group.params]
+    assert len(trained) == len(set(trained)), "two groups train the same parameter"
+    mine = {id(p) for p in model.parameters()}
+    adversarial = not all(mine & {id(p) for p in group.params} for group in groups)
+    for i, group in enumerate(groups):
+        before = evaluated(group.loss, everything)
+        if i == 0:
+            assert torch.allclose(before, -whole.mean()), "the first group's loss is not minus the objective's mean"
+        adversary = not mine & {id(p) for p in group.params}
+        if adversary and before.requires_grad:
+            leaked = torch.autograd.grad(before, list(model.parameters()), allow_unused=True, retain_graph=True)
+            assert all(g is None for g in leaked), "the loss of an adversary reaches parameters of the model"
+        _step(group.params, _reach(before, group.params))
+        if adversarial or i == 0:  # else a group's loss may be one whose gradient alone has a meaning
+            assert evaluated(group.loss, everything) < before, "a small step along a group's gradient raises its loss"
+    if not adversarial:
+        after = evaluated(objective, everything)
+        assert after.mean() > whole.mean(), "a small step along its gradient does not raise the objective"
+
+
+class Still(Noise):
+    """Noise that is zero: Gaussian draws are means."""
+
+    def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Zeros."""
+        return like.new_zeros(tuple(shape))
 
 
 def small_model(seed: int = 0, point: bool = False) -> VAE:

@@ -171,6 +171,11 @@ def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
 def compiled(model: torch.nn.Module, settings: Settings) -> None:
     """Compiles the networks of a model in place, where asked."""
     if settings.compile:
+        from torch._functorch import config
+
+        # an objective of several groups runs backward through a graph more than once, for which torch has this switch
+        # alone: it is read at the backward pass, so that it cannot be set for the compilation only
+        config.donated_buffer = False
         for part in model.modules():
             if isinstance(network := getattr(part, "network", None), torch.nn.Module):
                 network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own classes

@@ -29,7 +29,8 @@ class GroupOptimizer:
         encoder = {id(p) for p in model.inference_parameters()}
         options: dict[str, Any] = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
         options |= dict(group.optim)
-        rates = {True: settings.encoder_lr, False: settings.decoder_lr}
+        own = "lr" in group.optim  # a group's own rate is not the encoder's or the decoder's
+        rates = {True: None, False: None} if own else {True: settings.encoder_lr, False: settings.decoder_lr}
         self.group, self._decay, self._clip = group, decay, settings.clip
         self._params = [p for p in group.params if p.requires_grad]
         by_rate: dict[float, list[nn.Parameter]] = {}

@@ -1,0 +1,100 @@
+"""Fitting a sampler to a trained model's codes, into its run, and loading it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tightbound.config import Settings
+from tightbound.core.errors import CompositionError, InputError, suggestion
+from tightbound.core.model import VAE
+from tightbound.core.parts import Spec, describe, make, parse, rebuild
+from tightbound.data.feed import Source
+from tightbound.data.split import ArraySplit
+from tightbound.generation.infer import encode
+from tightbound.generation.samplers import Sampler
+from tightbound.objectives import ELBO
+from tightbound.training import checkpoint
+from tightbound.training.folder import RunFolder
+from tightbound.training.loop import Loop, Stage
+from tightbound.training.monitor import stop_on_signals
+
+
+def fit_sampler(
+    model: VAE,
+    folder: RunFolder,
+    source: Source,
+    sampler: str | Spec,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+    trust: bool = False,
+) -> Sampler:
+    """Fits a sampler to draws of q(z | x) over the data, and saves it in the run under its name.
+
+    Arguments:
+        source: The data, as a rule the training split.
+        sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
+        epochs: Of the samplers that are trained by gradients; None: their own number.
+
+    Raises:
+        CompositionError: codes that do not lie in R^L.
+        Interrupted: Ctrl-C; nothing is saved.
+    """
+    spec = parse(sampler) if isinstance(sampler, str) else sampler
+    if model.latents.support != "real":
+        raise CompositionError(
+            f"the codes of this model lie on {model.latents.support!r} and samplers are densities on R^L; "
+            "sample from the model's prior"
+        )
+    codes = encode(model, source, sample=True, seed=seed).sample
+    assert codes is not None
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1])
+        fitted.start_at(codes, seed)
+    stage = _stage(spec.name)
+    if fitted.epochs:
+        settings = Settings(
+            epochs=epochs or fitted.epochs, batch_size=min(256, len(codes)), schedule="cosine(final=0.01)",
+            seed=seed, checkpoint_seconds=1e9,
+        )  # fmt: skip
+        split = ArraySplit(codes.numpy())
+        train = Stage(fitted.train(), split, ELBO(), name=stage)
+        loop = Loop(train, settings, folder, torch.device("cpu"), quiet)
+        with stop_on_signals() as flag:
+            rows = loop.run([row for row in folder.metrics() if row["stage"] != stage], flag)
+        folder.write_metrics(rows)
+    scalars = {"sampler": describe(fitted), "codes": len(codes)}
+    checkpoint.save(_file(folder, spec.name), fitted.state_dict(), scalars)
+    return fitted.eval()
+
+
+def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sampler:
+    """A sampler that was fitted for a run.
+
+    Raises:
+        InputError: none of that name (with those there are).
+    """
+    path = _file(folder, name)
+    if not path.is_file():
+        there = sorted(p.name.removeprefix("sampler-") for p in (folder.path / "checkpoints").glob("sampler-*"))
+        known = f"; {suggestion(name, there)}" if there else ""
+        raise InputError(
+            f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; "
+            f"fit it with: tightbound fit-sampler {folder.path} {name}"
+        )
+    tensors, scalars = checkpoint.load(path)
+    sampler: Sampler = rebuild(scalars["sampler"], trust=trust)
+    checkpoint.into(sampler, tensors, path)
+    return sampler.eval()
+
+
+def _stage(name: str) -> str:
+    return f"sampler-{name.replace('_', '-').replace(':', '.')}"
+
+
+def _file(folder: RunFolder, name: str) -> Path:
+    return folder.checkpoint("fitted", _stage(name))

@@ -1,0 +1,26 @@
+"""Estimators of what a code tells of its datum, and of how far its distribution is from the prior."""
+
+from tightbound.information.aggregate import (
+    Decomposition,
+    aggregate_kl,
+    decompose,
+    log_aggregate,
+    log_pairs,
+    log_pairs_by_dimension,
+    log_weights,
+    mutual_information,
+)
+from tightbound.information.mmd import KERNELS, mmd
+
+__all__ = [
+    "KERNELS",
+    "Decomposition",
+    "aggregate_kl",
+    "decompose",
+    "log_aggregate",
+    "log_pairs",
+    "log_pairs_by_dimension",
+    "log_weights",
+    "mmd",
+    "mutual_information",
+]

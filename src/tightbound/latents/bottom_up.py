@@ -1,0 +1,102 @@
+"""Several stochastic layers with bottom-up inference."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.errors import whole
+from tightbound.core.interfaces import LogLikelihood, State
+from tightbound.core.join import append
+from tightbound.core.noise import Noise, draw
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import LatentTerms
+from tightbound.latents.hierarchy import Hierarchy, Take
+from tightbound.nn import MLP, Architecture
+from tightbound.nn.base import sizes
+from tightbound.posteriors import DiagonalNormal
+from tightbound.priors import Prior
+
+
+class BottomUp(Hierarchy):
+    """Stochastic layers: p(z_N) .. p(z_1 | z_2), with inference from the bottom up, q(z_1 | x) .. q(z_N | z_N-1).
+
+    All are diagonal Gaussians, and p and q share no parameters; features are z_1. Each sample of a group draws one of
+    the group above it. p(z_i | z_i+1) is then conditional on a draw that depends on z_i, so that the rate of all
+    groups but the top one is log q - log p at the samples.
+
+    Arguments:
+        shape: Of the encoder's input: x, joined with the context where there is one.
+        latent: Size of z_1.
+        network: Of q(z_1 | x): an architecture, or any module (B, *shape) -> (B, ...).
+        upper: Sizes of z_2 .. z_N; None: z_2 alone, of half the size of z_1.
+        hidden, activation: Of the network of each conditional between groups.
+        top: p(z_N); None: N(0, I), shifted by the context.
+        context: Size of the context, which each conditional takes; 0: there is none.
+
+    References:
+        Importance weighted autoencoders (Burda et al. 2016), Eqs. 1 and 2 and Section 5 (latent = 100),
+        https://arxiv.org/abs/1509.00519
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        latent: int,
+        network: Architecture | nn.Module,
+        upper: int | tuple[int, ...] | None = None,
+        hidden: tuple[int, ...] = (100, 100),
+        activation: str = "tanh",
+        top: Prior | None = None,
+        context: int = 0,
+    ) -> None:
+        latent = whole("latent", latent, least=1)
+        upper = max(1, latent // 2) if upper is None else upper
+        super().__init__((latent, *sizes("upper", upper)), top, context)
+        self.features = latent
+        between = MLP(hidden, activation)
+        up = (DiagonalNormal((below + context,), above, between) for below, above in pairwise(self.sizes))
+        self.posteriors = nn.ModuleList([DiagonalNormal(shape, latent, network), *up])
+        down = (DiagonalNormal((above + context,), below, between) for below, above in pairwise(self.sizes))
+        self.priors = nn.ModuleList(down)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
+        """(q(z_1 | x), p(z_N), context) for x (B, *shape)."""
+        return self.posteriors[0](x), self.top_prior(context), context
+
+    def infer(
+        self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
+    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+        """Groups z_1 .. z_N; features (S, B, latent)."""
+        q, prior, context = state
+        z = draw(q, (samples,), noise)
+        groups = []
+        for posterior, conditional in zip(self.posteriors[1:], self.priors, strict=True):
+            above: Distribution = posterior(append(z, context))
+            drawn = draw(above, (), noise)
+            groups.append(LatentTerms(z, conditional(append(drawn, context)), q, closed=False))
+            z, q = drawn, above
+        groups.append(LatentTerms(z, prior, q))
+        return tuple(groups), groups[0].z
+
+    def moments(self, state: State) -> tuple[Tensor, Tensor]:
+        """(B, latent) of q(z_1 | x), then of q(z_i | z_i-1) with z_i-1 at its mean."""
+        q, _, context = state
+        walk = [q]
+        for posterior in self.posteriors[1:]:
+            walk.append(posterior(append(walk[-1].mean, context)))
+        return torch.cat([q.mean for q in walk], dim=-1), torch.cat([q.variance for q in walk], dim=-1)
+
+    def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
+        """The features are z_1."""
+        z = top
+        for i in reversed(range(len(self.priors))):
+            z = take(i, self.priors[i](append(z, context)))
+        return z
+
+    def inference_parameters(self) -> list[nn.Parameter]:
+        """Those of all q."""
+        return list(self.posteriors.parameters())

@@ -1,0 +1,79 @@
+"""The base of hierarchies."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from tightbound.core.errors import CompositionError
+from tightbound.core.interfaces import Latents
+from tightbound.core.noise import Noise, draw
+from tightbound.core.schedules import Schedule
+from tightbound.priors import LearnedNormal, Prior, StandardNormal
+
+Take = Callable[[int, Distribution], Tensor]  # (i, p(z_i | groups above)) -> z_i
+
+
+class Hierarchy(Latents):
+    """Groups z_1 .. z_N of latent variables, from the bottom up: p(z) = p(z_N) prod_i p(z_i | groups above).
+
+    A code is all groups, z_1 first. The mean of q(z | x) has no closed form: `moments` are the mean and the variance
+    of each group given those drawn before it at their means, so that they are deterministic.
+
+    Arguments:
+        sizes: Of z_1 .. z_N.
+        top: p(z_N); None: N(0, I), or with a context N(m(c), diag s^2(c)), at first N(0, I).
+        context: Size of the context; 0: there is none.
+
+    Raises:
+        CompositionError: a top prior of another size, one not on R^L, or one that is made of an encoder.
+    """
+
+    coded_by = "q(z|x), each group given those drawn before it at their means,"
+
+    def __init__(self, sizes: tuple[int, ...], top: Prior | None, context: int) -> None:
+        super().__init__()
+        self.sizes, self.latent = sizes, sum(sizes)
+        if top is None:
+            top = LearnedNormal(sizes[-1], context) if context else StandardNormal(sizes[-1])
+        if top.latent != sizes[-1]:
+            raise CompositionError(
+                f"the top group has {sizes[-1]} dimensions and its prior {top.latent}; give it latent={sizes[-1]}"
+            )
+        if top.needs_encoder or top.support != "real":
+            raise CompositionError(
+                f"{type(top).__name__} cannot be the prior of a hierarchy's top group, which lies in R^L and has no "
+                "encoder of its own; use one such as 'normal', 'learned' or 'mixture'"
+            )
+        self.top = top
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """Those of the top prior."""
+        return self.top.schedules
+
+    @abstractmethod
+    def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
+        """Features (..., features) of the walk from z_N (..., sizes[-1]) to the bottom.
+
+        Arguments:
+            take: Gives each further z_i, from N - 2 to 0 as Python counts, when it is shown p(z_i | groups above).
+        """
+
+    def top_prior(self, context: Tensor | None) -> Distribution:
+        """p(z_N) given contexts (B, *context)."""
+        return self.top(None if context is None else context.flatten(1))
+
+    def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """Features (n, features) of ancestral draws."""
+        prior = self.top_prior(context)
+        top = draw(prior, () if prior.batch_shape else (n,), noise)
+        return self.down(top, context, lambda _, p: draw(p, (), noise))
+
+    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """Features (B, features) with the groups at their parts of the code."""
+        groups = code.split(self.sizes, dim=-1)
+        return self.down(groups[-1], context, lambda i, _: groups[i])

@@ -1,0 +1,159 @@
+"""A hierarchy whose inference shares the generative walk from the top to the bottom."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from tightbound.core.errors import whole
+from tightbound.core.interfaces import LogLikelihood, State
+from tightbound.core.join import append
+from tightbound.core.noise import Noise, draw
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import LatentTerms
+from tightbound.latents.hierarchy import Hierarchy, Take
+from tightbound.nn.base import Architecture, chain, fold, probe, sizes
+from tightbound.nn.base import activation as act
+from tightbound.priors import Prior
+
+Gaussian = tuple[Tensor, Tensor]  # mean and log-variance, (..., L) each
+
+
+class Ladder(Hierarchy):
+    """p(z_N) prod p(z_i | z_>i), with inference from the top down on the same walk, q(z_N | x) prod q(z_i | z_>i, x).
+
+    All are diagonal Gaussians. Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian
+    estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i) give p(z_i | z_>i); q(z_i | z_>i, x) is its
+    product with the estimate. Features are t_1, which all groups reach by skip connections. Unlike in the paper,
+    variances are exponentials in place of softplus, and no layer has batch normalisation.
+
+    Arguments:
+        shape: Of the encoder's input: x, joined with the context where there is one.
+        latent: Size of z_1.
+        network: Of the way up: the stages of an architecture, dealt out to the groups from the top, with hidden layers
+            added where there are fewer than groups; or any module (B, *shape) -> (B, ...), which gives d_1.
+        groups: Their number N, each of half the size of that below it; or all their sizes, z_1 first.
+        hidden: Width of the states t_i, and of added layers.
+        activation: Of these.
+        top: p(z_N); None: N(0, I), shifted by the context.
+        context: Size of the context, which the top state takes; 0: there is none.
+
+    References:
+        Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 13 to 19, https://arxiv.org/abs/1602.02282
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        latent: int,
+        network: Architecture | nn.Module,
+        groups: int | tuple[int, ...] = 3,
+        hidden: int = 256,
+        activation: str = "relu",
+        top: Prior | None = None,
+        context: int = 0,
+    ) -> None:
+        if isinstance(groups, int):
+            groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=1)))
+        super().__init__(sizes("groups", groups), top, context)
+        self.features = whole("hidden", hidden, least=1)
+        self.up = nn.ModuleList(_ways_up(network, shape, len(self.sizes), hidden, activation))
+        heads = enumerate(self.sizes, start=1)
+        self.estimates = nn.ModuleList(
+            nn.Linear(probe(nn.Sequential(*self.up[:i]), shape, "encoder"), 2 * size) for i, size in heads
+        )
+        inputs = [*(hidden + size for size in self.sizes[:-1]), self.sizes[-1] + context]
+        self.states = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, hidden), act(activation), nn.Linear(hidden, hidden)) for width in inputs
+        )
+        self.priors = nn.ModuleList(
+            nn.Sequential(act(activation), nn.Linear(hidden, 2 * size)) for size in self.sizes[:-1]
+        )
+
+    @property
+    def shares_parameters(self) -> bool:
+        """The walk from the top belongs to p and to q."""
+        return True
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
+        """(estimates of z_1 .. z_N, p(z_N), context) for x (B, *shape)."""
+        estimates, state = [], x
+        for way, head in zip(self.up, self.estimates, strict=True):
+            state = way(state)
+            estimates.append(_parameters(head, state.flatten(1)))
+        return estimates, self.top_prior(context), context
+
+    def infer(
+        self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
+    ) -> tuple[tuple[LatentTerms, ...], Tensor]:
+        """Groups z_1 .. z_N; features (S, B, hidden)."""
+        estimates, prior, context = state
+        q = _normal(*estimates[-1])
+        groups = [LatentTerms(draw(q, (samples,), noise), prior, q)]
+
+        def take(i: int, p: Distribution) -> Tensor:
+            q = _normal(*merge(estimates[i], (p.mean, p.variance.log())))
+            groups.append(LatentTerms(draw(q, (), noise), p, q))
+            return groups[-1].z
+
+        features = self.down(groups[0].z, context, take)
+        return tuple(reversed(groups)), features
+
+    def moments(self, state: State) -> tuple[Tensor, Tensor]:
+        """(B, latent) of q(z_1 | z_>1, x) .. q(z_N | x), with the groups above at their means."""
+        estimates, _, context = state
+        walk = [estimates[-1]]
+
+        def take(i: int, p: Distribution) -> Tensor:
+            walk.append(merge(estimates[i], (p.mean, p.variance.log())))
+            return walk[-1][0]
+
+        self.down(walk[0][0], context, take)
+        means, log_variances = (torch.cat(group, dim=-1) for group in zip(*reversed(walk), strict=True))
+        return means, log_variances.exp()
+
+    def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
+        """The features are t_1."""
+        state = fold(self.states[-1], append(top, context), 1)
+        for i in reversed(range(len(self.priors))):
+            z = take(i, _normal(*_parameters(self.priors[i], state)))
+            state = state + fold(self.states[i], torch.cat([state, z], dim=-1), 1)
+        return state
+
+    def inference_parameters(self) -> list[nn.Parameter]:
+        """Those of the way up."""
+        return [*self.up.parameters(), *self.estimates.parameters()]
+
+
+def merge(one: Gaussian, other: Gaussian) -> Gaussian:
+    """The normalised product of two densities: means weighted by their precisions, which add up.
+
+    References:
+        Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 17 and 18, https://arxiv.org/abs/1602.02282
+    """
+    ratio = other[1] - one[1]  # log of the one's precision over the other's
+    return other[0] + ratio.sigmoid() * (one[0] - other[0]), one[1] + F.logsigmoid(ratio)
+
+
+def _parameters(head: nn.Module, x: Tensor) -> Gaussian:
+    mean, log_variance = fold(head, x, 1).chunk(2, dim=-1)
+    return mean, log_variance
+
+
+def _normal(mean: Tensor, log_variance: Tensor) -> Distribution:
+    return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
+
+
+def _ways_up(
+    network: Architecture | nn.Module, shape: tuple[int, ...], groups: int, hidden: int, activation: str
+) -> list[nn.Sequential]:
+    """x -> d_1, d_1 -> d_2 and so on."""
+    stages = network.stages(shape) if isinstance(network, Architecture) else [nn.Sequential(network)]
+    first = max(1, len(stages) - groups + 1)
+    ways = [chain(stages[:first]), *stages[first:]]
+    while len(ways) < groups:
+        width = probe(nn.Sequential(*ways), shape, "encoder")
+        ways.append(nn.Sequential(nn.Flatten(), nn.Linear(width, hidden), act(activation)))
+    return ways

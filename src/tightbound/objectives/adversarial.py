@@ -1,0 +1,203 @@
+"""Objectives with an adversary on z: FactorVAE, and the adversarial autoencoder (WAE-GAN)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, number, whole
+from tightbound.core.interfaces import Trainable
+from tightbound.core.schedules import Knobs, Schedule, as_schedule
+from tightbound.core.terms import Terms
+from tightbound.nn import MLP, Architecture, fold, probe
+from tightbound.objectives.base import (
+    Group,
+    Objective,
+    as_vae,
+    needs_density,
+    needs_fixed_prior,
+    one_group,
+    prior_draws,
+)
+from tightbound.objectives.elbo import mean_rate
+
+
+class Discriminator(nn.Module):
+    """log D / (1 - D), D the probability that its input is real.
+
+    Arguments:
+        shape: Of the input.
+        network: Gives its features.
+    """
+
+    def __init__(self, shape: tuple[int, ...], network: Architecture) -> None:
+        super().__init__()
+        self.shape, self.body = shape, network.encoder(shape)
+        self.head = nn.Linear(probe(self.body, shape, "discriminator"), 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(..., *shape) -> (..., features), of the last hidden layer."""
+        return fold(self.body, x, len(self.shape)).flatten(x.dim() - len(self.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., *shape) -> (...)."""
+        return self.head(self.features(x)).squeeze(-1)
+
+
+class Adversarial(Objective):
+    """An objective with a discriminator, which has a loss and an optimiser of its own.
+
+    Arguments:
+        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU.
+        lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
+        samples: Draws of z for each datum.
+    """
+
+    name: str
+
+    def __init__(self, network: Architecture | None, lr: float, samples: int) -> None:
+        self.network = network or MLP((256, 256, 256), activation="leaky-relu")
+        self.lr, self.samples = number("lr", lr, above=0), whole("samples", samples, least=1)
+        self.networks = None
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Makes the discriminator."""
+        dtype = next(model.parameters()).dtype
+        self.networks = Discriminator(self.input_shape(model), self.network).to(dtype)
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """After `prepare`."""
+        if not isinstance(self.networks, Discriminator):
+            raise CompositionError(
+                f"objective '{self.name}' was not prepared for a model; call prepare(model, size) first"
+            )
+        return self.networks
+
+    def groups(self, model: Trainable) -> list[Group]:
+        """The model by the objective, and the discriminator by its own loss."""
+        return [*super().groups(model), self.adversary()]
+
+    def adversary(self) -> Group:
+        """The discriminator, by its binary cross-entropy."""
+
+        def loss(terms: Terms, knobs: Knobs) -> Tensor:
+            with torch.no_grad():
+                pair = self.real_and_fake(terms)
+            real, fake = (self.discriminator(z.detach()) for z in pair)  # nothing of the model is trained by it
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+        return Group(list(self.discriminator.parameters()), loss, optim={"lr": self.lr, "betas": (0.5, 0.9)})
+
+    def input_shape(self, model: Trainable) -> tuple[int, ...]:
+        """Of what the discriminator sees: z."""
+        return (as_vae(model, self.name).latents.latent,)
+
+    @abstractmethod
+    def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """What the discriminator tells apart, (..., *input_shape) each."""
+
+
+class FactorVAE(Adversarial):
+    """The ELBO less gamma TC(q(z)), the total correlation from a density ratio: E_q log D(z) / (1 - D(z)).
+
+    The discriminator D tells z from z whose dimensions are permuted, each by itself, over the batch. With the best D
+    the value is, in expectation, below the ELBO; with another the estimate may err to either side, and the value is no
+    bound.
+
+    Arguments:
+        gamma: Weight of the total correlation, or its schedule.
+        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU (the paper: 6 of 1000).
+        lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
+        samples: Draws of z for each datum.
+
+    References:
+        Disentangling by factorising (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
+    """
+
+    name = "factor"
+
+    def __init__(
+        self,
+        gamma: float | Schedule = 35.0,
+        network: Architecture | None = None,
+        lr: float = 1e-4,
+        samples: int = 1,
+    ) -> None:
+        super().__init__(network, lr, samples)
+        self.schedules = {"gamma": as_schedule("gamma", gamma, least=0)}
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group with a density."""
+        needs_density(terms, self.name)
+        one_group(terms, self.name)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        (group,) = terms.latents
+        total_correlation = self.discriminator(group.z.flatten(2)).mean(0)
+        return terms.log_likelihood.mean(0) - mean_rate(terms) - knobs["gamma"] * total_correlation
+
+    def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """z, and z with permuted dimensions."""
+        z = terms.latents[0].z.flatten(2)
+        return z, permuted(z)
+
+
+class AdversarialAutoencoder(Adversarial):
+    """E_q[log p(x | z)] + weight log D(z), where D tells draws of the prior from z.
+
+    It is no bound on log p(x), and works with posterior 'point'. With the cost -log p(x | z) in place of the squared
+    error it is WAE-GAN, too. The encoder's loss is the non-saturating one.
+
+    Arguments:
+        weight: Of the adversary, in nats; the papers' 1 (AAE) and 10 (WAE-GAN).
+        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU.
+        lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
+        samples: Draws of z for each datum.
+
+    References:
+        Adversarial autoencoders (Makhzani et al. 2016), Section 2, https://arxiv.org/abs/1511.05644;
+        Wasserstein auto-encoders (Tolstikhin et al. 2018), Algorithm 1, https://arxiv.org/abs/1711.01558
+    """
+
+    name = "aae"
+
+    def __init__(
+        self,
+        weight: float | Schedule = 1.0,
+        network: Architecture | None = None,
+        lr: float = 1e-4,
+        samples: int = 1,
+    ) -> None:
+        super().__init__(network, lr, samples)
+        self.schedules = {"weight": as_schedule("weight", weight, least=0)}
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Makes the discriminator; needs a prior that is not learned."""
+        needs_fixed_prior(as_vae(model, self.name), self.name)
+        super().prepare(model, size)
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group."""
+        one_group(terms, self.name)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        (group,) = terms.latents
+        fooled = F.logsigmoid(self.discriminator(group.z.flatten(2))).mean(0)
+        return terms.log_likelihood.mean(0) + knobs["weight"] * fooled
+
+    def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """Draws of the prior, and z."""
+        (group,) = terms.latents
+        return prior_draws(group).flatten(2), group.z.flatten(2)
+
+
+def permuted(z: Tensor) -> Tensor:
+    """z (S, B, L) with each dimension permuted over the batch by itself: about a draw of prod_d q(z_d)."""
+    order = torch.rand(z.shape, device=z.device).argsort(1)
+    return z.gather(1, order)

@@ -1,0 +1,143 @@
+"""Objectives that ask the aggregate posterior q(z) for independent dimensions, without an adversary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import CompositionError, InputError, number, whole
+from tightbound.core.interfaces import Trainable
+from tightbound.core.schedules import Knobs, Schedule, as_schedule
+from tightbound.core.terms import LatentTerms, Terms
+from tightbound.information.aggregate import Sampling, decompose, log_pairs_by_dimension, log_weights
+from tightbound.objectives.base import Objective, needs_density, one_group
+from tightbound.objectives.elbo import mean_rate
+
+
+class BetaTC(Objective):
+    """E_q[log p(x | z)] - alpha I_q(x; z) - beta TC(q(z)) - gamma sum_d KL(q(z_d) || p(z_d)).
+
+    The three are estimated from the batch; with all weights 1 the value is the Monte Carlo ELBO, whatever the
+    sampling. With others it is no bound on log p(x). Under a prior that does not factorise the last term is
+    KL(prod_d q(z_d) || p(z)).
+
+    Arguments:
+        beta: Weight of the total correlation, or its schedule.
+        alpha, gamma: Weights of mutual information and dimension-wise KL, or their schedules.
+        sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z).
+        samples: Draws of z for each datum.
+
+    References:
+        Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 4, https://arxiv.org/abs/1802.04942
+    """
+
+    pointwise = False
+
+    def __init__(
+        self,
+        beta: float | Schedule = 6.0,
+        alpha: float | Schedule = 1.0,
+        gamma: float | Schedule = 1.0,
+        sampling: Sampling = "mss",
+        samples: int = 1,
+    ) -> None:
+        log_weights(1, 1, sampling)  # refuses a wrong name
+        self.sampling: Sampling = sampling
+        self.samples, self._size = whole("samples", samples, least=1), 0
+        weights = {"beta": beta, "alpha": alpha, "gamma": gamma}
+        self.schedules = {name: as_schedule(name, value, least=0) for name, value in weights.items()}
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Takes the number of training data N."""
+        if size is None:
+            raise CompositionError(
+                "objective 'beta-tc' weighs a batch by the number of training data, which a stream does not tell; "
+                "give data of known length, or use objective 'factor'"
+            )
+        self._size = size
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group with a factorised posterior."""
+        needs_density(terms, "beta-tc")
+        group = one_group(terms, "beta-tc")
+        log_pairs_by_dimension(_posterior(group, "beta-tc"), group.z)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        (group,) = terms.latents
+        if not self._size or group.posterior is None or group.log_prior is None:
+            raise CompositionError("objective 'beta-tc' was not prepared for a model; call prepare(model, size) first")
+        weights = log_weights(len(terms.batch), self._size, self.sampling)
+        parts = decompose(group.posterior, group.z, group.log_prior, weights)
+        penalty = (
+            knobs["alpha"] * parts.mutual_information
+            + knobs["beta"] * parts.total_correlation
+            + knobs["gamma"] * parts.dimension_wise_kl
+        )
+        return (terms.log_likelihood - penalty).mean(0)
+
+
+class DIP(Objective):
+    """The ELBO less lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, C a covariance of the codes.
+
+    C is estimated from the batch, which shares the penalty. The value is a lower bound on the ELBO.
+
+    Arguments:
+        kind: 1: C = Cov_x E[z | x], of the means; 2: C = Cov z, which adds E_x Var[z | x].
+        lambda_od: Weight of the covariances.
+        lambda_d: Weight of the variances; None: 10 lambda_od for kind 1, lambda_od for kind 2.
+        samples: Draws of z for each datum.
+
+    References:
+        Variational inference of disentangled latent concepts from unlabeled observations (Kumar et al. 2018),
+        Eqs. 6 and 7, https://arxiv.org/abs/1711.00848; the weights of None: Challenging common assumptions in the
+        unsupervised learning of disentangled representations (Locatello et al. 2019), https://arxiv.org/abs/1811.12359
+    """
+
+    pointwise = False
+
+    def __init__(self, kind: int = 1, lambda_od: float = 10.0, lambda_d: float | None = None, samples: int = 1) -> None:
+        if kind not in (1, 2):
+            raise InputError(f"kind = {kind!r}; needed: 1 or 2")
+        self.kind, self.lambda_od = kind, number("lambda_od", lambda_od, least=0)
+        ratio = 10 if kind == 1 else 1
+        self.lambda_d = ratio * self.lambda_od if lambda_d is None else number("lambda_d", lambda_d, least=0)
+        self.samples = whole("samples", samples, least=1)
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group whose posterior knows its means; kind 2 its covariances, too."""
+        needs_density(terms, "dip")
+        q = _posterior(group := one_group(terms, "dip"), "dip")
+        if self.kind == 2:
+            log_pairs_by_dimension(q, group.z)  # where it factorises, Cov[z | x] is diagonal
+        try:
+            _ = q.mean
+        except NotImplementedError:
+            raise CompositionError(
+                f"objective 'dip' needs the mean of q(z | x), and {type(q).__name__} has none in closed form; "
+                "use posterior 'normal'"
+            ) from None
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        (group,) = terms.latents
+        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(_posterior(group, "dip"))
+
+    def penalty(self, q: torch.distributions.Distribution) -> Tensor:
+        """0-d, of q with batch shape (B,)."""
+        centred = q.mean - q.mean.mean(0)
+        covariance = centred.mT @ centred / len(centred)
+        variance = covariance.diagonal()
+        off = covariance.square().sum() - variance.square().sum()
+        if self.kind == 2:
+            variance = variance + q.variance.mean(0)
+        return self.lambda_od * off + self.lambda_d * (variance - 1).square().sum()
+
+
+def _posterior(group: LatentTerms, name: str) -> torch.distributions.Distribution:
+    if group.posterior is None:
+        raise CompositionError(
+            f"objective '{name}' needs q(z | x) at other data's z, and this posterior gives its density at its own "
+            "draws alone; use posterior 'normal'"
+        )
+    return group.posterior

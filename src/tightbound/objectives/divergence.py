@@ -1,0 +1,91 @@
+"""Objectives that compare the aggregate posterior with the prior by samples of both: maximum mean discrepancy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import number, whole
+from tightbound.core.interfaces import Trainable
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Terms
+from tightbound.information.mmd import check_kernel, mmd
+from tightbound.objectives.base import Objective, as_vae, needs_density, needs_fixed_prior, one_group, prior_draws
+from tightbound.objectives.elbo import mean_rate
+
+
+class InfoVAE(Objective):
+    """E_q[log p(x | z)] - (1 - alpha) KL(q(z | x) || p(z)) - (alpha + lambda - 1) MMD^2(q(z), p(z)).
+
+    It is no bound on log p(x). The batch shares the last term, which is estimated without bias and may be negative;
+    a batch of one datum has no pairs, and its term is zero.
+
+    Arguments:
+        alpha: How much of the KL is left out; 1: all, so that a point posterior will do.
+        lambda_: Weight of the discrepancy, in nats.
+        kernel: "imq", "rbf" or "laplacian", each at several widths.
+        width: A squared length; None: that of N(0, I).
+        samples: Draws of z for each datum.
+
+    References:
+        InfoVAE: balancing learning and inference in variational autoencoders (Zhao et al. 2019), Eq. 6,
+        https://arxiv.org/abs/1706.02262
+    """
+
+    name, pointwise = "info", False
+
+    def __init__(
+        self,
+        alpha: float = 0.0,
+        lambda_: float = 1000.0,
+        kernel: str = "imq",
+        width: float | None = None,
+        samples: int = 1,
+    ) -> None:
+        self.alpha, self.lambda_ = number("alpha", alpha, most=1), number("lambda_", lambda_, least=0)
+        check_kernel(kernel, width)
+        self.kernel, self.width = kernel, width
+        self.samples = whole("samples", samples, least=1)
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Without a KL it needs a prior that is not learned."""
+        if self.alpha == 1:
+            needs_fixed_prior(as_vae(model, self.name), self.name)
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group, and a density where the KL counts."""
+        one_group(terms, self.name)
+        if self.alpha != 1:
+            needs_density(terms, self.name)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        value = terms.log_likelihood.mean(0)
+        if self.alpha != 1:
+            value = value - (1 - self.alpha) * mean_rate(terms)
+        if len(terms.batch) == 1:
+            return value
+        (group,) = terms.latents
+        pairs = zip(group.z.flatten(2), prior_draws(group).flatten(2), strict=True)
+        discrepancy = torch.stack([mmd(z, prior, self.kernel, self.width) for z, prior in pairs]).mean()
+        return value - (self.alpha + self.lambda_ - 1) * discrepancy
+
+
+class WAE(InfoVAE):
+    """E_q[log p(x | z)] - weight MMD^2(q(z), p(z)), with the cost -log p(x | z): a Wasserstein autoencoder.
+
+    With a Gaussian likelihood of fixed sigma the cost is the squared error. It is no bound on log p(x), and works
+    with posterior 'point'. It is InfoVAE with alpha = 1, and its batches of one datum are treated alike.
+
+    Arguments:
+        weight: Of the discrepancy, in nats.
+        kernel, width, samples: As in InfoVAE.
+
+    References:
+        Wasserstein auto-encoders (Tolstikhin et al. 2018), Algorithm 2, https://arxiv.org/abs/1711.01558
+    """
+
+    name = "wae-mmd"
+
+    def __init__(self, weight: float = 10.0, kernel: str = "imq", width: float | None = None, samples: int = 1) -> None:
+        super().__init__(1.0, number("weight", weight, least=0), kernel, width, samples)

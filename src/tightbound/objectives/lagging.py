@@ -1,0 +1,101 @@
+"""The ELBO with an encoder that is trained ahead of the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.interfaces import Trainable
+from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.terms import Terms
+from tightbound.information.aggregate import log_pairs, mutual_information
+from tightbound.objectives.base import Group, generative_parameters, one_group
+from tightbound.objectives.elbo import ELBO, KL
+
+
+class Lagging(ELBO):
+    """The ELBO, whose decoder (and prior) is at first updated at each `every`-th step only, the encoder at all.
+
+    This aggressive phase is over once the mutual information I_q(x; z) on held-out data is less after an epoch than
+    after the one before. It is estimated batch by batch, log q(z | x) - log q(z) with q(z) of the batch, which is at
+    most the logarithm of the batch's size.
+
+    Arguments:
+        every: Steps of the encoder for each of the decoder.
+        beta, samples, kl: As in the ELBO.
+
+    References:
+        Lagging inference networks and posterior collapse in variational autoencoders (He et al. 2019), Algorithm 1,
+        whose inner loop runs until it gains no more, here for a fixed number of steps,
+        https://arxiv.org/abs/1901.05534
+    """
+
+    def __init__(self, every: int = 10, beta: float | Schedule = 1.0, samples: int = 1, kl: KL = "auto") -> None:
+        super().__init__(beta, samples, kl)
+        self.every = whole("every", every, least=1)
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Starts the aggressive phase."""
+        self.networks = Phase()
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group whose density is known at other data's z."""
+        super().check(terms)
+        group = one_group(terms, "lagging")
+        if group.posterior is None:
+            raise CompositionError(
+                "objective 'lagging' needs q(z | x) at other data's z, and this posterior gives its density at its "
+                "own draws alone; use posterior 'normal'"
+            )
+        log_pairs(group.posterior, group.z)
+
+    @property
+    def phase(self) -> Phase:
+        """After `prepare`."""
+        if not isinstance(self.networks, Phase):
+            raise CompositionError("objective 'lagging' was not prepared for a model; call prepare(model, size) first")
+        return self.networks
+
+    def groups(self, model: Trainable) -> list[Group]:
+        """The encoder at each step; the rest when it is due."""
+
+        def loss(terms: Terms, knobs: Knobs) -> Tensor:
+            return -self(terms, knobs).mean()
+
+        def due(step: int) -> bool:
+            return not self.phase.aggressive or step % self.every == self.every - 1
+
+        return [Group(model.inference_parameters(), loss), Group(generative_parameters(model), loss, due)]
+
+    def end_epoch(self, terms: Iterable[Terms]) -> None:
+        """Ends the aggressive phase where the mutual information has fallen."""
+        if not self.phase.aggressive:
+            return
+        total, n = 0.0, 0
+        for batch in terms:
+            (group,) = batch.latents
+            if group.posterior is not None:
+                total += mutual_information(group.posterior, group.z).mean(0).sum().item()
+                n += group.z.shape[1]
+        self.phase.after_epoch(total / n)
+
+
+class Phase(nn.Module):
+    """Whether the encoder leads, and the mutual information that it had: state that a resumed run takes up."""
+
+    aggressive: Tensor
+    information: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("aggressive", torch.tensor(True))
+        self.register_buffer("information", torch.tensor(-torch.inf, dtype=torch.float64))
+
+    def after_epoch(self, information: float) -> None:
+        """Ends the phase where the mutual information (nats) is less than it was."""
+        if information < self.information.item():
+            self.aggressive.fill_(False)
+        self.information.fill_(information)

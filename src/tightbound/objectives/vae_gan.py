@@ -1,0 +1,103 @@
+"""A VAE whose reconstructions are measured by a discriminator's features."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tightbound.core.errors import CompositionError, number
+from tightbound.core.interfaces import Trainable
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Terms
+from tightbound.nn import Architecture
+from tightbound.objectives.adversarial import Adversarial
+from tightbound.objectives.base import Group, as_vae, generative_parameters, needs_density, one_group, prior_draws
+from tightbound.objectives.decoding import MeanDecoder, needs_all_of_x
+from tightbound.objectives.elbo import mean_rate
+
+
+class VAEGAN(Adversarial):
+    """E_q[log N(f(x); f(m(z)), I)] - KL(q || p): f are the features of a discriminator of images, m(z) is the mean of
+    p(x | z).
+
+    It is no bound on log p(x), of which p(x | z) has no part but its mean. Three groups train, each by its own loss:
+    the encoder by the value; the decoder by gamma times its first term (and a learned prior by the second) and by
+    -log D of reconstructions and of decoded draws of the prior (the non-saturating loss); the discriminator D by
+    telling both from data.
+
+    Arguments:
+        gamma: Weight of the reconstruction in the decoder's loss.
+        network: Of the discriminator; None: fully connected, 3 layers of 256 leaky ReLU.
+        lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
+        samples: Draws of z for each datum.
+
+    References:
+        Autoencoding beyond pixels using a learned similarity metric (Larsen et al. 2016), Algorithm 1,
+        https://arxiv.org/abs/1512.09300
+    """
+
+    name = "vae-gan"
+
+    def __init__(
+        self, gamma: float = 1.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
+    ) -> None:
+        super().__init__(network, lr, samples)
+        self.gamma, self._decoder = number("gamma", gamma, least=0), None
+
+    _decoder: MeanDecoder | None
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Makes the discriminator; needs a likelihood that its mean trains."""
+        self._decoder = MeanDecoder(model, self.name, only=True)
+        super().prepare(model, size)
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group with a density, and whole data."""
+        needs_density(terms, self.name)
+        one_group(terms, self.name)
+        needs_all_of_x(terms, self.name)
+
+    def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """(B,) nats."""
+        return self.likeness(terms) - mean_rate(terms)
+
+    def likeness(self, terms: Terms) -> Tensor:
+        """(B,) log-density of the features of x, around those of its reconstructions."""
+        x, decoded = self.decoder.reconstructed(terms)
+        error = self.discriminator.features(decoded) - self.discriminator.features(x)
+        return -0.5 * (error.square().sum(-1).mean(0) + error.shape[-1] * math.log(2 * math.pi))
+
+    def groups(self, model: Trainable) -> list[Group]:
+        """Encoder, decoder (and prior), discriminator."""
+
+        def decoder_loss(terms: Terms, knobs: Knobs) -> Tensor:
+            fooled = F.logsigmoid(self.discriminator(self._fakes(terms))).mean(1).sum()
+            return (mean_rate(terms) - self.gamma * self.likeness(terms)).mean() - fooled
+
+        encoder = Group(model.inference_parameters(), lambda terms, knobs: -self(terms, knobs).mean())
+        return [encoder, Group(generative_parameters(model), decoder_loss), self.adversary()]
+
+    def input_shape(self, model: Trainable) -> tuple[int, ...]:
+        """That of x."""
+        return as_vae(model, self.name).shape
+
+    def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """Data; reconstructions and decoded draws of the prior."""
+        return self.decoder.scaled(terms.batch.x), self._fakes(terms)
+
+    def _fakes(self, terms: Terms) -> Tensor:
+        """(2, S B, *shape) reconstructions, and decoded draws of the prior."""
+        (group,) = terms.latents
+        decoded = self.decoder.reconstructed(terms)[1]
+        drawn = self.decoder.mean(prior_draws(group), terms.batch.context)
+        return torch.stack([decoded.flatten(0, 1), drawn.flatten(0, 1)])
+
+    @property
+    def decoder(self) -> MeanDecoder:
+        """After `prepare`."""
+        if self._decoder is None:
+            raise CompositionError("objective 'vae-gan' was not prepared for a model; call prepare(model, size) first")
+        return self._decoder

@@ -1,0 +1,148 @@
+"""Posteriors by flows of single hidden units and of small hidden layers, with parameters from the encoder."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import normalize
+
+from tightbound.core.errors import whole
+from tightbound.nn.base import Architecture
+from tightbound.posteriors.base import Posterior
+from tightbound.posteriors.pushforward import Pushforward
+
+SLOPE = 1e-3  # the least slope of a step along any direction: what keeps it invertible in floating point
+
+
+class Planar(Posterior):
+    """z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + u tanh(w'z_{k-1} + b) for each of some flows, with u, w
+    and b from the encoder, and u moved along w so that w'u > -1, which makes each step invertible.
+
+    The density is known at own draws alone.
+
+    Arguments:
+        flows: Their number K.
+
+    References:
+        Variational inference with normalizing flows (Rezende and Mohamed 2015), Eqs. 10-13 and Appendix A.1,
+        https://arxiv.org/abs/1505.05770; their m(x) = -1 + softplus(x) is shifted here so that m(0) = 0: u = 0
+        is the identity
+    """
+
+    evaluable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 1,
+        network: Architecture | nn.Module | None = None,
+        flows: int = 10,
+    ) -> None:
+        self.flows = whole("flows", flows, least=1)
+        super().__init__(shape, latent, network)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Mean and log-variance; then u, w and b of each flow, one after the other."""
+        return (2 * self.latent + self.flows * (2 * self.latent + 1),)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Parameters (B, 2 latent + flows (2 latent + 1))."""
+        mean, log_variance, steps = raw.split((self.latent, self.latent, raw.shape[-1] - 2 * self.latent), dim=-1)
+        steps = steps.unflatten(-1, (self.flows, -1)).unbind(-2)
+        parameters = [step.split((self.latent, self.latent, 1), dim=-1) for step in steps]
+        made = [(*invertible(u, w), w, b) for u, w, b in parameters]
+
+        def push(e: Tensor) -> tuple[Tensor, Tensor]:
+            z, log_det = mean + (0.5 * log_variance).exp() * e, 0.5 * log_variance.sum(-1)
+            for u, along, w, b in made:
+                h = torch.tanh((w * z).sum(-1, keepdim=True) + b)
+                z = z + u * h
+                log_det = log_det + torch.log1p(along * (1 - h.square())).squeeze(-1)
+            return z, log_det
+
+        return Pushforward(push, None, mean)
+
+
+def invertible(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., L) u, moved along w so that w'u >= -1 + SLOPE, and (..., 1) this w'u."""
+    norm = w.norm(dim=-1, keepdim=True)
+    direction = normalize(w, dim=-1)
+    before = (direction * u).sum(-1, keepdim=True)  # u along w, as it is given
+    after = _above_minus_one(norm * before)
+    moved = after / norm.clamp_min(torch.finfo(w.dtype).tiny)
+    return u + (moved - before) * direction, after
+
+
+def _above_minus_one(x: Tensor) -> Tensor:
+    """softplus(x + c) - softplus(c) with softplus(c) = 1 - SLOPE, written so that it is precise at 0 and far off."""
+    low = math.exp(SLOPE - 1)  # sigmoid(-c)
+    below = torch.log1p((1 - low) * torch.expm1(x.clamp_max(0)))
+    return torch.where(x > 0, x + torch.log1p(low * torch.expm1(-x.clamp_min(0))), below)
+
+
+class Sylvester(Posterior):
+    """z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + Q R tanh(S Q'z_{k-1} + b) for each of some flows: planar
+    flows with as many hidden units as there are dimensions. Q is a product of Householder reflections, R and S are
+    upper triangular with r_ii s_ii > -1, which makes each step invertible (r_ii is moved as u is in `Planar`); all
+    come from the encoder.
+
+    The density is known at own draws alone. The encoder's head grows as flows * latent^2.
+
+    Arguments:
+        flows: Their number.
+        reflections: Householder reflections in each Q.
+
+    References:
+        Sylvester normalizing flows for variational inference (van den Berg et al. 2018), Theorem 2 and the
+        Householder flows of Section 3, https://arxiv.org/abs/1803.05649
+    """
+
+    evaluable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        latent: int = 1,
+        network: Architecture | nn.Module | None = None,
+        flows: int = 4,
+        reflections: int = 4,
+    ) -> None:
+        self.flows, self.reflections = whole("flows", flows, least=1), whole("reflections", reflections, least=1)
+        super().__init__(shape, latent, network)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Rows: mean and log-variance; then of each flow the diagonals of R and S, b, a matrix with R above and
+        S' below its diagonal, and the reflections."""
+        return (2 + self.flows * (3 + self.latent + self.reflections), self.latent)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Rows (B, 2 + flows (3 + latent + reflections), latent)."""
+        mean, log_variance = raw[..., 0, :], raw[..., 1, :]
+        made = [self._step(step) for step in raw[..., 2:, :].unflatten(-2, (self.flows, -1)).unbind(-3)]
+
+        def push(e: Tensor) -> tuple[Tensor, Tensor]:
+            z, log_det = mean + (0.5 * log_variance).exp() * e, 0.5 * log_variance.sum(-1)
+            for outer, inner, b, slopes in made:
+                h = torch.tanh((inner @ z.unsqueeze(-1)).squeeze(-1) + b)
+                z = z + (outer @ h.unsqueeze(-1)).squeeze(-1)
+                log_det = log_det + torch.log1p(slopes * (1 - h.square())).sum(-1)
+            return z, log_det
+
+        return Pushforward(push, None, mean)
+
+    def _step(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows of a flow -> Q R (B, L, L), S Q' (B, L, L), b (B, L), r_ii s_ii (B, L)."""
+        s = rows[..., 1, :]
+        r, slopes = (v.squeeze(-1) for v in invertible(rows[..., 0, :].unsqueeze(-1), s.unsqueeze(-1)))
+        matrix = rows[..., 3 : 3 + self.latent, :] / self.latent**0.5
+        upper, lower = matrix.triu(1) + torch.diag_embed(r), matrix.mT.triu(1) + torch.diag_embed(s)
+        q = torch.eye(self.latent, dtype=rows.dtype, device=rows.device)
+        for v in normalize(rows[..., 3 + self.latent :, :], dim=-1).unbind(-2):
+            q = q - 2 * (q @ v.unsqueeze(-1)) * v.unsqueeze(-2)
+        return q @ upper, lower @ q.mT, rows[..., 2, :], slopes

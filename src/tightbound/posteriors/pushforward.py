@@ -1,0 +1,99 @@
+"""Distributions of what a differentiable map makes of Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.noise import Noise, draw, draw_with_log_prob
+
+Push = Callable[[Tensor], tuple[Tensor, Tensor]]  # e (..., B, L) -> z (..., B, L), log |det dz/de| (..., B)
+Pull = Callable[[Tensor], Tensor]  # z (..., B, L) -> e (..., B, L)
+
+
+class Pushforward(Distribution):
+    """z = f(e), e ~ N(0, I): log q(z) = log N(e; 0, I) - log |det df/de|.
+
+    Mean and variance are estimates, from the same `moment_draws` noise vectors for each datum: scrambled Sobol points
+    (seed 0) through the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They
+    are exact where f is affine with a diagonal matrix.
+
+    Arguments:
+        push: f, with its log-determinant.
+        pull: Its inverse; None: not known, and the density is that of own draws alone.
+        like: (B, latent), for batch shape, dtype and device.
+    """
+
+    moment_draws: ClassVar[int] = 128  # behind mean and variance; a distribution without this has them exactly
+    has_rsample = True
+
+    def __init__(self, push: Push, pull: Pull | None, like: Tensor) -> None:
+        self.push, self.pull, self._like = push, pull, like
+        super().__init__(like.shape[:-1], like.shape[-1:], validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    @property
+    def mean(self) -> Tensor:
+        """(B, latent), an estimate."""
+        return self._nodes.mean(0)
+
+    @property
+    def variance(self) -> Tensor:
+        """(B, latent), an estimate."""
+        return self._nodes.var(0, correction=0)
+
+    @cached_property
+    def _nodes(self) -> Tensor:
+        """(moment_draws, B, latent)."""
+        engine = torch.quasirandom.SobolEngine(self.event_shape[0], scramble=True, seed=0)
+        # of the 2^30 cells of the sequence the middles, so that no quantile is infinite
+        half = torch.special.ndtri(engine.draw(self.moment_draws // 2, dtype=torch.float64) + 2.0**-31)
+        half = (half / half.square().mean(0).sqrt()).to(self._like)
+        noise = torch.cat([half, -half]).reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
+        # few at a time: the networks of a spline take a hundred times the memory of z
+        parts = [self.push(e.expand(len(e), *self._like.shape))[0] for e in noise.split(8)]
+        return torch.cat(parts)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws by torch's default generator."""
+        return self.push(torch.randn((*sample_shape, *self._like.shape)).to(self._like))[0]
+
+    def at(self, e: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise (..., B, latent) -> z (..., B, latent) and log q(z) (..., B)."""
+        z, log_det = self.push(e)
+        return z, -0.5 * (e.square() + math.log(2 * math.pi)).sum(-1) - log_det
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(..., B) nats, by the inverse of f.
+
+        Raises:
+            NotImplementedError: where that is not known.
+        """
+        if self.pull is None:
+            raise NotImplementedError(
+                "this flow has no inverse in closed form: its density is known at its own draws alone, "
+                "from draw_with_log_prob; use one that inverts, such as posterior 'flow'"
+            )
+        return self.at(self.pull(value))[1]
+
+
+@draw.register
+def _(distribution: Pushforward, samples: Sequence[int], noise: Noise) -> Tensor:
+    return draw_with_log_prob(distribution, samples, noise)[0]
+
+
+@draw_with_log_prob.register
+def _(distribution: Pushforward, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Tensor | None]:
+    like = distribution._like
+    return distribution.at(noise.normal((*samples, *like.shape), like))

@@ -1,0 +1,122 @@
+"""Finite mixtures of K distributions, evaluated at many points in bounded memory."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.noise import Noise, draw
+
+ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
+
+
+class FiniteMixture(Distribution):
+    """sum_k w_k p_k(z), with one set of components for the whole batch.
+
+    Arguments:
+        logits: (*batch, K) of the weights w.
+        components: p_k; batch shape (K,), event shape (latent,).
+    """
+
+    has_rsample = False  # which component is drawn is not differentiable
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    def __init__(self, logits: Tensor, components: Distribution) -> None:
+        self.log_weights, self.components = logits.log_softmax(-1), components
+        super().__init__(logits.shape[:-1], components.event_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """(*batch, latent)."""
+        return self.log_weights.exp() @ self.components.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """(*batch, latent): within components, and between."""
+        between = self.components.mean - self.mean.unsqueeze(-2)  # (*batch, K, latent)
+        return (self.log_weights.exp().unsqueeze(-1) * (self.components.variance + between.square())).sum(-2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(..., *batch) at points (..., *batch, latent)."""
+        return (component_log_probs(self.components, value) + self.log_weights).logsumexp(-1).to(value.dtype)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """(*sample_shape, *batch, latent), keyed by torch's default generator."""
+        return draw(self, tuple(sample_shape), Noise("unkeyed", int(torch.randint(2**62, ()))))
+
+
+@draw.register
+@torch.no_grad()
+def _(distribution: FiniteMixture, samples: Sequence[int], noise: Noise) -> Tensor:
+    weights = distribution.log_weights.exp()
+    u = noise.uniform((*samples, *distribution.batch_shape, 1), weights)
+    below = weights.cumsum(-1)[..., :-1]  # without the last, which rounding may leave short of 1
+    return draw_components(distribution.components, (u >= below).sum(-1), noise)
+
+
+@functools.singledispatch
+def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
+    """(..., K) log p_k(z), for components of batch shape (K,) at points z (..., latent)."""
+    rows = z.reshape(-1, 1, z.shape[-1])
+    size = max(1, ELEMENTS // (components.batch_shape[0] * z.shape[-1]))
+    if len(rows) <= size:
+        return components.log_prob(z.unsqueeze(-2))
+    from torch.utils.checkpoint import checkpoint
+
+    # what the blocks need for their gradients is computed again, instead of kept
+    blocks = [
+        checkpoint(components.log_prob, block, use_reentrant=False, preserve_rng_state=False)
+        for block in rows.split(size)
+    ]
+    return torch.cat(blocks).reshape(*z.shape[:-1], -1)
+
+
+@component_log_probs.register
+def _(components: Independent, z: Tensor) -> Tensor:
+    normal = components.base_dist
+    if not isinstance(normal, Normal) or z.device.type == "mps":  # MPS has no float64
+        return component_log_probs.dispatch(Distribution)(components, z)
+    # the square is expanded into matrix products, which hold points x components numbers and no more; in float64,
+    # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat
+    loc, scale, x = normal.loc.double(), normal.scale.double(), z.double()
+    precision = scale.square().reciprocal()
+    square = x.square() @ precision.mT - 2 * x @ (loc * precision).mT + (loc.square() * precision).sum(-1)
+    return -0.5 * square - scale.log().sum(-1) - 0.5 * math.log(2 * math.pi) * z.shape[-1]
+
+
+@functools.singledispatch
+def draw_components(components: Distribution, index: Tensor, noise: Noise) -> Tensor:
+    """(..., latent): for each element of index (...), a draw from that component."""
+    flat = index.flatten()
+    counts = flat.bincount(minlength=components.batch_shape[0])
+    # the components are drawn as often as the most frequent one; the j-th draw goes to the j-th that asks for it
+    order = flat.argsort(stable=True)
+    turn = torch.empty_like(flat)
+    turn[order] = torch.arange(len(flat), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
+    with noise.default():  # a component is no datum of the batch, whose noise might be keyed
+        draws = components.sample(torch.Size((int(counts.max()),)))
+    return draws[turn, flat].reshape(*index.shape, -1)
+
+
+@draw_components.register
+def _(components: Independent, index: Tensor, noise: Noise) -> Tensor:
+    normal = components.base_dist
+    if not isinstance(normal, Normal):
+        return draw_components.dispatch(Distribution)(components, index, noise)
+    return draw(Normal(normal.loc[index], normal.scale[index], validate_args=False), (), noise)
+
+
+@draw_components.register
+def _(components: MultivariateNormal, index: Tensor, noise: Noise) -> Tensor:
+    scale = components.scale_tril[index]
+    return draw(MultivariateNormal(components.loc[index], scale_tril=scale, validate_args=False), (), noise)

@@ -1,0 +1,91 @@
+"""What a recipe is, and how one is found. Free of torch."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+
+from tightbound.config import Config
+from tightbound.core.errors import InputError, suggestion
+
+MODULES = ("lessons", "bounds", "priors", "posteriors", "disentangling", "divergences", "conditional")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published composition."""
+
+    make: Callable[[], Config]
+    cites: tuple[str, ...]  # keys in references.bib
+
+    def __call__(self) -> Config:
+        """Its config."""
+        return self.make()
+
+    @property
+    def says(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.make) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+_FOUND: dict[str, Recipe] = {}
+
+
+def published(*cites: str) -> Callable[[Callable[[], Config]], Callable[[], Config]]:
+    """Registers a function that gives a config as the recipe of its name, with its sources."""
+
+    def register(function: Callable[[], Config]) -> Callable[[], Config]:
+        _FOUND[function.__name__.replace("_", "-")] = Recipe(function, cites)
+        return function
+
+    return register
+
+
+def all_recipes() -> dict[str, Recipe]:
+    """Every recipe, by name."""
+    for module in MODULES:
+        importlib.import_module(f"tightbound.recipes.{module}")
+    return _FOUND
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name.
+
+    Raises:
+        InputError: unknown name (with the nearest).
+    """
+    recipes = all_recipes()
+    if name not in recipes:
+        raise InputError(f"there is no recipe {name!r}; {suggestion(name, recipes)}")
+    return recipes[name]
+
+
+def recipe(name: str) -> Config:
+    """The config of a recipe.
+
+    Raises:
+        InputError: unknown name (with the nearest).
+    """
+    return find_recipe(name)().replace(recipe=name)
+
+
+def bibliography() -> dict[str, str]:
+    """BibTeX entries by key."""
+    text = files("tightbound.recipes").joinpath("references.bib").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=@)", text.strip())
+    return {entry[entry.index("{") + 1 : entry.index(",")]: entry.strip() for entry in entries}
+
+
+def citation(entry: str) -> str:
+    """ "Kingma and Welling 2014" of a BibTeX entry."""
+    fields = {key: re.search(rf"\b{key}\s*=\s*{{(.*?)}},?\n", entry, re.DOTALL) for key in ("author", "year")}
+    found = {key: match[1] for key, match in fields.items() if match is not None}
+    for written, letter in (("{\\o}", "ø"), ('{\\"o}', "ö")):
+        found["author"] = found["author"].replace(written, letter)
+    names = [re.sub(r"[{}\\'\"^~`]", "", name.partition(",")[0]) for name in found["author"].split(" and ")]
+    listed = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+    return f"{listed} {found['year']}"

@@ -1,0 +1,36 @@
+"""Conditional models, and remedies of posterior collapse."""
+
+from __future__ import annotations
+
+from tightbound.config import Config
+from tightbound.recipes.base import published
+from tightbound.recipes.lessons import vae
+
+
+@published("sohn2015cvae")
+def cvae() -> Config:
+    """Conditional VAE that completes images: the left half is given, the right half is modelled.
+
+    `--context labels` conditions on the class in its place, "visible(rows=(0.5, 1), columns=(0, 0.5))" on a quadrant.
+    """
+    return vae().replace(
+        network="mlp(hidden=(500, 500))", latent=50, prior="learned", context="visible(columns=(0, 0.5))"
+    )
+
+
+@published("he2019lagging")
+def lagging() -> Config:
+    """Aggressive training of a lagging encoder, against the collapse that a PixelCNN decoder brings.
+
+    In the paper, with early annealing, on OMNIGLOT and text.
+    """
+    return Config(
+        data="mnist",
+        network="conv(channels=(32, 64), hidden=256)",
+        latent=16,
+        likelihood="pixelcnn",
+        objective="lagging",
+        epochs=20,
+        batch_size=64,
+        lr=1e-3,
+    )

@@ -1,0 +1,48 @@
+"""Disentangled codes, on the re-rendered sprites."""
+
+from __future__ import annotations
+
+from tightbound.config import Config
+from tightbound.recipes.base import published
+
+
+@published("higgins2017beta")
+def beta_vae() -> Config:
+    """The beta-VAE, beta = 4: convolutions, 10 latents, Bernoulli pixels, Adam 1e-4, batch 64.
+
+    The paper trains 300,000 steps and more, this recipe 20,000.
+    """
+    return Config(
+        data="sprites",
+        network="conv(channels=(32, 32, 64, 64), hidden=256)",
+        latent=10,
+        likelihood="bernoulli",
+        objective="elbo(beta=4.0)",
+        steps=20_000,
+        batch_size=64,
+        lr=1e-4,
+    )
+
+
+@published("burgess2018understanding")
+def annealed_vae() -> Config:
+    """Capacity annealed from 0 to 25 nats, gamma = 1000, over the first half of the steps."""
+    return beta_vae().replace(objective="capacity(capacity=linear(stop=25.0, share=0.5), gamma=1000.0)", lr=5e-4)
+
+
+@published("chen2018tcvae")
+def beta_tc_vae() -> Config:
+    """beta-TC-VAE, beta = 6 on the total correlation, stratified minibatch sampling."""
+    return beta_vae().replace(objective="beta-tc(beta=6.0)", lr=1e-3)
+
+
+@published("kim2018factor")
+def factor_vae() -> Config:
+    """FactorVAE, gamma = 35: the total correlation by a density-ratio discriminator."""
+    return beta_vae().replace(objective="factor(gamma=35.0)")
+
+
+@published("kumar2018dip")
+def dip_vae() -> Config:
+    """DIP-VAE-II: the covariance of the aggregate posterior is led to the identity."""
+    return beta_vae().replace(objective="dip(kind=2, lambda_od=10.0, lambda_d=10.0)")

@@ -1,0 +1,52 @@
+"""Autoencoders with another divergence between codes and prior, or another reconstruction."""
+
+from __future__ import annotations
+
+from tightbound.config import Config
+from tightbound.recipes.base import published
+
+_CONV = "conv(channels=(32, 64), hidden=256)"
+
+
+def _grey() -> Config:
+    """Images as they are: dequantized levels with a Gaussian of one learned scale."""
+    return Config(
+        data="mnist", network=_CONV, latent=8, likelihood="gaussian(scale='shared')", epochs=20, batch_size=100, lr=1e-3
+    )
+
+
+@published("zhao2019infovae")
+def info_vae() -> Config:
+    """InfoVAE: the ELBO with MMD between aggregate posterior and prior in place of most of the KL."""
+    return _grey().replace(objective="info(alpha=0.0, lambda_=1000.0)")
+
+
+@published("tolstikhin2018wae")
+def wae() -> Config:
+    """Wasserstein autoencoder with an MMD penalty (inverse multiquadratic kernels) and a point posterior."""
+    return _grey().replace(posterior="point", objective="wae-mmd(scale=10.0)")
+
+
+@published("makhzani2016aae", "tolstikhin2018wae")
+def aae() -> Config:
+    """Adversarial autoencoder: a discriminator on z leads the aggregate code to the prior (WAE-GAN)."""
+    return _grey().replace(posterior="point", objective="aae")
+
+
+@published("ghosh2020rae")
+def rae() -> Config:
+    """Regularised autoencoder: L2 on the codes and on the decoder; sample by a density fitted afterwards
+    (`tightbound fit-sampler`)."""
+    return _grey().replace(posterior="point", objective="rae(penalty='l2')")
+
+
+@published("larsen2016vaegan")
+def vae_gan() -> Config:
+    """VAE-GAN: reconstruction in the features of a discriminator."""
+    return _grey().replace(objective="vae-gan", latent=16, lr=3e-4)
+
+
+@published("snell2017msssim")
+def ms_ssim_vae() -> Config:
+    """VAE with multi-scale structural similarity for a reconstruction term."""
+    return _grey().replace(objective="ms-ssim", latent=16)

@@ -1,0 +1,64 @@
+"""Better priors and hierarchies."""
+
+from __future__ import annotations
+
+from tightbound.config import Config
+from tightbound.recipes.base import published
+from tightbound.recipes.lessons import DYNAMIC
+
+
+@published("tomczak2018vamp")
+def vamp() -> Config:
+    """VampPrior with 500 pseudo-inputs: two hidden layers of 300, 40 latents, warm-up, on binarized MNIST.
+
+    NLL 82.38, against 84.50 with N(0, I), in the paper (gated layers, 100 epochs of warm-up, early stopping).
+    """
+    return Config(
+        data="mnist",
+        network="mlp(hidden=(300, 300), activation='silu')",
+        latent=40,
+        likelihood="bernoulli",
+        observation=DYNAMIC,
+        prior="vamp(components=500)",
+        objective="elbo(beta=linear(share=0.2))",
+        epochs=60,
+        batch_size=100,
+        lr=1e-3,
+        schedule="cosine(warmup=500, final=0.02)",
+    )
+
+
+@published("sonderby2016ladder")
+def ladder() -> Config:
+    """Ladder VAE: groups of 64, 32 and 16 latents, precision-weighted merge, warm-up, on binarized MNIST.
+
+    NLL 82.12 with five layers and 81.74 fine-tuned, in the paper.
+    """
+    return Config(
+        data="mnist",
+        network="mlp(hidden=(512, 256), activation='leaky-relu')",
+        latent=64,
+        latents="ladder(groups=3)",
+        likelihood="bernoulli",
+        observation=DYNAMIC,
+        objective="elbo(beta=linear(share=0.2))",
+        epochs=60,
+        batch_size=128,
+        lr=1e-3,
+        schedule="cosine(warmup=500, final=0.02)",
+    )
+
+
+@published("gulrajani2017pixelvae", "oord2016pixelcnn")
+def pixelvae() -> Config:
+    """PixelVAE: a gated PixelCNN conditioned on z for a decoder, on binarized MNIST."""
+    return Config(
+        data="mnist",
+        network="conv(channels=(32, 64), hidden=256)",
+        latent=16,
+        likelihood="pixelcnn",
+        objective="free-bits(free_bits=4.0, over='total', beta=linear(share=0.2))",
+        epochs=20,
+        batch_size=64,
+        lr=1e-3,
+    )
