@@ -135,7 +135,7 @@ DATA: dict[str, Callable[[], str]] = {
     "missing": lambda: "missing.npy",
     "misspelt": lambda: "digit",
     "truncated": lambda: _truncated("x.npy"),
-    "nan": lambda: _save("x.npy", _with(np.nan)),
+    "nothing but nan": lambda: _save("x.npy", np.full((20, 3), np.nan)),
     "infinite": lambda: _save("x.npy", _with(np.inf)),
     "empty array": lambda: _save("x.npy", np.zeros((0, 8, 8))),
     "no columns": lambda: _save("x.npy", np.zeros((8, 0))),

@@ -111,6 +111,10 @@ SUPPLIED: dict[str, dict[str, Any]] = {
     "likelihood": {"shape": (1, 8, 8), "features": 3, "levels": 17},
     "observation": {"levels": 17, "shape": (1, 8, 8), "mean": [0.5], "std": [2.0]},
 }
+OF_COLUMNS: dict[str, dict[str, Any]] = {
+    "columns": {"shape": (2,), "kinds": ["real", ("categories", ("a", "b"))]},
+    "table": {"kinds": ["real", ("categories", ("a", "b"))], "mean": [0.5, 0.0], "std": [2.0, 1.0]},
+}
 BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay")
 
 
@@ -118,7 +122,7 @@ def built(kind: str, name: str) -> Any:
     parts: dict[str, Any] = {"network": MLP(hidden=(4,))} if kind in ("posterior", "latents", "likelihood") else {}
     if kind == "latents":
         parts |= {part: built(part, "normal") for part in ("prior", "posterior")}
-    return make(kind, name, **SUPPLIED.get(kind, {}), **parts)
+    return make(kind, name, **SUPPLIED.get(kind, {}) | OF_COLUMNS.get(name, {}) | parts)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BUILT for name in TABLE[kind]])

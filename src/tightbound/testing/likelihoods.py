@@ -201,7 +201,7 @@ def _check_independence(
 
 def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:
     for kind in get_args(Kind):
-        target = Domain(kind, levels if kind == "levels" else 2 if kind == "binary" else None)
+        target = Domain(kind, levels if kind in ("levels", "categories") else 2 if kind == "binary" else None)
         if kind in likelihood.kinds:
             if kind != "binary" or levels == 2:
                 likelihood.check_domain(target)
