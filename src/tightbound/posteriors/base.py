@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -34,7 +35,7 @@ class Posterior(Part, nn.Module, ABC):
 
     outputs: int  # parameters of the family for each latent dimension; see `raw_shape` where they are others
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
-    evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone (some flows)
+    evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone, or nowhere
     support: ClassVar[str] = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
     schedules: Mapping[str, Schedule] = {}
 
@@ -67,7 +68,8 @@ class Posterior(Part, nn.Module, ABC):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
         raw = x.flatten(1) if self.network is None else fold(self.network, x, len(self.shape))
-        return self.distribution(raw.reshape(len(x), *self.raw_shape))
+        with torch.autocast(x.device.type, enabled=False):  # matrices rounded to bfloat16 would be another density's
+            return self.distribution(raw.reshape(len(x), *self.raw_shape))
 
     def terms(
         self,
@@ -84,7 +86,9 @@ class Posterior(Part, nn.Module, ABC):
             knobs: Values of `schedules`.
             log_likelihood: (S, B) of the data at z, for a q that looks at the model.
         """
-        z, log_q = draw_with_log_prob(q, (samples,), noise)
+        device = next((p.device.type for p in self.parameters()), "cpu")
+        with torch.autocast(device, enabled=False):
+            z, log_q = draw_with_log_prob(q, (samples,), noise)
         return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
 
     @abstractmethod

@@ -16,6 +16,7 @@ class Point(Posterior):
 
     outputs = 1
     has_density = False
+    evaluable = False
 
     def distribution(self, raw: Tensor) -> Distribution:
         """The code itself, (B, 1, latent)."""
