@@ -15,6 +15,7 @@ from tightbound.core.terms import Batch
 from tightbound.information import log_weights
 from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
 from tightbound.objectives.base import Group, Objective
+from tightbound.posteriors.planar import Planar, invertible
 from tightbound.testing.models import small_model
 from tightbound.training.optim import GroupOptimizer
 
@@ -251,3 +252,22 @@ def test_leapfrog_uses_the_fresh_momentum_and_tempering_accumulates() -> None:
     assert torch.allclose(torch.cat(got), exact, atol=1e-12)
     assert temperatures[0].item() == pytest.approx(0.3**-0.5)
     assert temperatures[-1] == 1
+def test_planar_flow_has_its_invertibility_constraint() -> None:
+    """w'u > -1 for adversarial weights, so that no two noises share a z, and the density has mass 1."""
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.0, 1e-6, 1.0, 100.0, 1e4):
+        for dtype in (torch.float32, torch.float64):
+            w = scale * torch.randn(1000, 5, generator=generator, dtype=dtype)
+            u, along = invertible(-w, w)  # straight against w
+            assert (along > -1).all()
+            assert torch.isfinite(u).all()
+            assert ((w * u).sum(-1) > -1).all(), "of u as it is rounded, too"
+            assert ((w * u).sum(-1) - along[:, 0]).abs().max() < 2e-4
+    raw = torch.tensor([[0.0, 0.0, -5.0, 3.0, 0.4]], dtype=torch.float64)  # mean, log-variance, u, w, b
+    q = Planar((5,), 1, flows=1).distribution(raw)
+    e = torch.linspace(-9, 9, 40_001, dtype=torch.float64)[:, None, None]
+    naive = e - 5 * torch.tanh(3 * e + 0.4)
+    assert (naive.diff(dim=0) < 0).any(), "the test wants weights that fold the line"
+    z, log_q = q.at(e)
+    assert (z.diff(dim=0) > 0).all()
+    assert torch.trapezoid(log_q.exp()[:, 0], z[:, 0, 0]).item() == pytest.approx(1, abs=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, draw, draw_with_log_prob
 from tightbound.core.parts import make
+from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, closed_kl
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
@@ -100,7 +102,7 @@ def test_a_density_known_at_draws_alone_is_refused_elsewhere(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", INVERTED)
-def test_flows_start_near_the_diagonal_gaussian_of_the_encoder(text: str) -> None:
+def test_flows_start_as_the_diagonal_gaussian_of_the_encoder(text: str) -> None:
     torch.manual_seed(0)
     posterior = make("posterior", text, shape=(5,), latent=4, network=MLP((8,))).double()
     x, e = torch.randn(6, 5).double(), torch.randn(100, 6, 4).double()
@@ -108,9 +110,27 @@ def test_flows_start_near_the_diagonal_gaussian_of_the_encoder(text: str) -> Non
     mean, log_variance = posterior.network(x)[:, :8].split(4, dim=-1)
     z, log_q = posterior(x).at(e)
     base = Normal(mean, (0.5 * log_variance).exp())
-    assert torch.allclose(z, mean + base.scale * e, atol=0.05)
-    assert torch.allclose(log_q, base.log_prob(mean + base.scale * e).sum(-1), atol=0.1)
-    assert not torch.equal(z, mean + base.scale * e), "at the identity itself the layers below have no gradient"
+    assert torch.allclose(z, mean + base.scale * e)
+    assert torch.allclose(log_q, base.log_prob(z).sum(-1))
+
+
+@pytest.mark.parametrize("text", ALL)
+def test_densities_are_the_same_with_networks_in_bfloat16(text: str) -> None:
+    """Matrix products of the family itself stay in float32: the parameters here are the input, without a network."""
+    torch.manual_seed(0)
+    size = math.prod(make("posterior", text, shape=(1,), latent=3, network=MLP((1,))).raw_shape)
+    posterior, prior = make("posterior", text, shape=(size,), latent=3), StandardNormal(3)()
+    for parameter in posterior.parameters():
+        nn.init.normal_(parameter, 0, 0.12)
+    x = torch.randn(4, size)
+
+    def rates() -> list[Tensor]:
+        group = posterior.terms(posterior(x), prior, 5, Noise("bf16"), Knobs())
+        return [group.z, group.rate(), group.log_ratio()]
+
+    exact = rates()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(rates(), exact, strict=True))
 
 
 @pytest.mark.parametrize("text", FLOWS)
@@ -133,7 +153,7 @@ def test_moments_of_a_diagonal_affine_map_are_exact() -> None:
     assert torch.allclose(q.variance, scale.square(), rtol=1e-4)
 
 
-def test_moments_carry_gradients_and_draws_of_torch_have_them() -> None:
+def test_rsample_draws_by_torchs_own_generator() -> None:
     _, q = bent("planar", 2)
     torch.manual_seed(0)
     assert q.rsample((3,)).shape == (3, 3, 2)
@@ -171,6 +191,7 @@ def bimodal(z: Tensor) -> Tensor:
     return modes + Normal(0.0, 1.0).log_prob(z[..., 1])
 
 
+@functools.cache
 def reached(text: str, target: Callable[[Tensor], Tensor], steps: int = 400) -> float:
     """KL(q || target) in nats, after fitting one q by its gradient."""
     with torch.random.fork_rng(devices=()):
@@ -202,7 +223,7 @@ def test_correlations_are_fitted_better_than_by_a_diagonal_gaussian(text: str) -
 
 @pytest.mark.parametrize("text", FLOWS)
 def test_bends_are_fitted_better_than_by_a_gaussian(text: str) -> None:
-    assert reached(text, banana) < 0.7 * reached("full", banana)
+    assert reached(text, banana) < 0.85 * reached("full", banana)
 
 
 def test_splines_find_both_modes() -> None:

@@ -60,21 +60,26 @@ class LatentTerms:
     @cached_property
     def log_prior(self) -> Tensor | None:
         """(S, B) log p(z | groups above)."""
-        return None if self.prior is None else self.prior.log_prob(self.z)
+        return None if self.prior is None else self._log_prob(self.prior)
 
     @cached_property
     def log_posterior(self) -> Tensor | None:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
         if self.drawn is not None:
             return self.drawn
-        return None if self.posterior is None else self.posterior.log_prob(self.z)
+        return None if self.posterior is None else self._log_prob(self.posterior)
+
+    def _log_prob(self, distribution: Distribution) -> Tensor:
+        with torch.autocast(self.z.device.type, enabled=False):  # networks may be in bfloat16; densities are not
+            return distribution.log_prob(self.z)
 
     @cached_property
     def kl(self) -> Tensor | None:
         """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorise; None: none known."""
         if self.posterior is None or self.prior is None or not self.closed:
             return None
-        kl = closed_kl(self.posterior, self.prior)
+        with torch.autocast(self.z.device.type, enabled=False):
+            kl = closed_kl(self.posterior, self.prior)
         return None if kl is None else kl.expand(*self.z.shape[:2], kl.shape[-1])
 
     def rate(self) -> Tensor:

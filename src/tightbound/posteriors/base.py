@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -70,7 +71,8 @@ class Posterior(Part, nn.Module, ABC):
         """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
         raw = x if self.network is None else fold(self.network, x, len(self.shape))
         lead = x.shape[: x.dim() - len(self.shape)]
-        return self.distribution(raw.reshape(*lead, *self.raw_shape))
+        with torch.autocast(x.device.type, enabled=False):  # matrices rounded to bfloat16 would be another density's
+            return self.distribution(raw.reshape(*lead, *self.raw_shape))
 
     def terms(
         self,
@@ -87,7 +89,9 @@ class Posterior(Part, nn.Module, ABC):
             knobs: Values of `schedules`.
             log_likelihood: (S, B) of the data at z, for a q that looks at the model.
         """
-        z, log_q = draw_with_log_prob(q, (samples,), noise)
+        device = next((p.device.type for p in self.parameters()), "cpu")
+        with torch.autocast(device, enabled=False):
+            z, log_q = draw_with_log_prob(q, (samples,), noise)
         return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
 
     def nearest(self, code: Tensor) -> Tensor:

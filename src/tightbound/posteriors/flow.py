@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, suggestion, whole
-from tightbound.nn.base import Architecture, sizes
+from tightbound.nn.base import Architecture
+from tightbound.nn.flows import invertible
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.pushforward import Pushforward
 
 Kind = Literal["iaf", "nsf", "realnvp"]
+KINDS = {
+    "iaf": "maf",
+    "nsf": "nsf",
+    "realnvp": "realnvp",
+}  # as `invertible` calls them
 
 
 class Flow(Posterior):
-    """z = mu(x) + sigma(x) f(e; h(x)), e ~ N(0, I), with f a flow of zuko's that starts near the identity, so that
-    q starts near the diagonal Gaussian.
+    """z = mu(x) + sigma(x) f(e; h(x)), e ~ N(0, I), with f a flow of zuko's that is the identity at first, so that q
+    starts as the diagonal Gaussian.
 
     The autoregressive kinds are run in their fast direction, so that a draw and its log-density cost one pass; the
     density at another z takes `latent` passes a transformation. The encoder's scale comes last, not first: the flow
@@ -37,8 +42,6 @@ class Flow(Posterior):
         Density estimation using Real NVP (Dinh et al. 2017), https://arxiv.org/abs/1605.08803
     """
 
-    kinds: ClassVar[dict[str, str]] = {"iaf": "MAF", "nsf": "NSF", "realnvp": "RealNVP"}  # names in zuko.flows
-
     def __init__(
         self,
         shape: tuple[int, ...] = (),
@@ -49,19 +52,11 @@ class Flow(Posterior):
         hidden: tuple[int, ...] = (64,),
         features: int = 32,
     ) -> None:
-        if kind not in self.kinds:
-            raise InputError(f"there is no flow {kind!r}; {suggestion(str(kind), self.kinds)}")
-        self.features, transforms = whole("features", features, least=1), whole("transforms", transforms, least=1)
+        if kind not in KINDS:
+            raise InputError(f"there is no flow {kind!r}; {suggestion(str(kind), KINDS)}")
+        self.features = whole("features", features, least=1)
         super().__init__(shape, latent, network)
-        build = getattr(_zuko_flows(), self.kinds[kind])
-        widths = sizes("hidden", hidden)
-        flow = build(latent, self.features, transforms=transforms, hidden_features=widths, activation=nn.ELU)
-        self.flow: nn.Module = flow.transform
-        with torch.no_grad():
-            for transform in flow.transform.transforms:
-                last = transform.hyper[-1]
-                last.weight.mul_(0.01)  # not zero: the layers below would have no gradient
-                last.bias.zero_()
+        self.flow = invertible(KINDS[kind], latent, self.features, transforms, hidden)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -82,13 +77,3 @@ class Flow(Posterior):
             return flow.inv((z - mean) / scale)
 
         return Pushforward(push, pull, mean)
-
-
-def _zuko_flows() -> Any:
-    """zuko.flows, imported when a flow is made; zuko turns off validation in all of torch.distributions, which is
-    undone here."""
-    validated = Distribution._validate_args
-    import zuko.flows
-
-    Distribution._validate_args = validated
-    return zuko.flows

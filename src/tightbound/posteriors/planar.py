@@ -75,7 +75,9 @@ def invertible(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     before = (direction * u).sum(-1, keepdim=True)  # u along w, as it is given
     after = _above_minus_one(norm * before)
     moved = after / norm.clamp_min(torch.finfo(w.dtype).tiny)
-    return u + (moved - before) * direction, after
+    across = u - before * direction
+    across = across - (direction * across).sum(-1, keepdim=True) * direction  # again: large u, w round to w'u < -1
+    return across + moved * direction, after
 
 
 def _above_minus_one(x: Tensor) -> Tensor:
