@@ -46,7 +46,7 @@ LATENTS = [
     *TABLE["latents"],
     "bottom-up(upper=2, hidden=(5,))",
     "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
-    "ladder(groups=1, hidden=7)",
+    "ladder(groups=2, hidden=7)",
     "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
 ]
 
