@@ -85,28 +85,29 @@ def bottom_up(true: TwoLayers, off: float = 0.0) -> VAE:
 
 
 def ladder(true: TwoLayers, off: float = 0.0) -> VAE:
-    """With t_1 = (z_1, z_2), and the exact posterior: the estimate of z_1 is p(x | z_1) as a density of z_1."""
+    """With the exact posterior: the estimate of z_1 is p(x | z_1) as a density of z_1."""
     width = LARGE + SMALL
     latents = Ladder((D,), LARGE, nn.Flatten(), groups=(LARGE, SMALL), hidden=width, activation="identity")
+    for head in (*latents.estimates, latents.priors[0][-1]):
+        head[0] = nn.Identity()  # layer normalisation is not linear
     decoder = nn.Linear(width, D)
     model = VAE(latents, Gaussian((D,), width, decoder, scale=true.sigma), Identity()).double()
     eye, no = torch.eye(width).double(), torch.zeros(width, dtype=torch.float64)
     put(decoder, torch.cat([true.w, torch.zeros(D, SMALL)], 1), true.m)
-    for state, reads in zip(latents.states, (torch.cat([0 * eye, eye[:, :LARGE]], 1), eye[:, LARGE:]), strict=True):
-        put(state[0], reads, no)
-        put(state[2], eye, no)
-    head = torch.cat([torch.zeros(LARGE, LARGE), true.a], 1)
-    put(latents.priors[0][-1], head, true.shift, torch.full((LARGE,), true.s**2))
+    put(latents.states[0][0], eye[:, LARGE:], no)
+    put(latents.states[0][2], eye, no)
+    weight = torch.cat([torch.zeros(LARGE, LARGE), true.a], 1)
+    put(latents.priors[0][-1][-1], weight, true.shift, torch.full((LARGE,), true.s**2))
     put(latents.up[1][1], torch.eye(width, D), no)
     squared = true.w.square().sum(0)
     weight = true.w.T / squared[:, None]
-    put(latents.estimates[0], weight, off - weight @ true.m, math.exp(off) * true.sigma**2 / squared)
+    put(latents.estimates[0][-1], weight, off - weight @ true.m, math.exp(off) * true.sigma**2 / squared)
     slope = true.w @ true.a
     noise = true.s**2 * true.w @ true.w.T + true.sigma**2 * torch.eye(D).double()
     back = torch.linalg.solve(noise, slope).T
     precision = 1 + (back @ slope).diagonal()
     weight = back / precision[:, None]
-    put(latents.estimates[1], weight, off - weight @ (true.w @ true.shift + true.m), math.exp(off) / precision)
+    put(latents.estimates[1][-1], weight, off - weight @ (true.w @ true.shift + true.m), math.exp(off) / precision)
     return model
 
 

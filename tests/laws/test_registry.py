@@ -105,7 +105,7 @@ LATENTS = [
     *TABLE["latents"],
     "bottom-up(upper=2, hidden=(5,))",
     "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
-    "ladder(groups=1, hidden=7)",
+    "ladder(groups=2, hidden=7)",
     "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
 ]
 FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae", "rae(penalty='gradient')"]

@@ -97,6 +97,10 @@ class BottomUp(Hierarchy):
             z = take(i, self.priors[i](append(z, context)))
         return z
 
+    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """z_1 is the first part of the code."""
+        return code[..., : self.features]
+
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of all q."""
         return list(self.posteriors.parameters())

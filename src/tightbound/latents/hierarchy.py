@@ -14,7 +14,7 @@ from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Schedule
 from tightbound.priors import LearnedNormal, Prior, StandardNormal
 
-Take = Callable[[int, Distribution], Tensor]  # (i, p(z_i | groups above)) -> z_i
+Take = Callable[[int, Distribution], Tensor]  # (i, p(z_i+1 | groups above)) -> z_i+1, counted from 0
 
 
 class Hierarchy(Latents):
@@ -72,8 +72,3 @@ class Hierarchy(Latents):
         prior = self.top_prior(context)
         top = draw(prior, () if prior.batch_shape else (n,), noise)
         return self.down(top, context, lambda _, p: draw(p, (), noise))
-
-    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """Features (B, features) with the groups at their parts of the code."""
-        groups = code.split(self.sizes, dim=-1)
-        return self.down(groups[-1], context, lambda i, _: groups[i])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from tightbound.core.errors import whole
+from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.join import append
 from tightbound.core.noise import Noise, draw
@@ -25,9 +25,13 @@ class Ladder(Hierarchy):
     """p(z_N) prod p(z_i | z_>i), with inference from the top down on the same walk, q(z_N | x) prod q(z_i | z_>i, x).
 
     All are diagonal Gaussians. Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian
-    estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i) give p(z_i | z_>i); q(z_i | z_>i, x) is its
-    product with the estimate. Features are t_1, which all groups reach by skip connections. Unlike in the paper,
-    variances are exponentials in place of softplus, and no layer has batch normalisation.
+    estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i+1) give p(z_i | z_>i); q(z_i | z_>i, x) is its
+    product with the estimate. Features are all groups: each has a skip connection to x. Unlike in the paper, variances
+    are exponentials, not softplus, and layer normalisation stands for that of batches, under which the bound of a
+    datum would depend on others.
+
+    Lower groups stay unused for long, or for good, unless the rate is cheap at first: train it with a warm-up,
+    `elbo(beta=linear(...))`, or with free bits by group.
 
     Arguments:
         shape: Of the encoder's input: x, joined with the context where there is one.
@@ -56,21 +60,20 @@ class Ladder(Hierarchy):
         context: int = 0,
     ) -> None:
         if isinstance(groups, int):
-            groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=1)))
+            groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=2)))
+        if len(sizes("groups", groups)) < 2:
+            raise InputError(f"groups = {groups!r}; needed: at least two sizes, or their number; one is latents 'flat'")
         super().__init__(sizes("groups", groups), top, context)
-        self.features = whole("hidden", hidden, least=1)
+        self.features = self.latent
+        hidden = whole("hidden", hidden, least=1)
         self.up = nn.ModuleList(_ways_up(network, shape, len(self.sizes), hidden, activation))
-        heads = enumerate(self.sizes, start=1)
-        self.estimates = nn.ModuleList(
-            nn.Linear(probe(nn.Sequential(*self.up[:i]), shape, "encoder"), 2 * size) for i, size in heads
-        )
-        inputs = [*(hidden + size for size in self.sizes[:-1]), self.sizes[-1] + context]
+        widths = [probe(nn.Sequential(*self.up[:i]), shape, "encoder") for i in range(1, len(self.sizes) + 1)]
+        self.estimates = nn.ModuleList(_head(width, size) for width, size in zip(widths, self.sizes, strict=True))
+        inputs = [*(hidden + size for size in self.sizes[1:-1]), self.sizes[-1] + context]
         self.states = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), act(activation), nn.Linear(hidden, hidden)) for width in inputs
         )
-        self.priors = nn.ModuleList(
-            nn.Sequential(act(activation), nn.Linear(hidden, 2 * size)) for size in self.sizes[:-1]
-        )
+        self.priors = nn.ModuleList(nn.Sequential(act(activation), _head(hidden, size)) for size in self.sizes[:-1])
 
     @property
     def shares_parameters(self) -> bool:
@@ -88,7 +91,7 @@ class Ladder(Hierarchy):
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """Groups z_1 .. z_N; features (S, B, hidden)."""
+        """Groups z_1 .. z_N; features (S, B, latent)."""
         estimates, prior, context = state
         q = _normal(*estimates[-1])
         groups = [LatentTerms(draw(q, (samples,), noise), prior, q)]
@@ -115,12 +118,18 @@ class Ladder(Hierarchy):
         return means, log_variances.exp()
 
     def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
-        """The features are t_1."""
-        state = fold(self.states[-1], append(top, context), 1)
+        """The features are z_1 .. z_N."""
+        groups, seen = [top], append(top, context)
+        state: Tensor | float = 0.0
         for i in reversed(range(len(self.priors))):
-            z = take(i, _normal(*_parameters(self.priors[i], state)))
-            state = state + fold(self.states[i], torch.cat([state, z], dim=-1), 1)
-        return state
+            state = fold(self.states[i], seen, 1) + state
+            groups.append(take(i, _normal(*_parameters(self.priors[i], state))))
+            seen = torch.cat([state, groups[-1]], dim=-1)
+        return torch.cat([*reversed(groups)], dim=-1)
+
+    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """The code is the features."""
+        return code
 
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the way up."""
@@ -135,6 +144,11 @@ def merge(one: Gaussian, other: Gaussian) -> Gaussian:
     """
     ratio = other[1] - one[1]  # log of the one's precision over the other's
     return other[0] + ratio.sigmoid() * (one[0] - other[0]), one[1] + F.logsigmoid(ratio)
+
+
+def _head(width: int, size: int) -> nn.Module:
+    """(..., width) -> mean and log-variance, one after the other."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * size))
 
 
 def _parameters(head: nn.Module, x: Tensor) -> Gaussian:
