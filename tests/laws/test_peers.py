@@ -252,6 +252,8 @@ def test_leapfrog_uses_the_fresh_momentum_and_tempering_accumulates() -> None:
     assert torch.allclose(torch.cat(got), exact, atol=1e-12)
     assert temperatures[0].item() == pytest.approx(0.3**-0.5)
     assert temperatures[-1] == 1
+
+
 def test_planar_flow_has_its_invertibility_constraint() -> None:
     """w'u > -1 for adversarial weights, so that no two noises share a z, and the density has mass 1."""
     generator = torch.Generator().manual_seed(0)
