@@ -35,7 +35,7 @@ class Ladder(Hierarchy):
 
     Arguments:
         shape: Of the encoder's input: x, joined with the context where there is one.
-        latent: Size of z_1.
+        latent: Size of z_1, where `groups` is their number.
         network: Of the way up: the stages of an architecture, dealt out to the groups from the top, with hidden layers
             added where there are fewer than groups; or any module (B, *shape) -> (B, ...), which gives d_1.
         groups: Their number N, each of half the size of that below it; or all their sizes, z_1 first.
