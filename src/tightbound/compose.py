@@ -146,7 +146,10 @@ def _default_likelihood(domain: Domain) -> str:
 
 
 def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
-    """The observation under which a likelihood of these kinds sees the data as they are, or as bits."""
+    """The observation under which a likelihood of these kinds sees the data: as they are, as bits, or, where it is a
+    density and the data are whole numbers, dequantized."""
+    if domain.kind in ("levels", "binary") and "unit" in kinds and not {"levels", "binary"} & {*kinds}:
+        return "levels(dequantize=True)"
     if domain.kind == "levels":
         return "binarized" if "levels" not in kinds and "binary" in kinds else "levels"
     plain = {"real": "standardized", "counts": "counts", "mixed": "table"}

@@ -48,7 +48,7 @@ FLAGS = [
     (["--latent", "1000000000000"], "latent"),
     # parts
     (["--likelihood", "bernouli"], "bernoulli"),
-    (["--likelihood", "gaussian"], "level"),
+    (["--likelihood", "gaussian", "--observation", "levels"], "level"),
     (["--likelihood", "bernoulli(scale=2)"], "scale"),
     (["--prior", "normal(latent=3)"], "latent"),
     (["--prior", "normal(latent=3"], "normal(latent=3"),
@@ -221,7 +221,7 @@ def test_a_run_that_exists_is_kept(refused: Refused, run: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "flags",
-    [["--schedule", "cosin"], ["--evaluate-samples", "-1"], ["--likelihood", "gaussian"], ["--validation", "9999"]],
+    [["--schedule", "cosin"], ["--evaluate-samples", "-1"], ["--likelihood", "nosuch"], ["--validation", "9999"]],
     ids=lambda flags: flags[0],
 )
 def test_a_mistake_does_not_overwrite(refused: Refused, run: Path, flags: list[str]) -> None:

@@ -336,14 +336,16 @@ def test_a_recipe_adapts_to_other_data(name: str, like: str) -> None:
         x = grey(12, SHAPES[like], levels=2 if like == "sprites" else 256)
         data = tb.data.open(x, levels=None if like == "sprites" else 256)
     config = RECIPES[name]()
-    parts = ("network", "likelihood", "observation", "prior", "posterior")
+    parts = ("network", "likelihood", "observation", "prior", "posterior", "latents", "context")
     model = tb.vae(data, latent=config.latent, **{part: getattr(config, part) for part in parts})
     objective = make("objective", config.objective_spec())
+    objective.prepare(model, len(data.train))
     knobs = Knobs.final({**model.schedules, **objective.schedules})
     terms = model(next(data.train.epoch(4)), objective.samples, None, knobs)
-    value = objective(terms, knobs)
-    value.mean().backward()
-    assert value.shape == (4,)
+    objective.check(terms)
+    assert objective(terms, knobs).shape == (4,)
+    for group in objective.groups(model):
+        group.loss(terms, knobs).backward(inputs=group.params, retain_graph=True)
     for parameter in model.parameters():
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all()

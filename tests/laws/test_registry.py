@@ -199,7 +199,9 @@ def test_flat(prior: str, posterior: str) -> None:
     torch.manual_seed(0)
     network = MLP((8,), activation="tanh")
     parts = {"latent": 3, "shape": (1, 2, 3), "network": network}
-    check_latents(Flat(make("prior", prior, **parts), make("posterior", posterior, **parts)), (1, 2, 3))
+    latents = Flat(make("prior", prior, **parts), make("posterior", posterior, **parts))
+    latents.start_at(torch.randn(20, 1, 2, 3))
+    check_latents(latents, (1, 2, 3))
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

@@ -27,6 +27,10 @@ class NotABound(CompositionError):
     """A bound on log p(x) was asked of a model that defines no density for its posterior or prior."""
 
 
+class DensityUnknown(CompositionError, NotImplementedError):
+    """A density was asked for where it is not known: that of some flows, away from their own draws."""
+
+
 class NonFinite(TightboundError, ArithmeticError):
     """A loss, a term or a gradient became NaN or infinite."""
 

@@ -182,7 +182,8 @@ class Observation(Part, nn.Module, ABC):
         """Raises InputError where raw data of this domain are not what the model was made for."""
         parts = {"real": ("real", "unit"), "unit": ("binary",), "counts": ("binary", "levels")}
         within = parts.get(self.source.kind, ())
-        if domain != self.source and domain.kind not in within:
+        same = domain == self.source or (domain.levels is not None and domain.levels == self.source.levels)
+        if not same and domain.kind not in within:
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "
                 "convert the data, or name their domain, levels or kinds when opening them"

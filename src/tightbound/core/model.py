@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Context, Latents, Likelihood, Observation, State, Trainable
 from tightbound.core.join import append, join
-from tightbound.core.noise import Noise
+from tightbound.core.noise import Noise, unkeyed
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
@@ -183,8 +183,3 @@ def _complete(seen: Batch) -> Tensor:
         if len(given):
             column[~observed] = given[torch.arange(len(column) - len(given), device=x.device) % len(given)]
     return x.view_as(seen.x)
-
-
-def unkeyed() -> Noise:
-    """Noise that follows torch's default generator, for calls that name no key."""
-    return Noise("unkeyed", int(torch.randint(2**62, ())))

@@ -79,6 +79,11 @@ class Noise:
         return out if self._total is None else out[:, self._start : self._start + shape[1]]
 
 
+def unkeyed() -> Noise:
+    """Noise that follows torch's default generator, for calls that name no key."""
+    return Noise("unkeyed", int(torch.randint(2**62, ())))
+
+
 class DatumNoise(Noise):
     """Noise of an evaluation: the draws of a datum depend on the seed, its index and the block alone,
     so that no number changes with the batch size or the order.

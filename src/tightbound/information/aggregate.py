@@ -75,7 +75,7 @@ def log_pairs_by_dimension(q: Distribution, z: Tensor) -> Tensor:
         CompositionError: where q does not factorise over the dimensions of z, so that it has no marginals.
     """
     _one_for_each_datum(q)
-    if not isinstance(q, Independent) or q.base_dist.event_shape:
+    if not isinstance(q, Independent) or q.base_dist.batch_shape[-1:] != z.shape[-1:]:
         raise CompositionError(
             f"the marginals q(z_d | x) are needed and {type(q).__name__} does not factorise over the dimensions of z; "
             "use posterior 'normal'"

@@ -42,7 +42,11 @@ class Flat(Latents):
                 f"{type(part).__name__} is a distribution on {SUPPORTS.get(part.support, part.support)}"
                 for part in (prior, posterior)
             )
-            raise CompositionError(f"prior {here} and posterior {there}, so that no bound exists; use two on the same")
+            raise CompositionError(
+                f"prior {here} and posterior {there}, so that no bound exists; use two on the same, such as prior "
+                "'normal' with posterior 'normal', 'sphere' with 'von-mises-fisher' or 'categorical' with "
+                "'relaxed-categorical'"
+            )
         if posterior.needs_standard_prior and not prior.standard:
             raise CompositionError(
                 f"posterior {type(posterior).__name__} is made for the prior N(0, I) and this one is "

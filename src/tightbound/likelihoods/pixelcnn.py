@@ -14,8 +14,7 @@ from torch.distributions.constraints import Constraint
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import Likelihood
-from tightbound.core.model import unkeyed
-from tightbound.core.noise import Noise, SharedNoise, draw
+from tightbound.core.noise import Noise, SharedNoise, draw, unkeyed
 from tightbound.core.parts import make
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture, fold, probe, sizes

@@ -58,8 +58,6 @@ class Adversarial(Objective):
         samples: Draws of z for each datum.
     """
 
-    name: str
-
     def __init__(self, network: Architecture, lr: float, samples: int) -> None:
         self.network = network
         self.lr, self.samples = number("lr", lr, above=0), whole("samples", samples, least=1)
@@ -119,8 +117,6 @@ class FactorVAE(Adversarial):
         Disentangling by factorising (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
     """
 
-    name = "factor"
-
     def __init__(
         self,
         gamma: float | Schedule = 35.0,
@@ -164,8 +160,6 @@ class AdversarialAutoencoder(Adversarial):
         Adversarial autoencoders (Makhzani et al. 2016), Section 2, https://arxiv.org/abs/1511.05644;
         Wasserstein auto-encoders (Tolstikhin et al. 2018), Algorithm 1, https://arxiv.org/abs/1711.01558
     """
-
-    name = "aae"
 
     def __init__(
         self,

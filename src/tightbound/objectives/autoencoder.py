@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from tightbound.core.errors import whole
+from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective
+from tightbound.objectives.base import Objective, as_vae, needs_fixed_prior, one_group
 
 
 class Autoencoder(Objective):
@@ -21,6 +22,14 @@ class Autoencoder(Objective):
 
     def __init__(self, samples: int = 1) -> None:
         self.samples = whole("samples", samples, least=1)
+
+    def prepare(self, model: Trainable, size: int | None) -> None:
+        """Refuses a learned prior, which it would not train."""
+        needs_fixed_prior(as_vae(model, "autoencoder"), "autoencoder")
+
+    def check(self, terms: Terms) -> None:
+        """Needs one group: it would not train what infers those above the first."""
+        one_group(terms, "autoencoder")
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""

@@ -13,7 +13,8 @@ from torch.distributions import Distribution
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
-from tightbound.core.parts import Part
+from tightbound.core.noise import draw, unkeyed
+from tightbound.core.parts import Part, name_of
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms, Terms
 
@@ -45,6 +46,11 @@ class Objective(Part, ABC):
     pointwise: bool = True  # a datum's value does not depend on the rest of its batch
     schedules: Mapping[str, Schedule] = {}
     networks: nn.Module | None = None  # of its own (an adversary), and state that a resumed run needs
+
+    @property
+    def name(self) -> str:
+        """That of the table, or an import path."""
+        return name_of(type(self)).rpartition("/")[2]
 
     @abstractmethod
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
@@ -127,16 +133,16 @@ def needs_fixed_prior(model: VAE, name: str) -> None:
     """Refuses a prior with parameters, for objectives that do not train it."""
     inference = {id(p) for p in model.latents.inference_parameters()}
     if any(id(p) not in inference for p in model.latents.parameters()):
-        raise CompositionError(f"objective '{name}' does not train the prior, and this one is learned; use 'normal'")
+        raise CompositionError(
+            f"objective '{name}' does not train the prior, and this one is learned; use prior 'normal'"
+        )
 
 
 def prior_draws(group: LatentTerms) -> Tensor:
     """One draw of the prior for each of the group's, in the shape of z, from torch's default generator."""
     if group.prior is None:
         raise CompositionError("draws of the prior are needed and these latents have none; use prior 'normal'")
-    prior = group.prior
-    draw = prior.rsample if prior.has_rsample else prior.sample
-    return draw(group.z.shape[: 2 - len(prior.batch_shape)])
+    return draw(group.prior, group.z.shape[: 2 - len(group.prior.batch_shape)], unkeyed())
 
 
 def unprepared(name: str) -> CompositionError:

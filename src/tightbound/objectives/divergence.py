@@ -32,7 +32,7 @@ class InfoVAE(Objective):
         https://arxiv.org/abs/1706.02262
     """
 
-    name, pointwise = "info", False
+    pointwise = False
 
     def __init__(
         self,
@@ -89,8 +89,6 @@ class WAE(InfoVAE):
     References:
         Wasserstein auto-encoders (Tolstikhin et al. 2018), Algorithm 2, https://arxiv.org/abs/1711.01558
     """
-
-    name = "wae-mmd"
 
     def __init__(self, weight: float = 10.0, kernel: str = "imq", width: float | None = None, samples: int = 1) -> None:
         super().__init__(1.0, number("weight", weight, least=0), kernel, width, samples)

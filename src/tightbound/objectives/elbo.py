@@ -46,7 +46,7 @@ class RateDistortion(Objective):
 
     def check(self, terms: Terms) -> None:
         """Needs a density, and with kl="closed" a closed form."""
-        needs_density(terms, type(self).__name__.lower())
+        needs_density(terms, self.name)
         if self.kl == "closed" and any(group.kl is None for group in terms.latents):
             raise CompositionError(
                 "kl='closed' was asked and this prior and posterior have no closed-form KL; use kl='monte-carlo'"

@@ -17,7 +17,7 @@ class ImportanceWeighted(Objective):
 
     def check(self, terms: Terms) -> None:
         """Needs a density."""
-        needs_density(terms, type(self).__name__.lower())
+        needs_density(terms, self.name)
 
 
 class IWAE(ImportanceWeighted):

@@ -30,12 +30,12 @@ class PathGradient(ImportanceWeighted):
 
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Needs encoder and decoder apart: what p owes to shared parameters would be dropped with the score of q."""
-        needs_separate_parameters(model, self._name)
+        needs_separate_parameters(model, self.name)
 
     def check(self, terms: Terms) -> None:
         """Needs one group of continuous z, and the density of q at any z."""
         super().check(terms)
-        needed = f"objective '{self._name}' differentiates the importance weights with respect to z"
+        needed = f"objective '{self.name}' differentiates the importance weights with respect to z"
         remedy = "use objective 'iwae' or 'elbo'"
         group, *others = terms.latents
         if others:
@@ -65,10 +65,6 @@ class PathGradient(ImportanceWeighted):
         path = (slope * z).flatten(2).sum(-1)  # (S, B)
         estimator = (self.path_weight(terms.log_weight.detach()) * path).sum(0).mean()
         return estimator.detach() - estimator - self(terms, knobs).detach().mean()
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__.lower()
 
 
 def _evaluated(terms: Terms) -> Terms:

@@ -51,8 +51,6 @@ class VAEGAN(Adversarial):
         https://arxiv.org/abs/1512.09300
     """
 
-    name = "vae-gan"
-
     def __init__(
         self, gamma: float = 1.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
     ) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from tightbound.core.errors import DensityUnknown
 from tightbound.core.noise import Noise, draw, draw_with_log_prob
 
 Push = Callable[[Tensor], tuple[Tensor, Tensor]]  # e (..., B, L) -> z (..., B, L), log |det dz/de| (..., B)
@@ -78,12 +79,12 @@ class Pushforward(Distribution):
         """(..., B) nats, by the inverse of f.
 
         Raises:
-            NotImplementedError: where that is not known.
+            DensityUnknown: where that is not known.
         """
         if self.pull is None:
-            raise NotImplementedError(
-                "this flow has no inverse in closed form: its density is known at its own draws alone, "
-                "from draw_with_log_prob; use one that inverts, such as posterior 'flow'"
+            raise DensityUnknown(
+                "this flow has no inverse in closed form, so that its density is known at its own draws alone and not "
+                "at other data's; use one that inverts, such as posterior 'flow'"
             )
         return self.at(self.pull(value))[1]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.distributions.constraints import Constraint
 
-from tightbound.core.noise import Noise, draw
+from tightbound.core.noise import Noise, draw, unkeyed
 
 ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
 
@@ -52,7 +52,7 @@ class FiniteMixture(Distribution):
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """(*sample_shape, *batch, latent), keyed by torch's default generator."""
-        return draw(self, tuple(sample_shape), Noise("unkeyed", int(torch.randint(2**62, ()))))
+        return draw(self, tuple(sample_shape), unkeyed())
 
 
 @draw.register

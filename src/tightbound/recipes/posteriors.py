@@ -56,7 +56,7 @@ def categorical() -> Config:
     return vae().replace(
         network="mlp(hidden=(512, 256))",
         latent=300,
-        prior="categorical(classes=10)",
-        posterior="relaxed-categorical(classes=10)",
+        prior="categorical(groups=30)",
+        posterior="relaxed-categorical(groups=30, temperature=linear(start=1.0, stop=0.5, share=0.5))",
         objective="elbo(beta=linear(share=0.2))",
     )

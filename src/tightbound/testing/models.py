@@ -134,7 +134,7 @@ def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = 
         if adversary and before.requires_grad:
             leaked = torch.autograd.grad(before, list(model.parameters()), allow_unused=True, retain_graph=True)
             assert all(g is None for g in leaked), "the loss of an adversary reaches parameters of the model"
-        _step(group.params, _reach(before, group.params))
+        step_downhill(group.params, _reach(before, group.params))
         if adversarial or i == 0:  # else a group's loss may be one whose gradient alone has a meaning
             assert evaluated(group.loss, everything) < before, "a small step along a group's gradient raises its loss"
     if not adversarial:
@@ -165,7 +165,7 @@ def small_model(seed: int = 0, point: bool = False) -> VAE:
 
 
 @torch.no_grad()
-def _step(params: list[torch.nn.Parameter], gradients: list[Tensor]) -> None:
+def step_downhill(params: list[torch.nn.Parameter], gradients: list[Tensor]) -> None:
     """A small step downhill."""
     norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
     for p, g in zip(params, gradients, strict=True):

@@ -1,0 +1,255 @@
+"""What composes with what: every combination of named parts is constructed, or refused with the reason.
+
+python -m tightbound.testing.matrix > docs/composition.md
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from tightbound.compose import vae
+from tightbound.core.errors import TightboundError
+from tightbound.core.model import VAE
+from tightbound.core.noise import DatumNoise
+from tightbound.core.parts import TABLE, find, make
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Terms
+from tightbound.data import Data
+from tightbound.data import open as open_data
+from tightbound.objectives.base import Objective
+
+# arguments that a tiny model needs; all other parts are taken with their defaults
+SMALL = {
+    "prior": {
+        "vamp": "vamp(components=3)",
+        "exemplar": "exemplar(exemplars=4)",
+        "categorical": "categorical(groups=2)",
+        "flow": "flow(transforms=1, hidden=(6,))",
+    },
+    "posterior": {
+        "relaxed-categorical": "relaxed-categorical(groups=2)",
+        "flow": "flow(transforms=1, hidden=(6,))",
+        "planar": "planar(flows=2)",
+        "sylvester": "sylvester(flows=1, reflections=2)",
+        "hamiltonian": "hamiltonian(steps=1)",
+    },
+    "latents": {"bottom-up": "bottom-up(upper=2, hidden=(5,))", "ladder": "ladder(groups=2, hidden=6)"},
+    "likelihood": {
+        "pixelcnn": "pixelcnn(hidden=4, layers=1, kernel=3, paths=2)",
+        "logistic-mixture": "logistic-mixture(components=2)",
+        "mixture": "mixture(of=laplace(), components=2)",
+    },
+    "objective": {
+        "miwae": "miwae(m=2, k=2)",
+        "piwae": "piwae(m=2, k=2)",
+        "ciwae": "ciwae(samples=3)",
+        "tvo": "tvo(samples=3)",
+    },
+}
+LATENT = 4
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One name of each kind; a hierarchy has its own prior and posterior, which are then "-"."""
+
+    prior: str
+    posterior: str
+    latents: str
+    likelihood: str
+    objective: str
+
+    def __str__(self) -> str:
+        inner = f"{self.prior}, {self.posterior}" if self.prior != "-" else ""
+        return f"{self.latents}({inner}), {self.likelihood}, {self.objective}"
+
+
+def structures() -> list[tuple[str, str, str]]:
+    """(prior, posterior, latents): each pair in `flat`, and the hierarchies."""
+    pairs = itertools.product(TABLE["prior"], TABLE["posterior"])
+    own = [("-", "-", name) for name in TABLE["latents"] if name != "flat"]
+    return [(prior, posterior, "flat") for prior, posterior in pairs] + own
+
+
+@functools.cache
+def data_for(likelihood: str) -> Data:
+    """Twelve data on which this likelihood is one: images (1, 4, 4), or a table."""
+    x = np.random.default_rng(0).random((12, 1, 4, 4)).astype(np.float32)
+    kinds = getattr(find("likelihood", likelihood), "kinds", ())
+    kind = "unit" if likelihood == "mixture" else next(iter(kinds), None)
+    if likelihood == "columns":
+        table = np.column_stack([x[:, 0, 0], np.round(x[:, 0, 1]), np.floor(3 * x[:, 0, 2])])
+        named = ["real"] * 4 + ["binary"] * 4 + [("levels", 3)] * 4
+        return open_data(table.astype(np.float32), kinds=named)
+    if kind == "levels" or kind is None:
+        return open_data(np.floor(5 * x).astype(np.int64), levels=5)
+    if kind == "counts":
+        return open_data(np.floor(7 * x).astype(np.int64), domain="counts")
+    return open_data(np.round(x) if kind == "binary" else x * 0.9 + 0.05, domain=kind)
+
+
+def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
+    """The model, in float64 and eval mode, and its objective, prepared and checked.
+
+    Raises:
+        TightboundError: where the combination is refused.
+    """
+
+    def text(kind: str) -> str:
+        name = getattr(c, kind)
+        return "normal" if name == "-" else SMALL[kind].get(name) or name
+
+    model = vae(
+        data_for(c.likelihood), latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
+        likelihood=text("likelihood"), latents=text("latents"), prior=text("prior"), posterior=text("posterior"),
+        seed=seed,
+    ).double().eval()  # fmt: skip
+    objective: Objective = make("objective", text("objective"))
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        objective.prepare(model, 12)
+        if objective.networks is not None:
+            objective.networks.double()
+        objective.check(terms(c, model, objective, 1))
+    return model, objective
+
+
+def terms(c: Combination, model: VAE, objective: Objective, samples: int | None = None) -> Terms:
+    """Terms of a fixed batch of six data with fixed noise."""
+    batch = next(data_for(c.likelihood).train.epoch(6))
+    knobs = Knobs.final({**model.schedules, **objective.schedules})
+    noise = DatumNoise("matrix", index=batch.positions())
+    with noise.default():
+        return model(batch, samples or objective.samples, noise, knobs)
+
+
+@functools.cache
+def why_not(c: Combination) -> str | None:
+    """Why a combination is refused; None where it is accepted.
+
+    Raises:
+        Exception: whatever is no refusal in one line.
+    """
+    try:
+        compose(c)
+    except TightboundError as error:
+        return str(error)
+    return None
+
+
+def covering(seed: int = 0) -> list[Combination]:
+    """Accepted combinations in which every pair of names that goes together occurs: a pairwise covering array.
+
+    What refuses a combination is its structure, or the objective with the structure, or with the likelihood: these
+    are tried apart, so that the whole product need not be.
+    """
+    chance = random.Random(seed)
+    plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
+    likelihoods, objectives = list(TABLE["likelihood"]), list(TABLE["objective"])
+    spaces = [(s, o) for s in structures() for o in objectives if _fits(plain, s, o)]
+    ends = [(o, x) for o in objectives for x in likelihoods if _fits_likelihood(plain, o, x)]
+    every = [
+        Combination(*space, likelihood, objective)
+        for space, objective in spaces
+        for other, likelihood in ends
+        if other == objective
+    ]
+    chance.shuffle(every)
+    missing = {pair for c in every for pair in _pairs(c)}
+    rows: list[Combination] = []
+    while missing:
+        pool = [c for c in chance.sample(every, min(len(every), 300)) if not missing.isdisjoint(_pairs(c))]
+        pool = pool or [next(c for c in every if not missing.isdisjoint(_pairs(c)))]
+        best = max(pool, key=lambda c: len(missing & _pairs(c)))
+        missing -= _pairs(best)
+        rows.append(best)
+    return rows
+
+
+def _fits(plain: Combination, structure: tuple[str, str, str], objective: str) -> bool:
+    """Under some likelihood that the objective takes; a point takes the likelihood of its objective alone."""
+    prior, posterior, latents = structure
+    c = replace(plain, prior=prior, posterior=posterior, latents=latents, objective=objective)
+    return why_not(c) is None
+
+
+def _fits_likelihood(plain: Combination, objective: str, likelihood: str) -> bool:
+    """With a structure that the objective takes: a Gaussian one, or a point."""
+    c = replace(plain, objective=objective, likelihood=likelihood)
+    return why_not(c) is None or why_not(replace(c, posterior="point")) is None
+
+
+@functools.cache
+def _pairs(c: Combination) -> frozenset[tuple[str, str, str, str]]:
+    named = [(f.name, getattr(c, f.name)) for f in fields(c) if getattr(c, f.name) != "-"]
+    return frozenset((*one, *other) for one, other in itertools.combinations(named, 2))
+
+
+def table() -> str:
+    """The page that says what goes together and, where it does not, why."""
+    plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
+    lines = [
+        "# What composes with what",
+        "",
+        "Generated by `python -m tightbound.testing.matrix > docs/composition.md` from the parts: each cell was",
+        "constructed. A dot is accepted; a number is refused, for the reason below. Parts that no table shows, such as",
+        "networks, contexts and observations, go with all.",
+        "",
+    ]
+    reasons: dict[str, int] = {}
+    priors, posteriors = list(TABLE["prior"]), list(TABLE["posterior"])
+    rows = [
+        [p, *(_cell(replace(plain, prior=p, posterior=q), reasons) for q in posteriors)] for p in priors
+    ]  # under the autoencoder's objective, which asks for no density
+    lines += ["## Priors (rows) and posteriors, with objective `autoencoder`", "", *_grid(posteriors, rows)]
+    spaces = [("normal", q, "flat") for q in posteriors if why_not(replace(plain, posterior=q)) is None]
+    spaces += [s for s in structures() if s[0] != "normal" and s[1] == "normal"]
+    spaces += [("sphere", "von-mises-fisher", "flat"), ("categorical", "relaxed-categorical", "flat")]
+    spaces += [("normal", "point", "flat"), *(s for s in structures() if s[0] == "-")]
+    objectives = list(TABLE["objective"])
+    names = [f"{p}, {q}" if p != "-" else latents for p, q, latents in spaces]
+    rows = []
+    for objective in objectives:
+        cells = [
+            _cell(replace(plain, prior=p, posterior=q, latents=latents, objective=objective), reasons)
+            for p, q, latents in spaces
+        ]
+        rows.append([objective, *cells])
+    lines += ["## Objectives (rows) and latent structures, with likelihood `bernoulli`", "", *_grid(names, rows)]
+    likelihoods = list(TABLE["likelihood"])
+    rows = []
+    for objective in objectives:
+        q = "normal" if why_not(replace(plain, objective=objective)) is None else "point"
+        cells = [_cell(replace(plain, posterior=q, objective=objective, likelihood=x), reasons) for x in likelihoods]
+        rows.append([objective, *cells])
+    lines += ["## Objectives (rows) and likelihoods, with prior `normal`", "", *_grid(likelihoods, rows)]
+    lines += ["## Reasons", "", *(f"{number}. {reason}" for reason, number in reasons.items())]
+    return "\n".join(lines)
+
+
+def _cell(c: Combination, reasons: dict[str, int]) -> str:
+    reason = why_not(c)
+    # the row and the column name the parts
+    reason = reason and re.sub(r"\b(prior|posterior|that of|those of) [A-Z]\w+", r"\1 P", reason)
+    reason = reason and re.sub(r"^objective '[\w-]+'", "the objective", reason)
+    return "·" if reason is None else str(reasons.setdefault(reason, len(reasons) + 1))
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for name, *cells in rows:
+        yield f"| `{name}` | " + " | ".join(cells) + " |"
+    yield ""
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,100 @@
+"""The matrix law: every combination is constructed or refused with the reason, and what is accepted trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tightbound.core.noise import Noise
+from tightbound.core.parts import TABLE, find
+from tightbound.core.schedules import Knobs
+from tightbound.testing import matrix
+from tightbound.testing.matrix import Combination, compose, covering, structures, terms, why_not
+from tightbound.testing.models import step_downhill
+
+PLAIN = Combination("normal", "normal", "flat", "bernoulli", "elbo")
+BIASED = {"relaxed-categorical"}  # a straight-through gradient need not lead uphill: its docstring says so
+CONTINUOUS = [name for name in TABLE["prior"] if find("prior", name).support in ("real", "any")]
+DENSITIES = [
+    name
+    for name in TABLE["posterior"]
+    if find("posterior", name).support == "real" and find("posterior", name).has_density
+]
+
+
+@pytest.mark.parametrize("objective", TABLE["objective"])
+def test_every_combination_is_constructed_or_refused_with_what_would_work(objective: str) -> None:
+    spaces = [replace(PLAIN, prior=p, posterior=q, latents=x, objective=objective) for p, q, x in structures()]
+    ends = [
+        replace(PLAIN, posterior=q, objective=objective, likelihood=x)
+        for q in ("normal", "point")
+        for x in TABLE["likelihood"]
+    ]
+    reasons = [why_not(c) for c in spaces + ends]
+    assert None in reasons
+    for reason in filter(None, reasons):
+        assert "\n" not in reason
+        assert any(word in reason for word in ("use ", "give ", "leave ", "make ")), reason
+
+
+@pytest.mark.parametrize("likelihood", TABLE["likelihood"])
+@pytest.mark.parametrize("objective", ["elbo", "iwae"])
+def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelihood: str, objective: str) -> None:
+    for prior in CONTINUOUS:
+        for posterior in DENSITIES:
+            reason = why_not(Combination(prior, posterior, "flat", likelihood, objective))
+            if find("posterior", posterior).needs_standard_prior and prior != "normal":
+                assert "made for the prior N(0, I)" in str(reason)
+            elif find("prior", prior).needs_evaluable and not find("posterior", posterior).evaluable:
+                assert "density at any z" in str(reason)
+            else:
+                assert reason is None, (prior, posterior, reason)
+
+
+ROWS = covering()
+
+
+def test_the_array_covers_every_pair_that_goes_together() -> None:
+    """Of names that must meet somewhere."""
+    for kind in ("prior", "posterior", "latents", "likelihood", "objective"):
+        assert {getattr(c, kind) for c in ROWS} - {"-"} == set(TABLE[kind])
+    together = {(c.likelihood, c.objective) for c in ROWS}
+    assert {(x, o) for x in TABLE["likelihood"] for o in ("elbo", "iwae", "capacity", "vr-max")} <= together
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_what_is_accepted_trains(part: int) -> None:
+    """Every parameter has a finite gradient, and a small step along it raises the objective, at fixed noise."""
+    for c in ROWS[part::8]:
+        model, objective = compose(c)
+        knobs = Knobs.final({**model.schedules, **objective.schedules})
+
+        def evaluated(what, c=c, model=model, objective=objective, knobs=knobs) -> torch.Tensor:
+            with Noise("matrix").default():
+                return what(terms(c, model, objective), knobs)
+
+        groups, start = objective.groups(model), evaluated(objective).mean()
+        own = {id(p) for p in model.parameters()}
+        assert own <= {id(p) for group in groups for p in group.params}, f"{c}: a parameter is in no group"
+        adversarial = not all(own & {id(p) for p in group.params} for group in groups)
+        for i, group in enumerate(groups):
+            before = evaluated(group.loss)
+            gradients = torch.autograd.grad(before, group.params, allow_unused=True)
+            for gradient in gradients:
+                assert gradient is not None, f"{c}: no gradient reaches a parameter"
+                assert torch.isfinite(gradient).all(), f"{c}: a gradient is not finite"
+            step_downhill(group.params, list(gradients))
+            if (adversarial or i == 0) and c.posterior not in BIASED:
+                assert evaluated(group.loss) < before, f"{c}: the step raises a group's loss"
+        if not adversarial and c.posterior not in BIASED:
+            assert evaluated(objective).mean() > start, f"{c}: the step lowers the objective"
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    page = Path(__file__).parents[2] / "docs" / "composition.md"
+    assert page.read_text(encoding="utf-8").strip() == matrix.table().strip(), (
+        "out of date; make it anew: python -m tightbound.testing.matrix > docs/composition.md"
+    )
