@@ -156,8 +156,8 @@ class Kernel(DensitySampler):
 
     def distribution(self) -> Distribution:
         """The mixture."""
-        n = torch.isfinite(self.log_weights).sum()
-        h = n ** (-1 / (self.latent + 4)) if self.bandwidth is None else n.new_tensor(self.bandwidth, dtype=torch.float)
+        n = torch.isfinite(self.log_weights).sum().double()
+        h = n ** (-1 / (self.latent + 4)) if self.bandwidth is None else n.new_tensor(self.bandwidth)
         normal = Normal(self.codes, h.to(self.codes).expand_as(self.codes), validate_args=False)
         return FiniteMixture(self.log_weights, Independent(normal, 1, validate_args=False))
 
