@@ -111,6 +111,9 @@ def _is(part: object, kind: type[_Kind]) -> _Kind:
 
 def _context(text: str, data: Data, trust: bool) -> Context:
     labels = data.train.labels
+    if labels is None:  # of data that are rendered or read as they are needed
+        labels = next(data.train.epoch(1)).label
+        labels = None if labels is None or labels.dim() == 1 else labels
     classed = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
     classes = int(labels.max()) + 1 if classed and labels is not None else 0
     size = 0 if labels is None else labels[0].numel()

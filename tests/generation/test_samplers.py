@@ -102,14 +102,15 @@ def test_every_sampler_is_tried() -> None:
 def test_a_fitted_sampler_is_kept_with_the_run(trained: tb.Trained, text: str) -> None:
     data, name = tb.data.open("digits"), text.partition("(")[0]
     before = [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""]
-    trained.fit_sampler(data.train, text, epochs=2)
+    epochs = 2 if name in ("flow", "vae") else None
+    trained.fit_sampler(data.train, text, epochs=epochs)
     again = tb.load(trained.path)
     x = again.sample(7, sampler=name)
     assert x.shape == (7, 1, 8, 8)
     assert torch.equal(x, trained.sample(7, sampler=name))
     assert not torch.equal(x, trained.sample(7))
     assert [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""] == before
-    trained.fit_sampler(data.train, text, epochs=2, seed=5)
+    trained.fit_sampler(data.train, text, epochs=epochs, seed=5)
     assert not torch.equal(x, trained.sample(7, sampler=name))
 
 

@@ -124,7 +124,7 @@ class Sample(_Options, _OnRun):
     draw: _Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
-    """Of a conditional model: class labels, taken in turn, or the attributes of all samples; default: each class."""
+    """Of a model conditioned on labels: classes, taken in turn (default: each); on attributes: those of all samples."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw codes from a sampler that was fitted for the run, in place of the prior (see fit-sampler)."""
 

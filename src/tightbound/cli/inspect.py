@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tightbound import data as sources
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
-from tightbound.cli.show import endings, record, say, show
+from tightbound.cli.show import draw_next, endings, record, say, show
 from tightbound.config import column_kinds, read_yaml
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
@@ -225,7 +225,7 @@ def report(command: Report) -> None:
             record(folder, result)
     write_report(trained, data, numbers, read_yaml(folder.config_file))
     say(f"report: {folder.report_file}")
-    _next(command, f"sample {{run}} --out samples{endings(trained.model.shape)[0]}")
+    _next(command, draw_next(trained.model))
 
 
 def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:

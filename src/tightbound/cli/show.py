@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
+from tightbound.core.model import VAE
 from tightbound.evaluation import Evaluation
 from tightbound.report.pictures import is_image
 from tightbound.report.table import rows
@@ -50,3 +51,10 @@ def show(numbers: dict[str, dict[str, Any]]) -> None:
         highlight=False,
     )
     console.print(table)
+
+
+def draw_next(model: VAE) -> str:
+    """The command that shows what the model draws."""
+    ending = endings(model.shape)[0]
+    completes = model.context is not None and model.context.completes
+    return f"complete {{run}} --out completions{ending}" if completes else f"sample {{run}} --out samples{ending}"

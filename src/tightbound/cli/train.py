@@ -11,7 +11,7 @@ import numpy as np
 
 from tightbound import data as sources
 from tightbound.cli.arguments import Train
-from tightbound.cli.show import endings, record, say, show
+from tightbound.cli.show import draw_next, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
 from tightbound.core.parts import make
@@ -61,7 +61,7 @@ def train(command: Train) -> None:
         folder = write_report(trained, data, numbers.to_json(), config)
         say(f"report: {folder.report_file}")
     place = shlex.quote(str(run))
-    offer = f"sample {place} --out samples{endings(model.shape)[0]}"
+    offer = draw_next(model).format(run=place)
     say(f"next: tightbound {offer}, or with 5000 samples and all test data: tightbound evaluate {place}")
 
 

@@ -46,7 +46,10 @@ class Labels(Context):
         values = torch.as_tensor(values)
         whole_numbers = values.dim() == 1 and not values.is_floating_point() and not values.is_complex()
         if not whole_numbers or (values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.classes):
-            raise InputError(f"labels must be whole numbers (n,) in 0..{self.classes - 1}, got {values.tolist()!s:.60}")
+            given = f"{values.min().item()} to {values.max().item()}" if values.numel() else "none"
+            raise InputError(
+                f"labels must be whole numbers (n,) in 0..{self.classes - 1}; got {tuple(values.shape)}, {given}"
+            )
         return F.one_hot(values.long(), self.classes).to(torch.get_default_dtype())
 
     def examples(self, n: int) -> Tensor:
@@ -79,7 +82,8 @@ class Attributes(Context):
     def encode(self, values: Tensor) -> Tensor:
         """Attributes (n, size), or of one datum (size,), as numbers of the default type."""
         values = torch.as_tensor(values).to(torch.get_default_dtype())
-        values = values.unsqueeze(0) if tuple(values.shape) == self.shape else values
+        if values.dim() == 1:  # a number for each datum, or the attributes of one
+            values = values.unsqueeze(-1 if self.shape == (1,) else 0)
         if tuple(values.shape[1:]) != self.shape or values.dim() != 2:
             raise InputError(f"attributes have shape {tuple(values.shape)}; needed: (n, {self.shape[0]})")
         return values

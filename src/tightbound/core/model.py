@@ -40,6 +40,16 @@ class VAE(Part, Trainable):
     ) -> None:
         super().__init__()
         likelihood.check_domain(observation.target)
+        if context is not None and context.completes and observation.input_shape(likelihood.shape) != likelihood.shape:
+            raise CompositionError(
+                f"context {type(context).__name__} shows elements of x as they are, and {type(observation).__name__} "
+                "writes them in another shape for the encoder; use context 'labels', or data of numbers"
+            )
+        if context is not None and context.modelled is not None and not likelihood.elementwise:
+            raise CompositionError(
+                f"the context holds some elements of x, and {type(likelihood).__name__} cannot leave elements out; "
+                "use a likelihood of independent elements, such as 'bernoulli' or 'discretized-logistic'"
+            )
         if observation.not_a_likelihood and not likelihood.elementwise:
             raise CompositionError(
                 f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "

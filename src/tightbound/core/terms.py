@@ -154,6 +154,11 @@ def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) 
 def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
     if observed is None:
         return distribution.log_prob(x)
+    if distribution.base_dist.event_shape:
+        raise CompositionError(
+            f"{type(distribution.base_dist).__name__} couples elements of x, and the data or the context mask some; "
+            "use a likelihood of independent elements"
+        )
     elements = distribution.base_dist.log_prob(x)
     return elements.masked_fill(~observed, 0.0).sum(tuple(range(-distribution.reinterpreted_batch_ndims, 0)))
 

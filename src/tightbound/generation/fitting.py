@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import torch
 
 from tightbound.config import Settings
-from tightbound.core.errors import CompositionError, InputError, suggestion
+from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
 from tightbound.core.parts import Spec, describe, make, parse, rebuild
 from tightbound.data.feed import Source
@@ -18,7 +19,7 @@ from tightbound.objectives import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop, Stage
-from tightbound.training.monitor import stop_on_signals
+from tightbound.training.monitor import Interrupted, stop_on_signals
 
 
 def fit_sampler(
@@ -34,6 +35,8 @@ def fit_sampler(
 ) -> Sampler:
     """Fits a sampler to draws of q(z | x) over the data, and saves it in the run under its name.
 
+    Codes of a conditional model are pooled over its contexts, which is right where z does not depend on them.
+
     Arguments:
         source: The data, as a rule the training split.
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
@@ -41,9 +44,12 @@ def fit_sampler(
 
     Raises:
         CompositionError: codes that do not lie in R^L.
+        InputError: epochs of a sampler that is not trained by gradients.
         Interrupted: Ctrl-C; nothing is saved.
     """
     spec = parse(sampler) if isinstance(sampler, str) else sampler
+    if model.context is not None and model.context.completes:
+        raise CompositionError("the codes of a model that completes data depend on what is visible; draw with complete")
     if model.latents.support != "real":
         raise CompositionError(
             f"the codes of this model lie on {model.latents.support!r} and samplers are densities on R^L; "
@@ -56,6 +62,8 @@ def fit_sampler(
         fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1])
         fitted.start_at(codes, seed)
     stage = _stage(spec.name)
+    if epochs is not None and whole("epochs", epochs, least=1) and not fitted.epochs:
+        raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs")
     if fitted.epochs:
         settings = Settings(
             epochs=epochs or fitted.epochs, batch_size=min(256, len(codes)), schedule="cosine(final=0.01)",
@@ -64,8 +72,14 @@ def fit_sampler(
         split = ArraySplit(codes.numpy())
         train = Stage(fitted.train(), split, ELBO(), name=stage)
         loop = Loop(train, settings, folder, torch.device("cpu"), quiet)
-        with stop_on_signals() as flag:
-            rows = loop.run([row for row in folder.metrics() if row["stage"] != stage], flag)
+        rows = [row for row in folder.metrics() if row["stage"] != stage]
+        try:
+            with stop_on_signals() as flag:
+                loop.run(rows, flag)
+        except Interrupted as stop:
+            raise Interrupted(f"stopped by {stop.by.name}; the sampler was not fitted: fit it again", stop.by) from None
+        finally:
+            folder.checkpoint("last", stage).unlink(missing_ok=True)
         folder.write_metrics(rows)
     scalars = {"sampler": describe(fitted), "codes": len(codes)}
     checkpoint.save(_file(folder, spec.name), fitted.state_dict(), scalars)
@@ -80,11 +94,12 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
     """
     path = _file(folder, name)
     if not path.is_file():
-        there = sorted(p.name.removeprefix("sampler-") for p in (folder.path / "checkpoints").glob("sampler-*"))
+        files = (folder.path / "checkpoints").glob("sampler-*/fitted.safetensors")
+        there = sorted(file.parent.name.removeprefix("sampler-") for file in files)
         known = f"; {suggestion(name, there)}" if there else ""
         raise InputError(
             f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; "
-            f"fit it with: tightbound fit-sampler {folder.path} {name}"
+            f"fit one: tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler NAME"
         )
     tensors, scalars = checkpoint.load(path)
     sampler: Sampler = rebuild(scalars["sampler"], trust=trust)

@@ -80,9 +80,21 @@ def decode(
 
 
 def reconstruct(model: VAE, source: Source, *, batch_size: int = 500) -> Tensor:
-    """E[x | z] at the posterior mean of each datum, (N, *shape), in the data's units."""
-    codes = encode(model, source, batch_size=batch_size)
-    return decode(model, codes.mean, context=codes.context, batch_size=batch_size)
+    """E[x | z] at the posterior mean of each datum, (N, *shape), in the data's units; what a context holds of x is
+    kept."""
+    out = []
+    for batch in batches(model, source, batch_size):
+        codes = encode(model, batch, batch_size=batch_size)
+        x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
+        if model.context is not None and model.context.completes:
+            with evaluating(model):
+                seen = model.observe(batch, Noise("reconstruct"))
+            if seen.mask is not None:
+                x = torch.where(seen.mask.cpu(), x, model.observation.reference(batch.x, seen).cpu().to(x))
+        out.append(x)
+    if not out:
+        raise InputError("there are no data to reconstruct; give at least one datum")
+    return torch.cat(out)
 
 
 def sample(
@@ -129,7 +141,8 @@ def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
         if values is not None:
             raise InputError("the model is conditioned on nothing; leave out the context")
         return None
-    made = model.context.encode(model.context.examples(n) if values is None else torch.as_tensor(values))
+    chosen = model.context.examples(n) if values is None or model.context.completes else torch.as_tensor(values)
+    made = model.context.encode(chosen)
     if not len(made):
         raise InputError("the context is empty; give at least one")
     return made[torch.arange(n) % len(made)]
@@ -145,7 +158,7 @@ def complete(model: VAE, source: Source, n: int = 1, *, mean: bool = True, seed:
     Raises:
         InputError: a model that is not conditioned on a part of x.
     """
-    whole("n", n, least=1)
+    whole("completions of each datum", n, least=1)
     out = []
     with evaluating(model):
         for i, batch in enumerate(batches(model, source, max(1, 500 // n))):

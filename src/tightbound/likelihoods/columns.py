@@ -65,7 +65,11 @@ class Columns(Likelihood):
         self.columns = tuple(as_domain(kind) for kind in kinds)
         size = len(self.columns)
         self.shape, self.features = (size,), features
-        if size == 0 or tuple(shape) not in ((), self.shape):
+        if size == 0:
+            raise CompositionError(
+                "likelihood 'columns' is of tables with a kind for each column; give kinds with the data"
+            )
+        if tuple(shape) not in ((), self.shape):
             raise CompositionError(f"data of shape {tuple(shape)} were given {size} kinds; give one for each column")
         members: dict[tuple[str, Domain], list[int]] = {}
         for i, text in enumerate(_texts(self.columns, {} if families is None else families)):

@@ -59,12 +59,16 @@ class Table(Observation):
         unit = [_unit(column, s) for column, s in zip(columns, stds, strict=True)]
         for name, values in (("mean", centre), ("std", scale), ("unit", unit)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.get_default_dtype()), persistent=False)
+        # what stands for a missing entry is in the support of its column, and masked
+        filled = torch.tensor([0.5 if c.kind == "unit" else 0.0 for c in columns], dtype=torch.get_default_dtype())
+        self.register_buffer("filled", filled, persistent=False)
         self.register_buffer("nominal", torch.tensor([c.kind == "categories" for c in columns]), persistent=False)
 
     mean: Tensor
     std: Tensor
     unit: Tensor
     nominal: Tensor
+    filled: Tensor
 
     @property
     def log_slope(self) -> Tensor:
@@ -86,9 +90,9 @@ class Table(Observation):
         return (sum(_width(column) for column in self.source.columns) + len(self.source.columns),)
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """NaN becomes zero in input and target, and False in the mask."""
+        """NaN becomes zero in the input, False in the mask, and a number of the column's support in the target."""
         mask = ~torch.isnan(batch.x)
-        x = ((batch.x - self.mean) / self.std).masked_fill(~mask, 0.0)
+        x = ((batch.x - self.mean) / self.std).where(mask, self.filled)
         pairs = zip(x.unbind(1), self.source.columns, strict=True)
         written = torch.cat([_written(column, domain) for column, domain in pairs], 1)
         seen = mask.repeat_interleave(torch.tensor([_width(c) for c in self.source.columns], device=x.device), 1)

@@ -58,6 +58,8 @@ class Adversarial(Objective):
         samples: Draws of z for each datum.
     """
 
+    stationary = False
+
     def __init__(self, network: Architecture, lr: float, samples: int) -> None:
         self.network = network
         self.lr, self.samples = number("lr", lr, above=0), whole("samples", samples, least=1)
@@ -116,6 +118,8 @@ class FactorVAE(Adversarial):
     References:
         Disentangling by factorising (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
     """
+
+    least = 2
 
     def __init__(
         self,

@@ -43,7 +43,9 @@ class Objective(Part, ABC):
     """
 
     samples: int = 1  # S, the latent samples that it needs in training
+    stationary: bool = True  # False: its value is measured by an adversary that moves, so that no epoch is the best
     pointwise: bool = True  # a datum's value does not depend on the rest of its batch
+    least: int = 1  # data in a batch
     schedules: Mapping[str, Schedule] = {}
     networks: nn.Module | None = None  # of its own (an adversary), and state that a resumed run needs
 

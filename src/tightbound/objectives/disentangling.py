@@ -33,6 +33,7 @@ class BetaTC(Objective):
     """
 
     pointwise = False
+    least = 2
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class DIP(Objective):
     """
 
     pointwise = False
+    least = 2
 
     def __init__(self, kind: int = 1, lambda_od: float = 10.0, lambda_d: float | None = None, samples: int = 1) -> None:
         if kind not in (1, 2):

@@ -33,6 +33,7 @@ class InfoVAE(Objective):
     """
 
     pointwise = False
+    least = 2
 
     def __init__(
         self,

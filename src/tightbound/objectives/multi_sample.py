@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tightbound.core.errors import number, whole
@@ -107,7 +108,13 @@ class Renyi(ImportanceWeighted):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         weight, power = terms.log_weight, 1 - self.alpha
-        return weight.mean(0) if power == 0 else logmeanexp(power * weight) / power
+        if power == 0:
+            return weight.mean(0)
+        mean = weight.mean(0)
+        off = power * (weight - mean)
+        # near alpha = 1 the logarithm of a mean of numbers near 1 loses all digits
+        near = mean + off.clamp(-1, 1).expm1().mean(0).log1p() / power
+        return torch.where(off.abs().amax(0) < 0.1, near, logmeanexp(power * weight) / power)
 
 
 class VRMax(ImportanceWeighted):

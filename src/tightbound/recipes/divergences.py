@@ -23,7 +23,7 @@ def _grey() -> Config:
 
 @published("zhao2019infovae")
 def info_vae() -> Config:
-    """InfoVAE: the ELBO with MMD between aggregate posterior and prior in place of most of the KL."""
+    """InfoVAE: the ELBO, less 999 times the MMD between aggregate posterior and prior."""
     return _grey().replace(likelihood="gaussian(scale='shared')", objective="info(alpha=0.0, lambda_=1000.0)")
 
 

@@ -57,6 +57,7 @@ def pixelvae() -> Config:
         network="conv(channels=(32, 64), hidden=256)",
         latent=16,
         likelihood="pixelcnn",
+        observation=DYNAMIC,
         objective="free-bits(free_bits=4.0, over='total', beta=linear(share=0.2))",
         epochs=20,
         batch_size=64,

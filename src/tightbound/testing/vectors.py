@@ -46,7 +46,7 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
     assert torch.equal(z, draw(p, (DRAWS,), Noise("law", seed))), "the same noise gave other samples"
     _check_moments(z, p)
     _check_support(z, p, prior.support)
-    for i in range(4 if p.batch_shape else 1):
+    for i in range(2 if p.batch_shape else 1):
         one = call(None if context is None else context[i : i + 1])
         _check_mass(one, z[:, i : i + 1] if p.batch_shape else z, prior.support, seed)
     points = z[:50].detach()
@@ -117,7 +117,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
             _check_moments(group.z, q)
             _check_drawn(group, posterior.evaluable)
     if posterior.has_density and posterior.evaluable:
-        for i in range(4):
+        for i in range(2):
             _check_mass(posterior(x[i : i + 1]), group.z[:, i : i + 1], posterior.support, seed)
     z = terms(q, 50, Noise("law", seed)).z
     assert torch.allclose(posterior.nearest(z), z, atol=1e-12), "nearest moves points of the support"

@@ -79,6 +79,8 @@ def fit_run(
     temporary = tempfile.mkdtemp(prefix="tightbound-") if run is None else None
     folder = RunFolder(run if run is not None else Path(str(temporary)) / "run")
     check_fits(model, data)
+    if settings.patience is not None and not objective.stationary:
+        raise InputError(f"objective '{objective.name}' is measured by an adversary that moves; train without patience")
     train, validation = data.held_out(_validation_size(settings, data), settings.seed)
     first = next(train.epoch(min(8, settings.batch_size)))
     _check_objective(model, objective, first)
@@ -159,6 +161,11 @@ def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
     clash = set(model.schedules) & set(objective.schedules)
     if clash:
         raise CompositionError(f"model and objective both schedule {', '.join(sorted(clash))}; rename one")
+    if len(first) < objective.least:
+        raise InputError(
+            f"objective '{objective.name}' compares the data of a batch, and a batch has {len(first)}; "
+            f"use a batch size of at least {objective.least}"
+        )
     knobs = Knobs.final({**model.schedules, **objective.schedules})
     noise = Noise("check")
     was_training = model.training

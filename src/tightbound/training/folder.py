@@ -92,7 +92,8 @@ class RunFolder:
 
     def outdate(self) -> None:
         """Deletes what was said of earlier weights: evaluation, report, figures."""
-        for file in (self.evaluation_file, self.report_file, *self.path.glob("figures/*")):
+        samplers = self.path.glob("checkpoints/sampler-*/*")  # of other codes
+        for file in (self.evaluation_file, self.report_file, *self.path.glob("figures/*"), *samplers):
             file.unlink(missing_ok=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:

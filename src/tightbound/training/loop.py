@@ -68,7 +68,9 @@ class Loop:
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
         ]
         state = self.model.state_dict()
-        self.ema = MovingAverage(state.items(), settings.ema) if settings.ema is not None else None
+        # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
+        averaged = {name: state[name] for name, _ in self.model.named_parameters()}
+        self.ema = MovingAverage(averaged.items(), settings.ema) if settings.ema is not None else None
         self._state = state  # views of the live tensors
         self.step = self.epoch = self.batch = 0  # steps taken, epochs completed, batches of this epoch
         self.sums: dict[str, float] = {}
@@ -209,7 +211,9 @@ class Loop:
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
             value = -row["validation_loss"]
-            if value > self.best_value:
+            if not self.objective.stationary:
+                self.best_epoch = self.epoch
+            elif value > self.best_value:
                 self.best_value, self.best_epoch, self.stale = value, self.epoch, 0
                 self.best = {name: t.detach().clone() for name, t in self.weights().items()}
             else:

@@ -17,6 +17,7 @@ class Interrupted(TightboundError, KeyboardInterrupt):
 
     def __init__(self, message: str, by: signal.Signals) -> None:
         super().__init__(message)
+        self.by = by
         self.exit_status = 128 + by
 
 
