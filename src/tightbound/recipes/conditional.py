@@ -12,6 +12,7 @@ def cvae() -> Config:
     """Conditional VAE that completes images: the left half is given, the right half is modelled.
 
     `--context labels` conditions on the class in its place, "visible(rows=(0.5, 1), columns=(0, 0.5))" on a quadrant.
+    The paper's figures are of quadrants: none is a target here.
     """
     return vae().replace(
         network="mlp(hidden=(500, 500))", latent=50, prior="learned", context="visible(columns=(0, 0.5))"

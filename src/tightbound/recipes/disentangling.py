@@ -26,23 +26,35 @@ def beta_vae() -> Config:
 
 @published("burgess2018understanding")
 def annealed_vae() -> Config:
-    """Capacity annealed from 0 to 25 nats, gamma = 1000, over the first half of the steps."""
+    """Capacity annealed from 0 to 25 nats, gamma = 1000, over the first half of the steps.
+
+    Judged by disentanglement; the paper gives no likelihood to reach.
+    """
     return beta_vae().replace(objective="capacity(capacity=linear(stop=25.0, share=0.5), gamma=1000.0)", lr=5e-4)
 
 
 @published("chen2018tcvae")
 def beta_tc_vae() -> Config:
-    """beta-TC-VAE, beta = 6 on the total correlation, stratified minibatch sampling."""
+    """beta-TC-VAE, beta = 6 on the total correlation, stratified minibatch sampling.
+
+    Judged by disentanglement; the paper gives no likelihood to reach.
+    """
     return beta_vae().replace(objective="beta-tc(beta=6.0)", lr=1e-3)
 
 
 @published("kim2018factor")
 def factor_vae() -> Config:
-    """FactorVAE, gamma = 35: the total correlation by a density-ratio discriminator."""
+    """FactorVAE, gamma = 35: the total correlation by a density-ratio discriminator.
+
+    Judged by disentanglement; the paper gives no likelihood to reach. The discriminator is smaller than the paper's.
+    """
     return beta_vae().replace(objective="factor(gamma=35.0)")
 
 
 @published("kumar2018dip")
 def dip_vae() -> Config:
-    """DIP-VAE-II: the covariance of the aggregate posterior is led to the identity."""
+    """DIP-VAE-II: the covariance of the aggregate posterior is led to the identity.
+
+    Judged by disentanglement; the paper gives no likelihood to reach.
+    """
     return beta_vae().replace(objective="dip(kind=2, lambda_od=10.0, lambda_d=10.0)")

@@ -25,7 +25,10 @@ def _flow(posterior: str) -> Config:
 
 @published("kingma2016iaf")
 def iaf() -> Config:
-    """Inverse autoregressive flow posterior on an MLP; the paper's model is a deep ResNet."""
+    """Inverse autoregressive flow posterior on an MLP; the paper's model is a deep ResNet.
+
+    No published figure is for this network: none is a target here.
+    """
     return _flow("flow(kind='iaf', transforms=4)")
 
 
@@ -38,7 +41,10 @@ def planar() -> Config:
 
 @published("davidson2018svae")
 def s_vae() -> Config:
-    """Hyperspherical VAE: von Mises-Fisher posterior, uniform prior on the sphere."""
+    """Hyperspherical VAE: von Mises-Fisher posterior, uniform prior on the sphere.
+
+    The paper's figures were not verified: none is a target here.
+    """
     return vae().replace(
         network="mlp(hidden=(256, 128))", latent=11, prior="sphere", posterior="von-mises-fisher", epochs=40
     )
@@ -46,13 +52,19 @@ def s_vae() -> Config:
 
 @published("caterini2018hvae")
 def hvae() -> Config:
-    """Hamiltonian VAE: leapfrog steps on log p(x, z) from the encoder's draw."""
+    """Hamiltonian VAE: leapfrog steps on log p(x, z) from the encoder's draw.
+
+    The paper's figures were not verified: none is a target here.
+    """
     return vae().replace(posterior="hamiltonian(steps=3)", network="conv(channels=(16, 32, 32), hidden=450)", latent=64)
 
 
 @published("jang2017gumbel", "maddison2017concrete")
 def categorical() -> Config:
-    """Categorical latents: 30 variables of 10 classes, relaxed by Gumbel-softmax with straight-through."""
+    """Categorical latents: 30 variables of 10 classes, relaxed by Gumbel-softmax with straight-through.
+
+    The papers' figures were not verified: none is a target here.
+    """
     return vae().replace(
         network="mlp(hidden=(512, 256))",
         latent=300,

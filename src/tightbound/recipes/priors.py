@@ -51,7 +51,10 @@ def ladder() -> Config:
 
 @published("gulrajani2017pixelvae", "oord2016pixelcnn")
 def pixelvae() -> Config:
-    """PixelVAE: a gated PixelCNN conditioned on z for a decoder, on binarized MNIST."""
+    """PixelVAE: a gated PixelCNN conditioned on z for a decoder, on binarized MNIST.
+
+    The paper's figures were not verified: none is a target here.
+    """
     return Config(
         data="mnist",
         network="conv(channels=(32, 64), hidden=256)",
