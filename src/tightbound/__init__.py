@@ -15,19 +15,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tightbound import data, likelihoods, nn, objectives, posteriors, priors, testing
+    from tightbound import contexts, data, information, likelihoods, nn, objectives, posteriors, priors, testing
     from tightbound.compose import vae
     from tightbound.config import Settings
     from tightbound.core.errors import TightboundError
     from tightbound.core.model import VAE
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.evaluation import evaluate
-    from tightbound.latents import Flat
+    from tightbound.latents import BottomUp, Flat, Ladder
     from tightbound.trained import Trained, fit, load
 
 _NAMES = {
     "VAE": "tightbound.core.model",
     "Flat": "tightbound.latents",
+    "BottomUp": "tightbound.latents",
+    "Ladder": "tightbound.latents",
     "Trained": "tightbound.trained",
     "Settings": "tightbound.config",
     "TightboundError": "tightbound.core.errors",
@@ -39,20 +41,24 @@ _NAMES = {
     "load": "tightbound.trained",
     "vae": "tightbound.compose",
 }
-_MODULES = ("data", "likelihoods", "nn", "objectives", "posteriors", "priors", "testing")
+_MODULES = ("contexts", "data", "information", "likelihoods", "nn", "objectives", "posteriors", "priors", "testing")
 
 __all__ = [
     "VAE",
+    "BottomUp",
     "Cosine",
     "Cyclical",
     "Flat",
+    "Ladder",
     "Linear",
     "Settings",
     "TightboundError",
     "Trained",
+    "contexts",
     "data",
     "evaluate",
     "fit",
+    "information",
     "likelihoods",
     "load",
     "nn",
