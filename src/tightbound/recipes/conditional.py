@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tightbound.config import Config
 from tightbound.recipes.base import published
-from tightbound.recipes.lessons import DYNAMIC, vae
+from tightbound.recipes.lessons import vae
+from tightbound.recipes.priors import pixelvae
 
 
 @published("sohn2015cvae")
@@ -25,14 +26,4 @@ def lagging() -> Config:
 
     The paper trains on binarized OMNIGLOT and on text; here binarized MNIST.
     """
-    return Config(
-        data="mnist",
-        network="conv(channels=(32, 64), hidden=256)",
-        latent=16,
-        likelihood="pixelcnn",
-        observation=DYNAMIC,
-        objective="lagging",
-        epochs=20,
-        batch_size=64,
-        lr=1e-3,
-    )
+    return pixelvae().replace(objective="lagging")
