@@ -19,7 +19,7 @@ from PIL import Image
 
 import tightbound as tb
 from conftest import TINY, Result, grey
-from tightbound.cli.arguments import COMMANDS
+from tightbound.cli.commands import COMMANDS
 from tightbound.core.parts import TABLE, make
 from tightbound.core.schedules import Knobs
 from tightbound.data import BUILTINS

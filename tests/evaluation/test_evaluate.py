@@ -53,7 +53,7 @@ def test_numbers_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch
 def test_the_encoder_runs_once_a_datum_whatever_k() -> None:
     model = linear_gaussian().model
     calls = []
-    model.latents.posterior.register_forward_hook(lambda *_: calls.append(1))
+    model.latents.posterior.network.register_forward_hook(lambda *_: calls.append(1))
     evaluate(model, X, samples=1000)
     assert len(calls) == 1
 

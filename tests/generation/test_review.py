@@ -182,5 +182,5 @@ def test_numbers_of_a_read_only_run_are_shown(x: np.ndarray, monkeypatch: pytest
     data = tb.data.open(x, levels=17)
     trained = tb.fit(tb.vae(data, **SMALL), data, steps=1, quiet=True)
     monkeypatch.setattr(show, "write_atomic", refuse)
-    show.record(RunFolder(trained.path), trained.evaluate(data.test, samples=2))
+    show.record(RunFolder(trained.path).evaluation_file, trained.evaluate(data.test, samples=2).to_json())
     assert "not kept" in capsys.readouterr().err

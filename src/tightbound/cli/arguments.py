@@ -14,8 +14,8 @@ from tightbound.core.errors import InputError, whole
 
 _Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 _Data = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")]
-_Flag = tyro.conf.FlagCreatePairsOff
-_Split = Literal["auto", "train", "test", "all"]
+Flag = tyro.conf.FlagCreatePairsOff
+SplitName = Literal["auto", "train", "test", "all"]
 
 
 class Command:
@@ -43,9 +43,9 @@ class Train(Config, Command):
     """A built-in data set (`tightbound list datasets`), a .npy, .npz or .csv file, or a folder of images."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """The run's folder; default: runs/ and a name made of data and recipe."""
-    resume: _Flag[bool] = False
+    resume: Flag[bool] = False
     """Go on with --run from its last checkpoint."""
-    overwrite: _Flag[bool] = False
+    overwrite: Flag[bool] = False
     """Replace the run of that name."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A YAML file of these options, such as a run's config.yaml; flags change parts of it."""
@@ -53,7 +53,7 @@ class Train(Config, Command):
     """Importance samples of the evaluation at the end; 0: no evaluation and no report."""
     evaluate_data: int = 1000
     """Test data of the evaluation at the end, at most, picked at random (`tightbound evaluate` takes all)."""
-    trust: _Flag[bool] = False
+    trust: Flag[bool] = False
     """Import parts of your own, written "module:Class(...)"."""
 
     def __post_init__(self) -> None:
@@ -72,47 +72,53 @@ class Train(Config, Command):
 
 
 @dataclass(frozen=True)
-class _OnRun(Command):
+class OnRun(Command):
+    """A command on a run."""
+
     run: _Run
     """A run's folder."""
 
 
 @dataclass(frozen=True)
-class _Options:
+class Options:
+    """How a run is loaded."""
+
     weights: Literal["auto", "best", "ema", "last"] = "auto"
     """Which weights; auto: the best there are."""
     seed: int = 0
     """Of the random numbers drawn here."""
     device: str = "auto"
     """auto (cuda, mps or cpu), or a torch device."""
-    trust: _Flag[bool] = False
+    trust: Flag[bool] = False
     """Import parts from outside tightbound that the run names."""
 
 
 @dataclass(frozen=True)
-class _OnData(_Options, _OnRun):
+class OnData(Options, OnRun):
+    """A command on a run and data."""
+
     data: _Data = None
     """Other data than the run's: a built-in name, a file or a folder."""
-    split: _Split = "auto"
+    split: SplitName = "auto"
     """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
 
 
 @dataclass(frozen=True)
-class Evaluate(_OnData):
+class Evaluate(OnData):
     """Bounds on log p(x), rate, distortion and the use of the latent space, each with standard error and n."""
 
     action = "tightbound.cli.inspect:evaluate"
 
     samples: int = 5000
     """Importance samples k of the IWAE bound."""
-    json: _Flag[bool] = False
+    json: Flag[bool] = False
     """One JSON object on standard output."""
     per_datum: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None
     """Also write the values of each datum to this .npz file."""
 
 
 @dataclass(frozen=True)
-class Sample(_Options, _OnRun):
+class Sample(Options, OnRun):
     """Decode draws from the prior."""
 
     action = "tightbound.cli.inspect:sample"
@@ -121,7 +127,7 @@ class Sample(_Options, _OnRun):
     """How many."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """.png (a grid), .npz, .npy, or for tables .csv; default: samples.png or samples.csv."""
-    draw: _Flag[bool] = False
+    draw: Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
     """Of a model conditioned on labels: classes, taken in turn (default: each); on attributes: those of all samples."""
@@ -130,7 +136,7 @@ class Sample(_Options, _OnRun):
 
 
 @dataclass(frozen=True)
-class FitSampler(_OnData):
+class FitSampler(OnData):
     """Fit a density to the codes of the training data: what to sample by where the prior is not where the codes are.
 
     It is saved in the run; sample with: tightbound sample RUN --sampler NAME.
@@ -140,14 +146,14 @@ class FitSampler(_OnData):
 
     sampler: Annotated[str, tyro.conf.arg(metavar="PART")] = "gaussian-mixture"
     """gaussian-mixture, kernel, flow or vae (a second one), or with arguments: "gaussian-mixture(components=20)"."""
-    split: _Split = "train"
+    split: SplitName = "train"
     """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
     epochs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Of samplers that are trained by gradients; default: their own number."""
 
 
 @dataclass(frozen=True)
-class Complete(_OnData):
+class Complete(OnData):
     """Draw the hidden part of data, given the visible one, from a model with context 'visible'."""
 
     action = "tightbound.cli.inspect:complete"
@@ -159,12 +165,12 @@ class Complete(_OnData):
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """.png (a row a datum: itself, then completions), .npz, .npy, or for tables .csv; default: completions.png or
     .csv."""
-    draw: _Flag[bool] = False
+    draw: Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
 
 
 @dataclass(frozen=True)
-class Reconstruct(_OnData):
+class Reconstruct(OnData):
     """Data beside their reconstructions from the posterior mean."""
 
     action = "tightbound.cli.inspect:reconstruct"
@@ -176,7 +182,7 @@ class Reconstruct(_OnData):
 
 
 @dataclass(frozen=True)
-class Interpolate(_OnData):
+class Interpolate(OnData):
     """Decode a straight and a spherical path between the codes of two data."""
 
     action = "tightbound.cli.inspect:interpolate"
@@ -192,19 +198,19 @@ class Interpolate(_OnData):
 
 
 @dataclass(frozen=True)
-class Embed(_OnData):
+class Embed(OnData):
     """Write the codes of data: posterior means, standard deviations, labels and file names."""
 
     action = "tightbound.cli.inspect:embed"
 
     out: Path = Path("codes.npz")
     """.npz with mean, std, index and, where there are, sample, label, name; .npy or .csv: codes alone."""
-    sample: _Flag[bool] = False
+    sample: Flag[bool] = False
     """Draw a code from each posterior, in place of its mean."""
 
 
 @dataclass(frozen=True)
-class Report(_OnData):
+class Report(OnData):
     """Write report.html: one self-contained page on a run."""
 
     action = "tightbound.cli.inspect:report"
@@ -227,7 +233,7 @@ class List(Command):
 
     kind: Annotated[Kind, tyro.conf.Positional]
     """Of which kind."""
-    json: _Flag[bool] = False
+    json: Flag[bool] = False
     """One JSON object on standard output."""
 
 
@@ -239,18 +245,3 @@ class Cite(Command):
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """Its name (`tightbound list recipes`)."""
-
-
-COMMANDS: dict[str, type[Command]] = {
-    "train": Train,
-    "evaluate": Evaluate,
-    "sample": Sample,
-    "fit-sampler": FitSampler,
-    "complete": Complete,
-    "reconstruct": Reconstruct,
-    "interpolate": Interpolate,
-    "embed": Embed,
-    "report": Report,
-    "list": List,
-    "cite": Cite,
-}

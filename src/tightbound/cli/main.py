@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from tightbound.cli.arguments import COMMANDS, Command, Train
+from tightbound.cli.arguments import Command, Train
+from tightbound.cli.commands import COMMANDS
 from tightbound.config import Config, read_yaml
 from tightbound.core.errors import InputError, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe

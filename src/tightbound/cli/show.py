@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
-from tightbound.evaluation import Evaluation
 from tightbound.report.pictures import is_image
 from tightbound.report.table import rows
-from tightbound.training.folder import RunFolder
 
 
 def say(line: str, file: TextIO | None = None) -> None:
@@ -24,16 +24,16 @@ def endings(shape: tuple[int, ...]) -> tuple[str, ...]:
     return (".png",) * is_image(shape) + (".csv",) * (len(shape) == 1) + (".npz", ".npy")
 
 
-def record(folder: RunFolder, numbers: Evaluation) -> None:
-    """Keeps an evaluation in its run; a run that cannot be written is only said to be so."""
+def record(file: Path, found: Mapping[str, Any]) -> None:
+    """Keeps what was found in a file of its run; a run that cannot be written is only said to be so."""
     try:
-        write_atomic(folder.evaluation_file, to_json(numbers.to_json()))
+        write_atomic(file, to_json(found))
     except InputError as error:
         say(f"note: the numbers are not kept in the run: {error}", sys.stderr)
 
 
-def show(numbers: dict[str, dict[str, Any]]) -> None:
-    """A table with a line that explains each number."""
+def show(numbers: Mapping[str, Mapping[str, Any]], caption: str | None = None) -> None:
+    """A table with a line that explains each number, under a caption; None: that of an evaluation."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -45,11 +45,10 @@ def show(numbers: dict[str, dict[str, Any]]) -> None:
     table.add_column("unit: what it is")
     for row in rows(numbers):
         table.add_row(row.name, row.value, Text(f"{row.unit}: {row.says}"))  # Text: brackets are no markup here
+    if caption is None:
+        caption = f"n = {first['n']:,} data, {first['samples']:,} samples of q(z|x) a datum; target: {first['target']}"
     console = Console()
-    console.print(
-        f"n = {first['n']:,} data, {first['samples']:,} samples of q(z|x) a datum; target: {first['target']}",
-        highlight=False,
-    )
+    console.print(caption, highlight=False, markup=False)
     console.print(table)
 
 

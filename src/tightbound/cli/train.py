@@ -78,5 +78,5 @@ def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluatio
         split = split.subset(np.sort(pick))
     numbers = trained.evaluate(split, samples=command.evaluate_samples, progress=True)
     show(numbers.to_json())
-    record(RunFolder(trained.path), numbers)
+    record(RunFolder(trained.path).evaluation_file, numbers.to_json())
     return numbers

@@ -73,9 +73,17 @@ class Latents(Part, nn.Module, ABC):
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
         """Lets parts that hold pseudo-data take them from encoder inputs x (N, *shape)."""
 
-    @abstractmethod
     def encode(self, x: Tensor, context: Tensor | None = None) -> State:
         """The deterministic part of inference for x (B, *shape), run once however many samples follow."""
+        return self.state(self.local(x), context)
+
+    @abstractmethod
+    def local(self, x: Tensor) -> Tensor:
+        """(B, ...) the variational parameters of each datum of x (B, *shape): all that its own q(z | x) is made of."""
+
+    @abstractmethod
+    def state(self, local: Tensor, context: Tensor | None = None) -> State:
+        """What `infer` takes, of variational parameters that the encoder gave, or that were fitted to a datum."""
 
     @abstractmethod
     def infer(
@@ -88,8 +96,16 @@ class Latents(Part, nn.Module, ABC):
         """
 
     @abstractmethod
+    def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """Flat codes (n, latent) of n ancestral draws from the prior."""
+
+    @abstractmethod
+    def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B,) log p(z) of flat codes (B, latent), all groups together."""
+
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """Features (n, features) of n ancestral draws from the prior."""
+        return self.decode(self.draw(n, noise, context), context)
 
     @abstractmethod
     def moments(self, state: State) -> tuple[Tensor, Tensor]:

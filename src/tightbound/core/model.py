@@ -149,6 +149,21 @@ class VAE(Part, Trainable):
         value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det(seen)
         return Terms(value, groups, likelihood, seen)
 
+    def log_likelihood(self, seen: Batch, codes: Tensor) -> Tensor:
+        """(S, B) log p(x | z), in the measure of the raw data, of an observed batch at flat codes (S, B, latent).
+
+        For what moves codes about, such as Markov chains: `terms_from` has it for draws from q(z | x).
+        """
+        context = None if seen.context is None else seen.context.expand(len(codes), *seen.context.shape).flatten(0, 1)
+        features = self.latents.decode(codes.flatten(0, 1), context).unflatten(0, codes.shape[:2])
+        value = log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
+        return value + self.observation.log_det(seen)
+
+    def log_prior(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
+        """(S, B) log p(z) of flat codes (S, B, latent), given contexts (B, *context.shape)."""
+        given = None if context is None else context.expand(len(codes), *context.shape).flatten(0, 1)
+        return self.latents.log_prior(codes.flatten(0, 1), given).unflatten(0, codes.shape[:2])
+
     def infer(
         self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,19 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
 
+EXPLAINED = {
+    "elbo": "lower bound on log p(x); -ELBO = rate + distortion",
+    "iwae": "importance-weighted lower bound on log p(x): tighter than the ELBO, and tighter with more samples",
+    "bits_per_dim": "bits to code one element of x: -bound / (D ln 2); lower is better",
+    "rate": "KL(q(z|x) || p(z)): nats that z carries about x",
+    "distortion": "-E_q[log p(x|z)]: nats left to code x once z is known",
+    "reconstruction_mse": "squared error an element, decoding the posterior mean",
+    "active_units": "latent dimensions in use: Var_x(E_q[z|x]) > 0.01",
+    "kl_per_group": "the rate by group of latent variables, the lowest first",
+    "kl_per_dimension": "the rate by latent dimension",
+    "latent_mean": "mean of z over the data, by dimension; 0 under N(0, 1)",
+    "latent_std": "sqrt(Var mu + E sigma^2) over the data, by dimension; 1 under N(0, 1)",
+}
 BLOCK = 100  # samples that share a noise key: part of the definition of the numbers, not a batch size
 ROWS = 4000  # (sample, datum) pairs decoded at once
 BYTES = 1 << 26  # of the likelihood's parameters at once, which bounds memory whatever k and x are
@@ -150,9 +163,7 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
         target="E[x|z] at the posterior mean, against x",
         estimator="mean over elements and data",
     )
-    order = ("elbo", "iwae", "bits_per_dim", "rate", "distortion", "reconstruction_mse", "active_units")
-    order += ("kl_per_group", "kl_per_dimension", "latent_mean", "latent_std")
-    return Evaluation({name: numbers[name] for name in order}, per_datum)
+    return Evaluation({name: replace(numbers[name], says=says) for name, says in EXPLAINED.items()}, per_datum)
 
 
 def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:

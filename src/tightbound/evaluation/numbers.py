@@ -11,20 +11,6 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-EXPLAINED = {
-    "elbo": "lower bound on log p(x); -ELBO = rate + distortion",
-    "iwae": "importance-weighted lower bound on log p(x): tighter than the ELBO, and tighter with more samples",
-    "bits_per_dim": "bits to code one element of x: -bound / (D ln 2); lower is better",
-    "rate": "KL(q(z|x) || p(z)): nats that z carries about x",
-    "distortion": "-E_q[log p(x|z)]: nats left to code x once z is known",
-    "reconstruction_mse": "squared error an element, decoding the posterior mean",
-    "active_units": "latent dimensions in use: Var_x(E_q[z|x]) > 0.01",
-    "kl_per_group": "the rate by group of latent variables, the lowest first",
-    "kl_per_dimension": "the rate by latent dimension",
-    "latent_mean": "mean of z over the data, by dimension; 0 under N(0, 1)",
-    "latent_std": "sqrt(Var mu + E sigma^2) over the data, by dimension; 1 under N(0, 1)",
-}
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -38,6 +24,7 @@ class Estimate:
     target: str  # what is bounded or measured
     samples: int | None = None  # latent samples a datum
     reason: str | None = None  # why there is no value or standard error, or what the value is not
+    says: str = ""  # what it is, in a line
 
     def __post_init__(self) -> None:
         """A value that is not finite does not exist: it is null, and says so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +64,17 @@ class BottomUp(Hierarchy):
         down = (DiagonalNormal((above + context,), below, between) for below, above in pairwise(self.sizes))
         self.priors = nn.ModuleList(down)
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
-        """(q(z_1 | x), p(z_N), context) for x (B, *shape)."""
-        return self.posteriors[0](x), self.top_prior(context), context
+    @property
+    def _first(self) -> DiagonalNormal:
+        return cast(DiagonalNormal, self.posteriors[0])
+
+    def local(self, x: Tensor) -> Tensor:
+        """The parameters of q(z_1 | x): those of the groups above are given by their networks and z_1."""
+        return self._first.raw(x)
+
+    def state(self, local: Tensor, context: Tensor | None = None) -> State:
+        """(q(z_1 | x), p(z_N), context)."""
+        return self._first.at(local), self.top_prior(context), context
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None

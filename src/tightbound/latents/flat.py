@@ -89,9 +89,13 @@ class Flat(Latents):
         # the encoder is passed at each call: a prior that held it would put its weights into the model twice
         return self.prior(flat, self.posterior) if self.prior.needs_encoder else self.prior(flat)
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
-        """(q(z | x), p(z)) for x (B, *shape)."""
-        return self.posterior(x, context), self._prior(context)
+    def local(self, x: Tensor) -> Tensor:
+        """The parameters of the posterior's family."""
+        return self.posterior.raw(x)
+
+    def state(self, local: Tensor, context: Tensor | None = None) -> State:
+        """(q(z | x), p(z))."""
+        return self.posterior.at(local), self._prior(context)
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
@@ -101,10 +105,14 @@ class Flat(Latents):
         group = self.posterior.terms(posterior, prior, samples, noise, knobs, log_likelihood)
         return (group,), group.z
 
-    def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+    def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """(n, latent) draws from the prior."""
         prior = self._prior(context)
         return draw(prior, () if prior.batch_shape else (n,), noise)
+
+    def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B,) log p(z)."""
+        return self._prior(context).log_prob(code)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and variance of q(z | x)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -67,8 +68,26 @@ class Hierarchy(Latents):
         """p(z_N) given contexts (B, *context)."""
         return self.top(None if context is None else context.flatten(1))
 
-    def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """Features (n, features) of ancestral draws."""
+    def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """(n, latent) ancestral draws, z_1 first."""
         prior = self.top_prior(context)
-        top = draw(prior, () if prior.batch_shape else (n,), noise)
-        return self.down(top, context, lambda _, p: draw(p, (), noise))
+        groups = [draw(prior, () if prior.batch_shape else (n,), noise)]
+
+        def take(_: int, p: Distribution) -> Tensor:
+            groups.append(draw(p, (), noise))
+            return groups[-1]
+
+        self.down(groups[0], context, take)
+        return torch.cat([*reversed(groups)], dim=-1)
+
+    def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B,) log p(z_N) + sum log p(z_i | groups above)."""
+        groups = code.split(self.sizes, dim=-1)
+        parts = [self.top_prior(context).log_prob(groups[-1])]
+
+        def take(i: int, p: Distribution) -> Tensor:
+            parts.append(p.log_prob(groups[i]))
+            return groups[i]
+
+        self.down(groups[-1], context, take)
+        return torch.stack(parts).sum(0)

@@ -80,13 +80,18 @@ class Ladder(Hierarchy):
         """The walk from the top belongs to p and to q."""
         return True
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
-        """(estimates of z_1 .. z_N, p(z_N), context) for x (B, *shape)."""
+    def local(self, x: Tensor) -> Tensor:
+        """(B, 2 latent) means and log-variances of the estimates of z_1 .. z_N, group by group."""
         estimates, state = [], x
         for way, head in zip(self.up, self.estimates, strict=True):
             state = way(state)
-            estimates.append(_parameters(head, state.flatten(1)))
-        return estimates, self.top_prior(context), context
+            estimates.append(fold(head, state.flatten(1), 1))
+        return torch.cat(estimates, dim=-1)
+
+    def state(self, local: Tensor, context: Tensor | None = None) -> State:
+        """(estimates of z_1 .. z_N, p(z_N), context)."""
+        groups = local.split([2 * size for size in self.sizes], dim=-1)
+        return [_halves(group) for group in groups], self.top_prior(context), context
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
@@ -123,7 +128,7 @@ class Ladder(Hierarchy):
         state: Tensor | float = 0.0
         for i in reversed(range(len(self.priors))):
             state = fold(self.states[i], seen, 1) + state
-            groups.append(take(i, _normal(*_parameters(self.priors[i], state))))
+            groups.append(take(i, _normal(*_halves(fold(self.priors[i], state, 1)))))
             seen = torch.cat([state, groups[-1]], dim=-1)
         return torch.cat([*reversed(groups)], dim=-1)
 
@@ -151,8 +156,8 @@ def _head(width: int, size: int) -> nn.Module:
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * size))
 
 
-def _parameters(head: nn.Module, x: Tensor) -> Gaussian:
-    mean, log_variance = fold(head, x, 1).chunk(2, dim=-1)
+def _halves(raw: Tensor) -> Gaussian:
+    mean, log_variance = raw.chunk(2, dim=-1)
     return mean, log_variance
 
 

@@ -69,10 +69,17 @@ class Posterior(Part, nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
+        return self.at(self.raw(x))
+
+    def raw(self, x: Tensor) -> Tensor:
+        """x (B, *shape) -> the parameters (B, *raw_shape) of q(z | x)."""
         raw = x if self.network is None else fold(self.network, x, len(self.shape))
-        lead = x.shape[: x.dim() - len(self.shape)]
-        with torch.autocast(x.device.type, enabled=False):  # matrices rounded to bfloat16 would be another density's
-            return self.distribution(raw.reshape(*lead, *self.raw_shape))
+        return raw.reshape(*x.shape[: x.dim() - len(self.shape)], *self.raw_shape)
+
+    def at(self, raw: Tensor) -> Distribution:
+        """`distribution`, outside of autocast."""
+        with torch.autocast(raw.device.type, enabled=False):  # matrices rounded to bfloat16 would be another density's
+            return self.distribution(raw)
 
     def terms(
         self,

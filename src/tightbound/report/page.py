@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -16,19 +14,10 @@ from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
 from tightbound.report import figures, pictures
-from tightbound.report.table import rows as table_rows
+from tightbound.report.analyses import analyses
+from tightbound.report.section import Section
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, a picture and what to see in it."""
-
-    title: str
-    name: str  # of the file in figures/
-    picture: bytes  # PNG or SVG
-    says: str
 
 
 def write_report(
@@ -43,9 +32,10 @@ def write_report(
         config: The run's settings.
     """
     folder = RunFolder(trained.path)
-    sections = _sections(trained, data, numbers)
+    sections = [*_sections(trained, data, numbers), *analyses(folder)]
     for section in sections:
-        write_atomic(folder.path / "figures" / section.name, section.picture)
+        if section.picture is not None:
+            write_atomic(folder.path / "figures" / section.name, section.picture)
     run = folder.read(folder.run_file)
     page = _page(trained, numbers, config, run, sections)
     write_atomic(folder.report_file, page)
@@ -71,21 +61,21 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
         chart = figures.marginals(real.double().numpy(), samples.double().numpy(), data.header)
         shown = f"the first {figures.MARGINALS} of {data.shape[0]} columns" if data.shape[0] > figures.MARGINALS else ""
         says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
-        sections.append(Section("Samples", "samples.svg", chart, says))
+        sections.append(Section("Samples", says, "samples.svg", chart))
     if trained.metrics:
         says = "A widening gap between the two lines is overfitting."
         says += " A KL near zero is posterior collapse." if has_bound else ""
-        sections.append(Section("Training", "curves.svg", figures.curves(trained.metrics), says))
+        sections.append(Section("Training", says, "curves.svg", figures.curves(trained.metrics)))
     codes, labels = _codes(trained, data.test)
     says = "Each point is the code of a test datum."
     if labels is not None and labels.ndim == 1:
         says = "Classes that form regions of their own can be told apart by their codes, though no label was used."
-    sections.append(Section("The latent space", "latent.svg", figures.latent_map(codes, labels), says))
+    sections.append(Section("The latent space", says, "latent.svg", figures.latent_map(codes, labels)))
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:
         chart = figures.kl_by_dimension(kl["value"], kl["stderr"])
         says = "A dimension with no bar carries nothing about x: the decoder ignores it."
-        sections.append(Section("Use of the latent dimensions", "kl.svg", chart, says))
+        sections.append(Section("Use of the latent dimensions", says, "kl.svg", chart))
     return sections
 
 
@@ -107,13 +97,15 @@ def _image_sections(trained: Trained, batch: Batch, prior: str) -> list[Section]
     return [
         _samples(trained, batch, prior),
         Section(
-            "Reconstructions", "reconstructions.png", picture(pair, ["test data", "from code"]),
+            "Reconstructions",
             "Test data, picked at random, are encoded to their posterior means and decoded.",
+            "reconstructions.png", picture(pair, ["test data", "from code"]),
         ),
         Section(
-            "Interpolation", "interpolation.png", picture(walks, list(paths)),
+            "Interpolation",
             "Between the codes of two test data: on a straight line, and on a great circle, which keeps to "
             "where N(0, I) has its mass.",
+            "interpolation.png", picture(walks, list(paths)),
         ),
     ]  # fmt: skip
 
@@ -126,12 +118,12 @@ def _samples(trained: Trained, batch: Batch, prior: str) -> Section:
         drawn = torch.cat([shown.x.unsqueeze(1), trained.complete(shown, n=7)], 1)
         grid = pictures.png(pictures.grid([pictures.to_pixels(row, domain) for row in drawn]))
         says = "A test datum on the left; then its visible part with the rest as the mean of p(x|z), for draws of z."
-        return Section("Completions", "samples.png", grid, says)
+        return Section("Completions", says, "samples.png", grid)
     values = None if context is None else _values(batch)
     samples = pictures.square(pictures.to_pixels(trained.sample(64, context=values), domain))
     given = "" if context is None else " The labels of test data are given."
     grid = pictures.png(pictures.grid(samples))
-    return Section("Samples", "samples.png", grid, f"{prior}{given} Shown is the mean of p(x|z).")
+    return Section("Samples", f"{prior}{given} Shown is the mean of p(x|z).", "samples.png", grid)
 
 
 def _drawn(trained: Trained, like: Batch) -> torch.Tensor:
@@ -172,14 +164,7 @@ def _page(
     lead.append(f"{weights:,} parameters, {trained.model.latents.latent} latent dimensions")
     body = [f"<h1>{html.escape(title)}</h1>", "<ul class=lead>"]
     body += [f"<li>{html.escape(line)}</li>" for line in lead] + ["</ul>", _numbers(numbers)]
-    for section in sections:
-        kind = "svg+xml" if section.name.endswith("svg") else "png"
-        source = base64.b64encode(section.picture).decode()
-        body.append(
-            f"<section><h2>{html.escape(section.title)}</h2>"
-            f'<img class={"chart" if kind != "png" else "pixels"} alt="{html.escape(section.title)}" '
-            f'src="data:image/{kind};base64,{source}"><p>{html.escape(section.says)}</p></section>'
-        )
+    body += [section.html() for section in sections]
     body.append(_settings(config, run))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)} - tightbound</title>'
@@ -189,17 +174,12 @@ def _page(
 
 
 def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
-    cells = "".join(
-        f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
-        f"<td class=unit>{html.escape(row.unit)}</td><td>{html.escape(row.says)}</td></tr>"
-        for row in table_rows(numbers)
-    )
     first = next(iter(numbers.values()))
     caption = (
         f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; "
         f"{first['samples']:,} samples of q(z|x) a datum."
     )
-    return f"<section><h2>The numbers</h2><table><tbody>{cells}</tbody></table><p>{html.escape(caption)}</p></section>"
+    return Section("The numbers", caption, numbers=numbers).html()
 
 
 def _settings(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.evaluation.numbers import EXPLAINED
-
 
 @dataclass(frozen=True)
 class Row:
@@ -26,7 +24,7 @@ def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A line for each number of `Evaluation.to_json()`; the NLL follows the bound that it negates."""
     lines = []
     for name, number in numbers.items():
-        lines.append(Row(name, _value(number), number["unit"], EXPLAINED[name] + _why(number)))
+        lines.append(Row(name, _value(number), number["unit"], number.get("says", "") + _why(number)))
         if name == "iwae" and number["value"] is not None and number["reason"] is None:
             negated = {**number, "value": -number["value"]}
             says = "negative log-likelihood, at most this: -iwae; lower is better"

@@ -25,7 +25,8 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     1. Shapes of all terms. 2. A datum's terms depend on its own noise alone, not on its batch or on the number
     of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` gives features, and
     `decode` those of a sample's groups; `moments` are those of the samples (of a Monte Carlo chain, those of its start)
-    or, of several groups, of each given those drawn before it at their means. 5. Gradients reach every parameter.
+    or, of several groups, of each given those drawn before it at their means; `log_prior` of a flat code is the sum
+    over its groups. 5. Gradients reach every parameter.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -49,6 +50,10 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
         assert group.kl is None or group.kl.shape[:2] == (5, 3), f"kl has shape {tuple(group.kl.shape)}"
     codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
     assert torch.allclose(latents.decode(codes[0]), features[0], atol=1e-10), "decode: not the features of those groups"
+    priors = [group.log_prior for group in groups]
+    if all(value is not None for value in priors):
+        total = torch.stack([value[0] for value in priors if value is not None]).sum(0)
+        assert torch.allclose(latents.log_prior(codes[0]), total, atol=1e-9), "log_prior: not the sum over the groups"
     _, alone = infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]))
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
@@ -77,6 +82,9 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             assert torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10), "moments: not those variances"
     prior = latents.generate(7, Noise("law", seed))
     assert prior.shape == (7, latents.features), f"generate(7) gave features of shape {tuple(prior.shape)}"
+    drawn = latents.draw(7, Noise("law", seed))
+    assert drawn.shape == (7, latents.latent), f"draw(7) gave codes of shape {tuple(drawn.shape)}"
+    assert torch.allclose(latents.decode(drawn), prior, atol=1e-10), "generate: not the features of the codes drawn"
     value = features.square().sum()
     for group in infer(state, 2, Noise("law", seed))[0]:
         value = value + group.z.square().sum() + (0 if group.log_posterior is None else group.rate().sum())

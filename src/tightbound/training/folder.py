@@ -19,7 +19,8 @@ from tightbound.core.files import to_json, write_atomic
 
 
 class RunFolder:
-    """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints, figures, report.html.
+    """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints, evaluation.json,
+    analysis, figures, report.html.
 
     Arguments:
         path: The folder.
@@ -62,6 +63,10 @@ class RunFolder:
         """The numbers of the run's evaluated weights on its own test data."""
         return self.path / "evaluation.json"
 
+    def analysis_file(self, name: str) -> Path:
+        """What an analysis of the run's evaluated weights found on its own data: "diagnosis", "quality", ..."""
+        return self.path / "analysis" / f"{name}.json"
+
     @property
     def report_file(self) -> Path:
         """The page."""
@@ -91,9 +96,10 @@ class RunFolder:
                 file.unlink()
 
     def outdate(self) -> None:
-        """Deletes what was said of earlier weights: evaluation, report, figures."""
+        """Deletes what was said of earlier weights: evaluation, analyses, report, figures."""
         samplers = self.path.glob("checkpoints/sampler-*/*")  # of other codes
-        for file in (self.evaluation_file, self.report_file, *self.path.glob("figures/*"), *samplers):
+        said = (*self.path.glob("analysis/*"), *self.path.glob("figures/*"))
+        for file in (self.evaluation_file, self.report_file, *said, *samplers):
             file.unlink(missing_ok=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:

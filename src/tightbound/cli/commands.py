@@ -1,0 +1,38 @@
+"""The commands, by name. Free of torch."""
+
+from __future__ import annotations
+
+from tightbound.cli.arguments import (
+    Cite,
+    Command,
+    Complete,
+    Embed,
+    Evaluate,
+    FitSampler,
+    Interpolate,
+    List,
+    Reconstruct,
+    Report,
+    Sample,
+    Train,
+)
+from tightbound.cli.judging import Compare, Diagnose, Probe, Quality, Score
+
+COMMANDS: dict[str, type[Command]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "sample": Sample,
+    "fit-sampler": FitSampler,
+    "complete": Complete,
+    "reconstruct": Reconstruct,
+    "interpolate": Interpolate,
+    "embed": Embed,
+    "diagnose": Diagnose,
+    "quality": Quality,
+    "probe": Probe,
+    "score": Score,
+    "compare": Compare,
+    "report": Report,
+    "list": List,
+    "cite": Cite,
+}

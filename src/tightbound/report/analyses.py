@@ -1,0 +1,27 @@
+"""What the page shows of each analysis that the run holds, from top to bottom."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tightbound.report.section import Section
+from tightbound.training.folder import RunFolder
+
+Sections = Callable[[Mapping[str, Any]], list[Section]]  # of what the analysis found, as JSON has it
+
+# name of the analysis -> where its sections are made, in the order of the page
+SECTIONS: dict[str, str] = {}
+
+
+def analyses(folder: RunFolder) -> list[Section]:
+    """The sections of all analyses that were made of the run's weights."""
+    found = []
+    for name, place in SECTIONS.items():
+        file = folder.analysis_file(name)
+        if file.is_file():
+            module, _, function = place.partition(":")
+            make: Sections = getattr(importlib.import_module(module), function)
+            found += make(folder.read(file))
+    return found
