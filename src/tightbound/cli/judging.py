@@ -63,7 +63,7 @@ class Compare(Options, Command):
 
     action = "tightbound.cli.compare:compare"
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")] = ()
     """Runs' folders, two or more."""
     json: Flag[bool] = False
     """One JSON object on standard output."""

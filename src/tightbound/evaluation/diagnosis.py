@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from tightbound.core.model import VAE
 from tightbound.data import Split
-from tightbound.evaluation.evaluate import evaluate
-from tightbound.evaluation.numbers import Estimate, Evaluation
+from tightbound.evaluation.numbers import Evaluation
 
 Severity = Literal["mild", "moderate", "severe"]
 
