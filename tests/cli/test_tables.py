@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,3 +73,10 @@ def test_kinds_that_cannot_be_read_are_refused(refused, tmp_path: Path) -> None:
     assert "quote words" in refused("train", "t.csv", "--kinds", "visits=counts")
     assert "did you mean 'visits'" in refused("train", "t.csv", "--kinds", "visit='counts'")
     assert "for each in order" in refused("train", "t.csv", "--kinds", "'real', visits='counts'")
+
+
+def test_the_recipe_of_digits_is_not_implied_where_their_domain_is_told(cli: Any) -> None:
+    """Its likelihood is one of levels."""
+    result = cli("train", "digits", "--domain", "counts", "--steps", 1, "--evaluate-samples", 0, "--run", "counts")
+    assert result.status == 0, result.err
+    assert "NegativeBinomial" in result.out

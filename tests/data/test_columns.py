@@ -118,3 +118,16 @@ def test_kinds_are_for_tables() -> None:
     for source in (np.zeros((3, 2, 2)), "digits"):
         with pytest.raises(InputError, match="kinds are for"):
             open(source, kinds=["real", "real"])
+
+
+def test_rows_without_any_value_are_said_to_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n,\n\n3,y\n4,x\n")
+    data = open(tmp_path / "t.csv")
+    assert len(data.whole) == 3
+    assert any("every cell is empty: 1 of the rows" in note for note in data.notes)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,a\n1,2,3\n4,5,6\n")
+    with pytest.raises(InputError, match="more than one column named a"):
+        open(tmp_path / "t.csv")

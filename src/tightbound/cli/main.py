@@ -78,7 +78,8 @@ def parse(argv: Sequence[str]) -> Command:
         return _cli(argv, {})
     chosen, base = _train_defaults(argv[1:])
     command = _cli(argv, {"train": base})
-    if not chosen and isinstance(command, Train) and command.data in OWN_RECIPE:
+    told = isinstance(command, Train) and (command.domain, command.levels) != (None, None)
+    if not chosen and not told and isinstance(command, Train) and command.data in OWN_RECIPE:
         command = _cli(argv, {"train": _defaults({}, OWN_RECIPE[command.data])})
     return command
 

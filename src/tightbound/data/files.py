@@ -136,6 +136,9 @@ def _table(path: Path, delimiter: str, labels: Any, kinds: Kinds | None) -> Arra
     if delimiter == "," and len(first) == 1 and ";" in first[0]:
         delimiter, first = ";", first[0].split(";")
     header = [cell.strip() for cell in first] if not any(map(is_number, first)) else None
+    twice = sorted({name for name in header or () if (header or []).count(name) > 1 and name})
+    if twice:
+        raise InputError(f"{path} has more than one column named {', '.join(twice)}; give each a name of its own")
     column = _column(path, labels, header, len(first))
     keep = [i for i in range(len(first)) if i != column]
     rows = 0
@@ -163,6 +166,9 @@ def _table(path: Path, delimiter: str, labels: Any, kinds: Kinds | None) -> Arra
         y = y.astype(float) if all(map(is_number, y)) else y
     notes = () if header is None else (f"header of {len(first)} columns: {', '.join(header[:8])}",)
     notes += () if column is None else (f"labels: column {header[column] if header else column}",)
+    every = csv.reader(io.StringIO(text), delimiter=delimiter)
+    hollow = sum(len(row) > 1 and not any(cell.strip() for cell in row) for row in every)
+    notes += (f"left out, since every cell is empty: {hollow} of the rows",) if hollow else ()
     return Arrays(x, y, notes=notes, header=names, words=words)
 
 
