@@ -26,7 +26,7 @@ def shorten(line: str) -> list[str]:
     """The words of a command, made quick."""
     words = shlex.split(line, comments=True)
     words = ["digits" if word in ("mnist", "fashion-mnist") else word for word in words]
-    if words[1] == "train":
+    if words[1] in ("train", "sweep"):
         if "--epochs" in words:
             del words[words.index("--epochs") : words.index("--epochs") + 2]
         words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5"]

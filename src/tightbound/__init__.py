@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tightbound.core.errors import TightboundError
     from tightbound.core.model import VAE
     from tightbound.core.schedules import Cosine, Cyclical, Linear
-    from tightbound.evaluation import evaluate
+    from tightbound.evaluation import evaluate, sweep
     from tightbound.latents import BottomUp, Flat, Ladder
     from tightbound.trained import Trained, fit, load
 
@@ -39,6 +39,7 @@ _NAMES = {
     "evaluate": "tightbound.evaluation",
     "fit": "tightbound.trained",
     "load": "tightbound.trained",
+    "sweep": "tightbound.evaluation",
     "vae": "tightbound.compose",
 }
 _MODULES = ("contexts", "data", "information", "likelihoods", "nn", "objectives", "posteriors", "priors", "testing")
@@ -65,6 +66,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "sweep",
     "testing",
     "vae",
 ]

@@ -16,7 +16,7 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, evaluate
+from tightbound.evaluation import Evaluation, Rate, evaluate, rate_decomposition
 from tightbound.generation import infer
 from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
@@ -123,6 +123,10 @@ class Trained:
     def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
         """All numbers over data, each with standard error and n."""
         return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+
+    def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> Rate:
+        """The rate in parts: mutual information, total correlation, dimension-wise KL; `codes` draws, default 1000."""
+        return rate_decomposition(self.model, data, codes=codes, seed=seed)
 
 
 def fit(

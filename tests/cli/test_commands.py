@@ -29,7 +29,8 @@ from tightbound.training import checkpoint
 Cli = Callable[..., Result]
 NAMES = {
     "elbo", "iwae", "rate", "distortion", "bits_per_dim", "active_units", "reconstruction_mse",
-    "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std",
+    "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std", "mutual_information", "mutual_information_upper",
+    "aggregate_kl", "total_correlation", "dimension_wise_kl", "marginal_kl_per_dimension",
 }  # fmt: skip
 FIELDS = {"value", "stderr", "n", "unit", "samples", "estimator", "target"}
 
@@ -68,6 +69,7 @@ def test_evaluate_as_json_is_one_object_with_the_promised_schema(cli: Cli, run: 
         assert number["target"]
         assert np.shape(number["value"]) == np.shape(number["stderr"])
         of_latents = {"kl_per_group": (1,), "kl_per_dimension": (2,), "latent_mean": (2,), "latent_std": (2,)}
+        of_latents["marginal_kl_per_dimension"] = (2,)
         assert np.shape(number["value"]) == of_latents.get(name, ())
     assert (numbers["elbo"]["unit"], numbers["bits_per_dim"]["unit"]) == ("nats", "bits/dim")
     assert numbers["iwae"]["samples"] == 7

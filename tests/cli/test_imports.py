@@ -27,6 +27,7 @@ def test_importing_the_package_loads_little() -> None:
 LINES = [
     ["train"],
     ["train", "digits", "--recipe", "lesson", "--likelihood", "bernoulli", "--objective", "iwae(samples=50)"],
+    ["sweep", "digits", "--beta", "0.1", "1", "10", "--recipe", "vae"],
     ["evaluate", "run", "--samples", "5000", "--json"],
     ["sample", "run", "-n", "64", "--out", "samples.png"],
     ["reconstruct", "run", "--out", "recon.png"],

@@ -39,3 +39,23 @@ def test_a_row_of_many_numbers_is_decoded_in_few_rows(monkeypatch: pytest.Monkey
     data = tb.data.open(x, test=0.5)
     model = tb.vae(data, latent=2, network="mlp(hidden=(4,))", likelihood="categorical")
     assert decoded(monkeypatch, model, x, 150) <= 100
+
+
+def test_pairs_are_made_in_blocks_and_data_encoded_in_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["tightbound.evaluation.rate"]
+    x = torch.randint(0, 2, (300, 1, 4, 4)).float()
+    model = tb.vae(tb.data.open(x), latent=2, network="mlp(hidden=(4,))")
+    whole = module.rate_decomposition(model, x)
+    monkeypatch.setattr(module, "ELEMENTS", 600)
+    monkeypatch.setattr(module, "CHUNK", 20)
+    monkeypatch.setattr(module, "ROWS", 32)
+    blocks, rows = [], []
+    pairs = model.latents.log_pairs
+    monkeypatch.setattr(model.latents, "log_pairs", lambda *g: blocks.append(pairs(*g)) or blocks[-1])
+    hook = model.latents.posterior.network.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    parts = module.rate_decomposition(model, x)
+    hook.remove()
+    assert max(block.numel() for block in blocks) <= 600
+    assert max(rows) <= 32
+    for name, number in whole.numbers.items():
+        assert parts[name].value == pytest.approx(number.value, abs=1e-5), name

@@ -30,21 +30,13 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Train(Config, Command):
-    """Train a model, evaluate it and write a report.
-
-    Parts are written "name" or "name(argument=value)"; `tightbound list likelihoods` and the like name them.
-    On digits, and with no data named, it starts from the recipe of that name, not from the defaults below.
-    """
-
-    action = "tightbound.cli.train:train"
+class Training(Config, Command):
+    """What commands that train have in common."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = "digits"
     """A built-in data set (`tightbound list datasets`), a .npy, .npz or .csv file, or a folder of images."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """The run's folder; default: runs/ and a name made of data and recipe."""
-    resume: Flag[bool] = False
-    """Go on with --run from its last checkpoint."""
     overwrite: Flag[bool] = False
     """Replace the run of that name."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -59,16 +51,51 @@ class Train(Config, Command):
     def __post_init__(self) -> None:
         """Checks in `__call__`, since tyro would put a box around the error."""
 
+    def check(self) -> None:
+        """Refuses numbers out of range."""
+        Config.check(self)
+        whole("evaluate_samples", self.evaluate_samples, least=0)
+        whole("evaluate_data", self.evaluate_data, least=1)
+        if self.overwrite and self.run is None:
+            raise InputError("--overwrite needs the run to replace; add --run FOLDER")
+
+
+@dataclass(frozen=True)
+class Train(Training):
+    """Train a model, evaluate it and write a report.
+
+    Parts are written "name" or "name(argument=value)"; `tightbound list likelihoods` and the like name them.
+    On digits, and with no data named, it starts from the recipe of that name, not from the defaults below.
+    """
+
+    action = "tightbound.cli.train:train"
+
+    resume: Flag[bool] = False
+    """Go on with --run from its last checkpoint."""
+
     def __call__(self) -> None:
         """Carries it out."""
         self.check()
-        whole("evaluate_samples", self.evaluate_samples, least=0)
-        whole("evaluate_data", self.evaluate_data, least=1)
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite were both given; give one of them")
-        if self.overwrite and self.run is None:
-            raise InputError("--overwrite needs the run to replace; add --run FOLDER")
         Command.__call__(self)
+
+
+@dataclass(frozen=True)
+class Sweep(Training):
+    """Train a run for each of several values of one option of `tightbound train`, and compare them in a table and on
+    the rate-distortion plane: --beta 0.1 1 10, --latent 2 5 10 20, --prior normal vamp, ...
+
+    All other options are those of `train`. Each value is a run of its own in a folder of --run, beside sweep.json and
+    rate-distortion.svg. After Ctrl-C the same command goes on; runs that are finished are kept.
+    """
+
+    action = "tightbound.cli.sweep:sweep"
+
+    run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The folder of the runs; default: runs/ and a name made of data, recipe and option."""
+    overwrite: Flag[bool] = False
+    """Replace the runs that are there."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from tightbound.cli.arguments import (
     Reconstruct,
     Report,
     Sample,
+    Sweep,
     Train,
 )
 from tightbound.cli.judging import Compare, Diagnose, Probe, Quality, Score
 
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
+    "sweep": Sweep,
     "evaluate": Evaluate,
     "sample": Sample,
     "fit-sampler": FitSampler,

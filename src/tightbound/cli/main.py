@@ -11,12 +11,13 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import tyro
 
-from tightbound.cli.arguments import Command, Train
+from tightbound.cli.arguments import Command, Sweep, Training
 from tightbound.cli.commands import COMMANDS
+from tightbound.cli.several import Swept, several
 from tightbound.config import Config, read_yaml
 from tightbound.core.errors import InputError, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
@@ -74,14 +75,31 @@ def parse(argv: Sequence[str]) -> Command:
         sys.exit(0)
     if not word:
         argv = ["--help"]
-    if word != "train":
-        return _cli(argv, {})
+    if word == "sweep" and not {"--help", "-h"} & set(argv):
+        return _sweep(argv)
+    return _training(argv) if word in ("train", "sweep") else _cli(argv, {})
+
+
+def _training(argv: Sequence[str]) -> Command:
+    """A command that trains, from its recipe, config and flags."""
+    kind = COMMANDS[argv[0]]
     chosen, base = _train_defaults(argv[1:])
-    command = _cli(argv, {"train": base})
-    told = isinstance(command, Train) and (command.domain, command.levels) != (None, None)
-    if not chosen and not told and isinstance(command, Train) and command.data in OWN_RECIPE:
-        command = _cli(argv, {"train": _defaults({}, OWN_RECIPE[command.data])})
+    command = _cli(argv, {argv[0]: _as(kind, base)})
+    told = isinstance(command, Training) and (command.domain, command.levels) != (None, None)
+    if not chosen and not told and isinstance(command, Training) and command.data in OWN_RECIPE:
+        command = _cli(argv, {argv[0]: _as(kind, _defaults({}, OWN_RECIPE[command.data]))})
     return command
+
+
+def _as(kind: type[Command], config: Config) -> Command:
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})
+
+
+def _sweep(argv: Sequence[str]) -> Swept:
+    """A command for each value of the option that has several."""
+    field, values, rest = several(argv)
+    flag = f"--{field.replace('_', '-')}"
+    return Swept(field, tuple((value, cast(Sweep, _training([*rest, flag, value]))) for value in values))
 
 
 def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:
@@ -118,7 +136,7 @@ def _one_line(box: str, argv: Sequence[str]) -> str:
     return f"{text}; see: {' '.join(['tightbound', *argv[:1]] if command else ['tightbound'])} --help"
 
 
-def _train_defaults(argv: Sequence[str]) -> tuple[bool, Train]:
+def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
     """Whether a recipe or a config was named, and what `train` then starts from: the recipe, then the config
     file (or the run's own, on --resume)."""
     given = {word: _value_of(argv, f"--{word}") for word in ("recipe", "config", "run")}
@@ -139,7 +157,7 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Train]:
     return bool(name or stored), base
 
 
-def _defaults(stored: Mapping[str, Any], name: Any) -> Train:
+def _defaults(stored: Mapping[str, Any], name: Any) -> Config:
     base = recipe(str(name)) if name else Config()
     values = {str(k): tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     for field in dataclasses.fields(Config):  # YAML 1.1 reads 2e-3 as a word
@@ -149,8 +167,7 @@ def _defaults(stored: Mapping[str, Any], name: Any) -> Train:
                 values[field.name] = float(value)
         elif field.name == "beta" and isinstance(value, int | float):
             values["beta"] = str(value)
-    merged = base.replace(**values, **({} if "recipe" in values else {"recipe": name}))
-    return Train(**{f.name: getattr(merged, f.name) for f in dataclasses.fields(merged)})
+    return base.replace(**values, **({} if "recipe" in values else {"recipe": name}))
 
 
 def _value_of(argv: Sequence[str], flag: str) -> str | None:

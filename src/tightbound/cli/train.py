@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tightbound import data as sources
-from tightbound.cli.arguments import Train
+from tightbound.cli.arguments import Train, Training
 from tightbound.cli.show import draw_next, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
+from tightbound.core.model import VAE
 from tightbound.core.parts import make
 from tightbound.evaluation import Evaluation
+from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
@@ -23,12 +27,22 @@ from tightbound.training.folder import RunFolder, unused
 
 
 def train(command: Train) -> None:
-    """Opens the data, composes, trains, evaluates, reports."""
+    """Trains, and shows what came of it."""
     if command.recipe is not None:
         say(f"recipe: {command.recipe}")
+    run = command.run or unused(Path("runs") / run_name(command))
+    trained, numbers = carry_out(command, run)
+    if numbers is not None:
+        show(numbers)
+        say(f"report: {RunFolder(run).report_file}")
+    place = shlex.quote(str(run))
+    offer = draw_next(trained.model).format(run=place)
+    say(f"next: tightbound {offer}, or with 5000 samples and all test data: tightbound evaluate {place}")
+
+
+def compose(command: Training) -> tuple[sources.Data, VAE, Objective]:
+    """The data, the untrained model and the objective; refuses what does not fit together."""
     data = sources.open(command.data, **command.data_options())
-    for note in data.notes:
-        say(f"{data.name}: {note}")
     model = vae(
         data,
         latent=command.latent,
@@ -43,10 +57,21 @@ def train(command: Train) -> None:
         start_at_data=command.start_at_data,
         trust=command.trust,
     )
-    objective = make("objective", command.objective_spec(), trust=command.trust)
-    run = command.run or unused(Path("runs") / _run_name(command))
+    return data, model, make("objective", command.objective_spec(), trust=command.trust)
+
+
+def recorded(command: Training) -> dict[str, Any]:
+    """What config.yaml of the run holds."""
     config = {f.name: getattr(command, f.name) for f in dataclasses.fields(Config)}
-    config = {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+
+def carry_out(command: Train, run: Path) -> tuple[Trained, Mapping[str, Mapping[str, Any]] | None]:
+    """Opens the data, composes, trains, evaluates, reports; the numbers of the evaluation, where one is asked for."""
+    data, model, objective = compose(command)
+    for note in data.notes:
+        say(f"{data.name}: {note}")
+    config = recorded(command)
     likelihood = type(model.likelihood).__name__
     say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.latent} latents, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
@@ -56,16 +81,16 @@ def train(command: Train) -> None:
     )  # fmt: skip
     trained = Trained(fitted)
     say(f"trained: {run}, weights: {trained.weights}")
-    if command.evaluate_samples:
-        numbers = _evaluate(trained, data, command)
-        folder = write_report(trained, data, numbers.to_json(), config)
-        say(f"report: {folder.report_file}")
-    place = shlex.quote(str(run))
-    offer = draw_next(model).format(run=place)
-    say(f"next: tightbound {offer}, or with 5000 samples and all test data: tightbound evaluate {place}")
+    if not command.evaluate_samples:
+        return trained, None
+    numbers = _evaluate(trained, data, command).to_json()
+    record(RunFolder(run).evaluation_file, numbers)
+    write_report(trained, data, numbers, config)
+    return trained, numbers
 
 
-def _run_name(command: Train) -> str:
+def run_name(command: Training) -> str:
+    """A name for a run, of data and recipe."""
     source = Path(command.data).stem or "data"
     return source if command.recipe in (None, source) else f"{source}-{command.recipe}"
 
@@ -76,7 +101,4 @@ def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluatio
         say(f"evaluating on {command.evaluate_data:,} of {len(split):,} test data, picked at random", file=sys.stderr)
         pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be ordered
         split = split.subset(np.sort(pick))
-    numbers = trained.evaluate(split, samples=command.evaluate_samples, progress=True)
-    show(numbers.to_json())
-    record(RunFolder(trained.path).evaluation_file, numbers.to_json())
-    return numbers
+    return trained.evaluate(split, samples=command.evaluate_samples, progress=True)

@@ -103,6 +103,22 @@ class Latents(Part, nn.Module, ABC):
     def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """(B,) log p(z) of flat codes (B, latent), all groups together."""
 
+    @abstractmethod
+    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
+        """(M, N, F) log q(z_i | x_j) of flat codes (M, latent) under variational parameters (N, ...) of any data, all
+        groups together; by dimension, F = latent, where q factorises over the dimensions of z, else F = 1.
+
+        Of latents whose groups depend on no context but through `local`.
+
+        Raises:
+            NotABound, DensityUnknown: where q has no density, or it is not known at other data's codes.
+        """
+
+    @property
+    def dear_pairs(self) -> bool:
+        """Whether each of these takes passes through a network."""
+        return False
+
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """Features (n, features) of n ancestral draws from the prior."""
         return self.decode(self.draw(n, noise, context), context)

@@ -136,6 +136,10 @@ class VAE(Part, Trainable):
         """The deterministic part of inference, run once however many samples follow."""
         return self.latents.encode(self._input(seen), seen.context)
 
+    def encode_local(self, seen: Batch) -> Tensor:
+        """(B, ...) the variational parameters of each datum of an observed batch: see `Latents.local`."""
+        return self.latents.local(self._input(seen))
+
     def _input(self, seen: Batch) -> Tensor:
         """What the encoder sees."""
         if seen.input is None:

@@ -172,3 +172,10 @@ def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
         return kl_divergence(q, p).unsqueeze(-1)
     except NotImplementedError:
         return None
+
+
+def log_factors(distribution: Distribution, z: Tensor) -> Tensor:
+    """(..., F) log-density at z (..., L) by factor: F = L where the dimensions of z are independent, else 1."""
+    if isinstance(distribution, Independent) and distribution.base_dist.batch_shape[-1:] == z.shape[-1:]:
+        return distribution.base_dist.log_prob(z)
+    return distribution.log_prob(z).unsqueeze(-1)

@@ -2,5 +2,7 @@
 
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Estimate, Evaluation
+from tightbound.evaluation.rate import Rate, rate_decomposition
+from tightbound.evaluation.sweep import Point, Sweep, sweep
 
-__all__ = ["Estimate", "Evaluation", "evaluate"]
+__all__ = ["Estimate", "Evaluation", "Point", "Rate", "Sweep", "evaluate", "rate_decomposition", "sweep"]

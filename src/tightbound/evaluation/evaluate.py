@@ -16,6 +16,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
+from tightbound.evaluation.rate import rate_decomposition
 
 EXPLAINED = {
     "elbo": "lower bound on log p(x); -ELBO = rate + distortion",
@@ -69,7 +70,8 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
             bar.update(len(batch))
     if not sums.index:
         raise InputError("there are no data to evaluate on; give at least one datum")
-    return _summarise(model, sums, samples)
+    found = _summarise(model, sums, samples)
+    return replace(found, numbers={**found.numbers, **rate_decomposition(model, data, seed=seed).numbers})
 
 
 def _numbers_a_row(model: VAE) -> int:

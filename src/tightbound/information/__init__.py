@@ -11,9 +11,11 @@ from tightbound.information.aggregate import (
     mutual_information,
 )
 from tightbound.information.mmd import KERNELS, mmd
+from tightbound.information.stream import AggregateStream
 
 __all__ = [
     "KERNELS",
+    "AggregateStream",
     "Decomposition",
     "aggregate_kl",
     "decompose",

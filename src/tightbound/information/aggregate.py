@@ -12,9 +12,10 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.terms import log_factors
 
 Sampling = Literal["mss", "mws"]
 
@@ -75,12 +76,13 @@ def log_pairs_by_dimension(q: Distribution, z: Tensor) -> Tensor:
         CompositionError: where q does not factorise over the dimensions of z, so that it has no marginals.
     """
     _one_for_each_datum(q)
-    if not isinstance(q, Independent) or q.base_dist.batch_shape[-1:] != z.shape[-1:]:
+    pairs = log_factors(q, z.unsqueeze(2))
+    if pairs.shape[-1] != z.shape[-1]:
         raise CompositionError(
             f"the marginals q(z_d | x) are needed and {type(q).__name__} does not factorise over the dimensions of z; "
             "use posterior 'normal'"
         )
-    return q.base_dist.log_prob(z.unsqueeze(2))
+    return pairs
 
 
 def log_aggregate(pairs: Tensor, weights: Tensor) -> Tensor:

@@ -91,6 +91,14 @@ class BottomUp(Hierarchy):
         groups.append(LatentTerms(z, prior, q))
         return tuple(groups), groups[0].z
 
+    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
+        """log q(z_1 | x_j) + sum log q(z_i | z_i-1): the groups above z_1 know no x."""
+        groups = code.split(self.sizes, dim=-1)
+        own = self._first.at(local).log_prob(groups[0].unsqueeze(1))
+        for q, (below, z) in zip(self.posteriors[1:], pairwise(groups), strict=True):
+            own = own + q(below).log_prob(z).unsqueeze(1)
+        return own.unsqueeze(-1)
+
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) of q(z_1 | x), then of q(z_i | z_i-1) with z_i-1 at its mean."""
         q, _, context = state

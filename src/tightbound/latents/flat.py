@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.errors import CompositionError
+from tightbound.core.errors import CompositionError, DensityUnknown
 from tightbound.core.interfaces import Latents, LogLikelihood, State
 from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import LatentTerms, log_factors
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
@@ -113,6 +113,20 @@ class Flat(Latents):
     def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """(B,) log p(z)."""
         return self._prior(context).log_prob(code)
+
+    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
+        """F is 1 where the posterior's dimensions depend on each other."""
+        if self.posterior.has_density and not self.posterior.evaluable:
+            raise DensityUnknown(
+                f"the density of {type(self.posterior).__name__} is not known at other data's codes; use a posterior "
+                "such as 'normal' or 'flow'"
+            )
+        return log_factors(self.posterior.at(local), code.unsqueeze(1))
+
+    @property
+    def dear_pairs(self) -> bool:
+        """As the posterior says."""
+        return self.posterior.dear
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and variance of q(z | x)."""

@@ -90,8 +90,10 @@ class Ladder(Hierarchy):
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
         """(estimates of z_1 .. z_N, p(z_N), context)."""
-        groups = local.split([2 * size for size in self.sizes], dim=-1)
-        return [_halves(group) for group in groups], self.top_prior(context), context
+        return self._estimates(local), self.top_prior(context), context
+
+    def _estimates(self, local: Tensor) -> list[Gaussian]:
+        return [_halves(group) for group in local.split([2 * size for size in self.sizes], dim=-1)]
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
@@ -108,6 +110,19 @@ class Ladder(Hierarchy):
 
         features = self.down(groups[0].z, context, take)
         return tuple(reversed(groups)), features
+
+    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
+        """log q(z_N | x_j) + sum log q(z_i | z_>i, x_j), on one walk from the top for each code."""
+        groups, estimates = code.split(self.sizes, dim=-1), self._estimates(local)
+        parts = [_normal(*estimates[-1]).log_prob(groups[-1].unsqueeze(1))]
+
+        def take(i: int, p: Distribution) -> Tensor:
+            prior = (p.mean.unsqueeze(1), p.variance.log().unsqueeze(1))
+            parts.append(_normal(*merge(estimates[i], prior)).log_prob(groups[i].unsqueeze(1)))
+            return groups[i]
+
+        self.down(groups[-1], None, take)
+        return torch.stack(parts).sum(0).unsqueeze(-1)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) of q(z_1 | z_>1, x) .. q(z_N | x), with the groups above at their means."""

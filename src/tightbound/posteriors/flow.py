@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -41,6 +41,8 @@ class Flow(Posterior):
         https://arxiv.org/abs/1606.04934; Neural spline flows (Durkan et al. 2019), https://arxiv.org/abs/1906.04032;
         Density estimation using Real NVP (Dinh et al. 2017), https://arxiv.org/abs/1605.08803
     """
+
+    dear: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ class Hamiltonian(DiagonalNormal):
         Hamiltonian variational auto-encoder (Caterini et al. 2018), Algorithm 1 and Section 3.1,
         https://arxiv.org/abs/1805.11328
     """
+
+    evaluable: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import torch
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
-from tightbound.report import figures, pictures
+from tightbound.report import figures, pictures, rate
 from tightbound.report.analyses import analyses
 from tightbound.report.section import Section
 from tightbound.trained import Trained
@@ -76,7 +76,7 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
         chart = figures.kl_by_dimension(kl["value"], kl["stderr"])
         says = "A dimension with no bar carries nothing about x: the decoder ignores it."
         sections.append(Section("Use of the latent dimensions", says, "kl.svg", chart))
-    return sections
+    return sections + rate.sections(numbers)
 
 
 def _image_sections(trained: Trained, batch: Batch, prior: str) -> list[Section]:

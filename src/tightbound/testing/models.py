@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from tightbound.core.errors import DensityUnknown, NotABound
 from tightbound.core.interfaces import Latents, State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
@@ -26,7 +27,8 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` gives features, and
     `decode` those of a sample's groups; `moments` are those of the samples (of a Monte Carlo chain, those of its start)
     or, of several groups, of each given those drawn before it at their means; `log_prior` of a flat code is the sum
-    over its groups. 5. Gradients reach every parameter.
+    over its groups. 5. `log_pairs` of a datum's own code is log q(z | x), and refuses with the reason where that is
+    not known elsewhere. 6. Gradients reach every parameter.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -54,6 +56,9 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     if all(value is not None for value in priors):
         total = torch.stack([value[0] for value in priors if value is not None]).sum(0)
         assert torch.allclose(latents.log_prior(codes[0]), total, atol=1e-9), "log_prior: not the sum over the groups"
+    _check_pairs(
+        latents, x, codes[0].detach(), [None if g.log_posterior is None else g.log_posterior[0] for g in groups]
+    )
     _, alone = infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]))
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
@@ -89,6 +94,21 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     for group in infer(state, 2, Noise("law", seed))[0]:
         value = value + group.z.square().sum() + (0 if group.log_posterior is None else group.rate().sum())
     _reach(value, list(latents.parameters()))
+
+
+def _check_pairs(latents: Latents, x: Tensor, codes: Tensor, groups: Sequence[LatentTerms]) -> None:
+    """Against the densities of the first sample of each datum."""
+    local = latents.local(x)
+    try:
+        pairs = latents.log_pairs(codes, local)
+    except (NotABound, DensityUnknown):
+        return
+    assert pairs.shape in ((3, 3, 1), (3, 3, latents.latent)), f"log_pairs has shape {tuple(pairs.shape)}"
+    total = torch.stack([g.log_posterior[0] for g in groups if g.log_posterior is not None]).sum(0)
+    joint = pairs.sum(-1)
+    assert torch.allclose(joint.diagonal(), total, atol=1e-8), "log_pairs: not log q(z | x) at a datum's own code"
+    turned = latents.log_pairs(codes[[2, 0]], local[[1]]).sum(-1)
+    assert torch.allclose(turned, joint[[2, 0]][:, [1]], atol=1e-8), "log_pairs: a pair depends on the others"
 
 
 def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = None) -> None:

@@ -1,0 +1,55 @@
+"""The aggregate posterior at some codes, as densities under all data come by. M codes, N data, L dimensions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class AggregateStream:
+    """log q(z_i) and sum_d log q(z_id) of M codes, with q(z) the mean of q(z | x_j) over the data that were added.
+
+    Arguments:
+        own: (M,) position of each code's datum in the order of adding.
+        dimensions: L.
+
+    References:
+        Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 2, https://arxiv.org/abs/1802.04942
+    """
+
+    def __init__(self, own: Tensor, dimensions: int) -> None:
+        self._own, self._latent = own, dimensions
+        self.own = own.new_full(own.shape, torch.nan, dtype=torch.float64)  # (M,) log q(z_i | x_i)
+        self._others = torch.full_like(self.own, -torch.inf)
+        self._dimensions: Tensor | None = None  # (M, L)
+        self.size = 0
+
+    def add(self, pairs: Tensor) -> None:
+        """The next data's log q(z_i | x_j), (M, B, F) as `Latents.log_pairs` has it."""
+        if pairs.shape[-1] == self._latent:
+            part = pairs.logsumexp(1).double()
+            self._dimensions = part if self._dimensions is None else torch.logaddexp(self._dimensions, part)
+        joint = pairs.sum(-1, dtype=torch.float64)
+        column = self._own - self.size
+        rows = ((column >= 0) & (column < joint.shape[1])).nonzero().squeeze(1)
+        self.own[rows] = joint[rows, column[rows]]
+        joint[rows, column[rows]] = -torch.inf
+        self._others = torch.logaddexp(self._others, joint.logsumexp(1))
+        self.size += joint.shape[1]
+
+    @property
+    def aggregate(self) -> Tensor:
+        """(M,) log q(z_i)."""
+        return torch.logaddexp(self.own, self._others) - math.log(self.size)
+
+    @property
+    def without_own(self) -> Tensor:
+        """(M,) log of the mean of q(z_i | x_j) over the other data; -inf where there are none."""
+        return self._others - math.log(max(self.size - 1, 1))
+
+    @property
+    def by_dimension(self) -> Tensor | None:
+        """(M, L) log q(z_id); None: q does not factorise over the dimensions."""
+        return None if self._dimensions is None else self._dimensions - math.log(self.size)

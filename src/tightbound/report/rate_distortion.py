@@ -1,0 +1,61 @@
+"""The rate-distortion plane."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from tightbound.core.errors import InputError
+from tightbound.evaluation.sweep import Sweep
+from tightbound.report.figures import BLUE, GREY, INK, STYLE
+from tightbound.report.table import with_error
+
+
+def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
+    """A point with its standard errors for each model, and through the best the line of equal ELBO, of slope -1.
+
+    Arguments:
+        ending: "svg" or "png".
+
+    Raises:
+        InputError: no model has a rate.
+
+    References:
+        Fixing a broken ELBO (Alemi et al. 2018), Figure 1, https://arxiv.org/abs/1711.00464
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # (2 axes, value and error) of each
+    placed = {i: np.array(at) for i, p in enumerate(found.points) if None not in (at := p.plane)}
+    if not placed:
+        raise InputError("no model of the sweep has a rate, which the rate-distortion plane needs")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 4.6), layout="constrained")
+        axis: Any = figure.subplots()
+        for beaten, fill, label in ((False, BLUE, None), (True, "white", "dominated: another has no more of either")):
+            some = [at for i, at in placed.items() if found.dominated(found.points[i]) == beaten]
+            if some:
+                (x, dx), (y, dy) = np.moveaxis(np.array(some), 0, -1)
+                axis.errorbar(x, y, xerr=dx, yerr=dy, fmt="o", ms=5, mfc=fill, mec=BLUE, mew=1.2, ecolor=INK,
+                              elinewidth=1, capsize=3, zorder=3, label=label)  # fmt: skip
+        for i, at in placed.items():
+            text = f"{found.name} = {found.points[i].value}"
+            axis.annotate(text, at[:, 0], xytext=(8, 6), textcoords="offset points", fontsize=9, color=INK)
+        rates = [at[0, 0] for at in placed.values()]
+        span = max(rates) - min(rates) or 1.0
+        axis.margins(y=0.12)
+        axis.set_xlim(min(rates) - 0.06 * span, max(rates) + 0.2 * span)  # room for the labels on the right
+        if found.best is not None:
+            (left, right), bounds = axis.get_xlim(), axis.get_ylim()
+            elbo, stderr = found.best.number("elbo") or (0.0, 0.0)
+            label = f"ELBO = {with_error(elbo, stderr)}, that of {found.name} = {found.best.value}"
+            axis.plot([left, right], [-elbo - left, -elbo - right], color=GREY, ls="--", lw=1.2, label=label, zorder=1)
+            axis.set(xlim=(left, right), ylim=bounds)
+        axis.set(xlabel="rate, KL(q(z|x) || p(z)): nats a datum", ylabel="distortion, -E log p(x|z): nats a datum")
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9, borderaxespad=0.2)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=ending, dpi=160, metadata={"Date": None} if ending == "svg" else None)
+        return buffer.getvalue()
