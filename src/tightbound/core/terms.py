@@ -32,8 +32,8 @@ class Batch:
         """(B,) the index of each datum; where none is known, its place in the batch."""
         return torch.arange(len(self)) if self.index is None else self.index
 
-    def __getitem__(self, rows: slice) -> Batch:
-        """Some of the data."""
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
+        """Some of the data: a slice, or positions (M,)."""
         return self._each(lambda value: value[rows])
 
     def to(self, device: torch.device | str) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
+from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Split
+from tightbound.data.split import Indexed, Split
 
 Source = Split | Batch | Tensor | np.ndarray[Any, Any]
 
@@ -49,6 +50,31 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
     batch = replace(batch, index=batch.positions())
     for start in range(0, len(batch), batch_size):
         yield batch[start : start + batch_size].to(model.device)
+
+
+def few(source: Source, most: int, *key: Key) -> Source:
+    """At most this many of the data, picked at random by the key: data may be ordered, by class for one."""
+    if isinstance(source, Split) and not isinstance(source, Indexed):  # a stream
+        return _first(source.epoch(min(most, 500), key=key), most)
+    if len(source) <= most:
+        return source
+    generator = torch.Generator().manual_seed(key_seed(*key))
+    rows = torch.randperm(len(source), generator=generator)[:most].sort().values
+    if isinstance(source, Indexed):
+        return source.subset(rows)
+    return source[rows] if isinstance(source, Batch) else torch.as_tensor(source)[rows]
+
+
+def _first(stream: Iterator[Batch], most: int) -> Batch:
+    parts: list[Batch] = []
+    for batch in stream:
+        parts.append(batch[: most - sum(map(len, parts))])
+        if sum(map(len, parts)) == most:
+            break
+    if not parts:
+        raise InputError("there are no data; give at least one datum")
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
+    return Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:

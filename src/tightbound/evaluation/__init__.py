@@ -1,6 +1,7 @@
 """What is known about a trained model, in numbers that say how they were estimated."""
 
+from tightbound.evaluation.downstream import Probe, Steering, called, probe, probe_codes, steer
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Estimate, Evaluation
 
-__all__ = ["Estimate", "Evaluation", "evaluate"]
+__all__ = ["Estimate", "Evaluation", "Probe", "Steering", "called", "evaluate", "probe", "probe_codes", "steer"]
