@@ -33,7 +33,7 @@ class Batch:
         return torch.arange(len(self)) if self.index is None else self.index
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
-        """Some of the data: a slice, or positions (M,)."""
+        """Some of the data."""
         return self._each(lambda value: value[rows])
 
     def to(self, device: torch.device | str) -> Batch:

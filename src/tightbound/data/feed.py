@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
-from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed, Split
+from tightbound.data.split import Split
 
 Source = Split | Batch | Tensor | np.ndarray[Any, Any]
 
@@ -52,29 +51,29 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
         yield batch[start : start + batch_size].to(model.device)
 
 
-def few(source: Source, most: int, *key: Key) -> Source:
-    """At most this many of the data, picked at random by the key: data may be ordered, by class for one."""
-    if isinstance(source, Split) and not isinstance(source, Indexed):  # a stream
-        return _first(source.epoch(min(most, 500), key=key), most)
-    if len(source) <= most:
-        return source
-    generator = torch.Generator().manual_seed(key_seed(*key))
-    rows = torch.randperm(len(source), generator=generator)[:most].sort().values
-    if isinstance(source, Indexed):
-        return source.subset(rows)
-    return source[rows] if isinstance(source, Batch) else torch.as_tensor(source)[rows]
+def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
+    """At most this many data, picked at random, in one raw batch on the CPU; `index` is the position of each in
+    `source`, in rising order.
 
-
-def _first(stream: Iterator[Batch], most: int) -> Batch:
-    parts: list[Batch] = []
-    for batch in stream:
-        parts.append(batch[: most - sum(map(len, parts))])
-        if sum(map(len, parts)) == most:
-            break
+    Raises:
+        InputError: data of another shape, or none.
+    """
+    whole("data", most, least=1)
+    if isinstance(source, Split):
+        check_shape(model, source.shape)
+        parts: list[Batch] = []
+        for batch in source.epoch(min(most, 500), key=("pick", seed)):
+            parts.append(batch[: most - sum(map(len, parts))])
+            if sum(map(len, parts)) == most:
+                break
+    else:
+        parts = [batch.to("cpu") for batch in batches(model, source, 500)]
     if not parts:
         raise InputError("there are no data; give at least one datum")
     columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
-    return Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
+    joined = Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
+    chosen = np.random.default_rng(seed).permutation(len(joined))[:most]
+    return joined[torch.from_numpy(chosen)[joined.positions()[chosen].argsort()]]
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,14 +38,14 @@ def clusters(features: Pair, groups: int, seed: int = 0) -> dict[str, tuple[Arra
     train, test = scaler.transform(features.train), scaler.transform(features.test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below
-        kmeans = KMeans(groups, n_init=STARTS["kmeans"], random_state=state).fit(features.train)
+        kmeans = KMeans(groups, n_init=cast(Any, STARTS["kmeans"]), random_state=state).fit(features.train)
         mixture = GaussianMixture(
             groups, n_init=STARTS["mixture"], max_iter=300, reg_covar=1e-4, random_state=state
         ).fit(train)
     distinct = len(np.unique(np.asarray(kmeans.labels_)))
     few = None if distinct == groups else f"{distinct} groups alone: training data have no more different features"
     slow = None if mixture.converged_ else "EM has not converged"
-    return {"kmeans": (kmeans.predict(features.test), few), "mixture": (mixture.predict(test), slow)}
+    return {"kmeans": (np.asarray(kmeans.predict(features.test)), few), "mixture": (mixture.predict(test), slow)}
 
 
 def agreement(truth: Array, found: Array, seed: int = 0, **facts: Any) -> dict[str, Estimate]:

@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.evaluation.downstream.uncertainty import (
-    COVERAGE,
-    Doubts,
-    area_under_risk,
-    auroc,
-    risk_coverage,
-)
-from tightbound.evaluation.numbers import Array, Estimate
+from tightbound.evaluation.detection import auroc
+from tightbound.evaluation.downstream.uncertainty import COVERAGE, Doubts, area_under_risk, risk_coverage
+from tightbound.evaluation.numbers import Array, Estimate, estimate
 
 POOR = 0.9  # quantile of the reconstruction error above which a reconstruction is poor
 SAYS = {
@@ -40,7 +35,7 @@ def about_reconstructions(doubt: Doubts, error: Array) -> dict[str, Estimate]:
         numbers[f"{name}_poor"] = (
             Estimate(None, None, **facts, estimator="none", reason=NO_SPREAD)
             if value is None
-            else auroc(poor[known], value[known], **facts, estimator="rank statistic; DeLong's standard error")
+            else _area(poor[known], value[known], facts)
         )
     return numbers
 
@@ -65,10 +60,19 @@ def about_errors(
             numbers[f"{name}_wrong"] = replace(null, says=says[0])
             numbers[f"{name}_risk"] = replace(null, unit="share wrong", says=says[1])
             continue
-        how = "rank statistic; DeLong's standard error"
-        numbers[f"{name}_wrong"] = auroc(wrong, value, **wrongs, estimator=how, says=says[0])
+        numbers[f"{name}_wrong"] = _area(wrong, value, {**wrongs, "says": says[0]})
         numbers[f"{name}_risk"] = area_under_risk(
             wrong, value, seed, **area, estimator="area under the risk-coverage curve; bootstrap", says=says[1]
         )
         curves[name] = risk_coverage(wrong, value).tolist()
     return numbers, {"coverage": COVERAGE.tolist(), **curves}
+
+
+def _area(positive: Array, score: Array, facts: dict[str, Any]) -> Estimate:
+    """AUROC of what is positive by a score."""
+    if not 1 < positive.sum() < len(positive) - 1:
+        why = f"{positive.sum()} of {len(positive)} data are positive; needed: two, and two that are not"
+        return Estimate(None, None, **facts, estimator="none", reason=why)
+    area = auroc(score[~positive], score[positive])
+    none = None if area.stderr is not None else "no standard error: the two sets do not overlap"
+    return estimate(area.value, area.stderr, **facts, estimator=area.estimator, reason=none)

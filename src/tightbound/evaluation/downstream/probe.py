@@ -14,7 +14,8 @@ from torch import Tensor
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
-from tightbound.data.feed import Source, few
+from tightbound.core.terms import Batch
+from tightbound.data.feed import Source, pick
 from tightbound.evaluation.downstream import clustering, supervised
 from tightbound.evaluation.downstream.doubt import about_errors, about_reconstructions
 from tightbound.evaluation.downstream.features import inputs, reconstruction_error
@@ -114,12 +115,12 @@ def probe(
     """
     whole("draws", draws, least=2)
     most = max(2, min(whole("most", most, least=2), MEMORY // math.prod(model.shape)))
-    sources = Pair(few(train, most, "probe", seed, "train"), few(test, most, "probe", seed, "test"))  # pyright: ignore
-    coded = [encode(model, source, sample=True, seed=seed) for source in (sources.train, sources.test)]
+    seen, judged = pick(model, train, most, seed), pick(model, test, most, seed)
+    coded = [encode(model, source, sample=True, seed=seed) for source in (seen, judged)]
     if min(len(codes.mean) for codes in coded) < 2:
         raise InputError("a probe needs at least 2 training and 2 test data")
     kinds = {"": Pair(*(_array(codes.mean) for codes in coded)), "draws": Pair(*(_array(c.sample) for c in coded))}
-    kinds["pca"] = _principal(model, sources, kinds[""].train.shape[1], seed)
+    kinds["pca"] = _principal(model, seen, judged, kinds[""].train.shape[1], seed)
     labels = None if any(c.label is None for c in coded) else Pair(*(_array(c.label) for c in coded))
     reason = "the data have no labels" if labels is None else _no_task(labels, task)
     if labels is None or reason:
@@ -130,10 +131,10 @@ def probe(
         found = _of_labels(kinds, labels, _task(labels, task), neighbours, seed)
     linear = found.methods[""].linear if found.methods else None
     doubt = doubts(
-        model, sources.test, probabilities=None if linear is None else linear.probabilities, draws=draws, seed=seed
+        model, judged, probabilities=None if linear is None else linear.probabilities, draws=draws, seed=seed
     )
     found.about |= {"draws": draws}
-    found.numbers |= about_reconstructions(doubt, reconstruction_error(model, sources.test, seed))
+    found.numbers |= about_reconstructions(doubt, reconstruction_error(model, judged, seed))
     if linear is not None and labels is not None:
         codes = kinds[""].test
         own = 1 - linear.probabilities(codes).max(1)
@@ -238,14 +239,14 @@ def _curves(found: _Found, kinds: Mapping[str, Pair], labels: Pair, neighbours: 
                 )  # fmt: skip
 
 
-def _principal(model: VAE, sources: Any, size: int, seed: int) -> Pair:
+def _principal(model: VAE, train: Batch, test: Batch, size: int, seed: int) -> Pair:
     """As many principal components of the encoder's input as a code has dimensions, or as there are."""
     from sklearn.decomposition import PCA
 
-    train = inputs(model, sources.train, seed).x
+    x = inputs(model, train, seed).x
     state = key_seed("pca", seed) % 2**32
-    pca = PCA(min(size, *train.shape), random_state=state).fit(train)
-    return Pair(pca.transform(train), pca.transform(inputs(model, sources.test, seed).x))
+    pca = PCA(min(size, *x.shape), random_state=state).fit(x)
+    return Pair(pca.transform(x), pca.transform(inputs(model, test, seed).x))
 
 
 def _task(labels: Pair, task: Task) -> Literal["classes", "numbers"]:

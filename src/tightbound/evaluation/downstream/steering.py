@@ -13,7 +13,7 @@ from torch import Tensor
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
-from tightbound.data.feed import Source, few
+from tightbound.data.feed import Source, pick
 from tightbound.evaluation.downstream.features import inputs, into_domain
 from tightbound.evaluation.downstream.scored import accuracy
 from tightbound.evaluation.downstream.supervised import LINEAR, Linear
@@ -82,12 +82,12 @@ def steer(
     whole("most", most, least=1)
     if not strengths or not np.isfinite(strengths).all():
         raise InputError(f"strengths = {tuple(strengths)}; needed: one finite number or more")
-    known = encode(model, few(train, LIMIT, "steer", seed, "train"), seed=seed)
+    known = encode(model, pick(model, train, LIMIT, seed), seed=seed)
     labels = class_labels(known.label, factor)
     vector = vector_of_codes(known.mean, labels, of, against, direction=direction)
     codes = known.mean.double().numpy()
     probe = Linear(codes).fit(codes, labels.numpy())
-    others = encode(model, few(test, LIMIT, "steer", seed, "test"), seed=seed)
+    others = encode(model, pick(model, test, LIMIT, seed), seed=seed)
     truth = class_labels(others.label, factor)
     rows = torch.nonzero(truth != of if against is None else truth == against).flatten()[:most]
     if not len(rows):
@@ -101,7 +101,7 @@ def steer(
         numbers[f"{s:+g}"] = accuracy(probe.predict(again) == of).number(
             unit="share", target=f"{LINEAR}, of codes of training data; decoded means are encoded again",
             estimator=f"share that a linear probe calls {of}; binomial standard error",
-            says=f"of {len(rows):,} test data {_from(against, of)}, decoded at {s:+g} times the vector, are called {of}",
+            says=f"of {len(rows):,} test data {_from(against, of)}, decoded at {s:+g} times the vector, called {of}",
         )  # fmt: skip
     shown_context = None if context is None else context[:shown]
     return Steering(vector, tuple(strengths), numbers, start[:shown], shown_context, truth[rows][:shown])
@@ -121,8 +121,8 @@ def called(
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    known = inputs(model, few(train, LIMIT, "called", seed, "train"), seed)
-    real = inputs(model, few(test, LIMIT, "called", seed, "test"), seed)
+    known = inputs(model, pick(model, train, LIMIT, seed), seed)
+    real = inputs(model, pick(model, test, LIMIT, seed), seed)
     if known.labels is None or real.labels is None:
         raise InputError("the data have no labels; give data with labels")
     own = real.x[real.labels == of]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,30 +84,6 @@ def _spread(model: VAE, batch: Batch, terms: Terms) -> Tensor:
     if terms.batch.mask is not None:
         squared = squared.masked_fill(~terms.batch.mask, torch.nan)
     return squared.flatten(1).nanmean(1).nan_to_num()
-
-
-def auroc(positive: Array, score: Array, **facts: Any) -> Estimate:
-    """The probability that a positive datum has the higher score, ties counting half, with DeLong's standard error.
-
-    Arguments:
-        positive: Booleans (N,).
-        score: (N,).
-
-    References:
-        Comparing the areas under two or more correlated ROC curves (DeLong et al. 1988), https://doi.org/10.2307/2531595
-    """
-    yes, no = np.sort(score[positive]), np.sort(score[~positive])
-    facts = {"n": len(score), **facts}
-    if len(yes) < 2 or len(no) < 2:
-        why = f"{len(yes)} data are positive and {len(no)} are not; needed: two of each"
-        return Estimate(None, None, **{**facts, "reason": why})
-
-    def below(a: Array, b: Array) -> Array:  # (len(a),) the share of b that is below each of a
-        return (np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")) / (2 * len(b))
-
-    of_yes, of_no = below(yes, no), 1 - below(no, yes)
-    stderr = math.sqrt(of_yes.var(ddof=1) / len(yes) + of_no.var(ddof=1) / len(no))
-    return estimate(of_yes.mean(), stderr, **facts)
 
 
 def risk_coverage(wrong: Array, doubt: Array) -> Array:
