@@ -16,8 +16,9 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, Rate, evaluate, rate_decomposition
+from tightbound.evaluation import Evaluation, Probe, Rate, evaluate, probe, rate_decomposition
 from tightbound.generation import infer
+from tightbound.generation.attributes import Direction, attribute_vector
 from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
@@ -68,7 +69,8 @@ class Trained:
 
     def fit_sampler(self, data: Source, sampler: str, *, epochs: int | None = None, seed: int = 0) -> None:
         """Fits a density to the codes of data, and saves it in the run: "gaussian-mixture(components=10)", "kernel",
-        "flow" or "vae" (a second one), for `sample(sampler="flow")`."""
+        "flow", "vae" (a second one), for `sample(sampler="flow")`; "class-regions(components=3)" of labelled data, for
+        `sample(sampler="class-regions", label=3)`."""
         fit_sampler(self.model, self._fitted.folder, data, sampler, epochs=epochs, seed=seed)
 
     def sample(
@@ -79,15 +81,41 @@ class Trained:
         seed: int = 0,
         context: Tensor | None = None,
         sampler: str | None = None,
+        label: int | None = None,
     ) -> Tensor:
         """(n, *shape): for z from the prior E[x | z], or with mean=False a draw of p(x | z).
 
         Arguments:
             context: Of a conditional model: class labels or attributes (m, ...), taken in turn; None: each class.
             sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
+            label: Draw codes of this class alone, from a sampler that knows classes.
+
+        Raises:
+            InputError: no such sampler or class, or a context that is not the model's.
         """
-        codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
+        if sampler is None and label is not None:
+            raise InputError(
+                "a label picks a class of a sampler: fit 'class-regions' and name it; of a conditional model, give "
+                "the label as context"
+            )
+        fitted = None if sampler is None else load_sampler(self._fitted.folder, sampler)
+        if fitted is not None and label is not None:
+            fitted = fitted.of(label)
+        codes = None if fitted is None else fitted.sample
         return infer.sample(self.model, n, mean=mean, seed=seed, context=context, codes=codes)
+
+    def attribute_vector(
+        self,
+        data: Source,
+        of: int,
+        against: int | None = None,
+        *,
+        factor: int | None = None,
+        direction: Direction = "means",
+    ) -> Tensor:
+        """(latent,): what to add to codes so that they leave label `against` (None: all others) for label `of`; see
+        `tightbound.evaluation.steer` for what it does."""
+        return attribute_vector(self.model, data, of, against, factor=factor, direction=direction)
 
     def complete(self, data: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
         """(N, n, *shape): data with their hidden elements drawn given the visible ones, for context 'visible'."""
@@ -127,6 +155,16 @@ class Trained:
     def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> Rate:
         """The rate in parts: mutual information, total correlation, dimension-wise KL; `codes` draws, default 1000."""
         return rate_decomposition(self.model, data, codes=codes, seed=seed)
+
+    def probe(self, train: Source, test: Source, *, most: int = 10_000, seed: int = 0, **options: Any) -> Probe:
+        """What codes are worth downstream: classes or numbers predicted, groups found, few labels, doubt against error.
+
+        Arguments:
+            train, test: Labelled data, to fit on and to judge on.
+            most: Data of each that are looked at, picked at random.
+            options: Of `tightbound.evaluation.probe`: task, neighbours, draws.
+        """
+        return probe(self.model, train, test, most=most, seed=seed, **options)
 
 
 def fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -131,6 +131,16 @@ class OnData(Options, OnRun):
 
 
 @dataclass(frozen=True)
+class OnSplits(Options, OnRun):
+    """A command on a run and data of which it takes both splits."""
+
+    split: ClassVar[SplitName] = "auto"
+
+    data: _Data = None
+    """Other data than the run's: a built-in name, a file or a folder."""
+
+
+@dataclass(frozen=True)
 class Evaluate(OnData):
     """Bounds on log p(x), rate, distortion and the use of the latent space, each with standard error and n."""
 
@@ -149,6 +159,8 @@ class Sample(Options, OnRun):
     """Decode draws from the prior."""
 
     action = "tightbound.cli.inspect:sample"
+    data: ClassVar[None] = None  # --label is judged by the run's own
+    split: ClassVar[SplitName] = "auto"
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many."""
@@ -160,6 +172,8 @@ class Sample(Options, OnRun):
     """Of a model conditioned on labels: classes, taken in turn (default: each); on attributes: those of all samples."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw codes from a sampler that was fitted for the run, in place of the prior (see fit-sampler)."""
+    label: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
+    """Draw this class alone, by a sampler that knows classes (class-regions)."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +186,8 @@ class FitSampler(OnData):
     action = "tightbound.cli.inspect:fit_sampler"
 
     sampler: Annotated[str, tyro.conf.arg(metavar="PART")] = "gaussian-mixture"
-    """gaussian-mixture, kernel, flow or vae (a second one), or with arguments: "gaussian-mixture(components=20)"."""
+    """gaussian-mixture, kernel, flow, vae (a second one), class-regions (of labelled data), or with arguments:
+    "gaussian-mixture(components=20)"."""
     split: SplitName = "train"
     """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
     epochs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -222,6 +237,30 @@ class Interpolate(OnData):
     """Pictures, both ends included."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """.png or .npz; default: interpolation.png or .npz."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute(OnSplits):
+    """Add what a label is in latent space to codes of other data, decode them, and measure what became of them."""
+
+    action = "tightbound.cli.attribute:attribute"
+
+    label: Annotated[int, tyro.conf.arg(metavar="LABEL")]
+    """Where to."""
+    against: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
+    """Where from; default: from all others."""
+    factor: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Which column of the labels is meant, where each datum has several."""
+    direction: Literal["means", "probe"] = "means"
+    """The difference of the classes' mean codes, or the normal of a linear probe that tells them apart."""
+    most: int = 500
+    """Test data that are measured, at most, picked at random."""
+    rows: int = 8
+    """Test data in the picture."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """.png (a row a datum, a column a strength) or .npz; default: attribute.png or .npz."""
+    json: Flag[bool] = False
+    """One JSON object on standard output."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tightbound.cli.arguments import (
+    Attribute,
     Cite,
     Command,
     Complete,
@@ -28,6 +29,7 @@ COMMANDS: dict[str, type[Command]] = {
     "complete": Complete,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,
+    "attribute": Attribute,
     "embed": Embed,
     "diagnose": Diagnose,
     "quality": Quality,

@@ -19,11 +19,15 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
 from tightbound.data import Indexed
+from tightbound.evaluation import called
 from tightbound.generation import infer
 from tightbound.report import pictures
 from tightbound.report.page import write_report
+from tightbound.report.table import with_error
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
+
+JUDGED = 500  # draws of a class, of which it is said how many are of it
 
 
 def evaluate(command: Evaluate) -> None:
@@ -52,10 +56,27 @@ def sample(command: Sample) -> None:
     known = endings(trained.model.shape)
     out = out_file(command.out, "samples", known)
     context = None if command.context is None else torch.tensor(command.context)
-    x = trained.sample(command.n, mean=not command.draw, seed=command.seed, context=context, sampler=command.sampler)
+
+    def draws(n: int, mean: bool) -> Tensor:
+        return trained.sample(
+            n, mean=mean, seed=command.seed, context=context, sampler=command.sampler, label=command.label
+        )
+
+    x = draws(command.n, not command.draw)
     _write_data(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
+    if command.label is not None:
+        _say_called(command, command.label, trained, draws(JUDGED, True))
     say_next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
+
+
+def _say_called(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
+    """How many draws of a class are of it, as k-NN on the run's data sees them."""
+    data, _ = open_data(command, trained)
+    shares = called(trained.model, drawn, label, data.train, data.test, seed=command.seed)
+    found, real = (with_error(n.value, n.stderr) for n in (shares["drawn"], shares["data"]))  # pyright: ignore
+    say(f"of {len(drawn)} such means, {found} are called {label} by {shares['drawn'].target}; "
+        f"of {shares['data'].n:,} real test data of that class, {real}")  # fmt: skip
 
 
 def fit_sampler(command: FitSampler) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from tightbound.cli.arguments import Command, Flag, OnData, Options
+from tightbound.cli.arguments import Command, Flag, OnData, OnSplits, Options
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,18 @@ class Quality(OnData):
 
 
 @dataclass(frozen=True)
-class Probe(OnData):
-    """What codes are worth downstream: classification, clustering, few labels, uncertainty."""
+class Probe(OnSplits):
+    """What codes are worth downstream: classification, clustering, few labels, uncertainty.
+
+    Codes of the training split fit, those of the test split judge.
+    """
 
     action = "tightbound.cli.probe:probe"
 
+    most: int = 10_000
+    """Data of each split that are looked at, at most, picked at random."""
+    task: Literal["auto", "classes", "numbers"] = "auto"
+    """What labels are; auto: whole ones of at most 200 values are classes."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
 

@@ -11,7 +11,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
 from tightbound.report.pictures import is_image
-from tightbound.report.table import rows
+from tightbound.report.table import Grid, rows
 
 
 def say(line: str, file: TextIO | None = None) -> None:
@@ -50,6 +50,25 @@ def show(numbers: Mapping[str, Mapping[str, Any]], caption: str | None = None) -
     console = Console()
     console.print(caption, highlight=False, markup=False)
     console.print(table)
+
+
+def show_grid(grid: Grid) -> None:
+    """A table of numbers with headings, under its title and line."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", style="bold", no_wrap=True)
+    for head in grid.head:
+        table.add_column(head, no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*map(Text, row))  # Text: brackets are no markup here
+    console = Console()
+    console.print(grid.title, style="bold", highlight=False, markup=False)
+    console.print(grid.says, highlight=False, markup=False)
+    needed = console.measure(table).maximum  # on a narrow terminal lines wrap: no figure is cut short
+    (console if needed <= console.width else Console(width=needed)).print(table)
 
 
 def draw_next(model: VAE) -> str:

@@ -86,6 +86,7 @@ TABLE: dict[str, dict[str, str]] = {
         "kernel": "tightbound.generation.samplers:Kernel",
         "flow": "tightbound.generation.samplers:FlowSampler",
         "vae": "tightbound.generation.samplers:SecondVAE",
+        "class-regions": "tightbound.generation.regions:ClassRegions",
     },
     "objective": {
         "elbo": "tightbound.objectives.elbo:ELBO",

@@ -44,7 +44,7 @@ def fit_sampler(
 
     Raises:
         CompositionError: codes that do not lie in R^L.
-        InputError: epochs of a sampler that is not trained by gradients.
+        InputError: epochs of a sampler that is not trained by gradients, or no labels for one that needs them.
         Interrupted: Ctrl-C; nothing is saved.
     """
     spec = parse(sampler) if isinstance(sampler, str) else sampler
@@ -55,12 +55,15 @@ def fit_sampler(
             f"the codes of this model lie on {model.latents.support!r} and samplers are densities on R^L; "
             "sample from the model's prior"
         )
-    codes = encode(model, source, sample=True, seed=seed).sample
+    coded = encode(model, source, sample=True, seed=seed)
+    codes, labels = coded.sample, coded.label
     assert codes is not None
+    classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
+    about = {"labels": labels.unique().tolist()} if labels is not None and classes else {}
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1])
-        fitted.start_at(codes, seed)
+        fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
+        fitted.start_at(codes, seed, labels)
     stage = _stage(spec.name)
     if epochs is not None and whole("epochs", epochs, least=1) and not fitted.epochs:
         raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs")

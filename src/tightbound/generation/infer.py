@@ -24,6 +24,7 @@ class Codes(NamedTuple):
     variance: Tensor  # (N, latent)
     sample: Tensor | None  # (N, latent) draws, where they were asked for
     context: Tensor | None  # (N, *context) what each datum is conditioned on, where the model is
+    label: Tensor | None  # (N,) or (N, factors), where the data have them
 
 
 def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
@@ -41,11 +42,14 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
                 part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
             if seen.context is not None:
                 part["context"] = seen.context
+            if batch.label is not None:
+                part["label"] = batch.label
             parts.append({name: t.cpu() for name, t in part.items()})
     if not parts:
         raise InputError("there are no data to encode; give at least one datum")
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Codes(columns["mean"], columns["variance"], columns.get("sample"), columns.get("context"))
+    rest = (columns.get(name) for name in ("sample", "context", "label"))
+    return Codes(columns["mean"], columns["variance"], *rest)
 
 
 def decode(

@@ -43,8 +43,11 @@ class Sampler(Part, Trainable):
     mean: Tensor
     std: Tensor
 
-    def start_at(self, codes: Tensor, seed: int) -> None:
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Takes mean and scale of codes (N, latent); fits what needs no gradients.
+
+        Arguments:
+            labels: (N,) classes, for a sampler that is made of them, too.
 
         Raises:
             InputError: fewer codes than it needs.
@@ -61,6 +64,16 @@ class Sampler(Part, Trainable):
     def sample(self, n: int, noise: Noise) -> Tensor:
         """(n, latent) draws of codes."""
         return self.mean + self.std * self.standardized(n, noise)
+
+    def of(self, label: int) -> Sampler:
+        """A sampler of the codes of one class.
+
+        Raises:
+            InputError: where it knows none, or not this one.
+        """
+        raise InputError(
+            f"sampler {type(self).__name__} knows no classes; fit 'class-regions' to sample those of class {label}"
+        )
 
 
 class DensitySampler(Sampler):
@@ -104,25 +117,33 @@ class GaussianMixture(DensitySampler):
     loc: Tensor
     scale_tril: Tensor
 
-    def start_at(self, codes: Tensor, seed: int) -> None:
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Fits the mixture."""
-        import sklearn.mixture
-
         super().start_at(codes, seed)
         if len(codes) <= self.components:
             raise InputError(f"{self.components} components need more than {len(codes)} codes; use fewer components")
-        fitted = sklearn.mixture.GaussianMixture(
-            self.components, reg_covar=1e-5, max_iter=300, random_state=key_seed("gaussian-mixture", seed) % 2**32
-        ).fit(((codes - self.mean) / self.std).double().numpy())
-        self.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
-        self.loc.copy_(torch.from_numpy(fitted.means_))
-        self.scale_tril.copy_(torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)))
+        log_weights, loc, scale_tril = fit_mixture(((codes - self.mean) / self.std).double(), self.components, seed)
+        self.log_weights.copy_(log_weights)
+        self.loc.copy_(loc)
+        self.scale_tril.copy_(scale_tril)
 
     def distribution(self) -> Distribution:
         """The mixture."""
         return FiniteMixture(
             self.log_weights, MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
         )
+
+
+def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log weights (K,), means (K, latent) and Cholesky factors (K, latent, latent) of a Gaussian mixture fitted to
+    codes (N, latent) in double precision, by scikit-learn's EM."""
+    import sklearn.mixture
+
+    fitted = sklearn.mixture.GaussianMixture(
+        components, reg_covar=1e-5, max_iter=300, random_state=key_seed("gaussian-mixture", seed) % 2**32
+    ).fit(codes.numpy())
+    factors = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))
+    return torch.from_numpy(fitted.weights_).log(), torch.from_numpy(fitted.means_), factors
 
 
 class Kernel(DensitySampler):
@@ -146,7 +167,7 @@ class Kernel(DensitySampler):
     codes: Tensor
     log_weights: Tensor
 
-    def start_at(self, codes: Tensor, seed: int) -> None:
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Keeps codes, picked at random."""
         super().start_at(codes, seed)
         generator = torch.Generator().manual_seed(key_seed("kernel", seed))

@@ -46,8 +46,8 @@ def to_pixels(x: Tensor, domain: Domain) -> Pixels:
     return (x * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def grid(rows: Sequence[Pixels], labels: Sequence[str] = ()) -> Any:
-    """A Pillow image with one row for each of `rows` (n, H, W, 3), and their names at the left."""
+def grid(rows: Sequence[Pixels], labels: Sequence[str] = (), heads: Sequence[str] = ()) -> Any:
+    """A Pillow image with one row for each of `rows` (n, H, W, 3), their names at the left and the columns' above."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = rows[0].shape[1:3]
@@ -56,14 +56,19 @@ def grid(rows: Sequence[Pixels], labels: Sequence[str] = ()) -> Any:
     font = ImageFont.load_default(14)
     margin = int(max(font.getlength(label) for label in labels)) + 16 if labels else 0
     down, right = height * factor + GAP, width * factor + GAP
-    canvas = Image.new("RGB", (margin + across * right - GAP, len(rows) * down - GAP), "white")
+    above = 24 if heads else 0
+    canvas = Image.new("RGB", (margin + across * right - GAP, above + len(rows) * down - GAP), "white")
     draw = ImageDraw.Draw(canvas)
+    for j, head in enumerate(heads):
+        draw.text((margin + j * right + width * factor / 2, above / 2), head, fill="#333333", font=font, anchor="mm")
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             picture = Image.fromarray(image).resize((width * factor, height * factor), Image.Resampling.NEAREST)
-            canvas.paste(picture, (margin + j * right, i * down))
+            canvas.paste(picture, (margin + j * right, above + i * down))
         if labels:
-            draw.text((margin - 8, i * down + height * factor / 2), labels[i], fill="#333333", font=font, anchor="rm")
+            draw.text(
+                (margin - 8, above + i * down + height * factor / 2), labels[i], fill="#333333", font=font, anchor="rm"
+            )
     return canvas
 
 

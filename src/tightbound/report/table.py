@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,28 @@ class Row:
     value: str
     unit: str
     says: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of numbers with a heading for each row and column."""
+
+    title: str
+    says: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def html(self) -> str:
+        """With its title and line."""
+        head = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in ("", *self.head))
+        body = "".join(
+            f"<tr><th scope=row>{html.escape(row[0])}</th>"
+            + "".join(f"<td class=value>{html.escape(cell)}</td>" for cell in row[1:])
+            + "</tr>"
+            for row in self.rows
+        )
+        title, says = html.escape(self.title), html.escape(self.says)
+        return f"<h3>{title}</h3><p>{says}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
