@@ -87,6 +87,11 @@ TABLE: dict[str, dict[str, str]] = {
         "flow": "tightbound.generation.samplers:FlowSampler",
         "vae": "tightbound.generation.samplers:SecondVAE",
     },
+    "features": {
+        "pca": "tightbound.evaluation.features.pca:PCA",
+        "classifier": "tightbound.evaluation.features.classifier:Classifier",
+        "identity": "tightbound.evaluation.features.base:Identity",
+    },
     "objective": {
         "elbo": "tightbound.objectives.elbo:ELBO",
         "free-bits": "tightbound.objectives.elbo:FreeBits",
