@@ -25,7 +25,7 @@ def quality(command: Quality) -> None:
         return
     say(f"weights: {trained.weights}")
     _show(found)
-    if of_the_run(command):
+    if of_the_run(command) and not command.draw and command.sampler is None:
         record(RunFolder(command.run).analysis_file("quality"), found)
     say_next(command, draw_next(trained.model) if command.draw else "quality {run} --draw")
 

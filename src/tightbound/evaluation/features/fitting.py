@@ -87,9 +87,14 @@ def class_count(train: Split) -> int:
 def _fit(features: Features, data: Data, seed: int, progress: bool) -> Features:
     file = _file(features, data, seed)
     if file is not None and file.is_file():
-        tensors, scalars = checkpoint.load(file)
-        kept: Features = rebuild(scalars["features"])
-        checkpoint.into(kept, tensors, file)
+        try:
+            tensors, scalars = checkpoint.load(file)
+            kept: Features = rebuild(scalars["features"])
+            checkpoint.into(kept, tensors, file)
+        except InputError as error:
+            raise InputError(
+                f"the features kept in {str(file)!r} cannot be read; delete them and they are fitted again"
+            ) from error
         return kept.eval()
     features.fit(data.train, seed, progress)
     if file is not None:

@@ -49,7 +49,8 @@ def neighbours(x: Array, y: Array, k: int = 5, seed: int = 0) -> dict[str, Measu
         found["density"].append(dense[case] / (k * in_x.sum()))
         found["coverage"].append(covered[case, in_y].mean())
     measured = {name: jackknife(float(values[-1]), np.array(values[:-1])) for name, values in found.items()}
-    return {name: m.within(0.0, np.inf if name == "density" else 1.0) for name, m in measured.items()}
+    rows = {"precision": len(x), "recall": len(y), "coverage": len(y)}
+    return {name: m.share(rows[name]) if name in rows else m.within(0.0, np.inf) for name, m in measured.items()}
 
 
 def _radii(x: Array, k: int, blocks: Array) -> Array:

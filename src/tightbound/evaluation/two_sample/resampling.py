@@ -31,6 +31,12 @@ class Measured:
         """The interval cut to where the statistic can lie."""
         return Measured(self.value, self.stderr, max(self.low, low), min(self.high, high))
 
+    def share(self, n: int) -> Measured:
+        """Of a share of n rows: all of them or none, however often resampled, leaves the others uncertain still (the
+        exact binomial limit, Clopper and Pearson 1934)."""
+        room = 1 - 0.025 ** (1 / n) if self.stderr == 0 and self.value in (0, 1) else 0.0
+        return Measured(self.value, self.stderr, self.low - room, self.high + room).within(0.0, 1.0)
+
     def plus(self, shift: float) -> Measured:
         """The same uncertainty about another value."""
         return Measured(self.value + shift, self.stderr, self.low + shift, self.high + shift)
