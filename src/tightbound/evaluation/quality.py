@@ -180,7 +180,7 @@ def sample_quality(
     drawn = "a fitted sampler" if codes is not None else "the prior"
     about = {
         "features": named(fitted, data, seed),
-        "samples": f"{'draws from p(x|z)' if draw else 'E[x|z]'}, z from {drawn}",
+        "samples": f"{'draws from p(x|z)' if draw else 'E[x|z], smoother than draws'}; z from {drawn}",
         "data": f"test data of {data.name}" + (f", {model.target_name}" if draw else ""),
     }
     judge = _Judge(fitted, scaled, neighbours, seed, about, progress)

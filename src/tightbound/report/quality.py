@@ -49,7 +49,7 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
     head = "".join(f"<th scope=col>{cell}</th>" for cell in ("", "samples", "floor", "unit", ""))
     cells = "".join(
         f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
-        f"<td class=value>{html.escape(row.floor)}</td><td class=unit>{html.escape(row.unit)}</td>"
+        f"<td class=floor>{html.escape(row.floor)}</td><td class=unit>{html.escape(row.unit)}</td>"
         f"<td>{html.escape(row.says)}</td></tr>"
         for row in compared(found)
     )
