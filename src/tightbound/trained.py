@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
@@ -16,7 +16,7 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, Probe, Rate, evaluate, probe, rate_decomposition
+from tightbound.evaluation import Evaluation, Probe, Quality, Rate, evaluate, probe, rate_decomposition, sample_quality
 from tightbound.generation import infer
 from tightbound.generation.attributes import Direction, attribute_vector
 from tightbound.generation.fitting import fit_sampler, load_sampler
@@ -165,6 +165,29 @@ class Trained:
             options: Of `tightbound.evaluation.probe`: task, neighbours, draws.
         """
         return probe(self.model, train, test, most=most, seed=seed, **options)
+
+    def quality(
+        self,
+        data: Data,
+        *,
+        n: int = 5000,
+        features: str | nn.Module = "auto",
+        draw: bool = False,
+        sampler: str | None = None,
+        seed: int = 0,
+        trust: bool = False,
+        progress: bool = False,
+    ) -> Quality:
+        """How like the test data samples are; see `tightbound.evaluation.sample_quality`.
+
+        Arguments:
+            data: What the model was trained on, as it was opened: features are fitted to its training split.
+            sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
+        """
+        codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
+        return sample_quality(
+            self.model, data, n=n, features=features, draw=draw, codes=codes, seed=seed, trust=trust, progress=progress
+        )
 
 
 def fit(

@@ -55,7 +55,7 @@ def _entries(kind: str) -> dict[str, dict[str, str]]:
 
 def _part(kind: str, name: str) -> dict[str, str]:
     cls = find(kind, name)
-    supplied = ("shape", "features", "network", "latent", "context")  # the composition gives these
+    supplied = ("shape", "features", "network", "latent", "context", "kinds", "classes")  # the composition gives these
     own = [
         str(p).partition(":")[0] if p.default is p.empty else f"{p.name}={p.default!r}"
         for p in inspect.signature(cls).parameters.values()

@@ -268,6 +268,11 @@ class Observation(Part, nn.Module, ABC):
         """What a reconstruction is compared with, in the units of the raw data: those data themselves."""
         return raw
 
+    def realised(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
+        """What draws of p(x | z) are compared with, in the units of the raw data: the data as the likelihood sees
+        them, NaN where they are missing."""
+        return self.restore(seen.x).where(~torch.isnan(raw), torch.nan)
+
     def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
         """(B,) mean over observed elements of the squared error in units of `error_scale`; NaN where none is."""
         squared = ((restored - self.reference(raw, seen)) / self.error_scale).double().square()

@@ -88,6 +88,11 @@ TABLE: dict[str, dict[str, str]] = {
         "vae": "tightbound.generation.samplers:SecondVAE",
         "class-regions": "tightbound.generation.regions:ClassRegions",
     },
+    "features": {
+        "pca": "tightbound.evaluation.features.pca:PCA",
+        "classifier": "tightbound.evaluation.features.classifier:Classifier",
+        "identity": "tightbound.evaluation.features.base:Identity",
+    },
     "objective": {
         "elbo": "tightbound.objectives.elbo:ELBO",
         "free-bits": "tightbound.objectives.elbo:FreeBits",

@@ -2,9 +2,13 @@
 
 from tightbound.evaluation.downstream import Probe, Steering, called, probe, probe_codes, steer
 from tightbound.evaluation.evaluate import evaluate
+from tightbound.evaluation.features import fit_features
 from tightbound.evaluation.numbers import Estimate, Evaluation
 from tightbound.evaluation.rate import Rate, rate_decomposition
 from tightbound.evaluation.sweep import Point, Sweep, sweep
 
 __all__ = ["Estimate", "Evaluation", "Point", "Rate", "Sweep", "evaluate", "rate_decomposition", "sweep"]
 __all__ = ["Estimate", "Evaluation", "Probe", "Steering", "called", "evaluate", "probe", "probe_codes", "steer"]
+from tightbound.evaluation.quality import Quality, quality, sample_quality
+
+__all__ = ["Estimate", "Evaluation", "Quality", "evaluate", "fit_features", "quality", "sample_quality"]

@@ -107,6 +107,11 @@ class Binarized(Observation):
         """The bits, as grey levels: they are the data."""
         return self.restore(seen.x)
 
+    def realised(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
+        """Bits as grey levels; in mode "expected", which sees probabilities, drawn from them."""
+        bits = seen.x if self.mode != "expected" else noise.uniform((1, *seen.x.shape), seen.x)[0] < seen.x
+        return self.restore(bits.to(seen.x))
+
 
 class Levels(Observation):
     """Integer levels 0 .. K - 1.

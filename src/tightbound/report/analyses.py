@@ -14,6 +14,7 @@ Sections = Callable[[Mapping[str, Any]], list[Section]]  # of what the analysis 
 # name of the analysis -> where its sections are made, in the order of the page
 SECTIONS: dict[str, str] = {
     "probe": "tightbound.report.probe:sections",
+    "quality": "tightbound.report.quality:sections",
 }
 
 
