@@ -221,7 +221,7 @@ class Report(OnData):
 
 Kind = Literal[
     "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
-    "networks", "observations", "schedules", "decays",
+    "networks", "observations", "schedules", "decays", "scores",
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class Batch:
         """(B,) the index of each datum; where none is known, its place in the batch."""
         return torch.arange(len(self)) if self.index is None else self.index
 
-    def __getitem__(self, rows: slice) -> Batch:
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
         """Some of the data."""
         return self._each(lambda value: value[rows])
 

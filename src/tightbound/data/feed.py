@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split
@@ -49,6 +49,31 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
     batch = replace(batch, index=batch.positions())
     for start in range(0, len(batch), batch_size):
         yield batch[start : start + batch_size].to(model.device)
+
+
+def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
+    """At most this many data, picked at random, in one raw batch on the CPU; `index` is the position of each in
+    `source`, in rising order.
+
+    Raises:
+        InputError: data of another shape, or none.
+    """
+    whole("data", most, least=1)
+    if isinstance(source, Split):
+        check_shape(model, source.shape)
+        parts: list[Batch] = []
+        for batch in source.epoch(min(most, 500), key=("pick", seed)):
+            parts.append(batch[: most - sum(map(len, parts))])
+            if sum(map(len, parts)) == most:
+                break
+    else:
+        parts = [batch.to("cpu") for batch in batches(model, source, 500)]
+    if not parts:
+        raise InputError("there are no data; give at least one datum")
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
+    joined = Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
+    chosen = np.random.default_rng(seed).permutation(len(joined))[:most]
+    return joined[torch.from_numpy(chosen)[joined.positions()[chosen].argsort()]]
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:

@@ -56,8 +56,7 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     from tqdm.auto import tqdm
 
     whole("samples", samples, least=1)
-    block = min(BLOCK, samples)
-    size = max(1, min(ROWS, BYTES // (4 * _numbers_a_row(model))) // block)
+    size = at_once(model, min(BLOCK, samples))
     sums = _PerDatum()
     try:
         total = len(data)
@@ -72,8 +71,10 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     return _summarise(model, sums, samples)
 
 
-def _numbers_a_row(model: VAE) -> int:
-    return math.prod(model.shape) * model.likelihood.outputs
+def at_once(model: VAE, samples: int) -> int:
+    """How many data may be decoded together, with this many samples each, in bounded memory."""
+    row = math.prod(model.shape) * model.likelihood.outputs
+    return max(1, min(ROWS, BYTES // (4 * row)) // samples)
 
 
 @dataclass
