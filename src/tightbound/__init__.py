@@ -15,7 +15,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tightbound import contexts, data, information, likelihoods, nn, objectives, posteriors, priors, testing
+    from tightbound import (
+        contexts,
+        data,
+        evaluation,
+        information,
+        likelihoods,
+        nn,
+        objectives,
+        posteriors,
+        priors,
+        testing,
+    )
     from tightbound.compose import vae
     from tightbound.config import Settings
     from tightbound.core.errors import TightboundError
@@ -23,7 +34,7 @@ if TYPE_CHECKING:
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.evaluation import evaluate, sweep
     from tightbound.latents import BottomUp, Flat, Ladder
-    from tightbound.trained import Trained, fit, load
+    from tightbound.trained import Trained, compare, fit, load
 
 _NAMES = {
     "VAE": "tightbound.core.model",
@@ -36,13 +47,25 @@ _NAMES = {
     "Linear": "tightbound.core.schedules",
     "Cosine": "tightbound.core.schedules",
     "Cyclical": "tightbound.core.schedules",
+    "compare": "tightbound.trained",
     "evaluate": "tightbound.evaluation",
     "fit": "tightbound.trained",
     "load": "tightbound.trained",
     "sweep": "tightbound.evaluation",
     "vae": "tightbound.compose",
 }
-_MODULES = ("contexts", "data", "information", "likelihoods", "nn", "objectives", "posteriors", "priors", "testing")
+_MODULES = (
+    "contexts",
+    "data",
+    "evaluation",
+    "information",
+    "likelihoods",
+    "nn",
+    "objectives",
+    "posteriors",
+    "priors",
+    "testing",
+)
 
 __all__ = [
     "VAE",
@@ -55,9 +78,11 @@ __all__ = [
     "Settings",
     "TightboundError",
     "Trained",
+    "compare",
     "contexts",
     "data",
     "evaluate",
+    "evaluation",
     "fit",
     "information",
     "likelihoods",

@@ -16,7 +16,22 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, Probe, Quality, Rate, evaluate, probe, rate_decomposition, sample_quality
+from tightbound.evaluation import (
+    Comparison,
+    Detection,
+    Evaluation,
+    Probe,
+    Quality,
+    Rate,
+    Scores,
+    detect,
+    evaluate,
+    probe,
+    rate_decomposition,
+    sample_quality,
+    score,
+)
+from tightbound.evaluation import compare as compare_models
 from tightbound.generation import infer
 from tightbound.generation.attributes import Direction, attribute_vector
 from tightbound.generation.fitting import fit_sampler, load_sampler
@@ -188,6 +203,27 @@ class Trained:
         return sample_quality(
             self.model, data, n=n, features=features, draw=draw, codes=codes, seed=seed, trust=trust, progress=progress
         )
+
+    def score(self, data: Source, train: Source, **how: Any) -> Scores:
+        """How unusual data are, by several scores; `how` as in `tightbound.evaluation.score`."""
+        return score(self.model, data, train, **how)
+
+    def detect(self, own: Source, other: Source, train: Source, **how: Any) -> Detection:
+        """How well scores tell other data from one's own; `how` as in `tightbound.evaluation.detect`."""
+        return detect(self.model, own, other, train, **how)
+
+
+def compare(trained: Sequence[Trained], data: Source, **how: Any) -> Comparison:
+    """Paired differences between trained models over the same data, by the names of their runs; `how` as in
+    `tightbound.evaluation.compare`.
+
+    Raises:
+        InputError: fewer than two, two runs of one name, or models that bound different things.
+    """
+    names = [one.path.resolve().name for one in trained]
+    if len(set(names)) < len(names):
+        names = [str(one.path) for one in trained]
+    return compare_models({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
 
 
 def fit(

@@ -287,7 +287,7 @@ class Report(OnData):
 
 Kind = Literal[
     "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
-    "features", "networks", "observations", "schedules", "decays",
+    "features", "networks", "observations", "schedules", "decays", "scores",
 ]  # fmt: skip
 
 

@@ -119,6 +119,16 @@ TABLE: dict[str, dict[str, str]] = {
         "ms-ssim": "tightbound.objectives.ms_ssim:MSSSIM",
         "lagging": "tightbound.objectives.lagging:Lagging",
     },
+    "score": {
+        "nll": "tightbound.evaluation.scores.bounds:NLL",
+        "elbo": "tightbound.evaluation.scores.bounds:NegativeELBO",
+        "typicality": "tightbound.evaluation.scores.bounds:Typicality",
+        "complexity": "tightbound.evaluation.scores.complexity:Complexity",
+        "regret": "tightbound.evaluation.scores.regret:Regret",
+        "mahalanobis": "tightbound.evaluation.scores.codes:Mahalanobis",
+        "prior": "tightbound.evaluation.scores.codes:Prior",
+        "reconstruction": "tightbound.evaluation.scores.bounds:Reconstruction",
+    },
     "schedule": {
         "constant": "tightbound.core.schedules:Constant",
         "linear": "tightbound.core.schedules:Linear",

@@ -1,5 +1,6 @@
 """What is known about a trained model, in numbers that say how they were estimated."""
 
+from tightbound.evaluation.compare import Comparison, compare
 from tightbound.evaluation.downstream import Probe, Steering, called, probe, probe_codes, steer
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.features import fit_features
@@ -12,3 +13,6 @@ __all__ = ["Estimate", "Evaluation", "Probe", "Steering", "called", "evaluate", 
 from tightbound.evaluation.quality import Quality, quality, sample_quality
 
 __all__ = ["Estimate", "Evaluation", "Quality", "evaluate", "fit_features", "quality", "sample_quality"]
+from tightbound.evaluation.score import Detection, Scores, detect, score
+
+__all__ = ["Comparison", "Detection", "Estimate", "Evaluation", "Scores", "compare", "detect", "evaluate", "score"]

@@ -57,8 +57,7 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     from tqdm.auto import tqdm
 
     whole("samples", samples, least=1)
-    block = min(BLOCK, samples)
-    size = max(1, min(ROWS, BYTES // (4 * _numbers_a_row(model))) // block)
+    size = at_once(model, min(BLOCK, samples))
     sums = _PerDatum()
     try:
         total = len(data)
@@ -74,8 +73,10 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     return replace(found, numbers={**found.numbers, **rate_decomposition(model, data, seed=seed).numbers})
 
 
-def _numbers_a_row(model: VAE) -> int:
-    return math.prod(model.shape) * model.likelihood.outputs
+def at_once(model: VAE, samples: int) -> int:
+    """How many data may be decoded together, with this many samples each, in bounded memory."""
+    row = math.prod(model.shape) * model.likelihood.outputs
+    return max(1, min(ROWS, BYTES // (4 * row)) // samples)
 
 
 @dataclass

@@ -91,3 +91,11 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
     p = np.array([0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)])
     return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)
+
+
+def with_error(value: float, stderr: float | None) -> str:
+    """Two digits of the standard error, and the value to the same place."""
+    if stderr is None or not stderr > 0:
+        return f"{value:.4g}" if stderr is None else f"{value:g}"
+    places = max(0, 1 - math.floor(math.log10(stderr)))
+    return f"{value:.{places}f} ± {stderr:.{places}f}"

@@ -15,6 +15,7 @@ Sections = Callable[[Mapping[str, Any]], list[Section]]  # of what the analysis 
 SECTIONS: dict[str, str] = {
     "probe": "tightbound.report.probe:sections",
     "quality": "tightbound.report.quality:sections",
+    "score": "tightbound.report.score:sections",
 }
 
 

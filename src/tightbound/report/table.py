@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tightbound.evaluation.numbers import with_error
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,6 @@ def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
             says = "negative log-likelihood, at most this: -iwae; lower is better"
             lines.append(Row("nll", _value(negated), "nats", says))
     return lines
-
-
-def with_error(value: float, stderr: float | None) -> str:
-    """Two digits of the standard error, and the value to the same place."""
-    if stderr is None or not stderr > 0:
-        return f"{value:.4g}" if stderr is None else f"{value:g}"
-    places = max(0, 1 - math.floor(math.log10(stderr)))
-    return f"{value:.{places}f} ± {stderr:.{places}f}"
 
 
 def _value(number: Mapping[str, Any]) -> str:

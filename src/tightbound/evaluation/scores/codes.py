@@ -1,0 +1,101 @@
+"""Scores of where the code of a datum lies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.data.feed import batches, evaluating
+from tightbound.evaluation.scores.base import Array, Score, View
+
+
+class Mahalanobis(Score):
+    """Squared Mahalanobis distance of the posterior mean to the codes of training data.
+
+    Where training data have classes, to the nearest class mean under one covariance of the codes about them; else to
+    the mean of all. The covariance is shrunk by the rule of Ledoit and Wolf.
+
+    References:
+        A simple unified framework for detecting out-of-distribution samples and adversarial attacks (Lee et al. 2018),
+        Eq. 2, https://arxiv.org/abs/1807.03888;
+        A well-conditioned estimator for large-dimensional covariance matrices (Ledoit and Wolf 2004)
+    """
+
+    name = "mahalanobis"
+    says = "squared distance of the code to those of training data, in their covariance"
+
+    def unit(self, model: VAE) -> str:
+        """Has none."""
+        return "squared sd"
+
+    def target(self, model: VAE) -> str:
+        """What is measured."""
+        return f"the mean of {model.latents.coded_by}"
+
+    def label(self, model: VAE) -> str | None:
+        """A distance is what it is, whatever the target."""
+        return None
+
+    def lacks(self, data: View) -> str | None:
+        """No density is needed."""
+        return None
+
+    def estimator(self, data: View, train: View) -> str:
+        """To what."""
+        classes = train.classes
+        to = "their mean" if classes is None else f"the nearest of {len(np.unique(classes))} class means"
+        return f"{len(train.batch):,} training codes, to {to}; Ledoit-Wolf covariance"
+
+    def __call__(self, data: View, train: View) -> Array:
+        """(N,)."""
+        classes = np.zeros(len(train.codes)) if train.classes is None else train.classes
+        return mahalanobis(data.codes, train.codes, classes)
+
+
+def mahalanobis(z: Array, codes: Array, classes: Array) -> Array:
+    """(N,) squared distance of z (N, L) to the nearest class mean of codes (M, L) with classes (M,), under the shrunk
+    covariance of the codes about their class means."""
+    from sklearn.covariance import LedoitWolf
+
+    names, which = np.unique(classes, return_inverse=True)
+    means = np.stack([codes[which == i].mean(0) for i in range(len(names))])
+    fitted = LedoitWolf(assume_centered=True).fit(codes - means[which])
+    root = np.linalg.cholesky(fitted.covariance_)
+    gaps = np.linalg.solve(root, (z[:, None] - means).reshape(-1, z.shape[1]).T)
+    return np.square(gaps).sum(0).reshape(len(z), len(names)).min(1)
+
+
+class Prior(Score):
+    """-log p(z) at the posterior mean: how far from where the prior has its codes."""
+
+    name = "prior"
+    says = "-log p(z) at the posterior mean"
+
+    def target(self, model: VAE) -> str:
+        """What is measured."""
+        return f"p(z) at the mean of {model.latents.coded_by}"
+
+    def label(self, model: VAE) -> str | None:
+        """A density of codes is what it is, whatever the target."""
+        return None
+
+    def lacks(self, data: View) -> str | None:
+        """Means lie in the support where that is R^L."""
+        support = data.model.latents.support
+        return None if support == "real" else f"codes lie on a support ({support}) that a mean of q(z|x) lies off"
+
+    def estimator(self, data: View, train: View) -> str:
+        """Exact."""
+        return "log-density of the prior at the posterior mean"
+
+    def __call__(self, data: View, train: View) -> Array:
+        """(N,) nats."""
+        model, found = data.model, []
+        with evaluating(model):
+            for batch in batches(model, data.batch, 500):
+                seen = model.observe(batch, Noise("prior", data.seed))
+                mean, _ = model.latents.moments(model.encode_state(seen))
+                found.append(-model.log_prior(mean.unsqueeze(0), seen.context)[0].double())
+        return torch.cat(found).cpu().numpy()

@@ -1,0 +1,64 @@
+"""Likelihood regret."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.data.feed import batches, evaluating
+from tightbound.evaluation.evaluate import at_once
+from tightbound.evaluation.local import elbo_at, fit_local
+from tightbound.evaluation.scores.base import Array, Score, View
+
+
+class Regret(Score):
+    """ELBO after fitting q(z | x) to the single datum, less the ELBO with the encoder's q; the decoder is held.
+
+    An encoder that was never shown such data is far from their best code. The paper fits the encoder's weights to the
+    datum; this fits the variational parameters that they give, which is the larger family of q and takes one decoder
+    pass a step. Below zero only by the noise of the fit.
+
+    Arguments:
+        steps: Of Adam.
+        lr: Its first step size, in the units of the variational parameters.
+        samples: Of q(z | x) for each gradient.
+        measured: Of q(z | x) for each of the two ELBOs, which see the same noise.
+
+    References:
+        Likelihood regret (Xiao et al. 2020), Eq. 6, https://arxiv.org/abs/2003.02977
+    """
+
+    name = "regret"
+    says = "likelihood regret: ELBO gained by fitting q(z|x) to the datum"
+
+    def __init__(self, steps: int = 100, lr: float = 0.1, samples: int = 4, measured: int = 50) -> None:
+        self.steps, self.lr, self.samples, self.measured = steps, lr, samples, measured
+
+    def estimator(self, data: View, train: View) -> str:
+        """What is fitted."""
+        return (
+            f"variational parameters fitted to the datum ({self.steps} steps of Adam, lr {self.lr:g}), the decoder and "
+            f"the encoder's weights held; ELBO after - before, {self.measured} samples with the same noise"
+        )
+
+    def __call__(self, data: View, train: View) -> Array:
+        """(N,) nats."""
+        from tqdm.auto import tqdm
+
+        model, found = data.model, []
+        size = at_once(model, max(self.samples, self.measured))
+        bar = tqdm(total=len(data.batch), desc=self.name, disable=not data.progress or None, unit="datum", leave=False)
+        with evaluating(model), bar:
+            for batch in batches(model, data.batch, size):
+                seen = model.observe(batch, Noise("regret", data.seed))
+                before, after = (
+                    elbo_at(
+                        model, seen, local, DatumNoise("regret", data.seed, index=batch.positions()), self.measured
+                    ).double()
+                    for local in fit_local(
+                        model, seen, steps=self.steps, lr=self.lr, samples=self.samples, seed=data.seed
+                    )
+                )
+                found.append((after - before).cpu().numpy())
+                bar.update(len(batch))
+        return np.concatenate(found)
