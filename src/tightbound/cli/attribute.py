@@ -12,8 +12,9 @@ from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say, show_grid
 from tightbound.core.files import write_atomic
 from tightbound.evaluation import steer
+from tightbound.evaluation.numbers import with_error
 from tightbound.report import pictures
-from tightbound.report.table import Grid, with_error
+from tightbound.report.table import Grid
 
 
 def attribute(command: Attribute) -> None:

@@ -20,10 +20,10 @@ from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
 from tightbound.data import Indexed
 from tightbound.evaluation import called
+from tightbound.evaluation.numbers import with_error
 from tightbound.generation import infer
 from tightbound.report import pictures
 from tightbound.report.page import write_report
-from tightbound.report.table import with_error
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 

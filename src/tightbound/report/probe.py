@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tightbound.evaluation.numbers import with_error
 from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, figure_of, svg
 from tightbound.report.section import Section
-from tightbound.report.table import Grid, with_error
+from tightbound.report.table import Grid
 
 SHOWN = (1, 10, 100)  # labels a class, in the table
 DOUBTS = {

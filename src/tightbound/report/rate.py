@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, _figure, _svg
+from tightbound.evaluation.numbers import with_error
+from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, figure, svg
 from tightbound.report.section import Section
-from tightbound.report.table import with_error
 
 PARTS = {
     "mutual_information": ("mutual information I(x; z)", BLUE),
@@ -43,7 +43,7 @@ def bar(parts: Sequence[tuple[str, str, Mapping[str, Any]]]) -> bytes:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        figure, (axis,) = _figure(1, 8.6, 1.8)
+        chart, (axis,) = figure(1, 8.6, 1.8)
         start = 0.0
         for label, colour, number in parts:
             width = max(number["value"], 0.0)  # by Monte Carlo error it may be below
@@ -52,5 +52,5 @@ def bar(parts: Sequence[tuple[str, str, Mapping[str, Any]]]) -> bytes:
             start += width
         axis.set(yticks=[], xlabel="nats a datum", xlim=(0, start * 1.02 or 1), ylim=(-0.45, 0.45))
         axis.spines["left"].set_visible(False)
-        figure.legend(loc="outside upper left", ncols=len(parts), fontsize=9, labelcolor=INK, handlelength=1.2)
-        return _svg(figure)
+        chart.legend(loc="outside upper left", ncols=len(parts), fontsize=9, labelcolor=INK, handlelength=1.2)
+        return svg(chart)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tightbound.core.errors import InputError
+from tightbound.evaluation.numbers import with_error
 from tightbound.evaluation.sweep import Sweep
 from tightbound.report.figures import BLUE, GREY, INK, STYLE
-from tightbound.report.table import with_error
 
 
 def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
