@@ -257,6 +257,10 @@ def _judge(judge: _Judge, samples: Tensor, real: Tensor, other: Tensor | None, l
         numbers["classifier_accuracy"] = mean(
             right, unit="share", estimator="share of right predictions", target=target, says=says
         )
+        stderr = float(right.std(ddof=1)) / len(right) ** 0.5
+        share = Measured(float(right.mean()), stderr, right.mean() - 1.96 * stderr, right.mean() + 1.96 * stderr)
+        share = share.share(len(right))
+        intervals["classifier_accuracy"] = (float(share.low), float(share.high))
     floor, floor_intervals = found[1] if other is not None else ({}, {})
     return Quality(numbers, floor, intervals, floor_intervals, judge.about, _shares(judge, views), _points(views))
 
