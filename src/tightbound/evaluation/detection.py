@@ -13,6 +13,7 @@ from tightbound.core.noise import key_seed
 Array = np.ndarray[Any, Any]
 Z = 1.959963984540054  # the normal quantile of 97.5%
 RESAMPLES = 1000
+AT_ONCE = 1 << 19  # weights of data in resamples, in memory together
 
 
 @dataclass(frozen=True)
@@ -46,30 +47,41 @@ def auroc(own: Array, other: Array) -> Area:
         how = "exact binomial interval of disjoint pairs, since the scores of the two do not overlap"
         return Area(value, None, (edge, 1.0) if value else (0.0, 1 - edge), how)
     stderr = math.sqrt(variance)
-    centre, spread = math.log(value / (1 - value)), Z * stderr / (value * (1 - value))
-    low, high = (1 / (1 + math.exp(-logit)) for logit in (centre - spread, centre + spread))
-    return Area(value, stderr, (low, high), "DeLong's standard error; 95% interval on the logit scale")
+    return Area(value, stderr, _interval(value, stderr), "DeLong's standard error; 95% interval on the logit scale")
 
 
 def aupr(own: Array, other: Array, seed: int = 0) -> Area:
     """Average precision with `other` (M,) as the positives, of which a score that knows nothing has M / (N + M).
 
-    Standard error and interval are those of a bootstrap within both sets; where they do not overlap every resample
-    gives the same, and the interval is that value alone.
+    The standard error is that of a bootstrap within both sets, and the interval is symmetric on the logit scale, since
+    percentiles cover too seldom. Where the two do not overlap every resample gives the same, and the interval is that
+    value alone.
+
+    References:
+        Area under the precision-recall curve: point estimates and confidence intervals (Boyd et al. 2013), Section 4,
+        https://doi.org/10.1007/978-3-642-40994-3_29
     """
     from sklearn.metrics import average_precision_score
 
     rank, is_other = _ranks(own, other)
     value = float(average_precision_score(is_other, rank))
     generator = np.random.default_rng(key_seed("aupr", seed))
-    weights = np.concatenate(
-        [generator.multinomial(len(part), np.full(len(part), 1 / len(part)), RESAMPLES) for part in (own, other)], 1
-    )
-    resampled = average_precision(rank, is_other, weights)
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    some, resampled = max(1, AT_ONCE // len(rank)), np.empty(0)
+    while len(resampled) < RESAMPLES:
+        rows = min(some, RESAMPLES - len(resampled))
+        drawn = [generator.multinomial(len(part), np.full(len(part), 1 / len(part)), rows) for part in (own, other)]
+        resampled = np.append(resampled, average_precision(rank, is_other, np.concatenate(drawn, 1)))
     stderr = float(resampled.std(ddof=1))
-    how = f"95% interval by {RESAMPLES:,} bootstrap resamples within both sets"
-    return Area(value, stderr if stderr > 0 else None, (float(low), float(high)), how)
+    if not stderr > 0:
+        return Area(value, None, (value, value), "every bootstrap resample within both sets gives the same")
+    how = f"standard error of {RESAMPLES:,} bootstrap resamples within both sets; 95% interval on the logit scale"
+    return Area(value, stderr, _interval(value, stderr), how)
+
+
+def _interval(value: float, stderr: float) -> tuple[float, float]:
+    """95%, symmetric on the logit scale."""
+    centre, spread = math.log(value / (1 - value)), Z * stderr / (value * (1 - value))
+    return 1 / (1 + math.exp(spread - centre)), 1 / (1 + math.exp(-spread - centre))
 
 
 def average_precision(score: Array, positive: Array, weights: Array) -> Array:

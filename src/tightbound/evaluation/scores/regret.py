@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tightbound.core.errors import number, whole
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.data.feed import batches, evaluating
 from tightbound.evaluation.evaluate import at_once
@@ -24,6 +25,9 @@ class Regret(Score):
         samples: Of q(z | x) for each gradient.
         measured: Of q(z | x) for each of the two ELBOs, which see the same noise.
 
+    Raises:
+        InputError: a setting that is out of range.
+
     References:
         Likelihood regret (Xiao et al. 2020), Eq. 6, https://arxiv.org/abs/2003.02977
     """
@@ -32,7 +36,8 @@ class Regret(Score):
     says = "likelihood regret: ELBO gained by fitting q(z|x) to the datum"
 
     def __init__(self, steps: int = 100, lr: float = 0.1, samples: int = 4, measured: int = 50) -> None:
-        self.steps, self.lr, self.samples, self.measured = steps, lr, samples, measured
+        self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
+        self.samples, self.measured = whole("samples", samples, least=1), whole("measured", measured, least=1)
 
     def estimator(self, data: View, train: View) -> str:
         """What is fitted."""
