@@ -19,6 +19,7 @@ FITS = [
     "kernel(exemplars=100)",
     "flow(transforms=1, hidden=(8,))",
     "vae(hidden=(8,))",
+    "class-regions(components=2)",
 ]
 
 

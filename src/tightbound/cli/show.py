@@ -67,7 +67,9 @@ def show_grid(grid: Grid) -> None:
     console = Console()
     console.print(grid.title, style="bold", highlight=False, markup=False)
     console.print(grid.says, highlight=False, markup=False)
-    needed = console.measure(table).maximum  # on a narrow terminal lines wrap: no figure is cut short
+    needed = console.measure(
+        table, options=console.options.update(width=10_000)
+    ).maximum  # on a narrow terminal lines wrap: no figure is cut short
     (console if needed <= console.width else Console(width=needed)).print(table)
 
 

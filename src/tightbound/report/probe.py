@@ -74,7 +74,7 @@ def curves(found: Mapping[str, Any]) -> bytes | None:
     if not panels:
         return None
     with mpl.rc_context(STYLE):
-        figure, axes = figure_of(len(panels), 4.9 * len(panels), 3.4)
+        figure, axes = figure_of(len(panels), 5.3 * len(panels), 3.2)
         for panel, axis in zip(panels, axes, strict=True):
             panel(axis, found)
         return svg(figure)
@@ -109,7 +109,7 @@ def _risk_panel(axis: Any, found: Mapping[str, Any]) -> None:
             axis.plot(risk["coverage"], risk[name], style, color=colour, lw=1.6, label=DOUBTS[name])
     axis.set(title="Errors of the linear probe", xlabel="share of data kept, least doubtful first")
     axis.set(ylabel="share wrong among them", xlim=(0, 1), ylim=(0, None))
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _predicted(numbers: Mapping[str, Any], about: Mapping[str, Any]) -> Grid:
