@@ -128,15 +128,15 @@ class VAE(Part, Trainable):
         """Starts what can start at data there: pseudo-inputs, and the marginals of the likelihood, from an observed
         batch."""
         with torch.no_grad():
-            self.latents.start_at(self._input(seen), seen.context)
+            self.latents.start_at(self.encoder_input(seen), seen.context)
         if likelihood:
             self.likelihood.start_at(_complete(seen))
 
     def encode_state(self, seen: Batch) -> State:
         """The deterministic part of inference, run once however many samples follow."""
-        return self.latents.encode(self._input(seen), seen.context)
+        return self.latents.encode(self.encoder_input(seen), seen.context)
 
-    def _input(self, seen: Batch) -> Tensor:
+    def encoder_input(self, seen: Batch) -> Tensor:
         """What the encoder sees."""
         if seen.input is None:
             raise CompositionError("the batch has not been observed; call model.observe(batch, noise) first")
