@@ -16,7 +16,18 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, evaluate
+from tightbound.evaluation import (
+    Evaluation,
+    Holes,
+    InferenceGap,
+    Memorisation,
+    Paths,
+    evaluate,
+    holes,
+    inference_gap,
+    memorisation,
+    paths,
+)
 from tightbound.generation import infer
 from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
@@ -123,6 +134,25 @@ class Trained:
     def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
         """All numbers over data, each with standard error and n."""
         return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+
+    def inference_gap(self, data: Source, *, samples: int = 1000, steps: int = 200, seed: int = 0) -> InferenceGap:
+        """log p(x) less the ELBO, split into what the encoder and what the family of its posterior loses; give a few
+        hundred data."""
+        return inference_gap(self.model, data, samples=samples, steps=steps, seed=seed)
+
+    def holes(self, train: Source, test: Source, *, draws: int = 2000, level: float = 0.01, seed: int = 0) -> Holes:
+        """The share of prior draws where hardly any code lies, and what is decoded there."""
+        return holes(self.model, train, test, draws=draws, level=level, seed=seed)
+
+    def memorisation(
+        self, train: Source, test: Source, *, n: int = 1000, components: int | None = None, seed: int = 0
+    ) -> Memorisation:
+        """How near samples are to training data, against how near test data are."""
+        return memorisation(self.model, train, test, n=n, components=components, seed=seed)
+
+    def paths(self, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> Paths:
+        """Interpolation between pairs of data, measured: length, evenness, and how far from data it leads."""
+        return paths(self.model, data, train, steps=steps, seed=seed)
 
 
 def fit(

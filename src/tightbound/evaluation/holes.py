@@ -16,7 +16,7 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, key_seed
 from tightbound.core.schedules import Knobs
 from tightbound.data.feed import Source, batches, evaluating
-from tightbound.evaluation.neighbours import as_data, as_points, nearest, points
+from tightbound.evaluation.neighbours import as_data, as_points, distance_unit, nearest, points
 from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
 from tightbound.generation.infer import Codes, decode, encode
 
@@ -208,7 +208,7 @@ def _distances(model: VAE, groups: Mapping[str, Tensor], train: Source, seed: in
     numbers, start = {}, 0
     for kind, z in groups.items():
         facts = {
-            "unit": f"square root of {model.observation.error_unit}",
+            "unit": distance_unit(model),
             "target": KINDS[kind],
             "says": f"how far E[x|z] is from the nearest training datum: {KINDS[kind]}",
         }

@@ -62,6 +62,11 @@ def points(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
             yield as_points(model, model.observation.reference(batch.x, seen))
 
 
+def distance_unit(model: VAE) -> str:
+    """What distances between points are in."""
+    return model.observation.error_unit.replace("squared", "Euclidean")
+
+
 def as_points(model: VAE, x: Tensor) -> Tensor:
     """(N, *shape) in the data's units -> (N, D), each element in its `error_scale`."""
     scale = model.observation.error_scale

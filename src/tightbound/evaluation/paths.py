@@ -14,7 +14,7 @@ from torch import Tensor
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.model import VAE
 from tightbound.data.feed import Source, evaluating
-from tightbound.evaluation.neighbours import as_points, nearest, points
+from tightbound.evaluation.neighbours import as_points, distance_unit, nearest, points
 from tightbound.evaluation.numbers import Array, Estimate, mean
 from tightbound.generation.infer import PATHS, Codes, decode, encode, linear
 
@@ -100,7 +100,7 @@ def traversal(model: VAE, data: Source, *, reach: float = 2.0, seed: int = 0) ->
     number("reach", reach, above=0)
     codes = encode(model, data, seed=seed)
     facts: dict[str, Any] = {
-        "unit": f"square root of {model.observation.error_unit}",
+        "unit": distance_unit(model),
         "target": f"|E[x|z_d = {reach:g}] - E[x|z_d = {-reach:g}]|, the other dimensions at the codes of data",
         "says": "how far x moves with each latent dimension; 0: the decoder ignores it",
     }
@@ -206,6 +206,6 @@ def _numbers(per_pair: Mapping[str, Array], steps: int) -> dict[str, Estimate]:
 def _mean(values: Array, **facts: Any) -> Estimate:
     known = values[np.isfinite(values)]
     if len(known) < 2:
-        why = "the ends of all pairs are decoded to the same"
+        why = "the ends of all pairs are decoded to the same, or to training data themselves: there is no unit"
         return Estimate(None, None, len(known), **{**facts, "estimator": "none"}, reason=why)
     return mean(known, **facts)
