@@ -133,6 +133,11 @@ class Likelihood(Part, nn.Module, ABC):
         """Whether the elements of x are independent given the features."""
         return False
 
+    @property
+    def autoregressive(self) -> bool:
+        """Whether it can model all dependence between the elements of x by itself, and leave the features unused."""
+        return False
+
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Features (..., features) -> distribution with batch shape (...) and event shape `shape`."""

@@ -17,13 +17,24 @@ from tightbound.core.terms import Batch
 from tightbound.data import Split
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Estimate, Evaluation
+from tightbound.evaluation.worth import Exchange, exchange
 from tightbound.generation.infer import Codes, encode
 
 Severity = Literal["mild", "moderate", "severe"]
 Evidence = Mapping[str, Estimate]
 
 # where the checks are, in the order in which they are made
-CHECKS: list[str] = []
+CHECKS: list[str] = [
+    "tightbound.evaluation.checks.fit:NotFinite",
+    "tightbound.evaluation.checks.collapse:PosteriorCollapse",
+    "tightbound.evaluation.checks.collapse:InactiveUnits",
+    "tightbound.evaluation.checks.regularisation:OverRegularised",
+    "tightbound.evaluation.checks.regularisation:UnderRegularised",
+    "tightbound.evaluation.checks.variance:VarianceCollapse",
+    "tightbound.evaluation.checks.codebook:CodebookCollapse",
+    "tightbound.evaluation.checks.fit:Overfitting",
+    "tightbound.evaluation.checks.fit:Undertrained",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Subject:
     metrics: Sequence[Mapping[str, Any]] = ()  # one row an epoch
     seed: int = 0
     most: int = 1000  # data that checks look at
-    samples: int = 100  # of q(z | x) a datum
+    samples: int = 20  # of q(z | x) a datum
 
     def __post_init__(self) -> None:
         whole("most", self.most, least=2)
@@ -95,6 +106,11 @@ class Subject:
         """Of the training data, with a draw of q(z | x) each."""
         return encode(self.model, self.train_data, sample=True, seed=self.seed)
 
+    @cached_property
+    def exchange(self) -> Exchange:
+        """The trade of rate for distortion, on the training data."""
+        return exchange(self.model, self.train_data, self.train_codes, self.seed)
+
     @property
     def has_bound(self) -> bool:
         """Whether a bound on log p(x) exists, which plain autoencoders lack."""
@@ -106,6 +122,7 @@ class Check(ABC):
 
     name: ClassVar[str]
     asks: ClassVar[str]  # the question that it answers, in a few words
+    fatal: ClassVar[bool] = False  # whether a finding leaves nothing for later checks to measure
 
     def skips(self, subject: Subject) -> str | None:
         """Why the check does not apply to this model; None: it does."""
@@ -187,11 +204,12 @@ def diagnose(subject: Subject, checks: Sequence[str] | None = None) -> Diagnosis
     evidence: dict[str, Evidence] = {}
     skipped: dict[str, str] = {}
     asked: dict[str, str] = {}
+    stopped: str | None = None
     for path in CHECKS if checks is None else checks:
         module, _, name = path.partition(":")
         check: Check = getattr(importlib.import_module(module), name)()
         asked[check.name] = check.asks
-        reason = check.skips(subject)
+        reason = stopped or check.skips(subject)
         if reason is None:
             try:
                 evidence[check.name] = check.measure(subject)
@@ -203,6 +221,7 @@ def diagnose(subject: Subject, checks: Sequence[str] | None = None) -> Diagnosis
         finding = check.judge(evidence[check.name], subject)
         if finding is not None:
             findings.append(finding)
+            stopped = f"{check.name} was found" if check.fatal else stopped
     worst = get_args(Severity)[::-1]
     findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
     return Diagnosis(tuple(findings), evidence, skipped, asked)

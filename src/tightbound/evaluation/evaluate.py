@@ -57,7 +57,7 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
 
     whole("samples", samples, least=1)
     block = min(BLOCK, samples)
-    size = max(1, min(ROWS, BYTES // (4 * _numbers_a_row(model))) // block)
+    size = max(1, rows_at_once(model) // block)
     sums = _PerDatum()
     try:
         total = len(data)
@@ -72,8 +72,9 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     return _summarise(model, sums, samples)
 
 
-def _numbers_a_row(model: VAE) -> int:
-    return math.prod(model.shape) * model.likelihood.outputs
+def rows_at_once(model: VAE) -> int:
+    """How many codes may be decoded at once in bounded memory."""
+    return max(1, min(ROWS, BYTES // (4 * math.prod(model.shape) * model.likelihood.outputs)))
 
 
 @dataclass

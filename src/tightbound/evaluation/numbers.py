@@ -74,6 +74,13 @@ def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
     return estimate(value, influence.std(0, ddof=1) / math.sqrt(n) if n > 1 else None, n=n, **facts)
 
 
+def ratio(x: Array, y: Array, **facts: Any) -> Estimate:
+    """Mean of x over mean of y, (N,) each, paired; standard error by the delta method."""
+    value = x.mean() / y.mean()
+    stderr = (x - value * y).std(ddof=1) / abs(y.mean()) / math.sqrt(len(x)) if len(x) > 1 else None
+    return estimate(value, stderr, n=len(x), **facts)
+
+
 def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     """Number of dimensions with Var_x(mu) above the threshold, from mu (N, L).
 
@@ -91,3 +98,13 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
     p = np.array([0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)])
     return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)
+
+
+def scalar(number: Estimate) -> float:
+    """The value of an estimate that is one number and exists; NaN, with which every comparison fails, otherwise."""
+    return number.value if isinstance(number.value, float) else math.nan
+
+
+def scalar_error(number: Estimate) -> float:
+    """Its standard error; NaN where there is none."""
+    return number.stderr if isinstance(number.stderr, float) else math.nan
