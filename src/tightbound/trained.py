@@ -10,28 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tightbound import evaluation
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import (
-    Comparison,
-    Detection,
-    Evaluation,
-    Probe,
-    Quality,
-    Rate,
-    Scores,
-    detect,
-    evaluate,
-    probe,
-    rate_decomposition,
-    sample_quality,
-    score,
-)
-from tightbound.evaluation import compare as compare_models
 from tightbound.generation import infer
 from tightbound.generation.attributes import Direction, attribute_vector
 from tightbound.generation.fitting import fit_sampler, load_sampler
@@ -163,15 +148,19 @@ class Trained:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
         return torch.from_numpy(result.per_datum["iwae"])
 
-    def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
+    def evaluate(
+        self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False
+    ) -> evaluation.Evaluation:
         """All numbers over data, each with standard error and n."""
-        return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+        return evaluation.evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
 
-    def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> Rate:
+    def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> evaluation.Rate:
         """The rate in parts: mutual information, total correlation, dimension-wise KL; `codes` draws, default 1000."""
-        return rate_decomposition(self.model, data, codes=codes, seed=seed)
+        return evaluation.rate_decomposition(self.model, data, codes=codes, seed=seed)
 
-    def probe(self, train: Source, test: Source, *, most: int = 10_000, seed: int = 0, **options: Any) -> Probe:
+    def probe(
+        self, train: Source, test: Source, *, most: int = 10_000, seed: int = 0, **options: Any
+    ) -> evaluation.Probe:
         """What codes are worth downstream: classes or numbers predicted, groups found, few labels, doubt against error.
 
         Arguments:
@@ -179,7 +168,7 @@ class Trained:
             most: Data of each that are looked at, picked at random.
             options: Of `tightbound.evaluation.probe`: task, neighbours, draws.
         """
-        return probe(self.model, train, test, most=most, seed=seed, **options)
+        return evaluation.probe(self.model, train, test, most=most, seed=seed, **options)
 
     def quality(
         self,
@@ -192,7 +181,7 @@ class Trained:
         seed: int = 0,
         trust: bool = False,
         progress: bool = False,
-    ) -> Quality:
+    ) -> evaluation.Quality:
         """How like the test data samples are; see `tightbound.evaluation.sample_quality`.
 
         Arguments:
@@ -200,20 +189,43 @@ class Trained:
             sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
         """
         codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
-        return sample_quality(
+        return evaluation.sample_quality(
             self.model, data, n=n, features=features, draw=draw, codes=codes, seed=seed, trust=trust, progress=progress
         )
 
-    def score(self, data: Source, train: Source, **how: Any) -> Scores:
+    def score(self, data: Source, train: Source, **how: Any) -> evaluation.Scores:
         """How unusual data are, by several scores; `how` as in `tightbound.evaluation.score`."""
-        return score(self.model, data, train, **how)
+        return evaluation.score(self.model, data, train, **how)
 
-    def detect(self, own: Source, other: Source, train: Source, **how: Any) -> Detection:
+    def detect(self, own: Source, other: Source, train: Source, **how: Any) -> evaluation.Detection:
         """How well scores tell other data from one's own; `how` as in `tightbound.evaluation.detect`."""
-        return detect(self.model, own, other, train, **how)
+        return evaluation.detect(self.model, own, other, train, **how)
+
+    def inference_gap(
+        self, data: Source, *, samples: int = 1000, steps: int = 200, seed: int = 0
+    ) -> evaluation.InferenceGap:
+        """log p(x) less the ELBO, split into what the encoder and what the family of its posterior loses; give a few
+        hundred data."""
+        return evaluation.inference_gap(self.model, data, samples=samples, steps=steps, seed=seed)
+
+    def holes(
+        self, train: Source, test: Source, *, draws: int = 2000, level: float = 0.01, seed: int = 0
+    ) -> evaluation.Holes:
+        """The share of prior draws where hardly any code lies, and what is decoded there."""
+        return evaluation.holes(self.model, train, test, draws=draws, level=level, seed=seed)
+
+    def memorisation(
+        self, train: Source, test: Source, *, n: int = 1000, components: int | None = None, seed: int = 0
+    ) -> evaluation.Memorisation:
+        """How near samples are to training data, against how near test data are."""
+        return evaluation.memorisation(self.model, train, test, n=n, components=components, seed=seed)
+
+    def paths(self, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> evaluation.Paths:
+        """Interpolation between pairs of data, measured: length, evenness, and how far from data it leads."""
+        return evaluation.paths(self.model, data, train, steps=steps, seed=seed)
 
 
-def compare(trained: Sequence[Trained], data: Source, **how: Any) -> Comparison:
+def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.Comparison:
     """Paired differences between trained models over the same data, by the names of their runs; `how` as in
     `tightbound.evaluation.compare`.
 
@@ -223,7 +235,7 @@ def compare(trained: Sequence[Trained], data: Source, **how: Any) -> Comparison:
     names = [one.path.resolve().name for one in trained]
     if len(set(names)) < len(names):
         names = [str(one.path) for one in trained]
-    return compare_models({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
+    return evaluation.compare({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
 
 
 def fit(

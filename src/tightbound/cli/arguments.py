@@ -225,7 +225,7 @@ class Reconstruct(OnData):
 
 @dataclass(frozen=True)
 class Interpolate(OnData):
-    """Decode a straight and a spherical path between the codes of two data."""
+    """Decode a straight and a spherical path between the codes of two data; with --pairs, measure many such paths."""
 
     action = "tightbound.cli.inspect:interpolate"
 
@@ -237,6 +237,13 @@ class Interpolate(OnData):
     """Pictures, both ends included."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """.png or .npz; default: interpolation.png or .npz."""
+    pairs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Measure the paths between this many pairs of data, picked at random, in place of a picture of one: length,
+    evenness, and how far from data they lead."""
+    against: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """With --pairs: another run on the same data, whose paths between the same pairs are compared."""
+    json: Flag[bool] = False
+    """With --pairs: one JSON object on standard output."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
+from tightbound.cli.paths import measure
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import draw_next, endings, record, say, show
 from tightbound.config import read_yaml
@@ -132,7 +133,11 @@ def reconstruct(command: Reconstruct) -> None:
 
 
 def interpolate(command: Interpolate) -> None:
-    """Decodes paths between two codes into a file."""
+    """Decodes paths between two codes into a file, or measures many."""
+    if command.pairs is not None:
+        return measure(command, command.pairs)
+    if command.against is not None or command.json:
+        raise InputError("--against and --json are for measured paths; add --pairs 200")
     trained = load_run(command)
     out = out_file(
         command.out, "interpolation", tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
@@ -156,7 +161,7 @@ def interpolate(command: Interpolate) -> None:
     else:
         write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
     say(f"{command.steps} steps from datum {command.start} to datum {to}, linear and spherical: {out}")
-    say_next(command, "embed {run} --out codes.npz")
+    say_next(command, "interpolate {run} --pairs 200")
 
 
 def embed(command: Embed) -> None:

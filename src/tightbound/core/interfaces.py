@@ -54,6 +54,7 @@ class Latents(Part, nn.Module, ABC):
     features: int  # size of the vector that the likelihood takes
     latent: int  # size of the flat code of a datum
     coded_by: str = "q(z|x)"  # what `moments` are those of
+    fitted: str = "q(z|x)"  # what `local` are the parameters of
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -148,6 +149,11 @@ class Likelihood(Part, nn.Module, ABC):
         """Whether the elements of x are independent given the features."""
         return False
 
+    @property
+    def autoregressive(self) -> bool:
+        """Whether it can model all dependence between the elements of x by itself, and leave the features unused."""
+        return False
+
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Features (..., features) -> distribution with batch shape (...) and event shape `shape`."""
@@ -230,6 +236,11 @@ class Observation(Part, nn.Module, ABC):
     def error_scale(self) -> float | Tensor:
         """A unit for reconstruction errors, in raw units: one for all elements, or (*shape)."""
         return 1.0
+
+    @property
+    def metric(self) -> bool:
+        """Whether distances between data mean something: not where elements are categories."""
+        return True
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of what the encoder sees of data of this shape."""

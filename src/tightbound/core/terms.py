@@ -54,6 +54,8 @@ class LatentTerms:
     prior: Distribution | None = None  # p(z | groups above); batch shape (), (B,) or (S, B)
     posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
     codes: Tensor | None = None  # (S, B, *grid) integers, where the latent is discrete
+    entries: int | None = None  # how many values a code can take
+    shared: bool = False  # one codebook for all codes of the grid, not one each
     drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 

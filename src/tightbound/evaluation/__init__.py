@@ -16,3 +16,30 @@ __all__ = ["Estimate", "Evaluation", "Quality", "evaluate", "fit_features", "qua
 from tightbound.evaluation.score import Detection, Scores, detect, score
 
 __all__ = ["Comparison", "Detection", "Estimate", "Evaluation", "Scores", "compare", "detect", "evaluate", "score"]
+from tightbound.evaluation.diagnosis import Check, Diagnosis, Finding, Subject, diagnose
+from tightbound.evaluation.gap import InferenceGap, encoder_overfitting, inference_gap
+from tightbound.evaluation.holes import Holes, holes
+from tightbound.evaluation.memorisation import Memorisation, memorisation
+from tightbound.evaluation.paths import Paths, compare_paths, paths, traversal
+
+__all__ = [
+    "Check",
+    "Diagnosis",
+    "Estimate",
+    "Evaluation",
+    "Finding",
+    "Holes",
+    "InferenceGap",
+    "Memorisation",
+    "Paths",
+    "Subject",
+    "compare_paths",
+    "diagnose",
+    "encoder_overfitting",
+    "evaluate",
+    "holes",
+    "inference_gap",
+    "memorisation",
+    "paths",
+    "traversal",
+]

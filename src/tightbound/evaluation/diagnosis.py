@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
+import torch
+
+from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
+from tightbound.core.terms import Batch
 from tightbound.data import Split
-from tightbound.evaluation.numbers import Evaluation
+from tightbound.evaluation.evaluate import evaluate
+from tightbound.evaluation.numbers import Estimate, Evaluation
+from tightbound.evaluation.worth import Exchange, exchange
+from tightbound.generation.infer import Codes, encode
 
 Severity = Literal["mild", "moderate", "severe"]
+Evidence = Mapping[str, Estimate]
+
+# where the checks are, in the order in which they are made
+CHECKS: list[str] = [
+    "tightbound.evaluation.checks.fit:NotFinite",
+    "tightbound.evaluation.checks.collapse:PosteriorCollapse",
+    "tightbound.evaluation.checks.collapse:InactiveUnits",
+    "tightbound.evaluation.checks.regularisation:OverRegularised",
+    "tightbound.evaluation.checks.regularisation:UnderRegularised",
+    "tightbound.evaluation.checks.variance:VarianceCollapse",
+    "tightbound.evaluation.checks.codebook:CodebookCollapse",
+    "tightbound.evaluation.checks.fit:Overfitting",
+    "tightbound.evaluation.checks.fit:Undertrained",
+]
 
 
 @dataclass(frozen=True)
@@ -21,9 +43,20 @@ class Finding:
 
     name: str
     severity: Severity
-    evidence: Mapping[str, Any]  # numbers by name
+    evidence: Evidence
     says: str  # a plain sentence, with the evidence's size in it
-    remedy: tuple[str, ...]  # flags to add to the command that trained it
+    remedy: tuple[str, ...]  # flags to add to the command that trained it: "--beta", "1", ...; () where none would do
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        evidence = {name: asdict(number) for name, number in self.evidence.items()}
+        return {
+            "name": self.name,
+            "severity": self.severity,
+            "evidence": evidence,
+            "says": self.says,
+            "remedy": list(self.remedy),
+        }
 
 
 @dataclass
@@ -33,31 +66,179 @@ class Subject:
     model: VAE
     train: Split
     test: Split
-    config: Mapping[str, Any] = field(default_factory=dict)  # the flags that the run was trained by
+    config: Mapping[str, Any] = field(default_factory=dict)  # the flags that the run was trained by, where known
     metrics: Sequence[Mapping[str, Any]] = ()  # one row an epoch
     seed: int = 0
     most: int = 1000  # data that checks look at
-    samples: int = 100  # of q(z | x) a datum
+    samples: int = 20  # of q(z | x) a datum
+
+    def __post_init__(self) -> None:
+        whole("most", self.most, least=2)
+        whole("samples", self.samples, least=1)
+
+    @cached_property
+    def test_data(self) -> Batch:
+        """At most `most` test data, picked at random."""
+        return pick(self.test, self.most, self.seed)
+
+    @cached_property
+    def train_data(self) -> Batch:
+        """Training data, as many as the test data and at most as there are, picked at random."""
+        return pick(self.train, len(self.test_data), self.seed)
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """Of at most `most` test data."""
-        raise NotImplementedError
+        """Of the test data."""
+        return evaluate(self.model, self.test_data, samples=self.samples, seed=self.seed)
+
+    @cached_property
+    def train_evaluation(self) -> Evaluation:
+        """Of the training data."""
+        return evaluate(self.model, self.train_data, samples=self.samples, seed=self.seed)
+
+    @cached_property
+    def codes(self) -> Codes:
+        """Of the test data, with a draw of q(z | x) each."""
+        return encode(self.model, self.test_data, sample=True, seed=self.seed)
+
+    @cached_property
+    def train_codes(self) -> Codes:
+        """Of the training data, with a draw of q(z | x) each."""
+        return encode(self.model, self.train_data, sample=True, seed=self.seed)
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """The trade of rate for distortion, on the training data."""
+        return exchange(self.model, self.train_data, self.train_codes, self.seed)
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether a bound on log p(x) exists, which plain autoencoders lack."""
+        return "elbo" in self.evaluation.per_datum
 
 
 class Check(ABC):
     """One way in which a model can be wrong."""
 
     name: ClassVar[str]
+    asks: ClassVar[str]  # the question that it answers, in a few words
+    fatal: ClassVar[bool] = False  # whether a finding leaves nothing for later checks to measure
 
     def skips(self, subject: Subject) -> str | None:
         """Why the check does not apply to this model; None: it does."""
         return None
 
     @abstractmethod
-    def measure(self, subject: Subject) -> Mapping[str, Any]:
-        """The evidence: numbers by name."""
+    def measure(self, subject: Subject) -> Evidence:
+        """The evidence: numbers by name.
+
+        Raises:
+            CompositionError: where the model lets none be measured; the check then counts as skipped.
+        """
 
     @abstractmethod
-    def judge(self, evidence: Mapping[str, Any], subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
         """What the evidence shows; None: nothing wrong."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found, and everything that it was looked for with."""
+
+    findings: tuple[Finding, ...]  # the worst first
+    evidence: Mapping[str, Evidence]  # of each check that was made, by its name
+    skipped: Mapping[str, str]  # name of a check -> why it does not apply
+    asked: Mapping[str, str]  # name of a check -> the question that it answers
+
+    @property
+    def checked(self) -> tuple[str, ...]:
+        """Names of the checks that were made."""
+        return tuple(self.evidence)
+
+    @property
+    def numbers(self) -> Mapping[str, Estimate]:
+        """All evidence, as "check: number"."""
+        return {f"{check}: {name}": n for check, found in self.evidence.items() for name, n in found.items()}
+
+    @property
+    def remedy(self) -> tuple[str, ...]:
+        """The flags of all findings; where two set the same, that of the worse."""
+        merged: dict[str, str] = {}
+        for finding in self.findings:
+            for flag, value in zip(finding.remedy[::2], finding.remedy[1::2], strict=True):
+                merged.setdefault(flag, value)
+        return tuple(word for pair in merged.items() for word in pair)
+
+    @property
+    def verdict(self) -> str:
+        """In a line."""
+        made = f"{len(self.checked)} check{'s' * (len(self.checked) != 1)}"
+        if not self.findings:
+            return f"healthy: {made}, nothing found"
+        return f"{made}, found: " + ", ".join(f"{finding.name} ({finding.severity})" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        return {
+            "verdict": self.verdict,
+            "findings": [finding.to_json() for finding in self.findings],
+            "checked": list(self.checked),
+            "skipped": dict(self.skipped),
+            "evidence": {
+                check: {name: asdict(number) for name, number in found.items()}
+                for check, found in self.evidence.items()
+            },
+            "asked": dict(self.asked),
+            "remedy": list(self.remedy),
+        }
+
+
+def diagnose(subject: Subject, checks: Sequence[str] | None = None) -> Diagnosis:
+    """Makes each check that applies.
+
+    Arguments:
+        subject: The model, its data, and what is known of its training.
+        checks: Import paths, "module:Class"; None: all of `CHECKS`.
+    """
+    findings: list[Finding] = []
+    evidence: dict[str, Evidence] = {}
+    skipped: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    stopped: str | None = None
+    for path in CHECKS if checks is None else checks:
+        module, _, name = path.partition(":")
+        check: Check = getattr(importlib.import_module(module), name)()
+        asked[check.name] = check.asks
+        reason = stopped or check.skips(subject)
+        if reason is None:
+            try:
+                evidence[check.name] = check.measure(subject)
+            except CompositionError as error:
+                reason = str(error)
+        if reason is not None:
+            skipped[check.name] = reason
+            continue
+        finding = check.judge(evidence[check.name], subject)
+        if finding is not None:
+            findings.append(finding)
+            stopped = f"{check.name} was found" if check.fatal else stopped
+    worst = get_args(Severity)[::-1]
+    findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
+    return Diagnosis(tuple(findings), evidence, skipped, asked)
+
+
+def pick(split: Split, most: int, seed: int = 0) -> Batch:
+    """At most this many data of a split, at random, in one batch.
+
+    Raises:
+        InputError: fewer than two data, which have no standard error.
+    """
+    parts: list[Batch] = []
+    for batch in split.epoch(min(most, 500), key=("diagnose", seed)):
+        parts.append(batch[: most - sum(map(len, parts))])
+        if sum(map(len, parts)) == most:
+            break
+    if sum(map(len, parts)) < 2:
+        raise InputError("a diagnosis needs at least two training and two test data")
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
+    return Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})

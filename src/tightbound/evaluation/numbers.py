@@ -74,6 +74,13 @@ def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
     return estimate(value, influence.std(0, ddof=1) / math.sqrt(n) if n > 1 else None, n=n, **facts)
 
 
+def ratio(x: Array, y: Array, **facts: Any) -> Estimate:
+    """Mean of x over mean of y, (N,) each, paired; standard error by the delta method."""
+    value = x.mean() / y.mean()
+    stderr = (x - value * y).std(ddof=1) / abs(y.mean()) / math.sqrt(len(x)) if len(x) > 1 else None
+    return estimate(value, stderr, n=len(x), **facts)
+
+
 def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     """Number of dimensions with Var_x(mu) above the threshold, from mu (N, L).
 
@@ -99,3 +106,13 @@ def with_error(value: float, stderr: float | None) -> str:
         return f"{value:.4g}" if stderr is None else f"{value:g}"
     places = max(0, 1 - math.floor(math.log10(stderr)))
     return f"{value:.{places}f} ± {stderr:.{places}f}"
+
+
+def scalar(number: Estimate) -> float:
+    """The value of an estimate that is one number and exists; NaN, with which every comparison fails, otherwise."""
+    return number.value if isinstance(number.value, float) else math.nan
+
+
+def scalar_error(number: Estimate) -> float:
+    """Its standard error; NaN where there is none."""
+    return number.stderr if isinstance(number.stderr, float) else math.nan

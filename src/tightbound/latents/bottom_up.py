@@ -43,6 +43,8 @@ class BottomUp(Hierarchy):
         https://arxiv.org/abs/1509.00519
     """
 
+    fitted = "q(z_1|x), the groups above left to their networks"
+
     def __init__(
         self,
         shape: tuple[int, ...],

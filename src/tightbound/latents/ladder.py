@@ -48,6 +48,8 @@ class Ladder(Hierarchy):
         Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 13 to 19, https://arxiv.org/abs/1602.02282
     """
 
+    fitted = "the encoder's estimates of all groups"
+
     def __init__(
         self,
         shape: tuple[int, ...],

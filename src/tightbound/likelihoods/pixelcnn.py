@@ -98,6 +98,11 @@ class PixelCNN(Likelihood):
         self.paths = whole("paths", paths, least=1)
         self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps are what fills memory
 
+    @property
+    def autoregressive(self) -> bool:
+        """It is."""
+        return True
+
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """(..., features) -> distribution with batch shape (...) and event shape (C, H, W)."""
         condition = features

@@ -81,6 +81,11 @@ class Table(Observation):
         return self.unit
 
     @property
+    def metric(self) -> bool:
+        """Where no column holds categories."""
+        return not self.nominal.any()
+
+    @property
     def counts_bits(self) -> bool:
         """Never."""
         return False

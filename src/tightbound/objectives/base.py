@@ -46,6 +46,7 @@ class Objective(Part, ABC):
     stationary: bool = True  # False: its value is measured by an adversary that moves, so that no epoch is the best
     pointwise: bool = True  # a datum's value does not depend on the rest of its batch
     least: int = 1  # data in a batch
+    proposal: bool = False  # q(z | x) is trained as an importance sampler's proposal: wider than the ELBO asks for
     schedules: Mapping[str, Schedule] = {}
     networks: nn.Module | None = None  # of its own (an adversary), and state that a resumed run needs
 

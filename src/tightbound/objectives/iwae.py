@@ -15,6 +15,8 @@ from tightbound.objectives.base import Objective, needs_density
 class ImportanceWeighted(Objective):
     """A function of the importance weights, which need a density."""
 
+    proposal = True
+
     def check(self, terms: Terms) -> None:
         """Needs a density."""
         needs_density(terms, self.name)

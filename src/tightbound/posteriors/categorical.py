@@ -75,4 +75,4 @@ class RelaxedCategorical(Posterior):
         logits = perturbed(cast(OneHotGroups, q), (samples,), noise)
         soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
         z = one_hot(logits) + (soft - soft.detach())
-        return LatentTerms(z, prior, q, codes=logits.argmax(-1))
+        return LatentTerms(z, prior, q, codes=logits.argmax(-1), entries=logits.shape[-1])

@@ -16,6 +16,7 @@ SECTIONS: dict[str, str] = {
     "probe": "tightbound.report.probe:sections",
     "quality": "tightbound.report.quality:sections",
     "score": "tightbound.report.score:sections",
+    "paths": "tightbound.report.paths:sections",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tightbound.evaluation.numbers import with_error
-from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, figure, svg
+from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, figure_of, svg
 from tightbound.report.section import Section
 
 PARTS = {
@@ -43,7 +43,7 @@ def bar(parts: Sequence[tuple[str, str, Mapping[str, Any]]]) -> bytes:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        chart, (axis,) = figure(1, 8.6, 1.8)
+        chart, (axis,) = figure_of(1, 8.6, 1.8)
         start = 0.0
         for label, colour, number in parts:
             width = max(number["value"], 0.0)  # by Monte Carlo error it may be below

@@ -1,0 +1,60 @@
+"""Interpolation, measured."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from tightbound.cli.arguments import Interpolate
+from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
+from tightbound.cli.show import record, show
+from tightbound.core.errors import InputError, whole
+from tightbound.core.terms import Batch
+from tightbound.data import Data
+from tightbound.evaluation.diagnosis import pick
+from tightbound.evaluation.numbers import Estimate
+from tightbound.evaluation.paths import Paths, compare_paths, paths, traversal
+from tightbound.training.folder import RunFolder
+
+MOVED = 100  # data that the traversal is averaged over, at most
+
+
+def measure(command: Interpolate, pairs: int) -> None:
+    """Prints, and records in the run where the data are its own; with another run, the difference of the two."""
+    whole("pairs", pairs, least=2)
+    trained = load_run(command)
+    data, split = open_data(command, trained)
+    chosen = pick(split, 2 * pairs, command.seed)
+    found = paths(trained.model, chosen, data.train, seed=command.seed)
+    moved = traversal(trained.model, chosen[:MOVED], seed=command.seed)
+    told = found.to_json()
+    told["numbers"]["response"] = asdict(moved)
+    if command.against is not None:
+        told["against"] = str(command.against)
+        difference = _difference(command, command.against, data, found, chosen)
+        told["difference"] = {name: asdict(number) for name, number in difference.items()}
+    if command.json:
+        print(json_module.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    n = len(found.per_pair["index"])
+    show(told["numbers"], f"{n} pairs of data, on linear and spherical paths between their posterior means")
+    if command.against is not None:
+        show(told["difference"], f"this run less {command.against}, paired over the same pairs")
+    if of_the_run(command) and command.against is None:
+        record(RunFolder(command.run).analysis_file("paths"), told)
+    say_next(command, "report {run}")
+
+
+def _difference(command: Interpolate, against: Path, data: Data, found: Paths, chosen: Batch) -> dict[str, Estimate]:
+    """Less the numbers of another run on the same data, over the same pairs.
+
+    Raises:
+        InputError: a run on other data.
+    """
+    there = replace(command, run=against)
+    other = load_run(there)
+    theirs, _ = open_data(there, other)
+    if theirs.fingerprint != data.fingerprint:
+        raise InputError(f"{str(command.run)!r} and {str(against)!r} are on different data; compare runs on the same")
+    return compare_paths(found, paths(other.model, chosen, data.train, seed=command.seed))

@@ -1,0 +1,177 @@
+"""Whether training came to an end, and whether what was learnt holds on new data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from tightbound.evaluation.checks import remedies
+from tightbound.evaluation.checks.shared import independent_elements
+from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
+from tightbound.evaluation.numbers import Estimate, estimate, scalar, scalar_error
+
+
+class NotFinite(Check):
+    """Weights or log-densities that are NaN or infinite: nothing else can be measured then."""
+
+    name = "not-finite"
+    asks = "are all weights and all log-densities finite?"
+    fatal = True
+
+    def measure(self, subject: Subject) -> Evidence:
+        """Counts."""
+        tensors = [t for t in subject.model.state_dict().values() if t.is_floating_point()]
+        weights = sum(int((~torch.isfinite(t)).sum()) for t in tensors)
+        per_datum = subject.evaluation.per_datum
+        bad = ~np.isfinite(per_datum.get("elbo", per_datum["distortion"]))
+        facts = {"stderr": None, "estimator": "count"}
+        return {
+            "weights": Estimate(
+                float(weights), n=sum(t.numel() for t in tensors), unit="weights", target="the model's weights",
+                says="weights that are not finite", **facts,
+            ),
+            "data": Estimate(
+                float(bad.sum()), n=len(bad), unit="data", target="test data",
+                says="test data whose log-density is not finite", **facts,
+            ),
+        }  # fmt: skip
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """One is enough."""
+        weights, data = (int(scalar(evidence[name])) for name in ("weights", "data"))
+        if not weights + data:
+            return None
+        says = f"{weights} weights and the log-densities of {data} of {evidence['data'].n} test data are not finite."
+        lower = f"{float(subject.config.get('lr') or 1e-3) / 10:g}"
+        return Finding(self.name, "severe", evidence, says, ("--lr", lower, "--clip", "10"))
+
+
+class Undertrained(Check):
+    """The loss fell as fast at the end as over the run as a whole.
+
+    Of all that the loss fell by since the first epoch, the last quarter of the epochs brings a quarter if it falls in a
+    straight line, and less as training settles. A finding is a quarter or more.
+    """
+
+    name = "undertrained"
+    asks = "had the loss settled when training ended?"
+    least = 8  # epochs: two in each quarter
+
+    def skips(self, subject: Subject) -> str | None:
+        """Needs epochs, and a loss that means the same in each."""
+        rows = _first_stage(subject)
+        if len(rows) < self.least:
+            return f"the run has {len(rows)} epochs; needed: {self.least}"
+        made = remedies.objective(subject.config)
+        if made is None or not made.stationary:
+            return "the objective is measured by an adversary that moves: its loss says nothing of progress"
+        return None
+
+    def measure(self, subject: Subject) -> Evidence:
+        """The fall of the loss, in all and in the last quarter."""
+        rows = _first_stage(subject)
+        name = "validation_loss" if "validation_loss" in rows[-1] else "train_loss"
+        loss = np.array([row[name] for row in rows], dtype=float)
+        n, quarter = len(loss), len(loss) // 4
+        early, late = loss[n - 2 * quarter : n - quarter], loss[n - quarter :]
+        # half-way through the last quarter against half-way through the one before: the fall over a quarter
+        fall = early.mean() - late.mean()
+        stderr = math.sqrt(early.var(ddof=1) / quarter + late.var(ddof=1) / quarter)
+        total = loss[0] - late.mean()
+        facts = {"n": n, "target": f"{name} by epoch"}
+        share = (fall / total, stderr / total) if total > 0 else (0.0, 0.0)
+        return {
+            "fall": estimate(fall, stderr, unit="nats", says="what the loss fell by in the last quarter of the epochs",
+                             estimator="mean over the last quarter, less that over the one before", **facts),
+            "share": estimate(*share, unit="share", says="of all that it fell by since the first epoch; a straight "
+                              "line has 0.25", estimator="fall / (first epoch - last quarter)", **facts),
+        }  # fmt: skip
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """A quarter or more."""
+        share, fall = scalar(evidence["share"]), evidence["fall"]
+        if not (share >= 0.25 and scalar(fall) > 2 * scalar_error(fall)):
+            return None
+        says = (
+            f"The loss was still falling when training ended: {share:.0%} of all that it fell by came in the last "
+            "quarter of the epochs."
+        )
+        return Finding(self.name, "moderate", evidence, says, remedies.longer(subject.config))
+
+
+class Overfitting(Check):
+    """What the model learnt on the training data, against how much of it holds on test data.
+
+    What it learnt is the nats by which the ELBO beats elements of x that are independent, with the marginals of the
+    training data. A finding is that, by two standard errors, less than half of it holds: mild; moderate below a
+    quarter; severe where nothing does.
+    """
+
+    name = "overfitting"
+    asks = "does what was learnt on the training data hold on test data?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """Needs a bound."""
+        return None if subject.has_bound else "the posterior is a point mass: no bound on log p(x) exists"
+
+    def measure(self, subject: Subject) -> Evidence:
+        """ELBO on training and test data, and the part of the gain over the marginals that holds."""
+        fitted, new = subject.train_evaluation, subject.evaluation
+        a, b = fitted.per_datum["elbo"], new.per_datum["elbo"]
+        gap = a.mean() - b.mean()
+        stderr = math.hypot(*(x.std(ddof=1) / math.sqrt(len(x)) for x in (a, b)))
+        learnt = a + independent_elements(subject, subject.train_data)
+        held = b + independent_elements(subject, subject.test_data)
+        evidence = {
+            "train_elbo": fitted["elbo"],
+            "test_elbo": new["elbo"],
+            "gap": estimate(gap, stderr, n=len(b), unit="nats", target=new["elbo"].target, says="train less test ELBO",
+                            estimator=f"difference of means over {len(a)} training and {len(b)} test data"),
+        }  # fmt: skip
+        value = held.mean() / learnt.mean()
+        facts = {
+            "n": len(b), "unit": "share", "target": "gain over independent elements, on test / on training data",
+            "says": "of what was learnt on training data, the part that holds on test data",
+        }  # fmt: skip
+        error = math.hypot(_of_mean(held) / learnt.mean(), value * _of_mean(learnt) / learnt.mean())
+        if learnt.mean() <= 2 * _of_mean(learnt):
+            reason = "the model is no better than independent elements on its own training data"
+            held_share = Estimate(None, None, estimator="none", reason=reason, **facts)
+        else:
+            held_share = estimate(value, error, estimator="ratio of means, delta method", **facts)
+        return evidence | {"held": held_share}
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """Below half."""
+        held, gap = evidence["held"], scalar(evidence["gap"])
+        value = scalar(held)
+        if not value + 2 * scalar_error(held) < 0.5:
+            return None
+        severity: Severity = "severe" if value <= 0 else "moderate" if value < 0.25 else "mild"
+        says = (
+            f"The model has learnt its training data by heart: {max(value, 0.0):.0%} of what it learnt on them holds "
+            f"on test data, which cost {gap:.1f} nats more."
+        )
+        return Finding(self.name, severity, evidence, says, _against(subject))
+
+
+def _against(subject: Subject) -> remedies.Flags:
+    """Stop at the best epoch, where that was not done; else decay the weights."""
+    if subject.config.get("validation") == 0:
+        return ("--validation", str(max(1, min(5000, len(subject.train) // 10))), "--patience", "10")
+    return (
+        "--optimizer",
+        "adamw",
+        "--weight-decay",
+        f"{max(0.1, 10 * float(subject.config.get('weight_decay') or 0)):g}",
+    )
+
+
+def _of_mean(x: np.ndarray) -> float:
+    return float(x.std(ddof=1) / math.sqrt(len(x)))
+
+
+def _first_stage(subject: Subject) -> list:
+    return [row for row in subject.metrics if not row.get("stage")]

@@ -1,0 +1,68 @@
+"""Flags that remedy a finding, in view of how the run was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tightbound.config import Composition
+from tightbound.core.parts import Spec, make
+from tightbound.core.schedules import Knobs
+from tightbound.evaluation.diagnosis import Subject
+from tightbound.objectives.base import Objective
+
+Flags = tuple[str, ...]
+BITS = 0.5  # nats that each latent dimension may carry for nothing: the default of free-bits
+
+
+def written(config: Mapping[str, Any]) -> Spec:
+    """What was maximised; the ELBO, where the run does not say."""
+    known = {name: config[name] for name in ("objective", "beta") if config.get(name) is not None}
+    return Composition(**known).objective_spec()
+
+
+def objective(config: Mapping[str, Any]) -> Objective | None:
+    """What was maximised; None: a part from outside tightbound, which is not imported to be looked at."""
+    spec = written(config)
+    return None if ":" in spec.name else make("objective", spec)
+
+
+def knobs(config: Mapping[str, Any]) -> Knobs:
+    """The objective's numbers at the end of their schedules."""
+    made = objective(config)
+    return Knobs() if made is None else Knobs.final(made.schedules)
+
+
+def longer(config: Mapping[str, Any]) -> Flags:
+    """Twice the training."""
+    name = "steps" if config.get("steps") else "epochs"
+    return (f"--{name}", str(2 * int(config.get(name) or 20)))
+
+
+def full_rate(config: Mapping[str, Any]) -> Flags | None:
+    """The weight of the bound, where the rate had another at the end; warmed up, so that z comes into use."""
+    weight = knobs(config).get("beta")
+    if weight is None or float(weight) == 1.0:
+        return None
+    return ("--beta", "linear(share=0.25)")
+
+
+def use_of_z(subject: Subject) -> Flags:
+    """The bound's own weight, where the rate's was above it; else free bits."""
+    heavier = float(knobs(subject.config).get("beta", 1.0)) > 1
+    return (full_rate(subject.config) if heavier else None) or free_bits(subject)
+
+
+def free_bits(subject: Subject) -> Flags:
+    """A rate below which the latents cost nothing: per dimension where the KL is known by dimension, else in all;
+    twice as many nats as there were already."""
+    spec = written(subject.config)
+    now = knobs(subject.config).get("free_bits")
+    if now is not None:
+        return ("--objective", str(spec.replace(free_bits=2 * float(now))))
+    warmed = {"beta": spec.kwargs["beta"]} if "beta" in spec.kwargs else {}
+    if subject.evaluation["kl_per_dimension"].value is not None:
+        chosen = Spec("free-bits", (BITS,), warmed)
+    else:
+        chosen = Spec("free-bits", (BITS * subject.model.latents.latent,), {"over": "total", **warmed})
+    return ("--objective", str(chosen))

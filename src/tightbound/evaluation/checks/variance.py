@@ -1,0 +1,151 @@
+"""Variance collapse: a density whose scale has run to nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tightbound.core.domain import Domain
+from tightbound.data.feed import evaluating
+from tightbound.evaluation.checks import remedies
+from tightbound.evaluation.checks.shared import observed
+from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
+from tightbound.evaluation.evaluate import at_once
+from tightbound.evaluation.numbers import Array, Estimate, mean, scalar, scalar_error
+
+REPEATS = 0.5  # an element with fewer distinct values than this share of the data takes values on a grid
+
+
+class VarianceCollapse(Check):
+    """The scale of p(x | z) is finer than the data's own resolution, or than its own errors.
+
+    Where an element takes few distinct values, such as a pixel's 256 levels or a constant column, a density can grow
+    without limit by narrowing about them: the bound then measures nothing. A finding is a scale below the distance
+    between neighbouring values in any such element, severe in a tenth of the elements. The other sign is errors on test
+    data that are twice what the model claims (mean square of (x - mean) / scale above 4 by two standard errors).
+
+    References:
+        Leveraging the exact likelihood of deep latent variable models (Mattei and Frellsen 2018), Section 2,
+        https://arxiv.org/abs/1802.04826; Simple and effective VAE training with calibrated decoders (Rybkin et al.
+        2021), https://arxiv.org/abs/2006.13202
+    """
+
+    name = "variance-collapse"
+    asks = "is the scale of p(x|z) finer than the data?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """Needs a density by element."""
+        if not subject.model.likelihood.elementwise:
+            return "the likelihood does not give each element a variance of its own"
+        if not _continuous(subject).any():
+            return "x is discrete: p(x|z) is a probability, which is at most 1"
+        return None
+
+    def measure(self, subject: Subject) -> Evidence:
+        """Scales against the data's resolution and the errors on test data."""
+        which = _continuous(subject)
+        train, test = observed(subject, subject.train_data), observed(subject, subject.test_data)
+        centre, scale = (part[:, which] for part in _moments(subject))
+        x = _elements(test.x, test.mask)[:, which]
+        grid = _resolution(_elements(train.x, train.mask)[:, which])
+        typical = np.median(scale, axis=0)
+        fine = typical < grid
+        facts = {"stderr": None, "n": len(x), "target": "p(x|z) at posterior means of test data, by element"}
+        least = "least over elements of the median over data"
+        squared = np.nanmean(((x - centre) / scale) ** 2, axis=1)
+        found = {
+            "least_scale": Estimate(
+                float(typical.min()), unit="target's units", estimator=least, says="the finest scale of p(x|z)", **facts
+            ),
+            "too_fine": Estimate(
+                float(fine.mean()), unit="share of elements", says="those finer than the data's own resolution",
+                estimator="scale < least distance of neighbouring values, where values repeat", **facts,
+            ),
+            "squared_errors": mean(
+                squared[np.isfinite(squared)], unit="1", target="test data",
+                estimator="mean over elements and data of ((x - mean) / scale)^2",
+                says="1 where errors are as large as the model claims",
+            ),
+        }  # fmt: skip
+        if fine.any():
+            found["resolution"] = Estimate(
+                float(grid[fine].min()), unit="target's units", estimator="least distance of neighbouring values",
+                says="the data's resolution there", **facts,
+            )  # fmt: skip
+        return found
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """Too fine, or surprised by test data."""
+        share, squared = scalar(evidence["too_fine"]), evidence["squared_errors"]
+        surprised = scalar(squared) - 2 * scalar_error(squared) > 4
+        if not (share > 0 or surprised):
+            return None
+        severity: Severity = "severe" if share >= 0.1 else "moderate"
+        if share > 0:
+            says = (
+                f"The scale of p(x|z) is finer than the data's own resolution in {share:.1%} of the elements (down to "
+                f"{scalar(evidence['least_scale']):.2g}): the density grows without limit, the bound means nothing."
+            )
+        else:
+            says = (
+                f"Errors on test data are {scalar(squared) ** 0.5:.1f} times what the model claims: its scale has "
+                "narrowed on the training data."
+            )
+        return Finding(self.name, severity, evidence, says, _remedy(subject))
+
+
+def _remedy(subject: Subject) -> remedies.Flags:
+    """A distribution on the values that there are; for numbers on the line, one scale for all elements."""
+    source = subject.model.observation.source
+    if source.kind == "levels":
+        return ("--observation", "levels", "--likelihood", "discretized-logistic")
+    if source.kind == "unit":
+        return ("--likelihood", "beta") if _strictly_inside(subject) else ("--likelihood", "continuous-bernoulli")
+    if source.kind == "real":
+        return ("--likelihood", "gaussian(scale='shared')")
+    return ()  # a table: only its owner knows which columns are whole numbers
+
+
+def _strictly_inside(subject: Subject) -> bool:
+    x = subject.train_data.x
+    return bool(((x > 0) & (x < 1)).all())
+
+
+def _continuous(subject: Subject) -> Array:
+    """(D,) elements on which p(x | z) is a density."""
+    target: Domain = subject.model.observation.target
+    columns = target.columns or (target,) * int(np.prod(subject.model.shape))
+    return np.array([not column.discrete for column in columns])
+
+
+def _elements(x: torch.Tensor, mask: torch.Tensor | None) -> Array:
+    """(N, D), NaN where nothing is observed."""
+    values = x.double() if mask is None else x.double().masked_fill(~mask, torch.nan)
+    return values.flatten(1).numpy()
+
+
+def _moments(subject: Subject) -> tuple[Array, Array]:
+    """Mean and standard deviation of p(x | z), (N, D) each, at the posterior means of test data."""
+    model, codes = subject.model, subject.codes
+    centres, scales, size = [], [], at_once(model, 1)
+    with evaluating(model):
+        for start in range(0, len(codes.mean), size):
+            context = None if codes.context is None else codes.context[start : start + size].to(model.device)
+            p = model.decode(codes.mean[start : start + size].to(model.device), context)
+            centres.append(p.mean.flatten(1).double().cpu())
+            scales.append(p.variance.flatten(1).double().sqrt().cpu())
+    return torch.cat(centres).numpy(), torch.cat(scales).numpy()
+
+
+def _resolution(x: Array) -> Array:
+    """(D,) least distance of neighbouring values where values repeat, 0 where they do not; of a constant element, the
+    least of the others."""
+    out = np.zeros(x.shape[1])
+    for i, column in enumerate(x.T):
+        values = np.unique(column[np.isfinite(column)])
+        if len(values) > REPEATS * np.isfinite(column).sum():
+            continue
+        out[i] = np.diff(values).min() if len(values) > 1 else np.inf
+    known = out[(out > 0) & np.isfinite(out)]
+    out[~np.isfinite(out)] = known.min() if len(known) else 0.0
+    return out

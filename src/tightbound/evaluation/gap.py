@@ -1,0 +1,185 @@
+"""How much of log p(x) the bound loses, and why: the encoder, or the family of its posterior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import InputError, whole
+from tightbound.core.model import VAE
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.data.feed import Source, batches, evaluating
+from tightbound.evaluation.evaluate import BLOCK, BYTES, ROWS
+from tightbound.evaluation.local import fit_local
+from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
+
+FIT_SAMPLES = 8  # draws of q(z|x) for each gradient of the fit
+EXPLAINED = {
+    "amortisation_gap": "what a posterior fitted to each datum gains over the encoder's",
+    "approximation_gap": "what even the fitted posterior loses, since its family is not that of p(z|x)",
+    "inference_gap": "both together: log p(x) - ELBO, which is KL(q(z|x) || p(z|x))",
+    "elbo": "lower bound on log p(x), by the encoder's posterior",
+    "elbo_fitted": "the same, by the posterior fitted to each datum",
+    "log_likelihood": "log p(x), of which the gaps are measured",
+    "gain_of_doubling": "what the last doubling of the fit's steps brought: the amortisation gap is short of about this",
+}
+
+
+@dataclass(frozen=True)
+class InferenceGap:
+    """The gap between log p(x) and the ELBO, in two: amortisation and approximation."""
+
+    numbers: Mapping[str, Estimate]
+    per_datum: Mapping[str, Array]  # (N,) each, nats
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
+
+
+def inference_gap(
+    model: VAE,
+    data: Source,
+    *,
+    samples: int = 1000,
+    steps: int = 200,
+    seed: int = 0,
+    log_likelihood: Tensor | None = None,
+) -> InferenceGap:
+    """Splits log p(x) - ELBO(q) into ELBO(q*) - ELBO(q), the encoder's doing, and log p(x) - ELBO(q*), the family's.
+
+    q* starts from the encoder's variational parameters and is fitted to each datum with the model held, for `steps`
+    and for half as many; the best of these and of the encoder's own, by draws that serve nothing else, is kept. All
+    are then compared on the same fresh draws, so that no gap is one to noise that was fitted.
+
+    Arguments:
+        data: What is looked at, all of it: a few hundred data say enough.
+        samples: Draws for the bounds, and k of the estimate of log p(x).
+        steps: Of Adam, for each datum.
+        log_likelihood: (N,) log p(x) of the data from a better estimator, such as annealed importance sampling; None:
+            IWAE-k with q*, which is below log p(x), so that the approximation gap comes out too small.
+
+    Raises:
+        InputError: no data, or log p(x) of another number of them.
+        NotABound: the posterior is a point mass.
+
+    References:
+        Inference suboptimality in variational autoencoders (Cremer et al. 2018), Section 3,
+        https://arxiv.org/abs/1801.03558
+    """
+    samples, steps = whole("samples", samples, least=1), whole("steps", steps, least=2)
+    rows = max(1, min(ROWS, BYTES // (4 * math.prod(model.shape) * model.likelihood.outputs)))
+    found: list[dict[str, Tensor]] = []
+    with evaluating(model):
+        for batch in batches(model, data, max(1, rows // FIT_SAMPLES)):
+            seen = model.observe(batch, Noise("gap", seed))
+            encoder, kept, half = _fit(model, seen, steps, seed, rows)
+            size = max(1, rows // min(BLOCK, samples))
+            for start in range(0, len(seen), size):
+                part = slice(start, start + size)
+                locals_ = [local[part] for local in (encoder, kept, half)]
+                found.append(_compare(model, seen[part], locals_, samples, seed))
+    if not found:
+        raise InputError("there are no data to measure gaps on; give at least one datum")
+    columns = {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
+    if log_likelihood is not None:
+        if log_likelihood.shape != columns["elbo"].shape:
+            raise InputError(
+                f"log_likelihood has shape {tuple(log_likelihood.shape)} and there are {len(columns['elbo'])} data; "
+                "give one value for each"
+            )
+        columns["log_likelihood"] = log_likelihood.double().cpu().numpy()
+    columns["amortisation_gap"] = columns["elbo_fitted"] - columns["elbo"]
+    columns["approximation_gap"] = columns["log_likelihood"] - columns["elbo_fitted"]
+    columns["inference_gap"] = columns["log_likelihood"] - columns["elbo"]
+    return InferenceGap(_numbers(model, columns, samples, steps, log_likelihood is not None), columns)
+
+
+def encoder_overfitting(test: InferenceGap, train: InferenceGap) -> Estimate:
+    """The amortisation gap on test data less that on training data, nats: what the encoder learned of these alone."""
+    one, other = (np.asarray(gap.per_datum["amortisation_gap"]) for gap in (test, train))
+    parts = [values.var(ddof=1) / len(values) if len(values) > 1 else math.nan for values in (one, other)]
+    stderr = math.sqrt(sum(parts))
+    number = test.numbers["amortisation_gap"]
+    return estimate(
+        one.mean() - other.mean(),
+        None if math.isnan(stderr) else stderr,
+        n=len(one),
+        unit="nats",
+        target=number.target,
+        samples=number.samples,
+        estimator=f"amortisation gap of {len(one)} test data less that of {len(other)} training data",
+        says="what the encoder loses on data that it was not trained on",
+    )
+
+
+def _fit(model: VAE, seen: Batch, steps: int, seed: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Variational parameters: the encoder's; the best of it and both fits; the best of it and the shorter fit."""
+    index, chosen = seen.positions(), []
+    count = max(1, min(BLOCK, rows // len(seen)))  # draws to choose by
+    for length in (steps // 2, steps):
+        encoder, fitted = fit_local(model, seen, steps=length, samples=FIT_SAMPLES, seed=seed)
+        chosen = [encoder] if not chosen else chosen
+        values = [
+            _log_weight(model, seen, local, DatumNoise("gap", "choose", seed, index=index), count).mean(0)
+            for local in (chosen[-1], fitted)
+        ]
+        better = (values[1] > values[0]).view(-1, *[1] * (fitted.dim() - 1))  # not where it is NaN
+        chosen.append(torch.where(better, fitted, chosen[-1]))
+    encoder, half, kept = chosen
+    return encoder, kept, half
+
+
+def _compare(model: VAE, seen: Batch, locals_: list[Tensor], samples: int, seed: int) -> dict[str, Tensor]:
+    """(B,) each, on the same draws: ELBOs of the encoder's, the kept and the shorter fit's posterior; IWAE of the
+    kept."""
+    index = seen.positions()
+    bounds = torch.zeros(len(locals_), len(seen), dtype=torch.float64)
+    weight = torch.full((len(seen),), -math.inf, dtype=torch.float64)
+    for number, start in enumerate(range(0, samples, BLOCK)):
+        count = min(BLOCK, samples - start)
+        for i, local in enumerate(locals_):
+            weights = _log_weight(model, seen, local, DatumNoise("gap", seed, number, index=index), count)
+            bounds[i] += weights.sum(0) / samples
+            if i == 1:
+                weight = torch.logaddexp(weight, weights.logsumexp(0))
+    return {
+        "index": index.cpu(),
+        "elbo": bounds[0],
+        "elbo_fitted": bounds[1],
+        "gain_of_doubling": bounds[1] - bounds[2],
+        "log_likelihood": weight - math.log(samples),
+    }
+
+
+def _log_weight(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: int) -> Tensor:
+    """(S, B), whose mean over draws is the ELBO: with log q - log p at the draws and not the closed KL, so that where q
+    is p(z|x) every draw gives log p(x)."""
+    state = model.latents.state(local, seen.context)
+    return model.terms_from(seen, state, samples, noise, Knobs.final(model.schedules)).log_weight.double().cpu()
+
+
+def _numbers(model: VAE, columns: Mapping[str, Array], samples: int, steps: int, given: bool) -> dict[str, Estimate]:
+    fitted = f"q* fitted to each datum in the parameters of {model.latents.fitted}, {steps} steps of Adam"
+    paired = f"{fitted}; paired on {samples} draws"
+    likelihood = "log p(x) as given" if given else f"IWAE-{samples} with q*, a lower bound"
+    how = {
+        "amortisation_gap": f"{paired}; a lower bound, where the fit has not converged",
+        "approximation_gap": f"{likelihood}, less the ELBO of q*; {fitted}",
+        "inference_gap": f"{likelihood}, less the ELBO; {fitted}",
+        "elbo": f"mean log-weight of {samples} draws of q(z|x)",
+        "elbo_fitted": f"{fitted}; mean log-weight of {samples} draws",
+        "log_likelihood": likelihood if given else f"{likelihood}; {fitted}",
+        "gain_of_doubling": f"ELBO after {steps} steps less that after {steps // 2}; {paired}",
+    }
+    facts = {"unit": "nats", "target": model.target_name, "samples": samples}
+    facts |= {"reason": model.observation.not_a_likelihood}
+    return {name: mean(columns[name], estimator=how[name], says=says, **facts) for name, says in EXPLAINED.items()}

@@ -1,0 +1,104 @@
+"""Copies are found, data themselves are none; the test against SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from scipy.stats import mannwhitneyu, norm
+from torch import Tensor
+
+from laws.linear import Linear, linear_gaussian
+from tightbound.core.errors import InputError
+from tightbound.evaluation.memorisation import mann_whitney, memorisation
+from tightbound.evaluation.neighbours import nearest
+
+
+def draws(linear: Linear, n: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, linear.w.shape[1], generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, len(linear.w), generator=generator, dtype=torch.float64)
+    return z @ linear.w.T + linear.m + linear.sigma * noise
+
+
+LINEAR = linear_gaussian()
+TRAIN, TEST = draws(LINEAR, 400, 0), draws(LINEAR, 300, 1)
+
+
+@given(st.integers(0, 1000), st.integers(2, 30), st.integers(2, 30), st.integers(2, 40))
+def test_the_z_score_is_scipys(seed: int, n: int, m: int, values: int) -> None:
+    generator = np.random.default_rng(seed)
+    x, y = generator.integers(0, values, n) * 1.0, generator.integers(0, values, m) * 1.0
+    if len(np.unique(np.concatenate([x, y]))) == 1:
+        return
+    theirs = mannwhitneyu(x, y, use_continuity=False, method="asymptotic", alternative="less")
+    probability, z = mann_whitney(x, y)
+    assert probability == pytest.approx(1 - theirs.statistic / (n * m))
+    assert norm.cdf(z) == pytest.approx(theirs.pvalue, abs=1e-9)
+
+
+def test_neighbours_are_those_of_all_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(57, 5, generator=generator) + 100  # far from the origin, where products of matrices lose digits
+    queries = torch.cat([data[:9] + 1e-3, torch.randn(20, 5, generator=generator) + 100])
+    distance, where = nearest(queries, data.split(10))
+    pairs = cdist(queries.double().numpy(), data.double().numpy())
+    assert np.array_equal(where.numpy(), pairs.argmin(1))
+    assert np.allclose(distance, pairs.min(1), rtol=1e-2)
+    np.fill_diagonal(pairs[:9], np.inf)
+    own = torch.cat([torch.arange(9), torch.full((20,), -1)])
+    assert np.array_equal(nearest(queries, data.split(10), own)[1].numpy(), pairs.argmin(1))
+
+
+def test_training_data_with_a_little_noise_are_copies() -> None:
+    copies = TRAIN[:200] + 0.02 * draws(LINEAR, 200, 5)
+    found = memorisation(LINEAR.model, TRAIN, TEST, samples=copies)
+    numbers = {name: number.value for name, number in found.numbers.items()}
+    assert numbers["copying_z"] < -15
+    assert numbers["nearer_than_test"] > 0.99
+    assert numbers["distance_ratio"] < 0.2
+    assert numbers["too_near"] > 0.95 > 0.6 > numbers["too_near_test"]
+    assert (found.closest - found.neighbours).abs().max() < 0.2
+    pairs = torch.cdist(found.closest, TRAIN)
+    assert torch.allclose(pairs.min(1).values, (found.closest - found.neighbours).norm(dim=1))
+
+
+def test_a_share_of_copies_is_seen_in_the_share_that_is_too_near() -> None:
+    mixed = torch.cat([TRAIN[:100], draws(LINEAR, 100, 6)])
+    found = memorisation(LINEAR.model, TRAIN, TEST, samples=mixed).numbers
+    honest = float(found["too_near_test"].value or 0)
+    assert float(found["too_near"].value or 0) == pytest.approx(0.5 + 0.5 * honest, abs=0.1)
+
+
+def test_fresh_data_and_samples_of_the_true_model_are_no_copies() -> None:
+    pairs = [(draws(LINEAR, 300, 20 + i), draws(LINEAR, 300, 10 + i)) for i in range(6)]
+    scores = [memorisation(LINEAR.model, TRAIN, test, samples=samples) for test, samples in pairs]
+    z = np.array([found.numbers["copying_z"].value for found in scores])
+    assert np.abs(z).max() < 3.5
+    assert abs(z.mean()) < 3.5 / 6**0.5
+    own = memorisation(LINEAR.model, TRAIN, TEST, n=300)
+    assert abs(float(own.numbers["copying_z"].value or 9)) < 3.5
+    assert own.numbers["nearer_than_test"].value == pytest.approx(0.5, abs=0.1)
+    assert len(own.distance["samples"]) == 300 == len(own.distance["test"])
+
+
+def test_principal_components_of_all_dimensions_keep_distances() -> None:
+    samples = draws(LINEAR, 50, 7)
+    one = memorisation(LINEAR.model, TRAIN, TEST, samples=samples)
+    other = memorisation(LINEAR.model, TRAIN, TEST, samples=samples, components=6)
+    assert np.allclose(one.distance["samples"], other.distance["samples"], atol=1e-4)
+    few = memorisation(LINEAR.model, TRAIN, TEST, samples=samples, components=2)
+    assert (few.distance["samples"] < one.distance["samples"]).all()
+    assert "2 principal components" in few.numbers["copying_z"].estimator
+    with pytest.raises(InputError, match="components = 9"):
+        memorisation(LINEAR.model, TRAIN, TEST, samples=samples, components=9)
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="two or more"):
+        memorisation(LINEAR.model, TRAIN, TEST[:1])
+    with pytest.raises(InputError, match=r"shape \(4, 3\)"):
+        memorisation(LINEAR.model, TRAIN, TEST, samples=torch.zeros(4, 3))
