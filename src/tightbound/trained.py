@@ -16,7 +16,7 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, evaluate
+from tightbound.evaluation import Annealed, Evaluation, ais, bdmc, evaluate
 from tightbound.generation import infer
 from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
@@ -123,6 +123,14 @@ class Trained:
     def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
         """All numbers over data, each with standard error and n."""
         return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+
+    def ais(self, data: Source, **how: Any) -> Annealed:
+        """log p(x) of data by annealed importance sampling: see `tightbound.evaluation.ais`, also for `how`."""
+        return ais(self.model, data, **how)
+
+    def bdmc(self, n: int = 50, **how: Any) -> Annealed:
+        """How far off AIS can be, on n data drawn from the model: see `tightbound.evaluation.bdmc`."""
+        return bdmc(self.model, n, **how)
 
 
 def fit(

@@ -1,6 +1,7 @@
 """What is known about a trained model, in numbers that say how they were estimated."""
 
+from tightbound.evaluation.ais import Annealed, ais, bdmc
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Estimate, Evaluation
 
-__all__ = ["Estimate", "Evaluation", "evaluate"]
+__all__ = ["Annealed", "Estimate", "Evaluation", "ais", "bdmc", "evaluate"]

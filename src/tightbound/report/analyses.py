@@ -12,7 +12,9 @@ from tightbound.training.folder import RunFolder
 Sections = Callable[[Mapping[str, Any]], list[Section]]  # of what the analysis found, as JSON has it
 
 # name of the analysis -> where its sections are made, in the order of the page
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "ais": "tightbound.report.ais:sections",
+}
 
 
 def analyses(folder: RunFolder) -> list[Section]:
