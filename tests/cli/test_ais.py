@@ -43,16 +43,12 @@ def test_as_a_table_kept_in_the_run_and_shown_on_its_page(cli: Any, run: Path) -
     page = (run / "report.html").read_text()
     assert "annealed importance sampling" in page
     assert "On the same 4 data AIS says" in page
-    (run / "analysis/ais.json").unlink()
-    assert cli("evaluate", run, "--samples", "2").status == 0
     assert "bdmc" not in cli("evaluate", run, "--samples", "2").out
 
 
-@pytest.mark.parametrize(
-    ("flags", "word"), [(["--ais", "0"], "--ais"), (["--ais", "2", "--ais-data", "0"], "--ais-data")]
-)
-def test_numbers_out_of_range_are_refused(refused: Any, run: Path, flags: list[str], word: str) -> None:
-    assert word in refused("evaluate", run, *flags)
+def test_numbers_out_of_range_are_refused(refused: Any, run: Path) -> None:
+    assert "--ais = 0" in refused("evaluate", run, "--ais", "0")
+    assert "--ais-data = 0" in refused("evaluate", run, "--ais", "2", "--ais-data", "0")
 
 
 def test_codes_on_a_sphere_are_refused_before_anything_is_computed(cli: Any, refused: Any, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ LINES = [
     ["train"],
     ["train", "digits", "--recipe", "lesson", "--likelihood", "bernoulli", "--objective", "iwae(samples=50)"],
     ["evaluate", "run", "--samples", "5000", "--json"],
+    ["evaluate", "run", "--ais", "500", "--ais-data", "20"],
     ["sample", "run", "-n", "64", "--out", "samples.png"],
     ["reconstruct", "run", "--out", "recon.png"],
     ["interpolate", "run", "--from", "0", "--to", "7", "--steps", "9"],
