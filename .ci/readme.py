@@ -32,6 +32,8 @@ def shorten(line: str) -> list[str]:
         words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5"]
     if words[1] == "evaluate":
         words += ["--samples", "20"]
+        if "--ais" in words:
+            words[words.index("--ais") + 1] = "5"
     return words
 
 

@@ -237,6 +237,14 @@ def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.
         names = [str(one.path) for one in trained]
     return evaluation.compare({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
 
+    def ais(self, data: Source, **how: Any) -> evaluation.Annealed:
+        """log p(x) of data by annealed importance sampling: see `tightbound.evaluation.ais`, also for `how`."""
+        return evaluation.ais(self.model, data, **how)
+
+    def bdmc(self, n: int = 50, **how: Any) -> evaluation.Annealed:
+        """How far off AIS can be, on n data drawn from the model: see `tightbound.evaluation.bdmc`."""
+        return evaluation.bdmc(self.model, n, **how)
+
 
 def fit(
     model: VAE,

@@ -29,6 +29,7 @@ LINES = [
     ["train", "digits", "--recipe", "lesson", "--likelihood", "bernoulli", "--objective", "iwae(samples=50)"],
     ["sweep", "digits", "--beta", "0.1", "1", "10", "--recipe", "vae"],
     ["evaluate", "run", "--samples", "5000", "--json"],
+    ["evaluate", "run", "--ais", "500", "--ais-data", "20"],
     ["sample", "run", "-n", "64", "--out", "samples.png"],
     ["reconstruct", "run", "--out", "recon.png"],
     ["interpolate", "run", "--from", "0", "--to", "7", "--steps", "9"],

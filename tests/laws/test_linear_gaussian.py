@@ -13,7 +13,7 @@ from laws.linear import linear_gaussian
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.evaluation import evaluate
+from tightbound.evaluation import ais, evaluate
 from tightbound.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, DReG, Renyi, VRMax
 
 
@@ -55,6 +55,19 @@ def test_bounds_of_an_inexact_posterior_increase_to_the_evidence() -> None:
     assert all(later - earlier > 0.01 for earlier, later in pairwise(bounds))
     assert bounds[-1] < exact + 0.002
     assert exact - bounds[-1] < 0.1
+
+
+def test_annealing_finds_the_evidence_whatever_the_posterior() -> None:
+    """Within three standard errors, where the bound of a posterior that is far off is loose by nats."""
+    linear = linear_gaussian(off=2.0)
+    x = torch.randn(30, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    bound = evaluate(linear.model, x, samples=100)
+    found = ais(linear.model, x, temperatures=80, chains=8, leapfrog=6, against=bound)
+    difference = torch.from_numpy(found.per_datum["ais"]) - linear.evidence(x)
+    error = difference.std() / len(x) ** 0.5
+    assert error < 0.1
+    assert difference.mean().abs() < 3 * error
+    assert found["ais_minus_iwae"].value > 1
 
 
 def test_one_sample_iwae_is_the_monte_carlo_elbo() -> None:

@@ -148,6 +148,10 @@ class Evaluate(OnData):
 
     samples: int = 5000
     """Importance samples k of the IWAE bound."""
+    ais: Annotated[int | None, tyro.conf.arg(metavar="TEMPERATURES")] = None
+    """Also log p(x) by annealed importance sampling, beside the bound, and how far off it can be (BDMC); 500, say."""
+    ais_data: int = 50
+    """Data that --ais takes, at most, picked at random, and draws from the model."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
     per_datum: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None

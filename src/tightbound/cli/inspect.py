@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.cli.ais import anneal, pick, show_annealed
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.paths import measure
@@ -37,17 +38,24 @@ def evaluate(command: Evaluate) -> None:
     if command.per_datum is not None:
         check_ending(command.per_datum, (".npz",))
     _, split = open_data(command, trained)
+    some = pick(command, trained, split)
     numbers = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
+    annealed = None if some is None else anneal(command, trained, some, numbers)
     if command.per_datum is not None:
         write_npz(command.per_datum, dict(numbers.per_datum))
     if command.json:
-        print(json_module.dumps(numbers.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        found = numbers.to_json() | ({} if annealed is None else annealed["numbers"])
+        print(json_module.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
         return
     say(f"weights: {trained.weights}")
     show(numbers.to_json())
+    if annealed is not None:
+        show_annealed(annealed)
     if of_the_run(command):
         folder = RunFolder(command.run)
         record(folder.evaluation_file, numbers.to_json())
+        if annealed is not None:
+            record(folder.analysis_file("ais"), annealed)
     say_next(command, "report {run}")
 
 

@@ -1,5 +1,6 @@
 """What is known about a trained model, in numbers that say how they were estimated."""
 
+from tightbound.evaluation.ais import Annealed, ais, bdmc
 from tightbound.evaluation.compare import Comparison, compare
 from tightbound.evaluation.downstream import Probe, Steering, called, probe, probe_codes, steer
 from tightbound.evaluation.evaluate import evaluate
@@ -43,3 +44,4 @@ __all__ = [
     "paths",
     "traversal",
 ]
+__all__ = ["Annealed", "Estimate", "Evaluation", "ais", "bdmc", "evaluate"]

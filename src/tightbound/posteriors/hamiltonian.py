@@ -107,7 +107,7 @@ def leapfrog(
 
     Arguments:
         force: z -> minus the gradient of the potential.
-        sizes: (K, L) of the steps.
+        sizes: (K, L) of the steps, or (K, ...) that go with z.
         temperatures: (K + 1,): after step k, rho is multiplied by temperatures[k] / temperatures[k - 1].
     """
     pull = force(z)

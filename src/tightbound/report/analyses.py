@@ -17,6 +17,7 @@ SECTIONS: dict[str, str] = {
     "quality": "tightbound.report.quality:sections",
     "score": "tightbound.report.score:sections",
     "paths": "tightbound.report.paths:sections",
+    "ais": "tightbound.report.ais:sections",
 }
 
 
