@@ -120,9 +120,17 @@ class Trained:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
         return torch.from_numpy(result.per_datum["iwae"])
 
-    def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
+    def evaluate(
+        self,
+        data: Source,
+        *,
+        samples: int = 5000,
+        seed: int = 0,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        progress: bool = False,
+    ) -> Evaluation:
         """All numbers over data, each with standard error and n."""
-        return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+        return evaluate(self.model, data, samples=samples, seed=seed, precision=precision, progress=progress)
 
 
 def fit(

@@ -111,6 +111,8 @@ class Evaluate(OnData):
 
     samples: int = 5000
     """Importance samples k of the IWAE bound."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: networks in bfloat16, faster where the processor has matrix units for it; what it changes is shown."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
     per_datum: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None

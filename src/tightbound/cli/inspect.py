@@ -13,7 +13,7 @@ from torch import Tensor
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import draw_next, endings, record, say, show
+from tightbound.cli.show import draw_next, endings, record, say, show, show_ladder
 from tightbound.config import read_yaml
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
@@ -32,7 +32,9 @@ def evaluate(command: Evaluate) -> None:
     if command.per_datum is not None:
         check_ending(command.per_datum, (".npz",))
     _, split = open_data(command, trained)
-    numbers = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
+    numbers = trained.evaluate(
+        split, samples=command.samples, seed=command.seed, precision=command.precision, progress=True
+    )
     if command.per_datum is not None:
         write_npz(command.per_datum, dict(numbers.per_datum))
     if command.json:
@@ -40,6 +42,7 @@ def evaluate(command: Evaluate) -> None:
         return
     say(f"weights: {trained.weights}")
     show(numbers.to_json())
+    show_ladder(numbers.to_json())
     if of_the_run(command):
         folder = RunFolder(command.run)
         record(folder.evaluation_file, numbers.to_json())

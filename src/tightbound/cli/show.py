@@ -11,7 +11,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
 from tightbound.report.pictures import is_image
-from tightbound.report.table import rows
+from tightbound.report.table import ladder, rows, with_error
 
 
 def say(line: str, file: TextIO | None = None) -> None:
@@ -50,6 +50,26 @@ def show(numbers: Mapping[str, Mapping[str, Any]], caption: str | None = None) -
     console = Console()
     console.print(caption, highlight=False, markup=False)
     console.print(table)
+
+
+def show_ladder(numbers: Mapping[str, Mapping[str, Any]]) -> None:
+    """The IWAE bound by number of samples, where there are several."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rungs = ladder(numbers)
+    if not rungs:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("samples k", "IWAE bound, nats", "gain over the k before"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for rung in rungs:
+        gain = "" if rung.gain is None else with_error(rung.gain, rung.gain_error)
+        table.add_row(f"{rung.samples:,}", with_error(rung.bound, rung.bound_error), gain)
+    console = Console()
+    console.print("\nThe bound by number of samples, all from the same draws; the gains are paired over data:")
+    console.print(table)
+    console.print()
 
 
 def draw_next(model: VAE) -> str:

@@ -27,14 +27,16 @@ STYLE: Any = {
 }
 
 
-def _figure(columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+def figure_of(columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """A figure of so many charts beside each other, inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(1, columns)))
 
 
-def _svg(figure: Any) -> bytes:
+def svg(figure: Any) -> bytes:
+    """The figure as SVG, the same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
@@ -49,7 +51,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     panels = panels if "train_kl" in rows[-1] else panels[:1]
     epochs = [row["epoch"] for row in rows]
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(panels), 3.6 * len(panels), 2.8)
+        figure, axes = figure_of(len(panels), 3.6 * len(panels), 2.8)
         for axis, (key, title) in zip(axes, panels, strict=True):
             for split, colour in (("train", GREY), ("validation", BLUE)):
                 if (name := f"{split}_{key}") in rows[-1]:
@@ -63,7 +65,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
             axis.set(title=title, xlabel="epoch", ylabel="nats" if axis is axes[0] else None)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[0].legend()
-        return _svg(figure)
+        return svg(figure)
 
 
 def kl_by_dimension(kl: Sequence[float], stderr: Sequence[float] | None) -> bytes:
@@ -72,13 +74,13 @@ def kl_by_dimension(kl: Sequence[float], stderr: Sequence[float] | None) -> byte
 
     order = np.argsort(kl)[::-1]
     with mpl.rc_context(STYLE):
-        figure, (axis,) = _figure(1, min(10.8, 2.5 + 0.28 * len(order)), 2.8)
+        figure, (axis,) = figure_of(1, min(10.8, 2.5 + 0.28 * len(order)), 2.8)
         error = None if stderr is None else np.asarray(stderr)[order]
         axis.bar(np.arange(len(order)), np.asarray(kl)[order], yerr=error, color=BLUE, ecolor=INK, width=0.75)
         step = max(1, len(order) // 30)
         axis.set_xticks(np.arange(len(order))[::step], [str(i) for i in order][::step])
         axis.set(title="KL by latent dimension, largest first", xlabel="latent dimension", ylabel="nats")
-        return _svg(figure)
+        return svg(figure)
 
 
 def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 3000) -> bytes:
@@ -96,7 +98,7 @@ def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 300
     points = np.pad(centred, ((0, 0), (0, max(0, 2 - centred.shape[1]))))
     classes = None if labels is None or labels.ndim != 1 else np.unique(labels)
     with mpl.rc_context(STYLE):
-        figure, (axis,) = _figure(1, 6.4, 4.6)
+        figure, (axis,) = figure_of(1, 6.4, 4.6)
         if labels is None or classes is None or len(classes) > 20:
             axis.scatter(*points.T, s=8, color=BLUE, alpha=0.5, lw=0)
         else:
@@ -107,7 +109,7 @@ def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 300
             axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8, title="label")
         axis.set(title=title, xlabel="first axis", ylabel="second axis")
         axis.set_aspect("equal", adjustable="datalim")
-        return _svg(figure)
+        return svg(figure)
 
 
 def marginals(data: Array, samples: Array, names: Sequence[str] = (), most: int = MARGINALS) -> bytes:
@@ -131,4 +133,4 @@ def marginals(data: Array, samples: Array, names: Sequence[str] = (), most: int 
             axis.hist(samples[:, i], edges, density=True, histtype="step", color=ORANGE, lw=1.6, label="samples")
             axis.set(title=names[i] if names else f"column {i}", yticks=[])
         axes[0].legend(fontsize=8)
-        return _svg(figure)
+        return svg(figure)
