@@ -149,10 +149,16 @@ class Trained:
         return torch.from_numpy(result.per_datum["iwae"])
 
     def evaluate(
-        self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False
+        self,
+        data: Source,
+        *,
+        samples: int = 5000,
+        seed: int = 0,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        progress: bool = False,
     ) -> evaluation.Evaluation:
         """All numbers over data, each with standard error and n."""
-        return evaluation.evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+        return evaluation.evaluate(self.model, data, samples=samples, seed=seed, precision=precision, progress=progress)
 
     def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> evaluation.Rate:
         """The rate in parts: mutual information, total correlation, dimension-wise KL; `codes` draws, default 1000."""
@@ -224,6 +230,14 @@ class Trained:
         """Interpolation between pairs of data, measured: length, evenness, and how far from data it leads."""
         return evaluation.paths(self.model, data, train, steps=steps, seed=seed)
 
+    def ais(self, data: Source, **how: Any) -> evaluation.Annealed:
+        """log p(x) of data by annealed importance sampling: see `tightbound.evaluation.ais`, also for `how`."""
+        return evaluation.ais(self.model, data, **how)
+
+    def bdmc(self, n: int = 50, **how: Any) -> evaluation.Annealed:
+        """How far off AIS can be, on n data drawn from the model: see `tightbound.evaluation.bdmc`."""
+        return evaluation.bdmc(self.model, n, **how)
+
 
 def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.Comparison:
     """Paired differences between trained models over the same data, by the names of their runs; `how` as in
@@ -236,14 +250,6 @@ def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.
     if len(set(names)) < len(names):
         names = [str(one.path) for one in trained]
     return evaluation.compare({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
-
-    def ais(self, data: Source, **how: Any) -> evaluation.Annealed:
-        """log p(x) of data by annealed importance sampling: see `tightbound.evaluation.ais`, also for `how`."""
-        return evaluation.ais(self.model, data, **how)
-
-    def bdmc(self, n: int = 50, **how: Any) -> evaluation.Annealed:
-        """How far off AIS can be, on n data drawn from the model: see `tightbound.evaluation.bdmc`."""
-        return evaluation.bdmc(self.model, n, **how)
 
 
 def fit(

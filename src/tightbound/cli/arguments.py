@@ -152,6 +152,8 @@ class Evaluate(OnData):
     """Also log p(x) by annealed importance sampling, beside the bound, and how far off it can be (BDMC); 500, say."""
     ais_data: int = 50
     """Data that --ais takes, at most, picked at random, and draws from the model."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: networks in bfloat16, faster where the processor has matrix units for it; what it changes is shown."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
     per_datum: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None

@@ -15,7 +15,7 @@ from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Inte
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.paths import measure
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import draw_next, endings, record, say, show
+from tightbound.cli.show import draw_next, endings, record, say, show, show_ladder
 from tightbound.config import read_yaml
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
@@ -39,7 +39,9 @@ def evaluate(command: Evaluate) -> None:
         check_ending(command.per_datum, (".npz",))
     _, split = open_data(command, trained)
     some = pick(command, trained, split)
-    numbers = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
+    numbers = trained.evaluate(
+        split, samples=command.samples, seed=command.seed, precision=command.precision, progress=True
+    )
     annealed = None if some is None else anneal(command, trained, some, numbers)
     if command.per_datum is not None:
         write_npz(command.per_datum, dict(numbers.per_datum))
@@ -49,6 +51,7 @@ def evaluate(command: Evaluate) -> None:
         return
     say(f"weights: {trained.weights}")
     show(numbers.to_json())
+    show_ladder(numbers.to_json())
     if annealed is not None:
         show_annealed(annealed)
     if of_the_run(command):

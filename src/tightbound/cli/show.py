@@ -10,8 +10,9 @@ from typing import Any, TextIO
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
+from tightbound.evaluation.numbers import with_error
 from tightbound.report.pictures import is_image
-from tightbound.report.table import Grid, rows
+from tightbound.report.table import Grid, ladder, rows
 
 
 def say(line: str, file: TextIO | None = None) -> None:
@@ -71,6 +72,23 @@ def show_grid(grid: Grid) -> None:
         table, options=console.options.update(width=10_000)
     ).maximum  # on a narrow terminal lines wrap: no figure is cut short
     (console if needed <= console.width else Console(width=needed)).print(table)
+
+
+def show_ladder(numbers: Mapping[str, Mapping[str, Any]]) -> None:
+    """The IWAE bound by number of samples, where there are several."""
+    rungs = ladder(numbers)
+    if not rungs:
+        return
+    lines = [
+        (
+            f"{rung.samples:,}",
+            with_error(rung.bound, rung.bound_error),
+            "" if rung.gain is None else with_error(rung.gain, rung.gain_error),
+        )
+        for rung in rungs
+    ]
+    says = "All k are of the same draws; the gains are paired over data."
+    show_grid(Grid("The bound by number of samples k", says, ("IWAE bound, nats", "gain over the k before"), lines))
 
 
 def draw_next(model: VAE) -> str:

@@ -154,15 +154,25 @@ def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) 
 
 @log_density.register
 def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
-    if observed is None:
-        return distribution.log_prob(x)
-    if distribution.base_dist.event_shape:
+    base, dims = distribution.base_dist, distribution.reinterpreted_batch_ndims
+    if observed is not None and base.event_shape:
         raise CompositionError(
-            f"{type(distribution.base_dist).__name__} couples elements of x, and the data or the context mask some; "
+            f"{type(base).__name__} couples elements of x, and the data or the context mask some; "
             "use a likelihood of independent elements"
         )
-    elements = distribution.base_dist.log_prob(x)
-    return elements.masked_fill(~observed, 0.0).sum(tuple(range(-distribution.reinterpreted_batch_ndims, 0)))
+    return summed_log_prob(base, x, observed, dims)
+
+
+@singledispatch
+def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
+    """(...) log p summed over the last `dims` batch dimensions, which are independent, where x is observed.
+
+    A family that can do so without the log-probability of each element has a method registered here.
+    """
+    elements = distribution.log_prob(x)
+    if observed is None:
+        return elements.flatten(-dims).sum(-1) if dims else elements
+    return elements.masked_fill(~observed, 0.0).sum(tuple(range(-dims, 0)))
 
 
 def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:

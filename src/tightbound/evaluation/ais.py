@@ -15,7 +15,8 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
-from tightbound.evaluation.annealing import Annealing, Chains, check_annealable, data_at_once
+from tightbound.evaluation.annealing import Annealing, Chains, check_annealable
+from tightbound.evaluation.evaluate import at_once
 from tightbound.evaluation.numbers import Array, Estimate, Evaluation, estimate, mean
 from tightbound.generation.infer import contexts
 
@@ -90,7 +91,7 @@ def ais(
     check_annealable(model)
     found = _Found()
     with evaluating(model), _bar(data, how, 1, progress) as bar:
-        for batch in batches(model, data, data_at_once(model, chains)):
+        for batch in batches(model, data, at_once(model, chains)):
             seen = model.observe(batch, Noise("ais", seed))
             chain = Chains(model, seen, batch.positions(), how, "ais", bar.update)
             found.add(index=batch.positions(), **chain.forward("ais"))
@@ -143,7 +144,7 @@ def bdmc(
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
     whole("n", n, least=1)
-    found, size = _Found(), data_at_once(model, chains)
+    found, size = _Found(), at_once(model, chains)
     with evaluating(model), _bar(range(n), how, 2, progress) as bar:
         given = _given(model, n, like)
         for rows in torch.arange(n).split(size):

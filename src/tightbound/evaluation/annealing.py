@@ -17,8 +17,6 @@ from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.terms import Batch
 from tightbound.evaluation.hmc import Path, Place, transition
 
-ROWS = 1000  # chains that move at once
-BYTES = 1 << 26  # of the likelihood's parameters at once, which bounds memory whatever x is
 ACCEPTED = 0.65  # share of moves that step sizes are tuned for
 PILOT = 4  # chains a datum that they are tuned by
 SEARCH = (2.0, 2.0, 2.0, 1.4, 1.4, 1.4, 1.2, 1.2, 1.1, 1.1)  # factors by which the first step size is looked for
@@ -77,12 +75,6 @@ def check_annealable(model: VAE) -> None:
             f"the codes of this model lie on {model.latents.support!r}, and annealed importance sampling moves them "
             "through R^L by gradients; take the IWAE bound of evaluate, with more samples"
         )
-
-
-def data_at_once(model: VAE, chains: int) -> int:
-    """Data whose chains move at once."""
-    rows = min(ROWS, BYTES // (4 * math.prod(model.shape) * model.likelihood.outputs))
-    return max(1, rows // chains)
 
 
 class Chains:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError, whole
+from tightbound.core.interfaces import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
+from tightbound.evaluation import ladder
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
 from tightbound.evaluation.rate import rate_decomposition
+from tightbound.evaluation.weights import BLOCK, Weights
 
 EXPLAINED = {
     "elbo": "lower bound on log p(x); -ELBO = rate + distortion",
@@ -30,25 +34,42 @@ EXPLAINED = {
     "kl_per_dimension": "the rate by latent dimension",
     "latent_mean": "mean of z over the data, by dimension; 0 under N(0, 1)",
     "latent_std": "sqrt(Var mu + E sigma^2) over the data, by dimension; 1 under N(0, 1)",
+    **ladder.EXPLAINED,
 }
-BLOCK = 100  # samples that share a noise key: part of the definition of the numbers, not a batch size
+PRECISIONS = ("fp32", "bf16")
+COMPARED = 50  # data whose bound is computed in float32, too, where it is in bfloat16
+Precision = Literal["fp32", "bf16"]
 ROWS = 4000  # (sample, datum) pairs decoded at once
-BYTES = 1 << 26  # of the likelihood's parameters at once, which bounds memory whatever k and x are
+BYTES = {"cpu": 1 << 22}  # of the likelihood's parameters at once, which bounds memory whatever k and x are:
+OTHERWISE = 1 << 26  # on a CPU what stays in its cache, and in memory that need not be asked for anew
 
 
-def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
+def evaluate(
+    model: VAE,
+    data: Source,
+    *,
+    samples: int = 5000,
+    seed: int = 0,
+    precision: Precision = "fp32",
+    progress: bool = False,
+) -> Evaluation:
     """Bounds on log p(x) and the numbers around them, over all of `data`.
 
     The encoder runs once a datum; importance samples are streamed in blocks, so memory does not grow with
-    `samples`. The noise depends on the seed, the datum and the block: numbers do not change with batching.
+    `samples` but for the largest weights. The noise depends on the seed, the datum and the block: numbers do not
+    change with batching.
 
     Arguments:
         data: A split, or raw data (N, *shape).
-        samples: k of the IWAE bound, used exactly; the ELBO's expectation is over the same samples.
+        samples: k of the IWAE bound, used exactly; the ELBO's expectation, and the bounds for smaller k
+            (`iwae_ladder`), are over the same samples.
+        precision: "bf16": networks that run for every sample do so in bfloat16, which is faster where the processor
+            has matrix units for it, and densities are summed in float32; `bf16_difference` is then what that does to
+            the bound, on the first 50 data.
         progress: Show a progress bar on standard error.
 
     Raises:
-        InputError: no data, or fewer than one sample.
+        InputError: no data, fewer than one sample, or an unknown precision.
 
     References:
         Importance weighted autoencoders (Burda et al. 2016), Eq. 8, https://arxiv.org/abs/1509.00519;
@@ -57,6 +78,8 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     from tqdm.auto import tqdm
 
     whole("samples", samples, least=1)
+    if precision not in PRECISIONS:
+        raise InputError(f"precision = {precision!r}; needed: one of {', '.join(PRECISIONS)}")
     size = at_once(model, min(BLOCK, samples))
     sums = _PerDatum()
     try:
@@ -65,7 +88,7 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
         total = None
     with evaluating(model), tqdm(total=total, disable=not progress or None, unit="datum", leave=False) as bar:
         for batch in batches(model, data, size):
-            _add_batch(model, batch, samples, seed, sums)
+            _add_batch(model, batch, samples, seed, precision, sums)
             bar.update(len(batch))
     if not sums.index:
         raise InputError("there are no data to evaluate on; give at least one datum")
@@ -76,7 +99,8 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
 def at_once(model: VAE, samples: int) -> int:
     """How many data may be decoded together, with this many samples each, in bounded memory."""
     row = math.prod(model.shape) * model.likelihood.outputs
-    return max(1, min(ROWS, BYTES // (4 * row)) // samples)
+    most = BYTES.get(model.device.type, OTHERWISE)
+    return max(1, min(ROWS, most // (4 * row)) // samples)
 
 
 @dataclass
@@ -86,40 +110,66 @@ class _PerDatum:
     index: list[Tensor] = field(default_factory=list)
     log_likelihood: list[Tensor] = field(default_factory=list)  # mean over samples
     rates: list[list[Tensor]] = field(default_factory=list)  # (B, F) by group; empty where there is no density
-    iwae: list[Tensor] = field(default_factory=list)
+    ladder: list[Tensor] = field(default_factory=list)  # (B, rungs)
+    effective: list[Tensor] = field(default_factory=list)
+    pareto_k: list[Tensor] = field(default_factory=list)
+    changed: list[Tensor] = field(default_factory=list)  # bound in bfloat16 less that in float32, of the first data
     mean: list[Tensor] = field(default_factory=list)
     variance: list[Tensor] = field(default_factory=list)
     error: list[Tensor] = field(default_factory=list)
     closed: tuple[bool, ...] = ()  # by group, whether the KL was closed
 
 
-def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum) -> None:
-    index = batch.positions()
+@dataclass
+class _Sampled:
+    """Of a batch, over all samples."""
+
+    log_likelihood: Tensor  # (B,) sum
+    rates: list[Tensor]  # (B, F) by group
+    weights: Weights | None  # None: no density, no bound
+    closed: tuple[bool, ...]
+
+
+def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, precision: Precision, out: _PerDatum) -> None:
     seen = model.observe(batch, Noise("evaluate", seed))
     state = model.encode_state(seen)
     mu, variance = model.latents.moments(state)
-    knobs = Knobs.final(model.schedules)
-    log_likelihood, weight, rates = 0.0, None, []
-    for number, start in enumerate(range(0, samples, BLOCK)):
-        count = min(BLOCK, samples - start)
-        noise = DatumNoise("evaluate", seed, number, index=index)
-        terms = model.terms_from(seen, state, count, noise, knobs)
-        log_likelihood = log_likelihood + terms.log_likelihood.double().sum(0)
-        if all(group.has_density for group in terms.latents):
-            one = terms.log_weight.double().logsumexp(0)
-            weight = one if weight is None else torch.logaddexp(weight, one)
-            block = [group.rate().mean(0).double() * (count / samples) for group in terms.latents]
-            rates = [total + part for total, part in zip(rates, block, strict=True)] if rates else block
-            out.closed = tuple(group.kl is not None for group in terms.latents)
-    out.index.append(index.cpu())
-    out.log_likelihood.append(torch.as_tensor(log_likelihood).cpu() / samples)
-    if weight is not None:
-        out.iwae.append(weight.cpu() - math.log(samples))
-        out.rates.append([rate.cpu() for rate in rates])
+    drawn = _sample(model, seen, state, samples, seed, precision)
+    out.closed = drawn.closed
+    out.index.append(batch.positions().cpu())
+    out.log_likelihood.append(drawn.log_likelihood.cpu() / samples)
+    if drawn.weights is not None:
+        out.ladder.append(drawn.weights.ladder().cpu())
+        out.effective.append(drawn.weights.effective().cpu())
+        out.pareto_k.append(torch.from_numpy(drawn.weights.pareto_k()))
+        out.rates.append([rate.cpu() for rate in drawn.rates])
+        first = seen[: COMPARED - sum(map(len, out.changed))]
+        if precision != "fp32" and len(first):
+            exact = _sample(model, first, model.encode_state(first), samples, seed, "fp32").weights
+            assert exact is not None
+            out.changed.append(out.ladder[-1][: len(first), -1] - exact.ladder()[:, -1].cpu())
     out.mean.append(mu.double().cpu())
     out.variance.append(variance.double().cpu())
     restored = model.observation.restore(model.decode(mu, seen.context).mean)
     out.error.append(model.observation.error(restored, batch.x, seen).cpu())
+
+
+def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, precision: Precision) -> _Sampled:
+    index, knobs = seen.positions(), Knobs.final(model.schedules)
+    out = _Sampled(torch.zeros((), dtype=torch.float64), [], None, ())
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for number, start in enumerate(range(0, samples, BLOCK)):
+            count = min(BLOCK, samples - start)
+            noise = DatumNoise("evaluate", seed, number, index=index)
+            terms = model.terms_from(seen, state, count, noise, knobs)
+            out.log_likelihood = out.log_likelihood + terms.log_likelihood.double().sum(0)
+            if all(group.has_density for group in terms.latents):
+                out.weights = out.weights or Weights(samples)
+                out.weights.add(terms.log_weight)
+                block = [group.rate().mean(0).double() * (count / samples) for group in terms.latents]
+                out.rates = [a + b for a, b in zip(out.rates, block, strict=True)] if out.rates else block
+                out.closed = tuple(group.kl is not None for group in terms.latents)
+    return out
 
 
 def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
@@ -134,8 +184,9 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
     kl = _kl_estimator(sums.closed, samples)
     nats = {"n": n, "unit": "nats", "target": target, "samples": samples}
     numbers: dict[str, Estimate] = {}
-    if sums.iwae:
-        iwae, rates = array(sums.iwae), [array(list(group)) for group in zip(*sums.rates, strict=True)]
+    if sums.ladder:
+        bounds = array(sums.ladder)
+        iwae, rates = bounds[:, -1], [array(list(group)) for group in zip(*sums.rates, strict=True)]
         by_group = np.stack([group.sum(1) for group in rates], axis=1)
         rate = by_group.sum(1)
         elbo = log_likelihood - rate
@@ -143,12 +194,15 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
         facts = {k: v for k, v in nats.items() if k != "n"} | {"reason": model.observation.not_a_likelihood}
         numbers["elbo"] = mean(elbo, **facts, estimator=f"{drawn}; {kl}")
         numbers["iwae"] = mean(iwae, **facts, estimator=f"log-mean-exp of {samples} importance weights from q(z|x)")
+        weights = ladder.PerDatum(bounds, array(sums.effective), array(sums.pareto_k))
+        per_datum |= {"iwae_ladder": bounds, "effective_samples": weights.effective, "pareto_k": weights.pareto_k}
+        numbers |= ladder.numbers(weights, array(sums.changed) if sums.changed else None, facts)
         numbers["rate"] = mean(rate, **facts, estimator=kl)
         numbers["kl_per_group"] = mean(by_group, **facts, estimator=kl)
         numbers["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), sums.closed, facts, kl)
     else:
         why = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
-        for name in ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension"):
+        for name in ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension", *ladder.ALWAYS):
             numbers[name] = Estimate(None, None, **nats, estimator="none", reason=why)
     numbers["distortion"] = mean(-log_likelihood, unit="nats", target=target, samples=samples, estimator=drawn)
     numbers["bits_per_dim"] = _bits(model, numbers["iwae"])
@@ -166,7 +220,8 @@ def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
         target="E[x|z] at the posterior mean, against x",
         estimator="mean over elements and data",
     )
-    return Evaluation({name: replace(numbers[name], says=says) for name, says in EXPLAINED.items()}, per_datum)
+    found = {name: numbers[name] for name in EXPLAINED if name in numbers}
+    return Evaluation({k: replace(v, says=v.says or EXPLAINED[k]) for k, v in found.items()}, per_datum)
 
 
 def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:

@@ -25,6 +25,7 @@ class Estimate:
     samples: int | None = None  # latent samples a datum
     reason: str | None = None  # why there is no value or standard error, or what the value is not
     says: str = ""  # what it is, in a line
+    at: list[float] | None = None  # where a list is a curve: what each value is at, such as numbers of samples
 
     def __post_init__(self) -> None:
         """A value that is not finite does not exist: it is null, and says so."""

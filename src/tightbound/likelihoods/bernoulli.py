@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
+from tightbound.core.terms import summed_log_prob
 from tightbound.likelihoods.base import ElementwiseLikelihood
 
 
@@ -27,6 +29,29 @@ class Bernoulli(ElementwiseLikelihood):
     def marginal(self, x: Tensor) -> Tensor:
         """Logits of the means, with one observation of each value added."""
         return torch.logit((x.sum(0) + 1) / (len(x) + 2)).unsqueeze(0)
+
+
+@summed_log_prob.register
+def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
+    """sum x l - log(1 + exp l) for logits l: without gradients, where nothing of each element must be kept, an inner
+    product and a sum in place, in a quarter of the time."""
+    if torch.is_grad_enabled() or dims == 0:
+        return summed_log_prob.dispatch(object)(bits, x, observed, dims)
+    logits = bits.logits.flatten(-dims)
+    x = x.to(logits).flatten(-dims)
+    seen = None if observed is None else observed.flatten(-dims)
+    if seen is not None:
+        x = x.masked_fill(~seen, 0.0)
+    with torch.autocast(logits.device.type, enabled=False):
+        inner = torch.einsum("...d,...d->...", logits, x)
+    total = inner - _sum(logits.exp().add_(1).log_(), seen)
+    if total.isfinite().all():
+        return total
+    return inner - _sum(F.softplus(logits, threshold=40), seen)  # where exp overflows: slower
+
+
+def _sum(elements: Tensor, observed: Tensor | None) -> Tensor:
+    return (elements if observed is None else elements.masked_fill_(~observed, 0.0)).sum(-1)
 
 
 class ContinuousBernoulli(ElementwiseLikelihood):

@@ -13,7 +13,7 @@ import torch
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
-from tightbound.report import figures, pictures, rate
+from tightbound.report import figures, ladder, pictures, rate
 from tightbound.report.analyses import analyses
 from tightbound.report.section import Section
 from tightbound.trained import Trained
@@ -32,7 +32,7 @@ def write_report(
         config: The run's settings.
     """
     folder = RunFolder(trained.path)
-    sections = [*_sections(trained, data, numbers), *analyses(folder)]
+    sections = [*_sections(trained, data, numbers), *ladder.sections(numbers), *analyses(folder)]
     for section in sections:
         if section.picture is not None:
             write_atomic(folder.path / "figures" / section.name, section.picture)

@@ -45,15 +45,39 @@ class Grid:
 
 
 def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """A line for each number of `Evaluation.to_json()`; the NLL follows the bound that it negates."""
+    """A line for each number of `Evaluation.to_json()` but curves; the NLL follows the bound that it negates."""
     lines = []
     for name, number in numbers.items():
+        if number.get("at") is not None:
+            continue
         lines.append(Row(name, _value(number), number["unit"], number.get("says", "") + _why(number)))
         if name == "iwae" and number["value"] is not None and number["reason"] is None:
             negated = {**number, "value": -number["value"]}
             says = "negative log-likelihood, at most this: -iwae; lower is better"
             lines.append(Row("nll", _value(negated), "nats", says))
     return lines
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One line of the ladder of IWAE bounds."""
+
+    samples: int
+    bound: float
+    bound_error: float | None
+    gain: float | None  # over the rung before; None: the first
+    gain_error: float | None
+
+
+def ladder(numbers: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
+    """The bound by number of samples, of `Evaluation.to_json()`; empty where there is none, or one alone."""
+    bounds, gains = numbers.get("iwae_ladder"), numbers.get("iwae_gain")
+    if not bounds or not gains or bounds["value"] is None or gains["value"] is None:
+        return []
+    n = len(bounds["value"])
+    columns = [bounds["at"], bounds["value"], bounds["stderr"] or [None] * n, [None, *gains["value"]]]
+    columns.append([None, *(gains["stderr"] or [None] * (n - 1))])
+    return [Rung(int(k), *rest) for k, *rest in zip(*columns, strict=True)]
 
 
 def _value(number: Mapping[str, Any]) -> str:
