@@ -16,7 +16,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
-from tightbound.evaluation.rate import rate_decomposition
+from tightbound.evaluation.rate import Gathered
 
 EXPLAINED = {
     "elbo": "lower bound on log p(x); -ELBO = rate + distortion",
@@ -59,19 +59,20 @@ def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, pr
     whole("samples", samples, least=1)
     block = min(BLOCK, samples)
     size = max(1, min(ROWS, BYTES // (4 * _numbers_a_row(model))) // block)
-    sums = _PerDatum()
+    sums, gathered = _PerDatum(), Gathered(model, None, seed)
     try:
         total = len(data)
     except TypeError:  # a stream
         total = None
     with evaluating(model), tqdm(total=total, disable=not progress or None, unit="datum", leave=False) as bar:
         for batch in batches(model, data, size):
-            _add_batch(model, batch, samples, seed, sums)
+            _add_batch(model, batch, samples, seed, sums, gathered)
             bar.update(len(batch))
     if not sums.index:
         raise InputError("there are no data to evaluate on; give at least one datum")
     found = _summarise(model, sums, samples)
-    return replace(found, numbers={**found.numbers, **rate_decomposition(model, data, seed=seed).numbers})
+    with evaluating(model):
+        return replace(found, numbers={**found.numbers, **gathered.rate().numbers})
 
 
 def _numbers_a_row(model: VAE) -> int:
@@ -92,10 +93,12 @@ class _PerDatum:
     closed: tuple[bool, ...] = ()  # by group, whether the KL was closed
 
 
-def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum) -> None:
+def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, out: _PerDatum, gathered: Gathered) -> None:
     index = batch.positions()
     seen = model.observe(batch, Noise("evaluate", seed))
-    state = model.encode_state(seen)
+    local = model.encode_local(seen)
+    gathered.add(seen, local)
+    state = model.latents.state(local, seen.context)
     mu, variance = model.latents.moments(state)
     knobs = Knobs.final(model.schedules)
     log_likelihood, weight, rates = 0.0, None, []
