@@ -19,7 +19,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation import ladder
 from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
-from tightbound.evaluation.rate import rate_decomposition
+from tightbound.evaluation.rate import Gathered
 from tightbound.evaluation.weights import BLOCK, Weights
 
 EXPLAINED = {
@@ -81,19 +81,20 @@ def evaluate(
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}; needed: one of {', '.join(PRECISIONS)}")
     size = at_once(model, min(BLOCK, samples))
-    sums = _PerDatum()
+    sums, gathered = _PerDatum(), Gathered(model, None, seed)
     try:
         total = len(data)
     except TypeError:  # a stream
         total = None
     with evaluating(model), tqdm(total=total, disable=not progress or None, unit="datum", leave=False) as bar:
         for batch in batches(model, data, size):
-            _add_batch(model, batch, samples, seed, precision, sums)
+            _add_batch(model, batch, samples, seed, precision, sums, gathered)
             bar.update(len(batch))
     if not sums.index:
         raise InputError("there are no data to evaluate on; give at least one datum")
     found = _summarise(model, sums, samples)
-    return replace(found, numbers={**found.numbers, **rate_decomposition(model, data, seed=seed).numbers})
+    with evaluating(model):
+        return replace(found, numbers={**found.numbers, **gathered.rate().numbers})
 
 
 def at_once(model: VAE, samples: int) -> int:
@@ -130,9 +131,13 @@ class _Sampled:
     closed: tuple[bool, ...]
 
 
-def _add_batch(model: VAE, batch: Batch, samples: int, seed: int, precision: Precision, out: _PerDatum) -> None:
+def _add_batch(
+    model: VAE, batch: Batch, samples: int, seed: int, precision: Precision, out: _PerDatum, gathered: Gathered
+) -> None:
     seen = model.observe(batch, Noise("evaluate", seed))
-    state = model.encode_state(seen)
+    local = model.encode_local(seen)
+    gathered.add(seen, local)
+    state = model.latents.state(local, seen.context)
     mu, variance = model.latents.moments(state)
     drawn = _sample(model, seen, state, samples, seed, precision)
     out.closed = drawn.closed

@@ -27,11 +27,11 @@ ELEMENTS = 1 << 19  # codes x data x dimensions in one block
 
 EXPLAINED = {
     "mutual_information": "I(x; z): nats of the rate that tell data apart",
-    "mutual_information_upper": "the other end: I(x; z) of the population lies between the two",
+    "information_upper": "the other end: I(x; z) of the population lies between the two",
     "aggregate_kl": "KL(q(z) || p(z)) of the aggregate posterior: the rest of the rate; samples suffer from it",
     "total_correlation": "dependence of the dimensions under q(z): one part of aggregate_kl",
     "dimension_wise_kl": "sum over dimensions of q(z_d) against the prior: the other part",
-    "marginal_kl_per_dimension": "KL(q(z_d) || p(z_d)), by latent dimension",
+    "marginal_kl": "by latent dimension, KL(q(z_d) || p(z_d))",
 }
 
 
@@ -74,42 +74,65 @@ def rate_decomposition(model: VAE, data: Source, *, codes: int | None = None, se
         On variational bounds of mutual information (Poole et al. 2019), the multi-sample bounds with a known
         conditional density, https://arxiv.org/abs/1905.06922
     """
-    if codes is not None:
-        whole("codes", codes, least=1)
+    gathered = Gathered(model, codes, seed)
     with evaluating(model):
-        gathered, index = [], []
         for batch in batches(model, data, ROWS):
             seen = model.observe(batch, Noise("rate", seed))
-            if not gathered and (why := _cannot(model, seen[:1], seed)) is not None:
-                return _nothing(why)
-            gathered.append(model.encode_local(seen))
-            index.append(batch.positions().cpu())
-        if not gathered:
+            gathered.add(seen, model.encode_local(seen))
+        return gathered.rate()
+
+
+class Gathered:
+    """The variational parameters of data that come by, and then their rate: arguments as above."""
+
+    def __init__(self, model: VAE, codes: int | None, seed: int) -> None:
+        self.model, self.seed = model, seed
+        self.codes = codes if codes is None else whole("codes", codes, least=1)
+        self._local: list[Tensor] = []
+        self._index: list[Tensor] = []
+        self._why: str | None = None  # there is no aggregate posterior to compare with
+
+    def add(self, seen: Batch, local: Tensor) -> None:
+        """The next observed batch, with the variational parameters (B, ...) of its data."""
+        if not self._index:
+            self._why = self._cannot(seen[:1], local[:1])
+        self._index.append(seen.positions().cpu())
+        if self._why is None:
+            self._local.append(local)
+
+    def _cannot(self, seen: Batch, local: Tensor) -> str | None:
+        """Why there is none, from one datum; None: there is."""
+        model, noise = self.model, DatumNoise("rate", self.seed, index=seen.positions())
+        state = model.latents.state(local, seen.context)
+        groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
+        if not all(group.has_density for group in groups):
+            return "the posterior is a point mass, which has no density: there is no rate"
+        if seen.context is not None and any(group.prior is not None and group.prior.batch_shape for group in groups):
+            return "the prior depends on the context: q(z) would have to be an average over data of one context each"
+        try:
+            model.latents.log_pairs(_flat(groups), local)
+        except (NotABound, DensityUnknown) as error:
+            return str(error)
+        return None
+
+    def rate(self) -> Rate:
+        """Of all data that were added.
+
+        Raises:
+            InputError: none were.
+        """
+        if not self._index:
             raise InputError("there are no data to decompose the rate on; give at least one datum")
-        local, positions = torch.cat(gathered), torch.cat(index)
-        n = min(len(local), codes or (DEAR_CODES if model.latents.dear_pairs else CODES))
-        pick = np.sort(np.random.default_rng(key_seed("rate", seed)).permutation(len(local))[:n])
+        if self._why is not None:
+            return _nothing(self._why, sum(map(len, self._index)))
+        latents, local, positions = self.model.latents, torch.cat(self._local), torch.cat(self._index)
+        n = min(len(local), self.codes or (DEAR_CODES if latents.dear_pairs else CODES))
+        pick = np.sort(np.random.default_rng(key_seed("rate", self.seed)).permutation(len(local))[:n])
         own = torch.from_numpy(pick)
-        noise = DatumNoise("rate", seed, index=positions[own])
-        groups, _ = model.latents.infer(
-            model.latents.state(local[own.to(local.device)]), 1, noise, Knobs.final(model.schedules)
-        )
-        return _summarise(model, groups, local, own, positions[own])
-
-
-def _cannot(model: VAE, seen: Batch, seed: int) -> str | None:
-    """Why there is no aggregate posterior to compare with, from one observed datum; None: there is."""
-    noise = DatumNoise("rate", seed, index=seen.positions())
-    groups, _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
-    if not all(group.has_density for group in groups):
-        return "the posterior is a point mass, which has no density: there is no rate"
-    if seen.context is not None and any(group.prior is not None and group.prior.batch_shape for group in groups):
-        return "the prior depends on the context: q(z) would have to be an average over data of one context each"
-    try:
-        model.latents.log_pairs(_flat(groups), model.encode_local(seen))
-    except (NotABound, DensityUnknown) as error:
-        return str(error)
-    return None
+        noise = DatumNoise("rate", self.seed, index=positions[own])
+        state = latents.state(local[own.to(local.device)])
+        groups, _ = latents.infer(state, 1, noise, Knobs.final(self.model.schedules))
+        return _summarise(self.model, groups, local, own, positions[own])
 
 
 def _flat(groups: tuple[LatentTerms, ...]) -> Tensor:
@@ -130,7 +153,7 @@ def _summarise(model: VAE, groups: tuple[LatentTerms, ...], local: Tensor, own: 
         "index": index.numpy(),
         "rate": q - prior,
         "mutual_information": q - aggregate,
-        "mutual_information_upper": q - array("without_own"),
+        "information_upper": q - array("without_own"),
         "aggregate_kl": aggregate - prior,
     }
     numbers = _numbers(per_draw, size)
@@ -138,7 +161,7 @@ def _summarise(model: VAE, groups: tuple[LatentTerms, ...], local: Tensor, own: 
     drawn = f"over one draw for each of {len(own):,} data, q(z) and q(z_d) being means over all {size:,}"
     if any(stream.by_dimension is None for stream in streams):
         why = "q(z|x) does not factorise over the latent dimensions, so that its marginals are not known"
-        for name in ("total_correlation", "dimension_wise_kl", "marginal_kl_per_dimension"):
+        for name in ("total_correlation", "dimension_wise_kl", "marginal_kl"):
             numbers[name] = Estimate(None, None, len(own), estimator="none", reason=why, **facts)
     else:
         marginals = array("by_dimension")
@@ -156,7 +179,7 @@ def _summarise(model: VAE, groups: tuple[LatentTerms, ...], local: Tensor, own: 
             estimator=f"mean of sum_d log q(z_d) - log p(z) {drawn}: exact for these data up to Monte Carlo error; of "
             "the population too high by what N densities in one dimension leave, which vanishes with N",
         )  # fmt: skip
-        numbers["marginal_kl_per_dimension"] = by_dimension
+        numbers["marginal_kl"] = by_dimension
     return Rate({name: replace(numbers[name], says=says) for name, says in EXPLAINED.items()}, per_draw)
 
 
@@ -170,7 +193,7 @@ def _stream(model: VAE, codes: Tensor, own: Tensor, local: Tensor) -> AggregateS
 def _numbers(per_draw: Mapping[str, Array], size: int) -> dict[str, Estimate]:
     n, most = len(per_draw["rate"]), math.log(size)
     facts = {"unit": "nats", "target": f"q(z|x) over {size:,} data", "samples": 1}
-    information, upper = per_draw["mutual_information"], per_draw["mutual_information_upper"]
+    information, upper = per_draw["mutual_information"], per_draw["information_upper"]
     near = float(information.mean()) > most - 1
     drawn = f"over one draw of q(z|x) for each of {n:,} data, q(z) being the mean over all {size:,}"
     exact = "exact for these data up to Monte Carlo error"
@@ -181,19 +204,19 @@ def _numbers(per_draw: Mapping[str, Array], size: int) -> dict[str, Estimate]:
             estimator=f"mean of log q(z|x) - log q(z) {drawn}: {exact}; of the population a lower bound, at most log N",
         ),
         "aggregate_kl": mean(
-            per_draw["aggregate_kl"], **facts, reason=close and "of these few data; that of the population may be far "
+            per_draw["aggregate_kl"], **facts, reason=close and "of these data; that of the population may be far "
             "lower",
             estimator=f"mean of log q(z) - log p(z) {drawn}: {exact}; of the population an upper bound",
         ),
     }  # fmt: skip
     if size > 1:
-        numbers["mutual_information_upper"] = mean(
+        numbers["information_upper"] = mean(
             upper, **facts, estimator=f"mean of log q(z|x) - log q(z) {drawn} but the datum itself: of the population "
             "an upper bound",
         )  # fmt: skip
     else:
         why = "of one datum, nothing is left without it"
-        numbers["mutual_information_upper"] = Estimate(None, None, n, estimator="none", reason=why, **facts)
+        numbers["information_upper"] = Estimate(None, None, n, estimator="none", reason=why, **facts)
     return numbers
 
 
@@ -209,6 +232,6 @@ def _by_dimension(
     return mean(marginals - factors, **facts, estimator=f"mean of log q(z_d) - log p(z_d) {drawn}")
 
 
-def _nothing(why: str) -> Rate:
-    facts = {"unit": "nats", "target": "q(z|x) over the data", "samples": 1, "estimator": "none", "reason": why}
-    return Rate({name: Estimate(None, None, 0, says=says, **facts) for name, says in EXPLAINED.items()}, {})
+def _nothing(why: str, n: int) -> Rate:
+    facts = {"n": n, "unit": "nats", "target": "q(z|x) over the data", "samples": 1, "estimator": "none", "reason": why}
+    return Rate({name: Estimate(None, None, says=says, **facts) for name, says in EXPLAINED.items()}, {})

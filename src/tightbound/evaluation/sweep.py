@@ -14,7 +14,7 @@ from tightbound.evaluation.evaluate import evaluate
 
 Value = TypeVar("Value")
 KEPT = (
-    "rate", "distortion", "elbo", "iwae", "bits_per_dim", "mutual_information", "mutual_information_upper",
+    "rate", "distortion", "elbo", "iwae", "bits_per_dim", "mutual_information", "information_upper",
     "aggregate_kl", "total_correlation", "dimension_wise_kl", "active_units",
 )  # fmt: skip
 

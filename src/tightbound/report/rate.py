@@ -22,7 +22,7 @@ def sections(numbers: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     information = numbers.get("mutual_information", {})
     if information.get("value") is None:
         return []
-    by_dimension = numbers["marginal_kl_per_dimension"]["value"] is not None
+    by_dimension = numbers["marginal_kl"]["value"] is not None
     shown = PARTS if by_dimension else WHOLE  # against a prior that does not factorise, the parts are no divergences
     parts = [(label, colour, numbers[name]) for name, (label, colour) in shown.items()]
     says = (
