@@ -86,15 +86,15 @@ def _show(found: Comparison, against: list[Difference], command: Compare, data: 
     pairs = len(found.runs) * (len(found.runs) - 1) // 2
     say(f"paired differences to {found.best}" + f"; p corrected for {pairs} pairs (Holm)" * (pairs > 1))
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    for column in ("", "mean ± stderr", "difference", "z", "p", "P(better)", "wins"):
-        table.add_column(column, no_wrap=bool(column), overflow="fold")
+    for column in ("", "mean ± stderr", "difference", "p", "P(better)", "wins"):
+        table.add_column(column, no_wrap=True)
     for quantity, sign in COMPARED.items():
         table.add_row(Text(quantity, style="bold"), Text(WAYS[sign], style="dim"))
         for run, numbers in found.runs.items():
             cells = ["best" if run == found.best else ""]
             if run != found.best:
                 one = found.between(run, found.best, quantity)
-                shown = ((one.z, ".1f"), (one.p_corrected, ".2g"), (one.probability, ".3f"), (one.win_rate, ".0%"))
+                shown = ((one.p_corrected, ".2g"), (one.probability, ".3f"), (one.win_rate, ".0%"))
                 cells = [_number(one.difference), *("-" if v is None else format(v, how) for v, how in shown)]
             table.add_row(f"  {run}", _number(numbers[quantity]), *cells)
     console.print(table)

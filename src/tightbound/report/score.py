@@ -91,7 +91,7 @@ def histograms(found: Mapping[str, Any]) -> bytes:
             if "other" in each:
                 line = axis.stairs(each["other"], each["edges"], color=ORANGE, lw=1.6, label=found["data"]["other"])
                 handles.append(line)
-                title += f", AUROC {found['numbers'][f'{name}_auroc']['value']:.2f}"
+                title += f", AUROC {found['numbers'][f'{name}_auroc']['value']:.3f}"
             axis.set(title=title, yticks=[], xlabel=numbers[name]["unit"].partition(",")[0])
             axis.title.set_fontsize(10)
             axis.xaxis.set_major_locator(MaxNLocator(4))
