@@ -31,7 +31,11 @@ NAMES = {
     "elbo", "iwae", "rate", "distortion", "bits_per_dim", "active_units", "reconstruction_mse",
     "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std", "mutual_information", "information_upper",
     "aggregate_kl", "total_correlation", "dimension_wise_kl", "marginal_kl",
+    "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std", "iwae_ladder", "iwae_gain", "convergence",
+    "effective_samples", "pareto_k", "pareto_k_high",
 }  # fmt: skip
+WEIGHTS = {"iwae_ladder", "iwae_gain", "convergence", "effective_samples", "pareto_k", "pareto_k_high"}
+ROWS = NAMES - {"iwae_ladder", "iwae_gain"}  # which have a table of their own
 FIELDS = {"value", "stderr", "n", "unit", "samples", "estimator", "target"}
 
 
@@ -56,6 +60,16 @@ def test_a_run_is_a_folder(run: Path) -> None:
     assert not [name for name in files if Path(name).name.startswith(".")]
 
 
+def test_evaluate_shows_the_ladder_and_what_bfloat16_changes(cli: Cli, run: Path) -> None:
+    result = cli("evaluate", run, "--samples", "20", "--precision", "bf16", "--split", "test")
+    assert result.status == 0
+    lines = [line.split() for line in result.out.splitlines()]
+    assert [line[0] for line in lines if line[1:3:2] and line[0] in ("1", "10", "20")] == ["1", "10", "20"]
+    assert any(line[:1] == ["bf16_difference"] for line in lines)
+    assert "still moving" in result.out or "converged" in result.out or "unreliable" in result.out
+    assert cli("evaluate", run, "--precision", "fp8").status == 2
+
+
 def test_evaluate_as_json_is_one_object_with_the_promised_schema(cli: Cli, run: Path) -> None:
     result = cli("evaluate", run, "--samples", "7", "--json", "--per-datum", "p.npz")
     assert result.status == 0
@@ -70,6 +84,7 @@ def test_evaluate_as_json_is_one_object_with_the_promised_schema(cli: Cli, run: 
         assert np.shape(number["value"]) == np.shape(number["stderr"])
         of_latents = {"kl_per_group": (1,), "kl_per_dimension": (2,), "latent_mean": (2,), "latent_std": (2,)}
         of_latents["marginal_kl"] = (2,)
+        of_latents |= {"iwae_ladder": (2,), "iwae_gain": (1,)}  # k = 1 and 7
         assert np.shape(number["value"]) == of_latents.get(name, ())
     assert (numbers["elbo"]["unit"], numbers["bits_per_dim"]["unit"]) == ("nats", "bits/dim")
     assert numbers["iwae"]["samples"] == 7
@@ -88,7 +103,7 @@ def test_evaluate_as_json_is_one_object_with_the_promised_schema(cli: Cli, run: 
 
 def test_evaluate_as_a_table_shows_the_nll_and_explains_each_number(cli: Cli, run: Path) -> None:
     out = cli("evaluate", run, "--samples", "5").out
-    for name in (*NAMES, "nll"):
+    for name in (*ROWS, "nll"):
         line = re.search(rf"^{name} +(.*)$", out, flags=re.MULTILINE)
         assert line is not None, name
         assert re.search(r": .*[a-z]{3}", line[1]), f"{name} is not explained"
@@ -103,8 +118,8 @@ def test_what_an_autoencoder_lacks_is_null_with_a_reason(cli: Cli, tmp_path: Pat
     numbers = json.loads(cli("evaluate", "ae", "--samples", "5", "--json").out)
     missing = {name for name, number in numbers.items() if number["value"] is None}
     of_the_rate = {"mutual_information", "information_upper", "aggregate_kl", "total_correlation", "dimension_wise_kl"}
-    bounds = {"elbo", "iwae", "rate", "bits_per_dim", "kl_per_group", "kl_per_dimension"}
-    assert missing == bounds | of_the_rate | {"marginal_kl"}
+    bounds = {"elbo", "iwae", "rate", "bits_per_dim", "kl_per_group", "kl_per_dimension", "marginal_kl"}
+    assert missing == bounds | of_the_rate | WEIGHTS
     assert all("point mass" in numbers[name]["reason"] for name in missing)
     assert numbers["distortion"]["value"] > 0
     page = (tmp_path / "ae/report.html").read_text()
@@ -212,7 +227,17 @@ def test_the_report_is_one_self_contained_page(cli: Cli, run: Path) -> None:
     assert all(link.startswith(("data:image/", "#")) for link in reader.links)
     assert not re.search(r"url\((?!['\"]?data:)|@import", page)
     text = " ".join(reader.text)
-    for word in ("Training", "Samples", "Reconstructions", "Interpolation", "latent", "KL", "seed", *NAMES):
+    for word in (
+        "Training",
+        "Samples",
+        "Reconstructions",
+        "Interpolation",
+        "latent",
+        "KL",
+        "seed",
+        "number of samples",
+        *ROWS,
+    ):
         assert word.lower() in text.lower().replace(" ", "_") or word.lower() in text.lower(), word
     numbers = json.loads((run / "evaluation.json").read_text())
     assert f"{numbers['elbo']['value']:.1f}"[:-2] in text

@@ -15,6 +15,7 @@ from tightbound.core.errors import InputError
 from tightbound.evaluation import evaluate
 from tightbound.evaluation.weights import BLOCK, Weights, rungs
 from tightbound.objectives.iwae import logmeanexp
+from tightbound.report.ladder import sections
 from tightbound.testing.models import small_model
 
 X = torch.randn(300, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1.5
@@ -122,3 +123,14 @@ def test_bfloat16_says_what_it_changes() -> None:
     assert double["bf16_difference"].value == 0
     with pytest.raises(InputError, match="precision"):
         evaluate(model, x, precision="fp64")
+
+
+def test_the_page_has_a_chart_of_it() -> None:
+    numbers = evaluate(linear_gaussian(off=0.25).model, X, samples=20).to_json()
+    (section,) = sections(numbers)
+    assert section.picture is not None
+    assert b"<svg" in section.picture
+    assert section.says.lower().startswith(numbers["convergence"]["says"].lower())
+    assert sections(evaluate(linear_gaussian().model, X, samples=1).to_json()) == []
+    assert sections(evaluate(small_model(point=True), torch.ones(3, 1, 2, 3), samples=30).to_json()) == []
+    assert sections({}) == []  # of a run that was evaluated before there was a ladder
