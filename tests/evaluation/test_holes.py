@@ -36,7 +36,11 @@ def within(number: Estimate, truth: float, errors: float = 4.0) -> bool:
 
 def test_the_mixture_is_scipys() -> None:
     generator = np.random.default_rng(0)
-    z, mean, variance = generator.normal(size=(7, 3)), generator.normal(size=(40, 3)), generator.uniform(0.01, 2, (40, 3))
+    z, mean, variance = (
+        generator.normal(size=(7, 3)),
+        generator.normal(size=(40, 3)),
+        generator.uniform(0.01, 2, (40, 3)),
+    )
     each = norm(mean, np.sqrt(variance)).logpdf(z[:, None]).sum(2)
     found = log_mixture(*(torch.from_numpy(x) for x in (z, mean, variance)))
     assert np.allclose(found, logsumexp(each, axis=1) - math.log(40), atol=1e-9)

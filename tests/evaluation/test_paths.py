@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from laws.linear import Linear, linear_gaussian
 from tightbound.core.errors import InputError
@@ -73,7 +73,9 @@ def test_the_middle_of_a_path_through_a_hole_is_far_from_data() -> None:
     left, right = (torch.tensor([c, 0.0, 0.0], dtype=torch.float64) for c in (-10.0, 10.0))
     near = 0.1 * torch.randn(200, 3, dtype=torch.float64)
     train = data(linear, torch.cat([near + left, near + right]))
-    ends = data(linear, torch.cat([0.1 * torch.randn(20, 3).double() + left, 0.1 * torch.randn(20, 3).double() + right]))
+    ends = data(
+        linear, torch.cat([0.1 * torch.randn(20, 3).double() + left, 0.1 * torch.randn(20, 3).double() + right])
+    )
     across = paths(linear.model, ends, train)
     assert value(across, "midpoint_distance_linear") > 50
     within = paths(linear.model, ends[:20], train)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tightbound.cli.arguments import Interpolate
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import record, say, show
+from tightbound.cli.show import record, show
 from tightbound.core.errors import InputError, whole
 from tightbound.core.terms import Batch
 from tightbound.data import Data

@@ -125,7 +125,9 @@ def _samples(model: VAE, held: list[Batch], n: int, seed: int) -> Tensor:
     if model.context is None:
         return sample(model, n, mean=False, seed=seed)
     if model.context.completes:
-        raise CompositionError("a model that completes data draws samples that hold a part of them: all are near to data")
+        raise CompositionError(
+            "a model that completes data draws samples that hold a part of them: all are near to data"
+        )
     labels = [batch.label for batch in held if batch.label is not None]
     return sample(model, n, mean=False, seed=seed, context=torch.cat(labels) if labels else None)
 
@@ -188,7 +190,8 @@ def _numbers(
             says="that a sample is nearer to the training data than a test datum is; 0.5: as near",
         ),
         "distance_ratio": estimate(
-            ratio, ratio * math.hypot(*relative), unit="ratio", estimator=f"ratio of means, delta method; {by}", **facts,
+            ratio, ratio * math.hypot(*relative), unit="ratio", **facts,
+            estimator=f"ratio of means, delta method; {by}",
             says="distance of samples to the nearest training datum, over that of test data; 0: copies",
         ),
     }  # fmt: skip
