@@ -146,7 +146,8 @@ def reconstruct(command: Reconstruct) -> None:
 def interpolate(command: Interpolate) -> None:
     """Decodes paths between two codes into a file, or measures many."""
     if command.pairs is not None:
-        return measure(command, command.pairs)
+        measure(command, command.pairs)
+        return
     if command.against is not None or command.json:
         raise InputError("--against and --json are for measured paths; add --pairs 200")
     trained = load_run(command)

@@ -67,6 +67,11 @@ class Latents(Part, nn.Module, ABC):
         return "real"
 
     @property
+    def evaluable(self) -> bool:
+        """Whether the density of q(z | x) is known at any code, in one piece."""
+        return False
+
+    @property
     def shares_parameters(self) -> bool:
         """Whether p(z) and q(z | x) have parameters in common: some gradient estimators assume that they have not."""
         return False

@@ -32,7 +32,10 @@ CHECKS: list[str] = [
     "tightbound.evaluation.checks.regularisation:UnderRegularised",
     "tightbound.evaluation.checks.variance:VarianceCollapse",
     "tightbound.evaluation.checks.codebook:CodebookCollapse",
+    "tightbound.evaluation.checks.holes:PriorHoles",
     "tightbound.evaluation.checks.fit:Overfitting",
+    "tightbound.evaluation.checks.encoder:EncoderOverfitting",
+    "tightbound.evaluation.checks.memorisation:CopiedSamples",
     "tightbound.evaluation.checks.fit:Undertrained",
 ]
 

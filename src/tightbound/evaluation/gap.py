@@ -17,7 +17,7 @@ from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
-from tightbound.evaluation.evaluate import BLOCK, BYTES, ROWS
+from tightbound.evaluation.evaluate import BLOCK, rows_at_once
 from tightbound.evaluation.local import fit_local
 from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
 
@@ -29,7 +29,7 @@ EXPLAINED = {
     "elbo": "lower bound on log p(x), by the encoder's posterior",
     "elbo_fitted": "the same, by the posterior fitted to each datum",
     "log_likelihood": "log p(x), of which the gaps are measured",
-    "gain_of_doubling": "what the last doubling of the fit's steps brought: the amortisation gap is short of about this",
+    "gain_of_doubling": "what doubling the steps of the fit brought: the amortisation gap is short by about this",
 }
 
 
@@ -76,7 +76,7 @@ def inference_gap(
         https://arxiv.org/abs/1801.03558
     """
     samples, steps = whole("samples", samples, least=1), whole("steps", steps, least=2)
-    rows = max(1, min(ROWS, BYTES // (4 * math.prod(model.shape) * model.likelihood.outputs)))
+    rows = rows_at_once(model)
     found: list[dict[str, Tensor]] = []
     with evaluating(model):
         for batch in batches(model, data, max(1, rows // FIT_SAMPLES)):
@@ -123,19 +123,23 @@ def encoder_overfitting(test: InferenceGap, train: InferenceGap) -> Estimate:
 
 def _fit(model: VAE, seen: Batch, steps: int, seed: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Variational parameters: the encoder's; the best of it and both fits; the best of it and the shorter fit."""
-    index, chosen = seen.positions(), []
+    index = seen.positions()
     count = max(1, min(BLOCK, rows // len(seen)))  # draws to choose by
-    for length in (steps // 2, steps):
-        encoder, fitted = fit_local(model, seen, steps=length, samples=FIT_SAMPLES, seed=seed)
-        chosen = [encoder] if not chosen else chosen
+
+    def better(first: Tensor, second: Tensor) -> Tensor:
+        """For each datum the one of greater ELBO."""
+        noise = [DatumNoise("gap", "choose", seed, index=index) for _ in range(2)]
         values = [
-            _log_weight(model, seen, local, DatumNoise("gap", "choose", seed, index=index), count).mean(0)
-            for local in (chosen[-1], fitted)
+            _log_weight(model, seen, local, own, count).mean(0)
+            for local, own in zip((first, second), noise, strict=True)
         ]
-        better = (values[1] > values[0]).view(-1, *[1] * (fitted.dim() - 1))  # not where it is NaN
-        chosen.append(torch.where(better, fitted, chosen[-1]))
-    encoder, half, kept = chosen
-    return encoder, kept, half
+        second_is = (values[1] > values[0]).to(first.device)  # not where it is NaN
+        return torch.where(second_is.view(-1, *[1] * (first.dim() - 1)), second, first)
+
+    encoder, short = fit_local(model, seen, steps=steps // 2, samples=FIT_SAMPLES, seed=seed)
+    _, long = fit_local(model, seen, steps=steps, samples=FIT_SAMPLES, seed=seed)
+    half = better(encoder, short)
+    return encoder, better(half, long), half
 
 
 def _compare(model: VAE, seen: Batch, locals_: list[Tensor], samples: int, seed: int) -> dict[str, Tensor]:

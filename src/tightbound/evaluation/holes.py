@@ -86,7 +86,8 @@ def holes(
     generator = np.random.default_rng(key_seed("holes", seed))
     limit = float(np.quantile(own, level))
     numbers = _shares(model, ratio, own, level, generator, codes)
-    groups = {"holes": drawn[ratio < limit], "covered": drawn[ratio >= limit], "codes": held[0]}
+    inside = torch.from_numpy(ratio < limit)
+    groups = {"holes": drawn[inside], "covered": drawn[~inside], "codes": held[0]}
     few = {name: part[:DECODED] for name, part in groups.items()}
     spread = codes.mean.std(0) if len(codes.mean) > 1 else torch.ones(codes.mean.shape[1])
     numbers |= _round_trip(model, few, spread, seed)
@@ -201,13 +202,14 @@ def _round_trip(model: VAE, groups: Mapping[str, Tensor], spread: Tensor, seed: 
 def _distances(model: VAE, groups: Mapping[str, Tensor], train: Source, seed: int) -> dict[str, Estimate]:
     """Of what is decoded to the nearest training datum, for each kind of code."""
     decoded = {kind: as_points(model, decode(model, z)) for kind, z in groups.items() if len(z) >= FEWEST}
+    distance, why = None, None
     try:
         distance, _ = nearest(torch.cat([*decoded.values()]), points(model, train, seed))
     except CompositionError as error:
-        distance, why = None, str(error)
+        why = str(error)
     numbers, start = {}, 0
     for kind, z in groups.items():
-        facts = {
+        facts: dict[str, Any] = {
             "unit": distance_unit(model),
             "target": KINDS[kind],
             "says": f"how far E[x|z] is from the nearest training datum: {KINDS[kind]}",

@@ -190,7 +190,8 @@ def _numbers(
             says="that a sample is nearer to the training data than a test datum is; 0.5: as near",
         ),
         "distance_ratio": estimate(
-            ratio, ratio * math.hypot(*relative), unit="ratio", estimator=f"ratio of means, delta method; {by}", **facts,
+            ratio, ratio * math.hypot(*relative), unit="ratio", **facts,
+            estimator=f"ratio of means, delta method; {by}",
             says="distance of samples to the nearest training datum, over that of test data; 0: copies",
         ),
     }  # fmt: skip

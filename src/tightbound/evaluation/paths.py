@@ -127,9 +127,9 @@ def compare_paths(one: Paths, other: Paths) -> dict[str, Estimate]:
     if not np.array_equal(one.per_pair["index"], other.per_pair["index"]):
         raise InputError("the paths are between different data; measure both on the same")
     numbers = {}
-    for name, number in one.numbers.items():
+    for name, own in one.numbers.items():
         difference = one.per_pair[name] - other.per_pair[name]
-        facts = {"unit": number.unit, "target": number.target, "says": number.says}
+        facts = {"unit": own.unit, "target": own.target, "says": own.says}
         numbers[name] = _mean(difference, estimator="mean of paired differences", **facts)
     return numbers
 

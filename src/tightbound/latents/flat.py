@@ -76,6 +76,11 @@ class Flat(Latents):
         return self.posterior.support
 
     @property
+    def evaluable(self) -> bool:
+        """As the posterior declares."""
+        return self.posterior.evaluable
+
+    @property
     def shares_parameters(self) -> bool:
         """Where the prior is made of the encoder."""
         return self.prior.needs_encoder

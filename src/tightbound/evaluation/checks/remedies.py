@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from tightbound.config import Composition
-from tightbound.core.parts import Spec, make
+from tightbound.core.parts import TABLE, Spec, find, make, parse
 from tightbound.core.schedules import Knobs
 from tightbound.evaluation.diagnosis import Subject
 from tightbound.objectives.base import Objective
@@ -66,3 +67,27 @@ def free_bits(subject: Subject) -> Flags:
     else:
         chosen = Spec("free-bits", (BITS * subject.model.latents.latent,), {"over": "total", **warmed})
     return ("--objective", str(chosen))
+
+
+def dropout(config: Mapping[str, Any]) -> Flags:
+    """Drops hidden units, more than before; where the network takes no dropout, decays the weights."""
+    spec = parse(str(config.get("network") or "auto"))
+    if spec.name in TABLE["network"] and "dropout" in inspect.signature(find("network", spec.name)).parameters:
+        now = float(spec.kwargs.get("dropout", 0.0))
+        return ("--network", str(spec.replace(dropout=min(0.5, round(now + 0.2, 3)))))
+    decay = max(0.1, 10 * float(config.get("weight_decay") or 0))
+    return ("--optimizer", "adamw", "--weight-decay", f"{decay:g}")
+
+
+def fitted_prior(subject: Subject) -> Flags:
+    """A prior that goes where the codes are: of posteriors at pseudo-inputs where their density is known at any code,
+    else a flow; longer training where it is such a one already, or latents have a prior of their own. For a plain
+    autoencoder, a posterior with a rate."""
+    if not subject.has_bound:
+        return ("--posterior", "normal", "--objective", "elbo")
+    if parse(str(subject.config.get("latents") or "flat")).name != "flat":
+        return longer(subject.config)
+    components = max(10, min(500, len(subject.train) // 10))
+    better = f"vamp(components={components})" if subject.model.latents.evaluable else "flow(kind='nsf')"
+    now = parse(str(subject.config.get("prior") or "normal")).name
+    return longer(subject.config) if now == parse(better).name else ("--prior", better)

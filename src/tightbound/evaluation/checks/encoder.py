@@ -1,0 +1,65 @@
+"""Overfitting of the encoder."""
+
+from __future__ import annotations
+
+from tightbound.evaluation.checks import remedies
+from tightbound.evaluation.checks.collapse import NO_POINT
+from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
+from tightbound.evaluation.gap import encoder_overfitting, inference_gap
+from tightbound.evaluation.numbers import scalar, scalar_error
+
+FEW = 100  # data of each split whose posteriors are fitted
+STEPS = 60  # of each fit
+LEAST = 1.0  # nats: a mean that is off by 1.4 standard deviations of the posterior
+STRONG: tuple[tuple[float, Severity], ...] = ((20.0, "severe"), (5.0, "moderate"))
+
+
+class EncoderOverfitting(Check):
+    """What the encoder loses on test data that it does not lose on training data.
+
+    The amortisation gap is what a posterior fitted to a single datum gains over the encoder's. That it is greater on
+    test data than on training data is the encoder's overfitting, for the decoder is the same in both terms of each. A
+    finding is, by two standard errors, more than a nat and more than the approximation gap, which is what the family of
+    the posterior costs on any data; moderate from 5 nats, severe from 20. A gap that is the same on both is no
+    overfitting, however large.
+
+    References:
+        Inference suboptimality in variational autoencoders (Cremer et al. 2018), Sections 3 and 5.4,
+        https://arxiv.org/abs/1801.03558
+    """
+
+    name = "amortisation-gap"
+    asks = "is the encoder as good on test data as on training data?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """There must be a bound."""
+        return None if subject.has_bound else NO_POINT
+
+    def measure(self, subject: Subject) -> Evidence:
+        """Gaps on test data, that on training data, and the difference."""
+        test, train = (
+            inference_gap(subject.model, data[:FEW], samples=subject.samples, steps=STEPS, seed=subject.seed)
+            for data in (subject.test_data, subject.train_data)
+        )
+        return {
+            "overfitting": encoder_overfitting(test, train),
+            "amortisation_gap": test.numbers["amortisation_gap"],
+            "amortisation_gap_train": train.numbers["amortisation_gap"],
+            "approximation_gap": test.numbers["approximation_gap"],
+            "gain_of_doubling": test.numbers["gain_of_doubling"],
+        }
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """More than a nat, and than the approximation gap."""
+        lost, family = evidence["overfitting"], scalar(evidence["approximation_gap"])
+        least = scalar(lost) - 2 * scalar_error(lost)
+        if not least > max(LEAST, family):
+            return None
+        grades: list[Severity] = [grade for limit, grade in STRONG if scalar(lost) > limit]
+        severity: Severity = grades[0] if grades else "mild"
+        gap, fitted = scalar(evidence["amortisation_gap"]), scalar(evidence["amortisation_gap_train"])
+        says = (
+            f"The encoder is overfitted: on test data it loses {gap:.1f} nats against posteriors fitted to each datum, "
+            f"on training data {fitted:.1f}; the decoder could do better than its bound says."
+        )
+        return Finding(self.name, severity, evidence, says, remedies.dropout(subject.config))

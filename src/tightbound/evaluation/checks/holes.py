@@ -1,0 +1,43 @@
+"""Holes: prior draws where there are no codes."""
+
+from __future__ import annotations
+
+from tightbound.evaluation.checks import remedies
+from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject, pick
+from tightbound.evaluation.holes import holes
+from tightbound.evaluation.numbers import scalar, scalar_error
+
+CENTRES = 10_000  # training data that the aggregate posterior is made of, at most
+DRAWS = 1000
+LEVEL = 0.01
+
+
+class PriorHoles(Check):
+    """The share of prior draws that lie where fewer than 1 % of the test data's codes do.
+
+    A prior that is where the codes are has 1 % of its draws there. A finding is, by two standard errors, more than
+    half: most samples are then made of codes such as the decoder has hardly ever seen. Moderate, severe from 90 %.
+    """
+
+    name = "holes"
+    asks = "does the prior draw codes where those of data are?"
+
+    def measure(self, subject: Subject) -> Evidence:
+        """Shares, and what is decoded in holes and elsewhere."""
+        train = pick(subject.train, CENTRES, subject.seed)
+        found = holes(subject.model, train, subject.test_data, draws=DRAWS, level=LEVEL, seed=subject.seed)
+        return found.numbers
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """More than half."""
+        share = evidence["uncovered"]
+        if not scalar(share) - 2 * scalar_error(share) > 0.5:
+            return None
+        severity: Severity = "severe" if scalar(share) > 0.9 else "moderate"
+        far, near = scalar(evidence["distance_holes"]), scalar(evidence["distance_codes"])
+        says = (
+            f"{scalar(share):.0%} of the prior's draws lie where fewer than {LEVEL:.0%} of the test data's codes do"
+            + (f"; what they decode to is {far / near:.2f} times as far from training data as reconstructions." if
+               far > 0 and near > 0 else ".")
+        )  # fmt: skip
+        return Finding(self.name, severity, evidence, says, remedies.fitted_prior(subject))
