@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.config import Settings
+from tightbound.config import Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
-from tightbound.data import Data
+from tightbound.data import Data, Split
 from tightbound.data.feed import Source
-from tightbound.evaluation import Evaluation, evaluate
+from tightbound.evaluation import Diagnosis, Evaluation, Subject, diagnose, evaluate
 from tightbound.generation import infer
 from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
-from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
+from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights, validation_size
 from tightbound.training.folder import RunFolder
 
 
@@ -123,6 +123,35 @@ class Trained:
     def evaluate(self, data: Source, *, samples: int = 5000, seed: int = 0, progress: bool = False) -> Evaluation:
         """All numbers over data, each with standard error and n."""
         return evaluate(self.model, data, samples=samples, seed=seed, progress=progress)
+
+    def diagnose(
+        self,
+        data: Data,
+        *,
+        test: Split | None = None,
+        most: int = 1000,
+        samples: int = 20,
+        seed: int = 0,
+        quick: bool = False,
+    ) -> Diagnosis:
+        """What is wrong with the model, if anything: findings with their evidence and remedy.
+
+        Arguments:
+            data: What it was trained on, of which the validation data count as neither training nor test data.
+            test: Other test data.
+            most: Data of either kind that are looked at, picked at random.
+            samples: Of q(z | x) a datum.
+            quick: Leave out checks that take more than about a second.
+        """
+        config = read_yaml(self._fitted.folder.config_file)
+        known = self._fitted.folder.read(self._fitted.folder.run_file)
+        settings = Settings.of(known["settings"])
+        own = known["data"]["fingerprint"] == data.fingerprint
+        train = data.held_out(validation_size(settings, data), settings.seed)[0] if own else data.train
+        subject = Subject(
+            self.model, train, data.test if test is None else test, config, self.metrics, seed, most, samples
+        )
+        return diagnose(subject, quick=quick)
 
 
 def fit(

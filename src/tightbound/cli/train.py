@@ -11,6 +11,7 @@ import numpy as np
 
 from tightbound import data as sources
 from tightbound.cli.arguments import Train
+from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
@@ -58,6 +59,9 @@ def train(command: Train) -> None:
     say(f"trained: {run}, weights: {trained.weights}")
     if command.evaluate_samples:
         numbers = _evaluate(trained, data, command)
+        diagnosis = trained.diagnose(data, most=300, samples=10, quick=True)
+        show_verdict(diagnosis)
+        record(RunFolder(trained.path).analysis_file("diagnosis"), diagnosis_json(diagnosis, run))
         folder = write_report(trained, data, numbers.to_json(), config)
         say(f"report: {folder.report_file}")
     place = shlex.quote(str(run))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,11 @@ def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
             says = "negative log-likelihood, at most this: -iwae; lower is better"
             lines.append(Row("nll", _value(negated), "nats", says))
     return lines
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Words as a shell takes them, in double quotes where they hold single ones."""
+    return " ".join(f'"{w}"' if "'" in w and not set(w) & set('"$`\\!') else shlex.quote(w) for w in words)
 
 
 def with_error(value: float, stderr: float | None) -> str:

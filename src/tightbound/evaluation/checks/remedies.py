@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tightbound.config import Composition
-from tightbound.core.parts import Spec, make
+from tightbound.core.parts import Spec, make, parse
 from tightbound.core.schedules import Knobs
 from tightbound.evaluation.diagnosis import Subject
 from tightbound.objectives.base import Objective
@@ -47,10 +47,19 @@ def full_rate(config: Mapping[str, Any]) -> Flags | None:
     return ("--beta", "linear(share=0.25)")
 
 
+def weighs_more(config: Mapping[str, Any]) -> bool:
+    """Whether the rate weighed more at the end than in the bound."""
+    return float(knobs(config).get("beta", 1.0)) > 1
+
+
 def use_of_z(subject: Subject) -> Flags:
-    """The bound's own weight, where the rate's was above it; else free bits."""
-    heavier = float(knobs(subject.config).get("beta", 1.0)) > 1
-    return (full_rate(subject.config) if heavier else None) or free_bits(subject)
+    """The bound's own weight, where the rate's was above it; a decoder that needs z, where it did not; else free
+    bits."""
+    heavier = full_rate(subject.config) if weighs_more(subject.config) else None
+    narrower, text = subject.model.likelihood.narrower, subject.config.get("likelihood")
+    if heavier is None and narrower and text:
+        return ("--likelihood", str(parse(str(text)).replace(**narrower)))
+    return heavier or free_bits(subject)
 
 
 def free_bits(subject: Subject) -> Flags:
