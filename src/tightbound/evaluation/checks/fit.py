@@ -88,8 +88,8 @@ class Undertrained(Check):
         return {
             "fall": estimate(fall, stderr, unit="nats", says="what the loss fell by in the last quarter of the epochs",
                              estimator="mean over the last quarter, less that over the one before", **facts),
-            "share_of_the_fall": estimate(*share, unit="", says="of all that it fell by since the first epoch; a straight "
-                              "line has 0.25", estimator="fall / (first epoch - last quarter)", **facts),
+            "share_of_the_fall": estimate(*share, unit="", estimator="fall / (first epoch - last quarter)", **facts,
+                                          says="of all that it fell by since the first epoch; a straight line: 0.25"),
         }  # fmt: skip
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
