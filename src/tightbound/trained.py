@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from tightbound import evaluation
-from tightbound.config import Settings
+from tightbound.config import Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
-from tightbound.data import Data
+from tightbound.data import Data, Split
 from tightbound.data.feed import Source
 from tightbound.generation import infer
 from tightbound.generation.attributes import Direction, attribute_vector
 from tightbound.generation.fitting import fit_sampler, load_sampler
 from tightbound.objectives.base import Objective
-from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights
+from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights, validation_size
 from tightbound.training.folder import RunFolder
 
 
@@ -237,6 +237,35 @@ class Trained:
     def bdmc(self, n: int = 50, **how: Any) -> evaluation.Annealed:
         """How far off AIS can be, on n data drawn from the model: see `tightbound.evaluation.bdmc`."""
         return evaluation.bdmc(self.model, n, **how)
+
+    def diagnose(
+        self,
+        data: Data,
+        *,
+        test: Split | None = None,
+        most: int = 1000,
+        samples: int = 20,
+        seed: int = 0,
+        quick: bool = False,
+    ) -> evaluation.Diagnosis:
+        """What is wrong with the model, if anything: findings with their evidence and remedy.
+
+        Arguments:
+            data: What it was trained on, of which the validation data count as neither training nor test data.
+            test: Other test data.
+            most: Data of either kind that are looked at, picked at random.
+            samples: Of q(z | x) a datum.
+            quick: Leave out checks that take more than about a second.
+        """
+        config = read_yaml(self._fitted.folder.config_file)
+        known = self._fitted.folder.read(self._fitted.folder.run_file)
+        settings = Settings.of(known["settings"])
+        own = known["data"]["fingerprint"] == data.fingerprint
+        train = data.held_out(validation_size(settings, data), settings.seed)[0] if own else data.train
+        subject = evaluation.Subject(
+            self.model, train, data.test if test is None else test, config, self.metrics, seed, most, samples
+        )
+        return evaluation.diagnose(subject, quick=quick)
 
 
 def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.Comparison:

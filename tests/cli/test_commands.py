@@ -31,7 +31,7 @@ NAMES = {
     "elbo", "iwae", "rate", "distortion", "bits_per_dim", "active_units", "reconstruction_mse",
     "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std", "mutual_information", "information_upper",
     "aggregate_kl", "total_correlation", "dimension_wise_kl", "marginal_kl",
-    "kl_per_group", "kl_per_dimension", "latent_mean", "latent_std", "iwae_ladder", "iwae_gain", "convergence",
+    "iwae_ladder", "iwae_gain", "convergence",
     "effective_samples", "pareto_k", "pareto_k_high",
 }  # fmt: skip
 WEIGHTS = {"iwae_ladder", "iwae_gain", "convergence", "effective_samples", "pareto_k", "pareto_k_high"}

@@ -17,6 +17,10 @@ class Diagnose(OnData):
 
     action = "tightbound.cli.diagnose:diagnose"
 
+    most: int = 1000
+    """Test data that are looked at, and as many training data, picked at random."""
+    samples: int = 20
+    """Of q(z|x) a datum."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
 

@@ -7,18 +7,19 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tightbound import data as sources
 from tightbound.cli.arguments import Train, Training
+from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
 from tightbound.core.model import VAE
 from tightbound.core.parts import make
-from tightbound.evaluation import Evaluation
+from tightbound.evaluation import Diagnosis, Evaluation
 from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report
 from tightbound.trained import Trained
@@ -26,14 +27,23 @@ from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
 
 
+class Carried(NamedTuple):
+    """A trained model and, where an evaluation was asked for, what is known of it."""
+
+    trained: Trained
+    numbers: Mapping[str, Mapping[str, Any]] | None = None
+    diagnosis: Diagnosis | None = None
+
+
 def train(command: Train) -> None:
     """Trains, and shows what came of it."""
     if command.recipe is not None:
         say(f"recipe: {command.recipe}")
     run = command.run or unused(Path("runs") / run_name(command))
-    trained, numbers = carry_out(command, run)
-    if numbers is not None:
+    trained, numbers, diagnosis = carry_out(command, run)
+    if numbers is not None and diagnosis is not None:
         show(numbers)
+        show_verdict(diagnosis)
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
     offer = draw_next(trained.model).format(run=place)
@@ -66,8 +76,8 @@ def recorded(command: Training) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
-def carry_out(command: Train, run: Path) -> tuple[Trained, Mapping[str, Mapping[str, Any]] | None]:
-    """Opens the data, composes, trains, evaluates, reports; the numbers of the evaluation, where one is asked for."""
+def carry_out(command: Train, run: Path) -> Carried:
+    """Opens the data, composes, trains, evaluates, diagnoses, reports."""
     data, model, objective = compose(command)
     for note in data.notes:
         say(f"{data.name}: {note}")
@@ -82,11 +92,13 @@ def carry_out(command: Train, run: Path) -> tuple[Trained, Mapping[str, Mapping[
     trained = Trained(fitted)
     say(f"trained: {run}, weights: {trained.weights}")
     if not command.evaluate_samples:
-        return trained, None
+        return Carried(trained)
     numbers = _evaluate(trained, data, command).to_json()
     record(RunFolder(run).evaluation_file, numbers)
+    diagnosis = trained.diagnose(data, most=300, samples=10, quick=True)
+    record(RunFolder(run).analysis_file("diagnosis"), diagnosis_json(diagnosis, run))
     write_report(trained, data, numbers, config)
-    return trained, numbers
+    return Carried(trained, numbers, diagnosis)
 
 
 def run_name(command: Training) -> str:

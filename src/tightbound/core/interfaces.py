@@ -159,6 +159,11 @@ class Likelihood(Part, nn.Module, ABC):
         """Whether it can model all dependence between the elements of x by itself, and leave the features unused."""
         return False
 
+    @property
+    def narrower(self) -> Mapping[str, Any]:
+        """Arguments by which it would model less of that dependence by itself; none where there are none."""
+        return {}
+
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Features (..., features) -> distribution with batch shape (...) and event shape `shape`."""

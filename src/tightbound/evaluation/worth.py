@@ -119,7 +119,7 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0) -> Exchange:
     above, below, now = at(math.exp(STEP)), at(math.exp(-STEP)), at(1.0)
     saved, paid = above[0] - below[0], above[1] - below[1]  # R(t) = const - L log t - log p(z)
     says = "nats of distortion that another nat of rate would save: beta, at the optimum of D + beta R"
-    facts: Any = {"unit": "nats / nat", "target": "-dD/dR on training data", "says": says}
+    facts: Any = {"unit": "nats per nat", "target": "-dD/dR on training data", "says": says}
     how = f"ratio of mean differences between posterior noise scaled by e^{STEP:g} and e^-{STEP:g}, one draw a datum"
     if abs(paid.mean()) < 1e-3:
         reason = "the posterior's noise has no price: z carries nothing"

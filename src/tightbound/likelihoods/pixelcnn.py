@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from tightbound.core.parts import make
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture, fold, probe, sizes
 from tightbound.nn.pixelcnn import GatedPixelCNN
+
+NARROWEST = {"layers": 1, "kernel": 3}
 
 
 class PixelCNN(Likelihood):
@@ -95,6 +97,7 @@ class PixelCNN(Likelihood):
         self.net = GatedPixelCNN(
             channels, family.outputs, hidden=hidden, layers=layers, kernel=kernel, condition=given
         )  # fmt: skip
+        self.view = {"layers": layers, "kernel": kernel}
         self.paths = whole("paths", paths, least=1)
         self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps are what fills memory
 
@@ -102,6 +105,12 @@ class PixelCNN(Likelihood):
     def autoregressive(self) -> bool:
         """It is."""
         return True
+
+    @property
+    def narrower(self) -> Mapping[str, Any]:
+        """The least field of view: what lies beyond a pixel's neighbours must then come through z (Chen et al. 2017,
+        Section 2, https://arxiv.org/abs/1611.02731)."""
+        return {} if self.view == NARROWEST else NARROWEST
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """(..., features) -> distribution with batch shape (...) and event shape (C, H, W)."""

@@ -11,20 +11,22 @@ from tightbound.training.folder import RunFolder
 
 Sections = Callable[[Mapping[str, Any]], list[Section]]  # of what the analysis found, as JSON has it
 
-# name of the analysis -> where its sections are made, in the order of the page
+# name of the analysis -> where its sections are made, in the order of the page: before the numbers, ...
+LEAD: dict[str, str] = {"diagnosis": "tightbound.report.diagnosis:sections"}
+# ... and after them and the model's own pictures
 SECTIONS: dict[str, str] = {
-    "probe": "tightbound.report.probe:sections",
-    "quality": "tightbound.report.quality:sections",
-    "score": "tightbound.report.score:sections",
-    "paths": "tightbound.report.paths:sections",
     "ais": "tightbound.report.ais:sections",
+    "quality": "tightbound.report.quality:sections",
+    "paths": "tightbound.report.paths:sections",
+    "probe": "tightbound.report.probe:sections",
+    "score": "tightbound.report.score:sections",
 }
 
 
-def analyses(folder: RunFolder) -> list[Section]:
+def analyses(folder: RunFolder, places: Mapping[str, str] = SECTIONS) -> list[Section]:
     """The sections of all analyses that were made of the run's weights."""
     found = []
-    for name, place in SECTIONS.items():
+    for name, place in places.items():
         file = folder.analysis_file(name)
         if file.is_file():
             module, _, function = place.partition(":")

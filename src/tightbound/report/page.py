@@ -14,7 +14,7 @@ from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
 from tightbound.report import figures, ladder, pictures, rate
-from tightbound.report.analyses import analyses
+from tightbound.report.analyses import LEAD, analyses
 from tightbound.report.section import Section
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
@@ -33,11 +33,12 @@ def write_report(
     """
     folder = RunFolder(trained.path)
     sections = [*_sections(trained, data, numbers), *ladder.sections(numbers), *analyses(folder)]
-    for section in sections:
+    lead = analyses(folder, LEAD)
+    for section in (*lead, *sections):
         if section.picture is not None:
             write_atomic(folder.path / "figures" / section.name, section.picture)
     run = folder.read(folder.run_file)
-    page = _page(trained, numbers, config, run, sections)
+    page = _page(trained, numbers, config, run, lead, sections)
     write_atomic(folder.report_file, page)
     return folder
 
@@ -154,6 +155,7 @@ def _page(
     numbers: Mapping[str, Mapping[str, Any]],
     config: Mapping[str, Any],
     run: Mapping[str, Any],
+    first: Sequence[Section],
     sections: Sequence[Section],
 ) -> str:
     style = files("tightbound.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -163,7 +165,8 @@ def _page(
     weights = sum(p.numel() for p in trained.model.parameters())
     lead.append(f"{weights:,} parameters, {trained.model.latents.latent} latent dimensions")
     body = [f"<h1>{html.escape(title)}</h1>", "<ul class=lead>"]
-    body += [f"<li>{html.escape(line)}</li>" for line in lead] + ["</ul>", _numbers(numbers)]
+    body += [f"<li>{html.escape(line)}</li>" for line in lead] + ["</ul>"]
+    body += [section.html() for section in first] + [_numbers(numbers)]
     body += [section.html() for section in sections]
     body.append(_settings(config, run))
     return (

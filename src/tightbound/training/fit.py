@@ -81,7 +81,7 @@ def fit_run(
     check_fits(model, data)
     if settings.patience is not None and not objective.stationary:
         raise InputError(f"objective '{objective.name}' is measured by an adversary that moves; train without patience")
-    train, validation = data.held_out(_validation_size(settings, data), settings.seed)
+    train, validation = data.held_out(validation_size(settings, data), settings.seed)
     first = next(train.epoch(min(8, settings.batch_size)))
     _check_objective(model, objective, first)
     model.to(choose_device(settings.device))
@@ -150,7 +150,8 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _validation_size(settings: Settings, data: Data) -> int:
+def validation_size(settings: Settings, data: Data) -> int:
+    """How many training data are set aside."""
     if settings.validation is not None:
         return settings.validation
     return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0

@@ -55,7 +55,7 @@ class CodebookCollapse(Check):
                                    says="entries in even use, by codebook", **facts),
             "used": Estimate(float(used), unit=f"of {entries} entries", estimator="count of entries seen",
                              says="entries in any use", **facts),
-            "bits": Estimate(sum(entropies) / sum(capacities), unit="share", estimator="entropy / log of the entries, "
+            "bits": Estimate(sum(entropies) / sum(capacities), unit="", estimator="entropy / log of the entries, "
                              "summed over codebooks", says="part of the codes' bits in use", **facts),
         }  # fmt: skip
 

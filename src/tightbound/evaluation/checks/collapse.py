@@ -64,8 +64,8 @@ class PosteriorCollapse(Check):
         }  # fmt: skip
         if model.likelihood.autoregressive:
             alike = independent_elements(subject, subject.test_data)
-            evidence["share"] = ratio(
-                alone + elbo, alike + elbo, unit="share", target="gain / (cost of independent elements - (-ELBO))",
+            evidence["share_through_z"] = ratio(
+                alone + elbo, alike + elbo, unit="", target="gain / (cost of independent elements - (-ELBO))",
                 says="part of what the model knows of x beyond its marginals that comes through z",
                 estimator="ratio of means, delta method",
             )  # fmt: skip
@@ -83,12 +83,12 @@ class PosteriorCollapse(Check):
                 f"datum's code costs {swap:.2f} nats."
             )
             return self._finding("severe", evidence, says, subject)
-        share = evidence.get("share")
+        share = evidence.get("share_through_z")
         if share is None or share.value is None or scalar(share) + 2 * scalar_error(share) >= 0.5:
             return None
         says = (
             f"The decoder does most of the work without z: {max(scalar(share), 0.0):.0%} of what the model knows of x "
-            f"beyond its marginals comes through z, which carries {carried:.1f} nats."
+            f"beyond its marginals comes through z, which carries {scalar(evidence['rate']):.1f} nats."
         )
         return self._finding("severe" if scalar(share) < 0.1 else "moderate", evidence, says, subject)
 
@@ -151,8 +151,9 @@ class InactiveUnits(Check):
         if off <= 0.75 * latent:
             return None
         says = f"{off} of {latent} latent dimensions carry nothing: the model works with {latent - off}."
-        # none at all in use is collapse, which fewer dimensions would not cure
-        fewer = ("--latent", str(latent - off)) if off < latent else remedies.use_of_z(subject)
+        # fewer dimensions would not cure collapse, or a weight that switches them off
+        surplus = off < latent and not remedies.weighs_more(subject.config)
+        fewer = ("--latent", str(latent - off)) if surplus else remedies.use_of_z(subject)
         return Finding(self.name, "mild", evidence, says, fewer)
 
 

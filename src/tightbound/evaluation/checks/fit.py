@@ -24,26 +24,29 @@ class NotFinite(Check):
         """Counts."""
         tensors = [t for t in subject.model.state_dict().values() if t.is_floating_point()]
         weights = sum(int((~torch.isfinite(t)).sum()) for t in tensors)
+        size = sum(t.numel() for t in tensors)
         per_datum = subject.evaluation.per_datum
         bad = ~np.isfinite(per_datum.get("elbo", per_datum["distortion"]))
         facts = {"stderr": None, "estimator": "count"}
         return {
-            "weights": Estimate(
-                float(weights), n=sum(t.numel() for t in tensors), unit="weights", target="the model's weights",
+            "bad_weights": Estimate(
+                float(weights), n=size, unit=f"of {size:,}", target="the model's weights",
                 says="weights that are not finite", **facts,
             ),
-            "data": Estimate(
-                float(bad.sum()), n=len(bad), unit="data", target="test data",
+            "bad_data": Estimate(
+                float(bad.sum()), n=len(bad), unit=f"of {len(bad):,}", target="test data",
                 says="test data whose log-density is not finite", **facts,
             ),
         }  # fmt: skip
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
         """One is enough."""
-        weights, data = (int(scalar(evidence[name])) for name in ("weights", "data"))
+        weights, data = (int(scalar(evidence[name])) for name in ("bad_weights", "bad_data"))
         if not weights + data:
             return None
-        says = f"{weights} weights and the log-densities of {data} of {evidence['data'].n} test data are not finite."
+        says = (
+            f"{weights} weights and the log-densities of {data} of {evidence['bad_data'].n} test data are not finite."
+        )
         lower = f"{float(subject.config.get('lr') or 1e-3) / 10:g}"
         return Finding(self.name, "severe", evidence, says, ("--lr", lower, "--clip", "10"))
 
@@ -85,13 +88,13 @@ class Undertrained(Check):
         return {
             "fall": estimate(fall, stderr, unit="nats", says="what the loss fell by in the last quarter of the epochs",
                              estimator="mean over the last quarter, less that over the one before", **facts),
-            "share": estimate(*share, unit="share", says="of all that it fell by since the first epoch; a straight "
-                              "line has 0.25", estimator="fall / (first epoch - last quarter)", **facts),
+            "share_of_the_fall": estimate(*share, unit="", estimator="fall / (first epoch - last quarter)", **facts,
+                                          says="of all that it fell by since the first epoch; a straight line: 0.25"),
         }  # fmt: skip
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
         """A quarter or more."""
-        share, fall = scalar(evidence["share"]), evidence["fall"]
+        share, fall = scalar(evidence["share_of_the_fall"]), evidence["fall"]
         if not (share >= 0.25 and scalar(fall) > 2 * scalar_error(fall)):
             return None
         says = (
@@ -132,7 +135,7 @@ class Overfitting(Check):
         }  # fmt: skip
         value = held.mean() / learnt.mean()
         facts = {
-            "n": len(b), "unit": "share", "target": "gain over independent elements, on test / on training data",
+            "n": len(b), "unit": "", "target": "gain over independent elements, on test / on training data",
             "says": "of what was learnt on training data, the part that holds on test data",
         }  # fmt: skip
         error = math.hypot(_of_mean(held) / learnt.mean(), value * _of_mean(learnt) / learnt.mean())
@@ -141,11 +144,11 @@ class Overfitting(Check):
             held_share = Estimate(None, None, estimator="none", reason=reason, **facts)
         else:
             held_share = estimate(value, error, estimator="ratio of means, delta method", **facts)
-        return evidence | {"held": held_share}
+        return evidence | {"share_that_holds": held_share}
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
         """Below half."""
-        held, gap = evidence["held"], scalar(evidence["gap"])
+        held, gap = evidence["share_that_holds"], scalar(evidence["gap"])
         value = scalar(held)
         if not value + 2 * scalar_error(held) < 0.5:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tightbound.evaluation.checks import remedies
-from tightbound.evaluation.checks.collapse import NO_POINT
+from tightbound.evaluation.checks.collapse import NO_POINT, NOTHING
 from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
 from tightbound.evaluation.numbers import Estimate, estimate, scalar, scalar_error
 
@@ -27,18 +27,18 @@ class _Regularisation(Check):
         """Codes must have a density, and lie where they can be rescaled."""
         if not subject.has_bound:
             return NO_POINT
+        if scalar(subject.evaluation["rate"]) < NOTHING:
+            return f"z carries less than {NOTHING} nats: there is nothing to weigh"
         if subject.model.latents.support != "real":
             return f"codes lie on {subject.model.latents.support}, where posteriors cannot be rescaled"
         return None
 
     def measure(self, subject: Subject) -> Evidence:
         """The exchange rate, what rescaling would gain, and the scales of codes."""
-        found = subject.evaluation
         return {
             "exchange_rate": subject.exchange.rate,
             "rescaling_gain": subject.exchange.gain,
-            "rate": found["rate"],
-            "aggregate_std": found["latent_std"],
+            "aggregate_std": subject.evaluation["latent_std"],
             "posterior_std": _posterior_std(subject),
         }
 

@@ -13,6 +13,7 @@ from tightbound.evaluation.diagnosis import Subject
 from tightbound.objectives.base import Objective
 
 Flags = tuple[str, ...]
+WARMED = "linear(share=0.25)"  # up to 1 in the first quarter
 BITS = 0.5  # nats that each latent dimension may carry for nothing: the default of free-bits
 
 
@@ -45,13 +46,24 @@ def full_rate(config: Mapping[str, Any]) -> Flags | None:
     weight = knobs(config).get("beta")
     if weight is None or float(weight) == 1.0:
         return None
-    return ("--beta", "linear(share=0.25)")
+    if "beta" not in written(config).kwargs:  # it is written by position, where --beta would give it twice
+        return ("--objective", f"{written(config).name}(beta={WARMED})")
+    return ("--beta", WARMED)
+
+
+def weighs_more(config: Mapping[str, Any]) -> bool:
+    """Whether the rate weighed more at the end than in the bound."""
+    return float(knobs(config).get("beta", 1.0)) > 1
 
 
 def use_of_z(subject: Subject) -> Flags:
-    """The bound's own weight, where the rate's was above it; else free bits."""
-    heavier = float(knobs(subject.config).get("beta", 1.0)) > 1
-    return (full_rate(subject.config) if heavier else None) or free_bits(subject)
+    """The bound's own weight, where the rate's was above it; a decoder that needs z, where it did not; else free
+    bits."""
+    heavier = full_rate(subject.config) if weighs_more(subject.config) else None
+    narrower, text = subject.model.likelihood.narrower, subject.config.get("likelihood")
+    if heavier is None and narrower and text:
+        return ("--likelihood", str(parse(str(text)).replace(**narrower)))
+    return heavier or free_bits(subject)
 
 
 def free_bits(subject: Subject) -> Flags:
@@ -60,6 +72,8 @@ def free_bits(subject: Subject) -> Flags:
     spec = written(subject.config)
     now = knobs(subject.config).get("free_bits")
     if now is not None:
+        if spec.args:  # it comes first
+            return ("--objective", str(Spec(spec.name, (2 * float(now), *spec.args[1:]), spec.kwargs)))
         return ("--objective", str(spec.replace(free_bits=2 * float(now))))
     warmed = {"beta": spec.kwargs["beta"]} if "beta" in spec.kwargs else {}
     if subject.evaluation["kl_per_dimension"].value is not None:

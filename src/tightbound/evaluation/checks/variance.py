@@ -62,7 +62,7 @@ class VarianceCollapse(Check):
                 estimator="scale < least distance of neighbouring values, where values repeat", **facts,
             ),
             "squared_errors": mean(
-                squared[np.isfinite(squared)], unit="1", target="test data",
+                squared[np.isfinite(squared)], unit="times the claimed", target="test data",
                 estimator="mean over elements and data of ((x - mean) / scale)^2",
                 says="1 where errors are as large as the model claims",
             ),
