@@ -60,7 +60,7 @@ class Undertrained(Check):
 
     name = "undertrained"
     asks = "had the loss settled when training ended?"
-    least = 8  # epochs: two in each quarter
+    least = 8  # epochs: a line through the last three leaves one to measure its error by
 
     def skips(self, subject: Subject) -> str | None:
         """Needs epochs, and a loss that means the same in each."""
@@ -78,17 +78,18 @@ class Undertrained(Check):
         name = "validation_loss" if "validation_loss" in rows[-1] else "train_loss"
         loss = np.array([row[name] for row in rows], dtype=float)
         n, quarter = len(loss), len(loss) // 4
-        early, late = loss[n - 2 * quarter : n - quarter], loss[n - quarter :]
-        # half-way through the last quarter against half-way through the one before: the fall over a quarter
-        fall = early.mean() - late.mean()
-        stderr = math.sqrt(early.var(ddof=1) / quarter + late.var(ddof=1) / quarter)
-        total = loss[0] - late.mean()
+        late = loss[n - quarter - 1 :]  # from the end of the third quarter on
+        epochs = np.arange(len(late)) - quarter / 2
+        slope = float(epochs @ late / (epochs @ epochs))
+        rest = late - late.mean() - slope * epochs
+        stderr = quarter * math.sqrt(rest @ rest / (len(late) - 2) / (epochs @ epochs))
+        fall, total = -slope * quarter, loss[0] - late.mean() - slope * epochs[-1]
         facts = {"n": n, "target": f"{name} by epoch"}
         share = (fall / total, stderr / total) if total > 0 else (0.0, 0.0)
         return {
             "fall": estimate(fall, stderr, unit="nats", says="what the loss fell by in the last quarter of the epochs",
-                             estimator="mean over the last quarter, less that over the one before", **facts),
-            "share_of_the_fall": estimate(*share, unit="", estimator="fall / (first epoch - last quarter)", **facts,
+                             estimator="least-squares line through the last quarter", **facts),
+            "share_of_the_fall": estimate(*share, unit="", estimator="fall / (first epoch - end of the line)", **facts,
                                           says="of all that it fell by since the first epoch; a straight line: 0.25"),
         }  # fmt: skip
 
