@@ -12,7 +12,7 @@ from tightbound.cli.show import record, show
 from tightbound.core.errors import InputError, whole
 from tightbound.core.terms import Batch
 from tightbound.data import Data
-from tightbound.evaluation.diagnosis import pick
+from tightbound.data.feed import pick
 from tightbound.evaluation.numbers import Estimate
 from tightbound.evaluation.paths import Paths, compare_paths, paths, traversal
 from tightbound.training.folder import RunFolder
@@ -25,7 +25,7 @@ def measure(command: Interpolate, pairs: int) -> None:
     whole("pairs", pairs, least=2)
     trained = load_run(command)
     data, split = open_data(command, trained)
-    chosen = pick(split, 2 * pairs, command.seed)
+    chosen = pick(trained.model, split, 2 * pairs, command.seed)
     found = paths(trained.model, chosen, data.train, seed=command.seed)
     moved = traversal(trained.model, chosen[:MOVED], seed=command.seed)
     told = found.to_json()

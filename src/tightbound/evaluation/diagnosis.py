@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
-
-import torch
 
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data import Split
+from tightbound.data.feed import pick
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Estimate, Evaluation
 from tightbound.evaluation.worth import Exchange, exchange
@@ -79,15 +78,26 @@ class Subject:
         whole("most", self.most, least=2)
         whole("samples", self.samples, least=1)
 
+    def some(self, split: Split, most: int) -> Batch:
+        """At most this many data of a split, picked at random.
+
+        Raises:
+            InputError: fewer than two data, which have no standard error.
+        """
+        batch = pick(self.model, split, most, self.seed)
+        if len(batch) < 2:
+            raise InputError("a diagnosis needs at least two training and two test data")
+        return batch
+
     @cached_property
     def test_data(self) -> Batch:
         """At most `most` test data, picked at random."""
-        return pick(self.test, self.most, self.seed)
+        return self.some(self.test, self.most)
 
     @cached_property
     def train_data(self) -> Batch:
         """Training data, as many as the test data and at most as there are, picked at random."""
-        return pick(self.train, len(self.test_data), self.seed)
+        return self.some(self.train, len(self.test_data))
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -230,20 +240,3 @@ def diagnose(subject: Subject, checks: Sequence[str] | None = None, *, quick: bo
     worst = get_args(Severity)[::-1]
     findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
     return Diagnosis(tuple(findings), evidence, skipped, asked)
-
-
-def pick(split: Split, most: int, seed: int = 0) -> Batch:
-    """At most this many data of a split, at random, in one batch.
-
-    Raises:
-        InputError: fewer than two data, which have no standard error.
-    """
-    parts: list[Batch] = []
-    for batch in split.epoch(min(most, 500), key=("diagnose", seed)):
-        parts.append(batch[: most - sum(map(len, parts))])
-        if sum(map(len, parts)) == most:
-            break
-    if sum(map(len, parts)) < 2:
-        raise InputError("a diagnosis needs at least two training and two test data")
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
-    return Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})

@@ -17,7 +17,7 @@ from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
-from tightbound.evaluation.evaluate import BLOCK, rows_at_once
+from tightbound.evaluation.evaluate import BLOCK, at_once
 from tightbound.evaluation.local import fit_local
 from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
 
@@ -76,7 +76,7 @@ def inference_gap(
         https://arxiv.org/abs/1801.03558
     """
     samples, steps = whole("samples", samples, least=1), whole("steps", steps, least=2)
-    rows = rows_at_once(model)
+    rows = at_once(model, 1)
     found: list[dict[str, Tensor]] = []
     with evaluating(model):
         for batch in batches(model, data, max(1, rows // FIT_SAMPLES)):

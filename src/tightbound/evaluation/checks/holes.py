@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tightbound.evaluation.checks import remedies
-from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject, pick
+from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
 from tightbound.evaluation.holes import holes
 from tightbound.evaluation.numbers import scalar, scalar_error
 
@@ -24,7 +24,7 @@ class PriorHoles(Check):
 
     def measure(self, subject: Subject) -> Evidence:
         """Shares, and what is decoded in holes and elsewhere."""
-        train = pick(subject.train, CENTRES, subject.seed)
+        train = subject.some(subject.train, CENTRES)
         found = holes(subject.model, train, subject.test_data, draws=DRAWS, level=LEVEL, seed=subject.seed)
         return found.numbers
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.data.feed import evaluating
-from tightbound.evaluation.diagnosis import Subject, pick
+from tightbound.evaluation.diagnosis import Subject
 from tightbound.evaluation.numbers import Array
 from tightbound.evaluation.worth import independent
 
@@ -33,7 +33,7 @@ def independent_elements(subject: Subject, data: Batch) -> Array:
     the raw data."""
     observation = subject.model.observation
     train, seen = (
-        observed(subject, pick(subject.train, max(FITTED, subject.most), subject.seed)),
+        observed(subject, subject.some(subject.train, max(FITTED, subject.most))),
         observed(subject, data),
     )
     shift = torch.as_tensor(observation.log_det(seen), dtype=torch.float64).expand(len(seen))
