@@ -6,6 +6,9 @@ import json as json_module
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from tightbound.cli.arguments import Interpolate
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import record, show
@@ -26,6 +29,7 @@ def measure(command: Interpolate, pairs: int) -> None:
     trained = load_run(command)
     data, split = open_data(command, trained)
     chosen = pick(trained.model, split, 2 * pairs, command.seed)
+    chosen = chosen[torch.from_numpy(np.random.default_rng(command.seed).permutation(len(chosen)))]  # halves are paired
     found = paths(trained.model, chosen, data.train, seed=command.seed)
     moved = traversal(trained.model, chosen[:MOVED], seed=command.seed)
     told = found.to_json()
