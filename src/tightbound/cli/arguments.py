@@ -290,12 +290,17 @@ class Embed(OnData):
 
 @dataclass(frozen=True)
 class Report(OnData):
-    """Write report.html: one self-contained page on a run."""
+    """Write report.html: one self-contained page on a run, with all that is known of it.
 
-    action = "tightbound.cli.inspect:report"
+    What the run does not hold yet is measured first: evaluation, diagnosis, sample quality, interpolation, probes.
+    """
+
+    action = "tightbound.cli.report:report"
 
     samples: int = 500
     """Importance samples, where the run has not been evaluated yet."""
+    quick: Flag[bool] = False
+    """Show what the run holds, and measure nothing but the evaluation."""
 
 
 Kind = Literal[

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
 
 from tightbound.cli.arguments import Attribute
 from tightbound.cli.files import out_file, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
-from tightbound.cli.show import endings, say, show_grid
+from tightbound.cli.show import endings, say, say_json, show_grid
 from tightbound.core.files import write_atomic
 from tightbound.evaluation import steer
 from tightbound.evaluation.numbers import with_error
@@ -36,7 +34,7 @@ def attribute(command: Attribute) -> None:
         arrays = {"x": x, "strength": torch.tensor(done.strengths), "label": done.labels, "vector": done.vector}
         write_npz(out, {name: each.numpy() for name, each in arrays.items()})
     if command.json:
-        print(json.dumps(done.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(done.to_json())
         return
     first = next(iter(done.numbers.values()))
     against = "data of all other labels" if command.against is None else f"data of label {command.against}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import shlex
 from dataclasses import asdict
 
@@ -12,7 +11,7 @@ from tightbound.cli.arguments import OnData
 from tightbound.cli.files import check_ending
 from tightbound.cli.judging import Compare
 from tightbound.cli.runs import load_run, open_data
-from tightbound.cli.show import say
+from tightbound.cli.show import say, say_json
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.data import Data, Split
@@ -53,7 +52,7 @@ def compare(command: Compare) -> None:
         write_atomic(command.out, differences(found.to_json(), [asdict(d) for d in against]))
     if command.json:
         told = {**found.to_json(), "data": {"name": data.name, "fingerprint": data.fingerprint, "split": command.split}}
-        print(json_module.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(told)
         return
     _show(found, against, command, data)
     say(f"next: tightbound report {shlex.quote(next(n for n in names if found.best in n))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from tightbound.cli.judging import Diagnose
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import record, say
+from tightbound.cli.show import record, say, say_json
 from tightbound.core.errors import whole
 from tightbound.evaluation import Diagnosis
 from tightbound.report.table import command_line, rows
@@ -28,7 +27,7 @@ def diagnose(command: Diagnose) -> None:
     if of_the_run(command):
         record(RunFolder(command.run).analysis_file("diagnosis"), result)
     if command.json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(result)
         return
     say(f"weights: {trained.weights}")
     show_verdict(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor
 
 from tightbound.cli.ais import anneal, pick, show_annealed
-from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Report, Sample
+from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.paths import measure
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import draw_next, endings, record, say, show, show_ladder
-from tightbound.config import read_yaml
+from tightbound.cli.show import endings, record, say, say_json, show, show_ladder
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
@@ -25,7 +23,6 @@ from tightbound.evaluation import called
 from tightbound.evaluation.numbers import with_error
 from tightbound.generation import infer
 from tightbound.report import pictures
-from tightbound.report.page import write_report
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 
@@ -47,7 +44,7 @@ def evaluate(command: Evaluate) -> None:
         write_npz(command.per_datum, dict(numbers.per_datum))
     if command.json:
         found = numbers.to_json() | ({} if annealed is None else annealed["numbers"])
-        print(json_module.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(found)
         return
     say(f"weights: {trained.weights}")
     show(numbers.to_json())
@@ -201,23 +198,6 @@ def embed(command: Embed) -> None:
     what = "draws from q(z|x)" if command.sample else "posterior means"
     say(f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}: {command.out}")
     say_next(command, "report {run}")
-
-
-def report(command: Report) -> None:
-    """Writes the page, evaluating first where the run has no numbers yet."""
-    trained = load_run(command)
-    data, split = open_data(command, trained)
-    folder = RunFolder(command.run)
-    if of_the_run(command) and folder.evaluation_file.is_file():
-        numbers = folder.read(folder.evaluation_file)
-    else:
-        result = trained.evaluate(split, samples=command.samples, seed=command.seed, progress=True)
-        numbers = result.to_json()
-        if of_the_run(command):
-            record(folder.evaluation_file, numbers)
-    write_report(trained, data, numbers, read_yaml(folder.config_file))
-    say(f"report: {folder.report_file}")
-    say_next(command, draw_next(trained.model))
 
 
 def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:

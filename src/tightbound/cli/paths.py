@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from tightbound.cli.arguments import Interpolate
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import record, show
+from tightbound.cli.show import record, say_json, show
 from tightbound.core.errors import InputError, whole
 from tightbound.core.terms import Batch
-from tightbound.data import Data
+from tightbound.data import Data, Split
 from tightbound.data.feed import pick
 from tightbound.evaluation.numbers import Estimate
 from tightbound.evaluation.paths import Paths, compare_paths, paths, traversal
+from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 
 MOVED = 100  # data that the traversal is averaged over, at most
@@ -28,26 +29,36 @@ def measure(command: Interpolate, pairs: int) -> None:
     whole("pairs", pairs, least=2)
     trained = load_run(command)
     data, split = open_data(command, trained)
-    chosen = pick(trained.model, split, 2 * pairs, command.seed)
-    chosen = chosen[torch.from_numpy(np.random.default_rng(command.seed).permutation(len(chosen)))]  # halves are paired
+    chosen = some_pairs(trained, split, pairs, command.seed)
     found = paths(trained.model, chosen, data.train, seed=command.seed)
-    moved = traversal(trained.model, chosen[:MOVED], seed=command.seed)
-    told = found.to_json()
-    told["numbers"]["response"] = asdict(moved)
+    told = paths_json(trained, found, chosen, command.seed)
     if command.against is not None:
         told["against"] = str(command.against)
         difference = _difference(command, command.against, data, found, chosen)
         told["difference"] = {name: asdict(number) for name, number in difference.items()}
+    if of_the_run(command) and command.against is None:
+        record(RunFolder(command.run).analysis_file("paths"), told)
     if command.json:
-        print(json_module.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(told)
         return
     n = len(found.per_pair["index"])
     show(told["numbers"], f"{n} pairs of data, on linear and spherical paths between their posterior means")
     if command.against is not None:
         show(told["difference"], f"this run less {command.against}, paired over the same pairs")
-    if of_the_run(command) and command.against is None:
-        record(RunFolder(command.run).analysis_file("paths"), told)
     say_next(command, "report {run}")
+
+
+def some_pairs(trained: Trained, split: Split, pairs: int, seed: int) -> Batch:
+    """Twice as many data, in random order: the first half is paired with the second."""
+    chosen = pick(trained.model, split, 2 * pairs, seed)
+    return chosen[torch.from_numpy(np.random.default_rng(seed).permutation(len(chosen)))]
+
+
+def paths_json(trained: Trained, found: Paths, chosen: Batch, seed: int) -> dict[str, Any]:
+    """What was measured, with the response of x to each dimension."""
+    told = found.to_json()
+    told["numbers"]["response"] = asdict(traversal(trained.model, chosen[:MOVED], seed=seed))
+    return told
 
 
 def _difference(command: Interpolate, against: Path, data: Data, found: Paths, chosen: Batch) -> dict[str, Estimate]:

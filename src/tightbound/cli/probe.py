@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from tightbound.cli.judging import Probe
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import record, say, show_grid
+from tightbound.cli.show import record, say, say_json, show_grid
 from tightbound.report.probe import grids, sentence
 from tightbound.training.folder import RunFolder
 
@@ -16,8 +14,10 @@ def probe(command: Probe) -> None:
     trained = load_run(command)
     data, _ = open_data(command, trained)
     found = trained.probe(data.train, data.test, most=command.most, task=command.task, seed=command.seed).to_json()
+    if of_the_run(command):
+        record(RunFolder(command.run).analysis_file("probe"), found)
     if command.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(found)
         return
     say(f"weights: {trained.weights}")
     for grid in grids(found):
@@ -25,6 +25,4 @@ def probe(command: Probe) -> None:
         show_grid(grid)
     say("")
     say(sentence(found))
-    if of_the_run(command):
-        record(RunFolder(command.run).analysis_file("probe"), found)
     say_next(command, "report {run}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tightbound.cli.judging import Quality
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import draw_next, record, say
+from tightbound.cli.show import draw_next, record, say, say_json
 from tightbound.report.quality import caption, compared
 from tightbound.training.folder import RunFolder
 
@@ -20,13 +19,13 @@ def quality(command: Quality) -> None:
         data, n=command.n, features=command.features, draw=command.draw, sampler=command.sampler, seed=command.seed,
         trust=command.trust, progress=True,
     ).to_json()  # fmt: skip
+    if of_the_run(command) and not command.draw and command.sampler is None:
+        record(RunFolder(command.run).analysis_file("quality"), found)
     if command.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(found)
         return
     say(f"weights: {trained.weights}")
     _show(found)
-    if of_the_run(command) and not command.draw and command.sampler is None:
-        record(RunFolder(command.run).analysis_file("quality"), found)
     say_next(command, draw_next(trained.model) if command.draw else "quality {run} --draw")
 
 

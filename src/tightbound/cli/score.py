@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json as json_module
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from tightbound.cli.files import check_ending, csv, write_npz
 from tightbound.cli.judging import Score
 from tightbound.cli.runs import load_run, open_data, say_next
-from tightbound.cli.show import record, say, show
+from tightbound.cli.show import record, say, say_json, show
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.model import VAE
@@ -50,8 +49,10 @@ def score(command: Score) -> None:
     if command.picture is not None:
         drawn = histograms(written) if command.picture.suffix == ".svg" else _unusual(trained.model, sets[-1], command)
         write_atomic(command.picture, drawn)
+    if command.split == "auto" and command.weights == "auto":
+        record(RunFolder(command.run).analysis_file("score"), written)
     if command.json:
-        print(json_module.dumps(written, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(written)
         return
     say(f"weights: {trained.weights}")
     counts = " and ".join(f"{len(s.scores.per_datum['index']):,} of {s.name}" for s in sets)
@@ -62,8 +63,6 @@ def score(command: Score) -> None:
     else:
         show(written["numbers"], caption)
         _show_unusual(sets[0].scores)
-    if command.split == "auto" and command.weights == "auto":
-        record(RunFolder(command.run).analysis_file("score"), written)
     say_next(command, "report {run}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,11 @@ from tightbound.report.table import Grid, ladder, rows
 def say(line: str, file: TextIO | None = None) -> None:
     """One line, at once."""
     print(line, file=file or sys.stdout, flush=True)
+
+
+def say_json(found: Any) -> None:
+    """One JSON object, alone on standard output."""
+    print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def endings(shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def carry_out(command: Train, run: Path) -> Carried:
     numbers = _evaluate(trained, data, command).to_json()
     record(RunFolder(run).evaluation_file, numbers)
     diagnosis = trained.diagnose(data, most=300, samples=10, quick=True)
-    record(RunFolder(run).analysis_file("diagnosis"), diagnosis_json(diagnosis, run))
+    record(RunFolder(run).analysis_file("diagnosis"), diagnosis_json(diagnosis, run) | {"quick": True})
     write_report(trained, data, numbers, config)
     return Carried(trained, numbers, diagnosis)
 

@@ -21,7 +21,11 @@ from tightbound.training.folder import RunFolder
 
 
 def write_report(
-    trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
+    trained: Trained,
+    data: Data,
+    numbers: Mapping[str, Mapping[str, Any]],
+    config: Mapping[str, Any],
+    own: bool = True,
 ) -> RunFolder:
     """Writes the figures and the page of a run.
 
@@ -30,10 +34,11 @@ def write_report(
         data: Its data; the pictures are of the test split.
         numbers: `Evaluation.to_json()`.
         config: The run's settings.
+        own: Whether the data are the run's own, of which the analyses are that the run holds.
     """
     folder = RunFolder(trained.path)
-    sections = [*_sections(trained, data, numbers), *ladder.sections(numbers), *analyses(folder)]
-    lead = analyses(folder, LEAD)
+    lead, more = (analyses(folder, LEAD), analyses(folder)) if own else ([], [])
+    sections = [*_sections(trained, data, numbers), *ladder.sections(numbers), *more]
     for section in (*lead, *sections):
         if section.picture is not None:
             write_atomic(folder.path / "figures" / section.name, section.picture)
