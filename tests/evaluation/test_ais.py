@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_numbers_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch
     model = linear_gaussian().model
     how: dict[str, Any] = {"temperatures": 6, "chains": 3, "leapfrog": 3}
     whole, drawn = ais(model, X[:9], **how), bdmc(model, 9, **how)
-    monkeypatch.setattr("tightbound.evaluation.annealing.ROWS", 12)
+    monkeypatch.setattr(sys.modules["tightbound.evaluation.evaluate"], "ROWS", 12)
     parts, drawn_in_parts = ais(model, X[:9], **how), bdmc(model, 9, **how)
     for name in ("ais", "acceptance", "ess"):
         np.testing.assert_allclose(parts.per_datum[name], whole.per_datum[name], rtol=1e-9)
@@ -172,7 +173,7 @@ def test_numbers_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch
 
 
 def test_rows_that_move_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightbound.evaluation.annealing.ROWS", 12)
+    monkeypatch.setattr(sys.modules["tightbound.evaluation.evaluate"], "ROWS", 12)
     model, most = linear_gaussian().model, [0]
     hook = model.likelihood.register_forward_hook(lambda _, given, __: most.append(given[0].shape[:-1].numel()) or None)
     ais(model, X, temperatures=2, chains=3)

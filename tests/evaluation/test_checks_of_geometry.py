@@ -121,8 +121,8 @@ def test_the_grades_of_copies() -> None:
     one = subject(linear_gaussian())
     evidence = dict(CopiedSamples().measure(one))
     for z, nearer, near, grade in (
-        (-2.0, 0.9, 0.4, None), (-4.0, 0.55, 0.4, None), (-4.0, 0.7, 0.4, "mild"), (-9.0, 0.97, 0.4, "severe"),
-        (5.0, 0.3, 0.95, "severe"), (5.0, 0.3, 0.75, "moderate"),
+        (-9.0, 0.97, 0.4, None), (-9.0, 0.97, 0.95, "severe"), (5.0, 0.3, 0.95, "severe"), (5.0, 0.3, 0.75, "moderate"),
+        (0.0, 0.5, 0.55, "mild"), (0.0, 0.5, 0.45, None),
     ):  # fmt: skip
         seen = changed(evidence, copying_z=z, nearer_than_test=nearer, too_near=near, too_near_test=0.4)
         found = CopiedSamples().judge(seen, one)

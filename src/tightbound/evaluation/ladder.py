@@ -132,7 +132,8 @@ def _convergence(step: _Step, pareto_k: Array, facts: Mapping[str, Any]) -> Esti
     if high > FEW:
         says = (
             f"unreliable for {high:.0%} of the data, whose weights have too heavy a tail (k-hat > {RELIABLE}): the "
-            f"bound holds, but how far below log p(x) the weights cannot tell; {moved}; ask --ais 500, or raise --samples"
+            f"bound holds, but how far below log p(x) the weights cannot tell; {moved}; ask --ais 500, or raise "
+            "--samples"
         )
     elif most < ENOUGH:
         says = f"converged: {moved}, and less than {ENOUGH} are left"

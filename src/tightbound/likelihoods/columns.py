@@ -181,6 +181,12 @@ class ColumnsDistribution(Distribution):
         levels = self.likelihood.categories
         return self.join([p.mean if k is None else _mode(p, k) for p, k in zip(self.parts, levels, strict=True)])
 
+    @property
+    def variance(self) -> Tensor:
+        """Var[x]; of categories, which have no order, NaN."""
+        kinds = zip(self.parts, self.likelihood.categories, strict=True)
+        return self.join([p.variance if k is None else torch.full_like(p.mean, torch.nan) for p, k in kinds])
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """(*sample_shape, ..., D)."""

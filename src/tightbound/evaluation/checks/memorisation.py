@@ -10,18 +10,16 @@ from tightbound.evaluation.memorisation import memorisation
 from tightbound.evaluation.numbers import scalar, scalar_error
 
 FEW = 500  # samples, and test data
-SIGNIFICANT = -3.0  # standard errors
 
 
 class CopiedSamples(Check):
     """Whether samples are nearer to training data than test data are.
 
-    Test data are as near as data that are not copied can be. A finding is either, of samples drawn from the model:
-
-    - a Mann-Whitney z-score below -3, with three in five pairs or more in which the sample is the nearer: mild;
-      moderate from four in five, severe from 19 in 20;
-    - one in ten samples or more, beyond what holds for test data and by three standard errors, that are nearer to
-      their training datum than that one is to any other: mild, moderate from one in four, severe from one in two.
+    Test data are as near as data that are not copied can be. A finding is one in ten samples or more, drawn from the
+    model, beyond what holds for test data and by three standard errors, that are nearer to their training datum than
+    that one is to any other: mild, moderate from one in four, severe from one in two. The Mann-Whitney test of all
+    distances is shown and gives no alarm: samples that vary too little are near to the middle of the data too, and to
+    no datum in particular.
 
     References:
         A non-parametric test to detect data-copying in generative models (Meehan et al. 2020), Section 3,
@@ -37,30 +35,15 @@ class CopiedSamples(Check):
         return memorisation(subject.model, subject.train, subject.test_data[:FEW], n=FEW, seed=subject.seed).numbers
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
-        """By either of the two."""
-        nearer = scalar(evidence["nearer_than_test"])
+        """By the excess over test data."""
         pair = [evidence[name] for name in ("too_near", "too_near_test")]
         excess = scalar(pair[0]) - scalar(pair[1])
         sure = excess > 3 * math.hypot(*(scalar_error(number) for number in pair))
-        grades: list[Severity] = []
-        if scalar(evidence["copying_z"]) < SIGNIFICANT:
-            grades += _grade(nearer, 0.6, 0.8, 0.95)
-        if sure:
-            grades += _grade(excess, 0.1, 0.25, 0.5)
-        if not grades:
+        if not sure or excess < 0.1:
             return None
+        severity: Severity = "severe" if excess >= 0.5 else "moderate" if excess >= 0.25 else "mild"
         says = (
-            f"Samples are copies: in {nearer:.0%} of pairs a sample is nearer to the training data than a test datum "
-            f"is, and {scalar(pair[0]):.0%} of samples against {scalar(pair[1]):.0%} of test data are nearer to "
-            "their training datum than that one is to any other."
+            f"Samples are copies: {scalar(pair[0]):.0%} of them are nearer to their training datum than that one is "
+            f"to any other, against {scalar(pair[1]):.0%} of test data."
         )
-        return Finding(self.name, max(grades, key=_ORDER.index), evidence, says, remedies.dropout(subject.config))
-
-
-_ORDER: list[Severity] = ["mild", "moderate", "severe"]
-
-
-def _grade(value: float, *limits: float) -> list[Severity]:
-    """The grade of the highest limit that is reached, if any."""
-    reached = sum(value >= limit for limit in limits)
-    return [_ORDER[reached - 1]] if reached else []
+        return Finding(self.name, severity, evidence, says, remedies.dropout(subject.config))
