@@ -14,6 +14,7 @@ import torch
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.data import BUILTINS, builtin, cache, open
+from tightbound.data.names import GRIDS
 
 REAL_CACHE = os.environ.get("TIGHTBOUND_DATA", "")
 
@@ -58,7 +59,7 @@ def test_frey_faces():
 
 
 def test_every_name_can_be_read():
-    assert set(BUILTINS) == {*builtin.READERS, "sprites"}
+    assert set(BUILTINS) == {*builtin.READERS, *GRIDS}
     assert all("train" in line and "test" in line for line in BUILTINS.values())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tightbound.data.names import BUILTINS
 
 if TYPE_CHECKING:
+    from tightbound.data.scenes import Scenes
     from tightbound.data.source import Data, open
     from tightbound.data.split import ArraySplit, Indexed, LoaderSplit, MappedSplit, Split
     from tightbound.data.sprites import Sprites
@@ -22,12 +23,13 @@ __all__ = [
     "Indexed",
     "LoaderSplit",
     "MappedSplit",
+    "Scenes",
     "Split",
     "Sprites",
     "open",
 ]
 
-_HOME = {"Data": "source", "open": "source", "Sprites": "sprites"}
+_HOME = {"Data": "source", "open": "source", "Scenes": "scenes", "Sprites": "sprites"}
 
 
 def __getattr__(name: str) -> Any:

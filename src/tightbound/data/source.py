@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tightbound.core.domain import BINARY, Domain
+from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, suggestion
 from tightbound.data import builtin, columns, encoding, files, images, loaders
-from tightbound.data.names import BUILTINS
+from tightbound.data.factors import FactorGrid
+from tightbound.data.names import BUILTINS, GRIDS
 from tightbound.data.split import ArraySplit, Indexed, Split
 
 
@@ -150,8 +152,8 @@ def _loaders(pair: Sequence[Any]) -> bool:
 
 
 def _open_builtin(name: str, told: Domain | None) -> Data:
-    if name == "sprites":
-        return _open_sprites(told)
+    if name in GRIDS:
+        return _open_grid(name, told)
     read = builtin.READERS[name]()
     x, values = read.x, f"values: {read.domain}"
     if told not in (None, read.domain):
@@ -163,21 +165,16 @@ def _open_builtin(name: str, told: Domain | None) -> Data:
     return Data(name, train, test, told or read.domain, (values, read.note), digest, True, test)
 
 
-def _open_sprites(told: Domain | None) -> Data:
-    from tightbound.data.sprites import Sprites
-
-    if told not in (None, BINARY):
-        raise InputError(f"sprites are {BINARY}, not {told}; leave out levels and domain")
-    whole = Sprites()
+def _open_grid(name: str, told: Domain | None) -> Data:
+    module, _, kind = GRIDS[name].partition(":")
+    whole: FactorGrid = getattr(importlib.import_module(module), kind)()
+    if told not in (None, whole.domain):
+        raise InputError(f"{name} are {whole.domain}, not {told}; leave out levels and domain")
     order = np.random.default_rng(0).permutation(len(whole)).astype(np.int32)
-    test = whole.subset(np.sort(order[:10_000]))
-    notes = (
-        "re-rendered on the dSprites grid, in which the first and the last orientation are the same",
-        "split: 727,280 train and 10,000 test by a fixed permutation",
-    )
-    definition = f"sprites 1 endpoint={whole.endpoint}"
-    digest = f"sha256:{hashlib.sha256(definition.encode()).hexdigest()}"
-    return Data("sprites", whole.subset(np.sort(order[10_000:])), test, BINARY, notes, digest, True, test)
+    train, test = whole.subset(np.sort(order[10_000:])), whole.subset(np.sort(order[:10_000]))
+    notes = (whole.note, f"split: {len(train):,} train and {len(test):,} test by a fixed permutation")
+    digest = f"sha256:{hashlib.sha256(whole.definition.encode()).hexdigest()}"
+    return Data(name, train, test, whole.domain, notes, digest, True, test)
 
 
 def _from_arrays(

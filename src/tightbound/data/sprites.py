@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed
+from tightbound.core.domain import BINARY
+from tightbound.data.factors import FactorGrid
 
 _REACH = 14  # pixels from the centre that a shape may touch
 _SIDE = 2 * _REACH + 1
@@ -20,7 +18,7 @@ _HEART = np.array(  # half outline, y down: two cubic Bezier curves
 )
 
 
-class Sprites(Indexed):
+class Sprites(FactorGrid):
     """737,280 binary images (1, 64, 64), uint8, with label (B, 5) the indices of their factors.
 
     The grid is that of the published data, in its order: shape (square, ellipse, heart), scale
@@ -36,41 +34,24 @@ class Sprites(Indexed):
     shape = (1, 64, 64)
     factor_names = ("shape", "scale", "orientation", "posX", "posY")
     factor_sizes = (3, 6, 40, 32, 32)
+    domain = BINARY
+    note = "re-rendered on the dSprites grid, in which the first and the last orientation are the same"
 
     def __init__(self, endpoint: bool = True) -> None:
         """The grid, as published where `endpoint` is true: its last orientation, 2 pi, equals the first.
 
         False: 40 different orientations, in steps of 9 degrees.
         """
-        self.endpoint = endpoint
+        self.endpoint, self.definition = endpoint, f"sprites 1 endpoint={endpoint}"
         theta = np.linspace(0, 2 * np.pi, 40, endpoint=endpoint)
         self._cos, self._sin = np.cos(-theta), np.sin(-theta)
         self._scale = np.linspace(0.5, 1, 6)
         self._centre = 16 + 32 * np.linspace(0, 1, 32)
         self._across, self._top, self._bottom = _heart_table()
 
-    def __len__(self) -> int:
-        """737,280."""
-        return int(np.prod(self.factor_sizes))
-
-    def batch(self, indices: Tensor) -> Batch:
-        """x (B, 1, 64, 64) uint8, label (B, 5)."""
-        factors = self.factors_of(indices)
-        return Batch(torch.from_numpy(self._render(*factors.numpy().T)), label=factors, index=indices)
-
-    def index_of(self, factors: Tensor) -> Tensor:
-        """Factor indices (..., 5) -> positions (...)."""
-        strides = torch.tensor((*self.factor_sizes[1:], 1)).flip(0).cumprod(0).flip(0)
-        return (factors * strides).sum(-1)
-
-    def factors_of(self, index: Tensor) -> Tensor:
-        """Positions (...) -> factor indices (..., 5)."""
-        return torch.stack(torch.unravel_index(index, self.factor_sizes), -1)
-
-    def _render(
-        self, kind: np.ndarray, scale: np.ndarray, turn: np.ndarray, x: np.ndarray, y: np.ndarray
-    ) -> np.ndarray:
+    def render(self, *factors: np.ndarray) -> np.ndarray:
         """Factor indices (B,) each -> (B, 1, 64, 64); only the window around each shape is computed."""
+        kind, scale, turn, x, y = factors
         left, top = (np.floor(self._centre[i]).astype(np.int64) - _REACH for i in (x, y))  # (B,)
         window = np.arange(_SIDE)
         size = self._scale[scale][:, None]
