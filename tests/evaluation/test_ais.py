@@ -16,10 +16,11 @@ from latents.test_hierarchies import MODELS, data, two_layers
 from laws.linear import evidence, linear_gaussian
 from priors.test_evidence import DATA, GIVEN, model_of, quadrature
 from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.terms import Batch
 from tightbound.evaluation import Annealed, ais, bdmc, evaluate
 from tightbound.evaluation.ais import _simulate  # pyright: ignore[reportPrivateUsage]
-from tightbound.evaluation.annealing import Annealing
+from tightbound.evaluation.annealing import Annealing, Chains
 from tightbound.generation import infer
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.posteriors import DiagonalNormal
@@ -75,6 +76,50 @@ def test_the_way_back_has_the_mean_of_one_over_p_of_x() -> None:
     ratio = (linear.evidence(seen.x) - torch.from_numpy(found.per_datum["upper"])).exp()
     assert ratio.std() > 0.15
     assert (ratio.mean() - 1).abs() < 4 * ratio.std() / n**0.5
+
+
+@pytest.mark.parametrize("temperatures", [1, 7])
+def test_both_ways_go_from_end_to_end(temperatures: int) -> None:
+    """Where x does not depend on z, steps along the path add up to log p(x): to all of it, up to rounding."""
+    linear = linear_gaussian()
+    decoder: Any = linear.model.likelihood.network
+    with torch.no_grad():
+        decoder.weight.zero_()
+    found = bdmc(linear.model, 5, temperatures=temperatures, chains=2, leapfrog=2)
+    for name in ("lower", "upper"):
+        np.testing.assert_allclose(found.per_datum[name], likelihood_of_simulated(linear.model, 5), rtol=1e-12)
+
+
+def test_at_one_temperature_the_way_back_is_the_likelihood_at_the_code() -> None:
+    linear = linear_gaussian()
+    found = bdmc(linear.model, 5, temperatures=1, chains=2)
+    np.testing.assert_allclose(found.per_datum["upper"], likelihood_of_simulated(linear.model, 5), rtol=1e-12)
+
+
+def likelihood_of_simulated(model: tb.VAE, n: int) -> np.ndarray:
+    """(n,) log p(x | z) of what `bdmc` draws."""
+    with torch.no_grad():
+        seen, codes = _simulate(model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
+        return model.log_likelihood(seen, codes.unsqueeze(0))[0].numpy()
+
+
+def test_step_sizes_are_held_and_know_nothing_of_the_chains_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains of other noise have the same sizes."""
+    made: list[Any] = []
+    run, noise = Chains.forward, Chains._noise
+    monkeypatch.setattr(Chains, "forward", lambda self, name: made.append((self, list(self._sizes))) or run(self, name))
+    one = ais(linear_gaussian().model, X[:4], temperatures=6, chains=3, leapfrog=2)
+
+    def other(self: Chains, name: str) -> Noise:
+        return noise(self, name) if name == "pilot" else DatumNoise("other", index=torch.arange(4))
+
+    monkeypatch.setattr(Chains, "_noise", other)
+    two = ais(linear_gaussian().model, X[:4], temperatures=6, chains=3, leapfrog=2)
+    assert (one.per_datum["ais"] != two.per_datum["ais"]).all()
+    for chains, before in made:
+        for at_first, now, first in zip(before, chains._sizes, made[0][1], strict=True):
+            assert torch.equal(at_first, now)
+            assert torch.equal(now, first)
 
 
 def test_the_two_bounds_hold_the_evidence_and_close_in() -> None:

@@ -90,6 +90,19 @@ def test_gaps_add_up_and_do_not_depend_on_other_data() -> None:
     assert np.allclose(few.per_datum["amortisation_gap"], gap.per_datum["amortisation_gap"][:4], atol=1e-9)
 
 
+def test_all_data_are_chosen_for_by_as_many_draws_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tightbound.evaluation import gap as module
+
+    linear = linear_gaussian(off=0.05)
+    x = data(linear, 40)
+    how = {"samples": 20, "steps": 4}  # so few that the choice is close
+    whole = inference_gap(linear.model, x, **how)
+    monkeypatch.setattr(module, "at_once", lambda *_: 240)
+    parts = inference_gap(linear.model, x, **how)
+    for name in ("elbo_fitted", "gain_of_doubling", "log_likelihood"):
+        assert np.allclose(parts.per_datum[name], whole.per_datum[name], atol=1e-9)
+
+
 def test_a_fit_that_goes_astray_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from tightbound.evaluation import gap as module
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -44,6 +45,17 @@ def test_the_mixture_is_scipys() -> None:
     each = norm(mean, np.sqrt(variance)).logpdf(z[:, None]).sum(2)
     found = log_mixture(*(torch.from_numpy(x) for x in (z, mean, variance)))
     assert np.allclose(found, logsumexp(each, axis=1) - math.log(40), atol=1e-9)
+
+
+def test_the_mixture_is_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, mean = (torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) for n in (50, 90))
+    whole = log_mixture(z, mean, torch.ones(90, 3))
+    module, rows, add = sys.modules["tightbound.evaluation.holes"], [], torch.addmm
+    monkeypatch.setattr(module, "PARTS", 20)
+    monkeypatch.setattr(module, "PLACES", 7)
+    monkeypatch.setattr(torch, "addmm", lambda *given: rows.append(given[0].numel() * len(given[1])) or add(*given))
+    assert torch.allclose(log_mixture(z, mean, torch.ones(90, 3)), whole, atol=1e-12)
+    assert max(rows) == 7 * 20
 
 
 def test_a_prior_that_is_the_aggregate_posterior_has_no_holes() -> None:

@@ -12,7 +12,7 @@ import torch
 import tightbound as tb
 from laws.linear import linear_gaussian
 from tightbound.core.errors import InputError
-from tightbound.evaluation import evaluate
+from tightbound.evaluation import evaluate, ladder
 from tightbound.evaluation.weights import BLOCK, Weights, rungs
 from tightbound.objectives.iwae import logmeanexp
 from tightbound.report.ladder import sections
@@ -95,6 +95,17 @@ def test_the_verdict_follows_what_is_known() -> None:
     bad = evaluate(linear_gaussian(off=-3.0).model, X, samples=1000)
     assert bad["pareto_k_high"].value > 0.9
     assert bad["convergence"].says.startswith("unreliable for")
+
+
+def test_a_step_down_by_chance_is_no_sign_of_convergence() -> None:
+    last = np.where(np.arange(8) % 2, -2.0, -1.2)
+    bounds = np.stack([np.full(8, -3.0), np.full(8, -2.0), np.full(8, -1.4), last], 1)
+    facts = {"unit": "nats", "target": "density", "samples": 250, "reason": None}
+    found = ladder.numbers(ladder.PerDatum(bounds, np.ones(8), np.full(8, 0.2)), None, facts)["convergence"]
+    assert found.value < 0
+    assert found.value + 2 * found.stderr < 0.1 < 2 * found.stderr
+    assert found.says.startswith("still moving")
+    assert "may be left" in found.says
 
 
 def test_what_is_null_says_why() -> None:

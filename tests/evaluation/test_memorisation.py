@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import mannwhitneyu, norm
 from torch import Tensor
 
+import tightbound as tb
 from laws.linear import Linear, linear_gaussian
 from tightbound.core.errors import InputError
 from tightbound.evaluation.memorisation import mann_whitney, memorisation
@@ -97,8 +98,45 @@ def test_principal_components_of_all_dimensions_keep_distances() -> None:
         memorisation(LINEAR.model, TRAIN, TEST, samples=samples, components=9)
 
 
+def test_a_conditional_model_is_judged_too() -> None:
+    digits = tb.data.open("digits")
+    model = tb.vae(digits, latent=2, network="mlp(hidden=(4,))", context="labels")
+    found = memorisation(model, digits.train.subset(range(200)), digits.test, n=60).numbers
+    assert float(found["copying_z"].value or 0) > 3  # nothing is learned yet
+
+
 def test_refusals() -> None:
     with pytest.raises(InputError, match="two or more"):
         memorisation(LINEAR.model, TRAIN, TEST[:1])
     with pytest.raises(InputError, match=r"shape \(4, 3\)"):
         memorisation(LINEAR.model, TRAIN, TEST, samples=torch.zeros(4, 3))
+
+
+def test_draws_of_the_data_are_no_copies_where_the_likelihood_sees_bits_in_place_of_greys() -> None:
+    grey = (256 * np.random.default_rng(0).beta(0.1, 0.1, (700, 4, 4))).clip(0, 255).astype(np.uint8)
+    model = tb.vae(
+        tb.data.open(grey), latent=2, network="mlp(hidden=(4,))", likelihood="bernoulli",
+        observation="binarized(mode='expected')",
+    )  # fmt: skip
+    chance = torch.from_numpy(grey).unsqueeze(1).float()
+    bits = 255.0 * (torch.rand(chance.shape, generator=torch.Generator().manual_seed(0)) < chance / 255)
+    train, test = chance[:300], chance[300:500]
+    fresh = memorisation(model, train, test, samples=bits[500:]).numbers
+    assert abs(float(fresh["copying_z"].value or 9)) < 3.5
+    copies = memorisation(model, train, test, samples=bits[:200]).numbers
+    assert float(copies["copying_z"].value or 0) < -5
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_samples_lack_what_test_data_lack(share: float) -> None:
+    """Complete ones would be nearer or farther than any data with holes."""
+    scores = []
+    for seed in range(4):
+        x = draws(LINEAR, 1300, 40 + seed).float()
+        x[torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < share] = torch.nan
+        table = tb.data.open(x.numpy(), kinds=("real",) * 6)
+        model = tb.vae(table, latent=2, network="mlp(hidden=(4,))")
+        found = memorisation(model, x[:800], x[800:], samples=draws(LINEAR, 500, 50 + seed).float())
+        scores.append(found.numbers["copying_z"].value)
+        assert not found.closest.isnan().any()
+    assert abs(np.mean(scores)) < 3.5 / 2

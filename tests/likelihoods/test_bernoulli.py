@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Bernoulli, Independent
 
 from tightbound.core.terms import log_density
+from tightbound.likelihoods import Bernoulli as Likelihood
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 400.0])  # the last overflows exp in float32
@@ -21,7 +22,7 @@ def test_sums_in_place_are_sums_of_elements(scale: float, dtype: torch.dtype, ma
     x = (x < 0.5).to(dtype) if bits else x
     observed = torch.rand(5, 2, 3, 4, generator=generator) < 0.7 if masked else None
     given = x if observed is None else x.masked_fill(~observed, 0.5)
-    distribution = Independent(Bernoulli(logits=logits, validate_args=False), 3, validate_args=False)
+    distribution = Likelihood((2, 3, 4))(logits.flatten(-3))
     elements = Independent(Bernoulli(logits=logits.double(), validate_args=False), 3).base_dist.log_prob(given.double())
     exact = (elements if observed is None else elements * observed).sum((-3, -2, -1))
     unseen = x if observed is None else x.masked_fill(~observed, torch.nan)
@@ -31,3 +32,15 @@ def test_sums_in_place_are_sums_of_elements(scale: float, dtype: torch.dtype, ma
     torch.testing.assert_close(fast.double(), exact, rtol=1e-13 if dtype == torch.float64 else 1e-5, atol=1e-9 * 2e3)
     assert torch.equal(logits, before)
     torch.testing.assert_close(log_density(distribution, given, observed), fast, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("logit", [15.0, 60.0])
+def test_large_sums_that_cancel_keep_their_digits(logit: float) -> None:
+    """White pictures of 12,288 elements, each nearly certain: sums of x l and of log(1 + exp l) are far from zero."""
+    generator = torch.Generator().manual_seed(0)
+    logits = logit + torch.randn(4, 3, 12_288, generator=generator)
+    distribution = Likelihood((12_288,))(logits)
+    exact = -torch.nn.functional.softplus(-logits.double()).sum(-1)
+    with torch.no_grad():
+        found = log_density(distribution, torch.ones(3, 12_288), None)
+    torch.testing.assert_close(found.double(), exact, atol=5e-3, rtol=0)

@@ -124,16 +124,21 @@ def encoder_overfitting(test: InferenceGap, train: InferenceGap) -> Estimate:
 def _fit(model: VAE, seen: Batch, steps: int, seed: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Variational parameters: the encoder's; the best of it and both fits; the best of it and the shorter fit."""
     index = seen.positions()
-    count = max(1, min(BLOCK, rows // len(seen)))  # draws to choose by
+    size = max(1, rows // BLOCK)
 
     def better(first: Tensor, second: Tensor) -> Tensor:
-        """For each datum the one of greater ELBO."""
-        noise = [DatumNoise("gap", "choose", seed, index=index) for _ in range(2)]
-        values = [
-            _log_weight(model, seen, local, own, count).mean(0)
-            for local, own in zip((first, second), noise, strict=True)
-        ]
-        second_is = (values[1] > values[0]).to(first.device)  # not where it is NaN
+        """For each datum the one of greater ELBO, over `BLOCK` draws."""
+        gains = []
+        for start in range(0, len(seen), size):
+            part = slice(start, start + size)
+            one, two = (
+                _log_weight(
+                    model, seen[part], local[part], DatumNoise("gap", "choose", seed, index=index[part]), BLOCK
+                ).mean(0)
+                for local in (first, second)
+            )
+            gains.append(two - one)
+        second_is = (torch.cat(gains) > 0).to(first.device)  # not where it is NaN
         return torch.where(second_is.view(-1, *[1] * (first.dim() - 1)), second, first)
 
     encoder, short = fit_local(model, seen, steps=steps // 2, samples=FIT_SAMPLES, seed=seed)

@@ -23,6 +23,7 @@ from tightbound.generation.infer import Codes, decode, encode
 RESAMPLES = 500
 CURVE = 51  # points of the curve
 DECODED = 200  # codes of each kind that are decoded, at most
+PARTS, PLACES = 1000, 1000  # of the mixture, and where its density is taken, at once
 FEWEST = 10  # of which anything is said
 KINDS = {
     "holes": "draws of the prior in holes",
@@ -99,12 +100,13 @@ def holes(
 
 def log_mixture(z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """(Z,) log (1/N) sum_n N(z; m_n, diag v_n) of z (Z, L), from means and variances (N, L); in float64, nats."""
-    z, total = z.double(), torch.full((len(z),), -math.inf, dtype=torch.float64)
-    for m, v in zip(mean.double().split(2000), variance.double().split(2000), strict=True):
+    total = torch.full((len(z),), -math.inf, dtype=torch.float64)
+    for m, v in zip(mean.double().split(PARTS), variance.double().split(PARTS), strict=True):
         # |z - m|^2 / v as products of matrices: exact to about 1e-9 in float64, and fast
         constant = (m.square() / v + v.log() + math.log(2 * math.pi)).sum(1)
-        pairs = -0.5 * (z.square() @ (1 / v).T - 2 * z @ (m / v).T + constant)
-        total = torch.logaddexp(total, pairs.logsumexp(1))
+        for part, sums in zip(z.double().split(PLACES), total.split(PLACES), strict=True):
+            pairs = torch.addmm(constant, part.square(), (1 / v).T).addmm_(part, (m / v).T, alpha=-2)
+            sums.copy_(torch.logaddexp(sums, pairs.mul_(-0.5).logsumexp(1)))
     return total - math.log(len(mean))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.evaluation.numbers import Array, Estimate, mean
+from tightbound.evaluation.numbers import Array, Estimate, mean, scalar, scalar_error
 from tightbound.evaluation.pareto import LEAST, RELIABLE, tail_size
 from tightbound.evaluation.weights import rungs
 
@@ -124,11 +124,12 @@ def _convergence(step: _Step, pareto_k: Array, facts: Mapping[str, Any]) -> Esti
     known = pareto_k[~np.isnan(pareto_k)]
     high = float((known > RELIABLE).mean()) if len(known) else 0.0
     moved = f"from {step.start:,} to {step.end:,} samples the bound rose by {_nats(gain)}"
-    rest = f"about {left.value:.2f} are left"
+    upper = gain if step.slow else left
+    # in expectation no step is below zero: one that is by chance tells no more than its error
+    most = max(scalar(upper), 0.0) + 2 * (0.0 if upper.stderr is None else scalar_error(upper))
+    rest = f"about {left.value:.2f} are left" if scalar(gain) > 0 else f"up to {most:.2f} may be left"
     if step.slow:
         rest = f"more than {left.value:.2f} are left, for the steps shrink slower than 1/k"
-    upper = gain if step.slow else left
-    most = np.asarray(upper.value) + 2 * np.asarray(upper.stderr or 0.0)
     if high > FEW:
         says = (
             f"unreliable for {high:.0%} of the data, whose weights have too heavy a tail (k-hat > {RELIABLE}): the "

@@ -16,7 +16,7 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches
-from tightbound.evaluation.neighbours import as_data, inputs, nearest, observed
+from tightbound.evaluation.neighbours import as_data, inputs, nearest, observed, realised
 from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
 from tightbound.generation.infer import sample
 
@@ -54,8 +54,9 @@ def memorisation(
 ) -> Memorisation:
     """Compares distances to the nearest training datum: of samples, and of test data, which cannot be copies.
 
-    Samples are draws of x, not means of p(x | z): a mean is smoother than any datum, and so nearer to all of them.
-    Distances are Euclidean, between data as the encoder sees them. Held-out data from the same source give a z-score
+    Samples are draws of x, not means of p(x | z): a mean is smoother than any datum, and so nearer to all of them. Test
+    data are as the likelihood sees them: in mode "expected" of binarization, bits. Samples lack what test data lack.
+    Distances are Euclidean, between these as the encoder sees them. Held-out data from the same source give a z-score
     of about N(0, 1); clearly negative ones are copying. A model that fits badly has a positive one, which says that its
     samples are far from all data, not that they are novel.
 
@@ -77,14 +78,17 @@ def memorisation(
     """
     held = [batch.to("cpu") for batch in batches(model, test, 1000)]
     drawn = _samples(model, held, whole("n", n, least=2), seed) if samples is None else samples
-    if tuple(drawn.shape[1:]) != tuple(model.shape) or sum(map(len, held)) < 2 or len(drawn) < 2:
+    total = sum(map(len, held))
+    if tuple(drawn.shape[1:]) != tuple(model.shape) or total < 2 or len(drawn) < 2:
         raise InputError(
-            f"samples have shape {tuple(drawn.shape)} and there are {sum(map(len, held))} test data; "
+            f"samples have shape {tuple(drawn.shape)} and there are {total} test data; "
             f"needed: two or more of each, of shape {tuple(model.shape)}"
         )
+    real = torch.cat([realised(model, batch, seed) for batch in held])
+    lacking = drawn.masked_fill(torch.isnan(real)[_spread(len(drawn), total)], torch.nan)
     project = _projection(model, train, components, seed)
-    first = torch.cat([observed(model, as_data(model, part).to(model.device), seed) for part in drawn.split(1000)])
-    points = torch.cat([project(first), *(project(block) for batch in held for block in inputs(model, batch, seed))])
+    compared = [as_data(model, part).to(model.device) for x in (lacking, real) for part in x.split(1000)]
+    points = torch.cat([project(observed(model, part, seed)) for part in compared])
 
     def blocks() -> Iterator[Tensor]:
         return (project(block) for block in inputs(model, train, seed))
@@ -121,7 +125,7 @@ def mann_whitney(x: Array, y: Array) -> tuple[float, float]:
 
 
 def _samples(model: VAE, held: list[Batch], n: int, seed: int) -> Tensor:
-    """Draws of x; of a model conditioned on labels, given those of test data in turn."""
+    """Draws of x; of a model conditioned on labels, given those of test data."""
     if model.context is None:
         return sample(model, n, mean=False, seed=seed)
     if model.context.completes:
@@ -129,7 +133,13 @@ def _samples(model: VAE, held: list[Batch], n: int, seed: int) -> Tensor:
             "a model that completes data draws samples that hold a part of them: all are near to data"
         )
     labels = [batch.label for batch in held if batch.label is not None]
-    return sample(model, n, mean=False, seed=seed, context=torch.cat(labels) if labels else None)
+    given = torch.cat(labels) if labels else None
+    return sample(model, n, mean=False, seed=seed, context=None if given is None else given[_spread(n, len(given))])
+
+
+def _spread(n: int, total: int) -> Tensor:
+    """(n,) rows of `total` data, from the first to the last: all alike where n is a multiple."""
+    return torch.arange(n) * total // n
 
 
 def _rows(model: VAE, data: Source, where: Tensor) -> Batch:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
-from tightbound.core.noise import Noise
+from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 
@@ -81,6 +82,18 @@ def as_data(model: VAE, x: Tensor) -> Batch:
     return Batch(x, index=torch.arange(len(x)))
 
 
+def realised(model: VAE, data: Source, seed: int = 0) -> Tensor:
+    """Data as the likelihood sees them, (N, *shape) in the data's units, on the CPU: what draws of x are compared with.
+    NaN where they are missing."""
+    out = []
+    with evaluating(model):
+        for batch in batches(model, data, BLOCK):
+            seen = model.observe(batch, Noise("realised", seed))
+            noise = DatumNoise("realised", seed, index=batch.positions())
+            out.append(model.observation.realised(batch.x, seen, noise).cpu())
+    return torch.cat(out)
+
+
 def inputs(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
     """Data as the encoder sees them, (B, D) in blocks: categories one-hot, missing entries zero and marked as such."""
     for batch in batches(model, data, BLOCK):
@@ -90,7 +103,8 @@ def inputs(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
 def observed(model: VAE, batch: Batch, seed: int = 0) -> Tensor:
     """One raw batch as the encoder sees it, (B, D), without its context."""
     with evaluating(model):
-        seen = model.observe(batch, Noise("points", seed))
+        # not model.observe: what was sampled has no label to make a context of
+        seen = model.observation(replace(batch, x=batch.x.float()), Noise("points", seed), training=False)
     if seen.input is None:
         raise CompositionError(f"{type(model.observation).__name__} gives the encoder no input")
     return seen.input.flatten(1).float()

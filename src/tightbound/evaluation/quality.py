@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise, key_seed
+from tightbound.core.noise import Noise, key_seed
 from tightbound.core.parts import Spec, make
-from tightbound.core.terms import Batch
 from tightbound.data import Data
-from tightbound.data.feed import batches, evaluating
 from tightbound.data.split import ArraySplit
 from tightbound.evaluation import two_sample
 from tightbound.evaluation.features.base import BATCH, Features, Given, Scaled, take
 from tightbound.evaluation.features.fitting import fit_features, named
+from tightbound.evaluation.neighbours import realised
 from tightbound.evaluation.numbers import Estimate, mean
 from tightbound.evaluation.two_sample import Measured
 from tightbound.evaluation.two_sample.resampling import BLOCKS, RESAMPLES, Array
@@ -176,7 +175,7 @@ def sample_quality(
     scaled.fit(data.train)
     context = None if model.context is None else real.label if real.context is None else real.context
     x = infer.sample(model, n, mean=not draw, seed=seed, context=context, codes=codes)
-    shown = [_realised(model, batch, seed) if draw else batch.x for batch in (real, other)]
+    shown = [realised(model, batch, seed) if draw else batch.x for batch in (real, other)]
     drawn = "a fitted sampler" if codes is not None else "the prior"
     about = {
         "features": named(fitted, data, seed),
@@ -185,17 +184,6 @@ def sample_quality(
     }
     judge = _Judge(fitted, scaled, neighbours, seed, about, progress)
     return _judge(judge, x.masked_fill(torch.isnan(real.x), torch.nan), shown[0], shown[1], real.label)
-
-
-def _realised(model: VAE, raw: Batch, seed: int) -> Tensor:
-    """What draws are compared with, (n, *shape)."""
-    out = []
-    with evaluating(model):
-        for batch in batches(model, raw, BATCH):
-            seen = model.observe(batch, Noise("quality", seed))
-            noise = DatumNoise("quality", seed, index=batch.positions())
-            out.append(model.observation.realised(batch.x, seen, noise).cpu())
-    return torch.cat(out)
 
 
 def _pick(x: Tensor, n: int, seed: int) -> Tensor:

@@ -33,25 +33,22 @@ class Bernoulli(ElementwiseLikelihood):
 
 @summed_log_prob.register
 def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
-    """sum x l - log(1 + exp l) for logits l: without gradients, where nothing of each element must be kept, an inner
-    product and a sum in place, in a quarter of the time."""
+    """sum log(1 + exp l) - x l for logits l, negated: without gradients, where nothing of each element must be kept, in
+    place, in half of the time. The difference is taken in each element: that of two sums loses nats where x is large.
+    """
     if torch.is_grad_enabled() or dims == 0:
         return summed_log_prob.dispatch(object)(bits, x, observed, dims)
-    logits = bits.logits.flatten(-dims)
-    x = x.to(logits).flatten(-dims)
+    logits, x = torch.broadcast_tensors(bits.logits.flatten(-dims), x.to(bits.logits).flatten(-dims))
     seen = None if observed is None else observed.flatten(-dims)
-    if seen is not None:
-        x = x.masked_fill(~seen, 0.0)
-    with torch.autocast(logits.device.type, enabled=False):
-        inner = torch.einsum("...d,...d->...", logits, x)
-    total = inner - _sum(logits.exp().add_(1).log_(), seen)
+    total = _sum(logits.exp().add_(1).log_(), logits, x, seen)
     if total.isfinite().all():
         return total
-    return inner - _sum(F.softplus(logits, threshold=40), seen)  # where exp overflows: slower
+    return _sum(F.softplus(logits, threshold=40), logits, x, seen)  # where exp overflows: slower
 
 
-def _sum(elements: Tensor, observed: Tensor | None) -> Tensor:
-    return (elements if observed is None else elements.masked_fill_(~observed, 0.0)).sum(-1)
+def _sum(softplus: Tensor, logits: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
+    elements = softplus.addcmul_(logits, x, value=-1)
+    return -(elements if observed is None else elements.masked_fill_(~observed, 0.0)).sum(-1)
 
 
 class ContinuousBernoulli(ElementwiseLikelihood):
