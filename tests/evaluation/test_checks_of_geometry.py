@@ -121,7 +121,8 @@ def test_the_grades_of_copies() -> None:
     one = subject(linear_gaussian())
     evidence = dict(CopiedSamples().measure(one))
     for z, nearer, near, grade in (
-        (-2.0, 0.9, 0.4, None), (-4.0, 0.55, 0.4, None), (-4.0, 0.7, 0.4, "mild"), (-9.0, 0.97, 0.4, "severe"),
+        (-2.0, 0.9, 0.4, None), (-4.0, 0.55, 0.4, None), (-4.0, 0.85, 0.58, "moderate"), (-9.0, 0.97, 0.58, "severe"),
+        (-9.0, 0.97, 0.4, None),  # near to the middle, and no copies
         (5.0, 0.3, 0.95, "severe"), (5.0, 0.3, 0.75, "moderate"),
     ):  # fmt: skip
         seen = changed(evidence, copying_z=z, nearer_than_test=nearer, too_near=near, too_near_test=0.4)

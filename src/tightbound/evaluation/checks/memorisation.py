@@ -16,12 +16,14 @@ SIGNIFICANT = -3.0  # standard errors
 class CopiedSamples(Check):
     """Whether samples are nearer to training data than test data are.
 
-    Test data are as near as data that are not copied can be. A finding is either, of samples drawn from the model:
+    A copy is nearer to its training datum than that one is to any other: of samples drawn from the model that must
+    hold, by three standard errors, for more than of test data. (Those of a model of too little variety, in the middle
+    of the data, are nearer as well, and no copies.) A finding is then either:
 
     - a Mann-Whitney z-score below -3, with three in five pairs or more in which the sample is the nearer: mild;
       moderate from four in five, severe from 19 in 20;
-    - one in ten samples or more, beyond what holds for test data and by three standard errors, that are nearer to
-      their training datum than that one is to any other: mild, moderate from one in four, severe from one in two.
+    - one in ten samples or more, beyond what holds for test data: mild, moderate from one in four, severe from one in
+      two.
 
     References:
         A non-parametric test to detect data-copying in generative models (Meehan et al. 2020), Section 3,
@@ -37,16 +39,15 @@ class CopiedSamples(Check):
         return memorisation(subject.model, subject.train, subject.test_data[:FEW], n=FEW, seed=subject.seed).numbers
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
-        """By either of the two."""
+        """By either of the two, of what is too near."""
         nearer = scalar(evidence["nearer_than_test"])
         pair = [evidence[name] for name in ("too_near", "too_near_test")]
         excess = scalar(pair[0]) - scalar(pair[1])
-        sure = excess > 3 * math.hypot(*(scalar_error(number) for number in pair))
-        grades: list[Severity] = []
+        if not excess > 3 * math.hypot(*(scalar_error(number) for number in pair)):
+            return None
+        grades = _grade(excess, 0.1, 0.25, 0.5)
         if scalar(evidence["copying_z"]) < SIGNIFICANT:
             grades += _grade(nearer, 0.6, 0.8, 0.95)
-        if sure:
-            grades += _grade(excess, 0.1, 0.25, 0.5)
         if not grades:
             return None
         says = (
