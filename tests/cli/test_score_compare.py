@@ -125,6 +125,8 @@ def test_compare_refuses_in_one_line(cli: Cli, refused: Callable[..., str], run:
         "discretized-logistic(scale='per-dimension')",
     )
     cli("train", "digits", *small, "--likelihood", "bernoulli", "--run", "bits")
+    cli("train", "--config", "g/config.yaml", "--test", "0.3", "--run", "g3")
+    assert "with the same --test" in refused("compare", "g", "g3")
     assert "different data (digits, grey)" in refused("compare", run, "g")
     assert "'17 levels'" in refused("compare", run, "bits")
     assert "two or more" in refused("compare", run)

@@ -97,6 +97,7 @@ def test_labels_given_by_hand(tmp_path):
     for i in range(4):
         save(tmp_path / f"{i}.png", pixels())
     assert open(tmp_path, labels=[3, 1, 0, 2]).whole.labels.tolist() == [3, 1, 0, 2]
+    assert len({open(tmp_path, labels=y).fingerprint for y in (None, [3, 1, 0, 2], [0, 1, 2, 3])}) == 3
     with pytest.raises(InputError, match="names a column"):
         open(tmp_path, labels="kind")
 

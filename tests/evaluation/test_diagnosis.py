@@ -131,6 +131,9 @@ def test_rescaling_gains_what_a_wrong_width_costs() -> None:
         linear.model.latents.posterior.network[-1].bias[3:] += 2.0  # log variance
     gain = of_linear(linear).exchange.gain
     assert abs(scalar(gain) - 3 * ((math.e**2 - 1) / 2 - 1)) < 4 * scalar_error(gain)
+    right = of_linear(linear_gaussian(d=8, latent=3)).exchange.gain
+    assert (scalar(right), scalar_error(right)) == (0, 0)
+    assert "noise scaled by 1," in right.estimator  # it was tried, and is the best
 
 
 def test_evidence_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +188,81 @@ def test_a_scale_below_the_distance_of_the_levels_is_variance_collapse() -> None
     assert scalar(finding.evidence["resolution"]) == 0.25
     assert scalar(finding.evidence["too_fine"]) == 1
     assert not diagnose(subject(gaussian(0.6), levels, levels), checks).findings
+    # the peak of a Gaussian of 0.12 gives a value 0.25 wide a probability of 0.83: it has not run away
+    for scale, share in ((0.12, 0.0), (0.09, 1.0)):
+        found = diagnose(subject(gaussian(scale), levels, levels), checks)
+        assert scalar(found.evidence["variance-collapse"]["too_fine"]) == share
+    constant = np.column_stack([rng.normal(size=(400, 3)), np.full(400, 3.0)])
+    for scale, share in ((0.01, 0.25), (0.6, 0.0)):  # nothing repeats but what never varies
+        found = diagnose(subject(gaussian(scale), constant, constant), checks)
+        assert scalar(found.evidence["variance-collapse"]["too_fine"]) == share
     smooth = rng.normal(size=(400, 4))  # no two values are the same: no scale is too fine, but errors may be too large
     (finding,) = diagnose(subject(gaussian(0.01), smooth, smooth), checks).findings
     assert scalar(finding.evidence["too_fine"]) == 0
     assert scalar(finding.evidence["squared_errors"]) > 4
+
+
+def test_columns_that_one_scale_would_not_cure_are_named() -> None:
+    rng = np.random.default_rng(0)
+    rare = np.where(rng.random(400) < 0.02, 9.0, 0.0)
+    x = np.column_stack([rng.normal(size=(400, 3)) * 0.3, rare])
+    checks = ["tightbound.evaluation.checks.variance:VarianceCollapse"]
+    (finding,) = diagnose(subject(gaussian(0.4), x, x), checks).findings
+    assert finding.evidence["which"].value == [3.0]
+    assert (scalar(finding.evidence["fine_scale"]), scalar(finding.evidence["resolution"])) == (pytest.approx(0.4), 9)
+    assert finding.remedy == ()
+    assert "in the worst 0.4, where neighbouring values are 9 apart" in finding.says
+    assert "(from 0: 3)" in finding.says
+
+
+def test_a_hierarchy_is_not_weighed_by_rescaling_it() -> None:
+    """Lower groups' posteriors follow the draws of higher ones, which no common scale respects."""
+    from tightbound.latents import Ladder
+
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    torch.manual_seed(0)
+    latents = Ladder((4,), latent=2, network=nn.Flatten(), groups=2)
+    likelihood = Gaussian((4,), latents.features, nn.Linear(latents.features, 4))
+    found = diagnose(subject(VAE(latents, likelihood, Identity()).double(), x, x), CHECKS_OF_RATE)
+    assert set(found.skipped) == {"over-regularised", "under-regularised"}
+
+
+def test_codes_of_classes_are_not_inactive_for_their_small_variance() -> None:
+    x = np.random.default_rng(0).integers(0, 2, (60, 6)).astype(float)
+    found = diagnose(subject(categorical(1.0), x, x), ["tightbound.evaluation.checks.collapse:InactiveUnits"])
+    assert "inactive-units" in found.skipped
+
+
+def test_the_first_few_data_are_of_all() -> None:
+    """Data are often ordered by class: what looks at the first hundred of them would look at one class."""
+    x = np.sort(np.random.default_rng(0).normal(size=(600, 6)), axis=0)
+    patient = subject(linear_gaussian().model, x, x)
+    first = patient.test_data[:50].positions().double()
+    assert abs(first.mean() - 300) < 100
+    assert first.std() > 100
+
+
+def test_a_model_that_knows_less_than_frequencies_has_learnt_nothing() -> None:
+    checks = ["tightbound.evaluation.checks.fit:NothingLearnt"]
+    x = (np.random.default_rng(0).random((400, 6)) < 0.05).astype(float)
+    torch.manual_seed(0)
+    posterior = DiagonalNormal((6,), 2, nn.Flatten())
+    fresh = VAE(Flat(StandardNormal(2), posterior), Bernoulli((6,), 2, nn.Linear(2, 6)), Identity("binary"))
+    (finding,) = diagnose(subject(fresh, x, x, config={"epochs": 2}), checks).findings
+    assert finding.severity == "severe"
+    assert finding.remedy == ("--epochs", "4")
+    (finding,) = diagnose(subject(fresh, x, x, config={"lr": 0.3}), checks).findings
+    assert finding.remedy == ("--lr", "0.001")
+    with torch.no_grad():  # decoding nothing but the frequencies, of a posterior that is the prior
+        for tensor in (*fresh.likelihood.parameters(), *posterior.parameters()):
+            tensor.zero_()
+        p = torch.tensor(x.mean(0))
+        next(m for m in fresh.likelihood.modules() if isinstance(m, nn.Linear)).bias.copy_((p / (1 - p)).log())
+    assert not diagnose(subject(fresh, x, x), checks).findings
+    assert "nothing-learnt" in diagnose(subject(fresh, x, x, config={"beta": "50"}), checks).skipped
+
+
+CHECKS_OF_RATE = [f"tightbound.evaluation.checks.regularisation:{kind}Regularised" for kind in ("Over", "Under")]
 
 
 def categorical(spread: float) -> VAE:

@@ -303,3 +303,11 @@ def test_an_autoencoder_is_probed_without_doubt(tmp_path: Path) -> None:
     assert "point mass" in str(found["entropy_wrong"].reason)
     assert found["confidence_wrong"].value is not None
     assert "AUROC" not in sentence(found.to_json())
+
+
+def test_whole_labels_are_classes_whatever_their_type() -> None:
+    rng = np.random.default_rng(0)
+    codes, labels = rng.normal(size=(60, 2)), rng.integers(-1, 2, 60)
+    for own in (labels, labels.astype(float), labels.astype(str), torch.as_tensor(labels), labels > 0):
+        assert probe_codes(codes, own, codes, own).about["task"] == "classes"
+    assert probe_codes(codes, labels + 0.5, codes, labels + 0.5).about["task"] == "numbers"

@@ -37,11 +37,16 @@ def compare(command: Compare) -> None:
     opened = [_open(command, number) for number in range(len(names))]
     check_same_target({name: trained.model for name, (trained, _, _) in zip(names, opened, strict=True)})
     _, data, split = opened[0]
-    for name, (_, other, _) in zip(names, opened, strict=True):
+    for name, (_, other, own) in zip(names, opened, strict=True):
         if other.fingerprint != data.fingerprint or not data.fingerprint.startswith("sha256:"):
             raise InputError(
                 f"{names[0]!r} and {name!r} are of different data ({data.name}, {other.name}); compare them on the "
                 "same, with --data DATA"
+            )
+        if len(own) != len(split):
+            raise InputError(
+                f"{names[0]!r} set {len(split):,} data aside and {name!r} {len(own):,}: one was trained on data that "
+                "the other is tested on; train both with the same --test"
             )
     found = compare_trained(
         [trained for trained, _, _ in opened], split,

@@ -235,7 +235,10 @@ def _open_folder(
         raise InputError(f"labels={labels!r} names a column, but {path} is a folder; give an array or sub-folders")
     whole, code, notes, digest = images.load(folder, told)
     if labels is not None:
-        whole.labels, _ = _labels(np.asarray(labels), len(whole))
+        given, _ = _labels(np.asarray(labels), len(whole))
+        assert given is not None
+        whole.labels = given
+        digest = f"sha256:{hashlib.sha256(digest.encode() + given.numpy().tobytes()).hexdigest()}"
     return _split(whole, path.resolve().name, code.domain, notes, digest, test)
 
 

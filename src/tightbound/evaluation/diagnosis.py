@@ -9,8 +9,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
+import torch
+
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
+from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
 from tightbound.data import Split
 from tightbound.data.feed import pick
@@ -25,6 +29,7 @@ Evidence = Mapping[str, Estimate]
 # where the checks are, in the order in which they are made
 CHECKS: list[str] = [
     "tightbound.evaluation.checks.fit:NotFinite",
+    "tightbound.evaluation.checks.fit:NothingLearnt",
     "tightbound.evaluation.checks.collapse:PosteriorCollapse",
     "tightbound.evaluation.checks.collapse:InactiveUnits",
     "tightbound.evaluation.checks.regularisation:OverRegularised",
@@ -79,7 +84,7 @@ class Subject:
         whole("samples", self.samples, least=1)
 
     def some(self, split: Split, most: int) -> Batch:
-        """At most this many data of a split, picked at random.
+        """At most this many data of a split, picked at random, in random order: the first few stand for all.
 
         Raises:
             InputError: fewer than two data, which have no standard error.
@@ -87,7 +92,7 @@ class Subject:
         batch = pick(self.model, split, most, self.seed)
         if len(batch) < 2:
             raise InputError("a diagnosis needs at least two training and two test data")
-        return batch
+        return batch[torch.from_numpy(np.random.default_rng(key_seed("diagnose", self.seed)).permutation(len(batch)))]
 
     @cached_property
     def test_data(self) -> Batch:

@@ -202,6 +202,11 @@ class _Judge:
     about: Mapping[str, Any]
     progress: bool = False
 
+    @property
+    def seen(self) -> str:
+        """What the floor is too high by."""
+        return ", to which the features were fitted, so that it is rather high" if self.features.fitted else ""
+
 
 @dataclass(frozen=True)
 class _View:
@@ -230,7 +235,7 @@ def _judge(judge: _Judge, samples: Tensor, real: Tensor, other: Tensor | None, l
         for i, view in enumerate((views[0], *views[2:])):
             numbers: dict[str, Estimate] = {}
             intervals: dict[str, tuple[float, float]] = {}
-            target = judge.about["samples"] if i == 0 else "training data"
+            target = judge.about["samples"] if i == 0 else f"training data{judge.seen}"
             facts: dict[str, Any] = {"n": min(sizes), "target": f"{target}; against {judge.about['data']}"}
             for name, (value, unit, how) in _measure(judge, view, views[1]):
                 facts |= {"unit": unit, "estimator": how, "says": EXPLAINED[name]}
@@ -287,10 +292,10 @@ def _measure(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Mea
     resampled = f"bootstrap of rows ({RESAMPLES} resamples)"
     blocks = f"jackknife over {BLOCKS} blocks of rows"
     biased, debiased = two_sample.frechet(x.features, y.features, seed)
-    yield "frechet", (biased, "feature variances", f"Frechet distance, {by}; {resampled}")
+    yield "frechet", (biased, "feature variances", f"Frechet distance, {by}; {blocks}")
     yield (
         "frechet_debiased",
-        (debiased, "feature variances", f"Frechet distance less its bootstrap bias, {by}; {resampled}"),
+        (debiased, "feature variances", f"Frechet distance less its jackknife bias, {by}; {blocks}"),
     )
     kernel = two_sample.kernel_distance(x.features, y.features, seed)
     yield "kernel", (kernel, "squared kernel", f"unbiased MMD^2, kernel (x'y / F + 1)^3, {by}; {blocks}")
@@ -308,7 +313,7 @@ def _measure(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Mea
     yield "spread", (two_sample.spread(x.elements, y.elements, seed), "ratio", some)
     yield "covariance_gap", (two_sample.covariance_gap(x.elements, y.elements, seed), "ratio", some)
     if x.energy is not None and y.energy is not None:
-        how = f"mean square of the Laplacian within images; {resampled}"
+        how = f"mean square of the Laplacian within images; {blocks}"
         yield "sharpness", (two_sample.mean_ratio(x.energy, y.energy, seed), "ratio", how)
 
 

@@ -101,8 +101,9 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0) -> Exchange:
     """Nats of distortion that a nat of rate saves, -dD/dR, as the posterior's noise is rescaled about its means.
 
     A code z = m + (z - m) becomes m + t (z - m), whose entropy is that of q(z | x) plus L log t whatever q is, so that
-    both D(t) = -E log p(x | z) and R(t) = E[log q - log p] are known. Where q minimises D + beta R the slope is beta:
-    1 for an ELBO, on the data that it was trained on.
+    both D(t) = -E log p(x | z) and R(t) = E[log q - log p] are known. Where q minimises D + beta R over a family that
+    holds its rescaled selves the slope is beta: 1 for an ELBO, on the data that it was trained on. Those of a hierarchy
+    are none such: the posteriors of lower groups follow draws of the higher.
 
     Arguments:
         codes: Of the data, with a draw each; latents on R^L.
@@ -127,14 +128,13 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0) -> Exchange:
     else:
         rate = ratio(saved, paid, estimator=how, **facts)
     half = np.arange(len(saved)) % 2 == 0  # a scale is chosen on one half and judged on the other
-    tried = {t: at(t) for t in SCALES}
+    tried = {t: at(t) for t in SCALES} | {1.0: now}
     gains = {t: now[0] - cost - (now[1] - log_p) for t, (cost, log_p) in tried.items()}
     best = max(gains, key=lambda t: gains[t][half].mean())
-    gain = gains[best][~half]
     return Exchange(
         rate,
         mean(
-            gain if gain.mean() > 0 else np.zeros_like(gain), unit="nats", target="ELBO on training data",
+            gains[best][~half], unit="nats", target="ELBO on training data",
             estimator=f"paired difference on half the data, noise scaled by {best:.2g}, chosen on the other half",
             says="what the ELBO would gain if the posterior were as wide as it should be",
         ),

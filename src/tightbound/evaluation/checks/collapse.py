@@ -79,8 +79,8 @@ class PosteriorCollapse(Check):
         swap = scalar(evidence["swapped_code"])
         if carried < NOTHING or (carried < A_BIT and scalar(gain) <= 2 * scalar_error(gain)):
             says = (
-                f"The decoder ignores z: a code carries {carried:.2f} nats about its datum, and decoding another "
-                f"datum's code costs {swap:.2f} nats."
+                f"The decoder ignores z: a code carries {max(carried, 0.0):.2f} nats about its datum, and decoding "
+                f"another datum's code costs {swap:.2f} nats."
             )
             return self._finding("severe", evidence, says, subject)
         share = evidence.get("share_through_z")
@@ -111,6 +111,12 @@ class InactiveUnits(Check):
 
     name = "inactive-units"
     asks = "how much of the latent space is in use?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """A variance of 0.01 is small in R^L alone: a code of one in ten is at most 0.09."""
+        support = subject.model.latents.support
+        known = support == "real" or subject.evaluation["kl_per_dimension"].value is not None
+        return None if known else f"codes lie on {support}, and how much each dimension carries is not known"
 
     def measure(self, subject: Subject) -> Evidence:
         """Inactive dimensions and their numbers; the rate by group."""

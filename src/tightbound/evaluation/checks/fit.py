@@ -10,7 +10,7 @@ import torch
 from tightbound.evaluation.checks import remedies
 from tightbound.evaluation.checks.shared import independent_elements
 from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
-from tightbound.evaluation.numbers import Estimate, estimate, scalar, scalar_error
+from tightbound.evaluation.numbers import Estimate, estimate, mean, scalar, scalar_error
 
 
 class NotFinite(Check):
@@ -49,6 +49,49 @@ class NotFinite(Check):
         )
         lower = f"{float(subject.config.get('lr') or 1e-3) / 10:g}"
         return Finding(self.name, "severe", evidence, says, ("--lr", lower, "--clip", "10"))
+
+
+class NothingLearnt(Check):
+    """The model knows less of its own training data than the frequencies of their elements tell.
+
+    A finding is an ELBO that is worse, by two standard errors, than elements of x that are independent. Where the rate
+    has another weight than in the bound this is that weight's doing; of a density the cost of elements that hardly vary
+    says nothing.
+    """
+
+    name = "nothing-learnt"
+    asks = "does the model know more of x than the frequencies of its elements?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """Needs a probability, and an objective that was meant to raise the bound."""
+        if not subject.has_bound:
+            return "the posterior is a point mass: no bound on log p(x) exists"
+        if not subject.model.observation.target.discrete:
+            return "p(x|z) is a density: elements that hardly vary cost as little as one likes"
+        if remedies.knobs(subject.config).get("beta") != 1:
+            return "what was maximised is not the ELBO"
+        return None
+
+    def measure(self, subject: Subject) -> Evidence:
+        """What is known beyond the marginals."""
+        learnt = subject.train_evaluation.per_datum["elbo"] + independent_elements(subject, subject.train_data)
+        return {
+            "learnt": mean(
+                learnt, unit="nats", target="ELBO - log p of independent elements, on training data",
+                estimator="paired difference", says="what the model knows of x beyond the frequencies of its elements",
+            ),
+        }  # fmt: skip
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """Less than nothing."""
+        learnt = evidence["learnt"]
+        if not scalar(learnt) + 2 * scalar_error(learnt) < 0:
+            return None
+        says = (
+            f"The model has learnt nothing: its training data cost {-scalar(learnt):.2g} nats more than if the "
+            "elements of x were independent."
+        )
+        return Finding(self.name, "severe", evidence, says, remedies.learning(subject.config))
 
 
 class Undertrained(Check):

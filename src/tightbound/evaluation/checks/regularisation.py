@@ -24,13 +24,16 @@ class _Regularisation(Check):
     """
 
     def skips(self, subject: Subject) -> str | None:
-        """Codes must have a density, and lie where they can be rescaled."""
+        """Codes must have a density, in one group, and lie where they can be rescaled."""
         if not subject.has_bound:
             return NO_POINT
         if scalar(subject.evaluation["rate"]) < NOTHING:
             return f"z carries less than {NOTHING} nats: there is nothing to weigh"
         if subject.model.latents.support != "real":
             return f"codes lie on {subject.model.latents.support}, where posteriors cannot be rescaled"
+        groups = subject.evaluation["kl_per_group"].value
+        if isinstance(groups, list) and len(groups) > 1:
+            return "posteriors of lower groups follow draws of the higher, and are not of their family when rescaled"
         return None
 
     def measure(self, subject: Subject) -> Evidence:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from tightbound.config import Composition
+from tightbound.config import Composition, Settings
 from tightbound.core.parts import TABLE, Spec, find, make, parse
 from tightbound.core.schedules import Knobs
 from tightbound.evaluation.diagnosis import Subject
@@ -39,6 +39,13 @@ def longer(config: Mapping[str, Any]) -> Flags:
     """Twice the training."""
     name = "steps" if config.get("steps") else "epochs"
     return (f"--{name}", str(2 * int(config.get(name) or 20)))
+
+
+def learning(config: Mapping[str, Any]) -> Flags:
+    """The usual learning rate, where it was ten times that or a tenth; else twice the training."""
+    usual = Settings().lr
+    now = float(config.get("lr") or usual)
+    return longer(config) if usual / 10 < now < 10 * usual else ("--lr", f"{usual:g}")
 
 
 def full_rate(config: Mapping[str, Any]) -> Flags | None:

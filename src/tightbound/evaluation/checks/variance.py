@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -13,6 +15,7 @@ from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, 
 from tightbound.evaluation.evaluate import at_once
 from tightbound.evaluation.numbers import Array, Estimate, mean, scalar, scalar_error
 
+ROOM = math.sqrt(2 * math.pi)  # scales between two values, at which the density's peak has room for a probability of 1
 REPEATS = 0.5  # an element with fewer distinct values than this share of the data takes values on a grid
 
 
@@ -20,9 +23,11 @@ class VarianceCollapse(Check):
     """The scale of p(x | z) is finer than the data's own resolution, or than its own errors.
 
     Where an element takes few distinct values, such as a pixel's 256 levels or a constant column, a density can grow
-    without limit by narrowing about them: the bound then measures nothing. A finding is a scale below the distance
-    between neighbouring values in any such element, severe in a tenth of the elements. The other sign is errors on test
-    data that are twice what the model claims (mean square of (x - mean) / scale above 4 by two standard errors).
+    without limit by narrowing about them: the bound then measures nothing. A finding is, in any such element, a scale
+    s below d / sqrt(2 pi), d the distance between neighbouring values: the highest density of a Gaussian, 1 / (s
+    sqrt(2 pi)), then gives a value more than d has room for, a probability above 1. Severe in a tenth of the elements.
+    The other sign is errors on test data that are twice what the model claims (mean square of (x - mean) / scale above
+    4 by two standard errors).
 
     References:
         Leveraging the exact likelihood of deep latent variable models (Mattei and Frellsen 2018), Section 2,
@@ -49,7 +54,7 @@ class VarianceCollapse(Check):
         x = _elements(test.x, test.mask)[:, which]
         grid = _resolution(_elements(train.x, train.mask)[:, which])
         typical = np.median(scale, axis=0)
-        fine = typical < grid
+        fine = typical < grid / ROOM
         facts = {"stderr": None, "n": len(x), "target": "p(x|z) at posterior means of test data, by element"}
         least = "least over elements of the median over data"
         some = np.isfinite(x).any(axis=1)
@@ -60,7 +65,7 @@ class VarianceCollapse(Check):
             ),
             "too_fine": Estimate(
                 float(fine.mean()), unit="share of elements", says="those finer than the data's own resolution",
-                estimator="scale < least distance of neighbouring values, where values repeat", **facts,
+                estimator="scale < least distance of neighbouring values / sqrt(2 pi), where values repeat", **facts,
             ),
             "squared_errors": mean(
                 squared, unit="times the claimed", target="test data",
@@ -68,12 +73,26 @@ class VarianceCollapse(Check):
                 says="1 where errors are as large as the model claims",
             ),
         }  # fmt: skip
-        if fine.any():
-            found["resolution"] = Estimate(
-                float(grid[fine].min()), unit="target's units", estimator="least distance of neighbouring values",
-                says="the data's resolution there", **facts,
-            )  # fmt: skip
-        return found
+        if not fine.any():
+            return found
+        worst = int(np.argmax(np.where(fine, grid, 0.0) / typical))
+        one = {"unit": "target's units", **facts}
+        return found | {
+            "which": Estimate(
+                np.flatnonzero(which)[fine].astype(float).tolist(), unit="elements", estimator="as too_fine",
+                says="their numbers, from 0", **facts,
+            ),
+            "fine_scale": Estimate(float(typical[worst]), estimator="median over data", says="the worst one's", **one),
+            "resolution": Estimate(
+                float(grid[worst]), estimator="least distance of neighbouring values", says="its data's resolution",
+                **one,
+            ),
+            "widened": Estimate(
+                float((np.sqrt(np.nanmean((x - centre) ** 2)) * ROOM >= grid[fine]).mean()), unit="share of these",
+                estimator="as too_fine, with the root mean square error on test data as the one scale of all elements",
+                says="those that a scale shared by all elements would not be too fine for", **facts,
+            ),
+        }  # fmt: skip
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
         """Too fine, or surprised by test data."""
@@ -83,26 +102,39 @@ class VarianceCollapse(Check):
             return None
         severity: Severity = "severe" if share >= 0.1 else "moderate"
         if share > 0:
+            fine, step = (scalar(evidence[name]) for name in ("fine_scale", "resolution"))
             says = (
-                f"The scale of p(x|z) is finer than the data's own resolution in {share:.1%} of the elements (down to "
-                f"{scalar(evidence['least_scale']):.2g}): the density grows without limit, the bound means nothing."
+                f"The scale of p(x|z) is finer than the data's own resolution in {share:.1%} of the elements (in the "
+                f"worst {fine:.2g}, where neighbouring values are {step:.2g} apart): the density grows without limit, "
+                f"the bound means nothing.{_advice(evidence, subject)}"
             )
         else:
             says = (
                 f"Errors on test data are {scalar(squared) ** 0.5:.1f} times what the model claims: its scale has "
                 "narrowed on the training data."
             )
-        return Finding(self.name, severity, evidence, says, _remedy(subject))
+        return Finding(self.name, severity, evidence, says, _remedy(evidence, subject))
 
 
-def _remedy(subject: Subject) -> remedies.Flags:
-    """A distribution on the values that there are; for numbers on the line, one scale for all elements."""
+def _advice(evidence: Evidence, subject: Subject) -> str:
+    """What to do where no flags help."""
+    numbers = evidence["which"].value
+    if _remedy(evidence, subject) or not isinstance(numbers, list):
+        return ""
+    few = ", ".join(f"{number:.0f}" for number in numbers[:8]) + ", ..." * (len(numbers) > 8)
+    return f" Leave out columns that hardly vary, or say the kinds of those that hold few values (from 0: {few})."
+
+
+def _remedy(evidence: Evidence, subject: Subject) -> remedies.Flags:
+    """A distribution on the values that there are; for numbers on the line, one scale for all elements, if that is
+    coarse enough."""
     source = subject.model.observation.source
     if source.kind == "levels":
         return ("--observation", "levels", "--likelihood", "discretized-logistic")
     if source.kind == "unit":
         return ("--likelihood", "beta") if _strictly_inside(subject) else ("--likelihood", "continuous-bernoulli")
-    if source.kind == "real":
+    coarse = "widened" not in evidence or scalar(evidence["widened"]) == 1
+    if source.kind == "real" and coarse:
         return ("--likelihood", "gaussian(scale='shared')")
     return ()  # a table: only its owner knows which columns are whole numbers
 
@@ -140,7 +172,7 @@ def _moments(subject: Subject) -> tuple[Array, Array]:
 
 def _resolution(x: Array) -> Array:
     """(D,) least distance of neighbouring values where values repeat, 0 where they do not; of a constant element, the
-    least of the others."""
+    least of the others, or where no values repeat the least standard deviation of the others."""
     out = np.zeros(x.shape[1])
     for i, column in enumerate(x.T):
         values = np.unique(column[np.isfinite(column)])
@@ -148,5 +180,7 @@ def _resolution(x: Array) -> Array:
             continue
         out[i] = np.diff(values).min() if len(values) > 1 else np.inf
     known = out[(out > 0) & np.isfinite(out)]
-    out[~np.isfinite(out)] = known.min() if len(known) else 0.0
+    if not len(known):
+        known = np.nanstd(x[:, np.isfinite(out)], axis=0)
+    out[~np.isfinite(out)] = known.min(initial=np.inf) if len(known) else 0.0
     return out

