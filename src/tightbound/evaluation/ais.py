@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.annealing import Annealing, Chains, check_annealable
 from tightbound.evaluation.evaluate import at_once
-from tightbound.evaluation.numbers import Array, Estimate, Evaluation, estimate, mean
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, Evaluation, estimate, mean
 from tightbound.generation.infer import contexts
 
 EXPLAINED = {
@@ -33,18 +33,10 @@ EXPLAINED = {
 
 
 @dataclass(frozen=True)
-class Annealed:
+class Annealed(Analysis):
     """What annealing found: numbers by name, and what they are means of."""
 
-    numbers: Mapping[str, Estimate]
     per_datum: Mapping[str, Array]  # (N,) each
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
 
 
 def ais(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.evaluate import BLOCK, at_once
 from tightbound.evaluation.local import fit_local
-from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, estimate, mean
 
 FIT_SAMPLES = 8  # draws of q(z|x) for each gradient of the fit
 EXPLAINED = {
@@ -34,15 +33,10 @@ EXPLAINED = {
 
 
 @dataclass(frozen=True)
-class InferenceGap:
+class InferenceGap(Analysis):
     """The gap between log p(x) and the ELBO, in two: amortisation and approximation."""
 
-    numbers: Mapping[str, Estimate]
     per_datum: Mapping[str, Array]  # (N,) each, nats
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
 
 
 def inference_gap(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tightbound.core.noise import DatumNoise, Noise, key_seed
 from tightbound.core.schedules import Knobs
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.neighbours import as_data, as_points, distance_unit, nearest, points
-from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, estimate, mean
 from tightbound.generation.infer import Codes, decode, encode
 
 RESAMPLES = 500
@@ -33,16 +33,14 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Holes:
+class Holes(Analysis):
     """How far the prior and the codes of data lie in different places."""
 
-    numbers: Mapping[str, Estimate]
     curve: Mapping[str, Array]  # "codes", "prior": (CURVE,) shares that lie where q(z) / p(z) is lowest
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
-        numbers = {name: asdict(value) for name, value in self.numbers.items()}
-        return {"numbers": numbers, "curve": {name: values.tolist() for name, values in self.curve.items()}}
+        return {**super().to_json(), "curve": {name: values.tolist() for name, values in self.curve.items()}}
 
 
 def holes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches
 from tightbound.evaluation.neighbours import as_data, inputs, nearest, observed, realised
-from tightbound.evaluation.numbers import Array, Estimate, estimate, mean
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, estimate, mean
 from tightbound.generation.infer import sample
 
 SHOWN = 8  # samples that are kept beside their neighbours
@@ -25,10 +25,9 @@ FITTED = 10_000  # training data that principal components are fitted to, at mos
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorisation(Analysis):
     """How near samples are to training data, against how near test data are."""
 
-    numbers: Mapping[str, Estimate]
     distance: Mapping[str, Array]  # "samples" (n,), "test" (N,): to the nearest training datum
     closest: Tensor  # (SHOWN, *shape) the samples that are nearest to training data
     neighbours: Tensor  # (SHOWN, *shape) those training data
@@ -37,7 +36,7 @@ class Memorisation:
         """Plain numbers, lists and strings: the distances by their percentiles."""
         at = np.linspace(0, 100, 101)
         return {
-            "numbers": {name: asdict(number) for name, number in self.numbers.items()},
+            **super().to_json(),
             "percentiles": {name: np.percentile(values, at).tolist() for name, values in self.distance.items()},
         }
 

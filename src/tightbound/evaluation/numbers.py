@@ -36,6 +36,20 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Analysis:
+    """What was found out, and the numbers of it."""
+
+    numbers: Mapping[str, Estimate]
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.numbers[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All numbers of one evaluation, by name, and what they are means of."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tightbound.core.errors import InputError, number, whole
 from tightbound.core.model import VAE
 from tightbound.data.feed import Source, evaluating
 from tightbound.evaluation.neighbours import as_points, distance_unit, nearest, points
-from tightbound.evaluation.numbers import Array, Estimate, mean
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, mean
 from tightbound.generation.infer import PATHS, Codes, decode, encode, linear
 
 BYTES = 1 << 26  # of decoded data at once
@@ -32,17 +32,15 @@ EXPLAINED = {
 
 
 @dataclass(frozen=True)
-class Paths:
+class Paths(Analysis):
     """What lies between the codes of data."""
 
-    numbers: Mapping[str, Estimate]  # by name and path: "length_linear", ..., and "crossfade_distance"
     per_pair: Mapping[str, Array]  # (P,) each; NaN where a pair has none; "index": (P, 2) the data
     profile: Mapping[str, Array]  # "step_linear": (steps,), "distance_linear": (QUARTERS,), ...: means over pairs
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
-        numbers = {name: asdict(value) for name, value in self.numbers.items()}
-        return {"numbers": numbers, "profile": {name: values.tolist() for name, values in self.profile.items()}}
+        return {**super().to_json(), "profile": {name: values.tolist() for name, values in self.profile.items()}}
 
 
 def paths(model: VAE, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> Paths:

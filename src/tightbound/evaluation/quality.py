@@ -20,7 +20,7 @@ from tightbound.evaluation import two_sample
 from tightbound.evaluation.features.base import BATCH, Features, Given, Scaled, take
 from tightbound.evaluation.features.fitting import fit_features, named
 from tightbound.evaluation.neighbours import realised
-from tightbound.evaluation.numbers import Estimate, mean
+from tightbound.evaluation.numbers import Analysis, Estimate, mean
 from tightbound.evaluation.two_sample import Measured
 from tightbound.evaluation.two_sample.resampling import BLOCKS, RESAMPLES, Array
 from tightbound.generation import infer
@@ -51,19 +51,15 @@ EXPLAINED = {
 
 
 @dataclass(frozen=True)
-class Quality:
+class Quality(Analysis):
     """How samples differ from data, number by number, and how other data of the same source do: the floor."""
 
-    numbers: Mapping[str, Estimate]
     floor: Mapping[str, Estimate]  # training against test data; empty where no training data were given
     intervals: Mapping[str, tuple[float, float]]  # 95%, by number
     floor_intervals: Mapping[str, tuple[float, float]]
     about: Mapping[str, Any]  # features, samples and data, in words
     classes: Mapping[str, list[float]]  # shares of predicted classes among samples and data; empty where none are known
     points: Mapping[str, list[list[float]]]  # first two principal axes of the data's features, of samples and data
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""

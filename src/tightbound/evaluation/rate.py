@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tightbound.core.noise import DatumNoise, Noise, key_seed
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, log_factors
 from tightbound.data.feed import Source, batches, evaluating
-from tightbound.evaluation.numbers import Array, Estimate, mean
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, mean
 from tightbound.information import AggregateStream
 
 CODES, DEAR_CODES = 1000, 100  # draws of q(z | x), and where each of their densities takes passes through a network
@@ -36,18 +36,10 @@ EXPLAINED = {
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Analysis):
     """The rate in parts, and what they are means of."""
 
-    numbers: Mapping[str, Estimate]
     per_draw: Mapping[str, Array]  # (n,) each: `index` of the datum, `rate` log q(z|x) - log p(z), and its parts
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
 
 
 def rate_decomposition(model: VAE, data: Source, *, codes: int | None = None, seed: int = 0) -> Rate:

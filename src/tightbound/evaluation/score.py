@@ -14,7 +14,7 @@ from tightbound.core.noise import key_seed
 from tightbound.core.parts import TABLE, make
 from tightbound.data.feed import Source, pick
 from tightbound.evaluation.detection import Area, aupr, auroc
-from tightbound.evaluation.numbers import Estimate, estimate, mean
+from tightbound.evaluation.numbers import Analysis, Estimate, estimate, mean
 from tightbound.evaluation.scores.base import Array, Score, View
 
 BINS = 30  # of the histograms
@@ -23,10 +23,9 @@ REFERENCE = 1000  # training data that scores compare with, at least
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Analysis):
     """Of one set of data."""
 
-    numbers: Mapping[str, Estimate]  # the mean of each score
     per_datum: Mapping[str, Array]  # (N,) each: "index" and the scores that there are
 
     def unusual(self, n: int = 8) -> dict[str, list[int]]:
@@ -38,7 +37,7 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         """Means, the indices of the most unusual data, and a histogram of each score."""
         return {
-            "numbers": {name: asdict(n) for name, n in self.numbers.items()},
+            **super().to_json(),
             "unusual": self.unusual(),
             "histograms": histograms(own=self),
         }

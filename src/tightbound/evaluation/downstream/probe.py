@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ from tightbound.evaluation.downstream.features import inputs, reconstruction_err
 from tightbound.evaluation.downstream.scored import Pair, accuracy, explained
 from tightbound.evaluation.downstream.supervised import Supervised
 from tightbound.evaluation.downstream.uncertainty import doubts
-from tightbound.evaluation.numbers import Array, Estimate, estimate
+from tightbound.evaluation.numbers import Analysis, Array, Estimate, estimate
 from tightbound.generation.infer import encode
 
 Task = Literal["auto", "classes", "numbers"]
@@ -34,23 +34,18 @@ METHODS = ("linear", "knn")
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Analysis):
     """All numbers of a probe, by name, and what the pictures are of."""
 
-    numbers: Mapping[str, Estimate]
     about: Mapping[str, Any]  # task, train, test, latent, classes, factors, neighbours, draws
     curve: Mapping[str, Any] | None = None  # of accuracy by the number of labels
     risk: Mapping[str, Any] | None = None  # of errors by coverage, for each doubt
     reason: str | None = None  # why there is no task
 
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
-
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and strings."""
-        numbers = {name: asdict(number) for name, number in self.numbers.items()}
         return {
-            "numbers": numbers, "about": dict(self.about), "curve": self.curve, "risk": self.risk,
+            **super().to_json(), "about": dict(self.about), "curve": self.curve, "risk": self.risk,
             "reason": self.reason,
         }  # fmt: skip
 
