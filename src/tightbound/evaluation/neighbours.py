@@ -90,7 +90,7 @@ def inputs(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
 def observed(model: VAE, batch: Batch, seed: int = 0) -> Tensor:
     """One raw batch as the encoder sees it, (B, D), without its context."""
     with evaluating(model):
-        seen = model.observe(batch, Noise("points", seed))
+        seen = model.observe(batch, Noise("points", seed), context=False)
     if seen.input is None:
         raise CompositionError(f"{type(model.observation).__name__} gives the encoder no input")
     return seen.input.flatten(1).float()
