@@ -2,7 +2,8 @@
 
 Blocks marked `bash` are the set-up commands; every line of a `console` block that begins with `tightbound`, and
 every `python` block, is run in a temporary folder. Only what would take long is shortened: training gets one epoch
-and few samples, and data that must be downloaded become digits. Needs nothing but Python.
+and few samples, sweeps two values, runs without a name no evaluation, and data that must be downloaded become
+digits. Needs nothing but Python.
 """
 
 import os
@@ -11,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +31,12 @@ def shorten(line: str) -> list[str]:
     if words[1] in ("train", "sweep"):
         if "--epochs" in words:
             del words[words.index("--epochs") : words.index("--epochs") + 2]
-        words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5"]
+        judged = words[1] == "sweep" or "--run" in words  # the others are composed and trained; tests judge them
+        words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5" if judged else "0"]
+    if words[1] == "sweep":
+        first = next(i for i, word in enumerate(words) if word in ("--beta", "--latent")) + 1
+        last = next(i for i in range(first, len(words)) if words[i].startswith("--"))
+        del words[first + 2 : last]
     if words[1] == "evaluate":
         words += ["--samples", "20"]
         if "--ais" in words:
@@ -48,7 +55,9 @@ def check() -> None:
         for line in lines:
             words = shorten(line)
             print("+", shlex.join(words), flush=True)
+            start = time.monotonic()
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            print(f"  {time.monotonic() - start:.0f} s", flush=True)
         for i, program in enumerate(programs):
             print(f"+ python block {i + 1}", flush=True)
             subprocess.run([sys.executable, "-c", program], check=True)

@@ -74,6 +74,15 @@ def numbers(difference: float, stderr: float | None) -> dict[str, dict[str, Any]
     return {k: number(v) for k, v in values.items()} | {"ais_minus_iwae": number(difference, stderr)}
 
 
+def test_the_gap_of_both_bounds_is_as_sure_as_its_error() -> None:
+    made = numbers(0.5, 0.1)
+    gaps = {(0.8, 0.1): "0.80 ± 0.10 nats apart: on average", (-0.5, 0.4): "no error of AIS is seen",
+            (-0.06, None): "one datum cannot tell"}  # fmt: skip
+    for (value, stderr), said in gaps.items():
+        made["bdmc_gap"] |= {"value": value, "stderr": stderr}
+        assert said in verdict(made)[1]
+
+
 @pytest.mark.parametrize(
     ("difference", "stderr", "said"),
     [
@@ -87,7 +96,7 @@ def test_the_verdict_is_as_sure_as_the_numbers(difference: float, stderr: float 
     bound, gap = verdict(numbers(difference, stderr))
     assert bound.startswith("On the same 50 data AIS says -90.00 ± 0.50 nats, IWAE-5000 -")
     assert said in bound
-    assert "0.12 ± 0.50 nats apart" in gap
+    assert "cannot be told apart (0.12 ± 0.50 nats)" in gap
     (section,) = sections({"numbers": numbers(difference, stderr)})
     assert said in section.says
     assert "ais_minus_iwae" in section.html()

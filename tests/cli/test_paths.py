@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Result
+from tightbound.report.paths import PATHS, _chart
 from tightbound.training.folder import RunFolder
 
 
@@ -32,6 +34,13 @@ def test_a_run_against_itself_differs_by_nothing(cli: Callable[..., Result], run
     values = {name: number["value"] for name, number in found["difference"].items()}
     assert set(values.values()) == {0.0}
     assert not RunFolder(run).analysis_file("paths").exists(), "a comparison is not an analysis of this run"
+
+
+def test_ticks_of_many_dimensions_keep_apart() -> None:
+    number = {"value": list(range(16))}
+    profile = {f"{what}_{path}": [1.0, 1.0] for what in ("step", "distance") for path in PATHS}
+    svg = _chart(profile, {"response": number, "crossfade_distance": {"value": None}}).decode()
+    assert len(re.findall(r'id="xtick_\d+"', svg.split('id="axes_3"')[1])) <= 10
 
 
 def test_refusals(refused: Callable[..., str], run: Path) -> None:

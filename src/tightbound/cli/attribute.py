@@ -45,4 +45,4 @@ def attribute(command: Attribute) -> None:
     )
     show_grid(Grid(f"Towards label {command.label}", says, [f"share called {command.label}"], rows_))
     say(f"{len(x)} test data (rows) at {len(done.strengths)} strengths of the vector (columns): {out}")
-    say_next(command, "fit-sampler {run} --sampler class-regions")
+    say_next(command, "probe {run}")

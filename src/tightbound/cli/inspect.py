@@ -12,7 +12,7 @@ from torch import Tensor
 from tightbound.cli.ais import anneal, pick, show_annealed
 from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
-from tightbound.cli.paths import measure
+from tightbound.cli.paths import measurable, measure
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import endings, record, say, say_json, show, show_ladder
 from tightbound.core.errors import InputError, whole
@@ -170,7 +170,7 @@ def interpolate(command: Interpolate) -> None:
     else:
         write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
     say(f"{command.steps} steps from datum {command.start} to datum {to}, linear and spherical: {out}")
-    say_next(command, "interpolate {run} --pairs 200")
+    say_next(command, "interpolate {run} --pairs 200" if measurable(trained.model, split) else "report {run}")
 
 
 def embed(command: Embed) -> None:

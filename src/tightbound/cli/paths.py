@@ -13,8 +13,9 @@ from tightbound.cli.arguments import Interpolate
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import record, say_json, show
 from tightbound.core.errors import InputError, whole
+from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Split
+from tightbound.data import Data, Indexed, Split
 from tightbound.data.feed import pick
 from tightbound.evaluation.numbers import Estimate
 from tightbound.evaluation.paths import Paths, compare_paths, paths, traversal
@@ -46,6 +47,11 @@ def measure(command: Interpolate, pairs: int) -> None:
     if command.against is not None:
         show(told["difference"], f"this run less {command.against}, paired over the same pairs")
     say_next(command, "report {run}")
+
+
+def measurable(model: VAE, split: Split) -> bool:
+    """Whether distances between these data mean anything, and they make two pairs."""
+    return model.observation.source.kind != "mixed" and isinstance(split, Indexed) and len(split) >= 4
 
 
 def some_pairs(trained: Trained, split: Split, pairs: int, seed: int) -> Batch:

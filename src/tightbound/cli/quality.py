@@ -38,7 +38,7 @@ def _show(found: dict[str, Any]) -> None:
     table.add_column("", style="bold", no_wrap=True)
     for head in ("samples ± stderr", "floor"):
         table.add_column(head, no_wrap=True)
-    table.add_column("unit: what it is")
+    table.add_column("unit: what it is", overflow="fold")
     for row in compared(found):
         table.add_row(row.name, row.value, row.floor, Text(f"{row.unit}: {row.says}"))
     console = Console()

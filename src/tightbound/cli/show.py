@@ -48,8 +48,8 @@ def show(numbers: Mapping[str, Mapping[str, Any]], caption: str | None = None) -
     first = next(iter(numbers.values()))
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", header_style="dim")
     table.add_column("", style="bold", no_wrap=True)
-    table.add_column("value ± stderr", no_wrap=True)
-    table.add_column("unit: what it is")
+    table.add_column("value ± stderr", max_width=20)  # lists of numbers wrap: what they are needs the room
+    table.add_column("unit: what it is", overflow="fold")
     for row in rows(numbers):
         table.add_row(row.name, row.value, Text(f"{row.unit}: {row.says}"))  # Text: brackets are no markup here
     if caption is None:

@@ -17,6 +17,7 @@ from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
+from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make
 from tightbound.evaluation import Diagnosis, Evaluation
@@ -41,9 +42,10 @@ def train(command: Train) -> None:
         say(f"recipe: {command.recipe}")
     run = command.run or unused(Path("runs") / run_name(command))
     trained, numbers, diagnosis = carry_out(command, run)
-    if numbers is not None and diagnosis is not None:
+    if numbers is not None:
         show(numbers)
-        show_verdict(diagnosis)
+        if diagnosis is not None:
+            show_verdict(diagnosis)
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
     offer = draw_next(trained.model).format(run=place)
@@ -95,10 +97,20 @@ def carry_out(command: Train, run: Path) -> Carried:
         return Carried(trained)
     numbers = _evaluate(trained, data, command).to_json()
     record(RunFolder(run).evaluation_file, numbers)
-    diagnosis = trained.diagnose(data, most=300, samples=10, quick=True)
-    record(RunFolder(run).analysis_file("diagnosis"), diagnosis_json(diagnosis, run) | {"quick": True})
+    diagnosis = _diagnose(trained, data)
+    if diagnosis is not None:
+        record(RunFolder(run).analysis_file("diagnosis"), diagnosis_json(diagnosis, run) | {"quick": True})
     write_report(trained, data, numbers, config)
     return Carried(trained, numbers, diagnosis)
+
+
+def _diagnose(trained: Trained, data: sources.Data) -> Diagnosis | None:
+    """Quick; None where the data are too few, which is said."""
+    try:
+        return trained.diagnose(data, most=300, samples=10, quick=True)
+    except InputError as error:
+        say(f"note: no verdict on the model: {error}", sys.stderr)
+        return None
 
 
 def run_name(command: Training) -> str:

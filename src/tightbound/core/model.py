@@ -118,11 +118,12 @@ class VAE(Part, Trainable):
 
     terms = forward
 
-    def observe(self, batch: Batch, noise: Noise) -> Batch:
-        """Raw batch -> batch with the encoder's `input` and the likelihood's target `x`."""
+    def observe(self, batch: Batch, noise: Noise, *, context: bool = True) -> Batch:
+        """Raw batch -> batch with the encoder's `input` and the likelihood's target `x`; without `context`, of data
+        that need not say what the model is conditioned on."""
         dtype = next((p.dtype for p in self.parameters()), batch.x.dtype)
         seen = self.observation(replace(batch, x=batch.x.to(dtype)), noise, self.training)
-        return replace(seen, context=None) if self.context is None else self.context(seen)
+        return self.context(seen) if context and self.context is not None else replace(seen, context=None)
 
     def start_at(self, seen: Batch, *, likelihood: bool = True) -> None:
         """Starts what can start at data there: pseudo-inputs, and the marginals of the likelihood, from an observed

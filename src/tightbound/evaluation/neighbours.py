@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -103,8 +102,7 @@ def inputs(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
 def observed(model: VAE, batch: Batch, seed: int = 0) -> Tensor:
     """One raw batch as the encoder sees it, (B, D), without its context."""
     with evaluating(model):
-        # not model.observe: what was sampled has no label to make a context of
-        seen = model.observation(replace(batch, x=batch.x.float()), Noise("points", seed), training=False)
+        seen = model.observe(batch, Noise("points", seed), context=False)
     if seen.input is None:
         raise CompositionError(f"{type(model.observation).__name__} gives the encoder no input")
     return seen.input.flatten(1).float()

@@ -164,6 +164,9 @@ def sample_quality(
             "use a model without the context 'visible'"
         )
     real, other = take(data.test, n, seed), take(data.train, n, seed)
+    for name, rows in (("test", real), ("training", other)):
+        if len(rows) < LEAST:
+            raise InputError(f"{len(rows)} {name} data are too few to hold samples against; {LEAST} are needed")
     n = min(len(real), len(other))
     real, other = real[:n], other[:n]
     fitted = fit_features(data, features, seed=seed, trust=trust, progress=progress)

@@ -43,10 +43,12 @@ def _bound(numbers: Numbers) -> str:
 
 def _gap(numbers: Numbers) -> str:
     gap = numbers["bdmc_gap"]
-    return (
-        f"On {gap['n']:,} data drawn from the model, where log p(x) is bounded from above too, the two bounds are "
-        f"{_shown(gap)} nats apart: on average, AIS is off by no more there."
-    )
+    said = f"On {gap['n']:,} data drawn from the model, where log p(x) is bounded from above too, the two bounds "
+    if gap["stderr"] is None:
+        return f"{said}are {_shown(gap)} nats apart, which one datum cannot tell from chance."
+    if gap["value"] <= 2 * gap["stderr"]:
+        return f"{said}cannot be told apart ({_shown(gap)} nats): no error of AIS is seen there."
+    return f"{said}are {_shown(gap)} nats apart: on average, AIS is off by no more there."
 
 
 def _shown(number: Mapping[str, Any]) -> str:

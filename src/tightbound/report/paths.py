@@ -11,6 +11,7 @@ from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, figure_of,
 from tightbound.report.section import Section
 
 PATHS = {"linear": BLUE, "spherical": ORANGE}
+MOST_TICKS = 10  # numbers of two digits that have room
 
 
 def sections(found: Mapping[str, Any]) -> list[Section]:
@@ -50,7 +51,7 @@ def _chart(profile: Mapping[str, Any], numbers: Mapping[str, Any]) -> bytes:
         if response is not None:
             order = np.argsort(response)[::-1]
             axes[2].bar(np.arange(len(order)), np.asarray(response)[order], color=BLUE, width=0.75)
-            shown = np.arange(len(order))[:: max(1, len(order) // 10)]
+            shown = np.arange(len(order))[:: -(-len(order) // MOST_TICKS)]
             axes[2].set_xticks(shown, [str(order[i]) for i in shown])
             axes[2].set(title="response to each z, largest first", xlabel="latent dimension", ylabel="distance in x")
         return svg(figure)

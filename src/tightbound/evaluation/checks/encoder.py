@@ -29,6 +29,7 @@ class EncoderOverfitting(Check):
     """
 
     name = "amortisation-gap"
+    dear = True
     asks = "is the encoder as good on test data as on training data?"
 
     def skips(self, subject: Subject) -> str | None:
