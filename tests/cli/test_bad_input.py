@@ -336,7 +336,7 @@ def test_a_full_disk(refused: Refused, run: Path, monkeypatch: pytest.MonkeyPatc
         ["train", *TINY, "--run", "new"],
         ["sample", run, "-n", "4", "--out", "s.png"],
         ["embed", run, "--out", "c.npz"],
-        ["report", run],
+        ["report", run, "--quick"],
     ):
         assert "No space left" in refused(*argv)
 

@@ -30,7 +30,7 @@ def test_probe_prints_records_and_is_shown_in_the_report(cli: Cli, run: Path) ->
 def test_probe_as_json_is_one_object_of_the_same_numbers(cli: Cli, run: Path) -> None:
     found = json.loads(cli("probe", run, "--most", "150", "--json").out)
     assert found["numbers"]["linear"]["n"] == 150
-    assert not (run / "analysis/probe.json").exists()
+    assert json.loads((run / "analysis/probe.json").read_text()) == found
 
 
 def test_probe_of_data_without_labels_says_so(cli: Cli, tmp_path: Path) -> None:

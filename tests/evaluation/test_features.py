@@ -89,11 +89,10 @@ def test_the_classifier_learns_is_the_same_for_a_seed_and_is_kept(cache: Path, m
     x, label = all_of(data.test)
     assert (first.predict(first.of(x)) == label).double().mean() > 0.9
     (file,) = cache.glob("*.safetensors")
-    content = file.read_bytes()
     file.unlink()
     torch.manual_seed(17)
-    fit_features(data, QUICK)
-    assert file.read_bytes() == content
+    assert torch.equal(fit_features(data, QUICK).of(x), first.of(x))
+    assert file.is_file()
     with monkeypatch.context() as patch:
         patch.setattr(Features, "fit", lambda *_: pytest.fail("what is kept was fitted again"))
         kept = fit_features(data, QUICK)
