@@ -322,7 +322,7 @@ COMMAND_LINES = [
     ["reconstruct", "run", "--out", "r.npy"],
     ["interpolate", "run", "--out", "i.npz"],
     ["embed", "run", "--out", "c.npz"],
-    ["report", "run"],
+    ["report", "run", "--quick"],
 ]
 
 

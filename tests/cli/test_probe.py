@@ -22,7 +22,7 @@ def test_probe_prints_records_and_is_shown_in_the_report(cli: Cli, run: Path) ->
     assert "…" not in result.out
     found = json.loads((run / "analysis/probe.json").read_text())
     assert found["about"]["train"] == 150
-    assert cli("report", run, "--samples", "5").status == 0
+    assert cli("report", run, "--quick").status == 0
     assert "What the codes are worth" in (run / "report.html").read_text()
     assert (run / "figures/probe.svg").is_file()
 

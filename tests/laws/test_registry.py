@@ -122,7 +122,7 @@ FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae"
 PRIORS = [
     *(small("prior", name) for name in TABLE["prior"]),
     "vamp(components=20, learned_weights=True, start='mean')",
-    "flow(kind='nsf', transforms=2)",
+    "flow(kind='nsf', transforms=1, hidden=(8,))",
     "flow(kind='realnvp', hidden=(32,))",
 ]
 
