@@ -42,6 +42,7 @@ def test_a_model_conditioned_on_labels_is_diagnosed(cli: Cli, tmp_path: Path) ->
     told = json.loads((tmp_path / "c" / "analysis" / "diagnosis.json").read_text())
     assert "memorisation" in told["checked"]
     assert "takes longer" in told["skipped"]["amortisation-gap"]
+    assert "no label was used" not in (tmp_path / "c" / "report.html").read_text()
 
 
 def test_what_is_offered_applies_to_codes_on_a_sphere(cli: Cli) -> None:
