@@ -8,10 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import tightbound as tb
 from conftest import TINY, Result
+from tightbound.core.files import to_json, write_atomic
+from tightbound.evaluation import paths
+from tightbound.training.folder import RunFolder
 
 Cli = Callable[..., Result]
+NO_RESPONSE = {"response": {"value": None}}
 
 
 def offered(result: Result) -> list[str]:
@@ -36,12 +42,53 @@ def test_a_model_conditioned_on_labels_is_diagnosed(cli: Cli, tmp_path: Path) ->
     told = json.loads((tmp_path / "c" / "analysis" / "diagnosis.json").read_text())
     assert "memorisation" in told["checked"]
     assert "takes longer" in told["skipped"]["amortisation-gap"]
+    assert "no label was used" not in (tmp_path / "c" / "report.html").read_text()
 
 
 def test_what_is_offered_applies_to_codes_on_a_sphere(cli: Cli) -> None:
     parts = ["--prior", "sphere", "--posterior", "von-mises-fisher", "--latent", "3", "--evaluate-samples", "0"]
     assert cli("train", "digits", *TINY, *parts, "--run", "s").status == 0
     assert cli(*offered(cli("attribute", "s", "--label", "1", "--most", "20"))).status == 0
+
+
+def test_a_model_that_completes_data_is_offered_no_paths(cli: Cli, tmp_path: Path) -> None:
+    parts = ["--context", "visible(columns=(0, 0.5))", "--evaluate-samples", "0"]
+    assert cli("train", "digits", *TINY, *parts, "--run", "half").status == 0
+    assert offered(cli("interpolate", "half", "--out", "i.npz"))[0] == "report"
+    refused = cli("interpolate", "half", "--pairs", "4")
+    assert refused.status == 2
+    assert "completes data" in refused.err
+
+
+def test_a_decoder_that_ignores_z_has_paths_without_length(cli: Cli, run: Path) -> None:
+    trained = tb.load(run)
+    data = tb.data.open("digits")
+    with torch.no_grad():
+        for parameter in trained.model.likelihood.parameters():
+            parameter.zero_()
+    found = paths(trained.model, data.test.batch(torch.arange(8)), data.train).to_json()
+    assert found["numbers"]["length_linear"]["value"] is None
+    assert found["profile"]["step_linear"] == [None] * 16
+    write_atomic(RunFolder(run).analysis_file("paths"), to_json(found | {"numbers": found["numbers"] | NO_RESPONSE}))
+    assert cli("report", run, "--quick").status == 0
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"numbers": 3}'])
+@pytest.mark.parametrize("name", ["ais", "diagnosis", "paths", "probe", "quality", "score"])
+def test_a_damaged_analysis_is_refused_with_what_to_do(
+    refused: Callable[..., str], run: Path, name: str, content: str
+) -> None:
+    file = RunFolder(run).analysis_file(name)
+    write_atomic(file, content)
+    assert "delete it" in refused("report", run, "--quick")
+
+
+def test_other_damage_is_refused_with_what_to_do(cli: Cli, refused: Callable[..., str], run: Path) -> None:
+    assert cli("fit-sampler", run, "--sampler", "gaussian-mixture(components=2)").status == 0
+    write_atomic(run / "checkpoints" / "sampler-gaussian-mixture" / "fitted.safetensors", b"half")
+    assert "fit it again: tightbound fit-sampler" in refused("sample", run, "--sampler", "gaussian-mixture")
+    write_atomic(RunFolder(run).evaluation_file, "{}")
+    assert "the run is damaged" in refused("report", run, "--quick")
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])

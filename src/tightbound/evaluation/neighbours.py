@@ -54,6 +54,8 @@ def points(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
     """
     if not model.observation.metric:
         raise CompositionError("distances between data mean nothing here: some columns hold categories")
+    if model.context is not None and model.context.completes:
+        raise CompositionError("a model that completes data decodes a part of them: it has no distance to whole data")
     for batch in batches(model, data, BLOCK):
         with evaluating(model):
             seen = model.observe(batch, Noise("points", seed))

@@ -39,8 +39,11 @@ class Paths(Analysis):
     profile: Mapping[str, Array]  # "step_linear": (steps,), "distance_linear": (QUARTERS,), ...: means over pairs
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return {**super().to_json(), "profile": {name: values.tolist() for name, values in self.profile.items()}}
+        """Plain numbers, lists and strings; None in a profile where no pair has the number."""
+        profile = {
+            name: [v if math.isfinite(v) else None for v in each.tolist()] for name, each in self.profile.items()
+        }
+        return {**super().to_json(), "profile": profile}
 
 
 def paths(model: VAE, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> Paths:

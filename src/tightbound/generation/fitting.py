@@ -104,9 +104,13 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
             f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; "
             f"fit one: tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler NAME"
         )
-    tensors, scalars = checkpoint.load(path)
-    sampler: Sampler = rebuild(scalars["sampler"], trust=trust)
-    checkpoint.into(sampler, tensors, path)
+    try:
+        tensors, scalars = checkpoint.load(path)
+        sampler: Sampler = rebuild(scalars["sampler"], trust=trust)
+        checkpoint.into(sampler, tensors, path)
+    except InputError as error:
+        again = f"tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler {name}"
+        raise InputError(f"the sampler in {str(path)!r} is damaged; fit it again: {again}") from error
     return sampler.eval()
 
 

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tightbound.core.errors import InputError
 from tightbound.report.section import Section
 from tightbound.training.folder import RunFolder
 
@@ -31,5 +32,8 @@ def analyses(folder: RunFolder, places: Mapping[str, str] = SECTIONS) -> list[Se
         if file.is_file():
             module, _, function = place.partition(":")
             make: Sections = getattr(importlib.import_module(module), function)
-            found += make(folder.read(file))
+            try:
+                found += make(folder.read(file))
+            except (InputError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{str(file)!r} is damaged; delete it, and what it held is measured again") from error
     return found

@@ -75,7 +75,8 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     codes, labels = _codes(trained, data.test)
     says = "Each point is the code of a test datum."
     if labels is not None and labels.ndim == 1:
-        says = "Classes that form regions of their own can be told apart by their codes, though no label was used."
+        unaided = ", though no label was used" if trained.model.context is None else ""
+        says = f"Classes that form regions of their own can be told apart by their codes{unaided}."
     sections.append(Section("The latent space", says, "latent.svg", figures.latent_map(codes, labels)))
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:

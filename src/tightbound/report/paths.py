@@ -36,7 +36,7 @@ def _chart(profile: Mapping[str, Any], numbers: Mapping[str, Any]) -> bytes:
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(2 if response is None else 3, 7.2 if response is None else 10.8, 2.9)
         for path, colour in PATHS.items():
-            step, distance = (np.asarray(profile[f"{name}_{path}"]) for name in ("step", "distance"))
+            step, distance = (np.asarray(profile[f"{name}_{path}"], float) for name in ("step", "distance"))
             axes[0].plot((np.arange(len(step)) + 0.5) / len(step), step, color=colour, label=path, lw=1.6)
             axes[1].plot(np.linspace(0, 1, len(distance)), distance, color=colour, label=path, lw=1.6, marker="o", ms=4)
         axes[0].axhline(1, color=GREY, lw=1, ls="--")

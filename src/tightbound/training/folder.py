@@ -130,7 +130,8 @@ class RunFolder:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"cannot read {str(file)!r} ({reason}); the run is damaged") from error
-        if not isinstance(value, dict) or (file == self.run_file and not {"data", "settings"} <= set(value)):
+        needed = {self.run_file: {"data", "settings"}, self.evaluation_file: {"elbo", "kl_per_dimension"}}
+        if not isinstance(value, dict) or not needed.get(file, set()) <= set(value):
             raise InputError(f"cannot read {str(file)!r} (it is not what tightbound wrote); the run is damaged")
         return value
 
