@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,15 +65,12 @@ def doubts(
 
 def entropy(group: LatentTerms) -> Tensor:
     """(B,) nats, of q(z | x): in closed form where torch has it, else the mean of -log q over the draws."""
-    log_q = group.log_posterior
-    try:
-        if group.posterior is None:
-            raise NotImplementedError
-        closed = group.posterior.entropy()
-        return closed if closed.dim() == 1 else closed.mean(0)
-    except NotImplementedError:
-        assert log_q is not None
-        return -log_q.mean(0)
+    if group.posterior is not None:
+        with contextlib.suppress(NotImplementedError):
+            closed = group.posterior.entropy()
+            return closed if closed.dim() == 1 else closed.mean(0)
+    assert group.log_posterior is not None
+    return -group.log_posterior.mean(0)
 
 
 def _spread(model: VAE, batch: Batch, terms: Terms) -> Tensor:
