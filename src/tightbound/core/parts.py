@@ -38,6 +38,12 @@ TABLE: dict[str, dict[str, str]] = {
         "power-spherical": "tightbound.posteriors.sphere:PowerSphericalPosterior",
         "relaxed-categorical": "tightbound.posteriors.categorical:RelaxedCategorical",
     },
+    "code-prior": {
+        "uniform": "tightbound.priors.codes.uniform:Uniform",
+    },
+    "quantizer": {
+        "vq": "tightbound.quantizers.vector:VectorQuantizer",
+    },
     "likelihood": {
         "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",
         "continuous-bernoulli": "tightbound.likelihoods.bernoulli:ContinuousBernoulli",

@@ -1,0 +1,42 @@
+"""The base of priors over grids of codes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.errors import whole
+from tightbound.core.parts import Part
+
+
+class CodePrior(Part, nn.Module, ABC):
+    """p(codes | maps of the groups above, context): a module whose call returns a distribution of integers.
+
+    Positions are in raster order. At a position stand `depth` codes, in order (residual or grouped quantization).
+
+    Arguments:
+        grid: (H, W); P = H * W positions.
+        depth: Codes at a position.
+        entries: K, values that a code can take.
+        maps: Channels of maps (B, maps, H, W) that it is given, made of the groups above; 0: none.
+        context: Size of the context (B, context) that it is given; 0: none.
+    """
+
+    def __init__(
+        self, grid: tuple[int, int] = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0
+    ) -> None:
+        super().__init__()
+        self.grid = (whole("grid", grid[0], least=1), whole("grid", grid[1], least=1))
+        self.depth, self.entries = whole("depth", depth, least=1), whole("entries", entries, least=2)
+        self.maps, self.context = whole("maps", maps, least=0), whole("context", context, least=0)
+
+    @property
+    def positions(self) -> int:
+        """P."""
+        return self.grid[0] * self.grid[1]
+
+    @abstractmethod
+    def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
+        """Distribution with event shape (P, depth), and batch shape () or, where it is given anything, (B,)."""

@@ -1,0 +1,26 @@
+"""The uniform prior over codes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent
+
+from tightbound.priors.codes.base import CodePrior
+
+
+class Uniform(CodePrior):
+    """All codes are equally probable: log p = -P depth log K, whatever they are."""
+
+    def __init__(
+        self, grid: tuple[int, int] = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0
+    ) -> None:
+        super().__init__(grid, depth, entries, maps, context)
+        self.register_buffer("logits", torch.zeros(()), persistent=False)
+
+    logits: Tensor
+
+    def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
+        """Batch shape (), whatever it is given."""
+        logits = self.logits.expand(self.positions, self.depth, self.entries)
+        return Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
