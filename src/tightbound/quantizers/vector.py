@@ -79,8 +79,10 @@ class VectorQuantizer(Quantizer):
         """(..., size) -> (..., 1)."""
         flat = vectors.reshape(-1, self.size)
         # |v - e|^2 less |v|^2
-        return torch.addmm(self.codebook.square().sum(1), flat, self.codebook.T, alpha=-2).argmin(1).view(
-            *vectors.shape[:-1], 1
+        return (
+            torch.addmm(self.codebook.square().sum(1), flat, self.codebook.T, alpha=-2)
+            .argmin(1)
+            .view(*vectors.shape[:-1], 1)
         )
 
     @torch.no_grad()
