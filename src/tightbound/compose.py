@@ -32,8 +32,8 @@ def vae(
     network: str | Architecture = "auto",
     likelihood: str | Likelihood = "auto",
     observation: str | Observation = "auto",
-    prior: str | Prior = "normal",
-    posterior: str | Posterior = "normal",
+    prior: str | Prior = "auto",
+    posterior: str | Posterior = "auto",
     latents: str | Latents = "flat",
     context: str | Context | None = None,
     start_at_data: bool = True,
@@ -46,12 +46,13 @@ def vae(
         data: Gives shape, domain and, for real data, mean and scale.
         latent: Size of z.
         network: Architecture of encoder and decoder; "auto": "conv" for images of 16 pixels or more each
-            way, else "mlp".
+            way, else "mlp"; with latents "quantized" and images of 8 pixels or more, "resnet".
         likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, negative-binomial for
             counts, continuous-bernoulli for [0, 1], gaussian for real data, columns for a mixed table.
         observation: "auto": the one that takes these data to that likelihood.
-        prior, posterior: p(z), q(z | x).
-        latents: "flat": one group, of that prior and posterior; hierarchies have their own.
+        prior, posterior: p(z), q(z | x); "auto": "normal", or what the latents have.
+        latents: "flat": one group, of that prior and posterior; hierarchies have their own; "quantized" takes a prior
+            over codes.
         context: What x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None: nothing.
         start_at_data: Start the decoder's output bias, and a learned scale, at the marginals of the training data
             (of a likelihood that is given by name), and the pseudo-inputs of a prior that has them at data.
@@ -73,15 +74,17 @@ def vae(
         if isinstance(observation, str):
             observation = _observation(observation, data, shape, trust)
         if isinstance(network, str):
-            network = make("network", _default_network(shape) if network == "auto" else network, trust=trust)
+            network = make("network", _default_network(shape, latents) if network == "auto" else network, trust=trust)
         if isinstance(context, str):
             context = _context(context, data, trust)
         beside = 0 if context is None else context.size
         if isinstance(latents, str):
             seen = observation.input_shape(shape)
-            seen = seen if context is None else joined_shape(seen, context.shape)
+            joined = context is not None and not find("latents", parse(latents).name, trust=trust).prior_only
+            seen = joined_shape(seen, context.shape) if context is not None and joined else seen
             supplied = {"latent": latent, "context": beside, "shape": seen, "network": network}
             latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
+        beside = 0 if latents.prior_only else beside
         named = isinstance(spec, Spec)
         if isinstance(spec, Spec):
             spec = make(
@@ -122,17 +125,25 @@ def _context(text: str, data: Data, trust: bool) -> Context:
 
 def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool, supplied: dict[str, Any]) -> Latents:
     """Latents with the prior and the posterior that were chosen, where they take such."""
-    takes = inspect.signature(find("latents", parse(text).name, trust=trust)).parameters
+    kind = find("latents", parse(text).name, trust=trust)
+    takes = inspect.signature(kind).parameters
     for name, part in chosen.items():
-        if name in takes:
+        if name in takes and name in kind.builds:
+            supplied |= {} if part == "auto" else {name: part}
+        elif name in takes:
+            part = "normal" if part == "auto" else part
             made = make(name, part, trust=trust, **supplied) if isinstance(part, str) else part
             supplied[name] = _is(made, {"prior": Prior, "posterior": Posterior}[name])
-        elif part != "normal":
+        elif part != "auto":
             raise CompositionError(f"latents {text!r} have a {name} of their own; leave out {name} {part!s}")
     return _is(make("latents", text, trust=trust, **supplied), Latents)
 
 
-def _default_network(shape: tuple[int, ...]) -> str:
+def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
+    if len(shape) == 3 and min(shape[1:]) >= 8:
+        kind = find("latents", parse(latents).name) if isinstance(latents, str) else latents
+        if kind.on_planes:
+            return "resnet"
     return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
 
 

@@ -33,10 +33,10 @@ class Composition:
     observation: _PartText = "auto"
     """How raw data become the likelihood's target: auto, "binarized(mode='static', seed=1)",
     "levels(dequantize=True)", ..."""
-    prior: _PartText = "normal"
-    """p(z)."""
-    posterior: _PartText = "normal"
-    """q(z | x)."""
+    prior: _PartText = "auto"
+    """p(z); auto: normal, and of codes uniform (see `tightbound list priors`, `code-priors`)."""
+    posterior: _PartText = "auto"
+    """q(z | x); auto: normal."""
     latents: _PartText = "flat"
     """flat (one group, of that prior and posterior), or a hierarchy (see `tightbound list latents`)."""
     context: Annotated[str | None, arg(metavar="PART")] = None
@@ -147,6 +147,14 @@ class Settings:
     """Decay of an exponential moving average of the weights, such as 0.999; it is what is evaluated."""
     patience: Annotated[int | None, arg(metavar="INT")] = None
     """Stop after this many epochs without a better validation objective."""
+    prior_epochs: Annotated[int | None, arg(metavar="INT")] = None
+    """Of a prior over codes, which is trained after the rest: passes over the codes; default: as many as epochs."""
+    prior_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Its learning rate, where it differs."""
+    prior_batch_size: Annotated[int | None, arg(metavar="INT")] = None
+    """Data a step of it, where they differ."""
+    prior_data: int = 60_000
+    """Training data on whose codes it is trained, at most, picked at random."""
     validation: Annotated[int | None, arg(metavar="INT")] = None
     """Training data set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
     seed: int = 0
@@ -172,10 +180,13 @@ class Settings:
         number("eps", self.eps, above=0)
         number("weight_decay", self.weight_decay, least=0)
         number("checkpoint_seconds", self.checkpoint_seconds, least=0)
-        for name, least in (("steps", 1), ("patience", 1), ("validation", 0)):
+        whole("prior_data", self.prior_data, least=1)
+        for name, least in (
+            ("steps", 1), ("patience", 1), ("validation", 0), ("prior_epochs", 1), ("prior_batch_size", 1)
+        ):  # fmt: skip
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), least=least)
-        for name in ("encoder_lr", "decoder_lr", "clip"):
+        for name in ("encoder_lr", "decoder_lr", "prior_lr", "clip"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), above=0)
         if self.ema is not None:
@@ -184,6 +195,17 @@ class Settings:
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(choices)}")
         _check_part("schedule", self.schedule)
+
+    def of_second(self) -> Self:
+        """Those of the second stage, of a prior over codes."""
+        return self.replace(
+            epochs=self.prior_epochs or self.epochs,
+            steps=None,
+            lr=self.prior_lr or self.lr,
+            encoder_lr=None,
+            decoder_lr=None,
+            batch_size=self.prior_batch_size or self.batch_size,
+        )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

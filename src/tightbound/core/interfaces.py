@@ -48,6 +48,22 @@ class Trainable(nn.Module, ABC):
         return None
 
 
+class SecondStage(Trainable):
+    """A part of the model that is trained after the rest, on codes of the data; until then the model goes without."""
+
+    @abstractmethod
+    def set_aside(self) -> None:
+        """The model goes without it, and does not train it."""
+
+    @abstractmethod
+    def take_up(self) -> None:
+        """The model uses it."""
+
+    @abstractmethod
+    def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
+        """(B, N) integers: what it is trained on, of one sample of a batch's latents."""
+
+
 class Latents(Part, nn.Module, ABC):
     """Owns the walk from x to z (q) and from z to features (p)."""
 
@@ -55,6 +71,9 @@ class Latents(Part, nn.Module, ABC):
     latent: int  # size of the flat code of a datum
     coded_by: str = "q(z|x)"  # what `moments` are those of
     fitted: str = "q(z|x)"  # what `local` are the parameters of
+    builds: ClassVar[tuple[str, ...]] = ()  # arguments that are parts, as text, for sizes that it alone knows
+    on_planes: ClassVar[bool] = False  # made for encoders that give maps
+    prior_only: ClassVar[bool] = False  # a context enters p(z | c) alone: given z, x does not depend on it
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -75,6 +94,11 @@ class Latents(Part, nn.Module, ABC):
     def shares_parameters(self) -> bool:
         """Whether p(z) and q(z | x) have parameters in common: some gradient estimators assume that they have not."""
         return False
+
+    @property
+    def second(self) -> SecondStage | None:
+        """What is trained after the rest; None: nothing."""
+        return None
 
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
         """Lets parts that hold pseudo-data take them from encoder inputs x (N, *shape)."""

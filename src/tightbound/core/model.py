@@ -26,7 +26,7 @@ class VAE(Part, Trainable):
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
         context: What x is conditioned on; None: nothing. The encoder then sees x joined with c (`core.join`), the
-            prior c, and the likelihood features followed by c.
+            prior c, and the likelihood features followed by c; of latents that say so, the prior alone sees it.
 
     Raises:
         CompositionError: where the likelihood is no density on the observation's targets, or the shapes differ.
@@ -55,7 +55,12 @@ class VAE(Part, Trainable):
                 f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "
                 "expectation over binarizations; observe with binarized('dynamic') or binarized('static')"
             )
-        features = latents.features + (0 if context is None else context.size)
+        if context is not None and context.completes and latents.prior_only:
+            raise CompositionError(
+                f"the decoder of {type(latents).__name__} sees codes alone, not the part of x that context "
+                f"{type(context).__name__} shows; use latents 'flat', or context 'labels'"
+            )
+        features = latents.features + (0 if context is None or latents.prior_only else context.size)
         if likelihood.features is not None and likelihood.features != features:
             beside = "" if context is None else f" beside {context.size} of the context"
             raise CompositionError(
@@ -145,7 +150,7 @@ class VAE(Part, Trainable):
         """What the encoder sees."""
         if seen.input is None:
             raise CompositionError("the batch has not been observed; call model.observe(batch, noise) first")
-        return join(seen.input, seen.context)
+        return join(seen.input, None if self.latents.prior_only else seen.context)
 
     def terms_from(self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs) -> Terms:
         """The terms of an observed batch, from its encoded state."""
@@ -194,6 +199,7 @@ class VAE(Part, Trainable):
         return self._likelihood_at(self.latents.decode(codes, context), context)
 
     def _likelihood_at(self, features: Tensor, context: Tensor | None) -> Distribution:
+        context = None if self.latents.prior_only else context
         return self.likelihood(append(features, context), context)
 
     def _check_context(self, n: int, context: Tensor | None) -> None:

@@ -73,11 +73,13 @@ TABLE: dict[str, dict[str, str]] = {
     "network": {
         "mlp": "tightbound.nn.mlp:MLP",
         "conv": "tightbound.nn.conv:Conv",
+        "resnet": "tightbound.nn.resnet:ResNet",
     },
     "latents": {
         "flat": "tightbound.latents.flat:Flat",
         "bottom-up": "tightbound.latents.bottom_up:BottomUp",
         "ladder": "tightbound.latents.ladder:Ladder",
+        "quantized": "tightbound.latents.quantized:Quantized",
     },
     "context": {
         "labels": "tightbound.contexts.labels:Labels",
@@ -260,7 +262,8 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
 def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -> Any:
     """Constructs a part from its text. `supplied` arguments (shape, latent, ...) go in where the part
     takes them and the text does not set them. A class whose arguments are parts says so by `nested`, which
-    gives their kinds by name: these may be written as text, and are supplied with shape and levels, too.
+    gives their kinds by name: these may be written as text, and are supplied with shape and levels, too; one that
+    builds parts itself lists them in `builds`, and is given their text.
 
     Raises:
         InputError: unknown name or argument, or one that the part refuses.
@@ -276,6 +279,8 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     about = {k: v for k, v in supplied.items() if k in ("shape", "levels")}
 
     def argument(word: str, value: Any) -> Any:
+        if word in getattr(cls, "builds", ()):
+            return _as_text(value)
         if word in nested and isinstance(value, str | Spec):
             return make(nested[word], value, trust=trust, **about)
         return _nested(value, trust)
@@ -288,6 +293,12 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
         return cls(*(argument(k, v) for k, v in zip(taken, spec.args, strict=True)), **kwargs)
     except TypeError as error:
         raise InputError(f"{kind} {str(spec)!r}: {error}") from error
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_as_text(part) for part in value]
+    return str(value) if isinstance(value, Spec) else value
 
 
 def _nested(value: Any, trust: bool) -> Any:

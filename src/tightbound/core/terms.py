@@ -57,6 +57,9 @@ class LatentTerms:
     entries: int | None = None  # how many values a code can take
     shared: bool = False  # one codebook for all codes of the grid, not one each
     drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
+    discrete: bool = False  # prior and posterior are distributions of the codes, not of z
+    certain: bool = False  # q is one value with probability 1: log q = 0, and further samples are copies
+    penalty: Tensor | None = None  # (S, B) minimised beside the bound, by what has no gradient from it (a codebook)
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
     @cached_property
@@ -69,11 +72,16 @@ class LatentTerms:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
         if self.drawn is not None:
             return self.drawn
+        if self.certain:
+            return self.z.new_zeros(self.z.shape[:2])
         return None if self.posterior is None else self._log_prob(self.posterior)
 
     def _log_prob(self, distribution: Distribution) -> Tensor:
+        value = self.codes if self.discrete and self.codes is not None else self.z
         with torch.autocast(self.z.device.type, enabled=False):  # networks may be in bfloat16; densities are not
-            return distribution.log_prob(self.z)
+            if self.certain:
+                return distribution.log_prob(value[:1]).expand(value.shape[:2])
+            return distribution.log_prob(value)
 
     @cached_property
     def kl(self) -> Tensor | None:
@@ -109,7 +117,7 @@ class LatentTerms:
     @property
     def has_density(self) -> bool:
         """Whether a bound on log p(x) exists."""
-        return self.prior is not None and (self.posterior is not None or self.drawn is not None)
+        return self.prior is not None and (self.certain or self.posterior is not None or self.drawn is not None)
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,17 @@ class Terms:
     latents: tuple[LatentTerms, ...]
     likelihood: Distribution  # of x given z
     batch: Batch  # x is the likelihood's target
+
+    @property
+    def certain(self) -> bool:
+        """Whether q(z | x) is one value with probability 1, so that the ELBO is all that importance weights give."""
+        return bool(self.latents) and all(group.certain for group in self.latents)
+
+    @property
+    def penalty(self) -> Tensor | None:
+        """(S, B) what training minimises beside an objective; None: nothing."""
+        penalties = [group.penalty for group in self.latents if group.penalty is not None]
+        return torch.stack(penalties).sum(0) if penalties else None
 
     @property
     def log_weight(self) -> Tensor:

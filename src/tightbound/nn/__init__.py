@@ -4,5 +4,6 @@ from tightbound.nn.base import Architecture, fold, probe
 from tightbound.nn.conv import Conv
 from tightbound.nn.mlp import MLP
 from tightbound.nn.pixelcnn import GatedPixelCNN
+from tightbound.nn.resnet import ResNet
 
-__all__ = ["MLP", "Architecture", "Conv", "GatedPixelCNN", "fold", "probe"]
+__all__ = ["MLP", "Architecture", "Conv", "GatedPixelCNN", "ResNet", "fold", "probe"]

@@ -43,6 +43,14 @@ class Architecture(Part, ABC):
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """A module (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
 
+    def planes(self, shape: Shape) -> list[Shape]:
+        """(C, H, W) of the maps that each of the stages gives; none: they give no maps."""
+        return []
+
+    def rise(self, inputs: int, level: int, shape: Shape) -> nn.Module:
+        """Where there are planes: maps (B, inputs, h, w) on that of a level -> maps (B, C, h, w) on that below it."""
+        raise CompositionError(f"{type(self).__name__} has no planes between which maps could rise")
+
 
 def chain(stages: Iterable[nn.Sequential]) -> nn.Sequential:
     """All layers of these stages, one after the other."""

@@ -79,9 +79,14 @@ class Objective(Part, ABC):
             CompositionError: with what is needed.
         """
 
+    def loss(self, terms: Terms, knobs: Knobs) -> Tensor:
+        """0-d: -mean of the objective, and beside it what parts of the model ask for (a codebook)."""
+        loss = -self(terms, knobs).mean()
+        return loss if terms.penalty is None else loss + terms.penalty.mean()
+
     def groups(self, model: Trainable) -> list[Group]:
-        """One group: all parameters, by -mean of the objective."""
-        return [Group(list(model.parameters()), lambda terms, knobs: -self(terms, knobs).mean())]
+        """One group: all parameters, by the loss."""
+        return [Group(list(model.parameters()), self.loss)]
 
 
 def separate(model: Trainable, encoder: Loss, others: Loss) -> list[Group]:
@@ -106,6 +111,15 @@ def needs_density(terms: Terms, name: str) -> None:
         raise CompositionError(
             f"objective '{name}' needs a posterior with a density and this one is a point mass; "
             "use posterior 'normal', or objective 'autoencoder'"
+        )
+
+
+def needs_draws(terms: Terms, name: str) -> None:
+    """Refuses a model whose q(z | x) is one value, and so has but one importance weight."""
+    if terms.certain:
+        raise CompositionError(
+            f"objective '{name}' averages over draws of q(z | x), and these codes are a function of x, so that it "
+            "would be the ELBO; use objective 'elbo', or quantizer 'gumbel'"
         )
 
 

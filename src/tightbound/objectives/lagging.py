@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tightbound.core.errors import whole
 from tightbound.core.interfaces import Trainable
-from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.schedules import Schedule
 from tightbound.core.terms import Terms
 from tightbound.information.aggregate import log_pairs, mutual_information
 from tightbound.objectives.base import Group, density_of, generative_parameters, one_group, unprepared
@@ -57,13 +57,10 @@ class Lagging(ELBO):
     def groups(self, model: Trainable) -> list[Group]:
         """The encoder at each step; the rest when it is due."""
 
-        def loss(terms: Terms, knobs: Knobs) -> Tensor:
-            return -self(terms, knobs).mean()
-
         def due(step: int) -> bool:
             return not self.phase.aggressive or step % self.every == self.every - 1
 
-        return [Group(model.inference_parameters(), loss), Group(generative_parameters(model), loss, due)]
+        return [Group(model.inference_parameters(), self.loss), Group(generative_parameters(model), self.loss, due)]
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
         """Ends the aggressive phase where the mutual information has fallen."""

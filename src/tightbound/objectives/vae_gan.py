@@ -96,7 +96,7 @@ class VAEGAN(Adversarial):
             fooled = F.logsigmoid(self.discriminator(self._fakes(terms))).mean(1).sum()
             return (mean_rate(terms) - self.gamma * self.likeness(terms)).mean() - fooled
 
-        encoder = Group(model.inference_parameters(), lambda terms, knobs: -self(terms, knobs).mean())
+        encoder = Group(model.inference_parameters(), self.loss)
         return [encoder, Group(generative_parameters(model), decoder_loss), self.adversary()]
 
     def input_shape(self, model: Trainable) -> tuple[int, ...]:

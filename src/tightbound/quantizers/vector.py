@@ -91,7 +91,7 @@ class VectorQuantizer(Quantizer):
         from sklearn.cluster import KMeans
 
         few = min(self.entries, len(raw))
-        found = KMeans(few, n_init=1, max_iter=20, random_state=0).fit(raw.float().cpu().numpy())
+        found = KMeans(few, max_iter=20, random_state=0).fit(raw.float().cpu().numpy())
         self.codebook[:few] = torch.from_numpy(found.cluster_centers_).to(self.codebook)
         self.sums.copy_(self.codebook)
         self.use.fill_(1.0)

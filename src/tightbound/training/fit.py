@@ -16,18 +16,21 @@ import torch
 
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.interfaces import SecondStage, Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.parts import describe, foreign, untrusted
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Indexed
+from tightbound.data import Data, Indexed, Split
 from tightbound.objectives.base import Objective
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop, Stage
 from tightbound.training.monitor import stop_on_signals
+from tightbound.training.second import NAME as SECOND
+from tightbound.training.second import second_stage
 
 LaterStage = Callable[[RunFolder], Stage]  # built when the stages before it have been trained
 
@@ -93,6 +96,10 @@ def fit_run(
     }
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
     compiled(model, settings)
+    later = list(stages)
+    if (second := model.latents.second) is not None:
+        second.set_aside()
+        later.insert(0, _second(model, second, train, validation, settings))
     # all that may refuse comes before the first byte is written
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
@@ -109,9 +116,13 @@ def fit_run(
     folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
     folder.outdate()
     with stop_on_signals() as flag:
+        before = loop.step
         rows = loop.run(rows, flag)
-        for later in stages:
-            stage = later(folder)
+        if loop.step > before:  # later stages were trained on what has changed since
+            rows = [row for row in rows if row["stage"] == loop.stage.name]
+            folder.forget_later_stages()
+        for make_stage in later:
+            stage = make_stage(folder)
             compiled(stage.trains, settings)
             loop = Loop(stage, settings, folder, model.device, quiet)
             rows = loop.run(loop.resume(rows) if resume else rows, flag)
@@ -119,6 +130,14 @@ def fit_run(
     if temporary is not None:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
     return fitted
+
+
+def _second(model: VAE, second: SecondStage, train: Split, validation: Split | None, settings: Settings) -> LaterStage:
+    def stage(folder: RunFolder) -> Stage:
+        load_weights(model, folder)
+        return second_stage(model, second, train, validation, settings)
+
+    return stage
 
 
 def check_fits(model: VAE, data: Data) -> None:
@@ -204,7 +223,7 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
     folder = RunFolder.open(folder.path)
     before = folder.read(folder.run_file)
     before["model"] = folder.read(folder.model_file)
-    free = {"epochs", "steps", "patience", "checkpoint_seconds", "device"}
+    free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device"}
     changed = [
         f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
         for name, old in before["settings"].items()
@@ -232,7 +251,17 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     """
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
-    best, last = folder.checkpoint("best"), folder.checkpoint("last")
+    words = _load_stage(model, folder, "", which)
+    second = model.latents.second
+    if second is not None and folder.checkpoint("last", SECOND).is_file():
+        words += f"; prior: {_load_stage(second, folder, SECOND, which)}"
+        second.take_up()
+    model.eval()
+    return words
+
+
+def _load_stage(model: Trainable, folder: RunFolder, stage: str, which: str) -> str:
+    best, last = folder.checkpoint("best", stage), folder.checkpoint("last", stage)
     if which == "best" and not best.is_file():
         raise InputError(f"{str(folder.path)!r} has no best weights: it had no validation data; use weights 'last'")
     if which == "best" or (which == "auto" and best.is_file()):
@@ -248,5 +277,4 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
         if average and which != "last":
             tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"
     checkpoint.into(model, tensors, best if words.startswith("best") else last)
-    model.eval()
     return words

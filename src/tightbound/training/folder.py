@@ -95,6 +95,11 @@ class RunFolder:
             for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
                 file.unlink()
 
+    def forget_later_stages(self) -> None:
+        """Deletes the checkpoints of all stages but the first."""
+        for file in self.path.glob("checkpoints/*/*.safetensors"):
+            file.unlink()
+
     def outdate(self) -> None:
         """Deletes what was said of earlier weights: evaluation, analyses, report, figures."""
         samplers = self.path.glob("checkpoints/sampler-*/*")  # of other codes

@@ -38,6 +38,7 @@ class Stage:
     objective: Objective
     validation: Split | None = None
     name: str = ""  # "" is the first; it enters the noise keys, the metrics and the checkpoints' folder
+    settings: Settings | None = None  # None: the run's
 
 
 class Loop:
@@ -45,13 +46,14 @@ class Loop:
 
     Arguments:
         stage: What trains.
-        settings: How.
+        settings: How, unless the stage says.
         folder: Where checkpoints and metrics go.
         device: Where the model is.
         quiet: Show no progress.
     """
 
     def __init__(self, stage: Stage, settings: Settings, folder: RunFolder, device: torch.device, quiet: bool) -> None:
+        settings = stage.settings or settings
         self.stage, self.settings, self.folder, self.device = stage, settings, folder, device
         self.model, self.objective = stage.trains, stage.objective
         self.schedules = {**self.model.schedules, **self.objective.schedules}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -31,6 +32,11 @@ class CodePrior(Part, nn.Module, ABC):
         self.grid = (whole("grid", grid[0], least=1), whole("grid", grid[1], least=1))
         self.depth, self.entries = whole("depth", depth, least=1), whole("entries", entries, least=2)
         self.maps, self.context = whole("maps", maps, least=0), whole("context", context, least=0)
+
+    @property
+    def needs(self) -> Mapping[str, object]:
+        """What it was made for, by the constructor's names."""
+        return {name: getattr(self, name) for name in ("grid", "depth", "entries", "maps", "context")}
 
     @property
     def positions(self) -> int:

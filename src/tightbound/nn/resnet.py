@@ -1,0 +1,168 @@
+"""Residual convolutional networks, whose encoders keep the image's plane."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes
+
+
+class ResNet(Architecture):
+    """Strided convolutions and residual blocks, for images (C, H, W) of any height, width and channels.
+
+    Each level halves the plane a few times, rounding up; the way back retraces those sizes. Codes are maps, not
+    vectors, so that latents `quantized` have a grid of codes at each level.
+
+    Arguments:
+        halvings: Of each level, from the image on: (2,) is a plane of a quarter of the edges; (2, 1) has a second level
+            of an eighth.
+        hidden: Channels.
+        blocks: Residual blocks of each level, on the way up and down.
+        inner: Channels within a block.
+        activation: Of all layers.
+
+    References:
+        Neural discrete representation learning (van den Oord et al. 2017), Section 4.1,
+        https://arxiv.org/abs/1711.00937
+    """
+
+    def __init__(
+        self,
+        halvings: tuple[int, ...] = (2,),
+        hidden: int = 64,
+        blocks: int = 2,
+        inner: int = 32,
+        activation: str = "relu",
+    ) -> None:
+        self.halvings, self.hidden = sizes("halvings", halvings), whole("hidden", hidden, least=2)
+        self.blocks, self.inner = whole("blocks", blocks, least=0), whole("inner", inner, least=1)
+        self.activation = activation
+
+    def planes(self, shape: Shape) -> list[Shape]:
+        """(hidden, H, W) of each level."""
+        return [(self.hidden, *ladder[-1]) for ladder in self._ladders(shape)]
+
+    def stages(self, shape: Shape) -> list[nn.Sequential]:
+        """One for each level: (B, C, H, W) or the maps of the level below -> (B, hidden, h, w)."""
+        inputs, stages = shape[0], []
+        for ladder in self._ladders(shape):
+            layers: list[nn.Module] = []
+            for i, size in enumerate(ladder[:-1]):
+                outputs = self.hidden // 2 if inputs == shape[0] and i + 2 < len(ladder) else self.hidden
+                layers += [_Halve(inputs, outputs, size), self._activation()]
+                inputs = outputs
+            layers += [nn.Conv2d(inputs, self.hidden, 3, padding=1), *self._residual()]
+            stages.append(_initialised(nn.Sequential(*layers)))
+        return stages
+
+    def encoder(self, shape: Shape) -> nn.Module:
+        """(B, C, H, W) -> (B, hidden * h * w) of the last level."""
+        return nn.Sequential(chain(self.stages(shape)), nn.Flatten())
+
+    def rise(self, inputs: int, level: int, shape: Shape) -> nn.Module:
+        """(B, inputs, h, w) of a level, counted from 0 -> (B, hidden, h, w) of that below it."""
+        ladder = self._ladders(shape)[level]
+        return _initialised(nn.Sequential(*self._up(inputs, self.hidden, [*reversed(ladder)])))
+
+    def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
+        """(B, features), maps of the first level -> (B, outputs * C, H, W)."""
+        ladder = self._ladders(shape)[0]
+        height, width = ladder[-1]
+        channels, rest = divmod(features, height * width)
+        if rest or not channels:
+            raise CompositionError(
+                f"network 'resnet' decodes maps of {height} x {width} and there are {features} features, no multiple; "
+                "use it with latents 'quantized', or network 'conv'"
+            )
+        up = self._up(channels, outputs * shape[0], [*reversed(ladder)])
+        decoder = _initialised(nn.Sequential(nn.Unflatten(1, (channels, height, width)), *up))
+        with torch.no_grad():
+            up[-1].get_parameter("weight").mul_(0.1)  # p(x | z) starts near the marginals of x
+        return decoder
+
+    def _up(self, inputs: int, outputs: int, ladder: list[tuple[int, int]]) -> list[nn.Module]:
+        """From the first size of this ladder to the last."""
+        layers: list[nn.Module] = [nn.Conv2d(inputs, self.hidden, 3, padding=1), *self._residual()]
+        for i, (_, large) in enumerate(pairwise(ladder)):
+            last = i + 2 == len(ladder)
+            after = outputs if last else self.hidden // 2
+            layers.append(_Double(self.hidden if i == 0 else self.hidden // 2, after, large))
+            layers += [] if last else [self._activation()]
+        return layers
+
+    def _residual(self) -> list[nn.Module]:
+        blocks = [Block(self.hidden, self.inner, self.activation) for _ in range(self.blocks)]
+        return [*blocks, self._activation()]
+
+    def _activation(self) -> nn.Module:
+        return activation(self.activation)
+
+    def _ladders(self, shape: Shape) -> list[list[tuple[int, int]]]:
+        """By level: (H, W) of its input, and after each halving."""
+        if len(shape) != 3:
+            raise CompositionError(
+                f"network 'resnet' needs images (channels, height, width) and the data have shape {shape}; use 'mlp'"
+            )
+        size, ladders = (shape[1], shape[2]), []
+        for times in self.halvings:
+            ladder = [size]
+            for _ in range(times):
+                ladder.append(((ladder[-1][0] + 1) // 2, (ladder[-1][1] + 1) // 2))
+            size = ladder[-1]
+            ladders.append(ladder)
+        return ladders
+
+
+def _initialised(network: nn.Sequential) -> nn.Sequential:
+    """Weights under which the size of activations is the same in all layers (He et al. 2015, Section 2.2,
+    https://arxiv.org/abs/1502.01852): torch's own shrink them by two thirds a layer, and residual blocks are few."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            taps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
+            into = layer.in_channels * (taps if layer.transposed else taps * layer.stride[0] * layer.stride[1])
+            nn.init.normal_(layer.weight, std=(2 / into) ** 0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
+class Block(nn.Module):
+    """x + conv(act(conv(act(x)))), of 3 x 3 and 1 x 1."""
+
+    def __init__(self, channels: int, inner: int, act: str) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            activation(act),
+            nn.Conv2d(channels, inner, 3, padding=1),
+            activation(act),
+            nn.Conv2d(inner, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same."""
+        return x + self.change(x)
+
+
+class _Halve(nn.Sequential):
+    """A plane of any size -> half of it, rounded up; the kernel of 4 covers each pixel evenly."""
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+        height, width = size
+        pad = nn.ZeroPad2d((1, 1 + width % 2, 1, 1 + height % 2))
+        super().__init__(pad, nn.Conv2d(inputs, outputs, 4, stride=2))
+
+
+class _Double(nn.ConvTranspose2d):
+    """A plane -> one of twice the size, or less a row or a column of that."""
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1)
+        self.size = size
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, H, W)."""
+        return super().forward(input)[..., : self.size[0], : self.size[1]]
