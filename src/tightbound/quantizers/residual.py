@@ -95,11 +95,12 @@ class Residual(Nearest):
     @torch.no_grad()
     def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
         """A shared quantizer follows what is left at all depths at once."""
+        each = list(self.left(vectors, codes))  # before any of them moves
         if self.one:
-            _, rests, parts = zip(*self.left(vectors, codes), strict=True)
+            _, rests, parts = zip(*each, strict=True)
             self.sequence[0].follow(torch.cat(rests, 1), torch.cat(parts, 1), noise)
             return
-        for q, rest, part in self.left(vectors, codes):
+        for q, rest, part in each:
             q.follow(rest, part, noise)
 
     @torch.no_grad()
