@@ -106,6 +106,34 @@ def test_each_depth_is_the_nearest_to_what_is_left(shared: bool) -> None:
     assert torch.allclose(out.penalty[0], penalty)
 
 
+def test_a_beam_as_wide_as_all_codes_finds_the_nearest_sum() -> None:
+    torch.manual_seed(0)
+    data = normal(500, 3)
+    quantizer = Residual(3, 3, of="vq(entries=4)", beam=64).double().eval()
+    quantizer.start_at(data)
+    every = torch.tensor(list(itertools.product(range(4), repeat=3)))
+    distance = torch.cdist(data, quantizer.embed(every))
+    assert torch.equal(quantizer.choose(data), every[distance.argmin(1)])
+
+
+def test_a_beam_leaves_less_and_gives_back_the_codes_of_sums() -> None:
+    torch.manual_seed(0)
+    data = normal(1500, 8)
+    greedy = Residual(8, 4, of="vq(entries=16)").double().eval()
+    greedy.start_at(data)
+    beam = Residual(8, 4, of="vq(entries=16)", beam=4).double().eval()
+    beam.load_state_dict(greedy.state_dict())
+    sums = greedy.embed(greedy.choose(data))
+    assert torch.equal(call(greedy, data.unsqueeze(0)).z[0, 0], sums)
+    left, less = (float((data - q.embed(q.choose(data))).square().sum()) for q in (greedy, beam))
+    assert less < 0.92 * left
+    kept = [
+        (codes == greedy.choose(data)).all(1).double().mean() for codes in (greedy.choose(sums), greedy.nearest(sums))
+    ]
+    assert kept[0] < 0.9
+    assert kept[1] > 0.99
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_what_is_left_shrinks_with_depth(shared: bool) -> None:
     torch.manual_seed(0)

@@ -43,7 +43,7 @@ class Quantizer(Part, nn.Module, ABC):
     depth: int = 1  # codes at a position
     schedules: Mapping[str, Schedule] = {}
     whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
-    greedy: bool = False  # `nearest` goes from code to code, and may miss the nearest vector of all
+    greedy: bool = False  # codes are found one after the other: `nearest` may miss the nearest vector of all
 
     def __init__(self, size: int = 16) -> None:
         super().__init__()
@@ -118,6 +118,14 @@ class Nearest(Quantizer):
         """Raw numbers (..., inputs) -> where they lie (..., size) among the vectors of codes."""
         return raw
 
+    def choose(self, vectors: Tensor) -> Tensor:
+        """The codes (..., depth) that the encoder's vectors (..., size) get."""
+        return self.nearest(vectors)
+
+    def candidates(self, vectors: Tensor, most: int) -> Tensor:
+        """Vectors (..., size) -> codes (..., n, depth) of n near vectors, the nearest first: up to `most`."""
+        return self.nearest(vectors).unsqueeze(-2)
+
     def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
         """(B,) of vectors (B, P, size) and their codes (B, P, depth), summed over positions and dimensions."""
         return None
@@ -129,7 +137,7 @@ class Nearest(Quantizer):
         """All samples are the same. In single precision at least, under autocast too."""
         with torch.autocast(raw.device.type, enabled=False):
             vectors = self.place(precise(raw))
-            codes = self.nearest(vectors)
+            codes = self.choose(vectors)
             z = estimated(self.gradient, vectors, self.embed(codes).detach())
             penalty = self.penalty(vectors, codes)
             if self.training:
@@ -141,7 +149,7 @@ class Nearest(Quantizer):
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the codes, and 0."""
         with torch.autocast(raw.device.type, enabled=False):
-            z = self.embed(self.nearest(self.place(precise(raw))))
+            z = self.embed(self.choose(self.place(precise(raw))))
         return z, torch.zeros_like(z)
 
 
