@@ -1,0 +1,144 @@
+"""Residual quantization: what a code leaves of the vector is quantized again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.noise import Noise
+from tightbound.quantizers.base import Nearest, Quantizer
+from tightbound.quantizers.codebook import AT_ONCE
+from tightbound.quantizers.parts import as_quantizer
+
+_WIDE = 16  # of the beam of `nearest`
+
+
+class Residual(Nearest):
+    """Quantizers in sequence, each of what the ones before it leave of the vector; z is the sum of their vectors.
+
+    The penalty is the sum of theirs. The gradient of z to the vector, that of `of`, is taken once, for the sum.
+
+    The codes of the encoder's vectors are found one after the other, as in the paper, or with a beam, which leaves less
+    and costs as many times more. Neither need find the nearest sum of all. The beam of `nearest` is at least 16 wide,
+    so that hardly any sum is given other codes than its own.
+
+    Arguments:
+        size: Of a vector.
+        depth: Number of quantizers.
+        of: What is constructed for each depth: a quantizer, or text such as "vq(entries=256)"; None: "vq".
+        shared: One quantizer serves all depths.
+        beam: Number of candidates that each depth hands to the next, those that leave least.
+
+    Raises:
+        CompositionError: of a quantizer whose codes stand for a part of the space only (cosine, finite scalar, Gumbel),
+            of another size, or with several codes where it is shared.
+
+    References:
+        Autoregressive image generation using residual quantization (Lee et al. 2022), Eqs. 3 to 6,
+        https://arxiv.org/abs/2203.01941
+    """
+
+    nested: ClassVar = {"of": "quantizer"}
+    whole_space = True
+    greedy = True
+
+    def __init__(
+        self, size: int = 16, depth: int = 4, of: Quantizer | str | None = None, shared: bool = False, beam: int = 1
+    ) -> None:
+        chosen = as_quantizer("vq" if of is None else of)
+        if not chosen.whole_space:
+            raise CompositionError(
+                f"residual takes a quantizer whose vectors can lie anywhere, and those of this {type(chosen).__name__} "
+                "cannot; use of='vq'"
+            )
+        depth = whole("depth", depth, least=1)
+        if shared and chosen.depth > 1:
+            raise CompositionError(f"residual shares one codebook, and {type(chosen).__name__} has {chosen.depth}")
+        chosen = cast(Nearest, chosen)
+        super().__init__(size, chosen.gradient)
+        made = [chosen.again(self.size) for _ in range(1 if shared else depth)]
+        self.each, self.entries, self.schedules = nn.ModuleList(made), chosen.entries, chosen.schedules
+        self.steps, self.depth, self.one = depth, depth * chosen.depth, bool(shared)
+        self.beam = whole("beam", beam, least=1)
+
+    @property
+    def shared(self) -> bool:
+        """Where one quantizer serves all depths, or there is one depth."""
+        return self.one or self.depth == 1
+
+    @property
+    def sequence(self) -> list[Nearest]:
+        """The quantizer of each depth."""
+        return cast(list[Nearest], list(self.each) * (self.steps if self.one else 1))
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """(..., depth) -> (..., size), the sum."""
+        parts = codes.chunk(self.steps, -1)
+        return torch.stack([q.embed(part) for q, part in zip(self.sequence, parts, strict=True)]).sum(0)
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """(..., size) -> (..., depth)."""
+        return self.candidates(vectors, max(self.beam, _WIDE))[..., 0, :]
+
+    def choose(self, vectors: Tensor) -> Tensor:
+        """With the beam that was asked for."""
+        return self.candidates(vectors, self.beam)[..., 0, :]
+
+    @torch.no_grad()
+    def candidates(self, vectors: Tensor, most: int) -> Tensor:
+        """(..., size) -> (..., n, depth), by a beam search of this width."""
+        rows = max(1, AT_ONCE // (most**2 * self.size))
+        found = [self._searched(part, most) for part in vectors.reshape(-1, self.size).split(rows)]
+        return torch.cat(found).view(*vectors.shape[:-1], -1, self.depth)
+
+    def _searched(self, vectors: Tensor, most: int) -> Tensor:
+        """(N, size) -> (N, n, depth)."""
+        left, codes = vectors.unsqueeze(1), torch.empty(len(vectors), 1, 0, dtype=torch.long, device=vectors.device)
+        for q in self.sequence:
+            found = q.candidates(left, most)  # (N, beam, n, depth)
+            rest = (left.unsqueeze(2) - q.embed(found)).flatten(1, 2)
+            best = rest.square().sum(-1).topk(min(most, rest.shape[1]), largest=False).indices
+            before = codes.repeat_interleave(found.shape[2], 1)
+            left, codes = (
+                x.gather(1, best.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+                for x in (rest, torch.cat([before, found.flatten(1, 2)], -1))
+            )
+        return codes
+
+    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
+        """(B,) the sum over depths: each draws the vector near to the sum of the codes so far."""
+        each = [q.penalty(rest, part) for q, rest, part in self.left(vectors, codes)]
+        return None if any(p is None for p in each) else torch.stack(cast(list[Tensor], each)).sum(0)
+
+    def left(self, vectors: Tensor, codes: Tensor) -> Iterator[tuple[Nearest, Tensor, Tensor]]:
+        """Each quantizer with what it was given of vectors (..., size), and its codes of these."""
+        for q, part in zip(self.sequence, codes.chunk(self.steps, -1), strict=True):
+            yield q, vectors, part
+            vectors = vectors - q.embed(part).detach()
+
+    @torch.no_grad()
+    def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
+        """A shared quantizer follows what is left at all depths at once."""
+        each = list(self.left(vectors, codes))  # before any of them moves
+        if self.one:
+            _, rests, parts = zip(*each, strict=True)
+            self.sequence[0].follow(torch.cat(rests, 1), torch.cat(parts, 1), noise)
+            return
+        for q, rest, part in each:
+            q.follow(rest, part, noise)
+
+    @torch.no_grad()
+    def start_at(self, raw: Tensor) -> None:
+        """Each starts at what is left; a shared one at that of all depths, as it leaves it after a first start."""
+        rest, left = raw, []
+        for q in self.sequence:
+            if not (self.one and left):
+                q.start_at(rest)
+            left.append(rest)
+            rest = rest - q.embed(q.choose(rest))
+        if self.one:
+            self.sequence[0].start_at(torch.cat(left))
