@@ -31,27 +31,22 @@ from tightbound.testing.code_priors import draw_from_scratch
 PRIORS = ("pixelcnn", "pixelcnn(attention=0)", "transformer")
 
 
-def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
-    """Seconds, and what came of it."""
-    began = time.perf_counter()
-    out = run()
-    return time.perf_counter() - began, out
-
-
-def measured(p: AutoregressiveCodes, batch: int, repeats: int, codes: int) -> dict[str, Any]:
+def measured(p: AutoregressiveCodes, batch: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds of both ways and their ratios, in turns."""
+    clock = time.process_time if arguments.processor else time.perf_counter
     length = p.event_shape.numel()
-    part = min(codes or length, length)
+    part = min(arguments.codes or length, length)
     ways: dict[str, Callable[[], Tensor]] = {
         "cached": lambda: draw_codes(p, (batch,), Noise("sampling"), Sharpening()),
         "scratch": lambda: draw_from_scratch(p, (batch,), Noise("sampling"), Sharpening(), codes=part),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
     ways["cached"]()  # what is loaded or chosen at the first call
-    for turn in range(repeats):
+    for turn in range(arguments.repeats):
         for way in list(ways) if turn % 2 else list(ways)[::-1]:
-            seconds, _ = timed(ways[way])
-            times[way].append(seconds * (length / part if way == "scratch" else 1))
+            began = clock()
+            ways[way]()
+            times[way].append((clock() - began) * (length / part if way == "scratch" else 1))
     ratios = [slow / fast for slow, fast in zip(times["scratch"], times["cached"], strict=True)]
     medians = {way: statistics.median(each) for way, each in times.items()}
     return {**medians, "ratio": statistics.median(ratios), "ratios": ratios, "repeats": times}
@@ -83,16 +78,18 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--codes", type=int, default=16, help="drawn from scratch, and scaled; 0: all")
+    parser.add_argument("--processor", action="store_true", help="compare processor time, on a machine that is busy")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     options = {name: value for name, value in vars(arguments).items() if name != "json"}
     report: dict[str, Any] = {"machine": machine(), **options, "rows": []}
     print(", ".join(f"{k} {v}" for k, v in report["machine"].items()))
-    print(f"{'':24}{'batch':>6}{'cached, s':>12}{'scratch, s':>12}{'ratio':>8}   same codes")
+    clock = "processor time" if arguments.processor else "time"
+    print(f"{clock:24}{'batch':>6}{'cached, s':>12}{'scratch, s':>12}{'ratio':>8}   same codes")
     for text in arguments.priors:
         for batch in arguments.batches:
             row: dict[str, Any] = {"prior": text, "batch": batch}
-            row |= measured(prior(text, arguments)(), batch, arguments.repeats, arguments.codes)
+            row |= measured(prior(text, arguments)(), batch, arguments)
             first = batch == arguments.batches[0]
             row["identical"] = identical(text, batch, arguments) if first else None
             report["rows"].append(row)

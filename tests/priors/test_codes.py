@@ -152,7 +152,11 @@ def test_draws_leave_out_dropout_and_can_be_trained_on(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["pixelcnn(embedding=4, hidden=12, layers=2, dropout=0.0)", "transformer(hidden=12, layers=1, dropout=0.0)"]
+    "text",
+    [
+        "pixelcnn(embedding=4, hidden=16, layers=1, attention=2, dropout=0.0)",
+        "transformer(hidden=12, layers=1, dropout=0.0)",
+    ],
 )
 def test_training_lowers_the_code_length_below_the_uniform_one(text: str) -> None:
     """Codes that are all the context: far fewer nats than uniform ones, and drawn again."""
@@ -164,7 +168,7 @@ def test_training_lowers_the_code_length_below_the_uniform_one(text: str) -> Non
         made(None, contexts).log_prob(codes).mean().neg().backward()
         optimizer.step()
     p = made.eval()(None, contexts)
-    assert (p.log_prob(codes) > 0.1 * Uniform((2, 2), 2, 4)().log_prob(codes)).all()
+    assert (p.log_prob(codes) > 0.3 * Uniform((2, 2), 2, 4)().log_prob(codes)).all()
     assert torch.equal(draw_codes(p, (6,), Noise("draw"), Sharpening(top_k=1)), codes.expand(6, 4, 4, 2))
 
 

@@ -41,8 +41,8 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in prior.parameters():
-            fan = p[0].numel() if p.dim() > 1 else 1
-            p.copy_(1.5 * torch.randn(p.shape, generator=generator, dtype=p.dtype) / fan**0.5)
+            random = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            p.copy_(p + 0.2 * random if p.dim() == 1 else 1.5 * random / p[0].numel() ** 0.5)
     maps, context = _conditions(prior, generator)
     p = prior(maps, context)
     event, batches = (prior.positions, prior.depth), [(), (BATCH,)]
