@@ -91,15 +91,20 @@ class Codebook(Nearest, ABC):
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
-        """Counts the use of entries, and restarts those that are hardly used at different vectors of the batch."""
+        """Counts the use of entries, and restarts those that are hardly used at different vectors of the batch, with
+        probability proportional to their squared distance to the nearest entry, as k-means++ does (Arthur and
+        Vassilvitskii 2007): what is badly coded gets the entries."""
         flat = codes.flatten()
         counts = torch.bincount(flat, minlength=self.entries)
         self.use.lerp_(counts.to(self.use) * (self.entries / len(flat)), 1 - self.decay)
         self.learn(vectors.flatten(0, 1), flat, counts)
         dead = (self.use < self.restart).nonzero().squeeze(1)
         if len(dead):
-            order = noise.uniform((1, *vectors.shape[:2]), vectors).flatten().argsort()
-            new = vectors.flatten(0, 1)[order[: len(dead)]].unique(dim=0)
+            far = (vectors - self.embed(codes)).square().sum(-1).flatten()
+            far = far + torch.finfo(far.dtype).tiny
+            # the first to come of exponential waiting times at these rates: drawn without replacement
+            waits = -torch.log1p(-noise.uniform((1, *vectors.shape[:2]), vectors).flatten()) / far
+            new = vectors.flatten(0, 1)[waits.argsort()[: len(dead)]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
             self.set_entries(dead[: len(new)], new)
 
