@@ -63,7 +63,7 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     _, alone = infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]))
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
-        many = 20_000
+        many = max(500, min(20_000, 2**18 // latents.features))
         groups, _ = infer(state, many, Noise("law", seed))
         for group in groups:
             if group.kl is None or group.log_posterior is None:
