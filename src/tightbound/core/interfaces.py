@@ -96,6 +96,11 @@ class Latents(Part, nn.Module, ABC):
         return False
 
     @property
+    def recoverable(self) -> bool:
+        """Whether z can be told from a flat code exactly: else `log_prior` of one may be that of another z near by."""
+        return True
+
+    @property
     def second(self) -> SecondStage | None:
         """What is trained after the rest; None: nothing."""
         return None

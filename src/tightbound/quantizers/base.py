@@ -76,6 +76,11 @@ class Quantizer(Part, nn.Module, ABC):
         """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs).
         Moves no codebook."""
 
+    def settled(self, vectors: Tensor) -> Tensor:
+        """Vectors (..., size) -> those of the nearest codes; of a greedy quantizer, which may not find the codes that
+        they are of, as they are."""
+        return vectors if self.greedy else self.embed(self.nearest(vectors))
+
     def start_at(self, raw: Tensor) -> None:
         """Lets a codebook start at raw numbers (N, inputs) that an untrained encoder gives."""
 
