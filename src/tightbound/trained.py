@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,15 +16,14 @@ from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data, Split
 from tightbound.data.feed import Source
-from tightbound.generation import infer
-from tightbound.generation.attributes import Direction, attribute_vector
-from tightbound.generation.fitting import fit_sampler, load_sampler
+from tightbound.generation.fitting import load_sampler
+from tightbound.generation.trained import Generating
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights, validation_size
 from tightbound.training.folder import RunFolder
 
 
-class Trained:
+class Trained(Generating):
     """A trained model: codes, reconstructions, samples and numbers, in eval mode and without gradients.
 
     Data go in raw, as they were opened: a split, or an array or tensor (N, *shape). Results are tensors on
@@ -37,102 +35,10 @@ class Trained:
         weights: Which weights were taken, in words: best, averaged or last.
     """
 
-    def __init__(self, fitted: Fitted) -> None:
-        self.model, self.path, self.weights = fitted.model, fitted.folder.path, fitted.weights
-        self._fitted = fitted
-
     @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """One row an epoch: loss, reconstruction, KL (nats a datum), ELBO, bits/dim, on train and validation."""
         return self._fitted.metrics
-
-    def encode(self, data: Source, *, sample: bool = False, seed: int = 0) -> Tensor:
-        """(N, latent): posterior means, or with `sample` one draw of q(z | x) for each datum."""
-        codes = infer.encode(self.model, data, sample=sample, seed=seed)
-        return codes.mean if codes.sample is None else codes.sample
-
-    def decode(
-        self,
-        codes: Tensor | np.ndarray[Any, Any],
-        *,
-        context: Tensor | None = None,
-        sample: bool = False,
-        seed: int = 0,
-    ) -> Tensor:
-        """(N, *shape): E[x | z], or with `sample` a draw of p(x | z); `context` as in `sample`."""
-        contexts = infer.contexts(self.model, len(codes), context)
-        return infer.decode(self.model, codes, context=contexts, sample=sample, seed=seed)
-
-    def reconstruct(self, data: Source) -> Tensor:
-        """(N, *shape): E[x | z] at the posterior means."""
-        return infer.reconstruct(self.model, data)
-
-    def fit_sampler(self, data: Source, sampler: str, *, epochs: int | None = None, seed: int = 0) -> None:
-        """Fits a density to the codes of data, and saves it in the run: "gaussian-mixture(components=10)", "kernel",
-        "flow", "vae" (a second one), for `sample(sampler="flow")`; "class-regions(components=3)" of labelled data, for
-        `sample(sampler="class-regions", label=3)`."""
-        fit_sampler(self.model, self._fitted.folder, data, sampler, epochs=epochs, seed=seed)
-
-    def sample(
-        self,
-        n: int = 64,
-        *,
-        mean: bool = True,
-        seed: int = 0,
-        context: Tensor | None = None,
-        sampler: str | None = None,
-        label: int | None = None,
-    ) -> Tensor:
-        """(n, *shape): for z from the prior E[x | z], or with mean=False a draw of p(x | z).
-
-        Arguments:
-            context: Of a conditional model: class labels or attributes (m, ...), taken in turn; None: each class.
-            sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
-            label: Draw codes of this class alone, from a sampler that knows classes.
-
-        Raises:
-            InputError: no such sampler or class, or a context that is not the model's.
-        """
-        if sampler is None and label is not None:
-            raise InputError(
-                "a label picks a class of a sampler: fit 'class-regions' and name it; of a conditional model, give "
-                "the label as context"
-            )
-        fitted = None if sampler is None else load_sampler(self._fitted.folder, sampler)
-        if fitted is not None and label is not None:
-            fitted = fitted.of(label)
-        codes = None if fitted is None else fitted.sample
-        return infer.sample(self.model, n, mean=mean, seed=seed, context=context, codes=codes)
-
-    def attribute_vector(
-        self,
-        data: Source,
-        of: int,
-        against: int | None = None,
-        *,
-        factor: int | None = None,
-        direction: Direction = "means",
-    ) -> Tensor:
-        """(latent,): what to add to codes so that they leave label `against` (None: all others) for label `of`; see
-        `tightbound.evaluation.steer` for what it does."""
-        return attribute_vector(self.model, data, of, against, factor=factor, direction=direction)
-
-    def complete(self, data: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
-        """(N, n, *shape): data with their hidden elements drawn given the visible ones, for context 'visible'."""
-        return infer.complete(self.model, data, n, mean=mean, seed=seed)
-
-    def interpolate(
-        self,
-        a: Tensor,
-        b: Tensor,
-        *,
-        steps: int = 9,
-        path: Literal["linear", "spherical"] = "linear",
-        labels: Tensor | None = None,
-    ) -> Tensor:
-        """(steps, *shape): E[x | z] between the codes of two data (*shape); their labels (2, ...), where the model is
-        conditioned on them."""
-        return infer.interpolate(self.model, a, b, steps=steps, path=path, labels=labels)
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """(N,): the IWAE bound on log p(x) with this many samples, nats.

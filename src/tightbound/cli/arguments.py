@@ -165,7 +165,7 @@ class Sample(Options, OnRun):
     """Decode draws from the prior."""
 
     action = "tightbound.cli.inspect:sample"
-    data: ClassVar[None] = None  # --label is judged by the run's own
+    data: ClassVar[None] = None  # --label and --keep judge by the run's own
     split: ClassVar[SplitName] = "auto"
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
@@ -180,6 +180,13 @@ class Sample(Options, OnRun):
     """Draw codes from a sampler that was fitted for the run, in place of the prior (see fit-sampler)."""
     label: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
     """Draw this class alone, by a sampler that knows classes (class-regions)."""
+    temperature: float = 1.0
+    """Of a learned prior over codes: less than 1 draws likelier codes, and less variety."""
+    top_k: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
+    """Of a learned prior over codes: draw each code from the K likeliest alone."""
+    keep: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Draw more, and keep this share of each class (0.25, say): those that a classifier, trained on the labels of the
+    run's data, is surest of."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +234,8 @@ class Reconstruct(OnData):
     """How many, in a picture."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """.png (originals above), .npz, .npy (all data), or for tables .csv; default: reconstructions.png or .csv."""
+    levels: Flag[bool] = False
+    """Of codes in several levels: from the highest alone, from the two highest, ..., from all; .png or .npz."""
 
 
 @dataclass(frozen=True)
@@ -278,12 +287,17 @@ class Attribute(OnSplits):
 
 @dataclass(frozen=True)
 class Embed(OnData):
-    """Write the codes of data: posterior means, standard deviations, labels and file names."""
+    """Write the codes of data: posterior means, standard deviations, labels and file names.
 
-    action = "tightbound.cli.inspect:embed"
+    Of discrete latents, also the integer codes of each level, the lowest first: codes_1 (N, positions, codes at each),
+    ..., with grid_1 (height, width) and entries_1; std where codes are drawn, as it is 0 otherwise.
+    """
+
+    action = "tightbound.cli.codes:embed"
 
     out: Path = Path("codes.npz")
-    """.npz with mean, std, index and, where there are, sample, label, name; .npy or .csv: codes alone."""
+    """.npz with mean, std, index and, where there are, sample, label, name; .npy or .csv: codes alone, of discrete
+    latents the integers of all levels in a row."""
     sample: Flag[bool] = False
     """Draw a code from each posterior, in place of its mean."""
 
@@ -305,7 +319,7 @@ class Report(OnData):
 
 Kind = Literal[
     "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
-    "features", "networks", "observations", "schedules", "decays", "scores",
+    "features", "networks", "observations", "schedules", "decays", "scores", "quantizers", "code-priors",
 ]  # fmt: skip
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from tightbound.core.errors import InputError
-from tightbound.core.files import write_atomic
+from tightbound.core.files import atomic
 
 
 def csv(x: Tensor, header: Sequence[str] = (), words: Sequence[Sequence[str]] = ()) -> str:
@@ -50,8 +51,22 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_npz(out: Path, arrays: dict[str, Any]) -> None:
-    """Writes arrays by name, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomic(out, buffer.getvalue())
+class Parts(NamedTuple):
+    """An array that is never held as a whole."""
+
+    shape: tuple[int, ...]
+    parts: Iterable[Tensor]  # float32, of rows in order
+
+
+def write_npz(out: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name, or `Parts` of them one after the other; whole or not at all."""
+    with atomic(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if not isinstance(array, Parts):
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                    continue
+                header = {"descr": "<f4", "fortran_order": False, "shape": array.shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for part in array.parts:
+                    member.write(part.numpy().astype("<f4").tobytes())

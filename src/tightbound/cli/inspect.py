@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tightbound.cli.ais import anneal, pick, show_annealed
-from tightbound.cli.arguments import Complete, Embed, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
+from tightbound.cli.arguments import Complete, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
+from tightbound.cli.codes import by_level
 from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.paths import measurable, measure
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
@@ -21,7 +21,6 @@ from tightbound.core.parts import parse
 from tightbound.data import Indexed
 from tightbound.evaluation import called
 from tightbound.evaluation.numbers import with_error
-from tightbound.generation import infer
 from tightbound.report import pictures
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
@@ -66,14 +65,25 @@ def sample(command: Sample) -> None:
     out = out_file(command.out, "samples", known)
     context = None if command.context is None else torch.tensor(command.context)
 
-    def draws(n: int, mean: bool) -> Tensor:
-        return trained.sample(
-            n, mean=mean, seed=command.seed, context=context, sampler=command.sampler, label=command.label
-        )
+    source: dict[str, Any] = {"sampler": command.sampler, "label": command.label}
+    source |= {"seed": command.seed, "context": context, "temperature": command.temperature, "top_k": command.top_k}
 
-    x = draws(command.n, not command.draw)
+    def draws(n: int, mean: bool) -> Tensor:
+        return trained.sample(n, mean=mean, **source)
+
+    kept = None
+    if command.keep is None:
+        x = draws(command.n, not command.draw)
+    else:
+        data, _ = open_data(command, trained)
+        how = {"keep": command.keep, "mean": not command.draw, "progress": True}
+        kept = trained.best_samples(data, command.n, **how, **source)
+        x = kept.x
     _write_data(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
+    if kept is not None:
+        say(f"kept of {kept.drawn:,} that were drawn: those that {kept.judge} is surest of; mean probability of their "
+            f"class {kept.before:.3f} of all, {kept.after:.3f} of those kept")  # fmt: skip
     if command.label is not None:
         _say_called(command, command.label, trained, draws(JUDGED, True))
     say_next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
@@ -120,6 +130,9 @@ def reconstruct(command: Reconstruct) -> None:
     """Decodes posterior means of data into a file."""
     trained = load_run(command)
     known = endings(trained.model.shape)
+    if command.levels:
+        by_level(command, trained)
+        return
     out = out_file(command.out, "reconstructions", known)
     _, split = open_data(command, trained)
     if out.suffix != ".png":
@@ -171,33 +184,6 @@ def interpolate(command: Interpolate) -> None:
         write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
     say(f"{command.steps} steps from datum {command.start} to datum {to}, linear and spherical: {out}")
     say_next(command, "interpolate {run} --pairs 200" if measurable(trained.model, split) else "report {run}")
-
-
-def embed(command: Embed) -> None:
-    """Writes codes, with what they can be matched to."""
-    trained = load_run(command)
-    check_ending(command.out, (".npz", ".npy", ".csv"))
-    _, split = open_data(command, trained)
-    codes = infer.encode(trained.model, split, sample=command.sample, seed=command.seed)
-    chosen = codes.mean if codes.sample is None else codes.sample
-    if command.out.suffix == ".npz":
-        arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
-        arrays |= {} if codes.sample is None else {"sample": codes.sample.numpy()}
-        index, labels = [], []
-        for batch in split.epoch(4096):
-            index.append(batch.index)
-            labels.append(batch.label)
-        arrays["index"] = torch.cat(index).numpy()
-        if all(label is not None for label in labels):
-            arrays["label"] = torch.cat(labels).numpy()
-        if split.names is not None:
-            arrays["name"] = np.array(list(split.names))
-        write_npz(command.out, arrays)
-    else:
-        write_atomic(command.out, npy(chosen.numpy()) if command.out.suffix == ".npy" else csv(chosen))
-    what = "draws from q(z|x)" if command.sample else "posterior means"
-    say(f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}: {command.out}")
-    say_next(command, "report {run}")
 
 
 def _write_data(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:

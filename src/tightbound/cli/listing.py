@@ -9,6 +9,9 @@ from tightbound.cli.arguments import Cite, List
 from tightbound.core.errors import InputError
 from tightbound.core.parts import TABLE, find
 
+SUPPLIED = ("shape", "features", "network", "latent", "context", "kinds", "classes")  # the composition gives these
+OWN_SUPPLIED = {"quantizer": ("size",), "code-prior": ("grid", "depth", "entries", "maps", "context")}
+
 
 def show(command: List) -> None:
     """Prints the names of a kind, with a line on each."""
@@ -55,7 +58,7 @@ def _entries(kind: str) -> dict[str, dict[str, str]]:
 
 def _part(kind: str, name: str) -> dict[str, str]:
     cls = find(kind, name)
-    supplied = ("shape", "features", "network", "latent", "context", "kinds", "classes")  # the composition gives these
+    supplied = OWN_SUPPLIED.get(kind, SUPPLIED)
     own = [
         str(p).partition(":")[0] if p.default is p.empty else f"{p.name}={p.default!r}"
         for p in inspect.signature(cls).parameters.values()

@@ -85,7 +85,7 @@ def carry_out(command: Train, run: Path) -> Carried:
         say(f"{data.name}: {note}")
     config = recorded(command)
     likelihood = type(model.likelihood).__name__
-    say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.latent} latents, "
+    say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.described}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, command.settings(),

@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tightbound.core.errors import InputError
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes to a temporary name in the same folder, then renames.
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, under a temporary name in the same folder, which is renamed at the end.
 
     Raises:
         InputError: where the disk is full or the folder cannot be written; nothing is left behind, and a
             file of that name stays as it was.
     """
-    data = content.encode() if isinstance(content, str) else content
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -39,6 +41,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
                 f"cannot write {str(path)!r} ({error.strerror}); free space there or name another folder"
             ) from error
         raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Writes all of a file; errors as in `atomic`."""
+    data = content.encode() if isinstance(content, str) else content
+    with atomic(path) as file:
+        file.write(data)
 
 
 def to_json(value: Any) -> str:

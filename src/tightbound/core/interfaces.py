@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms
 
 LogLikelihood = Callable[[Tensor], Tensor]  # features (S, B, features) -> (S, B) log p(x | features)
+Draw = Callable[[int, Noise, Tensor | None], Tensor]  # (n, noise, contexts (n, *context)) -> flat codes (n, latent)
 State = Any  # what Latents.encode gives and Latents.infer takes: opaque to everybody else
 
 
@@ -91,6 +92,11 @@ class Latents(Part, nn.Module, ABC):
         return False
 
     @property
+    def described(self) -> str:
+        """Their size, in words."""
+        return f"{self.latent} latents"
+
+    @property
     def shares_parameters(self) -> bool:
         """Whether p(z) and q(z | x) have parameters in common: some gradient estimators assume that they have not."""
         return False
@@ -133,6 +139,19 @@ class Latents(Part, nn.Module, ABC):
     @abstractmethod
     def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """Flat codes (n, latent) of n ancestral draws from the prior."""
+
+    def sharpened(self, temperature: float = 1.0, top_k: int | None = None) -> Draw:
+        """`draw` from a sharper prior than the model's: of each code, the logits over temperature, or the k likeliest
+        alone. Such draws are typical rather than fair.
+
+        Raises:
+            CompositionError: of a prior that is not over codes, or not learned.
+            InputError: a temperature not above 0, or top_k less than 1.
+        """
+        raise CompositionError(
+            f"temperature and top_k are of a learned prior over codes, and latents {type(self).__name__} have none; "
+            "leave them out, or train with latents='quantized' and prior='pixelcnn'"
+        )
 
     @abstractmethod
     def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
@@ -211,6 +230,7 @@ class Context(Part, nn.Module, ABC):
     shape: tuple[int, ...]  # of one datum's context
     says: ClassVar[str]  # "given the class label": follows the name of what is bounded
     completes: ClassVar[bool] = False  # whether it is part of x, so that the model completes the rest
+    classes: int = 0  # values are class labels 0 .. classes - 1; 0: they are something else
     modelled: int | None = None  # elements of x that are left to the model; None: all
 
     @property

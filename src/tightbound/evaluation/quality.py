@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.core.errors import InputError, whole
+from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE
-from tightbound.core.noise import Noise, key_seed
+from tightbound.core.noise import key_seed
 from tightbound.core.parts import Spec, make
 from tightbound.data import Data
 from tightbound.data.split import ArraySplit
@@ -28,8 +29,6 @@ from tightbound.generation import infer
 LEAST = 2 * BLOCKS  # data, so that the uncertainty of a number can be told
 ELEMENTS = 512  # of x that covariances are computed of, picked at random where there are more
 POINTS = 1000  # of each picture
-
-Codes = Callable[[int, Noise], Tensor]  # (n, noise) -> (n, latent)
 
 EXPLAINED = {
     "frechet": "Frechet distance of the features, as Gaussians; 0 is best, few data raise it",
@@ -129,7 +128,7 @@ def sample_quality(
     n: int = 5000,
     features: str | Spec | nn.Module = "auto",
     draw: bool = False,
-    codes: Codes | None = None,
+    codes: Draw | None = None,
     neighbours: int = 5,
     seed: int = 0,
     trust: bool = False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError, whole
+from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import DatumNoise, Noise, draw, key_seed
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, check_shape, evaluating
+from tightbound.latents.codes import coded
 
 
 class Codes(NamedTuple):
@@ -25,6 +27,13 @@ class Codes(NamedTuple):
     sample: Tensor | None  # (N, latent) draws, where they were asked for
     context: Tensor | None  # (N, *context) what each datum is conditioned on, where the model is
     label: Tensor | None  # (N,) or (N, factors), where the data have them
+
+
+class Integers(NamedTuple):
+    """Of N data."""
+
+    levels: list[Tensor]  # (N, P, depth) of each level, the lowest first
+    context: Tensor | None  # (N, *context) what each datum is conditioned on, where the model is
 
 
 def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
@@ -52,6 +61,71 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
     return Codes(columns["mean"], columns["variance"], *rest)
 
 
+def integers(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Integers:
+    """The integer codes of raw data (N, *shape): what `encode` gives the vectors of.
+
+    Arguments:
+        sample: Draw them from q(codes | x), where that is a distribution.
+
+    Raises:
+        CompositionError: latents without integer codes.
+    """
+    latents = coded(model.latents)
+    found: list[list[Tensor]] = []
+    contexts: list[Tensor] = []
+    with evaluating(model):
+        for batch in batches(model, source, batch_size):
+            seen = model.observe(batch, Noise("encode", seed))
+            state = model.encode_state(seen)
+            if sample:
+                noise = DatumNoise("encode", seed, index=batch.positions())
+                groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
+                levels = [group.codes[0] for group in groups if group.codes is not None]
+            else:
+                levels = latents.chosen(state)
+            found.append([codes.to("cpu", torch.int32) for codes in levels])
+            contexts += [] if seen.context is None else [seen.context.cpu()]
+    if not found:
+        raise InputError("there are no data to encode; give at least one datum")
+    levels = [torch.cat(parts) for parts in zip(*found, strict=True)]
+    return Integers(levels, torch.cat(contexts) if contexts else None)
+
+
+def decode_integers(
+    model: VAE,
+    codes: Sequence[Tensor | np.ndarray[Any, Any]],
+    *,
+    levels: int | None = None,
+    context: Tensor | None = None,
+    sample: bool = False,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Tensor:
+    """Integer codes (N, H, W[, depth]) of each level, the lowest first -> E[x | codes] (N, *shape) in the data's units.
+
+    Arguments:
+        levels: Look at this many of the highest levels alone, see `CodeLatents.filled`; None: at all.
+        context, sample: See `decode`.
+
+    Raises:
+        InputError: codes of other shapes, or out of range, or no context where one is needed.
+        CompositionError: latents without integer codes.
+    """
+    latents = coded(model.latents)
+    whole_codes = latents.checked([torch.as_tensor(own) for own in codes])
+    number = len(whole_codes)
+    if levels is not None and not 1 <= whole("levels", levels, least=1) <= number:
+        raise InputError(f"levels = {levels}; needed: 1 to {number}, the levels of the model")
+
+    def flat(start: int, end: int, given: Tensor | None) -> Tensor:
+        part = [own[start:end].to(model.device) for own in whole_codes]
+        if levels in (None, number):
+            return latents.vectors(part)
+        return latents.alone(part, levels or number, Noise("levels", seed, start), given)
+
+    return _decoded(model, len(whole_codes[0]), flat, context, sample, seed, batch_size)
+
+
 def decode(
     model: VAE,
     codes: Tensor | np.ndarray[Any, Any],
@@ -72,24 +146,52 @@ def decode(
     codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
     if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
         raise InputError(f"codes have shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
+    return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, sample, seed, batch_size)
+
+
+def _decoded(
+    model: VAE,
+    n: int,
+    flat: Callable[[int, int, Tensor | None], Tensor],
+    context: Tensor | None,
+    sample: bool,
+    seed: int,
+    batch_size: int,
+) -> Tensor:
+    """(n, *shape) of the flat codes (end - start, latent) that `flat(start, end, contexts)` gives."""
+    out = []
     with evaluating(model):
-        out = []
-        for i, part in enumerate(codes.split(batch_size)):
-            given = None if context is None else context[i * batch_size :][: len(part)].to(model.device)
-            likelihood = model.decode(part.to(model.device), given)
-            noise = Noise("decode", seed, i)
-            x = draw(likelihood, (), noise) if sample else likelihood.mean
+        for i, start in enumerate(range(0, n, batch_size)):
+            end = min(n, start + batch_size)
+            given = None if context is None else context[start:end].to(model.device)
+            likelihood = model.decode(flat(start, end, given).to(model.device), given)
+            x = draw(likelihood, (), Noise("decode", seed, i)) if sample else likelihood.mean
             out.append(model.observation.restore(x).cpu())
     return torch.cat(out) if out else torch.empty(0, *model.shape)
 
 
-def reconstruct(model: VAE, source: Source, *, batch_size: int = 500) -> Tensor:
+def reconstruct(
+    model: VAE, source: Source, *, levels: int | None = None, seed: int = 0, batch_size: int = 500
+) -> Tensor:
     """E[x | z] at the posterior mean of each datum, (N, *shape), in the data's units; what a context holds of x is
-    kept."""
+    kept.
+
+    Arguments:
+        levels: Of latents with integer codes: from this many of the highest levels alone, see `CodeLatents.filled`.
+        seed: Of what is drawn then.
+
+    Raises:
+        InputError, CompositionError: no data, levels that the model has not.
+    """
     out = []
-    for batch in batches(model, source, batch_size):
-        codes = encode(model, batch, batch_size=batch_size)
-        x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
+    for i, batch in enumerate(batches(model, source, batch_size)):
+        if levels is None:
+            codes = encode(model, batch, batch_size=batch_size)
+            x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
+        else:
+            found = integers(model, batch, batch_size=batch_size)
+            own = key_seed("levels", seed, i)
+            x = decode_integers(model, found.levels, levels=levels, context=found.context, seed=own)
         if model.context is not None and model.context.completes:
             with evaluating(model):
                 seen = model.observe(batch, Noise("reconstruct"))
@@ -109,7 +211,7 @@ def sample(
     seed: int = 0,
     batch_size: int = 500,
     context: Tensor | None = None,
-    codes: Callable[[int, Noise], Tensor] | None = None,
+    codes: Draw | None = None,
 ) -> Tensor:
     """Ancestral samples (n, *shape) in the data's units.
 
@@ -117,7 +219,8 @@ def sample(
         mean: Show E[x | z] for z from the prior, as is usual for pictures; False: draw x from p(x | z).
         context: Of a conditional model: what `model.context` makes contexts of, such as class labels (m,), taken in
             turn; None: its examples, such as each class in turn.
-        codes: (n, noise) -> (n, latent) in place of the prior: a sampler's `sample`.
+        codes: (n, noise, contexts) -> (n, latent) in place of the prior: a sampler's `sample`, or what
+            `Latents.sharpened` gives.
 
     Raises:
         InputError: a context that is not the model's, or none where it has no examples.
@@ -133,7 +236,7 @@ def sample(
             if codes is None:
                 likelihood = model.generate(size, noise, part)
             else:
-                likelihood = model.decode(codes(size, noise).to(model.device), part)
+                likelihood = model.decode(codes(size, noise, part).to(model.device), part)
             x = likelihood.mean if mean else draw(likelihood, (), noise)
             out.append(model.observation.restore(x).cpu())
     return torch.cat(out)

@@ -61,8 +61,8 @@ class Sampler(Part, Trainable):
     def standardized(self, n: int, noise: Noise) -> Tensor:
         """(n, latent) draws, of codes less their mean, over their scale."""
 
-    def sample(self, n: int, noise: Noise) -> Tensor:
-        """(n, latent) draws of codes."""
+    def sample(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """(n, latent) draws of codes, whatever the context."""
         return self.mean + self.std * self.standardized(n, noise)
 
     def of(self, label: int) -> Sampler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
@@ -11,22 +11,21 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
-from tightbound.core.interfaces import Latents, LogLikelihood, SecondStage, State
-from tightbound.core.noise import FoldedNoise, Noise, draw
+from tightbound.core.interfaces import LogLikelihood, SecondStage, State
+from tightbound.core.noise import FoldedNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms
+from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
 from tightbound.nn.base import Architecture, fold, probe
 from tightbound.priors.codes import CodePrior, Uniform
 from tightbound.quantizers import Quantizer
 
-Maps = Tensor  # (..., C, H, W)
-Take = Callable[[int, Maps | None], Tensor]  # (i, maps from above) -> vectors (..., P, size) of level i
 STARTED_AT = 256  # data whose vectors codebooks start at
 _Part = TypeVar("_Part")
 
 
-class Quantized(Latents):
+class Quantized(CodeLatents):
     """Grids of integer codes, one a level: x -> maps -> vectors -> codes -> vectors -> features.
 
     The highest level is quantized first. What it holds, decoded to the plane of the level below, is shown to that
@@ -49,7 +48,8 @@ class Quantized(Latents):
         context: Size of the context, which the prior alone takes; 0: there is none.
 
     Raises:
-        CompositionError: parts whose number is not that of the levels, or that are made for other sizes.
+        CompositionError: parts whose number is not that of the levels, or that are made for other sizes; a context that
+            no prior takes.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), https://arxiv.org/abs/1711.00937;
@@ -92,6 +92,11 @@ class Quantized(Latents):
             rise = network.rise(q.size + above, i, shape) if i and isinstance(network, Architecture) else None
             self.levels.insert(0, Level(stages[i], plane, above, q, p, Uniform(**about), rise))
             above = self.planes[i - 1][0]
+        if context and all(level.prior.blind for level in self.all_levels):
+            raise CompositionError(
+                "a context enters latents 'quantized' by their prior alone, and a uniform one takes none, so that x "
+                "would not depend on it; use prior='pixelcnn' or 'transformer', or leave out the context"
+            )
         self.sizes = [level.quantizer.size * math.prod(level.plane[1:]) for level in self.all_levels]
         self.latent = sum(self.sizes)
         bottom = self.all_levels[0]
@@ -115,7 +120,12 @@ class Quantized(Latents):
     @property
     def grids(self) -> list[tuple[int, int]]:
         """(P, depth) of each level's codes."""
-        return [(math.prod(level.plane[1:]), level.quantizer.depth) for level in self.all_levels]
+        return [table.shape for table in self.tables]
+
+    @property
+    def informed(self) -> bool:
+        """Since the second stage."""
+        return bool(self.learned)
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -221,29 +231,6 @@ class Quantized(Latents):
         features = features if features.dim() == 3 else features.expand(samples, *features.shape)
         return tuple(reversed(groups)), features
 
-    def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """(n, latent) ancestral draws, as vectors."""
-        drawn: list[Tensor] = []
-
-        def take(i: int, above: Maps | None) -> Tensor:
-            prior = self.prior(i, above, context)
-            codes = draw(prior, () if prior.batch_shape else (n,), noise)
-            drawn.append(self.all_levels[i].quantizer.embed(codes))
-            return drawn[-1]
-
-        self.down(take)
-        return _flat(drawn)
-
-    def codes(self, code: Tensor) -> list[Tensor]:
-        """The integers (B, P, depth) of each level, the lowest first, nearest to flat codes (B, latent)."""
-        vectors = self._vectors(code)
-        return [level.quantizer.nearest(own) for level, own in zip(self.all_levels, vectors, strict=True)]
-
-    def _vectors(self, code: Tensor) -> list[Tensor]:
-        """(B, P, size) of each level, of flat codes (B, latent)."""
-        parts = zip(self.all_levels, code.split(self.sizes, -1), strict=True)
-        return [part.unflatten(-1, (-1, level.quantizer.size)) for level, part in parts]
-
     def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """(B,) log p(codes) of the nearest codes."""
         return self.log_prior_of(self.codes(code), context)
@@ -284,11 +271,24 @@ class Quantized(Latents):
             return quantizer.settled(mean)
 
         self.down(take)
-        return _flat(means), _flat(variances)
+        return flattened(means), flattened(variances)
+
+    def chosen(self, state: State) -> list[Tensor]:
+        """As the quantizers choose."""
+        maps, _ = state
+        codes: list[Tensor] = []
+
+        def take(i: int, above: Maps | None) -> Tensor:
+            quantizer = self.all_levels[i].quantizer
+            codes.insert(0, quantizer.chosen(self.all_levels[i].raw(maps[i], above)))
+            return quantizer.embed(codes[0])
+
+        self.down(take)
+        return codes
 
     def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """Features of the nearest codes; where these are sought greedily (residual), of the vectors as they are."""
-        vectors = self._vectors(code)
+        vectors = self.split(code)
         return self.down(lambda i, _: self.all_levels[i].quantizer.settled(vectors[i]))
 
     def inference_parameters(self) -> list[nn.Parameter]:
@@ -402,8 +402,3 @@ def _one(kind: type[_Part], name: str, part: str | _Part, **about: Any) -> _Part
     if not isinstance(made, kind):
         raise CompositionError(f"{type(made).__name__} was given where a {kind.__name__} is needed")
     return made
-
-
-def _flat(vectors: Sequence[Tensor]) -> Tensor:
-    """(B, P, size) of levels from the highest on -> (B, latent), the lowest first."""
-    return torch.cat([part.flatten(1) for part in reversed(vectors)], 1)

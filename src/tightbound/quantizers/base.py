@@ -88,6 +88,10 @@ class Quantizer(Part, nn.Module, ABC):
         """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs).
         Moves no codebook."""
 
+    def chosen(self, raw: Tensor) -> Tensor:
+        """Raw numbers (B, P, inputs) -> the codes (B, P, depth) that stand for them: the nearest to the mean."""
+        return self.nearest(self.moments(raw)[0])
+
     def settled(self, vectors: Tensor) -> Tensor:
         """Vectors (..., size) -> those of the nearest codes; of a greedy quantizer, which may not find the codes that
         they are of, as they are."""
@@ -163,10 +167,15 @@ class Nearest(Quantizer):
         return Quantized(z.expand(samples, *z.shape), codes.expand(samples, *codes.shape), repeated)
 
     @torch.no_grad()
+    def chosen(self, raw: Tensor) -> Tensor:
+        """The codes themselves."""
+        with torch.autocast(raw.device.type, enabled=False):
+            return self.choose(self.place(precise(raw)))
+
+    @torch.no_grad()
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the codes, and 0."""
-        with torch.autocast(raw.device.type, enabled=False):
-            z = self.embed(self.choose(self.place(precise(raw))))
+        z = self.embed(self.chosen(raw))
         return z, torch.zeros_like(z)
 
 

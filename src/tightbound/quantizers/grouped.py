@@ -80,6 +80,10 @@ class Grouped(Quantizer):
         """(..., size) -> (..., depth)."""
         return torch.cat([q.nearest(part) for q, part in self.split(vectors)], -1)
 
+    def chosen(self, raw: Tensor) -> Tensor:
+        """Side by side."""
+        return torch.cat([q.chosen(part) for q, part in self.split(raw)], -1)
+
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Side by side."""
         means, variances = zip(*(q.moments(part) for q, part in self.split(raw)), strict=True)

@@ -169,7 +169,7 @@ def _page(
     data = run["data"]
     lead = [f"{data['name']}: {'; '.join(data['notes'])}", f"weights: {trained.weights}"]
     weights = sum(p.numel() for p in trained.model.parameters())
-    lead.append(f"{weights:,} parameters, {trained.model.latents.latent} latent dimensions")
+    lead.append(f"{weights:,} parameters, {trained.model.latents.described}")
     body = [f"<h1>{html.escape(title)}</h1>", "<ul class=lead>"]
     body += [f"<li>{html.escape(line)}</li>" for line in lead] + ["</ul>"]
     body += [section.html() for section in first] + [_numbers(numbers)]

@@ -45,7 +45,15 @@ class Features(Part, nn.Module, ABC):
         """Raw x (B, *shape) -> (B, F), before they are brought to their unit."""
 
     def predict(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> (B,) the class of each.
+        """Features (B, F) -> (B,) the most probable class of each.
+
+        Raises:
+            InputError: features that know no classes.
+        """
+        return self.probabilities(features).argmax(1)
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Features (B, F) -> (B, classes) the probability of each class.
 
         Raises:
             InputError: features that know no classes.

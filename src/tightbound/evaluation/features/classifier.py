@@ -60,10 +60,10 @@ class Classifier(Features):
         """(B, width)."""
         return self.body(self.scaled(x))
 
-    def predict(self, features: Tensor) -> Tensor:
-        """(B,) the likeliest class."""
+    def probabilities(self, features: Tensor) -> Tensor:
+        """(B, classes), in the precision of the features."""
         with torch.no_grad():
-            return self.head((features * self.unit).to(self.head.weight)).argmax(1)
+            return self.head((features * self.unit).to(self.head.weight)).to(features).softmax(1)
 
     def learn(self, train: Split, seed: int, progress: bool = False) -> None:
         """A number of steps on the cross-entropy, from weights and in an order that the seed gives."""

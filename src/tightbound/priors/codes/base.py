@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -24,6 +25,8 @@ class CodePrior(Part, nn.Module, ABC):
         maps: Channels of maps (B, maps, H, W) that it is given, made of the groups above; 0: none.
         context: Size of the context (B, context) that it is given; 0: none.
     """
+
+    blind: ClassVar[bool] = False  # it is the same whatever it is given
 
     def __init__(
         self, grid: tuple[int, int] = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0

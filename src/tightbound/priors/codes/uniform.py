@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent
@@ -11,6 +13,8 @@ from tightbound.priors.codes.base import CodePrior
 
 class Uniform(CodePrior):
     """All codes are equally probable: log p = -P depth log K, whatever they are."""
+
+    blind: ClassVar[bool] = True
 
     def __init__(
         self, grid: tuple[int, int] = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0

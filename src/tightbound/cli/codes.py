@@ -1,0 +1,116 @@
+"""`tightbound embed`, and `tightbound reconstruct --levels`: codes as data, and what those of each level hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.cli.arguments import Embed, Reconstruct
+from tightbound.cli.files import Parts, check_ending, csv, npy, out_file, write_npz
+from tightbound.cli.runs import load_run, open_data, say_next
+from tightbound.cli.show import endings, say
+from tightbound.core.errors import InputError, whole
+from tightbound.core.files import write_atomic
+from tightbound.data import Split
+from tightbound.generation import infer
+from tightbound.latents.codes import CodeLatents, Grid, coded
+from tightbound.report import pictures
+from tightbound.trained import Trained
+
+AT_ONCE = 500  # data whose vectors are held at once
+
+
+def embed(command: Embed) -> None:
+    """Writes codes, with what they can be matched to."""
+    trained = load_run(command)
+    check_ending(command.out, (".npz", ".npy", ".csv"))
+    _, split = open_data(command, trained)
+    latents = trained.model.latents
+    if isinstance(latents, CodeLatents):
+        says = _integers(command, trained, split, latents.tables)
+    else:
+        says = _vectors(command, trained, split)
+    say(f"{says}: {command.out}")
+    say_next(command, "report {run}")
+
+
+def _vectors(command: Embed, trained: Trained, split: Split) -> str:
+    codes = infer.encode(trained.model, split, sample=command.sample, seed=command.seed)
+    chosen = codes.mean if codes.sample is None else codes.sample
+    arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
+    arrays |= {} if codes.sample is None else {"sample": codes.sample.numpy()}
+    _write(command, split, arrays, chosen)
+    what = "draws from q(z|x)" if command.sample else "posterior means"
+    return f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}"
+
+
+def _integers(command: Embed, trained: Trained, split: Split, tables: list[Grid]) -> str:
+    """The vectors, which may not fit into memory, are computed again for each array of them."""
+    levels = infer.integers(trained.model, split, sample=command.sample, seed=command.seed).levels
+    arrays: dict[str, Any] = {}
+    for i, (own, table) in enumerate(zip(levels, tables, strict=True), 1):
+        arrays[f"codes_{i}"] = own.numpy().astype(np.int16 if table.entries <= 2**15 else np.int32)
+        arrays |= {f"grid_{i}": np.array([table.height, table.width]), f"entries_{i}": np.array(table.entries)}
+
+    def moments() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in split.epoch(AT_ONCE):
+            codes = infer.encode(trained.model, batch)
+            yield codes.mean, codes.variance.sqrt()
+
+    shape = (len(levels[0]), trained.model.latents.latent)
+    arrays["mean"] = Parts(shape, (mean for mean, _ in moments()))
+    certain = not next(moments())[1].any()  # where codes are drawn, none of them is without any doubt
+    if not certain:
+        arrays["std"] = Parts(shape, (std for _, std in moments()))
+    _write(command, split, arrays, torch.cat([own.flatten(1) for own in levels], 1))
+    left_out = ", without std, which is 0" if certain and command.out.suffix == ".npz" else ""
+    return f"{shape[0]:,} data as {trained.model.latents.described}{left_out}"
+
+
+def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor) -> None:
+    if command.out.suffix != ".npz":
+        write_atomic(command.out, npy(chosen.numpy()) if command.out.suffix == ".npy" else csv(chosen))
+        return
+    index, labels = [], []
+    for batch in split.epoch(4096):
+        index.append(batch.index)
+        labels.append(batch.label)
+    arrays["index"] = torch.cat(index).numpy()
+    if all(label is not None for label in labels):
+        arrays["label"] = torch.cat(labels).numpy()
+    if split.names is not None:
+        arrays["name"] = np.array(list(split.names))
+    write_npz(command.out, arrays)
+
+
+def by_level(command: Reconstruct, trained: Trained) -> None:
+    """Data, and their reconstructions from the highest level of codes alone, from the two highest, ..., from all."""
+    latents = coded(trained.model.latents)
+    number = len(latents.tables)
+    if number < 2:
+        raise InputError("--levels shows what each level of codes holds, and this model has one; leave it out")
+    known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
+    out = out_file(command.out, "levels", known)
+    _, split = open_data(command, trained)
+    batch = next(split.epoch(whole("n", command.n, least=1)))[: command.n]
+    found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
+    names = ["top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
+    if out.suffix == ".png":
+        domain, across = trained.model.observation.source, pictures.columns(batch.x.shape[-1])
+        rows = [
+            pictures.to_pixels(x[start : start + across], domain)
+            for start in range(0, len(batch), across)
+            for x in (batch.x, *found)
+        ]
+        labels = ["data", *names] * (len(rows) // (number + 1))
+        write_atomic(out, pictures.png(pictures.grid(rows, labels)))
+    else:
+        arrays = {f"levels_{i}": x.numpy() for i, x in enumerate(found, 1)}
+        write_npz(out, {"x": batch.x.numpy(), **arrays})
+    say(f"{len(batch)} data above their reconstructions from {latents.described}, level by level: {out}")
+    say(f"codes of levels that are left out: {latents.filled}")
+    say_next(command, "report {run}")
