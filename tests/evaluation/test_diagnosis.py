@@ -26,7 +26,6 @@ from tightbound.core.terms import Batch
 from tightbound.data.split import ArraySplit
 from tightbound.evaluation import Diagnosis, Estimate, Subject, diagnose
 from tightbound.evaluation.checks import remedies
-from tightbound.evaluation.checks.codebook import usage
 from tightbound.evaluation.checks.collapse import InactiveUnits
 from tightbound.evaluation.numbers import scalar, scalar_error
 from tightbound.evaluation.worth import independent
@@ -287,12 +286,6 @@ def test_codes_that_never_change_are_codebook_collapse() -> None:
     found = diagnose(subject(categorical(2.0), x, x), checks)
     assert not found.findings
     assert "codebook-collapse" in diagnose(of_linear(linear_gaussian()), checks).skipped
-
-
-def test_a_shared_codebook_is_counted_over_the_whole_grid() -> None:
-    codes = torch.tensor([[0, 1, 2], [0, 1, 2]])
-    assert usage(codes, 4, shared=True).tolist() == [[2, 2, 2, 0]]
-    assert usage(codes, 4, shared=False).tolist() == [[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]]
 
 
 def test_what_does_not_hold_on_test_data_is_overfitting() -> None:

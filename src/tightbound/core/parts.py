@@ -43,6 +43,11 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "quantizer": {
         "vq": "tightbound.quantizers.vector:VectorQuantizer",
+        "vq-gradient": "tightbound.quantizers.vector:GradientVectorQuantizer",
+        "fsq": "tightbound.quantizers.scalar:FiniteScalarQuantizer",
+        "residual": "tightbound.quantizers.residual:Residual",
+        "grouped": "tightbound.quantizers.grouped:Grouped",
+        "gumbel": "tightbound.quantizers.gumbel:GumbelQuantizer",
     },
     "likelihood": {
         "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",

@@ -72,7 +72,7 @@ class RelaxedCategorical(Posterior):
         log_likelihood: LogLikelihood | None = None,
     ) -> LatentTerms:
         """z (S, B, latent), one-hot, and the classes (S, B, groups)."""
-        logits = perturbed(cast(OneHotGroups, q), (samples,), noise)
+        logits = perturbed(cast(OneHotGroups, q).logits, (samples,), noise)
         soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
         z = one_hot(logits) + (soft - soft.detach())
         return LatentTerms(z, prior, q, codes=logits.argmax(-1), entries=logits.shape[-1])

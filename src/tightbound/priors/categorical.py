@@ -108,9 +108,8 @@ class OneHotGroups(Independent):
         return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
 
 
-def perturbed(distribution: OneHotGroups, samples: Sequence[int], noise: Noise) -> Tensor:
-    """(*samples, ..., groups, classes) logits with Gumbel noise added: the largest is a draw (Gumbel-max)."""
-    logits = distribution.logits
+def perturbed(logits: Tensor, samples: Sequence[int], noise: Noise) -> Tensor:
+    """(*samples, ..., classes) logits (..., classes) with Gumbel noise added: the largest is a draw (Gumbel-max)."""
     u = noise.uniform((*samples, *logits.shape), logits).clamp_min(torch.finfo(logits.dtype).tiny)
     return logits - (-u.log()).log()
 
@@ -122,4 +121,4 @@ def one_hot(perturbed: Tensor) -> Tensor:
 
 @draw.register
 def _(distribution: OneHotGroups, samples: Sequence[int], noise: Noise) -> Tensor:
-    return one_hot(perturbed(distribution, samples, noise))
+    return one_hot(perturbed(distribution.logits, samples, noise))

@@ -1,6 +1,24 @@
 """Quantizers: from vectors to integer codes, and back."""
 
-from tightbound.quantizers.base import Quantized, Quantizer
-from tightbound.quantizers.vector import VectorQuantizer
+from tightbound.quantizers.base import Nearest, Quantized, Quantizer
+from tightbound.quantizers.codebook import Codebook
+from tightbound.quantizers.grouped import Grouped
+from tightbound.quantizers.gumbel import GumbelQuantizer
+from tightbound.quantizers.residual import Residual
+from tightbound.quantizers.scalar import FiniteScalarQuantizer
+from tightbound.quantizers.usage import CodeUsage
+from tightbound.quantizers.vector import GradientVectorQuantizer, VectorQuantizer
 
-__all__ = ["Quantized", "Quantizer", "VectorQuantizer"]
+__all__ = [
+    "CodeUsage",
+    "Codebook",
+    "FiniteScalarQuantizer",
+    "GradientVectorQuantizer",
+    "Grouped",
+    "GumbelQuantizer",
+    "Nearest",
+    "Quantized",
+    "Quantizer",
+    "Residual",
+    "VectorQuantizer",
+]

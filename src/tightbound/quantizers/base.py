@@ -1,33 +1,39 @@
-"""The base of quantizers: from vectors to integer codes, and back to vectors."""
+"""The bases of quantizers: from vectors to integer codes, and back to vectors."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.errors import whole
+from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
+from tightbound.quantizers.gradients import ESTIMATORS, estimated
 
 
 @dataclass(frozen=True)
 class Quantized:
     """What a quantizer makes of vectors. S samples, B data, P positions."""
 
-    z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the vectors that came in
+    z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
     codes: Tensor  # (S, B, P, depth) integers
     penalty: Tensor | None = None  # (S, B) to be minimised beside the bound: for what that has no gradient
-    posterior: Distribution | None = None  # q(codes | x), batch shape (B,), event shape (P, depth); None: one code
+    posterior: Distribution | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
 
 
 class Quantizer(Part, nn.Module, ABC):
     """Codes of vectors: `depth` integers 0 .. entries - 1 at each position, and a vector of `size` for these.
+
+    In training, a call may move a codebook that is no parameter, after its result was computed: what a datum gets
+    never depends on the rest of its batch.
 
     Arguments:
         size: Of a vector that codes stand for.
@@ -36,6 +42,8 @@ class Quantizer(Part, nn.Module, ABC):
     entries: int  # K, values that a code can take
     depth: int = 1  # codes at a position
     schedules: Mapping[str, Schedule] = {}
+    whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
+    greedy: bool = False  # `nearest` goes from code to code, and may miss the nearest vector of all
 
     def __init__(self, size: int = 16) -> None:
         super().__init__()
@@ -63,10 +71,80 @@ class Quantizer(Part, nn.Module, ABC):
     def nearest(self, vectors: Tensor) -> Tensor:
         """Vectors (..., size) -> the codes (..., depth) whose vectors are nearest to them."""
 
+    @abstractmethod
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs)."""
-        z = self(raw, 1, Noise("moments"), Knobs.final(self.schedules)).z[0]
-        return z, torch.zeros_like(z)
+        """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs).
+        Moves no codebook."""
 
     def start_at(self, raw: Tensor) -> None:
         """Lets a codebook start at raw numbers (N, inputs) that an untrained encoder gives."""
+
+    def again(self, size: int) -> Self:
+        """A new one of the same arguments, for vectors of this size.
+
+        Raises:
+            CompositionError: where it was constructed for another size, or can have no other.
+        """
+        args, kwargs = self._given
+        takes = inspect.signature(type(self))
+        given = takes.bind(*args, **kwargs).arguments
+        own = self.size if "size" in given or "size" not in takes.parameters else size
+        if own != size:
+            raise CompositionError(
+                f"vectors of size {size} are to be quantized, and {type(self).__name__} has size {own}; "
+                "give both the same size"
+            )
+        return type(self)(**given, **({"size": size} if "size" in takes.parameters and "size" not in given else {}))
+
+
+class Nearest(Quantizer):
+    """Quantizers whose code is the nearest one: log q(codes | x) = 0.
+
+    Arguments:
+        size: Of a vector.
+        gradient: "straight-through" or "rotation": how that of z reaches the raw numbers.
+
+    Raises:
+        InputError: no such gradient.
+    """
+
+    def __init__(self, size: int = 16, gradient: str = "straight-through") -> None:
+        super().__init__(size)
+        if gradient not in ESTIMATORS:
+            raise InputError(f"gradient = {gradient!r}; {suggestion(str(gradient), ESTIMATORS)}")
+        self.gradient = gradient
+
+    def place(self, raw: Tensor) -> Tensor:
+        """Raw numbers (..., inputs) -> where they lie (..., size) among the vectors of codes."""
+        return raw
+
+    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
+        """(B,) of vectors (B, P, size) and their codes (B, P, depth), summed over positions and dimensions."""
+        return None
+
+    def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
+        """Moves what is no parameter after vectors (B, P, size) and their codes (B, P, depth)."""
+
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+        """All samples are the same. In single precision at least, under autocast too."""
+        with torch.autocast(raw.device.type, enabled=False):
+            vectors = self.place(precise(raw))
+            codes = self.nearest(vectors)
+            z = estimated(self.gradient, vectors, self.embed(codes).detach())
+            penalty = self.penalty(vectors, codes)
+            if self.training:
+                self.follow(vectors.detach(), codes, noise.branch())
+        repeated = None if penalty is None else penalty.expand(samples, -1)
+        return Quantized(z.expand(samples, *z.shape), codes.expand(samples, *codes.shape), repeated)
+
+    @torch.no_grad()
+    def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors of the codes, and 0."""
+        with torch.autocast(raw.device.type, enabled=False):
+            z = self.embed(self.nearest(self.place(precise(raw))))
+        return z, torch.zeros_like(z)
+
+
+def precise(x: Tensor) -> Tensor:
+    """In single precision, or more where it comes so."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Law suites: what any likelihood, prior, posterior, latents and objective must satisfy.
+"""Law suites: what any likelihood, prior, posterior, quantizer, latents and objective must satisfy.
 
 Each raises AssertionError with the law that is broken, and works on a part of your own:
 
@@ -9,6 +9,7 @@ Each raises AssertionError with the law that is broken, and works on a part of y
 from tightbound.testing.joint import check_joint_likelihood
 from tightbound.testing.likelihoods import check_likelihood
 from tightbound.testing.models import check_latents, check_objective
+from tightbound.testing.quantizers import check_quantizer
 from tightbound.testing.vectors import check_posterior, check_prior
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "check_objective",
     "check_posterior",
     "check_prior",
+    "check_quantizer",
 ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from tightbound.core.noise import DatumNoise, Noise
@@ -15,7 +14,8 @@ from tightbound.data.feed import batches, evaluating
 from tightbound.evaluation.checks import remedies
 from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
 from tightbound.evaluation.evaluate import at_once
-from tightbound.evaluation.numbers import Array, Estimate, scalar
+from tightbound.evaluation.numbers import Estimate, scalar
+from tightbound.quantizers.usage import CodeUsage
 
 
 class CodebookCollapse(Check):
@@ -44,11 +44,12 @@ class CodebookCollapse(Check):
             first = parts[0][group]
             if not first.entries or first.codes is None:
                 continue
-            codes = torch.cat([torch.as_tensor(part[group].codes)[0].flatten(1).cpu() for part in parts])
-            counts = usage(codes, first.entries, shared=first.shared)
-            entropies += [_entropy(row) for row in counts]
-            capacities += [math.log(first.entries)] * len(counts)
-            used, entries = used + int((counts > 0).sum()), entries + counts.size
+            usage = CodeUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
+            for part in parts:
+                usage.add(torch.as_tensor(part[group].codes)[0])
+            entropies += usage.entropy.tolist()
+            capacities += [math.log(first.entries)] * len(usage.counts)
+            used, entries = used + int(usage.used.sum()), entries + usage.counts.numel()
         facts = {"stderr": None, "n": len(subject.test_data), "target": "codes of test data, one draw each"}
         return {
             "perplexity": Estimate([math.exp(h) for h in entropies], unit="entries", estimator="exp of entropy",
@@ -72,17 +73,6 @@ class CodebookCollapse(Check):
         return Finding(
             self.name, severity, evidence, says, remedies.full_rate(subject.config) or remedies.free_bits(subject)
         )
-
-
-def usage(codes: torch.Tensor, entries: int, shared: bool) -> Array:
-    """Codes (N, G) -> (G, entries) counts; (1, entries) where all use one codebook."""
-    columns: Sequence[torch.Tensor] = [codes.flatten()] if shared else codes.unbind(1)
-    return np.stack([column.bincount(minlength=entries).numpy() for column in columns])
-
-
-def _entropy(counts: Array) -> float:
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum())
 
 
 def _inferred(subject: Subject, n: int) -> Iterator[tuple[LatentTerms, ...]]:

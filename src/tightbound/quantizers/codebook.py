@@ -1,0 +1,140 @@
+"""Codebooks: K vectors, the nearest of them, and what keeps them in use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tightbound.core.errors import CompositionError, number, whole
+from tightbound.core.noise import Noise, key_seed
+from tightbound.quantizers.base import Nearest, precise
+
+_AT_ONCE = 2**24  # distances that are held at once
+_PER_ENTRY = 64  # vectors that k-means looks at
+
+
+class Codebook(Nearest, ABC):
+    """The nearest of K vectors, and a penalty that keeps the encoder near it.
+
+    It starts at the means that k-means finds among the first data. An entry that is hardly used is set to a vector of
+    the batch.
+
+    Arguments:
+        size: Of a vector.
+        entries: K.
+        commitment: Weight of |v - sg(e)|^2, of the vector v and its code's e, summed over a datum.
+        decay: A step, of the moving average of each entry's use.
+        restart: An entry used less than this share of the even use is set to a vector of the batch; 0: never.
+        cosine: Vectors and entries are scaled to length 1: the nearest is that of the largest cosine.
+        gradient: "straight-through" or "rotation": how that of z reaches the vectors. None of it goes to the codebook.
+
+    Raises:
+        InputError: no such gradient.
+        CompositionError: cosine codes of size 1.
+
+    References:
+        Restart: Jukebox (Dhariwal et al. 2020), Section 3.1, https://arxiv.org/abs/2005.00341; cosine: ViT-VQGAN (Yu et
+        al. 2022), Section 3.2, https://arxiv.org/abs/2110.04627; rotation: Fifty et al. 2024,
+        https://arxiv.org/abs/2410.06424
+    """
+
+    codebook: Tensor  # (entries, size)
+    use: Tensor  # (entries,) moving average of how often each is chosen; 1 is the even share
+
+    def __init__(
+        self,
+        size: int = 16,
+        entries: int = 512,
+        commitment: float = 0.25,
+        decay: float = 0.99,
+        restart: float = 0.03,
+        cosine: bool = False,
+        gradient: str = "straight-through",
+    ) -> None:
+        super().__init__(size, gradient)
+        self.entries = whole("entries", entries, least=2)
+        self.commitment = number("commitment", commitment, least=0)
+        self.decay = number("decay", decay, least=0, below=1)
+        self.restart = number("restart", restart, least=0, below=1)
+        self.cosine, self.whole_space = bool(cosine), not cosine
+        if cosine and self.size < 2:
+            raise CompositionError("codes of cosine=True have a direction, and size = 1 has none; give size=2 or more")
+        self.register_buffer("use", torch.ones(self.entries))
+        self.hold(self.place(torch.randn(self.entries, self.size) / self.size**0.5))
+
+    @abstractmethod
+    def hold(self, codebook: Tensor) -> None:
+        """Registers the codebook (entries, size)."""
+
+    def place(self, raw: Tensor) -> Tensor:
+        """As they are, or of length 1."""
+        return F.normalize(raw, dim=-1) if self.cosine else raw
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """(..., 1) -> (..., size)."""
+        return self.place(self.codebook[codes.squeeze(-1)])  # an optimiser takes parameters off the sphere
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """(..., size) -> (..., 1)."""
+        return nearest_rows(vectors, self.place(self.codebook)).unsqueeze(-1)
+
+    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor:
+        """(B,) the commitment: gradient to the vectors alone."""
+        return self.commitment * (vectors - self.embed(codes).detach()).square().sum((1, 2))
+
+    @torch.no_grad()
+    def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
+        """Counts the use of entries, and restarts those that are hardly used at different vectors of the batch."""
+        flat = codes.flatten()
+        counts = torch.bincount(flat, minlength=self.entries)
+        self.use.lerp_(counts.to(self.use) * (self.entries / len(flat)), 1 - self.decay)
+        self.learn(vectors.flatten(0, 1), flat, counts)
+        dead = (self.use < self.restart).nonzero().squeeze(1)
+        if len(dead):
+            order = noise.uniform((1, *vectors.shape[:2]), vectors).flatten().argsort()
+            new = vectors.flatten(0, 1)[order[: len(dead)]].unique(dim=0)
+            self.use[dead[: len(new)]] = 1.0
+            self.set_entries(dead[: len(new)], new)
+
+    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor) -> None:
+        """Moves entries that are no parameters after vectors (N, size), their codes (N,), and counts (entries,)."""
+
+    @torch.no_grad()
+    def set_entries(self, which: Tensor, vectors: Tensor) -> None:
+        """Sets the entries with these numbers (n,) to vectors (n, size)."""
+        self.codebook[which] = vectors.to(self.codebook)
+
+    @torch.no_grad()
+    def start_at(self, raw: Tensor) -> None:
+        """Takes the means that k-means finds among vectors (N, size). Where there are fewer different vectors than
+        entries, the others keep their random start."""
+        import numpy as np
+        from sklearn.cluster import KMeans
+
+        vectors = self.place(precise(raw))
+        vectors = vectors[:: max(1, len(vectors) // (_PER_ENTRY * self.entries))].cpu().numpy()
+        few = min(self.entries, len(np.unique(vectors, axis=0)))
+        found = KMeans(few, n_init="auto", max_iter=20, random_state=key_seed("k-means") % 2**32).fit(vectors)
+        centres = self.place(torch.from_numpy(found.cluster_centers_))
+        self.set_entries(torch.arange(few, device=self.use.device), centres.to(self.use.device))
+        self.use.fill_(1.0)
+
+
+@torch.no_grad()
+def nearest_rows(vectors: Tensor, table: Tensor) -> Tensor:
+    """The numbers (...) of the rows of a table (K, size) that are nearest to vectors (..., size).
+
+    In single precision at least, and of a bounded number of distances at once.
+    """
+    kind = torch.promote_types(precise(vectors).dtype, table.dtype)
+    with torch.autocast(vectors.device.type, enabled=False):
+        table = table.to(kind)
+        centre = table.mean(0)  # about which less is lost in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, and |v|^2 is of no use
+        table = table - centre
+        lengths = table.square().sum(1)
+        parts = (vectors.reshape(-1, table.shape[1]).to(kind) - centre).split(max(1, _AT_ONCE // len(table)))
+        rows = [torch.addmm(lengths, part, table.T, alpha=-2).argmin(1) for part in parts]
+    return torch.cat(rows).view(vectors.shape[:-1])

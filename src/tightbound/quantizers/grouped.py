@@ -1,0 +1,91 @@
+"""Grouped quantization: the parts of a vector are quantized by themselves."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs
+from tightbound.quantizers.base import Quantized, Quantizer
+from tightbound.quantizers.parts import as_quantizer
+
+
+class Grouped(Quantizer):
+    """The vector in equal parts side by side, each with a quantizer of its own; the penalty is the sum of theirs.
+
+    Arguments:
+        size: Of the whole vector.
+        groups: Number of parts.
+        of: What is constructed for each part: a quantizer, or text such as "vq(entries=64)"; None: "vq".
+
+    Raises:
+        CompositionError: where the groups do not divide the size, or `of` has another size than a part.
+
+    References:
+        Product quantization for nearest neighbor search (Jegou et al. 2011), Section 2.2,
+        https://doi.org/10.1109/TPAMI.2010.57; decomposed vector quantization (Kaiser et al. 2018), Section 3.2,
+        https://arxiv.org/abs/1803.03382
+    """
+
+    nested: ClassVar = {"of": "quantizer"}
+
+    def __init__(self, size: int = 16, groups: int = 2, of: Quantizer | str | None = None) -> None:
+        super().__init__(size)
+        groups = whole("groups", groups, least=1)
+        if self.size % groups:
+            near = groups * max(1, round(self.size / groups))
+            raise CompositionError(f"size = {self.size} is not divisible into {groups} groups; give size={near}")
+        chosen = as_quantizer("vq" if of is None else of)
+        made = [chosen.again(self.size // groups) for _ in range(groups)]
+        self.each, self.depth = nn.ModuleList(made), groups * chosen.depth
+        self.entries, self.schedules, self.greedy = chosen.entries, chosen.schedules, chosen.greedy
+
+    @property
+    def parts(self) -> list[Quantizer]:
+        """The quantizer of each part."""
+        return cast(list[Quantizer], list(self.each))
+
+    @property
+    def inputs(self) -> int:
+        """Those of all parts, side by side."""
+        return sum(q.inputs for q in self.parts)
+
+    def split(self, numbers: Tensor) -> list[tuple[Quantizer, Tensor]]:
+        """Each quantizer with its share of the last axis."""
+        return list(zip(self.parts, numbers.chunk(len(self.each), -1), strict=True))
+
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+        """Side by side; the posterior is the product of theirs."""
+        each = [q(part, samples, noise, knobs) for q, part in self.split(raw)]
+        penalties = [one.penalty for one in each if one.penalty is not None]
+        logits = [one.posterior.base_dist.logits for one in each if one.posterior is not None]
+        product = Categorical(logits=torch.cat(logits, -2), validate_args=False) if logits else None
+        return Quantized(
+            torch.cat([one.z for one in each], -1),
+            torch.cat([one.codes for one in each], -1),
+            torch.stack(penalties).sum(0) if penalties else None,
+            None if product is None else Independent(product, 2, validate_args=False),
+        )
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """(..., depth) -> (..., size)."""
+        return torch.cat([q.embed(part) for q, part in self.split(codes)], -1)
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """(..., size) -> (..., depth)."""
+        return torch.cat([q.nearest(part) for q, part in self.split(vectors)], -1)
+
+    def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Side by side."""
+        means, variances = zip(*(q.moments(part) for q, part in self.split(raw)), strict=True)
+        return torch.cat(means, -1), torch.cat(variances, -1)
+
+    def start_at(self, raw: Tensor) -> None:
+        """Each at its part."""
+        for q, part in self.split(raw):
+            q.start_at(part)

@@ -1,0 +1,74 @@
+"""Codes drawn from a categorical posterior, trained through its continuous relaxation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent
+
+from tightbound.core.errors import whole
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs, Schedule, as_schedule
+from tightbound.priors.categorical import one_hot, perturbed
+from tightbound.quantizers.base import Quantized, Quantizer, precise
+from tightbound.quantizers.codebook import nearest_rows
+
+
+class GumbelQuantizer(Quantizer):
+    """q(code | x) is categorical at each position, independently; the encoder gives its logits.
+
+    Codes are drawn by Gumbel-max and z is exactly the drawn code's vector, in training too: log q and the KL are those
+    of the discrete distribution. The gradient of z to the logits is that of softmax((logits + g) / t) @ codebook, g the
+    Gumbel noise of the draw: biased, and less so as the temperature t falls, when its variance grows. That to the
+    codebook is exact.
+
+    Arguments:
+        size: Of a vector.
+        entries: K.
+        temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
+
+    References:
+        Categorical reparameterization with Gumbel-softmax (Jang et al. 2017), Section 2.2,
+        https://arxiv.org/abs/1611.01144; Zero-shot text-to-image generation (Ramesh et al. 2021), Section 2.1,
+        https://arxiv.org/abs/2102.12092
+    """
+
+    def __init__(self, size: int = 16, entries: int = 512, temperature: float | Schedule = 0.67) -> None:
+        super().__init__(size)
+        self.entries = whole("entries", entries, least=2)
+        self.schedules = {"temperature": as_schedule("temperature", temperature, least=0.01)}
+        self.codebook = nn.Parameter(torch.randn(self.entries, self.size) / self.size**0.5)
+
+    @property
+    def inputs(self) -> int:
+        """Logits: K."""
+        return self.entries
+
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+        """No penalty: what a code costs is in the bound. In single precision at least, under autocast too."""
+        with torch.autocast(raw.device.type, enabled=False):
+            logits = precise(raw).unsqueeze(-2)
+            q = Categorical(logits=logits, validate_args=False)
+            noisy = perturbed(q.logits, (samples,), noise)
+            soft = (noisy / knobs["temperature"].to(noisy)).softmax(-1).flatten(-2)
+            z = (one_hot(noisy) + (soft - soft.detach())) @ self.codebook.to(noisy)
+        return Quantized(z, noisy.argmax(-1), posterior=Independent(q, 2, validate_args=False))
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """(..., 1) -> (..., size)."""
+        return self.codebook[codes.squeeze(-1)]
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """(..., size) -> (..., 1)."""
+        return nearest_rows(vectors, self.codebook).unsqueeze(-1)
+
+    def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """E[e] and Var[e], dimension by dimension."""
+        with torch.autocast(raw.device.type, enabled=False):
+            p = precise(raw).softmax(-1)
+            codebook = self.codebook.to(p)
+            mean = p @ codebook
+            # about the mean of the entries: less is lost in E[e^2] - E[e]^2
+            centre = codebook.mean(0)
+            variance = p @ (codebook - centre).square() - (mean - centre).square()
+        return mean, variance.clamp_min(0)

@@ -1,0 +1,19 @@
+"""Quantizers that others are made of."""
+
+from __future__ import annotations
+
+from tightbound.core.errors import InputError
+from tightbound.core.parts import make
+from tightbound.quantizers.base import Quantizer
+
+
+def as_quantizer(given: Quantizer | str) -> Quantizer:
+    """A quantizer, as an object or as text.
+
+    Raises:
+        InputError: neither.
+    """
+    found = make("quantizer", given) if isinstance(given, str) else given
+    if not isinstance(found, Quantizer):
+        raise InputError(f"of = {given!r}; needed: a quantizer, such as of='vq(entries=256)'")
+    return found

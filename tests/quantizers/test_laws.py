@@ -1,0 +1,103 @@
+"""Every quantizer in the table of names passes the laws, with its defaults of few entries and in variants."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from tightbound.core.noise import Noise
+from tightbound.core.parts import TABLE, make, parse
+from tightbound.quantizers import VectorQuantizer
+from tightbound.testing import check_quantizer
+
+QUANTIZERS = [
+    "vq(entries=7)",
+    "vq(entries=2, commitment=0.0, restart=0.0)",
+    "vq(entries=7, gradient='rotation')",
+    "vq(entries=7, cosine=True, restart=0.5)",
+    "vq(entries=7, cosine=True, gradient='rotation')",
+    "vq-gradient(entries=7)",
+    "vq-gradient(entries=7, cosine=True, gradient='rotation', restart=0.5)",
+    "fsq(levels=(8, 5, 5))",
+    "fsq(levels=(3,))",
+    "fsq(levels=(4, 7))",
+    "residual(depth=3, of='vq(entries=5)')",
+    "residual(depth=3, of=vq(entries=5, gradient='rotation'), shared=True)",
+    "residual(depth=2, of='vq-gradient(entries=5)')",
+    "residual(depth=2, of='residual(depth=2, of=vq(entries=4))')",
+    "grouped(groups=2, of='vq(entries=6)')",
+    "grouped(groups=2, of=vq(entries=6, cosine=True))",
+    "grouped(size=6, groups=2, of='fsq(levels=(5, 4, 3))')",
+    "grouped(groups=2, of='residual(depth=2, of=vq(entries=4))')",
+    "grouped(groups=2, of='gumbel(entries=5)')",
+    "gumbel(entries=7)",
+    "gumbel(entries=2, temperature=linear(start=1.0, stop=0.1))",
+]
+
+
+@pytest.mark.parametrize("text", QUANTIZERS)
+def test_quantizer(text: str) -> None:
+    torch.manual_seed(0)
+    check_quantizer(make("quantizer", text, size=4))
+
+
+def test_every_quantizer_is_under_the_laws() -> None:
+    assert {parse(text).name for text in QUANTIZERS} == set(TABLE["quantizer"])
+
+
+class Broken(VectorQuantizer):
+    """Seven ways to be wrong."""
+
+    def __init__(self, how: str = "") -> None:
+        self.__dict__["how"] = how
+        super().__init__(3, entries=5)
+
+    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor:
+        penalty = super().penalty(vectors, codes)
+        return penalty.mean().expand(len(penalty)) if self.how == "batch" else penalty
+
+    def place(self, raw: Tensor) -> Tensor:
+        return raw.detach() if self.how == "gradient" else raw
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        found = super().nearest(vectors)
+        if self.how == "training" and self.training:
+            return (found + len(vectors)) % self.entries
+        if self.how == "range":
+            return found - 1
+        return (found + 1) % self.entries if self.how == "nearest" else found
+
+    def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        if self.how == "moves" and self.training:
+            self.follow(raw, self.nearest(raw), Noise("broken"))
+        mean, variance = super().moments(raw)
+        return mean, variance + (self.how == "variance")
+
+
+@pytest.mark.parametrize(
+    ("how", "law"),
+    [
+        ("batch", "penalty depends on its batch"),
+        ("gradient", "no gradient of z"),
+        ("training", "in training"),
+        ("range", "codes"),
+        ("nearest", "nearer"),
+        ("moves", "moved"),
+        ("variance", "variance"),
+    ],
+)
+def test_a_broken_quantizer_is_found(how: str, law: str) -> None:
+    torch.manual_seed(0)
+    check_quantizer(Broken())
+    with pytest.raises(AssertionError, match=law):
+        check_quantizer(Broken(how))
+
+
+def test_the_laws_leave_a_quantizer_as_it_is() -> None:
+    quantizer = make("quantizer", "vq(entries=5)", size=2)
+    before = copy.deepcopy(quantizer.state_dict())
+    check_quantizer(quantizer)
+    assert all(torch.equal(before[k], v) for k, v in quantizer.state_dict().items())
