@@ -40,6 +40,8 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "code-prior": {
         "uniform": "tightbound.priors.codes.uniform:Uniform",
+        "pixelcnn": "tightbound.priors.codes.pixelcnn:PixelCNN",
+        "transformer": "tightbound.priors.codes.transformer:Transformer",
     },
     "quantizer": {
         "vq": "tightbound.quantizers.vector:VectorQuantizer",

@@ -40,11 +40,12 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, input: Maps) -> Maps:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""
-        return self.here(F.pad(input, (self.kernel_size[1] - 1, 0)))
+        return F.conv2d(F.pad(input, (self.kernel_size[1] - 1, 0)), self.weight * self.mask, self.bias)
 
-    def here(self, columns: Maps) -> Maps:
-        """Without padding: what one pixel sees, (B, inputs, h, width), gives that pixel, (B, outputs, h, 1)."""
-        return F.conv2d(columns, self.weight * self.mask, self.bias)
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """(outputs, width * inputs) and the bias (outputs): the map from what one pixel sees, column by column."""
+        assert self.bias is not None
+        return (self.weight * self.mask)[:, :, 0].transpose(1, 2).flatten(1), self.bias
 
 
 def group(channels: int, groups: int) -> Tensor:
@@ -65,27 +66,39 @@ class GatedLayer(nn.Module):
         groups: Groups of channels in order at a pixel, see `MaskedConv2d`.
         condition: Channels of the condition (B, condition, 1 or H, 1 or W), which is added before the gates; 0: none.
         first: The inputs are x itself: what is predicted is hidden, and there is no residual.
+        dropout: Of the gates' outputs, in training.
 
     References:
         Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), Eqs. 2 to 4 and Figure 2,
         https://arxiv.org/abs/1606.05328
     """
 
-    def __init__(self, inputs: int, hidden: int, kernel: int, groups: int, condition: int, *, first: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        kernel: int,
+        groups: int,
+        condition: int,
+        *,
+        first: bool,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.reach, self.first = kernel // 2, first
         rows = self.reach if first else self.reach + 1  # v of x itself must not see its own row
         self.vertical = nn.Conv2d(inputs, 2 * hidden, (rows, kernel), padding=(0, self.reach))
         self.horizontal = MaskedConv2d(inputs, 2 * hidden, self.reach + 1, groups, strict=first, halves=2)
         self.across = nn.Conv2d(2 * hidden, 2 * hidden, 1)
-        self.out = MaskedConv2d(hidden, hidden, 1, groups)
+        self.dropout, self.out = nn.Dropout(dropout), MaskedConv2d(hidden, hidden, 1, groups)
         self.condition = nn.Conv2d(condition, 4 * hidden, 1, bias=False) if condition else None
 
     def forward(self, v: Maps, h: Maps, condition: Maps | None) -> tuple[Maps, Maps]:
         """Both stacks (B, inputs, H, W) -> both (B, hidden, H, W)."""
         to_v, to_h = self.conditions(condition)
         v, across = self.rows(F.pad(v, (0, 0, self.reach, 0))[..., : -1 if self.first else None, :], to_v)
-        return v, self.join(self.horizontal(h), across + to_h, h)
+        out = self.out(self.dropout(gate(self.horizontal(h) + across + to_h)))
+        return v, out if self.first else out + h
 
     def conditions(self, condition: Maps | None) -> tuple[Maps, Maps]:
         """What the condition adds to either stack before its gates, (B or 1, 2 hidden, 1 or H, 1 or W)."""
@@ -99,11 +112,6 @@ class GatedLayer(nn.Module):
         """The vertical stack without padding above: its output, and what it gives to the horizontal one."""
         before = self.vertical(v)
         return gate(before + condition), self.across(before)
-
-    def join(self, left: Maps, add: Maps, h: Maps) -> Maps:
-        """The horizontal stack from its masked convolution, what is added to it, and its input at the same pixels."""
-        out = self.out(gate(left + add))
-        return out if self.first else out + h
 
 
 def gate(x: Maps) -> Maps:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from tightbound.core.errors import InputError, whole
-from tightbound.nn.masked import GatedLayer, Maps, MaskedConv2d
+from tightbound.core.errors import InputError, number, whole
+from tightbound.nn.attention import KeyValues, PixelAttention, places
+from tightbound.nn.masked import GatedLayer, Maps, MaskedConv2d, gate
 
 
 class GatedPixelCNN(nn.Module):
@@ -24,12 +25,16 @@ class GatedPixelCNN(nn.Module):
         layers: Gated layers; each sees kernel // 2 pixels further.
         kernel: Edge of the convolutions; odd, at least 3.
         condition: Channels of c (B, condition), or of maps (B, condition, H, W), which enters every layer; 0: none.
+        attention: Heads of the causal self-attention after the middle and the last layer, a divisor of `hidden`: it
+            sees all that comes before, however far; 0: there is none.
+        dropout: Of the layers' gates, in training.
 
     Raises:
         InputError: a number out of range.
 
     References:
-        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328
+        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328;
+        PixelSNAIL (Chen et al. 2018), https://arxiv.org/abs/1712.09763
     """
 
     def __init__(
@@ -42,15 +47,24 @@ class GatedPixelCNN(nn.Module):
         layers: int = 4,
         kernel: int = 5,
         condition: int = 0,
+        attention: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.groups, self.outputs, self.inputs = groups, outputs, inputs
         if whole("kernel", kernel, least=3) % 2 == 0:
             raise InputError(f"kernel = {kernel!r}; needed: an odd whole number, such as 5")
         whole("hidden", hidden, least=groups)
+        number("dropout", dropout, least=0, below=1)
         self.layers = nn.ModuleList(
-            GatedLayer(inputs * groups if i == 0 else hidden, hidden, kernel, groups, condition, first=i == 0)
+            GatedLayer(
+                inputs * groups if i == 0 else hidden, hidden, kernel, groups, condition, first=i == 0, dropout=dropout
+            )
             for i in range(whole("layers", layers, least=1))
+        )
+        after = {max(0, layers // 2 - 1), layers - 1} if whole("attention", attention, least=0) else set()
+        self.attention = nn.ModuleDict(
+            {str(i): PixelAttention(hidden, inputs * groups, groups, attention) for i in sorted(after)}
         )
         self.head = nn.Sequential(
             nn.ReLU(),
@@ -69,10 +83,12 @@ class GatedPixelCNN(nn.Module):
     def forward(self, x: Maps, condition: Tensor | None = None) -> Tensor:
         """x (B, groups * inputs, H, W) as written, condition -> parameters (B, groups, H, W, outputs)."""
         maps, v, h = _as_maps(condition), x, x
-        for layer in self._layers():
+        for layer, attention in self._layers():
             v, h = layer(v, h, maps)
-        return self._by_element(self.head(h))
+            h = h if attention is None else attention(h, x)
+        return self.head(h).unflatten(1, (self.groups, self.outputs)).movedim(2, -1)
 
+    @torch.no_grad()
     def generate(
         self,
         size: tuple[int, int, int],
@@ -80,7 +96,8 @@ class GatedPixelCNN(nn.Module):
         step: Callable[[Tensor, int, int, int], Tensor],
         like: Tensor,
     ) -> None:
-        """Element by element, with what has been computed kept: cost is linear in the number of pixels.
+        """Element by element, with what has been computed kept: cost is linear in the number of pixels, but for
+        attention's, which reads all that came before. Nothing is dropped out.
 
         Arguments:
             size: B, H, W.
@@ -88,60 +105,109 @@ class GatedPixelCNN(nn.Module):
             step: (parameters (B, outputs), row, column, group) -> that element as written (B, inputs).
             like: A tensor of the dtype and device to work in.
         """
-        caches = [_Cache(layer, size, _as_maps(condition), like) for layer in self._layers()]
+        caches: list[_Layer | _Attention] = []
+        for layer, attention in self._layers():
+            caches.append(_Layer(layer, size, _as_maps(condition), like))
+            caches += [] if attention is None else [_Attention(attention, size, like)]
         batch, height, width = size
-        line = like.new_zeros(batch, self.groups, self.inputs, 1, width)  # no row stands above the first
+        line = like.new_zeros(batch, width, self.groups, self.inputs)  # no row stands above the first
+        (within, within_bias), (last, last_bias) = (
+            layer.matrix() for layer in self.head if isinstance(layer, MaskedConv2d)
+        )
+        within, heads = (
+            within.T.contiguous(),
+            last.unflatten(0, (self.groups, -1)).transpose(1, 2).contiguous().unbind(),
+        )
+        biases = last_bias.unflatten(0, (self.groups, -1)).unbind()
         for row in range(height):
-            v = line.flatten(1, 2)
+            v = line.flatten(2).transpose(1, 2).unsqueeze(2)
             for cache in caches:
                 v = cache.down(v, row)
             line = torch.zeros_like(line)
             for column in range(width):
-                here = line.flatten(1, 2)[..., column : column + 1]  # a view: it fills as elements are known
-                for number in range(self.groups):
+                here = line[:, column].flatten(1)  # a view: it fills as elements are known
+                for element in range(self.groups):
                     h = here
                     for cache in caches:
                         h = cache.right(h, column)
-                    parameters = self._by_element(self.head(h))[:, number, 0, 0]
-                    line[:, number, :, 0, column] = step(parameters, row, column, number)
-                caches[0].put(here, column)  # the last element; deeper layers do not see it at its own pixel
+                    inner = torch.addmm(within_bias, h.relu(), within).relu()
+                    parameters = torch.addmm(biases[element], inner, heads[element])
+                    line[:, column, element] = step(parameters, row, column, element)
+                for cache in caches:
+                    cache.close(here, column)
 
-    def _layers(self) -> Sequence[GatedLayer]:
-        return cast("Sequence[GatedLayer]", self.layers)
+    def _layers(self) -> Iterator[tuple[GatedLayer, PixelAttention | None]]:
+        after = dict(self.attention.items())
+        for i, layer in enumerate(self.layers):
+            yield cast(GatedLayer, layer), cast("PixelAttention | None", after.get(str(i)))
 
-    def _by_element(self, out: Maps) -> Tensor:
-        return out.unflatten(1, (self.groups, self.outputs)).movedim(2, -1)
 
-
-class _Cache:
+class _Layer:
     """What one layer remembers: the rows of v above, and the columns of h to the left."""
 
     def __init__(self, layer: GatedLayer, size: tuple[int, int, int], condition: Maps | None, like: Tensor) -> None:
         batch, height, width = size
         inputs, rows = layer.vertical.in_channels, layer.vertical.kernel_size[0]
-        self.layer, self.across = layer, like  # the latter is set by each row
+        self.layer = layer
         self.rows = like.new_zeros(batch, inputs, rows, width)  # the last ones that came
-        self.columns = like.new_zeros(batch, inputs, 1, layer.reach + width)  # from the edge's zeros on
+        columns = like.new_zeros(batch, layer.reach + width, inputs)  # from the edge's zeros on
+        # a step is small: what counts is the number of calls, so weights and views are made ready here
+        self.here = columns[:, layer.reach :].unbind(1)
+        self.seen = [columns[:, i : i + layer.reach + 1].flatten(1) for i in range(width)]
+        self.across: Sequence[Tensor] = ()  # of each column in this row, (B, 2 hidden)
         added = layer.conditions(condition)
         self.to_v, self.to_h = (a.expand(batch, -1, height, width) for a in added)
+        (weight, self.bias), (out, self.out_bias) = layer.horizontal.matrix(), layer.out.matrix()
+        self.weight, self.out = weight.T.contiguous(), out.T.contiguous()
 
     def down(self, v: Maps, row: int) -> Maps:
         """The next row (B, inputs, 1, W) of the vertical stack -> its output in this row; begins a row of h."""
         self.rows = torch.cat([self.rows, v], 2)[:, :, 1:]
-        self.columns = torch.zeros_like(self.columns)
         v, across = self.layer.rows(self.rows, self.to_v[:, :, row : row + 1])
-        self.across = across + self.to_h[:, :, row : row + 1]
+        across = across + self.to_h[:, :, row : row + 1]
+        self.across = (across[:, :, 0].transpose(1, 2) + self.bias).unbind(1)
         return v
 
-    def put(self, h: Maps, column: int) -> None:
-        """Remembers the input (B, inputs, 1, 1) of the horizontal stack at this pixel."""
-        self.columns[..., self.layer.reach + column] = h[..., 0]
+    def right(self, h: Tensor, column: int) -> Tensor:
+        """The input (B, inputs) of the horizontal stack at this pixel -> its output there, (B, hidden)."""
+        self.here[column].copy_(h)
+        gated = gate(torch.addmm(self.across[column], self.seen[column], self.weight))
+        out = torch.addmm(self.out_bias, gated, self.out)
+        return out if self.layer.first else out + h
 
-    def right(self, h: Maps, column: int) -> Maps:
-        """The input of the horizontal stack at this pixel -> its output there, (B, hidden, 1, 1)."""
-        self.put(h, column)
-        seen = self.columns[..., column : column + self.layer.reach + 1]
-        return self.layer.join(self.layer.horizontal.here(seen), self.across[..., column : column + 1], h)
+    def close(self, x: Tensor, column: int) -> None:
+        """Takes in x (B, inputs * groups), all elements of this pixel as written: deeper layers do not see the last."""
+        if self.layer.first:
+            self.here[column].copy_(x)
+
+
+class _Attention:
+    """What an attention remembers: keys and values of all positions so far."""
+
+    def __init__(self, attention: PixelAttention, size: tuple[int, int, int], like: Tensor) -> None:
+        batch, height, width = size
+        self.attention, self.at = attention, places(height, width, like)[:, None].expand(-1, batch, -1).unbind()
+        core = attention.attention
+        self.kept = KeyValues(core, batch, height * width + 1, like)
+        self.kept.put(like.new_zeros(batch, core.key_value.in_features))  # what the first position sees
+        self.h, self.read = like, None  # of the position that is being filled
+
+    def down(self, v: Maps, row: int) -> Maps:
+        """The vertical stack has no attention."""
+        return v
+
+    def right(self, h: Tensor, column: int) -> Tensor:
+        """(B, hidden) -> (B, hidden); the first group's call reads for all groups of the position."""
+        if self.read is None:
+            at = self.at[self.kept.length - 1]
+            self.read = self.kept.read(self.attention.queries(h, at))
+        self.h = h
+        return h + self.read
+
+    def close(self, x: Tensor, column: int) -> None:
+        """Takes in x (B, inputs * groups), all elements of this position as written."""
+        self.kept.put(self.attention.keys(self.h, x, self.at[self.kept.length - 1]))
+        self.read = None
 
 
 def _as_maps(condition: Tensor | None) -> Maps | None:

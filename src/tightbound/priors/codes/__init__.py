@@ -1,6 +1,19 @@
 """Priors over grids of codes."""
 
+from tightbound.priors.codes.autoregressive import AutoregressiveCodes, AutoregressivePrior
 from tightbound.priors.codes.base import CodePrior
+from tightbound.priors.codes.drawing import Sharpening, draw_codes
+from tightbound.priors.codes.pixelcnn import PixelCNN
+from tightbound.priors.codes.transformer import Transformer
 from tightbound.priors.codes.uniform import Uniform
 
-__all__ = ["CodePrior", "Uniform"]
+__all__ = [
+    "AutoregressiveCodes",
+    "AutoregressivePrior",
+    "CodePrior",
+    "PixelCNN",
+    "Sharpening",
+    "Transformer",
+    "Uniform",
+    "draw_codes",
+]

@@ -1,0 +1,99 @@
+"""A causal transformer, over a sequence in one pass or step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tightbound.core.errors import number, whole
+from tightbound.nn.attention import CausalAttention, KeyValues
+
+SCALE = 0.02  # standard deviation of weights and embeddings at first
+
+
+class CausalTransformer(nn.Module):
+    """Pre-norm blocks of causal attention and a two-layer network: output i depends on inputs 0 .. i.
+
+    Arguments:
+        hidden: Size of a step.
+        layers: Blocks.
+        heads: Of attention; a divisor of `hidden`.
+        dropout: Of attention weights, and of what each block adds.
+
+    References:
+        Language models are unsupervised multitask learners (Radford et al. 2019), Section 2.3, with its initial scales,
+        https://openai.com/index/better-language-models/
+    """
+
+    def __init__(self, hidden: int, layers: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        number("dropout", dropout, least=0, below=1)
+        self.hidden, layers = whole("hidden", hidden, least=1), whole("layers", layers, least=1)
+        self.blocks = nn.ModuleList(_Block(hidden, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=SCALE)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for block in self._blocks():  # so that the sum over all blocks is of the scale of one
+                block.attention.out.weight /= (2 * layers) ** 0.5
+                block.last.weight /= (2 * layers) ** 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, hidden) -> (B, L, hidden)."""
+        for block in self._blocks():
+            x = block(x)
+        return self.norm(x)
+
+    def steps(self, batch: int, length: int, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """A function from each step's input (B, hidden), in turn, to its output (B, hidden), for up to `length` steps;
+        keys and values are kept, and nothing is dropped out."""
+        steps = [_Step(block, batch, length, like) for block in self._blocks()]
+
+        def step(x: Tensor) -> Tensor:
+            for each in steps:
+                x = each(x)
+            return self.norm(x)
+
+        return step
+
+    def _blocks(self) -> Sequence[_Block]:
+        return cast("Sequence[_Block]", self.blocks)
+
+
+class _Block(nn.Module):
+    def __init__(self, hidden: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.attention = CausalAttention(hidden, hidden, hidden, heads, dropout)
+        self.first, self.last = nn.Linear(hidden, 4 * hidden), nn.Linear(4 * hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, hidden) -> the same."""
+        seen = self.before(x)
+        x = x + self.dropout(self.attention(seen, seen))
+        return x + self.dropout(self.last(F.silu(self.first(self.between(x)))))
+
+
+class _Step:
+    """A block, one step at a time."""
+
+    def __init__(self, block: _Block, batch: int, length: int, like: Tensor) -> None:
+        self.block, self.kept = block, KeyValues(block.attention, batch, length, like)
+        self.first, self.last = block.first.weight.T.contiguous(), block.last.weight.T.contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The next step (B, hidden) -> the same."""
+        block = self.block
+        seen = block.before(x)
+        self.kept.put(seen)
+        x = x + self.kept.read(seen)
+        wide = torch.addmm(block.first.bias, block.between(x), self.first)
+        return x + torch.addmm(block.last.bias, F.silu(wide), self.last)

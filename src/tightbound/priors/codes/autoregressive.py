@@ -1,0 +1,158 @@
+"""The base of autoregressive priors over codes, and the distribution that they give."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from tightbound.core.errors import whole
+from tightbound.core.noise import Noise, draw, unkeyed
+from tightbound.priors.codes.base import CodePrior
+from tightbound.priors.codes.conditioning import Conditioning
+from tightbound.priors.codes.drawing import Sharpening, draw_codes, invert
+
+Choose = Callable[[Tensor, int, int], Tensor]
+
+
+class AutoregressivePrior(CodePrior):
+    """p(codes | c) = prod_i p(code_i | codes before it, c), in raster order, the codes of a position in theirs.
+
+    Codes enter by a learned embedding, with a table for each code of a position.
+
+    Arguments:
+        grid, depth, entries, maps, context: See `CodePrior`.
+        embedding: Size of a code's embedding.
+        hidden: Channels that the maps become.
+        blocks: Residual blocks that they pass through.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        depth: int,
+        entries: int,
+        maps: int,
+        context: int,
+        *,
+        embedding: int,
+        hidden: int,
+        blocks: int,
+    ) -> None:
+        super().__init__(grid, depth, entries, maps, context)
+        self.conditioning = Conditioning(self.grid, self.maps, self.context, whole("hidden", hidden, least=1), blocks)
+        self.table = nn.Embedding(self.depth * self.entries, whole("embedding", embedding, least=1))
+
+    def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> AutoregressiveCodes:
+        """Maps (*batch, maps, H, W) and context (*batch, context), as far as it takes them.
+
+        Raises:
+            CompositionError: where it takes what it is not given.
+        """
+        condition = self.conditioning(maps, context)
+        return AutoregressiveCodes(self, condition)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """(..., depth) -> (..., depth, embedding)."""
+        return self.table(codes + self.entries * torch.arange(self.depth, device=codes.device))
+
+    def embed_one(self, codes: Tensor, index: int) -> Tensor:
+        """(...), the codes of this index at a position -> (..., embedding)."""
+        return self.table(codes + self.entries * index)
+
+    @abstractmethod
+    def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        """Of each code given those before it, in one pass: codes (N, P, depth), condition (N, C, H or 1, W or 1) ->
+        (N, P, depth, K)."""
+
+    @abstractmethod
+    def generate(self, rows: int, condition: Tensor | None, choose: Choose) -> None:
+        """Code by code, with what has been computed kept.
+
+        Arguments:
+            rows: N.
+            condition: (N, C, H or 1, W or 1).
+            choose: (logits (N, K), position, index at the position) -> codes (N,).
+        """
+
+
+class AutoregressiveCodes(Distribution):
+    """Codes (*batch, P, depth), each given those before it.
+
+    Arguments:
+        prior: Its network.
+        condition: (*batch, C, H or 1, W or 1); None: there is none, and the batch shape is ().
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None are checked here."""
+        return {}
+
+    def __init__(self, prior: AutoregressivePrior, condition: Tensor | None) -> None:
+        self.prior, self.condition = prior, condition
+        batch = torch.Size() if condition is None else condition.shape[:-3]
+        super().__init__(batch, torch.Size((prior.positions, prior.depth)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(...) nats, in one pass."""
+        return self.log_factors(value).sum((-2, -1))
+
+    def log_factors(self, value: Tensor) -> Tensor:
+        """(..., P, depth) nats: log p of each code given those before it; `log_prob` is their sum."""
+        logits = self.logits(value)
+        codes = value.expand(logits.shape[:-1])
+        return -F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none").view(codes.shape)
+
+    def logits(self, value: Tensor) -> Tensor:
+        """(..., P, depth, K) of each code given those before it in value (..., P, depth); at least float32."""
+        lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
+        codes = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
+        logits = self.prior.logits(codes, self._rows(lead))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)).reshape(*lead, *logits.shape[1:])
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Ancestral draws (*sample_shape, *batch, P, depth)."""
+        return draw(self, tuple(sample_shape), unkeyed())
+
+    @torch.no_grad()
+    def ancestral(self, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
+        """Draws (*samples, *batch, P, depth), in the precision of the weights."""
+        lead = torch.Size((*samples, *self.batch_shape))
+        weight = self.prior.table.weight
+        like = weight.new_empty((), dtype=torch.promote_types(weight.dtype, torch.float32))
+        uniform = noise.uniform((*lead, *self.event_shape), like).reshape(-1, *self.event_shape)
+        waiting = iter(uniform.flatten(1).unbind(1))
+        codes: list[Tensor] = []
+
+        def choose(logits: Tensor, position: int, index: int) -> Tensor:
+            codes.append(invert(sharpening(logits.to(like.dtype)), next(waiting)))
+            return codes[-1]
+
+        condition = self._rows(lead)
+        condition = None if condition is None else condition.to(weight.dtype)
+        with torch.inference_mode(), torch.autocast(weight.device.type, enabled=False):
+            self.prior.generate(len(uniform), condition, choose)
+        return torch.stack(codes, 1).reshape(*lead, *self.event_shape)
+
+    def _rows(self, lead: torch.Size) -> Tensor | None:
+        """The condition of each element of this shape, (N, C, H or 1, W or 1)."""
+        if self.condition is None:
+            return None
+        event = self.condition.shape[-3:]
+        return self.condition.expand(*lead, *event).reshape(-1, *event)
+
+
+@draw_codes.register
+def _(distribution: AutoregressiveCodes, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
+    return distribution.ancestral(samples, noise, sharpening)
+
+
+@draw.register
+def _(distribution: AutoregressiveCodes, samples: Sequence[int], noise: Noise) -> Tensor:
+    return distribution.ancestral(samples, noise, Sharpening())

@@ -1,0 +1,72 @@
+"""What a prior over codes is conditioned on: maps of the groups above, and the context."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.nn.base import fold
+
+
+class Conditioning(nn.Module):
+    """Maps through a small residual network, and the context beside them.
+
+    Arguments:
+        grid: (H, W).
+        maps, context: Sizes of what is given; 0: none.
+        hidden: Channels that the maps become.
+        blocks: Residual blocks.
+
+    References:
+        Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019), Appendix B,
+        https://arxiv.org/abs/1906.00446
+    """
+
+    def __init__(self, grid: tuple[int, int], maps: int, context: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.shape, self.context = (maps, *grid), context
+        self.outputs = (hidden if maps else 0) + context
+        blocks = whole("blocks", blocks, least=0)
+        self.network = None
+        if maps:
+            residual = [_Block(hidden) for _ in range(blocks)]
+            self.network = nn.Sequential(nn.Conv2d(maps, hidden, 3, padding=1), *residual)
+
+    def forward(self, maps: Tensor | None, context: Tensor | None) -> Tensor | None:
+        """(..., maps, H, W) and (..., context) -> (..., outputs, H or 1, W or 1); None where neither is taken.
+
+        Raises:
+            CompositionError: where what is taken is not given, or has another shape.
+        """
+        given: list[Tensor] = []
+        if self.network is not None:
+            given.append(fold(self.network, _checked("maps of the groups above", maps, self.shape), 3))
+        if self.context:
+            given.append(_checked("a context", context, (self.context,))[..., None, None])
+        if not given:
+            return None
+        lead = torch.broadcast_shapes(*(x.shape[:-3] for x in given))
+        area = given[0].shape[-2:]
+        return torch.cat([x.expand(*lead, -1, *area) for x in given], -3)
+
+
+class _Block(nn.Module):
+    """x + conv(relu(conv(relu(x)))), of 3 x 3 and 1 x 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        wide, narrow = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 1)
+        self.change = nn.Sequential(nn.ReLU(), wide, nn.ReLU(), narrow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same."""
+        return x + self.change(x)
+
+
+def _checked(what: str, given: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    if given is None or given.shape[-len(shape) :] != shape or given.dim() < len(shape):
+        got = "none" if given is None else f"shape {tuple(given.shape)}"
+        needed = f"(..., {', '.join(map(str, shape))})"
+        raise CompositionError(f"the prior over codes takes {what} of shape {needed} and was given {got}; give it such")
+    return given

@@ -1,0 +1,78 @@
+"""Drawing codes: what becomes of logits before a draw, and draws by the inverse of the distribution function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent
+
+from tightbound.core.errors import CompositionError, number, whole
+from tightbound.core.noise import Noise
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """Logits of each code given those before it, before it is drawn. Densities know nothing of it.
+
+    Draws at another temperature than 1, or of the top k alone, are not draws of the model: they trade variety for
+    typicality.
+
+    Arguments:
+        temperature: Logits are divided by it; towards 0 the likeliest code is always drawn.
+        top_k: Only the k likeliest codes are drawn; None: all.
+
+    Raises:
+        InputError: temperature not above 0, or top_k less than 1.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        number("temperature", self.temperature, above=0)
+        if self.top_k is not None:
+            whole("top_k", self.top_k, least=1)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits (..., K) -> (..., K), not normalised."""
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            kept = logits.topk(self.top_k, -1)
+            logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
+        if self.temperature != 1:  # the largest is 0 first, so that none overflows
+            logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
+        return logits
+
+
+@functools.singledispatch
+def draw_codes(distribution: Distribution, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
+    """Codes (*samples, *batch, P, depth): one uniform number each, so that a datum's follow from its own noise.
+
+    Raises:
+        CompositionError: a distribution that is not over codes.
+    """
+    raise CompositionError(
+        f"codes cannot be drawn from a {type(distribution).__name__}; needed: the distribution that a prior over codes "
+        "gives, or one with a method registered by draw_codes.register"
+    )
+
+
+@draw_codes.register
+def _(distribution: Independent, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
+    base = distribution.base_dist
+    if not isinstance(base, Categorical):
+        return draw_codes(base, samples, noise, sharpening)
+    shape = (*samples, *distribution.batch_shape, *distribution.event_shape)
+    logits = base.logits.to(torch.promote_types(base.logits.dtype, torch.float32))
+    return invert(sharpening(logits).expand(*shape, -1), noise.uniform(shape, logits))
+
+
+def invert(logits: Tensor, uniform: Tensor) -> Tensor:
+    """The least code whose distribution function exceeds a uniform number of [0, 1): (..., K) and (...) -> (...)."""
+    cumulative = logits.softmax(-1).cumsum(-1)
+    # of the total, which rounding keeps from 1: a code of probability 0 is then never drawn, not even the last
+    target = uniform.unsqueeze(-1) * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
