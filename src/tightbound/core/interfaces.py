@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
@@ -43,9 +43,16 @@ class Trainable(nn.Module, ABC):
         """Whether p and q have parameters in common: some gradient estimators assume that they have not."""
         return False
 
+    unit: str = "dim"  # of which a datum has many: what `bits` counts them by
+
     def bits(self, nats: float) -> float | None:
-        """Nats a datum as bits/dim, where the model counts bits."""
+        """Log-likelihood of a datum, nats, as bits for each `unit`, where the model counts bits."""
         return None
+
+    @property
+    def baselines(self) -> Mapping[str, float]:
+        """Mean log-likelihoods, nats a datum, that the model's own is seen beside, by name."""
+        return {}
 
 
 class SecondStage(Trainable):
@@ -58,6 +65,11 @@ class SecondStage(Trainable):
     @abstractmethod
     def take_up(self) -> None:
         """The model uses it."""
+
+    @property
+    @abstractmethod
+    def entries(self) -> int:
+        """Values 0, 1, ... that a code can take, at most."""
 
     @abstractmethod
     def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
@@ -99,6 +111,17 @@ class Latents(Part, nn.Module, ABC):
     def second(self) -> SecondStage | None:
         """What is trained after the rest; None: nothing."""
         return None
+
+    def replace_second(self, part: str | Sequence[str]) -> None:
+        """Puts an untrained part, as text, in the place of what is trained after the rest.
+
+        Raises:
+            CompositionError: latents without such a part, or one that does not fit.
+        """
+        raise CompositionError(
+            f"latents {type(self).__name__} have no prior that is trained after the rest; "
+            "fit a sampler to their codes (fit-sampler), or train a model with latents 'quantized'"
+        )
 
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
         """Lets parts that hold pseudo-data take them from encoder inputs x (N, *shape)."""

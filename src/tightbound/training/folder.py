@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,11 @@ class RunFolder:
             for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
                 file.unlink()
 
-    def forget_later_stages(self) -> None:
-        """Deletes the checkpoints of all stages but the first."""
+    def forget_stages(self, but: Collection[str]) -> None:
+        """Deletes the checkpoints of all stages but these and the first."""
         for file in self.path.glob("checkpoints/*/*.safetensors"):
-            file.unlink()
+            if file.parent.name not in but:
+                file.unlink()
 
     def outdate(self) -> None:
         """Deletes what was said of earlier weights: evaluation, analyses, report, figures."""
