@@ -43,6 +43,11 @@ class Trainable(nn.Module, ABC):
         """Whether p and q have parameters in common: some gradient estimators assume that they have not."""
         return False
 
+    @property
+    def aside(self) -> frozenset[str]:
+        """Names, in its state, of what is left to a later stage: not of this one's weights."""
+        return frozenset()
+
     unit: str = "dim"  # of which a datum has many: what `bits` counts them by
 
     def bits(self, nats: float) -> float | None:
@@ -112,8 +117,8 @@ class Latents(Part, nn.Module, ABC):
         """What is trained after the rest; None: nothing."""
         return None
 
-    def replace_second(self, part: str | Sequence[str]) -> None:
-        """Puts an untrained part, as text, in the place of what is trained after the rest.
+    def replace_second(self, part: str | Sequence[str] | None) -> None:
+        """Puts an untrained part, as text, in the place of what is trained after the rest; None: one like it.
 
         Raises:
             CompositionError: latents without such a part, or one that does not fit.

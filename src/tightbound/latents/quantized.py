@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.interfaces import Latents, LogLikelihood, SecondStage, State
 from tightbound.core.noise import Noise, draw
-from tightbound.core.parts import make
+from tightbound.core.parts import describe, make, rebuild
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.nn.base import Architecture, fold, probe
@@ -95,21 +95,21 @@ class Quantized(Latents):
 
     learned: Tensor
 
-    def replace_second(self, part: str | Sequence[str]) -> None:
-        """Puts untrained priors, as text, in the place of those there are; of all levels, or one of each.
+    def replace_second(self, part: str | Sequence[str] | None) -> None:
+        """Puts untrained priors in the place of those there are: of all levels, or one of each; None: alike ones.
 
         Raises:
             InputError, CompositionError: as the constructor.
         """
         number, new = len(self.levels), list[CodePrior]()
         for i, level in enumerate(self.all_levels):
-            text = _of(part, i, number, "prior")
-            new.append(
-                _prior(text, i, level.quantizer, level.plane, level.above, self._context)
-            )
+            alike = rebuild(describe(level.prior), trust=True) if part is None else _of(part, i, number, "prior")
+            about = (level.quantizer, level.plane, level.above, self._context)
+            new.append(_prior(alike, i, *about)[0].to(self.learned.device))
         for level, prior in zip(self.all_levels, new, strict=True):
             level.prior = prior
-        self.record_again(prior=part)
+        if part is not None:
+            self.record_again(prior=part)
         self.learned.fill_(True)
         if self.second is not None:
             self.second.set_aside()

@@ -30,7 +30,7 @@ from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop, Stage
 from tightbound.training.monitor import StopFlag, stop_on_signals
 from tightbound.training.second import NAME as SECOND
-from tightbound.training.second import check_second, second_stage
+from tightbound.training.second import check_second, load_start, save_start, second_stage
 
 LaterStage = Callable[[RunFolder], Stage]  # built when the stages before it have been trained
 
@@ -43,6 +43,7 @@ class Fitted:
     folder: RunFolder
     weights: str  # which weights the model holds, in words
     metrics: Sequence[Mapping[str, Any]]  # one row an epoch
+    before: Fitted | None = None  # the result that this one replaces: it owns a temporary folder
 
 
 def fit_run(
@@ -110,6 +111,8 @@ def fit_run(
     else:
         folder.create(overwrite)
         origin = provenance()
+        if second is not None:
+            save_start(second, folder)
         if run is not None:
             _warn_of_foreign(recorded["model"])
     written = {k: recorded[k] for k in ("settings", "objective", "data")}
@@ -119,6 +122,7 @@ def fit_run(
         done = [loop.stage.name]
         rows = _run(loop, rows, flag, done)
         if second is not None:
+            load_start(second, folder)
             load_weights(model, folder)
             stage, codes = second_stage(model, second, train, validation, settings)
             loop = Loop(stage, settings, folder, model.device, quiet)
@@ -258,18 +262,20 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     """
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
-    words = _load_stage(model, folder, "", which)
+    words = load_stage(model, folder, "", which)
     second = model.latents.second
     if second is not None and folder.checkpoint("last", SECOND).is_file():
-        words += f"; prior: {_load_stage(second, folder, SECOND, which)}"
+        words += f"; prior: {load_stage(second, folder, SECOND, which)}"
         second.take_up()
     elif second is not None:
+        second.set_aside()
         words += "; prior: untrained, so that codes are taken to be uniform"
     model.eval()
     return words
 
 
-def _load_stage(model: Trainable, folder: RunFolder, stage: str, which: str) -> str:
+def load_stage(model: Trainable, folder: RunFolder, stage: str = "", which: str = "auto") -> str:
+    """Loads the weights of one stage: see `load_weights`."""
     best, last = folder.checkpoint("best", stage), folder.checkpoint("last", stage)
     if which == "best" and not best.is_file():
         raise InputError(f"{str(folder.path)!r} has no best weights: it had no validation data; use weights 'last'")
@@ -285,5 +291,5 @@ def _load_stage(model: Trainable, folder: RunFolder, stage: str, which: str) -> 
         words = f"last (step {scalars['step']})"
         if average and which != "last":
             tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"
-    checkpoint.into(model, tensors, best if words.startswith("best") else last)
+    checkpoint.into(model, tensors, best if words.startswith("best") else last, model.aside)
     return words

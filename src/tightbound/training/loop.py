@@ -70,9 +70,10 @@ class Loop:
         self.optimizers = [
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
         ]
-        state = self.model.state_dict()
+        aside = self.model.aside
+        state = {name: tensor for name, tensor in self.model.state_dict().items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
-        averaged = {name: state[name] for name, _ in self.model.named_parameters()}
+        averaged = {name: state[name] for name, _ in self.model.named_parameters() if name in state}
         self.ema = MovingAverage(averaged.items(), settings.ema) if settings.ema is not None else None
         self._state = state  # views of the live tensors
         self.step = self.epoch = self.batch = 0  # steps taken, epochs completed, batches of this epoch
@@ -224,11 +225,11 @@ class Loop:
             yield
             return
         live = {name: t.detach().clone() for name, t in self._state.items()}
-        self.model.load_state_dict(self.weights())
+        self.model.load_state_dict(self.weights(), strict=False)  # what is set aside stays
         try:
             yield
         finally:
-            self.model.load_state_dict(live)
+            self.model.load_state_dict(live, strict=False)
 
     @torch.no_grad()
     def _validate(self, split: Split) -> dict[str, Any]:
@@ -309,7 +310,7 @@ class Loop:
                 f"the run has taken {scalars['step']} steps and {self.total} were asked for; "
                 "ask for more epochs or steps"
             )
-        checkpoint.into(self.model, checkpoint.under("model", tensors), path)
+        checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.aside)
         if self.ema is not None:
             self.ema.average = {n: t.to(self.device) for n, t in checkpoint.under("ema", tensors).items()}
         if self.objective.networks is not None:

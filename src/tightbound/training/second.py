@@ -18,6 +18,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import batches, evaluating
 from tightbound.data.split import Indexed, Split
 from tightbound.objectives.elbo import ELBO
+from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Stage, stopped
 from tightbound.training.monitor import StopFlag, counting
@@ -126,6 +127,17 @@ class CodeSplit(Indexed):
                 these = chosen[batch.positions().cpu().clamp_max(total)].to(batch.x.device)
                 if these.any():
                     yield _coded(self._model, self._second, batch if these.all() else batch[these], self._seed)
+
+
+def save_start(second: SecondStage, folder: RunFolder) -> None:
+    """Keeps the untrained weights, which are of no other stage, for whoever resumes before there are trained ones."""
+    checkpoint.save(folder.checkpoint("start", NAME), second.state_dict(), {})
+
+
+def load_start(second: SecondStage, folder: RunFolder) -> None:
+    """Takes what `save_start` kept."""
+    path = folder.checkpoint("start", NAME)
+    checkpoint.into(second, checkpoint.load(path)[0], path)
 
 
 def second_stage(
