@@ -148,7 +148,7 @@ class Settings:
     patience: Annotated[int | None, arg(metavar="INT")] = None
     """Stop after this many epochs without a better validation objective."""
     prior_epochs: Annotated[int | None, arg(metavar="INT")] = None
-    """Of a prior over codes, which is trained after the rest: passes over the codes; default: as many as epochs."""
+    """Of a prior over codes, which is trained after the rest: passes over the codes; default: as long as the rest."""
     prior_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
     """Its learning rate, where it differs."""
     prior_batch_size: Annotated[int | None, arg(metavar="INT")] = None
@@ -196,11 +196,16 @@ class Settings:
                 raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(choices)}")
         _check_part("schedule", self.schedule)
 
+    def asked_of_second(self) -> dict[str, Any]:
+        """The settings of the second stage that are not as they come."""
+        fields = [f for f in dataclasses.fields(Settings) if f.name.startswith("prior_")]
+        return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
+
     def of_second(self) -> Self:
         """Those of the second stage, of a prior over codes."""
         return self.replace(
             epochs=self.prior_epochs or self.epochs,
-            steps=None,
+            steps=None if self.prior_epochs else self.steps,
             lr=self.prior_lr or self.lr,
             encoder_lr=None,
             decoder_lr=None,

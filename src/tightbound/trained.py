@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from tightbound.generation.trained import Generating
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights, validation_size
 from tightbound.training.folder import RunFolder
+from tightbound.training.prior import fit_prior
 
 
 class Trained(Generating):
@@ -39,6 +41,38 @@ class Trained(Generating):
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """One row an epoch: loss, reconstruction, KL (nats a datum), ELBO, bits/dim, on train and validation."""
         return self._fitted.metrics
+
+    def fit_prior(
+        self,
+        data: Data,
+        prior: str | Sequence[str] | None = None,
+        *,
+        epochs: int | None = None,
+        lr: float | None = None,
+        batch_size: int | None = None,
+        data_limit: int | None = None,
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Trains the prior over codes again, or another one, for the same first stage, and saves it in the run.
+
+        Arguments:
+            data: What the run was trained on.
+            prior: "pixelcnn(hidden=128)", ..., or a list of one for each level, the lowest first; None: alike.
+            epochs, lr, batch_size, data_limit: As prior_epochs, prior_lr, prior_batch_size and prior_data of
+                `tightbound.Settings`; None: the run's.
+            resume: Go on, to so many epochs in all, with what was stopped, or with the prior there is.
+            quiet: Show no progress.
+
+        Raises:
+            InputError, CompositionError, Interrupted: as `tightbound.training.prior.fit_prior`; all is as it was.
+        """
+        fitted = fit_prior(
+            self.model, self._fitted.folder, data, prior, resume=resume, quiet=quiet, prior_epochs=epochs,
+            prior_lr=lr, prior_batch_size=batch_size, prior_data=data_limit,
+        )  # fmt: skip
+        self._fitted = replace(fitted, before=self._fitted)
+        self.model, self.weights = fitted.model, fitted.weights
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """(N,): the IWAE bound on log p(x) with this many samples, nats.

@@ -208,7 +208,7 @@ def test_killed_and_resumed(whole: Any, tmp_path: Path, how: str, at: int, secon
     """SIGKILL leaves no time to save: the run goes on from the last checkpoint, or from step 0 without one."""
     run = tmp_path / "run"
     code = KILLED.format(at=at, how=how, run=str(run), seconds=seconds)
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert (run / "checkpoints/last.safetensors").exists() == (seconds == 0)

@@ -208,6 +208,38 @@ class FitSampler(OnData):
 
 
 @dataclass(frozen=True)
+class FitPrior(OnRun):
+    """Train the prior over the codes of a run with latents 'quantized' again, longer, or another one.
+
+    The rest of the model stays as it is. The new prior takes the place of the old when it is trained: stopped before,
+    the run is as it was.
+    """
+
+    action = "tightbound.cli.prior:fit_prior"
+    weights: ClassVar[Literal["auto"]] = "auto"
+    split: ClassVar[SplitName] = "train"
+
+    data: _Data = None
+    """Where the run's data are, if they have moved."""
+    prior: Annotated[str | None, tyro.conf.arg(metavar="PART")] = None
+    """pixelcnn, transformer, or with arguments; default: one like the run's."""
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Passes over the codes; default: as the run's."""
+    lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Learning rate; default: as the run's."""
+    batch_size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Data a step; default: as the run's."""
+    data_limit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Training data on whose codes it is trained, at most; default: as the run's."""
+    resume: Flag[bool] = False
+    """Go on, to --epochs in all, with what was stopped, or with the prior that the run has."""
+    device: str = "auto"
+    """auto (cuda, mps or cpu), or a torch device."""
+    trust: Flag[bool] = False
+    """Import parts from outside tightbound that the run names."""
+
+
+@dataclass(frozen=True)
 class Complete(OnData):
     """Draw the hidden part of data, given the visible one, from a model with context 'visible'."""
 

@@ -21,6 +21,7 @@ from tightbound.cli.several import Swept, several
 from tightbound.config import Config, read_config
 from tightbound.core.errors import InputError, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
+from tightbound.training.folder import RunFolder
 
 _DESCRIPTION = (
     "Variational autoencoders with honest numbers.\n\n"
@@ -147,6 +148,7 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
         file = os.path.join(given["run"], "config.yaml")
         if not os.path.isfile(file):
             raise InputError(f"there is no run {given['run']!r} to go on with; leave out --resume to begin it")
+        RunFolder(given["run"]).settle()
         stored = {**read_config(file), **stored}
     name = given["recipe"] or stored.get("recipe")
     base = _defaults(stored, name)

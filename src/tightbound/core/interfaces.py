@@ -44,9 +44,21 @@ class Trainable(nn.Module, ABC):
         """Whether p and q have parameters in common: some gradient estimators assume that they have not."""
         return False
 
+    @property
+    def aside(self) -> frozenset[str]:
+        """Names, in its state, of what is left to a later stage: not of this one's weights."""
+        return frozenset()
+
+    unit: str = "dim"  # of which a datum has many: what `bits` counts them by
+
     def bits(self, nats: float) -> float | None:
-        """Nats a datum as bits/dim, where the model counts bits."""
+        """Log-likelihood of a datum, nats, as bits for each `unit`, where the model counts bits."""
         return None
+
+    @property
+    def baselines(self) -> Mapping[str, float]:
+        """Mean log-likelihoods, nats a datum, that the model's own is seen beside, by name."""
+        return {}
 
 
 class SecondStage(Trainable):
@@ -59,6 +71,11 @@ class SecondStage(Trainable):
     @abstractmethod
     def take_up(self) -> None:
         """The model uses it."""
+
+    @property
+    @abstractmethod
+    def entries(self) -> int:
+        """Values 0, 1, ... that a code can take, at most."""
 
     @abstractmethod
     def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
@@ -110,6 +127,17 @@ class Latents(Part, nn.Module, ABC):
     def second(self) -> SecondStage | None:
         """What is trained after the rest; None: nothing."""
         return None
+
+    def replace_second(self, part: str | Sequence[str] | None) -> None:
+        """Puts an untrained part, as text, in the place of what is trained after the rest; None: one like it.
+
+        Raises:
+            CompositionError: latents without such a part, or one that does not fit.
+        """
+        raise CompositionError(
+            f"latents {type(self).__name__} have no prior that is trained after the rest; "
+            "fit a sampler to their codes (fit-sampler), or train a model with latents 'quantized'"
+        )
 
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
         """Lets parts that hold pseudo-data take them from encoder inputs x (N, *shape)."""

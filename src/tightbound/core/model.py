@@ -99,6 +99,17 @@ class VAE(Part, Trainable):
         """-nats / (D ln 2), where the observation counts bits."""
         return -nats / (self.dimensions * math.log(2)) if self.observation.counts_bits else None
 
+    @property
+    def aside(self) -> frozenset[str]:
+        """What the latents' second stage trains."""
+        second = self.latents.second
+        own = (
+            set()
+            if second is None
+            else {id(t) for m in second.modules() for t in (*m._parameters.values(), *m._buffers.values())}
+        )
+        return frozenset(n for n, t in self.state_dict(keep_vars=True).items() if id(t) in own)
+
     def inference_parameters(self) -> list[nn.Parameter]:
         """The parameters of q(z | x): what an encoder learning rate applies to."""
         return self.latents.inference_parameters()

@@ -174,6 +174,12 @@ class Part:
         self.__dict__["_given"] = (args, kwargs)
         return self
 
+    def record_again(self, **changed: Any) -> None:
+        """Remembers other values of some arguments, of a part that has changed as if it had been given these."""
+        args, kwargs = self._given
+        bound = inspect.signature(type(self)).bind(*args, **kwargs).arguments
+        self.__dict__["_given"] = ((), {**bound, **changed})
+
 
 @dataclass(frozen=True)
 class Spec:

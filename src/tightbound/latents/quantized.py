@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.interfaces import LogLikelihood, SecondStage, State
 from tightbound.core.noise import FoldedNoise, Noise
-from tightbound.core.parts import make
+from tightbound.core.parts import describe, make, rebuild
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
@@ -77,20 +77,14 @@ class Quantized(CodeLatents):
         stages, self.planes = _levels(network, shape, latent, whole("positions", positions, least=1))
         number = len(self.planes)
         self.levels = nn.ModuleList()
+        self._context = context
         above = 0
         for i in reversed(range(number)):
             plane = self.planes[i]
             q = _one(Quantizer, "quantizer", _of(quantizer, i, number, "quantizer"), size=latent)
-            about = {"grid": plane[1:], "depth": q.depth, "entries": q.entries, "maps": above, "context": context}
-            p = _one(CodePrior, "code-prior", _of(prior, i, number, "prior"), **about)
-            for name, value in about.items():
-                if p.needs[name] != value:
-                    raise CompositionError(
-                        f"{type(p).__name__} of level {i} has {name} = {p.needs[name]} and the level needs {value}; "
-                        f"construct it with {name}={value}"
-                    )
+            p, uniform = _prior(_of(prior, i, number, "prior"), i, q, plane, above, context)
             rise = network.rise(q.size + above, i, shape) if i and isinstance(network, Architecture) else None
-            self.levels.insert(0, Level(stages[i], plane, above, q, p, Uniform(**about), rise))
+            self.levels.insert(0, Level(stages[i], plane, above, q, p, uniform, rise))
             above = self.planes[i - 1][0]
         if context and all(level.prior.blind for level in self.all_levels):
             raise CompositionError(
@@ -101,11 +95,30 @@ class Quantized(CodeLatents):
         self.latent = sum(self.sizes)
         bottom = self.all_levels[0]
         self.features = (bottom.quantizer.size + bottom.above) * math.prod(bottom.plane[1:])
-        self.register_buffer("learned", torch.tensor(False))  # whether the priors are in use
+        self.register_buffer("learned", torch.tensor(True))  # whether the priors are in use
         if self.second is not None:
             self.second.set_aside()
 
     learned: Tensor
+
+    def replace_second(self, part: str | Sequence[str] | None) -> None:
+        """Puts untrained priors in the place of those there are: of all levels, or one of each; None: alike ones.
+
+        Raises:
+            InputError, CompositionError: as the constructor.
+        """
+        number, new = len(self.levels), list[CodePrior]()
+        for i, level in enumerate(self.all_levels):
+            alike = rebuild(describe(level.prior), trust=True) if part is None else _of(part, i, number, "prior")
+            about = (level.quantizer, level.plane, level.above, self._context)
+            new.append(_prior(alike, i, *about)[0].to(self.learned.device))
+        for level, prior in zip(self.all_levels, new, strict=True):
+            level.prior = prior
+        if part is not None:
+            self.record_again(prior=part)
+        self.learned.fill_(True)
+        if self.second is not None:
+            self.second.set_aside()
 
     @property
     def second(self) -> CodesPrior | None:
@@ -242,14 +255,15 @@ class Quantized(CodeLatents):
 
     def priors_of(self, codes: Sequence[Tensor], context: Tensor | None = None) -> list[Distribution]:
         """p(codes of each level | those of the levels above), the lowest first."""
-        priors: list[Distribution] = []
+        shown: dict[int, Maps | None] = {}
 
         def take(i: int, above: Maps | None) -> Tensor:
-            priors.insert(0, self.prior(i, above, context))
+            shown[i] = above
             return self.all_levels[i].quantizer.embed(codes[i])
 
-        self.down(take)
-        return priors
+        with torch.no_grad():  # the codes are given: what is trained by their probability is the priors alone
+            self.down(take)
+        return [self.prior(i, shown[i], context) for i in range(len(self.levels))]
 
     def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
         """Raises DensityUnknown: a datum's codes are a function of it."""
@@ -299,6 +313,7 @@ class Quantized(CodeLatents):
 class CodesPrior(SecondStage):
     """The priors of all levels, trained on codes (B, N), the lowest level first, by their log-probability."""
 
+    unit = "code"
     learned: Tensor
 
     def __init__(self, latents: Quantized) -> None:
@@ -316,6 +331,25 @@ class CodesPrior(SecondStage):
         """p(codes) is what has been learned."""
         self.learned.fill_(True)
         self.priors.requires_grad_(True)
+
+    @property
+    def entries(self) -> int:
+        """Of the largest codebook."""
+        (latents,) = self._latents
+        return max(level.quantizer.entries for level in latents.all_levels)
+
+    @property
+    def baselines(self) -> Mapping[str, float]:
+        """All codes being equally probable."""
+        (latents,) = self._latents
+        nats = [math.log(level.quantizer.entries) for level in latents.all_levels]
+        numbers = [positions * depth for positions, depth in latents.grids]
+        return {"uniform": -sum(n * each for n, each in zip(numbers, nats, strict=True))}
+
+    def bits(self, nats: float) -> float:
+        """Bits a code, averaged over those of all levels."""
+        (latents,) = self._latents
+        return -nats / (sum(positions * depth for positions, depth in latents.grids) * math.log(2))
 
     def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
         """All levels, the lowest first."""
@@ -384,6 +418,22 @@ def _levels(
     width, plane = probe(body, shape, "encoder"), (latent, 1, positions)
     spread = nn.Sequential(body, nn.Flatten(), nn.Linear(width, latent * positions), nn.Unflatten(1, plane))
     return [spread], [plane]
+
+
+def _prior(
+    part: str | CodePrior, i: int, quantizer: Quantizer, plane: tuple[int, int, int], above: int, context: int
+) -> tuple[CodePrior, Uniform]:
+    """The prior of level i, and the uniform one; refuses one that is made for other codes."""
+    depth, entries = quantizer.depth, quantizer.entries
+    about = {"grid": plane[1:], "depth": depth, "entries": entries, "maps": above, "context": context}
+    prior = _one(CodePrior, "code-prior", part, **about)
+    for name, value in about.items():
+        if prior.needs[name] != value:
+            raise CompositionError(
+                f"{type(prior).__name__} of level {i} has {name} = {prior.needs[name]} and the level needs {value}; "
+                f"construct it with {name}={value}"
+            )
+    return prior, Uniform(plane[1:], depth, entries, above, context)
 
 
 def _of(parts: str | _Part | Sequence[str | _Part], level: int, levels: int, what: str) -> str | _Part:

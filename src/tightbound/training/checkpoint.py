@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,16 @@ def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
     return str(crc)
 
 
-def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Loads weights into a model, in their type; raises InputError where they are another model's."""
+def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, aside: Collection[str] = ()) -> None:
+    """Loads weights into a model, in their type; raises InputError where they are another model's.
+
+    Arguments:
+        aside: Names of tensors that stay as they are.
+    """
     try:
         model.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
-        model.load_state_dict(dict(tensors))
+        own = {name: tensor for name, tensor in model.state_dict().items() if name in aside}
+        model.load_state_dict({**tensors, **own})
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[-1].split())
         raise InputError(f"the checkpoint {str(path)!r} is of another model ({reason})") from error

@@ -16,21 +16,21 @@ import torch
 
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import SecondStage, Trainable
+from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.parts import describe, foreign, untrusted
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Indexed, Split
+from tightbound.data import Data, Indexed
 from tightbound.objectives.base import Objective
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop, Stage
-from tightbound.training.monitor import stop_on_signals
+from tightbound.training.monitor import StopFlag, stop_on_signals
 from tightbound.training.second import NAME as SECOND
-from tightbound.training.second import second_stage
+from tightbound.training.second import check_second, load_start, save_start, second_stage
 
 LaterStage = Callable[[RunFolder], Stage]  # built when the stages before it have been trained
 
@@ -43,6 +43,7 @@ class Fitted:
     folder: RunFolder
     weights: str  # which weights the model holds, in words
     metrics: Sequence[Mapping[str, Any]]  # one row an epoch
+    before: Fitted | None = None  # the result that this one replaces: it owns a temporary folder
 
 
 def fit_run(
@@ -88,6 +89,7 @@ def fit_run(
     first = next(train.epoch(min(8, settings.batch_size)))
     _check_objective(model, objective, first)
     model.to(choose_device(settings.device))
+    check_second(model, settings, train, first)
     recorded = {
         "settings": dataclasses.asdict(settings),
         "objective": describe(objective),
@@ -96,10 +98,9 @@ def fit_run(
     }
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
     compiled(model, settings)
-    later = list(stages)
-    if (second := model.latents.second) is not None:
+    second = model.latents.second
+    if second is not None:
         second.set_aside()
-        later.insert(0, _second(model, second, train, validation, settings))
     # all that may refuse comes before the first byte is written
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
@@ -110,34 +111,44 @@ def fit_run(
     else:
         folder.create(overwrite)
         origin = provenance()
+        if second is not None:
+            save_start(second, folder)
         if run is not None:
             _warn_of_foreign(recorded["model"])
     written = {k: recorded[k] for k in ("settings", "objective", "data")}
     folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
     folder.outdate()
     with stop_on_signals() as flag:
-        before = loop.step
-        rows = loop.run(rows, flag)
-        if loop.step > before:  # later stages were trained on what has changed since
-            rows = [row for row in rows if row["stage"] == loop.stage.name]
-            folder.forget_later_stages()
-        for make_stage in later:
+        done = [loop.stage.name]
+        rows = _run(loop, rows, flag, done)
+        if second is not None:
+            load_start(second, folder)
+            load_weights(model, folder)
+            stage, codes = second_stage(model, second, train, validation, settings)
+            loop = Loop(stage, settings, folder, model.device, quiet)
+            rows = loop.resume(rows) if resume else rows
+            for split in codes if loop.unfinished else ():
+                split.fill(folder, flag, quiet)
+            done.append(stage.name)
+            rows = _run(loop, rows, flag, done)
+        for make_stage in stages:
             stage = make_stage(folder)
             compiled(stage.trains, settings)
             loop = Loop(stage, settings, folder, model.device, quiet)
-            rows = loop.run(loop.resume(rows) if resume else rows, flag)
+            done.append(stage.name)
+            rows = _run(loop, loop.resume(rows) if resume else rows, flag, done)
     fitted = Fitted(model, folder, load_weights(model, folder), rows)
     if temporary is not None:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
     return fitted
 
 
-def _second(model: VAE, second: SecondStage, train: Split, validation: Split | None, settings: Settings) -> LaterStage:
-    def stage(folder: RunFolder) -> Stage:
-        load_weights(model, folder)
-        return second_stage(model, second, train, validation, settings)
-
-    return stage
+def _run(loop: Loop, rows: list[dict[str, Any]], flag: StopFlag, done: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs a stage, the last of those in `done`: what was trained on it before it goes on is outdated."""
+    if loop.unfinished:
+        loop.folder.forget_stages(but=done)
+        rows = [row for row in rows if row["stage"] in done]
+    return loop.run(rows, flag)
 
 
 def check_fits(model: VAE, data: Data) -> None:
@@ -234,8 +245,8 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
         changed.append("the data or their split differ")
     if changed:
         raise InputError(
-            f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, patience and device "
-            "may change; train a new run instead"
+            f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, prior_epochs, patience and "
+            "device may change; train a new run instead"
         )
     return folder.metrics()
 
@@ -251,16 +262,20 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     """
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
-    words = _load_stage(model, folder, "", which)
+    words = load_stage(model, folder, "", which)
     second = model.latents.second
     if second is not None and folder.checkpoint("last", SECOND).is_file():
-        words += f"; prior: {_load_stage(second, folder, SECOND, which)}"
+        words += f"; prior: {load_stage(second, folder, SECOND, which)}"
         second.take_up()
+    elif second is not None:
+        second.set_aside()
+        words += "; prior: untrained, so that codes are taken to be uniform"
     model.eval()
     return words
 
 
-def _load_stage(model: Trainable, folder: RunFolder, stage: str, which: str) -> str:
+def load_stage(model: Trainable, folder: RunFolder, stage: str = "", which: str = "auto") -> str:
+    """Loads the weights of one stage: see `load_weights`."""
     best, last = folder.checkpoint("best", stage), folder.checkpoint("last", stage)
     if which == "best" and not best.is_file():
         raise InputError(f"{str(folder.path)!r} has no best weights: it had no validation data; use weights 'last'")
@@ -276,5 +291,5 @@ def _load_stage(model: Trainable, folder: RunFolder, stage: str, which: str) -> 
         words = f"last (step {scalars['step']})"
         if average and which != "last":
             tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"
-    checkpoint.into(model, tensors, best if words.startswith("best") else last)
+    checkpoint.into(model, tensors, best if words.startswith("best") else last, model.aside)
     return words

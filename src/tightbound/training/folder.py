@@ -9,13 +9,15 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
+
+_COMPLETE, _FILES = "complete", "files.json"  # what is about to take the place of the run's files, and its list
 
 
 class RunFolder:
@@ -41,6 +43,7 @@ class RunFolder:
             raise InputError(f"there is no run {str(path)!r}; train one with: tightbound train --run {path}")
         if not folder.model_file.is_file():
             raise InputError(f"{str(path)!r} is not a run: it has no {folder.model_file.name}")
+        folder.settle()
         return folder
 
     @property
@@ -72,8 +75,46 @@ class RunFolder:
         """The page."""
         return self.path / "report.html"
 
+    @property
+    def aside(self) -> RunFolder:
+        """A folder within this one, for files that take the place of the run's own when they are complete."""
+        return RunFolder(self.path / "unfinished")
+
+    @property
+    def begun_file(self) -> Path:
+        """Of a folder that is `aside`: what was begun there."""
+        return self.path / "begun.json"
+
+    def accept(self, new: RunFolder) -> None:
+        """Puts the files of a folder that is `aside` in the place of the run's, all or none: what it has no file for
+        keeps its own, but for checkpoints of later stages, and what was said of the run is deleted.
+
+        Killed in the middle, this ends when the run is opened next.
+        """
+        new.begun_file.unlink()
+        files = [str(file.relative_to(new.path)) for file in sorted(new.path.rglob("*")) if file.is_file()]
+        write_atomic(new.path / _FILES, to_json(files))
+        new.path.replace(self.path / _COMPLETE)
+        self.settle()
+
+    def settle(self) -> None:
+        """Ends what `accept` began."""
+        complete = self.path / _COMPLETE
+        if (complete / _FILES).is_file():
+            names = set(json.loads((complete / _FILES).read_text(encoding="utf-8")))
+            self.outdate()
+            for file in self.path.glob("checkpoints/*/*.safetensors"):
+                if file.relative_to(self.path).as_posix() not in names:
+                    file.unlink()
+            for name in sorted(names):
+                if (complete / name).is_file():
+                    (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                    (complete / name).replace(self.path / name)
+            (complete / _FILES).unlink()
+        shutil.rmtree(complete, ignore_errors=True)
+
     def checkpoint(self, name: str, stage: str = "") -> Path:
-        """The file of a checkpoint: "last" or "best" of a stage ("" is the first)."""
+        """The file of a checkpoint: "last" or "best" of a stage ("" is the first); "start" of a later one."""
         return self.path / "checkpoints" / stage / f"{name}.safetensors"
 
     def create(self, overwrite: bool = False) -> None:
@@ -92,13 +133,15 @@ class RunFolder:
                     f"the run {str(self.path)!r} exists; go on with --resume, replace it with --overwrite, "
                     "or name another with --run"
                 )
+            self.settle()
             for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
                 file.unlink()
 
-    def forget_later_stages(self) -> None:
-        """Deletes the checkpoints of all stages but the first."""
+    def forget_stages(self, but: Collection[str]) -> None:
+        """Deletes the checkpoints of all stages but these and the first; what they start from stays."""
         for file in self.path.glob("checkpoints/*/*.safetensors"):
-            file.unlink()
+            if file.parent.name not in but and file.stem != "start":
+                file.unlink()
 
     def outdate(self) -> None:
         """Deletes what was said of earlier weights: evaluation, analyses, report, figures."""
@@ -106,6 +149,7 @@ class RunFolder:
         said = (*self.path.glob("analysis/*"), *self.path.glob("figures/*"))
         for file in (self.evaluation_file, self.report_file, *said, *samplers):
             file.unlink(missing_ok=True)
+        shutil.rmtree(self.aside.path, ignore_errors=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
         """Writes config.yaml, model.json and run.json; a folder that is new is removed again if that fails."""

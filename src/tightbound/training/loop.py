@@ -27,6 +27,7 @@ from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import Interrupted, Monitor, StopFlag
 from tightbound.training.optim import GroupOptimizer, MovingAverage
+from tightbound.training.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,14 @@ class Loop:
         self.optimizers = [
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
         ]
-        state = self.model.state_dict()
+        aside = self.model.aside
+        state = {name: tensor for name, tensor in self.model.state_dict().items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
-        averaged = {name: state[name] for name, _ in self.model.named_parameters()}
+        averaged = {name: state[name] for name, _ in self.model.named_parameters() if name in state}
         self.ema = MovingAverage(averaged.items(), settings.ema) if settings.ema is not None else None
         self._state = state  # views of the live tensors
         self.step = self.epoch = self.batch = 0  # steps taken, epochs completed, batches of this epoch
-        self.sums: dict[str, float] = {}
+        self.tally = Tally()  # of this epoch
         self.seconds = 0.0
         self.best: dict[str, Tensor] | None = None
         self.best_value, self.best_epoch, self.stale = -math.inf, 0, 0
@@ -103,9 +105,9 @@ class Loop:
             NonFinite: a term of the loss became NaN or infinite; the last checkpoint is intact.
             Interrupted: after a signal; a checkpoint was written.
         """
-        monitor = Monitor(self.total, self.step, self.epochs, self._quiet)
+        monitor = Monitor(self.total, self.step, self.epochs, self._quiet, self.stage.name)
         try:
-            while (self.step < self.total or self.batch) and not self._out_of_patience():
+            while self.unfinished:
                 partial = not self.run_epoch(rows, flag, monitor)
                 if partial:  # the run ends within an epoch: more steps must be able to go on from here
                     self.save(rows)
@@ -120,6 +122,11 @@ class Loop:
         finally:
             monitor.close()
         return rows
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is anything left to do."""
+        return (self.step < self.total or self.batch > 0) and not self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
         return self.settings.patience is not None and self.stale >= self.settings.patience
@@ -147,17 +154,15 @@ class Loop:
         return time.monotonic() - self._saved > self.settings.checkpoint_seconds
 
     def _interrupted(self, by: signal.Signals) -> Interrupted:
-        return Interrupted(
-            f"stopped by {by.name} after step {self.step} of {self.total}; go on with resume, from the command line: "
-            f"tightbound train --run {shlex.quote(str(self.folder.path))} --resume",
-            by,
-        )
+        stage = f" of stage {self.stage.name!r}" if self.stage.name else ""
+        return stopped(by, f"after step {self.step} of {self.total}{stage}", self.folder)
 
     def _train_step(self, batch: Batch) -> None:
         progress = Progress(self.step, self.epoch, self.total)
         knobs = Knobs.at(self.schedules, progress)
         noise = Noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
         due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
+        first: float | None = None
         with noise.default():
             with self._autocast():
                 terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
@@ -168,11 +173,11 @@ class Loop:
                 norm = optimizer.backward(loss, keep=optimizer is not due[-1])
                 if norm is not None and not math.isfinite(norm.item()):
                     raise NonFinite(self._what_went_bad(terms, "gradient norm", norm.item()))
-                if optimizer is self.optimizers[0]:
-                    self._add("loss", value * len(batch))
+                if optimizer is self.optimizers[0]:  # minus the objective and, beside it, what the model asks for
+                    first = value if terms.penalty is None else value - terms.penalty.mean().item()
         for optimizer in due:
             optimizer.step(progress)
-        self._account(terms)
+        self.tally.add(terms, first)
         self.step += 1
         self.batch += 1
         if self.ema is not None:
@@ -182,33 +187,13 @@ class Loop:
         on = self.settings.precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=on)
 
-    def _add(self, name: str, value: float) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value
-
-    @torch.no_grad()
-    def _account(self, terms: Terms) -> None:
-        """Adds a batch's sums over data of reconstruction and rate."""
-        samples, n = terms.log_likelihood.shape
-        self._add("n", n)
-        self._add("reconstruction", -terms.log_likelihood.sum().item() / samples)
-        if all(group.has_density for group in terms.latents):
-            self._add("kl", sum(group.rate().sum().item() for group in terms.latents) / samples)
-
-    def _means(self, sums: dict[str, float], split: str) -> dict[str, Any]:
-        n = sums["n"]
-        row: dict[str, Any] = {f"{split}_{k}": v / n for k, v in sums.items() if k != "n"}
-        if "kl" in sums:
-            row[f"{split}_elbo"] = elbo = -(sums["reconstruction"] + sums["kl"]) / n
-            row[f"{split}_bits_per_dim"] = self.model.bits(elbo)
-        return row
-
     def finish_epoch(self) -> dict[str, Any]:
         """Closes the epoch's sums and validates; gives its metrics."""
         progress = Progress(self.step, self.epoch, self.total)
         row: dict[str, Any] = {"stage": self.stage.name, "epoch": self.epoch + 1, "step": self.step}
-        row |= {"seconds": self.seconds, **self._means(self.sums, "train")}
+        row |= {"seconds": self.seconds, **self.tally.metrics("train", self.model), **self._baselines()}
         row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
-        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
         self.objective.end_epoch(self._held_out(self.stage.validation or self.stage.data))
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
@@ -222,6 +207,13 @@ class Loop:
                 self.stale += 1
         return row
 
+    def _baselines(self) -> dict[str, float | None]:
+        """What the loss stands beside."""
+        row: dict[str, float | None] = {}
+        for name, nats in self.model.baselines.items():
+            row |= {f"{name}_loss": -nats, f"{name}_bits_per_{self.model.unit}": self.model.bits(nats)}
+        return row
+
     def weights(self) -> dict[str, Tensor]:
         """What is evaluated: the average of the weights where there is one, else the weights."""
         return {**self._state, **(self.ema.average if self.ema is not None else {})}
@@ -233,23 +225,20 @@ class Loop:
             yield
             return
         live = {name: t.detach().clone() for name, t in self._state.items()}
-        self.model.load_state_dict(self.weights())
+        self.model.load_state_dict(self.weights(), strict=False)  # what is set aside stays
         try:
             yield
         finally:
-            self.model.load_state_dict(live)
+            self.model.load_state_dict(live, strict=False)
 
     @torch.no_grad()
     def _validate(self, split: Split) -> dict[str, Any]:
         """The objective with its schedules at their end, on fixed noise."""
-        keep, self.sums = self.sums, {}
-        knobs = Knobs.final(self.schedules)
+        tally, knobs = Tally(), Knobs.final(self.schedules)
         with self._evaluated_weights():
             for terms in self._held_out(split):
-                self._add("loss", -self.objective(terms, knobs).sum().item())
-                self._account(terms)
-        sums, self.sums = self.sums, keep
-        return self._means(sums, "validation")
+                tally.add(terms, -self.objective(terms, knobs).mean().item())
+        return tally.metrics("validation", self.model)
 
     @torch.no_grad()
     def _held_out(self, split: Split) -> Iterator[Terms]:
@@ -296,13 +285,14 @@ class Loop:
             tensors |= checkpoint.prefixed("objective", self.objective.networks.state_dict())
         for i, optimizer in enumerate(self.optimizers):
             tensors |= checkpoint.prefixed(f"optimizer{i}", optimizer.state())
+        tensors |= checkpoint.prefixed("codes", self.tally.state())
         scalars = {
             "best_epoch": self.best_epoch,
             "best_value": self.best_value if math.isfinite(self.best_value) else None,
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
-            "sums": self.sums,
+            "sums": self.tally.sums,
             "seconds": self.seconds,
             "stale": self.stale,
         }
@@ -320,14 +310,24 @@ class Loop:
                 f"the run has taken {scalars['step']} steps and {self.total} were asked for; "
                 "ask for more epochs or steps"
             )
-        checkpoint.into(self.model, checkpoint.under("model", tensors), path)
+        checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.aside)
         if self.ema is not None:
             self.ema.average = {n: t.to(self.device) for n, t in checkpoint.under("ema", tensors).items()}
         if self.objective.networks is not None:
             checkpoint.into(self.objective.networks, checkpoint.under("objective", tensors), path)
         for i, optimizer in enumerate(self.optimizers):
             optimizer.load_state(checkpoint.under(f"optimizer{i}", tensors))
-        for name in ("step", "epoch", "batch", "sums", "seconds", "stale", "best_epoch"):
+        for name in ("step", "epoch", "batch", "seconds", "stale", "best_epoch"):
             setattr(self, name, scalars[name])
+        self.tally.load(scalars["sums"], checkpoint.under("codes", tensors))
         self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
         return [row for row in rows if row["stage"] != self.stage.name or row["epoch"] <= self.epoch]
+
+
+def stopped(by: signal.Signals, where: str, folder: RunFolder) -> Interrupted:
+    """What is raised after a signal, with how to go on."""
+    return Interrupted(
+        f"stopped by {by.name} {where}; go on with resume, from the command line: "
+        f"tightbound train --run {shlex.quote(str(folder.path))} --resume",
+        by,
+    )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tightbound.core.errors import TightboundError
+from tightbound.training.tally import perplexities
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Interrupted(TightboundError, KeyboardInterrupt):
@@ -51,6 +55,30 @@ def stop_on_signals() -> Iterator[StopFlag]:
             signal.signal(s, handler)
 
 
+def _live() -> bool:
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
+
+
+def _bar(total: int, start: int, quiet: bool) -> tqdm[Any]:
+    from tqdm.auto import tqdm
+
+    form = "{percentage:3.0f}%|{bar:12}| {remaining} left{desc}"
+    return tqdm(total=total, initial=start, disable=quiet or not _live(), bar_format=form, dynamic_ncols=True)
+
+
+@contextmanager
+def counting(total: int, what: str, quiet: bool) -> Iterator[Callable[[int], object]]:
+    """Shows how much is left of work on so many data; gives what is to be called with the number of those done."""
+    if not quiet and not _live():
+        print(what, file=sys.stderr, flush=True)
+    bar = _bar(total, 0, quiet)
+    bar.set_description_str(f", {what}", refresh=False)
+    try:
+        yield bar.update
+    finally:
+        bar.close()
+
+
 class Monitor:
     """A progress bar with time left in a terminal or a notebook; plain lines, about twenty, elsewhere.
 
@@ -59,17 +87,14 @@ class Monitor:
         start: Steps taken already.
         epochs: Of the stage.
         quiet: Show nothing.
+        stage: Its name; "" is the first.
     """
 
-    def __init__(self, total: int, start: int, epochs: int, quiet: bool) -> None:
-        from tqdm.auto import tqdm
-
-        self._quiet, self._epochs = quiet, epochs
-        self._live = "ipykernel" in sys.modules or sys.stderr.isatty()
-        form = "{percentage:3.0f}%|{bar:12}| {remaining} left{desc}"
-        self._bar = tqdm(
-            total=total, initial=start, disable=quiet or not self._live, bar_format=form, dynamic_ncols=True
-        )
+    def __init__(self, total: int, start: int, epochs: int, quiet: bool, stage: str = "") -> None:
+        self._quiet, self._epochs, self._stage = quiet, epochs, f"{stage}: " if stage else ""
+        self._live = _live()
+        self._bar = _bar(total, start, quiet)
+        self._bar.set_description_str(f", {stage}" if stage else "", refresh=False)
 
     def step(self) -> None:
         """One step was taken."""
@@ -77,15 +102,20 @@ class Monitor:
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """An epoch is over."""
-        words = [f"epoch {row['epoch']}/{self._epochs}"]
-        for split in ("train", "validation"):
-            if (loss := row.get(f"{split}_loss")) is not None:
-                bits = row.get(f"{split}_bits_per_dim")
-                words.append(f"{split} loss {loss:.2f}" + (f" ({bits:.4f} bits/dim)" if bits is not None else ""))
+        named = {name.removesuffix("_loss"): loss for name, loss in row.items() if name.endswith("_loss")}
+        epoch = f"{self._stage}epoch {row['epoch']}/{self._epochs}"
+        codes = "|".join(f"{p:.0f}" for p in perplexities(row))
         if self._live:
-            losses = [f"{s} {row[f'{s}_loss']:.2f}" for s in ("train", "validation") if f"{s}_loss" in row]
-            self._bar.set_description_str(f", {words[0]}, loss: {', '.join(losses)}", refresh=False)
+            losses = ", ".join(f"{name} {loss:.2f}" for name, loss in named.items())
+            end = f", perplexity: {codes}" if codes else ""
+            self._bar.set_description_str(f", {epoch}, loss: {losses}{end}", refresh=False)
         elif not self._quiet and (row["epoch"] % max(1, self._epochs // 20) == 0 or row["epoch"] == self._epochs):
+            words = [epoch]
+            for name, loss in named.items():
+                start = f"{name}_bits_per_"
+                bits = [f" ({v:.4f} bits/{k.removeprefix(start)})" for k, v in row.items() if k.startswith(start) and v]
+                words.append(f"{name} loss {loss:.2f}{''.join(bits)}")
+            words += [f"perplexity {codes}"] if codes else []
             print(", ".join(words), f"[{row['seconds']:.1f} s]", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -1,0 +1,163 @@
+"""Laws of the bound of models whose codes can be enumerated."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent
+
+import tightbound as tb
+from tightbound.core.errors import CompositionError
+from tightbound.core.noise import DatumNoise
+from tightbound.core.terms import Batch
+from tightbound.latents import Quantized
+from tightbound.priors.codes import CodePrior
+
+NETWORKS = {
+    "one level": "mlp(hidden=(6,))",  # 3 positions
+    "two levels": "resnet(halvings=(1, 1), hidden=4, inner=2, blocks=1)",  # 2x2 and 1x1
+}
+PIXELCNN = "pixelcnn(embedding=3, hidden=4, layers=1, attention=2, blocks=1)"
+
+
+class Linear(CodePrior):
+    """Logits of each position, to which the maps add theirs."""
+
+    def __init__(self, grid: Any = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0) -> None:
+        super().__init__(grid, depth, entries, maps, context)
+        self.logits = nn.Parameter(torch.randn(self.positions, self.depth, self.entries))
+        self.shift = nn.Parameter(torch.randn(self.maps, self.entries)) if self.maps else None
+
+    def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
+        logits = self.logits
+        if self.shift is not None and maps is not None:
+            logits = logits + (maps.flatten(-2).transpose(-2, -1) @ self.shift).unsqueeze(-2)
+        return Independent(Categorical(logits=logits), 2)
+
+
+def bits(n: int = 12) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 2, (n, 1, 4, 4), dtype=np.uint8))
+
+
+def small(levels: str, prior: str, entries: int = 3) -> tb.VAE:
+    data = tb.data.open(bits(40).numpy(), domain="binary")
+    model = tb.vae(
+        data, latent=2, network=NETWORKS[levels], latents=f"quantized(quantizer='vq(entries={entries})', positions=3)",
+        prior="uniform" if prior == "linear" else prior,
+    ).double().eval()  # fmt: skip
+    latents = model.latents
+    assert isinstance(latents, Quantized)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(1)
+        for level in latents.all_levels:
+            if prior == "linear":
+                level.prior = Linear(**level.prior.needs).double()
+            for p in level.prior.parameters():
+                nn.init.normal_(p, std=0.7)
+            nn.init.normal_(level.quantizer.codebook)
+            if level.rise is not None:
+                for p in level.rise.parameters():
+                    nn.init.normal_(p, std=0.7)
+    if latents.second is not None:
+        latents.second.take_up()
+    return model
+
+
+def all_codes(latents: Quantized) -> list[Tensor]:
+    """Every value of the codes of all levels: (N, P, depth) of each, the lowest first."""
+    sizes = [positions * depth for positions, depth in latents.grids]
+    every = torch.tensor(list(itertools.product(range(3), repeat=sum(sizes))))
+    return [part.unflatten(1, grid) for part, grid in zip(every.split(sizes, 1), latents.grids, strict=True)]
+
+
+def by_hand(model: tb.VAE, codes: list[Tensor]) -> tuple[Tensor, Any]:
+    """log p(codes) (N,) and p(x | codes), with the walk down written out."""
+    latents = model.latents
+    assert isinstance(latents, Quantized)
+    above, prior = None, torch.zeros(len(codes[0]), dtype=torch.float64)
+    for level, own in zip(reversed(latents.all_levels), reversed(codes), strict=True):
+        if latents.learned:
+            p = level.prior(above, None)
+            prior = prior + p.log_prob(own)
+        else:
+            prior = prior - own[0].numel() * np.log(3)
+        maps = level.quantizer.codebook[own[..., 0]].transpose(1, 2).unflatten(2, level.plane[1:])
+        maps = maps if above is None else torch.cat([maps, above], 1)
+        above = None if level.rise is None else level.rise(maps)
+    return prior, model.likelihood(maps.flatten(1))
+
+
+@pytest.mark.parametrize("prior", ["uniform", "linear", PIXELCNN])
+@pytest.mark.parametrize("levels", NETWORKS)
+@torch.no_grad()
+def test_the_bound_of_enumerable_codes(levels: str, prior: str) -> None:
+    """log p(x | c*) + log p(c*) is what the model, its objective and `evaluate` give; it is below the evidence."""
+    model = small(levels, prior)
+    x = bits()
+    terms = model(Batch(x.double(), index=torch.arange(len(x))))
+    own = [group.codes[0] for group in terms.latents if group.codes is not None]
+    log_prior, likelihood = by_hand(model, own)
+    bound = likelihood.log_prob(x.double()) + log_prior
+    assert torch.allclose(terms.log_weight[0], bound, atol=1e-10)
+    assert torch.allclose(tb.objectives.ELBO()(terms, tb.core.schedules.Knobs.final({"beta": lambda _: 1.0})), bound)
+    every = all_codes(model.latents)  # pyright: ignore[reportArgumentType]
+    log_p, decoded = by_hand(model, every)
+    assert log_p.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
+    assert torch.allclose(model.latents.log_prior_of(every), log_p, atol=1e-10)  # pyright: ignore
+    evidence = torch.stack([(decoded.log_prob(datum.double()) + log_p).logsumexp(0) for datum in x])
+    assert (bound < evidence).all()
+    result = tb.evaluation.evaluate(model, x, samples=3)
+    assert np.allclose(result.per_datum["elbo"], bound, atol=1e-5)
+    assert result["elbo"].value == pytest.approx(bound.mean().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("prior", ["uniform", PIXELCNN])
+@torch.no_grad()
+def test_a_datums_terms_do_not_depend_on_its_batch(prior: str) -> None:
+    model = small("two levels", prior)
+    x = bits().double()
+
+    def parts(rows: list[int]) -> tuple[Tensor, Tensor | None]:
+        index = torch.tensor(rows)
+        terms = model(Batch(x[rows], index=index), 2, DatumNoise("law", index=index))
+        return terms.log_weight, terms.penalty
+
+    whole, penalty = parts([*range(12)])
+    assert penalty is not None
+    for rows in ([3], [7, 0, 3], [*reversed(range(12))]):
+        weight, own = parts(rows)
+        assert own is not None
+        assert torch.allclose(weight, whole[:, rows], atol=1e-10)
+        assert torch.allclose(own, penalty[:, rows], atol=1e-10)
+
+
+def test_a_fixed_prior_is_in_use_from_the_start() -> None:
+    """One without parameters has nothing to wait for; one with them is set aside until it has been trained."""
+    model = small("one level", "uniform")
+    assert model.latents.second is None
+    assert model.latents.learned  # pyright: ignore[reportAttributeAccessIssue]
+    data = tb.data.open(bits(40).numpy(), domain="binary")
+    waiting = tb.vae(data, latent=2, network=NETWORKS["one level"], latents="quantized", prior=PIXELCNN).latents
+    assert isinstance(waiting, Quantized)
+    assert not waiting.learned
+    assert not any(p.requires_grad for level in waiting.all_levels for p in level.prior.parameters())
+
+
+def test_a_prior_is_replaced_and_recorded() -> None:
+    model = small("two levels", "uniform")
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    model.latents.replace_second(PIXELCNN)
+    assert model.latents.second is not None
+    assert {n for n in model.state_dict() if n not in before} <= model.aside
+    kept = tb.core.parts.describe(model)["latents"]["prior"]
+    assert kept == PIXELCNN
+    with pytest.raises(CompositionError, match="2 levels"):
+        model.latents.replace_second([PIXELCNN])
+    flat = tb.vae(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
+    with pytest.raises(CompositionError, match="fit-sampler"):
+        flat.latents.replace_second(PIXELCNN)
