@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
-from tightbound.core.interfaces import LogLikelihood, SecondStage, State
+from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.noise import FoldedNoise, Noise
 from tightbound.core.parts import describe, make, rebuild
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import Batch, LatentTerms, Terms
+from tightbound.core.terms import LatentTerms
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
+from tightbound.latents.codes_prior import CodesPrior
 from tightbound.nn.base import Architecture, fold, probe
 from tightbound.priors.codes import CodePrior, Uniform
 from tightbound.quantizers import Quantizer
@@ -308,61 +309,6 @@ class Quantized(CodeLatents):
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the way up, and of what makes vectors of it."""
         return [p for level in self.all_levels for part in (level.up, level.head) for p in part.parameters()]
-
-
-class CodesPrior(SecondStage):
-    """The priors of all levels, trained on codes (B, N), the lowest level first, by their log-probability."""
-
-    unit = "code"
-    learned: Tensor
-
-    def __init__(self, latents: Quantized) -> None:
-        super().__init__()
-        self.priors = nn.ModuleList([level.prior for level in latents.all_levels])
-        self.register_buffer("learned", latents.learned)
-        self._latents = (latents,)  # no submodule: what it has beside the priors is neither trained here nor saved
-
-    def set_aside(self) -> None:
-        """All codes are equally probable."""
-        self.learned.fill_(False)
-        self.priors.requires_grad_(False)
-
-    def take_up(self) -> None:
-        """p(codes) is what has been learned."""
-        self.learned.fill_(True)
-        self.priors.requires_grad_(True)
-
-    @property
-    def entries(self) -> int:
-        """Of the largest codebook."""
-        (latents,) = self._latents
-        return max(level.quantizer.entries for level in latents.all_levels)
-
-    @property
-    def baselines(self) -> Mapping[str, float]:
-        """All codes being equally probable."""
-        (latents,) = self._latents
-        nats = [math.log(level.quantizer.entries) for level in latents.all_levels]
-        numbers = [positions * depth for positions, depth in latents.grids]
-        return {"uniform": -sum(n * each for n, each in zip(numbers, nats, strict=True))}
-
-    def bits(self, nats: float) -> float:
-        """Bits a code, averaged over those of all levels."""
-        (latents,) = self._latents
-        return -nats / (sum(positions * depth for positions, depth in latents.grids) * math.log(2))
-
-    def codes(self, groups: Sequence[LatentTerms]) -> Tensor:
-        """All levels, the lowest first."""
-        return torch.cat([group.codes[0].flatten(1) for group in groups if group.codes is not None], 1)
-
-    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """log p(codes | context) (1, B) as a log-likelihood, with no latents."""
-        (latents,) = self._latents
-        parts = batch.x.long().split([positions * depth for positions, depth in latents.grids], 1)
-        codes = [part.unflatten(1, grid) for part, grid in zip(parts, latents.grids, strict=True)]
-        priors = latents.priors_of(codes, batch.context)
-        value = torch.stack([p.log_prob(own) for p, own in zip(priors, codes, strict=True)]).sum(0)
-        return Terms(value.unsqueeze(0), (), priors[0], batch)
 
 
 class Level(nn.Module):
