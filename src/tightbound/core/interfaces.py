@@ -96,6 +96,11 @@ class Latents(Part, nn.Module, ABC):
         return False
 
     @property
+    def certain(self) -> bool:
+        """Whether q(z | x) is one value with probability 1: the ELBO is then all that importance weights give."""
+        return False
+
+    @property
     def second(self) -> SecondStage | None:
         """What is trained after the rest; None: nothing."""
         return None

@@ -15,7 +15,7 @@ from tightbound.core.interfaces import Latents, LogLikelihood, SecondStage, Stat
 from tightbound.core.noise import Noise, draw
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import Batch, LatentTerms, Terms
+from tightbound.core.terms import CERTAIN, Batch, LatentTerms, Terms
 from tightbound.nn.base import Architecture, fold, probe
 from tightbound.priors.codes import CodePrior, Uniform
 from tightbound.quantizers import Quantizer
@@ -127,6 +127,11 @@ class Quantized(Latents):
         return "codebook"
 
     @property
+    def certain(self) -> bool:
+        """Whether all quantizers take the one nearest code."""
+        return all(level.quantizer.certain for level in self.all_levels)
+
+    @property
     def shares_parameters(self) -> bool:
         """Codebooks, and what decodes a level for the one below, belong to p and to q."""
         return True
@@ -200,7 +205,7 @@ class Quantized(Latents):
                 LatentTerms(
                     found.z, self.prior(i, above, context), found.posterior,
                     codes=found.codes, entries=quantizer.entries, shared=quantizer.shared,
-                    discrete=True, certain=certain, penalty=found.penalty,
+                    discrete=True, certain=certain, penalty=found.penalty, vectors=found.vectors,
                 )
             )  # fmt: skip
             # one walk serves all samples while they are copies
@@ -252,10 +257,10 @@ class Quantized(Latents):
         return priors
 
     def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
-        """Raises DensityUnknown: a datum's codes are a function of it."""
-        raise DensityUnknown(
-            "the codes of a datum are a function of it, so that log q at other data's codes is 0 or -inf"
-        )
+        """Raises DensityUnknown: a datum's codes are a function of it, or drawn level by level."""
+        if self.certain:
+            raise DensityUnknown(CERTAIN + ", so that log q at other data's codes is 0 or -inf")
+        raise DensityUnknown("log q of codes that are drawn is not known at other data's")
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and variance of the codes' vectors, those above being at the nearest code to their mean."""

@@ -27,6 +27,7 @@ class Quantized:
     codes: Tensor  # (S, B, P, depth) integers
     penalty: Tensor | None = None  # (S, B) to be minimised beside the bound: for what that has no gradient
     posterior: Distribution | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
+    vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
 
 
 class Quantizer(Part, nn.Module, ABC):
@@ -43,6 +44,7 @@ class Quantizer(Part, nn.Module, ABC):
     depth: int = 1  # codes at a position
     schedules: Mapping[str, Schedule] = {}
     whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
+    certain: bool = False  # its codes are a function of the vectors: there is no posterior
     greedy: bool = False  # `nearest` goes from code to code, and may miss the nearest vector of all
 
     def __init__(self, size: int = 16) -> None:
@@ -108,6 +110,8 @@ class Nearest(Quantizer):
         InputError: no such gradient.
     """
 
+    certain = True
+
     def __init__(self, size: int = 16, gradient: str = "straight-through") -> None:
         super().__init__(size)
         if gradient not in ESTIMATORS:
@@ -135,7 +139,8 @@ class Nearest(Quantizer):
             if self.training:
                 self.follow(vectors.detach(), codes, noise.branch())
         repeated = None if penalty is None else penalty.expand(samples, -1)
-        return Quantized(z.expand(samples, *z.shape), codes.expand(samples, *codes.shape), repeated)
+        codes = codes.expand(samples, *codes.shape)
+        return Quantized(z.expand(samples, *z.shape), codes, repeated, vectors=vectors)
 
     @torch.no_grad()
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:

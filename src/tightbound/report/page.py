@@ -16,6 +16,7 @@ from tightbound.data import Data, Split
 from tightbound.report import figures, ladder, pictures, rate
 from tightbound.report.analyses import LEAD, analyses
 from tightbound.report.section import Section
+from tightbound.report.table import drawn
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 
@@ -185,8 +186,7 @@ def _page(
 def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     first = next(iter(numbers.values()))
     caption = (
-        f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; "
-        f"{first['samples']:,} samples of q(z|x) a datum."
+        f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; {drawn(first)}."
     )
     return Section("The numbers", caption, numbers=numbers).html()
 
