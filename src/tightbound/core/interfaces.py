@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,15 @@ class SecondStage(Trainable):
         """(B, N) integers: what it is trained on, of one sample of a batch's latents."""
 
 
+class CodeGrid(NamedTuple):
+    """Where codes of a level stand: H * W positions in raster order, with `depth` codes each."""
+
+    height: int
+    width: int
+    depth: int
+    entries: int  # values that a code can take
+
+
 class Latents(Part, nn.Module, ABC):
     """Owns the walk from x to z (q) and from z to features (p)."""
 
@@ -99,6 +108,11 @@ class Latents(Part, nn.Module, ABC):
     def certain(self) -> bool:
         """Whether q(z | x) is one value with probability 1: the ELBO is then all that importance weights give."""
         return False
+
+    @property
+    def code_grids(self) -> Sequence[CodeGrid]:
+        """Of each group, the lowest first, where z are codes; else none."""
+        return ()
 
     @property
     def second(self) -> SecondStage | None:

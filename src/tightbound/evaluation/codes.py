@@ -30,17 +30,17 @@ class CodeBooks:
     """Counts codes batch by batch: of groups of latents that are discrete, by level, one draw a datum."""
 
     def __init__(self) -> None:
-        self._usage: list[CodeUsage] = []
+        self.usage: list[CodeUsage] = []  # of each level
         self._codes: list[list[Tensor]] = []  # by level: (B, P, depth) in the smallest integers
         self._squared: list[list[Tensor]] = []  # by level: (B,) sum of squared distances
 
     def add(self, groups: Sequence[LatentTerms]) -> None:
         """The terms of a batch, whose first draw counts; those of latents that are not discrete are left out."""
         discrete = [group for group in groups if group.discrete]
-        if not self._usage:
-            self._usage = [_nothing_counted(group) for group in discrete]
+        if not self.usage:
+            self.usage = [_nothing_counted(group) for group in discrete]
             self._codes, self._squared = [[] for _ in discrete], [[] for _ in discrete]
-        for group, usage, codes, squared in zip(discrete, self._usage, self._codes, self._squared, strict=True):
+        for group, usage, codes, squared in zip(discrete, self.usage, self._codes, self._squared, strict=True):
             drawn = torch.as_tensor(group.codes)[0].cpu()
             usage.add(drawn)
             codes.append(drawn.to(_smallest(usage.counts.shape[1])))
@@ -52,7 +52,7 @@ class CodeBooks:
     @property
     def any(self) -> bool:
         """Whether there are any."""
-        return bool(self._usage)
+        return bool(self.usage)
 
     @property
     def codes(self) -> Array:
@@ -62,14 +62,14 @@ class CodeBooks:
     def numbers(self) -> dict[str, Estimate]:
         """Entries used, perplexity, and the distances of vectors to codes."""
         n = sum(map(len, self._codes[0]))
-        entries = [usage.counts.shape[1] for usage in self._usage]
+        entries = [usage.counts.shape[1] for usage in self.usage]
         facts: dict[str, Any] = {"n": n, "target": "codes of the data" + ", one draw each" * (not all(self._squared))}
         known = all(size == entries[0] for size in entries)
         unit = f"of {entries[0]:,} entries" if known else f"of {', '.join(f'{size:,}' for size in entries)} entries"
         counted = "counted over these data: more of them may use more"
-        used = [share for usage in self._usage for share in usage.share.tolist()]
-        perplexity = [value for usage in self._usage for value in usage.perplexity.tolist()]
-        error = [e for parts, usage in zip(self._codes, self._usage, strict=True) for e in _errors(parts, usage)]
+        used = [share for usage in self.usage for share in usage.share.tolist()]
+        perplexity = [value for usage in self.usage for value in usage.perplexity.tolist()]
+        error = [e for parts, usage in zip(self._codes, self.usage, strict=True) for e in _errors(parts, usage)]
         found = {
             "codes_used": Estimate(used, None, unit=f"share {unit}", estimator="count", reason=counted, **facts),
             "code_perplexity": estimate(
@@ -77,7 +77,7 @@ class CodeBooks:
                 estimator="exp of the entropy of frequencies; delta method over data",
             ),
         }  # fmt: skip
-        distances = [usage.distance for usage in self._usage]
+        distances = [usage.distance for usage in self.usage]
         facts |= {"unit": "variances", "target": "vectors that are quantized"}
         if any(distance is None for distance in distances):
             drawn = not all(self._squared)
@@ -113,8 +113,8 @@ def prices(rate: Array, gain: Array, facts: Mapping[str, Any]) -> dict[str, Esti
 
 
 def _nothing_counted(group: LatentTerms) -> CodeUsage:
-    assert group.codes is not None and group.entries is not None  # a discrete group has them
-    return CodeUsage.empty(group.entries, 1 if group.shared else group.codes.shape[-1])
+    codes, entries = torch.as_tensor(group.codes), group.entries
+    return CodeUsage.empty(entries or 1, 1 if group.shared else codes.shape[-1])
 
 
 def _smallest(entries: int) -> torch.dtype:

@@ -59,8 +59,10 @@ def evaluate(
 ) -> Evaluation:
     """Bounds on log p(x) and the numbers around them, over all of `data`.
 
-    Where codes are a function of x (vector quantization) one sample is all there is: the ELBO is exact, bits/dim are its
-    own, and there is no IWAE bound. The encoder runs once a datum; importance samples are streamed in blocks, so memory does not grow with
+    Where codes are a function of x (vector quantization) one sample is all there is: the ELBO is exact, bits/dim are
+    of it, and there is no IWAE bound.
+
+    The encoder runs once a datum; importance samples are streamed in blocks, so memory does not grow with
     `samples` but for the largest weights. The noise depends on the seed, the datum and the block: numbers do not
     change with batching.
 

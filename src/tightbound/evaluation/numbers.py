@@ -133,7 +133,7 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
 
 def with_error(value: float, stderr: float | None) -> str:
     """Two digits of the standard error, and the value to the same place."""
-    if stderr is None or not stderr > 0:
+    if stderr is None or not stderr > 1e-12 * abs(value):  # else it is but rounding
         return f"{value:.4g}" if stderr is None else f"{value:g}"
     places = max(0, 1 - math.floor(math.log10(stderr)))
     return f"{value:.{places}f} ± {stderr:.{places}f}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
-from tightbound.core.interfaces import Latents, LogLikelihood, SecondStage, State
+from tightbound.core.interfaces import CodeGrid, Latents, LogLikelihood, SecondStage, State
 from tightbound.core.noise import Noise, draw
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Schedule
@@ -115,6 +115,12 @@ class Quantized(Latents):
     def grids(self) -> list[tuple[int, int]]:
         """(P, depth) of each level's codes."""
         return [(math.prod(level.plane[1:]), level.quantizer.depth) for level in self.all_levels]
+
+    @property
+    def code_grids(self) -> list[CodeGrid]:
+        """Of each level."""
+        each = [(level.plane, level.quantizer) for level in self.all_levels]
+        return [CodeGrid(plane[1], plane[2], q.depth, q.entries) for plane, q in each]
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
