@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
@@ -113,6 +113,11 @@ class Latents(Part, nn.Module, ABC):
     def code_grids(self) -> Sequence[CodeGrid]:
         """Of each group, the lowest first, where z are codes; else none."""
         return ()
+
+    def redrawn(self, code: Tensor, kept: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """Flat codes (B, latent) of which the groups below number `kept` (the lowest is 0) are drawn from the prior,
+        given those above. Of latents that have `code_grids`."""
+        raise CompositionError(f"{type(self).__name__} has no grids of codes to draw anew")
 
     @property
     def second(self) -> SecondStage | None:

@@ -282,7 +282,7 @@ def _latent_space(model: VAE, sums: _PerDatum, per_datum: dict[str, Array]) -> d
         return none | sums.books.numbers()
     mu, variance = (per_datum.setdefault(k, _array(v)) for k, v in (("mean", sums.mean), ("variance", sums.variance)))
     how = "sqrt(Var mu + E sigma^2); delta method"
-    facts = {name: {"unit": unit, "target": coded} for name, unit in units.items()}
+    facts: dict[str, dict[str, Any]] = {name: {"unit": unit, "target": coded} for name, unit in units.items()}
     return {
         "active_units": active_units(mu, **facts["active_units"], estimator="count of Var_x(E_q[z|x]) > 0.01"),
         "latent_mean": mean(mu, **facts["latent_mean"], estimator="mean of posterior means"),

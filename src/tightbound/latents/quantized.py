@@ -234,6 +234,19 @@ class Quantized(Latents):
         self.down(take)
         return _flat(drawn)
 
+    def redrawn(self, code: Tensor, kept: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """The levels from `kept` on as they are, those below drawn from the prior given them."""
+        known, vectors = self.codes(code), []
+
+        def take(i: int, above: Maps | None) -> Tensor:
+            prior = self.prior(i, above, context)
+            codes = known[i] if i >= kept else draw(prior, () if prior.batch_shape else (len(code),), noise)
+            vectors.append(self.all_levels[i].quantizer.embed(codes))
+            return vectors[-1]
+
+        self.down(take)
+        return _flat(vectors)
+
     def codes(self, code: Tensor) -> list[Tensor]:
         """The integers (B, P, depth) of each level, the lowest first, nearest to flat codes (B, latent)."""
         parts = code.split(self.sizes, -1)

@@ -18,7 +18,7 @@ from tightbound.core.terms import Batch, LatentTerms
 from tightbound.data import Split
 from tightbound.data.feed import evaluating
 from tightbound.evaluation.codes import CodeBooks
-from tightbound.generation.infer import decode
+from tightbound.generation.infer import decode, encode
 from tightbound.priors.codes.factors import log_factors
 from tightbound.quantizers.usage import CodeUsage
 from tightbound.report import pictures
@@ -27,6 +27,7 @@ from tightbound.report.section import Section
 
 MOST = 1000  # test data whose codes are counted
 AT_ONCE = 50
+DRAWN = 3  # times that what is below the top level is drawn
 PANELS = 4  # codebooks that have room side by side
 
 
@@ -39,8 +40,18 @@ def sections(model: VAE, shown: Batch, split: Split) -> list[Section]:
     """
     books, costs = _counted(model, split)
     made = [_pictures(model, shown)] if pictures.is_image(model.shape) else []
-    made.append(_use(books.usage, model.latents.code_grids))
-    return made + ([] if costs is None else [_costs(costs, model.latents.code_grids)])
+    grids = model.latents.code_grids
+    made.append(_use(books.usage, grids))
+    if costs is None or all(_uniform(cost, grid) for cost, grid in zip(costs, grids, strict=True)):
+        return made
+    if len(grids) > 1 and pictures.is_image(model.shape):
+        made.append(_from_the_top(model, shown))
+    return [*made, _costs(costs, grids)]
+
+
+def _uniform(cost: Tensor, grid: CodeGrid) -> bool:
+    """Whether all codes are equally probable: there is nothing to see in what they cost."""
+    return bool((cost - grid.depth * math.log(grid.entries)).abs().max() < 1e-4)
 
 
 def _infer(model: VAE, batch: Batch) -> tuple[LatentTerms, ...]:
@@ -83,9 +94,9 @@ def _pictures(model: VAE, batch: Batch) -> Section:
         groups = _infer(model, shown)
         seen = model.observe(shown.to(model.device), Noise("report"))
         flat = torch.cat([group.z[0].flatten(1) for group in groups], 1)
-    domain = model.observation.source
+    domain, grids = model.observation.source, model.latents.code_grids
     rows, labels = [pictures.to_pixels(shown.x, domain)], ["test data"]
-    for i, (group, grid) in reversed(list(enumerate(zip(groups, model.latents.code_grids, strict=True)))):
+    for i, (group, grid) in reversed(list(enumerate(zip(groups, grids, strict=True)))):
         rows.append(_colours(group.z[0].detach().float().cpu(), grid, shown.x.shape[-2:]))
         labels.append(f"level {i + 1}: {grid.height} x {grid.width}")
     rows.append(pictures.to_pixels(decode(model, flat, context=seen.context), domain))
@@ -95,6 +106,24 @@ def _pictures(model: VAE, batch: Batch) -> Section:
     )
     picture = pictures.png(pictures.grid(rows, [*labels, "from codes"]))
     return Section("The codes", says, "codes.png", picture)
+
+
+def _from_the_top(model: VAE, batch: Batch) -> Section:
+    shown = batch[: pictures.columns(batch.x.shape[-1])]
+    codes = encode(model, shown)
+    top = len(model.latents.code_grids) - 1
+    context = None if codes.context is None else codes.context.to(model.device)
+    rows = [pictures.to_pixels(shown.x, model.observation.source)]
+    for number in range(DRAWN):
+        with evaluating(model):
+            flat = model.latents.redrawn(codes.mean.to(model.device), top, Noise("report", number), context)
+        rows.append(pictures.to_pixels(decode(model, flat, context=codes.context), model.observation.source))
+    says = (
+        f"The codes of level {top + 1} are those of test data, and all below are drawn from the prior given these: "
+        "what stays the same is what the top level holds."
+    )
+    labels = ["test data", *["from the top"] * DRAWN]
+    return Section("What the top level holds", says, "top.png", pictures.png(pictures.grid(rows, labels)))
 
 
 def _colours(vectors: Tensor, grid: CodeGrid, size: Sequence[int]) -> pictures.Pixels:
@@ -143,7 +172,7 @@ def _costs(costs: Sequence[Tensor], grids: Sequence[CodeGrid]) -> Section:
         figure, axes = figure_of(len(costs), min(10.8, 3.4 * len(costs) + 1), 3.0)
         for i, (axis, cost, grid) in enumerate(zip(axes, costs, grids, strict=True)):
             most = grid.depth * math.log(grid.entries)
-            image = axis.imshow(cost.numpy(), cmap="viridis", vmin=0, vmax=max(most, float(cost.max())), aspect="auto")
+            image = axis.imshow(cost.numpy(), cmap="viridis", vmin=0, vmax=max(most, float(cost.max())), aspect="equal")
             axis.set(
                 title=f"level {i + 1}: {float(cost.sum()):.0f} of {most * cost.numel():.0f} nats", xticks=[], yticks=[]
             )

@@ -76,9 +76,13 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
         says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
         sections.append(Section("Samples", says, "samples.svg", chart))
     if trained.metrics:
-        says = "A widening gap between the two lines is overfitting."
-        says += " A KL near zero is posterior collapse." if has_bound else ""
-        sections.append(Section("Training", says, "curves.svg", figures.curves(trained.metrics)))
+        gap = "A widening gap between the two lines is overfitting."
+        says = gap + " A KL near zero is posterior collapse." * (has_bound and not trained.model.latents.certain)
+        first_stage = [row for row in trained.metrics if not row.get("stage")]
+        sections.append(Section("Training", says, "curves.svg", figures.curves(first_stage)))
+        for stage in dict.fromkeys(row["stage"] for row in trained.metrics if row.get("stage")):
+            chart = figures.curves([row for row in trained.metrics if row.get("stage") == stage], ["loss"])
+            sections.append(Section(f"Training of stage {stage!r}", gap, f"curves-{stage}.svg", chart))
     if trained.model.latents.code_grids:
         sections += codes.sections(trained.model, first, data.test)
     else:
