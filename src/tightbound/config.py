@@ -246,6 +246,21 @@ def _check_part(name: str, value: object) -> None:
         parse(value)
 
 
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The config that a run recorded, or that a person wrote.
+
+    A run of before there were codes, which recorded every setting of its time, has "normal" for a prior that it was
+    not asked for: it is read as "auto".
+
+    Raises:
+        InputError: see `read_yaml`.
+    """
+    values = read_yaml(path)
+    if "checkpoint_seconds" in values and "prior_data" not in values:
+        values |= {name: "auto" for name in ("prior", "posterior") if values.get(name) == "normal"}
+    return values
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound import evaluation
-from tightbound.config import Settings, read_yaml
+from tightbound.config import Settings, read_config
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
@@ -258,7 +258,7 @@ class Trained:
             samples: Of q(z | x) a datum.
             quick: Leave out checks that take more than about a second.
         """
-        config = read_yaml(self._fitted.folder.config_file)
+        config = read_config(self._fitted.folder.config_file)
         known = self._fitted.folder.read(self._fitted.folder.run_file)
         settings = Settings.of(known["settings"])
         own = known["data"]["fingerprint"] == data.fingerprint

@@ -104,6 +104,7 @@ def test_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SUPPLIED: dict[str, dict[str, Any]] = {
     "context": {"classes": 3, "size": 2, "shape": (1, 8, 8)},
+    "quantizer": {"size": 8},
     "sampler": {"latent": 3},
     "features": {"shape": (1, 8, 8), "classes": 3},
     "prior": {"latent": 3, "context": 2},
@@ -111,6 +112,7 @@ SUPPLIED: dict[str, dict[str, Any]] = {
     "latents": {"shape": (1, 8, 8), "latent": 3, "context": 2},
     "likelihood": {"shape": (1, 8, 8), "features": 3, "levels": 17},
     "observation": {"levels": 17, "shape": (1, 8, 8), "mean": [0.5], "std": [2.0]},
+    "code-prior": {"grid": (2, 3), "depth": 2, "entries": 5, "maps": 3, "context": 2},
 }
 OF_COLUMNS: dict[str, dict[str, Any]] = {
     "columns": {"shape": (2,), "kinds": ["real", ("categories", ("a", "b"))]},
@@ -122,7 +124,8 @@ BUILT = (*SUPPLIED, "network", "objective", "schedule", "decay", "score")
 def built(kind: str, name: str) -> Any:
     parts: dict[str, Any] = {"network": MLP(hidden=(4,))} if kind in ("posterior", "latents", "likelihood") else {}
     if kind == "latents":
-        parts |= {part: built(part, "normal") for part in ("prior", "posterior")}
+        own = find(kind, name).builds  # what it makes by itself
+        parts |= {part: built(part, "normal") for part in ("prior", "posterior") if part not in own}
     return make(kind, name, **SUPPLIED.get(kind, {}) | OF_COLUMNS.get(name, {}) | parts)
 
 

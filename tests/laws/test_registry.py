@@ -10,11 +10,12 @@ import torch
 
 from tightbound.core.domain import BINARY, Domain
 from tightbound.core.parts import TABLE, find, make, parse
-from tightbound.latents import Flat
+from tightbound.latents import Flat, Quantized
 from tightbound.likelihoods import ElementwiseLikelihood
-from tightbound.nn import MLP
+from tightbound.nn import MLP, ResNet
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
+from tightbound.quantizers import GumbelQuantizer
 from tightbound.testing import (
     check_joint_likelihood,
     check_latents,
@@ -110,12 +111,28 @@ OBJECTIVES = [
     "lagging(every=2, samples=2)",
 ]
 LATENTS = [
-    *TABLE["latents"],
+    *(name for name in TABLE["latents"] if name != "quantized"),
+    "quantized(quantizer='vq(entries=5)', positions=3)",
+    "quantized(quantizer=gumbel(entries=3), positions=2)",
     "bottom-up(upper=2, hidden=(5,))",
     "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
     "ladder(groups=2, hidden=7)",
     "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
 ]
+QUANTIZERS = {
+    "vq": "vq(entries=6)",
+    "vq-gradient": "vq-gradient(entries=6, gradient='rotation')",
+    "fsq": "fsq(levels=(4, 3))",
+    "residual": "residual(depth=2, of='vq(entries=4)')",
+    "grouped": "grouped(groups=2, of='vq-gradient(entries=3)')",
+    "gumbel": "gumbel(entries=4)",
+}
+CODE_PRIORS = {
+    "uniform": "uniform",
+    "pixelcnn": "pixelcnn(embedding=4, hidden=8, layers=1, attention=2, blocks=1)",
+    "transformer": "transformer(hidden=8, layers=1, heads=2, blocks=1)",
+}
+LEVELS = [((2,), (1, 9, 6)), ((1, 1), (3, 11, 8)), ((1, 1, 1), (3, 11, 8)), ((2, 1), (1, 1, 7))]
 FOR_POINTS = ["info(alpha=1.0)", "wae-mmd", "aae", "wae-gan(weight=10.0)", "rae", "rae(penalty='gradient')"]
 
 
@@ -177,7 +194,35 @@ def test_latents(text: str) -> None:
     shape, network = (1, 2, 3), MLP((8,), activation="tanh")
     torch.manual_seed(0)
     parts = {"prior": StandardNormal(3), "posterior": DiagonalNormal(shape, 3, network)}
+    parts = {name: part for name, part in parts.items() if name not in find("latents", parse(text).name).builds}
     check_latents(make("latents", text, shape=shape, latent=3, network=network, **parts), shape)
+
+
+@pytest.mark.parametrize(("halvings", "shape"), LEVELS)
+@pytest.mark.parametrize(
+    ("quantizer", "prior"), [*((q, "pixelcnn") for q in QUANTIZERS), ("residual", "uniform"), ("gumbel", "transformer")]
+)
+def test_levels_of_codes(quantizer: str, prior: str, halvings: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Colour and grey, with odd, unequal and single edges; codes start at data."""
+    torch.manual_seed(0)
+    network = ResNet(halvings, hidden=8, blocks=1, inner=4)
+    latents = Quantized(shape, 4, network, QUANTIZERS[quantizer], CODE_PRIORS[prior])
+    latents.start_at(torch.randn(10, *shape))
+    check_latents(latents, shape)
+
+
+def test_levels_have_quantizers_and_priors_of_their_own() -> None:
+    torch.manual_seed(0)
+    network, shape = ResNet((1, 1), hidden=8, blocks=1, inner=4), (3, 7, 6)
+    quantizers = [QUANTIZERS["residual"], GumbelQuantizer(3, 4)]
+    latents = Quantized(shape, 4, network, quantizers, [CODE_PRIORS["transformer"], "uniform"])
+    latents.start_at(torch.randn(10, *shape))
+    check_latents(latents, shape)
+
+
+def test_every_part_of_codes_is_under_a_law() -> None:
+    assert set(QUANTIZERS) == set(TABLE["quantizer"])
+    assert set(CODE_PRIORS) == set(TABLE["code-prior"])
 
 
 def test_flat_with_a_point() -> None:

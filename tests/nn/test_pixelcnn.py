@@ -30,9 +30,13 @@ def dependence(net: GatedPixelCNN, shape: tuple[int, int, int], condition=None) 
     return total
 
 
+@pytest.mark.parametrize("attention", [0, 3])
 @pytest.mark.parametrize("shape", [(1, 5, 4), (3, 4, 4), (2, 3, 5)])
-def test_an_element_depends_on_all_that_come_before_it_and_on_no_other(shape: tuple[int, int, int]) -> None:
-    net = network(shape[0], 2, hidden=15, layers=5, kernel=3, condition=2)
+def test_an_element_depends_on_all_that_come_before_it_and_on_no_other(
+    shape: tuple[int, int, int], attention: int
+) -> None:
+    layers = 1 if attention else 5  # attention sees what is out of one layer's reach
+    net = network(shape[0], 2, hidden=15, layers=layers, kernel=3, condition=2, attention=attention)
     seen = dependence(net, shape, torch.ones(1, 2, dtype=torch.float64))
     later = torch.ones_like(seen).triu()
     assert seen[later.bool()].max() == 0  # x_j with j >= i
@@ -48,11 +52,14 @@ def test_the_reach_is_layers_times_half_the_kernel() -> None:
     assert torch.equal(seen, expected)
 
 
+@pytest.mark.parametrize("attention", [0, 2])
 @pytest.mark.parametrize("spatial", [False, True])
 @pytest.mark.parametrize(("groups", "inputs"), [(1, 1), (3, 1), (1, 4), (2, 2)])
-def test_element_by_element_gives_the_parameters_of_one_pass(groups: int, inputs: int, spatial: bool) -> None:
+def test_element_by_element_gives_the_parameters_of_one_pass(
+    groups: int, inputs: int, spatial: bool, attention: int
+) -> None:
     height, width, outputs = 4, 5, 3
-    net = network(groups, outputs, inputs=inputs, hidden=6, layers=3, kernel=5, condition=2)
+    net = network(groups, outputs, inputs=inputs, hidden=6, layers=3, kernel=5, condition=2, attention=attention)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, groups * inputs, height, width, generator=generator, dtype=torch.float64)
     area = (height, width) if spatial else ()
@@ -70,18 +77,24 @@ def test_element_by_element_gives_the_parameters_of_one_pass(groups: int, inputs
 
 def test_cost_of_generation_is_linear_in_pixels() -> None:
     def multiplications(height: int, width: int) -> int:
-        """Of all convolutions, counted as they are called."""
+        """Of all convolutions and products, counted as they are called."""
         net, counted = network(1, 2, hidden=4, layers=2, kernel=3), 0
 
         def convolution(input, weight, *rest, **named):
             nonlocal counted
-            out = plain(input, weight, *rest, **named)
+            out = convolve(input, weight, *rest, **named)
             counted += out.numel() * weight[0].numel()
             return out
 
-        plain = torch.nn.functional.conv2d
+        def product(add, a, b):
+            nonlocal counted
+            counted += a.numel() * b.shape[1]
+            return multiply(add, a, b)
+
+        convolve, multiply = torch.nn.functional.conv2d, torch.addmm
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.nn.functional, "conv2d", convolution)
+            patch.setattr(torch, "addmm", product)
             x = torch.zeros(1, dtype=torch.float64)
             net.generate((1, height, width), None, lambda p, *_: p[:, :1], x)
         return counted
@@ -97,7 +110,10 @@ def test_groups_of_channels_are_even_and_in_order() -> None:
     assert mask.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]] * 2
 
 
-@pytest.mark.parametrize(("argument", "value"), [("kernel", 4), ("kernel", 1), ("layers", 0), ("hidden", 2)])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("kernel", 4), ("kernel", 1), ("layers", 0), ("hidden", 2), ("attention", -1), ("attention", 5), ("dropout", 1.0)],
+)
 def test_numbers_out_of_range_are_refused(argument: str, value: int) -> None:
-    with pytest.raises(InputError, match=argument):
+    with pytest.raises(InputError, match="heads" if argument == "attention" and value > 0 else argument):
         GatedPixelCNN(3, 1, **{argument: value})

@@ -174,15 +174,19 @@ def test_starts_with_fewer_different_vectors_than_entries() -> None:
 def test_distances_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, table = normal(7, 11, 4), normal(9, 4, seed=1)
     whole = codebook.nearest_rows(vectors, table)
-    monkeypatch.setattr(codebook, "_AT_ONCE", 20)
+    monkeypatch.setattr(codebook, "AT_ONCE", 20)
     assert torch.equal(codebook.nearest_rows(vectors, table), whole)
+    several = codebook.nearest_rows(vectors, table, 4)
+    assert torch.equal(several, torch.cdist(vectors, table).argsort(-1)[..., :4])
+    assert torch.equal(several[..., :1], whole)
+    assert codebook.nearest_rows(vectors, table, 99).shape == (7, 11, 9)
 
 
 def test_nearest_is_exact_far_from_the_origin() -> None:
     """Where |v|^2 - 2 v.e + |e|^2 as it stands would lose all digits."""
     table, vectors = 3000 + normal(50, 8), 3000 + normal(400, 8, seed=1)
     exact = torch.cdist(vectors.double(), table.double(), compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
-    assert torch.equal(codebook.nearest_rows(vectors, table), exact)
+    assert torch.equal(codebook.nearest_rows(vectors, table)[:, 0], exact)
 
 
 def test_rotation_keeps_the_angle_of_the_gradient_and_scales_it_by_the_lengths() -> None:

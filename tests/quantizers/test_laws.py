@@ -28,6 +28,7 @@ QUANTIZERS = [
     "residual(depth=3, of=vq(entries=5, gradient='rotation'), shared=True)",
     "residual(depth=2, of='vq-gradient(entries=5)')",
     "residual(depth=2, of='residual(depth=2, of=vq(entries=4))')",
+    "residual(depth=3, of='vq(entries=5)', beam=4)",
     "grouped(groups=2, of='vq(entries=6)')",
     "grouped(groups=2, of=vq(entries=6, cosine=True))",
     "grouped(size=6, groups=2, of='fsq(levels=(5, 4, 3))')",

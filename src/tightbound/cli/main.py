@@ -18,7 +18,7 @@ import tyro
 from tightbound.cli.arguments import Command, Sweep, Training
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.several import Swept, several
-from tightbound.config import Config, read_yaml
+from tightbound.config import Config, read_config
 from tightbound.core.errors import InputError, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
 
@@ -140,14 +140,14 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
     """Whether a recipe or a config was named, and what `train` then starts from: the recipe, then the config
     file (or the run's own, on --resume)."""
     given = {word: _value_of(argv, f"--{word}") for word in ("recipe", "config", "run")}
-    stored = read_yaml(given["config"]) if given["config"] else {}
+    stored = read_config(given["config"]) if given["config"] else {}
     if "--resume" in argv:
         if given["run"] is None:
             raise InputError("--resume needs the run to go on with; add --run FOLDER")
         file = os.path.join(given["run"], "config.yaml")
         if not os.path.isfile(file):
             raise InputError(f"there is no run {given['run']!r} to go on with; leave out --resume to begin it")
-        stored = {**read_yaml(file), **stored}
+        stored = {**read_config(file), **stored}
     name = given["recipe"] or stored.get("recipe")
     base = _defaults(stored, name)
     if _value_of(argv, "--epochs") is not None and _value_of(argv, "--steps") is None:

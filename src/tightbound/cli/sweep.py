@@ -11,7 +11,7 @@ from tightbound.cli.arguments import Sweep, Train, Training
 from tightbound.cli.several import Swept
 from tightbound.cli.show import record, say
 from tightbound.cli.train import carry_out, compose, recorded, run_name
-from tightbound.config import read_yaml
+from tightbound.config import read_config
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.evaluation.sweep import Point
@@ -70,7 +70,7 @@ def _check(runs: list[tuple[str, Sweep, RunFolder]]) -> None:
             raise InputError("--evaluate-samples 0 leaves nothing to compare; a sweep needs at least 1")
         compose(point)
         if run.model_file.is_file() and not point.overwrite:
-            before, now = read_yaml(run.config_file), recorded(point)
+            before, now = read_config(run.config_file), recorded(point)
             changed = [f"{k} was {before.get(k)!r} and is {v!r}" for k, v in now.items() if before.get(k) != v]
             if changed:
                 raise InputError(

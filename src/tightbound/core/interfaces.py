@@ -120,6 +120,11 @@ class Latents(Part, nn.Module, ABC):
         raise CompositionError(f"{type(self).__name__} has no grids of codes to draw anew")
 
     @property
+    def recoverable(self) -> bool:
+        """Whether z can be told from a flat code exactly: else `log_prior` of one may be that of another z near by."""
+        return True
+
+    @property
     def second(self) -> SecondStage | None:
         """What is trained after the rest; None: nothing."""
         return None

@@ -63,7 +63,9 @@ class LatentTerms:
     discrete: bool = False  # prior and posterior are distributions of the codes, not of z
     certain: bool = False  # q is one value with probability 1: log q = 0, and further samples are copies
     penalty: Tensor | None = None  # (S, B) minimised beside the bound, by what has no gradient from it (a codebook)
-    vectors: Tensor | None = None  # (B, P, size) what codes were chosen for as the nearest, where that is how
+    vectors: Tensor | None = (
+        None  # (B, P, size) or (S, B, P, size): what codes were chosen for as the nearest, where that is how
+    )
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
     @cached_property

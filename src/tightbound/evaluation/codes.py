@@ -46,6 +46,7 @@ class CodeBooks:
             codes.append(drawn.to(_smallest(usage.counts.shape[1])))
             if group.vectors is not None:
                 vectors, chosen = group.vectors.double(), group.z[0].double()
+                vectors = vectors if vectors.dim() == 3 else vectors[0]
                 usage.add_distances(vectors, chosen)
                 squared.append((vectors - chosen).square().flatten(1).sum(1).cpu())
 

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.interfaces import CodeGrid, Latents, LogLikelihood, SecondStage, State
-from tightbound.core.noise import Noise, draw
+from tightbound.core.noise import FoldedNoise, Noise, draw
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import CERTAIN, Batch, LatentTerms, Terms
@@ -34,7 +34,8 @@ class Quantized(Latents):
     decoded from above. q puts all its mass on one code at each position, log q = 0, so that log p(x | codes) +
     log p(codes) is a lower bound on log p(x); with quantizer 'gumbel', q is a distribution.
 
-    A flat code is the vectors of all positions, of the lowest level first, and `decode` takes the nearest codes.
+    A flat code is the vectors of all positions, of the lowest level first, and `decode` takes the nearest codes (of
+    residual quantization, where the search may miss them, the vectors as they are).
 
     Arguments:
         shape: Of the encoder's input.
@@ -138,6 +139,11 @@ class Quantized(Latents):
         return all(level.quantizer.certain for level in self.all_levels)
 
     @property
+    def recoverable(self) -> bool:
+        """Not of quantizers that seek codes greedily."""
+        return not any(level.quantizer.greedy for level in self.all_levels)
+
+    @property
     def shares_parameters(self) -> bool:
         """Codebooks, and what decodes a level for the one below, belong to p and to q."""
         return True
@@ -152,7 +158,7 @@ class Quantized(Latents):
             level.standardise(level.raw(maps[i], above))
             raw = level.raw(maps[i], above)
             level.quantizer.start_at(raw.flatten(0, 1))
-            return level.quantizer.embed(level.quantizer.nearest(level.quantizer.moments(raw)[0]))
+            return level.quantizer.settled(level.quantizer.moments(raw)[0])
 
         self.down(take)
 
@@ -204,18 +210,23 @@ class Quantized(Latents):
         groups: list[LatentTerms] = []
 
         def take(i: int, above: Maps | None) -> Tensor:
-            quantizer = self.all_levels[i].quantizer
-            found = quantizer(self.all_levels[i].raw(maps[i], above), samples, noise, knobs)
-            certain = found.posterior is None
+            quantizer, raw = self.all_levels[i].quantizer, self.all_levels[i].raw(maps[i], above)
+            drawn = raw.dim() == 4  # (S, B, P, inputs), as a level above was drawn
+            if drawn:
+                found = quantizer(raw.flatten(0, 1), 1, FoldedNoise(noise, samples), knobs).unfolded(samples)
+            else:
+                found = quantizer(raw, samples, noise, knobs)
+            copies = found.posterior is None and not drawn
+            # of one code, given those that were drawn above, log q = 0 and yet samples differ
+            zero = found.z.new_zeros(found.z.shape[:2]) if found.posterior is None and drawn else None
             groups.append(
                 LatentTerms(
                     found.z, self.prior(i, above, context), found.posterior,
                     codes=found.codes, entries=quantizer.entries, shared=quantizer.shared,
-                    discrete=True, certain=certain, penalty=found.penalty, vectors=found.vectors,
+                    drawn=zero, discrete=True, certain=copies, penalty=found.penalty, vectors=found.vectors,
                 )
             )  # fmt: skip
-            # one walk serves all samples while they are copies
-            return found.z[0] if certain and (above is None or above.dim() == 4) else found.z
+            return found.z[0] if copies else found.z  # one walk serves all samples while they are copies
 
         features = self.down(take)
         features = features if features.dim() == 3 else features.expand(samples, *features.shape)
@@ -249,11 +260,13 @@ class Quantized(Latents):
 
     def codes(self, code: Tensor) -> list[Tensor]:
         """The integers (B, P, depth) of each level, the lowest first, nearest to flat codes (B, latent)."""
-        parts = code.split(self.sizes, -1)
-        return [
-            level.quantizer.nearest(part.unflatten(-1, (-1, level.quantizer.size)))
-            for level, part in zip(self.all_levels, parts, strict=True)
-        ]
+        vectors = self._vectors(code)
+        return [level.quantizer.nearest(own) for level, own in zip(self.all_levels, vectors, strict=True)]
+
+    def _vectors(self, code: Tensor) -> list[Tensor]:
+        """(B, P, size) of each level, of flat codes (B, latent)."""
+        parts = zip(self.all_levels, code.split(self.sizes, -1), strict=True)
+        return [part.unflatten(-1, (-1, level.quantizer.size)) for level, part in parts]
 
     def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """(B,) log p(codes) of the nearest codes."""
@@ -292,15 +305,15 @@ class Quantized(Latents):
             mean, variance = quantizer.moments(self.all_levels[i].raw(maps[i], above))
             means.append(mean)
             variances.append(variance)
-            return quantizer.embed(quantizer.nearest(mean))
+            return quantizer.settled(mean)
 
         self.down(take)
         return _flat(means), _flat(variances)
 
     def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """Features of the nearest codes."""
-        codes = self.codes(code)
-        return self.down(lambda i, _: self.all_levels[i].quantizer.embed(codes[i]))
+        """Features of the nearest codes; where these are sought greedily (residual), of the vectors as they are."""
+        vectors = self._vectors(code)
+        return self.down(lambda i, _: self.all_levels[i].quantizer.settled(vectors[i]))
 
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the way up, and of what makes vectors of it."""

@@ -10,7 +10,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Independent
 
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
@@ -26,8 +26,22 @@ class Quantized:
     z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
     codes: Tensor  # (S, B, P, depth) integers
     penalty: Tensor | None = None  # (S, B) to be minimised beside the bound: for what that has no gradient
-    posterior: Distribution | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
+    posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
     vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
+
+    def unfolded(self, samples: int) -> Quantized:
+        """What was made of (S B, P, inputs) at once, for each of these samples."""
+
+        def each(value: Tensor) -> Tensor:
+            return value.squeeze(0).unflatten(0, (samples, -1))
+
+        q = self.posterior
+        if q is not None:
+            logits = q.base_dist.logits.unflatten(0, (samples, -1))
+            q = Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
+        penalty = None if self.penalty is None else each(self.penalty)
+        vectors = None if self.vectors is None else self.vectors.unflatten(0, (samples, -1))
+        return Quantized(each(self.z), each(self.codes), penalty, q, vectors)
 
 
 class Quantizer(Part, nn.Module, ABC):
@@ -45,7 +59,7 @@ class Quantizer(Part, nn.Module, ABC):
     schedules: Mapping[str, Schedule] = {}
     whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
     certain: bool = False  # its codes are a function of the vectors: there is no posterior
-    greedy: bool = False  # `nearest` goes from code to code, and may miss the nearest vector of all
+    greedy: bool = False  # codes are found one after the other: `nearest` may miss the nearest vector of all
 
     def __init__(self, size: int = 16) -> None:
         super().__init__()
@@ -77,6 +91,11 @@ class Quantizer(Part, nn.Module, ABC):
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs).
         Moves no codebook."""
+
+    def settled(self, vectors: Tensor) -> Tensor:
+        """Vectors (..., size) -> those of the nearest codes; of a greedy quantizer, which may not find the codes that
+        they are of, as they are."""
+        return vectors if self.greedy else self.embed(self.nearest(vectors))
 
     def start_at(self, raw: Tensor) -> None:
         """Lets a codebook start at raw numbers (N, inputs) that an untrained encoder gives."""
@@ -122,6 +141,14 @@ class Nearest(Quantizer):
         """Raw numbers (..., inputs) -> where they lie (..., size) among the vectors of codes."""
         return raw
 
+    def choose(self, vectors: Tensor) -> Tensor:
+        """The codes (..., depth) that the encoder's vectors (..., size) get."""
+        return self.nearest(vectors)
+
+    def candidates(self, vectors: Tensor, most: int) -> Tensor:
+        """Vectors (..., size) -> codes (..., n, depth) of n near vectors, the nearest first: up to `most`."""
+        return self.nearest(vectors).unsqueeze(-2)
+
     def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
         """(B,) of vectors (B, P, size) and their codes (B, P, depth), summed over positions and dimensions."""
         return None
@@ -133,7 +160,7 @@ class Nearest(Quantizer):
         """All samples are the same. In single precision at least, under autocast too."""
         with torch.autocast(raw.device.type, enabled=False):
             vectors = self.place(precise(raw))
-            codes = self.nearest(vectors)
+            codes = self.choose(vectors)
             z = estimated(self.gradient, vectors, self.embed(codes).detach())
             penalty = self.penalty(vectors, codes)
             if self.training:
@@ -146,7 +173,7 @@ class Nearest(Quantizer):
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the codes, and 0."""
         with torch.autocast(raw.device.type, enabled=False):
-            z = self.embed(self.nearest(self.place(precise(raw))))
+            z = self.embed(self.choose(self.place(precise(raw))))
         return z, torch.zeros_like(z)
 
 

@@ -12,7 +12,7 @@ from tightbound.core.errors import CompositionError, number, whole
 from tightbound.core.noise import Noise, key_seed
 from tightbound.quantizers.base import Nearest, precise
 
-_AT_ONCE = 2**24  # distances that are held at once
+AT_ONCE = 2**24  # numbers that a search holds at once
 _PER_ENTRY = 64  # vectors that k-means looks at
 
 
@@ -79,7 +79,11 @@ class Codebook(Nearest, ABC):
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., 1)."""
-        return nearest_rows(vectors, self.place(self.codebook)).unsqueeze(-1)
+        return nearest_rows(vectors, self.place(self.codebook))
+
+    def candidates(self, vectors: Tensor, most: int) -> Tensor:
+        """(..., size) -> (..., n, 1), exactly the nearest n."""
+        return nearest_rows(vectors, self.place(self.codebook), most).unsqueeze(-1)
 
     def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor:
         """(B,) the commitment: gradient to the vectors alone."""
@@ -87,15 +91,20 @@ class Codebook(Nearest, ABC):
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
-        """Counts the use of entries, and restarts those that are hardly used at different vectors of the batch."""
+        """Counts the use of entries, and restarts those that are hardly used at different vectors of the batch, with
+        probability proportional to their squared distance to the nearest entry, as k-means++ does (Arthur and
+        Vassilvitskii 2007): what is badly coded gets the entries."""
         flat = codes.flatten()
         counts = torch.bincount(flat, minlength=self.entries)
         self.use.lerp_(counts.to(self.use) * (self.entries / len(flat)), 1 - self.decay)
         self.learn(vectors.flatten(0, 1), flat, counts)
         dead = (self.use < self.restart).nonzero().squeeze(1)
         if len(dead):
-            order = noise.uniform((1, *vectors.shape[:2]), vectors).flatten().argsort()
-            new = vectors.flatten(0, 1)[order[: len(dead)]].unique(dim=0)
+            far = (vectors - self.embed(codes)).square().sum(-1).flatten()
+            far = far + torch.finfo(far.dtype).tiny
+            # the first to come of exponential waiting times at these rates: drawn without replacement
+            waits = -torch.log1p(-noise.uniform((1, *vectors.shape[:2]), vectors).flatten()) / far
+            new = vectors.flatten(0, 1)[waits.argsort()[: len(dead)]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
             self.set_entries(dead[: len(new)], new)
 
@@ -124,8 +133,9 @@ class Codebook(Nearest, ABC):
 
 
 @torch.no_grad()
-def nearest_rows(vectors: Tensor, table: Tensor) -> Tensor:
-    """The numbers (...) of the rows of a table (K, size) that are nearest to vectors (..., size).
+def nearest_rows(vectors: Tensor, table: Tensor, most: int = 1) -> Tensor:
+    """The numbers (..., most) of the rows of a table (K, size) that are nearest to vectors (..., size), in order; all K
+    where there are fewer.
 
     In single precision at least, and of a bounded number of distances at once.
     """
@@ -135,6 +145,11 @@ def nearest_rows(vectors: Tensor, table: Tensor) -> Tensor:
         centre = table.mean(0)  # about which less is lost in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, and |v|^2 is of no use
         table = table - centre
         lengths = table.square().sum(1)
-        parts = (vectors.reshape(-1, table.shape[1]).to(kind) - centre).split(max(1, _AT_ONCE // len(table)))
-        rows = [torch.addmm(lengths, part, table.T, alpha=-2).argmin(1) for part in parts]
-    return torch.cat(rows).view(vectors.shape[:-1])
+        rows = []
+        for part in (vectors.reshape(-1, table.shape[1]).to(kind) - centre).split(max(1, AT_ONCE // len(table))):
+            distance = torch.addmm(lengths, part, table.T, alpha=-2)
+            several = most > 1  # argmin is faster
+            rows.append(
+                distance.topk(min(most, len(table)), largest=False).indices if several else distance.argmin(1, True)
+            )
+    return torch.cat(rows).view(*vectors.shape[:-1], -1)

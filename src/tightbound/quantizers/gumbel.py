@@ -60,7 +60,7 @@ class GumbelQuantizer(Quantizer):
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., 1)."""
-        return nearest_rows(vectors, self.codebook).unsqueeze(-1)
+        return nearest_rows(vectors, self.codebook)
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """E[e] and Var[e], dimension by dimension."""

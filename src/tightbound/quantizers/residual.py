@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise
 from tightbound.quantizers.base import Nearest, Quantizer
+from tightbound.quantizers.codebook import AT_ONCE
 from tightbound.quantizers.parts import as_quantizer
+
+_WIDE = 16  # of the beam of `nearest`
 
 
 class Residual(Nearest):
@@ -19,14 +22,16 @@ class Residual(Nearest):
 
     The penalty is the sum of theirs. The gradient of z to the vector, that of `of`, is taken once, for the sum.
 
-    The nearest codes are found one after the other, which need not give the nearest sum of all, nor give back the codes
-    of a sum: keep codes where they must survive.
+    The codes of the encoder's vectors are found one after the other, as in the paper, or with a beam, which leaves less
+    and costs as many times more. Neither need find the nearest sum of all. The beam of `nearest` is at least 16 wide,
+    so that hardly any sum is given other codes than its own.
 
     Arguments:
         size: Of a vector.
         depth: Number of quantizers.
         of: What is constructed for each depth: a quantizer, or text such as "vq(entries=256)"; None: "vq".
         shared: One quantizer serves all depths.
+        beam: Number of candidates that each depth hands to the next, those that leave least.
 
     Raises:
         CompositionError: of a quantizer whose codes stand for a part of the space only (cosine, finite scalar, Gumbel),
@@ -41,7 +46,9 @@ class Residual(Nearest):
     whole_space = True
     greedy = True
 
-    def __init__(self, size: int = 16, depth: int = 4, of: Quantizer | str | None = None, shared: bool = False) -> None:
+    def __init__(
+        self, size: int = 16, depth: int = 4, of: Quantizer | str | None = None, shared: bool = False, beam: int = 1
+    ) -> None:
         chosen = as_quantizer("vq" if of is None else of)
         if not chosen.whole_space:
             raise CompositionError(
@@ -56,6 +63,7 @@ class Residual(Nearest):
         made = [chosen.again(self.size) for _ in range(1 if shared else depth)]
         self.each, self.entries, self.schedules = nn.ModuleList(made), chosen.entries, chosen.schedules
         self.steps, self.depth, self.one = depth, depth * chosen.depth, bool(shared)
+        self.beam = whole("beam", beam, least=1)
 
     @property
     def shared(self) -> bool:
@@ -72,14 +80,34 @@ class Residual(Nearest):
         parts = codes.chunk(self.steps, -1)
         return torch.stack([q.embed(part) for q, part in zip(self.sequence, parts, strict=True)]).sum(0)
 
-    @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
-        """(..., size) -> (..., depth), one after the other."""
-        found = []
+        """(..., size) -> (..., depth)."""
+        return self.candidates(vectors, max(self.beam, _WIDE))[..., 0, :]
+
+    def choose(self, vectors: Tensor) -> Tensor:
+        """With the beam that was asked for."""
+        return self.candidates(vectors, self.beam)[..., 0, :]
+
+    @torch.no_grad()
+    def candidates(self, vectors: Tensor, most: int) -> Tensor:
+        """(..., size) -> (..., n, depth), by a beam search of this width."""
+        rows = max(1, AT_ONCE // (most**2 * self.size))
+        found = [self._searched(part, most) for part in vectors.reshape(-1, self.size).split(rows)]
+        return torch.cat(found).view(*vectors.shape[:-1], -1, self.depth)
+
+    def _searched(self, vectors: Tensor, most: int) -> Tensor:
+        """(N, size) -> (N, n, depth)."""
+        left, codes = vectors.unsqueeze(1), torch.empty(len(vectors), 1, 0, dtype=torch.long, device=vectors.device)
         for q in self.sequence:
-            found.append(q.nearest(vectors))
-            vectors = vectors - q.embed(found[-1])
-        return torch.cat(found, -1)
+            found = q.candidates(left, most)  # (N, beam, n, depth)
+            rest = (left.unsqueeze(2) - q.embed(found)).flatten(1, 2)
+            best = rest.square().sum(-1).topk(min(most, rest.shape[1]), largest=False).indices
+            before = codes.repeat_interleave(found.shape[2], 1)
+            left, codes = (
+                x.gather(1, best.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+                for x in (rest, torch.cat([before, found.flatten(1, 2)], -1))
+            )
+        return codes
 
     def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
         """(B,) the sum over depths: each draws the vector near to the sum of the codes so far."""
@@ -111,6 +139,6 @@ class Residual(Nearest):
             if not (self.one and left):
                 q.start_at(rest)
             left.append(rest)
-            rest = rest - q.embed(q.nearest(rest))
+            rest = rest - q.embed(q.choose(rest))
         if self.one:
             self.sequence[0].start_at(torch.cat(left))

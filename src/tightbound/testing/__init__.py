@@ -6,6 +6,7 @@ Each raises AssertionError with the law that is broken, and works on a part of y
     check_likelihood(MyLikelihood())
 """
 
+from tightbound.testing.code_priors import check_code_prior
 from tightbound.testing.joint import check_joint_likelihood
 from tightbound.testing.likelihoods import check_likelihood
 from tightbound.testing.models import check_latents, check_objective
@@ -13,6 +14,7 @@ from tightbound.testing.quantizers import check_quantizer
 from tightbound.testing.vectors import check_posterior, check_prior
 
 __all__ = [
+    "check_code_prior",
     "check_joint_likelihood",
     "check_latents",
     "check_likelihood",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import DensityUnknown, NotABound
-from tightbound.core.interfaces import Latents, State
+from tightbound.core.interfaces import Latents, SecondStage, State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
@@ -23,12 +23,14 @@ from tightbound.testing.vectors import moment_error
 def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) -> None:
     """Runs every law of latents on data of this shape.
 
-    1. Shapes of all terms. 2. A datum's terms depend on its own noise alone, not on its batch or on the number
-    of samples drawn beside. 3. The closed-form KL is the mean of log q - log p. 4. `generate` gives features, and
-    `decode` those of a sample's groups; `moments` are those of the samples (of a Monte Carlo chain, those of its start)
-    or, of several groups, of each given those drawn before it at their means; `log_prior` of a flat code is the sum
-    over its groups. 5. `log_pairs` of a datum's own code is log q(z | x), and refuses with the reason where that is
-    not known elsewhere. 6. Gradients reach every parameter.
+    1. Shapes of all terms; codes are integers below their number of entries. 2. A datum's terms depend on its own noise
+    alone, not on its batch or on the number of samples drawn beside; those of certain codes on no noise. 3. The
+    closed-form KL is the mean of log q - log p. 4. `generate` gives features, and `decode` those of a sample's groups;
+    `moments` are those of the samples (of a Monte Carlo chain, those of its start) or, of several groups, of each given
+    those drawn before it at their means; `log_prior` of a flat code is the sum over its groups. 5. `log_pairs` of a
+    datum's own code is log q(z | x), and refuses with the reason where that is not known elsewhere. 6. Gradients reach
+    every parameter, of the value or of the penalty. 7. What is trained in a second stage gives, when it is taken up,
+    the log-probability of the same codes, by which gradients reach all of its parameters; before, they reach none.
 
     Raises:
         AssertionError: naming the law that is broken.
@@ -50,17 +52,18 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
             value = getattr(group, name)
             assert value is None or value.shape == (5, 3), f"{name} has shape {tuple(value.shape)}, not (5, 3)"
         assert group.kl is None or group.kl.shape[:2] == (5, 3), f"kl has shape {tuple(group.kl.shape)}"
+        _check_codes(group)
     codes = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
     assert torch.allclose(latents.decode(codes[0]), features[0], atol=1e-10), "decode: not the features of those groups"
     priors = [group.log_prior for group in groups]
-    if all(value is not None for value in priors):
+    if all(value is not None for value in priors) and latents.recoverable:
         total = torch.stack([value[0] for value in priors if value is not None]).sum(0)
         assert torch.allclose(latents.log_prior(codes[0]), total, atol=1e-9), "log_prior: not the sum over the groups"
     _check_pairs(latents, x, codes[0].detach(), groups)
     _, alone = infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]))
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
-        many = 20_000
+        many = max(500, min(20_000, 2**18 // latents.features))
         groups, _ = infer(state, many, Noise("law", seed))
         for group in groups:
             if group.kl is None or group.log_posterior is None:
@@ -72,16 +75,20 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
         mean, variance = latents.moments(state)
         assert mean.shape == variance.shape == (3, latents.latent), f"moments have shape {tuple(mean.shape)}"
         chain = any(group.posterior is None and group.drawn is not None for group in groups)  # its moments are unknown
+        drawn_codes = any(group.discrete and not group.certain for group in groups)
         if len(groups) == 1 and not chain:
             codes = groups[0].z.flatten(2)
             off = (codes.mean(0) - mean).abs()
-            error = 1 / many + moment_error(groups[0].posterior)
+            error = 1 / many + (0 if drawn_codes else moment_error(groups[0].posterior))
             assert (off <= 5.5 * (codes.var(0) * error).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
-        elif not chain:
+        elif not chain and not drawn_codes:  # the mean of codes is no code, so that no draw is there
             still, _ = infer(state, 1, Still("law"))
             codes = torch.cat([group.z[0].flatten(1) for group in still], dim=-1)
             assert torch.allclose(codes, mean, atol=1e-10), "moments: not the walk along the groups' means"
-            widths = [q.variance.flatten(-1).expand(1, 3, -1)[0] for q in (g.posterior for g in still) if q is not None]
+            widths = [
+                torch.zeros_like(g.z[0]).flatten(1) if g.posterior is None else g.posterior.variance.expand(1, 3, -1)[0]
+                for g in still
+            ]
             assert torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10), "moments: not those variances"
     prior = latents.generate(7, Noise("law", seed))
     assert prior.shape == (7, latents.features), f"generate(7) gave features of shape {tuple(prior.shape)}"
@@ -89,9 +96,55 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     assert drawn.shape == (7, latents.latent), f"draw(7) gave codes of shape {tuple(drawn.shape)}"
     assert torch.allclose(latents.decode(drawn), prior, atol=1e-10), "generate: not the features of the codes drawn"
     value = features.square().sum()
-    for group in infer(state, 2, Noise("law", seed))[0]:
+    groups, _ = infer(state, 2, Noise("law", seed))
+    for group in groups:
         value = value + group.z.square().sum() + (0 if group.log_posterior is None else group.rate().sum())
-    _reach(value, list(latents.parameters()))
+        value = value + (0 if group.penalty is None else group.penalty.sum())
+    later = set() if latents.second is None else {id(p) for p in latents.second.parameters()}
+    _reach(value, [p for p in latents.parameters() if id(p) not in later])
+    if latents.second is not None:
+        assert not any(p.requires_grad for p in latents.second.parameters()), "what is trained later is trained before"
+        _check_second(latents, latents.second, groups, lambda: infer(state, 2, Noise("law", seed))[0])
+
+
+def _check_codes(group: LatentTerms) -> None:
+    """Of a discrete group."""
+    codes, entries, penalty = group.codes, group.entries, group.penalty
+    assert penalty is None or penalty.shape == (5, 3), f"the penalty has shape {tuple(penalty.shape)}, not (5, 3)"
+    if not group.discrete:
+        return
+    assert codes is not None, "a discrete group does not say its codes"
+    assert entries is not None, "a discrete group does not say how many values a code can take"
+    assert codes.shape[:2] == (5, 3), f"codes have shape {tuple(codes.shape)}; samples and data come first"
+    assert not codes.is_floating_point(), f"codes are {codes.dtype}, not integers"
+    assert 0 <= codes.min() <= codes.max() < entries, f"codes {codes.min()} .. {codes.max()} of {entries} entries"
+    if group.certain:
+        same = torch.equal(codes, codes[:1].expand_as(codes)) and torch.equal(group.z, group.z[:1].expand_as(group.z))
+        assert same, "certain codes differ between samples"
+        assert group.log_posterior is None or not group.log_posterior.any(), "certain codes have log q = 0"
+
+
+def _check_second(
+    latents: Latents, second: SecondStage, groups: Sequence[LatentTerms], again: Callable[[], Sequence[LatentTerms]]
+) -> None:
+    """Of the same codes, before and after it is taken up."""
+    before = [group.log_prior for group in groups]
+    codes = second.codes(groups)
+    assert not codes.is_floating_point(), f"the second stage trains on {codes.dtype}, not on integers"
+    assert len(codes) == groups[0].z.shape[1], f"the second stage trains on codes of shape {tuple(codes.shape)}"
+    second.take_up()
+    taken = again()
+    for one, other in zip(groups, taken, strict=True):
+        assert torch.equal(one.z, other.z), "what is trained later changes z"
+    value = second(Batch(codes.to(groups[0].z.dtype))).log_likelihood
+    total = torch.stack([group.log_prior[0] for group in taken if group.log_prior is not None]).sum(0)
+    assert value.shape == (1, len(codes)), f"the second stage gives shape {tuple(value.shape)}, not (1, B)"
+    assert torch.allclose(value[0], total, atol=1e-8), "the second stage's log p(codes) is not that of the model"
+    _reach(value.sum(), list(second.parameters()))
+    second.set_aside()
+    for one, other in zip(before, again(), strict=True):
+        same = one is None or (other.log_prior is not None and torch.equal(one, other.log_prior))
+        assert same, "what is set aside again is still in use"
 
 
 def _check_pairs(latents: Latents, x: Tensor, codes: Tensor, groups: Sequence[LatentTerms]) -> None:

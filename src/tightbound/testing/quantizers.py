@@ -24,7 +24,7 @@ def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
     """Runs every law of quantizers.
 
     1. Shapes; codes are entries; z is exactly `embed` of the codes. 2. `nearest` gives the nearest of all codes, by
-    enumeration, and gives an embedded code's vector back; of a greedy quantizer, something nearer than most. 3. The
+    enumeration, and gives an embedded code's vector back; of a greedy quantizer, a near one, and mostly back. 3. The
     gradient of z reaches the raw numbers at each position, and no other; that of the penalty is finite. 4. A datum's
     codes, z, penalty, posterior and moments do not depend on its batch, in training too; the penalty is summed over
     positions. 5. The same noise gives the same. 6. Evaluation, and `moments` in training, move nothing. 7. Without a
@@ -104,6 +104,9 @@ def _check_nearest(quantizer: Quantizer, generator: torch.Generator) -> None:
     distance = torch.cdist(points, vectors, compute_mode="donot_use_mm_for_euclid_dist")
     if quantizer.greedy:
         assert (found < distance.median(1).values).double().mean() > 0.9, "nearest: codes at random are as near"
+        sums = quantizer.embed(codes)
+        kept = (quantizer.embed(quantizer.nearest(sums)) - sums).norm(dim=-1) < 1e-9
+        assert kept.double().mean() > 0.9, "nearest: the vectors of codes that it gave are given others"
         return
     assert torch.allclose(found, distance.min(1).values, atol=1e-9), "nearest: there are nearer codes"
     again = quantizer.embed(quantizer.nearest(vectors))

@@ -126,5 +126,5 @@ def fitted_prior(subject: Subject) -> Flags:
         return longer(subject.config)
     components = max(10, min(500, len(subject.train) // 10))
     better = f"vamp(components={components})" if subject.model.latents.evaluable else "flow(kind='nsf')"
-    now = parse(str(subject.config.get("prior") or "normal")).name
+    now = parse(str(subject.config.get("prior") or "auto")).name
     return longer(subject.config) if now == parse(better).name else ("--prior", better)

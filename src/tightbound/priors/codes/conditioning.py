@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, whole
 from tightbound.nn.base import fold
+from tightbound.nn.resnet import Block
 
 
 class Conditioning(nn.Module):
@@ -30,7 +31,7 @@ class Conditioning(nn.Module):
         blocks = whole("blocks", blocks, least=0)
         self.network = None
         if maps:
-            residual = [_Block(hidden) for _ in range(blocks)]
+            residual = [Block(hidden, hidden, "silu") for _ in range(blocks)]
             self.network = nn.Sequential(nn.Conv2d(maps, hidden, 3, padding=1), *residual)
 
     def forward(self, maps: Tensor | None, context: Tensor | None) -> Tensor | None:
@@ -49,19 +50,6 @@ class Conditioning(nn.Module):
         lead = torch.broadcast_shapes(*(x.shape[:-3] for x in given))
         area = given[0].shape[-2:]
         return torch.cat([x.expand(*lead, -1, *area) for x in given], -3)
-
-
-class _Block(nn.Module):
-    """x + conv(relu(conv(relu(x)))), of 3 x 3 and 1 x 1."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        wide, narrow = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 1)
-        self.change = nn.Sequential(nn.ReLU(), wide, nn.ReLU(), narrow)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> the same."""
-        return x + self.change(x)
 
 
 def _checked(what: str, given: Tensor | None, shape: tuple[int, ...]) -> Tensor:

@@ -43,7 +43,8 @@ class Sharpening:
             kept = logits.topk(self.top_k, -1)
             logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
         if self.temperature != 1:  # the largest is 0 first, so that none overflows
-            logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
+            least = torch.finfo(logits.dtype).tiny
+            logits = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, least)
         return logits
 
 

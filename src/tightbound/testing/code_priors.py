@@ -1,0 +1,194 @@
+"""Laws of priors over grids of codes, and drawing from them without caches, which is what cached drawing must equal."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import islice, product
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.parts import describe, foreign, rebuild
+from tightbound.priors.codes import AutoregressiveCodes, CodePrior, Sharpening, draw_codes
+from tightbound.priors.codes.drawing import invert
+
+DRAWS = 4000
+BATCH = 4
+
+
+def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
+    """Runs every law of priors over codes, on a grid so small that all codes are enumerated; its parameters are set at
+    random, since an untrained network may hardly depend on anything.
+
+    1. Batch and event shapes. 2. The probabilities of all codes sum to 1. 3. Where there are `log_factors`, they sum to
+    `log_prob`, each is normalised, and changes with no later code. 4. Draws have the exact frequencies of codes and
+    of pairs of codes, also at another temperature and of the likeliest codes alone, are a function of the noise, and
+    leave `log_prob` as it is. 5. Towards temperature 0, and with top_k = 1, each code is the likeliest after those
+    before it. 6. Given maps or a context, a datum's prior and draws do not depend on its batch; leading dimensions of
+    samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. It is rebuilt from its
+    description.
+
+    Arguments:
+        prior: Of at most 10,000 grids of codes altogether.
+
+    Raises:
+        AssertionError: naming the law that is broken.
+    """
+    prior = copy.deepcopy(prior).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in prior.parameters():
+            random = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            p.copy_(p + 0.2 * random if p.dim() == 1 else 1.5 * random / p[0].numel() ** 0.5)
+    maps, context = _conditions(prior, generator)
+    p = prior(maps, context)
+    event, batches = (prior.positions, prior.depth), [(), (BATCH,)]
+    assert p.event_shape == event, f"event shape {tuple(p.event_shape)}, not {event}"
+    assert p.batch_shape in batches, f"the batch shape is {tuple(p.batch_shape)}, not () or ({BATCH},)"
+    one = prior(*(x if x is None else x[0] for x in (maps, context)))
+    assert one.batch_shape == (), f"one datum without a batch axis gave batch shape {tuple(one.batch_shape)}"
+    every = torch.tensor(list(product(range(prior.entries), repeat=prior.positions * prior.depth)))
+    every = every.reshape(-1, *event)
+    log_prob = one.log_prob(every)
+    total = log_prob.exp().sum().item()
+    assert abs(total - 1) < 1e-9, f"normalisation: the probabilities of all codes sum to {total}, not 1"
+    factors = _factors(one, every, log_prob, prior.entries)
+    sharpenings = [Sharpening(), Sharpening(0.5)]
+    if not any((factor.sort(i).values.diff(dim=i) < 1e-9).any() for i, factor in enumerate(factors)):
+        sharpenings.append(Sharpening(1.7, 2))  # among codes that are equally likely, any may be left out
+    for sharpening in sharpenings:
+        _check_frequencies(one, every, _sharpened(factors, sharpening), sharpening, seed)
+    again = one.log_prob(every)
+    assert torch.equal(again, log_prob), "drawing changed log_prob"
+    for sharpening in (Sharpening(1e-9), Sharpening(top_k=1), Sharpening(1e-300, 1)):
+        _check_greedy(one, factors, sharpening, prior.entries)
+    x = every[torch.randint(len(every), (3, BATCH), generator=generator)]
+    together = p.log_prob(x)
+    assert together.shape == (3, BATCH), f"log p of codes {tuple(x.shape)} has shape {tuple(together.shape)}"
+    _check_apart(prior, p, x, together, maps, context)
+    _check_gradients(prior, together)
+    description = describe(prior)
+    if not foreign(description):
+        rebuilt = rebuild(description, trust=True).double().eval()
+        rebuilt.load_state_dict(prior.state_dict())
+        assert torch.equal(rebuilt(maps, context).log_prob(x), together), "the rebuilt prior differs"
+
+
+@torch.no_grad()
+def draw_from_scratch(
+    distribution: AutoregressiveCodes,
+    samples: Sequence[int],
+    noise: Noise,
+    sharpening: Sharpening,
+    codes: int | None = None,
+) -> Tensor:
+    """What `draw_codes` gives of this distribution, by a whole pass of the network for each code.
+
+    Arguments:
+        codes: Only the first so many are drawn, and the others are 0.
+    """
+    shape = (*samples, *distribution.batch_shape, *distribution.event_shape)
+    drawn, uniform = torch.zeros(shape, dtype=torch.long), None
+    for position, index in islice(product(*map(range, distribution.event_shape)), codes):
+        logits = distribution.logits(drawn)[..., position, index, :]
+        uniform = noise.uniform(shape, logits) if uniform is None else uniform
+        drawn[..., position, index] = invert(sharpening(logits), uniform[..., position, index])
+    return drawn
+
+
+def _conditions(prior: CodePrior, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
+    shapes = ((BATCH, prior.maps, *prior.grid), (BATCH, prior.context))
+    maps, context = (torch.randn(s, generator=generator, dtype=torch.float64) if s[1] else None for s in shapes)
+    return maps, context
+
+
+def _factors(p: Distribution, every: Tensor, log_prob: Tensor, entries: int) -> Tensor:
+    """(L, K, ..., K) log p of code i given those before it, for all codes, by enumeration; the distribution's own
+    factors must be these."""
+    length = every[0].numel()
+    joint = log_prob.reshape((entries,) * length)
+    up_to = [joint.logsumexp(tuple(range(i, length)), keepdim=True) if i < length else joint for i in range(length + 1)]
+    factors = torch.stack([(up_to[i + 1] - up_to[i]).expand(joint.shape) for i in range(length)])
+    if isinstance(p, AutoregressiveCodes):
+        own = p.log_factors(every)
+        assert own.shape == every.shape, f"log_factors of codes {tuple(every.shape)} have shape {tuple(own.shape)}"
+        assert torch.allclose(own.sum((-2, -1)), log_prob, atol=1e-10), "log_factors do not sum to log_prob"
+        own = own.flatten(1).T.reshape(length, *joint.shape)
+        for i in range(length):
+            later = own[i].reshape(*(entries,) * (i + 1), -1)
+            assert (later - later[..., :1]).abs().max() < 1e-10, (
+                f"causality: a later code changes the factor of code {i}"
+            )
+            mass = later[..., 0].exp().sum(-1)
+            assert (mass - 1).abs().max() < 1e-9, f"normalisation: the factors of code {i} sum to {mass.max():.9f}"
+        assert torch.allclose(own, factors, atol=1e-8), "a factor is not the conditional probability of its code"
+    return factors
+
+
+def _sharpened(factors: Tensor, sharpening: Sharpening) -> Tensor:
+    """(N,) exact probabilities of all codes, each drawn from its sharpened conditional distribution."""
+    log_prob = torch.zeros_like(factors[0])
+    for i, factor in enumerate(factors):
+        powers = factor / sharpening.temperature
+        if sharpening.top_k is not None:
+            order = factor.argsort(dim=i, descending=True).argsort(dim=i)
+            powers = powers.masked_fill(order >= sharpening.top_k, -torch.inf)
+        log_prob = log_prob + powers.log_softmax(i)
+    return log_prob.exp().flatten()
+
+
+def _check_frequencies(p: Distribution, every: Tensor, exact: Tensor, sharpening: Sharpening, seed: int) -> None:
+    codes = draw_codes(p, (DRAWS,), Noise("law", seed), sharpening)
+    same = draw_codes(p, (DRAWS,), Noise("law", seed), sharpening)
+    assert torch.equal(codes, same), "the same noise gave other draws"
+    assert codes.dtype == torch.long, f"codes are {codes.dtype}, not integers"
+    assert codes.shape == (DRAWS, *every.shape[1:]), f"draws have shape {tuple(codes.shape)}"
+    entries = int(every.max()) + 1
+    drawn, all_codes = (torch.nn.functional.one_hot(c.flatten(1), entries).flatten(1).double() for c in (codes, every))
+    found, pairs = drawn.T @ drawn / DRAWS, all_codes.T @ (all_codes * exact[:, None])
+    allowed = 5.5 * (pairs * (1 - pairs).clamp_min(0) / DRAWS).sqrt() + 3 / DRAWS
+    off = ((found - pairs).abs() / allowed).max().item()
+    assert off < 1, f"frequencies: of {sharpening}, pairs of codes are {5.5 * off:.1f} standard errors off"
+    assert found[pairs == 0].sum() == 0, f"frequencies: of {sharpening}, codes of probability 0 were drawn"
+
+
+def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, entries: int) -> None:
+    length = len(factors)
+    for code in draw_codes(p, (5,), Noise("greedy"), sharpening).reshape(5, length):
+        for i, factor in enumerate(factors):
+            given = factor[tuple(code[:i].tolist())].reshape(entries, -1)[:, 0]
+            assert given[code[i]] > given.max() - 1e-6, f"with {sharpening}, code {i} is not the likeliest"
+
+
+def _check_apart(
+    prior: CodePrior, p: Distribution, x: Tensor, together: Tensor, maps: Tensor | None, context: Tensor | None
+) -> None:
+    """Datum by datum against the batch; and leading dimensions of the conditions."""
+    if not p.batch_shape:
+        assert torch.allclose(together[1, 2], p.log_prob(x[1, 2]), atol=1e-10), "log p depends on the batch"
+        return
+    index = torch.tensor([5, 2, 9, 7])
+    drawn = draw_codes(p, (3,), DatumNoise("law", index=index), Sharpening())
+    for b in range(BATCH):
+        alone = prior(*(c if c is None else c[b : b + 1] for c in (maps, context)))
+        same = torch.allclose(together[:, b : b + 1], alone.log_prob(x[:, b : b + 1]), atol=1e-10)
+        assert same, "a datum's log p depends on its batch"
+        mine = draw_codes(alone, (3,), DatumNoise("law", index=index[b : b + 1]), Sharpening())
+        assert torch.equal(drawn[:, b : b + 1], mine), "a datum's draw depends on its batch"
+    assert torch.unique(together[:, 0] - p.log_prob(x[:, :1].expand_as(x))[:, 1]).abs().max() > 1e-6, (
+        "the prior does not depend on what it is given"
+    )
+
+
+def _check_gradients(prior: CodePrior, log_prob: Tensor) -> None:
+    parameters = dict(prior.named_parameters())
+    if not parameters:
+        return
+    gradients = torch.autograd.grad(log_prob.sum(), list(parameters.values()), allow_unused=True)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        assert gradient is not None, f"no gradient reaches {name}"
+        assert torch.isfinite(gradient).all(), f"the gradient of {name} is not finite"
+        assert gradient.abs().max() > 1e-12, f"the gradient of {name} is zero"
