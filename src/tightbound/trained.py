@@ -75,7 +75,8 @@ class Trained(Generating):
         self.model, self.weights = fitted.model, fitted.weights
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
-        """(N,): the IWAE bound on log p(x) with this many samples, nats.
+        """(N,): the IWAE bound on log p(x) with this many samples, nats; the ELBO where codes are a function of x, so
+        that importance weights add nothing to it.
 
         Raises:
             InputError: where the model has no bound on a likelihood: a plain autoencoder, or cross-entropy in
@@ -84,9 +85,9 @@ class Trained(Generating):
         if self.model.observation.not_a_likelihood:
             raise InputError(f"this model bounds {self.model.observation.not_a_likelihood}; see evaluate")
         result = self.evaluate(data, samples=samples, seed=seed)
-        if "iwae" not in result.per_datum:
+        if result.bound is None:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
-        return torch.from_numpy(result.per_datum["iwae"])
+        return torch.from_numpy(result.per_datum[result.bound])
 
     def evaluate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
+from tightbound.core.interfaces import CodeGrid
 from tightbound.data import Split
 from tightbound.generation import infer
-from tightbound.latents.codes import CodeLatents, Grid, coded
+from tightbound.latents.codes import CodeLatents, coded
 from tightbound.report import pictures
 from tightbound.trained import Trained
 
@@ -31,7 +32,7 @@ def embed(command: Embed) -> None:
     _, split = open_data(command, trained)
     latents = trained.model.latents
     if isinstance(latents, CodeLatents):
-        says = _integers(command, trained, split, latents.tables)
+        says = _integers(command, trained, split, latents.code_grids)
     else:
         says = _vectors(command, trained, split)
     say(f"{says}: {command.out}")
@@ -48,13 +49,13 @@ def _vectors(command: Embed, trained: Trained, split: Split) -> str:
     return f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}"
 
 
-def _integers(command: Embed, trained: Trained, split: Split, tables: list[Grid]) -> str:
+def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[CodeGrid]) -> str:
     """The vectors, which may not fit into memory, are computed again for each array of them."""
     levels = infer.integers(trained.model, split, sample=command.sample, seed=command.seed).levels
     arrays: dict[str, Any] = {}
-    for i, (own, table) in enumerate(zip(levels, tables, strict=True), 1):
-        arrays[f"codes_{i}"] = own.numpy().astype(np.int16 if table.entries <= 2**15 else np.int32)
-        arrays |= {f"grid_{i}": np.array([table.height, table.width]), f"entries_{i}": np.array(table.entries)}
+    for i, (own, grid) in enumerate(zip(levels, grids, strict=True), 1):
+        arrays[f"codes_{i}"] = own.numpy().astype(np.int16 if grid.entries <= 2**15 else np.int32)
+        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"entries_{i}": np.array(grid.entries)}
 
     def moments() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in split.epoch(AT_ONCE):
@@ -90,7 +91,7 @@ def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor)
 def by_level(command: Reconstruct, trained: Trained) -> None:
     """Data, and their reconstructions from the highest level of codes alone, from the two highest, ..., from all."""
     latents = coded(trained.model.latents)
-    number = len(latents.tables)
+    number = len(latents.code_grids)
     if number < 2:
         raise InputError("--levels shows what each level of codes holds, and this model has one; leave it out")
     known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))

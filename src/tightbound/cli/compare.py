@@ -102,8 +102,9 @@ def _show(found: Comparison, against: list[Difference], command: Compare, data: 
                 cells = [_number(one.difference), *("-" if v is None else format(v, how) for v, how in shown)]
             table.add_row(f"  {run}", _number(numbers[quantity]), *cells)
     console.print(table)
+    bound = "iwae" if any(one.quantity == "iwae" and one.p is not None for one in against) else "elbo"
     for one in against:
-        if one.quantity in ("iwae", "reconstruction_mse"):
+        if one.quantity in (bound, "reconstruction_mse"):
             say(one.says())
     say(f"model: {MODEL}")
 

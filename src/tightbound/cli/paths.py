@@ -50,9 +50,14 @@ def measure(command: Interpolate, pairs: int) -> None:
 
 
 def measurable(model: VAE, split: Split) -> bool:
-    """Whether distances between these data mean anything, and they make two pairs."""
+    """Whether distances between these data mean anything, as do paths between their codes, and they make two pairs."""
     completes = model.context is not None and model.context.completes
-    return not completes and model.observation.source.kind != "mixed" and isinstance(split, Indexed) and len(split) >= 4
+    return (
+        not (completes or model.latents.code_grids)
+        and model.observation.source.kind != "mixed"
+        and isinstance(split, Indexed)
+        and len(split) >= 4
+    )
 
 
 def some_pairs(trained: Trained, split: Split, pairs: int, seed: int) -> Batch:

@@ -64,6 +64,8 @@ def _quality(trained: Trained, data: Data, command: Report) -> Mapping[str, Any]
 
 
 def _paths(trained: Trained, data: Data, command: Report) -> Mapping[str, Any]:
+    if trained.model.latents.code_grids:
+        raise CompositionError("between codes, which are numbers of a codebook's entries, there is no path to measure")
     chosen = some_pairs(trained, data.test, PAIRS, command.seed)
     return paths_json(trained, paths(trained.model, chosen, data.train, seed=command.seed), chosen, command.seed)
 

@@ -13,7 +13,7 @@ from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
 from tightbound.evaluation.numbers import with_error
 from tightbound.report.pictures import is_image
-from tightbound.report.table import Grid, ladder, rows
+from tightbound.report.table import Grid, brief, drawn, ladder
 
 
 def say(line: str, file: TextIO | None = None) -> None:
@@ -50,10 +50,10 @@ def show(numbers: Mapping[str, Mapping[str, Any]], caption: str | None = None) -
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("value ± stderr", max_width=20)  # lists of numbers wrap: what they are needs the room
     table.add_column("unit: what it is", overflow="fold")
-    for row in rows(numbers):
+    for row in brief(numbers):
         table.add_row(row.name, row.value, Text(f"{row.unit}: {row.says}"))  # Text: brackets are no markup here
     if caption is None:
-        caption = f"n = {first['n']:,} data, {first['samples']:,} samples of q(z|x) a datum; target: {first['target']}"
+        caption = f"n = {first['n']:,} data, {drawn(first)}; target: {first['target']}"
     console = Console()
     console.print(caption, highlight=False, markup=False)
     console.print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,25 @@ class SecondStage(Trainable):
         """(B, N) integers: what it is trained on, of one sample of a batch's latents."""
 
 
+class CodeGrid(NamedTuple):
+    """Where codes of a level stand: H * W positions in raster order, with `depth` codes each."""
+
+    height: int
+    width: int
+    depth: int
+    entries: int  # values that a code can take
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(P, depth)."""
+        return self.height * self.width, self.depth
+
+    @property
+    def plane(self) -> tuple[int, ...]:
+        """(H, W), or (H, W, depth) where there are several codes at a position."""
+        return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
+
+
 class Latents(Part, nn.Module, ABC):
     """Owns the walk from x to z (q) and from z to features (p)."""
 
@@ -117,6 +136,16 @@ class Latents(Part, nn.Module, ABC):
     def shares_parameters(self) -> bool:
         """Whether p(z) and q(z | x) have parameters in common: some gradient estimators assume that they have not."""
         return False
+
+    @property
+    def certain(self) -> bool:
+        """Whether q(z | x) is one value with probability 1: the ELBO is then all that importance weights give."""
+        return False
+
+    @property
+    def code_grids(self) -> Sequence[CodeGrid]:
+        """Of each group, the lowest first, where z are codes; else none."""
+        return ()
 
     @property
     def recoverable(self) -> bool:

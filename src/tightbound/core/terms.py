@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, singledispatch
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
 from tightbound.core.errors import CompositionError, NotABound
+
+CERTAIN = "the codes of a datum are a function of it"  # why something does not exist where q is certain
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class LatentTerms:
     discrete: bool = False  # prior and posterior are distributions of the codes, not of z
     certain: bool = False  # q is one value with probability 1: log q = 0, and further samples are copies
     penalty: Tensor | None = None  # (S, B) minimised beside the bound, by what has no gradient from it (a codebook)
+    vectors: Tensor | None = (
+        None  # (B, P, size) or (S, B, P, size): what codes were chosen for as the nearest, where that is how
+    )
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
     @cached_property
@@ -75,6 +81,13 @@ class LatentTerms:
         if self.certain:
             return self.z.new_zeros(self.z.shape[:2])
         return None if self.posterior is None else self._log_prob(self.posterior)
+
+    @property
+    def capacity(self) -> float:
+        """Nats of a datum's codes if all were equally probable; 0 where the latent is not discrete."""
+        if self.codes is None or not self.entries:
+            return 0.0
+        return self.codes.shape[2:].numel() * math.log(self.entries)
 
     def _log_prob(self, distribution: Distribution) -> Tensor:
         value = self.codes if self.discrete and self.codes is not None else self.z

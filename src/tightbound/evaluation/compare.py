@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
+from tightbound.core.terms import CERTAIN
 from tightbound.data.feed import Source, pick
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Array, Estimate, Evaluation, estimate, with_error
@@ -75,7 +76,7 @@ class Comparison:
 
     runs: Mapping[str, Mapping[str, Estimate]]  # by model: its own numbers
     differences: Sequence[Difference]  # of all pairs, in each quantity
-    best: str  # the model with the best IWAE; where there is none, with the least reconstruction error
+    best: str  # the model with the best bound; where there is none, with the least reconstruction error
     n: int
     target: str
 
@@ -119,7 +120,8 @@ def compare(
     progress: bool = False,
 ) -> Comparison:
     """Paired differences of bounds, rate, distortion and reconstruction error of models on the same data, with the
-    same noise and the same k.
+    same noise and the same k. Of a model whose codes are a function of x the ELBO stands beside the IWAE bound of
+    others: with one weight a datum, it is what IWAE-k would be.
 
     A difference has its standard error, a two-sided p-value under the normal approximation of the mean (Holm's
     correction over all pairs, within each quantity), the probability that the first is better, and the share of data
@@ -150,7 +152,7 @@ def compare(
         raise InputError("a comparison needs at least two data: one has no standard error")
     rank = {name: _rank(evaluation) for name, evaluation in found.items()}
     differences = [d for quantity in COMPARED for d in _pairs(found, quantity)]
-    kept = {name: {q: evaluation[q] for q in COMPARED} for name, evaluation in found.items()}
+    kept = {name: {q: e[_stands_for(q, e, found.values())] for q in COMPARED} for name, e in found.items()}
     return Comparison(kept, differences, max(rank, key=lambda name: rank[name]), n, first.target_name)
 
 
@@ -166,8 +168,9 @@ def check_same_target(models: Mapping[str, VAE]) -> None:
 
 
 def _rank(evaluation: Evaluation) -> float:
-    iwae, error = evaluation["iwae"].value, evaluation["reconstruction_mse"].value
-    value = iwae if iwae is not None else None if error is None else -np.asarray(error)
+    bound = None if evaluation.bound is None else evaluation[evaluation.bound].value
+    error = evaluation["reconstruction_mse"].value
+    value = bound if bound is not None else None if error is None else -np.asarray(error)
     return -math.inf if value is None else float(np.asarray(value))
 
 
@@ -179,11 +182,13 @@ def _pairs(found: Mapping[str, Evaluation], quantity: str) -> list[Difference]:
 
 def difference(a: str, b: str, quantity: str, first: Evaluation, second: Evaluation) -> Difference:
     """Of two evaluations on the same data, not yet corrected for others."""
-    number = first[quantity]
+    one, other = (_stands_for(quantity, e, (first, second)) for e in (first, second))
+    number = first[one]
     facts = {"unit": number.unit, "target": number.target, "samples": number.samples}
     says = _says(quantity, a, b)
-    lacking = [e[quantity].reason for e in (first, second) if quantity not in e.per_datum]
-    gap = np.zeros(0) if lacking else first.per_datum[quantity] - second.per_datum[quantity]
+    says += "".join(f"; of {name} the ELBO: {CERTAIN}" for name, q in ((a, one), (b, other)) if q != quantity)
+    lacking = [e[q].reason for e, q in ((first, one), (second, other)) if q not in e.per_datum]
+    gap = np.zeros(0) if lacking else first.per_datum[one] - second.per_datum[other]
     gap = gap[~np.isnan(gap)]
     if len(gap) < 2:
         reason = lacking[0] if lacking else "fewer than two data have it"
@@ -197,6 +202,12 @@ def difference(a: str, b: str, quantity: str, first: Evaluation, second: Evaluat
     probability = 0.5 * math.erfc(-sign * z / math.sqrt(2))
     wins = float((sign * gap > 0).mean() + (gap == 0).mean() / 2)
     return Difference(a, b, quantity, given, z if math.isfinite(z) else None, p, p, probability, wins)
+
+
+def _stands_for(quantity: str, evaluation: Evaluation, among: Iterable[Evaluation]) -> str:
+    """The number that is compared: that of the quantity, or for IWAE, where another has it, the tightest bound."""
+    bounded = quantity == "iwae" and any(quantity in e.per_datum for e in among)
+    return evaluation.bound or quantity if bounded else quantity
 
 
 def _says(quantity: str, a: str, b: str) -> str:

@@ -36,6 +36,7 @@ CHECKS: list[str] = [
     "tightbound.evaluation.checks.regularisation:UnderRegularised",
     "tightbound.evaluation.checks.variance:VarianceCollapse",
     "tightbound.evaluation.checks.codebook:CodebookCollapse",
+    "tightbound.evaluation.checks.prior:UniformPrior",
     "tightbound.evaluation.checks.holes:PriorHoles",
     "tightbound.evaluation.checks.fit:Overfitting",
     "tightbound.evaluation.checks.encoder:EncoderOverfitting",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from tightbound.core.interfaces import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch
+from tightbound.core.terms import CERTAIN, Batch, LatentTerms
 from tightbound.data.feed import Source, batches, evaluating
-from tightbound.evaluation import ladder
-from tightbound.evaluation.numbers import Estimate, Evaluation, active_units, estimate, mean, spread
+from tightbound.evaluation import codes, ladder, reconstruction
+from tightbound.evaluation.codes import CodeBooks
+from tightbound.evaluation.numbers import Array, Estimate, Evaluation, active_units, estimate, mean, spread
 from tightbound.evaluation.rate import Gathered
+from tightbound.evaluation.reconstruction import Variation
 from tightbound.evaluation.weights import BLOCK, Weights
 
 EXPLAINED = {
@@ -28,7 +30,8 @@ EXPLAINED = {
     "bits_per_dim": "bits to code one element of x: -bound / (D ln 2); lower is better",
     "rate": "KL(q(z|x) || p(z)): nats that z carries about x",
     "distortion": "-E_q[log p(x|z)]: nats left to code x once z is known",
-    "reconstruction_mse": "squared error an element, decoding the posterior mean",
+    **reconstruction.EXPLAINED,
+    **codes.EXPLAINED,
     "active_units": "latent dimensions in use: Var_x(E_q[z|x]) > 0.01",
     "kl_per_group": "the rate by group of latent variables, the lowest first",
     "kl_per_dimension": "the rate by latent dimension",
@@ -37,6 +40,7 @@ EXPLAINED = {
     **ladder.EXPLAINED,
 }
 PRECISIONS = ("fp32", "bf16")
+ROUNDING = 1e-6  # of a sum of log-probabilities in float32: a gain of less is none
 COMPARED = 50  # data whose bound is computed in float32, too, where it is in bfloat16
 Precision = Literal["fp32", "bf16"]
 ROWS = 4000  # (sample, datum) pairs decoded at once
@@ -54,6 +58,9 @@ def evaluate(
     progress: bool = False,
 ) -> Evaluation:
     """Bounds on log p(x) and the numbers around them, over all of `data`.
+
+    Where codes are a function of x (vector quantization) one sample is all there is: the ELBO is exact, bits/dim are
+    of it, and there is no IWAE bound.
 
     The encoder runs once a datum; importance samples are streamed in blocks, so memory does not grow with
     `samples` but for the largest weights. The noise depends on the seed, the datum and the block: numbers do not
@@ -80,6 +87,7 @@ def evaluate(
     whole("samples", samples, least=1)
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}; needed: one of {', '.join(PRECISIONS)}")
+    samples = 1 if model.latents.certain else samples
     size = at_once(model, min(BLOCK, samples))
     sums, gathered = _PerDatum(), Gathered(model, None, seed)
     try:
@@ -113,11 +121,14 @@ class _PerDatum:
     rates: list[list[Tensor]] = field(default_factory=list)  # (B, F) by group; empty where there is no density
     ladder: list[Tensor] = field(default_factory=list)  # (B, rungs)
     effective: list[Tensor] = field(default_factory=list)
-    pareto_k: list[Tensor] = field(default_factory=list)
+    pareto_k: list[Array] = field(default_factory=list)
     changed: list[Tensor] = field(default_factory=list)  # bound in bfloat16 less that in float32, of the first data
     mean: list[Tensor] = field(default_factory=list)
     variance: list[Tensor] = field(default_factory=list)
     error: list[Tensor] = field(default_factory=list)
+    variation: Variation = field(default_factory=Variation)
+    books: CodeBooks = field(default_factory=CodeBooks)
+    gain: list[Tensor] = field(default_factory=list)  # (B,) log p(codes) less that of the uniform prior
     closed: tuple[bool, ...] = ()  # by group, whether the KL was closed
 
 
@@ -127,8 +138,16 @@ class _Sampled:
 
     log_likelihood: Tensor  # (B,) sum
     rates: list[Tensor]  # (B, F) by group
-    weights: Weights | None  # None: no density, no bound
-    closed: tuple[bool, ...]
+    weights: Weights | None = None  # None: no density, no bound; or one that is exact
+    closed: tuple[bool, ...] = ()
+    first: tuple[LatentTerms, ...] = ()  # groups that are discrete, of the first block of samples
+    gain: Tensor | None = None  # (B,) of discrete codes: log p(codes) less that of the uniform prior
+
+    def bound(self, samples: int) -> Tensor:
+        """(B,) the tightest that there is, of a model that has one."""
+        if self.weights is not None:
+            return self.weights.ladder()[:, -1].cpu()
+        return (self.log_likelihood / samples - torch.stack([rate.sum(1) for rate in self.rates]).sum(0)).cpu()
 
 
 def _add_batch(
@@ -143,34 +162,46 @@ def _add_batch(
     out.closed = drawn.closed
     out.index.append(batch.positions().cpu())
     out.log_likelihood.append(drawn.log_likelihood.cpu() / samples)
+    out.books.add(drawn.first)
     if drawn.weights is not None:
         out.ladder.append(drawn.weights.ladder().cpu())
         out.effective.append(drawn.weights.effective().cpu())
-        out.pareto_k.append(torch.from_numpy(drawn.weights.pareto_k()))
+        out.pareto_k.append(drawn.weights.pareto_k())
+    if drawn.rates:
         out.rates.append([rate.cpu() for rate in drawn.rates])
+        out.gain += [] if drawn.gain is None else [drawn.gain.cpu()]
         first = seen[: COMPARED - sum(map(len, out.changed))]
         if precision != "fp32" and len(first):
-            exact = _sample(model, first, model.encode_state(first), samples, seed, "fp32").weights
-            assert exact is not None
-            out.changed.append(out.ladder[-1][: len(first), -1] - exact.ladder()[:, -1].cpu())
-    out.mean.append(mu.double().cpu())
-    out.variance.append(variance.double().cpu())
+            exact = _sample(model, first, model.encode_state(first), samples, seed, "fp32").bound(samples)
+            out.changed.append(drawn.bound(samples)[: len(first)] - exact)
+    if not out.books.any:  # else thousands of numbers a datum, of which none means anything by itself
+        out.mean.append(mu.double().cpu())
+        out.variance.append(variance.double().cpu())
     restored = model.observation.restore(model.decode(mu, seen.context).mean)
     out.error.append(model.observation.error(restored, batch.x, seen).cpu())
+    out.variation.add(model.observation, batch.x, seen)
 
 
 def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, precision: Precision) -> _Sampled:
     index, knobs = seen.positions(), Knobs.final(model.schedules)
-    out = _Sampled(torch.zeros((), dtype=torch.float64), [], None, ())
+    out = _Sampled(torch.zeros((), dtype=torch.float64), [])
     with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
         for number, start in enumerate(range(0, samples, BLOCK)):
             count = min(BLOCK, samples - start)
             noise = DatumNoise("evaluate", seed, number, index=index)
             terms = model.terms_from(seen, state, count, noise, knobs)
             out.log_likelihood = out.log_likelihood + terms.log_likelihood.double().sum(0)
+            out.first = out.first or tuple(group for group in terms.latents if group.discrete)
             if all(group.has_density for group in terms.latents):
-                out.weights = out.weights or Weights(samples)
-                out.weights.add(terms.log_weight)
+                if not terms.certain:
+                    out.weights = out.weights or Weights(samples)
+                    out.weights.add(terms.log_weight)
+                gains = [g.log_prior + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None]
+                if gains:
+                    gain = torch.stack(gains).sum(0).mean(0).double() * (count / samples)
+                    least = sum(g.capacity for g in terms.latents if g.discrete) * ROUNDING
+                    gain = gain.where(gain.abs() > least, 0.0)
+                    out.gain = gain if out.gain is None else out.gain + gain
                 block = [group.rate().mean(0).double() * (count / samples) for group in terms.latents]
                 out.rates = [a + b for a, b in zip(out.rates, block, strict=True)] if out.rates else block
                 out.closed = tuple(group.kl is not None for group in terms.latents)
@@ -178,55 +209,85 @@ def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, prec
 
 
 def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
-    def array(parts: list[Tensor]) -> np.ndarray:
-        return torch.cat(parts).numpy()
-
-    target, n = model.target_name, len(array(sums.index))
-    mu, variance, log_likelihood = array(sums.mean), array(sums.variance), array(sums.log_likelihood)
-    per_datum = {"index": array(sums.index), "distortion": -log_likelihood, "mean": mu, "variance": variance}
-    per_datum["reconstruction_mse"] = array(sums.error)
-    drawn = f"expectation over {samples} samples of q(z|x) a datum"
-    kl = _kl_estimator(sums.closed, samples)
-    nats = {"n": n, "unit": "nats", "target": target, "samples": samples}
-    numbers: dict[str, Estimate] = {}
-    if sums.ladder:
-        bounds = array(sums.ladder)
-        iwae, rates = bounds[:, -1], [array(list(group)) for group in zip(*sums.rates, strict=True)]
-        by_group = np.stack([group.sum(1) for group in rates], axis=1)
-        rate = by_group.sum(1)
-        elbo = log_likelihood - rate
-        per_datum |= {"iwae": iwae, "elbo": elbo, "rate": rate}
-        facts = {k: v for k, v in nats.items() if k != "n"} | {"reason": model.observation.not_a_likelihood}
-        numbers["elbo"] = mean(elbo, **facts, estimator=f"{drawn}; {kl}")
-        numbers["iwae"] = mean(iwae, **facts, estimator=f"log-mean-exp of {samples} importance weights from q(z|x)")
-        weights = ladder.PerDatum(bounds, array(sums.effective), array(sums.pareto_k))
-        per_datum |= {"iwae_ladder": bounds, "effective_samples": weights.effective, "pareto_k": weights.pareto_k}
-        numbers |= ladder.numbers(weights, array(sums.changed) if sums.changed else None, facts)
-        numbers["rate"] = mean(rate, **facts, estimator=kl)
-        numbers["kl_per_group"] = mean(by_group, **facts, estimator=kl)
-        numbers["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), sums.closed, facts, kl)
+    certain = model.latents.certain
+    target, index = model.target_name, _array(sums.index)
+    distortion = -_array(sums.log_likelihood)
+    drawn = "of the one value of z that q(z|x) has" if certain else f"expectation over {samples} samples of q(z|x)"
+    facts = {"unit": "nats", "target": target, "samples": None if certain else samples}
+    per_datum = {"index": index, "distortion": distortion, "reconstruction_mse": _array(sums.error)}
+    if sums.rates:
+        bounded = {**facts, "reason": model.observation.not_a_likelihood}
+        numbers = _bounds(model, sums, per_datum, samples, f"{drawn} a datum", bounded)
     else:
         why = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
-        for name in ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension", *ladder.ALWAYS):
-            numbers[name] = Estimate(None, None, **nats, estimator="none", reason=why)
-    numbers["distortion"] = mean(-log_likelihood, unit="nats", target=target, samples=samples, estimator=drawn)
-    numbers["bits_per_dim"] = _bits(model, numbers["iwae"])
-    coded = f"{model.latents.coded_by} over the data"
-    numbers["active_units"] = active_units(
-        mu, unit="dimensions", target=coded, estimator="count of Var_x(E_q[z|x]) > 0.01"
-    )
-    of_codes = {"unit": "z", "target": coded}
-    numbers["latent_mean"] = mean(mu, **of_codes, estimator="mean of posterior means")
-    numbers["latent_std"] = spread(mu, variance, **of_codes, estimator="sqrt(Var mu + E sigma^2); delta method")
-    error = per_datum["reconstruction_mse"]
-    numbers["reconstruction_mse"] = mean(
-        error[~np.isnan(error)] if np.isfinite(error).any() else error,  # of data without any observed element
-        unit=model.observation.error_unit,
-        target="E[x|z] at the posterior mean, against x",
-        estimator="mean over elements and data",
-    )
+        names = ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension", *ladder.ALWAYS)
+        numbers = {name: Estimate(None, None, len(index), estimator="none", reason=why, **facts) for name in names}
+    numbers["distortion"] = mean(distortion, **facts, estimator=f"{drawn} a datum")
+    numbers["bits_per_dim"] = _bits(model, numbers, "elbo" if certain else "iwae")
+    numbers |= _latent_space(model, sums, per_datum)
+    numbers |= reconstruction.numbers(model.observation, per_datum["reconstruction_mse"], sums.variation)
     found = {name: numbers[name] for name in EXPLAINED if name in numbers}
     return Evaluation({k: replace(v, says=v.says or EXPLAINED[k]) for k, v in found.items()}, per_datum)
+
+
+def _array(parts: list[Tensor]) -> Array:
+    return torch.cat(parts).numpy()
+
+
+def _bounds(
+    model: VAE, sums: _PerDatum, per_datum: dict[str, Array], samples: int, drawn: str, facts: dict[str, Any]
+) -> dict[str, Estimate]:
+    """The bounds and the rate, which go into `per_datum` too."""
+    rates = [_array(list(group)) for group in zip(*sums.rates, strict=True)]
+    by_group = np.stack([group.sum(1) for group in rates], axis=1)
+    rate = by_group.sum(1)
+    elbo = -per_datum["distortion"] - rate
+    per_datum |= {"elbo": elbo, "rate": rate}
+    certain = model.latents.certain
+    kl = "-log p(codes), for log q = 0" if certain else _kl_estimator(sums.closed, samples)
+    numbers = {"elbo": mean(elbo, **facts, estimator=f"{drawn}; {kl}")}
+    changed = _array(sums.changed) if sums.changed else None
+    if certain:
+        none = {**facts, "n": len(rate), "estimator": "none", "reason": f"{CERTAIN}: all of its importance weights are "
+                "equal, and for every k this would be the ELBO"}  # fmt: skip
+        numbers |= {name: Estimate(None, None, **none) for name in ("iwae", *ladder.ALWAYS)}
+        numbers |= ladder.rounding(changed, facts)
+    else:
+        bounds = _array(sums.ladder)
+        by = f"log-mean-exp of {samples} importance weights from q(z|x)"
+        numbers["iwae"] = mean(bounds[:, -1], **facts, estimator=by)
+        weights = ladder.PerDatum(bounds, _array(sums.effective), np.concatenate(sums.pareto_k))
+        per_datum |= {"iwae": bounds[:, -1], "iwae_ladder": bounds}
+        per_datum |= {"effective_samples": weights.effective, "pareto_k": weights.pareto_k}
+        numbers |= ladder.numbers(weights, changed, facts)
+    says = "-log p(codes): nats to code z, a function of x, under the prior in use" if certain else ""
+    numbers["rate"] = mean(rate, **facts, estimator=kl, says=says)
+    numbers["kl_per_group"] = mean(by_group, **facts, estimator=kl)
+    numbers["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), sums.closed, facts, kl)
+    if sums.gain:
+        per_datum["prior_gain"] = _array(sums.gain)
+        numbers |= codes.prices(rate, per_datum["prior_gain"], facts)
+    return numbers
+
+
+def _latent_space(model: VAE, sums: _PerDatum, per_datum: dict[str, Array]) -> dict[str, Estimate]:
+    """How codes lie, or which they are."""
+    coded = f"{model.latents.coded_by} over the data"
+    units = {"active_units": "dimensions", "latent_mean": "z", "latent_std": "z"}
+    if sums.books.any:
+        per_datum["codes"] = sums.books.codes
+        why = "a code is the number of an entry of a codebook: see codes_used"
+        n = len(per_datum["index"])
+        none = {k: Estimate(None, None, n, unit, "none", coded, reason=why) for k, unit in units.items()}
+        return none | sums.books.numbers()
+    mu, variance = (per_datum.setdefault(k, _array(v)) for k, v in (("mean", sums.mean), ("variance", sums.variance)))
+    how = "sqrt(Var mu + E sigma^2); delta method"
+    facts: dict[str, dict[str, Any]] = {name: {"unit": unit, "target": coded} for name, unit in units.items()}
+    return {
+        "active_units": active_units(mu, **facts["active_units"], estimator="count of Var_x(E_q[z|x]) > 0.01"),
+        "latent_mean": mean(mu, **facts["latent_mean"], estimator="mean of posterior means"),
+        "latent_std": spread(mu, variance, **facts["latent_std"], estimator=how),
+    }
 
 
 def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:
@@ -248,18 +309,20 @@ def _by_dimension(model: VAE, rates: np.ndarray, closed: tuple[bool, ...], facts
     return mean(rates, **facts, estimator=kl)
 
 
-def _bits(model: VAE, iwae: Estimate) -> Estimate:
-    facts = {"n": iwae.n, "unit": "bits/dim", "target": iwae.target, "samples": iwae.samples}
-    if iwae.value is None or (iwae.stderr is None and iwae.n > 1):
-        return Estimate(None, None, **facts, estimator="none", reason=iwae.reason)
+def _bits(model: VAE, numbers: dict[str, Estimate], name: str) -> Estimate:
+    """Of the bound of this name."""
+    bound = numbers[name]
+    facts = {"n": bound.n, "unit": "bits/dim", "target": bound.target, "samples": bound.samples}
+    if bound.value is None or (bound.stderr is None and bound.n > 1):
+        return Estimate(None, None, **facts, estimator="none", reason=bound.reason)
     if not model.observation.counts_bits:
         why = model.observation.not_a_likelihood or model.observation.no_bits
         return Estimate(None, None, **facts, estimator="none", reason=why)
     a_bit = model.dimensions * math.log(2)
-    value, stderr = np.asarray(iwae.value), iwae.stderr
+    value, stderr = np.asarray(bound.value), bound.stderr
     return estimate(
         -value / a_bit,
         None if stderr is None else np.asarray(stderr) / a_bit,
         **facts,
-        estimator=f"-iwae / (D ln 2), D = {model.dimensions}",
+        estimator=f"-{name} / (D ln 2), D = {model.dimensions}",
     )

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import InputError, whole
+from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch
+from tightbound.core.terms import CERTAIN, Batch
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.evaluate import BLOCK, at_once
 from tightbound.evaluation.local import fit_local
@@ -64,12 +64,15 @@ def inference_gap(
     Raises:
         InputError: no data, or log p(x) of another number of them.
         NotABound: the posterior is a point mass.
+        CompositionError: codes are a function of x, so that there is no posterior to fit.
 
     References:
         Inference suboptimality in variational autoencoders (Cremer et al. 2018), Section 3,
         https://arxiv.org/abs/1801.03558
     """
     samples, steps = whole("samples", samples, least=1), whole("steps", steps, least=2)
+    if model.latents.certain:
+        raise CompositionError(f"{CERTAIN}: there is no q(z|x) to be fitted; give a model with a posterior")
     rows = at_once(model, 1)
     found: list[dict[str, Tensor]] = []
     with evaluating(model):

@@ -66,10 +66,15 @@ def numbers(weights: PerDatum, changed: Array | None, facts: Mapping[str, Any]) 
         weights.effective, **{**of_weights, "unit": "samples"}, estimator="mean over data of (sum w)^2 / sum w^2"
     )
     found |= _tail(weights.pareto_k, of_weights)
-    if changed is not None:
-        how = f"paired, on the first {len(changed)} data"
-        found["bf16_difference"] = mean(changed, **plain, estimator=how)
-    return found
+    return found | rounding(changed, facts)
+
+
+def rounding(changed: Array | None, facts: Mapping[str, Any]) -> dict[str, Estimate]:
+    """What bfloat16 did to the bound, where it was used: arguments as above."""
+    if changed is None:
+        return {}
+    how = f"paired, on the first {len(changed)} data"
+    return {"bf16_difference": mean(changed, **{**facts, "reason": None}, estimator=how)}
 
 
 def _tail(k: Array, facts: Mapping[str, Any]) -> dict[str, Estimate]:

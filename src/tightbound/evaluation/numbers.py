@@ -54,7 +54,23 @@ class Evaluation:
     """All numbers of one evaluation, by name, and what they are means of."""
 
     numbers: Mapping[str, Estimate]
-    per_datum: Mapping[str, Array]  # (N,) or (N, latent) each
+    per_datum: Mapping[str, Array]  # (N,), (N, latent) or, of discrete latents, (N, codes) each
+
+    @property
+    def bound(self) -> str | None:
+        """Name of the tightest bound on log p(x) that there is: "iwae"; "elbo" where q is one value with probability 1,
+        so that both are the same; None where there is none."""
+        return next((name for name in ("iwae", "elbo") if name in self.per_datum), None)
+
+    @property
+    def codes_are_numbers(self) -> bool:
+        """Whether z are codes, each the number of an entry of a codebook."""
+        return "codes" in self.per_datum
+
+    @property
+    def uniform_codes(self) -> bool:
+        """Whether z are codes that are all equally probable under the prior in use."""
+        return "prior_gain" in self.per_datum and not self.per_datum["prior_gain"].any()
 
     def __getitem__(self, name: str) -> Estimate:
         return self.numbers[name]
@@ -117,7 +133,7 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
 
 def with_error(value: float, stderr: float | None) -> str:
     """Two digits of the standard error, and the value to the same place."""
-    if stderr is None or not stderr > 0:
+    if stderr is None or not stderr > 1e-12 * abs(value):  # else it is but rounding
         return f"{value:.4g}" if stderr is None else f"{value:g}"
     places = max(0, 1 - math.floor(math.log10(stderr)))
     return f"{value:.{places}f} ± {stderr:.{places}f}"

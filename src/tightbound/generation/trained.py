@@ -57,7 +57,7 @@ class Generating:
             CompositionError: latents without integer codes.
         """
         levels = infer.integers(self.model, data, sample=sample, seed=seed).levels
-        tables = coded(self.model.latents).tables
+        tables = coded(self.model.latents).code_grids
         return [own.view(-1, *table.plane) for own, table in zip(levels, tables, strict=True)]
 
     def decode_codes(

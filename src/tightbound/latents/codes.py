@@ -5,39 +5,20 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import Draw, Latents, State
+from tightbound.core.interfaces import CodeGrid, Draw, Latents, State
 from tightbound.core.noise import Noise
 from tightbound.priors.codes import Sharpening, draw_codes
 from tightbound.quantizers import Quantizer
 
 Maps = Tensor  # (..., C, H, W)
 Take = Callable[[int, Maps | None], Tensor]  # (i, maps from above) -> vectors (..., P, size) of level i
-
-
-class Grid(NamedTuple):
-    """Of one level's codes: `depth` of K `entries` at each position."""
-
-    height: int
-    width: int
-    depth: int
-    entries: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(P, depth), positions in raster order."""
-        return self.height * self.width, self.depth
-
-    @property
-    def plane(self) -> tuple[int, ...]:
-        """(H, W), or (H, W, depth) where there are several codes at a position."""
-        return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
 
 
 class HasCodes(Protocol):
@@ -76,18 +57,18 @@ class CodeLatents(Latents):
         mean, level by level."""
 
     @property
-    def tables(self) -> list[Grid]:
+    def code_grids(self) -> list[CodeGrid]:
         """Of each level."""
-        return [Grid(*one.plane[1:], one.quantizer.depth, one.quantizer.entries) for one in self.all_levels]
+        return [CodeGrid(*one.plane[1:], one.quantizer.depth, one.quantizer.entries) for one in self.all_levels]
 
     @property
     def described(self) -> str:
         """ "8x8 + 16x16 codes of 512 entries": the highest level first."""
-        tables = list(reversed(self.tables))
-        planes = ["x".join(map(str, table.plane)) for table in tables]
-        if len({table.entries for table in tables}) == 1:
-            return f"{' + '.join(planes)} codes of {tables[0].entries:,} entries"
-        each = (f"{plane} codes of {table.entries:,}" for plane, table in zip(planes, tables, strict=True))
+        grids = list(reversed(self.code_grids))
+        planes = ["x".join(map(str, grid.plane)) for grid in grids]
+        if len({grid.entries for grid in grids}) == 1:
+            return f"{' + '.join(planes)} codes of {grids[0].entries:,} entries"
+        each = (f"{plane} codes of {grid.entries:,}" for plane, grid in zip(planes, grids, strict=True))
         return f"{' + '.join(each)} entries"
 
     def split(self, code: Tensor) -> list[Tensor]:
@@ -172,22 +153,22 @@ class CodeLatents(Latents):
         Raises:
             InputError: another number of levels, shape or type, or values that are no codes.
         """
-        tables = self.tables
-        if len(codes) != len(tables):
-            raise InputError(f"codes of {len(codes)} levels were given and the model has {len(tables)}; give all")
+        grids = self.code_grids
+        if len(codes) != len(grids):
+            raise InputError(f"codes of {len(codes)} levels were given and the model has {len(grids)}; give all")
         found = []
-        for i, (own, table) in enumerate(zip(map(torch.as_tensor, codes), tables, strict=True)):
+        for i, (own, grid) in enumerate(zip(map(torch.as_tensor, codes), grids, strict=True)):
             same = len(own) == len(codes[0]) if own.dim() else False
-            if not same or tuple(own.shape[1:]) not in (table.plane, table.shape):
-                needed = ", ".join(map(str, table.plane))
+            if not same or tuple(own.shape[1:]) not in (grid.plane, grid.shape):
+                needed = ", ".join(map(str, grid.plane))
                 raise InputError(f"codes of level {i + 1} have shape {tuple(own.shape)}; needed: (N, {needed})")
             if own.is_floating_point() or own.is_complex() or own.dtype == torch.bool:
                 raise InputError(f"codes of level {i + 1} are {own.dtype}; needed: whole numbers")
             own = own.long()  # not all of torch's integers know a minimum
-            if own.numel() and not 0 <= int(own.min()) <= int(own.max()) < table.entries:
+            if own.numel() and not 0 <= int(own.min()) <= int(own.max()) < grid.entries:
                 span = f"{int(own.min())} to {int(own.max())}"
-                raise InputError(f"codes of level {i + 1} go from {span}; needed: 0 to {table.entries - 1}")
-            found.append(own.reshape(-1, *table.shape))
+                raise InputError(f"codes of level {i + 1} go from {span}; needed: 0 to {grid.entries - 1}")
+            found.append(own.reshape(-1, *grid.shape))
         return found
 
 

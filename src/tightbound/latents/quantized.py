@@ -15,7 +15,7 @@ from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.noise import FoldedNoise, Noise
 from tightbound.core.parts import describe, make, rebuild
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import CERTAIN, LatentTerms
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
 from tightbound.latents.codes_prior import CodesPrior
 from tightbound.nn.base import Architecture, fold, probe
@@ -134,7 +134,7 @@ class Quantized(CodeLatents):
     @property
     def grids(self) -> list[tuple[int, int]]:
         """(P, depth) of each level's codes."""
-        return [table.shape for table in self.tables]
+        return [grid.shape for grid in self.code_grids]
 
     @property
     def informed(self) -> bool:
@@ -150,6 +150,11 @@ class Quantized(CodeLatents):
     def support(self) -> str:
         """Vectors of a codebook."""
         return "codebook"
+
+    @property
+    def certain(self) -> bool:
+        """Whether all quantizers take the one nearest code."""
+        return all(level.quantizer.certain for level in self.all_levels)
 
     @property
     def recoverable(self) -> bool:
@@ -236,7 +241,7 @@ class Quantized(CodeLatents):
                 LatentTerms(
                     found.z, self.prior(i, above, context), found.posterior,
                     codes=found.codes, entries=quantizer.entries, shared=quantizer.shared,
-                    drawn=zero, discrete=True, certain=copies, penalty=found.penalty,
+                    drawn=zero, discrete=True, certain=copies, penalty=found.penalty, vectors=found.vectors,
                 )
             )  # fmt: skip
             return found.z[0] if copies else found.z  # one walk serves all samples while they are copies
@@ -267,10 +272,10 @@ class Quantized(CodeLatents):
         return [self.prior(i, shown[i], context) for i in range(len(self.levels))]
 
     def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
-        """Raises DensityUnknown: a datum's codes are a function of it."""
-        raise DensityUnknown(
-            "the codes of a datum are a function of it, so that log q at other data's codes is 0 or -inf"
-        )
+        """Raises DensityUnknown: a datum's codes are a function of it, or drawn level by level."""
+        if self.certain:
+            raise DensityUnknown(CERTAIN + ", so that log q at other data's codes is 0 or -inf")
+        raise DensityUnknown("log q of codes that are drawn is not known at other data's")
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and variance of the codes' vectors, those above being at the nearest code to their mean."""

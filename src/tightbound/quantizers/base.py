@@ -27,6 +27,7 @@ class Quantized:
     codes: Tensor  # (S, B, P, depth) integers
     penalty: Tensor | None = None  # (S, B) to be minimised beside the bound: for what that has no gradient
     posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
+    vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
 
     def unfolded(self, samples: int) -> Quantized:
         """What was made of (S B, P, inputs) at once, for each of these samples."""
@@ -38,7 +39,9 @@ class Quantized:
         if q is not None:
             logits = q.base_dist.logits.unflatten(0, (samples, -1))
             q = Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
-        return Quantized(each(self.z), each(self.codes), None if self.penalty is None else each(self.penalty), q)
+        penalty = None if self.penalty is None else each(self.penalty)
+        vectors = None if self.vectors is None else self.vectors.unflatten(0, (samples, -1))
+        return Quantized(each(self.z), each(self.codes), penalty, q, vectors)
 
 
 class Quantizer(Part, nn.Module, ABC):
@@ -55,6 +58,7 @@ class Quantizer(Part, nn.Module, ABC):
     depth: int = 1  # codes at a position
     schedules: Mapping[str, Schedule] = {}
     whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
+    certain: bool = False  # its codes are a function of the vectors: there is no posterior
     greedy: bool = False  # codes are found one after the other: `nearest` may miss the nearest vector of all
 
     def __init__(self, size: int = 16) -> None:
@@ -129,6 +133,8 @@ class Nearest(Quantizer):
         InputError: no such gradient.
     """
 
+    certain = True
+
     def __init__(self, size: int = 16, gradient: str = "straight-through") -> None:
         super().__init__(size)
         if gradient not in ESTIMATORS:
@@ -164,7 +170,8 @@ class Nearest(Quantizer):
             if self.training:
                 self.follow(vectors.detach(), codes, noise.branch())
         repeated = None if penalty is None else penalty.expand(samples, -1)
-        return Quantized(z.expand(samples, *z.shape), codes.expand(samples, *codes.shape), repeated)
+        codes = codes.expand(samples, *codes.shape)
+        return Quantized(z.expand(samples, *z.shape), codes, repeated, vectors=vectors)
 
     @torch.no_grad()
     def chosen(self, raw: Tensor) -> Tensor:

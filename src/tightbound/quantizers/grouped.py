@@ -43,7 +43,8 @@ class Grouped(Quantizer):
         chosen = as_quantizer("vq" if of is None else of)
         made = [chosen.again(self.size // groups) for _ in range(groups)]
         self.each, self.depth = nn.ModuleList(made), groups * chosen.depth
-        self.entries, self.schedules, self.greedy = chosen.entries, chosen.schedules, chosen.greedy
+        self.entries, self.schedules = chosen.entries, chosen.schedules
+        self.greedy, self.certain = chosen.greedy, chosen.certain
 
     @property
     def parts(self) -> list[Quantizer]:
@@ -64,12 +65,14 @@ class Grouped(Quantizer):
         each = [q(part, samples, noise, knobs) for q, part in self.split(raw)]
         penalties = [one.penalty for one in each if one.penalty is not None]
         logits = [one.posterior.base_dist.logits for one in each if one.posterior is not None]
+        vectors = [one.vectors for one in each if one.vectors is not None]
         product = Categorical(logits=torch.cat(logits, -2), validate_args=False) if logits else None
         return Quantized(
             torch.cat([one.z for one in each], -1),
             torch.cat([one.codes for one in each], -1),
             torch.stack(penalties).sum(0) if penalties else None,
             None if product is None else Independent(product, 2, validate_args=False),
+            torch.cat(vectors, -1) if vectors else None,
         )
 
     def embed(self, codes: Tensor) -> Tensor:

@@ -42,13 +42,17 @@ def svg(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss, reconstruction and KL by epoch, training and validation, in nats a datum."""
+def curves(rows: Sequence[Mapping[str, Any]], shown: Sequence[str] = ("loss", "reconstruction", "kl")) -> bytes:
+    """Loss, reconstruction and KL by epoch, or some of them, training and validation, in nats a datum."""
     import matplotlib as mpl
     from matplotlib.ticker import MaxNLocator
 
     panels = [("loss", "loss"), ("reconstruction", "reconstruction, -E log p(x|z)"), ("kl", "KL(q || p)")]
     panels = panels if "train_kl" in rows[-1] else panels[:1]
+    panels = [panel for panel in panels if panel[0] in shown]
+    rates = [row[name] for row in rows for name in ("train_kl", "validation_kl") if name in row]
+    if rates and max(rates) - min(rates) <= 1e-6 * max(rates):  # codes that are all equally probable
+        panels = [panel for panel in panels if panel[0] != "kl"]
     epochs = [row["epoch"] for row in rows]
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(len(panels), 3.6 * len(panels), 2.8)

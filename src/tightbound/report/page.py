@@ -13,9 +13,10 @@ import torch
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
-from tightbound.report import figures, ladder, pictures, rate
+from tightbound.report import codes, figures, ladder, pictures, rate
 from tightbound.report.analyses import LEAD, analyses
 from tightbound.report.section import Section
+from tightbound.report.table import drawn
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 
@@ -52,12 +53,17 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     # a random pick: test data may be ordered by class
     first = next(data.test.epoch(64, key=("report",)))
     has_bound = numbers["elbo"]["value"] is not None
-    prior = (
-        "Decoded draws from the prior p(z)."
-        if has_bound
-        else "Decoded draws from N(0, I). This autoencoder was never told to put its codes there: what is not a "
-        "likely picture comes from a hole between them."
-    )
+    prior = "Decoded draws from the prior p(z)."
+    if not has_bound:
+        prior = (
+            "Decoded draws from N(0, I). This autoencoder was never told to put its codes there: what is not a "
+            "likely picture comes from a hole between them."
+        )
+    elif numbers.get("prior_gain", {}).get("value") == 0:
+        prior = (
+            "Decoded codes, each drawn at random, for no prior over codes has been learned: what holds a picture "
+            "together is missing. See tightbound fit-prior."
+        )
     sections = []
     if pictures.is_image(data.shape):
         sections += _image_sections(trained, first, prior)
@@ -69,15 +75,17 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
         says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
         sections.append(Section("Samples", says, "samples.svg", chart))
     if trained.metrics:
-        says = "A widening gap between the two lines is overfitting."
-        says += " A KL near zero is posterior collapse." if has_bound else ""
-        sections.append(Section("Training", says, "curves.svg", figures.curves(trained.metrics)))
-    codes, labels = _codes(trained, data.test)
-    says = "Each point is the code of a test datum."
-    if labels is not None and labels.ndim == 1:
-        unaided = ", though no label was used" if trained.model.context is None else ""
-        says = f"Classes that form regions of their own can be told apart by their codes{unaided}."
-    sections.append(Section("The latent space", says, "latent.svg", figures.latent_map(codes, labels)))
+        gap = "A widening gap between the two lines is overfitting."
+        says = gap + " A KL near zero is posterior collapse." * (has_bound and not trained.model.latents.certain)
+        first_stage = [row for row in trained.metrics if not row.get("stage")]
+        sections.append(Section("Training", says, "curves.svg", figures.curves(first_stage)))
+        for stage in dict.fromkeys(row["stage"] for row in trained.metrics if row.get("stage")):
+            chart = figures.curves([row for row in trained.metrics if row.get("stage") == stage], ["loss"])
+            sections.append(Section(f"Training of stage {stage!r}", gap, f"curves-{stage}.svg", chart))
+    if trained.model.latents.code_grids:
+        sections += codes.sections(trained.model, first, data.test)
+    else:
+        sections.append(_latent_space(trained, data.test))
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:
         chart = figures.kl_by_dimension(kl["value"], kl["stderr"])
@@ -86,28 +94,42 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     return sections + rate.sections(numbers)
 
 
+def _latent_space(trained: Trained, split: Split) -> Section:
+    means, labels = _codes(trained, split)
+    says = "Each point is the code of a test datum."
+    if labels is not None and labels.ndim == 1:
+        unaided = ", though no label was used" if trained.model.context is None else ""
+        says = f"Classes that form regions of their own can be told apart by their codes{unaided}."
+    return Section("The latent space", says, "latent.svg", figures.latent_map(means, labels))
+
+
 def _image_sections(trained: Trained, batch: Batch, prior: str) -> list[Section]:
     domain = trained.model.observation.source
     shown = batch[: pictures.columns(batch.x.shape[-1])]
     rebuilt = trained.reconstruct(shown)
     pair = [pictures.to_pixels(shown.x, domain), pictures.to_pixels(rebuilt, domain)]
     labels = None if batch.label is None else batch.label[[0, -1]]
-    paths = ("linear", "spherical")
-    walks = [
-        pictures.to_pixels(trained.interpolate(batch.x[0], batch.x[-1], path=path, labels=labels), domain)
-        for path in paths
-    ]
 
     def picture(*arguments: Any) -> bytes:
         return pictures.png(pictures.grid(*arguments))
 
-    return [
+    decoded = [
         _samples(trained, batch, prior),
         Section(
             "Reconstructions",
             "Test data, picked at random, are encoded to their posterior means and decoded.",
             "reconstructions.png", picture(pair, ["test data", "from code"]),
         ),
+    ]  # fmt: skip
+    if trained.model.latents.code_grids:  # between codes there is no path
+        return decoded
+    paths = ("linear", "spherical")
+    walks = [
+        pictures.to_pixels(trained.interpolate(batch.x[0], batch.x[-1], path=path, labels=labels), domain)
+        for path in paths
+    ]
+    return [
+        *decoded,
         Section(
             "Interpolation",
             "Between the codes of two test data: on a straight line, and on a great circle, which keeps to "
@@ -185,8 +207,7 @@ def _page(
 def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     first = next(iter(numbers.values()))
     caption = (
-        f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; "
-        f"{first['samples']:,} samples of q(z|x) a datum."
+        f"Mean over n = {first['n']:,} test data and its standard error; target: {first['target']}; {drawn(first)}."
     )
     return Section("The numbers", caption, numbers=numbers).html()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tightbound.report.table import rows
+from tightbound.report.table import brief
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,6 @@ def _table(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     cells = "".join(
         f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
         f"<td class=unit>{html.escape(row.unit)}</td><td>{html.escape(row.says)}</td></tr>"
-        for row in rows(numbers)
+        for row in brief(numbers)
     )
     return f"<table><tbody>{cells}</tbody></table>"

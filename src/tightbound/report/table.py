@@ -48,15 +48,35 @@ class Grid:
 def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A line for each number of `Evaluation.to_json()` but curves; the NLL follows the bound that it negates."""
     lines = []
+    exists = [name for name in ("iwae", "elbo") if numbers.get(name, {}).get("value") is not None]
     for name, number in numbers.items():
         if number.get("at") is not None:
             continue
         lines.append(Row(name, _value(number), number["unit"], number.get("says", "") + _why(number)))
-        if name == "iwae" and number["value"] is not None and number["reason"] is None:
+        if "iwae" in numbers and name in exists[:1] and number["reason"] is None:
             negated = {**number, "value": -number["value"]}
-            says = "negative log-likelihood, at most this: -iwae; lower is better"
+            says = f"negative log-likelihood, at most this: -{name}; lower is better"
             lines.append(Row("nll", _value(negated), "nats", says))
     return lines
+
+
+def brief(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The same, where numbers that one reason leaves without a value share a line, after the others."""
+    absent: dict[str, list[str]] = {}
+    for name, number in numbers.items():
+        if number["value"] is None and number["reason"]:
+            absent.setdefault(number["reason"], []).append(name)
+    shared = {reason: names for reason, names in absent.items() if len(names) > 1}
+    gone = {name for names in shared.values() for name in names}
+    lines = [row for row in rows(numbers) if row.name not in gone]
+    return lines + [Row("", "-", "none", f"{', '.join(names)}: {reason}") for reason, names in shared.items()]
+
+
+def drawn(number: Mapping[str, Any]) -> str:
+    """How many draws of q(z|x) a number of an evaluation is of."""
+    if number["samples"] is None:
+        return "one sample a datum, for z is a function of x"
+    return f"{number['samples']:,} samples of q(z|x) a datum"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from tightbound.core.noise import DatumNoise, Noise
@@ -17,12 +18,16 @@ from tightbound.evaluation.evaluate import at_once
 from tightbound.evaluation.numbers import Estimate, scalar
 from tightbound.quantizers.usage import CodeUsage
 
+SEEN = 10  # codes an entry, from which on one that is in use can be expected to occur
+RARE = 0.25  # share of entries
+
 
 class CodebookCollapse(Check):
-    """How many of the values that discrete codes can take are in use over the data.
+    """How many of the values that discrete codes can take are in use over the data, level by level.
 
     The perplexity of a code is exp of the entropy of its values; log perplexity over log of their number is the part of
-    its bits that is in use. A finding is less than half of the bits, moderate; severe below a tenth.
+    its bits that is in use. A finding is a level with less than half of the bits, moderate; severe below a tenth. It is
+    one, mild, that less than a quarter of a level's entries occur at all in ten times as many codes.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), https://arxiv.org/abs/1711.00937
@@ -39,40 +44,65 @@ class CodebookCollapse(Check):
     def measure(self, subject: Subject) -> Evidence:
         """Perplexity by code, entries in use, and bits in use."""
         parts = list(_inferred(subject, len(subject.test_data)))
-        entropies, capacities, used, entries = [], [], 0, 0
-        for group in range(len(parts[0])):
-            first = parts[0][group]
-            if not first.entries or first.codes is None:
-                continue
-            usage = CodeUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
-            for part in parts:
-                usage.add(torch.as_tensor(part[group].codes)[0])
-            entropies += usage.entropy.tolist()
-            capacities += [math.log(first.entries)] * len(usage.counts)
-            used, entries = used + int(usage.used.sum()), entries + usage.counts.numel()
+        levels = [u for i, _ in enumerate(parts[0]) if (u := _usage([part[i] for part in parts])) is not None]
+        bits = [usage.bits for usage in levels]
+        entries, used = (sum(int(n) for n in each) for each in zip(*map(_entries, levels), strict=True))
+        rare = [float(usage.share.mean()) for usage in levels if usage.counts.sum() >= SEEN * usage.counts.numel()]
         facts = {"stderr": None, "n": len(subject.test_data), "target": "codes of test data, one draw each"}
-        return {
-            "perplexity": Estimate([math.exp(h) for h in entropies], unit="entries", estimator="exp of entropy",
-                                   says="entries in even use, by codebook", **facts),
+        part = "part of the codes' bits in use"
+        worst = f", of level {1 + bits.index(min(bits))} (the lowest is 1), which uses the least" * (len(bits) > 1)
+        evidence = {
+            "perplexity": Estimate([p for usage in levels for p in usage.perplexity.tolist()], unit="entries",
+                                   estimator="exp of entropy", says="entries in even use, by codebook", **facts),
             "used": Estimate(float(used), unit=f"of {entries} entries", estimator="count of entries seen",
                              says="entries in any use", **facts),
-            "bits": Estimate(sum(entropies) / sum(capacities), unit="", estimator="entropy / log of the entries, "
-                             "summed over codebooks", says="part of the codes' bits in use", **facts),
+            "bits": Estimate(min(bits), unit="", estimator="entropy / log of the entries, summed over codebooks",
+                             says=part + worst, **facts),
         }  # fmt: skip
+        if len(levels) > 1:
+            evidence["bits_by_level"] = replace(evidence["bits"], value=bits, says=f"{part}, the lowest level first")
+        if rare:
+            evidence["least_used"] = Estimate(
+                min(rare), unit="share of entries", estimator="count of entries seen",
+                says="entries in any use, of the level that uses the least", **facts,
+            )  # fmt: skip
+        return evidence
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
-        """Less than half of the bits."""
-        bits = scalar(evidence["bits"])
-        if not bits < 0.5:
+        """Less than half of the bits, or a quarter of the entries."""
+        bits, occur = scalar(evidence["bits"]), scalar(evidence["least_used"]) if "least_used" in evidence else 1.0
+        if not (bits < 0.5 or occur < RARE):
             return None
-        severity: Severity = "severe" if bits < 0.1 else "moderate"
+        severity: Severity = "severe" if bits < 0.1 else "moderate" if bits < 0.5 else "mild"
         entries = evidence["used"].unit.removeprefix("of ")
-        says = (
-            f"Codes use {bits:.0%} of their bits: {scalar(evidence['used']):.0f} of {entries} occur in the data at all."
+        by_level = evidence["bits_by_level"].value if "bits_by_level" in evidence else None
+        level = f" of level {1 + int(np.argmin(by_level))} (the lowest is 1)" if by_level is not None else ""
+        says = f"Codes{level} use {bits:.0%} of their bits: "
+        says += (
+            f"of all {entries} {scalar(evidence['used']):.0f} occur in the data."
+            if level
+            else (f"{scalar(evidence['used']):.0f} of {entries} occur in the data at all.")
         )
-        return Finding(
-            self.name, severity, evidence, says, remedies.full_rate(subject.config) or remedies.free_bits(subject)
-        )
+        if subject.model.latents.certain:
+            return Finding(self.name, severity, evidence, says, remedies.other_codes(subject.config))
+        flags = remedies.full_rate(subject.config) or remedies.free_bits(subject)
+        return Finding(self.name, severity, evidence, says, flags)
+
+
+def _usage(parts: Sequence[LatentTerms]) -> CodeUsage | None:
+    """Of one group of latents over the batches; None where it is not discrete."""
+    first = parts[0]
+    if not first.entries or first.codes is None:
+        return None
+    usage = CodeUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
+    for part in parts:
+        usage.add(torch.as_tensor(part.codes)[0])
+    return usage
+
+
+def _entries(usage: CodeUsage) -> tuple[int, int]:
+    """How many there are, and how many occur."""
+    return usage.counts.numel(), int(usage.used.sum())
 
 
 def _inferred(subject: Subject, n: int) -> Iterator[tuple[LatentTerms, ...]]:

@@ -13,7 +13,7 @@ from tightbound.data.feed import evaluating
 from tightbound.evaluation.checks import remedies
 from tightbound.evaluation.checks.shared import drawn, independent_elements
 from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
-from tightbound.evaluation.numbers import Estimate, mean, ratio, scalar, scalar_error
+from tightbound.evaluation.numbers import Array, Estimate, mean, ratio, scalar, scalar_error
 from tightbound.evaluation.worth import constant_code, costs, swapped
 from tightbound.information import mutual_information
 
@@ -115,6 +115,8 @@ class InactiveUnits(Check):
     def skips(self, subject: Subject) -> str | None:
         """A variance of 0.01 is small in R^L alone: a code of one in ten is at most 0.09."""
         support = subject.model.latents.support
+        if subject.evaluation.codes_are_numbers:
+            return "codes are numbers of a codebook's entries: see codebook-collapse"
         known = support == "real" or subject.evaluation["kl_per_dimension"].value is not None
         return None if known else f"codes lie on {support}, and how much each dimension carries is not known"
 
@@ -172,6 +174,8 @@ def information(subject: Subject) -> Estimate:
         "estimator": f"log q(z|x) - log q(z), the mixture of {len(few)} posteriors; at most {math.log(len(few)):.2f}",
         "says": "nats that a code tells about which datum it is of",
     }  # fmt: skip
+    if model.latents.certain:
+        return _told_apart(subject.evaluation.per_datum["codes"], facts["says"])
     with evaluating(model):
         seen = model.observe(few, Noise("evaluate", subject.seed))
         noise = DatumNoise("diagnose", subject.seed, index=few.positions())
@@ -184,3 +188,13 @@ def information(subject: Subject) -> Estimate:
         except CompositionError as error:
             return Estimate(None, None, **{**facts, "reason": str(error)})
     return mean(values.double().cpu().numpy(), **{k: v for k, v in facts.items() if k != "n"})
+
+
+def _told_apart(codes: Array, says: str) -> Estimate:
+    """I(x; z) of codes (N, L) that are a function of x: their entropy over these data."""
+    _, which, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    n = len(codes)
+    return mean(
+        -np.log(counts[which.ravel()] / n), unit="nats", target=f"I(x; z) for these {n:,} data", says=says,
+        estimator=f"entropy of the codes over {n:,} data; at most {math.log(n):.2f}",
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tightbound.core.terms import CERTAIN
 from tightbound.evaluation.checks import remedies
 from tightbound.evaluation.checks.collapse import NO_POINT
 from tightbound.evaluation.diagnosis import Check, Evidence, Finding, Severity, Subject
@@ -33,7 +34,9 @@ class EncoderOverfitting(Check):
     asks = "is the encoder as good on test data as on training data?"
 
     def skips(self, subject: Subject) -> str | None:
-        """There must be a bound."""
+        """There must be a posterior that can be fitted."""
+        if subject.model.latents.certain:
+            return f"{CERTAIN}: there is no posterior to fit to a datum"
         return None if subject.has_bound else NO_POINT
 
     def measure(self, subject: Subject) -> Evidence:

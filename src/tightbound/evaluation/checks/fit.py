@@ -70,6 +70,8 @@ class NothingLearnt(Check):
             return "p(x|z) is a density: elements that hardly vary cost as little as one likes"
         if remedies.knobs(subject.config).get("beta") != 1:
             return "what was maximised is not the ELBO"
+        if subject.evaluation.uniform_codes:
+            return "all codes are equally probable, and cost more than they would: see uniform-prior"
         return None
 
     def measure(self, subject: Subject) -> Evidence:
@@ -152,8 +154,9 @@ class Overfitting(Check):
     """What the model learnt on the training data, against how much of it holds on test data.
 
     What it learnt is the nats by which the ELBO beats elements of x that are independent, with the marginals of the
-    training data. A finding is that, by two standard errors, less than half of it holds: mild; moderate below a
-    quarter; severe where nothing does.
+    training data. Of codes that are all equally probable the rate is left out: it is the same for all data. A finding
+    is that, by two standard errors, less than half of it holds: mild; moderate below a quarter; severe where nothing
+    does.
     """
 
     name = "overfitting"
@@ -169,8 +172,9 @@ class Overfitting(Check):
         a, b = fitted.per_datum["elbo"], new.per_datum["elbo"]
         gap = a.mean() - b.mean()
         stderr = math.hypot(*(x.std(ddof=1) / math.sqrt(len(x)) for x in (a, b)))
-        learnt = a + independent_elements(subject, subject.train_data)
-        held = b + independent_elements(subject, subject.test_data)
+        free = fitted.per_datum["rate"].mean() if fitted.uniform_codes else 0.0
+        learnt = a + free + independent_elements(subject, subject.train_data)
+        held = b + free + independent_elements(subject, subject.test_data)
         evidence = {
             "train_elbo": fitted["elbo"],
             "test_elbo": new["elbo"],

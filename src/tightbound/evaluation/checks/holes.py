@@ -9,6 +9,7 @@ from tightbound.evaluation.numbers import scalar, scalar_error
 
 CENTRES = 10_000  # training data that the aggregate posterior is made of, at most
 DRAWS = 1000
+NUMBERS = "codes are numbers of a codebook's entries, all of which the decoder knows: see uniform-prior"
 LEVEL = 0.01
 
 
@@ -21,6 +22,10 @@ class PriorHoles(Check):
 
     name = "holes"
     asks = "does the prior draw codes where those of data are?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """Codes must lie in a space."""
+        return NUMBERS if subject.evaluation.codes_are_numbers else None
 
     def measure(self, subject: Subject) -> Evidence:
         """Shares, and what is decoded in holes and elsewhere."""

@@ -67,10 +67,26 @@ def use_of_z(subject: Subject) -> Flags:
     """The bound's own weight, where the rate's was above it; a decoder that needs z, where it did not; else free
     bits."""
     heavier = full_rate(subject.config) if weighs_more(subject.config) else None
+    if subject.model.latents.certain:  # the rate is what codes cost, whatever they carry
+        return other_codes(subject.config)
     narrower, text = subject.model.likelihood.narrower, subject.config.get("likelihood")
     if heavier is None and narrower and text:
         return ("--likelihood", str(parse(str(text)).replace(**narrower)))
     return heavier or free_bits(subject)
+
+
+def other_codes(config: Mapping[str, Any]) -> Flags:
+    """Codes that cannot fall out of use, which finite scalar quantization has; longer training where they are these."""
+    spec = parse(str(config.get("latents") or "quantized"))
+    now = spec.kwargs.get("quantizer", "vq")
+    names = {parse(str(part)).name for part in (now if isinstance(now, list | tuple) else [now])}
+    return longer(config) if names == {"fsq"} else ("--latents", str(spec.replace(quantizer="fsq")))
+
+
+def other_prior_training(config: Mapping[str, Any]) -> Flags:
+    """Of a prior over codes, which overfits where data are few: half as long."""
+    now = int(config.get("prior_epochs") or config.get("epochs") or Settings().epochs)
+    return ("--prior-epochs", str(max(1, now // 2)))
 
 
 def free_bits(subject: Subject) -> Flags:

@@ -12,7 +12,7 @@ import torch
 
 from tightbound.core.model import VAE
 from tightbound.core.parts import Part
-from tightbound.core.terms import Batch
+from tightbound.core.terms import CERTAIN, Batch
 from tightbound.evaluation.evaluate import evaluate
 from tightbound.evaluation.numbers import Evaluation
 
@@ -37,7 +37,19 @@ class View:
     @property
     def has_bound(self) -> bool:
         """Whether the model bounds log p(x)."""
-        return "iwae" in self.evaluation.per_datum
+        return self.evaluation.bound is not None
+
+    @property
+    def bound(self) -> Array:
+        """(N,) the tightest bound on log p(x) that there is, nats: what stands for log p(x)."""
+        return self.evaluation.per_datum[str(self.evaluation.bound)]
+
+    @property
+    def nll_estimator(self) -> str:
+        """How minus that was estimated."""
+        if self.evaluation.bound == "iwae":
+            return f"-IWAE, {self.samples} importance samples"
+        return f"-ELBO: {CERTAIN}, and importance samples would add nothing"
 
     @property
     def codes(self) -> Array:

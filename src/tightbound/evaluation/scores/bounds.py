@@ -7,7 +7,7 @@ from tightbound.evaluation.scores.base import Array, Score, View
 
 
 class NLL(Score):
-    """Negative log-likelihood, -IWAE-k.
+    """Negative log-likelihood, -IWAE-k, or -ELBO where codes are a function of x.
 
     It fails as a test of membership where data are simple: a model of clothes gives digits a higher likelihood.
 
@@ -20,12 +20,12 @@ class NLL(Score):
     says = "negative log-likelihood"
 
     def estimator(self, data: View, train: View) -> str:
-        """-IWAE-k."""
-        return f"-IWAE, {data.samples} importance samples"
+        """-IWAE-k, or -ELBO."""
+        return data.nll_estimator
 
     def __call__(self, data: View, train: View) -> Array:
         """(N,) nats."""
-        return -data.evaluation.per_datum["iwae"]
+        return -data.bound
 
 
 class NegativeELBO(Score):
@@ -59,11 +59,11 @@ class Typicality(Score):
 
     def estimator(self, data: View, train: View) -> str:
         """|NLL - H|."""
-        return f"-IWAE, {data.samples} importance samples, against its mean over {len(train.batch):,} training data"
+        return f"{data.nll_estimator}; against its mean over {len(train.batch):,} training data"
 
     def __call__(self, data: View, train: View) -> Array:
         """(N,) nats."""
-        return abs(data.evaluation.per_datum["iwae"] - train.evaluation.per_datum["iwae"].mean())
+        return abs(data.bound - train.bound.mean())
 
 
 class Reconstruction(Score):

@@ -7,8 +7,11 @@ import torch
 
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
+from tightbound.core.terms import CERTAIN
 from tightbound.data.feed import batches, evaluating
 from tightbound.evaluation.scores.base import Array, Score, View
+
+AT_THE_MEAN = "log-density of the prior at the posterior mean"
 
 
 class Mahalanobis(Score):
@@ -39,8 +42,8 @@ class Mahalanobis(Score):
         return None
 
     def lacks(self, data: View) -> str | None:
-        """No density is needed."""
-        return None
+        """No density is needed, but a space in which codes have a mean and a covariance."""
+        return "codes are numbers of entries, with no mean or covariance" if data.evaluation.codes_are_numbers else None
 
     def estimator(self, data: View, train: View) -> str:
         """To what."""
@@ -82,17 +85,23 @@ class Prior(Score):
         return None
 
     def lacks(self, data: View) -> str | None:
-        """Means lie in the support where that is R^L."""
+        """Means lie in the support where that is R^L, or z is a function of x."""
         support = data.model.latents.support
+        if data.evaluation.uniform_codes:
+            return "all codes are equally probable under the prior in use"
+        if data.model.latents.certain and data.has_bound:
+            return None
         return None if support == "real" else f"codes lie on a support ({support}) that a mean of q(z|x) lies off"
 
     def estimator(self, data: View, train: View) -> str:
         """Exact."""
-        return "log-density of the prior at the posterior mean"
+        return f"-log p(codes): {CERTAIN}" if data.model.latents.certain else AT_THE_MEAN
 
     def __call__(self, data: View, train: View) -> Array:
         """(N,) nats."""
         model, found = data.model, []
+        if model.latents.certain:
+            return data.evaluation.per_datum["rate"]
         with evaluating(model):
             for batch in batches(model, data.batch, 500):
                 seen = model.observe(batch, Noise("prior", data.seed))

@@ -36,7 +36,7 @@ class Complexity(Score):
     def estimator(self, data: View, train: View) -> str:
         """The difference."""
         code = "PNG" if _is_picture(data.model) else "zlib of packed bytes"
-        return f"-IWAE, {data.samples} importance samples, less the length of {code}"
+        return f"{data.nll_estimator}; less the length of {code}"
 
     def lacks(self, data: View) -> str | None:
         """Needs a probability of discrete data, all of which the model bounds."""
@@ -50,7 +50,7 @@ class Complexity(Score):
     def __call__(self, data: View, train: View) -> Array:
         """(N,) bits."""
         lengths = code_lengths(data)
-        return -data.evaluation.per_datum["iwae"] / math.log(2) - lengths
+        return -data.bound / math.log(2) - lengths
 
 
 def code_lengths(data: View) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tightbound.core.errors import number, whole
 from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.terms import CERTAIN
 from tightbound.data.feed import batches, evaluating
 from tightbound.evaluation.evaluate import at_once
 from tightbound.evaluation.local import elbo_at, fit_local
@@ -38,6 +39,10 @@ class Regret(Score):
     def __init__(self, steps: int = 100, lr: float = 0.1, samples: int = 4, measured: int = 50) -> None:
         self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
         self.samples, self.measured = whole("samples", samples, least=1), whole("measured", measured, least=1)
+
+    def lacks(self, data: View) -> str | None:
+        """Needs a q(z | x) that can be fitted."""
+        return CERTAIN + ": there is no q(z|x) to fit" if data.model.latents.certain else super().lacks(data)
 
     def estimator(self, data: View, train: View) -> str:
         """What is fitted."""

@@ -1,0 +1,33 @@
+"""What each code costs."""
+
+from __future__ import annotations
+
+import functools
+
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent
+
+from tightbound.core.errors import CompositionError
+from tightbound.priors.codes.autoregressive import AutoregressiveCodes
+
+
+@functools.singledispatch
+def log_factors(distribution: Distribution, codes: Tensor) -> Tensor:
+    """(..., P, depth) log p of each code given those before it, nats, of codes (..., P, depth).
+
+    Raises:
+        CompositionError: a distribution of which that is not known.
+    """
+    raise CompositionError(f"a {type(distribution).__name__} does not say what each code costs by itself")
+
+
+@log_factors.register
+def _(distribution: Independent, codes: Tensor) -> Tensor:
+    if not isinstance(distribution.base_dist, Categorical):
+        raise CompositionError(f"a {type(distribution.base_dist).__name__} does not say what each code costs by itself")
+    return distribution.base_dist.log_prob(codes)
+
+
+@log_factors.register
+def _(distribution: AutoregressiveCodes, codes: Tensor) -> Tensor:
+    return distribution.log_factors(codes)
