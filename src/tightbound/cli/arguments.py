@@ -306,6 +306,7 @@ class Report(OnData):
 Kind = Literal[
     "datasets", "recipes", "likelihoods", "priors", "posteriors", "objectives", "latents", "contexts", "samplers",
     "features", "networks", "observations", "schedules", "decays", "scores",
+    "quantizers", "code-priors",
 ]  # fmt: skip
 
 
