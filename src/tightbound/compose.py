@@ -73,8 +73,8 @@ def vae(
         torch.manual_seed(seed)
         if isinstance(observation, str):
             observation = _observation(observation, data, shape, trust)
-        if isinstance(network, str):
-            network = make("network", _default_network(shape, latents) if network == "auto" else network, trust=trust)
+        chosen = _default_network(shape, latents) if network == "auto" else network
+        built: Architecture = make("network", chosen, trust=trust) if isinstance(chosen, str) else chosen
         if isinstance(context, str):
             context = _context(context, data, trust)
         beside = 0 if context is None else context.size
@@ -82,7 +82,7 @@ def vae(
             seen = observation.input_shape(shape)
             joined = context is not None and not find("latents", parse(latents).name, trust=trust).prior_only
             seen = joined_shape(seen, context.shape) if context is not None and joined else seen
-            supplied = {"latent": latent, "context": beside, "shape": seen, "network": network}
+            supplied = {"latent": latent, "context": beside, "shape": seen, "network": built}
             latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
         beside = 0 if latents.prior_only else beside
         named = isinstance(spec, Spec)
@@ -93,7 +93,7 @@ def vae(
                 trust=trust,
                 shape=shape,
                 features=latents.features + beside,
-                network=network,
+                network=built if latents.on_planes else built.for_vectors(),
                 levels=observation.target.levels or 2,
                 kinds=_kinds(observation.target),
             )
@@ -129,6 +129,10 @@ def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool,
     takes = inspect.signature(kind).parameters
     for name, part in chosen.items():
         if name in takes and name in kind.builds:
+            if part != "auto" and name in parse(text).kwargs:
+                raise CompositionError(
+                    f"latents {text!r} name a {name}, and {name} {part!s} was given, too; leave out one"
+                )
             supplied |= {} if part == "auto" else {name: part}
         elif name in takes:
             part = "normal" if part == "auto" else part

@@ -43,6 +43,10 @@ class Architecture(Part, ABC):
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """A module (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
 
+    def for_vectors(self) -> Architecture:
+        """The same, with a decoder of vectors, where that of this one is made for maps."""
+        return self
+
     def planes(self, shape: Shape) -> list[Shape]:
         """(C, H, W) of the maps that each of the stages gives; none: they give no maps."""
         return []

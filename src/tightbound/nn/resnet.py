@@ -27,6 +27,7 @@ class ResNet(Architecture):
         blocks: Residual blocks of each level, on the way up and down.
         inner: Channels within a block.
         activation: Of all layers.
+        maps: Whether the decoder takes maps, as latents `quantized` give; else vectors, through a linear layer.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 4.1,
@@ -40,10 +41,15 @@ class ResNet(Architecture):
         blocks: int = 2,
         inner: int = 32,
         activation: str = "silu",
+        maps: bool = True,
     ) -> None:
         self.halvings, self.hidden = sizes("halvings", halvings), whole("hidden", hidden, least=2)
         self.blocks, self.inner = whole("blocks", blocks, least=0), whole("inner", inner, least=1)
-        self.activation = activation
+        self.activation, self.maps = activation, bool(maps)
+
+    def for_vectors(self) -> ResNet:
+        """With maps=False."""
+        return ResNet(self.halvings, self.hidden, self.blocks, self.inner, self.activation, maps=False)
 
     def planes(self, shape: Shape) -> list[Shape]:
         """(hidden, H, W) of each level."""
@@ -72,17 +78,21 @@ class ResNet(Architecture):
         return _initialised(nn.Sequential(*self._up(inputs, self.hidden, [*reversed(ladder)])))
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
-        """(B, features), maps of the first level -> (B, outputs * C, H, W)."""
+        """(B, features), maps of the first level or vectors -> (B, outputs * C, H, W)."""
         ladder = self._ladders(shape)[0]
         height, width = ladder[-1]
         channels, rest = divmod(features, height * width)
-        if rest or not channels:
+        into: list[nn.Module] = []
+        if not self.maps:
+            channels = self.hidden
+            into = [nn.Linear(features, channels * height * width), self._activation()]
+        elif rest or not channels:
             raise CompositionError(
                 f"network 'resnet' decodes maps of {height} x {width} and there are {features} features, no multiple; "
-                "use it with latents 'quantized', or network 'conv'"
+                "use it with maps=False, or with latents 'quantized'"
             )
         up = self._up(channels, outputs * shape[0], [*reversed(ladder)])
-        decoder = _initialised(nn.Sequential(nn.Unflatten(1, (channels, height, width)), *up))
+        decoder = _initialised(nn.Sequential(*into, nn.Unflatten(1, (channels, height, width)), *up))
         with torch.no_grad():
             up[-1].get_parameter("weight").mul_(0.1)  # p(x | z) starts near the marginals of x
         return decoder
@@ -122,7 +132,7 @@ class ResNet(Architecture):
 
 def _initialised(network: nn.Sequential) -> nn.Sequential:
     """Weights under which the size of activations is the same in all layers (He et al. 2015, Section 2.2,
-    https://arxiv.org/abs/1502.01852): torch's own shrink them by two thirds a layer, and residual blocks are few."""
+    https://arxiv.org/abs/1502.01852): torch's own shrink them by two thirds a layer."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             taps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])

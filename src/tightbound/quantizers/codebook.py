@@ -49,8 +49,8 @@ class Codebook(Nearest, ABC):
         size: int = 16,
         entries: int = 512,
         commitment: float = 0.25,
-        decay: float = 0.99,
-        restart: float = 0.03,
+        decay: float = 0.98,
+        restart: float = 0.1,
         cosine: bool = False,
         gradient: str = "straight-through",
     ) -> None:

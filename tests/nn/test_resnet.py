@@ -1,0 +1,72 @@
+"""Residual networks: planes of any size, and activations of the same size in all layers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tightbound as tb
+from conftest import grey
+from tightbound.core.errors import CompositionError
+from tightbound.core.noise import Noise
+from tightbound.nn import ResNet
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 35), st.integers(1, 35)),
+    halvings=st.lists(st.integers(1, 2), min_size=1, max_size=3),
+    outputs=st.integers(1, 3),
+)
+def test_the_way_back_retraces_every_size(shape, halvings, outputs) -> None:
+    """Planes are what the stages give; each level rises to the plane below, and the decoder to the image."""
+    network = ResNet(tuple(halvings), hidden=4, blocks=1, inner=2)
+    x, planes = torch.randn(2, *shape), network.planes(shape)
+    assert len(planes) == len(halvings)
+    maps = []
+    for stage, plane in zip(network.stages(shape), planes, strict=True):
+        x = stage(x)
+        assert x.shape == (2, *plane)
+        maps.append(x)
+    for i in range(1, len(halvings)):
+        assert network.rise(4, i, shape)(maps[i]).shape == maps[i - 1].shape
+    flat = maps[0].flatten(1)
+    out = network.decoder(flat.shape[1], outputs, shape)(flat)
+    assert out.shape == (2, outputs * shape[0], *shape[1:])
+    assert network.encoder(shape)(torch.randn(2, *shape)).shape == (2, math.prod(planes[-1]))
+
+
+@pytest.mark.parametrize("blocks", [0, 2, 6])
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 64, 64)])
+def test_no_layer_blows_activations_up_or_shrinks_them(blocks: int, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    network = ResNet((2, 1), hidden=48, blocks=blocks)
+    x = torch.randn(32, *shape)
+    for layer in (*network.stages(shape), network.rise(48, 1, shape)):
+        before, x = x, layer(x)
+        ratio = (x.square().mean() / before.square().mean()).sqrt()
+        assert 0.4 < ratio < 3, f"the size of activations changes by a factor of {ratio:.2f}"
+
+
+def test_vectors_become_maps_where_latents_are_flat() -> None:
+    """Of any size, whether or not the plane's size divides it."""
+    data = tb.data.open(grey(20, (1, 9, 6)), levels=17)
+    for latent in (5, 6):
+        model = tb.vae(data, latent=latent, network="resnet(hidden=4, blocks=1, inner=2)")
+        assert model.generate(3, Noise("resnet")).mean.shape == (3, 1, 9, 6)
+        terms = model(next(data.train.epoch(4)))
+        terms.log_weight.sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+    with pytest.raises(CompositionError, match="maps=False"):
+        ResNet(hidden=4).decoder(5, 1, (1, 9, 6))
+
+
+def test_small_images_keep_maps_of_four_by_four() -> None:
+    for edge, planes in ((8, 16), (28, 49)):
+        data = tb.data.open(grey(300, (1, edge, edge)), levels=17)
+        model = tb.vae(data, latent=4, latents="quantized(quantizer=vq(entries=5))")
+        assert model.latents.latent == 4 * planes
