@@ -142,8 +142,8 @@ def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool,
 def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
     if len(shape) == 3 and min(shape[1:]) >= 8:
         kind = find("latents", parse(latents).name) if isinstance(latents, str) else latents
-        if kind.on_planes:
-            return "resnet"
+        if kind.on_planes:  # with 4 x 4 maps at least
+            return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
     return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
 
 

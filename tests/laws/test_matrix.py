@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from tightbound.core.noise import Noise
-from tightbound.core.parts import TABLE, find
+from tightbound.core.parts import TABLE, find, parse
 from tightbound.core.schedules import Knobs
 from tightbound.testing import matrix
-from tightbound.testing.matrix import Combination, compose, covering, structures, terms, why_not
+from tightbound.testing.matrix import DRAWN, Combination, compose, covering, quantized, structures, terms, why_not
 from tightbound.testing.models import step_downhill
 
 PLAIN = Combination("normal", "normal", "flat", "bernoulli", "elbo")
-BIASED = {"relaxed-categorical"}  # a straight-through gradient need not lead uphill: its docstring says so
+# a straight-through gradient need not lead uphill: their docstrings say so
+BIASED = {"relaxed-categorical", "quantized", DRAWN}
 CONTINUOUS = [name for name in TABLE["prior"] if find("prior", name).support in ("real", "any")]
 DENSITIES = [
     name
@@ -60,7 +61,7 @@ ROWS = covering()
 def test_the_array_covers_every_pair_that_goes_together() -> None:
     """Of names that must meet somewhere."""
     for kind in ("prior", "posterior", "latents", "likelihood", "objective"):
-        assert {getattr(c, kind) for c in ROWS} - {"-"} == set(TABLE[kind])
+        assert {parse(getattr(c, kind)).name for c in ROWS if getattr(c, kind) != "-"} == set(TABLE[kind])
     together = {(c.likelihood, c.objective) for c in ROWS}
     assert {(x, o) for x in TABLE["likelihood"] for o in ("elbo", "iwae", "capacity", "vr-max")} <= together
 
@@ -87,10 +88,41 @@ def test_what_is_accepted_trains(part: int) -> None:
                 assert gradient is not None, f"{c}: no gradient reaches a parameter"
                 assert torch.isfinite(gradient).all(), f"{c}: a gradient is not finite"
             step_downhill(group.params, list(gradients))
-            if (adversarial or i == 0) and c.posterior not in BIASED:
+            if (adversarial or i == 0) and not BIASED & {c.posterior, c.latents}:
                 assert evaluated(group.loss) < before, f"{c}: the step raises a group's loss"
-        if not adversarial and c.posterior not in BIASED:
+        if not adversarial and not BIASED & {c.posterior, c.latents}:
             assert evaluated(objective).mean() > start, f"{c}: the step lowers the objective"
+
+
+CODES = Combination("-", "-", "quantized", "bernoulli", "elbo")
+
+
+@pytest.mark.parametrize("likelihood", TABLE["likelihood"])
+def test_codes_go_with_every_likelihood(likelihood: str) -> None:
+    for latents in ("quantized", DRAWN, *(quantized(q, "pixelcnn") for q in TABLE["quantizer"])):
+        assert why_not(replace(CODES, latents=latents, likelihood=likelihood)) is None
+
+
+@pytest.mark.parametrize("objective", [o for o in TABLE["objective"] if why_not(replace(CODES, objective=o)) is None])
+def test_an_objective_that_takes_codes_trains_the_encoder_to_stay_near_them(objective: str) -> None:
+    """The loss of all groups holds the commitment once, and it reaches the encoder."""
+    c = replace(CODES, objective=objective)
+    model, made = compose(c)
+    knobs = Knobs.final({**model.schedules, **made.schedules})
+    seen = terms(c, model, made)
+    assert seen.penalty is not None
+    assert seen.penalty.min() > 0
+    total = torch.stack([group.loss(seen, knobs) for group in made.groups(model)]).sum()
+    assert torch.allclose(total, seen.penalty.mean() - made(seen, knobs).mean())
+    gradients = torch.autograd.grad(seen.penalty.sum(), model.inference_parameters(), allow_unused=True)
+    assert all(g is not None and g.abs().max() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize(
+    "objective", ["iwae", "dreg", "beta-tc", "autoencoder", "free-bits", "capacity", "lagging", "aae"]
+)
+def test_objectives_that_mean_nothing_of_certain_codes_are_refused(objective: str) -> None:
+    assert "use objective " in str(why_not(replace(CODES, objective=objective)))
 
 
 def test_the_page_says_what_the_code_does() -> None:

@@ -120,6 +120,24 @@ class SharedNoise(Noise):
         return super()._draw(fill, (shape[0], *(1 for _ in shape[1:])), like).expand(*shape)
 
 
+class FoldedNoise(Noise):
+    """Noise (S, B, ...) for code that sees samples and data as one batch, and draws (1, S B, ...)."""
+
+    def __init__(self, noise: Noise, samples: int) -> None:
+        self._noise, self._samples = noise, samples
+
+    def branch(self) -> FoldedNoise:
+        """Of that noise's branch."""
+        return FoldedNoise(self._noise.branch(), self._samples)
+
+    def _next(self) -> int:
+        return self._noise._next()
+
+    def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
+        unfolded = (self._samples, shape[1] // self._samples, *shape[2:])
+        return self._noise._draw(fill, unfolded, like).reshape(*shape)
+
+
 @functools.singledispatch
 def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Tensor:
     """(*samples, *batch, *event) from a distribution, by a differentiable path where one exists.

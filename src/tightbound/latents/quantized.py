@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.interfaces import LogLikelihood, SecondStage, State
-from tightbound.core.noise import Noise
+from tightbound.core.noise import FoldedNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms
@@ -209,18 +209,23 @@ class Quantized(CodeLatents):
         groups: list[LatentTerms] = []
 
         def take(i: int, above: Maps | None) -> Tensor:
-            quantizer = self.all_levels[i].quantizer
-            found = quantizer(self.all_levels[i].raw(maps[i], above), samples, noise, knobs)
-            certain = found.posterior is None
+            quantizer, raw = self.all_levels[i].quantizer, self.all_levels[i].raw(maps[i], above)
+            drawn = raw.dim() == 4  # (S, B, P, inputs), as a level above was drawn
+            if drawn:
+                found = quantizer(raw.flatten(0, 1), 1, FoldedNoise(noise, samples), knobs).unfolded(samples)
+            else:
+                found = quantizer(raw, samples, noise, knobs)
+            copies = found.posterior is None and not drawn
+            # of one code, given those that were drawn above, log q = 0 and yet samples differ
+            zero = found.z.new_zeros(found.z.shape[:2]) if found.posterior is None and drawn else None
             groups.append(
                 LatentTerms(
                     found.z, self.prior(i, above, context), found.posterior,
                     codes=found.codes, entries=quantizer.entries, shared=quantizer.shared,
-                    discrete=True, certain=certain, penalty=found.penalty,
+                    drawn=zero, discrete=True, certain=copies, penalty=found.penalty,
                 )
             )  # fmt: skip
-            # one walk serves all samples while they are copies
-            return found.z[0] if certain and (above is None or above.dim() == 4) else found.z
+            return found.z[0] if copies else found.z  # one walk serves all samples while they are copies
 
         features = self.down(take)
         features = features if features.dim() == 3 else features.expand(samples, *features.shape)

@@ -123,8 +123,26 @@ def needs_draws(terms: Terms, name: str) -> None:
         )
 
 
+def needs_rate(terms: Terms, name: str) -> None:
+    """Refuses a model whose rate no gradient changes."""
+    if terms.certain:
+        raise CompositionError(
+            f"objective '{name}' steers the rate, and that of codes which are a function of x is a constant until "
+            "their prior is learned; use objective 'elbo', or quantizer 'gumbel'"
+        )
+
+
+def _of_codes(name: str) -> CompositionError:
+    return CompositionError(
+        f"objective '{name}' takes z for a vector of real numbers, and these latents are codes; "
+        "use objective 'elbo', or latents 'flat'"
+    )
+
+
 def one_group(terms: Terms, name: str) -> LatentTerms:
-    """The only group of latent variables; refuses hierarchies."""
+    """The only group of latent variables, of real numbers; refuses hierarchies, and codes."""
+    if any(group.discrete for group in terms.latents):
+        raise _of_codes(name)
     if len(terms.latents) != 1:
         raise CompositionError(
             f"objective '{name}' compares all of z with the prior and needs one group of latent variables; these "
@@ -148,6 +166,8 @@ def generative_parameters(model: Trainable) -> list[nn.Parameter]:
 
 def needs_fixed_prior(model: VAE, name: str) -> None:
     """Refuses a prior with parameters, for objectives that do not train it."""
+    if model.latents.support == "codebook":
+        raise _of_codes(name)
     inference = {id(p) for p in model.latents.inference_parameters()}
     if any(id(p) not in inference for p in model.latents.parameters()):
         raise CompositionError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, needs_density
+from tightbound.objectives.base import Objective, needs_density, needs_rate
 
 KL = Literal["auto", "closed", "monte-carlo"]
 
@@ -109,8 +109,9 @@ class FreeBits(RateDistortion):
         }
 
     def check(self, terms: Terms) -> None:
-        """Over factors it needs a rate by factor."""
+        """Needs a rate that training changes; over factors, one by factor."""
         super().check(terms)
+        needs_rate(terms, self.name)
         pairs = zip(self.rates(terms), terms.latents, strict=True)
         if self.over == "factor" and any(r.shape[-1] == 1 < g.z[0, 0].numel() for r, g in pairs):
             raise CompositionError(
@@ -155,6 +156,11 @@ class Capacity(RateDistortion):
             "capacity": as_schedule("capacity", capacity, least=0),
             "gamma": as_schedule("gamma", gamma, least=0),
         }
+
+    def check(self, terms: Terms) -> None:
+        """Needs a rate that training changes."""
+        super().check(terms)
+        needs_rate(terms, self.name)
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
         """Gamma |mean rate - C|, the same for each datum."""

@@ -10,7 +10,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Independent
 
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
@@ -26,7 +26,19 @@ class Quantized:
     z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
     codes: Tensor  # (S, B, P, depth) integers
     penalty: Tensor | None = None  # (S, B) to be minimised beside the bound: for what that has no gradient
-    posterior: Distribution | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
+    posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
+
+    def unfolded(self, samples: int) -> Quantized:
+        """What was made of (S B, P, inputs) at once, for each of these samples."""
+
+        def each(value: Tensor) -> Tensor:
+            return value.squeeze(0).unflatten(0, (samples, -1))
+
+        q = self.posterior
+        if q is not None:
+            logits = q.base_dist.logits.unflatten(0, (samples, -1))
+            q = Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
+        return Quantized(each(self.z), each(self.codes), None if self.penalty is None else each(self.penalty), q)
 
 
 class Quantizer(Part, nn.Module, ABC):

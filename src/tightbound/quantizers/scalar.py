@@ -34,6 +34,7 @@ class FiniteScalarQuantizer(Nearest):
     """
 
     levels: Tensor  # (size,)
+    zero: Tensor  # (size,) the number of the level that is 0, in the precision of the model
     basis: Tensor  # (size,) what a level counts for in a code
 
     def __init__(self, levels: Sequence[int] = (8, 5, 5, 5)) -> None:
@@ -44,6 +45,7 @@ class FiniteScalarQuantizer(Nearest):
         super().__init__(len(counts))
         self.entries = math.prod(counts)
         self.register_buffer("levels", torch.tensor(counts), persistent=False)
+        self.register_buffer("zero", (self.levels // 2).float(), persistent=False)
         self.register_buffer("basis", torch.tensor([math.prod(counts[:i]) for i in range(self.size)]), persistent=False)
 
     def place(self, raw: Tensor) -> Tensor:
@@ -54,8 +56,7 @@ class FiniteScalarQuantizer(Nearest):
 
     def embed(self, codes: Tensor) -> Tensor:
         """(..., 1) -> (..., size)."""
-        zero = self.levels // 2
-        return (codes // self.basis % self.levels - zero) / zero
+        return (codes // self.basis % self.levels - self.zero) / self.zero
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:

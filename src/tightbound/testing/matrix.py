@@ -41,7 +41,23 @@ SMALL = {
         "sylvester": "sylvester(flows=1, reflections=2)",
         "hamiltonian": "hamiltonian(steps=1)",
     },
-    "latents": {"bottom-up": "bottom-up(upper=2, hidden=(5,))", "ladder": "ladder(groups=2, hidden=6)"},
+    "latents": {
+        "bottom-up": "bottom-up(upper=2, hidden=(5,))",
+        "ladder": "ladder(groups=2, hidden=6)",
+        "quantized": "quantized(quantizer=vq(entries=5), positions=3)",
+    },
+    "quantizer": {
+        "vq": "vq(entries=5)",
+        "vq-gradient": "vq-gradient(entries=5)",
+        "fsq": "fsq(levels=(3, 4))",
+        "residual": "residual(depth=2, of=vq(entries=3))",
+        "grouped": "grouped(groups=2, of=vq(entries=3))",
+        "gumbel": "gumbel(entries=3)",
+    },
+    "code-prior": {
+        "pixelcnn": "pixelcnn(embedding=4, hidden=8, layers=1, attention=2, blocks=1)",
+        "transformer": "transformer(hidden=8, layers=1, heads=2, blocks=1)",
+    },
     "likelihood": {
         "pixelcnn": "pixelcnn(hidden=4, layers=1, kernel=3, paths=2)",
         "logistic-mixture": "logistic-mixture(components=2)",
@@ -54,6 +70,7 @@ SMALL = {
         "tvo": "tvo(samples=3)",
     },
 }
+DRAWN = "quantized(quantizer=gumbel(entries=3), positions=2)"  # codes with a posterior, where others are certain
 LATENT = 4
 
 
@@ -73,10 +90,16 @@ class Combination:
 
 
 def structures() -> list[tuple[str, str, str]]:
-    """(prior, posterior, latents): each pair in `flat`, and the hierarchies."""
+    """(prior, posterior, latents): each pair in `flat`, the hierarchies, and codes, certain and drawn."""
     pairs = itertools.product(TABLE["prior"], TABLE["posterior"])
-    own = [("-", "-", name) for name in TABLE["latents"] if name != "flat"]
+    own = [("-", "-", name) for name in (*TABLE["latents"], DRAWN) if name != "flat"]
     return [(prior, posterior, "flat") for prior, posterior in pairs] + own
+
+
+def quantized(quantizer: str, prior: str) -> str:
+    """Latents of this quantizer with this prior over codes."""
+    q, p = (SMALL[kind].get(name, name) for kind, name in (("quantizer", quantizer), ("code-prior", prior)))
+    return f"quantized(quantizer={q!r}, prior={p!r}, positions=2)"
 
 
 @functools.cache
@@ -105,7 +128,7 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
 
     def text(kind: str) -> str:
         name = getattr(c, kind)
-        return "normal" if name == "-" else SMALL[kind].get(name) or name
+        return "auto" if name == "-" else SMALL[kind].get(name) or name
 
     model = vae(
         data_for(c.likelihood), latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
@@ -215,7 +238,7 @@ def table() -> str:
     spaces += [("sphere", "von-mises-fisher", "flat"), ("categorical", "relaxed-categorical", "flat")]
     spaces += [("normal", "point", "flat"), *(s for s in structures() if s[0] == "-")]
     objectives = list(TABLE["objective"])
-    names = [f"{p}, {q}" if p != "-" else latents for p, q, latents in spaces]
+    names = [f"{p}, {q}" if p != "-" else latents.replace(DRAWN, "quantized by gumbel") for p, q, latents in spaces]
     rows = []
     for objective in objectives:
         cells = [
@@ -231,6 +254,12 @@ def table() -> str:
         cells = [_cell(replace(plain, posterior=q, objective=objective, likelihood=x), reasons) for x in likelihoods]
         rows.append([objective, *cells])
     lines += ["## Objectives (rows) and likelihoods, with prior `normal`", "", *_grid(likelihoods, rows)]
+    own, codes = replace(plain, prior="-", posterior="-"), list(TABLE["code-prior"])
+    rows = [[q, *(_cell(replace(own, latents=quantized(q, p)), reasons) for p in codes)] for q in TABLE["quantizer"]]
+    lines += ["## Quantizers (rows) and priors over codes, with objective `elbo`", "", *_grid(codes, rows)]
+    codes = ["quantized", DRAWN]
+    rows = [[x, *(_cell(replace(own, latents=c, likelihood=x), reasons) for c in codes)] for x in likelihoods]
+    lines += ["## Likelihoods (rows) and codes, certain and drawn", "", *_grid(["quantized", "by gumbel"], rows)]
     lines += ["## Reasons", "", *(f"{number}. {reason}" for reason, number in reasons.items())]
     return "\n".join(lines)
 

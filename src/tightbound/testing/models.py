@@ -63,7 +63,7 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
     _, alone = infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]))
     assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
     with torch.no_grad():
-        many = 20_000
+        many = max(500, min(20_000, 2**18 // latents.features))
         groups, _ = infer(state, many, Noise("law", seed))
         for group in groups:
             if group.kl is None or group.log_posterior is None:
@@ -113,12 +113,15 @@ def _check_codes(group: LatentTerms) -> None:
     assert penalty is None or penalty.shape == (5, 3), f"the penalty has shape {tuple(penalty.shape)}, not (5, 3)"
     if not group.discrete:
         return
-    assert codes is not None and entries is not None, "a discrete group says neither its codes nor how many there are"
-    assert codes.shape[:2] == (5, 3) and not codes.is_floating_point(), f"codes are {codes.dtype} {tuple(codes.shape)}"
-    assert codes.min() >= 0 and codes.max() < entries, f"codes {codes.min()} .. {codes.max()} of {entries} entries"
+    assert codes is not None, "a discrete group does not say its codes"
+    assert entries is not None, "a discrete group does not say how many values a code can take"
+    assert codes.shape[:2] == (5, 3), f"codes have shape {tuple(codes.shape)}; samples and data come first"
+    assert not codes.is_floating_point(), f"codes are {codes.dtype}, not integers"
+    assert 0 <= codes.min() <= codes.max() < entries, f"codes {codes.min()} .. {codes.max()} of {entries} entries"
     if group.certain:
-        assert (codes == codes[:1]).all() and (group.z == group.z[:1]).all(), "certain codes differ between samples"
-        assert group.log_posterior is not None and not group.log_posterior.any(), "certain codes have log q = 0"
+        same = torch.equal(codes, codes[:1].expand_as(codes)) and torch.equal(group.z, group.z[:1].expand_as(group.z))
+        assert same, "certain codes differ between samples"
+        assert group.log_posterior is None or not group.log_posterior.any(), "certain codes have log q = 0"
 
 
 def _check_second(
@@ -127,7 +130,8 @@ def _check_second(
     """Of the same codes, before and after it is taken up."""
     before = [group.log_prior for group in groups]
     codes = second.codes(groups)
-    assert not codes.is_floating_point() and len(codes) == groups[0].z.shape[1], "the second stage's codes: (B, ...)"
+    assert not codes.is_floating_point(), f"the second stage trains on {codes.dtype}, not on integers"
+    assert len(codes) == groups[0].z.shape[1], f"the second stage trains on codes of shape {tuple(codes.shape)}"
     second.take_up()
     taken = again()
     for one, other in zip(groups, taken, strict=True):
