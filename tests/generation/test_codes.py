@@ -16,6 +16,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.generation import infer
 from tightbound.generation.rejection import _kept, _quotas
+from tightbound.latents import Quantized
 from tightbound.latents.codes import coded
 from tightbound.priors.codes import AutoregressiveCodes
 
@@ -82,7 +83,8 @@ def test_what_lower_levels_hold_is_not_looked_at(levels: int) -> None:
 
 def test_levels_left_out_are_drawn_given_those_above() -> None:
     made = model("vq(entries=6)")
-    latents = coded(made.latents)
+    latents = made.latents
+    assert isinstance(latents, Quantized)
     top = torch.zeros(400, *latents.tables[1].shape, dtype=torch.long)
     for known in (top, top + 3):
         drawn = latents.codes(latents.completed([known], Noise("test")))
