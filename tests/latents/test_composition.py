@@ -34,6 +34,8 @@ def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.t
     model = tb.vae(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
+    if model.latents.second is not None:
+        model.latents.second.take_up()  # the context enters there
     return model.double().eval(), next(data.train.epoch(9))
 
 
