@@ -36,6 +36,8 @@ def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.t
         nn.init.normal_(p, std=0.2)
     if model.latents.second is not None:
         model.latents.second.take_up()  # the context enters there
+        for p in model.latents.second.parameters():
+            nn.init.normal_(p)  # enough to change a draw
     return model.double().eval(), next(data.train.epoch(9))
 
 
