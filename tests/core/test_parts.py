@@ -109,7 +109,7 @@ SUPPLIED: dict[str, dict[str, Any]] = {
     "features": {"shape": (1, 8, 8), "classes": 3},
     "prior": {"latent": 3, "context": 2},
     "posterior": {"shape": (1, 8, 8), "latent": 3},
-    "latents": {"shape": (1, 8, 8), "latent": 3, "context": 2},
+    "latents": {"shape": (1, 8, 8), "latent": 3},
     "likelihood": {"shape": (1, 8, 8), "features": 3, "levels": 17},
     "observation": {"levels": 17, "shape": (1, 8, 8), "mean": [0.5], "std": [2.0]},
     "code-prior": {"grid": (2, 3), "depth": 2, "entries": 5, "maps": 3, "context": 2},
