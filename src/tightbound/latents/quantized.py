@@ -394,7 +394,7 @@ def _of(parts: str | _Part | Sequence[str | _Part], level: int, levels: int, wha
             raise CompositionError(f"there are {levels} levels and one {what}; give a list of {levels}, or its text")
         return cast("str | _Part", parts)
     if len(parts) != levels:
-        raise CompositionError(f"{len(parts)} {what}s were given for {levels} level(s); give one for each")
+        raise CompositionError(f"there are {levels} levels, and {what}s given for {len(parts)}; give one for each")
     return parts[level]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -144,8 +143,10 @@ def _initialised(network: nn.Sequential) -> nn.Sequential:
 
 
 def normalised(channels: int, most: int = 8) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018, https://arxiv.org/abs/1803.08494), of a datum by itself."""
-    return nn.GroupNorm(math.gcd(channels, most), channels)
+    """Group normalisation (Wu and He 2018, https://arxiv.org/abs/1803.08494), of a datum by itself; in groups of at
+    least 4 channels, which on a plane of one pixel are all that is normalised over."""
+    groups = [n for n in range(1, most + 1) if channels % n == 0 and channels // n >= 4]
+    return nn.GroupNorm(max(groups, default=1), channels)
 
 
 class Block(nn.Module):
