@@ -144,8 +144,10 @@ def _initialised(network: nn.Sequential) -> nn.Sequential:
 
 
 def normalised(channels: int, most: int = 8) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018, https://arxiv.org/abs/1803.08494), of a datum by itself."""
-    return nn.GroupNorm(math.gcd(channels, most), channels)
+    """Group normalisation (Wu and He 2018, https://arxiv.org/abs/1803.08494), of a datum by itself. A group
+    has several channels: of one number, on a plane of 1 x 1, nothing but zero would be left."""
+    groups = math.gcd(channels, most)
+    return nn.GroupNorm(groups if groups < channels else max(1, groups // 2), channels)
 
 
 class Block(nn.Module):
