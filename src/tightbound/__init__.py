@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         objectives,
         posteriors,
         priors,
+        quantizers,
         testing,
     )
     from tightbound.compose import vae
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tightbound.core.model import VAE
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.evaluation import evaluate, sweep
-    from tightbound.latents import BottomUp, Flat, Ladder
+    from tightbound.latents import BottomUp, Flat, Ladder, Quantized
     from tightbound.trained import Trained, compare, fit, load
 
 _NAMES = {
@@ -41,6 +42,7 @@ _NAMES = {
     "Flat": "tightbound.latents",
     "BottomUp": "tightbound.latents",
     "Ladder": "tightbound.latents",
+    "Quantized": "tightbound.latents",
     "Trained": "tightbound.trained",
     "Settings": "tightbound.config",
     "TightboundError": "tightbound.core.errors",
@@ -64,6 +66,7 @@ _MODULES = (
     "objectives",
     "posteriors",
     "priors",
+    "quantizers",
     "testing",
 )
 
@@ -75,6 +78,7 @@ __all__ = [
     "Flat",
     "Ladder",
     "Linear",
+    "Quantized",
     "Settings",
     "TightboundError",
     "Trained",
@@ -91,6 +95,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "quantizers",
     "sweep",
     "testing",
     "vae",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from conftest import TINY, Result, grey
 from tightbound.cli.commands import COMMANDS
-from tightbound.core.parts import TABLE
+from tightbound.core.table import TABLE
 from tightbound.evaluation.detection import auroc
 
 Cli = Callable[..., Result]

@@ -14,8 +14,8 @@ from tightbound.contexts import Attributes, Labels, Visible
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.join import append, join, joined_shape
 from tightbound.core.noise import Noise
-from tightbound.core.parts import TABLE
 from tightbound.core.schedules import Knobs
+from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch, log_density
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Gaussian, Identity

@@ -15,8 +15,9 @@ import tightbound as tb
 from conftest import grey
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import TABLE, Spec, describe, find, foreign, make, name_of, parse, rebuild
+from tightbound.core.parts import Spec, describe, find, foreign, make, name_of, parse, rebuild
 from tightbound.core.schedules import Cyclical, Linear
+from tightbound.core.table import TABLE
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO
 

@@ -17,7 +17,7 @@ import tightbound as tb
 from laws.linear import linear_gaussian
 from tightbound.core.errors import InputError
 from tightbound.core.noise import DatumNoise, Noise
-from tightbound.core.parts import TABLE
+from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch
 from tightbound.data.feed import evaluating, pick
 from tightbound.evaluation import detect, score

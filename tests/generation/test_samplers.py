@@ -10,7 +10,8 @@ from scipy.integrate import quad
 import tightbound as tb
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import TABLE, make
+from tightbound.core.parts import make
+from tightbound.core.table import TABLE
 from tightbound.generation.samplers import DensitySampler, GaussianMixture, Kernel
 from tightbound.training.folder import RunFolder
 

@@ -13,8 +13,9 @@ import tightbound as tb
 from conftest import grey
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import DatumNoise, Noise
-from tightbound.core.parts import TABLE, make
+from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
+from tightbound.core.table import TABLE
 from tightbound.generation import infer
 from tightbound.latents import BottomUp, Ladder
 from tightbound.nn import MLP, Conv

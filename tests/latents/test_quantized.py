@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
 import tightbound as tb
-from tightbound.core.errors import CompositionError
+from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import DatumNoise
+from tightbound.core.parts import describe, rebuild, untrusted
 from tightbound.core.terms import Batch
 from tightbound.latents import Quantized
 from tightbound.priors.codes import CodePrior
+from tightbound.quantizers import VectorQuantizer
 
 NETWORKS = {
     "one level": "mlp(hidden=(6,))",  # 3 positions
@@ -38,6 +40,10 @@ class Linear(CodePrior):
         if self.shift is not None and maps is not None:
             logits = logits + (maps.flatten(-2).transpose(-2, -1) @ self.shift).unsqueeze(-2)
         return Independent(Categorical(logits=logits), 2)
+
+
+class Own(VectorQuantizer):
+    """A quantizer of the user's own."""
 
 
 def bits(n: int = 12) -> Tensor:
@@ -154,10 +160,55 @@ def test_a_prior_is_replaced_and_recorded() -> None:
     model.latents.replace_second(PIXELCNN)
     assert model.latents.second is not None
     assert {n for n in model.state_dict() if n not in before} <= model.aside
-    kept = tb.core.parts.describe(model)["latents"]["prior"]
-    assert kept == PIXELCNN
-    with pytest.raises(CompositionError, match="2 levels"):
+    kept = describe(model)["latents"]["prior"]
+    assert [one["part"] for one in kept] == ["code-prior/pixelcnn"] * 2
+    with pytest.raises(CompositionError, match="2 level"):
         model.latents.replace_second([PIXELCNN])
     flat = tb.vae(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="fit-sampler"):
         flat.latents.replace_second(PIXELCNN)
+
+
+@pytest.mark.parametrize(
+    ("latents", "prior"),
+    [
+        ("quantized(quantizer='{0}:Own(entries=3)')", f"{Linear.__module__}:Linear"),
+        ("quantized(quantizer=residual(depth=2, of='{0}:Own(entries=3)'), prior=['{0}:Linear', 'uniform'])", "auto"),
+    ],
+)
+def test_the_users_own_parts_are_named_in_text(latents: str, prior: str) -> None:
+    """They are imported where the user trusts them, when the model is made and when it is rebuilt, and only there."""
+    data = tb.data.open(bits(40).numpy(), domain="binary")
+    given = {"latent": 2, "network": NETWORKS["two levels"], "latents": latents.format(__name__), "prior": prior}
+    with pytest.raises(InputError, match="trust=True"):
+        tb.vae(data, **given)
+    model = tb.vae(data, **given, trust=True)
+    assert isinstance(model.latents, Quantized)
+    assert any(isinstance(part, Own) for part in model.modules())
+    assert isinstance(model.latents.all_levels[0].prior, Linear)
+    written = describe(model)
+    assert set(untrusted(written)) == {f"{__name__}:Own", f"{__name__}:Linear"}
+    with pytest.raises(InputError, match="trust=True"):
+        rebuild(written)
+    again = rebuild(written, trust=True)
+    again.load_state_dict(model.state_dict())
+    assert describe(again) == written
+
+
+def test_one_quantizer_may_serve_two_levels() -> None:
+    """Its entries are then those of both; it is written once, and read back as one."""
+    network = tb.nn.ResNet(halvings=(1, 1), hidden=4, inner=2, blocks=1)
+    own = VectorQuantizer(2, entries=3)
+    latents = Quantized((1, 4, 4), 2, network, [own, own])
+    again = rebuild(describe(latents))
+    assert again.all_levels[0].quantizer is again.all_levels[1].quantizer
+    assert sum("codebook" in name for name, _ in again.named_buffers()) == 1
+
+
+def test_levels_cannot_schedule_one_name_differently() -> None:
+    """A knob has one value at a step."""
+    network = tb.nn.ResNet(halvings=(1, 1), hidden=4, inner=2, blocks=1)
+    text = "gumbel(entries=3, temperature=linear(start=1.0, stop={}))"
+    assert Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.5)]).schedules
+    with pytest.raises(CompositionError, match="temperature"):
+        Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.2)])

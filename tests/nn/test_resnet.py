@@ -70,3 +70,11 @@ def test_small_images_keep_maps_of_four_by_four() -> None:
         data = tb.data.open(grey(300, (1, edge, edge)), levels=17)
         model = tb.vae(data, latent=4, latents="quantized(quantizer=vq(entries=5))")
         assert model.latents.latent == 4 * planes
+
+
+def test_a_plane_of_one_pixel_is_not_normalised_away() -> None:
+    """Few channels on a plane of 1 x 1: a group of one number would always become zero."""
+    encoder = ResNet(halvings=(2,), hidden=4, inner=2, blocks=1).encoder((1, 4, 4)).train()
+    x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert encoder(x).var(0).max() > 1e-3
+    assert torch.allclose(encoder(x[:1]), encoder(x)[:1], atol=1e-6)

@@ -12,8 +12,9 @@ import tightbound as tb
 from laws.linear import evidence
 from tightbound.contexts import Attributes
 from tightbound.core.noise import DatumNoise, Noise, draw
-from tightbound.core.parts import TABLE, find, make
+from tightbound.core.parts import find, make
 from tightbound.core.schedules import Knobs
+from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat
 from tightbound.likelihoods import Gaussian, Identity

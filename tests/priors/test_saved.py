@@ -9,7 +9,8 @@ import torch
 
 import tightbound as tb
 from tightbound.core.noise import Noise
-from tightbound.core.parts import TABLE, find
+from tightbound.core.parts import find
+from tightbound.core.table import TABLE
 
 PRIORS = [n for n in TABLE["prior"] if getattr(find("prior", n), "support", "real") in ("real", "any")]
 

@@ -13,7 +13,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers import Codebook, CodeUsage, GradientVectorQuantizer, Quantized, VectorQuantizer, codebook
+from tightbound.quantizers import Codebook, Coded, CodeUsage, GradientVectorQuantizer, VectorQuantizer, codebook
 
 BOTH = pytest.mark.parametrize("family", [VectorQuantizer, GradientVectorQuantizer])
 
@@ -22,7 +22,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def call(quantizer: Codebook, raw: Tensor, *key: int) -> Quantized:
+def call(quantizer: Codebook, raw: Tensor, *key: int) -> Coded:
     return quantizer(raw, 1, Noise("codebook", *key), Knobs())
 
 

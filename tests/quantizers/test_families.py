@@ -18,11 +18,11 @@ from tightbound.core.noise import Noise
 from tightbound.core.parts import describe, make, rebuild
 from tightbound.core.schedules import Knobs, Linear, Progress
 from tightbound.quantizers import (
+    Coded,
     CodeUsage,
     FiniteScalarQuantizer,
     Grouped,
     GumbelQuantizer,
-    Quantized,
     Quantizer,
     Residual,
     VectorQuantizer,
@@ -33,7 +33,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def call(quantizer: Quantizer, raw: Tensor, samples: int = 1, key: int = 0) -> Quantized:
+def call(quantizer: Quantizer, raw: Tensor, samples: int = 1, key: int = 0) -> Coded:
     return quantizer(raw, samples, Noise("families", key), Knobs.final(quantizer.schedules))
 
 

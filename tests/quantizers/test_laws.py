@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tightbound.core.noise import Noise
-from tightbound.core.parts import TABLE, make, parse
+from tightbound.core.parts import make, parse
+from tightbound.core.table import TABLE
 from tightbound.quantizers import VectorQuantizer
 from tightbound.testing import check_quantizer
 

@@ -14,9 +14,9 @@ from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers import (
     Codebook,
+    Coded,
     FiniteScalarQuantizer,
     GradientVectorQuantizer,
-    Quantized,
     Quantizer,
     Residual,
     VectorQuantizer,
@@ -38,7 +38,7 @@ def raw(seed: int = 0) -> Tensor:
     return torch.randn(B, P, SIZE, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
-def call(quantizer: Quantizer, x: Tensor) -> Quantized:
+def call(quantizer: Quantizer, x: Tensor) -> Coded:
     return quantizer(x, 1, Noise("oracle"), Knobs.final(quantizer.schedules))
 
 

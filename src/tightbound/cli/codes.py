@@ -15,7 +15,7 @@ from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
-from tightbound.core.interfaces import CodeGrid
+from tightbound.core.terms import CodeGrid
 from tightbound.data import Split
 from tightbound.generation import infer
 from tightbound.latents.codes import CodeLatents, coded

@@ -7,7 +7,8 @@ import json
 
 from tightbound.cli.arguments import Cite, List
 from tightbound.core.errors import InputError
-from tightbound.core.parts import TABLE, find
+from tightbound.core.parts import find
+from tightbound.core.table import TABLE
 
 SUPPLIED = ("shape", "features", "network", "latent", "context", "kinds", "classes")  # the composition gives these
 OWN_SUPPLIED = {"quantizer": ("size",), "code-prior": ("grid", "depth", "entries", "maps", "context")}

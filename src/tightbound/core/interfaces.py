@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import Batch, LatentTerms, Terms
+from tightbound.core.terms import Batch, CodeGrid, LatentTerms, Terms
 
 LogLikelihood = Callable[[Tensor], Tensor]  # features (S, B, features) -> (S, B) log p(x | features)
 Draw = Callable[[int, Noise, Tensor | None], Tensor]  # (n, noise, contexts (n, *context)) -> flat codes (n, latent)
@@ -82,25 +82,6 @@ class SecondStage(Trainable):
         """(B, N) integers: what it is trained on, of one sample of a batch's latents."""
 
 
-class CodeGrid(NamedTuple):
-    """Where codes of a level stand: H * W positions in raster order, with `depth` codes each."""
-
-    height: int
-    width: int
-    depth: int
-    entries: int  # values that a code can take
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(P, depth)."""
-        return self.height * self.width, self.depth
-
-    @property
-    def plane(self) -> tuple[int, ...]:
-        """(H, W), or (H, W, depth) where there are several codes at a position."""
-        return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
-
-
 class Latents(Part, nn.Module, ABC):
     """Owns the walk from x to z (q) and from z to features (p)."""
 
@@ -108,7 +89,7 @@ class Latents(Part, nn.Module, ABC):
     latent: int  # size of the flat code of a datum
     coded_by: str = "q(z|x)"  # what `moments` are those of
     fitted: str = "q(z|x)"  # what `local` are the parameters of
-    builds: ClassVar[tuple[str, ...]] = ()  # arguments that are parts, as text, for sizes that it alone knows
+    builds: ClassVar[tuple[str, ...]] = ()  # arguments that are parts, given as specs, for sizes that it alone knows
     on_planes: ClassVar[bool] = False  # made for encoders that give maps
     prior_only: ClassVar[bool] = False  # a context enters p(z | c) alone: given z, x does not depend on it
 

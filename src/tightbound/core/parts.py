@@ -3,159 +3,16 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from tightbound.core.errors import CompositionError, InputError, suggestion
-
-# The one table of names: kind -> name -> where the part lives. Read by the command line and by `load`.
-TABLE: dict[str, dict[str, str]] = {
-    "prior": {
-        "normal": "tightbound.priors.normal:StandardNormal",
-        "learned": "tightbound.priors.learned:LearnedNormal",
-        "mixture": "tightbound.priors.learned:Mixture",
-        "vamp": "tightbound.priors.vamp:VampPrior",
-        "exemplar": "tightbound.priors.vamp:Exemplar",
-        "flow": "tightbound.priors.flow:Flow",
-        "sphere": "tightbound.priors.sphere:Sphere",
-        "categorical": "tightbound.priors.categorical:CategoricalPrior",
-    },
-    "posterior": {
-        "normal": "tightbound.posteriors.normal:DiagonalNormal",
-        "full": "tightbound.posteriors.covariance:FullNormal",
-        "low-rank": "tightbound.posteriors.covariance:LowRankNormal",
-        "flow": "tightbound.posteriors.flow:Flow",
-        "planar": "tightbound.posteriors.planar:Planar",
-        "sylvester": "tightbound.posteriors.planar:Sylvester",
-        "delta-normal": "tightbound.posteriors.normal:DeltaNormal",
-        "point": "tightbound.posteriors.point:Point",
-        "hamiltonian": "tightbound.posteriors.hamiltonian:Hamiltonian",
-        "von-mises-fisher": "tightbound.posteriors.sphere:VonMisesFisherPosterior",
-        "power-spherical": "tightbound.posteriors.sphere:PowerSphericalPosterior",
-        "relaxed-categorical": "tightbound.posteriors.categorical:RelaxedCategorical",
-    },
-    "code-prior": {
-        "uniform": "tightbound.priors.codes.uniform:Uniform",
-        "pixelcnn": "tightbound.priors.codes.pixelcnn:PixelCNN",
-        "transformer": "tightbound.priors.codes.transformer:Transformer",
-    },
-    "quantizer": {
-        "vq": "tightbound.quantizers.vector:VectorQuantizer",
-        "vq-gradient": "tightbound.quantizers.vector:GradientVectorQuantizer",
-        "fsq": "tightbound.quantizers.scalar:FiniteScalarQuantizer",
-        "residual": "tightbound.quantizers.residual:Residual",
-        "grouped": "tightbound.quantizers.grouped:Grouped",
-        "gumbel": "tightbound.quantizers.gumbel:GumbelQuantizer",
-    },
-    "likelihood": {
-        "bernoulli": "tightbound.likelihoods.bernoulli:Bernoulli",
-        "continuous-bernoulli": "tightbound.likelihoods.bernoulli:ContinuousBernoulli",
-        "gaussian": "tightbound.likelihoods.location_scale:Gaussian",
-        "laplace": "tightbound.likelihoods.location_scale:Laplace",
-        "binomial": "tightbound.likelihoods.levels:Binomial",
-        "categorical": "tightbound.likelihoods.levels:Categorical",
-        "discretized-logistic": "tightbound.likelihoods.discretized_logistic:DiscretizedLogistic",
-        "columns": "tightbound.likelihoods.columns:Columns",
-        "pixelcnn": "tightbound.likelihoods.pixelcnn:PixelCNN",
-        "logistic-mixture": "tightbound.likelihoods.logistic_mixture:MixtureOfLogistics",
-        "poisson": "tightbound.likelihoods.counts:Poisson",
-        "negative-binomial": "tightbound.likelihoods.counts:NegativeBinomial",
-        "zero-inflated-negative-binomial": "tightbound.likelihoods.counts:ZeroInflatedNegativeBinomial",
-        "beta": "tightbound.likelihoods.beta:Beta",
-        "student-t": "tightbound.likelihoods.student:StudentT",
-        "mixture": "tightbound.likelihoods.mixture:Mixture",
-    },
-    "observation": {
-        "identity": "tightbound.likelihoods.observation:Identity",
-        "binarized": "tightbound.likelihoods.observation:Binarized",
-        "levels": "tightbound.likelihoods.observation:Levels",
-        "counts": "tightbound.likelihoods.observation:Counts",
-        "standardized": "tightbound.likelihoods.observation:Standardized",
-        "table": "tightbound.likelihoods.table:Table",
-    },
-    "network": {
-        "mlp": "tightbound.nn.mlp:MLP",
-        "conv": "tightbound.nn.conv:Conv",
-        "resnet": "tightbound.nn.resnet:ResNet",
-    },
-    "latents": {
-        "flat": "tightbound.latents.flat:Flat",
-        "bottom-up": "tightbound.latents.bottom_up:BottomUp",
-        "ladder": "tightbound.latents.ladder:Ladder",
-        "quantized": "tightbound.latents.quantized:Quantized",
-    },
-    "context": {
-        "labels": "tightbound.contexts.labels:Labels",
-        "attributes": "tightbound.contexts.labels:Attributes",
-        "visible": "tightbound.contexts.visible:Visible",
-    },
-    "model": {
-        "vae": "tightbound.core.model:VAE",
-    },
-    "sampler": {
-        "gaussian-mixture": "tightbound.generation.samplers:GaussianMixture",
-        "kernel": "tightbound.generation.samplers:Kernel",
-        "flow": "tightbound.generation.samplers:FlowSampler",
-        "vae": "tightbound.generation.samplers:SecondVAE",
-        "class-regions": "tightbound.generation.regions:ClassRegions",
-    },
-    "features": {
-        "pca": "tightbound.evaluation.features.pca:PCA",
-        "classifier": "tightbound.evaluation.features.classifier:Classifier",
-        "identity": "tightbound.evaluation.features.base:Identity",
-    },
-    "objective": {
-        "elbo": "tightbound.objectives.elbo:ELBO",
-        "free-bits": "tightbound.objectives.elbo:FreeBits",
-        "capacity": "tightbound.objectives.elbo:Capacity",
-        "iwae": "tightbound.objectives.iwae:IWAE",
-        "miwae": "tightbound.objectives.multi_sample:MIWAE",
-        "ciwae": "tightbound.objectives.multi_sample:CIWAE",
-        "piwae": "tightbound.objectives.multi_sample:PIWAE",
-        "renyi": "tightbound.objectives.multi_sample:Renyi",
-        "vr-max": "tightbound.objectives.multi_sample:VRMax",
-        "dreg": "tightbound.objectives.path_gradient:DReG",
-        "stl": "tightbound.objectives.path_gradient:STL",
-        "tvo": "tightbound.objectives.thermodynamic:TVO",
-        "autoencoder": "tightbound.objectives.autoencoder:Autoencoder",
-        "beta-tc": "tightbound.objectives.disentangling:BetaTC",
-        "dip": "tightbound.objectives.disentangling:DIP",
-        "factor": "tightbound.objectives.adversarial:FactorVAE",
-        "info": "tightbound.objectives.divergence:InfoVAE",
-        "wae-mmd": "tightbound.objectives.divergence:WAE",
-        "aae": "tightbound.objectives.adversarial:AdversarialAutoencoder",
-        "wae-gan": "tightbound.objectives.adversarial:AdversarialAutoencoder",
-        "rae": "tightbound.objectives.regularized:RAE",
-        "vae-gan": "tightbound.objectives.vae_gan:VAEGAN",
-        "ms-ssim": "tightbound.objectives.ms_ssim:MSSSIM",
-        "lagging": "tightbound.objectives.lagging:Lagging",
-    },
-    "score": {
-        "nll": "tightbound.evaluation.scores.bounds:NLL",
-        "elbo": "tightbound.evaluation.scores.bounds:NegativeELBO",
-        "typicality": "tightbound.evaluation.scores.bounds:Typicality",
-        "complexity": "tightbound.evaluation.scores.complexity:Complexity",
-        "regret": "tightbound.evaluation.scores.regret:Regret",
-        "mahalanobis": "tightbound.evaluation.scores.codes:Mahalanobis",
-        "prior": "tightbound.evaluation.scores.codes:Prior",
-        "reconstruction": "tightbound.evaluation.scores.bounds:Reconstruction",
-    },
-    "schedule": {
-        "constant": "tightbound.core.schedules:Constant",
-        "linear": "tightbound.core.schedules:Linear",
-        "cosine": "tightbound.core.schedules:Cosine",
-        "cyclical": "tightbound.core.schedules:Cyclical",
-    },
-    "decay": {
-        "constant": "tightbound.core.schedules:Constant",
-        "cosine": "tightbound.core.schedules:CosineDecay",
-        "linear": "tightbound.core.schedules:LinearDecay",
-    },
-}
+from tightbound.core.table import TABLE
 
 
 class Part:
@@ -188,10 +45,11 @@ class Spec:
     name: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust: bool = False  # its names may be import paths
 
     def replace(self, **kwargs: Any) -> Spec:
         """The same part with these arguments set."""
-        return Spec(self.name, self.args, {**self.kwargs, **kwargs})
+        return dataclasses.replace(self, kwargs={**self.kwargs, **kwargs})
 
     def __str__(self) -> str:
         given = [_written(a) for a in self.args] + [f"{k}={_written(v)}" for k, v in self.kwargs.items()]
@@ -276,28 +134,30 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     """Constructs a part from its text. `supplied` arguments (shape, latent, ...) go in where the part
     takes them and the text does not set them. A class whose arguments are parts says so by `nested`, which
     gives their kinds by name: these may be written as text, and are supplied with shape and levels, too; one that
-    builds parts itself lists them in `builds`, and is given their text.
+    builds parts itself lists them in `builds`, and is given their specs.
 
     Raises:
         InputError: unknown name or argument, or one that the part refuses.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
+    trust = trust or spec.trust
     cls = find(kind, spec.name, trust=trust)
     takes = inspect.signature(cls).parameters
     for word in spec.kwargs:
         if word not in takes:
             raise InputError(f"{kind} {spec.name!r} has no argument {word!r}; {suggestion(word, takes)}")
-    kwargs = {k: v for k, v in supplied.items() if k in takes}
     nested: Mapping[str, str] = getattr(cls, "nested", {})
+    builds: Sequence[str] = getattr(cls, "builds", ())
     about = {k: v for k, v in supplied.items() if k in ("shape", "levels")}
 
     def argument(word: str, value: Any) -> Any:
-        if word in getattr(cls, "builds", ()):
-            return _as_text(value)
+        if word in builds:
+            return _specs(value, trust)
         if word in nested and isinstance(value, str | Spec):
             return make(nested[word], value, trust=trust, **about)
         return _nested(value, trust)
 
+    kwargs = {k: argument(k, v) if k in builds else v for k, v in supplied.items() if k in takes}
     kwargs |= {k: argument(k, v) for k, v in spec.kwargs.items()}
     taken = list(takes)[: len(spec.args)]
     kwargs = {k: v for k, v in kwargs.items() if k not in taken or k in spec.kwargs}
@@ -308,10 +168,11 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
         raise InputError(f"{kind} {str(spec)!r}: {error}") from error
 
 
-def _as_text(value: Any) -> Any:
+def _specs(value: Any, trust: bool) -> Any:
     if isinstance(value, list | tuple):
-        return [_as_text(part) for part in value]
-    return str(value) if isinstance(value, Spec) else value
+        return [_specs(part, trust) for part in value]
+    value = parse(value) if isinstance(value, str) else value
+    return dataclasses.replace(value, trust=trust) if isinstance(value, Spec) else value
 
 
 def _nested(value: Any, trust: bool) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +47,25 @@ class Batch:
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         changed: dict[str, Any] = {name: change(value) for name, value in given.items() if value is not None}
         return replace(self, **changed)
+
+
+class CodeGrid(NamedTuple):
+    """Where codes of a level stand: H * W positions in raster order, with `depth` codes each."""
+
+    height: int
+    width: int
+    depth: int
+    entries: int  # values that a code can take
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(P, depth)."""
+        return self.height * self.width, self.depth
+
+    @property
+    def plane(self) -> tuple[int, ...]:
+        """(H, W), or (H, W, depth) where there are several codes at a position."""
+        return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
-from tightbound.core.parts import TABLE, make
+from tightbound.core.parts import make
+from tightbound.core.table import TABLE
 from tightbound.data.feed import Source, pick
 from tightbound.evaluation.detection import Area, aupr, auroc
 from tightbound.evaluation.numbers import Analysis, Estimate, estimate, mean

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import CodeGrid, Draw, Latents, State
+from tightbound.core.interfaces import Draw, Latents, State
 from tightbound.core.noise import Noise
+from tightbound.core.terms import CodeGrid
 from tightbound.priors.codes import Sharpening, draw_codes
 from tightbound.quantizers import Quantizer
 

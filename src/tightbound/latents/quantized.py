@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,17 @@ from torch.distributions import Distribution
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.noise import FoldedNoise, Noise
-from tightbound.core.parts import describe, make, rebuild
+from tightbound.core.parts import Spec, describe, rebuild
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import CERTAIN, LatentTerms
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
 from tightbound.latents.codes_prior import CodesPrior
-from tightbound.nn.base import Architecture, fold, probe
-from tightbound.priors.codes import CodePrior, Uniform
+from tightbound.latents.level import Level, made, one_of, prior_of, stages_of
+from tightbound.nn.base import Architecture, fold
+from tightbound.priors.codes import CodePrior
 from tightbound.quantizers import Quantizer
 
 STARTED_AT = 256  # data whose vectors codebooks start at
-_Part = TypeVar("_Part")
 
 
 class Quantized(CodeLatents):
@@ -50,7 +50,7 @@ class Quantized(CodeLatents):
 
     Raises:
         CompositionError: parts whose number is not that of the levels, or that are made for other sizes; a context that
-            no prior takes.
+            no prior takes; quantizers whose schedules of one name differ.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), https://arxiv.org/abs/1711.00937;
@@ -69,21 +69,21 @@ class Quantized(CodeLatents):
         shape: tuple[int, ...],
         latent: int,
         network: Architecture | nn.Module,
-        quantizer: str | Quantizer | Sequence[str | Quantizer] = "vq",
-        prior: str | CodePrior | Sequence[str | CodePrior] = "uniform",
+        quantizer: str | Spec | Quantizer | Sequence[str | Spec | Quantizer] = "vq",
+        prior: str | Spec | CodePrior | Sequence[str | Spec | CodePrior] = "uniform",
         positions: int = 16,
         context: int = 0,
     ) -> None:
         super().__init__()
-        stages, self.planes = _levels(network, shape, latent, whole("positions", positions, least=1))
+        stages, self.planes = stages_of(network, shape, latent, whole("positions", positions, least=1))
         number = len(self.planes)
         self.levels = nn.ModuleList()
         self._context = context
         above = 0
         for i in reversed(range(number)):
             plane = self.planes[i]
-            q = _one(Quantizer, "quantizer", _of(quantizer, i, number, "quantizer"), size=latent)
-            p, uniform = _prior(_of(prior, i, number, "prior"), i, q, plane, above, context)
+            q = made(Quantizer, "quantizer", one_of(quantizer, i, number, "quantizer"), size=latent)
+            p, uniform = prior_of(one_of(prior, i, number, "prior"), i, q, plane, above, context)
             rise = network.rise(q.size + above, i, shape) if i and isinstance(network, Architecture) else None
             self.levels.insert(0, Level(stages[i], plane, above, q, p, uniform, rise))
             above = self.planes[i - 1][0]
@@ -92,7 +92,14 @@ class Quantized(CodeLatents):
                 "a context enters latents 'quantized' by their prior alone, and a uniform one takes none, so that x "
                 "would not depend on it; use prior='pixelcnn' or 'transformer', or leave out the context"
             )
+        # what was made of text, which of the user's own parts does not say whether it is trusted
+        self.record_again(
+            quantizer=[level.quantizer for level in self.all_levels], prior=[level.prior for level in self.all_levels]
+        )
         self.sizes = [level.quantizer.size * math.prod(level.plane[1:]) for level in self.all_levels]
+        for name, own in self.schedules.items():
+            if any(describe(own) != describe(level.quantizer.schedules.get(name, own)) for level in self.all_levels):
+                raise CompositionError(f"quantizers of several levels schedule {name} differently; give all the same")
         self.latent = sum(self.sizes)
         bottom = self.all_levels[0]
         self.features = (bottom.quantizer.size + bottom.above) * math.prod(bottom.plane[1:])
@@ -110,13 +117,12 @@ class Quantized(CodeLatents):
         """
         number, new = len(self.levels), list[CodePrior]()
         for i, level in enumerate(self.all_levels):
-            alike = rebuild(describe(level.prior), trust=True) if part is None else _of(part, i, number, "prior")
+            alike = rebuild(describe(level.prior), trust=True) if part is None else one_of(part, i, number, "prior")
             about = (level.quantizer, level.plane, level.above, self._context)
-            new.append(_prior(alike, i, *about)[0].to(self.learned.device))
+            new.append(prior_of(alike, i, *about)[0].to(self.learned.device))
         for level, prior in zip(self.all_levels, new, strict=True):
             level.prior = prior
-        if part is not None:
-            self.record_again(prior=part)
+        self.record_again(prior=new)
         self.learned.fill_(True)
         if self.second is not None:
             self.second.set_aside()
@@ -314,92 +320,3 @@ class Quantized(CodeLatents):
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the way up, and of what makes vectors of it."""
         return [p for level in self.all_levels for part in (level.up, level.head) for p in part.parameters()]
-
-
-class Level(nn.Module):
-    """One grid of codes.
-
-    Arguments:
-        up: Maps of the level below, or x, -> maps (B, *plane).
-        plane: (C, H, W).
-        above: Channels of the maps that levels above give to this one; 0: there is none.
-        quantizer, prior, uniform: Of this level's codes.
-        rise: Their vectors, beside the maps from above, -> maps on the plane below; None: this is the lowest.
-    """
-
-    def __init__(
-        self,
-        up: nn.Module,
-        plane: tuple[int, int, int],
-        above: int,
-        quantizer: Quantizer,
-        prior: CodePrior,
-        uniform: Uniform,
-        rise: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        self.plane, self.above = plane, above
-        self.up, self.head = up, nn.Conv2d(plane[0] + above, quantizer.inputs, 1)
-        self.quantizer, self.prior, self.uniform, self.rise = quantizer, prior, uniform, rise
-
-    def raw(self, maps: Maps, above: Maps | None) -> Tensor:
-        """What the quantizer takes, (..., P, inputs), of maps (B, *plane) and of those from above (..., B, C, H, W)."""
-        if above is not None:
-            maps = torch.cat([maps.expand(*above.shape[:-3], *maps.shape[-3:]), above], -3)
-        return fold(self.head, maps, 3).flatten(-2).transpose(-2, -1)
-
-    def standardise(self, raw: Tensor) -> None:
-        """Rescales the head, which gave these numbers, so that each has mean 0 and variance 1: an untrained encoder
-        gives nearly the same vector everywhere, and then moves faster than a codebook can follow."""
-        std, mean = torch.std_mean(raw.flatten(0, -2), 0, correction=0)
-        scale = 1 / std.clamp_min(1e-6)
-        self.head.weight.mul_(scale[:, None, None, None])
-        if self.head.bias is not None:
-            self.head.bias.copy_((self.head.bias - mean) * scale)
-
-
-def _levels(
-    network: Architecture | nn.Module, shape: tuple[int, ...], latent: int, positions: int
-) -> tuple[list[nn.Module], list[tuple[int, int, int]]]:
-    """The stages of the encoder, and the plane of the maps that each gives."""
-    planes = network.planes(shape) if isinstance(network, Architecture) else []
-    if isinstance(network, Architecture) and planes:
-        return [*network.stages(shape)], [(c, h, w) for c, h, w in planes]
-    body = network.encoder(shape) if isinstance(network, Architecture) else network
-    width, plane = probe(body, shape, "encoder"), (latent, 1, positions)
-    spread = nn.Sequential(body, nn.Flatten(), nn.Linear(width, latent * positions), nn.Unflatten(1, plane))
-    return [spread], [plane]
-
-
-def _prior(
-    part: str | CodePrior, i: int, quantizer: Quantizer, plane: tuple[int, int, int], above: int, context: int
-) -> tuple[CodePrior, Uniform]:
-    """The prior of level i, and the uniform one; refuses one that is made for other codes."""
-    depth, entries = quantizer.depth, quantizer.entries
-    about = {"grid": plane[1:], "depth": depth, "entries": entries, "maps": above, "context": context}
-    prior = _one(CodePrior, "code-prior", part, **about)
-    for name, value in about.items():
-        if prior.needs[name] != value:
-            raise CompositionError(
-                f"{type(prior).__name__} of level {i} has {name} = {prior.needs[name]} and the level needs {value}; "
-                f"construct it with {name}={value}"
-            )
-    return prior, Uniform(plane[1:], depth, entries, above, context)
-
-
-def _of(parts: str | _Part | Sequence[str | _Part], level: int, levels: int, what: str) -> str | _Part:
-    """The part of one level, where they are given one by one."""
-    if isinstance(parts, str) or not isinstance(parts, Sequence):
-        if levels > 1 and isinstance(parts, nn.Module):
-            raise CompositionError(f"there are {levels} levels and one {what}; give a list of {levels}, or its text")
-        return cast("str | _Part", parts)
-    if len(parts) != levels:
-        raise CompositionError(f"there are {levels} levels, and {what}s given for {len(parts)}; give one for each")
-    return parts[level]
-
-
-def _one(kind: type[_Part], name: str, part: str | _Part, **about: Any) -> _Part:
-    made = make(name, part, **about) if isinstance(part, str) else part
-    if not isinstance(made, kind):
-        raise CompositionError(f"{type(made).__name__} was given where a {kind.__name__} is needed")
-    return made

@@ -1,6 +1,6 @@
 """Quantizers: from vectors to integer codes, and back."""
 
-from tightbound.quantizers.base import Nearest, Quantized, Quantizer
+from tightbound.quantizers.base import Coded, Nearest, Quantizer
 from tightbound.quantizers.codebook import Codebook
 from tightbound.quantizers.grouped import Grouped
 from tightbound.quantizers.gumbel import GumbelQuantizer
@@ -12,12 +12,12 @@ from tightbound.quantizers.vector import GradientVectorQuantizer, VectorQuantize
 __all__ = [
     "CodeUsage",
     "Codebook",
+    "Coded",
     "FiniteScalarQuantizer",
     "GradientVectorQuantizer",
     "Grouped",
     "GumbelQuantizer",
     "Nearest",
-    "Quantized",
     "Quantizer",
     "Residual",
     "VectorQuantizer",

@@ -20,7 +20,7 @@ from tightbound.quantizers.gradients import ESTIMATORS, estimated
 
 
 @dataclass(frozen=True)
-class Quantized:
+class Coded:
     """What a quantizer makes of vectors. S samples, B data, P positions."""
 
     z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
@@ -29,7 +29,7 @@ class Quantized:
     posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
     vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
 
-    def unfolded(self, samples: int) -> Quantized:
+    def unfolded(self, samples: int) -> Coded:
         """What was made of (S B, P, inputs) at once, for each of these samples."""
 
         def each(value: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Quantized:
             q = Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
         penalty = None if self.penalty is None else each(self.penalty)
         vectors = None if self.vectors is None else self.vectors.unflatten(0, (samples, -1))
-        return Quantized(each(self.z), each(self.codes), penalty, q, vectors)
+        return Coded(each(self.z), each(self.codes), penalty, q, vectors)
 
 
 class Quantizer(Part, nn.Module, ABC):
@@ -76,7 +76,7 @@ class Quantizer(Part, nn.Module, ABC):
         return self.depth == 1
 
     @abstractmethod
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
         """Quantizes raw numbers (B, P, inputs). In training, a codebook that is no parameter follows the data."""
 
     @abstractmethod
@@ -160,7 +160,7 @@ class Nearest(Quantizer):
     def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
         """Moves what is no parameter after vectors (B, P, size) and their codes (B, P, depth)."""
 
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
         """All samples are the same. In single precision at least, under autocast too."""
         with torch.autocast(raw.device.type, enabled=False):
             vectors = self.place(precise(raw))
@@ -171,7 +171,7 @@ class Nearest(Quantizer):
                 self.follow(vectors.detach(), codes, noise.branch())
         repeated = None if penalty is None else penalty.expand(samples, -1)
         codes = codes.expand(samples, *codes.shape)
-        return Quantized(z.expand(samples, *z.shape), codes, repeated, vectors=vectors)
+        return Coded(z.expand(samples, *z.shape), codes, repeated, vectors=vectors)
 
     @torch.no_grad()
     def chosen(self, raw: Tensor) -> Tensor:

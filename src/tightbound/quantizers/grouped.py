@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Independent
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers.base import Quantized, Quantizer
+from tightbound.quantizers.base import Coded, Quantizer
 from tightbound.quantizers.parts import as_quantizer
 
 
@@ -60,14 +60,14 @@ class Grouped(Quantizer):
         """Each quantizer with its share of the last axis."""
         return list(zip(self.parts, numbers.chunk(len(self.each), -1), strict=True))
 
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
         """Side by side; the posterior is the product of theirs."""
         each = [q(part, samples, noise, knobs) for q, part in self.split(raw)]
         penalties = [one.penalty for one in each if one.penalty is not None]
         logits = [one.posterior.base_dist.logits for one in each if one.posterior is not None]
         vectors = [one.vectors for one in each if one.vectors is not None]
         product = Categorical(logits=torch.cat(logits, -2), validate_args=False) if logits else None
-        return Quantized(
+        return Coded(
             torch.cat([one.z for one in each], -1),
             torch.cat([one.codes for one in each], -1),
             torch.stack(penalties).sum(0) if penalties else None,

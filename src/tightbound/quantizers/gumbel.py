@@ -10,7 +10,7 @@ from tightbound.core.errors import whole
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.priors.categorical import one_hot, perturbed
-from tightbound.quantizers.base import Quantized, Quantizer, precise
+from tightbound.quantizers.base import Coded, Quantizer, precise
 from tightbound.quantizers.codebook import nearest_rows
 
 
@@ -44,7 +44,7 @@ class GumbelQuantizer(Quantizer):
         """Logits: K."""
         return self.entries
 
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantized:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
         """No penalty: what a code costs is in the bound. In single precision at least, under autocast too."""
         with torch.autocast(raw.device.type, enabled=False):
             logits = precise(raw).unsqueeze(-2)
@@ -52,7 +52,7 @@ class GumbelQuantizer(Quantizer):
             noisy = perturbed(q.logits, (samples,), noise)
             soft = (noisy / knobs["temperature"].to(noisy)).softmax(-1).flatten(-2)
             z = (one_hot(noisy) + (soft - soft.detach())) @ self.codebook.to(noisy)
-        return Quantized(z, noisy.argmax(-1), posterior=Independent(q, 2, validate_args=False))
+        return Coded(z, noisy.argmax(-1), posterior=Independent(q, 2, validate_args=False))
 
     def embed(self, codes: Tensor) -> Tensor:
         """(..., 1) -> (..., size)."""

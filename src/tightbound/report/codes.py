@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import CodeGrid
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, LatentTerms
+from tightbound.core.terms import Batch, CodeGrid, LatentTerms
 from tightbound.data import Split
 from tightbound.data.feed import evaluating
 from tightbound.evaluation.codes import CodeBooks

@@ -13,7 +13,7 @@ from torch.distributions import Independent
 from tightbound.core.noise import DatumNoise, Noise
 from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers.base import Quantized, Quantizer
+from tightbound.quantizers.base import Coded, Quantizer
 
 DRAWS = 20_000
 MOST = 50_000  # codes that are enumerated
@@ -72,11 +72,11 @@ def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, s
     assert all(torch.equal(after[k], v) for k, v in before.items()), "evaluation or moments moved the codebook"
 
 
-def _call(quantizer: Quantizer, raw: Tensor, samples: int, noise: Noise) -> Quantized:
+def _call(quantizer: Quantizer, raw: Tensor, samples: int, noise: Noise) -> Coded:
     return quantizer(raw, samples, noise, Knobs.final(quantizer.schedules))
 
 
-def _check_shapes(quantizer: Quantizer, out: Quantized) -> None:
+def _check_shapes(quantizer: Quantizer, out: Coded) -> None:
     batch = (3, DATA, POSITIONS)
     assert out.z.shape == (*batch, quantizer.size), f"z has shape {tuple(out.z.shape)}"
     assert out.codes.shape == (*batch, quantizer.depth), f"codes have shape {tuple(out.codes.shape)}"
@@ -154,7 +154,7 @@ def _check_batches(quantizer: Quantizer, raw: Tensor) -> None:
 
 
 @torch.no_grad()
-def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Quantized, seed: int) -> None:
+def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Coded, seed: int) -> None:
     mean, variance = quantizer.moments(raw)
     assert mean.shape == variance.shape == out.z.shape[1:], f"moments have shapes {mean.shape}, {variance.shape}"
     if out.posterior is None:

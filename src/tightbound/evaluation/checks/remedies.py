@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tightbound.config import Composition, Settings
-from tightbound.core.parts import TABLE, Spec, find, make, parse
+from tightbound.core.parts import Spec, find, make, parse
 from tightbound.core.schedules import Knobs
+from tightbound.core.table import TABLE
 from tightbound.evaluation.diagnosis import Subject
 from tightbound.objectives.base import Objective
 
