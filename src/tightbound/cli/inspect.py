@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tightbound.core.parts import parse
 from tightbound.data import Indexed
 from tightbound.evaluation import called
 from tightbound.evaluation.numbers import with_error
+from tightbound.latents.codes import CodeLatents
 from tightbound.report import pictures
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
@@ -81,6 +83,11 @@ def sample(command: Sample) -> None:
         x = kept.x
     _write_data(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
+    latents = trained.model.latents
+    if isinstance(latents, CodeLatents) and not latents.informed and command.sampler is None:
+        given = "" if context is None else ", whatever the context"
+        say(f"note: no prior over codes has been learned: all are equally probable{given}; tightbound fit-prior "
+            "learns one, or train --resume where its training was stopped", sys.stderr)  # fmt: skip
     if kept is not None:
         say(f"kept of {kept.drawn:,} that were drawn: those that {kept.judge} is surest of; mean probability of their "
             f"class {kept.before:.3f} of all, {kept.after:.3f} of those kept")  # fmt: skip

@@ -17,6 +17,7 @@ from tightbound.core.files import write_atomic
 from tightbound.evaluation.sweep import Point
 from tightbound.evaluation.sweep import Sweep as Found
 from tightbound.report.rate_distortion import rate_distortion
+from tightbound.report.table import drawn
 from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import Interrupted
 
@@ -68,9 +69,9 @@ def _check(runs: list[tuple[str, Sweep, RunFolder]]) -> None:
         point.check()
         if not point.evaluate_samples:
             raise InputError("--evaluate-samples 0 leaves nothing to compare; a sweep needs at least 1")
-        compose(point)
+        fitting = compose(point).command
         if run.model_file.is_file() and not point.overwrite:
-            before, now = read_config(run.config_file), recorded(point)
+            before, now = read_config(run.config_file), recorded(fitting)
             changed = [f"{k} was {before.get(k)!r} and is {v!r}" for k, v in now.items() if before.get(k) != v]
             if changed:
                 raise InputError(
@@ -99,7 +100,7 @@ def _say(found: Found, folder: Path) -> None:
         table.add_row(str(point.value), *(_cell(point, name) for name in COLUMNS), note)
     number = found.points[0].numbers["distortion"]
     caption = (
-        f"n = {number['n']:,} test data, {number['samples']:,} samples of q(z|x) a datum; nats, ± standard error; "
+        f"n = {number['n']:,} test data, {drawn(number)}; nats, ± standard error; "
         f"target: {number['target']}. ELBO = -(rate + distortion): the bound, whatever was trained for; "
         "best: the highest."
     )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tightbound import data as sources
+from tightbound.cli.adapt import adapted_network, adapted_settings
 from tightbound.cli.arguments import Train, Training
 from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
@@ -49,11 +50,22 @@ def train(command: Train) -> None:
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
     offer = draw_next(trained.model).format(run=place)
-    say(f"next: tightbound {offer}, or with 5000 samples and all test data: tightbound evaluate {place}")
+    more = "of all test data" if trained.model.latents.certain else "with 5000 samples and all test data"
+    say(f"next: tightbound {offer}, or {more}: tightbound evaluate {place}")
 
 
-def compose(command: Training) -> tuple[sources.Data, VAE, Objective]:
-    """The data, the untrained model and the objective; refuses what does not fit together."""
+class Composed(NamedTuple):
+    """What will be trained, and the command as its recipe adapts to it."""
+
+    command: Training
+    data: sources.Data
+    model: VAE
+    objective: Objective
+
+
+def compose(command: Training) -> Composed:
+    """Opens the data, and makes the untrained model and the objective; refuses what does not fit together."""
+    command = adapted_network(command)
     data = sources.open(command.data, **command.data_options())
     model = vae(
         data,
@@ -69,7 +81,8 @@ def compose(command: Training) -> tuple[sources.Data, VAE, Objective]:
         start_at_data=command.start_at_data,
         trust=command.trust,
     )
-    return data, model, make("objective", command.objective_spec(), trust=command.trust)
+    objective = make("objective", command.objective_spec(), trust=command.trust)
+    return Composed(adapted_settings(command, data, model), data, model, objective)
 
 
 def recorded(command: Training) -> dict[str, Any]:
@@ -80,15 +93,15 @@ def recorded(command: Training) -> dict[str, Any]:
 
 def carry_out(command: Train, run: Path) -> Carried:
     """Opens the data, composes, trains, evaluates, diagnoses, reports."""
-    data, model, objective = compose(command)
+    fitting, data, model, objective = compose(command)
     for note in data.notes:
         say(f"{data.name}: {note}")
-    config = recorded(command)
+    config = recorded(fitting)
     likelihood = type(model.likelihood).__name__
     say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.described}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
-        model, data, objective, command.settings(),
+        model, data, objective, fitting.settings(),
         run=run, resume=command.resume, overwrite=command.overwrite, config=config,
     )  # fmt: skip
     trained = Trained(fitted)

@@ -122,6 +122,10 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
         table = TABLE.get(kind, {})
         path = table.get(name.replace("_", "-"), "")
         if not path:
+            others = [other for other in TABLE if name.replace("_", "-") in TABLE[other]]
+            if others:
+                known = ", ".join(sorted(table))
+                raise InputError(f"there is no {kind} {name!r}, which names a {' or a '.join(others)}; known: {known}")
             raise InputError(f"there is no {kind} {name!r}; {suggestion(name, table)}")
     module, _, attribute = path.partition(":")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from typing import Literal
 
@@ -67,6 +68,17 @@ class ELBO(RateDistortion):
     def __init__(self, beta: float | Schedule = 1.0, samples: int = 1, kl: KL = "auto") -> None:
         super().__init__(samples, kl)
         self.schedules = {"beta": as_schedule("beta", beta, least=0)}
+
+    def check(self, terms: Terms) -> None:
+        """As `RateDistortion`; warns of a beta that steers nothing."""
+        super().check(terms)
+        if terms.certain and (beta := float(Knobs.final(self.schedules)["beta"])) != 1:
+            warnings.warn(
+                f"beta = {beta:g} changes nothing but the loss that is shown: the rate of codes that are a function of "
+                "x is a constant until their prior is learned; for another rate, give another number of codes or "
+                "entries, or quantizer 'gumbel'",
+                stacklevel=2,
+            )
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
         """Beta times the rate."""

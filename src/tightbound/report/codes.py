@@ -163,7 +163,9 @@ def _use(usage: Sequence[CodeUsage], grids: Sequence[CodeGrid]) -> Section:
         f"How often each entry of a codebook is chosen in {n:,} test data; the dashed line is where all are used alike."
     )
     says += f" Shown are {PANELS} of {len(books)} codebooks." if len(books) > PANELS else ""
-    return Section("Use of the codebooks", f"{says} Entries that are never chosen are wasted.", "use.svg", chart)
+    many = min(int(each.counts[0].sum()) for each in usage) >= 2 * max(grid.entries for grid in grids)
+    says += " Entries that are never chosen are wasted." if many else " So few data cannot show every entry in use."
+    return Section("Use of the codebooks", says, "use.svg", chart)
 
 
 def _costs(costs: Sequence[Tensor], grids: Sequence[CodeGrid]) -> Section:
@@ -181,6 +183,7 @@ def _costs(costs: Sequence[Tensor], grids: Sequence[CodeGrid]) -> Section:
         chart = svg(figure)
     says = (
         "What codes cost by position under the prior in use, mean over test data: where it is high, the prior is "
-        "surprised. The scale ends at log K, what a code costs if all K are equally probable."
+        "surprised. A title says what all cost, of what they would if they were equally probable; the scale ends at "
+        "that price of one position, log K for each of its codes, or at the dearest."
     )
     return Section("The price of codes", says, "prices.svg", chart)

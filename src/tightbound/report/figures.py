@@ -61,6 +61,9 @@ def curves(rows: Sequence[Mapping[str, Any]], shown: Sequence[str] = ("loss", "r
                 if (name := f"{split}_{key}") in rows[-1]:
                     axis.plot(epochs, [row.get(name) for row in rows], color=colour, label=split, lw=1.6,
                               marker="o" if len(rows) == 1 else None)  # fmt: skip
+            for name in rows[-1]:  # what a model that had learnt nothing would have, such as "uniform_loss"
+                if name.endswith(f"_{key}") and name not in (f"train_{key}", f"validation_{key}"):
+                    axis.axhline(rows[-1][name], color=ORANGE, lw=1.2, ls="--", label=name.removesuffix(f"_{key}"))
             # the first epochs may be far off the scale of what matters
             values = [row[n] for row in rows for n in (f"train_{key}", f"validation_{key}") if n in row]
             if key != "kl" and len(rows) > 5:

@@ -77,11 +77,14 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     if trained.metrics:
         gap = "A widening gap between the two lines is overfitting."
         says = gap + " A KL near zero is posterior collapse." * (has_bound and not trained.model.latents.certain)
+        says += " All codes are equally probable in this stage." * trained.model.latents.certain
         first_stage = [row for row in trained.metrics if not row.get("stage")]
         sections.append(Section("Training", says, "curves.svg", figures.curves(first_stage)))
         for stage in dict.fromkeys(row["stage"] for row in trained.metrics if row.get("stage")):
             chart = figures.curves([row for row in trained.metrics if row.get("stage") == stage], ["loss"])
-            sections.append(Section(f"Training of stage {stage!r}", gap, f"curves-{stage}.svg", chart))
+            of_codes = any("uniform_loss" in row for row in trained.metrics if row.get("stage") == stage)
+            says = gap + " The dashed line is what codes cost if all are equally probable." * of_codes
+            sections.append(Section(f"Training of stage {stage!r}", says, f"curves-{stage}.svg", chart))
     if trained.model.latents.code_grids:
         sections += codes.sections(trained.model, first, data.test)
     else:
@@ -113,11 +116,12 @@ def _image_sections(trained: Trained, batch: Batch, prior: str) -> list[Section]
     def picture(*arguments: Any) -> bytes:
         return pictures.png(pictures.grid(*arguments))
 
+    means = "codes" if trained.model.latents.code_grids else "posterior means"
     decoded = [
         _samples(trained, batch, prior),
         Section(
             "Reconstructions",
-            "Test data, picked at random, are encoded to their posterior means and decoded.",
+            f"Test data, picked at random, are encoded to their {means} and decoded.",
             "reconstructions.png", picture(pair, ["test data", "from code"]),
         ),
     ]  # fmt: skip

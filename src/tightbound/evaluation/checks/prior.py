@@ -11,8 +11,8 @@ class UniformPrior(Check):
     """Whether the prior over codes knows anything of which ones go together.
 
     A finding is a prior under which all codes are equally probable, or one that, by two standard errors, is worse on
-    test data: both moderate, for bound and reconstructions are what they are, and only samples are none of the data's
-    kind.
+    test data: it was trained for too long or, where it is no better on training data, too briefly. All are moderate,
+    for bound and reconstructions are what they are, and only samples are none of the data's kind.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 3.3,
@@ -27,12 +27,13 @@ class UniformPrior(Check):
         return None if "prior_gain" in subject.evaluation.per_datum else "no latent is discrete"
 
     def measure(self, subject: Subject) -> Evidence:
-        """What the prior in use saves."""
-        return {name: subject.evaluation[name] for name in ("prior_gain", "prior_gain_share", "uniform_rate")}
+        """What the prior in use saves, on test data and on training data."""
+        found = {name: subject.evaluation[name] for name in ("prior_gain", "prior_gain_share", "uniform_rate")}
+        return found | {"train_prior_gain": subject.train_evaluation["prior_gain"]}
 
     def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
         """Nothing, or less."""
-        gain = evidence["prior_gain"]
+        gain, trained = evidence["prior_gain"], evidence["train_prior_gain"]
         if subject.evaluation.uniform_codes:
             says = (
                 "All codes are equally probable under the prior: samples decode codes that were thrown together, and "
@@ -42,8 +43,9 @@ class UniformPrior(Check):
             return Finding(self.name, "moderate", evidence, says, ("--prior", "pixelcnn"))
         if not scalar(gain) + 2 * scalar_error(gain) < 0:
             return None
+        by_heart = scalar(trained) - 2 * scalar_error(trained) > 0
+        why = "it has learnt its training data's codes by heart" if by_heart else "it has learnt next to nothing"
         says = (
-            f"The prior over codes is worse on test data than equal odds for all, by {-scalar(gain):.1f} nats: it has "
-            "learnt its training data's codes by heart, or next to nothing."
+            f"The prior over codes is worse on test data than equal odds for all, by {-scalar(gain):.2g} nats: {why}."
         )
-        return Finding(self.name, "moderate", evidence, says, remedies.other_prior_training(subject.config))
+        return Finding(self.name, "moderate", evidence, says, remedies.other_prior_training(subject.config, by_heart))

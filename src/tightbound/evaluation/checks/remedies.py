@@ -84,10 +84,10 @@ def other_codes(config: Mapping[str, Any]) -> Flags:
     return longer(config) if names == {"fsq"} else ("--latents", str(spec.replace(quantizer="fsq")))
 
 
-def other_prior_training(config: Mapping[str, Any]) -> Flags:
-    """Of a prior over codes, which overfits where data are few: half as long."""
+def other_prior_training(config: Mapping[str, Any], by_heart: bool) -> Flags:
+    """Of a prior over codes: half as long where it has learnt data by heart, else twice as long."""
     now = int(config.get("prior_epochs") or config.get("epochs") or Settings().epochs)
-    return ("--prior-epochs", str(max(1, now // 2)))
+    return ("--prior-epochs", str(max(1, now // 2) if by_heart else 2 * now))
 
 
 def free_bits(subject: Subject) -> Flags:

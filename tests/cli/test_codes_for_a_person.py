@@ -1,0 +1,123 @@
+"""Discrete latents as a person meets them: recipes on other data, and what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tests.conftest import grey
+
+from tightbound.core.errors import InputError
+from tightbound.core.parts import find
+from tightbound.evaluation.checks.remedies import other_prior_training
+from tightbound.report import figures
+
+Cli = Any
+SMALL = (
+    "--network",
+    "resnet(halvings=(1,), hidden=8)",
+    "--steps",
+    "2",
+    "--evaluate-samples",
+    "0",
+    "--batch-size",
+    "16",
+)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    file = tmp_path / "images.npy"
+    np.save(file, grey(40, (8, 8), levels=17).astype(np.uint8))
+    return file
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def test_a_recipe_asks_for_no_second_stage_of_a_model_that_has_none(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """The recipe says prior_epochs=10 for its own prior; only what a person says is refused."""
+    run = tmp_path / "run"
+    options = ("train", images, "--recipe", "vq-vae", "--prior", "uniform", *SMALL, "--run")
+    assert cli(*options, run).status == 0
+    assert config_of(run)["prior_epochs"] is None
+    assert cli("train", "--run", run, "--resume", "--steps", "4").status == 0
+    refused = cli(*options, tmp_path / "other", "--prior-epochs", "3")
+    assert refused.status == 2
+    assert "prior_epochs = 3" in refused.err
+
+
+def test_a_recipe_keeps_no_more_validation_data_than_a_tenth(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """vq-vae-2 sets 1,000 aside, of scenes."""
+    options = ("train", images, "--recipe", "vq-vae-2", "--prior", "uniform", *SMALL, "--run")
+    assert cli(*options, tmp_path / "run").status == 0
+    assert config_of(tmp_path / "run")["validation"] is None
+    refused = cli(*options, tmp_path / "other", "--validation", "200")
+    assert refused.status == 2
+    assert "200 validation data" in refused.err
+
+
+def test_the_network_of_a_recipe_is_not_that_of_latents_on_planes(cli: Cli, tmp_path: Path) -> None:
+    """`train digits` has a recipe with an mlp, of which a grid of codes would not be one."""
+    options = ("train", "digits", "--latents", "quantized(quantizer='vq(entries=8)')", *SMALL[2:])
+    done = cli(*options, "--run", tmp_path / "run")
+    assert "network: auto" in done.out
+    assert "4x4 codes" in done.out
+    assert config_of(tmp_path / "run")["network"] == "auto"
+    assert cli("train", "--run", tmp_path / "run", "--resume", "--steps", "3").status == 0
+    assert "1x3 codes" in cli(
+        *options[:2], "--latents", "quantized(positions=3)", "--network", "mlp", *SMALL[2:], "--run", tmp_path / "own"
+    ).out  # fmt: skip
+
+
+def test_a_sweep_of_what_a_recipe_adapts_can_go_on(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """What the runs record is what the sweep compares with."""
+    options = ("sweep", images, "--recipe", "vq-vae", "--prior", "uniform", *SMALL[:4], "--evaluate-samples", "1")
+    assert cli(*options, "--batch-size", "16", "--seed", "0", "1", "--run", tmp_path / "runs").status == 0
+    again = cli(*options, "--batch-size", "16", "--seed", "0", "1", "--run", tmp_path / "runs")
+    assert again.status == 0
+    assert "kept" in again.out
+
+
+def test_a_beta_of_certain_codes_is_said_to_change_nothing(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """Their rate is a constant until the prior is learned."""
+    options = ("train", images, *SMALL, "--run")
+    codes = ("--latents", "quantized(quantizer='vq(entries=8)')")
+    with pytest.warns(UserWarning, match="beta = 4 changes nothing"):
+        cli(*options, tmp_path / "a", *codes, "--beta", "4")
+    for more in ((*codes, "--beta", "linear(share=0.5)"), ("--beta", "4")):  # warnings are errors here
+        assert cli("train", images, *SMALL[2:], "--run", tmp_path / more[-1][:3], *more).status == 0
+
+
+def test_a_sample_without_a_learned_prior_says_so(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """It looks like nothing, and a person should know why."""
+    run = tmp_path / "run"
+    cli("train", images, "--latents", "quantized(quantizer='vq(entries=8)')", *SMALL, "--run", run)
+    assert "no prior over codes has been learned" in cli("sample", run, "-n", "4").err
+    cli("fit-prior", run, "--prior", "pixelcnn(hidden=8, layers=1)", "--prior-epochs", "1")
+    assert "no prior" not in cli("sample", run, "-n", "4").err
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "says"), [("prior", "pixelcnn", "a code-prior"), ("code-prior", "normal", "a prior")]
+)
+def test_a_part_of_another_kind_is_called_that(kind: str, name: str, says: str) -> None:
+    """Not a typing error."""
+    with pytest.raises(InputError, match=f"no {kind} '{name}', which names .*{says}.*known"):
+        find(kind, name)
+
+
+def test_a_prior_that_learnt_nothing_is_trained_for_longer() -> None:
+    """And one that learnt by heart for less."""
+    assert other_prior_training({"prior_epochs": 2}, by_heart=False) == ("--prior-epochs", "4")
+    assert other_prior_training({"prior_epochs": 2}, by_heart=True) == ("--prior-epochs", "1")
+
+
+def test_curves_of_a_prior_show_what_nothing_learnt_would_cost() -> None:
+    """The uniform loss is a dashed line with a name."""
+    row = {"epoch": 1, "train_loss": 8.0, "validation_loss": 8.1}
+    assert figures.curves([{**row, "uniform_loss": 9.0}]).count(b"<path") > figures.curves([row]).count(b"<path")
