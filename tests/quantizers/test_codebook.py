@@ -162,6 +162,43 @@ def test_starts_at_the_means_of_the_data(family: type[Codebook], cosine: bool) -
     assert torch.cdist(quantizer.codebook.detach(), wanted).min(0).values.max() < 0.01
 
 
+@BOTH
+def test_restarts_go_to_what_is_badly_coded(family: type[Codebook]) -> None:
+    """With probability in proportion to the squared distance: 4 : 1 : 0, and never where nothing is left to gain."""
+    values = torch.tensor([[0.0], [2.0], [9.0]])  # those of entry 0, at 0, and of entry 1, at 10
+    first = family(1, 6, decay=0)
+    first.set_entries(torch.arange(6), torch.tensor([[0.0], [10.0], [99.0], [99.0], [99.0], [99.0]]))
+    first.learn = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
+    first.restart = 0.1
+    one = torch.full((3,), 0, dtype=torch.long)
+    one[2] = 1
+    codes, picks = one.view(1, 3, 1), torch.zeros(3)
+    for key in range(400):
+        quantizer = copy.deepcopy(first)
+        quantizer.follow(values.view(1, 3, 1), codes, Noise("restart", key))
+        new = quantizer.codebook.detach()[2:]
+        assert len(new[new < 50]) == 2  # four entries are dead, and two vectors are not yet coded exactly
+        assert 0 not in new
+        quantizer = copy.deepcopy(first)
+        quantizer.set_entries(torch.arange(3, 6), torch.zeros(3, 1))
+        quantizer.decay = 0.5  # so that one entry alone is dead
+        quantizer.use.copy_(torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 1.0]))
+        quantizer.follow(values.view(1, 3, 1), codes, Noise("restart", key))
+        picks += quantizer.codebook.detach()[2] == values[:, 0]
+    assert picks[0] == 0
+    assert float(picks[1]) / 400 == pytest.approx(0.8, abs=0.1)  # five standard errors
+
+
+def test_the_start_looks_at_all_positions() -> None:
+    """However many there are: data of 64 positions, each with a vector of its own."""
+    torch.manual_seed(0)
+    values = 10 * normal(64, 2)
+    quantizer = VectorQuantizer(2, 16)
+    quantizer.start_at(values.repeat(256, 1))
+    all_means = torch.cdist(values, quantizer.codebook).min(1).values.square().mean()
+    assert all_means < 0.05 * values.var(0).sum()
+
+
 def test_starts_with_fewer_different_vectors_than_entries() -> None:
     torch.manual_seed(0)
     quantizer = VectorQuantizer(2, 10)

@@ -101,10 +101,10 @@ class Codebook(Nearest, ABC):
         dead = (self.use < self.restart).nonzero().squeeze(1)
         if len(dead):
             far = (vectors - self.embed(codes)).square().sum(-1).flatten()
-            far = far + torch.finfo(far.dtype).tiny
             # the first to come of exponential waiting times at these rates: drawn without replacement
             waits = -torch.log1p(-noise.uniform((1, *vectors.shape[:2]), vectors).flatten()) / far
-            new = vectors.flatten(0, 1)[waits.argsort()[: len(dead)]].unique(dim=0)
+            most = min(len(dead), int(far.count_nonzero()))  # what is an entry needs none like it
+            new = vectors.flatten(0, 1)[waits.argsort()[:most]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
             self.set_entries(dead[: len(new)], new)
 
@@ -124,7 +124,9 @@ class Codebook(Nearest, ABC):
         from sklearn.cluster import KMeans
 
         vectors = self.place(precise(raw))
-        vectors = vectors[:: max(1, len(vectors) // (_PER_ENTRY * self.entries))].cpu().numpy()
+        # at random: one in every so many would be of the same few positions in all data
+        picked = np.random.default_rng(key_seed("k-means")).permutation(len(vectors))[: _PER_ENTRY * self.entries]
+        vectors = vectors.cpu().numpy()[picked]
         few = min(self.entries, len(np.unique(vectors, axis=0)))
         found = KMeans(few, n_init="auto", max_iter=20, random_state=key_seed("k-means") % 2**32).fit(vectors)
         centres = self.place(torch.from_numpy(found.cluster_centers_))
