@@ -179,7 +179,12 @@ def test_a_prior_is_replaced_and_recorded() -> None:
 def test_the_users_own_parts_are_named_in_text(latents: str, prior: str) -> None:
     """They are imported where the user trusts them, when the model is made and when it is rebuilt, and only there."""
     data = tb.data.open(bits(40).numpy(), domain="binary")
-    given = {"latent": 2, "network": NETWORKS["two levels"], "latents": latents.format(__name__), "prior": prior}
+    given: dict[str, Any] = {
+        "latent": 2,
+        "network": NETWORKS["two levels"],
+        "latents": latents.format(__name__),
+        "prior": prior,
+    }
     with pytest.raises(InputError, match="trust=True"):
         tb.vae(data, **given)
     model = tb.vae(data, **given, trust=True)
