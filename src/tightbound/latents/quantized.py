@@ -144,8 +144,8 @@ class Quantized(CodeLatents):
 
     @property
     def informed(self) -> bool:
-        """Since the second stage."""
-        return bool(self.learned)
+        """Since the second stage, where there is one to learn."""
+        return bool(self.learned) and not all(level.prior.blind for level in self.all_levels)
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
