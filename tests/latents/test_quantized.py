@@ -161,3 +161,14 @@ def test_a_prior_is_replaced_and_recorded() -> None:
     flat = tb.vae(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="fit-sampler"):
         flat.latents.replace_second(PIXELCNN)
+
+
+def test_a_start_at_data_that_do_not_vary_keeps_the_scale_of_the_head() -> None:
+    model = small("two levels", "uniform")
+    levels = model.latents.all_levels  # pyright: ignore[reportAttributeAccessIssue]
+    before = [level.head.weight.detach().clone() for level in levels]
+    for level, weight in zip(levels, before, strict=True):
+        raw = torch.full((8, 4, level.quantizer.inputs), 0.3).double()
+        with torch.no_grad():
+            level.standardise(raw + 1e-8 * torch.randn_like(raw))
+        assert torch.equal(level.head.weight, weight)
