@@ -217,3 +217,14 @@ def test_levels_cannot_schedule_one_name_differently() -> None:
     assert Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.5)]).schedules
     with pytest.raises(CompositionError, match="temperature"):
         Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.2)])
+
+
+def test_a_start_at_data_that_do_not_vary_keeps_the_scale_of_the_head() -> None:
+    model = small("two levels", "uniform")
+    levels = model.latents.all_levels  # pyright: ignore[reportAttributeAccessIssue]
+    before = [level.head.weight.detach().clone() for level in levels]
+    for level, weight in zip(levels, before, strict=True):
+        raw = torch.full((8, 4, level.quantizer.inputs), 0.3).double()
+        with torch.no_grad():
+            level.standardise(raw + 1e-8 * torch.randn_like(raw))
+        assert torch.equal(level.head.weight, weight)

@@ -145,6 +145,50 @@ def test_killed_while_data_are_coded(finished: Path, tmp_path: Path) -> None:
     assert state(tmp_path / "run") == state(finished)
 
 
+KILLED_LATER = """
+import os, signal
+from pathlib import Path
+from test_second import train
+from tightbound.training import loop
+taken, step, replace = 0, loop.Monitor.step, os.replace
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def count(self):
+    global taken
+    taken += 1
+    if taken == {at} and {how!r} == "step":
+        die()
+    step(self)
+
+def rename(source, target):
+    if taken == {at} and {how!r} in str(target):
+        die()
+    replace(source, target)
+
+loop.Monitor.step, os.replace = count, rename
+train(Path({run!r}), checkpoint_seconds={seconds})
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "at", "seconds"),
+    [("step", 18, 1e9), ("step", 18, 0), ("prior/last", 15, 0)],
+    ids=["before any checkpoint of it", "between checkpoints", "while a checkpoint is written"],
+)
+def test_killed_in_the_second_stage(finished: Path, tmp_path: Path, how: str, at: int, seconds: float) -> None:
+    """The codes are made again, and the prior goes on from its last checkpoint."""
+    run = tmp_path / "run"
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
+    code = KILLED_LATER.format(at=at, how=how, run=str(run), seconds=seconds)
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert (run / "checkpoints/prior/last.safetensors").exists() == (seconds == 0)
+    train(run, resume=True, weights_seed=3)
+    assert state(run) == state(finished)
+
+
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "copy")

@@ -52,9 +52,10 @@ class Level(nn.Module):
 
     def standardise(self, raw: Tensor) -> None:
         """Rescales the head, which gave these numbers, so that each has mean 0 and variance 1: an untrained encoder
-        gives nearly the same vector everywhere, and then moves faster than a codebook can follow."""
+        gives nearly the same vector everywhere, and then moves faster than a codebook can follow. A number that varies
+        by its rounding alone keeps its scale."""
         std, mean = torch.std_mean(raw.flatten(0, -2), 0, correction=0)
-        scale = 1 / std.clamp_min(1e-6)
+        scale = torch.where(std > 1e-5 * (1 + mean.abs()), 1 / std, 1.0)
         self.head.weight.mul_(scale[:, None, None, None])
         if self.head.bias is not None:
             self.head.bias.copy_((self.head.bias - mean) * scale)
