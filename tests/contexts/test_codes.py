@@ -36,7 +36,7 @@ def test_the_label_enters_the_prior_alone() -> None:
 
 def test_part_of_x_cannot_be_shown_to_codes() -> None:
     with pytest.raises(CompositionError, match="use latents 'flat', or context 'labels'"):
-        tb.vae(labelled(), latent=4, latents=LATENTS, context="visible(columns=(0, 0.5))")
+        tb.vae(labelled(), latent=4, latents=LATENTS, prior=PRIOR, context="visible(columns=(0, 0.5))")
 
 
 def test_a_prior_that_is_named_twice_is_refused() -> None:

@@ -167,10 +167,10 @@ def test_error_relative_to_the_variance() -> None:
     assert variation.value == pytest.approx((0.5 * 2.5**2 + 0.5 * 0.5**2 + 1.5**2) / 3)
     found = evaluate(quantized(), X)
     errors, variance = found.per_datum["reconstruction_mse"], X.double().var(0, correction=0).mean().item()
-    number = found["reconstruction_relative_mse"]
+    number = found["relative_mse"]
     assert number.value == pytest.approx(errors.mean() / variance)
     assert number.stderr == pytest.approx(errors.std(ddof=1) / math.sqrt(40) / variance)
-    still = evaluate(quantized(), torch.ones(3, 1, 8, 8))["reconstruction_relative_mse"]
+    still = evaluate(quantized(), torch.ones(3, 1, 8, 8))["relative_mse"]
     assert still.value is None
     assert "vary" in str(still.reason)
 

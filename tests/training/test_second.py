@@ -344,7 +344,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     assert again.weights == trained.weights
     for name, tensor in trained.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
-    assert "transformer" in json.loads((copy / "model.json").read_text())["latents"]["prior"]
+    assert '"code-prior/transformer"' in (copy / "model.json").read_text()
     settings = {**COMMON, "prior_epochs": 3, "prior_batch_size": 20, "resume": True}
     tb.fit(tiny(data, OTHER), data, run=copy, **settings)  # the run goes on as one that had that prior
     with pytest.raises(InputError, match="only the epochs"):

@@ -23,7 +23,6 @@ EXPLAINED = {
     "quantization_error": "squared distance of the encoder's vectors to those of their codes, over the vectors' "
     "variance, by level; 0: nothing is lost",
 }
-PRICES = ("uniform_rate", "prior_gain", "prior_gain_share")
 
 
 class CodeBooks:

@@ -196,7 +196,9 @@ def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, prec
                 if not terms.certain:
                     out.weights = out.weights or Weights(samples)
                     out.weights.add(terms.log_weight)
-                gains = [g.log_prior + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None]
+                gains = [
+                    g.log_prior.double() + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None
+                ]
                 if gains:
                     gain = torch.stack(gains).sum(0).mean(0).double() * (count / samples)
                     least = sum(g.capacity for g in terms.latents if g.discrete) * ROUNDING

@@ -14,7 +14,7 @@ from tightbound.evaluation.numbers import Array, Estimate, mean
 
 EXPLAINED = {
     "reconstruction_mse": "squared error an element, decoding the posterior mean",
-    "reconstruction_relative_mse": "the same over the data's variance: 0 is perfect, 1 as bad as their mean for each",
+    "relative_mse": "the same over the data's variance: 0 is perfect, 1 as bad as their mean for each",
 }
 
 
@@ -62,4 +62,4 @@ def numbers(observation: Observation, error: Array, variation: Variation) -> dic
     else:
         how = f"{how}, over the variance of these data about their mean, by element, which is taken as it is"
         relative = mean(known / variance, unit="variances", estimator=how, **facts)
-    return {"reconstruction_mse": found, "reconstruction_relative_mse": relative}
+    return {"reconstruction_mse": found, "relative_mse": relative}
