@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from tightbound.core.interfaces import Context, Latents, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.parts import Spec, find, make, parse
+from tightbound.core.parts import Spec, find, make, parse, signature
 from tightbound.data import Data, Split
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
@@ -126,7 +125,7 @@ def _context(text: str, data: Data, trust: bool) -> Context:
 def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool, supplied: dict[str, Any]) -> Latents:
     """Latents with the prior and the posterior that were chosen, where they take such."""
     kind = find("latents", parse(text).name, trust=trust)
-    takes = inspect.signature(kind).parameters
+    takes = signature(kind).parameters
     for name, part in chosen.items():
         if name in takes and name in kind.builds:
             if part != "auto" and name in parse(text).kwargs:
@@ -180,7 +179,7 @@ def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> 
     spec = parse(text)
     supplied = {"levels": data.domain.levels or 2, "shape": shape}
     supplied |= {"kinds": _kinds(data.domain), "names": list(data.header)}
-    if "std" in inspect.signature(find("observation", spec.name, trust=trust)).parameters:
+    if "std" in signature(find("observation", spec.name, trust=trust)).parameters:
         mean, std = moments(data.train, shape, data.domain.columns)
         supplied |= {"mean": mean, "std": std}
     observation = make("observation", spec, trust=trust, **supplied)

@@ -7,7 +7,7 @@ import json
 
 from tightbound.cli.arguments import Cite, List
 from tightbound.core.errors import InputError
-from tightbound.core.parts import find
+from tightbound.core.parts import find, signature
 from tightbound.core.table import TABLE
 
 SUPPLIED = ("shape", "features", "network", "latent", "context", "kinds", "classes")  # the composition gives these
@@ -62,7 +62,7 @@ def _part(kind: str, name: str) -> dict[str, str]:
     supplied = OWN_SUPPLIED.get(kind, SUPPLIED)
     own = [
         str(p).partition(":")[0] if p.default is p.empty else f"{p.name}={p.default!r}"
-        for p in inspect.signature(cls).parameters.values()
+        for p in signature(cls).parameters.values()
         if p.name not in supplied and p.kind is not p.VAR_KEYWORD
     ]
     entry = {"says": _first_line(cls)}

@@ -15,6 +15,14 @@ from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.table import TABLE
 
 
+def signature(cls: type) -> inspect.Signature:
+    """Of a part's constructor: that of `__init__`, which `Part.__new__` hides in the first releases of Python 3.11."""
+    if cls.__init__ is object.__init__:
+        return inspect.Signature()
+    found = inspect.signature(cls.__init__)
+    return found.replace(parameters=list(found.parameters.values())[1:])
+
+
 class Part:
     """Mixin that remembers how an object was constructed, so that `describe` can write it as JSON.
 
@@ -34,7 +42,7 @@ class Part:
     def record_again(self, **changed: Any) -> None:
         """Remembers other values of some arguments, of a part that has changed as if it had been given these."""
         args, kwargs = self._given
-        bound = inspect.signature(type(self)).bind(*args, **kwargs).arguments
+        bound = signature(type(self)).bind(*args, **kwargs).arguments
         self.__dict__["_given"] = ((), {**bound, **changed})
 
 
@@ -146,7 +154,7 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     spec = parse(spec) if isinstance(spec, str) else spec
     trust = trust or spec.trust
     cls = find(kind, spec.name, trust=trust)
-    takes = inspect.signature(cls).parameters
+    takes = signature(cls).parameters
     for word in spec.kwargs:
         if word not in takes:
             raise InputError(f"{kind} {spec.name!r} has no argument {word!r}; {suggestion(word, takes)}")
@@ -166,7 +174,7 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     taken = list(takes)[: len(spec.args)]
     kwargs = {k: v for k, v in kwargs.items() if k not in taken or k in spec.kwargs}
     try:
-        inspect.signature(cls).bind(*spec.args, **kwargs)
+        signature(cls).bind(*spec.args, **kwargs)
         return cls(*(argument(k, v) for k, v in zip(taken, spec.args, strict=True)), **kwargs)
     except TypeError as error:
         raise InputError(f"{kind} {str(spec)!r}: {error}") from error
@@ -209,7 +217,7 @@ def _describe(value: Any, seen: dict[int, int]) -> Any:
         number = seen[id(value)] = len(seen)
         cls = type(value)
         args, kwargs = value._given
-        bound = inspect.signature(cls).bind(*args, **kwargs).arguments
+        bound = signature(cls).bind(*args, **kwargs).arguments
         return {"part": name_of(cls), "id": number, **{k: _describe(v, seen) for k, v in bound.items()}}
     if isinstance(value, Mapping):
         return {str(k): _describe(v, seen) for k, v in value.items()}

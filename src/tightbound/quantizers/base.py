@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch.distributions import Categorical, Independent
 
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
-from tightbound.core.parts import Part
+from tightbound.core.parts import Part, signature
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.quantizers.gradients import ESTIMATORS, estimated
 
@@ -111,7 +110,7 @@ class Quantizer(Part, nn.Module, ABC):
             CompositionError: where it was constructed for another size, or can have no other.
         """
         args, kwargs = self._given
-        takes = inspect.signature(type(self))
+        takes = signature(type(self))
         given = takes.bind(*args, **kwargs).arguments
         own = self.size if "size" in given or "size" not in takes.parameters else size
         if own != size:

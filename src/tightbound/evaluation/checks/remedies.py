@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from tightbound.config import Composition, Settings
-from tightbound.core.parts import Spec, find, make, parse
+from tightbound.core.parts import Spec, find, make, parse, signature
 from tightbound.core.schedules import Knobs
 from tightbound.core.table import TABLE
 from tightbound.evaluation.diagnosis import Subject
@@ -110,7 +109,7 @@ def free_bits(subject: Subject) -> Flags:
 def dropout(config: Mapping[str, Any]) -> Flags:
     """Drops hidden units, more than before; where the network takes no dropout, decays the weights."""
     spec = parse(str(config.get("network") or "auto"))
-    if spec.name in TABLE["network"] and "dropout" in inspect.signature(find("network", spec.name)).parameters:
+    if spec.name in TABLE["network"] and "dropout" in signature(find("network", spec.name)).parameters:
         now = float(spec.kwargs.get("dropout", 0.0))
         return ("--network", str(spec.replace(dropout=min(0.5, round(now + 0.2, 3)))))
     decay = max(0.1, 10 * float(config.get("weight_decay") or 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import warnings
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json
-from tightbound.core.parts import Spec, describe, make, name_of, parse, rebuild, untrusted
+from tightbound.core.parts import Spec, describe, make, name_of, parse, rebuild, signature, untrusted
 from tightbound.data import Data
 from tightbound.data.cache import cache_folder
 from tightbound.data.split import Split
@@ -112,7 +111,7 @@ def _file(features: Features, data: Data, seed: int) -> Path | None:
     if not features.fitted or not data.fingerprint.startswith("sha256:") or untrusted(description):
         return None
     args, kwargs = features._given
-    bound = inspect.signature(type(features)).bind(*args, **kwargs)
+    bound = signature(type(features)).bind(*args, **kwargs)
     bound.apply_defaults()  # a default that is changed is another recipe
     whole = {k: describe(v) for k, v in bound.arguments.items()}
     key = [VERSION, description["part"], whole, data.fingerprint, len(data.train), seed]
