@@ -50,9 +50,7 @@ class CodesPrior(SecondStage):
     def baselines(self) -> Mapping[str, float]:
         """All codes being equally probable."""
         (latents,) = self._latents
-        nats = [math.log(level.quantizer.entries) for level in latents.all_levels]
-        numbers = [positions * depth for positions, depth in latents.grids]
-        return {"uniform": -sum(n * each for n, each in zip(numbers, nats, strict=True))}
+        return {"uniform": -sum(math.prod(grid.shape) * math.log(grid.entries) for grid in latents.code_grids)}
 
     def bits(self, nats: float) -> float:
         """Bits a code, averaged over those of all levels."""
