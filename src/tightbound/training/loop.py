@@ -6,7 +6,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +98,9 @@ class Loop:
         except TypeError:
             return None
 
-    def run(self, rows: list[dict[str, Any]], flag: StopFlag) -> list[dict[str, Any]]:
+    def run(
+        self, rows: list[dict[str, Any]], flag: StopFlag, on_epoch: Callable[[Mapping[str, Any]], object] | None = None
+    ) -> list[dict[str, Any]]:
         """Trains to the end from where the loop stands; `rows` are the metrics so far.
 
         Raises:
@@ -117,6 +119,8 @@ class Loop:
                     self._save_metrics(rows)
                 elif self.step >= self.total or self._out_of_patience() or self._due() or flag.raised:
                     self.save(rows)
+                if on_epoch is not None:
+                    on_epoch(rows[-1])
                 if flag.raised is not None:
                     raise self._interrupted(flag.raised)
         finally:
