@@ -42,8 +42,8 @@ def progress(ledger: Ledger, metric: Metric, *, several: bool) -> Iterator[Tell]
         else:
             lines.pop(name, None)
             seconds = time.monotonic() - began.get(name, time.monotonic())
-            reason = f", {event.trial.reason}" if event.trial.reason else ""
-            say(f"{values}: {event.trial.state}{reason}{said(event.value)} [{seconds:.1f} s]")
+            end = f"failed: {event.trial.reason}" if event.trial.state == "failed" else event.trial.reason or "done"
+            say(f"{values}: {end}{said(event.value)} [{seconds:.1f} s]")
 
     if not (several and console.is_terminal):
         yield tell
