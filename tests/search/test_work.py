@@ -151,6 +151,10 @@ def test_tpe_finds_the_optimum_of_a_quadratic_and_better_than_chance(tmp_path: P
     more = run(tmp_path / "tpe", Advised(SPACE, dict, again, 32, 0), quadratic, again)
     assert more[:30] == found
     assert len(more) == 32
+    Ledger(tmp_path / "tpe").forget_all([])
+    again.forget()
+    anew = Study(tmp_path / "tpe")
+    assert run(tmp_path / "tpe", Advised(SPACE, dict, anew, 3, 1), quadratic, anew)[0].advised == 0
 
 
 @pytest.mark.parametrize("how", ["grid", "tpe"])

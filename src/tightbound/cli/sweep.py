@@ -154,9 +154,9 @@ def _begin(command: Swept, first: Sweep, job: Job) -> None:
                 f"{title(trial.values)}: the run {str(ledger.run(trial.name))!r} has other settings "
                 f"({'; '.join(changed)}); name another folder by --run, or replace the runs with --overwrite"
             )
-    ledger.agree(search)
-    if job.study is not None:
-        with ledger.claims():
+    with ledger.claims():
+        ledger.agree(search)
+        if job.study is not None:
             job.study.ready()
 
 
