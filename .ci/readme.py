@@ -2,7 +2,7 @@
 
 Blocks marked `bash` are the set-up commands; every line of a `console` block that begins with `tightbound`, and
 every `python` block, is run in a temporary folder. Only what would take long is shortened: training gets one epoch
-and few samples, sweeps two values, runs without a name no evaluation, and data that must be downloaded become
+and few samples, sweeps two values or trials, runs without a name no evaluation, and data that must be downloaded become
 digits. Needs nothing but Python.
 """
 
@@ -39,6 +39,8 @@ def shorten(line: str) -> list[str]:
         first = next(i for i, word in enumerate(words) if word in ("--beta", "--latent")) + 1
         last = next(i for i in range(first, len(words)) if words[i].startswith("--"))
         del words[first + 2 : last]
+        if "--trials" in words:
+            words[words.index("--trials") + 1] = "2"
     if words[1] == "evaluate":
         words += ["--samples", "20"]
         if "--ais" in words:

@@ -97,10 +97,13 @@ def _as(kind: type[Command], config: Config) -> Command:
 
 
 def _sweep(argv: Sequence[str]) -> Swept:
-    """A command for each value of the option that has several."""
-    field, values, rest = several(argv)
-    flag = f"--{field.replace('_', '-')}"
-    return Swept(field, tuple((value, cast(Sweep, _training([*rest, flag, value]))) for value in values))
+    """What varies, and a command for each of its values."""
+    space, rest = several(argv)
+    return Swept(space, rest, _point)
+
+
+def _point(argv: Sequence[str]) -> Sweep:
+    return cast(Sweep, _training(argv))
 
 
 def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:

@@ -25,7 +25,7 @@ from tightbound.evaluation import Diagnosis, Evaluation
 from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report
 from tightbound.trained import Trained
-from tightbound.training.fit import fit_run
+from tightbound.training.fit import OnEpoch, fit_run
 from tightbound.training.folder import RunFolder, unused
 
 
@@ -91,8 +91,8 @@ def recorded(command: Training) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
-def carry_out(command: Train, run: Path) -> Carried:
-    """Opens the data, composes, trains, evaluates, diagnoses, reports."""
+def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Carried:
+    """Opens the data, composes, trains (see `fit_run` for `on_epoch`), evaluates, diagnoses, reports."""
     fitting, data, model, objective = compose(command)
     for note in data.notes:
         say(f"{data.name}: {note}")
@@ -102,7 +102,7 @@ def carry_out(command: Train, run: Path) -> Carried:
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),
-        run=run, resume=command.resume, overwrite=command.overwrite, config=config,
+        run=run, resume=command.resume, overwrite=command.overwrite, config=config, on_epoch=on_epoch,
     )  # fmt: skip
     trained = Trained(fitted)
     say(f"trained: {run}, weights: {trained.weights}")

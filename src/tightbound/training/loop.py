@@ -6,7 +6,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +123,9 @@ class Loop:
         except TypeError:
             return None
 
-    def run(self, rows: list[dict[str, Any]], flag: StopFlag) -> list[dict[str, Any]]:
+    def run(
+        self, rows: list[dict[str, Any]], flag: StopFlag, on_epoch: Callable[[Mapping[str, Any]], object] | None = None
+    ) -> list[dict[str, Any]]:
         """Trains to the end from where the loop stands; `rows` are the metrics so far.
 
         Raises:
@@ -145,6 +147,8 @@ class Loop:
                 stop, due = self._news(flag)
                 if not partial and (self.step >= self.total or self._out_of_patience() or due or stop is not None):
                     self.save(rows)
+                if on_epoch is not None:
+                    on_epoch(rows[-1])
                 if stop is not None:
                     raise self._interrupted(stop)
         finally:
