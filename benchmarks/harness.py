@@ -58,14 +58,24 @@ class Worker:
         count = str(threads)
         # NPROC is what XLA sizes its pool by. torch's wheels bring libgomp, whose threads sleep after some
         # milliseconds without work; OMP_WAIT_POLICY=passive would have them sleep within a step, too.
-        own = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "NPROC": count, "PJRT_NPROC": count}
+        ours = os.environ.get("PYTHONPATH", "") if contestant.python == sys.executable else ""
+        paths = os.pathsep.join(filter(None, [str(HERE), ours]))
+        own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "NPROC": count}
         environment = {**os.environ, **own, "JAX_PLATFORMS": "cpu", **contestant.environment}
         with log.open("w") as errors:
             self._process = subprocess.Popen(
                 [contestant.python, str(HERE / contestant.script)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
             )  # fmt: skip
-        self.facts = self.ask({"threads": threads, **contestant.options})
+        self._tell({"threads": threads, **contestant.options})
+        self._facts: Answer | None = None
+
+    @property
+    def facts(self) -> Answer:
+        """What it says of itself, once it is ready."""
+        if self._facts is None:
+            self._facts = self._answer()
+        return self._facts
 
     def ask(self, request: Mapping[str, Any]) -> Answer:
         """One turn.
@@ -73,13 +83,17 @@ class Worker:
         Raises:
             SystemExit: the process stopped; with the end of what it wrote to standard error.
         """
+        self._tell(request)
+        return self._answer()
+
+    def _tell(self, request: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):  # it has stopped: `_answer` says so
             print(json.dumps(request), file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+
+    def _answer(self) -> Answer:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
         if not line:
             said = self._log.read_text().splitlines()[-15:]
             sys.exit("\n".join([f"{self.name} stopped:", *said]))
@@ -103,6 +117,8 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 class Race:
@@ -126,22 +142,33 @@ class Race:
                 worker = Worker(contestant, self._threads, folder / f"{i}.log")
                 self._stack.callback(worker.close)
                 self._workers[worker.name] = worker
-                self.facts[worker.name] = worker.facts
+            self.facts = {name: worker.facts for name, worker in self._workers.items()}  # they start side by side
             self._stack = self._stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def run(self, repeats: int, warm: int = 1, **request: Any) -> Turns:
-        """The answers of each contestant to `request`, `repeats` of them, after `warm` turns that do not count."""
-        turns: Turns = {name: [] for name in self._workers}
+    def run(
+        self, repeats: int, warm: int = 1, *, requests: Mapping[str, Mapping[str, Any]] | None = None, **request: Any
+    ) -> Turns:
+        """The answers of the contestants to `request`, `repeats` of each, after `warm` turns that do not count.
+
+        Arguments:
+            requests: By contestant, what is asked beside that; the others take no part. None: all do.
+        """
+        own = {name: {} for name in self._workers} if requests is None else requests
+        turns: Turns = {name: [] for name in own}
         for repeat in range(-warm, repeats):
-            for name in order(list(turns), repeat):
-                answer = self._turn(name, {**request, "repeat": repeat})
+            for name in order(list(own), repeat):
+                answer = self._turn(name, {**request, **own[name], "repeat": repeat})
                 if repeat >= 0:
                     turns[name].append(answer)
         return turns
+
+    def ask(self, contestant: str, **request: Any) -> Answer:
+        """One answer that is not measured."""
+        return self._workers[contestant].ask(request)
 
     def _turn(self, name: str, request: Mapping[str, Any]) -> Answer:
         time.sleep(SETTLE)
@@ -268,6 +295,9 @@ def options(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each contestant")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
     parser.add_argument("--no-peers", action="store_true", help="leave out what needs the peers' environment")
+    parser.add_argument(
+        "--clock", choices=("seconds", "processor"), default="seconds", help="processor time, on a machine that is busy"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser
 
