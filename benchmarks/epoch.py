@@ -3,8 +3,8 @@
     TIGHTBOUND_DATA=folder python benchmarks/epoch.py --json epoch.json
 
 784-512-256-20, Bernoulli pixels (in expectation), batch 128, Adam 1e-3. The contestants take turns, an epoch each; the
-ceilings (a step's products alone, Adam alone) take theirs in the same run. All start from weights of the same law, and
-each is judged by the same evaluation: the mean loss of each epoch is printed for all, and the test ELBO at the end. The
+ceilings (a step's products alone, Adam alone) take theirs in the same run. All start from the same weights, and each
+is judged by the same evaluation: the mean loss of each epoch is printed for all, and the test ELBO at the end. The
 first epoch, in which things are compiled or chosen, counts for the curves alone.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import limits
 import numpy as np
+from contestants.nets import save_start
 from harness import Contestant, Race, options, peers_python, seconds_table, show, summary, values, write
 
 import tightbound as tb
@@ -25,11 +26,11 @@ OURS, HAND = "contestants/ours.py", "contestants/by_hand.py"
 BASE, BATCH = "ours", 128
 
 
-def contestants(arguments: argparse.Namespace, train: Path) -> list[Contestant]:
+def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list[Contestant]:
     """Who takes part."""
     shared = {
         "net": "mlp", "data": str(train), "scale": 255, "batch_size": BATCH, "lr": 1e-3, "seed": arguments.seed,
-        "start_at_data": arguments.start_at_data,
+        "start": str(start),
     }  # fmt: skip
     found = [
         Contestant(BASE, OURS, shared),
@@ -93,7 +94,9 @@ def main() -> None:
         folder = Path(name)
         train, test = folder / "train.npy", folder / "test.npy"
         batches = export(tb.data.open("mnist"), train, test, arguments.quick)
-        trained = contestants(arguments, train)
+        start = folder / "start.npz"
+        save_start(str(start), "mlp", arguments.seed, np.load(train) / 255 if arguments.start_at_data else None)
+        trained = contestants(arguments, train, start)
         names = [c.name for c in trained]
         with Race([*trained, limits.ceilings("mlp", BATCH)], arguments.threads) as race:
             requests: dict[str, dict[str, Any]] = {name: {"what": "epoch"} for name in names}
@@ -110,7 +113,13 @@ def main() -> None:
     limits.show_rates(rates)
     limits.show_parts(made_of)
     show_curves(losses, bounds)
-    facts = {"batches": batches, "epochs": found, "ceilings": rates, "parts": made_of}
+    facts = {
+        "batches": batches,
+        "processor": values(turns, "processor"),
+        "epochs": found,
+        "ceilings": rates,
+        "parts": made_of,
+    }
     write(arguments, {**facts, "losses": losses, "bounds": bounds}, race)
 
 

@@ -288,16 +288,16 @@ def peers_python() -> str:
     return str(python)
 
 
-def options(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes."""
+def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes, and of one with contestants what these need."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n\n")[0])
     parser.add_argument("--repeats", type=int, default=repeats)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each contestant")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
-    parser.add_argument("--no-peers", action="store_true", help="leave out what needs the peers' environment")
-    parser.add_argument(
-        "--clock", choices=("seconds", "processor"), default="seconds", help="processor time, on a machine that is busy"
-    )
+    if peers:
+        parser.add_argument("--no-peers", action="store_true", help="leave out what needs the peers' environment")
+        clocks = ("seconds", "processor")
+        parser.add_argument("--clock", choices=clocks, default="seconds", help="processor time, on a busy machine")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser
 

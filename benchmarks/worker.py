@@ -7,9 +7,11 @@ input: nothing of it runs, once the threads of its last turn have gone to sleep.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +42,13 @@ def timed(work: Callable[[], Any]) -> Answer:
     found = work()
     taken = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor}
     return {**taken, **(found if isinstance(found, dict) else {})}
+
+
+def scratch() -> str:
+    """A folder that goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="benchmark-")
+    atexit.register(folder.cleanup)
+    return folder.name
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import worker
-from nets import NETS, save_weights, start_at_marginals, to_channels_last
+from nets import NETS, load_weights, save_weights, to_channels_last
 from torch import Tensor, nn
 
 
@@ -39,8 +39,8 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
     torch.manual_seed(options["seed"])
     data = torch.from_numpy(np.load(options["data"]))
     model = ByHand(options)
-    if options.get("start_at_data"):
-        start_at_marginals(model.decoder, data.float() / options["scale"])
+    weights = [*model.encoder.parameters(), *model.decoder.parameters()]
+    load_weights(options["start"], weights)
     if options.get("channels_last"):
         to_channels_last(model)
     # the last batch is smaller: without dynamic=False the second shape would be compiled for any
@@ -60,7 +60,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
     def turn(request: dict[str, Any]) -> worker.Answer:
         if request["what"] == "epoch":
             return worker.timed(epoch)
-        save_weights(request["file"], [*model.encoder.parameters(), *model.decoder.parameters()])
+        save_weights(request["file"], weights)
         return {}
 
     return turn

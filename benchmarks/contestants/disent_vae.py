@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import worker
-from nets import NETS, Net
+from nets import NETS, Net, load_weights
 
 
 def stub_torchvision() -> None:
@@ -92,7 +92,9 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
     loader = torch.utils.data.DataLoader(Images(x), batch_size=options["batch_size"], shuffle=True)
     how = {"optimizer": "adam", "optimizer_kwargs": {"lr": options["lr"]}}
     config = Vae.cfg(recon_loss="bce", loss_reduction="mean_sum", **how)
-    module = Vae(model=AutoEncoder(Encoder(net), Decoder(net)), cfg=config)
+    encoder, decoder = Encoder(net), Decoder(net)
+    load_weights(options["start"], [*encoder.parameters(), *decoder.parameters()])
+    module = Vae(model=AutoEncoder(encoder, decoder), cfg=config)
 
     def turn(request: dict[str, Any]) -> worker.Answer:
         watch = Watch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -12,20 +11,12 @@ import numpy as np
 import worker
 from jax import lax, random  # pyright: ignore[reportMissingImports]
 
-SIZES = ((784, 512), (512, 256), (256, 40), (20, 256), (256, 512), (512, 784))
 
-
-def start(key: Any) -> list[Any]:
-    """Weights (in, out) and biases from U(-1, 1) / sqrt(in), which is torch's law."""
-    layers = []
-    for i, (inputs, outputs) in enumerate(SIZES):
-        most = 1 / math.sqrt(inputs)
-        w, b = random.split(random.fold_in(key, i))
-        layers.append((
-            random.uniform(w, (inputs, outputs), minval=-most, maxval=most),
-            random.uniform(b, (outputs,), minval=-most, maxval=most),
-        ))  # fmt: skip
-    return layers
+def read(file: str) -> list[Any]:
+    """Weights (in, out) and biases of each layer, from those of torch."""
+    with np.load(file) as arrays:
+        flat = [jnp.asarray(array.T) for array in arrays.values()]
+    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def loss_of(layers: list[Any], raw: Any, key: Any) -> Any:
@@ -76,12 +67,8 @@ def epoch(state: Any, data: Any, key: Any, batch_size: int, lr: float) -> tuple[
 
 
 def prepare(options: dict[str, Any]) -> worker.Turn:
-    images = np.load(options["data"]).reshape(-1, 784)
-    data, key = jnp.asarray(images), random.key(options["seed"])
-    layers = start(random.fold_in(key, 2**31))
-    if options.get("start_at_data"):
-        share = (images.sum(0) / 255 + 1) / (len(images) + 2)
-        layers[5] = (layers[5][0], jnp.asarray(np.log(share / (1 - share)), jnp.float32))
+    data, key = jnp.asarray(np.load(options["data"]).reshape(-1, 784)), random.key(options["seed"])
+    layers = read(options["start"])
     state = (layers, *(jax.tree.map(jnp.zeros_like, layers) for _ in range(2)), jnp.zeros(()))
     epochs = 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import worker
-from nets import save_weights, start_at_marginals
+from nets import read_weights, save_weights
 from PIL import Image
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset
@@ -79,8 +79,12 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
     train_dataset = MNIST(images, torch.zeros(len(images), dtype=torch.int64))  # the lesson leaves labels unused
     train_loader = DataLoader(train_dataset, batch_size=options["batch_size"], shuffle=True)
     vae = VAE()
-    if options.get("start_at_data"):
-        start_at_marginals(vae.decoder, images.float() / 255)
+    with torch.no_grad():
+        w1, b1, w2, b2, weight, bias, *rest = read_weights(options["start"])
+        heads = [t.chunk(2) for t in (weight, bias)]
+        given = [w1, b1, w2, b2, heads[0][0], heads[1][0], heads[0][1], heads[1][1], *rest]
+        for p, value in zip(vae.parameters(), given, strict=True):
+            p.copy_(value)
     optimizer = optim.Adam(vae.parameters(), lr=options["lr"])
     vae.train()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,12 +57,20 @@ NETS = {
 }
 
 
-def start_at_marginals(decoder: nn.Sequential, x: Tensor) -> None:
-    """Starts the output bias of a decoder of vectors at the marginals of data (N, *shape) in [0, 1], as the product
-    does where it is asked to."""
-    last = next(layer for layer in reversed(decoder) if isinstance(layer, nn.Linear))
-    with torch.no_grad():
-        last.bias.copy_(torch.logit((x.sum(0) + 1) / (len(x) + 2)).flatten())
+def save_start(file: str, net: str, seed: int, data: np.ndarray[Any, Any] | None = None) -> None:
+    """Writes the weights from which all start, by torch's law.
+
+    Arguments:
+        data: (N, *shape) in [0, 1], at whose marginals the output bias of an MLP starts, as the product has it where it
+            is asked to.
+    """
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        networks = NETS[net].encoder(), NETS[net].decoder()
+    weights: list[Tensor] = [p for network in networks for p in network.parameters()]
+    if data is not None:
+        weights[-1] = torch.logit(torch.from_numpy(data.sum(0) + 1) / (len(data) + 2)).flatten()
+    save_weights(file, weights)
 
 
 def to_channels_last(model: nn.Module) -> None:
@@ -78,6 +87,11 @@ def save_weights(file: str, weights: Iterable[Tensor]) -> None:
 
 def load_weights(file: str, weights: Iterable[Tensor]) -> None:
     """Into the parameters of a model, in that order."""
-    with np.load(file) as arrays, torch.no_grad():
-        for p, array in zip(weights, arrays.values(), strict=True):
-            p.copy_(torch.from_numpy(array))
+    with torch.no_grad():
+        for p, given in zip(weights, read_weights(file), strict=True):
+            p.copy_(given)
+
+
+def read_weights(file: str) -> list[Tensor]:
+    with np.load(file) as arrays:
+        return [torch.from_numpy(array) for array in arrays.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +36,18 @@ class Locatello(Architecture):
 def prepare(options: dict[str, Any]) -> worker.Turn:
     torch.set_num_threads(options["threads"])
     data = tb.data.open(np.load(options["data"]), levels=options["scale"] + 1, test=0.01)
-    model = build(data, options)
+    model = build(data, options["net"])
+    load_weights(options["start"], model.parameters())
     return _training(options, model, data) if "lr" in options else _use(options, model)
 
 
-def build(data: Data, options: dict[str, Any]) -> tb.VAE:
+def build(data: Data, net: str) -> tb.VAE:
     """The recipe `lesson`, or the convolutional model on bits."""
-    start = options.get("start_at_data", False)
-    if options["net"] == "mlp":
+    if net == "mlp":
         config = recipe("lesson")
         parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}
-        return tb.vae(data, **parts, start_at_data=start, seed=options["seed"])
-    return tb.vae(
-        data, latent=10, network=Locatello(), likelihood="bernoulli", start_at_data=start, seed=options["seed"]
-    )
+        return tb.vae(data, **parts, start_at_data=False)
+    return tb.vae(data, latent=10, network=Locatello(), likelihood="bernoulli", start_at_data=False)
 
 
 def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn:
@@ -63,8 +60,8 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     if options.get("channels_last"):
         to_channels_last(model)
     compiled(model, settings)
-    folder = RunFolder(Path(tempfile.mkdtemp(prefix="tightbound-")))
-    stage = Stage(model, data.whole if options["net"] == "conv" else data.train, make("objective", "elbo"))
+    folder = RunFolder(Path(worker.scratch()))
+    stage = Stage(model, data.whole, make("objective", "elbo"))
     loop = Loop(stage, settings, folder, torch.device("cpu"), quiet=True)
     monitor = Monitor(loop.total, 0, settings.epochs, quiet=True)
 
@@ -78,7 +75,7 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
         if request["what"] == "weights":
             save_weights(request["file"], model.parameters())
             return {}
-        judged = build(data, options)
+        judged = build(data, options["net"])
         load_weights(request["file"], judged.parameters())
         test = np.load(request["test"])
         elbo = tb.evaluate(judged, test, samples=request["samples"])["elbo"]
@@ -89,7 +86,6 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
 
 def _use(options: dict[str, Any], model: tb.VAE) -> worker.Turn:
     """A model that was trained elsewhere."""
-    load_weights(options["weights"], model.parameters())
     x = np.load(options["data"])
     precision = options.get("precision", "fp32")
 

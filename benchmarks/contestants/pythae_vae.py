@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import numpy as np
 import torch
 import worker
-from nets import NETS, Net, load_weights, save_weights, start_at_marginals
+from nets import NETS, Net, load_weights, save_weights
 from pythae.data.datasets import BaseDataset  # pyright: ignore[reportMissingImports]
 from pythae.models import VAE, VAEConfig  # pyright: ignore[reportMissingImports]
 from pythae.models.base.base_utils import ModelOutput  # pyright: ignore[reportMissingImports]
@@ -45,16 +44,15 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
     x = torch.from_numpy(np.load(options["data"])).float() / options["scale"]
     config = VAEConfig(input_dim=net.shape, latent_dim=net.latent, reconstruction_loss="bce")
     model = VAE(config, Encoder(net), Decoder(net))
-    if options.get("start_at_data"):
-        start_at_marginals(model.decoder.layers, x)
     weights = [*model.encoder.parameters(), *model.decoder.parameters()]
-    return _training(options, model, x, weights) if "lr" in options else _use(options, model, x, weights)
+    load_weights(options["start"], weights)
+    return _training(options, model, x, weights) if "lr" in options else _use(model, x)
 
 
 def _training(options: dict[str, Any], model: Any, x: torch.Tensor, weights: list[torch.Tensor]) -> worker.Turn:
     """Its trainer's epochs, without its start, and without the copies of the best model and the files after each."""
     how = BaseTrainerConfig(
-        output_dir=tempfile.mkdtemp(prefix="pythae-"),
+        output_dir=worker.scratch(),
         per_device_train_batch_size=options["batch_size"],
         learning_rate=options["lr"],
         no_cuda=True,
@@ -76,9 +74,8 @@ def _training(options: dict[str, Any], model: Any, x: torch.Tensor, weights: lis
     return turn
 
 
-def _use(options: dict[str, Any], model: Any, x: torch.Tensor, weights: list[torch.Tensor]) -> worker.Turn:
+def _use(model: Any, x: torch.Tensor) -> worker.Turn:
     """A model that was trained elsewhere."""
-    load_weights(options["weights"], weights)
     model.eval()
     sampler = NormalSampler(model)
 
