@@ -159,12 +159,15 @@ class Settings:
     """Training data set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
     seed: int = 0
     """Of all random numbers."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: networks in bfloat16 autocast, densities reduced in float32."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """bf16: networks in bfloat16 autocast, densities reduced in float32; auto: that where it is faster here."""
     device: str = "auto"
     """auto (cuda, mps or cpu), or a torch device."""
-    compile: bool = False
-    """torch.compile the model (slow to start, faster steps on some)."""
+    compile: Literal["off", "on", "auto"] = "off"
+    """on: torch.compile; auto: measure at the start whether compiled steps and channels-last convolutions are faster
+    here, and take what is, where enough is left to train for that to pay."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes (torchrun) hold of the model: ddp, all of it each; fsdp, a share each."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints; one is always written at the end and on Ctrl-C."""
 
@@ -191,7 +194,10 @@ class Settings:
                 number(name, getattr(self, name), above=0)
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
-        for name, choices in (("optimizer", ("adam", "adamw")), ("precision", ("fp32", "bf16"))):
+        for name, choices in (
+            ("optimizer", ("adam", "adamw")), ("precision", ("fp32", "bf16", "auto")),
+            ("compile", ("off", "on", "auto")), ("parallel", ("ddp", "fsdp")),
+        ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(choices)}")
         _check_part("schedule", self.schedule)
@@ -263,6 +269,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     values = read_yaml(path)
     if "checkpoint_seconds" in values and "prior_data" not in values:
         values |= {name: "auto" for name in ("prior", "posterior") if values.get(name) == "normal"}
+    if isinstance(compiled := values.get("compile"), bool):  # YAML's words for it, and those of earlier runs
+        values["compile"] = "on" if compiled else "off"
     return values
 
 

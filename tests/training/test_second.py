@@ -66,7 +66,7 @@ def test_a_run_in_two_stages(finished: Path) -> None:
         ("", 1, 6), ("", 2, 12), ("prior", 1, 4), ("prior", 2, 8)
     ]  # fmt: skip
     uniform = 5 * math.log(4)  # 2x2 and 1x1 codes
-    assert rows[0]["train_kl"] == rows[1]["validation_kl"] == pytest.approx(uniform, rel=1e-5)
+    assert [rows[0]["train_kl"], rows[1]["validation_kl"]] == pytest.approx([uniform] * 2, rel=1e-5)
     assert rows[2]["uniform_loss"] == pytest.approx(uniform)
     assert rows[2]["uniform_bits_per_code"] == pytest.approx(2)
     assert rows[2]["train_bits_per_code"] == pytest.approx(rows[2]["train_loss"] / 5 / math.log(2), rel=1e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
+
+from tightbound.core.dispatch import Dispatched
 
 Key = int | str
 
@@ -138,7 +139,49 @@ class FoldedNoise(Noise):
         return self._noise._draw(fill, unfolded, like).reshape(*shape)
 
 
-@functools.singledispatch
+class RecordedNoise(Noise):
+    """Notes which draws are made of another noise, so that they can be made before the code that needs them runs.
+
+    Attributes:
+        plan: Of each draw, how it is filled, its shape, and an empty tensor of its dtype and device.
+        plain: Whether the plan says all: no code asked for a branch or for the default generator.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+        self.plan: list[tuple[Callable[..., Any], tuple[int, ...], Tensor]] = []
+        self.plain = True
+
+    def branch(self) -> Noise:
+        """Of the other noise."""
+        self.plain = False
+        return self._noise.branch()
+
+    def _next(self) -> int:
+        self.plain = False
+        return self._noise._next()
+
+    def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
+        self.plan.append((fill, tuple(shape), like.new_empty(0)))
+        return self._noise._draw(fill, shape, like)
+
+    def repeat(self, noise: Noise) -> list[Tensor]:
+        """The draws of this plan from another noise."""
+        return [noise._draw(fill, shape, like) for fill, shape, like in self.plan]
+
+
+class DrawnNoise(Noise):
+    """Draws that were made before, in order."""
+
+    def __init__(self, draws: Sequence[Tensor]) -> None:
+        self._made, self._draws = draws, 0
+
+    def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
+        self._draws += 1
+        return self._made[self._draws - 1]
+
+
+@Dispatched
 def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Tensor:
     """(*samples, *batch, *event) from a distribution, by a differentiable path where one exists.
 
@@ -151,7 +194,7 @@ def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Te
         return distribution.sample(torch.Size(samples))
 
 
-@functools.singledispatch
+@Dispatched
 def draw_with_log_prob(
     distribution: Distribution, samples: Sequence[int], noise: Noise
 ) -> tuple[Tensor, Tensor | None]:

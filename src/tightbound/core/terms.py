@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, singledispatch
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from tightbound.core.dispatch import Dispatched, kept
 from tightbound.core.errors import CompositionError, NotABound
 
 CERTAIN = "the codes of a datum are a function of it"  # why something does not exist where q is certain
@@ -87,12 +87,12 @@ class LatentTerms:
     )
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
-    @cached_property
+    @kept
     def log_prior(self) -> Tensor | None:
         """(S, B) log p(z | groups above)."""
         return None if self.prior is None else self._log_prob(self.prior)
 
-    @cached_property
+    @kept
     def log_posterior(self) -> Tensor | None:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
         if self.drawn is not None:
@@ -115,7 +115,7 @@ class LatentTerms:
                 return distribution.log_prob(value[:1]).expand(value.shape[:2])
             return distribution.log_prob(value)
 
-    @cached_property
+    @kept
     def kl(self) -> Tensor | None:
         """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorise; None: none known."""
         if self.posterior is None or self.prior is None or not self.closed:
@@ -185,7 +185,7 @@ class Terms:
         return weight
 
 
-@singledispatch
+@Dispatched
 def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) -> Tensor:
     """(...) log p of the observed elements of x (B, *event): the others are integrated out.
 
@@ -214,7 +214,7 @@ def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
     return summed_log_prob(base, x, observed, dims)
 
 
-@singledispatch
+@Dispatched
 def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
     """(...) log p summed over the last `dims` batch dimensions, which are independent, where x is observed.
 

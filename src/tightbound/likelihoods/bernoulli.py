@@ -37,7 +37,7 @@ def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, d
     place, in half of the time. The difference is taken in each element: that of two sums loses nats where x is large.
     """
     if torch.is_grad_enabled() or dims == 0:
-        return summed_log_prob.dispatch(object)(bits, x, observed, dims)
+        return summed_log_prob.default(bits, x, observed, dims)
     logits, x = torch.broadcast_tensors(bits.logits.flatten(-dims), x.to(bits.logits).flatten(-dims))
     seen = None if observed is None else observed.flatten(-dims)
     total = _sum(logits.exp().add_(1).log_(), logits, x, seen)

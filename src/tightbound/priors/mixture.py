@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.distributions.constraints import Constraint
 
+from tightbound.core.dispatch import Dispatched
 from tightbound.core.noise import Noise, draw, unkeyed
 
 ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
@@ -64,7 +64,7 @@ def _(distribution: FiniteMixture, samples: Sequence[int], noise: Noise) -> Tens
     return draw_components(distribution.components, (u >= below).sum(-1), noise)
 
 
-@functools.singledispatch
+@Dispatched
 def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
     """(..., K) log p_k(z), for components of batch shape (K,) at points z (..., latent)."""
     rows = z.reshape(-1, 1, z.shape[-1])
@@ -85,7 +85,7 @@ def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
 def _(components: Independent, z: Tensor) -> Tensor:
     normal = components.base_dist
     if not isinstance(normal, Normal) or z.device.type == "mps":  # MPS has no float64
-        return component_log_probs.dispatch(Distribution)(components, z)
+        return component_log_probs.default(components, z)
     # the square is expanded into matrix products, which hold points x components numbers and no more; in float64,
     # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat
     loc, scale, x = normal.loc.double(), normal.scale.double(), z.double()
@@ -94,7 +94,7 @@ def _(components: Independent, z: Tensor) -> Tensor:
     return -0.5 * square - scale.log().sum(-1) - 0.5 * math.log(2 * math.pi) * z.shape[-1]
 
 
-@functools.singledispatch
+@Dispatched
 def draw_components(components: Distribution, index: Tensor, noise: Noise) -> Tensor:
     """(..., latent): for each element of index (...), a draw from that component."""
     flat = index.flatten()
@@ -112,7 +112,7 @@ def draw_components(components: Distribution, index: Tensor, noise: Noise) -> Te
 def _(components: Independent, index: Tensor, noise: Noise) -> Tensor:
     normal = components.base_dist
     if not isinstance(normal, Normal):
-        return draw_components.dispatch(Distribution)(components, index, noise)
+        return draw_components.default(components, index, noise)
     return draw(Normal(normal.loc[index], normal.scale[index], validate_args=False), (), noise)
 
 

@@ -74,8 +74,10 @@ def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, aside: Col
     """
     try:
         model.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
-        own = {name: tensor for name, tensor in model.state_dict().items() if name in aside}
-        model.load_state_dict({**tensors, **own})
+        state = model.state_dict()
+        own = {name: tensor for name, tensor in state.items() if name in aside}
+        placed = {name: placed_as(state[name], t) if name in state else t for name, t in tensors.items()}
+        model.load_state_dict({**placed, **own})
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[-1].split())
         raise InputError(f"the checkpoint {str(path)!r} is of another model ({reason})") from error
@@ -90,3 +92,22 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `prefixed`."""
     start = f"{prefix}/"
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
+
+
+def whole(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors of which each process may hold a share, as they are (a collective)."""
+    return {name: t.full_tensor() if is_shard(t) else t for name, t in tensors.items()}
+
+
+def placed_as(own: Any, tensor: Tensor) -> Tensor:
+    """A whole tensor on the device, in the memory format and in the shares of another."""
+    if is_shard(own):
+        from torch.distributed.tensor import distribute_tensor
+
+        return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements)
+    return torch.empty_like(own, dtype=tensor.dtype).copy_(tensor) if own.shape == tensor.shape else tensor
+
+
+def is_shard(tensor: Any) -> bool:
+    """Whether a process holds only its share of this tensor."""
+    return hasattr(tensor, "full_tensor")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tightbound.config import Settings
+from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
@@ -80,7 +81,7 @@ def fit_run(
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     objective, settings = objective or ELBO(), settings or Settings()
-    temporary = tempfile.mkdtemp(prefix="tightbound-") if run is None else None
+    temporary = world.agreed(tempfile.mkdtemp(prefix="tightbound-")) if run is None else None
     folder = RunFolder(run if run is not None else Path(str(temporary)) / "run")
     check_fits(model, data)
     if settings.patience is not None and not objective.stationary:
@@ -97,7 +98,6 @@ def fit_run(
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
-    compiled(model, settings)
     second = model.latents.second
     if second is not None:
         second.set_aside()
@@ -105,19 +105,23 @@ def fit_run(
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
         rows = loop.resume(rows)
-        before = folder.read(folder.run_file)
-        origin = {k: v for k, v in before.items() if k not in recorded}
-        origin["resumed"] = [*before.get("resumed", []), provenance()]
-    else:
-        folder.create(overwrite)
-        origin = provenance()
-        if second is not None:
-            save_start(second, folder)
-        if run is not None:
-            _warn_of_foreign(recorded["model"])
-    written = {k: recorded[k] for k in ("settings", "objective", "data")}
-    folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
-    folder.outdate()
+    world.barrier()  # what all read is not yet changed
+    if world.rank() == 0:
+        if resume:
+            before = folder.read(folder.run_file)
+            origin = {k: v for k, v in before.items() if k not in recorded}
+            origin["resumed"] = [*before.get("resumed", []), provenance()]
+        else:
+            folder.create(overwrite)
+            origin = provenance()
+            if second is not None:
+                save_start(second, folder)
+            if run is not None:
+                _warn_of_foreign(recorded["model"])
+        written = {k: recorded[k] for k in ("settings", "objective", "data")}
+        folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
+        folder.outdate()
+    world.barrier()
     with stop_on_signals() as flag:
         done = [loop.stage.name]
         rows = _run(loop, rows, flag, done)
@@ -133,12 +137,12 @@ def fit_run(
             rows = _run(loop, rows, flag, done)
         for make_stage in stages:
             stage = make_stage(folder)
-            compiled(stage.trains, settings)
             loop = Loop(stage, settings, folder, model.device, quiet)
             done.append(stage.name)
             rows = _run(loop, loop.resume(rows) if resume else rows, flag, done)
+    world.barrier()
     fitted = Fitted(model, folder, load_weights(model, folder), rows)
-    if temporary is not None:
+    if temporary is not None and world.rank() == 0:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
     return fitted
 
@@ -206,19 +210,6 @@ def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
     model.train(was_training)
 
 
-def compiled(model: torch.nn.Module, settings: Settings) -> None:
-    """Compiles the networks of a model in place, where asked."""
-    if settings.compile:
-        from torch._functorch import config
-
-        # an objective of several groups runs backward through a graph more than once, for which torch has this switch
-        # alone: it is read at the backward pass, so that it cannot be set for the compilation only
-        config.donated_buffer = False
-        for part in model.modules():
-            if isinstance(network := getattr(part, "network", None), torch.nn.Module):
-                network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own classes
-
-
 def _warn_of_foreign(model: Any) -> None:
     """Says at once what `load` will ask for."""
     own = ", ".join(foreign(model))
@@ -234,7 +225,7 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
     folder = RunFolder.open(folder.path)
     before = folder.read(folder.run_file)
     before["model"] = folder.read(folder.model_file)
-    free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device"}
+    free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel"}
     changed = [
         f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
         for name, old in before["settings"].items()

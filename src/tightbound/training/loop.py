@@ -6,7 +6,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +15,32 @@ import torch
 from torch import Tensor
 
 from tightbound.config import Settings
-from tightbound.core.errors import InputError, NonFinite
+from tightbound.core import world
+from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.interfaces import Trainable
-from tightbound.core.noise import Noise, key_seed
+from tightbound.core.noise import key_seed
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
-from tightbound.core.terms import Batch, Terms
+from tightbound.core.terms import Terms
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint
+from tightbound.training.fastest import choose
 from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import Interrupted, Monitor, StopFlag
 from tightbound.training.optim import GroupOptimizer, MovingAverage
-from tightbound.training.tally import Tally
+from tightbound.training.parallel import (
+    Share,
+    average_gradients,
+    check_parallel,
+    in_shares,
+    overlapping,
+    replicated,
+    sharded,
+    shares,
+)  # fmt: skip
+from tightbound.training.step import Computed, Step, Stepper, Way
+from tightbound.training.tally import Tally, summarise
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,10 @@ class Loop:
         settings = stage.settings or settings
         self.stage, self.settings, self.folder, self.device = stage, settings, folder, device
         self.model, self.objective = stage.trains, stage.objective
+        check_parallel(self.objective, settings)
+        replicated(self.model)
+        if in_shares(settings):
+            self.model = sharded(self.model)
         self.schedules = {**self.model.schedules, **self.objective.schedules}
         self.per_epoch = self._steps_an_epoch()
         self.total = settings.steps or settings.epochs * self.per_epoch
@@ -70,6 +87,14 @@ class Loop:
         self.optimizers = [
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
         ]
+        self.single = len(self.optimizers) == 1 and self.optimizers[0].sole
+        if in_shares(settings) and not self.single:
+            raise CompositionError(
+                f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a model in "
+                "shares has one; use parallel 'ddp'"
+            )
+        self.stepper = Stepper(Step(self.model, self.objective))
+        self.way: Way | None = None  # how steps are computed, once that is settled
         aside = self.model.aside
         state = {name: tensor for name, tensor in self.model.state_dict().items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
@@ -82,7 +107,7 @@ class Loop:
         self.best: dict[str, Tensor] | None = None
         self.best_value, self.best_epoch, self.stale = -math.inf, 0, 0
         self._saved = time.monotonic()
-        self._quiet = quiet
+        self._quiet = quiet or world.rank() > 0
 
     def _steps_an_epoch(self) -> int:
         try:
@@ -107,6 +132,8 @@ class Loop:
         """
         monitor = Monitor(self.total, self.step, self.epochs, self._quiet, self.stage.name)
         try:
+            if self.unfinished:
+                self.settle(monitor)
             while self.unfinished:
                 partial = not self.run_epoch(rows, flag, monitor)
                 if partial:  # the run ends within an epoch: more steps must be able to go on from here
@@ -115,12 +142,14 @@ class Loop:
                 monitor.epoch(rows[-1])
                 if partial:
                     self._save_metrics(rows)
-                elif self.step >= self.total or self._out_of_patience() or self._due() or flag.raised:
+                stop, due = self._news(flag)
+                if not partial and (self.step >= self.total or self._out_of_patience() or due or stop is not None):
                     self.save(rows)
-                if flag.raised is not None:
-                    raise self._interrupted(flag.raised)
+                if stop is not None:
+                    raise self._interrupted(stop)
         finally:
             monitor.close()
+            self.stepper.close()
         return rows
 
     @property
@@ -136,56 +165,96 @@ class Loop:
         self.model.train()
         began = time.perf_counter()
         key = ("order", self.settings.seed, self.stage.name, self.epoch)
-        for batch in self.stage.data.epoch(self.settings.batch_size, key=key, start=self.batch):
+        for batch in shares(self.stage.data, self.settings.batch_size, self.device, key=key, start=self.batch):
             if self.step >= self.total:
                 self.seconds += time.perf_counter() - began
                 return False
             self._train_step(batch)
             monitor.step()
-            if flag.raised is not None or self._due():
+            stop, due = self._news(flag)
+            if stop is not None or due:
                 self.seconds, began = self.seconds + time.perf_counter() - began, time.perf_counter()
                 self.save(rows)
-            if flag.raised is not None:
-                raise self._interrupted(flag.raised)
+            if stop is not None:
+                raise self._interrupted(stop)
         self.seconds += time.perf_counter() - began
         return True
 
-    def _due(self) -> bool:
-        return time.monotonic() - self._saved > self.settings.checkpoint_seconds
+    def _news(self, flag: StopFlag) -> tuple[signal.Signals | None, bool]:
+        """The signal that came, and whether a checkpoint is due: the same for all processes."""
+        due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
+        if world.size() == 1:
+            return flag.raised, due
+        signals, due_of_first = world.together([flag.raised is not None, due and world.rank() == 0])
+        return (flag.raised or signal.SIGTERM) if signals else None, bool(due_of_first)
 
     def _interrupted(self, by: signal.Signals) -> Interrupted:
         stage = f" of stage {self.stage.name!r}" if self.stage.name else ""
         return stopped(by, f"after step {self.step} of {self.total}{stage}", self.folder)
 
-    def _train_step(self, batch: Batch) -> None:
+    def _train_step(self, batch: Share) -> None:
         progress = Progress(self.step, self.epoch, self.total)
         knobs = Knobs.at(self.schedules, progress)
-        noise = Noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
         due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
-        first: float | None = None
+        noise = batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
         with noise.default():
-            with self._autocast():
-                terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
-            for optimizer in due:  # all gradients at the same parameters, then all updates
-                loss = optimizer.group.loss(terms, knobs)
-                if not math.isfinite(value := loss.item()):
-                    raise NonFinite(self._what_went_bad(terms, "loss", value))
-                norm = optimizer.backward(loss, keep=optimizer is not due[-1])
-                if norm is not None and not math.isfinite(norm.item()):
-                    raise NonFinite(self._what_went_bad(terms, "gradient norm", norm.item()))
-                if optimizer is self.optimizers[0]:  # minus the objective and, beside it, what the model asks for
-                    first = value if terms.penalty is None else value - terms.penalty.mean().item()
-        for optimizer in due:
+            losses, summary = self.stepper(batch.data, noise, knobs, [optimizer.group.loss for optimizer in due])
+            self._backward(due, losses, batch.weight)
+        norms = [("gradient norm", norm) for optimizer in due if (norm := optimizer.clip()) is not None]
+        found = self.tally.add(batch.n, summary)
+        for what, value in (*found.items(), *((name, norm.item()) for name, norm in norms)):
+            if not math.isfinite(value):
+                raise NonFinite(self._what_went_bad(batch, knobs, what, value))
+        for optimizer in due:  # all gradients were taken at the same parameters
             optimizer.step(progress)
-        self.tally.add(terms, first)
         self.step += 1
         self.batch += 1
         if self.ema is not None:
             self.ema.update(self._state, self.step)
 
-    def _autocast(self) -> torch.autocast:
-        on = self.settings.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=on)
+    def _backward(self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float) -> None:
+        """Gradients of a share's losses, averaged over processes."""
+        for optimizer, loss in zip(due, losses, strict=True):
+            optimizer.backward(loss if weight == 1 else loss * weight, keep=optimizer is not due[-1])
+            if world.size() > 1 and not self.single:
+                average_gradients(optimizer.group.params)
+
+    def settle(self, monitor: Monitor) -> None:
+        """Settles how steps are computed: as before the run was interrupted; else as asked, or what is fastest."""
+        self.model.train()
+        open_ways = self.settings.compile != "off" or self.settings.precision == "auto"
+        overlap = world.size() > 1 and self.single and not in_shares(self.settings)
+        if not open_ways and not overlap:
+            self.way = self.stepper.take(Way(precision=self.settings.precision))
+            return
+        key = ("order", self.settings.seed, self.stage.name, 0)
+        batch = next(shares(self.stage.data, self.settings.batch_size, self.device, key=key))
+        knobs = Knobs.at(self.schedules, Progress(0, 0, self.total))
+        losses = [optimizer.group.loss for optimizer in self.optimizers]
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+
+        def run(how: Callable[..., Computed]) -> Computed:
+            noise = batch.noise("settle")
+            with noise.default():
+                computed = how(batch.data, noise, knobs, losses)
+                self._backward(self.optimizers, computed[0], batch.weight)
+            return computed
+
+        if overlap:
+            run(self.stepper.step)
+            unused = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
+            self.stepper = Stepper(self.stepper.step, lambda module: overlapping(module, unused))
+        plain = self.single and run(self.stepper.plan) is not None and self.stepper.plannable
+        if self.way is not None:
+            self.stepper.take(self.way)
+        else:
+            found = choose(self.stepper, self.settings, plain, lambda: run(self.stepper), self.total - self.step)
+            self.way = self.stepper.way
+            monitor.tell(found)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for p in self.model.parameters():
+            p.grad = None
 
     def finish_epoch(self) -> dict[str, Any]:
         """Closes the epoch's sums and validates; gives its metrics."""
@@ -194,7 +263,7 @@ class Loop:
         row |= {"seconds": self.seconds, **self.tally.metrics("train", self.model), **self._baselines()}
         row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
-        self.objective.end_epoch(self._held_out(self.stage.validation or self.stage.data))
+        self.objective.end_epoch(terms for _, terms in self._held_out(self.stage.validation or self.stage.data))
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
             value = -row["validation_loss"]
@@ -236,23 +305,24 @@ class Loop:
         """The objective with its schedules at their end, on fixed noise."""
         tally, knobs = Tally(), Knobs.final(self.schedules)
         with self._evaluated_weights():
-            for terms in self._held_out(split):
-                tally.add(terms, -self.objective(terms, knobs).mean().item())
+            for n, terms in self._held_out(split):
+                tally.add(n, summarise(terms, -self.objective(terms, knobs).mean()))
         return tally.metrics("validation", self.model)
 
     @torch.no_grad()
-    def _held_out(self, split: Split) -> Iterator[Terms]:
-        """Terms of a split's batches, on fixed noise, in eval mode."""
+    def _held_out(self, split: Split) -> Iterator[tuple[int, Terms]]:
+        """Terms of a split's batches, and how many of their data count, on fixed noise, in eval mode."""
         knobs = Knobs.final(self.schedules)
         self.model.eval()
-        for i, batch in enumerate(split.epoch(max(self.settings.batch_size, 500))):
-            noise = Noise("validation", self.settings.seed, self.stage.name, i)
+        for i, batch in enumerate(shares(split, max(self.settings.batch_size, 500), self.device)):
+            noise = batch.noise("validation", self.settings.seed, self.stage.name, i)
             with noise.default():
-                with self._autocast():
-                    terms = self.model(batch.to(self.device), self.objective.samples, noise, knobs)
-                yield terms
+                yield batch.n, self.stepper.step.terms(batch.data, noise, knobs)
 
-    def _what_went_bad(self, terms: Terms, what: str, value: float) -> str:
+    def _what_went_bad(self, batch: Share, knobs: Knobs, what: str, value: float) -> str:
+        noise = batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
+        with torch.no_grad(), noise.default():
+            terms = self.stepper.step.terms(batch.data, noise, knobs)
         named = [("log-likelihood", terms.log_likelihood)]
         for i, group in enumerate(terms.latents):
             where = f" of group {i}" if len(terms.latents) > 1 else ""
@@ -269,11 +339,13 @@ class Loop:
 
     def _save_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Writes the metrics, and the best weights where they are new."""
-        self.folder.write_metrics(rows)
+        if world.rank() == 0:
+            self.folder.write_metrics(rows)
         if self.best is not None:
             facts = {"epoch": self.best_epoch, "value": self.best_value, "averaged": self.ema is not None}
-            checkpoint.save(self.folder.checkpoint("best", self.stage.name), self.best, facts)
-            self.best = None
+            best, self.best = checkpoint.whole(self.best), None
+            if world.rank() == 0:
+                checkpoint.save(self.folder.checkpoint("best", self.stage.name), best, facts)
 
     def save(self, rows: list[dict[str, Any]]) -> None:
         """Writes the metrics, the best weights and the state from which `resume` continues to the same bits."""
@@ -295,8 +367,11 @@ class Loop:
             "sums": self.tally.sums,
             "seconds": self.seconds,
             "stale": self.stale,
+            "way": None if self.way is None else vars(self.way),
         }
-        checkpoint.save(self.folder.checkpoint("last", self.stage.name), tensors, scalars)
+        tensors = checkpoint.whole(tensors)
+        if world.rank() == 0:
+            checkpoint.save(self.folder.checkpoint("last", self.stage.name), tensors, scalars)
         self._saved = time.monotonic()
 
     def resume(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -312,7 +387,8 @@ class Loop:
             )
         checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.aside)
         if self.ema is not None:
-            self.ema.average = {n: t.to(self.device) for n, t in checkpoint.under("ema", tensors).items()}
+            averages = checkpoint.under("ema", tensors)
+            self.ema.average = {n: checkpoint.placed_as(self._state[n], t) for n, t in averages.items()}
         if self.objective.networks is not None:
             checkpoint.into(self.objective.networks, checkpoint.under("objective", tensors), path)
         for i, optimizer in enumerate(self.optimizers):
@@ -320,6 +396,7 @@ class Loop:
         for name in ("step", "epoch", "batch", "seconds", "stale", "best_epoch"):
             setattr(self, name, scalars[name])
         self.tally.load(scalars["sums"], checkpoint.under("codes", tensors))
+        self.way = None if scalars.get("way") is None else Way(**scalars["way"])
         self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
         return [row for row in rows if row["stage"] != self.stage.name or row["epoch"] <= self.epoch]
 

@@ -96,6 +96,14 @@ class Monitor:
         self._bar = _bar(total, start, quiet)
         self._bar.set_description_str(f", {stage}" if stage else "", refresh=False)
 
+    def tell(self, milliseconds: Mapping[str, float]) -> None:
+        """How steps are computed was measured: of each way, the way taken first, the time of a pass."""
+        if milliseconds and not self._quiet:
+            (way, best), *others = milliseconds.items()
+            rest = "; ".join(f"{name}: {ms:.3g} ms" for name, ms in others)
+            line = f"{self._stage}a step: {way}, {best:.3g} ms forward and backward" + (f" ({rest})" if rest else "")
+            self._bar.write(line, file=sys.stderr)
+
     def step(self) -> None:
         """One step was taken."""
         self._bar.update()

@@ -13,6 +13,7 @@ from tightbound.config import Settings
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Progress, Schedule
 from tightbound.objectives.base import Group
+from tightbound.training.checkpoint import placed_as
 
 
 class GroupOptimizer:
@@ -37,20 +38,27 @@ class GroupOptimizer:
         for p in self._params:
             rate = rates[id(p) in encoder]
             by_rate.setdefault(options["lr"] if rate is None else rate, []).append(p)
+        self._ordered = [p for params in by_rate.values() for p in params]
         self._sides = [{"params": params, "lr": rate} for rate, params in by_rate.items()]
         kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self._params)
         self._optimizer = kind(self._sides, **options, fused=fused)
         self._rates = [side["lr"] for side in self._sides]
+        every = {id(p) for p in model.parameters() if p.requires_grad}
+        self.sole = every == {id(p) for p in self._params}  # no other group has a loss that must not reach these
 
-    def backward(self, loss: Tensor, *, keep: bool = False) -> Tensor | None:
-        """Gradients of this group's parameters alone, clipped; `keep` the graph for another group's loss.
+    def backward(self, loss: Tensor, *, keep: bool = False) -> None:
+        """Gradients of this group's parameters alone; `keep` the graph for another group's loss."""
+        for p in self._params:
+            p.grad = None
+        loss.backward(inputs=None if self.sole else self._params, retain_graph=keep)
+
+    def clip(self) -> Tensor | None:
+        """Clips the gradients that `backward` left.
 
         Returns:
-            The gradient's norm before clipping, 0-d; None where there is no clipping.
+            Their norm before clipping, 0-d; None where there is no clipping.
         """
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=self._params, retain_graph=keep)
         return None if self._clip is None else nn.utils.clip_grad_norm_(self._params, self._clip)
 
     def step(self, progress: Progress) -> None:
@@ -70,7 +78,7 @@ class GroupOptimizer:
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             number, _, key = name.partition("/")
-            state.setdefault(int(number), {})[key] = tensor
+            state.setdefault(int(number), {})[key] = placed_as(self._ordered[int(number)], tensor)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 

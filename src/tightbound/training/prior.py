@@ -17,7 +17,7 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
 from tightbound.core.parts import Spec, describe, parse
 from tightbound.data import Data
-from tightbound.training.fit import Fitted, check_fits, compiled, load_stage, load_weights, validation_size
+from tightbound.training.fit import Fitted, check_fits, load_stage, load_weights, validation_size
 from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.monitor import Interrupted, stop_on_signals
@@ -88,7 +88,6 @@ def fit_prior(
     load_stage(model.to(device), folder)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
     check_second(model, settings, train, next(train.epoch(min(8, settings.batch_size))))
-    compiled(second, settings)
     stage, codes = second_stage(model, second, train, validation, settings)
 
     if not resume or not aside.begun_file.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,11 +12,43 @@ from torch import Tensor
 
 from tightbound.core.interfaces import Trainable
 from tightbound.core.terms import Terms
+from tightbound.core.world import summed, together
 from tightbound.quantizers.usage import CodeUsage
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What metrics take of a batch."""
+
+    sums: dict[str, Tensor]  # by name, over its data, 0-d
+    codes: dict[int, tuple[Tensor, int]]  # by level: codes (..., codebooks), and how many values one can take
+
+
+def summarise(terms: Terms, loss: Tensor | None = None) -> Summary:
+    """What metrics take of these terms.
+
+    Arguments:
+        loss: Minus the mean of the objective, without the penalty; None: it was not computed.
+    """
+    samples, n = terms.log_likelihood.shape
+    sums = {} if loss is None else {"loss": loss.detach() * n}
+    sums["reconstruction"] = -terms.log_likelihood.detach().sum() / samples
+    if all(group.has_density for group in terms.latents):
+        rates = [group.rate().detach().sum() for group in terms.latents]
+        sums["kl"] = sum(rates, start=torch.zeros_like(sums["reconstruction"])) / samples
+    if terms.penalty is not None:
+        sums["penalty"] = terms.penalty.detach().sum() / samples
+    codes = {}
+    for level, group in enumerate(terms.latents):
+        if group.discrete and group.codes is not None and group.entries is not None:
+            columns = group.codes[:1] if group.certain else group.codes
+            columns = columns.reshape(-1, 1 if group.shared else columns.shape[-1])
+            codes[level] = (columns, group.entries)
+    return Summary(sums, codes)
+
+
 class Tally:
-    """Sums over data, and how often each entry of each codebook was taken, batch after batch.
+    """Sums over data, and how often each entry of each codebook was taken, batch after batch, of all processes.
 
     Attributes:
         sums: By name, of values a datum; "n" counts the data.
@@ -26,31 +59,24 @@ class Tally:
         self.sums: dict[str, float] = {}
         self.usage: dict[int, CodeUsage] = {}
 
-    @torch.no_grad()
-    def add(self, terms: Terms, loss: float | None) -> None:
-        """Takes a batch.
+    def add(self, n: int, summary: Summary) -> dict[str, float]:
+        """Takes this process's share of a batch, of n data; gives the sums of all of it.
 
         Arguments:
-            loss: Minus the mean of the objective, without the penalty; None: it was not computed.
+            n: 0 where others have all the data: what `summary` says then does not count.
         """
-        samples, n = terms.log_likelihood.shape
-        self._add("n", n)
-        if loss is not None:
-            self._add("loss", loss * n)
-        self._add("reconstruction", -terms.log_likelihood.sum().item() / samples)
-        if all(group.has_density for group in terms.latents):
-            self._add("kl", sum(group.rate().sum().item() for group in terms.latents) / samples)
-        if terms.penalty is not None:
-            self._add("penalty", terms.penalty.sum().item() / samples)
-        for level, group in enumerate(terms.latents):
-            if group.discrete and group.codes is not None and group.entries is not None:
-                codebooks = 1 if group.shared else group.codes.shape[-1]
-                self.usage.setdefault(level, CodeUsage.empty(group.entries, codebooks)).add(
-                    group.codes[:1] if group.certain else group.codes
-                )
-
-    def _add(self, name: str, value: float) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value
+        names = list(summary.sums)
+        own = torch.stack([*summary.sums.values()]).tolist()  # at once: an accelerator is waited for
+        of_all = together([n, *(own if n else [0.0] * len(own))])
+        found = dict(zip(["n", *names], of_all, strict=True))
+        for name, value in found.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        for level, (codes, entries) in summary.codes.items():
+            usage = CodeUsage.empty(entries, codes.shape[-1])
+            usage.add(codes if n else codes[:0])
+            mine = self.usage.setdefault(level, CodeUsage.empty(entries, codes.shape[-1]))
+            mine.counts += summed(usage.counts)
+        return found
 
     def metrics(self, split: str, model: Trainable) -> dict[str, Any]:
         """Means over the data, by the split's name and theirs.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent
 
+from tightbound.core.dispatch import Dispatched
 from tightbound.core.errors import CompositionError, number, whole
 from tightbound.core.noise import Noise
 
@@ -48,7 +48,7 @@ class Sharpening:
         return logits
 
 
-@functools.singledispatch
+@Dispatched
 def draw_codes(distribution: Distribution, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
     """Codes (*samples, *batch, P, depth): one uniform number each, so that a datum's follow from its own noise.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent
 
+from tightbound.core.dispatch import Dispatched
 from tightbound.core.errors import CompositionError
 from tightbound.priors.codes.autoregressive import AutoregressiveCodes
 
 
-@functools.singledispatch
+@Dispatched
 def log_factors(distribution: Distribution, codes: Tensor) -> Tensor:
     """(..., P, depth) log p of each code given those before it, nats, of codes (..., P, depth).
 

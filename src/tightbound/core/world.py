@@ -1,0 +1,98 @@
+"""The processes that work together: one, unless `torchrun` started several and `connected` joined them.
+
+Each function is a collective: all processes call it, in the same order, or all wait. With one process it does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tightbound.core.errors import InputError
+
+T = TypeVar("T")
+
+
+def started() -> bool:
+    """Whether `torchrun` started this process, as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Joins the processes that `torchrun` started, over nccl where each has a GPU of its own, else over gloo."""
+    if not started() or dist.is_initialized():
+        yield
+        return
+    gpus = torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over processes."""
+    if size() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def agreed(value: T) -> T:
+    """What the first process says, for anything that can be pickled."""
+    if size() == 1:
+        return value
+    said = [value]
+    dist.broadcast_object_list(said, src=0)
+    return said[0]
+
+
+def gathered(value: T) -> list[T]:
+    """What each process says, in their order, for anything that can be pickled."""
+    if size() == 1:
+        return [value]
+    said: list[T | None] = [None] * size()
+    dist.all_gather_object(said, value)
+    return said  # pyright: ignore[reportReturnType]  # all have spoken
+
+
+def barrier() -> None:
+    """Waits for the others."""
+    if size() > 1:
+        dist.barrier()
+
+
+def only_one(what: str, instead: str) -> None:
+    """Refuses what works in one process alone.
+
+    Raises:
+        InputError: where there are several.
+    """
+    if size() > 1:
+        raise InputError(f"{what} works in one process, and there are {size()}; {instead}")
+
+
+def together(values: Sequence[float]) -> list[float]:
+    """The sums of a few numbers over processes, in double precision."""
+    return summed(torch.tensor(values, dtype=torch.float64)).tolist() if size() > 1 else list(values)

@@ -1,0 +1,106 @@
+"""The fastest way to compute steps on this machine, found by measuring at the start of a run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import nn
+
+from tightbound.config import Settings
+from tightbound.core.errors import InputError
+from tightbound.core.world import agreed
+from tightbound.training.step import Stepper, Way
+
+PAYS = 60.0  # seconds of training left from which a search for a compiled step begins: it may take a minute
+LESS = 0.97  # of a plainer way's time: what a less plain one must need, or it is not worth its noise
+_SECONDS, _LEAST, _MOST = 0.4, 3, 40  # of measuring a way; passes
+
+Pass = Callable[[], object]  # forward and backward of one batch
+
+
+def choose(stepper: Stepper, settings: Settings, plain_step: bool, run: Pass, rest: int) -> dict[str, float]:
+    """Leaves the stepper in the way that the settings ask for, or that is the fastest of those that they leave open.
+
+    Arguments:
+        plain_step: One loss trains all, and its draws are known: only then can a step be one graph.
+        run: What is measured.
+        rest: Steps to come.
+
+    Returns:
+        Milliseconds of a pass, by the words of each way that was measured, the way taken first.
+
+    Raises:
+        InputError: compile="on" where nothing can be compiled.
+    """
+    model = stepper.step.model
+    plain = Way(precision="fp32" if settings.precision == "auto" else settings.precision)
+    stepper.take(plain)
+    if settings.compile == "on":
+        for kind in _kinds(stepper, plain_step):
+            if _works(stepper, replace(plain, compile=kind), run):
+                return {}
+        raise InputError("nothing of this model can be compiled here; leave out compile, or use compile 'auto'")
+    ways = [plain]
+    if settings.compile == "auto" and any(p.dim() == 4 for p in model.parameters()):
+        ways.append(replace(plain, channels_last=True))
+    if settings.precision == "auto":
+        ways += [replace(way, precision="bf16") for way in ways]
+    if settings.compile != "auto" and len(ways) == 1:
+        return {}
+    found = {way: _milliseconds(stepper, way, run) for way in ways}
+    best = _best(found)
+    if settings.compile == "auto" and found[best] * rest / 1000 > PAYS:
+        for kind in _kinds(stepper, plain_step):
+            way = replace(best, compile=kind)
+            if _works(stepper, way, run):
+                found[way] = _milliseconds(stepper, way, run)
+                found[best] = _milliseconds(stepper, best, run)  # again, in the same minute
+                break
+    best = agreed(_best(found))
+    if stepper.way != best:
+        stepper.take(best)
+    return {way.words: found[way] for way in sorted(found, key=lambda way: way != best)}
+
+
+def _kinds(stepper: Stepper, plain_step: bool) -> list[str]:
+    """The kinds of compilation that could work, the best first."""
+    named = any(isinstance(getattr(part, "network", None), nn.Module) for part in stepper.step.model.modules())
+    return [*["step"] * plain_step, *["networks"] * named]
+
+
+def _works(stepper: Stepper, way: Way, run: Pass) -> bool:
+    """Takes the way, if it can be compiled."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    stepper.take(way)
+    try:
+        run()
+    except TorchDynamoException:  # what cannot be traced, or the compiler is missing
+        stepper.take(replace(way, compile="no"))
+        return False
+    return True
+
+
+def _best(found: dict[Way, float]) -> Way:
+    """The fastest; a less plain way only where it gains."""
+    best, *others = found
+    for way in others:
+        if found[way] < LESS * found[best]:
+            best = way
+    return best
+
+
+def _milliseconds(stepper: Stepper, way: Way, run: Pass) -> float:
+    """The median of a pass."""
+    if stepper.way != way:
+        stepper.take(way)
+    run()
+    times: list[float] = []
+    while len(times) < _LEAST or (sum(times) < _SECONDS and len(times) < _MOST):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
