@@ -95,12 +95,14 @@ def main() -> None:
     found = summary({name: [seconds / steps for seconds in each] for name, each in times.items()}, BASE)
     made_of = limits.parts(found, rates, {c.name: c.options.get("precision", "fp32") for c in trained}, 1)
     seconds_table(f"A step of {BATCH} pictures, {arguments.clock}", found, BASE, unit="ms")
+    ways = limits.show_ways(turns)
     limits.show_rates(rates)
     alone = show_layers(layers)
     limits.show_parts(made_of)
     losses = values(turns, "loss")
     show("Mean loss of the last turn, nats", ["contestant", "loss"], [[n, f"{v[-1]:.2f}"] for n, v in losses.items()])
     facts = {
+        "ways": ways,
         "processor": values(turns, "processor"),
         "steps": found,
         "ceilings": rates,

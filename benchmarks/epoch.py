@@ -110,11 +110,13 @@ def main() -> None:
     made_of = limits.parts(found, rates, {c.name: c.options.get("precision", "fp32") for c in trained}, batches)
     losses = values({name: [*first[name], *answers] for name, answers in turns.items()}, "loss")
     seconds_table(f"An epoch of {batches} batches of {BATCH}, {arguments.clock}", found, BASE)
+    ways = limits.show_ways(turns)
     limits.show_rates(rates)
     limits.show_parts(made_of)
     show_curves(losses, bounds)
     facts = {
         "batches": batches,
+        "ways": ways,
         "processor": values(turns, "processor"),
         "epochs": found,
         "ceilings": rates,

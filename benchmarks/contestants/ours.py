@@ -17,7 +17,6 @@ from tightbound.data import Data
 from tightbound.generation.infer import encode, sample
 from tightbound.nn.base import Architecture, Shape
 from tightbound.recipes import recipe
-from tightbound.training.fit import compiled
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop, Stage
 from tightbound.training.monitor import Monitor, StopFlag
@@ -59,15 +58,16 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     )  # fmt: skip
     if options.get("channels_last"):
         to_channels_last(model)
-    compiled(model, settings)
     folder = RunFolder(Path(worker.scratch()))
     stage = Stage(model, data.whole, make("objective", "elbo"))
     loop = Loop(stage, settings, folder, torch.device("cpu"), quiet=True)
     monitor = Monitor(loop.total, 0, settings.epochs, quiet=True)
 
     def epoch() -> worker.Answer:
+        if loop.way is None:  # in the first turn, which counts for the curves alone
+            loop.settle(monitor)
         loop.run_epoch([], StopFlag(), monitor)
-        return {"loss": loop.finish_epoch()["train_loss"]}
+        return {"loss": loop.finish_epoch()["train_loss"], "way": loop.way.words if loop.way else None}
 
     def turn(request: dict[str, Any]) -> worker.Answer:
         if request["what"] == "epoch":
