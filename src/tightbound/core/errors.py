@@ -43,6 +43,16 @@ class ReaderLost(TightboundError, OSError):
 
     exit_status = 1
 
+    @classmethod
+    def of(cls, error: RuntimeError) -> ReaderLost | None:
+        """What torch's error means, which it raises wherever the program stands when such a process ends; or None."""
+        if "DataLoader worker" not in str(error):
+            return None
+        return cls(
+            "a process that reads the data was ended from outside, perhaps for want of memory; a run goes on from its "
+            "last checkpoint with --resume"
+        )
+
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:

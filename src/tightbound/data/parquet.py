@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".pq")
 WINDOW = 1 << 28  # bytes of row groups that are held together to be shuffled
-_PART = 65_536  # rows looked at together
+_PART = 1 << 24  # bytes of columns looked at together
 
 
 class ParquetStore(Store):
@@ -74,9 +74,10 @@ class ParquetStore(Store):
         """See `Store.scan`."""
         import pyarrow as pa
 
+        part_rows = int(np.clip(_PART * self._sizes.sum() / max(1, self._weights.sum()), 64, 65_536))
         for path in self._paths:
             with arrow.readable(path, "Parquet"), self._open(path) as file:
-                for part in file.iter_batches(_PART, columns=list(names)):
+                for part in file.iter_batches(part_rows, columns=list(names)):
                     yield pa.Table.from_batches([part])
 
     def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:

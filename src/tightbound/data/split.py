@@ -246,12 +246,9 @@ class MappedSplit(Indexed):
                     raise batch
                 yield batch
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise ReaderLost(
-                "a process that reads the data was ended from outside, perhaps for want of memory; a run goes on from "
-                "its last checkpoint with --resume"
-            ) from None
+            if lost := ReaderLost.of(error):
+                raise lost from None
+            raise
 
 
 def _leave_signals(worker: int) -> None:
