@@ -34,7 +34,8 @@ class Training(Config, Command):
     """What commands that train have in common."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = "digits"
-    """A built-in data set (`tightbound list datasets`), a .npy, .npz or .csv file, or a folder of images."""
+    """A built-in data set (`tightbound list datasets`), a .npy, .npz, .csv or .parquet file, a folder of images or of
+    Parquet files, tar shards "shards-{000..009}.tar", or a folder saved by Hugging Face's datasets."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """The run's folder; default: runs/ and a name made of data and recipe."""
     overwrite: Flag[bool] = False
@@ -160,7 +161,7 @@ class OnData(Options, OnRun):
     """A command on a run and data."""
 
     data: _Data = None
-    """Other data than the run's: a built-in name, a file or a folder."""
+    """Other data than the run's: a built-in name, a file, a folder or shards."""
     split: SplitName = "auto"
     """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
 
@@ -172,7 +173,7 @@ class OnSplits(Options, OnRun):
     split: ClassVar[SplitName] = "auto"
 
     data: _Data = None
-    """Other data than the run's: a built-in name, a file or a folder."""
+    """Other data than the run's: a built-in name, a file, a folder or shards."""
 
 
 @dataclass(frozen=True)

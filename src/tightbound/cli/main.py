@@ -19,7 +19,7 @@ from tightbound.cli.arguments import Command, Sweep, Training
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.several import Swept, several
 from tightbound.config import Config, read_config
-from tightbound.core.errors import InputError, TightboundError, suggestion
+from tightbound.core.errors import InputError, ReaderLost, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
 from tightbound.training.folder import RunFolder
 
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and (lost := ReaderLost.of(error)):
+            _fail(str(lost), lost.exit_status)
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         _fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)

@@ -21,6 +21,7 @@ from tightbound.config import Config
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make
+from tightbound.data import tars
 from tightbound.evaluation import Diagnosis, Evaluation
 from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report
@@ -128,7 +129,7 @@ def _diagnose(trained: Trained, data: sources.Data) -> Diagnosis | None:
 
 def run_name(command: Training) -> str:
     """A name for a run, of data and recipe."""
-    source = Path(command.data).stem or "data"
+    source = (tars.stem(command.data) if tars.is_pattern(command.data) else Path(command.data).stem) or "data"
     return source if command.recipe in (None, source) else f"{source}-{command.recipe}"
 
 
