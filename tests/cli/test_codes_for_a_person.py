@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from tests.conftest import grey
+from conftest import grey
 
 from tightbound.core.errors import InputError
 from tightbound.core.parts import find
