@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tightbound.cli import train as cli_train
 from tightbound.cli.main import main
 from tightbound.training.monitor import Monitor
 
@@ -54,6 +55,13 @@ def cli(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     """Runs a command in an empty working folder, `tmp_path`."""
     monkeypatch.chdir(tmp_path)
     return lambda *argv: invoke(capsys, *argv)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is not diagnosed and leaves an empty page: where neither is tested, half of the time."""
+    monkeypatch.setattr(cli_train, "_diagnose", lambda trained, data: None)
+    monkeypatch.setattr(cli_train, "write_report", lambda trained, *_: (trained.path / "report.html").write_text(""))
 
 
 @pytest.fixture

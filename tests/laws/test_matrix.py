@@ -43,11 +43,11 @@ def test_every_combination_is_constructed_or_refused_with_what_would_work(object
 
 
 @pytest.mark.parametrize("likelihood", TABLE["likelihood"])
-@pytest.mark.parametrize("objective", ["elbo", "iwae"])
-def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelihood: str, objective: str) -> None:
+def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelihood: str) -> None:
+    """Under iwae, which asks for every density; the test above tries all objectives."""
     for prior in CONTINUOUS:
         for posterior in DENSITIES:
-            reason = why_not(Combination(prior, posterior, "flat", likelihood, objective))
+            reason = why_not(Combination(prior, posterior, "flat", likelihood, "iwae"))
             if find("posterior", posterior).needs_standard_prior and prior != "normal":
                 assert "made for the prior N(0, I)" in str(reason)
             elif find("prior", prior).needs_evaluable and not find("posterior", posterior).evaluable:

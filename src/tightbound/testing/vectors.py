@@ -19,7 +19,7 @@ from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 from tightbound.priors.sphere import log_area
 
-DRAWS = 50_000
+DRAWS = 20_000
 
 
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
