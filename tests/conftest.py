@@ -20,6 +20,10 @@ from tightbound.cli import train as cli_train
 from tightbound.cli.main import main
 from tightbound.training.monitor import Monitor
 
+# nothing here is large enough for two threads; what this process starts (xdist's workers, too) sees it in time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
 settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("tests")
 

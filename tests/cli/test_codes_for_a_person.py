@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import grey
 
+from conftest import grey
 from tightbound.core.errors import InputError
 from tightbound.core.parts import find
 from tightbound.evaluation.checks.remedies import other_prior_training
