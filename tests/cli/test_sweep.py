@@ -59,6 +59,7 @@ def test_a_run_for_each_value_a_table_and_a_picture(cli: Cli, tmp_path: Path) ->
     assert (tmp_path / "swept" / "sweep.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("plain")
 def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +92,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
     assert steps[0] == 12 * 4
 
 
+@pytest.mark.usefixtures("plain")
 def test_any_one_option_with_recipes_and_parts(cli: Cli, tmp_path: Path) -> None:
     assert cli("sweep", "--latent", "1", "3", *SMALL, *ALONE).status == 0
     folder = tmp_path / "runs" / "digits-latent"
