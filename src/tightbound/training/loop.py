@@ -18,7 +18,7 @@ from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.interfaces import Trainable
-from tightbound.core.noise import key_seed
+from tightbound.core.noise import key_seed, seeded
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Terms
@@ -78,8 +78,7 @@ class Loop:
         self.per_epoch = self._steps_an_epoch()
         self.total = settings.steps or settings.epochs * self.per_epoch
         self.epochs = math.ceil(self.total / self.per_epoch)
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(key_seed("objective", settings.seed, stage.name))
+        with seeded(key_seed("objective", settings.seed, stage.name)):
             self.objective.prepare(self.model, self._size())
         if self.objective.networks is not None:
             self.objective.networks.to(device)
