@@ -33,6 +33,14 @@ class Split(ABC):
     def __len__(self) -> int:
         """N; raises TypeError where it is not known."""
 
+    @property
+    def size(self) -> int | None:
+        """N; None where it is not known, of a stream."""
+        try:
+            return len(self)
+        except TypeError:
+            return None
+
     def steps(self, batch_size: int) -> int:
         """Global batches of an epoch; raises TypeError where that is not known."""
         return -(-len(self) // batch_size)

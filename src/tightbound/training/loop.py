@@ -79,7 +79,7 @@ class Loop:
         self.total = settings.steps or settings.epochs * self.per_epoch
         self.epochs = math.ceil(self.total / self.per_epoch)
         with seeded(key_seed("objective", settings.seed, stage.name)):
-            self.objective.prepare(self.model, self._size())
+            self.objective.prepare(self.model, self.stage.data.size)
         if self.objective.networks is not None:
             self.objective.networks.to(device)
         decay = make("decay", settings.schedule)
@@ -115,12 +115,6 @@ class Loop:
             if self.settings.steps is None:
                 raise InputError("the data are a stream of unknown length; say how long to train with steps") from None
             return self.settings.steps
-
-    def _size(self) -> int | None:
-        try:
-            return len(self.stage.data)
-        except TypeError:
-            return None
 
     def run(
         self, rows: list[dict[str, Any]], flag: StopFlag, on_epoch: Callable[[Mapping[str, Any]], object] | None = None

@@ -152,13 +152,12 @@ def second_stage(
 
 
 def _size(split: Split) -> int:
-    try:
-        return len(split)
-    except TypeError:
+    if split.size is None:
         raise InputError(
             "a prior over codes is trained on data of known number, and these are a stream; give a file or a data set, "
             "or prior 'uniform', which is not trained"
-        ) from None
+        )
+    return split.size
 
 
 def _coded(model: VAE, second: SecondStage, batch: Batch, seed: int) -> Batch:

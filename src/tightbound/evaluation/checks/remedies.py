@@ -124,7 +124,7 @@ def fitted_prior(subject: Subject) -> Flags:
         return ("--posterior", "normal", "--objective", "elbo")
     if parse(str(subject.config.get("latents") or "flat")).name != "flat":
         return longer(subject.config)
-    components = max(10, min(500, len(subject.train) // 10))
+    components = max(10, min(500, (subject.train.size or 5000) // 10))
     better = f"vamp(components={components})" if subject.model.latents.evaluable else "flow(kind='nsf')"
     now = parse(str(subject.config.get("prior") or "auto")).name
     return longer(subject.config) if now == parse(better).name else ("--prior", better)
