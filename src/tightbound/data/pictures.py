@@ -29,7 +29,7 @@ class Wish:
     grey: bool = False
 
     def __bool__(self) -> bool:
-        return self.resize is not None or self.grey
+        return self.resize is not None or bool(self.grey)
 
     def check(self) -> None:
         """Raises InputError for a size that is none."""

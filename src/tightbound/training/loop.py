@@ -86,7 +86,7 @@ class Loop:
         self.optimizers = [
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
         ]
-        self.single = len(self.optimizers) == 1 and self.optimizers[0].sole
+        self.single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
         if in_shares(settings) and not self.single:
             raise CompositionError(
                 f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a model in "
@@ -212,7 +212,8 @@ class Loop:
     def _backward(self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float) -> None:
         """Gradients of a share's losses, averaged over processes."""
         for optimizer, loss in zip(due, losses, strict=True):
-            optimizer.backward(loss if weight == 1 else loss * weight, keep=optimizer is not due[-1])
+            keep, everywhere = optimizer is not due[-1], in_shares(self.settings)
+            optimizer.backward(loss if weight == 1 else loss * weight, keep=keep, everywhere=everywhere)
             if world.size() > 1 and not self.single:
                 average_gradients(optimizer.group.params)
 

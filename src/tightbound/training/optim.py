@@ -52,13 +52,17 @@ class GroupOptimizer:
         }  # fmt: skip
         self._state: dict[int, dict[str, Tensor]] = {}  # by parameter number, in the names of torch.optim
         every = {id(p) for p in model.parameters() if p.requires_grad}
-        self.sole = every == {id(p) for p in self._params}  # no other group has a loss that must not reach these
+        self.trains_all = every == {id(p) for p in self._params}  # of the model
 
-    def backward(self, loss: Tensor, *, keep: bool = False) -> None:
-        """Gradients of this group's parameters alone; `keep` the graph for another group's loss."""
+    def backward(self, loss: Tensor, *, keep: bool = False, everywhere: bool = False) -> None:
+        """Gradients of this group's parameters alone; `keep` the graph for another group's loss.
+
+        Arguments:
+            everywhere: There is no other group, and the graph holds stand-ins of the parameters (shards).
+        """
         for p in self._params:
             p.grad = None
-        loss.backward(inputs=None if self.sole else self._params, retain_graph=keep)
+        loss.backward(inputs=None if everywhere else self._params, retain_graph=keep)
 
     def clip(self) -> Tensor | None:
         """Clips the gradients that `backward` left.
