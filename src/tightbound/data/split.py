@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,13 @@ class Split(ABC):
             InputError: for a batch size below 1, a negative start or a rank outside 0 .. world - 1.
         """
 
+    def dealt(self, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """All data once in their natural order, in batches of at most this size, of which this process takes every
+        `world`-th, the first being the one numbered `rank`: they are the same batches whatever `world` is."""
+        batches = self.epoch(batch_size)  # a loader has a batch size of its own
+        parts = (batch[at : at + batch_size] for batch in batches for at in range(0, len(batch), batch_size))
+        return islice(parts, rank, None, world)
+
 
 def share(total: int, rank: int, world: int) -> slice:
     """The part of `total` data that belongs to one of `world` processes; parts differ by at most one."""
@@ -99,6 +107,12 @@ class Indexed(Split):
         rest = order[start * batch_size :]
         plan = rest.split(batch_size) if len(rest) else ()
         return self.batches([part[share(len(part), rank, world)] for part in plan], seed)
+
+    def dealt(self, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """See `Split.dealt`; batches of other processes are not read."""
+        _check_epoch(batch_size, 0, rank, world)
+        plan = torch.arange(len(self)).split(batch_size) if len(self) else ()
+        return self.batches(plan[rank::world], key_seed())
 
 
 class Subset(Indexed):
