@@ -41,7 +41,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """This batch on another device."""
-        return self._each(lambda value: value.to(device, non_blocking=True))
+        # a copy to the CPU, or one that an MPS device makes, might be read before it has arrived
+        at_leisure = torch.device(device).type == "cuda"
+        return self._each(lambda value: value.to(device, non_blocking=at_leisure))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         given = {f.name: getattr(self, f.name) for f in fields(self)}

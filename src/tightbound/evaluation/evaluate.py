@@ -15,6 +15,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.precise import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import CERTAIN, Batch, LatentTerms
 from tightbound.data.feed import Source, each, evaluating, first
@@ -208,21 +209,21 @@ def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, prec
             count = min(BLOCK, samples - start)
             noise = DatumNoise("evaluate", seed, number, index=index)
             terms = model.terms_from(seen, state, count, noise, knobs)
-            out.log_likelihood = out.log_likelihood + terms.log_likelihood.double().sum(0)
+            out.log_likelihood = out.log_likelihood + precise(terms.log_likelihood).sum(0)
             out.first = out.first or tuple(group for group in terms.latents if group.discrete)
             if all(group.has_density for group in terms.latents):
                 if not terms.certain:
                     out.weights = out.weights or Weights(samples)
                     out.weights.add(terms.log_weight)
                 gains = [
-                    g.log_prior.double() + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None
+                    precise(g.log_prior) + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None
                 ]
                 if gains:
-                    gain = torch.stack(gains).sum(0).mean(0).double() * (count / samples)
+                    gain = torch.stack(gains).sum(0).mean(0) * (count / samples)
                     least = sum(g.capacity for g in terms.latents if g.discrete) * ROUNDING
                     gain = gain.where(gain.abs() > least, 0.0)
                     out.gain = gain if out.gain is None else out.gain + gain
-                block = [group.rate().mean(0).double() * (count / samples) for group in terms.latents]
+                block = [precise(group.rate().mean(0)) * (count / samples) for group in terms.latents]
                 out.rates = [a + b for a, b in zip(out.rates, block, strict=True)] if out.rates else block
                 out.closed = tuple(group.kl is not None for group in terms.latents)
     return out

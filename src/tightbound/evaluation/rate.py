@@ -14,6 +14,7 @@ from torch import Tensor
 from tightbound.core.errors import DensityUnknown, InputError, NotABound, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, key_seed
+from tightbound.core.precise import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, log_factors
 from tightbound.core.world import shared
@@ -150,7 +151,7 @@ def _flat(groups: tuple[LatentTerms, ...]) -> Tensor:
 
 def _summarise(model: VAE, groups: tuple[LatentTerms, ...], local: Tensor, own: Tensor, index: Tensor) -> Rate:
     z, size = _flat(groups), len(local)
-    log_prior = torch.stack([group.log_prior[0].double() for group in groups if group.log_prior is not None]).sum(0)
+    log_prior = torch.stack([precise(group.log_prior[0]) for group in groups if group.log_prior is not None]).sum(0)
 
     def about(chunk: tuple[Tensor, Tensor]) -> dict[str, Tensor | None]:
         stream = _stream(model, *chunk, local)
@@ -239,7 +240,7 @@ def _by_dimension(
 ) -> Estimate:
     """Where the prior has marginals, too: of one group, whose dimensions are independent."""
     prior = groups[0].prior
-    factors = log_factors(prior, groups[0].z[0]).double().cpu().numpy() if prior is not None else marginals[:, :0]
+    factors = log_factors(prior, groups[0].z[0]).cpu().double().numpy() if prior is not None else marginals[:, :0]
     if factors.shape[1] != model.latents.latent:
         why = "the prior does not factorise over the latent dimensions"
         return Estimate(None, None, len(marginals), estimator="none", reason=why, **facts)
