@@ -5,8 +5,9 @@ Each function is a collective: all processes call it, in the same order, or all 
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -15,30 +16,44 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, TightboundError
+from tightbound.core.launch import started
 
 T = TypeVar("T")
 
 
-def started() -> bool:
-    """Whether `torchrun` started this process, as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
-
-
 @contextmanager
 def connected() -> Iterator[None]:
-    """Joins the processes that `torchrun` started, over nccl where each has a GPU of its own, else over gloo."""
+    """Joins the processes that `torchrun` started, for a while."""
     if not started() or dist.is_initialized():
         yield
         return
+    _join()
+    try:
+        yield
+    finally:
+        leave()
+
+
+def join() -> None:
+    """Joins the processes that `torchrun` started until this one ends; does nothing where they are joined."""
+    if started() and not dist.is_initialized():
+        _join()
+        atexit.register(leave)
+
+
+def leave() -> None:
+    """This process has no others any more."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _join() -> None:
+    """Over nccl where each has a GPU of its own, else over gloo."""
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -75,6 +90,26 @@ def gathered(value: T) -> list[T]:
     said: list[T | None] = [None] * size()
     dist.all_gather_object(said, value)
     return said  # pyright: ignore[reportReturnType]  # all have spoken
+
+
+def by_first(do: Callable[[], T]) -> T:
+    """What the first process gets from this call, which the others leave to it.
+
+    Raises:
+        InputError: in all processes, where the first raised an error of ours.
+    """
+    if size() == 1:
+        return do()
+    said: tuple[T | None, str | None] = (None, None)
+    if rank() == 0:
+        try:
+            said = do(), None
+        except TightboundError as error:
+            said = None, str(error)
+    value, error = agreed(said)
+    if error is not None:
+        raise InputError(error)
+    return value  # pyright: ignore[reportReturnType]  # there was no error
 
 
 def barrier() -> None:

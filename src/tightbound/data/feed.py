@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,7 @@ def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
         parts = [batch.to("cpu") for batch in batches(model, source, 500)]
     if not parts:
         raise InputError("there are no data; give at least one datum")
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
-    joined = Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
+    joined = Batch.joined(parts)
     chosen = np.random.default_rng(seed).permutation(len(joined))[:most]
     return joined[torch.from_numpy(chosen)[joined.positions()[chosen].argsort()]]
 
