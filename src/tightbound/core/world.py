@@ -5,6 +5,7 @@ Each function is a collective: all processes call it, in the same order, or all 
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,31 +18,45 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tightbound.core.errors import InputError, TightboundError
+from tightbound.core.launch import started
 
 S = TypeVar("S")
 T = TypeVar("T")
 _apart = ContextVar("apart", default=False)
 
 
-def started() -> bool:
-    """Whether `torchrun` started this process, as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
-
-
 @contextmanager
 def connected() -> Iterator[None]:
-    """Joins the processes that `torchrun` started, over nccl where each has a GPU of its own, else over gloo."""
+    """Joins the processes that `torchrun` started, for a while."""
     if not started() or dist.is_initialized():
         yield
         return
+    _join()
+    try:
+        yield
+    finally:
+        leave()
+
+
+def join() -> None:
+    """Joins the processes that `torchrun` started until this one ends; does nothing where they are joined."""
+    if started() and not dist.is_initialized():
+        _join()
+        atexit.register(leave)
+
+
+def leave() -> None:
+    """This process has no others any more."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _join() -> None:
+    """Over nccl where each has a GPU of its own, else over gloo."""
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 @contextmanager
@@ -62,7 +77,7 @@ def dismissed() -> None:
     """
     if size() > 1:
         others = rank() > 0
-        dist.destroy_process_group()
+        leave()
         if others:
             raise SystemExit(0)
 
@@ -135,6 +150,26 @@ def in_turn(own: Iterable[T]) -> list[T]:
     if counts != [len(range(first, total, n)) for first in range(n)]:
         raise InputError(f"{n} processes were given different data; give all of them the same, which they share")
     return [said[i % n][0][i // n] for i in range(total)]
+
+
+def by_first(do: Callable[[], T]) -> T:
+    """What the first process gets from this call, which the others leave to it.
+
+    Raises:
+        InputError: in all processes, where the first raised an error of ours.
+    """
+    if size() == 1:
+        return do()
+    said: tuple[T | None, str | None] = (None, None)
+    if rank() == 0:
+        try:
+            said = do(), None
+        except TightboundError as error:
+            said = None, str(error)
+    value, error = agreed(said)
+    if error is not None:
+        raise InputError(error)
+    return value  # pyright: ignore[reportReturnType]  # there was no error
 
 
 def barrier() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -139,8 +139,7 @@ def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
 def _joined(parts: Sequence[Batch]) -> Batch:
     if not parts:
         raise InputError("there are no data; give at least one datum")
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
-    return Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
+    return Batch.joined(parts)
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:
