@@ -116,7 +116,7 @@ def test_codebooks_are_counted_and_distances_measured() -> None:
 
 def test_the_error_of_a_perplexity_is_its_spread_over_data_sets() -> None:
     from tightbound.core.terms import LatentTerms
-    from tightbound.evaluation.codes import CodeBooks
+    from tightbound.evaluation.codes import CodeBooks, counted
 
     rng = np.random.default_rng(0)
     found = []
@@ -126,9 +126,8 @@ def test_the_error_of_a_perplexity_is_its_spread_over_data_sets() -> None:
         books = CodeBooks()
         for part in codes[:, :, None].split(20):
             z = torch.zeros(1, len(part), 6, 1)
-            books.add(
-                [LatentTerms(z, codes=part[None], entries=4, shared=True, discrete=True, certain=True, vectors=z[0])]
-            )
+            group = LatentTerms(z, codes=part[None], entries=4, shared=True, discrete=True, certain=True, vectors=z[0])
+            books.add(counted([group]))
         found.append(books.numbers()["code_perplexity"])
     spread = np.std([e.value for e in found])
     assert np.mean([e.stderr for e in found]) == pytest.approx(spread, rel=0.15)
@@ -159,7 +158,7 @@ def test_codes_that_are_drawn_have_an_iwae_bound() -> None:
 
 def test_error_relative_to_the_variance() -> None:
     x = torch.tensor([[0.0, 10.0], [2.0, 10.0], [4.0, math.nan]])
-    variation, observation = Variation(), Identity("real")
+    variation, observation = Variation((2,)), Identity("real")
     for part in x.split(2):
         mask = ~torch.isnan(part)
         variation.add(observation, part, Batch(part.nan_to_num(), mask=mask))

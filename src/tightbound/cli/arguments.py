@@ -22,6 +22,7 @@ class Command:
     """A command: `action` names the function that carries it out, imported when it is called."""
 
     action: str
+    several: ClassVar[bool] = False  # whether processes that torchrun started carry it out together
 
     def __call__(self) -> Any:
         """Carries it out."""
@@ -70,6 +71,7 @@ class Train(Training):
     """
 
     action = "tightbound.cli.train:train"
+    several = True
 
     resume: Flag[bool] = False
     """Go on with --run from its last checkpoint."""

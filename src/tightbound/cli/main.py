@@ -19,6 +19,7 @@ from tightbound.cli.arguments import Command, Sweep, Training
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.several import Swept, several
 from tightbound.config import Config, read_config
+from tightbound.core import launch
 from tightbound.core.errors import InputError, ReaderLost, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
 from tightbound.training.folder import RunFolder
@@ -34,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = _note
     try:
-        parse(argv)()
-        sys.stdout.flush()
+        with launch.first_alone_speaks():
+            _carry_out(parse(argv), argv)
+            sys.stdout.flush()
     except TightboundError as error:
         _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and (lost := ReaderLost.of(error)):
             _fail(str(lost), lost.exit_status)
+        if launch.started() and "gloo" in str(error):
+            _fail("another process has ended, and this one cannot go on without it", 1)
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         _fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
@@ -57,8 +61,21 @@ def _note(message: Warning | str, *_: object) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    print(f"tightbound: {' '.join(message.split())}", file=sys.stderr)
+    if launch.first_to_say(message):
+        print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _carry_out(command: Command, argv: Sequence[str]) -> None:
+    if not launch.started():
+        command()
+        return
+    if not command.several:
+        raise InputError(f"'{argv[0]}' works in one process, and torchrun started several; run it without torchrun")
+    from tightbound.core.world import connected
+
+    with connected():
+        command()
 
 
 def parse(argv: Sequence[str]) -> Command:

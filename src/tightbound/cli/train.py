@@ -18,6 +18,7 @@ from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
 from tightbound.compose import vae
 from tightbound.config import Config
+from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make
@@ -42,6 +43,7 @@ def train(command: Train) -> None:
     """Trains, and shows what came of it."""
     if command.recipe is not None:
         say(f"recipe: {command.recipe}")
+    launch.check_named(command.run, "--run FOLDER")
     run = command.run or unused(Path("runs") / run_name(command))
     trained, numbers, diagnosis = carry_out(command, run)
     if numbers is not None:
@@ -107,7 +109,7 @@ def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Car
     )  # fmt: skip
     trained = Trained(fitted)
     say(f"trained: {run}, weights: {trained.weights}")
-    if not command.evaluate_samples:
+    if not command.evaluate_samples or world.rank() > 0:
         return Carried(trained)
     numbers = _evaluate(trained, data, command).to_json()
     record(RunFolder(run).evaluation_file, numbers)

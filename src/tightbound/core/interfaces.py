@@ -15,6 +15,7 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Part
+from tightbound.core.precise import precise
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms, Terms
 
@@ -383,7 +384,7 @@ class Observation(Part, nn.Module, ABC):
 
     def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
         """(B,) mean over observed elements of the squared error in units of `error_scale`; NaN where none is."""
-        squared = ((restored - self.reference(raw, seen)) / self.error_scale).double().square()
+        squared = precise((restored - self.reference(raw, seen)) / self.error_scale).square()
         if seen.mask is not None:
-            squared = squared.masked_fill(~seen.mask, torch.nan)
+            squared = squared.masked_fill(~seen.mask.to(squared.device), torch.nan)
         return squared.flatten(1).nanmean(1)

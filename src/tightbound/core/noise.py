@@ -52,6 +52,11 @@ class Noise:
         self._key, self._draws = key, 0
         self._start, self._total = start, total
 
+    @property
+    def whole(self) -> bool:
+        """Whether this process holds all data of the batch, not a share of it."""
+        return self._total is None
+
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Standard normal draws of this shape, (S, B, ...), with dtype and device of `like`."""
         return self._draw(Tensor.normal_, shape, like)
@@ -63,7 +68,7 @@ class Noise:
     @contextmanager
     def default(self) -> Iterator[None]:
         """Seeds torch's default generators for code that takes none, and restores them."""
-        with seeded(self._next()):
+        with seeded(self._seed()):
             yield
 
     def branch(self) -> Noise:
@@ -76,6 +81,11 @@ class Noise:
     def _next(self) -> int:
         self._draws += 1
         return key_seed(*self._key, self._draws)
+
+    def _seed(self) -> int:
+        """For code that draws for the data of this process alone: shares do not repeat each other's numbers."""
+        seed = self._next()
+        return seed if self.whole else key_seed(seed, self._start)
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         whole = list(shape)
@@ -137,8 +147,13 @@ class FoldedNoise(Noise):
         """Of that noise's branch."""
         return FoldedNoise(self._noise.branch(), self._samples)
 
-    def _next(self) -> int:
-        return self._noise._next()
+    @property
+    def whole(self) -> bool:
+        """As the other noise is."""
+        return self._noise.whole
+
+    def _seed(self) -> int:
+        return self._noise._seed()
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         unfolded = (self._samples, shape[1] // self._samples, *shape[2:])
@@ -163,9 +178,14 @@ class RecordedNoise(Noise):
         self.plain = False
         return self._noise.branch()
 
-    def _next(self) -> int:
+    @property
+    def whole(self) -> bool:
+        """As the other noise is."""
+        return self._noise.whole
+
+    def _seed(self) -> int:
         self.plain = False
-        return self._noise._next()
+        return self._noise._seed()
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         self.plan.append((fill, tuple(shape), like.new_empty(0)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -44,7 +44,15 @@ class Batch:
         """This batch on another device."""
         if self.x.device == torch.device(device):
             return self
-        return self._each(lambda value: value.to(device, non_blocking=True))
+        # a copy to the CPU, or one that an MPS device makes, might be read before it has arrived
+        at_leisure = torch.device(device).type == "cuda"
+        return self._each(lambda value: value.to(device, non_blocking=at_leisure))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Batch]) -> Batch:
+        """The data of these batches, one after the other."""
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
+        return cls(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         given = {f.name: getattr(self, f.name) for f in fields(self)}

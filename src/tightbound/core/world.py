@@ -5,9 +5,11 @@ Each function is a collective: all processes call it, in the same order, or all 
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,40 +17,79 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, TightboundError
+from tightbound.core.launch import started
 
+S = TypeVar("S")
 T = TypeVar("T")
-
-
-def started() -> bool:
-    """Whether `torchrun` started this process, as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
+_apart = ContextVar("apart", default=False)
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Joins the processes that `torchrun` started, over nccl where each has a GPU of its own, else over gloo."""
+    """Joins the processes that `torchrun` started, for a while."""
     if not started() or dist.is_initialized():
         yield
         return
+    _join()
+    try:
+        yield
+    finally:
+        leave()
+
+
+def join() -> None:
+    """Joins the processes that `torchrun` started until this one ends; does nothing where they are joined."""
+    if started() and not dist.is_initialized():
+        _join()
+        atexit.register(leave)
+
+
+def leave() -> None:
+    """This process has no others any more."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _join() -> None:
+    """Over nccl where each has a GPU of its own, else over gloo."""
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """What a process does by itself: in here there are no others, and nothing waits for them."""
+    token = _apart.set(True)
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        _apart.reset(token)
+
+
+def dismissed() -> None:
+    """The first process goes on as the only one; the others have done their part, and end.
+
+    Raises:
+        SystemExit: with status 0, in the others.
+    """
+    if size() > 1:
+        others = rank() > 0
+        leave()
+        if others:
+            raise SystemExit(0)
 
 
 def rank() -> int:
     """The number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() and not _apart.get() else 0
 
 
 def size() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _apart.get() else 1
 
 
 def summed(values: Tensor) -> Tensor:
@@ -75,6 +116,60 @@ def gathered(value: T) -> list[T]:
     said: list[T | None] = [None] * size()
     dist.all_gather_object(said, value)
     return said  # pyright: ignore[reportReturnType]  # all have spoken
+
+
+def shared(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """`[function(item) for item in items]`, each process doing its part: see `in_turn`."""
+    return in_turn(map(function, items[rank() :: size()]))
+
+
+def in_turn(own: Iterable[T]) -> list[T]:
+    """One of each process in turn, from the first: what work that is dealt out like cards comes to, in all processes.
+
+    Each computes its own `apart`. Tensors should be on the CPU.
+
+    Raises:
+        TightboundError: the first that any process raised, in all of them.
+        InputError: processes that were given different work.
+    """
+    if size() == 1:
+        return list(own)
+    found: list[T] = []
+    error: TightboundError | None = None
+    try:
+        with apart():
+            found.extend(own)
+    except TightboundError as raised:
+        error = raised
+    said = gathered((found, error))
+    failed = [(len(part), number, error) for number, (part, error) in enumerate(said) if error is not None]
+    if failed:
+        raise min(failed, key=lambda each: each[:2])[2]
+    counts = [len(part) for part, _ in said]
+    total, n = sum(counts), len(counts)
+    if counts != [len(range(first, total, n)) for first in range(n)]:
+        raise InputError(f"{n} processes were given different data; give all of them the same, which they share")
+    return [said[i % n][0][i // n] for i in range(total)]
+
+
+def by_first(do: Callable[[], T]) -> T:
+    """What the first process gets from this call, which the others leave to it.
+
+    Raises:
+        InputError: in all processes, where the first raised an error of ours.
+    """
+    if size() == 1:
+        return do()
+    said: tuple[T | None, str | None] = (None, None)
+    if rank() == 0:
+        try:
+            said = do(), None
+        except TightboundError as error:
+            said = None, str(error)
+    value, error = agreed(said)
+    if error is not None:
+        raise InputError(error)
+    return value  # pyright: ignore[reportReturnType]  # there was no error
 
 
 def barrier() -> None:

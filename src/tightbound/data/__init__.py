@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from tightbound.data.names import BUILTINS
 
 if TYPE_CHECKING:
+    from tightbound.data.loader_split import LoaderSplit
     from tightbound.data.scenes import Scenes
     from tightbound.data.source import Data, open
-    from tightbound.data.split import ArraySplit, Indexed, LoaderSplit, MappedSplit, Split
+    from tightbound.data.split import ArraySplit, Indexed, MappedSplit, Split
     from tightbound.data.sprites import Sprites
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "open",
 ]
 
-_HOME = {"Data": "source", "open": "source", "Scenes": "scenes", "Sprites": "sprites"}
+_HOME = {
+    "Data": "source", "open": "source", "LoaderSplit": "loader_split", "Scenes": "scenes", "Sprites": "sprites"
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

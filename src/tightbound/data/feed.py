@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.core import world
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
@@ -19,6 +20,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.split import Indexed, Split
 
 Source = Split | Batch | Tensor | np.ndarray[Any, Any]
+R = TypeVar("R")
 
 
 @contextmanager
@@ -39,17 +41,78 @@ def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
     Raises:
         InputError: data of another shape.
     """
+    return _dealt(model, source, batch_size, 0, 1)
+
+
+def each(
+    model: VAE,
+    source: Source,
+    batch_size: int,
+    rows: Callable[[Batch, int], R],
+    *,
+    progress: bool = False,
+    title: str | None = None,
+) -> list[R]:
+    """`rows(batch, number)` of each of `batches`, counted from 0, in eval mode and without gradients.
+
+    Several processes share the work and all get all of it: each takes whole batches in turn, so that what is computed
+    is what one process computes. Every one of them has to call this, with the same data.
+
+    Arguments:
+        rows: Gives what can be pickled, with tensors on the CPU.
+        progress: Show a progress bar on standard error, in the first process.
+        title: Of the bar.
+
+    Raises:
+        InputError: data of another shape.
+    """
+    from tqdm.auto import tqdm
+
+    rank, size = world.rank(), world.size()
+    try:
+        total = len(source)
+    except TypeError:  # a stream
+        total = None
+    own = _dealt(model, source, batch_size, rank, size)
+    quiet = not progress or rank > 0 or None  # None: tqdm sees whether this is a terminal
+    with evaluating(model), tqdm(total=total, desc=title, disable=quiet, unit="datum", leave=False) as bar:
+
+        def found() -> Iterator[R]:
+            for turn, batch in enumerate(own):
+                yield rows(batch, rank + turn * size)
+                done = len(batch) * size  # the others are about as far
+                bar.update(done if total is None else min(done, total - bar.n))
+
+        return world.in_turn(found())
+
+
+def _dealt(model: VAE, source: Source, batch_size: int, rank: int, size: int) -> Iterator[Batch]:
+    """One process's batches of all: see `Split.dealt`."""
     if isinstance(source, Split):
         check_shape(model, source.shape)
-        for batch in source.epoch(batch_size):
-            for start in range(0, len(batch), batch_size):  # a loader has a batch size of its own
-                yield batch[start : start + batch_size].to(model.device)
+        for batch in source.dealt(batch_size, rank=rank, world=size):
+            yield batch.to(model.device)
         return
     batch = source if isinstance(source, Batch) else Batch(torch.empty(0))
     batch = replace(batch, x=_raw(model, batch.x if isinstance(source, Batch) else source))
     batch = replace(batch, index=batch.positions())
-    for start in range(0, len(batch), batch_size):
+    for start in range(rank * batch_size, len(batch), size * batch_size):
         yield batch[start : start + batch_size].to(model.device)
+
+
+def first(model: VAE, source: Source, most: int) -> Batch:
+    """At most this many data, the first, in one raw batch on the CPU.
+
+    Raises:
+        InputError: data of another shape, or none.
+    """
+    parts, found = [], 0
+    for batch in batches(model, source, most):
+        parts.append(batch[: most - found].to("cpu"))
+        found += len(parts[-1])
+        if found == most:
+            break
+    return _joined(parts)
 
 
 def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
@@ -74,12 +137,15 @@ def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
                 break
     else:
         parts += (batch.to("cpu") for batch in batches(model, source, 500))
-    if not parts:
-        raise InputError("there are no data; give at least one datum")
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Batch)}
-    joined = Batch(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
+    joined = _joined(parts)
     chosen = np.random.default_rng(seed).permutation(len(joined))[:most]
     return joined[torch.from_numpy(chosen)[joined.positions()[chosen].argsort()]]
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    if not parts:
+        raise InputError("there are no data; give at least one datum")
+    return Batch.joined(parts)
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:

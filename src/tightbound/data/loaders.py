@@ -14,8 +14,9 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.data import encoding, files
 from tightbound.data.encoding import Encoding
+from tightbound.data.loader_split import LoaderSplit, seeded, unpack
 from tightbound.data.rows import Rows, fits, gathered, sampled
-from tightbound.data.split import LoaderSplit, seeded, stack, unpack
+from tightbound.data.split import stack
 
 
 class DatasetRows(Rows):

@@ -136,7 +136,7 @@ class Chains:
         sizes = []
         for number, (beta, factor) in enumerate(plan):
             place, probability = self._move(place, beta, size, noise)
-            size = torch.where(probability.mean(0) > ACCEPTED, size * factor, size / factor)
+            size = torch.where((probability.mean(0) > ACCEPTED).to(size.device), size * factor, size / factor)
             sizes.append(size)
             self._tick(len(self._index) * (number >= len(SEARCH)))
         return sizes[len(sizes) - len(inner) :]

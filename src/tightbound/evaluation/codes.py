@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tightbound.core.terms import LatentTerms
 from tightbound.evaluation.numbers import Array, Estimate, estimate, mean, ratio
-from tightbound.quantizers.usage import CodeUsage
+from tightbound.quantizers.usage import CodeUsage, Distances
 
 EXPLAINED = {
     "uniform_rate": "the rate that the codes would have, were all equally probable",
@@ -25,29 +25,51 @@ EXPLAINED = {
 }
 
 
+class Counted(NamedTuple):
+    """Codes of a batch of B data, of one level, one draw a datum."""
+
+    codes: Tensor  # (B, P, depth) in the smallest integers
+    entries: int  # of each codebook
+    codebooks: int
+    squared: Tensor | None = None  # (B,) sum of squared distances of vectors to their codes
+    distances: Distances | None = None
+
+
+def counted(groups: Sequence[LatentTerms]) -> list[Counted]:
+    """Of the terms of a batch, whose first draw counts; those of latents that are not discrete are left out."""
+    return [_counted(group) for group in groups if group.discrete]
+
+
+def _counted(group: LatentTerms) -> Counted:
+    drawn, entries = torch.as_tensor(group.codes)[0].cpu(), group.entries or 1
+    found = Counted(drawn.to(_smallest(entries)), entries, 1 if group.shared else drawn.shape[-1])
+    if group.vectors is None:
+        return found
+    vectors, chosen = (x.cpu().double() for x in (group.vectors, group.z[0]))
+    vectors = vectors if vectors.dim() == 3 else vectors[0]
+    squared = (vectors - chosen).square().flatten(1).sum(1)
+    return found._replace(squared=squared, distances=Distances.of(vectors, chosen))
+
+
 class CodeBooks:
-    """Counts codes batch by batch: of groups of latents that are discrete, by level, one draw a datum."""
+    """Counts codes batch by batch, by level."""
 
     def __init__(self) -> None:
         self.usage: list[CodeUsage] = []  # of each level
         self._codes: list[list[Tensor]] = []  # by level: (B, P, depth) in the smallest integers
         self._squared: list[list[Tensor]] = []  # by level: (B,) sum of squared distances
 
-    def add(self, groups: Sequence[LatentTerms]) -> None:
-        """The terms of a batch, whose first draw counts; those of latents that are not discrete are left out."""
-        discrete = [group for group in groups if group.discrete]
+    def add(self, levels: Sequence[Counted]) -> None:
+        """The codes of a batch."""
         if not self.usage:
-            self.usage = [_nothing_counted(group) for group in discrete]
-            self._codes, self._squared = [[] for _ in discrete], [[] for _ in discrete]
-        for group, usage, codes, squared in zip(discrete, self.usage, self._codes, self._squared, strict=True):
-            drawn = torch.as_tensor(group.codes)[0].cpu()
-            usage.add(drawn)
-            codes.append(drawn.to(_smallest(usage.counts.shape[1])))
-            if group.vectors is not None:
-                vectors, chosen = group.vectors.double(), group.z[0].double()
-                vectors = vectors if vectors.dim() == 3 else vectors[0]
-                usage.add_distances(vectors, chosen)
-                squared.append((vectors - chosen).square().flatten(1).sum(1).cpu())
+            self.usage = [CodeUsage.empty(level.entries, level.codebooks) for level in levels]
+            self._codes, self._squared = [[] for _ in levels], [[] for _ in levels]
+        for level, usage, codes, squared in zip(levels, self.usage, self._codes, self._squared, strict=True):
+            usage.add(level.codes.long())
+            codes.append(level.codes)
+            if level.squared is not None and level.distances is not None:
+                usage.take(level.distances)
+                squared.append(level.squared)
 
     @property
     def any(self) -> bool:
@@ -110,11 +132,6 @@ def prices(rate: Array, gain: Array, facts: Mapping[str, Any]) -> dict[str, Esti
         "prior_gain_share": ratio(gain, uniform, unit="share", estimator=f"ratio of means, delta method; {how}",
                                   **of_codes),
     }  # fmt: skip
-
-
-def _nothing_counted(group: LatentTerms) -> CodeUsage:
-    codes, entries = torch.as_tensor(group.codes), group.entries
-    return CodeUsage.empty(entries or 1, 1 if group.shared else codes.shape[-1])
 
 
 def _smallest(entries: int) -> torch.dtype:

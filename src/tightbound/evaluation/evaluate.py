@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,13 +15,14 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.precise import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import CERTAIN, Batch, LatentTerms
-from tightbound.data.feed import Source, batches, evaluating
+from tightbound.data.feed import Source, each, evaluating, first
 from tightbound.evaluation import codes, ladder, reconstruction
-from tightbound.evaluation.codes import CodeBooks
+from tightbound.evaluation.codes import CodeBooks, Counted, counted
 from tightbound.evaluation.numbers import Array, Estimate, Evaluation, active_units, estimate, mean, spread
-from tightbound.evaluation.rate import Gathered
+from tightbound.evaluation.rate import Encoded, Gathered
 from tightbound.evaluation.reconstruction import Variation
 from tightbound.evaluation.weights import BLOCK, Weights
 
@@ -82,27 +84,29 @@ def evaluate(
         Importance weighted autoencoders (Burda et al. 2016), Eq. 8, https://arxiv.org/abs/1509.00519;
         Fixing a broken ELBO (Alemi et al. 2018), for rate and distortion, https://arxiv.org/abs/1711.00464
     """
-    from tqdm.auto import tqdm
-
     whole("samples", samples, least=1)
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}; needed: one of {', '.join(PRECISIONS)}")
     samples = 1 if model.latents.certain else samples
     size = at_once(model, min(BLOCK, samples))
-    sums, gathered = _PerDatum(), Gathered(model, None, seed)
-    try:
-        total = len(data)
-    except TypeError:  # a stream
-        total = None
-    with evaluating(model), tqdm(total=total, disable=not progress or None, unit="datum", leave=False) as bar:
-        for batch in batches(model, data, size):
-            _add_batch(model, batch, samples, seed, precision, sums, gathered)
-            bar.update(len(batch))
-    if not sums.index:
+    gathered, variation = Gathered(model, None, seed), Variation(model.shape)
+
+    def rows(batch: Batch, number: int) -> _Rows:
+        seen = model.observe(batch, Noise("evaluate", seed))
+        variation.add(model.observation, batch.x, seen)
+        return _of_batch(model, batch, seen, samples, seed, precision, gathered)
+
+    found = each(model, data, size, rows, progress=progress)
+    if not found:
         raise InputError("there are no data to evaluate on; give at least one datum")
-    found = _summarise(model, sums, samples)
+    variation.gather()
+    changed = None
+    if precision != "fp32" and found[0].rates:
+        changed = _changed(model, first(model, data, COMPARED), size, samples, seed, found)
+    numbers = _summarise(model, found, variation, changed, samples)
+    gathered.take([part.encoded for part in found])
     with evaluating(model):
-        return replace(found, numbers={**found.numbers, **gathered.rate().numbers})
+        return replace(numbers, numbers={**numbers.numbers, **gathered.rate().numbers})
 
 
 def at_once(model: VAE, samples: int) -> int:
@@ -112,24 +116,28 @@ def at_once(model: VAE, samples: int) -> int:
     return max(1, min(ROWS, most // (4 * row)) // samples)
 
 
-@dataclass
-class _PerDatum:
-    """Values of each datum, batch by batch."""
+@dataclass(frozen=True)
+class _Rows:
+    """Values of each datum of a batch, (B, ...) each, on the CPU."""
 
-    index: list[Tensor] = field(default_factory=list)
-    log_likelihood: list[Tensor] = field(default_factory=list)  # mean over samples
-    rates: list[list[Tensor]] = field(default_factory=list)  # (B, F) by group; empty where there is no density
-    ladder: list[Tensor] = field(default_factory=list)  # (B, rungs)
-    effective: list[Tensor] = field(default_factory=list)
-    pareto_k: list[Array] = field(default_factory=list)
-    changed: list[Tensor] = field(default_factory=list)  # bound in bfloat16 less that in float32, of the first data
-    mean: list[Tensor] = field(default_factory=list)
-    variance: list[Tensor] = field(default_factory=list)
-    error: list[Tensor] = field(default_factory=list)
-    variation: Variation = field(default_factory=Variation)
-    books: CodeBooks = field(default_factory=CodeBooks)
-    gain: list[Tensor] = field(default_factory=list)  # (B,) log p(codes) less that of the uniform prior
-    closed: tuple[bool, ...] = ()  # by group, whether the KL was closed
+    index: Tensor
+    log_likelihood: Tensor  # mean over samples
+    rates: list[Tensor]  # (B, F) by group; none where there is no density
+    closed: tuple[bool, ...]  # by group, whether the KL was closed
+    ladder: Tensor | None  # (B, rungs)
+    effective: Tensor | None
+    pareto_k: Tensor | None
+    gain: Tensor | None  # (B,) log p(codes) less that of the uniform prior
+    codes: list[Counted]  # of groups that are discrete
+    mean: Tensor
+    variance: Tensor
+    error: Tensor
+    encoded: Encoded
+
+    @property
+    def bound(self) -> Tensor:
+        """(B,) the tightest that there is, of a model that has one."""
+        return self.log_likelihood - _total(self.rates) if self.ladder is None else self.ladder[:, -1]
 
 
 @dataclass
@@ -147,39 +155,50 @@ class _Sampled:
         """(B,) the tightest that there is, of a model that has one."""
         if self.weights is not None:
             return self.weights.ladder()[:, -1].cpu()
-        return (self.log_likelihood / samples - torch.stack([rate.sum(1) for rate in self.rates]).sum(0)).cpu()
+        return (self.log_likelihood / samples - _total(self.rates)).cpu()
 
 
-def _add_batch(
-    model: VAE, batch: Batch, samples: int, seed: int, precision: Precision, out: _PerDatum, gathered: Gathered
-) -> None:
-    seen = model.observe(batch, Noise("evaluate", seed))
+def _total(rates: Sequence[Tensor]) -> Tensor:
+    """(B,) of rates (B, F) by group."""
+    return torch.stack([rate.sum(1) for rate in rates]).sum(0)
+
+
+def _of_batch(
+    model: VAE, batch: Batch, seen: Batch, samples: int, seed: int, precision: Precision, gathered: Gathered
+) -> _Rows:
     local = model.encode_local(seen)
-    gathered.add(seen, local)
     state = model.latents.state(local, seen.context)
     mu, variance = model.latents.moments(state)
     drawn = _sample(model, seen, state, samples, seed, precision)
-    out.closed = drawn.closed
-    out.index.append(batch.positions().cpu())
-    out.log_likelihood.append(drawn.log_likelihood.cpu() / samples)
-    out.books.add(drawn.first)
-    if drawn.weights is not None:
-        out.ladder.append(drawn.weights.ladder().cpu())
-        out.effective.append(drawn.weights.effective().cpu())
-        out.pareto_k.append(drawn.weights.pareto_k())
-    if drawn.rates:
-        out.rates.append([rate.cpu() for rate in drawn.rates])
-        out.gain += [] if drawn.gain is None else [drawn.gain.cpu()]
-        first = seen[: COMPARED - sum(map(len, out.changed))]
-        if precision != "fp32" and len(first):
-            exact = _sample(model, first, model.encode_state(first), samples, seed, "fp32").bound(samples)
-            out.changed.append(drawn.bound(samples)[: len(first)] - exact)
-    if not out.books.any:  # else thousands of numbers a datum, of which none means anything by itself
-        out.mean.append(mu.double().cpu())
-        out.variance.append(variance.double().cpu())
+    codes, weights = counted(drawn.first), drawn.weights
     restored = model.observation.restore(model.decode(mu, seen.context).mean)
-    out.error.append(model.observation.error(restored, batch.x, seen).cpu())
-    out.variation.add(model.observation, batch.x, seen)
+    some = slice(0, 0) if codes else slice(None)  # else thousands of numbers a datum, of which none means anything
+    return _Rows(
+        index=batch.positions().cpu(),
+        log_likelihood=drawn.log_likelihood.cpu() / samples,
+        rates=[rate.cpu() for rate in drawn.rates],
+        closed=drawn.closed,
+        ladder=None if weights is None else weights.ladder().cpu(),
+        effective=None if weights is None else weights.effective().cpu(),
+        pareto_k=None if weights is None else torch.from_numpy(weights.pareto_k()),
+        gain=None if drawn.gain is None else drawn.gain.cpu(),
+        codes=codes,
+        mean=mu[some].cpu().double(),
+        variance=variance[some].cpu().double(),
+        error=model.observation.error(restored, batch.x, seen).cpu(),
+        encoded=gathered.encoded(seen, local),
+    )
+
+
+def _changed(model: VAE, data: Batch, size: int, samples: int, seed: int, found: Sequence[_Rows]) -> Array:
+    """(N,) the bounds that were found less those in float32, of the first data."""
+
+    def bound(batch: Batch, number: int) -> Tensor:
+        seen = model.observe(batch, Noise("evaluate", seed))
+        return _sample(model, seen, model.encode_state(seen), samples, seed, "fp32").bound(samples)
+
+    exact = _array(each(model, data, size, bound))
+    return _array([rows.bound for rows in found])[: len(exact)] - exact
 
 
 def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, precision: Precision) -> _Sampled:
@@ -190,99 +209,114 @@ def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, prec
             count = min(BLOCK, samples - start)
             noise = DatumNoise("evaluate", seed, number, index=index)
             terms = model.terms_from(seen, state, count, noise, knobs)
-            out.log_likelihood = out.log_likelihood + terms.log_likelihood.double().sum(0)
+            out.log_likelihood = out.log_likelihood + precise(terms.log_likelihood).sum(0)
             out.first = out.first or tuple(group for group in terms.latents if group.discrete)
             if all(group.has_density for group in terms.latents):
                 if not terms.certain:
                     out.weights = out.weights or Weights(samples)
                     out.weights.add(terms.log_weight)
                 gains = [
-                    g.log_prior.double() + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None
+                    precise(g.log_prior) + g.capacity for g in terms.latents if g.discrete and g.log_prior is not None
                 ]
                 if gains:
-                    gain = torch.stack(gains).sum(0).mean(0).double() * (count / samples)
+                    gain = torch.stack(gains).sum(0).mean(0) * (count / samples)
                     least = sum(g.capacity for g in terms.latents if g.discrete) * ROUNDING
                     gain = gain.where(gain.abs() > least, 0.0)
                     out.gain = gain if out.gain is None else out.gain + gain
-                block = [group.rate().mean(0).double() * (count / samples) for group in terms.latents]
+                block = [precise(group.rate().mean(0)) * (count / samples) for group in terms.latents]
                 out.rates = [a + b for a, b in zip(out.rates, block, strict=True)] if out.rates else block
                 out.closed = tuple(group.kl is not None for group in terms.latents)
     return out
 
 
-def _summarise(model: VAE, sums: _PerDatum, samples: int) -> Evaluation:
+def _summarise(
+    model: VAE, rows: Sequence[_Rows], variation: Variation, changed: Array | None, samples: int
+) -> Evaluation:
     certain = model.latents.certain
-    target, index = model.target_name, _array(sums.index)
-    distortion = -_array(sums.log_likelihood)
+    target, index = model.target_name, _column(rows, "index")
+    distortion = -_column(rows, "log_likelihood")
     drawn = "of the one value of z that q(z|x) has" if certain else f"expectation over {samples} samples of q(z|x)"
     facts = {"unit": "nats", "target": target, "samples": None if certain else samples}
-    per_datum = {"index": index, "distortion": distortion, "reconstruction_mse": _array(sums.error)}
-    if sums.rates:
+    per_datum = {"index": index, "distortion": distortion, "reconstruction_mse": _column(rows, "error")}
+    if rows[0].rates:
         bounded = {**facts, "reason": model.observation.not_a_likelihood}
-        numbers = _bounds(model, sums, per_datum, samples, f"{drawn} a datum", bounded)
+        numbers = _bounds(model, rows, per_datum, changed, samples, f"{drawn} a datum", bounded)
     else:
         why = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
         names = ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension", *ladder.ALWAYS)
         numbers = {name: Estimate(None, None, len(index), estimator="none", reason=why, **facts) for name in names}
     numbers["distortion"] = mean(distortion, **facts, estimator=f"{drawn} a datum")
     numbers["bits_per_dim"] = _bits(model, numbers, "elbo" if certain else "iwae")
-    numbers |= _latent_space(model, sums, per_datum)
-    numbers |= reconstruction.numbers(model.observation, per_datum["reconstruction_mse"], sums.variation)
+    numbers |= _latent_space(model, rows, per_datum)
+    numbers |= reconstruction.numbers(model.observation, per_datum["reconstruction_mse"], variation)
     found = {name: numbers[name] for name in EXPLAINED if name in numbers}
     return Evaluation({k: replace(v, says=v.says or EXPLAINED[k]) for k, v in found.items()}, per_datum)
 
 
-def _array(parts: list[Tensor]) -> Array:
-    return torch.cat(parts).numpy()
+def _array(parts: Sequence[Tensor]) -> Array:
+    return torch.cat([*parts]).numpy()
+
+
+def _column(rows: Sequence[_Rows], name: str) -> Array:
+    return _array([getattr(part, name) for part in rows])
 
 
 def _bounds(
-    model: VAE, sums: _PerDatum, per_datum: dict[str, Array], samples: int, drawn: str, facts: dict[str, Any]
+    model: VAE,
+    rows: Sequence[_Rows],
+    per_datum: dict[str, Array],
+    changed: Array | None,
+    samples: int,
+    drawn: str,
+    facts: dict[str, Any],
 ) -> dict[str, Estimate]:
     """The bounds and the rate, which go into `per_datum` too."""
-    rates = [_array(list(group)) for group in zip(*sums.rates, strict=True)]
+    rates = [_array(group) for group in zip(*(part.rates for part in rows), strict=True)]
+    closed = rows[0].closed
     by_group = np.stack([group.sum(1) for group in rates], axis=1)
     rate = by_group.sum(1)
     elbo = -per_datum["distortion"] - rate
     per_datum |= {"elbo": elbo, "rate": rate}
     certain = model.latents.certain
-    kl = "-log p(codes), for log q = 0" if certain else _kl_estimator(sums.closed, samples)
+    kl = "-log p(codes), for log q = 0" if certain else _kl_estimator(closed, samples)
     numbers = {"elbo": mean(elbo, **facts, estimator=f"{drawn}; {kl}")}
-    changed = _array(sums.changed) if sums.changed else None
     if certain:
         none = {**facts, "n": len(rate), "estimator": "none", "reason": f"{CERTAIN}: all of its importance weights are "
                 "equal, and for every k this would be the ELBO"}  # fmt: skip
         numbers |= {name: Estimate(None, None, **none) for name in ("iwae", *ladder.ALWAYS)}
         numbers |= ladder.rounding(changed, facts)
     else:
-        bounds = _array(sums.ladder)
+        bounds = _column(rows, "ladder")
         by = f"log-mean-exp of {samples} importance weights from q(z|x)"
         numbers["iwae"] = mean(bounds[:, -1], **facts, estimator=by)
-        weights = ladder.PerDatum(bounds, _array(sums.effective), np.concatenate(sums.pareto_k))
+        weights = ladder.PerDatum(bounds, _column(rows, "effective"), _column(rows, "pareto_k"))
         per_datum |= {"iwae": bounds[:, -1], "iwae_ladder": bounds}
         per_datum |= {"effective_samples": weights.effective, "pareto_k": weights.pareto_k}
         numbers |= ladder.numbers(weights, changed, facts)
     says = "-log p(codes): nats to code z, a function of x, under the prior in use" if certain else ""
     numbers["rate"] = mean(rate, **facts, estimator=kl, says=says)
     numbers["kl_per_group"] = mean(by_group, **facts, estimator=kl)
-    numbers["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), sums.closed, facts, kl)
-    if sums.gain:
-        per_datum["prior_gain"] = _array(sums.gain)
+    numbers["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), closed, facts, kl)
+    if rows[0].gain is not None:
+        per_datum["prior_gain"] = _column(rows, "gain")
         numbers |= codes.prices(rate, per_datum["prior_gain"], facts)
     return numbers
 
 
-def _latent_space(model: VAE, sums: _PerDatum, per_datum: dict[str, Array]) -> dict[str, Estimate]:
+def _latent_space(model: VAE, rows: Sequence[_Rows], per_datum: dict[str, Array]) -> dict[str, Estimate]:
     """How codes lie, or which they are."""
     coded = f"{model.latents.coded_by} over the data"
     units = {"active_units": "dimensions", "latent_mean": "z", "latent_std": "z"}
-    if sums.books.any:
-        per_datum["codes"] = sums.books.codes
+    if rows[0].codes:
+        books = CodeBooks()
+        for part in rows:
+            books.add(part.codes)
+        per_datum["codes"] = books.codes
         why = "a code is the number of an entry of a codebook: see codes_used"
         n = len(per_datum["index"])
         none = {k: Estimate(None, None, n, unit, "none", coded, reason=why) for k, unit in units.items()}
-        return none | sums.books.numbers()
-    mu, variance = (per_datum.setdefault(k, _array(v)) for k, v in (("mean", sums.mean), ("variance", sums.variance)))
+        return none | books.numbers()
+    mu, variance = (per_datum.setdefault(name, _column(rows, name)) for name in ("mean", "variance"))
     how = "sqrt(Var mu + E sigma^2); delta method"
     facts: dict[str, dict[str, Any]] = {name: {"unit": unit, "target": coded} for name, unit in units.items()}
     return {

@@ -93,7 +93,7 @@ def inference_gap(
                 f"log_likelihood has shape {tuple(log_likelihood.shape)} and there are {len(columns['elbo'])} data; "
                 "give one value for each"
             )
-        columns["log_likelihood"] = log_likelihood.double().cpu().numpy()
+        columns["log_likelihood"] = log_likelihood.cpu().double().numpy()
     columns["amortisation_gap"] = columns["elbo_fitted"] - columns["elbo"]
     columns["approximation_gap"] = columns["log_likelihood"] - columns["elbo_fitted"]
     columns["inference_gap"] = columns["log_likelihood"] - columns["elbo"]
@@ -170,7 +170,7 @@ def _log_weight(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: i
     """(S, B), whose mean over draws is the ELBO: with log q - log p at the draws and not the closed KL, so that where q
     is p(z|x) every draw gives log p(x)."""
     state = model.latents.state(local, seen.context)
-    return model.terms_from(seen, state, samples, noise, Knobs.final(model.schedules)).log_weight.double().cpu()
+    return model.terms_from(seen, state, samples, noise, Knobs.final(model.schedules)).log_weight.cpu().double()
 
 
 def _numbers(model: VAE, columns: Mapping[str, Array], samples: int, steps: int, given: bool) -> dict[str, Estimate]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightbound.core.precise import precise
 from tightbound.posteriors.hamiltonian import leapfrog
 
 LogDensity = Callable[[Tensor], Tensor]  # positions (S, B, L) -> (S, B), nats, up to a constant
@@ -33,7 +34,8 @@ class Place:
 
     def moved(self, to: Place, where: Tensor) -> Place:
         """The chains `where` (S, B) is true are at `to`, the others here."""
-        there = where.unsqueeze(-1)
+        there = where.to(self.z.device).unsqueeze(-1)
+        where = where.to(self.base.device)
         return Place(
             torch.where(there, to.z, self.z),
             torch.where(where, to.base, self.base),
@@ -56,7 +58,7 @@ class Path:
             z = z.detach().requires_grad_()
             values = self.base(z), self.change(z)
             slopes = [_slope(value, z) for value in values]
-        base, change = (value.detach().double() for value in values)
+        base, change = (precise(value.detach()) for value in values)
         return Place(z.detach(), base, change, *slopes)
 
 
@@ -94,6 +96,6 @@ def transition(
     still = momentum.new_ones(steps + 1)  # no tempering of the momentum
     _, rho = leapfrog(force, place.z, momentum, size.unsqueeze(-1).expand(steps, *size.shape, 1), still)
     gain = there.log_density(beta) - place.log_density(beta)
-    gain = gain + 0.5 * (momentum.double().square() - rho.double().square()).sum(-1)
+    gain = gain + 0.5 * (precise(momentum).square() - precise(rho).square()).sum(-1)
     probability = gain.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # a diverged trajectory is refused
-    return place.moved(there, u < probability), probability
+    return place.moved(there, u.to(probability.device) < probability), probability

@@ -92,11 +92,11 @@ def memorisation(
     def blocks() -> Iterator[Tensor]:
         return (project(block) for block in inputs(model, train, seed))
 
-    distance, where = (value.cpu() for value in nearest(points, blocks()))
+    distance, where = nearest(points, blocks())
     neighbours = _rows(model, train, where)
     seen = [observed(model, neighbours[i : i + 1000].to(model.device), seed) for i in range(0, len(where), 1000)]
     between, _ = nearest(project(torch.cat(seen)), blocks(), own=where)
-    apart = distance.double().numpy(), between.cpu().double().numpy()
+    apart = distance.double().numpy(), between.double().numpy()
     best = distance[: len(drawn)].argsort(stable=True)[:SHOWN]
     return Memorisation(
         _numbers(model, *apart, len(drawn), components, seed),

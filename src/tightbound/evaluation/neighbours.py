@@ -17,7 +17,8 @@ BLOCK = 1000  # data that queries are compared with at once
 
 
 def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(Q,) Euclidean distance of queries (Q, D) to the nearest of all data, and (Q,) its position among them.
+    """(Q,) Euclidean distance of queries (Q, D) to the nearest of all data, and (Q,) its position among them; computed
+    where the data are, and given on the CPU.
 
     Arguments:
         blocks: The data, (B, D) at a time.
@@ -30,6 +31,8 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None
     where = torch.full((len(queries),), -1)
     start = 0
     for block in blocks:
+        queries, best, where = (x.to(block.device) for x in (queries, best, where))
+        own = None if own is None else own.to(block.device)
         # the product form is fast, and finds the nearest well enough; its distances are taken anew
         distance = torch.cdist(queries, block, compute_mode="use_mm_for_euclid_dist")
         if own is not None:
@@ -43,7 +46,7 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None
         start += len(block)
     if not start:
         raise InputError("there are no data to find neighbours among; give at least one datum")
-    return best, where
+    return best.cpu(), where.cpu()
 
 
 def points(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from torch import Tensor
 from tightbound.core.errors import DensityUnknown, InputError, NotABound, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, key_seed
+from tightbound.core.precise import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, log_factors
-from tightbound.data.feed import Source, batches, evaluating
+from tightbound.core.world import shared
+from tightbound.data.feed import Source, each, evaluating
 from tightbound.evaluation.numbers import Analysis, Array, Estimate, mean
 from tightbound.information import AggregateStream
 
@@ -67,30 +69,44 @@ def rate_decomposition(model: VAE, data: Source, *, codes: int | None = None, se
         conditional density, https://arxiv.org/abs/1905.06922
     """
     gathered = Gathered(model, codes, seed)
+
+    def encoded(batch: Batch, number: int) -> Encoded:
+        seen = model.observe(batch, Noise("rate", seed))
+        return gathered.encoded(seen, model.encode_local(seen))
+
+    gathered.take(each(model, data, ROWS, encoded))
     with evaluating(model):
-        for batch in batches(model, data, ROWS):
-            seen = model.observe(batch, Noise("rate", seed))
-            gathered.add(seen, model.encode_local(seen))
         return gathered.rate()
 
 
+class Encoded(NamedTuple):
+    """A batch of B data."""
+
+    positions: Tensor  # (B,) of each datum in its split
+    local: Tensor | None  # (B, ...) variational parameters, on the CPU
+    why: str | None  # there is no aggregate posterior to compare with
+
+
 class Gathered:
-    """The variational parameters of data that come by, and then their rate: arguments as above."""
+    """The variational parameters of data that come by, and then their rate: arguments as above. Several processes may
+    each encode some of the data; all take all."""
 
     def __init__(self, model: VAE, codes: int | None, seed: int) -> None:
         self.model, self.seed = model, seed
         self.codes = codes if codes is None else whole("codes", codes, least=1)
-        self._local: list[Tensor] = []
-        self._index: list[Tensor] = []
-        self._why: str | None = None  # there is no aggregate posterior to compare with
+        self._encoded: Sequence[Encoded] = ()
+        self._why: list[str | None] = []  # once it is known
 
-    def add(self, seen: Batch, local: Tensor) -> None:
-        """The next observed batch, with the variational parameters (B, ...) of its data."""
-        if not self._index:
-            self._why = self._cannot(seen[:1], local[:1])
-        self._index.append(seen.positions().cpu())
-        if self._why is None:
-            self._local.append(local)
+    def encoded(self, seen: Batch, local: Tensor) -> Encoded:
+        """An observed batch, with the variational parameters (B, ...) of its data, as `take` needs it."""
+        if not self._why:
+            self._why = [self._cannot(seen[:1], local[:1])]
+        (why,) = self._why
+        return Encoded(seen.positions().cpu(), local.cpu() if why is None else None, why)
+
+    def take(self, encoded: Sequence[Encoded]) -> None:
+        """All batches, in order."""
+        self._encoded = encoded
 
     def _cannot(self, seen: Batch, local: Tensor) -> str | None:
         """Why there is none, from one datum; None: there is."""
@@ -113,11 +129,12 @@ class Gathered:
         Raises:
             InputError: none were.
         """
-        if not self._index:
+        if not self._encoded:
             raise InputError("there are no data to decompose the rate on; give at least one datum")
-        if self._why is not None:
-            return _nothing(self._why, sum(map(len, self._index)))
-        latents, local, positions = self.model.latents, torch.cat(self._local), torch.cat(self._index)
+        if (why := self._encoded[0].why) is not None:
+            return _nothing(why, sum(len(part.positions) for part in self._encoded))
+        latents, positions = self.model.latents, torch.cat([part.positions for part in self._encoded])
+        local = torch.cat([part.local for part in self._encoded if part.local is not None]).to(self.model.device)
         n = min(len(local), self.codes or (DEAR_CODES if latents.dear_pairs else CODES))
         pick = np.sort(np.random.default_rng(key_seed("rate", self.seed)).permutation(len(local))[:n])
         own = torch.from_numpy(pick)
@@ -134,11 +151,17 @@ def _flat(groups: tuple[LatentTerms, ...]) -> Tensor:
 
 def _summarise(model: VAE, groups: tuple[LatentTerms, ...], local: Tensor, own: Tensor, index: Tensor) -> Rate:
     z, size = _flat(groups), len(local)
-    log_prior = torch.stack([group.log_prior[0].double() for group in groups if group.log_prior is not None]).sum(0)
-    streams = [_stream(model, codes, at, local) for codes, at in zip(z.split(CHUNK), own.split(CHUNK), strict=True)]
+    log_prior = torch.stack([precise(group.log_prior[0]) for group in groups if group.log_prior is not None]).sum(0)
+
+    def about(chunk: tuple[Tensor, Tensor]) -> dict[str, Tensor | None]:
+        stream = _stream(model, *chunk, local)
+        found = {name: getattr(stream, name) for name in ("own", "aggregate", "without_own", "by_dimension")}
+        return {name: None if value is None else value.cpu() for name, value in found.items()}
+
+    streams = shared(about, list(zip(z.split(CHUNK), own.split(CHUNK), strict=True)))
 
     def array(name: str) -> Array:
-        return torch.cat([getattr(stream, name) for stream in streams]).cpu().numpy()
+        return torch.cat([value for stream in streams if (value := stream[name]) is not None]).numpy()
 
     q, aggregate, prior = array("own"), array("aggregate"), log_prior.cpu().numpy()
     per_draw = {
@@ -151,7 +174,7 @@ def _summarise(model: VAE, groups: tuple[LatentTerms, ...], local: Tensor, own: 
     numbers = _numbers(per_draw, size)
     facts = {"unit": "nats", "target": numbers["aggregate_kl"].target, "samples": 1}
     drawn = f"over one draw for each of {len(own):,} data, q(z) and q(z_d) being means over all {size:,}"
-    if any(stream.by_dimension is None for stream in streams):
+    if any(stream["by_dimension"] is None for stream in streams):
         why = "q(z|x) does not factorise over the latent dimensions, so that its marginals are not known"
         for name in ("total_correlation", "dimension_wise_kl", "marginal_kl"):
             numbers[name] = Estimate(None, None, len(own), estimator="none", reason=why, **facts)
@@ -217,7 +240,7 @@ def _by_dimension(
 ) -> Estimate:
     """Where the prior has marginals, too: of one group, whose dimensions are independent."""
     prior = groups[0].prior
-    factors = log_factors(prior, groups[0].z[0]).double().cpu().numpy() if prior is not None else marginals[:, :0]
+    factors = log_factors(prior, groups[0].z[0]).cpu().double().numpy() if prior is not None else marginals[:, :0]
     if factors.shape[1] != model.latents.latent:
         why = "the prior does not factorise over the latent dimensions"
         return Estimate(None, None, len(marginals), estimator="none", reason=why, **facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tightbound.core.interfaces import Observation
 from tightbound.core.terms import Batch
+from tightbound.core.world import summed
 from tightbound.evaluation.numbers import Array, Estimate, mean
 
 EXPLAINED = {
@@ -21,27 +23,35 @@ EXPLAINED = {
 class Variation:
     """The variance of data about their mean, element by element, batch by batch; in units of reconstruction errors.
 
+    Of several processes each adds its own data, and `gather` gives all of them the sums.
+
     A datum's value is a mean over its observed elements, as its error is.
     """
 
-    def __init__(self) -> None:
-        self._sums: Tensor | None = None  # (3, *shape) of weights, weighted x and weighted x^2
-        self._n = 0
+    def __init__(self, shape: Sequence[int]) -> None:
+        """Of data of this shape."""
+        self._sums = torch.zeros(3, *shape, dtype=torch.float64)  # of weights, weighted x and weighted x^2
+        self._n = 0.0
 
     def add(self, observation: Observation, raw: Tensor, seen: Batch) -> None:
         """A raw batch (B, *shape), and what it was observed as."""
-        x = (observation.reference(raw, seen) / observation.error_scale).double()
+        x = (observation.reference(raw, seen) / observation.error_scale).cpu().double()
         observed = torch.ones_like(x) if seen.mask is None else seen.mask.to(x)
         given = observed.flatten(1).sum(1)
         weight = observed / given.clamp_min(1).view(-1, *(1 for _ in x.shape[1:]))
         x = x.where(observed > 0, 0.0)
-        sums = torch.stack([part.sum(0) for part in (weight, weight * x, weight * x.square())]).cpu()
-        self._sums, self._n = sums if self._sums is None else self._sums + sums, self._n + int((given > 0).sum())
+        self._sums += torch.stack([part.sum(0) for part in (weight, weight * x, weight * x.square())])
+        self._n += float((given > 0).sum())
+
+    def gather(self) -> None:
+        """Makes the sums those of all processes."""
+        both = summed(torch.cat([self._sums.flatten(), torch.tensor([self._n], dtype=torch.float64)]))
+        self._sums, self._n = both[:-1].view_as(self._sums), float(both[-1])
 
     @property
     def value(self) -> float | None:
         """Mean over data and elements; None where nothing was observed, or nothing varies."""
-        if self._sums is None or not self._n:
+        if not self._n:
             return None
         weight, first, second = self._sums
         value = float((second - first.square() / weight.clamp_min(1e-300)).sum()) / self._n

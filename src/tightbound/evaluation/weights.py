@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.core.precise import precise
 from tightbound.evaluation.numbers import Array
 from tightbound.evaluation.pareto import LEAST, pareto_shape, tail_size
 
@@ -42,7 +43,7 @@ class Weights:
 
     def add(self, log_weight: Tensor) -> None:
         """Takes the next samples, (S, B)."""
-        log_weight = log_weight.double()
+        log_weight = precise(log_weight)
         count = len(log_weight)
         self._added += count
         whole = log_weight.logsumexp(0)

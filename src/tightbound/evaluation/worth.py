@@ -30,7 +30,7 @@ def costs(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Array:
         for start in range(0, len(data), size):
             seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
             z = codes[start : start + size].to(seen.x)
-            out.append(-model.log_likelihood(seen, z.unsqueeze(0))[0].double().cpu())
+            out.append(-model.log_likelihood(seen, z.unsqueeze(0))[0].cpu().double())
     return torch.cat(out).numpy()
 
 
@@ -154,5 +154,5 @@ def _log_priors(model: VAE, data: Batch, codes: Tensor, seed: int) -> Array:
         for start in range(0, len(data), size):
             seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
             z = codes[start : start + size].to(seen.x)
-            out.append(model.log_prior(z.unsqueeze(0), seen.context)[0].double().cpu())
+            out.append(model.log_prior(z.unsqueeze(0), seen.context)[0].cpu().double())
     return torch.cat(out).numpy()

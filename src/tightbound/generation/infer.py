@@ -1,4 +1,5 @@
-"""Codes, reconstructions, samples and interpolations: in eval mode, batched, without gradients."""
+"""Codes, reconstructions, samples and interpolations: in eval mode, batched, without gradients. Several processes
+share the batches, and all of them have to call."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, draw, key_seed
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.data.feed import Source, batches, check_shape, evaluating
+from tightbound.data.feed import Source, check_shape, each, evaluating
 from tightbound.latents.codes import coded
 
 
@@ -38,22 +40,23 @@ class Integers(NamedTuple):
 
 def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
     """Means and variances of q(z | x) for raw data (N, *shape) and, if asked, one draw for each datum."""
-    parts: list[dict[str, Tensor]] = []
-    with evaluating(model):
-        for batch in batches(model, source, batch_size):
-            seen = model.observe(batch, Noise("encode", seed))
-            state = model.encode_state(seen)
-            mean, variance = model.latents.moments(state)
-            part = {"mean": mean, "variance": variance}
-            if sample:
-                noise = DatumNoise("encode", seed, index=batch.positions())
-                groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
-                part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
-            if seen.context is not None:
-                part["context"] = seen.context
-            if batch.label is not None:
-                part["label"] = batch.label
-            parts.append({name: t.cpu() for name, t in part.items()})
+
+    def rows(batch: Batch, number: int) -> dict[str, Tensor]:
+        seen = model.observe(batch, Noise("encode", seed))
+        state = model.encode_state(seen)
+        mean, variance = model.latents.moments(state)
+        part = {"mean": mean, "variance": variance}
+        if sample:
+            noise = DatumNoise("encode", seed, index=batch.positions())
+            groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
+            part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
+        if seen.context is not None:
+            part["context"] = seen.context
+        if batch.label is not None:
+            part["label"] = batch.label
+        return {name: t.cpu() for name, t in part.items()}
+
+    parts = each(model, source, batch_size, rows)
     if not parts:
         raise InputError("there are no data to encode; give at least one datum")
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -71,23 +74,24 @@ def integers(model: VAE, source: Source, *, sample: bool = False, seed: int = 0,
         CompositionError: latents without integer codes.
     """
     latents = coded(model.latents)
-    found: list[list[Tensor]] = []
-    contexts: list[Tensor] = []
-    with evaluating(model):
-        for batch in batches(model, source, batch_size):
-            seen = model.observe(batch, Noise("encode", seed))
-            state = model.encode_state(seen)
-            if sample:
-                noise = DatumNoise("encode", seed, index=batch.positions())
-                groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
-                levels = [group.codes[0] for group in groups if group.codes is not None]
-            else:
-                levels = latents.chosen(state)
-            found.append([codes.to("cpu", torch.int32) for codes in levels])
-            contexts += [] if seen.context is None else [seen.context.cpu()]
+
+    def rows(batch: Batch, number: int) -> Integers:
+        seen = model.observe(batch, Noise("encode", seed))
+        state = model.encode_state(seen)
+        if sample:
+            noise = DatumNoise("encode", seed, index=batch.positions())
+            groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
+            levels = [group.codes[0] for group in groups if group.codes is not None]
+        else:
+            levels = latents.chosen(state)
+        context = None if seen.context is None else seen.context.cpu()
+        return Integers([codes.to("cpu", torch.int32) for codes in levels], context)
+
+    found = each(model, source, batch_size, rows)
     if not found:
         raise InputError("there are no data to encode; give at least one datum")
-    levels = [torch.cat(parts) for parts in zip(*found, strict=True)]
+    levels = [torch.cat(parts) for parts in zip(*(part.levels for part in found), strict=True)]
+    contexts = [part.context for part in found if part.context is not None]
     return Integers(levels, torch.cat(contexts) if contexts else None)
 
 
@@ -159,14 +163,16 @@ def _decoded(
     batch_size: int,
 ) -> Tensor:
     """(n, *shape) of the flat codes (end - start, latent) that `flat(start, end, contexts)` gives."""
-    out = []
+
+    def part(start: int) -> Tensor:
+        end = min(n, start + batch_size)
+        given = None if context is None else context[start:end].to(model.device)
+        likelihood = model.decode(flat(start, end, given).to(model.device), given)
+        x = draw(likelihood, (), Noise("decode", seed, start // batch_size)) if sample else likelihood.mean
+        return model.observation.restore(x).cpu()
+
     with evaluating(model):
-        for i, start in enumerate(range(0, n, batch_size)):
-            end = min(n, start + batch_size)
-            given = None if context is None else context[start:end].to(model.device)
-            likelihood = model.decode(flat(start, end, given).to(model.device), given)
-            x = draw(likelihood, (), Noise("decode", seed, i)) if sample else likelihood.mean
-            out.append(model.observation.restore(x).cpu())
+        out = world.shared(part, range(0, n, batch_size))
     return torch.cat(out) if out else torch.empty(0, *model.shape)
 
 
@@ -183,21 +189,22 @@ def reconstruct(
     Raises:
         InputError, CompositionError: no data, levels that the model has not.
     """
-    out = []
-    for i, batch in enumerate(batches(model, source, batch_size)):
+
+    def rows(batch: Batch, number: int) -> Tensor:
         if levels is None:
             codes = encode(model, batch, batch_size=batch_size)
             x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
         else:
             found = integers(model, batch, batch_size=batch_size)
-            own = key_seed("levels", seed, i)
+            own = key_seed("levels", seed, number)
             x = decode_integers(model, found.levels, levels=levels, context=found.context, seed=own)
         if model.context is not None and model.context.completes:
-            with evaluating(model):
-                seen = model.observe(batch, Noise("reconstruct"))
+            seen = model.observe(batch, Noise("reconstruct"))
             if seen.mask is not None:
                 x = torch.where(seen.mask.cpu(), x, model.observation.reference(batch.x, seen).cpu().to(x))
-        out.append(x)
+        return x
+
+    out = each(model, source, batch_size, rows)
     if not out:
         raise InputError("there are no data to reconstruct; give at least one datum")
     return torch.cat(out)
@@ -227,19 +234,20 @@ def sample(
     """
     whole("n", n, least=1)
     given = contexts(model, n, context)
-    out = []
+
+    def drawn(start: int) -> Tensor:
+        noise = Noise("sample", seed, start)
+        part = None if given is None else given[start : start + batch_size].to(model.device)
+        size = min(batch_size, n - start)
+        if codes is None:
+            likelihood = model.generate(size, noise, part)
+        else:
+            likelihood = model.decode(codes(size, noise, part).to(model.device), part)
+        x = likelihood.mean if mean else draw(likelihood, (), noise)
+        return model.observation.restore(x).cpu()
+
     with evaluating(model):
-        for start in range(0, n, batch_size):
-            noise = Noise("sample", seed, start)
-            part = None if given is None else given[start : start + batch_size].to(model.device)
-            size = min(batch_size, n - start)
-            if codes is None:
-                likelihood = model.generate(size, noise, part)
-            else:
-                likelihood = model.decode(codes(size, noise, part).to(model.device), part)
-            x = likelihood.mean if mean else draw(likelihood, (), noise)
-            out.append(model.observation.restore(x).cpu())
-    return torch.cat(out)
+        return torch.cat(world.shared(drawn, range(0, n, batch_size)))
 
 
 def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
@@ -266,19 +274,20 @@ def complete(model: VAE, source: Source, n: int = 1, *, mean: bool = True, seed:
         InputError: a model that is not conditioned on a part of x.
     """
     whole("completions of each datum", n, least=1)
-    out = []
-    with evaluating(model):
-        for i, batch in enumerate(batches(model, source, max(1, 500 // n))):
-            seen = model.observe(batch, Noise("complete", seed))
-            if seen.mask is None or seen.context is None:
-                raise InputError("the model is conditioned on no part of x; train with --context 'visible(...)'")
-            noise = Noise("complete", seed, i)
-            given = seen.context.repeat_interleave(n, 0)
-            likelihood = model.generate(len(given), noise, given)
-            x = likelihood.mean if mean else draw(likelihood, (), noise)
-            reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
-            x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
-            out.append(x.unflatten(0, (-1, n)).cpu())
+
+    def rows(batch: Batch, number: int) -> Tensor:
+        seen = model.observe(batch, Noise("complete", seed))
+        if seen.mask is None or seen.context is None:
+            raise InputError("the model is conditioned on no part of x; train with --context 'visible(...)'")
+        noise = Noise("complete", seed, number)
+        given = seen.context.repeat_interleave(n, 0)
+        likelihood = model.generate(len(given), noise, given)
+        x = likelihood.mean if mean else draw(likelihood, (), noise)
+        reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
+        x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
+        return x.unflatten(0, (-1, n)).cpu()
+
+    out = each(model, source, max(1, 500 // n), rows)
     if not out:
         raise InputError("there are no data to complete; give at least one datum")
     return torch.cat(out)

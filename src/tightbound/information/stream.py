@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from tightbound.core.precise import capable
+
 
 class AggregateStream:
     """log q(z_i) and sum_d log q(z_id) of M codes, with q(z) the mean of q(z | x_j) over the data that were added.
@@ -20,6 +22,7 @@ class AggregateStream:
     """
 
     def __init__(self, own: Tensor, dimensions: int) -> None:
+        own = capable(own)
         self._own, self._latent = own, dimensions
         self.own = own.new_full(own.shape, torch.nan, dtype=torch.float64)  # (M,) log q(z_i | x_i)
         self._others = torch.full_like(self.own, -torch.inf)
@@ -28,6 +31,7 @@ class AggregateStream:
 
     def add(self, pairs: Tensor) -> None:
         """The next data's log q(z_i | x_j), (M, B, F) as `Latents.log_pairs` has it."""
+        pairs = capable(pairs)
         if pairs.shape[-1] == self._latent:
             part = pairs.logsumexp(1).double()
             self._dimensions = part if self._dimensions is None else torch.logaddexp(self._dimensions, part)

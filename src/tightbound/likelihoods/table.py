@@ -100,7 +100,8 @@ class Table(Observation):
         x = ((batch.x - self.mean) / self.std).where(mask, self.filled)
         pairs = zip(x.unbind(1), self.source.columns, strict=True)
         written = torch.cat([_written(column, domain) for column, domain in pairs], 1)
-        seen = mask.repeat_interleave(torch.tensor([_width(c) for c in self.source.columns], device=x.device), 1)
+        widths = torch.tensor([_width(c) for c in self.source.columns], device=x.device)
+        seen = mask.repeat_interleave(widths, 1, output_size=written.shape[1])
         return replace(batch, input=torch.cat([written * seen, mask.to(x)], 1), x=x, mask=mask)
 
     def restore(self, target: Tensor) -> Tensor:

@@ -83,10 +83,11 @@ class Phase(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("aggressive", torch.tensor(True))
-        self.register_buffer("information", torch.tensor(-torch.inf, dtype=torch.float64))
+        self.register_buffer("information", torch.tensor(-torch.inf))
 
     def after_epoch(self, information: float) -> None:
         """Ends the phase where the mutual information (nats) is less than it was."""
-        if information < self.information.item():
-            self.aggressive.fill_(False)
+        before = self.information.clone()
         self.information.fill_(information)
+        if self.information < before:
+            self.aggressive.fill_(False)

@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from tightbound.core.dispatch import Dispatched
 from tightbound.core.noise import Noise, draw, unkeyed
+from tightbound.core.precise import lacks_double
 
 ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
 
@@ -84,7 +85,7 @@ def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
 @component_log_probs.register
 def _(components: Independent, z: Tensor) -> Tensor:
     normal = components.base_dist
-    if not isinstance(normal, Normal) or z.device.type == "mps":  # MPS has no float64
+    if not isinstance(normal, Normal) or lacks_double(z.device):
         return component_log_probs.default(components, z)
     # the square is expanded into matrix products, which hold points x components numbers and no more; in float64,
     # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat

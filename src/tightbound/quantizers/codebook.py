@@ -11,6 +11,7 @@ from torch import Tensor
 from tightbound.core.errors import CompositionError, number, whole
 from tightbound.core.noise import Noise, key_seed
 from tightbound.core.numerics import unrounded
+from tightbound.core.world import gathered, summed
 from tightbound.quantizers.base import Nearest, precise
 
 AT_ONCE = 2**24  # numbers that a search holds at once
@@ -96,21 +97,26 @@ class Codebook(Nearest, ABC):
         probability proportional to their squared distance to the nearest entry, as k-means++ does (Arthur and
         Vassilvitskii 2007): what is badly coded gets the entries."""
         flat = codes.flatten()
-        counts = torch.bincount(flat, minlength=self.entries)
-        self.use.lerp_(counts.to(self.use) * (self.entries / len(flat)), 1 - self.decay)
-        self.learn(vectors.flatten(0, 1), flat, counts)
+        counts = over_batch(torch.bincount(flat, minlength=self.entries), noise)
+        self.use.lerp_(counts.to(self.use) * (self.entries / counts.sum()), 1 - self.decay)
+        self.learn(vectors.flatten(0, 1), flat, counts, noise)
         dead = (self.use < self.restart).nonzero().squeeze(1)
         if len(dead):
             far = (vectors - self.embed(codes)).square().sum(-1).flatten()
             # the first to come of exponential waiting times at these rates: drawn without replacement
             waits = -torch.log1p(-noise.uniform((1, *vectors.shape[:2]), vectors).flatten()) / far
+            candidates = vectors.flatten(0, 1)
+            if not noise.whole:
+                shares = zip(*gathered((far.cpu(), waits.cpu(), candidates.cpu())), strict=True)
+                far, waits, candidates = (torch.cat(parts).to(vectors.device) for parts in shares)
             most = min(len(dead), int(far.count_nonzero()))  # what is an entry needs none like it
-            new = vectors.flatten(0, 1)[waits.argsort()[:most]].unique(dim=0)
+            new = candidates[waits.argsort()[:most]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
             self.set_entries(dead[: len(new)], new)
 
-    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor) -> None:
-        """Moves entries that are no parameters after vectors (N, size), their codes (N,), and counts (entries,)."""
+    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor, noise: Noise) -> None:
+        """Moves entries that are no parameters after vectors (N, size), their codes (N,), and the counts (entries,) of
+        all data of the batch, of which these may be a share."""
 
     @torch.no_grad()
     def set_entries(self, which: Tensor, vectors: Tensor) -> None:
@@ -133,6 +139,11 @@ class Codebook(Nearest, ABC):
         centres = self.place(torch.from_numpy(found.cluster_centers_))
         self.set_entries(torch.arange(few, device=self.use.device), centres.to(self.use.device))
         self.use.fill_(1.0)
+
+
+def over_batch(values: Tensor, noise: Noise) -> Tensor:
+    """The sum over the processes that share the batch which this noise is drawn for."""
+    return values if noise.whole else summed(values)
 
 
 @torch.no_grad()

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError
 from tightbound.quantizers.base import Quantizer
+
+
+class Distances(NamedTuple):
+    """Of some vectors: what the mean distance to their codes, and their variance, are made of."""
+
+    n: int
+    squared: float  # sum of |v - e|^2
+    mean: Tensor  # (size,)
+    about: float  # sum of |v - mean|^2
+
+    @classmethod
+    def of(cls, vectors: Tensor, chosen: Tensor) -> Self:
+        """Of vectors (..., size) and those of their codes (..., size)."""
+        v, e = (x.detach().cpu().double().flatten(0, -2) for x in (vectors, chosen))
+        mean = v.mean(0)
+        return cls(len(v), float((v - e).square().sum()), mean, float((v - mean).square().sum()))
+
+    def __add__(self, other: Distances) -> Distances:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Of these and others: updating formulae (Chan et al. 1979), which lose little."""
+        n, gap = self.n + other.n, other.mean - self.mean
+        between = float(gap.square().sum()) * self.n * other.n / n
+        return Distances(
+            n, self.squared + other.squared, self.mean + gap * (other.n / n), self.about + other.about + between
+        )
 
 
 @dataclass
@@ -21,10 +45,7 @@ class CodeUsage:
     """
 
     counts: Tensor
-    _n: int = 0  # vectors
-    _squared: float = 0.0  # sum over vectors of |v - e|^2
-    _about: Tensor | None = None  # (size,) the first vectors' mean, about which sums lose little
-    _sums: Tensor = field(default_factory=lambda: torch.zeros(2, 1, dtype=torch.float64))  # of v and v^2, by dimension
+    distances: Distances | None = None
 
     @classmethod
     def empty(cls, entries: int, codebooks: int = 1) -> Self:
@@ -52,12 +73,11 @@ class CodeUsage:
 
     def add_distances(self, vectors: Tensor, chosen: Tensor) -> None:
         """Takes vectors (..., size) and those of their codes (..., size) into the distance."""
-        v, e = (x.detach().double().cpu().flatten(0, -2) for x in (vectors, chosen))
-        if self._about is None:
-            self._about = v.mean(0)
-        off = v - self._about
-        self._n, self._squared = self._n + len(v), self._squared + float((v - e).square().sum())
-        self._sums = self._sums + torch.stack([off.sum(0), off.square().sum(0)])
+        self.take(Distances.of(vectors, chosen))
+
+    def take(self, distances: Distances) -> None:
+        """Takes those of further vectors."""
+        self.distances = distances if self.distances is None else self.distances + distances
 
     @property
     def used(self) -> Tensor:
@@ -90,7 +110,5 @@ class CodeUsage:
     def distance(self) -> float | None:
         """Mean |v - e|^2 over the variance E|v - Ev|^2 of the vectors: 0 is lossless, 1 as bad as one entry at the
         mean; None where no distances were given, or the vectors do not vary."""
-        if not self._n:
-            return None
-        variance = float((self._sums[1] - self._sums[0].square() / self._n).sum())
-        return self._squared / variance if variance > 0 else None
+        found = self.distances
+        return found.squared / found.about if found is not None and found.about > 0 else None

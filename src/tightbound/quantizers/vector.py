@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tightbound.quantizers.codebook import Codebook
+from tightbound.core.noise import Noise
+from tightbound.quantizers.codebook import Codebook, over_batch
 
 
 class VectorQuantizer(Codebook):
@@ -27,10 +28,10 @@ class VectorQuantizer(Codebook):
         self.register_buffer("sums", codebook.clone())
 
     @torch.no_grad()
-    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor) -> None:
+    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor, noise: Noise) -> None:
         """Moves the averages."""
-        sums = torch.zeros_like(self.sums).index_add_(0, codes, vectors.to(self.sums))
-        self.sums.lerp_(sums * (self.entries / len(codes)), 1 - self.decay)
+        sums = over_batch(torch.zeros_like(self.sums).index_add_(0, codes, vectors.to(self.sums)), noise)
+        self.sums.lerp_(sums * (self.entries / counts.sum()), 1 - self.decay)
         # of entries without a vector both averages shrink alike, at last to 0 / 0: their quotient stays as it is
         moved = self.place(self.sums / self.use.unsqueeze(1))
         self.codebook.copy_(torch.where((counts > 0).unsqueeze(1), moved, self.codebook))

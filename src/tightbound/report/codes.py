@@ -16,7 +16,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms
 from tightbound.data import Split
 from tightbound.data.feed import evaluating
-from tightbound.evaluation.codes import CodeBooks
+from tightbound.evaluation.codes import CodeBooks, counted
 from tightbound.generation.infer import decode, encode
 from tightbound.latents.codes import coded
 from tightbound.priors.codes.factors import log_factors
@@ -67,7 +67,7 @@ def _counted(model: VAE, split: Split) -> tuple[CodeBooks, list[Tensor] | None]:
     with evaluating(model):
         for batch in split.epoch(AT_ONCE, key=("report",)):
             groups = _infer(model, batch)
-            books.add(groups)
+            books.add(counted(groups))
             costs = _nats(groups)
             n += len(batch)
             total = costs if not total else [a + b for a, b in zip(total, costs, strict=True)]

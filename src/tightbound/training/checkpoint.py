@@ -46,7 +46,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = json.loads(body[8 : 8 + struct.unpack("<Q", body[:8])[0]])["__metadata__"]
         if header["crc32"] != _checksum(tensors, header["tightbound"]):
             raise ValueError("its contents do not match its checksum")
-        return tensors, json.loads(header["tightbound"])
+        # in one order: placing shares of them is a collective
+        return dict(sorted(tensors.items())), json.loads(header["tightbound"])
     except OSError as error:
         raise InputError(f"cannot read the checkpoint {str(path)!r} ({error.strerror})") from error
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:

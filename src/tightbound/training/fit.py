@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tightbound.config import Settings
-from tightbound.core import world
+from tightbound.core import launch, world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
@@ -69,8 +69,10 @@ def fit_run(
         data: Where its training split comes from; a validation split is taken from that.
         objective: What is maximised; None: the ELBO.
         settings: How.
-        run: The run's folder; None: a temporary one, deleted with the result.
-        resume: Go on with the run from its last checkpoint.
+        run: The run's folder; None: a temporary one, deleted with the result. Where `torchrun` started this process,
+            it is joined with the others: all call this, and the folder is one that all of them can read and write.
+        resume: Go on with the run from its last checkpoint; so does, without being asked, what `torchrun` starts again
+            after a process died.
         overwrite: Replace a run of that name.
         quiet: Show no progress.
         config: What config.yaml records; None: the settings.
@@ -85,8 +87,12 @@ def fit_run(
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     objective, settings = objective or ELBO(), settings or Settings()
-    temporary = world.agreed(tempfile.mkdtemp(prefix="tightbound-")) if run is None else None
+    world.join()
+    launch.check_named(run, "run=FOLDER")
+    temporary = tempfile.mkdtemp(prefix="tightbound-") if run is None else None
     folder = RunFolder(run if run is not None else Path(str(temporary)) / "run")
+    if launch.again() and world.by_first(lambda: folder.begun_by(launch.job())):
+        resume, overwrite = True, False
     check_fits(model, data)
     if settings.patience is not None and not objective.stationary:
         raise InputError(f"objective '{objective.name}' is measured by an adversary that moves; train without patience")
@@ -110,7 +116,8 @@ def fit_run(
     if resume:
         rows = loop.resume(rows)
     world.barrier()  # what all read is not yet changed
-    if world.rank() == 0:
+
+    def begin() -> None:
         if resume:
             before = folder.read(folder.run_file)
             origin = {k: v for k, v in before.items() if k not in recorded}
@@ -125,7 +132,8 @@ def fit_run(
         written = {k: recorded[k] for k in ("settings", "objective", "data")}
         folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
         folder.outdate()
-    world.barrier()
+
+    world.by_first(begin)
     with stop_on_signals() as flag:
         done = [loop.stage.name]
         rows = _run(loop, rows, flag, done, on_epoch)
@@ -144,9 +152,8 @@ def fit_run(
             loop = Loop(stage, settings, folder, model.device, quiet)
             done.append(stage.name)
             rows = _run(loop, loop.resume(rows) if resume else rows, flag, done, on_epoch)
-    world.barrier()
     fitted = Fitted(model, folder, load_weights(model, folder), rows)
-    if temporary is not None and world.rank() == 0:
+    if temporary is not None:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
     return fitted
 
@@ -156,7 +163,7 @@ def _run(
 ) -> list[dict[str, Any]]:
     """Runs a stage, the last of those in `done`: what was trained on it before it goes on is outdated."""
     if loop.unfinished:
-        loop.folder.forget_stages(but=done)
+        world.by_first(lambda: loop.folder.forget_stages(but=done))
         rows = [row for row in rows if row["stage"] in done]
     return loop.run(rows, flag, on_epoch)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
+from tightbound.core.launch import job
 
 _COMPLETE, _FILES = "complete", "files.json"  # what is about to take the place of the run's files, and its list
 
@@ -184,6 +185,13 @@ class RunFolder:
             raise InputError(f"cannot read {str(file)!r} (it is not what tightbound wrote); the run is damaged")
         return value
 
+    def begun_by(self, job: str | None) -> bool:
+        """Whether there is a run here that this call of `torchrun` began or went on with (see `core.launch.job`)."""
+        if job is None or not self.model_file.is_file():
+            return False
+        told = self.read(self.run_file)
+        return job in (told.get("job"), *(resumed.get("job") for resumed in told.get("resumed", ())))
+
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, one an epoch of a stage."""
         file = self.path / "metrics.jsonl"
@@ -216,8 +224,11 @@ def provenance() -> dict[str, Any]:
     """Versions, command and hardware."""
     import torch
 
+    from tightbound.core.world import size
+
     packages = ("tightbound", "torch", "numpy", "safetensors")
     return {
+        "job": job(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
@@ -225,6 +236,7 @@ def provenance() -> dict[str, Any]:
             "machine": platform.machine(),
             "system": platform.platform(),
             "threads": torch.get_num_threads(),
+            "processes": size(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shlex
 import signal
@@ -36,10 +37,10 @@ from tightbound.training.parallel import (
     in_shares,
     overlapping,
     replicated,
-    sharded,
+    shard,
     shares,
 )  # fmt: skip
-from tightbound.training.step import Computed, Step, Stepper, Way
+from tightbound.training.step import Computed, Step, Stepper, Way, not_finite
 from tightbound.training.tally import Tally, summarise
 
 
@@ -73,7 +74,10 @@ class Loop:
         check_parallel(self.objective, settings)
         replicated(self.model)
         if in_shares(settings):
-            self.model = sharded(self.model)
+            self.model = copy.deepcopy(self.model)  # the whole one takes the weights when all are trained
+        step = Step(self.model, self.objective)
+        if in_shares(settings):
+            shard(step)
         self.schedules = {**self.model.schedules, **self.objective.schedules}
         self.per_epoch = self._steps_an_epoch()
         self.total = settings.steps or settings.epochs * self.per_epoch
@@ -92,7 +96,7 @@ class Loop:
                 f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a model in "
                 "shares has one; use parallel 'ddp'"
             )
-        self.stepper = Stepper(Step(self.model, self.objective))
+        self.stepper = Stepper(step)
         self.way: Way | None = None  # how steps are computed, once that is settled
         aside = self.model.aside
         state = {name: tensor for name, tensor in self.model.state_dict().items() if name not in aside}
@@ -147,6 +151,7 @@ class Loop:
         finally:
             monitor.close()
             self.stepper.close()
+        world.barrier()  # what was written can be read by all
         return rows
 
     @property
@@ -180,10 +185,7 @@ class Loop:
     def _news(self, flag: StopFlag) -> tuple[signal.Signals | None, bool]:
         """The signal that came, and whether a checkpoint is due: the same for all processes."""
         due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
-        if world.size() == 1:
-            return flag.raised, due
-        signals, due_of_first = world.together([flag.raised is not None, due and world.rank() == 0])
-        return (flag.raised or signal.SIGTERM) if signals else None, bool(due_of_first)
+        return flag.agreed(), bool(world.together([due and world.rank() == 0])[0])
 
     def _interrupted(self, by: signal.Signals) -> Interrupted:
         stage = f" of stage {self.stage.name!r}" if self.stage.name else ""
@@ -261,7 +263,10 @@ class Loop:
         row |= {"seconds": self.seconds, **self.tally.metrics("train", self.model), **self._baselines()}
         row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
-        self.objective.end_epoch(terms for _, terms in self._held_out(self.stage.validation or self.stage.data))
+        held_out = self._held_out(self.stage.validation or self.stage.data, whole=True)
+        self.objective.end_epoch(terms for _, terms in held_out)
+        if self.objective.networks is not None:
+            replicated(self.objective.networks)  # what it made of them: hosts may differ in the last bit
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
             value = -row["validation_loss"]
@@ -308,11 +313,12 @@ class Loop:
         return tally.metrics("validation", self.model)
 
     @torch.no_grad()
-    def _held_out(self, split: Split) -> Iterator[tuple[int, Terms]]:
-        """Terms of a split's batches, and how many of their data count, on fixed noise, in eval mode."""
+    def _held_out(self, split: Split, whole: bool = False) -> Iterator[tuple[int, Terms]]:
+        """Terms of a split's batches, and how many of their data count, on fixed noise, in eval mode. What looks at
+        batches as a `whole` has them so, in each process."""
         knobs = Knobs.final(self.schedules)
         self.model.eval()
-        for i, batch in enumerate(shares(split, max(self.settings.batch_size, 500), self.device)):
+        for i, batch in enumerate(shares(split, max(self.settings.batch_size, 500), self.device, whole=whole)):
             noise = batch.noise("validation", self.settings.seed, self.stage.name, i)
             with noise.default():
                 yield batch.n, self.stepper.step.terms(batch.data, noise, knobs)
@@ -321,12 +327,7 @@ class Loop:
         noise = batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
         with torch.no_grad(), noise.default():
             terms = self.stepper.step.terms(batch.data, noise, knobs)
-        named = [("log-likelihood", terms.log_likelihood)]
-        for i, group in enumerate(terms.latents):
-            where = f" of group {i}" if len(terms.latents) > 1 else ""
-            named += [(f"KL{where}", group.kl), (f"log prior{where}", group.log_prior)]
-            named += [(f"log posterior{where}", group.log_posterior), (f"latent sample{where}", group.z)]
-        bad = [name for name, t in named if t is not None and not torch.isfinite(t).all()]
+        bad = dict.fromkeys(name for names in world.gathered(not_finite(terms)) for name in names)
         remedy = f"lower the learning rate (now --lr {self.settings.lr:g}) or set --clip 100"
         if self.settings.clip is not None:
             remedy = f"lower the learning rate (now --lr {self.settings.lr:g}) or --clip {self.settings.clip:g}"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tightbound.core.errors import TightboundError
+from tightbound.core.world import together
 from tightbound.training.tally import perplexities
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class StopFlag:
     """Set by the first SIGINT or SIGTERM; a second one acts at once."""
 
     raised: signal.Signals | None = None
+
+    def agreed(self) -> signal.Signals | None:
+        """What any process was told (a collective)."""
+        interrupt, end = together([self.raised == signal.SIGINT, self.raised == signal.SIGTERM])
+        return signal.SIGINT if interrupt else signal.SIGTERM if end else None
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,48 +14,58 @@ from torch import nn
 from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import Trainable
 from tightbound.core.noise import Key, Noise
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split, share
 from tightbound.objectives.base import Objective
+from tightbound.training.step import Step
 
 
 @dataclass(frozen=True)
 class Share:
     """This process's part of a global batch."""
 
-    data: Batch  # on the model's device; where the others have all the data, one that they do not count
-    n: int  # how many of these data count
+    data: Batch  # on the model's device
+    n: int  # how many of these data this process counts: none of those that another counts
     first: int  # the place of the first in the global batch
     total: int  # data of the global batch
 
     @property
+    def whole(self) -> bool:
+        """Whether it is all of the global batch."""
+        return len(self.data) == self.total
+
+    @property
     def weight(self) -> float:
         """Of a mean over these data in a mean over processes, so that it is that of the global batch."""
-        return 1.0 if self.n == self.total else self.n * world.size() / self.total
+        return 1.0 if self.whole else self.n * world.size() / self.total
 
     def noise(self, *key: Key) -> Noise:
         """That of the global batch."""
-        return Noise(*key) if self.n == self.total else Noise(*key, start=self.first, total=self.total)
+        return Noise(*key) if self.whole else Noise(*key, start=self.first, total=self.total)
 
 
 def shares(
-    split: Split, size: int, device: torch.device, *, key: tuple[Key, ...] | None = None, start: int = 0
+    split: Split,
+    size: int,
+    device: torch.device,
+    *,
+    key: tuple[Key, ...] | None = None,
+    start: int = 0,
+    whole: bool = False,
 ) -> Iterator[Share]:
-    """This process's parts of the global batches: see `Split.epoch`.
-
-    Raises:
-        InputError: a first batch of fewer data than there are processes.
-    """
-    spare: Batch | None = None
+    """This process's parts of the global batches: see `Split.epoch`. Each has all of one with fewer data than there are
+    processes, and of any where a `whole` is asked for."""
+    if whole:
+        for batch in split.epoch(size, key=key, start=start):
+            yield Share(batch.to(device), len(batch) if world.rank() == 0 else 0, 0, len(batch))
+        return
     for batch in split.epoch(size, key=key, start=start, rank=world.rank(), world=world.size()):
         total = int(world.together([len(batch)])[0])
-        first = share(total, world.rank(), world.size()).start
-        spare = batch[:1] if len(batch) else spare
-        if spare is None:
-            raise InputError(f"a batch has {total} data for {world.size()} processes; needed: at least one each")
-        yield Share((batch if len(batch) else spare).to(device), len(batch), min(first, total - 1), total)
+        first, n = share(total, world.rank(), world.size()).start, len(batch)
+        if total < world.size():
+            batch, first, n = Batch.joined(world.gathered(batch)), 0, total if world.rank() == 0 else 0
+        yield Share(batch.to(device), n, first, total)
 
 
 def in_shares(settings: Settings) -> bool:
@@ -88,17 +100,18 @@ def replicated(model: nn.Module) -> None:
             torch.distributed.broadcast(tensor, src=0)
 
 
-def sharded(model: Trainable) -> Trainable:
-    """A copy of the model of which each process holds a share of every parameter, and so of its gradient and of the
-    optimiser's state (FSDP2)."""
-    from torch.distributed.fsdp import fully_shard
+def shard(step: Step) -> None:
+    """Leaves each process a share of every parameter, and so of its gradient and of the optimiser's state (FSDP2)."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-    model = copy.deepcopy(model)
-    for part in model.modules():  # gathered where they are used, one after the other
-        if isinstance(network := getattr(part, "network", None), nn.Module):
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # of views; they are not changed in place
+    parts = [getattr(part, "network", None) for part in step.model.modules()]
+    networks = [network for network in dict.fromkeys(parts) if isinstance(network, nn.Module)]
+    for network in reversed(networks):  # gathered where they are used, one after the other; the innermost first
+        if any(True for _ in network.parameters()):
             fully_shard(network)
-    fully_shard(model)
-    return model
+    fully_shard(step)  # the rest, and what computes with it: densities are computed when the loss asks for them
+    register_fsdp_forward_method(step, "terms")
 
 
 def overlapping(module: nn.Module, unused: bool) -> nn.Module:
@@ -107,9 +120,12 @@ def overlapping(module: nn.Module, unused: bool) -> nn.Module:
     Arguments:
         unused: Whether the loss leaves out some parameters.
     """
-    return nn.parallel.DistributedDataParallel(
-        module, broadcast_buffers=False, find_unused_parameters=unused, init_sync=False
-    )
+    ddp: Any = nn.parallel.DistributedDataParallel
+    names = ("forward_sync_buffers", "broadcast_buffers")  # of later and of earlier releases
+    sync = next(name for name in names if name in inspect.signature(ddp).parameters)
+    # of a weight with one channel, say: the numbers are right, and nothing is lost on gradients of this size
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    return ddp(module, find_unused_parameters=unused, init_sync=False, **{sync: False})
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

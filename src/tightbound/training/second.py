@@ -105,8 +105,8 @@ class CodeSplit(Indexed):
                 contexts += [] if part.context is None else [part.context.cpu()]
                 done += len(part)
                 count(len(part))
-                if flag.raised is not None:
-                    raise stopped(flag.raised, f"while data were coded for stage {NAME!r}", folder)
+                if (by := flag.agreed()) is not None:
+                    raise stopped(by, f"while data were coded for stage {NAME!r}", folder)
         if self._codes is None:
             raise InputError("there are no data to be coded; give at least one datum")
         self._n, self._codes = done, self._codes[:done]

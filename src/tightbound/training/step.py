@@ -50,6 +50,16 @@ class Step(nn.Module):
         return values, summarise(terms, first)
 
 
+def not_finite(terms: Terms) -> list[str]:
+    """The names of what is NaN or infinite somewhere."""
+    named = [("log-likelihood", terms.log_likelihood)]
+    for i, group in enumerate(terms.latents):
+        where = f" of group {i}" if len(terms.latents) > 1 else ""
+        named += [(f"KL{where}", group.kl), (f"log prior{where}", group.log_prior)]
+        named += [(f"log posterior{where}", group.log_posterior), (f"latent sample{where}", group.z)]
+    return [name for name, t in named if t is not None and not torch.isfinite(t).all()]
+
+
 @dataclass(frozen=True)
 class Way:
     """How steps are computed; a run keeps to one, so that it resumes to the same bits."""
@@ -74,18 +84,17 @@ class Stepper:
     """
 
     def __init__(self, step: Step, wrap: Callable[[nn.Module], nn.Module] = lambda module: module) -> None:
-        self.step, self._wrap, self.way = step, wrap, Way()
-        self._called = wrap(step)
+        self.step, self.way = step, Way()
+        self._graph = _Graph(step)
+        self._called = wrap(self._graph)  # once: batches differ in form between processes, which must call the same
         self._planned: tuple[Any, RecordedNoise] | None = None  # of batches like this, the draws
-        self._compiled: nn.Module | None = None
         self._changed: list[nn.Module] = []  # networks whose forward was replaced
 
     def __call__(self, batch: Batch, noise: Noise, knobs: Knobs, losses: Sequence[Loss]) -> Computed:
         """See `Step.forward`; a batch that is not like the first of a compiled step is computed without."""
-        if self._compiled is None or self._planned is None or self._planned[0] != _form(batch):
+        if self.way.compile != "step" or self._planned is None or self._planned[0] != _form(batch):
             return self._called(batch, noise, knobs, losses)
-        draws = self._planned[1].repeat(noise)
-        return self._compiled(batch, draws, knobs, losses)
+        return self._called(batch, self._planned[1].repeat(noise), knobs, losses)
 
     @property
     def plannable(self) -> bool:
@@ -104,7 +113,7 @@ class Stepper:
                     network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own
                     self._changed.append(network)
         if way.compile == "step":
-            self._compiled = self._wrap(_Traced(self.step))
+            self._graph.compile_step()
         return way
 
     def plan(self, batch: Batch, noise: Noise, knobs: Knobs, losses: Sequence[Loss]) -> Computed:
@@ -119,7 +128,7 @@ class Stepper:
             del network.forward
         if self.way.channels_last:
             self._format(torch.contiguous_format)
-        self._changed, self._compiled, self.way = [], None, Way()
+        self._changed, self.way = [], Way()
 
     def _format(self, form: torch.memory_format) -> None:
         for parameter in self.step.model.parameters():
@@ -127,21 +136,27 @@ class Stepper:
                 parameter.data = parameter.data.contiguous(memory_format=form)
 
 
-class _Traced(nn.Module):
-    """A step as one compiled graph, which takes its draws as they are."""
+class _Graph(nn.Module):
+    """A step as it is or, where its draws are given, as one compiled graph."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
         self.step = step
+
+    def compile_step(self) -> None:
+        """Makes the graph anew."""
+        step = self.step
 
         def run(batch: Batch, draws: list[Tensor], knobs: Knobs, losses: Sequence[Loss]) -> Computed:
             return step(batch, DrawnNoise(draws), knobs, losses)
 
         self._run = torch.compile(run, fullgraph=True, dynamic=False)
 
-    def forward(self, batch: Batch, draws: list[Tensor], knobs: Knobs, losses: Sequence[Loss]) -> Computed:
+    def forward(self, batch: Batch, noise: Noise | list[Tensor], knobs: Knobs, losses: Sequence[Loss]) -> Computed:
         """See `Step.forward`."""
-        return self._run(batch, draws, knobs, losses)
+        if isinstance(noise, list):
+            return self._run(batch, noise, knobs, losses)
+        return self.step(batch, noise, knobs, losses)
 
 
 def _form(batch: Batch) -> Any:

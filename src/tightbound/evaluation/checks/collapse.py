@@ -187,7 +187,7 @@ def information(subject: Subject) -> Estimate:
             values = mutual_information(group.posterior, group.z)[0]
         except CompositionError as error:
             return Estimate(None, None, **{**facts, "reason": str(error)})
-    return mean(values.double().cpu().numpy(), **{k: v for k, v in facts.items() if k != "n"})
+    return mean(values.cpu().double().numpy(), **{k: v for k, v in facts.items() if k != "n"})
 
 
 def _told_apart(codes: Array, says: str) -> Estimate:

@@ -165,8 +165,8 @@ def _moments(subject: Subject) -> tuple[Array, Array]:
         for start in range(0, len(codes.mean), size):
             context = None if codes.context is None else codes.context[start : start + size].to(model.device)
             p = model.decode(codes.mean[start : start + size].to(model.device), context)
-            centres.append(p.mean.flatten(1).double().cpu())
-            scales.append(p.variance.flatten(1).double().sqrt().cpu())
+            centres.append(p.mean.flatten(1).cpu().double())
+            scales.append(p.variance.flatten(1).cpu().double().sqrt())
     return torch.cat(centres).numpy(), torch.cat(scales).numpy()
 
 

@@ -56,9 +56,9 @@ def doubts(
             found = [sum(map(entropy, terms.latents), torch.tensor(0.0)), _spread(model, batch, terms)]
             if probabilities is not None:
                 codes = torch.cat([group.z.flatten(2) for group in terms.latents], 2)
-                p = probabilities(codes.flatten(0, 1).double().cpu().numpy())
+                p = probabilities(codes.flatten(0, 1).cpu().double().numpy())
                 found.append(torch.from_numpy(p).unflatten(0, codes.shape[:2]).var(0).sum(-1))
-            parts.append([each.double().cpu() for each in found])
+            parts.append([each.cpu().double() for each in found])
     whole = [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
     return Doubts(whole[0], whole[1], whole[2] if probabilities is not None else None)
 

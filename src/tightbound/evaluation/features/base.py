@@ -73,7 +73,7 @@ class Features(Part, nn.Module, ABC):
         """(N, F), float64, of raw data (N, *shape), in batches and without gradients."""
         self.eval()
         with torch.no_grad():
-            return torch.cat([self(part).double().cpu() for part in x.split(BATCH)])
+            return torch.cat([self(part).cpu().double() for part in x.split(BATCH)])
 
 
 class Scaled(nn.Module):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.terms import CERTAIN
-from tightbound.data.feed import batches, evaluating
+from tightbound.core.terms import CERTAIN, Batch
+from tightbound.data.feed import each
 from tightbound.evaluation.scores.base import Array, Score, View
 
 AT_THE_MEAN = "log-density of the prior at the posterior mean"
@@ -99,12 +100,13 @@ class Prior(Score):
 
     def __call__(self, data: View, train: View) -> Array:
         """(N,) nats."""
-        model, found = data.model, []
+        model = data.model
         if model.latents.certain:
             return data.evaluation.per_datum["rate"]
-        with evaluating(model):
-            for batch in batches(model, data.batch, 500):
-                seen = model.observe(batch, Noise("prior", data.seed))
-                mean, _ = model.latents.moments(model.encode_state(seen))
-                found.append(-model.log_prior(mean.unsqueeze(0), seen.context)[0].double())
-        return torch.cat(found).cpu().numpy()
+
+        def improbable(batch: Batch, number: int) -> Tensor:
+            seen = model.observe(batch, Noise("prior", data.seed))
+            mean, _ = model.latents.moments(model.encode_state(seen))
+            return -model.log_prior(mean.unsqueeze(0), seen.context)[0].cpu().double()
+
+        return torch.cat(each(model, data.batch, 500, improbable)).numpy()

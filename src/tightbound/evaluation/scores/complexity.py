@@ -10,7 +10,8 @@ import numpy as np
 
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.data.feed import batches, evaluating
+from tightbound.core.terms import Batch
+from tightbound.data.feed import each
 from tightbound.evaluation.scores.base import Array, Score, View
 
 
@@ -55,15 +56,16 @@ class Complexity(Score):
 
 def code_lengths(data: View) -> Array:
     """(N,) bits of a lossless code of each datum."""
-    model, lengths = data.model, []
+    model = data.model
     two = model.observation.counts_bits and model.observation.target.levels == 2
     code = png_bits if _is_picture(model) else zlib_bits
-    with evaluating(model):
-        for batch in batches(model, data.batch, 500):
-            seen = model.observe(batch, Noise("code", data.seed))
-            x = model.observation.reference(batch.x, seen).cpu().numpy()
-            lengths += [code(datum, two) for datum in (x > 0 if two else np.rint(x))]
-    return np.array(lengths, dtype=float)
+
+    def lengths(batch: Batch, number: int) -> Array:
+        seen = model.observe(batch, Noise("code", data.seed))
+        x = model.observation.reference(batch.x, seen).cpu().numpy()
+        return np.array([code(datum, two) for datum in (x > 0 if two else np.rint(x))], dtype=float)
+
+    return np.concatenate(each(model, data.batch, 500, lengths))
 
 
 def _is_picture(model: VAE) -> bool:

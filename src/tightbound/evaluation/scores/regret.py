@@ -6,8 +6,8 @@ import numpy as np
 
 from tightbound.core.errors import number, whole
 from tightbound.core.noise import DatumNoise, Noise
-from tightbound.core.terms import CERTAIN
-from tightbound.data.feed import batches, evaluating
+from tightbound.core.terms import CERTAIN, Batch
+from tightbound.data.feed import each
 from tightbound.evaluation.evaluate import at_once
 from tightbound.evaluation.local import elbo_at, fit_local
 from tightbound.evaluation.scores.base import Array, Score, View
@@ -53,22 +53,17 @@ class Regret(Score):
 
     def __call__(self, data: View, train: View) -> Array:
         """(N,) nats."""
-        from tqdm.auto import tqdm
+        model = data.model
 
-        model, found = data.model, []
+        def gained(batch: Batch, number: int) -> Array:
+            seen = model.observe(batch, Noise("regret", data.seed))
+            before, after = (
+                elbo_at(model, seen, local, DatumNoise("regret", data.seed, index=batch.positions()), self.measured)
+                .cpu()
+                .double()
+                for local in fit_local(model, seen, steps=self.steps, lr=self.lr, samples=self.samples, seed=data.seed)
+            )
+            return (after - before).numpy()
+
         size = at_once(model, max(self.samples, self.measured))
-        bar = tqdm(total=len(data.batch), desc=self.name, disable=not data.progress or None, unit="datum", leave=False)
-        with evaluating(model), bar:
-            for batch in batches(model, data.batch, size):
-                seen = model.observe(batch, Noise("regret", data.seed))
-                before, after = (
-                    elbo_at(
-                        model, seen, local, DatumNoise("regret", data.seed, index=batch.positions()), self.measured
-                    ).double()
-                    for local in fit_local(
-                        model, seen, steps=self.steps, lr=self.lr, samples=self.samples, seed=data.seed
-                    )
-                )
-                found.append((after - before).cpu().numpy())
-                bar.update(len(batch))
-        return np.concatenate(found)
+        return np.concatenate(each(model, data.batch, size, gained, progress=data.progress, title=self.name))

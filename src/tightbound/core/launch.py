@@ -1,0 +1,71 @@
+"""What `torchrun` tells the processes that it starts. Free of torch until several of them have something to say."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+
+from tightbound.core.errors import InputError
+
+
+def started() -> bool:
+    """Whether this process was started as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
+
+
+def first() -> bool:
+    """Whether this process is the first of those that were started together."""
+    return not started() or os.environ["RANK"] == "0"
+
+
+def again() -> bool:
+    """Whether `torchrun` starts its processes not for the first time: one of them died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def job() -> str | None:
+    """What tells this call of `torchrun` from others, the same when it starts its processes again; None: there is none.
+
+    Only what the first process says counts: where no --rdzv-id was given, it is that process's own launcher.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
+
+
+def check_named(run: object, flag: str) -> None:
+    """Refuses a run without a folder of its own where there are several processes, or these may be started again.
+
+    Raises:
+        InputError: says to give `flag`.
+    """
+    if run is None and (started() or job() is not None):
+        raise InputError(
+            f"torchrun's processes share a run, and find it when they are started again: name its folder by {flag}, "
+            "where all of them can write and read"
+        )
+
+
+@contextlib.contextmanager
+def first_alone_speaks() -> Iterator[None]:
+    """Nothing that other processes than the first print is shown."""
+    if first():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
+
+
+def first_to_say(message: str) -> bool:
+    """Whether no other process has said this, of those that were started together; then it counts as said."""
+    if not started():
+        return True
+    from torch.distributed.rendezvous import rendezvous
+
+    try:
+        store, _, _ = next(rendezvous("env://"))
+        return store.add(f"tightbound/said/{hashlib.sha256(message.encode()).hexdigest()}", 1) == 1
+    except (RuntimeError, ValueError, OSError):  # the others' meeting place is gone
+        return True

@@ -1,0 +1,132 @@
+"""A device that is not there: tensors on it hold real values, computed on the CPU, and what an accelerator would refuse
+is refused. It has no float64, as MPS has none, and its type is "meta", the one that torch lets be anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+DEVICE = torch.device("meta")
+MOVES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
+
+
+class WrongDevice(RuntimeError):
+    """Tensors of two devices in one operation, a dtype that the device lacks, or a generator of another device."""
+
+
+class Held(Tensor):
+    """A tensor on the device."""
+
+    held: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, held: Tensor) -> Held:
+        layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
+        made = Tensor._make_wrapper_subclass(cls, held.shape, device=DEVICE, **layout)  # type: ignore[attr-defined]
+        made.held = held
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _computed(func, args, kwargs or {})
+
+    def tolist(self) -> Any:
+        """Numbers can be fetched from any device."""
+        return self.held.tolist()
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"on the stand-in device: {self.held}"
+
+
+class StandIn(TorchDispatchMode):
+    """While it is on, tensors can be made on the device and moved there."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _computed(func, args, kwargs or {})
+
+
+class _Generator(torch.Generator):
+    """Of the stand-in device, where it is made for that."""
+
+    on_device: bool
+    seeds: ClassVar[set[int]] = set()  # theirs: what an operation is given is another object, with the same seed
+
+    def __new__(cls, device: Any = "cpu") -> _Generator:
+        made = super().__new__(cls)
+        made.on_device = torch.device(device) == DEVICE
+        return made
+
+    def manual_seed(self, seed: int) -> _Generator:
+        if self.on_device:
+            self.seeds.add(seed)
+        super().manual_seed(seed)
+        return self
+
+
+class _Autocast(torch.autocast):
+    """The CPU's, on the stand-in device."""
+
+    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__("cpu" if device_type == DEVICE.type else device_type, *args, **kwargs)
+
+
+def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    held = [x for x in tensors if isinstance(x, Held)]
+    on_device = bool(held)
+    if func not in MOVES:
+        foreign = [x for x in tensors if not isinstance(x, Held) and x.dim()]  # numbers go with any device
+        if held and foreign:
+            raise WrongDevice(f"{func}: a tensor {tuple(foreign[0].shape)} on the CPU with one on the device")
+    if func is MOVES[0]:
+        on_device = isinstance(args[0], Held)
+    if (asked := kwargs.get("device")) is not None:
+        on_device, kwargs = torch.device(asked) == DEVICE, {**kwargs, "device": torch.device("cpu")}
+    generator = kwargs.get("generator")
+    if generator is not None and (generator.initial_seed() in _Generator.seeds) != on_device:
+        raise WrongDevice(f"{func}: a generator of another device than what it fills")
+    plain = tree_map(lambda x: x.held if isinstance(x, Held) else x, (args, kwargs))
+    found = func(*plain[0], **plain[1])
+    if not on_device:
+        return found
+    known = {id(x.held): x for x in held}  # what was changed in place stays itself
+
+    def made(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        if x.dtype in (torch.float64, torch.complex128):
+            raise WrongDevice(f"{func}: float64, which MPS has not")
+        return known[id(x)] if id(x) in known else Held(x)
+
+    return tree_map(made, found)
+
+
+@contextlib.contextmanager
+def stand_in() -> Iterator[torch.device]:
+    """The device, for a while; what torch does by the names of its own devices it does here for this one."""
+    tensor, as_tensor = torch.tensor, torch.as_tensor
+
+    def made(by: Any) -> Any:
+        return lambda data, *, device=None, **kw: by(data, **kw) if device is None else by(data, **kw).to(device)
+
+    with pytest.MonkeyPatch.context() as patch, StandIn(), torch.autograd.set_multithreading_enabled(False):
+        patch.setattr(torch, "Generator", _Generator)
+        patch.setattr(torch, "autocast", _Autocast)
+        patch.setattr(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext())
+        patch.setattr(torch, "tensor", made(tensor))  # which would make them empty
+        patch.setattr(torch, "as_tensor", made(as_tensor))
+        patch.setattr("tightbound.core.precise.LACKING", ("mps", DEVICE.type))
+        yield DEVICE
+
+
+def on_cpu(value: Any) -> Any:
+    """With all tensors on the CPU, after the device has gone."""
+    return tree_map(lambda x: x.held if isinstance(x, Held) else x, value)

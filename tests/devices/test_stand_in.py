@@ -1,0 +1,210 @@
+"""Every registered part computes on a device of its own what it computes on the CPU, and mixes nothing of the two."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import tightbound as tb
+from devices.stand_in import WrongDevice, on_cpu, stand_in
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.table import TABLE
+from tightbound.data import Data
+from tightbound.evaluation import (
+    Subject,
+    ais,
+    diagnose,
+    evaluate,
+    inference_gap,
+    memorisation,
+    paths,
+    rate_decomposition,
+    score,
+)
+from tightbound.generation.infer import complete, encode, reconstruct, sample
+from tightbound.objectives.base import Objective
+from tightbound.testing import matrix
+from tightbound.testing.matrix import DRAWN, Combination, why_not
+
+PLAIN = Combination("normal", "normal", "flat", "bernoulli", "elbo")
+
+
+PARTNERS = {"prior": "posterior", "posterior": "prior"}
+PARTS = [(kind, name) for kind in ("prior", "posterior", "latents", "likelihood", "objective") for name in TABLE[kind]]
+
+
+def accepted(kind: str, name: str) -> Combination:
+    """The first with this part that is not refused."""
+    if kind == "latents" and name != "flat":
+        return replace(PLAIN, prior="-", posterior="-", latents=name)
+    if kind == "objective":
+        choices = [
+            replace(PLAIN, posterior=q, likelihood=x, objective=name)
+            for q in ("normal", "point")
+            for x in ("bernoulli", *TABLE["likelihood"])
+        ]
+    else:
+        other = PARTNERS.get(kind, "prior")
+        choices = [
+            replace(PLAIN, **{kind: name, other: partner}, objective=o)
+            for o in ("elbo", "autoencoder")
+            for partner in ("normal", *TABLE[other])
+        ]
+    return next(c for c in choices if why_not(c) is None)
+
+
+def step(c: Combination, made: tuple[VAE, Objective], device: torch.device) -> dict[str, Any]:
+    """Loss and gradients of each group of a training step."""
+    model, objective = copy.deepcopy(made[0]).float().to(device), copy.deepcopy(made[1])
+    with Noise("prepare").default():
+        objective.prepare(model, 12)
+    if objective.networks is not None:
+        objective.networks.to(device)
+    batch = next(matrix.data_for(c.likelihood).train.epoch(6)).to(device)
+    knobs = Knobs.final({**model.schedules, **objective.schedules})
+    found: dict[str, Any] = {}
+    with Noise("device").default():
+        for i, group in enumerate(objective.groups(model)):
+            terms = model(batch, objective.samples, Noise("device", i), knobs)
+            loss = group.loss(terms, knobs)
+            wanted = [p for p in group.params if p.requires_grad]
+            gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+            found[f"group {i}"] = [loss.detach(), *(g for g in gradients if g is not None)]
+        objective.end_epoch([terms])
+    return found
+
+
+def same(one: Any, other: Any) -> None:
+    """Fails where tensors differ."""
+    assert list(one) == list(other)
+    for name, values in one.items():
+        for a, b in zip(values, other[name], strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize(("kind", "name"), [*PARTS, ("latents", DRAWN)])
+def test_a_training_step(kind: str, name: str) -> None:
+    c = accepted(kind, name)
+    made = matrix.compose(c)
+    expected = step(c, made, torch.device("cpu"))
+    with stand_in() as device:
+        found = step(c, made, device)
+    same(expected, on_cpu(found))
+
+
+def used(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
+    """Numbers, codes, reconstructions and draws."""
+    model = copy.deepcopy(made).float().to(device)
+    x = data.whole
+    result = evaluate(model, x, samples=5)
+    codes = encode(model, x, sample=True)
+    rate = rate_decomposition(model, x)
+    found = {name: [torch.from_numpy(each)] for name, each in {**result.per_datum, **rate.per_draw}.items()}
+    found["codes"] = [codes.mean, codes.variance, torch.as_tensor(codes.sample)]
+    if model.context is not None and model.context.completes:
+        found["completed"] = [complete(model, x, 2, mean=False)]
+    else:
+        found["reconstructed"], found["drawn"] = [reconstruct(model, x)], [sample(model, 3, mean=False)]
+    return found
+
+
+@pytest.mark.parametrize(("kind", "name"), [p for p in [*PARTS, ("latents", DRAWN)] if p[0] != "objective"])
+def test_numbers_codes_and_draws(kind: str, name: str) -> None:
+    c = accepted(kind, name)
+    made, data = matrix.compose(c)[0], matrix.data_for(c.likelihood)
+    expected = used(made, data, torch.device("cpu"))
+    with stand_in() as device:
+        found = used(made, data, device)
+    same(expected, on_cpu(found))
+
+
+EXTRA = {
+    "labels": {"context": "labels(3)"},
+    "visible": {"context": "visible(columns=(0, 0.5))"},
+    **{
+        f"{q} under {p}": {"latents": matrix.quantized(q, p)}
+        for q, p in zip(TABLE["quantizer"], [*TABLE["code-prior"]] * 2, strict=True)
+    },
+}
+
+
+@pytest.mark.parametrize("what", EXTRA)
+def test_contexts_and_codes(what: str) -> None:
+    x = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
+    data = tb.data.open(TensorDataset(x, torch.arange(12) % 3))
+    made = tb.vae(data, latent=4, network="mlp(hidden=(6,))", **EXTRA[what]).eval()
+    if made.latents.second is not None:
+        made.latents.second.take_up()
+    expected = used(made, data, torch.device("cpu"))
+    with stand_in() as device:
+        found = used(made, data, device)
+    same(expected, on_cpu(found))
+
+
+def judged(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
+    """By every score, annealing, the inference gap and the diagnosis."""
+    model = copy.deepcopy(made).float().to(device)
+    x = data.whole
+    chosen = [*(name for name in TABLE["score"] if name != "regret"), "regret(steps=2)"]
+    parts = {
+        "score": score(model, x, x, scores=chosen),
+        "ais": ais(model, x, temperatures=4, chains=2),
+        "gap": inference_gap(model, x, samples=4, steps=2),
+    }
+    diagnose(Subject(model, x, x, {}, (), 0, 10, 4))
+    memorisation(model, x, x, n=4)
+    paths(model, x, x, steps=4)
+    return {
+        f"{name}: {k}": [torch.from_numpy(np.asarray(v))]
+        for name, part in parts.items()
+        for k, v in part.per_datum.items()
+    }
+
+
+def test_judges() -> None:
+    data = matrix.data_for("bernoulli")
+    made = matrix.compose(PLAIN)[0]
+    expected = judged(made, data, torch.device("cpu"))
+    with stand_in() as device:
+        found = judged(made, data, device)
+    same(expected, on_cpu(found))
+
+
+def test_a_run_is_trained_resumed_and_loaded(tmp_path: Path) -> None:
+    data, how = matrix.data_for("bernoulli"), {"batch_size": 4, "ema": 0.9, "validation": 2, "quiet": True}
+    with stand_in() as device:
+        model = copy.deepcopy(matrix.compose(PLAIN)[0]).float()
+        tb.fit(model, data, run=tmp_path / "there", epochs=1, device=str(device), **how)
+        trained = tb.fit(model, data, run=tmp_path / "there", epochs=2, resume=True, device=str(device), **how)
+        assert trained.model.device == device
+        there = {k: on_cpu(v).clone() for k, v in trained.model.state_dict().items()}
+    here = tb.load(tmp_path / "there", device="cpu").model.state_dict()
+    again = copy.deepcopy(matrix.compose(PLAIN)[0]).float()
+    on = tb.fit(again, data, run=tmp_path / "here", epochs=2, device="cpu", **how)
+    for name, value in on.model.state_dict().items():
+        torch.testing.assert_close(there[name], value, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(here[name], value, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_what_an_accelerator_refuses_is_refused() -> None:
+    with stand_in() as device:
+        there = torch.zeros(3, device=device)
+        for wrong in (
+            lambda: there + torch.zeros(3),
+            lambda: there.double(),
+            lambda: there.normal_(generator=torch.Generator().manual_seed(1)),
+        ):
+            with pytest.raises(WrongDevice):
+                wrong()
+        with pytest.raises(RuntimeError):
+            there.numpy()
+        assert (there + 1).sum().item() == 3

@@ -1,0 +1,144 @@
+"""What one process and two train: see test_parallel.py. Functions that both sides call."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import tightbound as tb
+from tightbound.core import world
+from tightbound.core.noise import Noise
+from tightbound.training.checkpoint import load
+from tightbound.training.folder import RunFolder
+from tightbound.training.loop import Loop
+from tightbound.training.monitor import Interrupted
+
+COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 2, "validation": 6, "checkpoint_seconds": 1e9, "quiet": True}
+
+
+def grey(n: int = 60) -> tb.data.Data:
+    """8x8 images of 17 levels: n - 12 are trained on."""
+    x = np.random.default_rng(0).integers(0, 17, (n, 8, 8)).astype(np.uint8)
+    return tb.data.open(x, levels=17, test=0.1)
+
+
+def mlp(objective: str = "elbo", n: int = 60, own: Mapping[str, Any] = {}, **settings: Any) -> Any:
+    return made(grey(n), objective, own, **settings)
+
+
+def vq(quantizer: str = "vq(size=3, entries=8, restart=0.3)", n: int = 60, prior: str = "auto", **settings: Any) -> Any:
+    latents = f'quantized(quantizer="{quantizer}")'
+    own = {"network": "resnet(halvings=(1,), hidden=4, inner=2, blocks=1)", "latents": latents, "prior": prior}
+    return mlp(own=own, n=n, lr=1e-2, **settings)
+
+
+def holes(n: int = 60) -> tb.data.Data:
+    """A table with missing numbers."""
+    x = np.random.default_rng(1).normal(size=(n, 5))
+    x[np.random.default_rng(2).random(x.shape) < 0.2] = np.nan
+    return tb.data.open(x, test=0.1)
+
+
+def labelled(n: int = 60) -> tb.data.Data:
+    """Images with labels."""
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 17, (n, 8, 8)).astype(np.uint8), rng.integers(0, 3, n)
+    return tb.data.open(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), levels=17, test=0.1)
+
+
+def made(data: tb.data.Data, objective: str = "elbo", own: Mapping[str, Any] = {}, **settings: Any) -> Any:
+    return tb.vae(data, **{"latent": 2, "network": "mlp(hidden=(16,))", **own}), data, objective, settings
+
+
+BINARY = {"likelihood": "bernoulli", "observation": "binarized(mode='dynamic')"}
+
+CASES: dict[str, Callable[[], Any]] = {
+    "mlp": mlp,
+    "conv": lambda: mlp(own={"network": "conv(channels=(4,), hidden=8)"}),
+    "iwae": lambda: mlp("iwae(samples=3)"),
+    "groups": lambda: mlp("dreg(samples=3)"),
+    "ema, clip, decay": lambda: mlp(ema=0.9, clip=20.0, schedule="cosine(warmup=3)", encoder_lr=3e-3),
+    "last batch of one": lambda: mlp(n=61),
+    "uneven shares": lambda: mlp(n=65, batch_size=7),
+    "dynamic": lambda: mlp(own=BINARY),
+    "holes": lambda: made(holes()),
+    "labels": lambda: made(labelled(), own={"context": "labels"}),
+    "vq": vq,
+    "residual": lambda: vq("residual(size=3, depth=2, of='vq(entries=8, restart=0.3)', shared=True)"),
+    "vq-gradient": lambda: vq("vq-gradient(size=3, entries=8, restart=0.3)"),
+    "second": lambda: vq(prior="pixelcnn(hidden=4, layers=1, dropout=0)", n=61),
+    "ladder": lambda: mlp(own={"latents": "ladder"}),
+    "flow": lambda: mlp(own={"posterior": "flow", "prior": "flow"}),
+    "vamp": lambda: mlp(own={"prior": "vamp(components=5)"}),
+    "lagging": lambda: mlp("lagging(every=3)"),
+    "spectral": lambda: mlp(own={"network": "mlp(hidden=(16,), spectral_norm=True)"}),
+}
+EQUAL = tuple(CASES)  # one process and several: the same curve
+CASES |= {
+    "gan": lambda: mlp("vae-gan"),
+    "dropout": lambda: mlp(own={"network": "mlp(hidden=(16,), dropout=0.3)"}),
+}
+ALIKE = ("gan", "dropout")  # what they draw by torch's generator differs
+CASES["compiled"] = lambda: mlp(compile="on")
+
+
+def train(name: str, run: Path, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Trains a case; gives the curve, and the state that is left."""
+    model, data, objective, settings = CASES[name]()
+    tb.fit(model, data, objective, run=run, **{**COMMON, **settings, **kwargs})
+    states = {file.parent.name: load(file)[0] for file in sorted((run / "checkpoints").glob("**/last.safetensors"))}
+    named = {f"{stage}/{k}": v.numpy() for stage, state in states.items() for k, v in state.items()}
+    return {"rows": rows(run), "weights": named}
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, but for times."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in RunFolder(run).metrics()]
+
+
+def stopped(name: str, run: Path, step: int, kwargs: Mapping[str, Any], rank: int | None = None) -> int:
+    """Trains until this process, or that of this rank alone, gets a signal in a step; gives where it stopped."""
+    real = Loop._train_step
+
+    def train_step(self: Loop, batch: Any) -> None:
+        real(self, batch)
+        if self.step == step and rank in (None, world.rank()):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_train_step", train_step)
+        with pytest.raises(Interrupted) as stop:
+            train(name, run, kwargs)
+    world.barrier()
+    return int(str(stop.value).partition("step ")[2].split()[0])
+
+
+def refusal(name: str, kwargs: Mapping[str, Any]) -> str:
+    """What is said where a case with these changes is refused."""
+    model, data, objective, settings = CASES[name]()
+    with pytest.raises(tb.TightboundError) as refused:
+        tb.fit(model, data, **{"objective": objective, **COMMON, **settings, **kwargs})
+    return str(refused.value)
+
+
+def draws() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Of a share of 3 data of 6: 5 numbers by torch's generator, and keyed ones for two samples."""
+    noise = Noise("test", start=3 * world.rank(), total=6)
+    with noise.default():
+        own = torch.rand(5)
+    return own.numpy(), noise.normal((2, 3, 4), torch.empty(0)).numpy()
+
+
+def global_draw() -> np.ndarray[Any, Any]:
+    """The keyed numbers of `draws`, of all data."""
+    noise = Noise("test")
+    with noise.default():
+        return noise.normal((2, 6, 4), torch.empty(0)).numpy()

@@ -1,0 +1,184 @@
+"""Several processes train as one does: curves, weights, checkpoints; what they refuse; what torchrun starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tightbound.training.checkpoint import load
+from training import cases
+from training.processes import Pair, pair
+
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Pair]:
+    """Two processes that wait for work."""
+    with pair() as workers:
+        yield workers
+
+
+@pytest.fixture
+def both(two: Pair) -> Train:
+    """Trains a case in two processes; gives what the first says, and sees to it that the other agrees."""
+
+    def train(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        first, second = two.call(cases.__file__, "train", *args, kwargs)
+        assert equal(first["weights"], second["weights"], 0)
+        return first
+
+    return train
+
+
+def equal(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> bool:
+    """Whether two metrics rows or states have the same names and, to this relative error, the same values."""
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, float | np.ndarray):
+            np.testing.assert_allclose(other[name], value, tolerance, tolerance, err_msg=name)
+        else:
+            assert value == other[name], name
+    return True
+
+
+def same_curve(one: dict[str, Any], other: dict[str, Any], tolerance: float = 1e-5) -> None:
+    """Whether each epoch's metrics are equal, and the last state to 1e-4."""
+    assert len(one["rows"]) == len(other["rows"])
+    assert all(equal(a, b, tolerance) for a, b in zip(one["rows"], other["rows"], strict=True))
+    assert equal(one["weights"], other["weights"], 1e-4)
+
+
+@pytest.mark.parametrize("name", cases.EQUAL)
+def test_two_processes_train_as_one_does(name: str, both: Train, tmp_path: Path) -> None:
+    same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two"))
+
+
+@pytest.mark.parametrize("name", ["conv", "ema, clip, decay", "uneven shares", "ladder", "vq-gradient", "second"])
+def test_processes_with_a_share_of_the_model_each_train_as_one_does(name: str, both: Train, tmp_path: Path) -> None:
+    same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two", parallel="fsdp"))
+
+
+@pytest.mark.parametrize("name", cases.ALIKE)
+def test_what_draws_by_itself_trains_to_the_same_weights_in_each(name: str, both: Train, tmp_path: Path) -> None:
+    """Its numbers are not those of one process."""
+    assert np.isfinite(both(name, tmp_path / "two")["rows"][-1]["train_loss"])
+
+
+def test_processes_draw_different_numbers_for_their_shares(two: Pair) -> None:
+    """From torch's generator: dropout of a share is not that of another. What is keyed is one global draw."""
+    (own, keyed), (other, rest) = two.call(cases.__file__, "draws")
+    assert not np.allclose(own, other)
+    np.testing.assert_array_equal(np.concatenate([keyed, rest], 1), cases.global_draw())
+
+
+@pytest.mark.parametrize(("first", "then"), [("ddp", "ddp"), ("ddp", "fsdp"), ("fsdp", "ddp")])
+def test_a_run_goes_on_with_another_number_of_processes(
+    first: str, then: str, two: Pair, both: Train, tmp_path: Path
+) -> None:
+    """2 -> 1 -> 2 processes, stopped within epochs."""
+    name = "ema, clip, decay"
+    whole = cases.train(name, tmp_path / "whole", {"epochs": 3})
+    run = tmp_path / "run"
+    assert two.call(cases.__file__, "stopped", name, run, 4, {"epochs": 3, "parallel": first}) == [4, 4]
+    assert cases.stopped(name, run, 11, {"epochs": 3, "resume": True}) == 11
+    same_curve(whole, both(name, run, epochs=3, resume=True, parallel=then))
+
+
+def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path) -> None:
+    assert two.call(cases.__file__, "stopped", "mlp", tmp_path / "run", 5, {}, 1) == [5, 5]
+    assert load(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["step"] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "says"),
+    [
+        ("mlp", {"objective": "beta-tc"}, "compares the data of a batch"),
+        ("mlp", {"batch_size": 1}, "at least one datum each"),
+        ("groups", {"parallel": "fsdp"}, "use parallel 'ddp'"),
+        ("mlp", {"parallel": "fsdp", "compile": "on"}, "leave it out with parallel 'fsdp'"),
+        ("mlp", {"run": None}, "name its folder by run=FOLDER"),
+    ],
+)
+def test_what_several_processes_cannot_train_is_refused_by_all(
+    name: str, changed: dict[str, Any], says: str, two: Pair, tmp_path: Path
+) -> None:
+    for refusal in two.call(cases.__file__, "refusal", name, {"run": tmp_path / "run", **changed}):
+        assert says in refusal
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_first_process_alone_finds_out_is_said_by_both(two: Pair, tmp_path: Path) -> None:
+    cases.train("mlp", tmp_path / "run", {"epochs": 1})
+    for refusal in two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run"}):
+        assert "exists; go on with --resume" in refusal
+
+
+def test_a_loss_that_is_not_finite_is_told_alike_by_both(two: Pair, tmp_path: Path) -> None:
+    """Though only one of them may have seen the datum."""
+    one, other = two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run", "lr": 1e20})
+    assert one == other
+    assert "became" in one
+
+
+@pytest.mark.slow
+def test_a_compiled_step(both: Train, tmp_path: Path) -> None:
+    same_curve(cases.train("compiled", tmp_path / "one", {}), both("compiled", tmp_path / "two"))
+
+
+def torchrun(tmp_path: Path, *words: object) -> subprocess.Popen[str]:
+    """Two processes of a command."""
+    agent = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "3")
+    told = os.environ | {"OMP_NUM_THREADS": "1"}  # it says so where it chooses this itself
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*agent, *map(str, words)], cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, env=told)
+
+
+TRAIN = ("-m", "--", "tightbound", "train", "digits", "--network", "mlp(hidden=(16,))", "--evaluate-samples", "0")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
+    """Without --resume; from the last checkpoint, to the curve of one process."""
+    last = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    agent = torchrun(tmp_path, *TRAIN, "--run", "run", "--epochs", "40", "--checkpoint-seconds", "0.2")
+    try:
+        while not last.is_file():
+            assert agent.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)
+        step = load(last)[1]["step"]
+        children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        out, err = agent.communicate(timeout=240)
+    finally:
+        agent.kill()
+    assert agent.returncode == 0, err
+    assert 0 < step < load(last)[1]["step"]
+    assert "Traceback" not in err
+    assert out.count("trained: run") == 1
+    run = (tmp_path / "run" / "run.json").read_text()
+    assert run.count('"job"') == 2
+    subprocess.run(
+        [sys.executable, "-m", "tightbound", *TRAIN[3:], "--run", "one", "--epochs", "40"], cwd=tmp_path, check=True
+    )
+    one, two = (cases.rows(tmp_path / name) for name in ("one", "run"))
+    assert all(equal(a, b, 1e-4) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.slow
+def test_torchrun_says_an_error_once_and_needs_a_name(tmp_path: Path) -> None:
+    agent = torchrun(tmp_path, *TRAIN, "--epochs", "1")
+    _, err = agent.communicate(timeout=240)
+    assert agent.returncode != 0
+    assert err.count("tightbound: torchrun's processes share a run") == 4  # the first start, and three more
+    assert not list(tmp_path.iterdir())
