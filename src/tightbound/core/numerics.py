@@ -12,7 +12,8 @@ _NOTHING = nullcontext()
 
 def unrounded(device: str) -> AbstractContextManager[object]:
     """Without autocast, on this type of device: networks may be in bfloat16, densities are not."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else _NOTHING
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else _NOTHING
 
 
 def first_parameter(module: nn.Module) -> nn.Parameter | None:
