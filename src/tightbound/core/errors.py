@@ -44,9 +44,10 @@ class ReaderLost(TightboundError, OSError):
     exit_status = 1
 
     @classmethod
-    def of(cls, error: RuntimeError) -> ReaderLost | None:
-        """What torch's error means, which it raises wherever the program stands when such a process ends; or None."""
-        if "DataLoader worker" not in str(error):
+    def of(cls, error: Exception) -> ReaderLost | None:
+        """What torch's error means, which it raises wherever the program stands when such a process ends, or that of a
+        message which was cut off; or None."""
+        if not isinstance(error, EOFError | ConnectionError) and "DataLoader worker" not in str(error):
             return None
         return cls(
             "a process that reads the data was ended from outside, perhaps for want of memory; a run goes on from its "

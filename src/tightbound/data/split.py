@@ -267,7 +267,7 @@ class MappedSplit(Indexed):
                 if isinstance(batch, InputError):
                     raise batch
                 yield batch
-        except RuntimeError as error:
+        except (RuntimeError, EOFError, ConnectionError) as error:
             if lost := ReaderLost.of(error):
                 raise lost from None
             raise
