@@ -1,127 +1,128 @@
-"""Time of a training epoch against a hand-written loop, in one process, and the bound that each reaches.
+"""A training epoch of the lesson's network on MNIST, against peers, loops by hand and the machine's limits.
 
-    TIGHTBOUND_DATA=folder python benchmarks/epoch.py --epochs 10 --seeds 3 --json epoch.json
+    TIGHTBOUND_DATA=folder python benchmarks/epoch.py --json epoch.json
 
-The recipe `lesson` (784-512-256-20, Bernoulli, Adam 1e-3, batch 128, all of MNIST's training set) is trained by the
-library's loop and by one as a person would write it: data in memory, fused Adam, no metrics but the loss. The two take
-turns, epoch by epoch, so that a machine whose speed drifts slows both. Prints the median seconds of an epoch, the
-median of the ratios pair by pair, and the test ELBO of both after training, over the seeds.
+784-512-256-20, Bernoulli pixels (in expectation), batch 128, Adam 1e-3. The contestants take turns, an epoch each; the
+ceilings (a step's products alone, Adam alone) take theirs in the same run. All start from the same weights, and each
+is judged by the same evaluation: the mean loss of each epoch is printed for all, and the test ELBO at the end. The
+first epoch, in which things are compiled or chosen, counts for the curves alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import limits
+import numpy as np
+from contestants.nets import save_start
+from harness import Contestant, Race, options, peers_python, seconds_table, show, summary, values, write
 
 import tightbound as tb
-from tightbound.core.parts import make
-from tightbound.data import Data, Indexed
-from tightbound.recipes import recipe
-from tightbound.training.folder import RunFolder
-from tightbound.training.loop import Loop, Stage
-from tightbound.training.monitor import Monitor, StopFlag
+
+OURS, HAND = "contestants/ours.py", "contestants/by_hand.py"
+BASE, BATCH = "ours", 128
 
 
-def lesson(data: Data, seed: int) -> tb.VAE:
-    """The recipe's model."""
-    config = recipe("lesson")
-    parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}
-    return tb.vae(data, **parts, seed=seed)
+def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list[Contestant]:
+    """Who takes part."""
+    shared = {
+        "net": "mlp", "data": str(train), "scale": 255, "batch_size": BATCH, "lr": 1e-3, "seed": arguments.seed,
+        "start": str(start),
+    }  # fmt: skip
+    found = [
+        Contestant(BASE, OURS, shared),
+        Contestant("ours, compile auto", OURS, {**shared, "compile": "auto"}),
+        Contestant("ours, compiled", OURS, {**shared, "compile": "on"}),
+        Contestant("ours, bf16 compiled", OURS, {**shared, "compile": "on", "precision": "bf16"}),
+        Contestant("lesson", "contestants/lesson.py", shared),
+        Contestant("by hand", HAND, shared),
+        Contestant("by hand, compiled", HAND, {**shared, "compile": True}),
+        Contestant("by hand, bf16 compiled", HAND, {**shared, "compile": True, "precision": "bf16"}),
+    ]
+    if not arguments.no_peers:
+        python = peers_python()
+        found.append(Contestant("pythae", "contestants/pythae_vae.py", shared, python))
+        found.append(Contestant("JAX scan", "contestants/jax_scan.py", shared, python))
+    if arguments.only:
+        return [c for c in found if c.name in (BASE, *arguments.only)]
+    return [c for c in found if not (arguments.quick and c.options.get("compile"))]  # compiling takes minutes
 
 
-class Ours:
-    """The library's loop."""
-
-    def __init__(self, data: Data, seed: int, epochs: int, folder: Path) -> None:
-        self.model = lesson(data, seed)
-        config = recipe("lesson").replace(validation=0, epochs=epochs, seed=seed)
-        stage = Stage(self.model, data.train, make("objective", config.objective_spec()))
-        self._loop = Loop(stage, config.settings(), RunFolder(folder), torch.device("cpu"), quiet=True)
-        self._monitor = Monitor(self._loop.total, 0, epochs, quiet=True)
-
-    def epoch(self) -> None:
-        self._loop.run_epoch([], StopFlag(), self._monitor)
-        self._loop.finish_epoch()
+def export(data: tb.data.Data, train: Path, test: Path, quick: bool) -> int:
+    """Writes images (N, 1, 28, 28), uint8, that all read; gives the batches of an epoch."""
+    for split, file, few in ((data.train, train, 512 + 64), (data.test, test, 100)):
+        images = next(split.epoch(few if quick else len(split))).x.numpy()
+        np.save(file, images.reshape(-1, 1, 28, 28))
+    return -(-len(np.load(train, mmap_mode="r")) // BATCH)
 
 
-class ByHand(nn.Module):
-    """The lesson's network, loss and loop, written out."""
+def judge(race: Race, names: list[str], test: Path, folder: Path, samples: int) -> dict[str, Any]:
+    """The test ELBO of each contestant's weights, all by the product's evaluation."""
+    found = {}
+    for name in names:
+        file = folder / f"{names.index(name)}.npz"
+        race.ask(name, what="weights", file=str(file))
+        found[name] = race.ask(BASE, what="bound", file=str(file), test=str(test), samples=samples)
+    return found
 
-    def __init__(self, data: Data, seed: int) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.encoder = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
-        self.head = nn.Linear(256, 40)
-        self.decoder = nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 784))
-        assert isinstance(data.train, Indexed)
-        self.train_data = data.train.batch(torch.arange(len(data.train))).x.flatten(1)
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        mu, log_variance = self.head(self.encoder(x)).chunk(2, dim=1)
-        z = mu + (0.5 * log_variance).exp() * torch.randn_like(mu)
-        reconstruction = F.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
-        kl = -0.5 * (1 + log_variance - mu.square() - log_variance.exp()).sum()
-        return (reconstruction + kl) / len(x)
-
-    def epoch(self) -> None:
-        for rows in torch.randperm(len(self.train_data)).split(128):
-            loss = self(self.train_data[rows].float() / 255)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-
-    def as_vae(self, data: Data) -> tb.VAE:
-        """The same weights in the library's model, to be evaluated alike."""
-        model = lesson(data, 0)
-        mine = [*self.encoder.parameters(), *self.head.parameters(), *self.decoder.parameters()]
-        with torch.no_grad():
-            for theirs, p in zip(model.parameters(), mine, strict=True):
-                theirs.copy_(p)
-        return model
+def show_curves(losses: dict[str, list[float]], bounds: dict[str, Any]) -> None:
+    """The table of losses."""
+    epochs = len(losses[BASE])
+    shown = sorted({0, 1, 2, 4, 9, epochs - 1} & set(range(epochs)))
+    head = ["contestant", *(f"epoch {i + 1}" for i in shown), "test ELBO", "less ours"]
+    rows = []
+    for name, each in losses.items():
+        elbo, stderr = bounds[name]["elbo"], bounds[name]["stderr"]
+        last = [f"{elbo:.2f} ± {stderr:.2f}", f"{elbo - bounds[BASE]['elbo']:+.2f}"]
+        rows.append([name, *(f"{each[i]:.2f}" for i in shown), *last])
+    note = "pythae's loss is a mean over batches, of which the last is smaller; the others' are means over data"
+    show("Training loss, nats a datum", head, rows, note)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser = options(__doc__, repeats=8)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants beside ours")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-at-data", action="store_true", help="all start the output bias at the marginals")
     arguments = parser.parse_args()
-    data = tb.data.open("mnist")
-    seconds: dict[str, list[float]] = {"ours": [], "by hand": []}
-    bounds: dict[str, list[float]] = {"ours": [], "by hand": []}
-    for seed in range(arguments.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            ours, hand = Ours(data, seed, arguments.epochs, Path(folder)), ByHand(data, seed)
-            for epoch in range(arguments.epochs):
-                turn = [("ours", ours), ("by hand", hand)]
-                for name, contestant in turn if epoch % 2 else turn[::-1]:
-                    began = time.perf_counter()
-                    contestant.epoch()
-                    seconds[name].append(time.perf_counter() - began)
-        for name, model in (("ours", ours.model), ("by hand", hand.as_vae(data))):
-            elbo = tb.evaluate(model, data.test, samples=10)["elbo"]
-            bounds[name].append(float(str(elbo.value)))
-        print(f"seed {seed}: test ELBO ours {bounds['ours'][-1]:.2f}, by hand {bounds['by hand'][-1]:.2f}", flush=True)
-    ratios = [a / b for a, b in zip(seconds["ours"], seconds["by hand"], strict=True)]
-    for name, values in seconds.items():
-        line = f"{name:8s}  {statistics.median(values):.3f} s an epoch (min {min(values):.3f}, max {max(values):.3f})"
-        spread = statistics.stdev(bounds[name]) if arguments.seeds > 1 else float("nan")
-        print(f"{line}; test ELBO {statistics.fmean(bounds[name]):.2f}, sd over seeds {spread:.2f}")
-    print(f"ratio     {statistics.median(ratios):.3f} (median of {len(ratios)} pairs)")
-    if arguments.json:
-        machine = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        facts = {"seconds": seconds, "ratios": ratios, "test_elbo": bounds, "machine": machine}
-        arguments.json.write_text(json.dumps(facts, indent=2) + "\n")
+    repeats = 1 if arguments.quick else arguments.repeats
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train, test = folder / "train.npy", folder / "test.npy"
+        batches = export(tb.data.open("mnist"), train, test, arguments.quick)
+        start = folder / "start.npz"
+        save_start(str(start), "mlp", arguments.seed, np.load(train) / 255 if arguments.start_at_data else None)
+        trained = contestants(arguments, train, start)
+        names = [c.name for c in trained]
+        with Race([*trained, limits.ceilings("mlp", BATCH)], arguments.threads) as race:
+            requests: dict[str, dict[str, Any]] = {name: {"what": "epoch"} for name in names}
+            first = race.run(1, warm=0, requests=requests)  # compiles, and counts for the curves alone
+            turns = race.run(repeats, warm=0, requests={**requests, limits.NAME: limits.request(arguments.quick)})
+            bounds = judge(race, names, test, folder, samples=2 if arguments.quick else 10)
+    rates = limits.rates(turns.pop(limits.NAME))
+    found = summary(values(turns, arguments.clock), BASE)
+    for name, row in found.items():
+        row["first"] = first[name][0][arguments.clock]
+    made_of = limits.parts(found, rates, {c.name: c.options.get("precision", "fp32") for c in trained}, batches)
+    losses = values({name: [*first[name], *answers] for name, answers in turns.items()}, "loss")
+    seconds_table(f"An epoch of {batches} batches of {BATCH}, {arguments.clock}", found, BASE)
+    ways = limits.show_ways(turns)
+    limits.show_rates(rates)
+    limits.show_parts(made_of)
+    show_curves(losses, bounds)
+    facts = {
+        "batches": batches,
+        "ways": ways,
+        "processor": values(turns, "processor"),
+        "epochs": found,
+        "ceilings": rates,
+        "parts": made_of,
+    }
+    write(arguments, {**facts, "losses": losses, "bounds": bounds}, race)
 
 
 if __name__ == "__main__":

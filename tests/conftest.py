@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -11,9 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
+from tightbound.cli import train as cli_train
 from tightbound.cli.main import main
+from tightbound.training.monitor import Monitor
+
+# nothing here is large enough for two threads; what this process starts (xdist's workers, too) sees it in time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("tests")
@@ -53,6 +62,13 @@ def cli(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is not diagnosed and leaves an empty page: where neither is tested, half of the time."""
+    monkeypatch.setattr(cli_train, "_diagnose", lambda trained, data: None)
+    monkeypatch.setattr(cli_train, "write_report", lambda trained, *_: (trained.path / "report.html").write_text(""))
+
+
+@pytest.fixture
 def refused(cli: Callable[..., Result], tmp_path: Path) -> Callable[..., str]:
     """Runs a command that must fail: status 2, one line on stderr, no file made or changed. Gives the line."""
 
@@ -70,6 +86,48 @@ def refused(cli: Callable[..., Result], tmp_path: Path) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+def killed(program: Callable[[], object]) -> None:
+    """Runs a program that ends by SIGKILL, in a fork of this process."""
+    process = multiprocessing.get_context("fork").Process(target=_alone, args=(program,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL, f"exit status {process.exitcode}"
+
+
+def _alone(program: Callable[[], object]) -> None:
+    torch.set_num_threads(1)  # a fork has none of the threads that OpenMP believes it has
+    program()
+
+
+def die(*_: object) -> None:
+    """SIGKILL leaves no time to save."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(train: Callable[[], object], how: str, at: int) -> Callable[[], object]:
+    """A training that is killed at a step ("step"), or when a checkpoint of this name is to be put in its place."""
+
+    def program() -> None:
+        taken, step, replace = 0, Monitor.step, os.replace
+
+        def count(self: Monitor) -> None:
+            nonlocal taken
+            taken += 1
+            if taken == at and how == "step":
+                die()
+            step(self)
+
+        def rename(source: Any, target: Any) -> None:
+            if taken == at and how in str(target):
+                die()
+            replace(source, target)
+
+        Monitor.step, os.replace = count, rename  # in a fork: nothing takes it back
+        train()
+
+    return program
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -14,7 +14,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Context, Latents, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.model import VAE
-from tightbound.core.noise import Noise
+from tightbound.core.noise import Noise, seeded
 from tightbound.core.parts import Spec, find, make, parse, signature
 from tightbound.data import Data, Split
 from tightbound.nn.base import Architecture
@@ -68,8 +68,7 @@ def vae(
     if observation == "auto":
         kind = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else type(spec)
         observation = _default_observation(data.domain, tuple(getattr(kind, "kinds", ())))
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if isinstance(observation, str):
             observation = _observation(observation, data, shape, trust)
         chosen = _default_network(shape, latents) if network == "auto" else network

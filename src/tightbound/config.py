@@ -21,7 +21,7 @@ class Composition:
     """What is trained: data, model and objective."""
 
     data: str = "digits"
-    """A built-in data set (see `tightbound list datasets`), a file (.npy .npz .csv) or a folder of images."""
+    """A built-in data set (see `tightbound list datasets`), a file (.npy .csv .parquet ...), tar shards or a folder."""
     recipe: Annotated[str | None, arg(metavar="NAME")] = None
     """A published composition (see `tightbound list recipes`); flags change parts of it."""
     latent: int = 16
@@ -58,9 +58,9 @@ class Composition:
     """Kinds of the columns of a table, by name or in order: "visits='counts', city='categories', grade=('levels', 5)"
     (inferred otherwise: words are categories, 0 and 1 binary, other numbers real)."""
     resize: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
-    """Height and width to which images of a folder are resized."""
+    """Height and width to which encoded pictures are resized."""
     grey: bool = False
-    """Read images of a folder as grey."""
+    """Read encoded pictures as grey."""
     test: float = 0.1
     """Share of data without a split of their own that is set aside for testing."""
 

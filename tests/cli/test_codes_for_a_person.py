@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from tests.conftest import grey
 
+from conftest import grey
 from tightbound.core.errors import InputError
 from tightbound.core.parts import find
 from tightbound.evaluation.checks.remedies import other_prior_training
@@ -75,6 +75,7 @@ def test_the_network_of_a_recipe_is_not_that_of_latents_on_planes(cli: Cli, tmp_
     ).out  # fmt: skip
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_sweep_of_what_a_recipe_adapts_can_go_on(cli: Cli, images: Path, tmp_path: Path) -> None:
     """What the runs record is what the sweep compares with."""
     options = ("sweep", images, "--recipe", "vq-vae", "--prior", "uniform", *SMALL[:4], "--evaluate-samples", "1")

@@ -35,7 +35,7 @@ def test_probe_as_json_is_one_object_of_the_same_numbers(cli: Cli, run: Path) ->
 
 def test_probe_of_data_without_labels_says_so(cli: Cli, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", grey())
-    assert cli("train", "x.npy", *TINY, "--run", "bare").status == 0
+    assert cli("train", "x.npy", *TINY, "--evaluate-samples", "0", "--run", "bare").status == 0
     result = cli("probe", "bare")
     assert result.status == 0
     assert "the data have no labels" in result.out

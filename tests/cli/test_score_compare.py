@@ -88,6 +88,7 @@ def test_scores_are_listed(cli: Cli) -> None:
     assert "steps=100" in listed["regret"]["arguments"]
 
 
+@pytest.mark.usefixtures("plain")
 def test_compare_pairs_runs_over_the_same_data(cli: Cli, run: Path) -> None:
     cli("train", "digits", *TINY, "--seed", "1", "--run", "other")
     shutil.copytree(run, "third")
@@ -98,7 +99,7 @@ def test_compare_pairs_runs_over_the_same_data(cli: Cli, run: Path) -> None:
     assert "not over seeds of training" in out
     following = out.splitlines()[-1].removeprefix("next: tightbound ").split()
     assert following[0] in COMMANDS
-    assert cli(*following).status == 0
+    assert cli(*following, "--quick").status == 0
     assert Path("c.svg").read_text().startswith("<?xml")
     found = json.loads(cli("compare", run, "other", "third", "--samples", "3", "-n", "50", "--json").out)
     pair = {(d["a"], d["b"]): d for d in found["differences"] if d["quantity"] == "iwae"}

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conftest import Result
+from tightbound.training import checkpoint
 from tightbound.training.loop import Loop
 
 Cli = Callable[..., Result]
 SMALL = ("--network", "mlp(hidden=(8,))", "--steps", "12", "--evaluate-samples", "3", "--evaluate-data", "60")
-BETAS = ("sweep", "digits", "--beta", "0.1", "10", "--latent", "2", *SMALL, "--run", "swept")
+ALONE = ("--jobs", "1")
+BETAS = ("sweep", "digits", *ALONE, "--beta", "0.1", "10", "--latent", "2", *SMALL, "--run", "swept")
 
 
 def numbers(folder: Path) -> Any:
@@ -53,6 +59,7 @@ def test_a_run_for_each_value_a_table_and_a_picture(cli: Cli, tmp_path: Path) ->
     assert (tmp_path / "swept" / "sweep.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("plain")
 def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,16 +92,20 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
     assert steps[0] == 12 * 4
 
 
+@pytest.mark.usefixtures("plain")
 def test_any_one_option_with_recipes_and_parts(cli: Cli, tmp_path: Path) -> None:
-    assert cli("sweep", "--latent", "1", "3", *SMALL).status == 0
+    assert cli("sweep", "--latent", "1", "3", *SMALL, *ALONE).status == 0
     folder = tmp_path / "runs" / "digits-latent"
     assert [p["run"] for p in numbers(folder)["points"]] == ["latent-1", "latent-3"]
     assert "recipe: digits" in (folder / "latent-3" / "config.yaml").read_text()
     vamp = "vamp(components=3)"
-    assert cli("sweep", "digits", "--recipe", "vae", "--prior", "normal", vamp, *SMALL, "--latent", "2").status == 0
+    assert (
+        cli("sweep", "digits", "--recipe", "vae", "--prior", "normal", vamp, *SMALL, *ALONE, "--latent", "2").status
+        == 0
+    )
     folder = tmp_path / "runs" / "digits-vae-prior"
     assert [p["run"] for p in numbers(folder)["points"]] == ["prior-normal", "prior-vamp_components_3"]
-    result = cli("sweep", "digits", "--recipe", "autoencoder", "--latent", "1", "2", *SMALL)
+    result = cli("sweep", "digits", "--recipe", "autoencoder", "--latent", "1", "2", *SMALL, *ALONE)
     assert result.status == 0, result.err
     assert "no rate-distortion plane" in result.out
 
@@ -108,7 +119,19 @@ REFUSED = [
     (["--betta", "1", "2"], "--beta"),
     (["--levels", "2", "17"], "--levels"),
     (["--evaluate-samples", "3", "4"], "--evaluate-samples"),
-    (["--beta", "1", "2", "--latent", "2", "3"], "--beta and --latent"),
+    (["--beta", "1", "2", "--latent", "2", "0"], "latent"),
+    (["--beta", "1", "2", "--objective", "elbo", "iwae"], "beta"),
+    (["--beta", "uniform(0.1, 4)"], "--search random"),
+    (["--beta", "uniform(4, 1)", "--search", "random"], "high = 1"),
+    (["--lr", "log(0, 1)", "--search", "random"], "low = 0"),
+    (["--latent", "uniform(2, 8)", "--search", "random"], "int(low, high)"),
+    (["--latent", "int(0, 8)", "--search", "random"], "latent"),
+    (["--prior", "vamp(components=int(0, 9))", "--search", "random"], "components"),
+    (["--beta", "1", "2", "--trials", "3"], "--trials"),
+    (["--beta", "1", "2", "--search", "random", "--validation", "0"], "validation"),
+    (["--seed", "1", "2", "--search", "random"], "seed"),
+    (["--beta", "1", "2", "--jobs", "0"], "jobs"),
+    (["--start-at-data", "True", "maybe"], "True or False"),
     (["--beta", "1", "2", "--resume"], "same command"),
     (["--beta", "1", "2", "--evaluate-samples", "0"], "evaluate-samples"),
     (["--beta", "1", "2", "--overwrite"], "--run"),
@@ -125,6 +148,75 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_trained(
     refused: Callable[..., str], flags: list[str], named: str
 ) -> None:
     assert named in refused("sweep", "digits", *flags)
+
+
+def test_two_options_in_two_processes_with_one_run_that_fails(cli: Cli, tmp_path: Path) -> None:
+    argv = ("sweep", "digits", "--lr", "0.001", "1e30", "--seed", "0", "1", *SMALL, "--latent", "2", "--run", "swept")
+    result = cli(*argv, "--jobs", "2")
+    assert result.status == 1
+    assert "2 of 4 runs failed" in result.err
+    found = numbers(tmp_path / "swept")
+    assert [p["run"] for p in found["points"]] == ["lr-0.001_seed-0", "lr-0.001_seed-1"]
+    assert [(p["run"], p["state"]) for p in found["others"]] == [
+        ("lr-1e30_seed-0", "failed"),
+        ("lr-1e30_seed-1", "failed"),
+    ]
+    assert "became" in found["others"][0]["reason"]
+    assert "mean ± standard deviation over seeds" in result.out
+    best = max(found["points"], key=lambda p: p["score"])
+    assert found["best"] == best["value"]
+    rows = [json.loads(line) for line in (tmp_path / "swept" / best["run"] / "metrics.jsonl").read_text().splitlines()]
+    assert best["score"] in [row["validation_elbo"] for row in rows]
+    alone = cli("train", "digits", *SMALL, "--latent", "2", "--lr", "0.001", "--seed", "1", "--run", "alone")
+    assert alone.status == 0  # a worker's run is that of `train`, to the bit
+    runs = (tmp_path / "alone", tmp_path / "swept" / "lr-0.001_seed-1")
+    one, other = (checkpoint.load(run / "checkpoints" / "last.safetensors")[0] for run in runs)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_workers_that_are_killed_leave_their_runs_to_the_same_command(cli: Cli, tmp_path: Path) -> None:
+    argv = ["sweep", "digits", "--latent", "2", "3", "--network", "mlp(hidden=(8,))", "--steps", "40000",
+            "--checkpoint-seconds", "0.1", "--evaluate-samples", "3", "--run", "swept"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "tightbound", *argv, "--jobs", "1"], cwd=tmp_path)
+    last = tmp_path / "swept" / "latent-2" / "checkpoints" / "last.safetensors"
+    while not last.is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    step = checkpoint.load(last)[1]["step"]
+    argv[argv.index("40000")] = str(step + 1)
+    record = tmp_path / "swept" / "trials" / "latent-2.json"
+    assert json.loads(record.read_text())["state"] == "begun"
+    # fewer steps, to be quick: the record of the settings is made to agree
+    record.write_text(record.read_text().replace('"steps": 40000', f'"steps": {step + 1}'))
+    steps: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        train_step = Loop._train_step
+        patch.setattr(Loop, "_train_step", lambda self, batch: (steps.append(self.step), train_step(self, batch)))
+        assert cli(*argv, "--jobs", "1").status == 0
+    assert steps == [step, *range(step + 1)]  # the first goes on, the second begins
+    assert {p["run"] for p in numbers(tmp_path / "swept")["points"]} == {"latent-2", "latent-3"}
+
+
+def test_a_search_evaluates_only_what_it_chose_on_test_data(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="needs the extra 'search'")
+    argv = ("sweep", "digits", "--search", "tpe", "--trials", "3", "--lr", "log(1e-4, 1e-2)", "--latent", "int(2, 4)",
+            "--prior", "normal", "vamp(components=int(2, 5))", *SMALL, *ALONE, "--run", "found")  # fmt: skip
+    result = cli(*argv)
+    assert result.status == 0, result.err
+    found = numbers(tmp_path / "found")
+    (chosen,) = found["points"]
+    assert found["best"] == chosen["value"]
+    assert len(found["others"]) == 2
+    assert all(other["score"] <= chosen["score"] for other in found["others"])
+    assert len(list((tmp_path / "found").glob("trial-*/evaluation.json"))) == 1
+    assert cli(*argv).out.count("kept") == 3
+    assert "another search" in cli(*argv, "--search-seed", "1").err
+    argv = tuple("4" if word == "3" else word for word in argv)  # more trials go on
+    assert cli(*argv).status == 0
+    assert (tmp_path / "found" / "trial-003" / "model.json").is_file()
 
 
 def test_help(cli: Cli) -> None:

@@ -139,6 +139,7 @@ def test_a_read_only_cache_can_be_read(tiny):
         (gzip.compress(payloads()["t10k-images-idx3-ubyte.gz"])[:-9], "is corrupt"),
         (gzip.compress(b"something else"), "does not hold the published data"),
     ],
+    ids=["rubbish", "empty", "truncated", "other data"],
 )
 def test_a_corrupt_file_is_named(tiny, content, message):
     fill(tiny)

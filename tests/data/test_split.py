@@ -341,3 +341,38 @@ def test_sprites_are_a_split_like_any_other():
     split = Sprites().subset(np.arange(0, 737_280, 40_000))
     batch = next(split.epoch(4, key=(0,)))
     assert torch.equal(Sprites().index_of(batch.label), split.rows[batch.index])
+
+
+KILLED = """
+import os, signal
+import numpy as np
+from tightbound.core.errors import ReaderLost
+from tightbound.data import MappedSplit
+
+def fetch(indices):
+    if {how!r} == "killed" and indices[0] >= 40:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if {how!r} == "interrupted" and indices[0] == 40:
+        os.kill(os.getpid(), signal.SIGINT)  # a terminal signals all of its processes
+    return np.zeros((len(indices), 1), np.float32), None
+
+if __name__ == "__main__":
+    try:
+        print(sum(map(len, MappedSplit(fetch, 400, (1,), workers=2).epoch(4))))
+    except ReaderLost as error:
+        print(error)
+    except RuntimeError as error:  # torch's signal handler came before the split could see it
+        print(ReaderLost.of(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("killed", "a process that reads the data was ended"), ("interrupted", "400")]
+)
+def test_a_killed_reader_is_said_in_one_line_and_ctrl_c_is_left_to_the_process_that_trains(tmp_path, how, said):
+    script = tmp_path / "script.py"
+    script.write_text(KILLED.format(how=how))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith(said), done
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr

@@ -177,7 +177,7 @@ def test_the_command_shows_records_and_reports(cli: Cli, run: Path, monkeypatch:
     assert result.out.splitlines()[-1].startswith("next: tightbound quality")
     found = json.loads((run / "analysis" / "quality.json").read_text())
     assert {row.name for row in compared(found)} == set(found["numbers"])
-    assert cli("report", run).status == 0
+    assert cli("report", run, "--quick").status == 0
     assert "Quality of samples" in (run / "report.html").read_text()
     assert (run / "figures" / "quality.svg").read_bytes().startswith(b"<?xml")
 

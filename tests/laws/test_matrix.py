@@ -43,11 +43,11 @@ def test_every_combination_is_constructed_or_refused_with_what_would_work(object
 
 
 @pytest.mark.parametrize("likelihood", TABLE["likelihood"])
-@pytest.mark.parametrize("objective", ["elbo", "iwae"])
-def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelihood: str, objective: str) -> None:
+def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelihood: str) -> None:
+    """Under iwae, which asks for every density; the test above tries all objectives."""
     for prior in CONTINUOUS:
         for posterior in DENSITIES:
-            reason = why_not(Combination(prior, posterior, "flat", likelihood, objective))
+            reason = why_not(Combination(prior, posterior, "flat", likelihood, "iwae"))
             if find("posterior", posterior).needs_standard_prior and prior != "normal":
                 assert "made for the prior N(0, I)" in str(reason)
             elif find("prior", prior).needs_evaluable and not find("posterior", posterior).evaluable:
@@ -56,21 +56,19 @@ def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelih
                 assert reason is None, (prior, posterior, reason)
 
 
-ROWS = covering()
-
-
 def test_the_array_covers_every_pair_that_goes_together() -> None:
     """Of names that must meet somewhere."""
+    rows = covering()
     for kind in ("prior", "posterior", "latents", "likelihood", "objective"):
-        assert {parse(getattr(c, kind)).name for c in ROWS if getattr(c, kind) != "-"} == set(TABLE[kind])
-    together = {(c.likelihood, c.objective) for c in ROWS}
+        assert {parse(getattr(c, kind)).name for c in rows if getattr(c, kind) != "-"} == set(TABLE[kind])
+    together = {(c.likelihood, c.objective) for c in rows}
     assert {(x, o) for x in TABLE["likelihood"] for o in ("elbo", "iwae", "capacity", "vr-max")} <= together
 
 
 @pytest.mark.parametrize("part", range(8))
 def test_what_is_accepted_trains(part: int) -> None:
     """Every parameter has a finite gradient, and a small step along it raises the objective, at fixed noise."""
-    for c in ROWS[part::8]:
+    for c in covering()[part::8]:
         model, objective = compose(c)
         knobs = Knobs.final({**model.schedules, **objective.schedules})
 

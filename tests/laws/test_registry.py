@@ -74,7 +74,7 @@ POSTERIORS = [
 ]
 COLUMNS = Domain("mixed", columns=(Domain("levels", 3), BINARY, Domain("levels", 5), Domain("levels", 3)))
 JOINT = [
-    ("pixelcnn", (1, 3, 3), BINARY),
+    ("pixelcnn", (1, 3, 2), BINARY),
     ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), Domain("levels", 3)),
     (
         "pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -169,19 +167,6 @@ def test_an_unknown_kind_is_refused() -> None:
         Flow((2,), 2, MLP((4,)), kind="iav")  # pyright: ignore[reportArgumentType]
 
 
-def test_making_a_flow_leaves_the_validation_of_torch_on() -> None:
-    """In a process that has not imported zuko yet."""
-    program = (
-        "from torch.distributions import Normal\n"
-        "from tightbound.nn import MLP\n"
-        "from tightbound.posteriors import Flow\n"
-        "Flow((2,), 2, MLP((4,)))\n"
-        "Normal(0.0, -1.0)"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "ValueError: Expected parameter scale" in ran.stderr
-
-
 def banana(z: Tensor) -> Tensor:
     """log N(z_1; 0, 1) N(z_2; z_1^2 - 1, 0.3^2)."""
     return Normal(0.0, 1.0).log_prob(z[..., 0]) + Normal(z[..., 0].square() - 1, 0.3).log_prob(z[..., 1])
@@ -226,7 +211,7 @@ def reached(text: str, target: Callable[[Tensor], Tensor], steps: int = 400) -> 
 @pytest.mark.parametrize("text", ["full", "low-rank(rank=1)", *FLOWS])
 def test_correlations_are_fitted_better_than_by_a_diagonal_gaussian(text: str) -> None:
     diagonal = -0.5 * math.log(1 - 0.95**2)  # the least KL of any diagonal Gaussian to this one
-    assert reached(text, tilted) < 0.35 * diagonal
+    assert reached(text, tilted, steps=150) < 0.35 * diagonal
 
 
 @pytest.mark.parametrize("text", FLOWS)
@@ -235,7 +220,7 @@ def test_bends_are_fitted_better_than_by_a_gaussian(text: str) -> None:
 
 
 def test_splines_find_both_modes() -> None:
-    assert reached("flow(kind='nsf', hidden=(16,))", bimodal) < 0.3 * reached("full", bimodal)
+    assert reached("flow(kind='nsf', hidden=(16,))", bimodal, steps=150) < 0.3 * reached("full", bimodal, steps=150)
 
 
 @pytest.mark.parametrize("text", ALL)

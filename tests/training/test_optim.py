@@ -31,3 +31,28 @@ def test_a_groups_own_rate_is_neither_the_encoders_nor_the_decoders() -> None:
     for parameter, rate in rates.items():
         expected = 0.2 if parameter in encoder else 0.3 if parameter in mine else 1e-3
         assert rate == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_the_updates_are_those_of_torch(kind: str) -> None:
+    """Bit for bit, also of parameters that get no gradient at some steps, and after the state was saved and loaded."""
+    mine, theirs = small_model(), small_model()
+    theirs.load_state_dict(mine.state_dict())
+    settings = tb.Settings(lr=0.1, weight_decay=0.01, optimizer=kind)
+    (group,) = tb.objectives.ELBO().groups(mine)
+    optimizer = GroupOptimizer(group, mine, settings, Constant())
+    oracle = (torch.optim.Adam if kind == "adam" else torch.optim.AdamW)(
+        theirs.parameters(), lr=0.1, weight_decay=0.01, eps=settings.eps, fused=True
+    )
+    for step in range(5):
+        if step == 3:
+            state = {name: t.clone() for name, t in optimizer.state().items()}
+            optimizer = GroupOptimizer(group, mine, settings, Constant())
+            optimizer.load_state(state)
+        for i, (p, q) in enumerate(zip(mine.parameters(), theirs.parameters(), strict=True)):
+            p.grad = None if i == step % 2 else torch.cos(p.detach() * (step + 1))
+            q.grad = None if p.grad is None else p.grad.clone()
+        optimizer.step(Progress(step, 0, 10))
+        oracle.step()
+    for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(p, q)

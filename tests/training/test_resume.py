@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import tightbound as tb
-from conftest import grey
+from conftest import dying, grey, killed
 from tightbound.core.errors import InputError
 from tightbound.core.schedules import Linear
 from tightbound.nn import MLP
@@ -172,33 +168,6 @@ def test_patience_counts_across_an_interruption(whole: Any, stop_after: Any, tmp
     assert state(tmp_path / "run") == whole["patient"]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from test_resume import train
-from tightbound.training import loop
-taken, step, replace = 0, loop.Monitor.step, os.replace
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def count(self):
-    global taken
-    taken += 1
-    if taken == {at} and {how!r} == "step":
-        die()
-    step(self)
-
-def rename(source, target):
-    if taken == {at} and {how!r} in str(target):
-        die()
-    replace(source, target)
-
-loop.Monitor.step, os.replace = count, rename
-train("everything", Path({run!r}), checkpoint_seconds={seconds})
-"""
-
-
 @pytest.mark.parametrize(
     ("how", "at", "seconds"),
     [("step", 10, 1e9), ("step", 10, 0), ("last", 12, 0)],
@@ -207,36 +176,22 @@ train("everything", Path({run!r}), checkpoint_seconds={seconds})
 def test_killed_and_resumed(whole: Any, tmp_path: Path, how: str, at: int, seconds: float) -> None:
     """SIGKILL leaves no time to save: the run goes on from the last checkpoint, or from step 0 without one."""
     run = tmp_path / "run"
-    code = KILLED.format(at=at, how=how, run=str(run), seconds=seconds)
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    killed(dying(lambda: train("everything", run, checkpoint_seconds=seconds), how, at))
     assert (run / "checkpoints/last.safetensors").exists() == (seconds == 0)
     train("everything", run, resume=True)
     assert state(run) == whole["everything"]
 
 
-def test_sigterm_on_the_command_line_saves_a_checkpoint(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey(2000))
-    words = ["train", "x.npy", "--network", "mlp(hidden=(16,))", "--epochs", "1000000", "--run", "run"]
-    command = [sys.executable, "-m", "tightbound", *words]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        while "parameters" not in process.stdout.readline():  # printed just before training starts
-            assert process.poll() is None
-        while not (tmp_path / "run/model.json").exists():
-            assert process.poll() is None
-        time.sleep(0.5)
-        process.terminate()
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode in (130, 143)
-    last = err.splitlines()[-1]
-    assert last.startswith("tightbound: stopped by SIGTERM after step")
+def test_sigterm_on_the_command_line_saves_a_checkpoint(cli: Any, stop_after: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", grey())
+    stop_after(9, signal.SIGTERM)
+    words = ["--network", "mlp(hidden=(16,))", "--batch-size", 8, "--epochs", 1000000, "--run", "run"]
+    stopped = cli("train", "x.npy", *words)
+    assert stopped.status == 128 + signal.SIGTERM
+    last = stopped.err.splitlines()[-1]
+    assert last.startswith("tightbound: stopped by SIGTERM after step 9")
     assert last.endswith("tightbound train --run run --resume")
-    assert checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[1]["step"] > 0
+    assert checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[1]["step"] == 9
 
 
 def test_resuming_without_a_checkpoint_starts_at_step_0(whole: Any, stop_after: Any, tmp_path: Path) -> None:

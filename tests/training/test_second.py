@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 import tightbound as tb
-from conftest import grey
+from conftest import die, dying, grey, killed
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
@@ -122,54 +119,14 @@ def test_interrupted_while_data_are_coded(finished: Path, tmp_path: Path, monkey
     assert state(tmp_path / "run") == state(finished)
 
 
-KILLED = """
-import os, signal
-from pathlib import Path
-from test_second import train
-from tightbound.training import second
-
-def parts(self):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-second.CodeSplit._parts = parts
-train(Path({run!r}))
-"""
-
-
 def test_killed_while_data_are_coded(finished: Path, tmp_path: Path) -> None:
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
-    code = KILLED.format(run=str(tmp_path / "run"))
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    def program() -> None:
+        second.CodeSplit._parts = die
+        train(tmp_path / "run")
+
+    killed(program)
     train(tmp_path / "run", resume=True, weights_seed=3)
     assert state(tmp_path / "run") == state(finished)
-
-
-KILLED_LATER = """
-import os, signal
-from pathlib import Path
-from test_second import train
-from tightbound.training import loop
-taken, step, replace = 0, loop.Monitor.step, os.replace
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def count(self):
-    global taken
-    taken += 1
-    if taken == {at} and {how!r} == "step":
-        die()
-    step(self)
-
-def rename(source, target):
-    if taken == {at} and {how!r} in str(target):
-        die()
-    replace(source, target)
-
-loop.Monitor.step, os.replace = count, rename
-train(Path({run!r}), checkpoint_seconds={seconds})
-"""
 
 
 @pytest.mark.parametrize(
@@ -180,10 +137,7 @@ train(Path({run!r}), checkpoint_seconds={seconds})
 def test_killed_in_the_second_stage(finished: Path, tmp_path: Path, how: str, at: int, seconds: float) -> None:
     """The codes are made again, and the prior goes on from its last checkpoint."""
     run = tmp_path / "run"
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
-    code = KILLED_LATER.format(at=at, how=how, run=str(run), seconds=seconds)
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    killed(dying(lambda: train(run, checkpoint_seconds=seconds), how, at))
     assert (run / "checkpoints/prior/last.safetensors").exists() == (seconds == 0)
     train(run, resume=True, weights_seed=3)
     assert state(run) == state(finished)

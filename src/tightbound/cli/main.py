@@ -20,7 +20,7 @@ from tightbound.cli.commands import COMMANDS
 from tightbound.cli.several import Swept, several
 from tightbound.config import Config, read_config
 from tightbound.core import launch
-from tightbound.core.errors import InputError, TightboundError, suggestion
+from tightbound.core.errors import InputError, ReaderLost, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
 from tightbound.training.folder import RunFolder
 
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (RuntimeError, MemoryError) as error:
         if launch.started() and "gloo" in str(error):
             _fail("another process has ended, and this one cannot go on without it", 1)
+        if isinstance(error, RuntimeError) and (lost := ReaderLost.of(error)):
+            _fail(str(lost), lost.exit_status)
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         _fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
@@ -114,10 +116,13 @@ def _as(kind: type[Command], config: Config) -> Command:
 
 
 def _sweep(argv: Sequence[str]) -> Swept:
-    """A command for each value of the option that has several."""
-    field, values, rest = several(argv)
-    flag = f"--{field.replace('_', '-')}"
-    return Swept(field, tuple((value, cast(Sweep, _training([*rest, flag, value]))) for value in values))
+    """What varies, and a command for each of its values."""
+    space, rest = several(argv)
+    return Swept(space, rest, _point)
+
+
+def _point(argv: Sequence[str]) -> Sweep:
+    return cast(Sweep, _training(argv))
 
 
 def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:

@@ -11,6 +11,7 @@ from tightbound.cli.show import say
 from tightbound.config import column_kinds, read_config
 from tightbound.core.errors import InputError
 from tightbound.data import Data, Split
+from tightbound.data.files import ARRAYS
 from tightbound.trained import Trained, load
 from tightbound.training.fit import check_fits
 from tightbound.training.folder import RunFolder
@@ -33,7 +34,7 @@ def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:
     names = ("levels", "domain", "kinds", "resize", "grey", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     options |= {"kinds": column_kinds(options.get("kinds"))}
-    if not Path(str(name)).is_dir():  # a folder of images was trained on, and this is none
+    if name in sources.BUILTINS or Path(str(name)).suffix.lower() in ARRAYS:  # the run's were encoded pictures
         options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
     source = trained.model.observation.source
     if source.kind == "mixed":  # what is inferred of a table depends on all of it

@@ -1,15 +1,16 @@
-"""One option with several values, on the command line of a sweep. Free of torch."""
+"""Options with several values or a range, on the command line of a sweep. Free of torch."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tightbound.cli.arguments import Command, Sweep
 from tightbound.config import Config
 from tightbound.core.errors import InputError, suggestion
+from tightbound.search.space import Dimension, Space, ranges
 
 # not those that change the data: their numbers would not compare
 OPTIONS = tuple(
@@ -25,51 +26,62 @@ class Swept(Command):
 
     action = Sweep.action
 
-    field: str  # the option that varies
-    points: tuple[tuple[str, Sweep], ...]  # its values as they were written, and the whole command for each
+    space: Space  # what varies
+    rest: tuple[str, ...]  # the other words
+    read: Callable[[Sequence[str]], Sweep]  # words -> the command, at one point
+
+    def at(self, values: Mapping[str, str]) -> Sweep:
+        """The command for these values."""
+        words = [word for dimension in self.space for word in dimension.argv(values[dimension.field])]
+        return self.read([*self.rest, *words])
+
+    @property
+    def first(self) -> Sweep:
+        """That for the first value of each."""
+        return self.at({d.field: d.extremes()[0] for d in self.space})
 
 
-def several(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[str]]:
-    """The option that has several values, these values, and the other words.
+def several(argv: Sequence[str]) -> tuple[Space, tuple[str, ...]]:
+    """The options that vary, and the other words.
 
     Raises:
-        InputError: none or more than one such option, one that training does not have, or a value twice.
+        InputError: none, one that training does not have, or a value twice.
     """
     if "--resume" in argv:
         raise InputError("a sweep has no --resume; the same command goes on where it was stopped")
-    runs = _flags(argv)
-    found = [i for i, words in runs if len(words) > 2 and words[0] != "--resize"]
-    if len(found) > 1:
-        both = " and ".join(argv[i] for i in found)
-        raise InputError(f"{both} have several values each; sweep over one option, and give the others one value")
-    if not found:
+    space, rest = list[Dimension](), list[str]()
+    for words in _flags(argv):
+        flag, *values = words
+        field = flag.removeprefix("--").replace("-", "_")
+        ranged = field in OPTIONS and any(ranges(value) for value in values)
+        if not flag.startswith("--") or flag == "--resize" or not (len(values) > 1 or ranged):
+            rest += words
+            continue
+        if field not in OPTIONS:
+            known = [f"--{name.replace('_', '-')}" for name in OPTIONS]
+            raise InputError(f"there is no option {flag} to sweep over; {suggestion(flag, known)}")
+        if field in [d.field for d in space]:
+            raise InputError(f"{flag} is given twice; give all of its values once")
+        space.append(Dimension(field, tuple(values)))
+    if not space:
         raise InputError("no option has several values; a sweep needs two or more, such as --beta 0.1 1 10")
-    (start,) = found
-    flag, *values = dict(runs)[start]
-    field = flag.removeprefix("--").replace("-", "_")
-    if field not in OPTIONS:
-        known = [f"--{name.replace('_', '-')}" for name in OPTIONS]
-        raise InputError(f"there is no option {flag} to sweep over; {suggestion(flag, known)}")
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise InputError(f"{flag} has the value {twice} twice; give each once")
-    return field, tuple(values), [*argv[:start], *argv[start + 1 + len(values) :]]
+    for dimension in space:
+        dimension.check()
+    return tuple(space), tuple(rest)
 
 
-def _flags(argv: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Where each flag stands, and its words: itself and all up to the next flag."""
-    starts = [i for i, word in enumerate(argv) if word.startswith("--")]
-    words = [[argv[i], *_values(argv[i + 1 :])] for i in starts]
-    return list(zip(starts, words, strict=True))
-
-
-def _values(words: Sequence[str]) -> list[str]:
-    values = []
-    for word in words:
-        if word.startswith("-") and not _is_number(word):
-            break
-        values.append(word)
-    return values
+def _flags(argv: Sequence[str]) -> list[list[str]]:
+    """Each flag with its words, all up to the next; the words before the first stand alone."""
+    found: list[list[str]] = []
+    for word in argv:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            found.append([flag, value] if equals and ranges(value) else [word])
+        elif not found or (word.startswith("-") and not _is_number(word)) or not found[-1][0].startswith("--"):
+            found.append([word])
+        else:
+            found[-1].append(word)
+    return found
 
 
 def _is_number(word: str) -> bool:

@@ -2,127 +2,255 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import re
+import functools
+import itertools
+import os
 import shlex
+import shutil
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tightbound.cli.arguments import Sweep, Train, Training
 from tightbound.cli.several import Swept
-from tightbound.cli.show import record, say
+from tightbound.cli.show import say
+from tightbound.cli.sweep_progress import progress
+from tightbound.cli.sweep_table import show_found
 from tightbound.cli.train import carry_out, compose, recorded, run_name
-from tightbound.config import read_config
-from tightbound.core.errors import InputError
-from tightbound.core.files import write_atomic
-from tightbound.evaluation.sweep import Point
-from tightbound.evaluation.sweep import Sweep as Found
-from tightbound.report.rate_distortion import rate_distortion
-from tightbound.report.table import drawn
+from tightbound.core.errors import InputError, TightboundError
+from tightbound.search.ledger import Ledger, Search, Trial
+from tightbound.search.metric import METRICS, Metric
+from tightbound.search.plans import Advised, Drawn, Grid
+from tightbound.search.pool import WorkersDied, pool
+from tightbound.search.space import title
+from tightbound.search.study import Study
+from tightbound.search.work import OnEpoch, work
+from tightbound.search.work import Train as TrainTrial
+from tightbound.training.fit import choose_device
 from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import Interrupted
 
-COLUMNS = {
-    "rate": "rate", "distortion": "distortion", "elbo": "ELBO", "mutual_information": "I(x; z)",
-    "active_units": "active",
-}  # fmt: skip
+_FREE = ("device", "checkpoint_seconds")  # what may differ between processes of a search
+
+
+class RunsFailed(TightboundError):
+    """Some runs of a sweep could not be trained."""
+
+    exit_status = 1
+
+
+class Job(NamedTuple):
+    """What the processes of a sweep share."""
+
+    ledger: Ledger
+    search: Search
+    metric: Metric
+    study: Study | None
+    test_all: bool  # whether each run is evaluated on test data, or only the one that is chosen
 
 
 def sweep(command: Swept) -> None:
     """Trains each run that is not finished, and compares them all."""
-    first = command.points[0][1]
-    folder = first.run or Path("runs") / f"{run_name(first)}-{command.field.replace('_', '-')}"
-    names = [f"{command.field.replace('_', '-')}-{_plain(value)}" for value, _ in command.points]
-    places = [folder / (name if names.count(name) == 1 else f"{name}-{i}") for i, name in enumerate(names)]
-    runs = [
-        (f"{command.field} = {value}", point, RunFolder(place))
-        for (value, point), place in zip(command.points, places, strict=True)
-    ]
-    _check(runs)
-    for name, point, run in runs:
-        if _finished(run) and not point.overwrite:
-            say(f"{name}: kept, {run.path}")
-            continue
-        say(f"{name}: {run.path}")
-        fields = {f.name: getattr(point, f.name) for f in dataclasses.fields(Training)}
+    first = command.first
+    first.check()
+    folder = first.run or Path("runs") / "-".join([run_name(first), *(d.flag[2:] for d in command.space)])
+    _check(command, first)
+    job = _job(command, first, folder)
+    _begin(command, first, job)
+    over = [trial for trial in job.ledger.trials(job.search.names) if trial.over]
+    for trial in over:
+        say(f"{title(trial.values)}: {trial.reason or 'kept'}, {job.ledger.run(trial.name)}")
+    died = _train(command, first, job, len(job.search.names) - len(over))
+    trials, busy = job.ledger.trials(job.search.names), job.ledger.busy(job.search.names)
+    chosen = _chosen(trials, job)
+    if not job.test_all and not busy and not died and chosen is not None:
+        _evaluate(command, chosen, job)
+    show_found(folder, [d.field for d in command.space], trials, job.metric, test_all=job.test_all)
+    if busy:
+        say(f"{len(busy)} runs are being trained by other processes; the last to end shows the whole")
+    if died:
+        raise died
+    if failed := [trial for trial in trials if trial.state == "failed"]:
+        raise RunsFailed(f"{len(failed)} of {len(trials)} runs failed, {failed[0].name} with: {failed[0].reason}; "
+                         "the same command with --retry trains them again")  # fmt: skip
+    runs = [job.ledger.run(trial.name) for trial in trials if trial.state == "done"]
+    if job.test_all and len(runs) > 1:
+        say(f"next: tightbound compare {' '.join(shlex.quote(str(run)) for run in runs)}")
+    elif chosen is not None:
+        say(f"next: tightbound report {shlex.quote(str(job.ledger.run(chosen.name)))}")
+
+
+def _check(command: Swept, first: Sweep) -> None:
+    """Refuses, before the first run begins, each value that goes with none of the others."""
+    if first.search == "grid" and any(d.ranged for d in command.space):
+        raise InputError("a range has no grid; add --search random or --search tpe, and --trials N, or list values")
+    if first.search != "grid" and any(d.field == "seed" for d in command.space):
+        raise InputError("--seed is nothing to search over; sweep the seeds of what was chosen in a grid")
+    if first.search != "grid" and first.validation == 0:
+        raise InputError("--validation 0 leaves nothing to choose runs by; a search needs validation data")
+
+    @functools.cache
+    def refusal(values: tuple[str, ...]) -> TightboundError | None:
         try:
-            begun = run.model_file.is_file() and not point.overwrite
-            carry_out(Train(**{**fields, "run": run.path, "resume": begun}), run.path)
-        except Interrupted as stop:
-            raise Interrupted(f"stopped by {stop.by.name} at {name}; the same command goes on there", stop.by) from None
-    values = [value for value, _ in command.points]
-    points = [
-        Point(value, run.read(run.evaluation_file), run.path.name)
-        for value, (_, _, run) in zip(values, runs, strict=True)
-    ]
-    _say(Found(command.field, tuple(points)), folder)
-    say(f"next: tightbound compare {' '.join(shlex.quote(str(run.path)) for _, _, run in runs)}")
+            point = command.at(dict(zip(fields, values, strict=True)))
+            point.check()
+            compose(point)
+        except TightboundError as error:
+            return error
+        return None
+
+    fields, extremes = [d.field for d in command.space], [d.extremes() for d in command.space]
+    for i, values in enumerate(extremes):
+        for value in values:
+            points = itertools.product(*extremes[:i], (value,), *extremes[i + 1 :])
+            refusals = (refusal(point) for point in points)
+            if (error := next(refusals)) is not None and all(other is not None for other in refusals):
+                raise error
 
 
-def _plain(value: str) -> str:
-    """What a folder can be called."""
-    return re.sub(r"[^\w.+-]+", "_", value).strip("_") or "value"
+def _job(command: Swept, first: Sweep, folder: Path) -> Job:
+    def settings(values: Mapping[str, str]) -> dict[str, Any]:
+        return {k: v for k, v in recorded(command.at(values)).items() if k not in _FREE}
+
+    advised = first.search == "tpe"
+    study = Study(folder, first.storage, prune=first.prune) if advised or first.prune or first.storage else None
+    trials = first.trials or 20
+    search: Search
+    if advised and study is not None:
+        search = Advised(command.space, settings, study, trials, first.search_seed)
+    elif first.search == "random":
+        search = Drawn(command.space, settings, study, trials, first.search_seed)
+    else:
+        search = Grid(command.space, settings, study)
+    if first.search != "grid":
+        search.plan = {**search.plan, "--metric": first.metric}
+    return Job(Ledger(folder), search, METRICS[first.metric], study, first.search == "grid")
 
 
-def _check(runs: list[tuple[str, Sweep, RunFolder]]) -> None:
-    """Refuses all that can be, before the first run begins."""
-    for name, point, run in runs:
-        point.check()
-        if not point.evaluate_samples:
-            raise InputError("--evaluate-samples 0 leaves nothing to compare; a sweep needs at least 1")
-        fitting = compose(point).command
-        if run.model_file.is_file() and not point.overwrite:
-            before, now = read_config(run.config_file), recorded(fitting)
-            changed = [f"{k} was {before.get(k)!r} and is {v!r}" for k, v in now.items() if before.get(k) != v]
-            if changed:
-                raise InputError(
-                    f"{name}: the run {str(run.path)!r} has other settings ({'; '.join(changed)}); "
-                    "name another folder by --run, or replace the runs with --overwrite"
-                )
+def _begin(command: Swept, first: Sweep, job: Job) -> None:
+    """Joins the search in the folder, or begins it.
+
+    Raises:
+        InputError: the folder holds another search, or runs with other settings.
+    """
+    ledger, search = job.ledger, job.search
+    if first.overwrite:
+        ledger.forget_all(search.names)
+        if job.study is not None:
+            job.study.forget()
+    if first.retry:
+        ledger.forget([trial.name for trial in ledger.trials(search.names) if trial.state == "failed"])
+    for trial in ledger.trials(search.names)[:1]:  # the others went by it
+        now = {k: v for k, v in recorded(command.at(trial.values)).items() if k not in _FREE}
+        changed = [
+            f"{k} was {trial.settings.get(k)!r} and is {v!r}" for k, v in now.items() if trial.settings.get(k) != v
+        ]
+        if changed:
+            raise InputError(
+                f"{title(trial.values)}: the run {str(ledger.run(trial.name))!r} has other settings "
+                f"({'; '.join(changed)}); name another folder by --run, or replace the runs with --overwrite"
+            )
+    with ledger.claims():
+        ledger.agree(search)
+        if job.study is not None:
+            job.study.ready()
+
+
+def _train(command: Swept, first: Sweep, job: Job, left: int) -> WorkersDied | None:
+    """Trains what is left, in this process or in several; gives what killed some of them."""
+    jobs, threads = _shares(first, left)
+    if jobs == 1:
+        with progress(job.ledger, job.metric, several=False) as tell:
+            work(job.ledger, job.search, job.metric, _trainer(command, job), tell, job.study)
+        return None
+    say(f"{left} runs, {jobs} at once, {threads} thread{'s' * (threads > 1)} each")
+    try:
+        with progress(job.ledger, job.metric, several=True) as tell:
+            pool(jobs, threads, _worker, (command, job.ledger.folder), tell)
+    except WorkersDied as died:
+        return died
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on where it was", signal.SIGINT) from None
+    return None
+
+
+def _shares(first: Sweep, left: int) -> tuple[int, int]:
+    """How many runs at once, and threads of each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdecimal() and int(given) else None
+    most = cores // (threads or 1) if choose_device(first.device).type == "cpu" else 1
+    jobs = max(1, min(first.jobs or most, left))
+    return jobs, threads or max(1, cores // jobs)
+
+
+def _worker(pipe: Connection, command: Swept, folder: Path) -> None:
+    """A process of several: silent but for what it sends."""
+    train = _trainer(command, job := _job(command, command.first, folder))
+
+    def silent(trial: Trial, on_epoch: OnEpoch) -> float | None:
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+            return train(trial, on_epoch)
+
+    try:
+        work(job.ledger, job.search, job.metric, silent, pipe.send, job.study)
+    except (KeyboardInterrupt, BrokenPipeError):  # a checkpoint was written, or the process that listened has died
+        raise SystemExit(1) from None
+    except TightboundError as error:
+        pipe.send(error)
+
+
+def _trainer(command: Swept, job: Job) -> TrainTrial:
+    def train(trial: Trial, on_epoch: OnEpoch) -> float | None:
+        run = RunFolder(job.ledger.run(trial.name))
+        if not _finished(run):
+            _clear(run)
+            samples = {} if job.test_all else {"evaluate_samples": 0}
+            try:
+                _carry_out(command.at(trial.values), run, on_epoch, **samples)
+            except Interrupted as stop:
+                where = title(trial.values)
+                raise Interrupted(
+                    f"stopped by {stop.by.name} at {where}; the same command goes on there", stop.by
+                ) from None
+        return job.metric.of_run(run)
+
+    return train
+
+
+def _carry_out(point: Sweep, run: RunFolder, on_epoch: OnEpoch | None = None, **changed: Any) -> None:
+    fields = {f.name: getattr(point, f.name) for f in dataclasses.fields(Training)}
+    begun = {"run": run.path, "resume": run.model_file.is_file(), "overwrite": False}
+    carry_out(Train(**{**fields, **begun, **changed}), run.path, on_epoch)
 
 
 def _finished(run: RunFolder) -> bool:
     return run.evaluation_file.is_file() and run.report_file.is_file()
 
 
-def _say(found: Found, folder: Path) -> None:
-    """The table; sweep.json and the pictures."""
-    from rich.console import Console
-    from rich.table import Table
-
-    record(folder / "sweep.json", found.to_json())
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(found.name, style="bold")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("")
-    for point in found.points:
-        note = "best" if point is found.best else "dominated" if found.dominated(point) else ""
-        table.add_row(str(point.value), *(_cell(point, name) for name in COLUMNS), note)
-    number = found.points[0].numbers["distortion"]
-    caption = (
-        f"n = {number['n']:,} test data, {drawn(number)}; nats, ± standard error; "
-        f"target: {number['target']}. ELBO = -(rate + distortion): the bound, whatever was trained for; "
-        "best: the highest."
-    )
-    console = Console()
-    console.print(caption, highlight=False, markup=False)
-    console.print(table)
-    limited = [p for p in found.points if p.number("mutual_information") and p.numbers["mutual_information"]["reason"]]
-    if limited:
-        values = ", ".join(str(p.value) for p in limited)
-        say(f"I(x; z) of {found.name} = {values}: {limited[0].numbers['mutual_information']['reason']}")
-    if any(found.dominated(point) for point in found.points):
-        say("dominated: another run has no more rate and no more distortion (by the values, whatever their errors)")
-    if found.best is None:
-        say(f"no model has a rate, so that there is no rate-distortion plane; numbers: {folder / 'sweep.json'}")
-        return
-    for ending in ("png", "svg"):
-        write_atomic(folder / f"rate-distortion.{ending}", rate_distortion(found, ending))
-    say(f"picture: {folder / 'rate-distortion.svg'} (and .png), numbers: {folder / 'sweep.json'}")
+def _clear(run: RunFolder) -> None:
+    """Deletes what a process left that was killed before the folder was a run."""
+    if run.path.is_dir() and not run.model_file.is_file():
+        left = {file.name for file in run.path.iterdir() if not file.name.startswith(".")}
+        if left <= {run.config_file.name, run.run_file.name}:
+            shutil.rmtree(run.path)
 
 
-def _cell(point: Point, name: str) -> str:
-    number = point.number(name)
-    if number is None:
-        return "-"
-    return f"{number[0]:.0f}" if name == "active_units" else f"{number[0]:.2f} ± {number[1]:.2f}"
+def _chosen(trials: list[Trial], job: Job) -> Trial | None:
+    """The best by validation data."""
+    scored = [(score, trial) for trial in trials if trial.state == "done"
+              and (score := job.metric.of_run(RunFolder(job.ledger.run(trial.name)))) is not None]  # fmt: skip
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def _evaluate(command: Swept, chosen: Trial, job: Job) -> None:
+    """Evaluates the chosen run, and no other, on test data."""
+    run = RunFolder(job.ledger.run(chosen.name))
+    with job.ledger.held(chosen.name) as free:
+        if free and not _finished(run):
+            say(f"chosen by validation data: {title(chosen.values)}")
+            _carry_out(command.at(chosen.values), run)

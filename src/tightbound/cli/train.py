@@ -22,11 +22,12 @@ from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make
+from tightbound.data import tars
 from tightbound.evaluation import Diagnosis, Evaluation
 from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report
 from tightbound.trained import Trained
-from tightbound.training.fit import fit_run
+from tightbound.training.fit import OnEpoch, fit_run
 from tightbound.training.folder import RunFolder, unused
 
 
@@ -93,8 +94,8 @@ def recorded(command: Training) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
-def carry_out(command: Train, run: Path) -> Carried:
-    """Opens the data, composes, trains, evaluates, diagnoses, reports."""
+def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Carried:
+    """Opens the data, composes, trains (see `fit_run` for `on_epoch`), evaluates, diagnoses, reports."""
     fitting, data, model, objective = compose(command)
     for note in data.notes:
         say(f"{data.name}: {note}")
@@ -104,7 +105,7 @@ def carry_out(command: Train, run: Path) -> Carried:
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),
-        run=run, resume=command.resume, overwrite=command.overwrite, config=config,
+        run=run, resume=command.resume, overwrite=command.overwrite, config=config, on_epoch=on_epoch,
     )  # fmt: skip
     trained = Trained(fitted)
     say(f"trained: {run}, weights: {trained.weights}")
@@ -130,7 +131,7 @@ def _diagnose(trained: Trained, data: sources.Data) -> Diagnosis | None:
 
 def run_name(command: Training) -> str:
     """A name for a run, of data and recipe."""
-    source = Path(command.data).stem or "data"
+    source = (tars.stem(command.data) if tars.is_pattern(command.data) else Path(command.data).stem) or "data"
     return source if command.recipe in (None, source) else f"{source}-{command.recipe}"
 
 

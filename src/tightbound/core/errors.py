@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -35,6 +36,35 @@ class NonFinite(TightboundError, ArithmeticError):
     """A loss, a term or a gradient became NaN or infinite."""
 
     exit_status = 1
+
+
+class ReaderLost(TightboundError, OSError):
+    """A process that reads data was killed."""
+
+    exit_status = 1
+
+    @classmethod
+    def of(cls, error: RuntimeError) -> ReaderLost | None:
+        """What torch's error means, which it raises wherever the program stands when such a process ends; or None."""
+        if "DataLoader worker" not in str(error):
+            return None
+        return cls(
+            "a process that reads the data was ended from outside, perhaps for want of memory; a run goes on from its "
+            "last checkpoint with --resume"
+        )
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Imports of optional packages in here that are missing are refused in one line.
+
+    Raises:
+        InputError: says which package `what` need, and the extra that brings it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{what} need {error.name}; pip install 'tightbound[{extra}]'") from None
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Context, Latents, Likelihood, Observation, State, Trainable
 from tightbound.core.join import append, join
 from tightbound.core.noise import Noise, unkeyed
+from tightbound.core.numerics import first_parameter
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
@@ -77,7 +78,8 @@ class VAE(Part, Trainable):
     @property
     def device(self) -> torch.device:
         """Where the model's parameters are."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+        first = first_parameter(self)
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def schedules(self) -> dict[str, Schedule]:
@@ -137,8 +139,9 @@ class VAE(Part, Trainable):
     def observe(self, batch: Batch, noise: Noise, *, context: bool = True) -> Batch:
         """Raw batch -> batch with the encoder's `input` and the likelihood's target `x`; without `context`, of data
         that need not say what the model is conditioned on."""
-        dtype = next((p.dtype for p in self.parameters()), batch.x.dtype)
-        seen = self.observation(replace(batch, x=batch.x.to(dtype)), noise, self.training)
+        first = first_parameter(self)
+        x = batch.x if first is None else batch.x.to(first.dtype)
+        seen = self.observation(replace(batch, x=x), noise, self.training)
         return self.context(seen) if context and self.context is not None else replace(seen, context=None)
 
     def start_at(self, seen: Batch, *, likelihood: bool = True) -> None:

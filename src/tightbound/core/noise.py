@@ -23,6 +23,22 @@ def key_seed(*key: Key) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's default generators, for code that takes none, and restores them."""
+    # not torch.manual_seed: it formats a stack trace for each accelerator that is not there, and keeps them all
+    cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    generators = [torch.default_generator, *cuda]
+    states = [generator.get_state() for generator in generators]
+    for generator in generators:
+        generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
 class Noise:
     """Noise of one step of training: drawn for the global batch, sliced by rank.
 
@@ -52,18 +68,8 @@ class Noise:
     @contextmanager
     def default(self) -> Iterator[None]:
         """Seeds torch's default generators for code that takes none, and restores them."""
-        # not torch.manual_seed: it formats a stack trace for each accelerator that is not there, at each call
-        cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
-        generators = [torch.default_generator, *cuda]
-        states = [generator.get_state() for generator in generators]
-        seed = self._seed()
-        for generator in generators:
-            generator.manual_seed(seed)
-        try:
+        with seeded(self._seed()):
             yield
-        finally:
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
 
     def branch(self) -> Noise:
         """A stream of its own, for code that draws an unknown number of times: one draw of this one, however many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -15,6 +16,7 @@ from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.table import TABLE
 
 
+@functools.cache
 def signature(cls: type) -> inspect.Signature:
     """Of a part's constructor: that of `__init__`, which `Part.__new__` hides in the first releases of Python 3.11."""
     if cls.__init__ is object.__init__:

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent, kl_divergence
 
 from tightbound.core.dispatch import Dispatched, kept
 from tightbound.core.errors import CompositionError, NotABound
+from tightbound.core.numerics import unrounded
 
 CERTAIN = "the codes of a datum are a function of it"  # why something does not exist where q is certain
 
@@ -41,6 +42,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """This batch on another device."""
+        if self.x.device == torch.device(device):
+            return self
         return self._each(lambda value: value.to(device, non_blocking=True))
 
     @classmethod
@@ -116,7 +119,7 @@ class LatentTerms:
 
     def _log_prob(self, distribution: Distribution) -> Tensor:
         value = self.codes if self.discrete and self.codes is not None else self.z
-        with torch.autocast(self.z.device.type, enabled=False):  # networks may be in bfloat16; densities are not
+        with unrounded(self.z.device.type):  # networks may be in bfloat16; densities are not
             if self.certain:
                 return distribution.log_prob(value[:1]).expand(value.shape[:2])
             return distribution.log_prob(value)
@@ -126,7 +129,7 @@ class LatentTerms:
         """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorise; None: none known."""
         if self.posterior is None or self.prior is None or not self.closed:
             return None
-        with torch.autocast(self.z.device.type, enabled=False):
+        with unrounded(self.z.device.type):
             kl = closed_kl(self.posterior, self.prior)
         return None if kl is None else kl.expand(*self.z.shape[:2], kl.shape[-1])
 

@@ -84,14 +84,92 @@ def table(
         domain, values = _column(column[seen], words.get(i), kinds.get(i), where)
         out[seen, i] = values
         columns.append(domain)
+    plain = [domain == REAL and _whole(out[:, i]) for i, domain in enumerate(columns[:8])]
+    return out, Domain("mixed", columns=tuple(columns)), notes(columns, plain, np.isnan(out).sum(0), len(out), header)
+
+
+def notes(
+    columns: Sequence[Domain], whole: Sequence[bool], lacking: np.ndarray, size: int, header: Sequence[str]
+) -> tuple[str, ...]:
+    """What was found of a table of `size` rows: which columns are of whole numbers, and how many entries each lacks."""
     found = "; ".join(
-        f"{header[i] if header else i + 1}: {domain}" + (WHOLE if domain == REAL and _whole(out[:, i]) else "")
+        f"{header[i] if header else i + 1}: {domain}" + (WHOLE if whole[i] else "")
         for i, domain in enumerate(columns[:8])
     )
-    lacking = np.isnan(out).sum(0)
     shares = ", ".join(f"{header[i] if header else i + 1} {n}" for i, n in enumerate(lacking) if n)
-    missing = f"missing: {lacking.sum():,} of {out.size:,} entries" + (f" ({shares:.120})" if shares else "")
-    return out, Domain("mixed", columns=tuple(columns)), (f"{found}{'; ...' * (len(columns) > 8)}", missing)
+    entries = f"{lacking.sum():,} of {size * len(columns):,} entries"
+    missing = f"missing: {entries}" + (f" ({shares:.120})" if shares else "")
+    return f"{found}{'; ...' * (len(columns) > 8)}", missing
+
+
+def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str) -> np.ndarray:
+    """Some rows (B, D) of a table of this domain as stored; see `table`.
+
+    Raises:
+        InputError: for entries outside the domain of their column.
+    """
+    out = np.full(x.shape, np.nan, np.float32)
+    for i, column in enumerate(x.T):
+        seen = ~np.isnan(column)
+        if seen.any():
+            out[seen, i] = _column(column[seen], words.get(i), domain.columns[i], f"{name}: {title(i, header)}")[1]
+    return out
+
+
+class Survey:
+    """A pass over a table too large for memory, part by part: enough of each column to tell its domain."""
+
+    def __init__(self, header: Sequence[str], kinds: Mapping[int, Any], name: str) -> None:
+        """A survey of columns of these names, of which a user named some kinds (see `told`)."""
+        self._header, self._kinds, self._name = header, kinds, name
+        self._distinct: list[np.ndarray] = []  # by column: all its values, or the first few, the least and the greatest
+        self._words: list[tuple[str, ...]] = []
+        self._whole: list[bool] = []
+        self.lacking = np.zeros(0, np.int64)
+        self.size = 0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether columns need domains of their own: words, missing entries, or kinds."""
+        return bool(self._kinds) or any(self._words) or bool(self.lacking.any())
+
+    def add(self, x: np.ndarray, words: Words) -> None:
+        """Looks at rows (B, D), NaN where an entry is missing."""
+        if not self.size:
+            width = x.shape[1]
+            self._distinct, self._words = [np.zeros(0)] * width, [()] * width
+            self._whole, self.lacking = [True] * width, np.zeros(width, np.int64)
+        self.size += len(x)
+        if np.isinf(x).any():
+            raise InputError(f"{self._name} holds infinite values; remove them, or make them null, if they are missing")
+        for i, column in enumerate(x.T):
+            seen = column[~np.isnan(column)]
+            self.lacking[i] += len(column) - len(seen)
+            if i in words:
+                if words[i] != self._words[i]:
+                    own = {*self._words[i], *words[i]}
+                    self._words[i] = tuple(sorted(own)) if self._words[i] else tuple(words[i])
+                if len(self._words[i]) > MOST_CATEGORIES:
+                    where = f"{self._name}: {title(i, self._header)}"
+                    raise InputError(f"{where} has more than {MOST_CATEGORIES} different words; remove the column")
+            elif len(seen):
+                self._whole[i] = self._whole[i] and _whole(seen)
+                found = np.union1d(self._distinct[i], seen)
+                few = found[:: -(-len(found) // (2 * MOST_CATEGORIES))] if len(found) > 2 * MOST_CATEGORIES else found
+                self._distinct[i] = np.union1d(few, found[[0, -1]])
+
+    def domain(self, told: Domain | None) -> tuple[Domain, tuple[str, ...]]:
+        """That of the table, and notes; `told` is that of all columns whose kind is not named. Raises InputError as
+        `table` does."""
+        words = {i: own for i, own in enumerate(self._words) if own}
+        values = [np.arange(len(words[i])) if i in words else own for i, own in enumerate(self._distinct)]
+        some = np.full((max(map(len, values)), len(values)), np.nan)
+        for column, own in zip(some.T, values, strict=True):
+            column[: len(own)] = own
+        kinds = self._kinds if told is None else {**dict.fromkeys(range(len(values)), told), **self._kinds}
+        _, domain, _ = table(some, self._header, words, kinds, self._name)
+        plain = [column == REAL and whole for column, whole in zip(domain.columns, self._whole, strict=True)]
+        return domain, notes(domain.columns, plain, self.lacking, self.size, self._header)
 
 
 def _whole(values: np.ndarray) -> bool:

@@ -36,7 +36,7 @@ class Encoding:
         """
         if x.size == 0:
             return x.astype(self.dtype)
-        seen = _Seen.of(x, self.scale, name)
+        seen = Seen.of(x, self.scale, name)
         _check(seen, self.domain, self.scale, name)
         return self.convert(x)
 
@@ -53,7 +53,7 @@ class Encoding:
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What a pass over the values found."""
 
     low: float
@@ -62,8 +62,15 @@ class _Seen:
     multiples: bool  # of 1 / scale, in [0, 1]
     inexact: bool  # stored as floats
 
+    def merged(self, other: Seen) -> Seen:
+        """What a pass over these values and others found."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        integers, multiples = self.integers and other.integers, self.multiples and other.multiples
+        return Seen(low, high, integers, multiples, self.inexact or other.inexact)
+
     @classmethod
-    def of(cls, x: np.ndarray, scale: int, name: str) -> _Seen:
+    def of(cls, x: np.ndarray, scale: int, name: str) -> Seen:
+        """Of values (N, ...); raises InputError where one is not finite."""
         _finite(x, name)
         seen = cls(np.inf, -np.inf, True, True, x.dtype.kind == "f")
         for part in _rows(x):
@@ -89,7 +96,16 @@ def infer(x: np.ndarray, told: Domain | None = None, name: str = "the data") -> 
         InputError: for values that are not finite, or that contradict `told`.
     """
     numeric(x, name)
-    seen = _Seen.of(x, 255 if told is None else max((told.levels or 2) - 1, 1), name)
+    return judge(Seen.of(x, sought(told), name), x, told, name)
+
+
+def sought(told: Domain | None) -> int:
+    """The scale whose multiples are looked for."""
+    return 255 if told is None else max((told.levels or 2) - 1, 1)
+
+
+def judge(seen: Seen, x: np.ndarray, told: Domain | None, name: str) -> tuple[Encoding, str]:
+    """As `infer`, of values that were looked at part by part; `x` is the first part."""
     if told is not None:
         scaled = told.kind == "levels" and seen.inexact and not seen.integers and seen.high <= 1
         encoding = stored(told, (told.levels or 0) - 1 if scaled else 1)
@@ -202,7 +218,7 @@ def stored(domain: Domain, scale: int = 1) -> Encoding:
     return Encoding(domain, np.dtype(np.uint8 if domain.high <= 255 else np.int32), scale)
 
 
-def _check(seen: _Seen, domain: Domain, scale: int, name: str) -> None:
+def _check(seen: Seen, domain: Domain, scale: int, name: str) -> None:
     span = f"{name}: values lie in {seen.low:g}..{seen.high:g}"
     if domain.kind == "real":
         if max(abs(seen.low), abs(seen.high)) > float(np.finfo(np.float32).max):

@@ -14,8 +14,9 @@ from torch import Tensor
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
+from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Split
+from tightbound.data.split import Indexed, Split
 
 Source = Split | Batch | Tensor | np.ndarray[Any, Any]
 
@@ -59,15 +60,20 @@ def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
         InputError: data of another shape, or none.
     """
     whole("data", most, least=1)
-    if isinstance(source, Split):
+    parts: list[Batch] = []
+    if isinstance(source, Indexed):
         check_shape(model, source.shape)
-        parts: list[Batch] = []
+        generator = torch.Generator().manual_seed(key_seed("pick", seed))
+        rows = torch.randperm(len(source), generator=generator)[:most].sort().values
+        parts += source.batches(rows.split(500) if len(rows) else (), seed)
+    elif isinstance(source, Split):
+        check_shape(model, source.shape)
         for batch in source.epoch(min(most, 500), key=("pick", seed)):
             parts.append(batch[: most - sum(map(len, parts))])
             if sum(map(len, parts)) == most:
                 break
     else:
-        parts = [batch.to("cpu") for batch in batches(model, source, 500)]
+        parts += (batch.to("cpu") for batch in batches(model, source, 500))
     if not parts:
         raise InputError("there are no data; give at least one datum")
     joined = Batch.joined(parts)

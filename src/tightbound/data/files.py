@@ -7,7 +7,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from tightbound.data.columns import Kinds, is_number
 
 MEMORY_LIMIT = 1 << 30  # bytes; larger data stay where they are
 TABLES = {".csv": ",", ".tsv": "\t"}
+ARRAYS = frozenset({".npy", ".npz", ".gz", *TABLES})  # suffixes of what is read here
 _CORRUPT = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError, SyntaxError)
 
 
@@ -34,6 +35,8 @@ class Arrays:
     notes: tuple[str, ...] = ()
     header: tuple[str, ...] = ()  # names of the columns of a table
     words: columns.Words = field(default_factory=dict)  # of columns of categories
+    kinds: Kinds | None = None  # of columns, where a person or their types say them
+    names: Sequence[str] | None = None  # one for each datum
 
 
 def read_arrays(path: Path, labels: Any = None, kinds: Kinds | None = None) -> Arrays:
@@ -64,7 +67,7 @@ def read_arrays(path: Path, labels: Any = None, kinds: Kinds | None = None) -> A
         else:
             raise InputError(
                 f"{path} is of no known kind ({path.suffix or 'no suffix'}); "
-                "give .npy, .npz, .csv, .tsv, or a folder of images"
+                "give .npy, .npz, .csv, .tsv, .parquet, .tar, or a folder of images"
             )
     except _CORRUPT as error:
         if isinstance(error, InputError):
@@ -73,7 +76,7 @@ def read_arrays(path: Path, labels: Any = None, kinds: Kinds | None = None) -> A
         if "Object arrays" in reason:
             reason = "it holds pickled Python objects, which may run code; save a numeric array instead"
         raise InputError(f"{path} cannot be read as an array: {reason}") from None
-    return found if labels is None else replace(found, y=np.asarray(labels))
+    return replace(found, kinds=kinds, y=found.y if labels is None else np.asarray(labels))
 
 
 def _single(path: Path) -> Arrays:
@@ -169,7 +172,7 @@ def _table(path: Path, delimiter: str, labels: Any, kinds: Kinds | None) -> Arra
     every = csv.reader(io.StringIO(text), delimiter=delimiter)
     hollow = sum(len(row) > 1 and not any(cell.strip() for cell in row) for row in every)
     notes += (f"left out, since every cell is empty: {hollow} of the rows",) if hollow else ()
-    return Arrays(x, y, notes=notes, header=names, words=words)
+    return Arrays(x, y, notes=notes, header=names, words=words, kinds=kinds)
 
 
 def _cells(

@@ -12,16 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.core.domain import BINARY, Domain
+from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
-from tightbound.data import encoding, files
+from tightbound.data import encoding, files, pictures
 from tightbound.data.encoding import Encoding
+from tightbound.data.pictures import Pictures, Wish
 from tightbound.data.split import WORKERS, ArraySplit, Indexed, MappedSplit
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-_GREY = frozenset({"1", "L", "LA"})
-_TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_DEEP = ("I", "F")  # more than 8 bits, which Pillow would clip
 _SHOWN = 5  # names in a note
 _MANY = 5_000  # images, from which progress is shown
 
@@ -32,75 +29,40 @@ class Folder:
 
     root: Path
     names: tuple[str, ...]  # relative to root
-    mode: str  # of Pillow: "1", "L" or "RGB"
-    size: tuple[int, int]  # height, width
-    resize: bool
+    pictures: Pictures
     skipped: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return (3 if self.mode == "RGB" else 1, *self.size)
+    others: int  # files that are no pictures
 
     def decode(self, name: str) -> np.ndarray:
         """(C, H, W) uint8; raises what Pillow raises."""
-        from PIL import Image
-
-        with Image.open(self.root / name) as image:
-            picture = image.convert(self.mode)
-            if self.resize:
-                picture = picture.resize((self.size[1], self.size[0]), Image.Resampling.LANCZOS)
-            pixels = np.asarray(picture, np.uint8)
-        return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+        return self.pictures.decode(self.root / name)
 
 
-def scan(root: Path, resize: tuple[int, int] | None, grey: bool) -> Folder:
+def scan(root: Path, wish: Wish) -> Folder:
     """Looks at the header of each picture below a folder, hidden ones left out.
 
     Raises:
         InputError: for a folder without readable pictures, sizes that differ, or more than 8 bits.
     """
-    if resize is not None and (len(resize) != 2 or min(resize) < 1):
-        raise InputError(f"resize={resize} was given; it must be a height and a width, such as (64, 64)")
+    wish.check()
     every = sorted(
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
-    pictures = [name for name in every if Path(name).suffix.lower() in SUFFIXES]
-    if not pictures:
+    names = [name for name in every if Path(name).suffix.lower() in pictures.SUFFIXES]
+    if not names:
         raise InputError(
-            f"{root} holds no images, only {len(every)} other files; give a folder with {', '.join(sorted(SUFFIXES))}"
+            f"{root} holds no images, only {len(every)} other files; give a folder with "
+            f"{', '.join(sorted(pictures.SUFFIXES))}"
         )
     with ThreadPoolExecutor(WORKERS) as pool:
-        headers = list(pool.map(_header, [root / name for name in pictures]))
-    found = {name: header for name, header in zip(pictures, headers, strict=True) if header is not None}
+        headers = list(pool.map(pictures.header, [root / name for name in names]))
+    found = {name: header for name, header in zip(names, headers, strict=True) if header is not None}
     if not found:
-        raise InputError(f"{root}: none of {len(pictures)} images can be read, such as {pictures[0]}; check them")
-    modes = {mode for mode, _ in found.values()}
-    if deep := next((n for n, (mode, _) in found.items() if mode.startswith(_DEEP)), None):
-        raise InputError(f"{root / deep} has more than 8 bits a pixel; convert it, or give the pixels as .npy")
-    sizes: dict[tuple[int, int], str] = {}
-    for name, (_, size) in found.items():
-        sizes.setdefault(size, name)
-    if len(sizes) > 1 and resize is None:
-        (a, first), (b, second) = list(sizes.items())[:2]
-        raise InputError(
-            f"{root}: images differ in size ({first} is {a[0]}x{a[1]}, {second} is {b[0]}x{b[1]}, "
-            "height x width); use resize=(H, W), or --resize 64 64"
-        )
-    mode = "L" if grey or modes <= _GREY else "RGB"
-    if modes == {"1"} and resize is None:
-        mode = "1"
-    notes = [f"{len(every) - len(pictures):,} other files left out"] if len(every) > len(pictures) else []
-    if not grey and modes & _GREY and mode == "RGB":
-        notes.append("grey and colour images are mixed: all are read as RGB")
-    if modes & _TRANSPARENT:
-        notes.append("transparency is left out")
-    skipped = tuple(name for name in pictures if name not in found)
-    size = next(iter(sizes)) if resize is None else (int(resize[0]), int(resize[1]))
-    return Folder(root, tuple(found), mode, size, resize is not None, skipped, tuple(notes))
+        raise InputError(f"{root}: none of {len(names)} images can be read, such as {names[0]}; check them")
+    skipped = tuple(name for name in names if name not in found)
+    return Folder(root, tuple(found), pictures.judge(found, wish, root), skipped, len(every) - len(names))
 
 
 def load(folder: Folder, told: Domain | None) -> tuple[Indexed, Encoding, tuple[str, ...], str]:
@@ -109,16 +71,16 @@ def load(folder: Folder, told: Domain | None) -> tuple[Indexed, Encoding, tuple[
     Raises:
         InputError: where none can be decoded, or `told` does not fit pixels.
     """
-    if len(folder.names) * int(np.prod(folder.shape)) > files.MEMORY_LIMIT:
+    if len(folder.names) * int(np.prod(folder.pictures.shape)) > files.MEMORY_LIMIT:
         return _lazy(folder, told)
-    x = np.empty((len(folder.names), *folder.shape), np.uint8)
+    x = np.empty((len(folder.names), *folder.pictures.shape), np.uint8)
     good = np.zeros(len(x), bool)
 
     def decode(i: int) -> None:
         try:
             x[i] = folder.decode(folder.names[i])
             good[i] = True
-        except _errors():
+        except pictures.errors():
             pass
 
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -127,7 +89,7 @@ def load(folder: Folder, told: Domain | None) -> tuple[Indexed, Encoding, tuple[
         raise InputError(f"{folder.root}: no image can be decoded, such as {folder.names[0]}; check them")
     names = [name for name, fine in zip(folder.names, good, strict=True) if fine]
     skipped = (*folder.skipped, *(name for name, fine in zip(folder.names, good, strict=True) if not fine))
-    x = _values(x if good.all() else x[good], told)
+    x = pictures.scaled(x if good.all() else x[good], told)
     code, values = encoding.infer(x, told, str(folder.root))
     x = code.convert(x)
     labels, words = _classes(names)
@@ -150,39 +112,34 @@ class _Reader:
         self._folder, self._code, self._told = folder, code, told
 
     def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, None]:
-        x = np.empty((len(indices), *self._folder.shape), np.uint8)
+        x = np.empty((len(indices), *self._folder.pictures.shape), np.uint8)
         for row, i in zip(x, indices.tolist(), strict=True):
             name = self._folder.names[i]
             try:
                 row[...] = self._folder.decode(name)
-            except _errors() as error:
+            except pictures.errors() as error:
                 raise InputError(
                     f"{self._folder.root / name} cannot be decoded ({str(error).splitlines()[0]}); remove it"
                 ) from None
-        return self._code(_values(x, self._told), str(self._folder.root)), None
+        return self._code(pictures.scaled(x, self._told), str(self._folder.root)), None
 
 
 def _lazy(folder: Folder, told: Domain | None) -> tuple[Indexed, Encoding, tuple[str, ...], str]:
-    code = encoding.stored(told or (BINARY if folder.mode == "1" else Domain("levels", 256)))
+    code = encoding.stored(told or folder.pictures.domain)
     labels, words = _classes(folder.names)
     split = MappedSplit(
         _Reader(folder, code, told),
         len(folder.names),
-        folder.shape,
+        folder.pictures.shape,
         labels=labels,
         names=folder.names,
         workers=WORKERS,
     )
     values = f"values: {code.domain}; images are decoded as they are needed, by {WORKERS} processes"
     files_ = [(name, (folder.root / name).stat().st_size) for name in folder.names]
-    digest = hashlib.sha256(f"{files_} {folder.shape} {folder.mode}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{files_} {folder.pictures.shape} {folder.pictures.mode}".encode()).hexdigest()
     notes = _notes(folder, len(folder.names), folder.skipped, values, words)
     return split, code, notes, f"sha256:{digest}"
-
-
-def _values(x: np.ndarray, told: Domain | None) -> np.ndarray:
-    """Pixels (..., H, W) as the user wants them: "unit" stands for 0 .. 255 divided by 255."""
-    return x / np.float32(255) if told is not None and told.kind == "unit" else x
 
 
 def _classes(names: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -195,34 +152,13 @@ def _classes(names: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
 
 
 def _notes(folder: Folder, count: int, skipped: Sequence[str], values: str, words: tuple[str, ...]) -> tuple[str, ...]:
-    kind = {"1": "black and white", "L": "grey", "RGB": "colour"}[folder.mode]
-    how = "resized to" if folder.resize else "of"
-    notes = [
-        f"{count:,} {kind} images {how} {folder.size[0]}x{folder.size[1]}, height x width",
-        *folder.notes,
-    ]
+    notes = [folder.pictures.described(count)]
+    notes += [f"{folder.others:,} other files left out"] if folder.others else []
+    notes += folder.pictures.notes
     if skipped:
         more = f" and {len(skipped) - _SHOWN:,} more" if len(skipped) > _SHOWN else ""
         notes.append(f"{len(skipped):,} unreadable files skipped: {', '.join(skipped[:_SHOWN])}{more}")
     return (*notes, values, *words)
-
-
-def _header(path: Path) -> tuple[str, tuple[int, int]] | None:
-    """Mode, and height and width; None where it cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.mode, (image.height, image.width)
-    except _errors():
-        return None
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """What Pillow raises for files that are no images, truncated or far too large."""
-    from PIL import Image
-
-    return OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError
 
 
 def _progress(items: Iterable[None], total: int) -> Iterable[None]:

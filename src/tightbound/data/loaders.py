@@ -14,7 +14,26 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.data import encoding, files
 from tightbound.data.encoding import Encoding
-from tightbound.data.split import WORKERS, LoaderSplit, MappedSplit, seeded, stack, unpack
+from tightbound.data.rows import Rows, fits, gathered, sampled
+from tightbound.data.split import LoaderSplit, seeded, stack, unpack
+
+
+class DatasetRows(Rows):
+    """A map-style data set."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        """Raises InputError for a stream, or an empty set."""
+        self._dataset, self._size, self.title = dataset, _size(dataset), "a batch"
+
+    def __len__(self) -> int:
+        """N."""
+        return self._size
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
+        """See `Rows.read`; pictures of Pillow are arrays to NumPy."""
+        data = [unpack(self._dataset[i]) for i in indices.tolist()]
+        labels = [label for _, label in data if label is not None]
+        return stack(x for x, _ in data), torch.stack(labels) if len(labels) == len(data) else None
 
 
 def materialise(dataset: Dataset[Any]) -> files.Arrays | None:
@@ -23,40 +42,14 @@ def materialise(dataset: Dataset[Any]) -> files.Arrays | None:
     Raises:
         InputError: for a stream, an empty set, and data of different shapes.
     """
-    size = _size(dataset)
+    rows = DatasetRows(dataset)
     if isinstance(dataset, TensorDataset):
         x, label = unpack(dataset.tensors)
         return files.Arrays(x, None if label is None else label.numpy())
-    first, label = _datum(dataset, 0)
-    if first.nbytes * size > files.MEMORY_LIMIT:
+    if not fits(rows):
         return None
-    x, y = _gather(dataset, range(size))
+    x, y = gathered(rows)
     return files.Arrays(x, None if y is None else y.numpy())
-
-
-class _Reader:
-    """Positions (B,) -> x (B, *shape) as stored and labels, from a map-style data set."""
-
-    def __init__(self, dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...]) -> None:
-        self._dataset, self._code, self._shape = dataset, code, shape
-
-    def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
-        if len(indices) == 0:
-            return np.empty((0, *self._shape), self._code.dtype), None
-        x, y = _gather(self._dataset, indices.tolist())
-        return np.ascontiguousarray(self._code(encoding.channels_first(x, "a batch")[0], "a batch")), y
-
-
-def mapped(dataset: Dataset[Any], told: Domain | None) -> tuple[MappedSplit, Encoding, tuple[str, ...]]:
-    """A large map-style data set, read as it is needed by worker processes."""
-    size = _size(dataset)
-    sample, _ = _gather(dataset, range(min(64, size)))
-    code, values, shape = _sampled(sample, told)
-    notes = (
-        f"{size:,} data of {shape}, read as they are needed by {WORKERS} processes: too large for memory",
-        f"{values}; judged by the first {len(sample)} data",
-    )
-    return MappedSplit(_Reader(dataset, code, shape), size, shape, workers=WORKERS), code, notes
 
 
 def wrap(
@@ -69,10 +62,10 @@ def wrap(
     """
     train, test = pair
     samples = [_peek(train)] if train is test else [_peek(train), _peek(test)]
-    code, values, shape = _sampled(samples[0], told)
+    code, values, shape = sampled(samples[0], told, "a batch")
     if len(samples) == 2 and (other := encoding.channels_first(samples[1], "test data")[0].shape[1:]) != shape:
         raise InputError(f"the training loader gives data of shape {shape}, the test loader {other}; make them equal")
-    notes = [f"{values}; judged by the first batch of {len(samples[0])}"]
+    notes = [values]
     if train is test:
         notes.append("one loader serves as training and as test data: test numbers are those of data trained on")
     if any(loader.drop_last for loader in pair):
@@ -94,12 +87,6 @@ def _peek(loader: DataLoader[Any]) -> np.ndarray:
     return unpack(raw)[0]
 
 
-def _sampled(x: np.ndarray, told: Domain | None) -> tuple[Encoding, str, tuple[int, ...]]:
-    x, _ = encoding.channels_first(x, "a batch")
-    code, values = encoding.infer(x, told, "a batch")
-    return code, values, x.shape[1:]
-
-
 def _size(dataset: Dataset[Any]) -> int:
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         raise InputError(
@@ -108,14 +95,3 @@ def _size(dataset: Dataset[Any]) -> int:
     if len(dataset) == 0:
         raise InputError(f"{type(dataset).__name__} is empty; it must hold at least 2 data")
     return len(dataset)
-
-
-def _datum(dataset: Dataset[Any], index: int) -> tuple[np.ndarray, Tensor | None]:
-    """One datum; pictures of Pillow are arrays to NumPy."""
-    return unpack(dataset[index])
-
-
-def _gather(dataset: Dataset[Any], indices: range | list[int]) -> tuple[np.ndarray, Tensor | None]:
-    data = [_datum(dataset, i) for i in indices]
-    labels = [label for _, label in data if label is not None]
-    return stack(x for x, _ in data), torch.stack(labels) if len(labels) == len(data) else None

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,10 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, suggestion
-from tightbound.data import builtin, columns, encoding, files, images, loaders
+from tightbound.data import builtin, columns, encoding, files, hub, images, loaders, parquet, tars, urls
 from tightbound.data.factors import FactorGrid
 from tightbound.data.names import BUILTINS, GRIDS
+from tightbound.data.pictures import Wish
+from tightbound.data.rows import Opened, mapped
 from tightbound.data.split import ArraySplit, Indexed, Split
+from tightbound.data.stream import Streamed
+from tightbound.data.tables import open_store
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,7 @@ class Data:
         """
         if validation == 0:
             return self.train, None
-        if not isinstance(self.train, Indexed):
-            raise InputError(
-                f"{validation} validation data were asked of a DataLoader, which has no random access; "
-                "use validation=0, or give a pair (train_loader, test_loader) or the data set itself"
-            )
-        size = len(self.train)
-        if not 0 < validation < size:
-            raise InputError(
-                f"{validation} validation data were asked for, but the training split has {size}; use 0..{size - 1}"
-            )
-        order = np.random.default_rng(seed).permutation(size)
-        return self.train.subset(np.sort(order[validation:])), self.train.subset(np.sort(order[:validation]))
+        return self.train.held_out(validation, seed)
 
 
 def open(
@@ -81,15 +74,17 @@ def open(
     """Data from whatever holds them.
 
     Arguments:
-        source: A built-in name; an array or tensor (N, ...); a .npy, .npz, .csv or .tsv file; a folder
-            of images; a torch Dataset or DataLoader; a pair (train_loader, test_loader).
+        source: A built-in name; an array or tensor (N, ...); a .npy, .npz, .csv, .tsv or .parquet file; a folder
+            of images or Parquet files; tar shards in the manner of WebDataset (a file, a folder, a pattern
+            "shards-{000..009}.tar" or an address); a data set of Hugging Face's `datasets`, or a folder that its
+            `save_to_disk` made; a torch Dataset or DataLoader; a pair (train_loader, test_loader).
         levels: The values are integers 0 .. levels - 1.
         domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
         kinds: Of the columns of a table: "real", "binary", "counts", "unit", ("levels", K), "categories" or
             ("categories", words), one for each column, or {column: kind} by name or number; others are inferred. A
             table with kinds, words or missing entries (NaN, empty cells) is mixed: each column has its own domain.
-        resize: Height and width to bring the pictures of a folder to.
-        grey: Read the pictures of a folder as grey.
+        resize: Height and width to bring encoded pictures to.
+        grey: Read encoded pictures as grey.
         test: Share of the data to hold out for testing, where the source has no split of its own.
         labels: One for each datum, (N,) or (N, factors); of a table with a header, the name of a column.
 
@@ -99,37 +94,32 @@ def open(
     told = encoding.override(levels, domain)
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of data to test on, between 0 and 1")
-    path, source_is_builtin = _path(source), isinstance(source, str) and source in BUILTINS
-    folder = path if path is not None and path.is_dir() else None
-    if folder is None and (resize is not None or grey):
-        raise InputError("resize and grey are for folders of images; change arrays before they are opened")
-    if kinds is not None and (told is not None or folder is not None or source_is_builtin):
+    if kinds is not None and told is not None:
         raise InputError(
             "kinds are for the columns of a table, in place of levels and domain; leave out one or the other"
         )
-    if source_is_builtin:
+    asked = _Asked(told, kinds, Wish(resize, grey), test, labels)
+    if isinstance(source, str) and source in BUILTINS:
+        asked.without_pictures().without_kinds()
         if labels is not None:
             raise InputError(f"labels were given for {source!r}, which has its own; leave them out")
         return _open_builtin(source, told)
-    if folder is not None:
-        return _open_folder(folder, told, resize, grey, test, labels)
-    if path is not None:
-        if not path.exists():
-            raise InputError(
-                f"{str(source)!r} is neither a file, a folder, nor a built-in data set; "
-                f"{suggestion(str(source).lower(), BUILTINS)}"
-            )
-        return _from_arrays(files.read_arrays(path, labels, kinds), path.stem, told, test, kinds)
+    if isinstance(source, os.PathLike | str):
+        return _open_path(os.fspath(source), asked)
+    if hub.is_ours(source) and not hub.has_transform(source):
+        name = type(source).__name__
+        return _taken(hub.open_hub(source, name, told, kinds, labels, asked.wish), name, asked)
+    asked.without_pictures()
     if isinstance(source, DataLoader) or (isinstance(source, (tuple, list)) and _loaders(source)):
         if labels is not None:
             raise InputError("labels were given for a DataLoader; let it give pairs (x, y)")
         return _open_loaders(source, told)
-    if isinstance(source, Dataset):
-        return _open_dataset(source, told, test, labels, kinds)
+    if isinstance(source, Dataset) or hub.is_ours(source):
+        return _open_dataset(cast(Any, source), asked)
     if isinstance(source, Tensor) or hasattr(source, "__array__"):
         x = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
         y = None if labels is None else np.asarray(labels)
-        return _from_arrays(files.Arrays(x, y), "array", told, test, kinds)
+        return _from_arrays(files.Arrays(x, y, kinds=kinds), "array", told, test)
     raise InputError(
         f"data cannot be read from {type(source).__name__}; "
         f"give a built-in name ({', '.join(sorted(BUILTINS))}), "
@@ -137,12 +127,86 @@ def open(
     )
 
 
-def _path(source: Any) -> Path | None:
-    if isinstance(source, os.PathLike):
-        return Path(os.fspath(source)).expanduser()
-    if isinstance(source, str) and source not in BUILTINS:
-        return Path(source).expanduser()
-    return None
+@dataclass(frozen=True)
+class _Asked:
+    """What a person asks beside the source; some of it does not go with every source."""
+
+    told: Domain | None
+    kinds: columns.Kinds | None
+    wish: Wish
+    test: float
+    labels: Any
+
+    def without_pictures(self) -> _Asked:
+        """Raises InputError where pictures are to be changed."""
+        if self.wish:
+            raise InputError(
+                "resize and grey are for folders of images and other encoded pictures; change arrays before they are "
+                "opened"
+            )
+        return self
+
+    def without_kinds(self) -> _Asked:
+        """Raises InputError where the kinds of columns are named."""
+        if self.kinds is not None:
+            raise InputError("kinds are for the columns of a table, and these data are none; leave them out")
+        return self
+
+    def without_column(self, title: object) -> _Asked:
+        """Raises InputError where a column of labels is named."""
+        if isinstance(self.labels, str):
+            raise InputError(
+                f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"
+            )
+        return self
+
+
+def _open_path(text: str, asked: _Asked) -> Data:
+    """Data of a file, a folder, a pattern of names or an address."""
+    path = Path(text).expanduser()
+    folder = path.is_dir()
+    if urls.is_url(text):
+        asked.without_kinds().without_column(text)
+        if asked.labels is not None:
+            raise InputError("labels were given for a stream; let its samples have them, as .cls files")
+        return _taken(urls.open_urls(text, asked.told, asked.wish), "stream", asked)
+    if folder and hub.is_saved(path):
+        found = hub.open_hub(hub.load_saved(path), text, asked.told, asked.kinds, asked.labels, asked.wish)
+        return _taken(found, path.resolve().name, asked)
+    if parquet.is_parquet(path) or (folder and any(map(parquet.is_parquet, path.iterdir()))):
+        if not path.exists():
+            raise InputError(f"there is no file {text}")
+        found = open_store(parquet.ParquetStore(path), asked.told, asked.kinds, asked.labels, asked.wish)
+        return _taken(found, path.resolve().stem, asked)
+    if path.suffix.lower() == ".tar" or (folder and next(path.glob("*.tar"), None) is not None):
+        asked.without_kinds().without_column(text)
+        return _taken(tars.open_tars(text, asked.told, asked.wish), tars.stem(text), asked)
+    if folder:
+        asked.without_kinds().without_column(text)
+        return _open_folder(path, asked)
+    asked.without_pictures()
+    if not path.exists():
+        raise InputError(
+            f"{text!r} is neither a file, a folder, nor a built-in data set; {suggestion(text.lower(), BUILTINS)}"
+        )
+    return _from_arrays(files.read_arrays(path, asked.labels, asked.kinds), path.stem, asked.told, asked.test)
+
+
+def _taken(found: files.Arrays | Opened | Streamed, name: str, asked: _Asked) -> Data:
+    """Data that were found in memory, where they are stored, or in a stream."""
+    if isinstance(found, Streamed):
+        digest = "none: a stream may change what it gives"
+        data = Data(name, found.train, found.test, found.domain, found.notes, digest, False, found.whole)
+        return replace(data, header=found.header)
+    y = found.y if asked.labels is None or isinstance(asked.labels, str) else np.asarray(asked.labels)
+    if isinstance(found, files.Arrays):
+        return _from_arrays(replace(found, y=y), name, asked.told, asked.test)
+    whole, digest = found.split, found.fingerprint
+    whole.labels, named = _labels(y, len(whole))
+    if whole.labels is not None:
+        digest = f"sha256:{hashlib.sha256(digest.encode() + whole.labels.numpy().tobytes()).hexdigest()}"
+    data = _parted(whole, found.train, name, found.domain, (*found.notes, *named), digest, asked.test)
+    return replace(data, header=found.header)
 
 
 def _loaders(pair: Sequence[Any]) -> bool:
@@ -177,36 +241,32 @@ def _open_grid(name: str, told: Domain | None) -> Data:
     return Data(name, train, test, whole.domain, notes, digest, True, test)
 
 
-def _from_arrays(
-    raw: files.Arrays, name: str, told: Domain | None, test: float, kinds: columns.Kinds | None = None
-) -> Data:
+def _from_arrays(raw: files.Arrays, name: str, told: Domain | None, test: float) -> Data:
     """Data of arrays in memory or memory-mapped."""
-    title = "the array" if name == "array" else name
+    title, kinds = "the array" if name == "array" else name, raw.kinds
     encoding.numeric(raw.x, title)
     mapped = isinstance(raw.x, np.memmap)
     if kinds is not None and (mapped or raw.x.ndim != 2):
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
     if raw.x.ndim == 2 and not mapped and (raw.words or kinds is not None or np.isnan(raw.x).any()):
-        return _mixed(raw, name, title, told, test, kinds)
+        return _mixed(raw, name, title, told, test)
     x, shape = encoding.channels_first(raw.x, title)
     code, values = encoding.infer(x, told, title)
     labels, named = _labels(raw.y, len(x))
     if isinstance(x, np.memmap) or isinstance(x.base, np.memmap):
-        whole = ArraySplit(x, labels, cast=code.convert)
+        whole = ArraySplit(x, labels, raw.names, cast=code.convert)
         digest = _fingerprint(x, labels)
     else:
         x = np.ascontiguousarray(code.convert(x))
-        whole, digest = ArraySplit(x, labels), _fingerprint(x, labels)
+        whole, digest = ArraySplit(x, labels, raw.names), _fingerprint(x, labels)
     notes = (*raw.notes, shape, values, *named)
     return _parted(whole, raw.train, name, code.domain, notes, digest, test)
 
 
-def _mixed(
-    raw: files.Arrays, name: str, title: str, told: Domain | None, test: float, kinds: columns.Kinds | None
-) -> Data:
+def _mixed(raw: files.Arrays, name: str, title: str, told: Domain | None, test: float) -> Data:
     """Data of a table whose columns have kinds of their own, or that lacks entries."""
     size, width = raw.x.shape
-    wanted = columns.told([told] * width if kinds is None else kinds, raw.header, width)
+    wanted = columns.told([told] * width if raw.kinds is None else raw.kinds, raw.header, width)
     x, domain, found = columns.table(raw.x, raw.header, raw.words, wanted, title)
     labels, named = _labels(raw.y, size)
     notes = (*raw.notes, f"shape: {raw.x.shape}, read as {size} data of {width} columns", *found, *named)
@@ -227,36 +287,30 @@ def _parted(
     return Data(name, whole.subset(rows[:first]), whole.subset(rows[first:]), domain, notes, digest, False, whole)
 
 
-def _open_folder(
-    path: Path, told: Domain | None, resize: tuple[int, int] | None, grey: bool, test: float, labels: Any
-) -> Data:
-    folder = images.scan(path, resize, grey)
-    if isinstance(labels, str):
-        raise InputError(f"labels={labels!r} names a column, but {path} is a folder; give an array or sub-folders")
-    whole, code, notes, digest = images.load(folder, told)
-    if labels is not None:
-        given, _ = _labels(np.asarray(labels), len(whole))
+def _open_folder(path: Path, asked: _Asked) -> Data:
+    folder = images.scan(path, asked.wish)
+    whole, code, notes, digest = images.load(folder, asked.told)
+    if asked.labels is not None:
+        given, _ = _labels(np.asarray(asked.labels), len(whole))
         assert given is not None
         whole.labels = given
         digest = f"sha256:{hashlib.sha256(digest.encode() + given.numpy().tobytes()).hexdigest()}"
-    return _split(whole, path.resolve().name, code.domain, notes, digest, test)
+    return _split(whole, path.resolve().name, code.domain, notes, digest, asked.test)
 
 
-def _open_dataset(
-    source: Dataset[Any], told: Domain | None, test: float, labels: Any, kinds: columns.Kinds | None
-) -> Data:
+def _open_dataset(source: Dataset[Any], asked: _Asked) -> Data:
     raw = loaders.materialise(source)
     name = type(source).__name__
     if raw is not None:
-        if labels is not None:
-            raw = files.Arrays(raw.x, np.asarray(labels), notes=raw.notes)
-        return _from_arrays(raw, name, told, test, kinds)
-    if kinds is not None:
+        y = raw.y if asked.labels is None else np.asarray(asked.labels)
+        return _from_arrays(replace(raw, y=y, kinds=asked.kinds), name, asked.told, asked.test)
+    if asked.kinds is not None:
         raise InputError("kinds were given for a data set too large for memory; leave them out")
-    if labels is not None:
+    if asked.labels is not None:
         raise InputError("labels were given for a data set too large for memory; let it give pairs (x, y)")
-    whole, code, notes = loaders.mapped(source, told)
-    return _split(whole, name, code.domain, notes, "none: a data set too large to be read twice", test)
+    whole, code, notes = mapped(loaders.DatasetRows(source), asked.told)
+    digest = "none: a data set too large to be read twice"
+    return _split(whole, name, code.domain, notes, digest, asked.test)
 
 
 def _open_loaders(source: Any, told: Domain | None) -> Data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, ReaderLost
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
 
@@ -59,6 +60,17 @@ class Split(ABC):
             InputError: for a batch size below 1, a negative start or a rank outside 0 .. world - 1.
         """
 
+    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
+        """The split without some of its data, and these, for validation.
+
+        Raises:
+            InputError: where there are too few, or no way to take some out.
+        """
+        raise InputError(
+            f"{validation} validation data were asked of a DataLoader, which has no random access; "
+            "use validation=0, or give a pair (train_loader, test_loader) or the data set itself"
+        )
+
 
 def share(total: int, rank: int, world: int) -> slice:
     """The part of `total` data that belongs to one of `world` processes; parts differ by at most one."""
@@ -76,9 +88,24 @@ class Indexed(Split):
         """The data at these positions (M,), numbered 0 .. M - 1, without a copy."""
         return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
 
+    def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
+        """See `Split.held_out`; by a seeded permutation."""
+        size = len(self)
+        if not 0 < validation < size:
+            raise InputError(
+                f"{validation} validation data were asked for, but the training split has {size}; use 0..{size - 1}"
+            )
+        order = np.random.default_rng(seed).permutation(size)
+        return self.subset(np.sort(order[validation:])), self.subset(np.sort(order[:validation]))
+
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
         """The batch at each of these index tensors; `seed` is for data that draw random numbers."""
         return map(self.batch, plan)
+
+    def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Places 0 .. M - 1 of the positions `rows` (M,) in random order: all orders are equally probable, but for
+        data of which neighbours must be read together."""
+        return torch.randperm(len(rows), generator=generator)
 
     def epoch(
         self,
@@ -90,12 +117,11 @@ class Indexed(Split):
         world: int = 1,
     ) -> Iterator[Batch]:
         """See `Split.epoch`; batches before `start` are not read."""
-        _check_epoch(batch_size, start, rank, world)
+        check_epoch(batch_size, start, rank, world)
         seed = key_seed(*(key or ()))
-        if key is None:
-            order = torch.arange(len(self))
-        else:
-            order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        order = torch.arange(len(self))
+        if key is not None:
+            order = self.permutation(order, torch.Generator().manual_seed(seed))
         rest = order[start * batch_size :]
         plan = rest.split(batch_size) if len(rest) else ()
         return self.batches([part[share(len(part), rank, world)] for part in plan], seed)
@@ -125,6 +151,10 @@ class Subset(Indexed):
         """See `Indexed.batches`."""
         below = self.base.batches([self.rows[indices] for indices in plan], seed)
         return (replace(batch, index=indices) for batch, indices in zip(below, plan, strict=True))
+
+    def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Indexed.permutation`."""
+        return self.base.permutation(self.rows[rows], generator)
 
     def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
         """See `Indexed.subset`; one level of indirection, however often it is called."""
@@ -207,12 +237,24 @@ class MappedSplit(Indexed):
             sampler=plan,
             batch_size=None,
             num_workers=min(self._workers, len(plan)),
+            worker_init_fn=_leave_signals,
             generator=torch.Generator().manual_seed(seed),
         )
-        for batch in loader:
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch
+        try:
+            for batch in loader:
+                if isinstance(batch, InputError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if lost := ReaderLost.of(error):
+                raise lost from None
+            raise
+
+
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal: the one that trains says what becomes of it, and ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Positions(Dataset[Batch | InputError]):
@@ -270,7 +312,7 @@ class LoaderSplit(Split):
         or its own), so that the order of a shuffling loader repeats; both are given back as they were. Without
         a key the data set is read in its natural order where it has one.
         """
-        _check_epoch(batch_size, start, rank, world)
+        check_epoch(batch_size, start, rank, world)
         return self._epoch(key, start, rank, world)
 
     def _epoch(self, key: tuple[Key, ...] | None, start: int, rank: int, world: int) -> Iterator[Batch]:
@@ -344,7 +386,8 @@ def seeded(loader: DataLoader[Any], seed: int) -> Iterator[Any]:
         yield raw
 
 
-def _check_epoch(batch_size: int, start: int, rank: int, world: int) -> None:
+def check_epoch(batch_size: int, start: int, rank: int, world: int) -> None:
+    """Raises InputError for what `Split.epoch` refuses."""
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}; it must be at least 1")
     if start < 0:

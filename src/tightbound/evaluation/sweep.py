@@ -32,6 +32,7 @@ class Point:
     value: Any  # what the swept setting was
     numbers: Mapping[str, Mapping[str, Any]]  # `Evaluation.to_json()`
     run: str | None = None  # its folder
+    score: float | None = None  # what models are chosen by: larger is better; None: it cannot be chosen
 
     def number(self, name: str) -> tuple[float, float] | None:
         """Value and standard error (0 where there is none); None where the number does not exist."""
@@ -53,9 +54,8 @@ class Sweep:
 
     @cached_property
     def best(self) -> Point | None:
-        """That of the highest ELBO; None where no model has one."""
-        bounds = [(bound[0], i) for i, p in enumerate(self.points) if (bound := p.number("elbo")) is not None]
-        return self.points[max(bounds)[1]] if bounds else None
+        """That of the highest score, the first of equals; None where no model has one."""
+        return max((p for p in self.points if p.score is not None), key=lambda p: p.score or 0.0, default=None)
 
     def dominated(self, point: Point) -> bool:
         """Whether another model has no more rate and no more distortion than this one, and less of one of them. By
@@ -76,6 +76,7 @@ class Sweep:
                 {
                     "value": point.value,
                     "run": point.run,
+                    "score": point.score,
                     "dominated": self.dominated(point),
                     "numbers": {name: point.numbers[name] for name in KEPT if name in point.numbers},
                 }
@@ -93,7 +94,10 @@ def sweep(
     samples: int = 500,
     seed: int = 0,
 ) -> Sweep:
-    """Trains a model for each value, and evaluates each on the same data.
+    """Trains a model for each value, and evaluates each on the same data; the best is that of the highest ELBO on them.
+
+    An ELBO by which a model was chosen is too high for it: if you choose, give validation data here, and evaluate the
+    model that you chose on test data.
 
         tb.sweep(lambda beta: tb.fit(make(), data, tb.objectives.ELBO(beta=beta)), [0.1, 1.0, 10.0], data.test)
 
@@ -113,5 +117,5 @@ def sweep(
     values = list(values)
     if len(values) < 2:
         raise InputError(f"a sweep over {len(values)} values compares nothing; give two or more")
-    points = (Point(v, evaluate(train(v).model, data, samples=samples, seed=seed).to_json()) for v in values)
-    return Sweep(name, tuple(points))
+    found = ((v, evaluate(train(v).model, data, samples=samples, seed=seed).to_json()) for v in values)
+    return Sweep(name, tuple(Point(v, numbers, score=numbers["elbo"]["value"]) for v, numbers in found))

@@ -10,6 +10,7 @@ import torch
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
+from tightbound.core.noise import seeded
 from tightbound.core.parts import Spec, describe, make, parse, rebuild
 from tightbound.data.feed import Source
 from tightbound.data.split import ArraySplit
@@ -60,8 +61,7 @@ def fit_sampler(
     assert codes is not None
     classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
     about = {"labels": labels.unique().tolist()} if labels is not None and classes else {}
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with seeded(seed):
         fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
         fitted.start_at(codes, seed, labels)
     stage = _stage(spec.name)

@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import LogLikelihood
 from tightbound.core.noise import Noise, draw_with_log_prob
+from tightbound.core.numerics import first_parameter, unrounded
 from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms
@@ -79,7 +79,7 @@ class Posterior(Part, nn.Module, ABC):
 
     def at(self, raw: Tensor) -> Distribution:
         """`distribution`, outside of autocast."""
-        with torch.autocast(raw.device.type, enabled=False):  # matrices rounded to bfloat16 would be another density's
+        with unrounded(raw.device.type):  # matrices rounded to bfloat16 would be another density's
             return self.distribution(raw)
 
     def terms(
@@ -97,8 +97,8 @@ class Posterior(Part, nn.Module, ABC):
             knobs: Values of `schedules`.
             log_likelihood: (S, B) of the data at z, for a q that looks at the model.
         """
-        device = next((p.device.type for p in self.parameters()), "cpu")
-        with torch.autocast(device, enabled=False):
+        first = first_parameter(self)
+        with unrounded("cpu" if first is None else first.device.type):
             z, log_q = draw_with_log_prob(q, (samples,), noise)
         return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
 

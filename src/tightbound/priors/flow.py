@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.distributions.constraints import Constraint
 
 from tightbound.core.noise import Noise, draw
+from tightbound.core.numerics import unrounded
 from tightbound.nn.flows import invertible
 from tightbound.priors.base import Prior
 
@@ -74,7 +75,7 @@ class NormalizingFlow(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """(..., *batch) at points (..., *batch, latent)."""
-        with torch.autocast(value.device.type, enabled=False):  # the Jacobian in bfloat16 would be no density's
+        with unrounded(value.device.type):  # the Jacobian in bfloat16 would be no density's
             e, log_det = self.bijection.call_and_ladj(value)
             return self.base.log_prob(e) + log_det
 
@@ -84,7 +85,7 @@ class NormalizingFlow(Distribution):
 
     def pull(self, e: Tensor) -> Tensor:
         """f^-1(e)."""
-        with torch.autocast(e.device.type, enabled=False):
+        with unrounded(e.device.type):
             return self.bijection.inv(e)
 
 

@@ -13,6 +13,7 @@ from torch.distributions import Categorical, Independent
 
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
+from tightbound.core.numerics import unrounded
 from tightbound.core.parts import Part, signature
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.quantizers.gradients import ESTIMATORS, estimated
@@ -161,7 +162,7 @@ class Nearest(Quantizer):
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
         """All samples are the same. In single precision at least, under autocast too."""
-        with torch.autocast(raw.device.type, enabled=False):
+        with unrounded(raw.device.type):
             vectors = self.place(precise(raw))
             codes = self.choose(vectors)
             z = estimated(self.gradient, vectors, self.embed(codes).detach())
@@ -175,7 +176,7 @@ class Nearest(Quantizer):
     @torch.no_grad()
     def chosen(self, raw: Tensor) -> Tensor:
         """The codes themselves."""
-        with torch.autocast(raw.device.type, enabled=False):
+        with unrounded(raw.device.type):
             return self.choose(self.place(precise(raw)))
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tightbound.core.errors import CompositionError, number, whole
 from tightbound.core.noise import Noise, key_seed
+from tightbound.core.numerics import unrounded
 from tightbound.core.world import gathered, summed
 from tightbound.quantizers.base import Nearest, precise
 
@@ -153,7 +154,7 @@ def nearest_rows(vectors: Tensor, table: Tensor, most: int = 1) -> Tensor:
     In single precision at least, and of a bounded number of distances at once.
     """
     kind = torch.promote_types(precise(vectors).dtype, table.dtype)
-    with torch.autocast(vectors.device.type, enabled=False):
+    with unrounded(vectors.device.type):
         table = table.to(kind)
         centre = table.mean(0)  # about which less is lost in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, and |v|^2 is of no use
         table = table - centre

@@ -8,6 +8,7 @@ from torch.distributions import Categorical, Independent
 
 from tightbound.core.errors import whole
 from tightbound.core.noise import Noise
+from tightbound.core.numerics import unrounded
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.priors.categorical import one_hot, perturbed
 from tightbound.quantizers.base import Coded, Quantizer, precise
@@ -46,7 +47,7 @@ class GumbelQuantizer(Quantizer):
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
         """No penalty: what a code costs is in the bound. In single precision at least, under autocast too."""
-        with torch.autocast(raw.device.type, enabled=False):
+        with unrounded(raw.device.type):
             logits = precise(raw).unsqueeze(-2)
             q = Categorical(logits=logits, validate_args=False)
             noisy = perturbed(q.logits, (samples,), noise)
@@ -64,7 +65,7 @@ class GumbelQuantizer(Quantizer):
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """E[e] and Var[e], dimension by dimension."""
-        with torch.autocast(raw.device.type, enabled=False):
+        with unrounded(raw.device.type):
             p = precise(raw).softmax(-1)
             codebook = self.codebook.to(p)
             mean = p @ codebook

@@ -55,7 +55,8 @@ def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
             axis.plot([left, right], [-elbo - left, -elbo - right], color=GREY, ls="--", lw=1.2, label=label, zorder=1)
             axis.set(xlim=(left, right), ylim=bounds)
         axis.set(xlabel="rate, KL(q(z|x) || p(z)): nats a datum", ylabel="distortion, -E log p(x|z): nats a datum")
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9, borderaxespad=0.2)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9, borderaxespad=0.2)
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=160, metadata={"Date": None} if ending == "svg" else None)
         return buffer.getvalue()

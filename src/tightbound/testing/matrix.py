@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import torch
 
 from tightbound.compose import vae
 from tightbound.core.errors import TightboundError
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise
+from tightbound.core.noise import DatumNoise, seeded
 from tightbound.core.parts import find, make
 from tightbound.core.schedules import Knobs
 from tightbound.core.table import TABLE
@@ -137,8 +136,7 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
         seed=seed,
     ).double().eval()  # fmt: skip
     objective: Objective = make("objective", text("objective"))
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with seeded(seed):
         objective.prepare(model, 12)
         if objective.networks is not None:
             objective.networks.double()
@@ -169,6 +167,7 @@ def why_not(c: Combination) -> str | None:
     return None
 
 
+@functools.cache
 def covering(seed: int = 0) -> list[Combination]:
     """Accepted combinations in which every pair of names that goes together occurs: a pairwise covering array.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tightbound.core.errors import DensityUnknown, NotABound
 from tightbound.core.interfaces import Latents, SecondStage, State
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import DatumNoise, Noise, seeded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.likelihoods import Bernoulli, Identity
@@ -235,8 +235,7 @@ def small_model(seed: int = 0, point: bool = False) -> VAE:
     from tightbound.posteriors import DiagonalNormal, Point
     from tightbound.priors import StandardNormal
 
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = MLP((8,), activation="tanh")
         posterior = (Point if point else DiagonalNormal)((1, 2, 3), 3, network)
         latents = Flat(StandardNormal(3), posterior)

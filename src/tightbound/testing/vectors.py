@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import DatumNoise, Noise, draw, seeded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.nn import MLP
@@ -19,7 +19,7 @@ from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 from tightbound.priors.sphere import log_area
 
-DRAWS = 50_000
+DRAWS = 20_000
 
 
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
@@ -71,8 +71,7 @@ def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None
     """The prior as a function of the context alone, started at 200 data if it needs an encoder."""
     if not prior.needs_encoder:
         return prior
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
+    with seeded(0):
         encoder = DiagonalNormal(prior.shape, prior.latent, MLP((8,), activation="tanh")).double()
         prior.start_at(torch.randn(200, *prior.shape, generator=generator, dtype=torch.float64))
     return lambda context: prior(context, encoder)

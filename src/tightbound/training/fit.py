@@ -33,6 +33,7 @@ from tightbound.training.monitor import StopFlag, stop_on_signals
 from tightbound.training.second import NAME as SECOND
 from tightbound.training.second import check_second, load_start, save_start, second_stage
 
+OnEpoch = Callable[[Mapping[str, Any]], object]
 LaterStage = Callable[[RunFolder], Stage]  # built when the stages before it have been trained
 
 
@@ -59,6 +60,7 @@ def fit_run(
     quiet: bool = False,
     config: Mapping[str, Any] | None = None,
     stages: Sequence[LaterStage] = (),
+    on_epoch: OnEpoch | None = None,
 ) -> Fitted:
     """Trains `model` and leaves it with the best weights.
 
@@ -75,6 +77,8 @@ def fit_run(
         quiet: Show no progress.
         config: What config.yaml records; None: the settings.
         stages: Further stages, trained after the model.
+        on_epoch: Called after each epoch of any stage with its row of the metrics, after what was due to be saved was
+            saved; what it raises ends training.
 
     Raises:
         InputError: data that the model was not made for, a run that exists, or changed settings on resume.
@@ -132,7 +136,7 @@ def fit_run(
     world.by_first(begin)
     with stop_on_signals() as flag:
         done = [loop.stage.name]
-        rows = _run(loop, rows, flag, done)
+        rows = _run(loop, rows, flag, done, on_epoch)
         if second is not None:
             load_start(second, folder)
             load_weights(model, folder)
@@ -142,24 +146,26 @@ def fit_run(
             for split in codes if loop.unfinished else ():
                 split.fill(folder, flag, quiet)
             done.append(stage.name)
-            rows = _run(loop, rows, flag, done)
+            rows = _run(loop, rows, flag, done, on_epoch)
         for make_stage in stages:
             stage = make_stage(folder)
             loop = Loop(stage, settings, folder, model.device, quiet)
             done.append(stage.name)
-            rows = _run(loop, loop.resume(rows) if resume else rows, flag, done)
+            rows = _run(loop, loop.resume(rows) if resume else rows, flag, done, on_epoch)
     fitted = Fitted(model, folder, load_weights(model, folder), rows)
     if temporary is not None:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
     return fitted
 
 
-def _run(loop: Loop, rows: list[dict[str, Any]], flag: StopFlag, done: Sequence[str]) -> list[dict[str, Any]]:
+def _run(
+    loop: Loop, rows: list[dict[str, Any]], flag: StopFlag, done: Sequence[str], on_epoch: OnEpoch | None
+) -> list[dict[str, Any]]:
     """Runs a stage, the last of those in `done`: what was trained on it before it goes on is outdated."""
     if loop.unfinished:
         world.by_first(lambda: loop.folder.forget_stages(but=done))
         rows = [row for row in rows if row["stage"] in done]
-    return loop.run(rows, flag)
+    return loop.run(rows, flag, on_epoch)
 
 
 def check_fits(model: VAE, data: Data) -> None:

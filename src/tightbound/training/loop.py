@@ -7,7 +7,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.interfaces import Trainable
-from tightbound.core.noise import key_seed
+from tightbound.core.noise import key_seed, seeded
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Terms
@@ -82,8 +82,7 @@ class Loop:
         self.per_epoch = self._steps_an_epoch()
         self.total = settings.steps or settings.epochs * self.per_epoch
         self.epochs = math.ceil(self.total / self.per_epoch)
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(key_seed("objective", settings.seed, stage.name))
+        with seeded(key_seed("objective", settings.seed, stage.name)):
             self.objective.prepare(self.model, self._size())
         if self.objective.networks is not None:
             self.objective.networks.to(device)
@@ -127,7 +126,9 @@ class Loop:
         except TypeError:
             return None
 
-    def run(self, rows: list[dict[str, Any]], flag: StopFlag) -> list[dict[str, Any]]:
+    def run(
+        self, rows: list[dict[str, Any]], flag: StopFlag, on_epoch: Callable[[Mapping[str, Any]], object] | None = None
+    ) -> list[dict[str, Any]]:
         """Trains to the end from where the loop stands; `rows` are the metrics so far.
 
         Raises:
@@ -149,6 +150,8 @@ class Loop:
                 stop, due = self._news(flag)
                 if not partial and (self.step >= self.total or self._out_of_patience() or due or stop is not None):
                     self.save(rows)
+                if on_epoch is not None:
+                    on_epoch(rows[-1])
                 if stop is not None:
                     raise self._interrupted(stop)
         finally:

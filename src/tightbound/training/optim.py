@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tightbound.config import Settings
@@ -14,6 +15,8 @@ from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Progress, Schedule
 from tightbound.objectives.base import Group
 from tightbound.training.checkpoint import placed_as
+
+_STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 class GroupOptimizer:
@@ -38,12 +41,16 @@ class GroupOptimizer:
         for p in self._params:
             rate = rates[id(p) in encoder]
             by_rate.setdefault(options["lr"] if rate is None else rate, []).append(p)
-        self._ordered = [p for params in by_rate.values() for p in params]
-        self._sides = [{"params": params, "lr": rate} for rate, params in by_rate.items()]
-        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+        numbers = {id(p): i for i, p in enumerate(p for params in by_rate.values() for p in params)}
+        self._sides = [(rate, [(numbers[id(p)], p) for p in params]) for rate, params in by_rate.items()]
         fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self._params)
-        self._optimizer = kind(self._sides, **options, fused=fused)
-        self._rates = [side["lr"] for side in self._sides]
+        beta1, beta2 = options.get("betas", (0.9, 0.999))
+        self._constants: dict[str, Any] = {
+            "beta1": beta1, "beta2": beta2, "eps": options["eps"], "weight_decay": options["weight_decay"],
+            "decoupled_weight_decay": settings.optimizer == "adamw", "fused": fused, "amsgrad": False,
+            "maximize": False,
+        }  # fmt: skip
+        self._state: dict[int, dict[str, Tensor]] = {}  # by parameter number, in the names of torch.optim
         every = {id(p) for p in model.parameters() if p.requires_grad}
         self.sole = every == {id(p) for p in self._params}  # no other group has a loss that must not reach these
 
@@ -61,26 +68,37 @@ class GroupOptimizer:
         """
         return None if self._clip is None else nn.utils.clip_grad_norm_(self._params, self._clip)
 
+    @torch.no_grad()
     def step(self, progress: Progress) -> None:
         """An update by the gradients that `backward` left."""
         factor = self._decay(progress)
-        for side, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            side["lr"] = rate * factor
-        self._optimizer.step()
+        for rate, numbered in self._sides:
+            moved = [(p, self._state_of(i, p)) for i, p in numbered if p.grad is not None]
+            if moved:
+                params: list[Tensor] = [p for p, _ in moved]
+                gradients = [p.grad for p in params if p.grad is not None]
+                first, second, steps = ([state[name] for _, state in moved] for name in _STATE)
+                # the function beneath torch.optim.Adam, whose bookkeeping costs a twentieth of a small model's step
+                adam(params, gradients, first, second, [], steps, lr=rate * factor, **self._constants)
+
+    def _state_of(self, number: int, p: nn.Parameter) -> dict[str, Tensor]:
+        if number not in self._state:
+            place = p.device if self._constants["fused"] else "cpu"
+            moments = (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=place))
+            self._state[number] = dict(zip(_STATE, moments, strict=True))
+        return self._state[number]
 
     def state(self) -> dict[str, Tensor]:
         """The moments and step counts, by parameter number."""
-        state = self._optimizer.state_dict()["state"]
-        return {f"{i}/{key}": value for i, entry in state.items() for key, value in entry.items()}
+        return {f"{i}/{key}": value for i, entry in self._state.items() for key, value in entry.items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Takes what `state` gave."""
-        state: dict[int, dict[str, Tensor]] = {}
+        own = {i: self._state_of(i, p) for _, numbered in self._sides for i, p in numbered}
+        self._state = {}
         for name, tensor in tensors.items():
             number, _, key = name.partition("/")
-            state.setdefault(int(number), {})[key] = placed_as(self._ordered[int(number)], tensor)
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+            self._state.setdefault(int(number), {})[key] = placed_as(own[int(number)][key], tensor)
 
 
 class MovingAverage:

@@ -8,13 +8,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from tightbound.config import Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
-from tightbound.core.noise import key_seed
+from tightbound.core.noise import key_seed, seeded
 from tightbound.core.parts import Spec, describe, parse
 from tightbound.data import Data
 from tightbound.training.fit import Fitted, check_fits, load_stage, load_weights, validation_size
@@ -75,8 +73,7 @@ def fit_prior(
     settings = Settings.of(begun["settings"]).replace(**changed)
 
     device, model = model.device, copy.deepcopy(model)
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(key_seed(NAME, settings.seed))
+    with seeded(key_seed(NAME, settings.seed)):
         if prior is not None or (not resume and model.latents.second is not None):
             model.latents.replace_second(prior)
     second = model.latents.second

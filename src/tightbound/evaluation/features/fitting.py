@@ -11,6 +11,7 @@ from torch import nn
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json
+from tightbound.core.noise import seeded
 from tightbound.core.parts import Spec, describe, make, name_of, parse, rebuild, signature, untrusted
 from tightbound.data import Data
 from tightbound.data.cache import cache_folder
@@ -53,8 +54,7 @@ def fit_features(
         features = "classifier" if classes > 1 else "pca"
     spec = parse(features) if isinstance(features, str) else features
     kinds = tuple(column.described for column in data.domain.columns)
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with seeded(seed):
         part = make("features", spec, trust=trust, shape=tuple(data.shape), kinds=kinds, classes=classes)
     if not isinstance(part, nn.Module):
         raise InputError(f"{spec.name!r} is no nn.Module; features are modules (B, *shape) -> (B, F)")

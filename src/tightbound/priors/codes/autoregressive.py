@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 
 from tightbound.core.errors import whole
 from tightbound.core.noise import Noise, draw, unkeyed
+from tightbound.core.numerics import unrounded
 from tightbound.priors.codes.base import CodePrior
 from tightbound.priors.codes.conditioning import Conditioning
 from tightbound.priors.codes.drawing import Sharpening, draw_codes, invert
@@ -136,7 +137,7 @@ class AutoregressiveCodes(Distribution):
 
         condition = self._rows(lead)
         condition = None if condition is None else condition.to(weight.dtype)
-        with torch.inference_mode(), torch.autocast(weight.device.type, enabled=False):
+        with torch.inference_mode(), unrounded(weight.device.type):
             self.prior.generate(len(uniform), condition, choose)
         return torch.stack(codes, 1).reshape(*lead, *self.event_shape)
 

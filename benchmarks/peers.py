@@ -1,0 +1,29 @@
+"""Makes the environment of the peers, `.peers` beside this folder: what the product is measured against.
+
+    python benchmarks/peers.py
+
+They are installed from their packages, and run in processes of their own: the product neither imports them nor shares
+an environment with them."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import venv
+
+from harness import PEERS, peers_python
+
+# torch as the product's, so that figures differ by what is written on top of it
+PACKAGES = ("torch==2.13.0", "pythae==0.1.2", "disent==0.8.0", "jax==0.10.2", "safetensors")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
+    if not PEERS.exists():
+        venv.create(PEERS, with_pip=True)
+    sys.exit(subprocess.run([peers_python(), "-m", "pip", "install", *PACKAGES]).returncode)
+
+
+if __name__ == "__main__":
+    main()

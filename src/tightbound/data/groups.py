@@ -1,0 +1,110 @@
+"""Data that lie in groups which are read whole: row groups of a table, say."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core.terms import Batch
+from tightbound.data.split import Indexed
+
+_Item = TypeVar("_Item")
+_END: Any = object()
+
+
+class Group(Protocol):
+    """Data that were read: an array, or what gives one."""
+
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
+        """x (B, *shape) as stored, of the data at these places in the group."""
+        ...
+
+
+class GroupedSplit(Indexed):
+    """Data in groups, each read whole, when it is needed and for as long as the batches to come need it.
+
+    A permutation keeps neighbours together: groups are shuffled, `window` of them at a time are held, and the data of a
+    window are shuffled among themselves. A thread reads ahead.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[int], Group],
+        sizes: Sequence[int] | np.ndarray,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        window: int,
+        labels: Tensor | None = None,
+    ) -> None:
+        """A split of groups.
+
+        Arguments:
+            load: Reads the group of this number.
+            sizes: Data in each group.
+            shape: Of one datum.
+            dtype: As stored.
+            window: Groups that are held together to shuffle their data.
+            labels: Of all data.
+        """
+        self._load, self.shape, self._dtype, self.labels = load, shape, dtype, labels
+        self.window = window
+        self._ends = np.cumsum(np.asarray(sizes, np.int64))
+
+    def __len__(self) -> int:
+        """N."""
+        return int(self._ends[-1])
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`; reads each group that holds one of them."""
+        return next(self._read([indices]))
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        return ahead(self._read(plan))
+
+    def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Indexed.permutation`; a pure function of the generator's state."""
+        groups = torch.from_numpy(self._groups(rows))
+        place = torch.randperm(len(self._ends), generator=generator)  # of each group in the order of groups
+        shuffled = torch.randperm(len(rows), generator=generator)
+        return shuffled[(place[groups[shuffled]] // self.window).argsort(stable=True)]
+
+    def _groups(self, rows: Tensor) -> np.ndarray:
+        return np.searchsorted(self._ends, rows.numpy(), side="right")
+
+    def _read(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
+        needed = [np.unique(self._groups(rows)) for rows in plan]
+        last = {int(group): number for number, groups in enumerate(needed) for group in groups}
+        held: dict[int, Group] = {}
+        for number, (rows, groups) in enumerate(zip(plan, needed, strict=True)):
+            for group in groups.tolist():
+                if group not in held:
+                    held[group] = self._load(group)
+            yield self._batch(rows, groups, held)
+            held = {group: own for group, own in held.items() if last[group] > number}
+
+    def _batch(self, rows: Tensor, groups: np.ndarray, held: dict[int, Group]) -> Batch:
+        owner, position = self._groups(rows), rows.numpy()
+        x = np.empty((len(rows), *self.shape), self._dtype)
+        for group in groups.tolist():
+            mine = owner == group
+            x[mine] = held[group][position[mine] - (self._ends[group - 1] if group else 0)]
+        return Batch(torch.from_numpy(x), label=None if self.labels is None else self.labels[rows], index=rows)
+
+
+def ahead(items: Iterator[_Item], depth: int = 2) -> Iterator[_Item]:
+    """The same items, so many of which a thread makes ready before they are asked for."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(next, items, _END) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(pool.submit(next, items, _END))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)

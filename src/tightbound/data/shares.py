@@ -1,0 +1,28 @@
+"""Files that together are one data set: which are for training and which for testing, by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+_PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
+
+
+def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ...]]:
+    """Files whose names begin with train, and with test or validation; and a note.
+
+    Where there are both, the first are for training and the second for testing; else all come first.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        match = _PART.match(path.name)
+        word = match.group(1).lower() if match else ""
+        found.setdefault("validation" if word.startswith("val") else word, []).append(path)
+    second = "test" if "test" in found else "validation"
+    if "train" not in found or second not in found or "" in found:
+        return list(paths), [], ()
+    notes = [f"split: as the names of the files say, train-* and {second}-*"]
+    if second == "test" and "validation" in found:
+        notes.append("left out: the files of validation data; those of a run are taken from the training data")
+    return found["train"], found[second], tuple(notes)

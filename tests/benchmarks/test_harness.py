@@ -1,0 +1,89 @@
+"""The arithmetic of benchmarks/harness.py, and that its contestants take turns."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("the benchmarks are not beside these tests", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+ECHO = """
+import sys; sys.path.insert(0, {folder!r})
+import worker
+def prepare(options):
+    print("noise that is no answer")
+    open({log!r}, "a").write(options["name"] + " starts\\n")
+    def turn(request):
+        if options["name"] == request.get("fails"):
+            raise ValueError("out of luck")
+        open({log!r}, "a").write(f"{{options['name']}} {{request['repeat']}}\\n")
+        return worker.timed(lambda: {{"twice": 2 * request["repeat"]}})
+    return turn
+worker.serve(prepare)
+"""
+
+
+@pytest.fixture
+def race(tmp_path):
+    from harness import Contestant, Race
+
+    script, log = tmp_path / "echo.py", tmp_path / "log"
+    script.write_text(ECHO.format(folder=str(BENCHMARKS), log=str(log)))
+    return Race([Contestant(n, str(script), {"name": n}) for n in "ab"], threads=1), log
+
+
+def test_ratio_is_pair_by_pair():
+    from harness import ratio, summary
+
+    # a machine that slows fourfold after the first repeat: the ratio of the medians would be 4
+    ours, theirs = [1.0, 4.0, 4.0], [1.0, 1.0, 4.0]
+    assert ratio(ours, theirs) == 1.0
+    found = summary({"ours": ours, "theirs": theirs}, "theirs")
+    assert found["ours"]["ratio"] == 1.0
+    assert found["ours"]["median"] / found["theirs"]["median"] == 4.0
+    assert found["ours"]["min"] == 1.0
+    assert found["theirs"]["ratio"] == 1.0
+    with pytest.raises(ValueError, match="longer"):
+        ratio([1.0], [1.0, 2.0])
+
+
+def test_contestants_take_turns_in_alternating_order(race):
+    race, log = race
+    with race:
+        turns = race.run(repeats=3, warm=1)
+        assert race.facts["a"]["packages"]["numpy"]
+    lines = log.read_text().splitlines()
+    assert sorted(lines[:2]) == ["a starts", "b starts"]  # side by side
+    assert lines[2:] == ["b -1", "a -1", "a 0", "b 0", "b 1", "a 1", "a 2", "b 2"]
+    assert [answer["twice"] for answer in turns["a"]] == [0, 2, 4]
+    assert all(answer["seconds"] > 0 for answer in turns["b"])
+
+
+def test_a_contestant_that_fails_is_named_and_all_are_stopped(race):
+    race, _ = race
+    with race:
+        workers = [worker._process for worker in race._workers.values()]
+        with pytest.raises(SystemExit, match=r"(?s)^b stopped:.*out of luck"):
+            race.run(repeats=1, fails="b")
+    assert all(process.poll() is not None for process in workers)
+
+
+def test_a_report_holds_the_machine(tmp_path, capsys):
+    import harness
+
+    arguments = harness.options("Title.\n\nMore.", repeats=3).parse_args(["--json", str(tmp_path / "r.json")])
+    harness.write(arguments, {"rows": [1]})
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["rows"] == [1]
+    assert report["options"]["repeats"] == 3
+    assert report["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert report["machine"]["cores"] >= 1

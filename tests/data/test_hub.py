@@ -1,0 +1,154 @@
+"""Data sets of Hugging Face's `datasets`: map-style, saved, and streams."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tightbound.core.domain import BINARY, REAL, Domain
+from tightbound.core.errors import InputError
+from tightbound.data import Indexed, files, open, stream
+from tightbound.data.stream import Part, Stream, StreamSplit
+
+datasets = pytest.importorskip("datasets", reason="the extra 'stream' is not installed")
+datasets.disable_progress_bars()
+
+RNG = np.random.default_rng(0)
+N = 50
+PIXELS = RNG.integers(0, 256, (N, 6, 5), dtype=np.uint8)
+CLASSES = [i % 3 for i in range(N)]
+NAMED = datasets.ClassLabel(names=["red", "green", "blue"])
+
+
+def arrays():
+    features = datasets.Features({"image": datasets.Array2D((6, 5), "uint8"), "label": NAMED})
+    return datasets.Dataset.from_dict({"image": list(PIXELS), "label": CLASSES}, features=features)
+
+
+def pictures():
+    features = datasets.Features({"image": datasets.Image(), "label": NAMED, "id": datasets.Value("int64")})
+    given = {"image": [Image.fromarray(x) for x in PIXELS], "label": CLASSES, "id": list(range(N))}
+    return datasets.Dataset.from_dict(given, features=features)
+
+
+def everything(split):
+    return torch.cat([batch.x for batch in split.epoch(7)])
+
+
+@pytest.mark.parametrize("make", [arrays, pictures])
+@pytest.mark.parametrize("limit", [1 << 30, 100])
+def test_an_object_and_a_saved_folder(tmp_path, monkeypatch, make, limit):
+    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+    make().save_to_disk(tmp_path / "saved")
+    for source in (make(), tmp_path / "saved"):
+        data = open(source)
+        assert isinstance(data.train, Indexed)
+        assert data.domain == Domain("levels", 256)
+        assert torch.equal(everything(data.whole)[:, 0], torch.from_numpy(PIXELS))
+        assert data.whole.labels.tolist() == CLASSES
+        assert any("red=0, green=1, blue=2" in note for note in data.notes)
+    batch = next(data.train.epoch(9, key=(3,)))
+    assert torch.equal(batch.x[:, 0], torch.from_numpy(PIXELS)[data.train.rows[batch.index]])
+    assert open(tmp_path / "saved").fingerprint == data.fingerprint
+
+
+def test_splits_as_given(tmp_path, monkeypatch):
+    whole = arrays()
+    both = datasets.DatasetDict(train=whole.select(range(40)), test=whole.select(range(40, N)))
+    both.save_to_disk(tmp_path / "saved")
+    for limit in (1 << 30, 100):
+        monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+        data = open(tmp_path / "saved")
+        assert torch.equal(everything(data.test)[:, 0], torch.from_numpy(PIXELS[40:]))
+        assert torch.equal(everything(data.train)[:, 0], torch.from_numpy(PIXELS[:40]))
+    with pytest.raises(InputError, match="the splits are a, b; needed: 'train'"):
+        open(datasets.DatasetDict(a=whole, b=whole))
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 100])
+def test_typed_columns(monkeypatch, limit):
+    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+    columns = {"a": [None, *RNG.normal(size=N - 1)], "b": [i % 2 == 0 for i in range(N)], "c": CLASSES}
+    kinds = {"a": datasets.Value("float32"), "b": datasets.Value("bool"), "c": NAMED}
+    data = open(datasets.Dataset.from_dict(columns, features=datasets.Features(kinds)))
+    assert data.domain.columns == (REAL, BINARY, Domain("categories", 3, ("red", "green", "blue")))
+    x = everything(data.whole)
+    assert x[0, 0].isnan()
+    assert x[:, 2].tolist() == CLASSES
+
+
+def test_a_transform_of_the_users_is_applied():
+    data = open(arrays().with_transform(lambda rows: {"x": [np.asarray(r) // 128 for r in rows["image"]]}))
+    assert torch.equal(everything(data.whole)[:, 0], torch.from_numpy(PIXELS // 128))
+
+
+def test_a_stream(monkeypatch):
+    monkeypatch.setattr(stream, "ASIDE", 12)
+    data = open(arrays().to_iterable_dataset(num_shards=4))
+    assert data.shape == (1, 6, 5)
+    with pytest.raises(TypeError):
+        len(data.train)
+    assert torch.equal(everything(data.test)[:, 0], torch.from_numpy(PIXELS[:12]))
+    assert torch.equal(everything(data.whole)[:, 0], torch.from_numpy(PIXELS))
+    x = torch.cat([b.x for b in data.train.epoch(8, key=(1,))])
+    assert sorted(x.flatten(1).tolist()) == sorted(torch.from_numpy(PIXELS[12:]).flatten(1).tolist())
+    assert not torch.equal(x[:, 0], torch.from_numpy(PIXELS[12:]))
+    both = datasets.IterableDatasetDict(
+        train=arrays().select(range(40)).to_iterable_dataset(num_shards=4),
+        test=arrays().select(range(40, N)).to_iterable_dataset(),
+    )
+    data = open(both)
+    assert torch.equal(everything(data.test)[:, 0], torch.from_numpy(PIXELS[40:]))
+    assert len(everything(data.train)) == 40
+
+
+def test_a_stream_that_is_empty_short_or_other_than_it_began_is_refused(monkeypatch):
+    monkeypatch.setattr(stream, "ASIDE", 12)
+
+    def rows(n, odd=-1):
+        for i in range(n):
+            yield {"x": [float(i), 0.5] + [1.0] * (i == odd)}
+
+    make = datasets.IterableDataset.from_generator
+    with pytest.raises(InputError, match="gave no data"):
+        open(make(rows, gen_kwargs={"n": 0}))
+    with pytest.raises(InputError, match="ended after 12 data; needed: more than 12"):
+        open(make(rows, gen_kwargs={"n": 12}))
+    with pytest.raises(InputError, match="rows differ in shape: a list of row 0 has 2 entries, one of row 20 3"):
+        open(make(rows, gen_kwargs={"n": 30, "odd": 20}))
+    data = open(make(rows, gen_kwargs={"n": 700, "odd": 600}))
+    with pytest.raises(InputError, match=r"rows differ in shape: .* one of row 600 3"):
+        everything(data.train)
+
+
+class Numbers(Stream):
+    """0, 1, ..., in parts of several sizes."""
+
+    title = "numbers"
+
+    def __init__(self, size, part):
+        self.size, self.part = size, part
+
+    def parts(self, seed, skip):
+        for at in range(skip, self.size, self.part):
+            x = np.arange(at, min(at + self.part, self.size), dtype=np.float32)
+            yield Part(x[:, None], x.astype(np.int64))
+
+
+@pytest.mark.parametrize("part", [1, 7, 40, 1000])
+def test_a_shuffle_buffer_permutes_by_the_key_alone_and_goes_on_anywhere(monkeypatch, part):
+    monkeypatch.setattr(stream, "BUFFER", 25)
+    split = StreamSplit(Numbers(203, part), (1,), skip=3)
+    whole = list(split.epoch(8, key=(1,)))
+    order = torch.cat([b.label for b in whole])
+    assert sorted(order.tolist()) == list(range(3, 203))
+    assert [len(b) for b in whole] == [8] * 25
+    assert all(torch.equal(b.x[:, 0].long(), b.label) for b in whole)
+    assert torch.equal(order, torch.cat([b.label for b in split.epoch(8, key=(1,))]))
+    assert not torch.equal(order, torch.cat([b.label for b in split.epoch(8, key=(2,))]))
+    assert torch.equal(torch.cat([b.label for b in split.epoch(8)]), torch.arange(3, 203))
+    rest = list(split.epoch(8, key=(1,), start=9))
+    assert all(torch.equal(a.x, b.x) and torch.equal(a.index, b.index) for a, b in zip(rest, whole[9:], strict=True))
+    parts = [list(split.epoch(8, key=(1,), rank=rank, world=3)) for rank in range(3)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([each.x for each in shares]), batch.x)
