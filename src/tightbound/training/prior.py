@@ -47,7 +47,8 @@ def fit_prior(
         changed: Settings of the second stage that differ from the run's: prior_epochs, prior_lr, ...
 
     Raises:
-        InputError: several processes, other data, a run without such a prior, or, on resume, changes of more than the epochs.
+        InputError: several processes, other data, a run without such a prior, or, on resume, changes of more than the
+            epochs.
         CompositionError: a prior that does not fit.
         Interrupted: after a signal.
     """
