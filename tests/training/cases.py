@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 import tightbound as tb
 from tightbound.core import world
@@ -47,6 +47,24 @@ def holes(n: int = 60) -> tb.data.Data:
     return tb.data.open(x, test=0.1)
 
 
+class Fetched(Dataset[Any]):
+    """Images that are read one by one."""
+
+    def __init__(self, n: int) -> None:
+        self.x = np.random.default_rng(4).integers(0, 17, (n, 8, 8)).astype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.x[i]
+
+
+def fetched(n: int) -> tb.data.Data:
+    """A data set that is read when it is asked for."""
+    return tb.data.open(Fetched(n), levels=17, test=0.1)
+
+
 def labelled(n: int = 60) -> tb.data.Data:
     """Images with labels."""
     rng = np.random.default_rng(3)
@@ -67,6 +85,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "groups": lambda: mlp("dreg(samples=3)"),
     "ema, clip, decay": lambda: mlp(ema=0.9, clip=20.0, schedule="cosine(warmup=3)", encoder_lr=3e-3),
     "last batch of one": lambda: mlp(n=61),
+    "last batch of one, fetched": lambda: made(fetched(61)),
     "uneven shares": lambda: mlp(n=65, batch_size=7),
     "dynamic": lambda: mlp(own=BINARY),
     "holes": lambda: made(holes()),

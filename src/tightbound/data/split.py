@@ -248,6 +248,10 @@ class MappedSplit(Indexed):
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
+        if not len(indices):  # the share of a process that has none of a small batch: nothing says their type
+            return Batch(
+                torch.empty(0, *self.shape), label=None if self.labels is None else self.labels[:0], index=indices
+            )
         x, label = self._fetch(indices.numpy())
         label = label if self.labels is None else self.labels[indices]
         return Batch(torch.from_numpy(x), label=label, index=indices)

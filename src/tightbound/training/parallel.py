@@ -64,7 +64,11 @@ def shares(
         total = int(world.together([len(batch)])[0])
         first, n = share(total, world.rank(), world.size()).start, len(batch)
         if total < world.size():
-            batch, first, n = Batch.joined(world.gathered(batch)), 0, total if world.rank() == 0 else 0
+            batch, first, n = (
+                Batch.joined([part for part in world.gathered(batch) if len(part)]),
+                0,
+                total if world.rank() == 0 else 0,
+            )
         yield Share(batch.to(device), n, first, total)
 
 

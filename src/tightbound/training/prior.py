@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tightbound.config import Settings, read_yaml
+from tightbound.core import world
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
@@ -46,10 +47,12 @@ def fit_prior(
         changed: Settings of the second stage that differ from the run's: prior_epochs, prior_lr, ...
 
     Raises:
-        InputError: other data, a run without such a prior, or, on resume, changes of more than the epochs.
+        InputError: several processes, other data, a run without such a prior, or, on resume, changes of more than the
+            epochs.
         CompositionError: a prior that does not fit.
         Interrupted: after a signal.
     """
+    world.only_one("a prior that is fitted afterwards", "call it without torchrun, or train it with the run")
     folder = RunFolder.open(folder.path)
     known = folder.read(folder.run_file)
     check_fits(model, data)
