@@ -131,6 +131,7 @@ def test_a_loss_that_is_not_finite_is_told_alike_by_both(two: Pair, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own compiler
 def test_a_compiled_step(both: Train, tmp_path: Path) -> None:
     same_curve(cases.train("compiled", tmp_path / "one", {}), both("compiled", tmp_path / "two"))
 

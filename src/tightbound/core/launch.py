@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from tightbound.core.errors import InputError
 
@@ -58,14 +59,24 @@ def first_alone_speaks() -> Iterator[None]:
         yield
 
 
+def meeting() -> tuple[Any, int, int]:
+    """The store in which these processes meet, this one's number and how many they are.
+
+    Apart from those of earlier starts: torch may leave the addresses of dead processes in a store that it uses again.
+    """
+    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://"))
+    return PrefixStore(f"tightbound/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, size
+
+
 def first_to_say(message: str) -> bool:
     """Whether no other process has said this, of those that were started together; then it counts as said."""
     if not started():
         return True
-    from torch.distributed.rendezvous import rendezvous
-
     try:
-        store, _, _ = next(rendezvous("env://"))
-        return store.add(f"tightbound/said/{hashlib.sha256(message.encode()).hexdigest()}", 1) == 1
+        store, _, _ = meeting()
+        return store.add(f"said/{hashlib.sha256(message.encode()).hexdigest()}", 1) == 1
     except (RuntimeError, ValueError, OSError):  # the others' meeting place is gone
         return True

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tightbound.core.errors import InputError, TightboundError
-from tightbound.core.launch import started
+from tightbound.core.launch import meeting, started
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -56,7 +56,9 @@ def _join() -> None:
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
+    store, number, count = meeting()
+    backend, wait = "cpu:gloo,cuda:nccl" if gpus else "gloo", timedelta(minutes=30)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=wait)
 
 
 @contextmanager
