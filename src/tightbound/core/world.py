@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tightbound.core.errors import InputError, TightboundError
-from tightbound.core.launch import started
+from tightbound.core.launch import go_alone, started
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -78,6 +78,7 @@ def dismissed() -> None:
     if size() > 1:
         others = rank() > 0
         leave()
+        go_alone()
         if others:
             raise SystemExit(0)
 
