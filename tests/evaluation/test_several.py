@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import Result
 from evaluation import several_cases as cases
 from training.processes import Pair, pair
 
@@ -74,6 +80,24 @@ def test_what_one_process_cannot_use_is_refused_by_all(two: Pair, why: str) -> N
 def test_processes_that_were_given_different_data_are_told_so(two: Pair) -> None:
     for said in two.call(FILE, "refused", "other data"):
         assert "2 processes were given different data" in said
+
+
+@pytest.mark.slow
+def test_torchrun_evaluates_and_speaks_once(run: Path, cli: Callable[..., Result], tmp_path: Path) -> None:
+    words = ("evaluate", "run", "--samples", "120", "--json", "--per-datum")
+    expected = json.loads(cli(*words, "one.npz").out)
+    agent = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "tightbound")
+    told = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*agent, *words, "two.npz"], cwd=tmp_path, capture_output=True, text=True, env=told)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)  # one object: the other process prints nothing
+    for numbers in (expected, found):
+        relative = numbers.pop("relative_mse")
+        numbers["relative"] = pytest.approx(relative["value"], rel=1e-12) if numbers is expected else relative["value"]
+    assert found == expected
+    one, two = (np.load(tmp_path / name) for name in ("one.npz", "two.npz"))
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
 def test_the_first_goes_on_when_the_others_are_dismissed(two: Pair) -> None:

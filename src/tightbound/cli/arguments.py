@@ -22,7 +22,7 @@ class Command:
     """A command: `action` names the function that carries it out, imported when it is called."""
 
     action: str
-    several: ClassVar[bool] = False  # whether processes that torchrun started carry it out together
+    several: ClassVar[bool] = False  # whether the processes of torchrun share it; else the first does it alone
 
     def __call__(self) -> Any:
         """Carries it out."""
@@ -183,6 +183,7 @@ class Evaluate(OnData):
     """Bounds on log p(x), rate, distortion and the use of the latent space, each with standard error and n."""
 
     action = "tightbound.cli.inspect:evaluate"
+    several = True
 
     samples: int = 5000
     """Importance samples k of the IWAE bound."""
@@ -203,6 +204,7 @@ class Sample(Options, OnRun):
     """Decode draws from the prior."""
 
     action = "tightbound.cli.inspect:sample"
+    several = True
     data: ClassVar[None] = None  # --label and --keep judge by the run's own
     split: ClassVar[SplitName] = "auto"
 
@@ -282,6 +284,7 @@ class Complete(OnData):
     """Draw the hidden part of data, given the visible one, from a model with context 'visible'."""
 
     action = "tightbound.cli.inspect:complete"
+    several = True
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 8
     """How many data."""
@@ -299,6 +302,7 @@ class Reconstruct(OnData):
     """Data beside their reconstructions from the posterior mean."""
 
     action = "tightbound.cli.inspect:reconstruct"
+    several = True
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 16
     """How many, in a picture."""
@@ -364,6 +368,7 @@ class Embed(OnData):
     """
 
     action = "tightbound.cli.codes:embed"
+    several = True
 
     out: Path = Path("codes.npz")
     """.npz with mean, std, index and, where there are, sample, label, name; .npy or .csv: codes alone, of discrete

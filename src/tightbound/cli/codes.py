@@ -16,6 +16,7 @@ from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import CodeGrid
+from tightbound.core.world import dismissed
 from tightbound.data import Split
 from tightbound.generation import infer
 from tightbound.latents.codes import CodeLatents, coded
@@ -41,6 +42,7 @@ def embed(command: Embed) -> None:
 
 def _vectors(command: Embed, trained: Trained, split: Split) -> str:
     codes = infer.encode(trained.model, split, sample=command.sample, seed=command.seed)
+    dismissed()
     chosen = codes.mean if codes.sample is None else codes.sample
     arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
     arrays |= {} if codes.sample is None else {"sample": codes.sample.numpy()}
@@ -52,6 +54,7 @@ def _vectors(command: Embed, trained: Trained, split: Split) -> str:
 def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[CodeGrid]) -> str:
     """The vectors, which may not fit into memory, are computed again for each array of them."""
     levels = infer.integers(trained.model, split, sample=command.sample, seed=command.seed).levels
+    dismissed()
     arrays: dict[str, Any] = {}
     for i, (own, grid) in enumerate(zip(levels, grids, strict=True), 1):
         arrays[f"codes_{i}"] = own.numpy().astype(np.int16 if grid.entries <= 2**15 else np.int32)

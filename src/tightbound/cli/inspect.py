@@ -19,6 +19,7 @@ from tightbound.cli.show import endings, record, say, say_json, show, show_ladde
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
+from tightbound.core.world import dismissed
 from tightbound.data import Indexed
 from tightbound.evaluation import called
 from tightbound.evaluation.numbers import with_error
@@ -40,6 +41,7 @@ def evaluate(command: Evaluate) -> None:
     numbers = trained.evaluate(
         split, samples=command.samples, seed=command.seed, precision=command.precision, progress=True
     )
+    dismissed()
     annealed = None if some is None else anneal(command, trained, some, numbers)
     if command.per_datum is not None:
         write_npz(command.per_datum, dict(numbers.per_datum))
@@ -76,7 +78,9 @@ def sample(command: Sample) -> None:
     kept = None
     if command.keep is None:
         x = draws(command.n, not command.draw)
+        dismissed()
     else:
+        dismissed()
         data, _ = open_data(command, trained)
         how = {"keep": command.keep, "mean": not command.draw, "progress": True}
         kept = trained.best_samples(data, command.n, **how, **source)
@@ -123,6 +127,7 @@ def complete(command: Complete) -> None:
     _, split = open_data(command, trained)
     batch = next(split.epoch(whole("n", command.n, least=1)))[: command.n]
     x = trained.complete(batch, command.draws, mean=not command.draw, seed=command.seed)
+    dismissed()
     if out.suffix == ".png":
         domain = trained.model.observation.source
         rows = [pictures.to_pixels(row, domain) for row in torch.cat([batch.x.unsqueeze(1), x.to(batch.x)], 1)]
@@ -138,17 +143,20 @@ def reconstruct(command: Reconstruct) -> None:
     trained = load_run(command)
     known = endings(trained.model.shape)
     if command.levels:
+        dismissed()
         by_level(command, trained)
         return
     out = out_file(command.out, "reconstructions", known)
     _, split = open_data(command, trained)
     if out.suffix != ".png":
         x = trained.reconstruct(split)
+        dismissed()
         _write_data(out, x, trained, None)
         say(f"{len(x)} reconstructions, decoded posterior means: {out}")
     else:
         batch = next(split.epoch(whole("n", command.n, least=1)))[: command.n]
         x, domain, rebuilt = batch.x, trained.model.observation.source, trained.reconstruct(batch)
+        dismissed()
         rows: list[pictures.Pixels] = []
         across = pictures.columns(x.shape[-1])
         for start in range(0, len(x), across):

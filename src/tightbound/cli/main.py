@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.showwarning = _note
     try:
         with launch.first_alone_speaks():
-            _carry_out(parse(argv), argv)
+            _carry_out(parse(argv))
             sys.stdout.flush()
     except TightboundError as error:
         _fail(str(error), error.exit_status)
@@ -66,12 +66,16 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _carry_out(command: Command, argv: Sequence[str]) -> None:
+def _carry_out(command: Command) -> None:
+    """In this process; of several, in all that share the work, or in the first alone."""
     if not launch.started():
         command()
         return
     if not command.several:
-        raise InputError(f"'{argv[0]}' works in one process, and torchrun started several; run it without torchrun")
+        if launch.first():  # the others have nothing to do, and end
+            launch.go_alone()
+            command()
+        return
     from tightbound.core.world import connected
 
     with connected():

@@ -18,6 +18,7 @@ from tightbound.cli.show import record, say, say_json, show
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.model import VAE
+from tightbound.core.world import dismissed
 from tightbound.data import Data, Split
 from tightbound.data.feed import pick
 from tightbound.evaluation import Scores
@@ -42,6 +43,7 @@ def score(command: Score) -> None:
     trained = load_run(command)
     _check_files(command, trained.model)
     sets, written = _score(command, trained)
+    dismissed()
     if pictures.is_image(trained.model.shape):
         written["picture"] = base64.b64encode(_unusual(trained.model, sets[0], command)).decode()
     if command.out is not None:

@@ -109,9 +109,10 @@ def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Car
     )  # fmt: skip
     trained = Trained(fitted)
     say(f"trained: {run}, weights: {trained.weights}")
-    if not command.evaluate_samples or world.rank() > 0:
+    if not command.evaluate_samples:
         return Carried(trained)
     numbers = _evaluate(trained, data, command).to_json()
+    world.dismissed()
     record(RunFolder(run).evaluation_file, numbers)
     diagnosis = _diagnose(trained, data)
     if diagnosis is not None:

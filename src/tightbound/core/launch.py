@@ -22,6 +22,11 @@ def first() -> bool:
     return not started() or os.environ["RANK"] == "0"
 
 
+def go_alone() -> None:
+    """This process counts as started by itself from now on."""
+    os.environ["WORLD_SIZE"] = "1"
+
+
 def again() -> bool:
     """Whether `torchrun` starts its processes not for the first time: one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tightbound.core.errors import InputError, TightboundError
-from tightbound.core.launch import meeting, started
+from tightbound.core.launch import go_alone, meeting, started
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -80,6 +80,7 @@ def dismissed() -> None:
     if size() > 1:
         others = rank() > 0
         leave()
+        go_alone()
         if others:
             raise SystemExit(0)
 
