@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import abstractmethod
 from typing import Literal
@@ -33,13 +34,13 @@ class RateDistortion(Objective):
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
-        return terms.log_likelihood.mean(0) - self.penalty(self.rates(terms), knobs)
+        return over_samples(terms.log_likelihood) - self.penalty(self.rates(terms), knobs)
 
     def rates(self, terms: Terms) -> list[Tensor]:
         """(B, F) of each group, averaged over the samples."""
         if self.kl == "monte-carlo":
-            return [group.log_ratio().mean(0).unsqueeze(-1) for group in terms.latents]
-        return [group.rate().mean(0) for group in terms.latents]
+            return [over_samples(group.log_ratio()).unsqueeze(-1) for group in terms.latents]
+        return [over_samples(group.rate()) for group in terms.latents]
 
     @abstractmethod
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
@@ -179,11 +180,16 @@ class Capacity(RateDistortion):
         return knobs["gamma"] * (sum_factors(rates).mean() - knobs["capacity"]).abs()
 
 
+def over_samples(values: Tensor) -> Tensor:
+    """(S, ...) -> (...) the mean over samples; nothing is computed of one."""
+    return values.squeeze(0) if len(values) == 1 else values.mean(0)
+
+
 def sum_factors(rates: list[Tensor]) -> Tensor:
     """Rates (B, F) of each group -> (B,); 0 for a density without latents."""
-    return sum((rate.sum(-1) for rate in rates), start=torch.zeros(()))
+    return functools.reduce(torch.add, (rate.sum(-1) for rate in rates)) if rates else torch.zeros(())
 
 
 def mean_rate(terms: Terms) -> Tensor:
     """(B,) KL(q || p) of all groups, closed where it can be, averaged over the samples."""
-    return sum_factors([group.rate().mean(0) for group in terms.latents])
+    return sum_factors([over_samples(group.rate()) for group in terms.latents])
