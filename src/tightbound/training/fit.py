@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tightbound.config import Settings
+from tightbound.config import Settings, as_now
 from tightbound.core import launch, world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Trainable
@@ -241,7 +241,7 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
     free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel"}
     changed = [
         f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
-        for name, old in before["settings"].items()
+        for name, old in as_now(before["settings"]).items()
         if name not in free and recorded["settings"].get(name) != old
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]

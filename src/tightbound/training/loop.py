@@ -26,7 +26,7 @@ from tightbound.core.terms import Terms
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint
-from tightbound.training.fastest import choose
+from tightbound.training.fastest import choose, go_on
 from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import Interrupted, Monitor, StopFlag
 from tightbound.training.optim import GroupOptimizer, MovingAverage
@@ -99,11 +99,12 @@ class Loop:
         self.stepper = Stepper(step)
         self.way: Way | None = None  # how steps are computed, once that is settled
         aside = self.model.aside
-        state = {name: tensor for name, tensor in self.model.state_dict().items() if name not in aside}
+        # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
+        state = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
         averaged = {name: state[name] for name, _ in self.model.named_parameters() if name in state}
         self.ema = MovingAverage(averaged.items(), settings.ema) if settings.ema is not None else None
-        self._state = state  # views of the live tensors
+        self._state = state
         self.step = self.epoch = self.batch = 0  # steps taken, epochs completed, batches of this epoch
         self.tally = Tally()  # of this epoch
         self.seconds = 0.0
@@ -231,7 +232,8 @@ class Loop:
         batch = next(shares(self.stage.data, self.settings.batch_size, self.device, key=key))
         knobs = Knobs.at(self.schedules, Progress(0, 0, self.total))
         losses = [optimizer.group.loss for optimizer in self.optimizers]
-        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        own = [] if self.objective.networks is None else self.objective.networks.buffers()
+        buffers = [(buffer, buffer.clone()) for buffer in (*self.model.buffers(), *own)]
 
         def run(how: Callable[..., Computed]) -> Computed:
             noise = batch.noise("settle")
@@ -246,15 +248,16 @@ class Loop:
             self.stepper = Stepper(self.stepper.step, lambda module: overlapping(module, unused))
         plain = self.single and run(self.stepper.plan) is not None and self.stepper.plannable
         if self.way is not None:
-            self.stepper.take(self.way)
+            go_on(self.stepper, self.settings, self.way, lambda: run(self.stepper))
         else:
-            found = choose(self.stepper, self.settings, plain, lambda: run(self.stepper), self.total - self.step)
-            self.way = self.stepper.way
-            monitor.tell(found)
+            monitor.tell(choose(self.stepper, self.settings, plain, lambda: run(self.stepper), self.total - self.step))
+        self.way = self.stepper.way
         for buffer, before in buffers:
             buffer.copy_(before)
         for p in self.model.parameters():
             p.grad = None
+        for optimizer in self.optimizers:
+            optimizer.arrange()
 
     def finish_epoch(self) -> dict[str, Any]:
         """Closes the epoch's sums and validates; gives its metrics."""
