@@ -30,6 +30,7 @@ from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop, Stage
 from tightbound.training.monitor import StopFlag, stop_on_signals
+from tightbound.training.parallel import check_same
 from tightbound.training.second import NAME as SECOND
 from tightbound.training.second import check_second, load_start, save_start, second_stage
 
@@ -107,6 +108,7 @@ def fit_run(
         "model": describe(model),
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
+    check_same({**recorded, "settings": dataclasses.asdict(settings.replace(device="auto"))})
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
     second = model.latents.second
     if second is not None:
