@@ -269,9 +269,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
     values = read_yaml(path)
     if "checkpoint_seconds" in values and "prior_data" not in values:
         values |= {name: "auto" for name in ("prior", "posterior") if values.get(name) == "normal"}
-    if isinstance(compiled := values.get("compile"), bool):  # YAML's words for it, and those of earlier runs
-        values["compile"] = "on" if compiled else "off"
-    return values
+    return as_now(values)
+
+
+def as_now(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are written now: `compile` was true or false, which YAML also takes its words for."""
+    if isinstance(compiled := values.get("compile"), bool):
+        return {**values, "compile": "on" if compiled else "off"}
+    return dict(values)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def stand_in() -> Iterator[torch.device]:
         patch.setattr(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext())
         patch.setattr(torch, "tensor", made(tensor))  # which would make them empty
         patch.setattr(torch, "as_tensor", made(as_tensor))
-        patch.setattr("tightbound.core.precise.LACKING", ("mps", DEVICE.type))
+        patch.setattr("tightbound.core.numerics.LACKING", ("mps", DEVICE.type))
         yield DEVICE
 
 

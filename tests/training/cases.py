@@ -148,6 +148,15 @@ def refusal(name: str, kwargs: Mapping[str, Any]) -> str:
     return str(refused.value)
 
 
+def different(what: str, run: Path) -> str:
+    """What is said where processes are given different data or settings."""
+    n, lr = (60 + 9 * world.rank(), 1e-3) if what == "data" else (60, 1e-3 * (1 + world.rank()))
+    model, data, objective, settings = mlp(n=n, lr=lr)
+    with pytest.raises(tb.TightboundError) as refused:
+        tb.fit(model, data, objective, run=run, **{**COMMON, **settings})
+    return str(refused.value)
+
+
 def draws() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Of a share of 3 data of 6: 5 numbers by torch's generator, and keyed ones for two samples."""
     noise = Noise("test", start=3 * world.rank(), total=6)

@@ -123,6 +123,13 @@ def test_what_the_first_process_alone_finds_out_is_said_by_both(two: Pair, tmp_p
         assert "exists; go on with --resume" in refusal
 
 
+@pytest.mark.parametrize("what", ["data", "settings"])
+def test_processes_that_were_given_different_things_are_refused_by_all(what: str, two: Pair, tmp_path: Path) -> None:
+    for refusal in two.call(cases.__file__, "different", what, tmp_path / "run"):
+        assert refusal == f"2 processes were given what differs: {what}; give all of them the same"
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_is_told_alike_by_both(two: Pair, tmp_path: Path) -> None:
     """Though only one of them may have seen the datum."""
     one, other = two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run", "lr": 1e20})

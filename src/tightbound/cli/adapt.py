@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
-from tightbound.cli.arguments import Training
 from tightbound.cli.show import say
+from tightbound.cli.training import Training
 from tightbound.core.model import VAE
 from tightbound.core.parts import find, parse
 from tightbound.data import Data, Indexed

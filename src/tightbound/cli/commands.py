@@ -16,10 +16,9 @@ from tightbound.cli.arguments import (
     Reconstruct,
     Report,
     Sample,
-    Sweep,
-    Train,
 )
 from tightbound.cli.judging import Compare, Diagnose, Probe, Quality, Score
+from tightbound.cli.training import Sweep, Train
 
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,

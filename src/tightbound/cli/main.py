@@ -15,9 +15,10 @@ from typing import Annotated, Any, cast
 
 import tyro
 
-from tightbound.cli.arguments import Command, Sweep, Training
+from tightbound.cli.arguments import Command
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.several import Swept, several
+from tightbound.cli.training import Sweep, Training
 from tightbound.config import Config, read_config
 from tightbound.core import launch
 from tightbound.core.errors import InputError, ReaderLost, TightboundError, suggestion

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tightbound.cli.arguments import Command, Sweep
+from tightbound.cli.arguments import Command
+from tightbound.cli.training import Sweep
 from tightbound.config import Config
 from tightbound.core.errors import InputError, suggestion
 from tightbound.search.space import Dimension, Space, ranges

@@ -15,12 +15,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tightbound.cli.arguments import Sweep, Train, Training
 from tightbound.cli.several import Swept
 from tightbound.cli.show import say
 from tightbound.cli.sweep_progress import progress
 from tightbound.cli.sweep_table import show_found
 from tightbound.cli.train import carry_out, compose, recorded, run_name
+from tightbound.cli.training import Sweep, Train, Training
 from tightbound.core.errors import InputError, TightboundError
 from tightbound.search.ledger import Ledger, Search, Trial
 from tightbound.search.metric import METRICS, Metric

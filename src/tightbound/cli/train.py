@@ -13,9 +13,9 @@ import numpy as np
 
 from tightbound import data as sources
 from tightbound.cli.adapt import adapted_network, adapted_settings
-from tightbound.cli.arguments import Train, Training
 from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
+from tightbound.cli.training import Train, Training
 from tightbound.compose import vae
 from tightbound.config import Config
 from tightbound.core import launch, world

@@ -14,8 +14,8 @@ from torch.distributions import Distribution
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
+from tightbound.core.numerics import precise
 from tightbound.core.parts import Part
-from tightbound.core.precise import precise
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms, Terms
 

@@ -1,12 +1,13 @@
-"""The type and place of a model's numbers, and where autocast must not reach."""
+"""The type and place of numbers: where autocast must not reach, and double precision, which some devices lack."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+LACKING = ("mps",)  # types of devices without float64
 _NOTHING = nullcontext()
 
 
@@ -25,3 +26,18 @@ def first_parameter(module: nn.Module) -> nn.Parameter | None:
         if child is not None and (found := first_parameter(child)) is not None:
             return found
     return None
+
+
+def lacks_double(device: torch.device) -> bool:
+    """Whether a device has no float64."""
+    return device.type in LACKING
+
+
+def capable(x: Tensor) -> Tensor:
+    """Where float64 can be had: where it is, or on the CPU."""
+    return x.cpu() if lacks_double(x.device) else x
+
+
+def precise(x: Tensor) -> Tensor:
+    """In float64, where that can be had."""
+    return capable(x).double()

@@ -15,7 +15,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
-from tightbound.core.precise import precise
+from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import CERTAIN, Batch, LatentTerms
 from tightbound.data.feed import Source, each, evaluating, first

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tightbound.core.precise import precise
+from tightbound.core.numerics import precise
 from tightbound.posteriors.hamiltonian import leapfrog
 
 LogDensity = Callable[[Tensor], Tensor]  # positions (S, B, L) -> (S, B), nats, up to a constant

@@ -14,7 +14,7 @@ from torch import Tensor
 from tightbound.core.errors import DensityUnknown, InputError, NotABound, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, key_seed
-from tightbound.core.precise import precise
+from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, log_factors
 from tightbound.core.world import shared

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.core.precise import precise
+from tightbound.core.numerics import precise
 from tightbound.evaluation.numbers import Array
 from tightbound.evaluation.pareto import LEAST, pareto_shape, tail_size
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from tightbound.core.precise import capable
+from tightbound.core.numerics import capable
 
 
 class AggregateStream:

@@ -12,7 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from tightbound.core.dispatch import Dispatched
 from tightbound.core.noise import Noise, draw, unkeyed
-from tightbound.core.precise import lacks_double
+from tightbound.core.numerics import lacks_double
 
 ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
 

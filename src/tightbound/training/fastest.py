@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -63,6 +64,21 @@ def choose(stepper: Stepper, settings: Settings, plain_step: bool, run: Pass, re
     if stepper.way != best:
         stepper.take(best)
     return {way.words: found[way] for way in sorted(found, key=lambda way: way != best)}
+
+
+def go_on(stepper: Stepper, settings: Settings, way: Way, run: Pass) -> None:
+    """Leaves the stepper in the way of a run that was interrupted.
+
+    Raises:
+        InputError: compile="on" where that cannot be compiled; "auto" goes on without, which is said.
+    """
+    if way.compile == "no":
+        stepper.take(way)
+    elif not _works(stepper, way, run):
+        reason = "the steps of this run were compiled, and here they cannot be (no C++ compiler, perhaps)"
+        if settings.compile == "on":
+            raise InputError(f"{reason}; go on where they can, or train a new run without compile")
+        warnings.warn(f"{reason}; it goes on without, to other last bits", stacklevel=2)
 
 
 def _kinds(stepper: Stepper, plain_step: bool) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tightbound.config import Settings
+from tightbound.config import Settings, as_now
 from tightbound.core import launch, world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Trainable
@@ -30,6 +30,7 @@ from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop, Stage
 from tightbound.training.monitor import StopFlag, stop_on_signals
+from tightbound.training.parallel import check_same
 from tightbound.training.second import NAME as SECOND
 from tightbound.training.second import check_second, load_start, save_start, second_stage
 
@@ -107,6 +108,7 @@ def fit_run(
         "model": describe(model),
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
+    check_same({**recorded, "settings": dataclasses.asdict(settings.replace(device="auto"))})
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
     second = model.latents.second
     if second is not None:
@@ -241,7 +243,7 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
     free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel"}
     changed = [
         f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
-        for name, old in before["settings"].items()
+        for name, old in as_now(before["settings"]).items()
         if name not in free and recorded["settings"].get(name) != old
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,21 +24,12 @@ from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Terms
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
-from tightbound.training import checkpoint
-from tightbound.training.fastest import choose
+from tightbound.training import checkpoint, parallel
+from tightbound.training.fastest import choose, go_on
 from tightbound.training.folder import RunFolder
-from tightbound.training.monitor import Interrupted, Monitor, StopFlag
+from tightbound.training.monitor import Interrupted, Monitor, StopFlag, stopped
 from tightbound.training.optim import GroupOptimizer, MovingAverage
-from tightbound.training.parallel import (
-    Share,
-    average_gradients,
-    check_parallel,
-    in_shares,
-    overlapping,
-    replicated,
-    shard,
-    shares,
-)  # fmt: skip
+from tightbound.training.parallel import Share, shares
 from tightbound.training.step import Computed, Step, Stepper, Way, not_finite
 from tightbound.training.tally import Tally, summarise
 
@@ -71,13 +61,13 @@ class Loop:
         settings = stage.settings or settings
         self.stage, self.settings, self.folder, self.device = stage, settings, folder, device
         self.model, self.objective = stage.trains, stage.objective
-        check_parallel(self.objective, settings)
-        replicated(self.model)
-        if in_shares(settings):
+        parallel.check_parallel(self.objective, settings)
+        parallel.replicated(self.model)
+        if parallel.in_shares(settings):
             self.model = copy.deepcopy(self.model)  # the whole one takes the weights when all are trained
         step = Step(self.model, self.objective)
-        if in_shares(settings):
-            shard(step)
+        if parallel.in_shares(settings):
+            parallel.shard(step)
         self.schedules = {**self.model.schedules, **self.objective.schedules}
         self.per_epoch = self._steps_an_epoch()
         self.total = settings.steps or settings.epochs * self.per_epoch
@@ -91,7 +81,7 @@ class Loop:
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
         ]
         self.single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
-        if in_shares(settings) and not self.single:
+        if parallel.in_shares(settings) and not self.single:
             raise CompositionError(
                 f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a model in "
                 "shares has one; use parallel 'ddp'"
@@ -99,11 +89,12 @@ class Loop:
         self.stepper = Stepper(step)
         self.way: Way | None = None  # how steps are computed, once that is settled
         aside = self.model.aside
-        state = {name: tensor for name, tensor in self.model.state_dict().items() if name not in aside}
+        # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
+        state = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
         averaged = {name: state[name] for name, _ in self.model.named_parameters() if name in state}
         self.ema = MovingAverage(averaged.items(), settings.ema) if settings.ema is not None else None
-        self._state = state  # views of the live tensors
+        self._state = state
         self.step = self.epoch = self.batch = 0  # steps taken, epochs completed, batches of this epoch
         self.tally = Tally()  # of this epoch
         self.seconds = 0.0
@@ -214,16 +205,16 @@ class Loop:
     def _backward(self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float) -> None:
         """Gradients of a share's losses, averaged over processes."""
         for optimizer, loss in zip(due, losses, strict=True):
-            keep, everywhere = optimizer is not due[-1], in_shares(self.settings)
+            keep, everywhere = optimizer is not due[-1], parallel.in_shares(self.settings)
             optimizer.backward(loss if weight == 1 else loss * weight, keep=keep, everywhere=everywhere)
             if world.size() > 1 and not self.single:
-                average_gradients(optimizer.group.params)
+                parallel.average_gradients(optimizer.group.params)
 
     def settle(self, monitor: Monitor) -> None:
         """Settles how steps are computed: as before the run was interrupted; else as asked, or what is fastest."""
         self.model.train()
         open_ways = self.settings.compile != "off" or self.settings.precision == "auto"
-        overlap = world.size() > 1 and self.single and not in_shares(self.settings)
+        overlap = world.size() > 1 and self.single and not parallel.in_shares(self.settings)
         if not open_ways and not overlap:
             self.way = self.stepper.take(Way(precision=self.settings.precision))
             return
@@ -231,7 +222,8 @@ class Loop:
         batch = next(shares(self.stage.data, self.settings.batch_size, self.device, key=key))
         knobs = Knobs.at(self.schedules, Progress(0, 0, self.total))
         losses = [optimizer.group.loss for optimizer in self.optimizers]
-        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        own = [] if self.objective.networks is None else self.objective.networks.buffers()
+        buffers = [(buffer, buffer.clone()) for buffer in (*self.model.buffers(), *own)]
 
         def run(how: Callable[..., Computed]) -> Computed:
             noise = batch.noise("settle")
@@ -243,18 +235,19 @@ class Loop:
         if overlap:
             run(self.stepper.step)
             unused = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
-            self.stepper = Stepper(self.stepper.step, lambda module: overlapping(module, unused))
+            self.stepper = Stepper(self.stepper.step, lambda module: parallel.overlapping(module, unused))
         plain = self.single and run(self.stepper.plan) is not None and self.stepper.plannable
         if self.way is not None:
-            self.stepper.take(self.way)
+            go_on(self.stepper, self.settings, self.way, lambda: run(self.stepper))
         else:
-            found = choose(self.stepper, self.settings, plain, lambda: run(self.stepper), self.total - self.step)
-            self.way = self.stepper.way
-            monitor.tell(found)
+            monitor.tell(choose(self.stepper, self.settings, plain, lambda: run(self.stepper), self.total - self.step))
+        self.way = self.stepper.way
         for buffer, before in buffers:
             buffer.copy_(before)
         for p in self.model.parameters():
             p.grad = None
+        for optimizer in self.optimizers:
+            optimizer.arrange()
 
     def finish_epoch(self) -> dict[str, Any]:
         """Closes the epoch's sums and validates; gives its metrics."""
@@ -266,7 +259,7 @@ class Loop:
         held_out = self._held_out(self.stage.validation or self.stage.data, whole=True)
         self.objective.end_epoch(terms for _, terms in held_out)
         if self.objective.networks is not None:
-            replicated(self.objective.networks)  # what it made of them: hosts may differ in the last bit
+            parallel.replicated(self.objective.networks)  # what it made of them: hosts may differ in the last bit
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
             value = -row["validation_loss"]
@@ -398,12 +391,3 @@ class Loop:
         self.way = None if scalars.get("way") is None else Way(**scalars["way"])
         self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
         return [row for row in rows if row["stage"] != self.stage.name or row["epoch"] <= self.epoch]
-
-
-def stopped(by: signal.Signals, where: str, folder: RunFolder) -> Interrupted:
-    """What is raised after a signal, with how to go on."""
-    return Interrupted(
-        f"stopped by {by.name} {where}; go on with resume, from the command line: "
-        f"tightbound train --run {shlex.quote(str(folder.path))} --resume",
-        by,
-    )

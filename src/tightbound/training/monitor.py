@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ from tightbound.training.tally import perplexities
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from tightbound.training.folder import RunFolder
 
 
 class Interrupted(TightboundError, KeyboardInterrupt):
@@ -135,3 +138,12 @@ class Monitor:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()
+
+
+def stopped(by: signal.Signals, where: str, folder: RunFolder) -> Interrupted:
+    """What is raised after a signal, with how to go on."""
+    return Interrupted(
+        f"stopped by {by.name} {where}; go on with resume, from the command line: "
+        f"tightbound train --run {shlex.quote(str(folder.path))} --resume",
+        by,
+    )

@@ -16,7 +16,8 @@ from tightbound.core.schedules import Progress, Schedule
 from tightbound.objectives.base import Group
 from tightbound.training.checkpoint import placed_as
 
-_STATE = ("exp_avg", "exp_avg_sq", "step")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_STATE = (*_MOMENTS, "step")
 
 
 class GroupOptimizer:
@@ -91,6 +92,13 @@ class GroupOptimizer:
             moments = (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=place))
             self._state[number] = dict(zip(_STATE, moments, strict=True))
         return self._state[number]
+
+    @torch.no_grad()
+    def arrange(self) -> None:
+        """Lays moments out in memory as parameters are, which a fused update takes for granted."""
+        for i, p in (numbered for _, side in self._sides for numbered in side if numbered[0] in self._state):
+            for key in _MOMENTS:
+                self._state[i][key] = torch.empty_like(p).copy_(self._state[i][key])
 
     def state(self) -> dict[str, Tensor]:
         """The moments and step counts, by parameter number."""

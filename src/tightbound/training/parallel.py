@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,23 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
         raise InputError(f"batch_size = {settings.batch_size} for {n} processes; needed: at least one datum each")
     if settings.parallel == "fsdp" and settings.compile != "off":
         raise InputError("compile is for one process or parallel 'ddp'; leave it out with parallel 'fsdp'")
+
+
+def check_same(recorded: Mapping[str, Any]) -> None:
+    """Refuses processes that were told different things: they would wait for each other, or train on what is not meant.
+
+    Arguments:
+        recorded: What is told, by name.
+
+    Raises:
+        InputError: in all of them.
+    """
+    first, *others = world.gathered(recorded)
+    differing = [what for what in first if any(other[what] != first[what] for other in others)]
+    if differing:
+        raise InputError(
+            f"{world.size()} processes were given what differs: {', '.join(differing)}; give all of them the same"
+        )
 
 
 def replicated(model: nn.Module) -> None:

@@ -20,8 +20,8 @@ from tightbound.data.split import Indexed, Split
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
-from tightbound.training.loop import Stage, stopped
-from tightbound.training.monitor import StopFlag, counting
+from tightbound.training.loop import Stage
+from tightbound.training.monitor import StopFlag, counting, stopped
 
 NAME = "prior"
 _AT_ONCE = 64  # data that are encoded together
