@@ -202,6 +202,12 @@ REFUSED = {
     "dates": ({"a": [1.0, 2.0], "when": pa.array([1, 2], pa.timestamp("s"))}, {}, r"columns when \(timestamp"),
     "several": ({"a": LISTS[:3], "b": LISTS[:3]}, {}, "2 columns of arrays or pictures, a, b"),
     "no label": ({"a": [1.0, 2.0], "b": [1, 2]}, {"labels": "c"}, "no column 'c'"),
+    "no labels at all": ({"x": LISTS[:3]}, {"labels": "c"}, "no column 'c'; known: x"),
+    "labels of dates": (
+        {"x": LISTS[:2], "label": pa.array([1, 2], pa.timestamp("s"))},
+        {"labels": "label"},
+        r"column label \(timestamp.*\) holds no labels",
+    ),
     "unlabelled": ({"a": [1.0, 2.0], "b": [1, None]}, {"labels": "b"}, "column b lacks 1 labels"),
     "empty": ({"a": pa.array([], pa.float64())}, {}, "has no rows"),
     "nothing": ({"a": [1.0, 2.0], "b": pa.nulls(2)}, {}, r"column 2 \(b\) has no values"),
@@ -218,6 +224,12 @@ def test_refusals_are_one_clear_line(tmp_path, case):
     with pytest.raises(InputError, match=message) as caught:
         open(path, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_columns_of_one_name_are_refused(tmp_path):
+    path = written(tmp_path / "x.parquet", pa.table([pa.array([1.0, 2.0])] * 2, names=["a", "a"]))
+    with pytest.raises(InputError, match="columns of one name"):
+        open(path)
 
 
 def test_a_damaged_file_and_other_columns_are_named(tmp_path):

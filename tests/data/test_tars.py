@@ -68,12 +68,15 @@ def small_memory(monkeypatch):
     st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
     st.sampled_from(["a", "é"]),
 )
-def test_the_index_is_that_of_the_standard_library(tmp_path_factory, entries, form, letter):
+def test_the_index_says_where_each_file_is(tmp_path_factory, entries, form, letter):
     path = tmp_path_factory.mktemp("tar") / "x.tar"
     tarred(path, [(f"{i}/{letter * length}.bin", bytes([i]) * size) for i, (length, size) in enumerate(entries)], form)
     with tarfile.open(path) as file:
-        expected = [(m.name, m.offset_data, m.size) for m in file if m.isreg()]
-    assert [(m.name, m.offset, m.size) for m in tars.members(path)] == expected
+        names = file.getnames()
+    found = list(tars.members(path))
+    assert [m.name for m in found] == names
+    whole = path.read_bytes()
+    assert [whole[m.offset : m.offset + m.size] for m in found] == [bytes([i]) * s for i, (_, s) in enumerate(entries)]
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "npy"])
@@ -117,7 +120,32 @@ def test_labels_of_json_and_words(tmp_path):
     assert any(".txt" in note for note in data.notes)
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("-3", -3), ("--3", "--3"), ("\u00b2", "\u00b2"), ("9" * 30, "9" * 30), ("", None), (" 4\n", 4), ("1.5", "1.5")],
+)
+def test_what_is_no_whole_number_is_a_word(text, read):
+    assert tars.label("cls", text.encode(), "x.cls") == read
+    assert tars.label("json", b'{"label": NaN}', "x.json") is None
+
+
+def test_links_folders_and_names_that_are_no_unicode_do_no_harm(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as out:
+        for name, kind, data in [
+            ("./", tarfile.DIRTYPE, b""),
+            *((f"./\u00e9{name.upper()}", tarfile.REGTYPE, data) for i in range(3) for name, data in sample(i)),
+            ("9.png", tarfile.SYMTYPE, b""),
+            ("9.png", tarfile.LNKTYPE, b""),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, len(data)
+            out.addfile(info, io.BytesIO(data))
+    assert torch.equal(everything(open(tmp_path / "x.tar").whole), torch.from_numpy(PIXELS[:3]))
+
+
 def test_patterns():
+    with pytest.raises(InputError, match=r"\{3\.\.1\}; needed: the smaller number first"):
+        tars.expanded("a-{3..1}.tar")
     assert tars.expanded("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
     assert tars.expanded("{0..1}/{9..10}") == ["0/9", "0/10", "1/9", "1/10"]
     assert tars.parted("a.b/c.seg.png") == ("a.b/c", "seg.png")
@@ -159,8 +187,21 @@ def test_a_tar_that_is_cut_short_or_damaged_is_refused_wherever(tmp_path, cut):
     with pytest.raises(InputError, match=r"x\.tar is cut short"):
         open(path)
     path.write_bytes(whole[:1030] + b"?" + whole[1031:])
-    with pytest.raises(InputError, match=r"x\.tar is no tar file, or damaged at byte 1,024"):
+    with pytest.raises(InputError, match=r"x\.tar is no tar file, or damaged or cut short at byte 1,024"):
         open(path)
+
+
+def test_a_compressed_tar_and_a_sparse_file_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w:gz") as out:
+        out.addfile(tarfile.TarInfo("0.npy"))
+    with pytest.raises(InputError, match="unpack compressed ones"):
+        open(tmp_path / "x.tar")
+    with tarfile.open(tmp_path / "y.tar", "w") as out:
+        info = tarfile.TarInfo("0.npy")
+        info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "1"}
+        out.addfile(info)
+    with pytest.raises(InputError, match=r"y\.tar: 0\.npy is stored as a sparse file"):
+        open(tmp_path / "y.tar")
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path):

@@ -11,6 +11,7 @@ from tightbound.cli.arguments import Command
 from tightbound.cli.training import Sweep
 from tightbound.config import Config
 from tightbound.core.errors import InputError, suggestion
+from tightbound.core.parts import parse
 from tightbound.search.space import Dimension, Space, ranges
 
 # not those that change the data: their numbers would not compare
@@ -54,7 +55,7 @@ def several(argv: Sequence[str]) -> tuple[Space, tuple[str, ...]]:
     for words in _flags(argv):
         flag, *values = words
         field = flag.removeprefix("--").replace("-", "_")
-        ranged = field in OPTIONS and any(ranges(value) for value in values)
+        ranged = field in OPTIONS and any(_ranged(flag, value) for value in values)
         if not flag.startswith("--") or flag == "--resize" or not (len(values) > 1 or ranged):
             rest += words
             continue
@@ -65,10 +66,20 @@ def several(argv: Sequence[str]) -> tuple[Space, tuple[str, ...]]:
             raise InputError(f"{flag} is given twice; give all of its values once")
         space.append(Dimension(field, tuple(values)))
     if not space:
+        for word in rest:
+            if "(" in word:
+                parse(word)  # says what is wrong with a range that cannot be read
         raise InputError("no option has several values; a sweep needs two or more, such as --beta 0.1 1 10")
     for dimension in space:
         dimension.check()
     return tuple(space), tuple(rest)
+
+
+def _ranged(flag: str, value: str) -> bool:
+    try:
+        return bool(ranges(value))
+    except InputError as error:
+        raise InputError(f"{flag} {value}: {error}") from None
 
 
 def _flags(argv: Sequence[str]) -> list[list[str]]:

@@ -47,12 +47,16 @@ def layout(schema: pa.Schema, label: str | None, title: str) -> Layout:
     Raises:
         InputError: for columns that cannot be used, and which.
     """
-    kinds = {name: _kind(schema.field(name).type) for name in schema.names}
-    if len(kinds) < len(schema.names):
+    if len(set(schema.names)) < len(schema.names):
         raise InputError(f"{title} has columns of one name; give each a name of its own")
-    if label is not None and kinds.get(label) != "columns":
-        near = suggestion(label, [name for name in kinds if kinds[name] == "columns"])
-        raise InputError(f"{title} has no column {label!r} of numbers or words; {near}")
+    kinds = {name: _kind(schema.field(name).type) for name in schema.names}
+    if label is not None and label not in kinds:
+        near = suggestion(label, [name for name in kinds if kinds[name] == "columns"] or list(kinds))
+        raise InputError(f"{title} has no column {label!r}; {near}")
+    if label is not None and kinds[label] != "columns":
+        raise InputError(
+            f"{title}: column {label} ({schema.field(label).type}) holds no labels: make it numbers or words"
+        )
     whole = [name for name, kind in kinds.items() if kind in ("array", "pictures")]
     if not whole:
         names = tuple(name for name in kinds if name != label)

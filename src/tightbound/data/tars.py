@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,8 @@ from tightbound.data.rows import Opened, Rows, fits, gathered, mapped, spread
 
 DATA = frozenset({suffix.lstrip(".") for suffix in pictures.SUFFIXES} | {"npy"})
 _MARKS = ("cls", "json")  # suffixes of labels
-_BLOCK = 512
-_EMPTY = bytes(_BLOCK)
 _META = re.compile(r"__[^/]*__($|/)")  # what WebDataset leaves out
+_WHOLE = re.compile(r"-?[0-9]{1,18}")  # longer ones are words
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -36,7 +37,7 @@ class Member:
     name: str
     offset: int
     size: int
-    checksum: bytes  # of its header, which holds name, size and time
+    checksum: int  # of its header, which holds name, size and time
 
 
 def is_pattern(source: str) -> bool:
@@ -45,11 +46,17 @@ def is_pattern(source: str) -> bool:
 
 
 def expanded(pattern: str) -> list[str]:
-    """Every number of a range in braces, {000..009}, of which there may be several."""
+    """Every number of a range in braces, {000..009}, of which there may be several.
+
+    Raises:
+        InputError: for one that ends before it begins.
+    """
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
     first, last = match.groups()
+    if int(first) > int(last):
+        raise InputError(f"{pattern} holds the range {match.group()}; needed: the smaller number first")
     width = len(first) if first.startswith("0") or len(first) == len(last) else 0
     numbers = (str(number).zfill(width) for number in range(int(first), int(last) + 1))
     return [name for number in numbers for name in expanded(pattern[: match.start()] + number + pattern[match.end() :])]
@@ -83,70 +90,33 @@ def found(source: str) -> list[Path]:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The files in a tar (ustar, GNU or pax), by reading the headers alone.
+    """The files in a tar, by reading the headers alone; links and folders are left out.
 
     Raises:
-        InputError: for a damaged or shortened file.
+        InputError: for a damaged or shortened file, and for one that holds a sparse file.
     """
-    long, size_told = None, None
-    with path.open("rb") as file:
-        end = file.seek(0, 2)
-        at = 0
-        while True:
-            file.seek(at)
-            head = file.read(_BLOCK)
-            if head == _EMPTY:
-                return
-            if len(head) < _BLOCK:
-                raise InputError(f"{path} is cut short: it ends at byte {end:,} without an end mark; fetch it again")
-            try:
-                told = int(head[148:156].rstrip(b" \0"), 8)
-                size = _number(head[124:136])
-            except ValueError:
-                told, size = -1, 0
-            if told != sum(head[:148]) + sum(head[156:]) + 8 * 32:
-                raise InputError(f"{path} is no tar file, or damaged at byte {at:,}; compressed ones must be unpacked")
-            kind = head[156:157]
-            size = size if size_told is None or kind in b"xgLK" else size_told
-            if at + _BLOCK + size > end:
-                raise InputError(f"{path} is cut short at byte {end:,}, within a file; fetch it again")
-            if kind in (b"L", b"x"):
-                content = file.read(size)
-                if kind == b"L":
-                    long = content.rstrip(b"\0").decode("utf-8", "replace")
-                else:
-                    extra = _pax(content)
-                    long, size_told = extra.get("path", long), int(extra["size"]) if "size" in extra else None
-            elif kind not in b"gK":
-                if kind in (b"0", b"\0", b"7"):
-                    name = long or _name(head)
-                    yield Member(name, at + _BLOCK, size, head[148:156])
-                long, size_told = None, None
-            at += _BLOCK + -(-size // _BLOCK) * _BLOCK
-
-
-def _name(head: bytes) -> str:
-    name = head[:100].split(b"\0", 1)[0]
-    prefix = head[345:500].split(b"\0", 1)[0] if head[257:263] == b"ustar\0" else b""
-    return (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
-
-
-def _number(field: bytes) -> int:
-    """Octal digits, or a binary number where the first bit is set (GNU)."""
-    if field[0] & 0x80:
-        return int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-    return int(field.rstrip(b" \0") or b"0", 8)
-
-
-def _pax(content: bytes) -> dict[str, str]:
-    """Records "length key=value\\n"."""
-    out, at = {}, 0
-    while at < len(content):
-        length = int(content[at : content.index(b" ", at)])
-        key, _, value = content[at : at + length - 1].split(b" ", 1)[1].partition(b"=")
-        out[key.decode()] = value.decode("utf-8", "replace")
-        at += length
-    return out
+    at, end = 0, path.stat().st_size
+    try:
+        with tarfile.open(path, "r:", encoding="utf-8", errors="replace") as tar, path.open("rb") as file:
+            while (info := tar.next()) is not None:
+                if info.issparse():
+                    raise InputError(f"{path}: {info.name} is stored as a sparse file; write the tar without --sparse")
+                if info.isreg():
+                    if info.offset_data + info.size > end:
+                        raise InputError(f"{path} is cut short at byte {end:,}, within a file; fetch it again")
+                    yield Member(info.name, info.offset_data, info.size, info.chksum)
+                at = tar.offset
+                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  # kept by it, and nobody needs them
+            file.seek(at)  # it stops alike at an end mark, a damaged header and the end of the file
+            head: bytes | None = file.read(tarfile.BLOCKSIZE)
+    except tarfile.TarError:
+        head = None
+    if at and at + tarfile.BLOCKSIZE > end:
+        raise InputError(f"{path} is cut short: it ends at byte {end:,} without an end mark; fetch it again")
+    if head is None or any(head):
+        raise InputError(
+            f"{path} is no tar file, or damaged or cut short at byte {at:,}; fetch it again, and unpack compressed ones"
+        )
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -166,8 +136,8 @@ def label(extension: str, content: bytes, where: str) -> int | float | str | Non
     if isinstance(value, dict):
         value = next((value[name] for name in LABELS if name in value), None)
     if isinstance(value, str):
-        return int(value) if value.lstrip("-").isdigit() else value
-    return value if isinstance(value, int | float) else None
+        return int(value) if _WHOLE.fullmatch(value) else value or None
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def array(extension: str, file: BinaryIO, seen: Pictures | None, where: str) -> np.ndarray:
@@ -213,7 +183,7 @@ class TarRows(Rows):
                 for member in members(path):
                     if _META.match(member.name):
                         continue
-                    digest.update(f"{member.name} {member.size}".encode() + member.checksum)
+                    digest.update(f"{member.name} {member.size} {member.checksum}".encode())
                     own, extension = parted(member.name)
                     last = extension.rpartition(".")[2]
                     if own != key:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tightbound.config import Config
-from tightbound.core.errors import InputError, number, whole
+from tightbound.core.errors import InputError, number
 from tightbound.core.parts import Spec, parse
 
 FORMS = "uniform(low, high), log(low, high) or int(low, high, log=False)"
@@ -41,11 +41,7 @@ class Range:
         if len(spec.args) != 2 or options or not isinstance(log, bool):
             raise InputError(f"cannot read the range {str(spec)!r}; write {FORMS}")
         low, high = spec.args
-        low = (
-            whole("low", low, least=1 if log else -(2**53))
-            if integer
-            else number("low", low, above=0 if log else -math.inf)
-        )
+        low = number("low", low, above=0 if log else -math.inf, whole=integer)
         high = number("high", high, above=low, whole=integer)
         return cls(low, high, log, integer)
 
@@ -89,7 +85,8 @@ class Dimension:
         Raises:
             InputError: a word twice, a range that cannot be read, or one of real numbers for a whole number.
         """
-        twice = next((word for word in self.words if self.words.count(word) > 1), None)
+        meant = [_meant(word) for word in self.words]
+        twice = next((word for word, own in zip(self.words, meant, strict=True) if meant.count(own) > 1), None)
         if twice is not None:
             raise InputError(f"{self.flag} has the value {twice} twice; give each once")
         for word in self.words:
@@ -122,6 +119,14 @@ class Dimension:
 
 
 Space = tuple[Dimension, ...]
+
+
+def _meant(word: str) -> str | float:
+    """The number that a word is, if it is one: 1, 1.0 and 1e0 are the same."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def title(values: Mapping[str, str]) -> str:
