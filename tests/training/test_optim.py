@@ -56,3 +56,21 @@ def test_the_updates_are_those_of_torch(kind: str) -> None:
         oracle.step()
     for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+def test_moments_that_move_nothing_do_not_stay_subnormal() -> None:
+    """A unit without gradient: its moments would end at the smallest numbers there are, which a CPU computes slowly."""
+    model = small_model().float()
+    (group,) = tb.objectives.ELBO().groups(model)
+    optimizer = GroupOptimizer(group, model, tb.Settings(), Constant())
+    for step in range(1201):
+        for p in model.parameters():
+            p.grad = torch.full_like(p, 1.0 if step == 0 else 0.0)
+        optimizer.step(Progress(step, 0, 2000))
+    smallest = torch.finfo(torch.float32).tiny
+    for name, moment in optimizer.state().items():
+        assert not ((moment != 0) & (moment.abs() < smallest)).any(), name
+        if name.endswith("exp_avg_sq"):
+            assert (moment > 0).all()  # these are far from it
+        if name.endswith("exp_avg"):
+            assert (moment == 0).all()

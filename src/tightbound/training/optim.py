@@ -18,6 +18,9 @@ from tightbound.training.checkpoint import placed_as
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _STATE = (*_MOMENTS, "step")
+# Steps after which moments below the smallest normal number become 0. Those of units that no longer learn fall there,
+# stay (nine tenths of a few of the smallest steps round to as many), move no weight, and slow a CPU's arithmetic.
+_EVERY = 50
 
 
 class GroupOptimizer:
@@ -83,6 +86,9 @@ class GroupOptimizer:
                 params: list[Tensor] = [p for p, _ in moved]
                 gradients = [p.grad for p in params if p.grad is not None]
                 first, second, steps = ([state[name] for _, state in moved] for name in _STATE)
+                if progress.step % _EVERY == 0:
+                    for moment in (*first, *second):
+                        moment.masked_fill_(moment.abs() < torch.finfo(moment.dtype).tiny, 0.0)
                 # the function beneath torch.optim.Adam, whose bookkeeping costs a twentieth of a small model's step
                 adam(params, gradients, first, second, [], steps, lr=rate * factor, **self._constants)
 
