@@ -39,6 +39,7 @@ def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list
         Contestant("ours, bf16 compiled", OURS, {**shared, "compile": "on", "precision": "bf16"}),
         Contestant("lesson", "contestants/lesson.py", shared),
         Contestant("by hand", HAND, shared),
+        Contestant("by hand, flushed", HAND, shared | {"flush": True}),
         Contestant("by hand, compiled", HAND, {**shared, "compile": True}),
         Contestant("by hand, bf16 compiled", HAND, {**shared, "compile": True, "precision": "bf16"}),
     ]

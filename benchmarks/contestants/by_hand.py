@@ -35,6 +35,8 @@ class ByHand(nn.Module):
 
 
 def prepare(options: dict[str, Any]) -> worker.Turn:
+    if options.get("flush"):  # before there are other threads, which take it over from this one
+        torch.set_flush_denormal(True)
     torch.set_num_threads(options["threads"])
     torch.manual_seed(options["seed"])
     data = torch.from_numpy(np.load(options["data"]))
