@@ -19,7 +19,7 @@ import limits
 import numpy as np
 import torch
 from contestants.nets import save_start
-from harness import Contestant, Race, options, peers_python, seconds_table, show, summary, values, write
+from harness import Contestant, Race, asked_for, options, peers_python, seconds_table, show, summary, values, write
 
 from tightbound.data import Sprites
 
@@ -49,9 +49,7 @@ def contestants(arguments: argparse.Namespace, file: Path) -> list[Contestant]:
         python = peers_python()
         found.append(Contestant("pythae", "contestants/pythae_vae.py", shared, python))
         found.append(Contestant("disent", "contestants/disent_vae.py", shared, python))
-    if arguments.only:
-        return [c for c in found if c.name in (BASE, *arguments.only)]
-    return [c for c in found if not (arguments.quick and c.options.get("compile"))]  # compiling takes minutes
+    return asked_for(found, BASE, arguments)
 
 
 def show_layers(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:

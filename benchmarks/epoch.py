@@ -18,7 +18,7 @@ from typing import Any
 import limits
 import numpy as np
 from contestants.nets import save_start
-from harness import Contestant, Race, options, peers_python, seconds_table, show, summary, values, write
+from harness import Contestant, Race, asked_for, options, peers_python, seconds_table, show, summary, values, write
 
 import tightbound as tb
 
@@ -47,9 +47,7 @@ def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list
         python = peers_python()
         found.append(Contestant("pythae", "contestants/pythae_vae.py", shared, python))
         found.append(Contestant("JAX scan", "contestants/jax_scan.py", shared, python))
-    if arguments.only:
-        return [c for c in found if c.name in (BASE, *arguments.only)]
-    return [c for c in found if not (arguments.quick and c.options.get("compile"))]  # compiling takes minutes
+    return asked_for(found, BASE, arguments)
 
 
 def export(data: tb.data.Data, train: Path, test: Path, quick: bool) -> int:

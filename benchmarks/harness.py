@@ -288,6 +288,13 @@ def peers_python() -> str:
     return str(python)
 
 
+def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.Namespace) -> list[Contestant]:
+    """Those that `--only` names, and the base; without it all, but for those that `--quick` has no time to compile."""
+    if arguments.only:
+        return [c for c in contestants if c.name in (base, *arguments.only)]
+    return [c for c in contestants if not (arguments.quick and c.options.get("compile"))]
+
+
 def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.ArgumentParser:
     """A parser with what every benchmark takes, and of one with contestants what these need."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n\n")[0])

@@ -149,8 +149,9 @@ def _chosen(
         return times[way.words]
 
     monkeypatch.setattr(fastest, "_milliseconds", milliseconds)
+    monkeypatch.setattr(Stepper, "plannable", True)
     monkeypatch.setattr(fastest, "_works", lambda stepper, way, run: True)
-    found = choose(stepper, tb.Settings(**settings), True, lambda: None, rest)
+    found = choose(stepper, tb.Settings(**settings), lambda: None, rest)
     assert not found or next(iter(found)) == stepper.way.words
     return stepper.way, measured
 

@@ -38,7 +38,10 @@ def pool(
         WorkersDied: some were killed; the others went on to the end.
     """
     context = multiprocessing.get_context("spawn")
-    with _environment(threads), _deaf():
+    with (
+        _environment(threads),
+        _on(signal.SIGINT, signal.SIG_IGN),
+    ):  # a terminal sends Ctrl-C to all: this one passes it on
         workers, pipes = [], []
         for _ in range(jobs):
             ours, theirs = context.Pipe(duplex=False)
@@ -48,7 +51,7 @@ def pool(
             workers.append(worker)
             pipes.append(ours)
     stopped, errors = False, list[TightboundError]()
-    with _terminated():
+    with _on(signal.SIGTERM, signal.default_int_handler):  # acts as Ctrl-C
         while pipes:
             try:
                 for sent in _sent(pipes):
@@ -98,20 +101,10 @@ def _environment(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """New processes ignore Ctrl-C, which a terminal sends to all: this process passes it on."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _on(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """A signal is handled so for a while."""
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM acts as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)

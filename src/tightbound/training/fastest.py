@@ -22,11 +22,11 @@ _SECONDS, _LEAST, _MOST = 0.4, 3, 40  # of measuring a way; passes
 Pass = Callable[[], object]  # forward and backward of one batch
 
 
-def choose(stepper: Stepper, settings: Settings, plain_step: bool, run: Pass, rest: int) -> dict[str, float]:
+def choose(stepper: Stepper, settings: Settings, run: Pass, rest: int) -> dict[str, float]:
     """Leaves the stepper in the way that the settings ask for, or that is the fastest of those that they leave open.
 
     Arguments:
-        plain_step: One loss trains all, and its draws are known: only then can a step be one graph.
+        stepper: Has planned a step, where one loss trains all: if its draws are known, it can be one graph.
         run: What is measured.
         rest: Steps to come.
 
@@ -40,7 +40,7 @@ def choose(stepper: Stepper, settings: Settings, plain_step: bool, run: Pass, re
     plain = Way(precision="fp32" if settings.precision == "auto" else settings.precision)
     stepper.take(plain)
     if settings.compile == "on":
-        for kind in _kinds(stepper, plain_step):
+        for kind in _kinds(stepper):
             if _works(stepper, replace(plain, compile=kind), run):
                 return {}
         raise InputError("nothing of this model can be compiled here; leave out compile, or use compile 'auto'")
@@ -54,7 +54,7 @@ def choose(stepper: Stepper, settings: Settings, plain_step: bool, run: Pass, re
     found = {way: _milliseconds(stepper, way, run) for way in ways}
     best = _best(found)
     if settings.compile == "auto" and found[best] * rest / 1000 > PAYS:
-        for kind in _kinds(stepper, plain_step):
+        for kind in _kinds(stepper):
             way = replace(best, compile=kind)
             if _works(stepper, way, run):
                 found[way] = _milliseconds(stepper, way, run)
@@ -81,10 +81,10 @@ def go_on(stepper: Stepper, settings: Settings, way: Way, run: Pass) -> None:
         warnings.warn(f"{reason}; it goes on without, to other last bits", stacklevel=2)
 
 
-def _kinds(stepper: Stepper, plain_step: bool) -> list[str]:
+def _kinds(stepper: Stepper) -> list[str]:
     """The kinds of compilation that could work, the best first."""
     named = any(isinstance(getattr(part, "network", None), nn.Module) for part in stepper.step.model.modules())
-    return [*["step"] * plain_step, *["networks"] * named]
+    return [*["step"] * stepper.plannable, *["networks"] * named]
 
 
 def _works(stepper: Stepper, way: Way, run: Pass) -> bool:

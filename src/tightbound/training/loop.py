@@ -236,11 +236,13 @@ class Loop:
             run(self.stepper.step)
             unused = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
             self.stepper = Stepper(self.stepper.step, lambda module: parallel.overlapping(module, unused))
-        plain = self.single and run(self.stepper.plan) is not None and self.stepper.plannable
+        if self.single and self.settings.compile != "off":  # only then may a step become one graph
+            run(self.stepper.plan)
         if self.way is not None:
             go_on(self.stepper, self.settings, self.way, lambda: run(self.stepper))
         else:
-            monitor.tell(choose(self.stepper, self.settings, plain, lambda: run(self.stepper), self.total - self.step))
+            rest = self.total - self.step
+            monitor.tell(choose(self.stepper, self.settings, lambda: run(self.stepper), rest))
         self.way = self.stepper.way
         for buffer, before in buffers:
             buffer.copy_(before)
