@@ -41,7 +41,9 @@ def contestants(arguments: argparse.Namespace, file: Path) -> list[Contestant]:
         Contestant("ours, compile auto", OURS, shared | {"compile": "auto"}),
         Contestant("ours, bf16, compile auto", OURS, shared | bf16 | {"compile": "auto"}),
         Contestant("by hand", HAND, shared),
+        Contestant("by hand, flushed", HAND, shared | {"flush": True}),
         Contestant("by hand, channels-last", HAND, shared | last),
+        Contestant("by hand, channels-last, flushed", HAND, shared | last | {"flush": True}),
         Contestant("by hand, bf16, channels-last", HAND, shared | bf16 | last),
         Contestant("by hand, compiled", HAND, shared | {"compile": True}),
     ]

@@ -23,7 +23,7 @@ class Bernoulli(ElementwiseLikelihood):
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (..., 1, *shape)."""
-        logits = raw.select(-1 - len(self.shape), 0)
+        logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.Bernoulli(logits=logits, validate_args=False)
 
     def marginal(self, x: Tensor) -> Tensor:
@@ -33,13 +33,17 @@ class Bernoulli(ElementwiseLikelihood):
 
 @summed_log_prob.register
 def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
-    """sum log(1 + exp l) - x l for logits l, negated: without gradients, where nothing of each element must be kept, in
-    place, in half of the time. The difference is taken in each element: that of two sums loses nats where x is large.
+    """sum log(1 + exp l) - x l for logits l, negated after the sum: without gradients, where nothing of each element
+    must be kept, in place, in half of the time. The difference is taken in each element: that of two sums loses nats
+    where x is large.
     """
-    if torch.is_grad_enabled() or dims == 0:
+    if dims == 0:
         return summed_log_prob.default(bits, x, observed, dims)
     logits, x = torch.broadcast_tensors(bits.logits.flatten(-dims), x.to(bits.logits).flatten(-dims))
     seen = None if observed is None else observed.flatten(-dims)
+    if torch.is_grad_enabled():
+        elements = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        return -(elements if seen is None else elements.masked_fill(~seen, 0.0)).sum(-1)
     total = _sum(logits.exp().add_(1).log_(), logits, x, seen)
     if total.isfinite().all():
         return total
@@ -62,7 +66,7 @@ class ContinuousBernoulli(ElementwiseLikelihood):
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (..., 1, *shape)."""
-        logits = raw.select(-1 - len(self.shape), 0)
+        logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.ContinuousBernoulli(logits=logits, validate_args=False)
 
     def marginal(self, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Poisson(ElementwiseLikelihood):
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Log rates (..., 1, *shape)."""
-        return PoissonDistribution(raw.select(-1 - len(self.shape), 0))
+        return PoissonDistribution(raw.squeeze(-1 - len(self.shape)))
 
     def marginal(self, x: Tensor) -> Tensor:
         """Logs of the means, with half an event added."""

@@ -47,7 +47,7 @@ class Binomial(LevelLikelihood):
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (..., 1, *shape)."""
-        logits = raw.select(-1 - len(self.shape), 0)
+        logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.Binomial(self.levels - 1, logits=logits, validate_args=False)
 
     def marginal(self, x: Tensor) -> Tensor:
