@@ -162,7 +162,7 @@ class TarRows(Rows):
     together = True
 
     def __init__(self, paths: Sequence[Path], title: str) -> None:
-        """Indexes the files; some 50 bytes and a name are kept of each sample.
+        """Indexes the files; 32 bytes, a name and a label are kept of each sample, and more while its file is read.
 
         Raises:
             InputError: for damaged files, those without samples, and samples without data or with several.
