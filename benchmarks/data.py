@@ -2,8 +2,10 @@
 
     python benchmarks/data.py --json data.json
 
-Each measurement of memory is a process of its own: the peak of its resident memory, beside that of a process that has
-imported the same and read nothing.
+Memory is the peak of what is resident (on Linux: another system does not say it of one process alone), of a process of
+its own for each row, beside one that has imported the same and read nothing. "A reader" is the largest of the processes
+that read ahead for it, most of which they share with it. Sources that are read as they are needed are given room for
+1 MiB of data, so that even 1x does not fit; "array" is held in memory, whatever its size.
 """
 
 from __future__ import annotations
@@ -11,10 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
-import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -25,34 +24,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import options, order, seconds_table, show, summary, write
 
 SHAPE = (1, 28, 28)
 KINDS = ("array", "parquet", "tar", "saved")
+LOADER = "torch DataLoader"
+ROOM = 1 << 20  # bytes of data that may be held, and of a window of Parquet's row groups
+PART = 1_000  # data written together: 0.75 MiB
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser = options(__doc__, repeats=5, peers=False)
     parser.add_argument("--base", type=int, default=2_000, help="data at 1x")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of sources that grow")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--child", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(measured(*arguments.child)))
         return
-    found: dict[str, Any] = {"machine": {"system": platform.platform(), "cores": os.cpu_count()}}
-    found["machine"] |= {"python": platform.python_version(), "load": os.getloadavg()[0]}
-    found["loader"] = against_loader(arguments.repeats)
-    rows = found["loader"]
-    print(f"an epoch of 20,000 images 28x28 in batches of 128: ours {rows['ours']:.3f} s, loader {rows['torch']:.3f} s")
-    print(f"the DataLoader takes {rows['ratio']:.1f} times as long")
+    if arguments.base * int(np.prod(SHAPE)) <= ROOM:
+        parser.error(f"--base {arguments.base} fits in the {ROOM / 2**20:.0f} MiB of room: give 1,338 or more")
+    repeats = 1 if arguments.quick else arguments.repeats
+    size = 2_000 if arguments.quick else 20_000
+    found: dict[str, Any] = {"loader": against_loader(size, repeats)}
+    print(f"an epoch of {size:,} images 28x28 in memory, shuffled, in batches of 128:")
+    seconds_table("", found["loader"], "ours", "ms")
     with tempfile.TemporaryDirectory() as folder:
-        found["decode"] = decoding(Path(folder), arguments.repeats)
-        print(f"a folder of PNG 28x28, read whole: {found['decode']['images_a_second']:,.0f} images/s")
-        found["growth"] = growth(Path(folder), arguments.base, arguments.kinds)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        found["decode"] = decoding(Path(folder), repeats, size // 10)
+        print(f"a folder of {size // 10:,} PNG 28x28, read whole: {found['decode']['images_a_second']:,.0f} images/s")
+        found["growth"] = growth(
+            Path(folder), arguments.base, arguments.kinds, (1, 4) if arguments.quick else (1, 10, 100)
+        )
+    write(arguments, found)
 
 
 def pixels(size: int, seed: int = 0) -> np.ndarray:
@@ -65,31 +68,37 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def against_loader(repeats: int) -> dict[str, float]:
-    """The same arrays, shuffled, in batches of 128: medians of turns that alternate."""
+def against_loader(size: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """The same arrays, shuffled, in batches of 128, in turns."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
     from tightbound.data import ArraySplit
 
-    x = pixels(20_000)
+    x = pixels(size)
     split, loader = ArraySplit(x), DataLoader(TensorDataset(torch.from_numpy(x)), 128, shuffle=True)
-    ours, theirs = [], []
-    for repeat in range(repeats + 1):
-        ours.append(seconds(lambda repeat=repeat: sum(len(b) for b in split.epoch(128, key=(repeat,)))))
-        theirs.append(seconds(lambda: sum(len(b[0]) for b in loader)))
-    ratio = statistics.median(b / a for a, b in zip(ours[1:], theirs[1:], strict=True))
-    return {"ours": statistics.median(ours[1:]), "torch": statistics.median(theirs[1:]), "ratio": ratio}
+    work: dict[str, Callable[[int], object]] = {
+        "ours": lambda repeat: sum(len(b) for b in split.epoch(128, key=(repeat,))),
+        LOADER: lambda _: sum(len(b[0]) for b in loader),
+    }
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for repeat in range(-1, repeats):  # the first warms up
+        for name in order(list(work), repeat):
+            taken = seconds(lambda name=name, repeat=repeat: work[name](repeat + 1))
+            if repeat >= 0:
+                times[name].append(taken)
+    return summary(times, "ours")
 
 
-def decoding(folder: Path, repeats: int, size: int = 2_000) -> dict[str, float]:
+def decoding(folder: Path, repeats: int, size: int) -> dict[str, Any]:
     from tightbound.data import open
 
     (folder / "png").mkdir()
     for i, content in enumerate(pngs(pixels(size))):
         (folder / "png" / f"{i:05d}.png").write_bytes(content)
-    taken = statistics.median(seconds(lambda: open(folder / "png")) for _ in range(repeats))
-    return {"images": size, "seconds": taken, "images_a_second": size / taken}
+    times = [seconds(lambda: open(folder / "png")) for _ in range(repeats)]
+    row = summary({"decode": times})["decode"]
+    return {"images": size, **row, "images_a_second": size / row["median"]}
 
 
 def pngs(x: np.ndarray) -> list[bytes]:
@@ -103,22 +112,29 @@ def pngs(x: np.ndarray) -> list[bytes]:
     return out
 
 
-def growth(folder: Path, base: int, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    rows = []
-    print(
-        f"{'source':10}{'data':>10}{'MiB':>8}{'open, s':>10}{'epoch, s':>10}{'data/s':>10}{'peak over idle, MiB':>22}"
-    )
+def growth(folder: Path, base: int, kinds: Sequence[str], factors: Sequence[int]) -> list[dict[str, Any]]:
     idle = child("idle", folder)["peak"]
+    rows = []
     for kind in kinds:
-        for times in (1, 10, 100):
+        for times in factors:
             path = written(kind, folder, base * times)
-            row = {"kind": kind, "data": base * times, "idle": idle, **child(kind, path)}
-            row["over"] = row["peak"] - idle
-            rows.append(row)
-            print(
-                f"{kind:10}{row['data']:10,}{row['data'] * 784 / 2**20:8.1f}{row['open']:10.2f}{row['epoch']:10.2f}"
-                f"{row['data'] / row['epoch']:10,.0f}{row['over']:22.1f}"
-            )
+            rows.append({"kind": kind, "data": base * times, "idle": idle, **child(kind, path)})
+    cells = [
+        [
+            row["kind"],
+            f"{row['data']:,}",
+            f"{row['data'] * int(np.prod(SHAPE)) / 2**20:,.1f}",
+            f"{row['open']:.2f}",
+            f"{row['epoch']:.2f}",
+            f"{row['read'] / row['epoch']:,.0f}",
+            "" if idle is None else f"{row['peak'] - idle:.1f}",
+            "" if row["readers"] is None else f"{row['readers']:.1f}",
+        ]
+        for row in rows
+    ]
+    head = ["source", "data", "MiB", "open, s", "epoch, s", "data/s", "peak over idle, MiB", "a reader, MiB"]
+    note = "an epoch shuffled, in batches of 128; idle: a process that read nothing; a reader: all of the largest"
+    show("As data grow", head, cells, note)
     return rows
 
 
@@ -130,7 +146,7 @@ def child(kind: str, path: Path) -> dict[str, Any]:
 def written(kind: str, folder: Path, size: int) -> Path:
     """Data of this size on disk, in parts of which each is made alone."""
     path = folder / f"{kind}-{size}"
-    parts = [(start, min(1_000, size - start)) for start in range(0, size, 1_000)]
+    parts = [(start, min(PART, size - start)) for start in range(0, size, PART)]
     if kind == "array":
         x = np.lib.format.open_memmap(f"{path}.npy", "w+", np.uint8, (size, *SHAPE))
         for start, count in parts:
@@ -164,25 +180,34 @@ def written(kind: str, folder: Path, size: int) -> Path:
     return path
 
 
-def measured(kind: str, path: str) -> dict[str, float]:
+def measured(kind: str, path: str) -> dict[str, float | None]:
     """Opens, and reads one shuffled epoch; all but "array" without room to hold the data."""
     import datasets  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     from tightbound.data import files, open, parquet
 
-    row: dict[str, float] = {"open": 0.0, "epoch": 0.0}
+    row: dict[str, float | None] = {"open": 0.0, "epoch": 0.0, "read": 0}
     if kind != "idle":
         if kind != "array":
-            files.MEMORY_LIMIT = 8 << 20  # no source is larger at a scale that a benchmark can write
-            parquet.WINDOW = 8 << 20
+            files.MEMORY_LIMIT = parquet.WINDOW = ROOM
         began = time.perf_counter()
         data = open(path)
         row["open"] = time.perf_counter() - began
-        row["epoch"] = seconds(lambda: sum(len(b) for b in data.train.epoch(128, key=(1,))))
-    row["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    row["readers"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return row
+        began = time.perf_counter()
+        row["read"] = sum(len(b) for b in data.train.epoch(128, key=(1,)))
+        row["epoch"] = time.perf_counter() - began
+    readers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {**row, "peak": peak(), "readers": readers if sys.platform == "linux" and readers else None}
+
+
+def peak() -> float | None:
+    """Of this process's resident memory, MiB. `getrusage` would count that of the process which started it."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

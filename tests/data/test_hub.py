@@ -77,6 +77,27 @@ def test_typed_columns(monkeypatch, limit):
     assert x[:, 2].tolist() == CLASSES
 
 
+@pytest.mark.parametrize("make", [lambda d: d, lambda d: d.to_iterable_dataset()])
+@pytest.mark.parametrize("limit", [1 << 30, 100])
+def test_a_vector_may_lack_entries(monkeypatch, make, limit):
+    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(stream, "ASIDE", 12)
+    x = RNG.normal(size=(N, 2))
+    x[3, 1] = np.nan
+    data = open(make(datasets.Dataset.from_dict({"x": x.tolist()})))
+    assert data.domain.columns == (REAL, REAL)
+    assert np.array_equal(everything(data.whole).numpy(), x.astype(np.float32), equal_nan=True)
+
+
+def test_a_stream_whose_vectors_lack_entries_from_later_on_is_refused(monkeypatch):
+    monkeypatch.setattr(stream, "ASIDE", 12)
+    x = RNG.normal(size=(400, 2))
+    x[300, 1] = np.nan
+    data = open(datasets.Dataset.from_dict({"x": x.tolist()}).to_iterable_dataset())
+    with pytest.raises(InputError, match=r"rows from 256 on: 1 value is NaN or infinite, the first at \(44, 1\)"):
+        everything(data.whole)
+
+
 def test_a_transform_of_the_users_is_applied():
     data = open(arrays().with_transform(lambda rows: {"x": [np.asarray(r) // 128 for r in rows["image"]]}))
     assert torch.equal(everything(data.whole)[:, 0], torch.from_numpy(PIXELS // 128))

@@ -107,6 +107,37 @@ def test_plain_numbers_have_one_domain_in_memory_and_streamed(tmp_path, monkeypa
     assert torch.allclose(everything(read.whole)[:, 0].double(), torch.tensor(columns["a"]).double())
 
 
+def vectors(values):
+    return np.asarray(values).reshape(N, 4)
+
+
+PLACE = np.arange(4 * N)
+VECTORS = {
+    "missing, as NaN": (vectors(np.where(PLACE % 43 == 0, np.nan, RNG.normal(size=4 * N))), {}, "mixed"),
+    "missing once, late": (vectors(np.where(PLACE == 4 * 71, np.nan, RNG.normal(size=4 * N))), {}, "mixed"),
+    "missing levels": (vectors(np.where(PLACE == 9, np.nan, PLACE % 5)), {"levels": 5}, "mixed"),
+    "binary but for one": (vectors(np.where(PLACE == 9, 7, PLACE % 2)), {}, "levels"),
+    "whole but for one": (vectors(np.where(PLACE == 9, 7.5, PLACE % 2)), {}, "real"),
+}
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_a_column_of_vectors_is_the_same_in_memory_and_streamed(tmp_path, monkeypatch, case):
+    x, options, kind = VECTORS[case]
+    path = written(tmp_path / "x.parquet", pa.table({"x": list(x), "label": CLASSES}))
+    held = open(path, **options)
+    monkeypatch.setattr(files, "MEMORY_LIMIT", 400)
+    read = open(path, **options)
+    assert any("as they are needed" in note for note in read.notes)
+    assert read.domain.kind == kind
+    assert read.domain == held.domain
+    assert torch.equal(everything(read.whole).nan_to_num(-9), everything(held.whole).nan_to_num(-9))
+    assert np.array_equal(everything(read.whole).numpy(), x.astype(np.float32), equal_nan=True)
+    for way in ("missing:", "values:"):
+        mine, theirs = ([n for n in data.notes if n.startswith(way)] for data in (read, held))
+        assert mine == theirs
+
+
 @pytest.mark.parametrize("table", [arrays_table, pictures_table])
 @pytest.mark.parametrize("limit", [1 << 30, 2500])
 def test_arrays_and_pictures_in_a_column(tmp_path, monkeypatch, table, limit):
@@ -185,6 +216,25 @@ def test_a_folder_of_files_split_by_their_names(tmp_path):
     assert torch.equal(everything(data.test), torch.from_numpy(PIXELS[60:]))
 
 
+def test_other_files_beside_a_split_do_not_mix_it_up(tmp_path):
+    table = arrays_table()
+    for name, part in (("test-0", table[60:]), ("train-0", table[:60]), ("metadata", table[:5])):
+        written(tmp_path / f"{name}.parquet", part)
+    data = open(tmp_path)
+    assert (len(data.train), len(data.test)) == (60, N - 60)
+    assert "left out: files of other names, metadata.parquet" in data.notes
+
+
+def test_folders_of_folders_are_read_but_for_hidden_ones(tmp_path):
+    table = arrays_table()
+    for name, part in (("year=1", table[:60]), ("year=2", table[60:]), ("_delta_log", table[:1]), (".tmp", table[:1])):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name / "part-0.parquet", part)
+    data = open(tmp_path)
+    assert torch.equal(everything(data.whole), torch.from_numpy(PIXELS))
+    assert "left out: what the names of folders say, year=1, year=2" in data.notes
+
+
 def test_the_fingerprint_of_streamed_data_is_of_the_content_not_of_its_place(tmp_path, streamed):
     a = written(tmp_path / "x.parquet", arrays_table())
     (tmp_path / "b").mkdir()
@@ -253,7 +303,8 @@ def test_a_row_group_too_large_to_be_held_is_refused_with_the_remedy(tmp_path, m
 def test_a_value_beyond_what_was_judged_is_refused_as_it_is_read(tmp_path, streamed):
     x = np.tile(RNG.integers(0, 2, 6), (N, 1)).astype(np.int64)
     x[2, 0] = 7  # none of the rows by which the data are judged
-    path = written(tmp_path / "x.parquet", pa.table({"x": pa.FixedSizeListArray.from_arrays(x.reshape(-1), 6)}))
+    rows = pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(x.reshape(-1), 2), 3)
+    path = written(tmp_path / "x.parquet", pa.table({"x": rows}))
     data = open(path, domain="binary")
     with pytest.raises(InputError, match=r"row group 0.*: values lie in 0\.\.7, outside binary"):
         everything(data.whole)

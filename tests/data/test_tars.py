@@ -143,6 +143,18 @@ def test_links_folders_and_names_that_are_no_unicode_do_no_harm(tmp_path):
     assert torch.equal(everything(open(tmp_path / "x.tar").whole), torch.from_numpy(PIXELS[:3]))
 
 
+@pytest.mark.parametrize("limit", [1 << 30, 100])
+def test_files_that_webdataset_leaves_out_do_no_harm(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+    members = [("README", b"of no suffix"), ("s/.hidden.png", b"")]
+    for i in range(5):
+        members += [each for name, data in sample(i) for each in ((f"._{name}", b"from macOS"), (name, data))]
+    data = open(tarred(tmp_path / "x.tar", members))
+    assert torch.equal(everything(data.whole), torch.from_numpy(PIXELS[:5]))
+    assert data.whole.labels.tolist() == [0, 1, 2, 0, 1]
+    assert "left out: files, hidden ones, ones without a suffix" in data.notes
+
+
 def test_patterns():
     with pytest.raises(InputError, match=r"\{3\.\.1\}; needed: the smaller number first"):
         tars.expanded("a-{3..1}.tar")
@@ -257,6 +269,18 @@ def test_shards_on_the_web_are_a_stream(tmp_path, served, monkeypatch):
     assert len(everything(train)) == N - 17
     with pytest.raises(InputError, match="cannot be read: HTTP Error 404"):
         open(f"{served}/absent.tar")
+
+
+@pytest.mark.parametrize("kept", [2, 3, 4])
+def test_a_connection_lost_between_two_files_is_no_end_of_the_data(tmp_path, served, monkeypatch, kept):
+    path = tarred(tmp_path / "x.tar", [m for i in range(30) for m in sample(i)])
+    at = [member.offset for member in tars.members(path)][2 * kept] - tarfile.BLOCKSIZE
+    whole = path.read_bytes()
+    monkeypatch.setattr(
+        http.server.SimpleHTTPRequestHandler, "copyfile", lambda self, source, out: out.write(whole[:at])
+    )
+    with pytest.raises(InputError, match=rf"x\.tar is cut short: {len(whole) - at:,} bytes never came"):
+        open(f"{served}/x.tar")
 
 
 def test_an_address_is_never_a_command():

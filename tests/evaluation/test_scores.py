@@ -6,12 +6,15 @@ import io
 import json
 import sys
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.covariance import LedoitWolf
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import tightbound as tb
 from laws.linear import linear_gaussian
@@ -264,6 +267,26 @@ def test_a_pick_keeps_the_position_of_each_datum() -> None:
     assert whole.label is not None
     assert torch.equal(some.label, whole.label[index])
     assert torch.equal(pick(model, whole.x, 30, seed=1).x, whole.x[pick(model, whole.x, 30, seed=1).positions()])
+
+
+class Streamed(IterableDataset[torch.Tensor]):
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(normal(297))
+
+
+@pytest.mark.parametrize("dataset", [TensorDataset(normal(297)), Streamed()], ids=["loader", "stream"])
+def test_what_is_picked_without_random_access_is_known_by_its_place_in_natural_order(dataset: Any) -> None:
+    model = linear_gaussian().model
+    shuffle = None if isinstance(dataset, Streamed) else True
+    split = tb.data.open(DataLoader(dataset, 32, shuffle=shuffle), domain="real").train
+    some = pick(model, split, 30, seed=1)
+    index = some.positions()
+    assert len(index.unique()) == 30
+    assert int(index.max()) > 60  # not the first alone
+    assert torch.equal(some.x, normal(297)[index].to(some.x))
+    scored = score(model, split, split, scores=["nll"], samples=2).per_datum
+    again = score(model, normal(297).to(some.x), split, scores=["nll"], samples=2).per_datum
+    assert np.array_equal(scored["nll"], again["nll"])
 
 
 def test_bad_settings_are_refused() -> None:

@@ -35,6 +35,11 @@ class Layout:
     label: str | None
     notes: tuple[str, ...]
 
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of the elements of a datum, where these are columns."""
+        return self.columns if self.kind == "columns" else ()
+
 
 def layout(schema: pa.Schema, label: str | None, title: str) -> Layout:
     """What a table of this schema holds.

@@ -129,16 +129,24 @@ class Survey:
         self.size = 0
 
     @property
+    def width(self) -> int:
+        """D."""
+        return len(self.lacking)
+
+    @property
     def mixed(self) -> bool:
         """Whether columns need domains of their own: words, missing entries, or kinds."""
         return bool(self._kinds) or any(self._words) or bool(self.lacking.any())
 
     def add(self, x: np.ndarray, words: Words) -> None:
         """Looks at rows (B, D), NaN where an entry is missing."""
+        width = x.shape[1]
         if not self.size:
-            width = x.shape[1]
             self._distinct, self._words = [np.zeros(0)] * width, [()] * width
             self._whole, self.lacking = [True] * width, np.zeros(width, np.int64)
+        elif width != self.width:
+            shapes = f"row 0 has {self.width} entries, row {self.size} has {width}"
+            raise InputError(f"{self._name}: rows differ in shape: {shapes}; make them equal")
         self.size += len(x)
         if np.isinf(x).any():
             raise InputError(f"{self._name} holds infinite values; remove them, or make them null, if they are missing")
@@ -154,7 +162,8 @@ class Survey:
                     raise InputError(f"{where} has more than {MOST_CATEGORIES} different words; remove the column")
             elif len(seen):
                 self._whole[i] = self._whole[i] and _whole(seen)
-                found = np.union1d(self._distinct[i], seen)
+                many = len(self._distinct[i]) > MOST_CATEGORIES  # then its range is what is left to be known
+                found = np.union1d(self._distinct[i], np.array([seen.min(), seen.max()]) if many else seen)
                 few = found[:: -(-len(found) // (2 * MOST_CATEGORIES))] if len(found) > 2 * MOST_CATEGORIES else found
                 self._distinct[i] = np.union1d(few, found[[0, -1]])
 

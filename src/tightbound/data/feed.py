@@ -15,9 +15,8 @@ from tightbound.core import world
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
-from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Indexed, Split
+from tightbound.data.split import Split
 
 Source = Split | Batch | Tensor | np.ndarray[Any, Any]
 R = TypeVar("R")
@@ -117,24 +116,16 @@ def first(model: VAE, source: Source, most: int) -> Batch:
 
 def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
     """At most this many data, picked at random, in one raw batch on the CPU; `index` is the position of each in
-    `source`, in rising order.
+    `source`, in rising order. Of data without random access, those of the first few thousand (see `stream.leading`).
 
     Raises:
         InputError: data of another shape, or none.
     """
     whole("data", most, least=1)
     parts: list[Batch] = []
-    if isinstance(source, Indexed):
+    if isinstance(source, Split):
         check_shape(model, source.shape)
-        generator = torch.Generator().manual_seed(key_seed("pick", seed))
-        rows = torch.randperm(len(source), generator=generator)[:most].sort().values
-        parts += source.batches(rows.split(500) if len(rows) else (), seed)
-    elif isinstance(source, Split):
-        check_shape(model, source.shape)
-        for batch in source.epoch(min(most, 500), key=("pick", seed)):
-            parts.append(batch[: most - sum(map(len, parts))])
-            if sum(map(len, parts)) == most:
-                break
+        parts += source.picked(most, seed)
     else:
         parts += (batch.to("cpu") for batch in batches(model, source, 500))
     joined = _joined(parts)

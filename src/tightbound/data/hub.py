@@ -185,7 +185,7 @@ class HubStream(Stream):
             absent = [name for name in (*self._coder.names, self._label) if name and name not in table.schema.names]
             if absent:
                 raise InputError(f"{self.title}: rows from {done} on have no column {absent[0]}; make them alike")
-            x = self._coder(table, self.title, range(done, done + len(table)))
+            x = self._coder(table, f"{self.title}, rows from {done} on", range(done, done + len(table)))
             label = None
             if self._label is not None:
                 label, words = arrow.numbers(table[self._label])
@@ -227,5 +227,4 @@ def _stream(
     judged = (*notes, *found, *values, f"judged by the first {len(head):,} rows")
     streams = [None if rows is None else HubStream(rows, coder, label, title) for rows in (train, test)]
     assert streams[0] is not None
-    header = raw.layout.columns if raw.layout.kind == "columns" else ()
-    return opened(streams[0], streams[1], coder.shape, coder.domain, judged, header)
+    return opened(streams[0], streams[1], coder.shape, coder.domain, judged, raw.layout.header)

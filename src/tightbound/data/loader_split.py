@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Cast, Split, check_epoch, share
+from tightbound.data.split import Cast, Split, check_epoch, chosen, share
+from tightbound.data.stream import leading
 
 
 class LoaderSplit(Split):
@@ -58,17 +59,38 @@ class LoaderSplit(Split):
         check_epoch(batch_size, start, rank, world)
         return self._epoch(key, start, rank, world)
 
+    def picked(self, most: int, seed: int) -> Iterator[Batch]:
+        """See `Split.picked`; where the data set has no order, see `leading`."""
+        if not self._ordered:
+            yield from leading(self, most)
+            return
+        rows, done = chosen(len(self), most, seed), 0
+        for raw in seeded(self._natural(Subset(self._loader.dataset, rows.tolist())), key_seed("natural")):
+            x, label = unpack(raw)
+            yield Batch(torch.from_numpy(self._cast(x)), label=label, index=rows[done : done + len(x)])
+            done += len(x)
+
+    @property
+    def _ordered(self) -> bool:
+        """Whether the data set has a natural order, which the loader can read."""
+        return isinstance(self._loader.dataset, Sized) and self._loader.batch_size is not None
+
+    def _natural(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        """These data in their order, as the loader would read them."""
+        loader = self._loader
+        return DataLoader(
+            dataset,
+            loader.batch_size,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            drop_last=loader.drop_last and dataset is loader.dataset,
+        )
+
     def _epoch(self, key: tuple[Key, ...] | None, start: int, rank: int, world: int) -> Iterator[Batch]:
         done = 0
         loader = self._loader
-        if key is None and isinstance(loader.dataset, Sized) and loader.batch_size is not None:
-            loader = DataLoader(
-                loader.dataset,
-                loader.batch_size,
-                num_workers=loader.num_workers,
-                collate_fn=loader.collate_fn,
-                drop_last=loader.drop_last,
-            )
+        if key is None and self._ordered:
+            loader = self._natural(loader.dataset)
         batches = seeded(loader, key_seed(*(key or ("natural",))))
         for step, raw in enumerate(batches):
             x, label = unpack(raw)

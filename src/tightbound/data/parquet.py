@@ -36,10 +36,9 @@ class ParquetStore(Store):
         with needs("tables", "Parquet files"):
             import pyarrow.parquet
         self.title, self.classes = str(path), {}
-        found = [path]
-        if path.is_dir():
-            found = sorted(each for each in path.rglob("*") if is_parquet(each) and each.name[0] not in "._")
-        train, test, self.notes = shares.parted(found)
+        train, test, self.notes = shares.parted(sorted(found(path)) if path.is_dir() else [path])
+        if folders := sorted({each.parent.name for each in (*train, *test) if "=" in each.parent.name}):
+            self.notes += (f"left out: what the names of folders say, {', '.join(folders)[:100]}",)
         self._paths = [*train, *test]
         self._groups: list[tuple[Path, int]] = []
         self._about: dict[Path, Any] = {}
@@ -159,6 +158,13 @@ class _Pictures:
 def is_parquet(path: Path) -> bool:
     """By its name."""
     return path.suffix.lower() in SUFFIXES
+
+
+def found(folder: Path) -> Iterator[Path]:
+    """The Parquet files of a folder and those below it, but for what is hidden or begins with an underscore."""
+    for path in folder.rglob("*"):
+        if is_parquet(path) and not any(part[0] in "._" for part in path.relative_to(folder).parts):
+            yield path
 
 
 def _difference(a: pa.Schema, b: pa.Schema) -> str:

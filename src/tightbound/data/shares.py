@@ -10,9 +10,10 @@ _PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
 
 
 def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ...]]:
-    """Files whose names begin with train, and with test or validation; and a note.
+    """Files whose names begin with train, and with test or validation; and notes.
 
-    Where there are both, the first are for training and the second for testing; else all come first.
+    Where there are both, the first are for training, the second for testing, and others are left out; else all come
+    first.
     """
     found: dict[str, list[Path]] = {}
     for path in paths:
@@ -20,9 +21,11 @@ def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ..
         word = match.group(1).lower() if match else ""
         found.setdefault("validation" if word.startswith("val") else word, []).append(path)
     second = "test" if "test" in found else "validation"
-    if "train" not in found or second not in found or "" in found:
+    if "train" not in found or second not in found:
         return list(paths), [], ()
     notes = [f"split: as the names of the files say, train-* and {second}-*"]
+    if others := [path.name for path in found.get("", [])]:
+        notes.append(f"left out: files of other names, {', '.join(others)[:100]}")
     if second == "test" and "validation" in found:
         notes.append("left out: the files of validation data; those of a run are taken from the training data")
     return found["train"], found[second], tuple(notes)

@@ -173,7 +173,7 @@ def _open_path(text: str, asked: _Asked) -> Data:
     if folder and hub.is_saved(path):
         found = hub.open_hub(hub.load_saved(path), text, asked.told, asked.kinds, asked.labels, asked.wish)
         return _taken(found, path.resolve().name, asked)
-    if parquet.is_parquet(path) or (folder and any(map(parquet.is_parquet, path.iterdir()))):
+    if parquet.is_parquet(path) or (folder and next(parquet.found(path), None) is not None):
         if not path.exists():
             raise InputError(f"there is no file {text}")
         found = open_store(parquet.ParquetStore(path), asked.told, asked.kinds, asked.labels, asked.wish)

@@ -80,6 +80,11 @@ class Split(ABC):
             "use validation=0, or give a pair (train_loader, test_loader) or the data set itself"
         )
 
+    @abstractmethod
+    def picked(self, most: int, seed: int) -> Iterator[Batch]:
+        """Data of which to pick `most` at random, at least so many where there are; `index` is the place of each in
+        natural order."""
+
     def dealt(self, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """All data once in their natural order, in batches of at most this size, of which this process takes every
         `world`-th, the first being the one numbered `rank`: they are the same batches whatever `world` is."""
@@ -91,6 +96,12 @@ class Split(ABC):
 def share(total: int, rank: int, world: int) -> slice:
     """The part of `total` data that belongs to one of `world` processes; parts differ by at most one."""
     return slice(total * rank // world, total * (rank + 1) // world)
+
+
+def chosen(size: int, most: int, seed: int) -> Tensor:
+    """At most this many of 0 .. size - 1, picked at random, in rising order."""
+    generator = torch.Generator().manual_seed(key_seed("pick", seed))
+    return torch.randperm(size, generator=generator)[:most].sort().values
 
 
 class Indexed(Split):
@@ -113,6 +124,10 @@ class Indexed(Split):
             )
         order = np.random.default_rng(seed).permutation(size)
         return self.subset(np.sort(order[validation:])), self.subset(np.sort(order[:validation]))
+
+    def picked(self, most: int, seed: int) -> Iterator[Batch]:
+        """See `Split.picked`: those alone, in order."""
+        return self.batches(chosen(len(self), most, seed).split(500), seed) if len(self) else iter(())
 
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
         """The batch at each of these index tensors; `seed` is for data that draw random numbers."""

@@ -64,6 +64,10 @@ class StreamSplit(Split):
             )
         return StreamSplit(self._stream, self.shape, self._skip + validation), aside
 
+    def picked(self, most: int, seed: int) -> Iterator[Batch]:
+        """See `Split.picked`; see `leading`."""
+        return leading(self, most)
+
     def epoch(
         self,
         batch_size: int,
@@ -139,6 +143,16 @@ def _shuffled(parts: Iterator[Part], random: np.random.Generator) -> Iterator[Pa
 def buffered(x: np.ndarray) -> int:
     """How many data such as these a buffer holds."""
     return max(1, min(BUFFER, BUFFER_BYTES // max(1, x[:1].nbytes)))
+
+
+def leading(split: Split, most: int) -> Iterator[Batch]:
+    """The first data of a split, as many as a buffer holds, and no fewer than `most`."""
+    found = 0
+    for batch in split.epoch(500):
+        yield batch
+        found += len(batch)
+        if found >= max(most, buffered(batch.x.numpy())):
+            return
 
 
 def first(stream: Stream, most: int, skip: int = 0) -> ArraySplit:

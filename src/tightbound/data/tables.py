@@ -105,8 +105,8 @@ class Coder:
         """`where` and `rows`, their numbers, are for messages."""
         x, words = self.raw(table, where, rows)
         if self.code is None:
-            return columns.encode(x, self.names, words, self.domain, self.title)
-        if words or (x.ndim == 2 and x.dtype.kind == "f" and np.isnan(x).any()):
+            return columns.encode(x, self.raw.layout.header, words, self.domain, self.title)
+        if self.raw.layout.kind == "columns" and (words or np.isnan(x).any()):
             raise InputError(f"{where} has words or nulls, unlike the data before it; name the kinds of its columns")
         return as_stored(x, self.code, self.shape, where)
 
@@ -124,7 +124,7 @@ def open_store(
     raw, wanted, notes = understood(store, told, kinds, labels, wish)
     y, named = _labels(store, raw.layout.label, labels)
     notes = (*store.notes, *notes, *named)
-    header = raw.layout.columns if raw.layout.kind == "columns" else ()
+    header = raw.layout.header
     first, _ = raw(store.take(np.zeros(1, np.int64), raw.layout.columns), store.title, [0])
     if first.nbytes * len(store) <= files.MEMORY_LIMIT:
         x, words = _all(store, raw)
@@ -187,33 +187,34 @@ def _all(store: Store, raw: Raw) -> tuple[np.ndarray, columns.Words]:
 
 
 def coder_of(store: Table, raw: Raw, wanted: Mapping[int, Any]) -> tuple[Coder, tuple[str, ...]]:
-    """How rows become what is stored: judged by all of a table of columns, by a few arrays or pictures."""
+    """How rows become what is stored: judged by all of a table, of columns or of vectors, which may lack entries, and
+    by a few arrays or pictures."""
     if raw.layout.kind != "columns":
         some = spread(len(store))
         x, _ = raw(store.take(some, raw.layout.columns), store.title, some)
-        known = None if raw.pictures is None else raw.pictures.domain
-        code, values, shape = sampled(x, raw.told or known, store.title)
-        return Coder(raw, code.domain, code, shape, store.title), (values,)
+        if x.ndim != 2:
+            known = None if raw.pictures is None else raw.pictures.domain
+            code, values, shape = sampled(x, raw.told or known, store.title)
+            return Coder(raw, code.domain, code, shape, store.title), (values,)
     with tqdm(total=len(store), desc=f"reading {store.title} once", unit=" rows", disable=None, leave=False) as bar:
-        parts = (raw(table, store.title, ()) for table in store.scan(raw.layout.columns))
-        return _surveyed(parts, raw, wanted, store.title, bar.update)
+        return _surveyed(store, raw, wanted, bar.update)
 
 
-def _surveyed(
-    parts: Iterator[tuple[np.ndarray, columns.Words]], raw: Raw, wanted: Mapping[int, Any], title: str, count: Any
-) -> tuple[Coder, tuple[str, ...]]:
-    """The coder of a table of columns of which these are the rows, part by part."""
-    names = raw.layout.columns
-    survey = columns.Survey(names, wanted, title)
+def _surveyed(store: Table, raw: Raw, wanted: Mapping[int, Any], count: Any) -> tuple[Coder, tuple[str, ...]]:
+    """The coder of a table of columns or vectors, by all of its rows; `count` is told how many were read."""
+    title, done = store.title, 0
+    survey = columns.Survey(raw.layout.header, wanted, title)
     seen: Seen | None = None
-    first = np.zeros((0, len(names)))
-    for x, words in parts:
+    first = np.zeros((0, 0))
+    for table in store.scan(raw.layout.columns):
+        x, words = raw(table, title, range(done, done + len(table)))
         survey.add(x, words)
         if not survey.mixed:
             own = Seen.of(x, encoding.sought(raw.told), title)
             seen, first = (own, x) if seen is None else (seen.merged(own), first)
+        done += len(x)
         count(len(x))
-    shape = (len(names),)
+    shape = (survey.width,)
     if survey.mixed:
         domain, found = survey.domain(raw.told)
         return Coder(raw, domain, None, shape, title), found

@@ -162,7 +162,7 @@ class TarRows(Rows):
     together = True
 
     def __init__(self, paths: Sequence[Path], title: str) -> None:
-        """Indexes the files; some 50 bytes and a name are kept of each sample.
+        """Indexes the files; 32 bytes, a name and a label are kept of each sample, and more while its file is read.
 
         Raises:
             InputError: for damaged files, those without samples, and samples without data or with several.
@@ -186,6 +186,9 @@ class TarRows(Rows):
                     digest.update(f"{member.name} {member.size} {member.checksum}".encode())
                     own, extension = parted(member.name)
                     last = extension.rpartition(".")[2]
+                    if not extension or own[-1:] in ("", "/"):  # WebDataset leaves them out, too
+                        others.add("hidden ones" if extension else "ones without a suffix")
+                        continue
                     if own != key:
                         self._complete(mine, path)
                         key = own
@@ -203,17 +206,17 @@ class TarRows(Rows):
                         read = label(last, file.read(member.size), f"{path}: {member.name}")
                         marks[-1] = read if marks[-1] is None else marks[-1]
                     else:
-                        others.add(last)
+                        others.add(f".{last}")
             self._complete(mine, path)
             if not mine:
-                raise InputError(f"{path} has no samples: it is an empty tar; remove it")
+                raise InputError(f"{path} has no samples: it is empty, or holds other files; remove it")
             places.append(np.array(mine, np.int64))
             self.sizes.append(len(self.keys) - before)
         self._places = np.concatenate(places)
         self.fingerprint = f"sha256:{digest.hexdigest()}"
         lacking = sum(mark is None for mark in marks)
         self.y = np.array(marks) if lacking == 0 else None
-        self.notes = ((f"left out: files named .{', .'.join(sorted(others))[:100]}",) if others else ()) + (
+        self.notes = ((f"left out: files, {', '.join(sorted(others))[:100]}",) if others else ()) + (
             (f"no labels: {lacking:,} samples have none",) if 0 < lacking < len(marks) else ()
         )
         self.pictures: Pictures | None = None
@@ -223,7 +226,7 @@ class TarRows(Rows):
         if samples and samples[-1][1] < 0:
             raise InputError(
                 f"{path}: sample {self.keys[-1]} has neither a picture nor a .npy; "
-                f"needed: a file of one of {', '.join(sorted(DATA))}"
+                f"needed: a file of one of {', '.join(sorted(DATA))}, next to the others of that name"
             )
 
     def __len__(self) -> int:

@@ -89,6 +89,9 @@ def _samples(urls: Sequence[str]) -> Iterator[dict[str, Any]]:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
                 yield from group_by_keys(tar_file_expander(iter([{"url": url, "stream": response}])))
+                response.read()  # what pads the tar
+                if response.length:  # a connection that is lost between two files looks like the end of the tar
+                    raise InputError(f"{url} is cut short: {response.length:,} bytes never came; try again")
         except (OSError, http.client.HTTPException, tarfile.TarError, ValueError, EOFError) as error:
             if isinstance(error, InputError):
                 raise
