@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tightbound.core.errors import InputError, TightboundError
+from tightbound.core.errors import InputError, OtherFailed, TightboundError
 from tightbound.core.launch import go_alone, meeting, started
 
 S = TypeVar("S")
@@ -173,6 +173,28 @@ def by_first(do: Callable[[], T]) -> T:
     if error is not None:
         raise InputError(error)
     return value  # pyright: ignore[reportReturnType]  # there was no error
+
+
+def at_once(do: Callable[[], T]) -> T:
+    """What this process gets from this call, when all of them have got something.
+
+    Raises:
+        OtherFailed: where one that did not raises what it met.
+    """
+    if size() == 1:
+        return do()
+    found: list[T] = []
+    error: Exception | None = None
+    try:
+        found.append(do())
+    except Exception as raised:
+        error = raised
+    failed = together([error is not None])[0]
+    if error is not None:
+        raise error
+    if failed:
+        raise OtherFailed
+    return found[0]
 
 
 def barrier() -> None:
