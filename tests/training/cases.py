@@ -200,6 +200,13 @@ def told(late: bool) -> tuple[Any, bool]:
     return found
 
 
+def patience() -> float:
+    """Hours that a process waits for the others."""
+    group = torch.distributed.group.WORLD
+    assert group is not None
+    return group._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 3600  # pyright: ignore
+
+
 def heard() -> list[bool]:
     """Whether this process hears of what the second says before it ends: before that, and after."""
     before = launch.said(0.1)

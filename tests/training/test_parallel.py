@@ -103,7 +103,8 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
     ("name", "changed", "says"),
     [
         ("mlp", {"objective": "beta-tc"}, "compares the data of a batch"),
-        ("mlp", {"batch_size": 1}, "at least one datum each"),
+        ("mlp", {"batch_size": 1}, "needed: at least 2 for objective 'elbo'"),
+        ("mlp", {"objective": "factor-vae", "batch_size": 3}, "needed: at least 4 for objective 'factor-vae'"),
         ("groups", {"parallel": "fsdp"}, "use parallel 'ddp'"),
         ("mlp", {"parallel": "fsdp", "compile": "on"}, "leave it out with parallel 'fsdp'"),
         ("mlp", {"run": None}, "name its folder by run=FOLDER"),
@@ -148,6 +149,11 @@ def test_what_one_host_cannot_compile_is_compiled_by_none(asked: str, says: str,
 @pytest.mark.parametrize("late", [False, True])
 def test_signals_and_what_is_due_are_known_to_both_at_once(late: bool, two: Pair) -> None:
     assert two.call(cases.__file__, "told", late) == [(signal.SIGTERM, late)] * 2
+
+
+def test_who_is_done_waits_for_slower_ones(two: Pair) -> None:
+    """With its share of an evaluation, which may take hours longer on another host."""
+    assert min(two.call(cases.__file__, "patience")) >= 24
 
 
 def test_what_another_process_said_of_its_end_is_heard(two: Pair) -> None:

@@ -52,12 +52,15 @@ def leave() -> None:
 
 
 def _join() -> None:
-    """Over nccl where each has a GPU of its own, else over gloo."""
+    """Over nccl where each has a GPU of its own, else over gloo.
+
+    One that has done its share of an evaluation waits for slower ones; who dies is missed at once.
+    """
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     store, number, count = meeting()
-    backend, wait = "cpu:gloo,cuda:nccl" if gpus else "gloo", timedelta(minutes=30)
+    backend, wait = "cpu:gloo,cuda:nccl" if gpus else "gloo", timedelta(days=1)
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=wait)
 
 
