@@ -375,34 +375,6 @@ def test_fit_prior_is_all_or_nothing(
     assert old != new
 
 
-def test_several_processes_may_end_what_was_begun(
-    finished: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of torchrun open a run at once: at any rename another one does all of it."""
-    tb.load(copy).fit_prior(tb.data.open(grey(), levels=17), OTHER, epochs=1, quiet=True)
-    shutil.copytree(finished, tmp_path / "again")
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "settle", lambda self: None)
-        RunFolder(tmp_path / "again").accept(_prepared(finished, tmp_path, copy))
-    move: Callable[..., Any] = Path.replace
-    for other in range(8):
-        run, moves = tmp_path / f"run{other}", 0
-        shutil.copytree(tmp_path / "again", run)
-
-        def overtaken(self: Path, target: Path, run: Path = run, other: int = other) -> Any:
-            nonlocal moves
-            moves += 1
-            if moves == other + 1:
-                RunFolder(run).settle()
-            return move(self, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", overtaken)
-            RunFolder(run).settle()
-        assert moves > other
-        assert state(run) == state(copy)
-
-
 def _prepared(old: Path, tmp_path: Path, new: Path) -> RunFolder:
     """The files of a new prior, as they lie before they are accepted."""
     aside = RunFolder(tmp_path / "again").aside

@@ -102,7 +102,7 @@ class RunFolder:
     def settle(self) -> None:
         """Ends what `accept` began; several processes may do so at once."""
         complete = self.path / _COMPLETE
-        with contextlib.suppress(FileNotFoundError):  # no list: another process has moved all of it
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # there is no list, or no longer
             names = set(json.loads((complete / _FILES).read_text(encoding="utf-8")))
             self.outdate()
             for file in self.path.glob("checkpoints/*/*.safetensors"):

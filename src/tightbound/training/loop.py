@@ -212,11 +212,7 @@ class Loop:
                 parallel.average_gradients(optimizer.group.params)
 
     def settle(self) -> None:
-        """Settles, once, how steps are computed: as before the run was interrupted; else as asked, or what is fastest.
-
-        Raises:
-            InputError: compile="on" where nothing can be compiled.
-        """
+        """Settles, once, how steps are computed: as before an interruption; else as asked, or what is fastest."""
         if self._measured is not None or not self.unfinished:
             return
         self._measured = {}
