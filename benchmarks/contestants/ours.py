@@ -64,8 +64,7 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     monitor = Monitor(loop.total, 0, settings.epochs, quiet=True)
 
     def epoch() -> worker.Answer:
-        if loop.way is None:  # in the first turn, which counts for the curves alone
-            loop.settle(monitor)
+        loop.settle()  # in the first turn, which counts for the curves alone
         loop.run_epoch([], StopFlag(), monitor)
         return {"loss": loop.finish_epoch()["train_loss"], "way": loop.way.words if loop.way else None}
 

@@ -14,12 +14,13 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 import tightbound as tb
-from tightbound.core import world
+from tightbound.core import launch, world
 from tightbound.core.noise import Noise
+from tightbound.training import fastest, step
 from tightbound.training.checkpoint import load
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
-from tightbound.training.monitor import Interrupted
+from tightbound.training.monitor import Interrupted, StopFlag
 
 COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 2, "validation": 6, "checkpoint_seconds": 1e9, "quiet": True}
 
@@ -155,6 +156,64 @@ def different(what: str, run: Path) -> str:
     with pytest.raises(tb.TightboundError) as refused:
         tb.fit(model, data, objective, run=run, **{**COMMON, **settings})
     return str(refused.value)
+
+
+def compiled_in_one(run: Path, kwargs: Mapping[str, Any]) -> tuple[str, list[bool]]:
+    """How steps are computed where one host alone cannot compile; what is said of it, and whether the model is as it
+    was."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    def compiled(function: Any, **_: Any) -> Any:
+        def call(*args: Any) -> Any:
+            if world.rank() == 1:
+                raise TorchDynamoException("no compiler")
+            return function(*args)
+
+        return call
+
+    model, data, objective, settings = mlp(own={"network": "conv(channels=(4,), hidden=8)"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step.torch, "compile", compiled)
+        patch.setattr(fastest, "PAYS", 0.0)
+        try:
+            tb.fit(model, data, objective, run=run, **{**COMMON, **settings, **kwargs})
+            said = str(load(run / "checkpoints" / "last.safetensors")[1]["way"]["compile"])
+        except tb.TightboundError as refused:
+            said = str(refused)
+    return said, ["forward" in vars(part) for part in model.modules()]
+
+
+def told(late: bool) -> tuple[Any, bool]:
+    """What both know of a checkpoint that is due in the first, if it is, and a signal that reached the second; in one
+    collective."""
+    flag, calls, reduce = StopFlag(), [0], torch.distributed.all_reduce
+    flag.raised = signal.SIGTERM if world.rank() == 1 else None
+
+    def counted(*args: Any) -> Any:
+        calls[0] += 1
+        return reduce(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.distributed, "all_reduce", counted)
+        found = flag.agreed(late and world.rank() == 0)
+    assert calls == [1]
+    return found
+
+
+def patience() -> float:
+    """Hours that a process waits for the others."""
+    group = torch.distributed.group.WORLD
+    assert group is not None
+    return group._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 3600  # pyright: ignore
+
+
+def heard() -> list[bool]:
+    """Whether this process hears of what the second says before it ends: before that, and after."""
+    before = launch.said(0.1)
+    world.barrier()
+    if world.rank() == 1:
+        launch.first_to_say("a file cannot be read")
+    return [before, launch.said(60)]
 
 
 def draws() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

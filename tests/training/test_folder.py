@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.files import write_atomic
 from tightbound.objectives import IWAE
 from tightbound.training import checkpoint
+from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import stop_on_signals
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 16, "quiet": True}
@@ -161,6 +163,29 @@ def test_what_is_refused_leaves_no_folder(data: tb.data.Data, tmp_path: Path) ->
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_run(data: tb.data.Data, tmp_path: Path) -> None:
     with pytest.raises(NonFinite, match=r"became (inf|nan) at step \d+ .*the term that went bad: .*lower the learning"):
         tb.fit(small(data), data, run=tmp_path / "r", lr=1e30, **{**QUICK, "epochs": 20})
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_several_processes_may_end_what_was_begun(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of torchrun open a run at once: at each rename another one overtakes this one and does all of it."""
+    folder, move, moves = RunFolder(tmp_path), Path.replace, 0
+    names = ["checkpoints/prior/last.safetensors", "metrics.csv", "run.json"]
+    for name in (*names, "checkpoints/other/last.safetensors", "analysis/quality.json"):
+        write_atomic(tmp_path / name, "old")
+    for name in names:
+        write_atomic(tmp_path / "complete" / name, "new")
+    write_atomic(tmp_path / "complete" / "files.json", json.dumps(names))
+
+    def overtaken(self: Path, target: Path) -> Path:
+        nonlocal moves
+        moves += 1
+        if moves == at + 1:
+            folder.settle()
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    folder.settle()
+    assert {name: content for name, content in tree(tmp_path).items() if content} == dict.fromkeys(names, b"new")
 
 
 def test_one_signal_asks_and_the_second_acts() -> None:

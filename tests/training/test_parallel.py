@@ -103,7 +103,8 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
     ("name", "changed", "says"),
     [
         ("mlp", {"objective": "beta-tc"}, "compares the data of a batch"),
-        ("mlp", {"batch_size": 1}, "at least one datum each"),
+        ("mlp", {"batch_size": 1}, "needed: at least 2 for objective 'elbo'"),
+        ("mlp", {"objective": "factor-vae", "batch_size": 3}, "needed: at least 4 for objective 'factor-vae'"),
         ("groups", {"parallel": "fsdp"}, "use parallel 'ddp'"),
         ("mlp", {"parallel": "fsdp", "compile": "on"}, "leave it out with parallel 'fsdp'"),
         ("mlp", {"run": None}, "name its folder by run=FOLDER"),
@@ -135,6 +136,28 @@ def test_a_loss_that_is_not_finite_is_told_alike_by_both(two: Pair, tmp_path: Pa
     one, other = two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run", "lr": 1e20})
     assert one == other
     assert "became" in one
+
+
+@pytest.mark.parametrize(("asked", "says"), [("auto", "no"), ("on", "nothing of this model can be compiled here")])
+def test_what_one_host_cannot_compile_is_compiled_by_none(asked: str, says: str, two: Pair, tmp_path: Path) -> None:
+    """One without a compiler: the others would wait for its gradients."""
+    for said, changed in two.call(cases.__file__, "compiled_in_one", tmp_path / "run", {"compile": asked}):
+        assert says in said
+        assert not any(changed)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_signals_and_what_is_due_are_known_to_both_at_once(late: bool, two: Pair) -> None:
+    assert two.call(cases.__file__, "told", late) == [(signal.SIGTERM, late)] * 2
+
+
+def test_who_is_done_waits_for_slower_ones(two: Pair) -> None:
+    """With its share of an evaluation, which may take hours longer on another host."""
+    assert min(two.call(cases.__file__, "patience")) >= 24
+
+
+def test_what_another_process_said_of_its_end_is_heard(two: Pair) -> None:
+    assert two.call(cases.__file__, "heard") == [[False, True]] * 2
 
 
 @pytest.mark.slow
@@ -181,6 +204,31 @@ def test_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: 
     )
     one, two = (cases.rows(tmp_path / name) for name in ("one", "run"))
     assert all(equal(a, b, 1e-4) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.slow
+def test_what_one_process_meets_is_all_that_is_said(tmp_path: Path) -> None:
+    """In the midst of training, where the other waits for it."""
+    (tmp_path / "main.py").write_text("""
+import os
+from tightbound.cli.main import main
+from tightbound.core.errors import InputError
+from tightbound.training.loop import Loop
+
+real = Loop._train_step
+def step(self, batch):
+    if self.step == 5 and os.environ["RANK"] == "1":
+        raise InputError("datum 7 cannot be read")
+    real(self, batch)
+
+Loop._train_step = step
+main()
+""")
+    agent = torchrun(tmp_path, "--max-restarts", "0", "--", "main.py", *TRAIN[3:], "--run", "run", "--epochs", "9")
+    _, err = agent.communicate(timeout=240)
+    assert [line for line in err.splitlines() if line.startswith("tightbound:")] == [
+        "tightbound: datum 7 cannot be read"
+    ]
 
 
 @pytest.mark.slow

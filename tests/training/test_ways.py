@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import tightbound as tb
+from conftest import tree
 from tightbound.core.launch import first_alone_speaks
-from tightbound.training import loop, step
+from tightbound.training import fastest, loop, step
 from tightbound.training.checkpoint import load
 from tightbound.training.step import Stepper, Way
 from training import cases
@@ -104,6 +105,18 @@ def test_a_compiled_run_where_nothing_can_be_compiled(
         with pytest.warns(UserWarning, match="goes on without"):
             train(tmp_path / "run", 5, compile=asked, resume=True)
         assert last(tmp_path / "run")[1]["way"] == vars(Way())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_refusal_to_compile_leaves_no_run(overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an earlier one as it was."""
+    if overwrite:
+        train(tmp_path / "run", 3)
+    before = tree(tmp_path)
+    monkeypatch.setattr(fastest, "_kinds", lambda stepper: [])
+    with pytest.raises(tb.TightboundError, match="nothing of this model can be compiled here"):
+        train(tmp_path / "run", 3, compile="on", overwrite=overwrite)
+    assert tree(tmp_path) == before
 
 
 def test_what_other_processes_say_is_written_as_the_first_says_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from tightbound.cli.several import Swept, several
 from tightbound.cli.training import Sweep, Training
 from tightbound.config import Config, read_config
 from tightbound.core import launch
-from tightbound.core.errors import InputError, ReaderLost, TightboundError, suggestion
+from tightbound.core.errors import InputError, OtherFailed, ReaderLost, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
 from tightbound.training.folder import RunFolder
 
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with launch.first_alone_speaks():
             _carry_out(parse(argv))
             sys.stdout.flush()
+    except OtherFailed as error:
+        _end_with_others(error)
     except TightboundError as error:
         _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(error, RuntimeError) and (lost := ReaderLost.of(error)):
             _fail(str(lost), lost.exit_status)
         if launch.started() and "gloo" in str(error):
-            _fail("another process has ended, and this one cannot go on without it", 1)
+            _end_with_others(OtherFailed())
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         _fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
@@ -65,6 +67,13 @@ def _fail(message: str, status: int) -> None:
     if launch.first_to_say(message):
         print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _end_with_others(error: OtherFailed) -> None:
+    """Says so where no other process says what ended it."""
+    if launch.said():
+        sys.exit(error.exit_status)
+    _fail(str(error), error.exit_status)
 
 
 def _carry_out(command: Command) -> None:

@@ -38,6 +38,15 @@ class NonFinite(TightboundError, ArithmeticError):
     exit_status = 1
 
 
+class OtherFailed(TightboundError):
+    """Another process that works with this one ended, or failed at what all of them do."""
+
+    exit_status = 1
+
+    def __str__(self) -> str:
+        return "another process has ended, and this one cannot go on without it"
+
+
 class ReaderLost(TightboundError, OSError):
     """A process that reads data was killed."""
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from tightbound.core.errors import InputError
@@ -86,6 +87,17 @@ def first_to_say(message: str) -> bool:
         return True
     try:
         store, _, _ = meeting()
+        store.set("said", message)
         return store.add(f"said/{hashlib.sha256(message.encode()).hexdigest()}", 1) == 1
     except (RuntimeError, ValueError, OSError):  # the others' meeting place is gone
         return True
+
+
+def said(seconds: float = 5.0) -> bool:
+    """Whether one of the processes that were started together has said what ended it, or does so within a while."""
+    try:
+        store, _, _ = meeting()
+        store.wait(["said"], timedelta(seconds=seconds))
+    except (RuntimeError, ValueError, OSError):  # nothing was said, or the meeting place is gone
+        return False
+    return True

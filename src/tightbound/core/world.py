@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tightbound.core.errors import InputError, TightboundError
+from tightbound.core.errors import InputError, OtherFailed, TightboundError
 from tightbound.core.launch import go_alone, meeting, started
 
 S = TypeVar("S")
@@ -52,12 +52,15 @@ def leave() -> None:
 
 
 def _join() -> None:
-    """Over nccl where each has a GPU of its own, else over gloo."""
+    """Over nccl where each has a GPU of its own, else over gloo.
+
+    One that has done its share of an evaluation waits for slower ones; who dies is missed at once.
+    """
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     store, number, count = meeting()
-    backend, wait = "cpu:gloo,cuda:nccl" if gpus else "gloo", timedelta(minutes=30)
+    backend, wait = "cpu:gloo,cuda:nccl" if gpus else "gloo", timedelta(days=1)
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=wait)
 
 
@@ -173,6 +176,28 @@ def by_first(do: Callable[[], T]) -> T:
     if error is not None:
         raise InputError(error)
     return value  # pyright: ignore[reportReturnType]  # there was no error
+
+
+def at_once(do: Callable[[], T]) -> T:
+    """What this process gets from this call, when all of them have got something.
+
+    Raises:
+        OtherFailed: where one that did not raises what it met.
+    """
+    if size() == 1:
+        return do()
+    found: list[T] = []
+    error: Exception | None = None
+    try:
+        found.append(do())
+    except Exception as raised:
+        error = raised
+    failed = together([error is not None])[0]
+    if error is not None:
+        raise error
+    if failed:
+        raise OtherFailed
+    return found[0]
 
 
 def barrier() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import nn
 
 from tightbound.config import Settings
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, OtherFailed
 from tightbound.core.world import agreed
 from tightbound.training.step import Stepper, Way
 
@@ -88,13 +88,13 @@ def _kinds(stepper: Stepper) -> list[str]:
 
 
 def _works(stepper: Stepper, way: Way, run: Pass) -> bool:
-    """Takes the way, if it can be compiled."""
+    """Takes the way, if it can be compiled; by all processes or none."""
     from torch._dynamo.exc import TorchDynamoException
 
     stepper.take(way)
     try:
         run()
-    except TorchDynamoException:  # what cannot be traced, or the compiler is missing
+    except (TorchDynamoException, OtherFailed):  # what cannot be traced, or the compiler is missing
         stepper.take(replace(way, compile="no"))
         return False
     return True

@@ -117,6 +117,9 @@ def fit_run(
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
         rows = loop.resume(rows)
+    else:
+        world.by_first(lambda: folder.check_free(overwrite))
+    loop.settle()
     world.barrier()  # what all read is not yet changed
 
     def begin() -> None:
@@ -125,7 +128,7 @@ def fit_run(
             origin = {k: v for k, v in before.items() if k not in recorded}
             origin["resumed"] = [*before.get("resumed", []), provenance()]
         else:
-            folder.create(overwrite)
+            folder.empty()
             origin = provenance()
             if second is not None:
                 save_start(second, folder)

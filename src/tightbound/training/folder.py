@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -99,27 +100,27 @@ class RunFolder:
         self.settle()
 
     def settle(self) -> None:
-        """Ends what `accept` began."""
+        """Ends what `accept` began; several processes may do so at once."""
         complete = self.path / _COMPLETE
-        if (complete / _FILES).is_file():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # there is no list, or no longer
             names = set(json.loads((complete / _FILES).read_text(encoding="utf-8")))
             self.outdate()
             for file in self.path.glob("checkpoints/*/*.safetensors"):
                 if file.relative_to(self.path).as_posix() not in names:
-                    file.unlink()
+                    file.unlink(missing_ok=True)
             for name in sorted(names):
-                if (complete / name).is_file():
-                    (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # it is in its place
                     (complete / name).replace(self.path / name)
-            (complete / _FILES).unlink()
+            (complete / _FILES).unlink(missing_ok=True)
         shutil.rmtree(complete, ignore_errors=True)
 
     def checkpoint(self, name: str, stage: str = "") -> Path:
         """The file of a checkpoint: "last" or "best" of a stage ("" is the first); "start" of a later one."""
         return self.path / "checkpoints" / stage / f"{name}.safetensors"
 
-    def create(self, overwrite: bool = False) -> None:
-        """Checks that a run may begin here, and empties the folder of an earlier one.
+    def check_free(self, overwrite: bool = False) -> None:
+        """Checks that a run may begin here.
 
         Raises:
             InputError: where it holds something already, unless told to overwrite a run.
@@ -134,9 +135,12 @@ class RunFolder:
                     f"the run {str(self.path)!r} exists; go on with --resume, replace it with --overwrite, "
                     "or name another with --run"
                 )
-            self.settle()
-            for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
-                file.unlink()
+
+    def empty(self) -> None:
+        """Deletes what an earlier run trained."""
+        self.settle()
+        for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
+            file.unlink()
 
     def forget_stages(self, but: Collection[str]) -> None:
         """Deletes the checkpoints of all stages but these and the first; what they start from stays."""

@@ -88,6 +88,7 @@ class Loop:
             )
         self.stepper = Stepper(step)
         self.way: Way | None = None  # how steps are computed, once that is settled
+        self._measured: Mapping[str, float] | None = None  # milliseconds by way; None: it is not settled
         aside = self.model.aside
         # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
         state = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
@@ -122,8 +123,8 @@ class Loop:
         """
         monitor = Monitor(self.total, self.step, self.epochs, self._quiet, self.stage.name)
         try:
-            if self.unfinished:
-                self.settle(monitor)
+            self.settle()
+            monitor.tell(self._measured or {})
             while self.unfinished:
                 partial = not self.run_epoch(rows, flag, monitor)
                 if partial:  # the run ends within an epoch: more steps must be able to go on from here
@@ -175,8 +176,8 @@ class Loop:
 
     def _news(self, flag: StopFlag) -> tuple[signal.Signals | None, bool]:
         """The signal that came, and whether a checkpoint is due: the same for all processes."""
-        due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
-        return flag.agreed(), bool(world.together([due and world.rank() == 0])[0])
+        late = time.monotonic() - self._saved > self.settings.checkpoint_seconds
+        return flag.agreed(late and world.rank() == 0)
 
     def _interrupted(self, by: signal.Signals) -> Interrupted:
         stage = f" of stage {self.stage.name!r}" if self.stage.name else ""
@@ -210,8 +211,11 @@ class Loop:
             if world.size() > 1 and not self.single:
                 parallel.average_gradients(optimizer.group.params)
 
-    def settle(self, monitor: Monitor) -> None:
-        """Settles how steps are computed: as before the run was interrupted; else as asked, or what is fastest."""
+    def settle(self) -> None:
+        """Settles, once, how steps are computed: as before an interruption; else as asked, or what is fastest."""
+        if self._measured is not None or not self.unfinished:
+            return
+        self._measured = {}
         self.model.train()
         open_ways = self.settings.compile != "off" or self.settings.precision == "auto"
         overlap = world.size() > 1 and self.single and not parallel.in_shares(self.settings)
@@ -228,7 +232,7 @@ class Loop:
         def run(how: Callable[..., Computed]) -> Computed:
             noise = batch.noise("settle")
             with noise.default():
-                computed = how(batch.data, noise, knobs, losses)
+                computed = world.at_once(lambda: how(batch.data, noise, knobs, losses))  # gradients are waited for
                 self._backward(self.optimizers, computed[0], batch.weight)
             return computed
 
@@ -242,7 +246,7 @@ class Loop:
             go_on(self.stepper, self.settings, self.way, lambda: run(self.stepper))
         else:
             rest = self.total - self.step
-            monitor.tell(choose(self.stepper, self.settings, lambda: run(self.stepper), rest))
+            self._measured = choose(self.stepper, self.settings, lambda: run(self.stepper), rest)
         self.way = self.stepper.way
         for buffer, before in buffers:
             buffer.copy_(before)

@@ -34,10 +34,10 @@ class StopFlag:
 
     raised: signal.Signals | None = None
 
-    def agreed(self) -> signal.Signals | None:
-        """What any process was told (a collective)."""
-        interrupt, end = together([self.raised == signal.SIGINT, self.raised == signal.SIGTERM])
-        return signal.SIGINT if interrupt else signal.SIGTERM if end else None
+    def agreed(self, due: bool = False) -> tuple[signal.Signals | None, bool]:
+        """What any process was told, and whether something is due in any (one collective)."""
+        interrupt, end, due_somewhere = together([self.raised == signal.SIGINT, self.raised == signal.SIGTERM, due])
+        return signal.SIGINT if interrupt else signal.SIGTERM if end else None, bool(due_somewhere)
 
 
 @contextmanager

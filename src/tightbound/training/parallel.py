@@ -82,7 +82,7 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
 
     Raises:
         CompositionError: an objective that compares the data of a batch, of which each process sees a share.
-        InputError: fewer data in a batch than there are processes, or a step compiled for shards.
+        InputError: fewer data in a batch than all processes need, or a step compiled for shards.
     """
     if (n := world.size()) == 1:
         return
@@ -91,8 +91,9 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
             f"objective '{objective.name}' compares the data of a batch, and each of {n} processes sees a share of it; "
             "train it in one process, or use an objective of each datum, such as 'elbo'"
         )
-    if settings.batch_size < n:
-        raise InputError(f"batch_size = {settings.batch_size} for {n} processes; needed: at least one datum each")
+    if settings.batch_size < n * objective.least:  # an adversary may compare the data of a share
+        needed = f"{n * objective.least} for objective '{objective.name}'"
+        raise InputError(f"batch_size = {settings.batch_size} for {n} processes; needed: at least {needed}")
     if settings.parallel == "fsdp" and settings.compile != "off":
         raise InputError("compile is for one process or parallel 'ddp'; leave it out with parallel 'fsdp'")
 

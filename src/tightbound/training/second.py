@@ -105,7 +105,7 @@ class CodeSplit(Indexed):
                 contexts += [] if part.context is None else [part.context.cpu()]
                 done += len(part)
                 count(len(part))
-                if (by := flag.agreed()) is not None:
+                if (by := flag.agreed()[0]) is not None:
                     raise stopped(by, f"while data were coded for stage {NAME!r}", folder)
         if self._codes is None:
             raise InputError("there are no data to be coded; give at least one datum")
