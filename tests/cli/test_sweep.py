@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -48,7 +49,11 @@ def test_a_run_for_each_value_a_table_and_a_picture(cli: Cli, tmp_path: Path) ->
     assert (tmp_path / "swept" / "rate-distortion.png").read_bytes().startswith(b"\x89PNG")
     words = result.out.split()
     assert "best" in words
-    assert {"I(x;", "distortion", "ELBO"} <= set(words)
+    assert {"rate", "distortion", "ELBO", "active"} <= set(words)
+    table = result.out[result.out.index("\nbeta ") :].splitlines()
+    assert all(len(line.rstrip()) <= 80 for line in table[1:4])
+    assert [p["values"] for p in found["points"]] == [{"beta": "0.1"}, {"beta": "10"}]
+    assert found["best_run"] == next(p["run"] for p in found["points"] if p["value"] == found["best"])
     assert result.out.splitlines()[-1].startswith("next: tightbound compare swept/beta-0.1 swept/beta-10")
     assert cli("evaluate", "swept/beta-10", "--samples", "3").status == 0  # a run like any other
     before = (tmp_path / "swept" / "sweep.json").read_bytes()
@@ -133,6 +138,7 @@ REFUSED = [
     (["--prior", "vamp(components=int(0, 9))", "--search", "random"], "components"),
     (["--beta", "1", "2", "--trials", "3"], "--trials"),
     (["--beta", "1", "2", "--search", "random", "--validation", "0"], "validation"),
+    (["--beta", "1", "2", "--prune", "--validation", "0"], "validation"),
     (["--seed", "1", "2", "--search", "random"], "seed"),
     (["--beta", "1", "2", "--jobs", "0"], "jobs"),
     (["--start-at-data", "True", "maybe"], "True or False"),
@@ -191,10 +197,10 @@ def test_workers_that_are_killed_leave_their_runs_to_the_same_command(cli: Cli, 
     process.wait()
     step = checkpoint.load(last)[1]["step"]
     argv[argv.index("40000")] = str(step + 1)
-    record = tmp_path / "swept" / "trials" / "latent-2.json"
-    assert json.loads(record.read_text())["state"] == "begun"
-    # fewer steps, to be quick: the record of the settings is made to agree
-    record.write_text(record.read_text().replace('"steps": 40000', f'"steps": {step + 1}'))
+    records = tmp_path / "swept" / "trials"
+    assert json.loads((records / "latent-2.json").read_text())["state"] == "begun"
+    plan = records / "plan.json"  # fewer steps, to be quick: what was agreed on is made to agree
+    plan.write_text(plan.read_text().replace('"steps": 40000', f'"steps": {step + 1}'))
     steps: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         train_step = Loop._train_step
@@ -221,6 +227,31 @@ def test_a_search_evaluates_only_what_it_chose_on_test_data(cli: Cli, tmp_path: 
     argv = tuple("4" if word == "3" else word for word in argv)  # more trials go on
     assert cli(*argv).status == 0
     assert (tmp_path / "found" / "trial-003" / "model.json").is_file()
+
+
+def test_where_all_fail_nothing_is_said_of_a_best(cli: Cli, tmp_path: Path) -> None:
+    result = cli("sweep", "digits", "--lr", "1e30", "1e31", *SMALL, *ALONE, "--latent", "2", "--run", "swept")
+    assert result.status == 1
+    assert "2 of 2 runs failed" in result.err
+    assert "best" not in result.out
+    found = numbers(tmp_path / "swept")
+    assert (found["best"], found["best_run"], found["points"]) == (None, None, [])
+    assert [other["values"] for other in found["others"]] == [{"lr": "1e30"}, {"lr": "1e31"}]
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_metric_that_is_not_finite_is_no_number_and_chooses_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*BETAS).status == 0
+    for run in ("beta-0.1", "beta-10"):
+        (tmp_path / "swept" / run / "checkpoints" / "best.safetensors").unlink()
+        file = tmp_path / "swept" / run / "metrics.jsonl"
+        rows = [json.loads(line) | {"validation_elbo": math.nan} for line in file.read_text().splitlines()]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        if run == "beta-0.1":
+            result = cli(*BETAS)
+            assert result.status == 0, result.err
+            assert numbers(tmp_path / "swept")["best_run"] == "beta-10"
+    assert "no best: no run has validation data and a finite ELBO" in cli(*BETAS).out
 
 
 def test_help(cli: Cli) -> None:

@@ -62,7 +62,7 @@ def test_a_part_of_that_name_is_no_range() -> None:
 
 
 def drawn(word: str, field: str, n: int, seed: int = 0) -> list[str]:
-    search = Drawn((Dimension(field, (word,)),), dict, None, n, seed)
+    search = Drawn((Dimension(field, (word,)),), None, n, seed)
     return [search.propose(i).values[field] for i in range(n)]
 
 
@@ -84,6 +84,14 @@ def test_a_grid_has_every_combination_under_names_of_its_own() -> None:
     space = (Dimension("beta", ("0.5", "1")), Dimension("prior", ("vamp(3)", "vamp[3]", "normal")))
     assert len(grid(space)) == 6
     assert grid(space)[1] == {"beta": "0.5", "prior": "vamp[3]"}
-    names = Grid(space, dict).names
+    names = Grid(space).names
     assert len(set(names)) == 6
     assert names[2] == "beta-0.5_prior-normal"
+
+
+def test_a_run_keeps_its_name_when_values_are_added() -> None:
+    long = Dimension("prior", tuple(f"mixture(components={n}{'0' * 120})" for n in range(1, 4)))
+    few, more = Grid((Dimension("beta", ("1", "2")), long)), Grid((Dimension("beta", ("0", "1", "2", "3")), long))
+    assert [search.propose(i).name for search in (few,) for i in range(6)] == list(more.names)[3:9]
+    assert len(set(more.names)) == 12
+    assert max(map(len, more.names)) <= 120
