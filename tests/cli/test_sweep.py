@@ -61,6 +61,8 @@ def test_a_run_for_each_value_a_table_and_a_picture(cli: Cli, tmp_path: Path) ->
     assert result.status == 2
     assert "lr was 0.0" in result.err
     assert "--overwrite" in result.err
+    other = [word if word != "--beta" else "--lr" for word in BETAS]
+    assert "options was --beta and is --lr" in cli(*other).err
     assert (tmp_path / "swept" / "sweep.json").read_bytes() == before
 
 
@@ -252,6 +254,16 @@ def test_a_metric_that_is_not_finite_is_no_number_and_chooses_nothing(cli: Cli, 
             assert result.status == 0, result.err
             assert numbers(tmp_path / "swept")["best_run"] == "beta-10"
     assert "no best: no run has validation data and a finite ELBO" in cli(*BETAS).out
+
+
+def test_a_search_by_a_number_that_runs_do_not_have_fails_after_an_epoch_and_says_so(cli: Cli, tmp_path: Path) -> None:
+    argv = ("sweep", "digits", "--recipe", "autoencoder", "--search", "random", "--trials", "2", "--latent", "2", "3",
+            *SMALL, *ALONE, "--run", "swept")  # fmt: skip
+    result = cli(*argv)
+    assert result.status == 1
+    assert "it has no ELBO to be chosen by; search by another --metric" in result.err
+    assert not list((tmp_path / "swept").glob("*/evaluation.json"))
+    assert cli(*argv, "--overwrite", "--metric", "distortion").status == 0
 
 
 def test_help(cli: Cli) -> None:

@@ -199,12 +199,17 @@ def _worker(pipe: Connection, command: Swept, folder: Path) -> None:
 
 def _trainer(command: Swept, job: Job) -> TrainTrial:
     def train(trial: Trial, on_epoch: OnEpoch) -> float | None:
+        def after_epoch(row: Mapping[str, Any]) -> None:
+            if not job.test_all and row["stage"] == "" and job.metric.key not in row:
+                raise InputError(f"it has no {job.metric.says} to be chosen by; search by another --metric")
+            on_epoch(row)
+
         run = RunFolder(job.ledger.run(trial.name))
         if not _finished(run):
             _clear(run)
             samples = {} if job.test_all else {"evaluate_samples": 0}
             try:
-                _carry_out(command.at(trial.values), run, on_epoch, **samples)
+                _carry_out(command.at(trial.values), run, after_epoch, **samples)
             except Interrupted as stop:
                 where = title(trial.values)
                 raise Interrupted(

@@ -85,7 +85,7 @@ class Ledger:
             if before is None:
                 write_atomic(file, to_json({"plan": search.plan, "values": values, "settings": settings(values)}))
                 return
-            changed = _changed(before["plan"], search.plan)
+            changed = _changed(before["plan"], search.plan)[:1]
             # at the point where it began: what is asked for may hold other values
             changed = changed or _changed(before["settings"], settings(before["values"]))
         if changed:
