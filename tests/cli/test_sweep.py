@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from conftest import Result
+from tightbound.search.pool import WorkersDied
 from tightbound.training import checkpoint
 from tightbound.training.loop import Loop
 
@@ -264,6 +265,22 @@ def test_a_search_by_a_number_that_runs_do_not_have_fails_after_an_epoch_and_say
     assert "it has no ELBO to be chosen by; search by another --metric" in result.err
     assert not list((tmp_path / "swept").glob("*/evaluation.json"))
     assert cli(*argv, "--overwrite", "--metric", "distortion").status == 0
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_process_that_died_matters_where_runs_are_left(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, complete: bool
+) -> None:
+    def pool(jobs: int, threads: int, target: Any, args: Any, tell: Any) -> None:
+        if complete:
+            assert cli(*BETAS).status == 0
+        raise WorkersDied("1 of 2 processes died (SIGKILL)")
+
+    monkeypatch.setattr("tightbound.cli.sweep.pool", pool)
+    result = cli(*BETAS, "--jobs", "2")
+    assert result.status == (0 if complete else 1)
+    assert ("note: 1 of 2 processes died" in result.err) == complete
+    assert ("the same command goes on" in result.err) != complete
 
 
 def test_help(cli: Cli) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tightbound.cli.several import several
+from tightbound.cli.sweep import _near
 from tightbound.core.errors import InputError
 from tightbound.core.parts import parse
 from tightbound.search.plans import Drawn, Grid
@@ -95,3 +96,13 @@ def test_a_run_keeps_its_name_when_values_are_added() -> None:
     assert [search.propose(i).name for search in (few,) for i in range(6)] == list(more.names)[3:9]
     assert len(set(more.names)) == 12
     assert max(map(len, more.names)) <= 120
+
+
+def test_points_that_are_tried_before_training_are_few_and_hold_all_pairs() -> None:
+    values = [("a", "b"), ("x",), *[("0", "1", "2")] * 8]
+    points = list(_near(values))
+    assert points[0] == ("a", "x", *"00000000")
+    assert len(set(points)) == len(points) < 200 < 2 * 3**8
+    assert ("b", "x", *"00000002") in points
+    pairs = {(i, p[i], j, p[j]) for p in points for i in range(10) for j in range(i)}
+    assert pairs == {(i, u, j, v) for i in range(10) for j in range(i) for u in values[i] for v in values[j]}

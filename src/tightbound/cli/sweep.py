@@ -9,7 +9,8 @@ import itertools
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +67,9 @@ def sweep(command: Swept) -> None:
         say(f"{title(trial.values)}: {trial.reason or 'kept'}, {job.ledger.run(trial.name)}")
     died = _train(command, first, job, len(job.search.names) - len(over))
     trials, busy = job.ledger.trials(job.search.names), job.ledger.busy(job.search.names)
+    if died and sum(trial.over for trial in trials) == len(job.search.names):
+        say(f"note: {died}; others trained its runs", sys.stderr)
+        died = None
     chosen = best_of(trials, scored(folder, trials, job.metric))
     if not job.test_all and not busy and not died and chosen is not None:
         _evaluate(command, chosen, job)
@@ -73,7 +77,7 @@ def sweep(command: Swept) -> None:
     if busy:
         say(f"other processes train {', '.join(busy)}; the last to end shows the whole")
     if died:
-        raise died
+        raise WorkersDied(f"{died}; the same command goes on")
     if failed := [trial for trial in trials if trial.state == "failed"]:
         raise RunsFailed(f"{len(failed)} of {len(trials)} runs failed, {failed[0].name} with: {failed[0].reason}; "
                          "the same command with --retry trains them again")  # fmt: skip
@@ -85,7 +89,7 @@ def sweep(command: Swept) -> None:
 
 
 def _check(command: Swept, first: Sweep) -> None:
-    """Refuses, before the first run begins, each value that goes with none of the others."""
+    """Refuses, before the first run begins, each value that goes with none of the others (see `_near`)."""
     if first.search == "grid" and any(d.ranged for d in command.space):
         raise InputError("a range has no grid; add --search random or --search tpe, and --trials N, or list values")
     if first.search != "grid" and any(d.field == "seed" for d in command.space):
@@ -106,10 +110,17 @@ def _check(command: Swept, first: Sweep) -> None:
     fields, extremes = [d.field for d in command.space], [d.extremes() for d in command.space]
     for i, values in enumerate(extremes):
         for value in values:
-            points = itertools.product(*extremes[:i], (value,), *extremes[i + 1 :])
-            refusals = (refusal(point) for point in points)
+            refusals = (refusal(point) for point in _near([*extremes[:i], (value,), *extremes[i + 1 :]]))
             if (error := next(refusals)) is not None and all(other is not None for other in refusals):
                 raise error
+
+
+def _near(values: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Points at the first value of each option, but for none, one or two of them: all would be too many to try."""
+    for n in range(3):
+        for places in itertools.combinations(range(len(values)), n):
+            at = [rest[1:] if i in places else rest[:1] for i, rest in enumerate(values)]
+            yield from itertools.product(*at)
 
 
 def _job(command: Swept, first: Sweep, folder: Path) -> Job:

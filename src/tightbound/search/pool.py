@@ -75,7 +75,7 @@ def pool(
     dead = [worker for worker in workers if worker.exitcode]
     if dead:
         codes = ", ".join(sorted({_named(worker.exitcode or 0) for worker in dead}))
-        raise WorkersDied(f"{len(dead)} of {jobs} processes died ({codes}); the same command goes on")
+        raise WorkersDied(f"{len(dead)} of {jobs} processes died ({codes})")
     return None
 
 
