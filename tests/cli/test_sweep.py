@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from conftest import Result
+from tightbound.search.pool import WorkersDied
 from tightbound.training import checkpoint
 from tightbound.training.loop import Loop
 
@@ -48,7 +50,11 @@ def test_a_run_for_each_value_a_table_and_a_picture(cli: Cli, tmp_path: Path) ->
     assert (tmp_path / "swept" / "rate-distortion.png").read_bytes().startswith(b"\x89PNG")
     words = result.out.split()
     assert "best" in words
-    assert {"I(x;", "distortion", "ELBO"} <= set(words)
+    assert {"rate", "distortion", "ELBO", "active"} <= set(words)
+    table = result.out[result.out.index("\nbeta ") :].splitlines()
+    assert all(len(line.rstrip()) <= 80 for line in table[1:4])
+    assert [p["values"] for p in found["points"]] == [{"beta": "0.1"}, {"beta": "10"}]
+    assert found["best_run"] == next(p["run"] for p in found["points"] if p["value"] == found["best"])
     assert result.out.splitlines()[-1].startswith("next: tightbound compare swept/beta-0.1 swept/beta-10")
     assert cli("evaluate", "swept/beta-10", "--samples", "3").status == 0  # a run like any other
     before = (tmp_path / "swept" / "sweep.json").read_bytes()
@@ -56,6 +62,8 @@ def test_a_run_for_each_value_a_table_and_a_picture(cli: Cli, tmp_path: Path) ->
     assert result.status == 2
     assert "lr was 0.0" in result.err
     assert "--overwrite" in result.err
+    other = [word if word != "--beta" else "--lr" for word in BETAS]
+    assert "options was --beta and is --lr" in cli(*other).err
     assert (tmp_path / "swept" / "sweep.json").read_bytes() == before
 
 
@@ -133,6 +141,7 @@ REFUSED = [
     (["--prior", "vamp(components=int(0, 9))", "--search", "random"], "components"),
     (["--beta", "1", "2", "--trials", "3"], "--trials"),
     (["--beta", "1", "2", "--search", "random", "--validation", "0"], "validation"),
+    (["--beta", "1", "2", "--prune", "--validation", "0"], "validation"),
     (["--seed", "1", "2", "--search", "random"], "seed"),
     (["--beta", "1", "2", "--jobs", "0"], "jobs"),
     (["--start-at-data", "True", "maybe"], "True or False"),
@@ -191,10 +200,10 @@ def test_workers_that_are_killed_leave_their_runs_to_the_same_command(cli: Cli, 
     process.wait()
     step = checkpoint.load(last)[1]["step"]
     argv[argv.index("40000")] = str(step + 1)
-    record = tmp_path / "swept" / "trials" / "latent-2.json"
-    assert json.loads(record.read_text())["state"] == "begun"
-    # fewer steps, to be quick: the record of the settings is made to agree
-    record.write_text(record.read_text().replace('"steps": 40000', f'"steps": {step + 1}'))
+    records = tmp_path / "swept" / "trials"
+    assert json.loads((records / "latent-2.json").read_text())["state"] == "begun"
+    plan = records / "plan.json"  # fewer steps, to be quick: what was agreed on is made to agree
+    plan.write_text(plan.read_text().replace('"steps": 40000', f'"steps": {step + 1}'))
     steps: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         train_step = Loop._train_step
@@ -221,6 +230,57 @@ def test_a_search_evaluates_only_what_it_chose_on_test_data(cli: Cli, tmp_path: 
     argv = tuple("4" if word == "3" else word for word in argv)  # more trials go on
     assert cli(*argv).status == 0
     assert (tmp_path / "found" / "trial-003" / "model.json").is_file()
+
+
+def test_where_all_fail_nothing_is_said_of_a_best(cli: Cli, tmp_path: Path) -> None:
+    result = cli("sweep", "digits", "--lr", "1e30", "1e31", *SMALL, *ALONE, "--latent", "2", "--run", "swept")
+    assert result.status == 1
+    assert "2 of 2 runs failed" in result.err
+    assert "best" not in result.out
+    found = numbers(tmp_path / "swept")
+    assert (found["best"], found["best_run"], found["points"]) == (None, None, [])
+    assert [other["values"] for other in found["others"]] == [{"lr": "1e30"}, {"lr": "1e31"}]
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_metric_that_is_not_finite_is_no_number_and_chooses_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*BETAS).status == 0
+    for run in ("beta-0.1", "beta-10"):
+        (tmp_path / "swept" / run / "checkpoints" / "best.safetensors").unlink()
+        file = tmp_path / "swept" / run / "metrics.jsonl"
+        rows = [json.loads(line) | {"validation_elbo": math.nan} for line in file.read_text().splitlines()]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        if run == "beta-0.1":
+            result = cli(*BETAS)
+            assert result.status == 0, result.err
+            assert numbers(tmp_path / "swept")["best_run"] == "beta-10"
+    assert "no best: no run has validation data and a finite ELBO" in cli(*BETAS).out
+
+
+def test_a_search_by_a_number_that_runs_do_not_have_fails_after_an_epoch_and_says_so(cli: Cli, tmp_path: Path) -> None:
+    argv = ("sweep", "digits", "--recipe", "autoencoder", "--search", "random", "--trials", "2", "--latent", "2", "3",
+            *SMALL, *ALONE, "--run", "swept")  # fmt: skip
+    result = cli(*argv)
+    assert result.status == 1
+    assert "it has no ELBO to be chosen by; search by another --metric" in result.err
+    assert not list((tmp_path / "swept").glob("*/evaluation.json"))
+    assert cli(*argv, "--overwrite", "--metric", "distortion").status == 0
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_process_that_died_matters_where_runs_are_left(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, complete: bool
+) -> None:
+    def pool(jobs: int, threads: int, target: Any, args: Any, tell: Any) -> None:
+        if complete:
+            assert cli(*BETAS).status == 0
+        raise WorkersDied("1 of 2 processes died (SIGKILL)")
+
+    monkeypatch.setattr("tightbound.cli.sweep.pool", pool)
+    result = cli(*BETAS, "--jobs", "2")
+    assert result.status == (0 if complete else 1)
+    assert ("note: 1 of 2 processes died" in result.err) == complete
+    assert ("the same command goes on" in result.err) != complete
 
 
 def test_help(cli: Cli) -> None:

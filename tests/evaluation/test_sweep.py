@@ -63,6 +63,24 @@ def test_the_line_of_equal_elbo_goes_through_the_best_with_slope_minus_one(monke
     assert x[0] + y[0] == pytest.approx(90)
 
 
+def test_labels_of_many_points_hide_neither_each_other_nor_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
+    pairs = [(r + d, 100 - r + 0.2 * d) for r in (10, 20, 30, 31) for d in (0, 0.7, 1.2)]
+    rate_distortion(Sweep("prior", tuple(point(f"mixture({i})", r, d) for i, (r, d) in enumerate(pairs))), "png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert len(boxes) > 5
+    assert all(not a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    places = axis.transData.transform(pairs)
+    assert not any(box.contains(*place) for box in boxes for place in places)
+
+
 def test_in_python_each_value_is_trained_and_evaluated_on_the_same_data() -> None:
     data = tb.data.open("digits")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tightbound.search.metric import METRICS
 from tightbound.training.folder import RunFolder
@@ -46,3 +49,14 @@ def test_a_learned_prior_over_codes_is_part_of_the_bound(tmp_path: Path) -> None
 def test_without_validation_data_there_is_nothing_to_choose_by(tmp_path: Path) -> None:
     RunFolder(tmp_path).write_metrics([{"stage": "", "epoch": 1, "train_loss": 3.0}])
     assert METRICS["elbo"].of_run(RunFolder(tmp_path)) is None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_chooses_nothing(tmp_path: Path, bad: float) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_metrics([row("", 1, bad, bad, 30)])
+    assert METRICS["elbo"].of_epoch(folder.metrics()[0]) is None
+    assert [metric.of_run(folder) for metric in METRICS.values()] == [None] * 3
+    folder.write_metrics([row("", 1, bad, bad, 30), row("", 2, 55, 40, 35), row("", 3, bad, bad, 1)])
+    best(folder)
+    assert METRICS["elbo"].of_run(folder) == -75

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tightbound.cli.several import several
+from tightbound.cli.sweep import _near
 from tightbound.core.errors import InputError
 from tightbound.core.parts import parse
 from tightbound.search.plans import Drawn, Grid
@@ -62,7 +63,7 @@ def test_a_part_of_that_name_is_no_range() -> None:
 
 
 def drawn(word: str, field: str, n: int, seed: int = 0) -> list[str]:
-    search = Drawn((Dimension(field, (word,)),), dict, None, n, seed)
+    search = Drawn((Dimension(field, (word,)),), None, n, seed)
     return [search.propose(i).values[field] for i in range(n)]
 
 
@@ -84,6 +85,24 @@ def test_a_grid_has_every_combination_under_names_of_its_own() -> None:
     space = (Dimension("beta", ("0.5", "1")), Dimension("prior", ("vamp(3)", "vamp[3]", "normal")))
     assert len(grid(space)) == 6
     assert grid(space)[1] == {"beta": "0.5", "prior": "vamp[3]"}
-    names = Grid(space, dict).names
+    names = Grid(space).names
     assert len(set(names)) == 6
     assert names[2] == "beta-0.5_prior-normal"
+
+
+def test_a_run_keeps_its_name_when_values_are_added() -> None:
+    long = Dimension("prior", tuple(f"mixture(components={n}{'0' * 120})" for n in range(1, 4)))
+    few, more = Grid((Dimension("beta", ("1", "2")), long)), Grid((Dimension("beta", ("0", "1", "2", "3")), long))
+    assert [search.propose(i).name for search in (few,) for i in range(6)] == list(more.names)[3:9]
+    assert len(set(more.names)) == 12
+    assert max(map(len, more.names)) <= 120
+
+
+def test_points_that_are_tried_before_training_are_few_and_hold_all_pairs() -> None:
+    values = [("a", "b"), ("x",), *[("0", "1", "2")] * 8]
+    points = list(_near(values))
+    assert points[0] == ("a", "x", *"00000000")
+    assert len(set(points)) == len(points) < 200 < 2 * 3**8
+    assert ("b", "x", *"00000002") in points
+    pairs = {(i, p[i], j, p[j]) for p in points for i in range(10) for j in range(i)}
+    assert pairs == {(i, u, j, v) for i in range(10) for j in range(i) for u in values[i] for v in values[j]}

@@ -38,9 +38,14 @@ class Swept(Command):
         return self.read([*self.rest, *words])
 
     @property
+    def start(self) -> dict[str, str]:
+        """The first value of each."""
+        return {d.field: d.extremes()[0] for d in self.space}
+
+    @property
     def first(self) -> Sweep:
         """That for the first value of each."""
-        return self.at({d.field: d.extremes()[0] for d in self.space})
+        return self.at(self.start)
 
 
 def several(argv: Sequence[str]) -> tuple[Space, tuple[str, ...]]:

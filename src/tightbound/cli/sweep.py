@@ -9,8 +9,8 @@ import itertools
 import os
 import shlex
 import shutil
-import signal
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tightbound.cli.several import Swept
 from tightbound.cli.show import say
 from tightbound.cli.sweep_progress import progress
-from tightbound.cli.sweep_table import show_found
+from tightbound.cli.sweep_table import best_of, scored, show_found
 from tightbound.cli.train import carry_out, compose, recorded, run_name
 from tightbound.cli.training import Sweep, Train, Training
 from tightbound.core.errors import InputError, TightboundError
@@ -27,6 +27,7 @@ from tightbound.search.metric import METRICS, Metric
 from tightbound.search.plans import Advised, Drawn, Grid
 from tightbound.search.pool import WorkersDied, pool
 from tightbound.search.space import title
+from tightbound.search.study import FILE as STUDY
 from tightbound.search.study import Study
 from tightbound.search.work import OnEpoch, work
 from tightbound.search.work import Train as TrainTrial
@@ -66,14 +67,17 @@ def sweep(command: Swept) -> None:
         say(f"{title(trial.values)}: {trial.reason or 'kept'}, {job.ledger.run(trial.name)}")
     died = _train(command, first, job, len(job.search.names) - len(over))
     trials, busy = job.ledger.trials(job.search.names), job.ledger.busy(job.search.names)
-    chosen = _chosen(trials, job)
+    if died and sum(trial.over for trial in trials) == len(job.search.names):
+        say(f"note: {died}; others trained its runs", sys.stderr)
+        died = None
+    chosen = best_of(trials, scored(folder, trials, job.metric))
     if not job.test_all and not busy and not died and chosen is not None:
         _evaluate(command, chosen, job)
     show_found(folder, [d.field for d in command.space], trials, job.metric, test_all=job.test_all)
     if busy:
-        say(f"{len(busy)} runs are being trained by other processes; the last to end shows the whole")
+        say(f"other processes train {', '.join(busy)}; the last to end shows the whole")
     if died:
-        raise died
+        raise WorkersDied(f"{died}; the same command goes on")
     if failed := [trial for trial in trials if trial.state == "failed"]:
         raise RunsFailed(f"{len(failed)} of {len(trials)} runs failed, {failed[0].name} with: {failed[0].reason}; "
                          "the same command with --retry trains them again")  # fmt: skip
@@ -85,13 +89,13 @@ def sweep(command: Swept) -> None:
 
 
 def _check(command: Swept, first: Sweep) -> None:
-    """Refuses, before the first run begins, each value that goes with none of the others."""
+    """Refuses, before the first run begins, each value that goes with none of the others (see `_near`)."""
     if first.search == "grid" and any(d.ranged for d in command.space):
         raise InputError("a range has no grid; add --search random or --search tpe, and --trials N, or list values")
     if first.search != "grid" and any(d.field == "seed" for d in command.space):
         raise InputError("--seed is nothing to search over; sweep the seeds of what was chosen in a grid")
-    if first.search != "grid" and first.validation == 0:
-        raise InputError("--validation 0 leaves nothing to choose runs by; a search needs validation data")
+    if first.validation == 0 and (first.search != "grid" or first.prune):
+        raise InputError("--validation 0 leaves nothing to choose runs by; a search, and --prune, need validation data")
 
     @functools.cache
     def refusal(values: tuple[str, ...]) -> TightboundError | None:
@@ -106,26 +110,30 @@ def _check(command: Swept, first: Sweep) -> None:
     fields, extremes = [d.field for d in command.space], [d.extremes() for d in command.space]
     for i, values in enumerate(extremes):
         for value in values:
-            points = itertools.product(*extremes[:i], (value,), *extremes[i + 1 :])
-            refusals = (refusal(point) for point in points)
+            refusals = (refusal(point) for point in _near([*extremes[:i], (value,), *extremes[i + 1 :]]))
             if (error := next(refusals)) is not None and all(other is not None for other in refusals):
                 raise error
 
 
-def _job(command: Swept, first: Sweep, folder: Path) -> Job:
-    def settings(values: Mapping[str, str]) -> dict[str, Any]:
-        return {k: v for k, v in recorded(command.at(values)).items() if k not in _FREE}
+def _near(values: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Points at the first value of each option, but for none, one or two of them: all would be too many to try."""
+    for n in range(3):
+        for places in itertools.combinations(range(len(values)), n):
+            at = [rest[1:] if i in places else rest[:1] for i, rest in enumerate(values)]
+            yield from itertools.product(*at)
 
+
+def _job(command: Swept, first: Sweep, folder: Path) -> Job:
     advised = first.search == "tpe"
     study = Study(folder, first.storage, prune=first.prune) if advised or first.prune or first.storage else None
     trials = first.trials or 20
     search: Search
     if advised and study is not None:
-        search = Advised(command.space, settings, study, trials, first.search_seed)
+        search = Advised(command.space, study, trials, first.search_seed)
     elif first.search == "random":
-        search = Drawn(command.space, settings, study, trials, first.search_seed)
+        search = Drawn(command.space, study, trials, first.search_seed)
     else:
-        search = Grid(command.space, settings, study)
+        search = Grid(command.space, study)
     if first.search != "grid":
         search.plan = {**search.plan, "--metric": first.metric}
     return Job(Ledger(folder), search, METRICS[first.metric], study, first.search == "grid")
@@ -137,27 +145,23 @@ def _begin(command: Swept, first: Sweep, job: Job) -> None:
     Raises:
         InputError: the folder holds another search, or runs with other settings.
     """
+
+    def settings(values: Mapping[str, str]) -> dict[str, Any]:
+        return {k: v for k, v in recorded(command.at(values)).items() if k not in _FREE}
+
     ledger, search = job.ledger, job.search
     if first.overwrite:
         ledger.forget_all(search.names)
         if job.study is not None:
             job.study.forget()
+        else:
+            (ledger.folder / STUDY).unlink(missing_ok=True)  # an earlier search's
+    ledger.agree(search, command.start, settings)
     if first.retry:
         ledger.forget([trial.name for trial in ledger.trials(search.names) if trial.state == "failed"])
-    for trial in ledger.trials(search.names)[:1]:  # the others went by it
-        now = {k: v for k, v in recorded(command.at(trial.values)).items() if k not in _FREE}
-        changed = [
-            f"{k} was {trial.settings.get(k)!r} and is {v!r}" for k, v in now.items() if trial.settings.get(k) != v
-        ]
-        if changed:
-            raise InputError(
-                f"{title(trial.values)}: the run {str(ledger.run(trial.name))!r} has other settings "
-                f"({'; '.join(changed)}); name another folder by --run, or replace the runs with --overwrite"
-            )
-    with ledger.claims():
-        ledger.agree(search)
-        if job.study is not None:
-            job.study.ready()
+    if job.study is not None:
+        with ledger.claims():
+            job.study.agree(search.plan)
 
 
 def _train(command: Swept, first: Sweep, job: Job, left: int) -> WorkersDied | None:
@@ -170,11 +174,11 @@ def _train(command: Swept, first: Sweep, job: Job, left: int) -> WorkersDied | N
     say(f"{left} runs, {jobs} at once, {threads} thread{'s' * (threads > 1)} each")
     try:
         with progress(job.ledger, job.metric, several=True) as tell:
-            pool(jobs, threads, _worker, (command, job.ledger.folder), tell)
+            by = pool(jobs, threads, _worker, (command, job.ledger.folder), tell)
     except WorkersDied as died:
         return died
-    except KeyboardInterrupt:
-        raise Interrupted("stopped; the same command goes on where it was", signal.SIGINT) from None
+    if by is not None:
+        raise Interrupted(f"stopped by {by.name}; the same command goes on where it was", by)
     return None
 
 
@@ -198,20 +202,25 @@ def _worker(pipe: Connection, command: Swept, folder: Path) -> None:
 
     try:
         work(job.ledger, job.search, job.metric, silent, pipe.send, job.study)
-    except (KeyboardInterrupt, BrokenPipeError):  # a checkpoint was written, or the process that listened has died
-        raise SystemExit(1) from None
+    except Interrupted:  # a checkpoint was written
+        raise
     except TightboundError as error:
         pipe.send(error)
 
 
 def _trainer(command: Swept, job: Job) -> TrainTrial:
     def train(trial: Trial, on_epoch: OnEpoch) -> float | None:
+        def after_epoch(row: Mapping[str, Any]) -> None:
+            if not job.test_all and row["stage"] == "" and job.metric.key not in row:
+                raise InputError(f"it has no {job.metric.says} to be chosen by; search by another --metric")
+            on_epoch(row)
+
         run = RunFolder(job.ledger.run(trial.name))
         if not _finished(run):
             _clear(run)
             samples = {} if job.test_all else {"evaluate_samples": 0}
             try:
-                _carry_out(command.at(trial.values), run, on_epoch, **samples)
+                _carry_out(command.at(trial.values), run, after_epoch, **samples)
             except Interrupted as stop:
                 where = title(trial.values)
                 raise Interrupted(
@@ -238,13 +247,6 @@ def _clear(run: RunFolder) -> None:
         left = {file.name for file in run.path.iterdir() if not file.name.startswith(".")}
         if left <= {run.config_file.name, run.run_file.name}:
             shutil.rmtree(run.path)
-
-
-def _chosen(trials: list[Trial], job: Job) -> Trial | None:
-    """The best by validation data."""
-    scored = [(score, trial) for trial in trials if trial.state == "done"
-              and (score := job.metric.of_run(RunFolder(job.ledger.run(trial.name)))) is not None]  # fmt: skip
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def _evaluate(command: Swept, chosen: Trial, job: Job) -> None:

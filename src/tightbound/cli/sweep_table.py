@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tightbound.cli.show import record, say
 from tightbound.core.files import write_atomic
+from tightbound.evaluation.numbers import with_error
 from tightbound.evaluation.sweep import Point, Sweep
 from tightbound.report.rate_distortion import rate_distortion
 from tightbound.report.table import drawn
@@ -16,11 +17,18 @@ from tightbound.search.ledger import Trial
 from tightbound.search.metric import Metric
 from tightbound.training.folder import RunFolder
 
-COLUMNS = {
-    "rate": "rate", "distortion": "distortion", "elbo": "ELBO", "mutual_information": "I(x; z)",
-    "active_units": "active",
-}  # fmt: skip
+COLUMNS = {"rate": "rate", "distortion": "distortion", "elbo": "ELBO", "active_units": "active"}
 _NUMBERS = ("rate", "distortion", "elbo")
+
+
+def scored(folder: Path, trials: Sequence[Trial], metric: Metric) -> dict[str, float | None]:
+    """What runs are chosen by, by name; None of those that cannot be chosen."""
+    return {t.name: metric.of_run(RunFolder(folder / t.name)) if t.state == "done" else None for t in trials}
+
+
+def best_of(trials: Sequence[Trial], scores: Mapping[str, float | None]) -> Trial | None:
+    """That of the highest score, the first of equals; None where no run has one."""
+    return max((t for t in trials if scores[t.name] is not None), key=lambda t: scores[t.name] or 0.0, default=None)
 
 
 def show_found(folder: Path, fields: Sequence[str], trials: Sequence[Trial], metric: Metric, *, test_all: bool) -> None:
@@ -32,52 +40,37 @@ def show_found(folder: Path, fields: Sequence[str], trials: Sequence[Trial], met
         metric: What runs are chosen by.
         test_all: Each run was evaluated on test data; else the chosen one alone, and the best come first.
     """
-    scores = {t.name: metric.of_run(RunFolder(folder / t.name)) if t.state == "done" else None for t in trials}
+    scores = scored(folder, trials, metric)
+    chosen = best_of(trials, scores)
     points = {t.name: p for t in trials if t.state == "done" and (p := _point(folder, t, scores[t.name])) is not None}
     found = Sweep(", ".join(fields), tuple(points.values()))
-    chosen = max((t for t in trials if scores[t.name] is not None), key=lambda t: scores[t.name] or 0.0, default=None)
-    others = [
-        {
-            "value": ", ".join(t.values.values()),
-            "run": t.name,
-            "state": t.state,
-            "reason": t.reason,
-            "score": scores[t.name],
-        }
-        for t in trials
-        if t.name not in points
-    ]
-    best = None if chosen is None else ", ".join(chosen.values.values())
-    record(folder / "sweep.json", found.to_json() | {"best": best, "others": others})
-    if not test_all:
-        trials = sorted(trials, key=lambda t: (scores[t.name] is None, -(scores[t.name] or 0.0)))
-    notes = {
-        t.name: t.reason or ("unfinished" if not t.over else "best" if t is chosen
-        else "dominated" if t.name in points and found.dominated(points[t.name]) else "")
-        for t in trials
-    }  # fmt: skip
-    rows = [
-        [*t.values.values(), _number(scores[t.name]), *(_cell(points.get(t.name), c) for c in COLUMNS), notes[t.name]]
-        for t in trials
-    ]
+    _keep(folder / "sweep.json", found, trials, scores, metric, chosen)
+    dominated = {name for name, point in points.items() if test_all and found.dominated(point)}
     if found.points:
         number = found.points[0].numbers["distortion"]
-        says = (
-            f"n = {number['n']:,} test data, {drawn(number)}; nats, ± standard error; target: {number['target']}. "
-            "ELBO = -(rate + distortion): the bound, whatever was trained for."
-        )
-        say(says if test_all else f"{says} Of the chosen run alone.")
-    say(f"best: by the {metric.says} on validation data" if chosen else "no best: no run has validation data and "
-        f"{metric.says}")  # fmt: skip
-    _table([*fields, f"validation {metric.says}", *COLUMNS.values(), ""], rows, len(fields))
-    if len(fields) and "seed" in fields:
-        _over_seeds(fields, trials, scores, points, metric)
-    limited = [p for p in found.points if p.number("mutual_information") and p.numbers["mutual_information"]["reason"]]
-    if limited:
-        values = "; ".join(str(p.value) for p in limited)
-        say(f"I(x; z) of {found.name} = {values}: {limited[0].numbers['mutual_information']['reason']}")
-    if "dominated" in notes.values():
-        say("dominated: another run has no more rate and no more distortion (by the values, whatever their errors)")
+        says = f"n = {number['n']:,} test data, {drawn(number)}; nats, ± standard error; target: {number['target']}."
+        say(f"{says} ELBO = -(rate + distortion): the bound, whatever was trained for.")
+    if chosen is not None:
+        say(f"best: by the {metric.says} on validation data")
+    elif any(t.state == "done" for t in trials):
+        say(f"no best: no run has validation data and a finite {metric.says} on them")
+    if test_all:
+        notes = {t.name: _note(t, chosen) or "○" * (t.name in dominated) for t in trials}
+        rows = [
+            [*t.values.values(), _number(scores[t.name]), *_cells(points.get(t.name)), notes[t.name]] for t in trials
+        ]
+        _table([*fields, "validation", *COLUMNS.values(), ""], rows, len(fields))
+    else:
+        best_first = sorted(trials, key=lambda t: (scores[t.name] is None, -(scores[t.name] or 0.0)))
+        rows = [[*t.values.values(), _number(scores[t.name]), _note(t, chosen)] for t in best_first]
+        _table([*fields, "validation", ""], rows, len(fields))
+        if chosen is not None and chosen.name in points:
+            known = zip(COLUMNS.values(), _cells(points[chosen.name]), strict=True)
+            say(f"the best on test data: {', '.join(f'{name} {value}' for name, value in known)}")
+    if "seed" in fields:
+        _over_seeds(fields, trials, scores, points)
+    if dominated:
+        say("○ dominated: another run has no more rate and no more distortion (by the values, whatever their errors)")
     if not test_all or not found.points:
         say(f"numbers: {folder / 'sweep.json'}")
     elif all(None in p.plane for p in found.points):
@@ -88,20 +81,51 @@ def show_found(folder: Path, fields: Sequence[str], trials: Sequence[Trial], met
         say(f"picture: {folder / 'rate-distortion.svg'} (and .png), numbers: {folder / 'sweep.json'}")
 
 
+def _keep(
+    file: Path,
+    found: Sweep,
+    trials: Sequence[Trial],
+    scores: Mapping[str, float | None],
+    metric: Metric,
+    chosen: Trial | None,
+) -> None:
+    """Writes all numbers, with the values of each run by option."""
+    known = found.to_json()
+    values = {t.name: dict(t.values) for t in trials}
+    points = [{"values": values[point["run"]], **point} for point in known["points"]]
+    others = [
+        {"values": values[t.name], "value": label(t), "run": t.name, "state": t.state, "reason": t.reason,
+         "score": scores[t.name]}
+        for t in trials if t.name not in {point["run"] for point in points}
+    ]  # fmt: skip
+    best = {"best": label(chosen), "best_run": chosen.name} if chosen is not None else {"best": None, "best_run": None}
+    record(file, known | {"metric": f"validation {metric.says}"} | best | {"points": points, "others": others})
+
+
+def label(trial: Trial) -> str:
+    """Its values in a line."""
+    return ", ".join(trial.values.values())
+
+
+def _note(trial: Trial, chosen: Trial | None) -> str:
+    if trial is chosen:
+        return "best"
+    return {"begun": "unfinished", "done": ""}.get(trial.state, trial.state)
+
+
 def _point(folder: Path, trial: Trial, score: float | None) -> Point | None:
     """What is known of a run on test data; None where nothing is."""
     run = RunFolder(folder / trial.name)
     if not run.evaluation_file.is_file():
         return None
-    return Point(", ".join(trial.values.values()), run.read(run.evaluation_file), trial.name, score)
+    return Point(label(trial), run.read(run.evaluation_file), trial.name, score)
 
 
 def _over_seeds(
     fields: Sequence[str],
     trials: Sequence[Trial],
-    scores: dict[str, float | None],
-    points: dict[str, Point],
-    metric: Metric,
+    scores: Mapping[str, float | None],
+    points: Mapping[str, Point],
 ) -> None:
     """Mean and spread of the runs that differ in their seed alone."""
     groups: dict[tuple[str, ...], list[Trial]] = {}
@@ -117,7 +141,7 @@ def _over_seeds(
     if rows:
         others = [field for field in fields if field != "seed"]
         say("mean ± standard deviation over seeds:")
-        head = [*others, "seeds", f"validation {metric.says}", *(COLUMNS[c] for c in _NUMBERS)]
+        head = [*others, "seeds", "validation", *(COLUMNS[c] for c in _NUMBERS)]
         _table(head, rows, len(others))
 
 
@@ -149,8 +173,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _cell(point: Point | None, name: str) -> str:
-    number = None if point is None else point.number(name)
-    if number is None:
-        return "-"
-    return f"{number[0]:.0f}" if name == "active_units" else f"{number[0]:.2f} ± {number[1]:.2f}"
+def _cells(point: Point | None) -> list[str]:
+    """Of all columns."""
+    if point is None:
+        return ["-"] * len(COLUMNS)
+    numbers = {name: point.number(name) for name in COLUMNS}
+    return [
+        "-" if n is None else f"{n[0]:.0f}" if name == "active_units" else with_error(*n) for name, n in numbers.items()
+    ]

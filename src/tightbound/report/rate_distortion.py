@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from tightbound.report.figures import BLUE, GREY, INK, STYLE
 
 def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
     """A point with its standard errors for each model, and through the best the line of equal ELBO, of slope -1.
+
+    Each point has its value beside it where there is room.
 
     Arguments:
         ending: "svg" or "png".
@@ -41,9 +44,6 @@ def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
                 (x, dx), (y, dy) = np.moveaxis(np.array(some), 0, -1)
                 axis.errorbar(x, y, xerr=dx, yerr=dy, fmt="o", ms=5, mfc=fill, mec=BLUE, mew=1.2, ecolor=INK,
                               elinewidth=1, capsize=3, zorder=3, label=label)  # fmt: skip
-        for i, at in placed.items():
-            text = f"{found.name} = {found.points[i].value}"
-            axis.annotate(text, at[:, 0], xytext=(8, 6), textcoords="offset points", fontsize=9, color=INK)
         rates = [at[0, 0] for at in placed.values()]
         span = max(rates) - min(rates) or 1.0
         axis.margins(y=0.12)
@@ -55,8 +55,30 @@ def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
             axis.plot([left, right], [-elbo - left, -elbo - right], color=GREY, ls="--", lw=1.2, label=label, zorder=1)
             axis.set(xlim=(left, right), ylim=bounds)
         axis.set(xlabel="rate, KL(q(z|x) || p(z)): nats a datum", ylabel="distortion, -E log p(x|z): nats a datum")
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9, borderaxespad=0.2)
+        axis.legend(
+            *axis.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9,
+            borderaxespad=0.2, alignment="left", title=f"by each point: {found.name}", title_fontsize=9,
+        )  # fmt: skip
+        figure.draw_without_rendering()  # settles the layout, by which there is room for labels
+        _label(axis, [(str(found.points[i].value), at[:, 0]) for i, at in placed.items()])
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=160, metadata={"Date": None} if ending == "svg" else None)
         return buffer.getvalue()
+
+
+def _label(axis: Any, words: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Writes words beside their places, where they hide neither each other nor a place, nor reach out of the figure."""
+    from matplotlib.transforms import Bbox
+
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axis.transData.transform([at for _, at in words])]
+    for word, at in words:
+        for x, y in ((8, 6), (8, -12), (-8, 6), (-8, -12), (8, 18), (-8, 18), (8, -24), (-8, -24)):
+            text = axis.annotate(
+                word, at, xytext=(x, y), textcoords="offset points", ha="left" if x > 0 else "right",
+                fontsize=9, color=INK, in_layout=False,
+            )  # fmt: skip
+            box, whole = text.get_window_extent(), axis.figure.bbox
+            if box.count_overlaps(taken) == 0 and whole.x0 <= box.x0 and box.x1 <= whole.x1:
+                taken.append(box)
+                break
+            text.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +28,12 @@ class Metric:
     second: bool = False
 
     def of_epoch(self, row: Mapping[str, Any]) -> float | None:
-        """Its value after an epoch of the first stage; None after others, and where there is none."""
-        value = row.get(self.key) if row["stage"] == "" else None
-        return None if value is None else self.sign * value
+        """Its value after an epoch of the first stage; None after others, and where there is no finite one."""
+        return self._signed(row.get(self.key) if row["stage"] == "" else None)
 
     def of_run(self, folder: RunFolder) -> float | None:
-        """Its value at the weights that are evaluated; None where the run has no validation data, or no such number.
+        """Its value at the weights that are evaluated; None where the run has no validation data, or no such finite
+        number.
 
         Of codes with a learned prior, the bound is that of both stages: the distortion of the first, and the code
         length of the second.
@@ -44,8 +45,11 @@ class Metric:
         first = ends.get("", {})
         if self.second and SECOND in ends and self.key in first:
             length = ends[SECOND].get("validation_loss")
-            return None if length is None else -first["validation_reconstruction"] - length
-        return None if first.get(self.key) is None else self.sign * first[self.key]
+            return None if length is None else _finite(-first["validation_reconstruction"] - length)
+        return self._signed(first.get(self.key))
+
+    def _signed(self, value: float | None) -> float | None:
+        return None if value is None else _finite(self.sign * value)
 
 
 METRICS = {
@@ -58,5 +62,9 @@ METRICS = {
 def _evaluated(folder: RunFolder, stage: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The epoch whose weights are evaluated: the first of the best by the validation objective, if such were kept."""
     if folder.checkpoint("best", stage).is_file():
-        return min(rows, key=lambda row: row["validation_loss"])
+        return min((row for row in rows if not math.isnan(row["validation_loss"])), key=lambda r: r["validation_loss"])
     return rows[-1]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,46 +16,49 @@ from tightbound.search.ledger import Trial
 from tightbound.search.space import Range, Space, Suggest, grid
 from tightbound.search.study import Study
 
-Settings = Callable[[Mapping[str, str]], Mapping[str, Any]]  # values -> all options
-
 
 class Grid:
     """Every combination of the values.
 
     Arguments:
         space: What varies.
-        settings: All options, given values.
         study: Which prunes; None: none does.
     """
 
-    def __init__(self, space: Space, settings: Settings, study: Study | None = None) -> None:
-        self._points, self._settings, self._study = grid(space), settings, study
-        plain = ["_".join(f"{k.replace('_', '-')}-{_plain(v)}" for k, v in point.items()) for point in self._points]
-        plain = [name if len(name) <= 120 else f"{name[:100]}-{i}" for i, name in enumerate(plain)]
+    search = "grid"
+
+    def __init__(self, space: Space, study: Study | None = None) -> None:
+        self._points, self._study = grid(space), study
+        plain = [_plain(point) for point in self._points]
         often = Counter(plain)
-        self.names: Sequence[str] = [name if often[name] == 1 else f"{name}-{i}" for i, name in enumerate(plain)]
-        self.plan: Mapping[str, Any] = {}  # values may be added
+        self.names: Sequence[str] = [
+            # by the values alone, so that a name stays with them when others are added
+            name if often[name] == 1 and len(name) <= 120 else f"{name[:100]}-{key_seed(*point.values()):x}"
+            for name, point in zip(plain, self._points, strict=True)
+        ]
+        # values may be added
+        self.plan: Mapping[str, Any] = {"search": self.search, "options": " ".join(d.flag for d in space)}
 
     def propose(self, number: int) -> Trial:
         """The combination of this number."""
         values = self._points[number]
         advised = self._study.begin(self.names[number], values) if self._study is not None else None
-        return Trial(self.names[number], values, self._settings(values), advised=advised)
+        return Trial(self.names[number], values, advised=advised)
 
 
 class Drawn:
     """Values at random, those of each trial a function of the seed and its number.
 
     Arguments:
-        space, settings, study: As in `Grid`.
+        space, study: As in `Grid`.
         trials: How many.
         seed: Of the draws.
     """
 
     search = "random"
 
-    def __init__(self, space: Space, settings: Settings, study: Study | None, trials: int, seed: int) -> None:
-        self._space, self._settings, self._study, self._seed = space, settings, study, seed
+    def __init__(self, space: Space, study: Study | None, trials: int, seed: int) -> None:
+        self._space, self._study, self._seed = space, study, seed
         self.names: Sequence[str] = [f"trial-{number:03}" for number in range(trials)]
         options = {d.flag: " ".join(d.words) for d in space}
         self.plan: Mapping[str, Any] = {"search": self.search, **options, "--search-seed": seed}
@@ -64,7 +67,7 @@ class Drawn:
         """The values of this number."""
         values = self._draw(_Random(key_seed("search", self._seed, number)))
         advised = self._study.begin(self.names[number], values) if self._study is not None else None
-        return Trial(self.names[number], values, self._settings(values), advised=advised)
+        return Trial(self.names[number], values, advised=advised)
 
     def _draw(self, suggest: Suggest) -> dict[str, str]:
         return {d.field: d.draw(suggest) for d in self._space}
@@ -79,15 +82,15 @@ class Advised(Drawn):
 
     search = "tpe"
 
-    def __init__(self, space: Space, settings: Settings, study: Study, trials: int, seed: int) -> None:
-        super().__init__(space, settings, study, trials, seed)
+    def __init__(self, space: Space, study: Study, trials: int, seed: int) -> None:
+        super().__init__(space, study, trials, seed)
         self._advice = study
 
     def propose(self, number: int) -> Trial:
         """What is worth trying next."""
         advised, suggest = self._advice.ask(self.names[number], key_seed("search", self._seed, number))
         values = self._draw(suggest)
-        return Trial(self.names[number], values, self._settings(values), advised=advised)
+        return Trial(self.names[number], values, advised=advised)
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class _Random:
         return np.random.default_rng(key_seed(self.seed, name))
 
 
-def _plain(value: str) -> str:
+def _plain(point: Mapping[str, str]) -> str:
     """What a folder can be called."""
-    return re.sub(r"[^\w.+-]+", "_", value).strip("_") or "value"
+    words = ((k.replace("_", "-"), re.sub(r"[^\w.+-]+", "_", v).strip("_") or "value") for k, v in point.items())
+    return "_".join(f"{option}-{value}" for option, value in words)

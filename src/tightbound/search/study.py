@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tightbound.core.errors import InputError
 from tightbound.search.ledger import State
@@ -15,6 +15,8 @@ from tightbound.search.space import Range
 
 if TYPE_CHECKING:
     import optuna
+
+FILE = "study.db"  # in the folder of the runs, where no other storage is named
 
 
 class Study:
@@ -39,8 +41,8 @@ class Study:
             ) from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._name = folder.resolve().name
-        self._storage = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
-        self._own = None if storage else folder / "study.db"
+        self._storage = storage or f"sqlite:///{folder.resolve() / FILE}"
+        self._own = None if storage else folder / FILE
         self._pruner = optuna.pruners.MedianPruner(5, 5) if prune else optuna.pruners.NopPruner()
         self._prunes = prune
         self._begun: dict[int, tuple[optuna.trial.Trial, int]] = {}  # by number, and the last epoch that was reported
@@ -60,14 +62,28 @@ class Study:
             raise InputError(f"cannot open the storage {self._storage!r} ({type(error).__name__}); "
                              "needed: an SQLAlchemy URL, such as sqlite:///study.db") from error  # fmt: skip
 
-    def ready(self) -> None:
-        """Makes the study; by one process at a time."""
-        _ = self._study
+    def agree(self, plan: Mapping[str, Any]) -> None:
+        """Makes the study, or joins it; by one process at a time.
+
+        Raises:
+            InputError: one of this name is of another search.
+        """
+        before = self._study.user_attrs.get("plan")
+        if before is None:
+            self._study.set_user_attr("plan", dict(plan))
+        elif before != plan:
+            raise InputError(
+                f"the storage {self._storage!r} holds a study {self._name!r} of another search; call the folder by "
+                "another name (--run), or replace the study with --overwrite"
+            )
 
     def forget(self) -> None:
         """Deletes the study."""
-        self._optuna.delete_study(study_name=self._study.study_name, storage=self._storage)
-        del self._study
+        if self._own is not None:
+            self._own.unlink(missing_ok=True)
+        else:
+            self._optuna.delete_study(study_name=self._study.study_name, storage=self._storage)
+        self.__dict__.pop("_study", None)
 
     def ask(self, name: str, seed: int) -> tuple[int, Asked]:
         """A new trial, and what draws its values."""

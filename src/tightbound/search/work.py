@@ -46,7 +46,6 @@ def work(ledger: Ledger, search: Search, metric: Metric, train: Train, tell: Tel
             if trial is None:
                 return
             tell(Event(trial))
-            advised = None if study is None else trial.advised
 
             def on_epoch(row: Mapping[str, Any], trial: Trial = trial) -> None:
                 reached = metric.of_epoch(row)
@@ -62,12 +61,12 @@ def work(ledger: Ledger, search: Search, metric: Metric, train: Train, tell: Tel
                 over = trial.ended("done")
             except Pruned as stop:
                 over = trial.ended("pruned", str(stop))
+            except (KeyboardInterrupt, BrokenPipeError):
+                raise
             except Exception as error:
-                if isinstance(error, KeyboardInterrupt | BrokenPipeError):
-                    raise
                 over = trial.ended("failed", reason(error))
-            if study is not None and advised is not None:
-                study.tell(advised, over.state, value)
+            if study is not None and trial.advised is not None:
+                study.tell(trial.advised, over.state, value)
             ledger.write(over)
             tell(Event(over, value=value))
 

@@ -30,7 +30,8 @@ class Interrupted(TightboundError, KeyboardInterrupt):
 
 
 class StopFlag:
-    """Set by the first SIGINT or SIGTERM; a second one acts at once."""
+    """Set by the first SIGINT or SIGTERM; a SIGINT after it acts at once, a SIGTERM does nothing more: where a group of
+    processes is ended, those that started others pass on what these had already."""
 
     raised: signal.Signals | None = None
 
@@ -51,9 +52,9 @@ def stop_on_signals() -> Iterator[StopFlag]:
     previous = {s: handler for s, handler in previous.items() if handler != signal.SIG_IGN}  # nohup and the like
 
     def handle(number: int, frame: object) -> None:
-        flag.raised = signal.Signals(number)
-        for s, handler in previous.items():
-            signal.signal(s, handler)
+        flag.raised = flag.raised or signal.Signals(number)
+        if signal.SIGINT in previous:
+            signal.signal(signal.SIGINT, previous[signal.SIGINT])
 
     for s in previous:
         signal.signal(s, handle)
