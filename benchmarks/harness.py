@@ -35,6 +35,7 @@ FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
     "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
+LOAD = os.getloadavg()  # before the contestants are
 SETTLE = 0.05  # seconds between turns, in which idle threads stop spinning and go to sleep
 Turns = dict[str, list[Answer]]
 
@@ -240,7 +241,7 @@ def machine_facts() -> dict[str, Any]:
         "caches": _caches(),
         "isa": [flag for flag in FLAGS if flag in flags],
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "load_average": list(os.getloadavg()),
+        "load_average": list(LOAD),
         "python": platform.python_version(),
         "packages": versions(),
         "commit": _commit(),
@@ -289,8 +290,15 @@ def peers_python() -> str:
 
 
 def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.Namespace) -> list[Contestant]:
-    """Those that `--only` names, and the base; without it all, but for those that `--quick` has no time to compile."""
+    """Those that `--only` names, and the base; without it all, but for those that `--quick` has no time to compile.
+
+    Raises:
+        SystemExit: `--only` names what is not there.
+    """
     if arguments.only:
+        names = [c.name for c in contestants]
+        if unknown := [name for name in arguments.only if name not in names]:
+            sys.exit(f"--only {unknown[0]!r}: there is no such contestant; give some of: {', '.join(map(repr, names))}")
         return [c for c in contestants if c.name in (base, *arguments.only)]
     return [c for c in contestants if not (arguments.quick and c.options.get("compile"))]
 
@@ -298,15 +306,30 @@ def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.
 def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.ArgumentParser:
     """A parser with what every benchmark takes, and of one with contestants what these need."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n\n")[0])
-    parser.add_argument("--repeats", type=int, default=repeats)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each contestant")
+    parser.add_argument("--repeats", type=_count, default=repeats, help="turns that count, of each")
+    parser.add_argument("--threads", type=_count, default=os.cpu_count() or 1, help="of each")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
     if peers:
         parser.add_argument("--no-peers", action="store_true", help="leave out what needs the peers' environment")
         clocks = ("seconds", "processor")
         parser.add_argument("--clock", choices=clocks, default="seconds", help="processor time, on a busy machine")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="where all of it is written, every repeat included")
     return parser
+
+
+def _count(text: str) -> int:
+    """At least one."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} was given; needed: a whole number of at least 1")
+    return int(text)
+
+
+def _file(text: str) -> Path:
+    """In a folder that is there: it is written when all has been measured."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} in; make it first")
+    return path
 
 
 def write(arguments: argparse.Namespace, found: Mapping[str, Any], race: Race | None = None) -> None:

@@ -20,7 +20,7 @@ PACKAGES = ("torch==2.13.0", "pythae==0.1.2", "disent==0.8.0", "jax==0.10.2", "s
 
 def main() -> None:
     argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
-    if not PEERS.exists():
+    if not (PEERS / "bin" / "python").is_file():
         venv.create(PEERS, with_pip=True)
     sys.exit(subprocess.run([peers_python(), "-m", "pip", "install", *PACKAGES]).returncode)
 

@@ -20,7 +20,7 @@ from typing import Any
 Answer = dict[str, Any]
 Turn = Callable[[dict[str, Any]], Answer]
 
-PACKAGES = ("tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent", "scikit-learn", "pillow")
+PACKAGES = ("tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent", "lightning", "scikit-learn", "pillow")
 
 
 def serve(prepare: Callable[[dict[str, Any]], Turn]) -> None:

@@ -1,6 +1,7 @@
 """The arithmetic of benchmarks/harness.py, and that its contestants take turns."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,3 +88,50 @@ def test_a_report_holds_the_machine(tmp_path, capsys):
     assert report["options"]["repeats"] == 3
     assert report["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert report["machine"]["cores"] >= 1
+
+
+def test_what_was_asked_for_is_checked_before_anything_is_measured(tmp_path, capsys):
+    import harness
+
+    parser = harness.options("Title.", repeats=3)
+    parser.add_argument("--only", nargs="+")
+    for wrong, said in (
+        (["--repeats", "0"], "0 was given; needed: a whole number of at least 1"),
+        (["--threads", "two"], "two was given"),
+        (["--json", str(tmp_path / "no" / "r.json")], "no folder"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(wrong)
+        assert said in capsys.readouterr().err
+    there = [harness.Contestant(name, "none.py") for name in ("ours", "by hand")]
+    assert [c.name for c in harness.asked_for(there, "ours", parser.parse_args(["--only", "by hand"]))] == [
+        "ours", "by hand",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit, match=r"'byhand': there is no such contestant; give some of: 'ours', 'by hand'"):
+        harness.asked_for(there, "ours", parser.parse_args(["--only", "byhand"]))
+
+
+def test_the_load_is_that_of_before_the_contestants(monkeypatch):
+    import harness
+
+    before = harness.machine_facts()["load_average"]
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 99.0, 99.0))
+    assert harness.machine_facts()["load_average"] == before
+
+
+def test_an_environment_of_peers_that_was_left_half_made_is_made(tmp_path, monkeypatch):
+    import harness
+    import peers
+
+    def create(folder, with_pip):
+        (folder / "bin").mkdir()
+        (folder / "bin" / "python").touch()
+
+    for module in (harness, peers):
+        monkeypatch.setattr(module, "PEERS", tmp_path)  # which is there, and empty
+    monkeypatch.setattr("venv.create", create)
+    monkeypatch.setattr("sys.argv", ["peers.py"])
+    monkeypatch.setattr("subprocess.run", lambda command: subprocess.CompletedProcess(command, 0))
+    with pytest.raises(SystemExit) as done:
+        peers.main()
+    assert done.value.code == 0

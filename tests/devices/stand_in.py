@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -54,20 +54,18 @@ class StandIn(TorchDispatchMode):
 
 
 class _Generator(torch.Generator):
-    """Of the stand-in device, where it is made for that."""
+    """Of the stand-in device, where it is made for that. What an operation is given is another object, with the same
+    seed: the highest bit, on which no draw depends, says where it is."""
 
-    on_device: bool
-    seeds: ClassVar[set[int]] = set()  # theirs: what an operation is given is another object, with the same seed
+    mark: int
 
     def __new__(cls, device: Any = "cpu") -> _Generator:
         made = super().__new__(cls)
-        made.on_device = torch.device(device) == DEVICE
-        return made
+        made.mark = int(torch.device(device) == DEVICE) << 63
+        return made.manual_seed(made.initial_seed())
 
     def manual_seed(self, seed: int) -> _Generator:
-        if self.on_device:
-            self.seeds.add(seed)
-        super().manual_seed(seed)
+        super().manual_seed(seed | self.mark)
         return self
 
 
@@ -91,7 +89,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if (asked := kwargs.get("device")) is not None:
         on_device, kwargs = torch.device(asked) == DEVICE, {**kwargs, "device": torch.device("cpu")}
     generator = kwargs.get("generator")
-    if generator is not None and (generator.initial_seed() in _Generator.seeds) != on_device:
+    if generator is not None and generator.initial_seed() >> 63 != on_device:
         raise WrongDevice(f"{func}: a generator of another device than what it fills")
     plain = tree_map(lambda x: x.held if isinstance(x, Held) else x, (args, kwargs))
     found = func(*plain[0], **plain[1])

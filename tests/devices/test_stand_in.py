@@ -27,11 +27,13 @@ from tightbound.evaluation import (
     inference_gap,
     memorisation,
     paths,
+    probe,
     rate_decomposition,
     score,
 )
 from tightbound.generation.infer import complete, encode, reconstruct, sample
 from tightbound.objectives.base import Objective
+from tightbound.report.codes import sections as code_sections
 from tightbound.testing import matrix
 from tightbound.testing.matrix import DRAWN, Combination, why_not
 
@@ -130,6 +132,8 @@ def test_numbers_codes_and_draws(kind: str, name: str) -> None:
 EXTRA = {
     "labels": {"context": "labels(3)"},
     "visible": {"context": "visible(columns=(0, 0.5))"},
+    "conv": {"network": "conv(channels=(4,))"},
+    "resnet": {"network": "resnet(hidden=4)"},
     **{
         f"{q} under {p}": {"latents": matrix.quantized(q, p)}
         for q, p in zip(TABLE["quantizer"], [*TABLE["code-prior"]] * 2, strict=True)
@@ -138,10 +142,10 @@ EXTRA = {
 
 
 @pytest.mark.parametrize("what", EXTRA)
-def test_contexts_and_codes(what: str) -> None:
+def test_contexts_networks_and_codes(what: str) -> None:
     x = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     data = tb.data.open(TensorDataset(x, torch.arange(12) % 3))
-    made = tb.vae(data, latent=4, network="mlp(hidden=(6,))", **EXTRA[what]).eval()
+    made = tb.vae(data, latent=4, **{"network": "mlp(hidden=(6,))", **EXTRA[what]}).eval()
     if made.latents.second is not None:
         made.latents.second.take_up()
     expected = used(made, data, torch.device("cpu"))
@@ -179,6 +183,48 @@ def test_judges() -> None:
     same(expected, on_cpu(found))
 
 
+@pytest.mark.parametrize("how", [{"precision": "bf16"}, {"clip": 1.0, "optimizer": "adamw"}, {"precision": "auto"}])
+def test_other_ways_to_train(how: dict[str, Any]) -> None:
+    with stand_in() as device:
+        model = copy.deepcopy(matrix.compose(PLAIN)[0]).float()
+        tb.fit(model, matrix.data_for("bernoulli"), epochs=1, batch_size=4, device=str(device), quiet=True, **how)
+
+
+@pytest.mark.parametrize("sampler", TABLE["sampler"])
+def test_samplers(sampler: str) -> None:
+    x = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
+    data = tb.data.open(TensorDataset(x, torch.arange(40) % 2))
+    few = {"gaussian-mixture": "(components=2)", "class-regions": "(components=1)"}.get(sampler, "")
+    with stand_in() as device:
+        trained = tb.fit(tb.vae(data, latent=2, network="mlp(hidden=(6,))", seed=0), data, steps=1, device=str(device),
+                         validation=0, quiet=True)  # fmt: skip
+        trained.fit_sampler(data.train, sampler + few)
+        assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()
+
+
+def test_what_codes_are_worth() -> None:
+    data = tb.data.open("digits")
+    some, others = data.train.subset(range(80)), data.test.subset(range(60))
+    model = tb.vae(data, latent=2, network="mlp(hidden=(6,))", seed=0)
+    expected = probe(model, some, others)
+    with stand_in() as device:
+        found = probe(model.to(device), some, others)
+    assert expected.numbers.keys() == found.numbers.keys()
+
+
+def test_the_report_of_codes() -> None:
+    data = tb.data.open("digits")
+    latents = matrix.quantized("vq", "pixelcnn")
+    model = tb.vae(data, latents=latents, network="mlp(hidden=(6,))", seed=0).eval()
+    assert model.latents.second is not None
+    model.latents.second.take_up()
+    shown = next(data.test.epoch(8))
+    expected = code_sections(model, shown, data.test)
+    with stand_in() as device:
+        found = code_sections(model.to(device), shown, data.test)
+    assert [section.title for section in found] == [section.title for section in expected]
+
+
 def test_a_run_is_trained_resumed_and_loaded(tmp_path: Path) -> None:
     data, how = matrix.data_for("bernoulli"), {"batch_size": 4, "ema": 0.9, "validation": 2, "quiet": True}
     with stand_in() as device:
@@ -207,4 +253,10 @@ def test_what_an_accelerator_refuses_is_refused() -> None:
                 wrong()
         with pytest.raises(RuntimeError):
             there.numpy()
+        torch.zeros(3).normal_(generator=torch.Generator().manual_seed(2))  # also of a seed that was used there
+        there.normal_(generator=torch.Generator(device).manual_seed(2))
+        torch.zeros(3).normal_(generator=torch.Generator().manual_seed(2))
+        with pytest.raises(WrongDevice):
+            there.normal_(generator=torch.Generator().manual_seed(2))
+        there.zero_()
         assert (there + 1).sum().item() == 3

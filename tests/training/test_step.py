@@ -177,6 +177,9 @@ def test_precision_is_chosen_where_it_is_left_open(monkeypatch: pytest.MonkeyPat
     way, measured = _chosen(monkeypatch, {}, 10**6, precision="bf16")
     assert way == Way(precision="bf16")
     assert not measured
+    compiled = {"compiled, fp32": 2.0, "compiled, bf16": 1.0}  # `compile` settled, precision open
+    assert _chosen(monkeypatch, compiled, 10**6, compile="on", precision="auto")[0] == Way("step", precision="bf16")
+    assert _chosen(monkeypatch, {}, 10**6, compile="on") == (Way(), [])
 
 
 def test_what_cannot_be_compiled_is_refused_or_left(tmp_path: Any) -> None:

@@ -109,8 +109,8 @@ class DatumNoise(Noise):
     """
 
     def __init__(self, *key: Key, index: Tensor) -> None:
-        super().__init__(*key, *(index.tolist()))
         self._prefix, self._index = key, index.tolist()
+        super().__init__(*key, *self._index)
 
     def branch(self) -> Noise:
         """A stream of its own, of which each datum's draws again depend on that datum alone."""

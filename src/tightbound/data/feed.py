@@ -92,8 +92,7 @@ def _dealt(model: VAE, source: Source, batch_size: int, rank: int, size: int) ->
         for batch in source.dealt(batch_size, rank=rank, world=size):
             yield batch.to(model.device)
         return
-    batch = source if isinstance(source, Batch) else Batch(torch.empty(0))
-    batch = replace(batch, x=_raw(model, batch.x if isinstance(source, Batch) else source))
+    batch = replace(source, x=_raw(model, source.x)) if isinstance(source, Batch) else Batch(_raw(model, source))
     batch = replace(batch, index=batch.positions())
     for start in range(rank * batch_size, len(batch), size * batch_size):
         yield batch[start : start + batch_size].to(model.device)

@@ -85,7 +85,7 @@ def _nats(groups: Sequence[LatentTerms]) -> list[Tensor]:
         each = [log_factors(g.prior, g.codes[0]) for g in groups if g.prior is not None and g.codes is not None]
     except CompositionError:
         return []
-    return [-logs.double().sum(-1).flatten(0, -2).sum(0).cpu() for logs in each]
+    return [-logs.cpu().double().sum(-1).flatten(0, -2).sum(0) for logs in each]
 
 
 def _pictures(model: VAE, batch: Batch) -> Section:

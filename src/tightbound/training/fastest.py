@@ -40,16 +40,16 @@ def choose(stepper: Stepper, settings: Settings, run: Pass, rest: int) -> dict[s
     plain = Way(precision="fp32" if settings.precision == "auto" else settings.precision)
     stepper.take(plain)
     if settings.compile == "on":
-        for kind in _kinds(stepper):
-            if _works(stepper, replace(plain, compile=kind), run):
-                return {}
-        raise InputError("nothing of this model can be compiled here; leave out compile, or use compile 'auto'")
+        kinds = (kind for kind in _kinds(stepper) if _works(stepper, replace(plain, compile=kind), run))
+        if (kind := next(kinds, None)) is None:
+            raise InputError("nothing of this model can be compiled here; leave out compile, or use compile 'auto'")
+        plain = replace(plain, compile=kind)
     ways = [plain]
     if settings.compile == "auto" and any(p.dim() == 4 for p in model.parameters()):
         ways.append(replace(plain, channels_last=True))
     if settings.precision == "auto":
         ways += [replace(way, precision="bf16") for way in ways]
-    if settings.compile != "auto" and len(ways) == 1:
+    if len(ways) == 1 and settings.compile != "auto":
         return {}
     found = {way: _milliseconds(stepper, way, run) for way in ways}
     best = _best(found)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise, key_seed
+from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, LatentTerms, Terms
+from tightbound.core.terms import LatentTerms, Terms
 from tightbound.data.feed import Source, batches, evaluating
 from tightbound.evaluation.numbers import Array, Estimate, estimate
 
@@ -53,7 +54,7 @@ def doubts(
             terms = model.terms_from(seen, model.encode_state(seen), draws, noise, Knobs.final(model.schedules))
             if not all(group.has_density for group in terms.latents):
                 return Doubts(None, None, None)
-            found = [sum(map(entropy, terms.latents), torch.tensor(0.0)), _spread(model, batch, terms)]
+            found = [sum(map(entropy, terms.latents), torch.tensor(0.0)), _spread(model, terms)]
             if probabilities is not None:
                 codes = torch.cat([group.z.flatten(2) for group in terms.latents], 2)
                 p = probabilities(codes.flatten(0, 1).cpu().double().numpy())
@@ -73,14 +74,14 @@ def entropy(group: LatentTerms) -> Tensor:
     return -group.log_posterior.mean(0)
 
 
-def _spread(model: VAE, batch: Batch, terms: Terms) -> Tensor:
+def _spread(model: VAE, terms: Terms) -> Tensor:
     observation, x = model.observation, terms.likelihood.mean
     restored = observation.restore(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     centre = restored.mean(0)
     scale = observation.error_scale
-    squared = ((restored - centre) / scale).double().square().sum(0) / max(1, len(x) - 1)
+    squared = precise((restored - centre) / scale).square().sum(0) / max(1, len(x) - 1)
     if terms.batch.mask is not None:
-        squared = squared.masked_fill(~terms.batch.mask, torch.nan)
+        squared = squared.masked_fill(~terms.batch.mask.to(squared.device), torch.nan)
     return squared.flatten(1).nanmean(1).nan_to_num()
 
 

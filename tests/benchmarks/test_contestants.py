@@ -1,0 +1,60 @@
+"""That the contestants in the product's environment compute the same: the same weights, loss, data and optimiser."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tightbound.core.noise import Noise
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("the benchmarks are not beside these tests", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def without_noise(monkeypatch):
+    """Latent draws are 0, so that what is left are the contestants."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "contestants"))
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(Noise, "normal", lambda self, shape, like: like.new_zeros(shape))
+    with torch.random.fork_rng(devices=()):
+        yield
+    for name in ("worker", "nets", "ours", "by_hand", "lesson"):
+        sys.modules.pop(name, None)
+
+
+def trained(name, options, tmp_path, epochs):
+    """Losses of epochs of one batch, whose order changes nothing, and the weights after them."""
+    __import__(name)
+    turn = sys.modules[name].prepare(options)
+    losses = [turn({"what": "epoch"})["loss"] for _ in range(epochs)]
+    file = tmp_path / f"{name}.npz"
+    turn({"what": "weights", "file": str(file)})
+    with np.load(file) as arrays:
+        return losses, list(arrays.values())
+
+
+@pytest.mark.parametrize(("net", "scale", "others"), [("mlp", 255, ["by_hand", "lesson"]), ("conv", 1, ["by_hand"])])
+def test_contestants_do_the_same_work(net, scale, others, tmp_path):
+    from nets import NETS, save_start
+
+    n, epochs = 16, 3
+    x = np.random.default_rng(0).integers(0, scale + 1, (n, *NETS[net].shape), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    save_start(str(tmp_path / "start.npz"), net, seed=0)
+    options = {
+        "net": net, "data": str(tmp_path / "x.npy"), "scale": scale, "start": str(tmp_path / "start.npz"),
+        "batch_size": n, "lr": 1e-3, "seed": 0, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    losses, weights = trained("ours", options, tmp_path, epochs)
+    assert losses[0] > losses[-1]
+    for other in others:
+        found, moved = trained(other, options, tmp_path, epochs)
+        assert found == pytest.approx(losses, rel=1e-5)
+        for a, b in zip(weights, moved, strict=True):
+            # a hundredth of a step of Adam, whose steps follow the sign of gradients that are rounding alone
+            assert np.abs(a - b).mean() < 1e-5
