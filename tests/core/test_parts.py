@@ -194,7 +194,13 @@ def test_what_is_no_description_is_refused(description: Any) -> None:
 def test_arguments_come_from_the_text_first_and_then_from_the_composition() -> None:
     assert make("prior", "normal", latent=4, levels=3).latent == 4
     assert make("prior", "normal(latent=2)", latent=4).latent == 2
-    assert make("prior", "normal(2)", latent=4).latent == 2
+    mixture = make("prior", "mixture(10)", latent=4)  # without a name: what the composition does not know
+    assert (mixture.latent, mixture.components) == (4, 10)
+    assert make("prior", "mixture(4, 10)").components == 10
+    with pytest.raises(InputError, match="has 1 arguments without a name; it takes at most 0: none"):
+        make("prior", "normal(2)", latent=4, context=0)
+    with pytest.raises(InputError, match="gives 'components' twice"):
+        make("prior", "mixture(10, components=5)", latent=4)
     with pytest.raises(InputError, match="did you mean 'latent'"):
         make("prior", "normal(latnet=2)")
     with pytest.raises(InputError, match="did you mean 'bernoulli'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -143,10 +144,10 @@ def _chosen(
     stepper = Stepper(Step(model, tb.objectives.ELBO()))
     measured: list[str] = []
 
-    def milliseconds(stepper: Stepper, way: Way, run: Any) -> float:
-        stepper.take(way)
-        measured.append(way.words)
-        return times[way.words]
+    def milliseconds(stepper: Stepper, ways: Sequence[Way], run: Any) -> dict[Way, float]:
+        stepper.take(ways[-1])
+        measured.extend(way.words for way in ways)
+        return {way: times[way.words] for way in ways}
 
     monkeypatch.setattr(fastest, "_milliseconds", milliseconds)
     monkeypatch.setattr(Stepper, "plannable", True)
@@ -168,6 +169,21 @@ def test_the_fastest_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert short == Way(channels_last=True)
     assert measured == ["eager, fp32", "eager, channels-last, fp32"]
     assert _chosen(monkeypatch, {**times, "eager, channels-last, fp32": 9.9}, 1000, compile="auto")[0] == Way()
+
+
+def test_ways_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that becomes three times as slow while ways are measured decides nothing."""
+    asked: list[Way] = []
+    a, b = Way(), Way(channels_last=True)
+
+    def turn(stepper: Stepper, way: Way, run: Any) -> list[float]:
+        asked.append(way)
+        return [0.1 * (1 if way is a else 0.9) * (1 if len(asked) <= 4 else 3)]
+
+    monkeypatch.setattr(fastest, "_turn", turn)
+    found = fastest._milliseconds(Stepper(Step(nn.Identity(), tb.objectives.ELBO())), [a, b], lambda: None)  # pyright: ignore[reportArgumentType]
+    assert asked == [a, b] * (len(asked) // 2)
+    assert found[b] == pytest.approx(0.9 * found[a])
 
 
 def test_precision_is_chosen_where_it_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:

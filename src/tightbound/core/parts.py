@@ -146,9 +146,9 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
 
 def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -> Any:
     """Constructs a part from its text. `supplied` arguments (shape, latent, ...) go in where the part
-    takes them and the text does not set them. A class whose arguments are parts says so by `nested`, which
-    gives their kinds by name: these may be written as text, and are supplied with shape and levels, too; one that
-    builds parts itself lists them in `builds`, and is given their specs.
+    takes them and the text does not name them; arguments without a name are the others, in their order. A class whose
+    arguments are parts says so by `nested`, which gives their kinds by name: these may be written as text, and are
+    supplied with shape and levels, too; one that builds parts itself lists them in `builds`, and is given their specs.
 
     Raises:
         InputError: unknown name or argument, or one that the part refuses.
@@ -171,13 +171,20 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
             return make(nested[word], value, trust=trust, **about)
         return _nested(value, trust)
 
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    free = [word for word, parameter in takes.items() if word not in supplied and parameter.kind not in variadic]
+    if len(spec.args) > len(free):
+        raise InputError(
+            f"{kind} {str(spec)!r} has {len(spec.args)} arguments without a name; it takes at most {len(free)}: "
+            f"{', '.join(free) or 'none'}"
+        )
+    if twice := [word for word in free[: len(spec.args)] if word in spec.kwargs]:
+        raise InputError(f"{kind} {str(spec)!r} gives {twice[0]!r} twice; leave one out")
     kwargs = {k: argument(k, v) if k in builds else v for k, v in supplied.items() if k in takes}
-    kwargs |= {k: argument(k, v) for k, v in spec.kwargs.items()}
-    taken = list(takes)[: len(spec.args)]
-    kwargs = {k: v for k, v in kwargs.items() if k not in taken or k in spec.kwargs}
+    kwargs |= {k: argument(k, v) for k, v in {**dict(zip(free, spec.args, strict=False)), **spec.kwargs}.items()}
     try:
-        signature(cls).bind(*spec.args, **kwargs)
-        return cls(*(argument(k, v) for k, v in zip(taken, spec.args, strict=True)), **kwargs)
+        signature(cls).bind(**kwargs)
+        return cls(**kwargs)
     except TypeError as error:
         raise InputError(f"{kind} {str(spec)!r}: {error}") from error
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tightbound.core import world
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
+from tightbound.core.memory import keep_freed
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split
@@ -25,6 +26,7 @@ R = TypeVar("R")
 @contextmanager
 def evaluating(model: VAE) -> Iterator[None]:
     """Eval mode without gradients; the mode that was is restored."""
+    keep_freed()
     was = model.training
     model.eval()
     try:

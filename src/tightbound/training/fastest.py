@@ -5,19 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-from torch import nn
 
 from tightbound.config import Settings
 from tightbound.core.errors import InputError, OtherFailed
 from tightbound.core.world import agreed
-from tightbound.training.step import Stepper, Way
+from tightbound.training.step import Stepper, Way, networks
 
 PAYS = 60.0  # seconds of training left from which a search for a compiled step begins: it may take a minute
 LESS = 0.97  # of a plainer way's time: what a less plain one must need, or it is not worth its noise
-_SECONDS, _LEAST, _MOST = 0.4, 3, 40  # of measuring a way; passes
+_SECONDS, _LEAST, _MOST = 0.8, 3, 80  # of measuring a way; passes
 
 Pass = Callable[[], object]  # forward and backward of one batch
 
@@ -51,14 +49,13 @@ def choose(stepper: Stepper, settings: Settings, run: Pass, rest: int) -> dict[s
         ways += [replace(way, precision="bf16") for way in ways]
     if len(ways) == 1 and settings.compile != "auto":
         return {}
-    found = {way: _milliseconds(stepper, way, run) for way in ways}
+    found = _milliseconds(stepper, ways, run)
     best = _best(found)
     if settings.compile == "auto" and found[best] * rest / 1000 > PAYS:
         for kind in _kinds(stepper):
             way = replace(best, compile=kind)
             if _works(stepper, way, run):
-                found[way] = _milliseconds(stepper, way, run)
-                found[best] = _milliseconds(stepper, best, run)  # again, in the same minute
+                found |= _milliseconds(stepper, [best, way], run)
                 break
     best = _best(found)
     if stepper.way != best:
@@ -83,8 +80,7 @@ def go_on(stepper: Stepper, settings: Settings, way: Way, run: Pass) -> None:
 
 def _kinds(stepper: Stepper) -> list[str]:
     """The kinds of compilation that could work, the best first."""
-    named = any(isinstance(getattr(part, "network", None), nn.Module) for part in stepper.step.model.modules())
-    return [*["step"] * stepper.plannable, *["networks"] * named]
+    return [*["step"] * stepper.plannable, *["networks"] * bool(networks(stepper.step.model))]
 
 
 def _works(stepper: Stepper, way: Way, run: Pass) -> bool:
@@ -109,14 +105,23 @@ def _best(found: dict[Way, float]) -> Way:
     return best
 
 
-def _milliseconds(stepper: Stepper, way: Way, run: Pass) -> float:
-    """The median of a pass."""
+def _milliseconds(stepper: Stepper, ways: Sequence[Way], run: Pass) -> dict[Way, float]:
+    """The median of a pass in each way. They take turns, so that a machine whose speed drifts slows all."""
+    times: dict[Way, list[float]] = {way: [] for way in ways}
+    while any(len(own) < _LEAST or (sum(own) < _SECONDS and len(own) < _MOST) for own in times.values()):
+        for way, own in times.items():
+            own += _turn(stepper, way, run)
+    return {way: 1000 * statistics.median(own) for way, own in times.items()}
+
+
+def _turn(stepper: Stepper, way: Way, run: Pass) -> list[float]:
+    """Seconds of some passes, after one that does not count."""
     if stepper.way != way:
         stepper.take(way)
     run()
     times: list[float] = []
-    while len(times) < _LEAST or (sum(times) < _SECONDS and len(times) < _MOST):
+    while sum(times) < _SECONDS / 4 and len(times) < _MOST / 4:
         began = time.perf_counter()
         run()
         times.append(agreed(time.perf_counter() - began))  # all processes measure as often
-    return 1000 * statistics.median(times)
+    return times

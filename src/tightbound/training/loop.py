@@ -18,6 +18,7 @@ from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.interfaces import Trainable
+from tightbound.core.memory import keep_freed
 from tightbound.core.noise import key_seed, seeded
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
@@ -58,6 +59,7 @@ class Loop:
     """
 
     def __init__(self, stage: Stage, settings: Settings, folder: RunFolder, device: torch.device, quiet: bool) -> None:
+        keep_freed()
         settings = stage.settings or settings
         self.stage, self.settings, self.folder, self.device = stage, settings, folder, device
         self.model, self.objective = stage.trains, stage.objective
@@ -176,8 +178,7 @@ class Loop:
 
     def _news(self, flag: StopFlag) -> tuple[signal.Signals | None, bool]:
         """The signal that came, and whether a checkpoint is due: the same for all processes."""
-        late = time.monotonic() - self._saved > self.settings.checkpoint_seconds
-        return flag.agreed(late and world.rank() == 0)
+        return flag.agreed(world.rank() == 0 and time.monotonic() - self._saved > self.settings.checkpoint_seconds)
 
     def _interrupted(self, by: signal.Signals) -> Interrupted:
         stage = f" of stage {self.stage.name!r}" if self.stage.name else ""

@@ -18,7 +18,7 @@ from tightbound.core.noise import Key, Noise
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split, share
 from tightbound.objectives.base import Objective
-from tightbound.training.step import Step
+from tightbound.training.step import Step, networks
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,7 @@ def shard(step: Step) -> None:
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # of views; they are not changed in place
-    parts = [getattr(part, "network", None) for part in step.model.modules()]
-    networks = [network for network in dict.fromkeys(parts) if isinstance(network, nn.Module)]
-    for network in reversed(networks):  # gathered where they are used, one after the other; the innermost first
+    for network in reversed(networks(step.model)):  # gathered where they are used, one by one; the innermost first
         if any(True for _ in network.parameters()):
             fully_shard(network)
     fully_shard(step)  # the rest, and what computes with it: densities are computed when the loss asks for them

@@ -50,6 +50,12 @@ class Step(nn.Module):
         return values, summarise(terms, first)
 
 
+def networks(model: nn.Module) -> list[nn.Module]:
+    """Those of its parts, the outer before the inner."""
+    found = [getattr(part, "network", None) for part in model.modules()]
+    return [network for network in dict.fromkeys(found) if isinstance(network, nn.Module)]
+
+
 def not_finite(terms: Terms) -> list[str]:
     """The names of what is NaN or infinite somewhere."""
     named = [("log-likelihood", terms.log_likelihood)]
@@ -108,10 +114,9 @@ class Stepper:
         if way.channels_last:
             self._format(torch.channels_last)
         if way.compile == "networks":
-            for part in self.step.model.modules():
-                if isinstance(network := getattr(part, "network", None), nn.Module):
-                    network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own
-                    self._changed.append(network)
+            self._changed = networks(self.step.model)
+            for network in self._changed:
+                network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own
         if way.compile == "step":
             self._graph.compile_step()
         return way
