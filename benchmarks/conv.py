@@ -99,8 +99,9 @@ def main() -> None:
     limits.show_rates(rates)
     alone = show_layers(layers)
     limits.show_parts(made_of)
-    losses = values(turns, "loss")
-    show("Mean loss of the last turn, nats", ["contestant", "loss"], [[n, f"{v[-1]:.2f}"] for n, v in losses.items()])
+    losses, faults = values(turns, "loss"), values(turns, "faults")
+    rows = [[n, f"{v[-1]:.2f}", f"{faults[n][-1] / steps:,.0f}"] for n, v in losses.items()]
+    show("The last turn", ["contestant", "mean loss, nats", "page faults a step"], rows)
     facts = {
         "ways": ways,
         "processor": values(turns, "processor"),
@@ -109,6 +110,7 @@ def main() -> None:
         "layers": alone,
         "parts": made_of,
         "losses": losses,
+        "faults": faults,
     }
     write(arguments, facts, race)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -37,11 +38,16 @@ def serve(prepare: Callable[[dict[str, Any]], Turn]) -> None:
 
 
 def timed(work: Callable[[], Any]) -> Answer:
-    """Seconds and processor seconds of a call, and what it gave where that is a dict."""
-    began, processor = time.perf_counter(), time.process_time()
+    """Seconds, processor seconds and page faults of a call, and what it gave where that is a dict."""
+    began, processor, faults = time.perf_counter(), time.process_time(), _faults()
     found = work()
     taken = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor}
+    taken["faults"] = _faults() - faults
     return {**taken, **(found if isinstance(found, dict) else {})}
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def scratch() -> str:
