@@ -197,7 +197,7 @@ def test_arguments_come_from_the_text_first_and_then_from_the_composition() -> N
     mixture = make("prior", "mixture(10)", latent=4)  # without a name: what the composition does not know
     assert (mixture.latent, mixture.components) == (4, 10)
     assert make("prior", "mixture(4, 10)").components == 10
-    with pytest.raises(InputError, match="has 1 arguments without a name; it takes at most 0: none"):
+    with pytest.raises(InputError, match="without a name; name them: latent="):
         make("prior", "normal(2)", latent=4, context=0)
     with pytest.raises(InputError, match="gives 'components' twice"):
         make("prior", "mixture(10, components=5)", latent=4)

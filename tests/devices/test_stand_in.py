@@ -130,7 +130,7 @@ def test_numbers_codes_and_draws(kind: str, name: str) -> None:
 
 
 EXTRA = {
-    "labels": {"context": "labels(3)"},
+    "labels": {"context": "labels(classes=3)"},
     "visible": {"context": "visible(columns=(0, 0.5))"},
     "conv": {"network": "conv(channels=(4,))"},
     "resnet": {"network": "resnet(hidden=4)"},

@@ -104,7 +104,7 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
     [
         ("mlp", {"objective": "beta-tc"}, "compares the data of a batch"),
         ("mlp", {"batch_size": 1}, "needed: at least 2 for objective 'elbo'"),
-        ("mlp", {"objective": "factor-vae", "batch_size": 3}, "needed: at least 4 for objective 'factor-vae'"),
+        ("mlp", {"objective": "factor", "batch_size": 3}, "needed: at least 4 for objective 'factor'"),
         ("groups", {"parallel": "fsdp"}, "use parallel 'ddp'"),
         ("mlp", {"parallel": "fsdp", "compile": "on"}, "leave it out with parallel 'fsdp'"),
         ("mlp", {"run": None}, "name its folder by run=FOLDER"),

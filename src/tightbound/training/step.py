@@ -114,6 +114,9 @@ class Stepper:
         if way.channels_last:
             self._format(torch.channels_last)
         if way.compile == "networks":
+            from torch._functorch import config
+
+            config.donated_buffer = False  # buffers of a graph of which several losses are taken are needed again
             self._changed = networks(self.step.model)
             for network in self._changed:
                 network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own
