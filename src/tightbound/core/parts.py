@@ -175,7 +175,7 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     free = [word for word, parameter in takes.items() if word not in supplied and parameter.kind not in variadic]
     if len(spec.args) > len(free):
         remedy = f"name them: {', '.join(f'{word}=...' for word in takes)}" if takes else "it takes none"
-        raise InputError(f"{kind} {str(spec)!r} has {len(spec.args)} arguments without a name; {remedy}")
+        raise InputError(f"{kind} {str(spec)!r} has too many arguments without a name; {remedy}")
     if twice := [word for word in free[: len(spec.args)] if word in spec.kwargs]:
         raise InputError(f"{kind} {str(spec)!r} gives {twice[0]!r} twice; leave one out")
     kwargs = {k: argument(k, v) if k in builds else v for k, v in supplied.items() if k in takes}
