@@ -16,7 +16,7 @@ from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Key, Noise
 from tightbound.core.terms import Batch
-from tightbound.data.split import Split, share
+from tightbound.data.split import Indexed, Split, share
 from tightbound.objectives.base import Objective
 from tightbound.training.step import Step, networks
 
@@ -60,8 +60,12 @@ def shares(
         for batch in split.epoch(size, key=key, start=start):
             yield Share(batch.to(device), len(batch) if world.rank() == 0 else 0, 0, len(batch))
         return
-    for batch in split.epoch(size, key=key, start=start, rank=world.rank(), world=world.size()):
-        total = int(world.together([len(batch)])[0])
+    mine = split.epoch(size, key=key, start=start, rank=world.rank(), world=world.size())
+    for number, batch in enumerate(mine, start):
+        if isinstance(split, Indexed):
+            total = min(size, len(split) - number * size)
+        else:
+            total = int(world.together([len(batch)])[0])
         first, n = share(total, world.rank(), world.size()).start, len(batch)
         if total < world.size():
             batch, first, n = (
