@@ -1,7 +1,6 @@
 """That the contestants in the product's environment compute the same: the same weights, loss, data and optimiser."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,16 +8,11 @@ import torch
 
 from tightbound.core.noise import Noise
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not beside these tests", allow_module_level=True)
-
 
 @pytest.fixture(autouse=True)
-def without_noise(monkeypatch):
+def without_noise(monkeypatch, benchmarks):
     """Latent draws are 0, so that what is left are the contestants."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.syspath_prepend(str(BENCHMARKS / "contestants"))
+    monkeypatch.syspath_prepend(str(benchmarks / "contestants"))
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
     monkeypatch.setattr(Noise, "normal", lambda self, shape, like: like.new_zeros(shape))
     with torch.random.fork_rng(devices=()):

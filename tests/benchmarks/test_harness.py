@@ -3,19 +3,8 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("the benchmarks are not beside these tests", allow_module_level=True)
-
-
-@pytest.fixture(autouse=True)
-def path(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
 
 ECHO = """
 import sys; sys.path.insert(0, {folder!r})
@@ -34,11 +23,11 @@ worker.serve(prepare)
 
 
 @pytest.fixture
-def race(tmp_path):
+def race(tmp_path, benchmarks):
     from harness import Contestant, Race
 
     script, log = tmp_path / "echo.py", tmp_path / "log"
-    script.write_text(ECHO.format(folder=str(BENCHMARKS), log=str(log)))
+    script.write_text(ECHO.format(folder=str(benchmarks), log=str(log)))
     return Race([Contestant(n, str(script), {"name": n}) for n in "ab"], threads=1), log
 
 

@@ -70,10 +70,11 @@ def sweep(command: Swept) -> None:
     if died and sum(trial.over for trial in trials) == len(job.search.names):
         say(f"note: {died}; others trained its runs", sys.stderr)
         died = None
-    chosen = best_of(trials, scored(folder, trials, job.metric))
+    scores = scored(folder, trials, job.metric)
+    chosen = best_of(trials, scores)
     if not job.test_all and not busy and not died and chosen is not None:
         _evaluate(command, chosen, job)
-    show_found(folder, [d.field for d in command.space], trials, job.metric, test_all=job.test_all)
+    show_found(folder, [d.field for d in command.space], trials, scores, job.metric, test_all=job.test_all)
     if busy:
         say(f"other processes train {', '.join(busy)}; the last to end shows the whole")
     if died:

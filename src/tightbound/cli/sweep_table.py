@@ -31,16 +31,24 @@ def best_of(trials: Sequence[Trial], scores: Mapping[str, float | None]) -> Tria
     return max((t for t in trials if scores[t.name] is not None), key=lambda t: scores[t.name] or 0.0, default=None)
 
 
-def show_found(folder: Path, fields: Sequence[str], trials: Sequence[Trial], metric: Metric, *, test_all: bool) -> None:
+def show_found(
+    folder: Path,
+    fields: Sequence[str],
+    trials: Sequence[Trial],
+    scores: Mapping[str, float | None],
+    metric: Metric,
+    *,
+    test_all: bool,
+) -> None:
     """The table; sweep.json and the pictures.
 
     Arguments:
         fields: What varies.
         trials: All that have begun.
+        scores: See `scored`.
         metric: What runs are chosen by.
         test_all: Each run was evaluated on test data; else the chosen one alone, and the best come first.
     """
-    scores = scored(folder, trials, metric)
     chosen = best_of(trials, scores)
     points = {t.name: p for t in trials if t.state == "done" and (p := _point(folder, t, scores[t.name])) is not None}
     found = Sweep(", ".join(fields), tuple(points.values()))

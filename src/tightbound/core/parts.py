@@ -178,8 +178,9 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
         raise InputError(f"{kind} {str(spec)!r} has too many arguments without a name; {remedy}")
     if twice := [word for word in free[: len(spec.args)] if word in spec.kwargs]:
         raise InputError(f"{kind} {str(spec)!r} gives {twice[0]!r} twice; leave one out")
+    given = {**dict(zip(free, spec.args, strict=False)), **spec.kwargs}
     kwargs = {k: argument(k, v) if k in builds else v for k, v in supplied.items() if k in takes}
-    kwargs |= {k: argument(k, v) for k, v in {**dict(zip(free, spec.args, strict=False)), **spec.kwargs}.items()}
+    kwargs |= {k: argument(k, v) for k, v in given.items()}
     try:
         signature(cls).bind(**kwargs)
         return cls(**kwargs)

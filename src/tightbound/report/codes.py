@@ -12,6 +12,7 @@ from torch import Tensor
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
 from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms
 from tightbound.data import Split
@@ -85,7 +86,7 @@ def _nats(groups: Sequence[LatentTerms]) -> list[Tensor]:
         each = [log_factors(g.prior, g.codes[0]) for g in groups if g.prior is not None and g.codes is not None]
     except CompositionError:
         return []
-    return [-logs.cpu().double().sum(-1).flatten(0, -2).sum(0) for logs in each]
+    return [-precise(logs).sum(-1).flatten(0, -2).sum(0).cpu() for logs in each]
 
 
 def _pictures(model: VAE, batch: Batch) -> Section:
