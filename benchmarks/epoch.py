@@ -79,7 +79,7 @@ def show_curves(losses: dict[str, list[float]], bounds: dict[str, Any]) -> None:
         last = [f"{elbo:.2f} ± {stderr:.2f}", f"{elbo - bounds[BASE]['elbo']:+.2f}"]
         rows.append([name, *(f"{each[i]:.2f}" for i in shown), *last])
     note = "pythae's loss is a mean over batches, of which the last is smaller; the others' are means over data"
-    show("Training loss, nats a datum", head, rows, note)
+    show("Training loss, nats an example", head, rows, note)
 
 
 def main() -> None:

@@ -117,11 +117,11 @@ def draw_picture(ratios: dict[str, dict[str, dict[int, float]]], slopes: dict[st
     styles["PIWAE"] = ("#d99000", "D", ":")
     for axis, side in zip(axes, SIDES, strict=True):
         for name, by_side in ratios.items():
-            colour, marker, line = styles[name]
+            color, marker, line = styles[name]
             biased = " (biased for k > 1)" if (name, side) == ("STL", "encoder") else ""
             label = f"{name}, slope {slopes[name][side]['all'][0]:+.2f}{biased}"
             k, ratio = list(by_side[side]), list(by_side[side].values())
-            axis.plot(k, ratio, line, color=colour, marker=marker, markersize=5, label=label)
+            axis.plot(k, ratio, line, color=color, marker=marker, markersize=5, label=label)
         for name, power in {"encoder": (("DReG", 0.5), ("IWAE", -0.5)), "decoder": (("IWAE", 0.5),)}[side]:
             guide = [0.3 * ratios[name][side][1] * k**power for k in SAMPLES]
             axis.plot(SAMPLES, guide, color="0.7", linewidth=1, zorder=0)

@@ -12,7 +12,7 @@ NAME = "ceilings"
 
 
 def ceilings(net: str, batch_size: int, *, channels_last: bool = False) -> Contestant:
-    """Computes a step's products alone, its optimiser alone, a copy of as many bytes as that moves, and, for the
+    """Computes a step's products alone, its optimizer alone, a copy of as many bytes as that moves, and, for the
     machine's best rate, a product of square matrices."""
     options = {"net": net, "batch_size": batch_size, "channels_last": channels_last}
     return Contestant(NAME, "contestants/ceilings.py", options)

@@ -2,7 +2,7 @@
 
     TIGHTBOUND_DATA=folder python benchmarks/quality.py iwae --epochs 10 --seeds 3 --out results
 
-Both contestants are trained with the same data, epochs, optimiser, initial seed and architecture but for the one part
+Both contestants are trained with the same data, epochs, optimizer, initial seed and architecture but for the one part
 that is compared. Each is evaluated by the IWAE bound on the same (once binarized) test images, and the difference is
 taken image by image. Finished runs in --out are kept, so that an interrupted comparison goes on where it stopped.
 
@@ -92,7 +92,7 @@ def run(
     pick = np.sort(np.random.default_rng(0).permutation(len(data.test))[: arguments.images])
     assert isinstance(data.test, Indexed)
     numbers = trained.evaluate(data.test.subset(pick), samples=arguments.samples)
-    result = {k: np.asarray(numbers.per_datum[k]) for k in ("iwae", "elbo")} | {"seconds": np.asarray(seconds)}
+    result = {k: np.asarray(numbers.per_example[k]) for k in ("iwae", "elbo")} | {"seconds": np.asarray(seconds)}
     np.savez(kept, allow_pickle=False, **result)
     nll = numbers["iwae"]
     print(f"seed {seed}, {name}: NLL {-float(str(nll.value)):.2f} ± {nll.stderr:.2f}, {seconds:.0f} s", flush=True)

@@ -135,8 +135,8 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
-def grey(n: int = 60, shape: tuple[int, ...] = (8, 8), levels: int = 17, seed: int = 0) -> np.ndarray[Any, Any]:
-    """Random grey pictures (n, *shape) that use all levels."""
+def gray(n: int = 60, shape: tuple[int, ...] = (8, 8), levels: int = 17, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Random gray pictures (n, *shape) that use all levels."""
     x = np.random.default_rng(seed).integers(0, levels, (n, *shape), dtype=np.uint8)
     x.flat[:levels] = np.arange(levels)
     return x

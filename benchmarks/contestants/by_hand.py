@@ -23,7 +23,7 @@ class ByHand(nn.Module):
         self._scale = options["scale"]
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Images (B, C, H, W), uint8 -> loss, nats a datum."""
+        """Images (B, C, H, W), uint8 -> loss, nats an example."""
         x = raw.float() / self._scale
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
             mu, log_variance = self.encoder(x).float().chunk(2, dim=1)

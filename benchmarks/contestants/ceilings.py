@@ -1,4 +1,4 @@
-"""What no training step can go below: its products alone, and its optimiser alone.
+"""What no training step can go below: its products alone, and its optimizer alone.
 
 The products of a step are those of each layer: forward, gradient of its weights, and gradient of its input but for
 the first layer; each from tensors that are there already into ones that are there already, as far as torch allows it.
@@ -87,7 +87,7 @@ def products(net: Net, batch_size: int, kind: torch.dtype, channels_last: bool) 
     return found
 
 
-def optimiser(net: Net) -> tuple[Work, int]:
+def optimizer(net: Net) -> tuple[Work, int]:
     """A step of fused Adam on parameters of this size, and the bytes that it must move: four read, three written."""
     parameters = [*net.encoder().parameters(), *net.decoder().parameters()]
     for p in parameters:
@@ -117,7 +117,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
         for precision, kind in TYPES.items()
         for last in ((False, True) if options["channels_last"] else (False,))
     }
-    adam, moved = optimiser(net)
+    adam, moved = optimizer(net)
     copy = copying(moved)
 
     def limits(steps: int, size: int) -> worker.Answer:

@@ -20,7 +20,7 @@ def read(file: str) -> list[Any]:
 
 
 def loss_of(layers: list[Any], raw: Any, key: Any) -> Any:
-    """Images (B, 784), uint8 -> loss, nats a datum."""
+    """Images (B, 784), uint8 -> loss, nats an example."""
     x = raw.astype(jnp.float32) / 255
     h = x
     for w, b in layers[:2]:
@@ -46,7 +46,7 @@ def adam(layers: Any, first: Any, second: Any, gradients: Any, step: Any, lr: fl
 
 @partial(jax.jit, static_argnames=("batch_size", "lr"), donate_argnames="state")
 def epoch(state: Any, data: Any, key: Any, batch_size: int, lr: float) -> tuple[Any, Any]:
-    """(state, mean loss of a datum); the last batch holds what is left."""
+    """(state, mean loss of an example); the last batch holds what is left."""
     order_key, noise_key = random.split(key)
     order = random.permutation(order_key, len(data))
     full = len(data) // batch_size

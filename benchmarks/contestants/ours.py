@@ -14,7 +14,7 @@ from torch import nn
 import tightbound as tb
 from tightbound.core.parts import make
 from tightbound.data import Data
-from tightbound.generation.infer import encode, sample
+from tightbound.inference.infer import encode, sample
 from tightbound.nn.base import Architecture, Shape
 from tightbound.recipes import recipe
 from tightbound.training.folder import RunFolder
@@ -90,7 +90,7 @@ def _use(options: dict[str, Any], model: tb.VAE) -> worker.Turn:
 
     def likelihood(n: int, samples: int) -> worker.Answer:
         found = tb.evaluate(model, x[:n], samples=samples, precision=precision)
-        return {"bounds": found.per_datum["iwae"].tolist()}
+        return {"bounds": found.per_example["iwae"].tolist()}
 
     def turn(request: dict[str, Any]) -> worker.Answer:
         n = request["n"]

@@ -80,7 +80,7 @@ def _use(model: Any, x: torch.Tensor) -> worker.Turn:
     sampler = NormalSampler(model)
 
     def likelihood(n: int, samples: int) -> worker.Answer:
-        # a datum at a time, as get_nll goes over them anyway, to see the value of each: it gives their mean alone
+        # an example at a time, as get_nll goes over them anyway, to see the value of each: it gives their mean alone
         return {"bounds": [float(model.get_nll(x[i : i + 1], n_samples=samples)) for i in range(n)]}
 
     def turn(request: dict[str, Any]) -> worker.Answer:

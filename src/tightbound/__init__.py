@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tightbound import (
+        analysis,
         contexts,
         data,
-        evaluation,
         information,
         likelihoods,
         nn,
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
         quantizers,
         testing,
     )
+    from tightbound.analysis import evaluate, sweep
     from tightbound.compose import vae
     from tightbound.config import Settings
     from tightbound.core.errors import TightboundError
     from tightbound.core.model import VAE
     from tightbound.core.schedules import Cosine, Cyclical, Linear
-    from tightbound.evaluation import evaluate, sweep
     from tightbound.latents import BottomUp, Flat, Ladder, Quantized
     from tightbound.trained import Trained, compare, fit, load
 
@@ -50,16 +50,16 @@ _NAMES = {
     "Cosine": "tightbound.core.schedules",
     "Cyclical": "tightbound.core.schedules",
     "compare": "tightbound.trained",
-    "evaluate": "tightbound.evaluation",
+    "evaluate": "tightbound.analysis",
     "fit": "tightbound.trained",
     "load": "tightbound.trained",
-    "sweep": "tightbound.evaluation",
+    "sweep": "tightbound.analysis",
     "vae": "tightbound.compose",
 }
 _MODULES = (
     "contexts",
     "data",
-    "evaluation",
+    "analysis",
     "information",
     "likelihoods",
     "nn",
@@ -82,11 +82,11 @@ __all__ = [
     "Settings",
     "TightboundError",
     "Trained",
+    "analysis",
     "compare",
     "contexts",
     "data",
     "evaluate",
-    "evaluation",
     "fit",
     "information",
     "likelihoods",

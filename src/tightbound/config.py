@@ -42,7 +42,7 @@ class Composition:
     context: Annotated[str | None, arg(metavar="PART")] = None
     """What x is conditioned on: labels, attributes, "visible(columns=(0, 0.5))"; none by default."""
     objective: _PartText = "elbo"
-    """What is maximised: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
+    """What is maximized: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
     beta: Annotated[str | None, arg(metavar="NUMBER|SCHEDULE")] = None
     """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"
     (`tightbound list schedules`)."""
@@ -59,8 +59,8 @@ class Composition:
     (inferred otherwise: words are categories, 0 and 1 binary, other numbers real)."""
     resize: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
     """Height and width to which encoded pictures are resized."""
-    grey: bool = False
-    """Read encoded pictures as grey."""
+    gray: bool = False
+    """Read encoded pictures as gray."""
     test: float = 0.1
     """Share of data without a split of their own that is set aside for testing."""
 
@@ -96,7 +96,7 @@ class Composition:
 
     def data_options(self) -> dict[str, Any]:
         """How the data are opened."""
-        names = ("levels", "domain", "resize", "grey", "test")
+        names = ("levels", "domain", "resize", "gray", "test")
         return {"kinds": column_kinds(self.kinds)} | {name: getattr(self, name) for name in names}
 
 
@@ -124,7 +124,7 @@ class Settings:
     epochs: int = 20
     """Passes over the training data."""
     steps: Annotated[int | None, arg(metavar="INT")] = None
-    """Optimiser steps, in place of epochs."""
+    """Optimizer steps, in place of epochs."""
     batch_size: int = 128
     """Data a step."""
     lr: float = 1e-3

@@ -10,15 +10,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tightbound import evaluation
+from tightbound import analysis
 from tightbound.config import Settings, read_config
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make, rebuild
 from tightbound.data import Data, Split
 from tightbound.data.feed import Source
-from tightbound.generation.fitting import load_sampler
-from tightbound.generation.trained import Generating
+from tightbound.inference.fitting import load_sampler
+from tightbound.inference.trained import Generating
 from tightbound.objectives.base import Objective
 from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights, validation_size
 from tightbound.training.folder import RunFolder
@@ -39,7 +39,7 @@ class Trained(Generating):
 
     @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
-        """One row an epoch: loss, reconstruction, KL (nats a datum), ELBO, bits/dim, on train and validation."""
+        """One row an epoch: loss, reconstruction, KL (nats an example), ELBO, bits/dim, on train and validation."""
         return self._fitted.metrics
 
     def fit_prior(
@@ -87,7 +87,7 @@ class Trained(Generating):
         result = self.evaluate(data, samples=samples, seed=seed)
         if result.bound is None:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
-        return torch.from_numpy(result.per_datum[result.bound])
+        return torch.from_numpy(result.per_example[result.bound])
 
     def evaluate(
         self,
@@ -97,25 +97,25 @@ class Trained(Generating):
         seed: int = 0,
         precision: Literal["fp32", "bf16"] = "fp32",
         progress: bool = False,
-    ) -> evaluation.Evaluation:
+    ) -> analysis.Evaluation:
         """All numbers over data, each with standard error and n."""
-        return evaluation.evaluate(self.model, data, samples=samples, seed=seed, precision=precision, progress=progress)
+        return analysis.evaluate(self.model, data, samples=samples, seed=seed, precision=precision, progress=progress)
 
-    def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> evaluation.Rate:
+    def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> analysis.Rate:
         """The rate in parts: mutual information, total correlation, dimension-wise KL; `codes` draws, default 1000."""
-        return evaluation.rate_decomposition(self.model, data, codes=codes, seed=seed)
+        return analysis.rate_decomposition(self.model, data, codes=codes, seed=seed)
 
     def probe(
         self, train: Source, test: Source, *, most: int = 10_000, seed: int = 0, **options: Any
-    ) -> evaluation.Probe:
+    ) -> analysis.Probe:
         """What codes are worth downstream: classes or numbers predicted, groups found, few labels, doubt against error.
 
         Arguments:
-            train, test: Labelled data, to fit on and to judge on.
+            train, test: Labeled data, to fit on and to judge on.
             most: Data of each that are looked at, picked at random.
-            options: Of `tightbound.evaluation.probe`: task, neighbours, draws.
+            options: Of `tightbound.analysis.probe`: task, neighbors, draws.
         """
-        return evaluation.probe(self.model, train, test, most=most, seed=seed, **options)
+        return analysis.probe(self.model, train, test, most=most, seed=seed, **options)
 
     def quality(
         self,
@@ -128,56 +128,56 @@ class Trained(Generating):
         seed: int = 0,
         trust: bool = False,
         progress: bool = False,
-    ) -> evaluation.Quality:
-        """How like the test data samples are; see `tightbound.evaluation.sample_quality`.
+    ) -> analysis.Quality:
+        """How like the test data samples are; see `tightbound.analysis.sample_quality`.
 
         Arguments:
             data: What the model was trained on, as it was opened: features are fitted to its training split.
             sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
         """
         codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
-        return evaluation.sample_quality(
+        return analysis.sample_quality(
             self.model, data, n=n, features=features, draw=draw, codes=codes, seed=seed, trust=trust, progress=progress
         )
 
-    def score(self, data: Source, train: Source, **how: Any) -> evaluation.Scores:
-        """How unusual data are, by several scores; `how` as in `tightbound.evaluation.score`."""
-        return evaluation.score(self.model, data, train, **how)
+    def score(self, data: Source, train: Source, **how: Any) -> analysis.Scores:
+        """How unusual data are, by several scores; `how` as in `tightbound.analysis.score`."""
+        return analysis.score(self.model, data, train, **how)
 
-    def detect(self, own: Source, other: Source, train: Source, **how: Any) -> evaluation.Detection:
-        """How well scores tell other data from one's own; `how` as in `tightbound.evaluation.detect`."""
-        return evaluation.detect(self.model, own, other, train, **how)
+    def detect(self, own: Source, other: Source, train: Source, **how: Any) -> analysis.Detection:
+        """How well scores tell other data from one's own; `how` as in `tightbound.analysis.detect`."""
+        return analysis.detect(self.model, own, other, train, **how)
 
     def inference_gap(
         self, data: Source, *, samples: int = 1000, steps: int = 200, seed: int = 0
-    ) -> evaluation.InferenceGap:
+    ) -> analysis.InferenceGap:
         """log p(x) less the ELBO, split into what the encoder and what the family of its posterior loses; give a few
         hundred data."""
-        return evaluation.inference_gap(self.model, data, samples=samples, steps=steps, seed=seed)
+        return analysis.inference_gap(self.model, data, samples=samples, steps=steps, seed=seed)
 
     def holes(
         self, train: Source, test: Source, *, draws: int = 2000, level: float = 0.01, seed: int = 0
-    ) -> evaluation.Holes:
+    ) -> analysis.Holes:
         """The share of prior draws where hardly any code lies, and what is decoded there."""
-        return evaluation.holes(self.model, train, test, draws=draws, level=level, seed=seed)
+        return analysis.holes(self.model, train, test, draws=draws, level=level, seed=seed)
 
-    def memorisation(
+    def memorization(
         self, train: Source, test: Source, *, n: int = 1000, components: int | None = None, seed: int = 0
-    ) -> evaluation.Memorisation:
+    ) -> analysis.Memorization:
         """How near samples are to training data, against how near test data are."""
-        return evaluation.memorisation(self.model, train, test, n=n, components=components, seed=seed)
+        return analysis.memorization(self.model, train, test, n=n, components=components, seed=seed)
 
-    def paths(self, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> evaluation.Paths:
+    def paths(self, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> analysis.Paths:
         """Interpolation between pairs of data, measured: length, evenness, and how far from data it leads."""
-        return evaluation.paths(self.model, data, train, steps=steps, seed=seed)
+        return analysis.paths(self.model, data, train, steps=steps, seed=seed)
 
-    def ais(self, data: Source, **how: Any) -> evaluation.Annealed:
-        """log p(x) of data by annealed importance sampling: see `tightbound.evaluation.ais`, also for `how`."""
-        return evaluation.ais(self.model, data, **how)
+    def ais(self, data: Source, **how: Any) -> analysis.Annealed:
+        """log p(x) of data by annealed importance sampling: see `tightbound.analysis.ais`, also for `how`."""
+        return analysis.ais(self.model, data, **how)
 
-    def bdmc(self, n: int = 50, **how: Any) -> evaluation.Annealed:
-        """How far off AIS can be, on n data drawn from the model: see `tightbound.evaluation.bdmc`."""
-        return evaluation.bdmc(self.model, n, **how)
+    def bdmc(self, n: int = 50, **how: Any) -> analysis.Annealed:
+        """How far off AIS can be, on n data drawn from the model: see `tightbound.analysis.bdmc`."""
+        return analysis.bdmc(self.model, n, **how)
 
     def diagnose(
         self,
@@ -188,14 +188,14 @@ class Trained(Generating):
         samples: int = 20,
         seed: int = 0,
         quick: bool = False,
-    ) -> evaluation.Diagnosis:
+    ) -> analysis.Diagnosis:
         """What is wrong with the model, if anything: findings with their evidence and remedy.
 
         Arguments:
             data: What it was trained on, of which the validation data count as neither training nor test data.
             test: Other test data.
             most: Data of either kind that are looked at, picked at random.
-            samples: Of q(z | x) a datum.
+            samples: Of q(z | x) an example.
             quick: Leave out checks that take more than about a second.
         """
         config = read_config(self._fitted.folder.config_file)
@@ -203,15 +203,15 @@ class Trained(Generating):
         settings = Settings.of(known["settings"])
         own = known["data"]["fingerprint"] == data.fingerprint
         train = data.held_out(validation_size(settings, data), settings.seed)[0] if own else data.train
-        subject = evaluation.Subject(
+        subject = analysis.Subject(
             self.model, train, data.test if test is None else test, config, self.metrics, seed, most, samples
         )
-        return evaluation.diagnose(subject, quick=quick)
+        return analysis.diagnose(subject, quick=quick)
 
 
-def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.Comparison:
+def compare(trained: Sequence[Trained], data: Source, **how: Any) -> analysis.Comparison:
     """Paired differences between trained models over the same data, by the names of their runs; `how` as in
-    `tightbound.evaluation.compare`.
+    `tightbound.analysis.compare`.
 
     Raises:
         InputError: fewer than two, two runs of one name, or models that bound different things.
@@ -219,7 +219,7 @@ def compare(trained: Sequence[Trained], data: Source, **how: Any) -> evaluation.
     names = [one.path.resolve().name for one in trained]
     if len(set(names)) < len(names):
         names = [str(one.path) for one in trained]
-    return evaluation.compare({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
+    return analysis.compare({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
 
 
 def fit(
@@ -239,7 +239,7 @@ def fit(
     Arguments:
         model: A composition; trained in place.
         data: What `tightbound.data.open` gives.
-        objective: What is maximised, or its name, "iwae(samples=5)"; None: the ELBO.
+        objective: What is maximized, or its name, "iwae(samples=5)"; None: the ELBO.
         run: The run's folder; None: a temporary one.
         resume: Go on with that run from its last checkpoint, to the same bits.
         overwrite: Replace a run of that name.

@@ -1,4 +1,4 @@
-"""That the contestants in the product's environment compute the same: the same weights, loss, data and optimiser."""
+"""That the contestants in the product's environment compute the same: the same weights, loss, data and optimizer."""
 
 import sys
 

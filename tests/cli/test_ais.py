@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import TINY, grey
+from conftest import TINY, gray
 from tightbound.report.ais import sections, verdict
 
 NAMES = {"ais", "iwae_same_data", "ais_minus_iwae", "acceptance", "ess", "bdmc_lower", "bdmc_upper", "bdmc_gap"}
@@ -18,7 +18,7 @@ FAST = ("--samples", "3", "--ais", "3", "--ais-data", "4")
 
 
 def test_as_json_beside_the_bound_on_the_same_data(cli: Any, run: Path) -> None:
-    result = cli("evaluate", run, *FAST, "--json", "--per-datum", "p.npz")
+    result = cli("evaluate", run, *FAST, "--json", "--per-example", "p.npz")
     assert result.status == 0
     numbers = json.loads(result.out, parse_constant=pytest.fail)
     assert set(numbers) > NAMES
@@ -52,14 +52,14 @@ def test_numbers_out_of_range_are_refused(refused: Any, run: Path) -> None:
 
 
 def test_codes_on_a_sphere_are_refused_before_anything_is_computed(cli: Any, refused: Any, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     parts = ["--prior", "sphere", "--posterior", "power-spherical"]
     assert cli("train", "x.npy", *TINY, *parts, "--run", "sphere", "--evaluate-samples", "0").status == 0
     assert "'sphere'" in refused("evaluate", "sphere", *FAST)
 
 
 def test_an_autoencoder_is_told_that_it_has_no_bound(cli: Any, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     parts = ["--posterior", "point", "--objective", "autoencoder", "--run", "ae", "--evaluate-samples", "0"]
     assert cli("train", "x.npy", *TINY, *parts).status == 0
     assert "no IWAE bound to hold it against" in cli("evaluate", "ae", *FAST).out.replace("\n", " ")
@@ -68,7 +68,7 @@ def test_an_autoencoder_is_told_that_it_has_no_bound(cli: Any, tmp_path: Path) -
 def numbers(difference: float, stderr: float | None) -> dict[str, dict[str, Any]]:
     def number(value: float, error: float | None = 0.5, **facts: Any) -> dict[str, Any]:
         given = {"value": value, "stderr": error, "n": 50, "samples": 5000, "reason": None, "unit": "nats"}
-        return given | {"target": "binarized", "estimator": "", "says": ""} | facts
+        return given | {"target": "binarized", "estimator": "", "description": ""} | facts
 
     values = {"ais": -90.0, "iwae_same_data": -90.0 - difference, "bdmc_gap": 0.12}
     return {k: number(v) for k, v in values.items()} | {"ais_minus_iwae": number(difference, stderr)}
@@ -77,7 +77,7 @@ def numbers(difference: float, stderr: float | None) -> dict[str, dict[str, Any]
 def test_the_gap_of_both_bounds_is_as_sure_as_its_error() -> None:
     made = numbers(0.5, 0.1)
     gaps = {(0.8, 0.1): "0.80 ± 0.10 nats apart: on average", (-0.5, 0.4): "no error of AIS is seen",
-            (-0.06, None): "one datum cannot tell"}  # fmt: skip
+            (-0.06, None): "one example cannot tell"}  # fmt: skip
     for (value, stderr), said in gaps.items():
         made["bdmc_gap"] |= {"value": value, "stderr": stderr}
         assert said in verdict(made)[1]
@@ -98,5 +98,5 @@ def test_the_verdict_is_as_sure_as_the_numbers(difference: float, stderr: float 
     assert said in bound
     assert "cannot be told apart (0.12 ± 0.50 nats)" in gap
     (section,) = sections({"numbers": numbers(difference, stderr)})
-    assert said in section.says
+    assert said in section.description
     assert "ais_minus_iwae" in section.html()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from conftest import TINY, Result, grey
+from conftest import TINY, Result, gray
 
 Refused = Callable[..., str]
 
@@ -100,7 +100,7 @@ FLAGS = [
 
 @pytest.mark.parametrize(("flags", "names"), FLAGS, ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "")
 def test_train_refuses_a_flag(refused: Refused, tmp_path: Path, flags: list[str], names: str) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     assert names in refused("train", "x.npy", *TINY, "--run", "new", *flags)
 
 
@@ -110,7 +110,7 @@ def _save(path: str, x: object) -> str:
 
 
 def _truncated(path: str) -> str:
-    np.save(path, grey())
+    np.save(path, gray())
     os.truncate(path, 500)
     return path
 
@@ -139,7 +139,7 @@ DATA: dict[str, Callable[[], str]] = {
     "infinite": lambda: _save("x.npy", _with(np.inf)),
     "empty array": lambda: _save("x.npy", np.zeros((0, 8, 8))),
     "no columns": lambda: _save("x.npy", np.zeros((8, 0))),
-    "one datum": lambda: _save("x.npy", np.zeros((1, 8, 8))),
+    "one example": lambda: _save("x.npy", np.zeros((1, 8, 8))),
     "rank 0": lambda: _save("x.npy", np.float64(3)),
     "rank 1": lambda: _save("x.npy", np.arange(9.0)),
     "rank 5": lambda: _save("x.npy", np.zeros((9, 2, 2, 2, 2))),
@@ -184,7 +184,7 @@ CONFIGS = {
     "number for a part": ("network: 5\n", "network"),
     "nothing for a part": ("objective: null\n", "objective"),
     "list for beta": ("beta: [1]\n", "beta"),
-    "number for a flag": ("grey: 3\n", "grey"),
+    "number for a flag": ("gray: 3\n", "gray"),
     "number for data": ("data: 5\n", "data"),
     "one number of two": ("resize: 5\n", "resize"),
     "unknown recipe": ("recipe: lessons\n", "lesson"),
@@ -203,7 +203,7 @@ def test_train_refuses_a_config(refused: Refused, tmp_path: Path, case: str) -> 
 
 def test_a_config_may_write_numbers_as_people_do(cli: Callable[..., Result], tmp_path: Path) -> None:
     """YAML 1.1 reads 1e-3, without a dot, as a word."""
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     (tmp_path / "c.yaml").write_text("lr: 2e-3\nbeta: 4\n")
     assert cli("train", "x.npy", *TINY, "--evaluate-samples", "0", "--run", "new", "--config", "c.yaml").status == 0
     assert yaml.safe_load((tmp_path / "new/config.yaml").read_text())["lr"] == 2e-3
@@ -261,7 +261,7 @@ def _flip(path: Path, position: int) -> None:
 @pytest.mark.parametrize("case", RUNS)
 def test_a_damaged_run_is_refused(refused: Refused, run: Path, case: str) -> None:
     RUNS[case](run)
-    refused("evaluate", run, "--samples", "2", "--per-datum", "p.npz")
+    refused("evaluate", run, "--samples", "2", "--per-example", "p.npz")
 
 
 def test_a_checkpoint_of_another_model_is_refused(
@@ -277,7 +277,7 @@ def test_a_checkpoint_of_another_model_is_refused(
 
 INSPECT = [
     (["evaluate", "run", "--samples", "0"], "samples"),
-    (["evaluate", "run", "--samples", "2", "--per-datum", "p.csv"], ".npz"),
+    (["evaluate", "run", "--samples", "2", "--per-example", "p.csv"], ".npz"),
     (["evaluate", "run", "nosuch"], "nosuch"),
     (["evaluate", "run", "--split", "validation"], "split"),
     (["evaluate", "run", "--device", "abacus"], "abacus"),
@@ -308,8 +308,8 @@ def test_commands_on_a_run_refuse(refused: Refused, run: Path, argv: list[str], 
 
 
 def test_data_of_another_shape_or_domain_are_refused(refused: Refused, run: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "wide.npy", grey(shape=(8, 10)))
-    np.save(tmp_path / "fine.npy", grey(levels=200))
+    np.save(tmp_path / "wide.npy", gray(shape=(8, 10)))
+    np.save(tmp_path / "fine.npy", gray(levels=200))
     np.save(tmp_path / "real.npy", np.random.default_rng(0).normal(size=(30, 8, 8)))
     np.save(tmp_path / "table.npy", np.random.default_rng(0).normal(size=(30, 64)))
     assert "(1, 8, 10)" in refused("evaluate", run, "wide.npy", "--samples", "2")

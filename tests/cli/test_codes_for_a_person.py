@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from conftest import grey
+from conftest import gray
+from tightbound.analysis.checks.remedies import other_prior_training
 from tightbound.core.errors import InputError
 from tightbound.core.parts import find
-from tightbound.evaluation.checks.remedies import other_prior_training
 from tightbound.report import figures
 
 Cli = Any
@@ -32,7 +32,7 @@ SMALL = (
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     file = tmp_path / "images.npy"
-    np.save(file, grey(40, (8, 8), levels=17).astype(np.uint8))
+    np.save(file, gray(40, (8, 8), levels=17).astype(np.uint8))
     return file
 
 
@@ -108,11 +108,11 @@ def test_a_sample_without_a_learned_prior_says_so(cli: Cli, images: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "says"), [("prior", "pixelcnn", "a code-prior"), ("code-prior", "normal", "a prior")]
+    ("kind", "name", "description"), [("prior", "pixelcnn", "a code-prior"), ("code-prior", "normal", "a prior")]
 )
-def test_a_part_of_another_kind_is_called_that(kind: str, name: str, says: str) -> None:
+def test_a_part_of_another_kind_is_called_that(kind: str, name: str, description: str) -> None:
     """Not a typing error."""
-    with pytest.raises(InputError, match=f"no {kind} '{name}', which names .*{says}.*known"):
+    with pytest.raises(InputError, match=f"no {kind} '{name}', which names .*{description}.*known"):
         find(kind, name)
 
 

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 import tightbound as tb
-from conftest import TINY, Result, grey
+from conftest import TINY, Result, gray
 from tightbound.cli.commands import COMMANDS
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
@@ -72,7 +72,7 @@ def test_evaluate_shows_the_ladder_and_what_bfloat16_changes(cli: Cli, run: Path
 
 
 def test_evaluate_as_json_is_one_object_with_the_promised_schema(cli: Cli, run: Path) -> None:
-    result = cli("evaluate", run, "--samples", "7", "--json", "--per-datum", "p.npz")
+    result = cli("evaluate", run, "--samples", "7", "--json", "--per-example", "p.npz")
     assert result.status == 0
     numbers = json.loads(result.out, parse_constant=pytest.fail)
     assert set(numbers) == NAMES
@@ -114,7 +114,7 @@ def test_evaluate_as_a_table_shows_the_nll_and_explains_each_number(cli: Cli, ru
 
 
 def test_what_an_autoencoder_lacks_is_null_with_a_reason(cli: Cli, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     flags = ["--posterior", "point", "--objective", "autoencoder", "--run", "ae"]
     assert cli("train", "x.npy", *TINY, *flags).status == 0
     numbers = json.loads(cli("evaluate", "ae", "--samples", "5", "--json").out)
@@ -190,12 +190,12 @@ def test_embed(cli: Cli, run: Path) -> None:
 
 @pytest.mark.usefixtures("plain")
 def test_codes_can_be_matched_to_the_files_of_a_folder(cli: Cli, tmp_path: Path) -> None:
-    x = grey(24, levels=256)
+    x = gray(24, levels=256)
     for i, pixels in enumerate(x):
         folder = tmp_path / "pictures" / ("odd" if i % 2 else "even")
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{i:02}.png")
-    assert cli("train", "pictures", *TINY, "--run", "run", "--grey").status == 0
+    assert cli("train", "pictures", *TINY, "--run", "run", "--gray").status == 0
     assert cli("embed", "run", "pictures", "--split", "all", "--out", "c.npz").status == 0
     trained = tb.load("run")
     with np.load("c.npz") as file:
@@ -254,7 +254,7 @@ def test_a_report_is_of_the_weights_and_data_at_hand(cli: Cli, run: Path, tmp_pa
     assert json.loads((run / "evaluation.json").read_text()) != old, "numbers of before --resume"
     kept = (run / "evaluation.json").read_bytes()
     assert cli("evaluate", run, "--weights", "last", "--samples", "5").status == 0
-    np.save(tmp_path / "other.npy", grey(20))
+    np.save(tmp_path / "other.npy", gray(20))
     assert cli("evaluate", run, "other.npy", "--samples", "5").status == 0
     assert (run / "evaluation.json").read_bytes() == kept, "numbers of other weights or data"
 
@@ -291,7 +291,7 @@ def test_another_objective_is_one_flag(cli: Cli) -> None:
 
 def test_epochs_that_are_asked_for_are_done(cli: Cli, tmp_path: Path) -> None:
     """A recipe (beta-vae) or config may count steps; --epochs on the command line must win over them."""
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     (tmp_path / "c.yaml").write_text("steps: 9\nbatch_size: 18\n")
     flags = ["--config", "c.yaml", "--evaluate-samples", "0", "--validation", "0", "--run", "run"]
     assert cli("train", "x.npy", *TINY, "--epochs", "1", *flags).status == 0
@@ -299,7 +299,7 @@ def test_epochs_that_are_asked_for_are_done(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_new_data_need_not_reach_the_highest_level(cli: Cli, tmp_path: Path) -> None:
-    x = grey().astype(np.int64)
+    x = gray().astype(np.int64)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "few.npy", x[:9].clip(max=11))
     np.save(tmp_path / "dark.npy", x[:9].clip(max=1))
@@ -311,7 +311,7 @@ def test_new_data_need_not_reach_the_highest_level(cli: Cli, tmp_path: Path) -> 
 
 
 def test_train_says_where_things_are_and_what_is_next(cli: Cli, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     first = cli("train", "x.npy", *TINY)
     second = cli("train", "x.npy", *TINY, "--epochs", "1")
     assert "runs/x/report.html" in first.out
@@ -353,7 +353,7 @@ def test_list(cli: Cli, kind: str) -> None:
     assert set(entries) == set(KINDS[kind])
     text = cli("list", kind).out
     for name, entry in entries.items():
-        assert len(entry["says"]) > 5, name
+        assert len(entry["description"]) > 5, name
         assert name in text
 
 
@@ -367,7 +367,7 @@ def test_a_recipe_adapts_to_other_data(name: str, like: str) -> None:
     if like == "digits":
         data = tb.data.open("digits")
     else:
-        x = grey(12, SHAPES[like], levels=2 if like == "sprites" else 256)
+        x = gray(12, SHAPES[like], levels=2 if like == "sprites" else 256)
         data = tb.data.open(x, levels=None if like == "sprites" else 256)
     config = RECIPES[name]()
     parts = ("network", "likelihood", "observation", "prior", "posterior", "latents", "context")

@@ -12,8 +12,8 @@ import torch
 
 import tightbound as tb
 from conftest import TINY, Result
+from tightbound.analysis import paths
 from tightbound.core.files import to_json, write_atomic
-from tightbound.evaluation import paths
 from tightbound.training.folder import RunFolder
 
 Cli = Callable[..., Result]
@@ -40,8 +40,8 @@ def test_a_model_conditioned_on_labels_is_diagnosed(cli: Cli, tmp_path: Path) ->
     result = cli("train", "digits", *TINY, "--context", "labels", "--run", "c")
     assert result.status == 0, result.err
     told = json.loads((tmp_path / "c" / "analysis" / "diagnosis.json").read_text())
-    assert "memorisation" in told["checked"]
-    assert "takes longer" in told["skipped"]["amortisation-gap"]
+    assert "memorization" in told["checked"]
+    assert "takes longer" in told["skipped"]["amortization-gap"]
     assert "no label was used" not in (tmp_path / "c" / "report.html").read_text()
 
 

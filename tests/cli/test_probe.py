@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from conftest import TINY, Result, grey
+from conftest import TINY, Result, gray
 
 Cli = Callable[..., Result]
 
@@ -34,7 +34,7 @@ def test_probe_as_json_is_one_object_of_the_same_numbers(cli: Cli, run: Path) ->
 
 
 def test_probe_of_data_without_labels_says_so(cli: Cli, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     assert cli("train", "x.npy", *TINY, "--evaluate-samples", "0", "--run", "bare").status == 0
     result = cli("probe", "bare")
     assert result.status == 0
@@ -63,7 +63,7 @@ def test_a_class_is_sampled_from_its_region(cli: Cli, run: Path) -> None:
 
 
 def test_labels_that_are_not_there_are_refused(refused: Callable[..., str], run: Path) -> None:
-    assert "no datum has label 12" in refused("attribute", run, "--label", "12", "--out", "a.png")
+    assert "no example has label 12" in refused("attribute", run, "--label", "12", "--out", "a.png")
     assert "--label" in refused("attribute", run)
     assert "class-regions" in refused("sample", run, "--label", "3", "--out", "s.png")
     assert "most = 1" in refused("probe", run, "--most", "1")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TINY, Result, grey
+from conftest import TINY, Result, gray
+from tightbound.analysis.detection import auroc
 from tightbound.cli.commands import COMMANDS
 from tightbound.core.table import TABLE
-from tightbound.evaluation.detection import auroc
 
 Cli = Callable[..., Result]
 QUICK = ("--samples", "3", "--scores", "nll", "mahalanobis", "regret(steps=3, measured=4)", "complexity")
@@ -43,7 +43,7 @@ def test_score_of_the_runs_own_data_names_the_most_unusual(cli: Cli, run: Path) 
 
 
 def test_score_of_other_data_tells_them_apart(cli: Cli, run: Path) -> None:
-    np.save("noise.npy", grey(50))
+    np.save("noise.npy", gray(50))
     result = cli("score", run, "noise.npy", "-n", "40", *QUICK, "--json", "--out", "s.npz", "--picture", "h.svg")
     assert result.status == 0, result.err
     found = json.loads(result.out, parse_constant=pytest.fail)
@@ -75,7 +75,7 @@ def test_a_likelihood_that_is_misled_is_said_to_be(cli: Cli, run: Path) -> None:
 
 
 def test_score_refuses_in_one_line(refused: Callable[..., str], run: Path) -> None:
-    np.save("wide.npy", grey(20, (9, 9)))
+    np.save("wide.npy", gray(20, (9, 9)))
     assert "shape" in refused("score", run, "wide.npy")
     assert "no score 'nlll'" in refused("score", run, "--scores", "nlll")
     assert ".csv or .npz" in refused("score", run, "--out", "s.txt")
@@ -112,11 +112,11 @@ def test_compare_pairs_runs_over_the_same_data(cli: Cli, run: Path) -> None:
 
 
 def test_compare_refuses_in_one_line(cli: Cli, refused: Callable[..., str], run: Path) -> None:
-    np.save("grey.npy", grey(60))
+    np.save("gray.npy", gray(60))
     small = ("--network", "mlp(hidden=(4,))", "--latent", "2", "--epochs", "1", "--evaluate-samples", "0")
     cli(
         "train",
-        "grey.npy",
+        "gray.npy",
         *small,
         "--levels",
         "17",
@@ -128,7 +128,7 @@ def test_compare_refuses_in_one_line(cli: Cli, refused: Callable[..., str], run:
     cli("train", "digits", *small, "--likelihood", "bernoulli", "--run", "bits")
     cli("train", "--config", "g/config.yaml", "--test", "0.3", "--run", "g3")
     assert "with the same --test" in refused("compare", "g", "g3")
-    assert "different data (digits, grey)" in refused("compare", run, "g")
+    assert "different data (digits, gray)" in refused("compare", run, "g")
     assert "'17 levels'" in refused("compare", run, "bits")
     assert "two or more" in refused("compare", run)
     assert "named twice" in refused("compare", run, run)

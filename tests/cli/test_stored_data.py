@@ -22,8 +22,8 @@ def parquet(folder):
     pa = pytest.importorskip("pyarrow", reason="the extra 'tables' is not installed")
     import pyarrow.parquet as pq
 
-    colours = np.array(["red", "green"])[RNG.integers(0, 2, N)]
-    table = pa.table({"a": RNG.normal(size=N), "b": [None, *RNG.normal(size=N - 1)], "colour": colours})
+    colors = np.array(["red", "green"])[RNG.integers(0, 2, N)]
+    table = pa.table({"a": RNG.normal(size=N), "b": [None, *RNG.normal(size=N - 1)], "color": colors})
     pq.write_table(table, folder / "table.parquet", row_group_size=10)
     return "table.parquet"
 

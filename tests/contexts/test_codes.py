@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tightbound as tb
-from conftest import grey
+from conftest import gray
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import SecondStage
 from tightbound.core.noise import Noise
@@ -16,12 +16,12 @@ LATENTS = "quantized(quantizer=vq(entries=5), positions=3)"
 PRIOR = "transformer(hidden=8, layers=1, heads=2, dropout=0.0)"
 
 
-def labelled() -> tb.data.Data:
-    return tb.data.open(grey(40, (1, 6, 6)), labels=np.arange(40) % 3, levels=17)
+def labeled() -> tb.data.Data:
+    return tb.data.open(gray(40, (1, 6, 6)), labels=np.arange(40) % 3, levels=17)
 
 
 def test_the_label_enters_the_prior_alone() -> None:
-    model = tb.vae(labelled(), latent=4, network="mlp(hidden=(6,))", latents=LATENTS, prior=PRIOR, context="labels")
+    model = tb.vae(labeled(), latent=4, network="mlp(hidden=(6,))", latents=LATENTS, prior=PRIOR, context="labels")
     second = model.latents.second
     assert isinstance(second, SecondStage)
     second.take_up()
@@ -36,9 +36,9 @@ def test_the_label_enters_the_prior_alone() -> None:
 
 def test_part_of_x_cannot_be_shown_to_codes() -> None:
     with pytest.raises(CompositionError, match="use latents 'flat', or context 'labels'"):
-        tb.vae(labelled(), latent=4, latents=LATENTS, prior=PRIOR, context="visible(columns=(0, 0.5))")
+        tb.vae(labeled(), latent=4, latents=LATENTS, prior=PRIOR, context="visible(columns=(0, 0.5))")
 
 
 def test_a_prior_that_is_named_twice_is_refused() -> None:
     with pytest.raises(CompositionError, match="leave out one"):
-        tb.vae(labelled(), latent=4, latents="quantized(prior='uniform')", prior=PRIOR)
+        tb.vae(labeled(), latent=4, latents="quantized(prior='uniform')", prior=PRIOR)

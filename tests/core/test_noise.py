@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Gamma, Independent, Laplace, Normal
 
-from tightbound.core.noise import DatumNoise, Noise, draw, key_seed
+from tightbound.core.noise import ExampleNoise, Noise, draw, key_seed
 
 keys = st.lists(st.integers() | st.text(max_size=5), max_size=4).map(tuple)
 LIKE = torch.empty(0)
@@ -46,18 +46,18 @@ def test_draws_differ_from_each_other_and_repeat() -> None:
 
 @given(st.permutations(range(8)), st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
-def test_noise_of_a_datum_follows_the_datum(order: list[int], size: int) -> None:
+def test_noise_of_a_example_follows_the_example(order: list[int], size: int) -> None:
     """Whatever the order and the batch it is in."""
-    everyone = DatumNoise("e", 0, index=torch.arange(8))
+    everyone = ExampleNoise("e", 0, index=torch.arange(8))
     expected = [everyone.normal((3, 8, 2), LIKE), everyone.uniform((3, 8, 2), LIKE)]
     for part in torch.tensor(order).split(size):
-        noise = DatumNoise("e", 0, index=part)
+        noise = ExampleNoise("e", 0, index=part)
         assert torch.equal(noise.normal((3, len(part), 2), LIKE), expected[0][:, part])
         assert torch.equal(noise.uniform((3, len(part), 2), LIKE), expected[1][:, part])
 
 
 def test_noise_has_the_law_that_it_names() -> None:
-    for noise in (Noise("law"), DatumNoise("law", index=torch.arange(2000))):
+    for noise in (Noise("law"), ExampleNoise("law", index=torch.arange(2000))):
         z, u = noise.normal((10, 2000), LIKE), noise.uniform((10, 2000), LIKE)
         assert abs(z.mean()) < 0.03
         assert abs(z.std() - 1) < 0.03

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tightbound as tb
-from conftest import grey
+from conftest import gray
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.parts import Spec, describe, find, foreign, make, name_of, parse, rebuild
@@ -154,7 +154,7 @@ def test_every_kind_of_the_table_is_tested() -> None:
 
 
 def test_a_model_is_rebuilt_and_a_shared_part_stays_shared() -> None:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     model = tb.vae(data, latent=3, network="mlp(hidden=(4,))")
     written = json.loads(json.dumps(describe(model)))
     assert json.dumps(written).count("network/mlp") == 1

@@ -12,8 +12,8 @@ from tightbound.core.errors import InputError
 from tightbound.data import open
 
 NAN = np.nan
-COLOURS = Domain("categories", 3, ("blue", "green", "red"))
-TEXT = """size,colour,n,yes,note
+COLORS = Domain("categories", 3, ("blue", "green", "red"))
+TEXT = """size,color,n,yes,note
 1.5,red,3,1,a
 ,green,0,NA,b
 2.5,?,1,0,a
@@ -31,21 +31,21 @@ def table(tmp_path: Path) -> Path:
 
 def test_words_numbers_and_holes_of_a_text_table(table: Path) -> None:
     data = open(table)
-    assert data.header == ("size", "colour", "n", "yes", "note")
-    assert data.domain == Domain("mixed", columns=(REAL, COLOURS, REAL, BINARY, Domain("categories", 2, ("a", "b"))))
+    assert data.header == ("size", "color", "n", "yes", "note")
+    assert data.domain == Domain("mixed", columns=(REAL, COLORS, REAL, BINARY, Domain("categories", 2, ("a", "b"))))
     x = next(data.whole.epoch(5)).x.numpy()
     expected = [[1.5, 2, 3, 1, 0], [NAN, 1, 0, NAN, 1], [2.5, NAN, 1, 0, 0], [NAN, 0, 2, 1, NAN], [-4, 2, 7, NAN, 1]]
     assert x.dtype == np.float32
     assert np.array_equal(x, np.array(expected, np.float32), equal_nan=True)
     notes = "\n".join(data.notes)
-    assert "missing: 6 of 25 entries (size 2, colour 1, yes 2, note 1)" in notes
-    assert "colour: 3 categories (blue, green, red)" in notes
+    assert "missing: 6 of 25 entries (size 2, color 1, yes 2, note 1)" in notes
+    assert "color: 3 categories (blue, green, red)" in notes
     assert "n: real numbers (whole: if they are counts or levels, say so in kinds)" in notes
     assert len(data.train) + len(data.test) == 5
 
 
 def test_kinds_by_name_by_number_and_in_order(table: Path) -> None:
-    counted = (REAL, COLOURS, COUNTS, BINARY, Domain("categories", 2, ("a", "b")))
+    counted = (REAL, COLORS, COUNTS, BINARY, Domain("categories", 2, ("a", "b")))
     for kinds in ({"n": "counts"}, {2: "counts"}, [None, None, "counts", None, None]):
         assert open(table, kinds=kinds).domain.columns == counted
     levels = open(table, kinds={"n": ("levels", 8), "yes": "categories"}).domain.columns
@@ -57,12 +57,12 @@ def test_kinds_by_name_by_number_and_in_order(table: Path) -> None:
 
 def test_words_keep_the_places_that_kinds_name(tmp_path: Path) -> None:
     path = tmp_path / "more.csv"
-    path.write_text("colour,x\nred,1\nblue,2\n")
-    data = open(path, kinds={"colour": ("categories", ("blue", "green", "red"))})
+    path.write_text("color,x\nred,1\nblue,2\n")
+    data = open(path, kinds={"color": ("categories", ("blue", "green", "red"))})
     assert next(data.whole.epoch(2)).x[:, 0].tolist() == [2, 0]
-    path.write_text("colour,x\nred,1\npink,2\n")
-    with pytest.raises(InputError, match=r"column 1 \(colour\) holds 'pink', which is none of its 3 categories"):
-        open(path, kinds={"colour": COLOURS})
+    path.write_text("color,x\nred,1\npink,2\n")
+    with pytest.raises(InputError, match=r"column 1 \(color\) holds 'pink', which is none of its 3 categories"):
+        open(path, kinds={"color": COLORS})
 
 
 def test_arrays_with_holes() -> None:
@@ -92,12 +92,12 @@ def test_tables_that_differ_in_words_alone_have_other_fingerprints(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "options", "match"),
     [
-        (TEXT, {"kinds": {"colours": "real"}}, "did you mean 'colour'"),
+        (TEXT, {"kinds": {"colors": "real"}}, "did you mean 'color'"),
         (TEXT, {"kinds": {7: "real"}}, "the column 7"),
         (TEXT, {"kinds": ["real"]}, "1 kinds given for 5 columns"),
         (TEXT, {"kinds": "real"}, "'real' given for 5 columns"),
         (TEXT, {"kinds": {"n": "reel"}}, "did you mean 'real'"),
-        (TEXT, {"kinds": {"colour": "real"}}, r"\(colour\) holds words, such as 'blue'"),
+        (TEXT, {"kinds": {"color": "real"}}, r"\(color\) holds words, such as 'blue'"),
         (TEXT, {"kinds": {"size": "counts"}}, "outside counts"),
         (TEXT, {"kinds": {"n": ("levels", 5)}}, "outside integers 0..4"),
         (TEXT, {"kinds": {"n": "counts"}, "domain": "real"}, "in place of levels and domain"),

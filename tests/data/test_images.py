@@ -36,7 +36,7 @@ def limit(request, monkeypatch):
     return request.param
 
 
-def test_grey_images_in_the_order_of_their_names(tmp_path, limit):
+def test_gray_images_in_the_order_of_their_names(tmp_path, limit):
     expected = np.stack([save(tmp_path / f"{i:02}.png", pixels()) for i in range(12)])
     data = open(tmp_path)
     assert isinstance(data.whole, ArraySplit if limit == "memory" else MappedSplit)
@@ -51,19 +51,19 @@ def test_grey_images_in_the_order_of_their_names(tmp_path, limit):
     assert np.array_equal(batch.x[:, 0], expected[data.train.rows[batch.index]])
 
 
-def test_colour_images(tmp_path, limit):
+def test_color_images(tmp_path, limit):
     expected = np.stack([save(tmp_path / f"{i}.png", pixels(channels=3)) for i in range(4)])
     assert np.array_equal(everything(open(str(tmp_path))), expected.transpose(0, 3, 1, 2))
-    assert open(tmp_path, grey=True).shape == (1, 6, 5)
+    assert open(tmp_path, gray=True).shape == (1, 6, 5)
 
 
-def test_mixed_modes_are_read_as_colour(tmp_path, limit):
-    grey = save(tmp_path / "a.png", pixels())
+def test_mixed_modes_are_read_as_color(tmp_path, limit):
+    gray = save(tmp_path / "a.png", pixels())
     save(tmp_path / "b.png", pixels(channels=3))
     save(tmp_path / "c.png", pixels(channels=4))
     data = open(tmp_path)
     assert data.shape == (3, 6, 5)
-    assert np.array_equal(everything(data)[0], np.stack([grey] * 3))
+    assert np.array_equal(everything(data)[0], np.stack([gray] * 3))
     assert any("mixed" in note for note in data.notes)
     assert any("transparency" in note for note in data.notes)
 
@@ -162,7 +162,7 @@ def test_folders_that_cannot_be_used(tmp_path):
         open(tmp_path)
     (tmp_path / "deep.png").unlink()
     save(tmp_path / "one.png", pixels())
-    with pytest.raises(InputError, match="has 1 datum"):
+    with pytest.raises(InputError, match="has 1 example"):
         open(tmp_path)
 
 

@@ -12,7 +12,7 @@ from tightbound.core.errors import InputError
 from tightbound.data import open
 
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 256, (12, 6, 5), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (12, 6, 5), dtype=np.uint8)
 
 
 def values(data):
@@ -22,20 +22,20 @@ def values(data):
 @pytest.mark.parametrize(
     ("x", "domain", "dtype"),
     [
-        (GREY, Domain("levels", 256), torch.uint8),
-        (GREY % 2, BINARY, torch.uint8),
-        (GREY % 2 == 0, BINARY, torch.uint8),
-        ((GREY % 2).astype(np.float64), BINARY, torch.uint8),
-        ((GREY % 17).astype(np.int64), Domain("levels", 17), torch.uint8),
-        ((GREY * np.int64(3)), Domain("levels", int(GREY.max()) * 3 + 1), torch.int32),
-        (GREY.astype(np.int16) - 100, REAL, torch.float32),
-        (GREY.astype(np.int64) * 1000, REAL, torch.float32),
-        ((GREY / 255).astype(np.float32), Domain("levels", 256), torch.uint8),
-        (GREY / 255, Domain("levels", 256), torch.uint8),
+        (GRAY, Domain("levels", 256), torch.uint8),
+        (GRAY % 2, BINARY, torch.uint8),
+        (GRAY % 2 == 0, BINARY, torch.uint8),
+        ((GRAY % 2).astype(np.float64), BINARY, torch.uint8),
+        ((GRAY % 17).astype(np.int64), Domain("levels", 17), torch.uint8),
+        ((GRAY * np.int64(3)), Domain("levels", int(GRAY.max()) * 3 + 1), torch.int32),
+        (GRAY.astype(np.int16) - 100, REAL, torch.float32),
+        (GRAY.astype(np.int64) * 1000, REAL, torch.float32),
+        ((GRAY / 255).astype(np.float32), Domain("levels", 256), torch.uint8),
+        (GRAY / 255, Domain("levels", 256), torch.uint8),
         (RNG.random((9, 4)), UNIT, torch.float32),
-        ((GREY / 255).astype(np.float16), UNIT, torch.float32),
+        ((GRAY / 255).astype(np.float16), UNIT, torch.float32),
         (RNG.normal(size=(9, 4)), REAL, torch.float32),
-        ((GREY % 17).astype(np.float32), REAL, torch.float32),
+        ((GRAY % 17).astype(np.float32), REAL, torch.float32),
     ],
 )
 def test_domain_is_inferred_and_said(x, domain, dtype):
@@ -52,13 +52,13 @@ def test_domain_is_inferred_and_said(x, domain, dtype):
 @pytest.mark.parametrize(
     ("x", "told", "domain"),
     [
-        (GREY % 17, {"levels": 17}, Domain("levels", 17)),
-        ((GREY % 17).astype(float), {"levels": 17}, Domain("levels", 17)),
-        ((GREY % 17) / 16, {"levels": 17}, Domain("levels", 17)),
-        (GREY, {"domain": "real"}, REAL),
-        (GREY % 2, {"domain": "real"}, REAL),
-        (GREY / 255, {"domain": "unit"}, UNIT),
-        (GREY % 2, {"levels": 256}, Domain("levels", 256)),
+        (GRAY % 17, {"levels": 17}, Domain("levels", 17)),
+        ((GRAY % 17).astype(float), {"levels": 17}, Domain("levels", 17)),
+        ((GRAY % 17) / 16, {"levels": 17}, Domain("levels", 17)),
+        (GRAY, {"domain": "real"}, REAL),
+        (GRAY % 2, {"domain": "real"}, REAL),
+        (GRAY / 255, {"domain": "unit"}, UNIT),
+        (GRAY % 2, {"levels": 256}, Domain("levels", 256)),
     ],
 )
 def test_overrides(x, told, domain):
@@ -68,27 +68,27 @@ def test_overrides(x, told, domain):
 
 
 def test_scaled_levels_come_back_exactly():
-    assert torch.equal(values(open((GREY % 17) / 16, levels=17))[:, 0], torch.from_numpy(GREY % 17))
+    assert torch.equal(values(open((GRAY % 17) / 16, levels=17))[:, 0], torch.from_numpy(GRAY % 17))
 
 
 @pytest.mark.parametrize(
     ("x", "told", "message"),
     [
-        (GREY, {"levels": 17}, r"values lie in \d+\.\.\d+, outside integers 0\.\.16"),
-        (GREY, {"domain": "binary"}, "outside binary"),
-        (GREY, {"domain": "unit"}, "rescale"),
+        (GRAY, {"levels": 17}, r"values lie in \d+\.\.\d+, outside integers 0\.\.16"),
+        (GRAY, {"domain": "binary"}, "outside binary"),
+        (GRAY, {"domain": "unit"}, "rescale"),
         (RNG.random((9, 4)), {"levels": 256}, "not all are multiples of 1/255"),
         (RNG.random((9, 4)), {"domain": "binary"}, "not all are integers"),
         (RNG.random((9, 4)) * 9, {"levels": 10}, "not all are integers"),
         (-RNG.random((9, 4)), {"domain": "unit"}, r"outside numbers in \[0, 1\]"),
-        (GREY, {"domain": "binry"}, "did you mean 'binary'"),
-        (GREY, {"levels": 1}, "from 2 to 65536"),
-        (GREY, {"levels": 2.5}, "from 2 to 65536"),
-        (GREY, {"levels": 256, "domain": "real"}, "give one of them"),
-        (GREY, {"test": 0.0}, "between 0 and 1"),
-        (GREY, {"resize": (4, 4)}, "folders of images"),
-        (GREY, {"grey": True}, "folders of images"),
-        (GREY, {"labels": [1, 2]}, r"labels have shape \(2,\), but there are 12 data"),
+        (GRAY, {"domain": "binry"}, "did you mean 'binary'"),
+        (GRAY, {"levels": 1}, "from 2 to 65536"),
+        (GRAY, {"levels": 2.5}, "from 2 to 65536"),
+        (GRAY, {"levels": 256, "domain": "real"}, "give one of them"),
+        (GRAY, {"test": 0.0}, "between 0 and 1"),
+        (GRAY, {"resize": (4, 4)}, "folders of images"),
+        (GRAY, {"gray": True}, "folders of images"),
+        (GRAY, {"labels": [1, 2]}, r"labels have shape \(2,\), but there are 12 data"),
         (np.arange(5.0), {}, r"use x\[:, None\]"),
         (np.float64(3), {}, "at least one axis"),
         (np.zeros((2, 1, 1, 1, 1)), {}, "rank 5"),
@@ -161,21 +161,21 @@ def test_the_smallest_data_set_has_both_splits():
 
 
 def test_fingerprint_depends_on_content_shape_and_dtype():
-    prints = {open(x).fingerprint for x in (GREY, GREY + 1, GREY.reshape(12, 30), GREY.astype(np.int32) * 2)}
+    prints = {open(x).fingerprint for x in (GRAY, GRAY + 1, GRAY.reshape(12, 30), GRAY.astype(np.int32) * 2)}
     assert len(prints) == 4
-    assert open(GREY).fingerprint == open(torch.from_numpy(GREY)).fingerprint
+    assert open(GRAY).fingerprint == open(torch.from_numpy(GRAY)).fingerprint
     assert all(p.startswith("sha256:") for p in prints)
 
 
 def test_npy(tmp_path):
-    np.save(tmp_path / "a.npy", GREY)
+    np.save(tmp_path / "a.npy", GRAY)
     data = open(tmp_path / "a.npy")
     assert data.name == "a"
-    assert np.array_equal(values(data)[:, 0], GREY)
+    assert np.array_equal(values(data)[:, 0], GRAY)
     assert open(str(tmp_path / "a.npy")).fingerprint == data.fingerprint
 
 
-@pytest.mark.parametrize("x", [GREY, GREY / 255, np.stack([GREY] * 3, -1)], ids=["bytes", "floats", "channels last"])
+@pytest.mark.parametrize("x", [GRAY, GRAY / 255, np.stack([GRAY] * 3, -1)], ids=["bytes", "floats", "channels last"])
 def test_large_npy_is_mapped_and_gives_the_same(tmp_path, monkeypatch, x):
     np.save(tmp_path / "a.npy", x)
     small = open(tmp_path / "a.npy")
@@ -191,18 +191,18 @@ def test_large_npy_is_mapped_and_gives_the_same(tmp_path, monkeypatch, x):
 
 @pytest.mark.parametrize("key", ["x", "data", "images", "anything"])
 def test_npz(tmp_path, key):
-    np.savez(tmp_path / "a.npz", **{key: GREY, "y": np.arange(12)})
+    np.savez(tmp_path / "a.npz", **{key: GRAY, "y": np.arange(12)})
     data = open(tmp_path / "a.npz")
-    assert np.array_equal(values(data)[:, 0], GREY)
+    assert np.array_equal(values(data)[:, 0], GRAY)
     assert data.whole.labels.tolist() == list(range(12))
 
 
 def test_npz_with_its_own_split(tmp_path):
-    np.savez(tmp_path / "a.npz", x_train=GREY[:9], x_test=GREY[9:], y_train=np.arange(9), y_test=np.arange(9, 12))
+    np.savez(tmp_path / "a.npz", x_train=GRAY[:9], x_test=GRAY[9:], y_train=np.arange(9), y_test=np.arange(9, 12))
     data = open(tmp_path / "a.npz")
     assert (len(data.train), len(data.test)) == (9, 3)
     assert data.test.labels.tolist() == [9, 10, 11]
-    assert np.array_equal(next(data.test.epoch(3)).x[:, 0], GREY[9:])
+    assert np.array_equal(next(data.test.epoch(3)).x[:, 0], GRAY[9:])
     assert any("as given" in note for note in data.notes)
 
 
@@ -240,8 +240,8 @@ def test_broken_files_are_named(tmp_path, name, content, message):
 
 
 def test_truncated_arrays(tmp_path, monkeypatch):
-    np.save(tmp_path / "a.npy", GREY)
-    np.savez(tmp_path / "a.npz", x=GREY)
+    np.save(tmp_path / "a.npy", GRAY)
+    np.savez(tmp_path / "a.npz", x=GRAY)
     for limit in (1 << 30, 10):
         monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", limit)
         for name in ("a.npy", "a.npz"):
@@ -265,13 +265,13 @@ def test_pickles_are_refused_unread(tmp_path):
 
 
 def test_npz_refusals(tmp_path):
-    np.savez(tmp_path / "two.npz", a=GREY, b=GREY)
+    np.savez(tmp_path / "two.npz", a=GRAY, b=GRAY)
     with pytest.raises(InputError, match="holds the arrays a, b; name the data 'x'"):
         open(tmp_path / "two.npz")
-    np.savez(tmp_path / "odd.npz", x_train=GREY, x_test=GREY[:, 1:])
+    np.savez(tmp_path / "odd.npz", x_train=GRAY, x_test=GRAY[:, 1:])
     with pytest.raises(InputError, match="x_train is uint8"):
         open(tmp_path / "odd.npz")
-    np.savez(tmp_path / "none.npz", x_train=GREY, x_test=GREY[:0])
+    np.savez(tmp_path / "none.npz", x_train=GRAY, x_test=GRAY[:0])
     with pytest.raises(InputError, match="both need data"):
         open(tmp_path / "none.npz")
 
@@ -317,7 +317,7 @@ def test_chunks_do_not_change_what_is_found(monkeypatch):
     monkeypatch.setattr("tightbound.data.encoding._CHUNK", 20)
     with pytest.raises(InputError, match=r"1 value is NaN or infinite, the first at \(44, 3\)"):
         open(x)
-    assert np.array_equal(values(open(GREY / 255))[:, 0], GREY)
+    assert np.array_equal(values(open(GRAY / 255))[:, 0], GRAY)
 
 
 def test_array_fingerprint_is_pinned():

@@ -20,7 +20,7 @@ WORDS = np.array(["red", "green", "blue"])[RNG.integers(0, 3, N)]
 COLUMNS = {
     "height": [None if i % 10 == 3 else float(v) for i, v in enumerate(RNG.normal(size=N))],
     "smokes": RNG.integers(0, 2, N).astype(bool),
-    "colour": pa.array([None if i == 5 else w for i, w in enumerate(WORDS)]),
+    "color": pa.array([None if i == 5 else w for i, w in enumerate(WORDS)]),
     "visits": RNG.integers(0, 9, N),
 }
 PIXELS = RNG.integers(0, 256, (N, 1, 6, 5), dtype=np.uint8)
@@ -61,11 +61,11 @@ def everything(split):
 
 def test_typed_columns_are_read_as_those_of_a_text_table_are(tmp_path):
     data = open(written(tmp_path / "people.parquet", pa.table(COLUMNS)))
-    text = ["height,smokes,colour,visits"]
+    text = ["height,smokes,color,visits"]
     for i in range(N):
-        height, colour = COLUMNS["height"][i], COLUMNS["colour"][i].as_py()
+        height, color = COLUMNS["height"][i], COLUMNS["color"][i].as_py()
         text.append(
-            f"{'' if height is None else height},{int(COLUMNS['smokes'][i])},{colour or ''},{COLUMNS['visits'][i]}"
+            f"{'' if height is None else height},{int(COLUMNS['smokes'][i])},{color or ''},{COLUMNS['visits'][i]}"
         )
     (tmp_path / "people.csv").write_text("\n".join(text))
     same = open(tmp_path / "people.csv")
@@ -155,7 +155,7 @@ def test_arrays_and_pictures_in_a_column(tmp_path, monkeypatch, table, limit):
 def test_pictures_are_resized_where_that_is_asked(tmp_path):
     path = written(tmp_path / "x.parquet", pictures_table())
     assert open(path, resize=(4, 4)).shape == (1, 4, 4)
-    with pytest.raises(InputError, match="resize and grey are for pictures"):
+    with pytest.raises(InputError, match="resize and gray are for pictures"):
         open(written(tmp_path / "y.parquet", arrays_table()), resize=(4, 4))
 
 
@@ -258,7 +258,7 @@ REFUSED = {
         {"labels": "label"},
         r"column label \(timestamp.*\) holds no labels",
     ),
-    "unlabelled": ({"a": [1.0, 2.0], "b": [1, None]}, {"labels": "b"}, "column b lacks 1 labels"),
+    "unlabeled": ({"a": [1.0, 2.0], "b": [1, None]}, {"labels": "b"}, "column b lacks 1 labels"),
     "empty": ({"a": pa.array([], pa.float64())}, {}, "has no rows"),
     "nothing": ({"a": [1.0, 2.0], "b": pa.nulls(2)}, {}, r"column 2 \(b\) has no values"),
     "picture": ({"image": [png(PIXELS[0, 0]), b"no picture"]}, {}, "row 1 of column image holds no picture"),

@@ -190,13 +190,13 @@ def test_loader_of_mappings_without_data_is_refused():
         open(DataLoader(Named(("pixels", "y")), batch_size=8))
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_loader_of_tensors(labelled):
+@pytest.mark.parametrize("labeled", [False, True])
+def test_loader_of_tensors(labeled):
     x = torch.rand(30, 3)
-    data = open(DataLoader(TensorDataset(x, torch.arange(30)) if labelled else TensorDataset(x), batch_size=7))
+    data = open(DataLoader(TensorDataset(x, torch.arange(30)) if labeled else TensorDataset(x), batch_size=7))
     batches = list(data.train.epoch(99, start=1))
     assert torch.equal(torch.cat([b.x for b in batches]), x[7:])
-    assert (batches[0].label is not None) == labelled
+    assert (batches[0].label is not None) == labeled
     assert batches[0].index.tolist() == list(range(7, 14))
     assert data.fingerprint.startswith("none: ")
 
@@ -283,7 +283,7 @@ def test_loaders_that_cannot_be_used(source, message):
     assert "\n" not in str(caught.value)
 
 
-def test_small_data_sets_are_materialised():
+def test_small_data_sets_are_materialized():
     data = open(Named(("image", "label")), test=0.25)
     assert isinstance(data.whole, ArraySplit)
     assert data.whole.labels.tolist() == list(range(20))
@@ -313,7 +313,7 @@ def test_data_sets_of_mixed_shapes_are_refused():
         def __getitem__(self, i):
             return items[i]
 
-    with pytest.raises(InputError, match=r"datum 0 has shape \(3,\) but datum 1 has \(4,\)"):
+    with pytest.raises(InputError, match=r"example 0 has shape \(3,\) but example 1 has \(4,\)"):
         open(Mixed())
 
 

@@ -63,9 +63,9 @@ def test_pixels_lie_in_a_polygon_drawn_on_the_screen(kind, endpoint):
         rotation = np.array([[np.cos(theta), np.sin(theta)], [-np.sin(theta), np.cos(theta)]])  # y down
         drawn = (polygon[::step] @ rotation.T) * (0.5 + 0.1 * scale) + [16 + 32 * x / 31, 16 + 32 * y / 31]
         rows, columns = np.mgrid[0:64, 0:64].reshape(2, -1)
-        centres = np.stack([columns + 0.5, rows + 0.5], 1)
-        near = np.abs(centres - drawn.mean(0)).max(1) < 17
-        expected, distance = winding(drawn, centres[near])
+        centers = np.stack([columns + 0.5, rows + 0.5], 1)
+        near = np.abs(centers - drawn.mean(0)).max(1) < 17
+        expected, distance = winding(drawn, centers[near])
         image = sprites.batch(sprites.index_of(torch.tensor([[kind, scale, turn, x, y]]))).x[0, 0].numpy()
         found = image.reshape(-1)
         assert not found[~near].any()
@@ -126,13 +126,13 @@ def test_a_batch():
 
 
 def test_position_moves_right_and_down():
-    def centre(x, y):
+    def center(x, y):
         image = SPRITES.batch(SPRITES.index_of(torch.tensor([[1, 3, 4, x, y]]))).x[0, 0].double()
         grid = torch.arange(64).double() + 0.5
         return (image.sum(0) @ grid / image.sum()).item(), (image.sum(1) @ grid / image.sum()).item()
 
-    assert centre(0, 31) == pytest.approx((16, 48), abs=0.2)
-    assert centre(31, 0) == pytest.approx((48, 16), abs=0.2)
+    assert center(0, 31) == pytest.approx((16, 48), abs=0.2)
+    assert center(31, 0) == pytest.approx((48, 16), abs=0.2)
 
 
 def test_the_built_in_split():

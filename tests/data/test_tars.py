@@ -89,7 +89,7 @@ def test_samples_and_labels_by_pattern_wildcard_folder_and_file(tmp_path, monkey
         data = open(source)
         assert isinstance(data.train, Indexed)
         assert data.domain == Domain("levels", 256)
-        x = torch.from_numpy(PIXELS).expand(-1, 3 if form == "WEBP" else 1, -1, -1)  # WebP knows no grey
+        x = torch.from_numpy(PIXELS).expand(-1, 3 if form == "WEBP" else 1, -1, -1)  # WebP knows no gray
         assert torch.equal(everything(data.whole), x)
         assert data.whole.labels.tolist() == [i % 3 for i in range(N)]
         assert data.whole.names[17] == "00017"

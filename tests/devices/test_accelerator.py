@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tightbound as tb
-from tightbound.evaluation.numbers import scalar
+from tightbound.analysis.numbers import scalar
 from tightbound.trained import Trained
 from tightbound.training.fit import choose_device
 
@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_cpu_within_their_error(tmp_path: Path) -> None
         a, b = one[name], other[name]
         assert scalar(a) == pytest.approx(scalar(b), abs=2 * float(np.asarray(a.stderr))), name  # errors go together
     for name in ("mean", "variance", "reconstruction_mse"):
-        np.testing.assert_allclose(one.per_datum[name], other.per_datum[name], rtol=1e-2, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(one.per_example[name], other.per_example[name], rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 def test_training_there_goes_as_on_the_cpu() -> None:

@@ -14,24 +14,24 @@ from torch.utils.data import TensorDataset
 
 import tightbound as tb
 from devices.stand_in import WrongDevice, on_cpu, stand_in
-from tightbound.core.model import VAE
-from tightbound.core.noise import Noise
-from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
-from tightbound.data import Data
-from tightbound.evaluation import (
+from tightbound.analysis import (
     Subject,
     ais,
     diagnose,
     evaluate,
     inference_gap,
-    memorisation,
+    memorization,
     paths,
     probe,
     rate_decomposition,
     score,
 )
-from tightbound.generation.infer import complete, encode, reconstruct, sample
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.table import TABLE
+from tightbound.data import Data
+from tightbound.inference.infer import complete, encode, reconstruct, sample
 from tightbound.objectives.base import Objective
 from tightbound.report.codes import sections as code_sections
 from tightbound.testing import matrix
@@ -110,7 +110,7 @@ def used(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
     result = evaluate(model, x, samples=5)
     codes = encode(model, x, sample=True)
     rate = rate_decomposition(model, x)
-    found = {name: [torch.from_numpy(each)] for name, each in {**result.per_datum, **rate.per_draw}.items()}
+    found = {name: [torch.from_numpy(each)] for name, each in {**result.per_example, **rate.per_draw}.items()}
     found["codes"] = [codes.mean, codes.variance, torch.as_tensor(codes.sample)]
     if model.context is not None and model.context.completes:
         found["completed"] = [complete(model, x, 2, mean=False)]
@@ -165,12 +165,12 @@ def judged(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
         "gap": inference_gap(model, x, samples=4, steps=2),
     }
     diagnose(Subject(model, x, x, {}, (), 0, 10, 4))
-    memorisation(model, x, x, n=4)
+    memorization(model, x, x, n=4)
     paths(model, x, x, steps=4)
     return {
         f"{name}: {k}": [torch.from_numpy(np.asarray(v))]
         for name, part in parts.items()
-        for k, v in part.per_datum.items()
+        for k, v in part.per_example.items()
     }
 
 

@@ -61,7 +61,7 @@ def test_the_aggregate_posterior_is_exact_where_the_batch_is_the_data_set() -> N
 
 
 def test_stratified_sampling_is_unbiased_over_all_batches_and_weighted_sampling_is_not() -> None:
-    """The mean over every batch of 3 of 6 data that holds the datum of z."""
+    """The mean over every batch of 3 of 6 data that holds the example of z."""
     q = posterior(6)
     z = draws(q, 1)
     pairs = log_pairs(q, z)[0]
@@ -136,7 +136,7 @@ def test_information_needs_no_factors_and_total_correlation_does() -> None:
     assert pairs.shape == (3, 6, 6)
     assert torch.allclose(pairs[1, 4, 2], MultivariateNormal(full.loc[2], full.covariance_matrix[2]).log_prob(z[1, 4]))
     assert mutual_information(full, z).shape == (3, 6)
-    with pytest.raises(CompositionError, match="does not factorise"):
+    with pytest.raises(CompositionError, match="does not factorize"):
         decompose(full, z, z.sum(-1), log_weights(6))
     with pytest.raises(CompositionError, match="batch shape"):
         log_pairs(Independent(Normal(torch.zeros(3, 6, 2), 1.0), 1), z)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import tightbound as tb
-from conftest import grey
+from conftest import gray
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
 from tightbound.core.table import TABLE
-from tightbound.generation import infer
+from tightbound.inference import infer
 from tightbound.latents import BottomUp, Ladder
 from tightbound.nn import MLP, Conv
 from tightbound.objectives import ELBO, IWAE, FreeBits
@@ -29,7 +29,7 @@ NETWORK = "mlp(hidden=(12, 9), activation='tanh')"
 
 def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.terms.Batch]:
     """A model of x given labels, in float64, whose context has an effect, and a batch."""
-    data = tb.data.open(grey(60), levels=17, labels=np.arange(60) % 3)
+    data = tb.data.open(gray(60), levels=17, labels=np.arange(60) % 3)
     torch.manual_seed(0)
     prior = PRIORS.get(latents, "auto")
     model = tb.vae(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
@@ -65,11 +65,11 @@ def test_gradients_reach_every_parameter_and_the_top_prior_knows_the_context(nam
 
 
 @pytest.mark.parametrize("name", TABLE["latents"])
-def test_a_datum_depends_on_its_own_noise_and_context_alone(name: str) -> None:
+def test_a_example_depends_on_its_own_noise_and_context_alone(name: str) -> None:
     model, batch = conditional(name)
     batch = tb.core.terms.Batch(batch.x, label=batch.label, index=torch.arange(9))
-    whole = model(batch, 4, DatumNoise("test", index=torch.arange(9))).log_weight
-    part = model(batch[3:5], 4, DatumNoise("test", index=torch.arange(3, 5))).log_weight
+    whole = model(batch, 4, ExampleNoise("test", index=torch.arange(9))).log_weight
+    part = model(batch[3:5], 4, ExampleNoise("test", index=torch.arange(3, 5))).log_weight
     assert torch.allclose(whole[:, 3:5], part, atol=1e-10)
     same = model.context.encode(torch.tensor([1, 1, 2])).double()  # pyright: ignore
     one, other = (model.generate(3, Noise("test"), context=context).mean for context in (same, same.flip(0)))
@@ -98,7 +98,7 @@ def test_a_ladder_of_any_height_on_any_network(network, groups) -> None:
 def test_what_does_not_fit_is_refused(kind) -> None:
     with pytest.raises(CompositionError, match="latent="):
         hierarchy(kind, top=LearnedNormal(7))
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     name = {BottomUp: "bottom-up", Ladder: "ladder"}[kind]
     for part in ({"prior": "mixture"}, {"posterior": "full"}):
         with pytest.raises(CompositionError, match="of their own"):
@@ -144,7 +144,7 @@ def test_free_bits_by_group_hold_up_each_group_of_a_ladder() -> None:
 
 @pytest.mark.parametrize("kind", [BottomUp, Ladder])
 def test_codes_of_hierarchies_go_both_ways(kind) -> None:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     name = {BottomUp: "bottom-up(upper=2)", Ladder: "ladder(groups=(3, 2))"}[kind]
     model = tb.vae(data, latent=3, latents=name, network=NETWORK)
     x: Tensor = next(data.test.epoch(5)).x
@@ -158,9 +158,9 @@ def test_codes_of_hierarchies_go_both_ways(kind) -> None:
 
 
 def test_numbers_by_group_and_by_dimension() -> None:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     ladder = tb.vae(data, latents="ladder(groups=(3, 2))", network=NETWORK)
-    numbers = tb.evaluation.evaluate(ladder, data.test, samples=120)
+    numbers = tb.analysis.evaluate(ladder, data.test, samples=120)
     assert len(numbers["kl_per_dimension"].value) == 5  # pyright: ignore
     by_group = [sum(numbers["kl_per_dimension"].value[i:j]) for i, j in ((0, 3), (3, 5))]  # pyright: ignore
     assert by_group == pytest.approx(numbers["kl_per_group"].value)
@@ -168,7 +168,7 @@ def test_numbers_by_group_and_by_dimension() -> None:
     assert "closed form given those above" in numbers["kl_per_group"].estimator
     assert "at their means" in numbers["active_units"].target
     bottom_up = tb.vae(data, latent=3, latents="bottom-up(upper=2)", network=NETWORK)
-    numbers = tb.evaluation.evaluate(bottom_up, data.test, samples=120)
+    numbers = tb.analysis.evaluate(bottom_up, data.test, samples=120)
     assert numbers["kl_per_dimension"].value is None
     assert numbers["kl_per_dimension"].reason
     assert "of 1 of 2 groups, as log q - log p of the others" in numbers["kl_per_group"].estimator

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
+from tightbound.analysis import evaluate
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.evaluation import evaluate
 from tightbound.latents import BottomUp, Ladder
 from tightbound.latents.ladder import merge
 from tightbound.likelihoods import Gaussian, Identity
@@ -89,7 +89,7 @@ def ladder(true: TwoLayers, off: float = 0.0) -> VAE:
     width = LARGE + SMALL
     latents = Ladder((D,), LARGE, nn.Flatten(), groups=(LARGE, SMALL), hidden=width, activation="identity")
     for head in (*latents.estimates, latents.priors[0][-1]):
-        head[0] = nn.Identity()  # layer normalisation is not linear
+        head[0] = nn.Identity()  # layer normalization is not linear
     decoder = nn.Linear(width, D)
     model = VAE(latents, Gaussian((D,), width, decoder, scale=true.sigma), Identity()).double()
     eye, no = torch.eye(width).double(), torch.zeros(width, dtype=torch.float64)

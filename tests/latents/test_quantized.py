@@ -13,7 +13,7 @@ from torch.distributions import Categorical, Distribution, Independent
 
 import tightbound as tb
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise
+from tightbound.core.noise import ExampleNoise
 from tightbound.core.parts import describe, rebuild, untrusted
 from tightbound.core.terms import Batch
 from tightbound.latents import Quantized
@@ -115,22 +115,22 @@ def test_the_bound_of_enumerable_codes(levels: str, prior: str) -> None:
     log_p, decoded = by_hand(model, every)
     assert log_p.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
     assert torch.allclose(model.latents.log_prior_of(every), log_p, atol=1e-10)  # pyright: ignore
-    evidence = torch.stack([(decoded.log_prob(datum.double()) + log_p).logsumexp(0) for datum in x])
+    evidence = torch.stack([(decoded.log_prob(example.double()) + log_p).logsumexp(0) for example in x])
     assert (bound < evidence).all()
-    result = tb.evaluation.evaluate(model, x, samples=3)
-    assert np.allclose(result.per_datum["elbo"], bound, atol=1e-5)
+    result = tb.analysis.evaluate(model, x, samples=3)
+    assert np.allclose(result.per_example["elbo"], bound, atol=1e-5)
     assert result["elbo"].value == pytest.approx(bound.mean().item(), abs=1e-5)
 
 
 @pytest.mark.parametrize("prior", ["uniform", PIXELCNN])
 @torch.no_grad()
-def test_a_datums_terms_do_not_depend_on_its_batch(prior: str) -> None:
+def test_a_examples_terms_do_not_depend_on_its_batch(prior: str) -> None:
     model = small("two levels", prior)
     x = bits().double()
 
     def parts(rows: list[int]) -> tuple[Tensor, Tensor | None]:
         index = torch.tensor(rows)
-        terms = model(Batch(x[rows], index=index), 2, DatumNoise("law", index=index))
+        terms = model(Batch(x[rows], index=index), 2, ExampleNoise("law", index=index))
         return terms.log_weight, terms.penalty
 
     whole, penalty = parts([*range(12)])
@@ -226,5 +226,5 @@ def test_a_start_at_data_that_do_not_vary_keeps_the_scale_of_the_head() -> None:
     for level, weight in zip(levels, before, strict=True):
         raw = torch.full((8, 4, level.quantizer.inputs), 0.3).double()
         with torch.no_grad():
-            level.standardise(raw + 1e-8 * torch.randn_like(raw))
+            level.standardize(raw + 1e-8 * torch.randn_like(raw))
         assert torch.equal(level.head.weight, weight)

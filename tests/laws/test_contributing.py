@@ -15,7 +15,7 @@ import torch
 from tightbound.likelihoods import Beta, ElementwiseLikelihood, MixtureOfLogistics
 from tightbound.likelihoods.beta import BetaDistribution
 from tightbound.likelihoods.counts import PoissonDistribution
-from tightbound.likelihoods.logistic_mixture import ColourDistribution
+from tightbound.likelihoods.logistic_mixture import ColorDistribution
 from tightbound.testing import check_likelihood
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,10 +93,10 @@ class WrongMean(ElementwiseLikelihood):
 
 
 class Apart(MixtureOfLogistics):
-    """Each channel is drawn from a component of its own: its moments are right, its colours are not."""
+    """Each channel is drawn from a component of its own: its moments are right, its colors are not."""
 
     def distribution(self, raw: torch.Tensor) -> Any:
-        class Independent(ColourDistribution):
+        class Independent(ColorDistribution):
             def sample(self, sample_shape: Any = ()) -> torch.Tensor:
                 return torch.stack([super(Independent, self).sample(sample_shape)[..., i, :, :] for i in range(3)], -3)
 
@@ -119,10 +119,10 @@ class AtTheEnds(Beta):
 @pytest.mark.parametrize(
     ("broken", "law"),
     [
-        (Unnormalised(), "normalisation"),
+        (Unnormalised(), "normalization"),
         (WrongSamples(), "samples"),
         (Leaking(), "independence"),
-        (Shortened(), "normalisation"),
+        (Shortened(), "normalization"),
         (WrongMean(), "moments"),
         (Apart((3, 1, 1), levels=3), "samples: values are not drawn"),
         (AtTheEnds(), "ends"),

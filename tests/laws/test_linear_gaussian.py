@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.linear import linear_gaussian
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.analysis import ais, evaluate
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.evaluation import ais, evaluate
 from tightbound.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, DReG, Renyi, VRMax
 
 
@@ -33,7 +33,7 @@ def test_exact_posterior_makes_every_bound_the_evidence(d, latent, sigma, seed) 
     for objective in (IWAE(1), IWAE(7), ELBO(kl="monte-carlo", samples=4), *more):
         assert torch.allclose(value(objective, linear, x), exact, atol=1e-9)
     result = evaluate(linear.model, x, samples=150)
-    assert torch.allclose(torch.from_numpy(result.per_datum["iwae"]), exact, atol=1e-9)
+    assert torch.allclose(torch.from_numpy(result.per_example["iwae"]), exact, atol=1e-9)
 
 
 def test_closed_kl_elbo_is_the_evidence_in_expectation() -> None:
@@ -63,7 +63,7 @@ def test_annealing_finds_the_evidence_whatever_the_posterior() -> None:
     x = torch.randn(30, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     bound = evaluate(linear.model, x, samples=100)
     found = ais(linear.model, x, temperatures=80, chains=8, leapfrog=6, against=bound)
-    difference = torch.from_numpy(found.per_datum["ais"]) - linear.evidence(x)
+    difference = torch.from_numpy(found.per_example["ais"]) - linear.evidence(x)
     error = difference.std() / len(x) ** 0.5
     assert error < 0.1
     assert difference.mean().abs() < 3 * error
@@ -74,7 +74,7 @@ def test_one_sample_iwae_is_the_monte_carlo_elbo() -> None:
     linear = linear_gaussian(off=0.3)
     x = torch.randn(8, 6, dtype=torch.float64)
     iwae, elbo = (
-        value(objective, linear, x, DatumNoise("same", index=torch.arange(8)))
+        value(objective, linear, x, ExampleNoise("same", index=torch.arange(8)))
         for objective in (IWAE(1), ELBO(kl="monte-carlo"))
     )
     assert torch.allclose(iwae, elbo, atol=1e-12)
@@ -94,7 +94,7 @@ def test_relatives_of_iwae_at_their_limits() -> None:
     x = torch.randn(8, 6, dtype=torch.float64)
 
     def at(objective):
-        return value(objective, linear, x, DatumNoise("same", index=torch.arange(8)))
+        return value(objective, linear, x, ExampleNoise("same", index=torch.arange(8)))
 
     iwae, elbo = at(IWAE(6)), at(ELBO(kl="monte-carlo", samples=6))
     for objective, limit in (

@@ -39,7 +39,7 @@ def test_every_image_shape_composes(shape, network) -> None:
 
 
 def test_conv_gives_each_parameter_of_an_element_its_own_channel() -> None:
-    """(B, P * C, H, W) is read as (B, P, C, H, W): a parameter never mixes with a neighbouring pixel's."""
+    """(B, P * C, H, W) is read as (B, P, C, H, W): a parameter never mixes with a neighboring pixel's."""
     likelihood = Categorical((2, 4, 4), 3, Conv((4,), hidden=4), levels=5)
     z = torch.randn(1, 3)
     raw = likelihood.network(z)
@@ -86,7 +86,7 @@ def test_spectral_norm_is_of_the_decoder_alone_and_its_weights_have_norm_1(netwo
     p.start_at(torch.ones(5, 1, 9, 12))
 
 
-def test_a_spectrally_normalised_run_is_loaded_as_it_was(tmp_path) -> None:
+def test_a_spectrally_normalized_run_is_loaded_as_it_was(tmp_path) -> None:
     import tightbound as tb
 
     data = tb.data.open("digits")

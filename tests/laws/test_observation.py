@@ -12,10 +12,10 @@ from scipy import stats
 from torch import nn
 
 import tightbound as tb
+from tightbound.analysis import evaluate
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
-from tightbound.evaluation import evaluate
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Binarized, ContinuousBernoulli, Gaussian, Levels, Standardized
 from tightbound.posteriors import DiagonalNormal
@@ -56,17 +56,17 @@ def test_standardized_columns_are_reported_in_their_own_units() -> None:
     likelihood = Gaussian((2,), 1, Constant(torch.zeros(2)), scale=1.0)
     result = evaluate(without_latents(likelihood, Standardized(mean, std, (2,))), x, samples=2)
     exact = stats.norm(mean, std).logpdf(x.numpy()).sum(1)
-    np.testing.assert_allclose(result.per_datum["iwae"], exact, atol=1e-6)
+    np.testing.assert_allclose(result.per_example["iwae"], exact, atol=1e-6)
     assert result["bits_per_dim"].value is None
     assert result["bits_per_dim"].reason
 
 
 def test_expected_binarization_is_the_expectation_over_bits_and_is_named_so() -> None:
-    grey = torch.tensor([[0, 64, 255, 128]], dtype=torch.uint8)
+    gray = torch.tensor([[0, 64, 255, 128]], dtype=torch.uint8)
     raw = torch.tensor([0.3, -1.0, 2.0, 0.1])
     model = without_latents(Bernoulli((4,), 1, Constant(raw)), Binarized(256, "expected"))
-    result = evaluate(model, grey, samples=1)
-    p, q = grey[0].numpy() / 255, torch.sigmoid(raw).double().numpy()
+    result = evaluate(model, gray, samples=1)
+    p, q = gray[0].numpy() / 255, torch.sigmoid(raw).double().numpy()
     expected = sum(
         np.prod(np.where(b, p, 1 - p)) * np.log(np.where(b, q, 1 - q)).sum()
         for b in map(np.array, itertools.product([False, True], repeat=4))

@@ -77,7 +77,7 @@ def test_mixture_of_students_agrees_with_scipy() -> None:
     assert got == pytest.approx(np.log(w @ parts), abs=1e-9)
 
 
-def test_continuous_bernoulli_agrees_with_its_normaliser() -> None:
+def test_continuous_bernoulli_agrees_with_its_normalizer() -> None:
     """C(l) = 2 artanh(1 - 2 l) / (1 - 2 l), Eq. 6 of Loaiza-Ganem and Cunningham 2019."""
     raw = RAW[RAW != 0]
     rate = torch.sigmoid(raw).numpy()
@@ -92,7 +92,7 @@ def test_continuous_bernoulli_agrees_with_its_normaliser() -> None:
     "name", [name for name in TABLE["likelihood"] if issubclass(find("likelihood", name), ElementwiseLikelihood)]
 )
 def test_shapes_fold_samples_and_data_and_sum_over_elements(name: str) -> None:
-    """log p of an image is the sum over its elements, for every sample and datum of a folded batch."""
+    """log p of an image is the sum over its elements, for every sample and example of a folded batch."""
     single, image = make("likelihood", name, levels=5).double(), make("likelihood", name, levels=5, shape=(1, 2, 3))
     p = single.outputs
     raw = torch.randn(4, 2, p, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

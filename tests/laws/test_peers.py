@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tightbound as tb
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
@@ -23,10 +23,10 @@ from tightbound.training.optim import GroupOptimizer
 def terms(samples: int = 10, n: int = 6):
     model = small_model()
     x = (torch.arange(n * 6).reshape(n, 1, 2, 3) % 5 < 2).double()
-    return model(Batch(x, index=torch.arange(n)), samples, DatumNoise(0, index=torch.arange(n)), Knobs())
+    return model(Batch(x, index=torch.arange(n)), samples, ExampleNoise(0, index=torch.arange(n)), Knobs())
 
 
-def test_iwae_normalises_over_samples_and_not_over_data() -> None:
+def test_iwae_normalizes_over_samples_and_not_over_data() -> None:
     t = terms()
     by_hand = torch.stack([t.log_weight[:, i].exp().mean().log() for i in range(6)])
     assert torch.allclose(IWAE(10)(t, Knobs()), by_hand)
@@ -39,7 +39,7 @@ def test_iwae_reports_the_log_mean_exp_bound_and_not_the_weighted_mean() -> None
     assert not torch.allclose(IWAE(10)(t, Knobs()), (w * t.log_weight).sum(0), atol=1e-3)
 
 
-def test_iwae_gradient_favours_the_best_samples() -> None:
+def test_iwae_gradient_favors_the_best_samples() -> None:
     """d/d log w_i of the bound is the softmax of log weights, not of losses."""
     log_weight = torch.tensor([[0.0], [2.0]], requires_grad=True)
     from tightbound.objectives.iwae import logmeanexp
@@ -48,7 +48,7 @@ def test_iwae_gradient_favours_the_best_samples() -> None:
     assert torch.allclose(gradient, log_weight.softmax(0))
 
 
-def test_miwae_normalises_over_importance_samples_and_not_over_estimates() -> None:
+def test_miwae_normalizes_over_importance_samples_and_not_over_estimates() -> None:
     """With one estimate of ten samples it is IWAE-10, value and gradient; the defect gives the ELBO."""
     t = terms()
     assert torch.allclose(MIWAE(1, 10)(t, Knobs()), IWAE(10)(t, Knobs()), atol=1e-12)
@@ -56,7 +56,7 @@ def test_miwae_normalises_over_importance_samples_and_not_over_estimates() -> No
     assert torch.allclose(MIWAE(10, 1)(t, Knobs()), t.log_weight.mean(0), atol=1e-12)
 
 
-def test_piwae_normalises_over_importance_samples_and_not_over_estimates() -> None:
+def test_piwae_normalizes_over_importance_samples_and_not_over_estimates() -> None:
     """The encoder's bound is MIWAE's: of one estimate IWAE, of one sample each the ELBO; its weights sum to one."""
     t = terms()
     for (m, k), bound in (((1, 10), IWAE(10)(t, Knobs())), ((10, 1), t.log_weight.mean(0))):
@@ -69,7 +69,7 @@ def test_neither_of_two_coupled_losses_reaches_the_other_side() -> None:
     """PIWAE in the trainer's order: the encoder gets MIWAE's gradient and none of IWAE's, the decoder the reverse."""
     model, objective = small_model(), PIWAE(5, 2)
     x = (torch.arange(24).reshape(4, 1, 2, 3) % 5 < 2).double()
-    t = model(Batch(x, index=torch.arange(4)), 10, DatumNoise(0, index=torch.arange(4)), Knobs())
+    t = model(Batch(x, index=torch.arange(4)), 10, ExampleNoise(0, index=torch.arange(4)), Knobs())
     optimizers = [GroupOptimizer(g, model, tb.Settings(), tb.Linear(start=1.0)) for g in objective.groups(model)]
     for optimizer in optimizers:
         optimizer.backward(optimizer.group.loss(t, Knobs()), keep=True)
@@ -84,7 +84,7 @@ def test_gaussian_keeps_its_constant() -> None:
     assert likelihood(torch.zeros(1)).log_prob(torch.tensor(0.0)).item() == pytest.approx(-0.5 * math.log(2 * math.pi))
 
 
-def test_loss_of_a_datum_does_not_scale_with_the_batch() -> None:
+def test_loss_of_a_example_does_not_scale_with_the_batch() -> None:
     values = {n: ELBO()(terms(n=n), Knobs.final(ELBO().schedules))[0].item() for n in (1, 4, 6)}
     assert max(values.values()) - min(values.values()) < 1e-9
 

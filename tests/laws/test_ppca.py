@@ -31,8 +31,8 @@ def test_a_trained_linear_vae_is_probabilistic_pca() -> None:
         epochs=120, batch_size=200, lr=0.02, schedule="cosine", ema=0.99, validation=0, quiet=True,
     )  # fmt: skip
 
-    centred = train - train.mean(0)
-    values, vectors = torch.linalg.eigh(centred.T @ centred / len(train))
+    centerd = train - train.mean(0)
+    values, vectors = torch.linalg.eigh(centerd.T @ centerd / len(train))
     noise = values[: d - latent].mean().item()
     best = vectors[:, d - latent :]
     w_ml = best * (values[d - latent :] - noise).sqrt()

@@ -94,9 +94,9 @@ OBJECTIVES = [
     "elbo(beta=4.0, samples=3)",
     "elbo(kl='monte-carlo', samples=2)",
     "elbo(beta=linear(start=0.1, stop=0.5))",
-    "free-bits(free_bits=0.01, average='datum')",
-    "free-bits(free_bits=0.01, over='group', average='datum')",
-    "free-bits(free_bits=0.01, over='total', average='datum')",
+    "free-bits(free_bits=0.01, average='example')",
+    "free-bits(free_bits=0.01, over='group', average='example')",
+    "free-bits(free_bits=0.01, over='total', average='example')",
     "free-bits(free_bits=0.02, over='group')",
     "iwae(samples=1)",
     "iwae(samples=8)",
@@ -204,7 +204,7 @@ def test_latents(text: str) -> None:
     ("quantizer", "prior"), [*((q, "pixelcnn") for q in QUANTIZERS), ("residual", "uniform"), ("gumbel", "transformer")]
 )
 def test_levels_of_codes(quantizer: str, prior: str, halvings: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    """Colour and grey, with odd, unequal and single edges; codes start at data."""
+    """Color and gray, with odd, unequal and single edges; codes start at data."""
     torch.manual_seed(0)
     network = ResNet(halvings, hidden=8, blocks=1, inner=4)
     latents = Quantized(shape, 4, network, QUANTIZERS[quantizer], CODE_PRIORS[prior])

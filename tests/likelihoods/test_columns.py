@@ -11,13 +11,13 @@ from scipy import stats
 from torch import nn
 
 import tightbound as tb
+from tightbound.analysis import evaluate
 from tightbound.core.domain import Domain, as_domain
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import ExampleNoise, Noise, draw
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, log_density
-from tightbound.evaluation import evaluate
-from tightbound.generation.infer import reconstruct
+from tightbound.inference.infer import reconstruct
 from tightbound.latents import Flat
 from tightbound.likelihoods import Columns, Gaussian, Standardized, Table
 from tightbound.objectives import ELBO, IWAE
@@ -33,13 +33,13 @@ def test_log_p_of_a_product_is_the_sum_of_its_parts() -> None:
     # grouped by family: two means, three logits, a log rate, three logits, a logit
     raw = torch.tensor([0.3, -1.0, 0.1, 0.2, 0.7, 1.1, -0.4, 0.0, 0.9, -0.6], dtype=torch.float64)
     x = torch.tensor([0.8, 2.0, -0.2, 4.0, 1.0, 1.0], dtype=torch.float64)
-    levels, colours = torch.log_softmax(raw[2:5], 0), torch.log_softmax(raw[6:9], 0)
+    levels, colors = torch.log_softmax(raw[2:5], 0), torch.log_softmax(raw[6:9], 0)
     parts = [
         stats.norm(0.3, 0.5).logpdf(0.8),
         levels[2].item(),
         stats.norm(-1.0, 0.5).logpdf(-0.2),
         stats.poisson(math.exp(1.1)).logpmf(4),
-        colours[1].item(),
+        colors[1].item(),
         stats.bernoulli(1 / (1 + math.exp(0.6))).logpmf(1),
     ]
     p = likelihood(raw)
@@ -52,11 +52,11 @@ def test_log_p_of_a_product_is_the_sum_of_its_parts() -> None:
     assert p.mean[4].item() == 2  # the most probable category
     draws = draw(p, (20_000,), Noise("test"))
     assert (draws.mean(0)[[0, 2, 3, 5]] - p.mean[[0, 2, 3, 5]]).abs().max() < 0.06
-    assert ((draws[:, 4:5] == torch.arange(3)).double().mean(0) - colours.exp()).abs().max() < 0.02
+    assert ((draws[:, 4:5] == torch.arange(3)).double().mean(0) - colors.exp()).abs().max() < 0.02
 
 
 class Exact(nn.Module):
-    """Mean and log-variance of q(z | observed x), of x = w z + m + s e with one z; x and w in standardised units."""
+    """Mean and log-variance of q(z | observed x), of x = w z + m + s e with one z; x and w in standardized units."""
 
     def __init__(self, w: torch.Tensor, m: torch.Tensor, s: torch.Tensor) -> None:
         super().__init__()
@@ -74,26 +74,26 @@ def gaussian_table() -> tuple[tb.VAE, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     w, m = torch.randn(2, 5, generator=generator, dtype=torch.float64)
     s = torch.full((5,), 0.6, dtype=torch.float64)
-    centre = torch.tensor([3.0, 0.0, -100.0, 5.0, 0.5], dtype=torch.float64)
+    center = torch.tensor([3.0, 0.0, -100.0, 5.0, 0.5], dtype=torch.float64)
     scale = torch.tensor([2.0, 1.0, 50.0, 0.125, 4.0], dtype=torch.float64)  # exact in float32
     decoder = nn.Linear(1, 5)
     posterior = DiagonalNormal((10,), 1, nn.Flatten())
     posterior.network = Exact(w, m, s)
     likelihood = Columns((5,), 1, decoder, kinds=["real"] * 5, families={"real": "gaussian(scale=0.6)"})
-    table = Table(["real"] * 5, centre.tolist(), scale.tolist())
+    table = Table(["real"] * 5, center.tolist(), scale.tolist())
     model = tb.VAE(Flat(StandardNormal(1), posterior), likelihood, table).double()
     with torch.no_grad():
         decoder.weight.copy_(w[:, None])
         decoder.bias.copy_(m)
     covariance = torch.outer(scale * w, scale * w) + torch.diag((scale * s).square())
-    return model, centre + scale * m, covariance
+    return model, center + scale * m, covariance
 
 
 def table_with_holes(mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     x = mean + torch.randn(12, 5, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(covariance).T
     holes = torch.rand(12, 5, generator=generator) < 0.4
-    holes[3] = True  # nothing is known of this datum
+    holes[3] = True  # nothing is known of this example
     holes[4] = False
     return x.masked_fill(holes, NAN)
 
@@ -110,7 +110,7 @@ def test_bounds_are_the_exact_marginal_density_of_the_observed_entries() -> None
     for objective in (IWAE(7), ELBO(samples=7, kl="monte-carlo")):
         assert objective(terms, Knobs.final(objective.schedules)).tolist() == pytest.approx(exact, abs=1e-9)
     result = evaluate(model, x, samples=20)
-    assert result.per_datum["iwae"].tolist() == pytest.approx(exact, abs=1e-9)
+    assert result.per_example["iwae"].tolist() == pytest.approx(exact, abs=1e-9)
     assert result["bits_per_dim"].value is None
     assert "several kinds" in result["bits_per_dim"].reason
 
@@ -139,7 +139,7 @@ def test_a_row_without_any_entry_has_minus_its_kl() -> None:
             assert terms.log_likelihood.abs().max() == 0
             assert elbo(terms, Knobs.final(elbo.schedules)).item() == pytest.approx(-kl, abs=1e-12)
     result = evaluate(model, torch.cat([x, table_with_holes(mean, covariance)[:2]]), samples=5)
-    assert np.isnan(result.per_datum["reconstruction_mse"]).tolist() == [True, False, False]
+    assert np.isnan(result.per_example["reconstruction_mse"]).tolist() == [True, False, False]
     assert result["reconstruction_mse"].n == 2
 
 
@@ -190,7 +190,7 @@ def test_the_measure_of_a_completion_counts_what_is_hidden() -> None:
         Flat(StandardNormal(1), posterior), likelihood, observation, Visible((4,), columns=(0, 0.5))
     ).double()
     x = torch.randn(3, 4, dtype=torch.float64)
-    terms = model(Batch(x), 1, DatumNoise("x", index=torch.arange(3)))
+    terms = model(Batch(x), 1, ExampleNoise("x", index=torch.arange(3)))
     hidden = torch.distributions.Normal(terms.likelihood.mean * torch.tensor(std), torch.tensor(std).double())
     assert torch.allclose(terms.log_likelihood, hidden.log_prob(x)[..., 2:].sum(-1), atol=1e-9)
 
@@ -206,7 +206,7 @@ def test_training_starts_at_the_marginals_of_what_is_observed() -> None:
     start = model.observation.restore(model.likelihood(torch.zeros(2)).mean)
     wanted = x.nanmean(0)
     assert torch.allclose(start[[0, 2, 3, 5]], wanted[[0, 2, 3, 5]], atol=2e-2)
-    assert model.likelihood.families[0].log_scale.exp().tolist() == pytest.approx([1, 1], abs=1e-2)  # standardised
+    assert model.likelihood.families[0].log_scale.exp().tolist() == pytest.approx([1, 1], abs=1e-2)  # standardized
 
 
 @pytest.mark.parametrize(

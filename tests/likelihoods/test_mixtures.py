@@ -1,4 +1,4 @@
-"""Mixtures of families, and of logistics with coupled colours."""
+"""Mixtures of families, and of logistics with coupled colors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import tightbound as tb
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
 from tightbound.core.parts import describe, make, rebuild
-from tightbound.generation import infer
+from tightbound.inference import infer
 from tightbound.likelihoods import Gaussian, Mixture, MixtureOfLogistics
 
 
-def colours(levels: int = 4, components: int = 2, size: int = 1, n: int = 1):
+def colors(levels: int = 4, components: int = 2, size: int = 1, n: int = 1):
     likelihood = MixtureOfLogistics((3, 1, size), components=components, levels=levels).double()
     generator = torch.Generator().manual_seed(levels)
     raw = torch.randn(n, likelihood.outputs * 3 * size, generator=generator, dtype=torch.float64)
     return likelihood, raw
 
 
-def test_colours_are_a_product_of_channels_within_a_component() -> None:
+def test_colors_are_a_product_of_channels_within_a_component() -> None:
     """Eqs. 2 and 3 of Salimans et al. 2017, written out with SciPy for one pixel."""
-    likelihood, raw = colours()
+    likelihood, raw = colors()
     logits, m, s, c = raw[0].reshape(4, 2, 3).numpy()
     weights = np.exp(logits.sum(1)) / np.exp(logits.sum(1)).sum()
 
@@ -48,7 +48,7 @@ def test_colours_are_a_product_of_channels_within_a_component() -> None:
 
 
 def test_pixels_are_independent_and_channels_are_not() -> None:
-    likelihood, raw = colours(levels=8, components=3, size=2)
+    likelihood, raw = colors(levels=8, components=3, size=2)
     x = draw(likelihood(raw), (50_000,), Noise("pixels"))[:, 0, :, 0]  # (S, 3, 2)
     correlation = np.corrcoef(x.flatten(1).T.numpy())
     pixel = np.array([0, 1, 0, 1, 0, 1])
@@ -58,9 +58,9 @@ def test_pixels_are_independent_and_channels_are_not() -> None:
 
 
 @pytest.mark.parametrize("levels", [9, 256])
-def test_quadrature_of_colours_is_near_their_moments_and_knows_no_batch(levels) -> None:
+def test_quadrature_of_colors_is_near_their_moments_and_knows_no_batch(levels) -> None:
     """Mean within 0.02 standard deviations and variance within 5%, as long draws measure them."""
-    likelihood, raw = colours(levels, components=3, n=4)
+    likelihood, raw = colors(levels, components=3, n=4)
     p = likelihood(raw)
     x = draw(p, (200_000,), Noise("moments"))
     deviation = x.std(0)
@@ -114,7 +114,7 @@ def test_families_that_cannot_be_mixed_are_refused() -> None:
         tb.vae(data, likelihood="mixture(of='poisson')")
 
 
-def test_a_colour_model_is_evaluated_and_reconstructs() -> None:
+def test_a_color_model_is_evaluated_and_reconstructs() -> None:
     data = tb.data.open(np.random.default_rng(0).integers(0, 256, (40, 3, 6, 6), dtype=np.uint8))
     model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="logistic-mixture(components=2)")
     result = tb.evaluate(model, data.test, samples=3)

@@ -56,7 +56,7 @@ def test_cached_sampling_is_sampling_from_scratch(shape, levels, arguments) -> N
     assert cached.flatten(2).std(-1).min() > 0
 
 
-def test_real_images_have_a_normalised_density() -> None:
+def test_real_images_have_a_normalized_density() -> None:
     likelihood = strong(PixelCNN((1, 1, 2), 1, family="gaussian(scale=0.7)", hidden=4, layers=1, kernel=3), 3)
     grid = torch.linspace(-12, 12, 601, dtype=torch.float64)
     x = torch.cartesian_prod(grid, grid).reshape(-1, 1, 1, 2)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tightbound as tb
-from conftest import grey
+from conftest import gray
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
 from tightbound.nn import ResNet
@@ -54,7 +54,7 @@ def test_no_layer_blows_activations_up_or_shrinks_them(blocks: int, shape: tuple
 
 def test_vectors_become_maps_where_latents_are_flat() -> None:
     """Of any size, whether or not the plane's size divides it."""
-    data = tb.data.open(grey(20, (1, 9, 6)), levels=17)
+    data = tb.data.open(gray(20, (1, 9, 6)), levels=17)
     for latent in (5, 6):
         model = tb.vae(data, latent=latent, network="resnet(hidden=4, blocks=1, inner=2)")
         assert model.generate(3, Noise("resnet")).mean.shape == (3, 1, 9, 6)
@@ -67,12 +67,12 @@ def test_vectors_become_maps_where_latents_are_flat() -> None:
 
 def test_small_images_keep_maps_of_four_by_four() -> None:
     for edge, planes in ((8, 16), (28, 49)):
-        data = tb.data.open(grey(300, (1, edge, edge)), levels=17)
+        data = tb.data.open(gray(300, (1, edge, edge)), levels=17)
         model = tb.vae(data, latent=4, latents="quantized(quantizer=vq(entries=5))")
         assert model.latents.latent == 4 * planes
 
 
-def test_a_plane_of_one_pixel_is_not_normalised_away() -> None:
+def test_a_plane_of_one_pixel_is_not_normalized_away() -> None:
     """Few channels on a plane of 1 x 1: a group of one number would always become zero."""
     encoder = ResNet(halvings=(2,), hidden=4, inner=2, blocks=1).encoder((1, 4, 4)).train()
     x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise
+from tightbound.core.noise import ExampleNoise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.latents import Flat
@@ -28,7 +28,7 @@ N = 6
 def terms(model=None, samples: int = 2) -> Terms:
     index = torch.arange(N)
     x = (torch.arange(N * 6).reshape(N, 1, 2, 3) % 5 < 2).double()
-    return (model or small_model())(Batch(x, index=index), samples, DatumNoise(0, index=index), Knobs())
+    return (model or small_model())(Batch(x, index=index), samples, ExampleNoise(0, index=index), Knobs())
 
 
 def with_full_covariance():
@@ -75,7 +75,7 @@ def test_beta_tc_refuses_streams_points_and_posteriors_without_factors() -> None
         BetaTC().prepare(small_model(), None)
     with pytest.raises(CompositionError, match="point mass"):
         BetaTC().check(terms(small_model(point=True)))
-    with pytest.raises(CompositionError, match="does not factorise"):
+    with pytest.raises(CompositionError, match="does not factorize"):
         BetaTC().check(terms(with_full_covariance()))
     with pytest.raises(CompositionError, match="prepare"):
         BetaTC()(terms(), final(BetaTC()))
@@ -104,7 +104,7 @@ def test_dip_costs_nothing_where_its_covariance_is_the_identity() -> None:
 
 def test_dip_of_the_second_kind_needs_factors() -> None:
     DIP(1).check(terms(with_full_covariance()))
-    with pytest.raises(CompositionError, match="does not factorise"):
+    with pytest.raises(CompositionError, match="does not factorize"):
         DIP(2).check(terms(with_full_covariance()))
     with pytest.raises(InputError, match="1 or 2"):
         DIP(3)

@@ -8,7 +8,7 @@ from torch import nn
 
 import tightbound as tb
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, Terms
 from tightbound.information import mmd
@@ -27,7 +27,7 @@ from tightbound.testing.models import small_model
 def terms(n: int = 6, point: bool = False, samples: int = 2) -> Terms:
     index = torch.arange(n)
     x = (torch.arange(n * 6).reshape(n, 1, 2, 3) % 5 < 2).double()
-    return small_model(point=point)(Batch(x, index=index), samples, DatumNoise(0, index=index), Knobs())
+    return small_model(point=point)(Batch(x, index=index), samples, ExampleNoise(0, index=index), Knobs())
 
 
 def seeded(objective, t: Terms) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_wae_is_info_with_alpha_1(point: bool) -> None:
     assert not torch.equal(seeded(WAE(5.0), t), t.log_likelihood.mean(0))
 
 
-def test_a_batch_of_one_datum_has_no_discrepancy() -> None:
+def test_a_batch_of_one_example_has_no_discrepancy() -> None:
     t = terms(1)
     assert torch.equal(seeded(WAE(5.0), t), t.log_likelihood.mean(0))
 

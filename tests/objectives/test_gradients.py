@@ -222,7 +222,7 @@ def test_renyi_tends_to_vr_max() -> None:
 
 
 class FromEncoder(Prior):
-    """The posterior of one fixed pseudo-datum."""
+    """The posterior of one fixed pseudo-example."""
 
     needs_encoder = True
 

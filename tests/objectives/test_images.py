@@ -12,7 +12,7 @@ from torch.distributions import Independent, Normal
 
 import tightbound as tb
 from tightbound.core.errors import CompositionError
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, Terms
 from tightbound.latents import Flat
@@ -84,7 +84,7 @@ def composed(likelihood, observation, shape=(1, 2, 3), prior=StandardNormal) -> 
 def terms(model: tb.VAE, n: int = 4, samples: int = 2) -> Terms:
     index = torch.arange(n)
     x = (torch.arange(n * 6).reshape(n, *model.shape) % 5 < 2).double()
-    return model(Batch(x, index=index), samples, DatumNoise(0, index=index), Knobs())
+    return model(Batch(x, index=index), samples, ExampleNoise(0, index=index), Knobs())
 
 
 def test_levels_are_compared_on_the_unit_scale() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 import tightbound as tb
-from conftest import grey
+from conftest import gray
 from tightbound.core.errors import CompositionError
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.objectives import Lagging
@@ -39,7 +39,7 @@ def test_the_phase_ends_once_information_falls() -> None:
 
 def test_the_decoder_waits_in_training(tmp_path) -> None:
     """3 steps of 8 data with a decoder that is due at the fourth."""
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     tb.fit(model, data, Lagging(every=4), steps=3, batch_size=8, validation=6, run=tmp_path / "run", quiet=True)

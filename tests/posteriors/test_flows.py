@@ -15,7 +15,7 @@ from torch.distributions import Normal
 import tightbound as tb
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise, draw, draw_with_log_prob
+from tightbound.core.noise import ExampleNoise, Noise, draw, draw_with_log_prob
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, closed_kl
@@ -54,7 +54,7 @@ def test_log_q_is_the_base_density_over_the_jacobian(text: str, latent: int) -> 
     assert isinstance(jacobian, Tensor)
     for i, j in itertools.product(range(3), range(3)):
         if i != j:
-            assert jacobian[i, :, j].abs().max() == 0, "a datum's z depends on another's noise"
+            assert jacobian[i, :, j].abs().max() == 0, "an example's z depends on another's noise"
     blocks = torch.stack([jacobian[i, :, i] for i in range(3)])
     by_hand = Normal(0.0, 1.0).log_prob(e).sum(-1) - torch.linalg.slogdet(blocks).logabsdet
     assert torch.allclose(log_q, by_hand, atol=1e-9)
@@ -247,13 +247,13 @@ def test_bounds_lie_below_the_exact_evidence(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", FLOWS)
-def test_terms_of_a_datum_do_not_depend_on_its_batch(text: str) -> None:
+def test_terms_of_a_example_do_not_depend_on_its_batch(text: str) -> None:
     torch.manual_seed(0)
     posterior = make("posterior", text, shape=(4,), latent=3, network=MLP((6,)))
     model = VAE(Flat(StandardNormal(3), posterior), Bernoulli((4,), 3, MLP((6,))), Identity("binary")).double()
     x, index = (torch.rand(5, 4) < 0.5).double(), torch.tensor([8, 3, 1, 0, 5])
-    whole = model(Batch(x), 3, DatumNoise("one", index=index))
-    alone = model(Batch(x[2:3]), 3, DatumNoise("one", index=index[2:3]))
+    whole = model(Batch(x), 3, ExampleNoise("one", index=index))
+    alone = model(Batch(x[2:3]), 3, ExampleNoise("one", index=index[2:3]))
     assert torch.allclose(whole.log_weight[:, 2:3], alone.log_weight, atol=1e-10)
     assert torch.allclose(whole.latents[0].rate()[:, 2:3], alone.latents[0].rate(), atol=1e-10)
 

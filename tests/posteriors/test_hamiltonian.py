@@ -11,13 +11,13 @@ from torch import Tensor
 
 import tightbound as tb
 from laws.linear import Linear, linear_gaussian
+from tightbound.analysis import evaluate
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.parts import describe, rebuild
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.evaluation import evaluate
 from tightbound.latents import Flat
 from tightbound.objectives import ELBO, IWAE
 from tightbound.posteriors import Hamiltonian
@@ -161,21 +161,25 @@ def test_temperatures_follow_the_quadratic_scheme() -> None:
 def test_evaluation_is_the_same_whatever_the_batch_and_needs_no_outer_gradient() -> None:
     linear, x = hamiltonian(), data(5)
     result = evaluate(linear.model, x, samples=200)
-    assert (torch.from_numpy(result.per_datum["iwae"]) < linear.evidence(x) + 0.2).all()
+    assert (torch.from_numpy(result.per_example["iwae"]) < linear.evidence(x) + 0.2).all()
     alone = evaluate(linear.model, x[:1], samples=200)
-    assert alone.per_datum["iwae"][0] == pytest.approx(result.per_datum["iwae"][0], abs=1e-9)
+    assert alone.per_example["iwae"][0] == pytest.approx(result.per_example["iwae"][0], abs=1e-9)
     assert result["rate"].estimator.startswith("KL as log q - log p")
     batch, index = Batch(x, index=torch.arange(5)), torch.arange(5)
     values = [
-        o(linear.model(batch, 6, DatumNoise("o", index=index)), Knobs(beta=torch.tensor(1.0)))
+        o(linear.model(batch, 6, ExampleNoise("o", index=index)), Knobs(beta=torch.tensor(1.0)))
         for o in (ELBO(samples=6), IWAE(6))
     ]
     assert (values[0] < values[1]).all()
 
 
 def test_bad_arguments_are_refused_and_the_likelihood_is_needed() -> None:
-    for kwargs, says in (({"steps": 0}, "steps"), ({"step": 0.6}, "step = 0.6"), ({"tempering": 1.5}, "tempering")):
-        with pytest.raises(InputError, match=says):
+    for kwargs, description in (
+        ({"steps": 0}, "steps"),
+        ({"step": 0.6}, "step = 0.6"),
+        ({"tempering": 1.5}, "tempering"),
+    ):
+        with pytest.raises(InputError, match=description):
             Hamiltonian((4,), 2, **kwargs)
     posterior = Hamiltonian((4,), 2)
     with pytest.raises(CompositionError, match="log p"):

@@ -12,10 +12,10 @@ from scipy import integrate, special, stats
 from torch.distributions import kl_divergence
 
 import tightbound as tb
+from tightbound.analysis import evaluate
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import ExampleNoise, Noise, draw
 from tightbound.core.parts import make
-from tightbound.evaluation import evaluate
 from tightbound.latents import Flat
 from tightbound.posteriors.bessel import bessel_ratio, log_bessel
 from tightbound.posteriors.sphere import Axial, PowerSpherical, VonMisesFisher, digamma_difference, log_gamma_ratio
@@ -134,7 +134,7 @@ def test_gradient_of_draws_is_that_of_the_expectation(family: type[Axial], size:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradient_by_the_direction_is_that_of_the_expectation(family: type[Axial]) -> None:
-    """E[z] = E[t] direction, so that its Jacobian by the unnormalised direction is known."""
+    """E[z] = E[t] direction, so that its Jacobian by the unnormalized direction is known."""
     for axis in ([0.3, -0.8, 0.5], [-1.0, 1e-9, 0.0], [1.0, 0.0, 0.0]):  # one each side, and on the poles
         leaf = torch.tensor([axis], dtype=torch.float64, requires_grad=True)
         q = family(leaf / leaf.norm(dim=-1, keepdim=True), torch.tensor([4.0], dtype=torch.float64))  # type: ignore[call-arg]
@@ -146,13 +146,13 @@ def test_gradient_by_the_direction_is_that_of_the_expectation(family: type[Axial
 
 
 def test_rejection_takes_one_draw_of_the_noise_whatever_the_batch() -> None:
-    """A later draw of a datum does not depend on how long others' rejection took."""
+    """A later draw of an example does not depend on how long others' rejection took."""
     mu = torch.eye(3, dtype=torch.float64)
     q = VonMisesFisher(mu, torch.tensor([50.0, 1.0, 9.0], dtype=torch.float64))
-    whole = DatumNoise("r", index=torch.arange(3))
+    whole = ExampleNoise("r", index=torch.arange(3))
     first, second = draw(q, (40,), whole), draw(q, (40,), whole)
     for i in range(3):
-        noise = DatumNoise("r", index=torch.tensor([i]))
+        noise = ExampleNoise("r", index=torch.tensor([i]))
         alone = VonMisesFisher(mu[i : i + 1], q.concentration[i : i + 1])
         assert torch.allclose(first[:, i], draw(alone, (40,), noise)[:, 0], atol=1e-12)
         assert torch.allclose(second[:, i], draw(alone, (40,), noise)[:, 0], atol=1e-12)

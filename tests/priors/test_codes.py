@@ -108,7 +108,7 @@ def test_attention_sees_what_is_out_of_the_convolutions_reach() -> None:
 
 @pytest.mark.parametrize("text", LEARNED)
 def test_samples_of_maps_fold_into_the_batch(text: str) -> None:
-    """Maps (S, B, ...) beside a context (B, ...): batch shape (S, B), each datum as by itself."""
+    """Maps (S, B, ...) beside a context (B, ...): batch shape (S, B), each example as by itself."""
     made = lively(text, maps=2, context=3)
     (maps, _), (_, context) = conditions(made, 2, 3), conditions(made, 3)
     assert maps is not None
@@ -281,7 +281,7 @@ class Tempered(PixelCNN):
 
 
 class Leaking(PixelCNN):
-    """Contexts are centred by the batch's mean."""
+    """Contexts are centerd by the batch's mean."""
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> AutoregressiveCodes:
         assert context is not None
@@ -301,8 +301,8 @@ class Deaf(PixelCNN):
 @pytest.mark.parametrize(
     ("kind", "law"),
     [
-        (Peeking, "normalisation"),
-        (LookingAhead, "normalisation"),
+        (Peeking, "normalization"),
+        (LookingAhead, "normalization"),
         (Tempered, "frequencies"),
         (Leaking, "depends on its batch"),
         (Deaf, "does not depend on what it is given"),

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
 
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import ExampleNoise, Noise, draw
 from tightbound.latents import Flat
 from tightbound.nn import MLP
 from tightbound.posteriors import DiagonalNormal, FullNormal, Point, Posterior
@@ -185,9 +185,9 @@ def test_any_family_serves_in_blocks_and_is_drawn_by_component(components, monke
         assert torch.allclose(mine.var(0), components.variance[component], rtol=0.2)
 
 
-def test_draws_of_a_mixture_are_keyed_by_datum() -> None:
+def test_draws_of_a_mixture_are_keyed_by_example() -> None:
     p = FiniteMixture(torch.randn(3, 20), narrow())
     index = torch.tensor([4, 1, 8])
-    both = draw(p, (5,), DatumNoise("k", index=index))
+    both = draw(p, (5,), ExampleNoise("k", index=index))
     alone = FiniteMixture(p.log_weights[1:2], p.components)
-    assert torch.equal(both[:, 1:2], draw(alone, (5,), DatumNoise("k", index=index[1:2])))
+    assert torch.equal(both[:, 1:2], draw(alone, (5,), ExampleNoise("k", index=index[1:2])))

@@ -11,7 +11,7 @@ from torch import nn
 import tightbound as tb
 from laws.linear import evidence
 from tightbound.contexts import Attributes
-from tightbound.core.noise import DatumNoise, Noise, draw
+from tightbound.core.noise import ExampleNoise, Noise, draw
 from tightbound.core.parts import find, make
 from tightbound.core.schedules import Knobs
 from tightbound.core.table import TABLE
@@ -65,7 +65,7 @@ def test_bounds_and_draws_of_every_prior_agree_with_quadrature(prior: str, conte
         mass, exact = quadrature(model, c)
         assert torch.allclose(mass, torch.zeros(6, dtype=torch.float64), atol=1e-4)
         batch = Batch(DATA, context=c, index=torch.arange(6))
-        terms = model(batch, 20_000, DatumNoise("test", index=torch.arange(6)), Knobs())
+        terms = model(batch, 20_000, ExampleNoise("test", index=torch.arange(6)), Knobs())
         knobs = Knobs.final(ELBO().schedules)
         elbo, iwae = ELBO(kl="monte-carlo")(terms, knobs), IWAE(20_000)(terms, knobs)
         assert (elbo < exact).all()

@@ -11,7 +11,7 @@ import zuko
 from torch.distributions import Normal
 
 from tightbound.core.errors import InputError
-from tightbound.core.noise import DatumNoise, draw
+from tightbound.core.noise import ExampleNoise, draw
 from tightbound.priors import Flow
 
 
@@ -53,8 +53,8 @@ def test_draws_are_the_inverse_of_keyed_noise() -> None:
     prior = moved(Flow(3, context=2))
     p = prior(torch.randn(4, 2))
     index = torch.tensor([3, 1, 7, 2])
-    z = draw(p, (5,), DatumNoise("k", index=index))
-    e = DatumNoise("k", index=index).normal((5, 4, 3), z)
+    z = draw(p, (5,), ExampleNoise("k", index=index))
+    e = ExampleNoise("k", index=index).normal((5, 4, 3), z)
     assert torch.allclose(p.bijection(z), e, atol=1e-4)
 
 

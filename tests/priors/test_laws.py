@@ -28,7 +28,7 @@ class Unnormalised(NormalizingFlow):
 
 
 @pytest.mark.parametrize(
-    ("kind", "law"), [(Wide, "variance is not"), (Shifted, "mean is not"), (Unnormalised, "normalisation")]
+    ("kind", "law"), [(Wide, "variance is not"), (Shifted, "mean is not"), (Unnormalised, "normalization")]
 )
 def test_a_wrong_flow_is_caught_though_it_has_no_closed_moments(kind: type[NormalizingFlow], law: str) -> None:
     class Wrong(Flow):
@@ -41,7 +41,7 @@ def test_a_wrong_flow_is_caught_though_it_has_no_closed_moments(kind: type[Norma
 
 
 class Leaking(LearnedNormal):
-    """Its contexts are centred by the batch's mean."""
+    """Its contexts are centerd by the batch's mean."""
 
     def forward(self, context: Tensor | None = None) -> Distribution:
         assert context is not None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers import Codebook, Coded, CodeUsage, GradientVectorQuantizer, VectorQuantizer, codebook
@@ -147,7 +147,7 @@ def test_restarts_depend_on_the_noise_alone_and_shift_no_later_draw() -> None:
 def test_restart_works_under_the_noise_of_single_data() -> None:
     quantizer = VectorQuantizer(3, 8)
     quantizer.use.zero_()
-    quantizer(normal(4, 9, 3), 1, DatumNoise("a", index=torch.arange(4)), Knobs())
+    quantizer(normal(4, 9, 3), 1, ExampleNoise("a", index=torch.arange(4)), Knobs())
     assert quantizer.use.min() == 1
 
 
@@ -155,10 +155,10 @@ def test_restart_works_under_the_noise_of_single_data() -> None:
 @pytest.mark.parametrize("cosine", [False, True])
 def test_starts_at_the_means_of_the_data(family: type[Codebook], cosine: bool) -> None:
     torch.manual_seed(0)
-    centres = torch.nn.functional.normalize(normal(6, 4), dim=1) * 3
+    centers = torch.nn.functional.normalize(normal(6, 4), dim=1) * 3
     quantizer = family(4, 6, cosine=cosine)
-    quantizer.start_at((centres.repeat(50, 1) + 0.01 * normal(300, 4)).requires_grad_().detach())
-    wanted = centres / 3 if cosine else centres
+    quantizer.start_at((centers.repeat(50, 1) + 0.01 * normal(300, 4)).requires_grad_().detach())
+    wanted = centers / 3 if cosine else centers
     assert torch.cdist(quantizer.codebook.detach(), wanted).min(0).values.max() < 0.01
 
 
@@ -270,7 +270,7 @@ def test_the_penalty_and_its_gradients_in_closed_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "says"),
+    ("text", "error", "description"),
     [
         ("vq(entries=1)", InputError, "entries = 1"),
         ("vq(decay=1.0)", InputError, "decay = 1.0"),
@@ -281,6 +281,6 @@ def test_the_penalty_and_its_gradients_in_closed_form() -> None:
         ("vq(size=0)", InputError, "size = 0"),
     ],
 )
-def test_is_refused(text: str, error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
+def test_is_refused(text: str, error: type[Exception], description: str) -> None:
+    with pytest.raises(error, match=description):
         make("quantizer", text)

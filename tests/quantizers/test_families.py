@@ -168,7 +168,7 @@ def test_the_gradient_of_a_sum_is_taken_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "says"),
+    ("text", "error", "description"),
     [
         ("residual(of='fsq')", CompositionError, "FiniteScalarQuantizer"),
         ("residual(of='gumbel')", CompositionError, "GumbelQuantizer"),
@@ -183,8 +183,8 @@ def test_the_gradient_of_a_sum_is_taken_once() -> None:
         ("gumbel(temperature=0.001)", InputError, "temperature = 0.001"),
     ],
 )
-def test_is_refused(text: str, error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
+def test_is_refused(text: str, error: type[Exception], description: str) -> None:
+    with pytest.raises(error, match=description):
         make("quantizer", text, size=16)
 
 

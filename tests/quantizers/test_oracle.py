@@ -1,5 +1,5 @@
 """Against vector-quantize-pytorch, where the definitions agree. In it, losses are means over everything (ours are sums
-for each datum), codes of a residual are 0 where they are dropped out (we have no dropout), and averages count vectors
+for each example), codes of a residual are 0 where they are dropped out (we have no dropout), and averages count vectors
 (ours count shares of the even use) with Laplace smoothing, which eps=0 turns off."""
 
 from __future__ import annotations

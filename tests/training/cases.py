@@ -25,14 +25,14 @@ from tightbound.training.monitor import Interrupted, StopFlag
 COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 2, "validation": 6, "checkpoint_seconds": 1e9, "quiet": True}
 
 
-def grey(n: int = 60) -> tb.data.Data:
+def gray(n: int = 60) -> tb.data.Data:
     """8x8 images of 17 levels: n - 12 are trained on."""
     x = np.random.default_rng(0).integers(0, 17, (n, 8, 8)).astype(np.uint8)
     return tb.data.open(x, levels=17, test=0.1)
 
 
 def mlp(objective: str = "elbo", n: int = 60, own: Mapping[str, Any] = {}, **settings: Any) -> Any:
-    return made(grey(n), objective, own, **settings)
+    return made(gray(n), objective, own, **settings)
 
 
 def vq(quantizer: str = "vq(size=3, entries=8, restart=0.3)", n: int = 60, prior: str = "auto", **settings: Any) -> Any:
@@ -66,7 +66,7 @@ def fetched(n: int) -> tb.data.Data:
     return tb.data.open(Fetched(n), levels=17, test=0.1)
 
 
-def labelled(n: int = 60) -> tb.data.Data:
+def labeled(n: int = 60) -> tb.data.Data:
     """Images with labels."""
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 17, (n, 8, 8)).astype(np.uint8), rng.integers(0, 3, n)
@@ -90,7 +90,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "uneven shares": lambda: mlp(n=65, batch_size=7),
     "dynamic": lambda: mlp(own=BINARY),
     "holes": lambda: made(holes()),
-    "labels": lambda: made(labelled(), own={"context": "labels"}),
+    "labels": lambda: made(labeled(), own={"context": "labels"}),
     "vq": vq,
     "residual": lambda: vq("residual(size=3, depth=2, of='vq(entries=8, restart=0.3)', shared=True)"),
     "vq-gradient": lambda: vq("vq-gradient(size=3, entries=8, restart=0.3)"),

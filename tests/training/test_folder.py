@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tightbound as tb
-from conftest import grey, tree
+from conftest import gray, tree
 from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.files import write_atomic
 from tightbound.objectives import IWAE
@@ -26,7 +26,7 @@ QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 16, "quiet": True}
 
 @pytest.fixture
 def data() -> tb.data.Data:
-    return tb.data.open(grey(), levels=17)
+    return tb.data.open(gray(), levels=17)
 
 
 def small(data: tb.data.Data, **parts: Any) -> tb.VAE:
@@ -154,7 +154,7 @@ def test_what_is_refused_leaves_no_folder(data: tb.data.Data, tmp_path: Path) ->
     for mistake in ({"schedule": "cosin"}, {"validation": 54}, {"device": "abacus"}, {"lr": 0.0}, {"epoch": 3}):
         with pytest.raises(InputError):
             tb.fit(small(data), data, run=run, **{**QUICK, **mistake})
-    other = tb.data.open(grey(shape=(9, 8)), levels=17)
+    other = tb.data.open(gray(shape=(9, 8)), levels=17)
     with pytest.raises(InputError, match="shape"):
         tb.fit(small(data), other, run=run, **QUICK)
     assert tree(tmp_path) == {}
@@ -224,7 +224,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_accumulated_metrics_weigh_each_datum_alike(data: tb.data.Data) -> None:
+def test_accumulated_metrics_weigh_each_example_alike(data: tb.data.Data) -> None:
     """54 data in batches of 16: the last holds 6. With a rate of almost nothing the epoch is one evaluation."""
     model = small(data, likelihood="bernoulli", observation="binarized(mode='expected')", posterior="point")
     trained = tb.fit(

@@ -1,4 +1,4 @@
-"""The optimiser of one parameter group."""
+"""The optimizer of one parameter group."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def two() -> Iterator[Pair]:
 
 @pytest.fixture
 def both(two: Pair) -> Train:
-    """Trains a case in two processes; gives what the first says, and sees to it that the other agrees."""
+    """Trains a case in two processes; gives what the first description, and sees to it that the other agrees."""
 
     def train(*args: Any, **kwargs: Any) -> dict[str, Any]:
         first, second = two.call(cases.__file__, "train", *args, kwargs)
@@ -100,7 +100,7 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "changed", "says"),
+    ("name", "changed", "description"),
     [
         ("mlp", {"objective": "beta-tc"}, "compares the data of a batch"),
         ("mlp", {"batch_size": 1}, "needed: at least 2 for objective 'elbo'"),
@@ -111,10 +111,10 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
     ],
 )
 def test_what_several_processes_cannot_train_is_refused_by_all(
-    name: str, changed: dict[str, Any], says: str, two: Pair, tmp_path: Path
+    name: str, changed: dict[str, Any], description: str, two: Pair, tmp_path: Path
 ) -> None:
     for refusal in two.call(cases.__file__, "refusal", name, {"run": tmp_path / "run", **changed}):
-        assert says in refusal
+        assert description in refusal
     assert not (tmp_path / "run").exists()
 
 
@@ -132,17 +132,21 @@ def test_processes_that_were_given_different_things_are_refused_by_all(what: str
 
 
 def test_a_loss_that_is_not_finite_is_told_alike_by_both(two: Pair, tmp_path: Path) -> None:
-    """Though only one of them may have seen the datum."""
+    """Though only one of them may have seen the example."""
     one, other = two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run", "lr": 1e20})
     assert one == other
     assert "became" in one
 
 
-@pytest.mark.parametrize(("asked", "says"), [("auto", "no"), ("on", "nothing of this model can be compiled here")])
-def test_what_one_host_cannot_compile_is_compiled_by_none(asked: str, says: str, two: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "description"), [("auto", "no"), ("on", "nothing of this model can be compiled here")]
+)
+def test_what_one_host_cannot_compile_is_compiled_by_none(
+    asked: str, description: str, two: Pair, tmp_path: Path
+) -> None:
     """One without a compiler: the others would wait for its gradients."""
     for said, changed in two.call(cases.__file__, "compiled_in_one", tmp_path / "run", {"compile": asked}):
-        assert says in said
+        assert description in said
         assert not any(changed)
 
 
@@ -218,7 +222,7 @@ from tightbound.training.loop import Loop
 real = Loop._train_step
 def step(self, batch):
     if self.step == 5 and os.environ["RANK"] == "1":
-        raise InputError("datum 7 cannot be read")
+        raise InputError("example 7 cannot be read")
     real(self, batch)
 
 Loop._train_step = step
@@ -227,7 +231,7 @@ main()
     agent = torchrun(tmp_path, "--max-restarts", "0", "--", "main.py", *TRAIN[3:], "--run", "run", "--epochs", "9")
     _, err = agent.communicate(timeout=240)
     assert [line for line in err.splitlines() if line.startswith("tightbound:")] == [
-        "tightbound: datum 7 cannot be read"
+        "tightbound: example 7 cannot be read"
     ]
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import tightbound as tb
-from conftest import dying, grey, killed
+from conftest import dying, gray, killed
 from tightbound.core.errors import InputError
 from tightbound.core.schedules import Linear
 from tightbound.nn import MLP
@@ -53,7 +53,7 @@ def patient(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
 
 
 def adversarial(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
-    """A discriminator with an optimiser of its own, permuted draws, two samples, a spectrally normalised decoder."""
+    """A discriminator with an optimizer of its own, permuted draws, two samples, a spectrally normalized decoder."""
     model = tb.vae(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)")
     return model, FactorVAE(network=MLP((8,)), lr=1e-2, samples=2), {"lr": 1e-2}
 
@@ -74,7 +74,7 @@ COMPOSITIONS = {f.__name__: f for f in (everything, scheduled, patient, adversar
 
 
 def train(composition: str, run: Path, **changed: Any) -> tb.Trained:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     model, objective, settings = COMPOSITIONS[composition](data)
     return tb.fit(model, data, objective, run=run, **{**COMMON, **settings, **changed})
 
@@ -183,7 +183,7 @@ def test_killed_and_resumed(whole: Any, tmp_path: Path, how: str, at: int, secon
 
 
 def test_sigterm_on_the_command_line_saves_a_checkpoint(cli: Any, stop_after: Any, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", grey())
+    np.save(tmp_path / "x.npy", gray())
     stop_after(9, signal.SIGTERM)
     words = ["--network", "mlp(hidden=(16,))", "--batch-size", 8, "--epochs", 1000000, "--run", "run"]
     stopped = cli("train", "x.npy", *words)
@@ -264,7 +264,7 @@ def test_changed_settings_are_refused(stop_after: Any, tmp_path: Path, changed: 
 
 
 def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> None:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
 
     def go_on(data: tb.data.Data, model: tb.VAE | None = None, objective: Objective | None = None, **more: Any) -> Any:
         model = model or tb.vae(data, latent=2, network="mlp(hidden=(8,))")
@@ -274,8 +274,8 @@ def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> Non
     for change, what in (
         ({"model": tb.vae(data, latent=3, network="mlp(hidden=(8,))")}, "model"),
         ({"objective": ELBO(beta=2)}, "objective"),
-        ({"data": tb.data.open(grey(seed=1), levels=17)}, "data"),
-        ({"data": tb.data.open(grey(), levels=17, test=0.3)}, "data"),
+        ({"data": tb.data.open(gray(seed=1), levels=17)}, "data"),
+        ({"data": tb.data.open(gray(), levels=17, test=0.3)}, "data"),
     ):
         with pytest.raises(InputError, match=what):
             go_on(**{"data": data, "epochs": 2, "resume": True, **change})
@@ -286,7 +286,7 @@ def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> Non
 def test_a_dataloader_resumes_to_the_same_bits(stop_after: Any, tmp_path: Path) -> None:
     def go(run: Path, resume: bool = False) -> None:
         torch.manual_seed(int(resume))  # the state of the default generator must not matter
-        x = torch.from_numpy(grey(48))
+        x = torch.from_numpy(gray(48))
         data = tb.data.open(DataLoader([(row, 0) for row in x], batch_size=8, shuffle=True), levels=17)  # pyright: ignore
         model = tb.vae(data, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
         tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation": 0, "epochs": 2})
@@ -302,7 +302,7 @@ def test_a_dataloader_resumes_to_the_same_bits(stop_after: Any, tmp_path: Path) 
 
 def second_stage(folder: RunFolder) -> Stage:
     """A second VAE on the codes of the first, which it reads from the run."""
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     first = everything(data)[0]
     first.load_state_dict(checkpoint.load(folder.checkpoint("best"))[0])
     codes = tb.data.open(tb.load(folder.path, model=first).encode(data.train), domain="real")

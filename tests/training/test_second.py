@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 import tightbound as tb
-from conftest import die, dying, grey, killed
+from conftest import die, dying, gray, killed
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
@@ -45,7 +45,7 @@ def tiny(data: tb.data.Data, prior: str = TINY, **parts: Any) -> tb.VAE:
 
 
 def train(run: Path, **changed: Any) -> tb.Trained:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     model = tiny(data, seed=changed.pop("weights_seed", 0))
     return tb.fit(model, data, run=run, **{**COMMON, **changed})
 
@@ -81,7 +81,7 @@ def test_a_run_in_two_stages(finished: Path) -> None:
 def test_loading_uses_the_prior(finished: Path) -> None:
     trained = tb.load(finished)
     assert trained.weights.count("best") == 2
-    x = grey(20, seed=5)[:, None]
+    x = gray(20, seed=5)[:, None]
     learned = trained.evaluate(x, samples=1)["rate"].value
     (latents,) = [trained.model.latents]
     assert latents.second is not None
@@ -180,31 +180,31 @@ def test_a_finished_run_is_not_coded_again(copy: Path, monkeypatch: pytest.Monke
 def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path: Path) -> None:
     class Endless(IterableDataset[torch.Tensor]):
         def __iter__(self) -> Any:
-            return iter(torch.from_numpy(grey(40)))
+            return iter(torch.from_numpy(gray(40)))
 
     stream = tb.data.open(DataLoader(Endless(), batch_size=8), levels=17)
-    whole = tb.data.open(grey(), levels=17)
-    unlabelled = {**COMMON, "run": tmp_path / "run"}
+    whole = tb.data.open(gray(), levels=17)
+    unlabeled = {**COMMON, "run": tmp_path / "run"}
     few = {"steps": 2, "validation": 0, "run": tmp_path / "run", "quiet": True}
     with pytest.raises(InputError, match="stream"):
         tb.fit(tiny(stream, start_at_data=False), stream, **few)
     for model in (tiny(whole, "uniform"), tb.vae(whole, network="mlp(hidden=(4,))")):
         with pytest.raises(InputError, match=r"prior_epochs = 2.*pixelcnn"):
-            tb.fit(model, whole, **unlabelled)
+            tb.fit(model, whole, **unlabeled)
     bad = tiny(whole)
     assert isinstance(bad.latents, Quantized)
     next(bad.latents.all_levels[0].prior.parameters()).data.fill_(math.nan)
     with pytest.raises(ValueError, match="not finite"):
-        tb.fit(bad, whole, **unlabelled)
-    labelled = tb.data.open(grey(), labels=np.arange(60) % 3, levels=17)
+        tb.fit(bad, whole, **unlabeled)
+    labeled = tb.data.open(gray(), labels=np.arange(60) % 3, levels=17)
     with pytest.raises(InputError, match="label"):
-        tb.fit(tiny(labelled, context="labels"), whole, **unlabelled)
+        tb.fit(tiny(labeled, context="labels"), whole, **unlabeled)
     assert not (tmp_path / "run").exists()
 
 
 def test_the_prior_alone_sees_labels() -> None:
     labels = np.arange(60) % 3
-    data = tb.data.open(grey(), labels=labels, levels=17)
+    data = tb.data.open(gray(), labels=labels, levels=17)
     trained = tb.fit(tiny(data, context="labels"), data, **{**COMMON, "prior_lr": 0.03, "prior_epochs": 5})
     model = trained.model
     batch = next(data.train.epoch(6))
@@ -224,7 +224,7 @@ def test_the_prior_alone_sees_labels() -> None:
     ids=str,
 )  # fmt: skip
 def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     trained = tb.fit(tiny(data), data, **{**COMMON, **changed})
     later = [row for row in trained.metrics if row["stage"] == "prior"]
     assert all(math.isfinite(row["train_loss"]) for row in later)
@@ -234,13 +234,13 @@ def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
     if "prior_batch_size" in changed:
         assert [row["step"] for row in later] == [1, 2]
     assert (
-        trained.evaluate(grey(10)[:, None], samples=1, precision=changed.get("precision", "fp32"))["elbo"].value
+        trained.evaluate(gray(10)[:, None], samples=1, precision=changed.get("precision", "fp32"))["elbo"].value
         is not None
     )
 
 
 def test_a_loader_gives_codes_of_its_data_at_random() -> None:
-    data = tb.data.open(DataLoader(torch.from_numpy(grey(48)), batch_size=7, shuffle=True), levels=17)  # pyright: ignore
+    data = tb.data.open(DataLoader(torch.from_numpy(gray(48)), batch_size=7, shuffle=True), levels=17)  # pyright: ignore
     model = tiny(data, start_at_data=False).eval()
     assert model.latents.second is not None
     few, whole = (
@@ -252,7 +252,7 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     assert rows.dtype == torch.uint8
     assert len(few) == 20
     with torch.no_grad():
-        (bottom, top) = model(tb.core.terms.Batch(torch.from_numpy(grey(48)).unsqueeze(1))).latents
+        (bottom, top) = model(tb.core.terms.Batch(torch.from_numpy(gray(48)).unsqueeze(1))).latents
     expected = torch.cat([torch.as_tensor(g.codes)[0].flatten(1) for g in (bottom, top)], 1)
     assert torch.equal(rows.long(), expected)
     some = {tuple(row) for row in few.batch(torch.arange(20)).x.tolist()}
@@ -267,7 +267,7 @@ def test_a_known_distribution_is_learned() -> None:
         codes[:, i] = np.where(rng.random(n) < 0.8, codes[:, i - 1], rng.integers(0, 3, n))
     stay = 0.8 + 0.2 / 3
     entropy = math.log(3) - 3 * (stay * math.log(stay) + (1 - stay) * math.log((1 - stay) / 2))
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     prior = "pixelcnn(embedding=4, hidden=16, layers=2, attention=0, blocks=0, dropout=0)"
     latents = "quantized(quantizer='vq(entries=3)', positions=4)"
     model = tb.vae(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
@@ -286,7 +286,7 @@ def test_a_known_distribution_is_learned() -> None:
 
 
 def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     first = {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in ("last", "best")}
     write_atomic(copy / "analysis/diagnosis.json", "{}")
     trained = tb.load(copy)
@@ -304,12 +304,12 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     with pytest.raises(InputError, match="only the epochs"):
         trained.fit_prior(data, TINY, resume=True)
     with pytest.raises(InputError, match="trained on"):
-        trained.fit_prior(tb.data.open(grey(seed=1), levels=17))
+        trained.fit_prior(tb.data.open(gray(seed=1), levels=17))
 
 
 def test_fit_prior_goes_on(copy: Path, stop_after: Any, tmp_path: Path) -> None:  # noqa: F811
     """With the prior of the run, and with what was stopped; until it ends the run is as it was."""
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     tb.load(copy).fit_prior(data, epochs=3, resume=True, quiet=True)
     train(tmp_path / "whole", prior_epochs=3)
     assert state(copy) == state(tmp_path / "whole")
@@ -334,7 +334,7 @@ def test_fit_prior_is_all_or_nothing(
     finished: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed at any rename at the end, the run is the old one or, when it is opened, the new one."""
-    data = tb.data.open(grey(), levels=17)
+    data = tb.data.open(gray(), levels=17)
     move: Callable[..., Any] = Path.replace
     tb.load(copy).fit_prior(data, OTHER, epochs=1, quiet=True)
     new, old = state(copy), state(finished)
@@ -386,7 +386,7 @@ def _prepared(old: Path, tmp_path: Path, new: Path) -> RunFolder:
 
 
 def test_on_the_command_line(copy: Path, cli: Any, refused: Any) -> None:
-    np.save(copy.parent / "x.npy", grey())
+    np.save(copy.parent / "x.npy", gray())
     line = refused("train", "x.npy", "--levels", 17, "--prior-epochs", 3, "--run", "new")
     assert "no prior that is trained in a second stage" in line
     assert "did you mean 'pixelcnn'" in refused("fit-prior", copy, "x.npy", "--prior", "pixelcn")

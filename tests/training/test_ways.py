@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {"batch_size": 8, "validation": 6, "ema": 0.9, "clip"
 
 
 def train(run: Path, steps: int, **changed: Any) -> tb.Trained:
-    data = cases.grey()
+    data = cases.gray()
     model = tb.vae(data, latent=2, network="conv(channels=(4, 6), hidden=8)", seed=0)
     return tb.fit(model, data, run=run, steps=steps, **SETTINGS, **changed)
 

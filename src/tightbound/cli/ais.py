@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tightbound.analysis import Evaluation
+from tightbound.analysis.annealing import Annealing, check_annealable
 from tightbound.cli.arguments import Evaluate
 from tightbound.cli.show import say, show
 from tightbound.core.errors import InputError, whole
 from tightbound.core.terms import Batch
 from tightbound.data import Indexed, Split
-from tightbound.evaluation import Evaluation
-from tightbound.evaluation.annealing import Annealing, check_annealable
 from tightbound.report.ais import verdict
 from tightbound.trained import Trained
 
@@ -46,6 +46,6 @@ def show_annealed(found: dict[str, Any]) -> None:
     numbers = found["numbers"]
     how = Annealing(found["temperatures"], numbers["ais"]["samples"])
     say("")
-    show(numbers, f"n = {numbers['ais']['n']:,} of these data, picked at random: {how.says()}")
+    show(numbers, f"n = {numbers['ais']['n']:,} of these data, picked at random: {how.description()}")
     for sentence in verdict(numbers):
         say(sentence)

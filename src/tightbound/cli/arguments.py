@@ -86,8 +86,8 @@ class Evaluate(OnData):
     """bf16: networks in bfloat16, faster where the processor has matrix units for it; what it changes is shown."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
-    per_datum: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None
-    """Also write the values of each datum to this .npz file."""
+    per_example: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None
+    """Also write the values of each example to this .npz file."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class FitSampler(OnData):
     action = "tightbound.cli.inspect:fit_sampler"
 
     sampler: Annotated[str, tyro.conf.arg(metavar="PART")] = "gaussian-mixture"
-    """gaussian-mixture, kernel, flow, vae (a second one), class-regions (of labelled data), or with arguments:
+    """gaussian-mixture, kernel, flow, vae (a second one), class-regions (of labeled data), or with arguments:
     "gaussian-mixture(components=20)"."""
     split: SplitName = "train"
     """Which data; auto: the test split of the run's data and of built-in ones, all of other data."""
@@ -182,7 +182,7 @@ class Complete(OnData):
     draws: int = 7
     """Completions of each."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """.png (a row a datum: itself, then completions), .npz, .npy, or for tables .csv; default: completions.png or
+    """.png (a row an example: itself, then completions), .npz, .npy, or for tables .csv; default: completions.png or
     .csv."""
     draw: Flag[bool] = False
     """Draw x from p(x | z), in place of its mean."""
@@ -210,9 +210,9 @@ class Interpolate(OnData):
     action = "tightbound.cli.inspect:interpolate"
 
     start: Annotated[int, tyro.conf.arg(name="from")] = 0
-    """Number of the datum to start from."""
+    """Number of the example to start from."""
     to: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Number of the datum to go to; default: 7, or the last."""
+    """Number of the example to go to; default: 7, or the last."""
     steps: int = 9
     """Pictures, both ends included."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -237,7 +237,7 @@ class Attribute(OnSplits):
     against: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
     """Where from; default: from all others."""
     factor: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Which column of the labels is meant, where each datum has several."""
+    """Which column of the labels is meant, where each example has several."""
     direction: Literal["means", "probe"] = "means"
     """The difference of the classes' mean codes, or the normal of a linear probe that tells them apart."""
     most: int = 500
@@ -245,7 +245,7 @@ class Attribute(OnSplits):
     rows: int = 8
     """Test data in the picture."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """.png (a row a datum, a column a strength) or .npz; default: attribute.png or .npz."""
+    """.png (a row an example, a column a strength) or .npz; default: attribute.png or .npz."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from tightbound.analysis import steer
+from tightbound.analysis.numbers import with_error
 from tightbound.cli.arguments import Attribute
 from tightbound.cli.files import out_file, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say, say_json, show_grid
 from tightbound.core.files import write_atomic
-from tightbound.evaluation import steer
-from tightbound.evaluation.numbers import with_error
 from tightbound.report import pictures
 from tightbound.report.table import Grid
 
@@ -39,10 +39,10 @@ def attribute(command: Attribute) -> None:
     first = next(iter(done.numbers.values()))
     against = "data of all other labels" if command.against is None else f"data of label {command.against}"
     rows_ = [[name, with_error(n.value, n.stderr)] for name, n in done.numbers.items()]  # pyright: ignore
-    says = (
+    description = (
         f"{first.n:,} test {against}: the vector is added to their codes, they are decoded and encoded again, and a "
         f"linear probe of training data's codes says of which class that is (binomial standard error)."
     )
-    show_grid(Grid(f"Towards label {command.label}", says, [f"share called {command.label}"], rows_))
+    show_grid(Grid(f"Towards label {command.label}", description, [f"share called {command.label}"], rows_))
     say(f"{len(x)} test data (rows) at {len(done.strengths)} strengths of the vector (columns): {out}")
     say_next(command, "probe {run}")

@@ -18,7 +18,7 @@ from tightbound.core.files import write_atomic
 from tightbound.core.terms import CodeGrid
 from tightbound.core.world import dismissed
 from tightbound.data import Split
-from tightbound.generation import infer
+from tightbound.inference import infer
 from tightbound.latents.codes import CodeLatents, coded
 from tightbound.report import pictures
 from tightbound.trained import Trained
@@ -33,10 +33,10 @@ def embed(command: Embed) -> None:
     _, split = open_data(command, trained)
     latents = trained.model.latents
     if isinstance(latents, CodeLatents):
-        says = _integers(command, trained, split, latents.code_grids)
+        description = _integers(command, trained, split, latents.code_grids)
     else:
-        says = _vectors(command, trained, split)
-    say(f"{says}: {command.out}")
+        description = _vectors(command, trained, split)
+    say(f"{description}: {command.out}")
     say_next(command, "report {run}")
 
 
@@ -67,11 +67,11 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
 
     shape = (len(levels[0]), trained.model.latents.latent)
     arrays["mean"] = Parts(shape, (mean for mean, _ in moments()))
-    certain = not next(moments())[1].any()  # where codes are drawn, none of them is without any doubt
-    if not certain:
+    deterministic = not next(moments())[1].any()  # where codes are drawn, none of them is without any doubt
+    if not deterministic:
         arrays["std"] = Parts(shape, (std for _, std in moments()))
     _write(command, split, arrays, torch.cat([own.flatten(1) for own in levels], 1))
-    left_out = ", without std, which is 0" if certain and command.out.suffix == ".npz" else ""
+    left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
     return f"{shape[0]:,} data as {trained.model.latents.described}{left_out}"
 
 

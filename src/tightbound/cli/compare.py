@@ -7,6 +7,9 @@ from dataclasses import asdict
 
 import numpy as np
 
+from tightbound.analysis import Comparison
+from tightbound.analysis.compare import COMPARED, MODEL, Difference, check_same_target
+from tightbound.analysis.numbers import Estimate, with_error
 from tightbound.cli.arguments import OnData
 from tightbound.cli.files import check_ending
 from tightbound.cli.judging import Compare
@@ -15,9 +18,6 @@ from tightbound.cli.show import say, say_json
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.data import Data, Split
-from tightbound.evaluation import Comparison
-from tightbound.evaluation.compare import COMPARED, MODEL, Difference, check_same_target
-from tightbound.evaluation.numbers import Estimate, with_error
 from tightbound.report.compare import differences
 from tightbound.trained import Trained
 from tightbound.trained import compare as compare_trained
@@ -26,7 +26,7 @@ WAYS = {1: "higher is better", -1: "lower is better", 0: "higher counts"}
 
 
 def compare(command: Compare) -> None:
-    """Prints a table, what it says, and writes a picture."""
+    """Prints a table, what it description, and writes a picture."""
     if len(command.runs) < 2:
         raise InputError(f"{len(command.runs)} run was given; give two or more: tightbound compare RUN RUN")
     if command.out is not None:
@@ -84,7 +84,7 @@ def _show(found: Comparison, against: list[Difference], command: Compare, data: 
     console = Console()
     console.print(
         f"{data.name}: n = {found.n:,} data, the same for all, with the same noise; {command.samples:,} importance "
-        f"samples a datum; target: {found.target}",
+        f"samples an example; target: {found.target}",
         highlight=False, markup=False,
     )  # fmt: skip
     pairs = len(found.runs) * (len(found.runs) - 1) // 2
@@ -105,7 +105,7 @@ def _show(found: Comparison, against: list[Difference], command: Compare, data: 
     bound = "iwae" if any(one.quantity == "iwae" and one.p is not None for one in against) else "elbo"
     for one in against:
         if one.quantity in (bound, "reconstruction_mse"):
-            say(one.says())
+            say(one.description())
     say(f"model: {MODEL}")
 
 

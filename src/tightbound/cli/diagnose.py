@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tightbound.analysis import Diagnosis
 from tightbound.cli.judging import Diagnose
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import record, say, say_json
 from tightbound.core.errors import whole
-from tightbound.evaluation import Diagnosis
 from tightbound.report.table import command_line, rows
 from tightbound.training.folder import RunFolder, unused
 
@@ -42,7 +42,7 @@ def show_verdict(found: Diagnosis) -> None:
     """The verdict, then each finding with its remedy."""
     say(found.verdict)
     for finding in found.findings:
-        say(f"  {finding.name}, {finding.severity}: {finding.says}")
+        say(f"  {finding.name}, {finding.severity}: {finding.description}")
         if finding.remedy:
             say(f"    remedy: {command_line(finding.remedy)}")
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tightbound.analysis import called
+from tightbound.analysis.numbers import with_error
 from tightbound.cli.ais import anneal, pick, show_annealed
 from tightbound.cli.arguments import Complete, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
 from tightbound.cli.codes import by_level
@@ -21,8 +23,6 @@ from tightbound.core.files import write_atomic
 from tightbound.core.parts import parse
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed
-from tightbound.evaluation import called
-from tightbound.evaluation.numbers import with_error
 from tightbound.latents.codes import CodeLatents
 from tightbound.report import pictures
 from tightbound.trained import Trained
@@ -34,8 +34,8 @@ JUDGED = 500  # draws of a class, of which it is said how many are of it
 def evaluate(command: Evaluate) -> None:
     """Prints, and records in the run where the data are its own."""
     trained = load_run(command)
-    if command.per_datum is not None:
-        check_ending(command.per_datum, (".npz",))
+    if command.per_example is not None:
+        check_ending(command.per_example, (".npz",))
     _, split = open_data(command, trained)
     some = pick(command, trained, split)
     numbers = trained.evaluate(
@@ -43,8 +43,8 @@ def evaluate(command: Evaluate) -> None:
     )
     dismissed()
     annealed = None if some is None else anneal(command, trained, some, numbers)
-    if command.per_datum is not None:
-        write_npz(command.per_datum, dict(numbers.per_datum))
+    if command.per_example is not None:
+        write_npz(command.per_example, dict(numbers.per_example))
     if command.json:
         found = numbers.to_json() | ({} if annealed is None else annealed["numbers"])
         say_json(found)
@@ -185,7 +185,7 @@ def interpolate(command: Interpolate) -> None:
     to = min(7, len(split) - 1) if command.to is None else command.to
     for flag, position in (("--from", command.start), ("--to", to)):
         if not 0 <= position < len(split):
-            raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of a datum in the split")
+            raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the number of an example in the split")
     ends = split.batch(torch.tensor([command.start, to]))
     walks = {
         path: trained.interpolate(*ends.x, steps=command.steps, path=path, labels=ends.label)
@@ -197,7 +197,7 @@ def interpolate(command: Interpolate) -> None:
         write_atomic(out, pictures.png(pictures.grid(rows, list(walks))))
     else:
         write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
-    say(f"{command.steps} steps from datum {command.start} to datum {to}, linear and spherical: {out}")
+    say(f"{command.steps} steps from example {command.start} to example {to}, linear and spherical: {out}")
     say_next(command, "interpolate {run} --pairs 200" if measurable(trained.model, split) else "report {run}")
 
 

@@ -20,7 +20,7 @@ class Diagnose(OnData):
     most: int = 1000
     """Test data that are looked at, and as many training data, picked at random."""
     samples: int = 20
-    """Of q(z|x) a datum."""
+    """Of q(z|x) an example."""
     json: Flag[bool] = False
     """One JSON object on standard output."""
 
@@ -84,7 +84,7 @@ class Score(OnData):
     samples: int = 100
     """Importance samples k of the IWAE bound that stands for log p(x)."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the scores of each datum, .csv or .npz."""
+    """Also write the scores of each example, .csv or .npz."""
     picture: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also draw: .svg, histograms of the scores; .png, the most unusual images by each score."""
     json: Flag[bool] = False

@@ -46,13 +46,15 @@ def _entries(kind: str) -> dict[str, dict[str, str]]:
     if kind == "datasets":
         from tightbound.data.names import BUILTINS
 
-        return {name: {"says": line} for name, line in BUILTINS.items()}
+        return {name: {"description": line} for name, line in BUILTINS.items()}
     if kind == "recipes":
         from tightbound.recipes import all_recipes, bibliography, citation
 
         short = {key: citation(entry) for key, entry in bibliography().items()}
         cited = {name: {"cites": "; ".join(short[k] for k in r.cites)} for name, r in all_recipes().items() if r.cites}
-        return {name: {"says": found.says, **cited.get(name, {})} for name, found in all_recipes().items()}
+        return {
+            name: {"description": found.description, **cited.get(name, {})} for name, found in all_recipes().items()
+        }
     part = kind if kind in TABLE else kind.removesuffix("s")
     return {name: _part(part, name) for name in TABLE[part]}
 
@@ -65,7 +67,7 @@ def _part(kind: str, name: str) -> dict[str, str]:
         for p in signature(cls).parameters.values()
         if p.name not in supplied and p.kind is not p.VAR_KEYWORD
     ]
-    entry = {"says": _first_line(cls)}
+    entry = {"description": _first_line(cls)}
     return entry | ({"arguments": ", ".join(own)} if own else {})
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tightbound.analysis.numbers import Estimate
+from tightbound.analysis.paths import Paths, compare_paths, paths, traversal
 from tightbound.cli.arguments import Interpolate
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import record, say_json, show
@@ -17,8 +19,6 @@ from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Indexed, Split
 from tightbound.data.feed import pick
-from tightbound.evaluation.numbers import Estimate
-from tightbound.evaluation.paths import Paths, compare_paths, paths, traversal
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 

@@ -23,5 +23,5 @@ def fit_prior(command: FitPrior) -> None:
     last = next(row for row in reversed(trained.metrics) if row["stage"])
     split = "validation" if "validation_loss" in last else "train"
     say(f"weights: {trained.weights}")
-    say(f"prior: {last[f'{split}_loss']:.2f} nats a datum ({split}, last epoch), uniform {last['uniform_loss']:.2f}")
+    say(f"prior: {last[f'{split}_loss']:.2f} nats an example ({split}, last epoch), uniform {last['uniform_loss']:.2f}")
     say_next(command, draw_next(trained.model))

@@ -40,7 +40,7 @@ def _show(found: dict[str, Any]) -> None:
         table.add_column(head, no_wrap=True)
     table.add_column("unit: what it is", overflow="fold")
     for row in compared(found):
-        table.add_row(row.name, row.value, row.floor, Text(f"{row.unit}: {row.says}"))
+        table.add_row(row.name, row.value, row.floor, Text(f"{row.unit}: {row.description}"))
     console = Console()
     console.print(caption(found), highlight=False, markup=False)
     console.print(table)

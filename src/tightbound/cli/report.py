@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tightbound.analysis import paths
 from tightbound.cli.arguments import Report
 from tightbound.cli.diagnose import diagnosis_json
 from tightbound.cli.paths import paths_json, some_pairs
@@ -14,7 +15,6 @@ from tightbound.cli.show import draw_next, record, say
 from tightbound.config import read_config
 from tightbound.core.errors import CompositionError, InputError, NotABound
 from tightbound.data import Data
-from tightbound.evaluation import paths
 from tightbound.report.page import write_report
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder

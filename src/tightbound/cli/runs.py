@@ -31,11 +31,11 @@ def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:
     name = command.data or config.get("data") or known  # a run made from Python records its settings alone
     if name is None:
         raise InputError(f"the run {str(command.run)!r} does not say where its data are; name them after the run")
-    names = ("levels", "domain", "kinds", "resize", "grey", "test")
+    names = ("levels", "domain", "kinds", "resize", "gray", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     options |= {"kinds": column_kinds(options.get("kinds"))}
     if name in sources.BUILTINS or Path(str(name)).suffix.lower() in ARRAYS:  # the run's were encoded pictures
-        options = {k: v for k, v in options.items() if k not in ("resize", "grey")}
+        options = {k: v for k, v in options.items() if k not in ("resize", "gray")}
     source = trained.model.observation.source
     if source.kind == "mixed":  # what is inferred of a table depends on all of it
         options |= {"levels": None, "domain": None, "kinds": source.columns}

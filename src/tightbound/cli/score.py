@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tightbound.analysis import Scores
 from tightbound.cli.files import check_ending, csv, write_npz
 from tightbound.cli.judging import Score
 from tightbound.cli.runs import load_run, open_data, say_next
@@ -21,7 +22,6 @@ from tightbound.core.model import VAE
 from tightbound.core.world import dismissed
 from tightbound.data import Data, Split
 from tightbound.data.feed import pick
-from tightbound.evaluation import Scores
 from tightbound.report import pictures
 from tightbound.report.score import detection_rows, histograms, likelihood_fails
 from tightbound.report.table import rows
@@ -57,7 +57,7 @@ def score(command: Score) -> None:
         say_json(written)
         return
     say(f"weights: {trained.weights}")
-    counts = " and ".join(f"{len(s.scores.per_datum['index']):,} of {s.name}" for s in sets)
+    counts = " and ".join(f"{len(s.scores.per_example['index']):,} of {s.name}" for s in sets)
     caption = f"mean over {counts}, picked at random where there are more; the higher, the more unusual"
     if len(sets) > 1:
         _show_both(written, caption)
@@ -99,8 +99,8 @@ def _check_files(command: Score, model: VAE) -> None:
 
 
 def _write(out: Path, sets: Sequence[_Set]) -> None:
-    """A row a datum: which set it is of, its index there, its scores."""
-    parts, names = [s.scores.per_datum for s in sets], [s.name for s in sets]
+    """A row an example: which set it is of, its index there, its scores."""
+    parts, names = [s.scores.per_example for s in sets], [s.name for s in sets]
     columns = {k: np.concatenate([part[k] for part in parts]) for k in parts[0] if all(k in part for part in parts)}
     which = np.repeat(np.arange(len(sets)), [len(part["index"]) for part in parts])
     if out.suffix == ".npz":
@@ -142,7 +142,7 @@ def _show_both(found: dict[str, Any], caption: str) -> None:
 
     table = _table(*(f"{found['data'][key]} ±" for key in ("own", "other")), "unit: what it is")
     for own, other in zip(*(rows(found[key]["numbers"]) for key in ("own", "other")), strict=True):
-        table.add_row(own.name, own.value, other.value, Text(f"{own.unit}: {own.says}"))
+        table.add_row(own.name, own.value, other.value, Text(f"{own.unit}: {own.description}"))
     Console().print(caption, highlight=False, markup=False)
     Console().print(table)
 
@@ -156,7 +156,9 @@ def _show_detection(found: dict[str, Any]) -> None:
     for row in detection_rows(found):
         table.add_row(*map(Text, row))
     share = found["chance"]
-    say(f"{other} told from {own}: AUROC, the probability that a datum of {other} scores higher (chance: 0.5; below it")
+    say(
+        f"{other} told from {own}: AUROC, the probability that an example of {other} scores higher (chance: 0.5; below it"
+    )
     say(f"the score is misled), and AUPR, average precision for finding {other} (chance: {share:.2g})")
     Console().print(table)
     if likelihood_fails(found):

@@ -18,7 +18,7 @@ from tightbound.search.space import Dimension, Space, ranges
 OPTIONS = tuple(
     f.name
     for f in dataclasses.fields(Config)
-    if f.name not in ("data", "levels", "domain", "kinds", "resize", "grey", "test")
+    if f.name not in ("data", "levels", "domain", "kinds", "resize", "gray", "test")
 )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from tightbound.analysis.numbers import with_error
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
-from tightbound.evaluation.numbers import with_error
 from tightbound.report.pictures import is_image
 from tightbound.report.table import Grid, brief, drawn, ladder
 
@@ -51,7 +51,7 @@ def show(numbers: Mapping[str, Mapping[str, Any]], caption: str | None = None) -
     table.add_column("value ± stderr", max_width=20)  # lists of numbers wrap: what they are needs the room
     table.add_column("unit: what it is", overflow="fold")
     for row in brief(numbers):
-        table.add_row(row.name, row.value, Text(f"{row.unit}: {row.says}"))  # Text: brackets are no markup here
+        table.add_row(row.name, row.value, Text(f"{row.unit}: {row.description}"))  # Text: brackets are no markup here
     if caption is None:
         caption = f"n = {first['n']:,} data, {drawn(first)}; target: {first['target']}"
     console = Console()
@@ -73,7 +73,7 @@ def show_grid(grid: Grid) -> None:
         table.add_row(*map(Text, row))  # Text: brackets are no markup here
     console = Console()
     console.print(grid.title, style="bold", highlight=False, markup=False)
-    console.print(grid.says, highlight=False, markup=False)
+    console.print(grid.description, highlight=False, markup=False)
     needed = console.measure(
         table, options=console.options.update(width=10_000)
     ).maximum  # on a narrow terminal lines wrap: no figure is cut short
@@ -93,8 +93,10 @@ def show_ladder(numbers: Mapping[str, Mapping[str, Any]]) -> None:
         )
         for rung in rungs
     ]
-    says = "All k are of the same draws; the gains are paired over data."
-    show_grid(Grid("The bound by number of samples k", says, ("IWAE bound, nats", "gain over the k before"), lines))
+    description = "All k are of the same draws; the gains are paired over data."
+    show_grid(
+        Grid("The bound by number of samples k", description, ("IWAE bound, nats", "gain over the k before"), lines)
+    )
 
 
 def draw_next(model: VAE) -> str:

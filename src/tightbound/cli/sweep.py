@@ -213,7 +213,7 @@ def _trainer(command: Swept, job: Job) -> TrainTrial:
     def train(trial: Trial, on_epoch: OnEpoch) -> float | None:
         def after_epoch(row: Mapping[str, Any]) -> None:
             if not job.test_all and row["stage"] == "" and job.metric.key not in row:
-                raise InputError(f"it has no {job.metric.says} to be chosen by; search by another --metric")
+                raise InputError(f"it has no {job.metric.description} to be chosen by; search by another --metric")
             on_epoch(row)
 
         run = RunFolder(job.ledger.run(trial.name))

@@ -28,7 +28,7 @@ def progress(ledger: Ledger, metric: Metric, *, several: bool) -> Iterator[Tell]
     console = Console()
 
     def said(value: float | None) -> str:
-        return "" if value is None else f", validation {metric.says} {value:.2f}"
+        return "" if value is None else f", validation {metric.description} {value:.2f}"
 
     def tell(event: Event) -> None:
         name, values = event.trial.name, title(event.trial.values)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tightbound.analysis.numbers import with_error
+from tightbound.analysis.sweep import Point, Sweep
 from tightbound.cli.show import record, say
 from tightbound.core.files import write_atomic
-from tightbound.evaluation.numbers import with_error
-from tightbound.evaluation.sweep import Point, Sweep
 from tightbound.report.rate_distortion import rate_distortion
 from tightbound.report.table import drawn
 from tightbound.search.ledger import Trial
@@ -56,12 +56,14 @@ def show_found(
     dominated = {name for name, point in points.items() if test_all and found.dominated(point)}
     if found.points:
         number = found.points[0].numbers["distortion"]
-        says = f"n = {number['n']:,} test data, {drawn(number)}; nats, ± standard error; target: {number['target']}."
-        say(f"{says} ELBO = -(rate + distortion): the bound, whatever was trained for.")
+        description = (
+            f"n = {number['n']:,} test data, {drawn(number)}; nats, ± standard error; target: {number['target']}."
+        )
+        say(f"{description} ELBO = -(rate + distortion): the bound, whatever was trained for.")
     if chosen is not None:
-        say(f"best: by the {metric.says} on validation data")
+        say(f"best: by the {metric.description} on validation data")
     elif any(t.state == "done" for t in trials):
-        say(f"no best: no run has validation data and a finite {metric.says} on them")
+        say(f"no best: no run has validation data and a finite {metric.description} on them")
     if test_all:
         notes = {t.name: _note(t, chosen) or "○" * (t.name in dominated) for t in trials}
         rows = [
@@ -107,7 +109,7 @@ def _keep(
         for t in trials if t.name not in {point["run"] for point in points}
     ]  # fmt: skip
     best = {"best": label(chosen), "best_run": chosen.name} if chosen is not None else {"best": None, "best_run": None}
-    record(file, known | {"metric": f"validation {metric.says}"} | best | {"points": points, "others": others})
+    record(file, known | {"metric": f"validation {metric.description}"} | best | {"points": points, "others": others})
 
 
 def label(trial: Trial) -> str:

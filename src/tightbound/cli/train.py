@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tightbound import data as sources
+from tightbound.analysis import Diagnosis, Evaluation
 from tightbound.cli.adapt import adapted_network, adapted_settings
 from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
@@ -23,7 +24,6 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.parts import make
 from tightbound.data import tars
-from tightbound.evaluation import Diagnosis, Evaluation
 from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report
 from tightbound.trained import Trained
@@ -53,7 +53,7 @@ def train(command: Train) -> None:
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
     offer = draw_next(trained.model).format(run=place)
-    more = "of all test data" if trained.model.latents.certain else "with 5000 samples and all test data"
+    more = "of all test data" if trained.model.latents.deterministic else "with 5000 samples and all test data"
     say(f"next: tightbound {offer}, or {more}: tightbound evaluate {place}")
 
 

@@ -14,7 +14,7 @@ from tightbound.core.terms import Batch
 
 
 class Labels(Context):
-    """The class of a datum, one-hot.
+    """The class of an example, one-hot.
 
     Arguments:
         classes: Their number; labels are 0 .. classes - 1.
@@ -24,7 +24,7 @@ class Labels(Context):
         https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
 
-    says = "given the class label"
+    description = "given the class label"
 
     def __init__(self, classes: int = 0) -> None:
         super().__init__()
@@ -58,13 +58,13 @@ class Labels(Context):
 
 
 class Attributes(Context):
-    """Numbers that describe a datum: its `context` where the data give one, else its labels as numbers.
+    """Numbers that describe an example: its `context` where the data give one, else its labels as numbers.
 
     Arguments:
         size: How many.
     """
 
-    says = "given the attributes"
+    description = "given the attributes"
 
     def __init__(self, size: int = 0) -> None:
         super().__init__()
@@ -80,9 +80,9 @@ class Attributes(Context):
         return replace(seen, context=self.encode(values.reshape(len(seen), -1)).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
-        """Attributes (n, size), or of one datum (size,), as numbers of the default type."""
+        """Attributes (n, size), or of one example (size,), as numbers of the default type."""
         values = torch.as_tensor(values).to(torch.get_default_dtype())
-        if values.dim() == 1:  # a number for each datum, or the attributes of one
+        if values.dim() == 1:  # a number for each example, or the attributes of one
             values = values.unsqueeze(-1 if self.shape == (1,) else 0)
         if tuple(values.shape[1:]) != self.shape or values.dim() != 2:
             raise InputError(f"attributes have shape {tuple(values.shape)}; needed: (n, {self.shape[0]})")

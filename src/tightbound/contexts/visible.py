@@ -22,7 +22,7 @@ class Visible(Context):
     The bounds are on log p(hidden elements | visible elements).
 
     Arguments:
-        shape: Of one datum.
+        shape: Of one example.
         rows, columns: From where to where, as shares of the height and the width; (0, 0.5): the first half. Of a
             vector there are columns alone.
 
@@ -31,7 +31,7 @@ class Visible(Context):
         Section 5.1; the quadrants of https://pyro.ai/examples/cvae.html
     """
 
-    says = "hidden elements given the visible ones"
+    description = "hidden elements given the visible ones"
     completes = True
 
     def __init__(self, shape: Sequence[int] = (), rows: Share = (0, 1), columns: Share = (0, 0.5)) -> None:
@@ -55,7 +55,7 @@ class Visible(Context):
                 f"rows {tuple(rows)} and columns {tuple(columns)} show {state} of the {math.prod(self.shape)} elements "
                 "of x; show some and hide some"
             )
-        self.modelled = int((~visible).sum())
+        self.modeled = int((~visible).sum())
         self.register_buffer("visible", visible, persistent=False)
 
     visible: Tensor
@@ -65,7 +65,7 @@ class Visible(Context):
         if seen.input is None or tuple(seen.input.shape[1:]) != self.shape:
             given = None if seen.input is None else tuple(seen.input.shape[1:])
             raise InputError(
-                f"a datum has shape {given} for the encoder and context 'visible' was made for {self.shape}"
+                f"an example has shape {given} for the encoder and context 'visible' was made for {self.shape}"
             )
         hidden = (~self.visible).expand_as(seen.input)
         mask = hidden if seen.mask is None else hidden & seen.mask

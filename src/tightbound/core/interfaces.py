@@ -50,15 +50,15 @@ class Trainable(nn.Module, ABC):
         """Names, in its state, of what is left to a later stage: not of this one's weights."""
         return frozenset()
 
-    unit: str = "dim"  # of which a datum has many: what `bits` counts them by
+    unit: str = "dim"  # of which an example has many: what `bits` counts them by
 
     def bits(self, nats: float) -> float | None:
-        """Log-likelihood of a datum, nats, as bits for each `unit`, where the model counts bits."""
+        """Log-likelihood of an example, nats, as bits for each `unit`, where the model counts bits."""
         return None
 
     @property
     def baselines(self) -> Mapping[str, float]:
-        """Mean log-likelihoods, nats a datum, that the model's own is seen beside, by name."""
+        """Mean log-likelihoods, nats an example, that the model's own is seen beside, by name."""
         return {}
 
 
@@ -87,7 +87,7 @@ class Latents(Part, nn.Module, ABC):
     """Owns the walk from x to z (q) and from z to features (p)."""
 
     features: int  # size of the vector that the likelihood takes
-    latent: int  # size of the flat code of a datum
+    latent: int  # size of the flat code of an example
     coded_by: str = "q(z|x)"  # what `moments` are those of
     fitted: str = "q(z|x)"  # what `local` are the parameters of
     builds: ClassVar[tuple[str, ...]] = ()  # arguments that are parts, given as specs, for sizes that it alone knows
@@ -120,7 +120,7 @@ class Latents(Part, nn.Module, ABC):
         return False
 
     @property
-    def certain(self) -> bool:
+    def deterministic(self) -> bool:
         """Whether q(z | x) is one value with probability 1: the ELBO is then all that importance weights give."""
         return False
 
@@ -159,11 +159,11 @@ class Latents(Part, nn.Module, ABC):
 
     @abstractmethod
     def local(self, x: Tensor) -> Tensor:
-        """(B, ...) the variational parameters of each datum of x (B, *shape): all that its own q(z | x) is made of."""
+        """(B, ...) the variational parameters of each example of x (B, *shape): all that its own q(z | x) is made of."""
 
     @abstractmethod
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
-        """What `infer` takes, of variational parameters that the encoder gave, or that were fitted to a datum."""
+        """What `infer` takes, of variational parameters that the encoder gave, or that were fitted to an example."""
 
     @abstractmethod
     def infer(
@@ -199,7 +199,7 @@ class Latents(Part, nn.Module, ABC):
     @abstractmethod
     def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
         """(M, N, F) log q(z_i | x_j) of flat codes (M, latent) under variational parameters (N, ...) of any data, all
-        groups together; by dimension, F = latent, where q factorises over the dimensions of z, else F = 1.
+        groups together; by dimension, F = latent, where q factorizes over the dimensions of z, else F = 1.
 
         Of latents whose groups depend on no context but through `local`.
 
@@ -208,7 +208,7 @@ class Latents(Part, nn.Module, ABC):
         """
 
     @property
-    def dear_pairs(self) -> bool:
+    def expensive_pairs(self) -> bool:
         """Whether each of these takes passes through a network."""
         return False
 
@@ -266,15 +266,15 @@ class Likelihood(Part, nn.Module, ABC):
 class Context(Part, nn.Module, ABC):
     """What x is conditioned on: c in p(x | c) = E_p(z | c) p(x | z, c)."""
 
-    shape: tuple[int, ...]  # of one datum's context
-    says: ClassVar[str]  # "given the class label": follows the name of what is bounded
+    shape: tuple[int, ...]  # of one example's context
+    description: ClassVar[str]  # "given the class label": follows the name of what is bounded
     completes: ClassVar[bool] = False  # whether it is part of x, so that the model completes the rest
     classes: int = 0  # values are class labels 0 .. classes - 1; 0: they are something else
-    modelled: int | None = None  # elements of x that are left to the model; None: all
+    modeled: int | None = None  # elements of x that are left to the model; None: all
 
     @property
     def size(self) -> int:
-        """Numbers in the context of a datum."""
+        """Numbers in the context of an example."""
         return math.prod(self.shape)
 
     @abstractmethod
@@ -308,7 +308,7 @@ class Observation(Part, nn.Module, ABC):
     source: Domain  # of the raw data
     target: Domain  # of what the likelihood sees
     target_name: str  # what the bound is a bound on
-    needs_index: bool = False  # in training, too: its random part is fixed by each datum's index
+    needs_index: bool = False  # in training, too: its random part is fixed by each example's index
     error_unit: str = "squared units"
     no_bits: str = "bits of a density depend on the unit of x"  # why there are no bits/dim, where there are none
     header: Sequence[str] = ()  # names of the columns of a table
@@ -366,7 +366,7 @@ class Observation(Part, nn.Module, ABC):
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Sets `input` and the target `x` of a raw batch, which comes in floating point.
 
-        Random observations are fixed, by their own seed and each datum's index, unless `training`.
+        Random observations are fixed, by their own seed and each example's index, unless `training`.
         """
 
     @abstractmethod
@@ -377,7 +377,7 @@ class Observation(Part, nn.Module, ABC):
         """What a reconstruction is compared with, in the units of the raw data: those data themselves."""
         return raw
 
-    def realised(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
+    def realized(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
         """What draws of p(x | z) are compared with, in the units of the raw data: the data as the likelihood sees
         them, NaN where they are missing."""
         return self.restore(seen.x).where(~torch.isnan(raw), torch.nan)

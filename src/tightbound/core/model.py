@@ -46,7 +46,7 @@ class VAE(Part, Trainable):
                 f"context {type(context).__name__} shows elements of x as they are, and {type(observation).__name__} "
                 "writes them in another shape for the encoder; use context 'labels', or data of numbers"
             )
-        if context is not None and context.modelled is not None and not likelihood.elementwise:
+        if context is not None and context.modeled is not None and not likelihood.elementwise:
             raise CompositionError(
                 f"the context holds some elements of x, and {type(likelihood).__name__} cannot leave elements out; "
                 "use a likelihood of independent elements, such as 'bernoulli' or 'discretized-logistic'"
@@ -72,7 +72,7 @@ class VAE(Part, Trainable):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum."""
+        """Of one example."""
         return self.likelihood.shape
 
     @property
@@ -89,13 +89,15 @@ class VAE(Part, Trainable):
     @property
     def dimensions(self) -> int:
         """D: elements of x whose distribution this is; fewer than there are where the context holds some."""
-        some = None if self.context is None else self.context.modelled
+        some = None if self.context is None else self.context.modeled
         return math.prod(self.shape) if some is None else some
 
     @property
     def target_name(self) -> str:
         """What the bound is a bound on."""
-        return ", ".join([self.observation.target_name, *([self.context.says] if self.context is not None else [])])
+        return ", ".join(
+            [self.observation.target_name, *([self.context.description] if self.context is not None else [])]
+        )
 
     def bits(self, nats: float) -> float | None:
         """-nats / (D ln 2), where the observation counts bits."""
@@ -123,7 +125,7 @@ class VAE(Part, Trainable):
         return self.latents.shares_parameters or any(id(p) in encoder for p in self.likelihood.parameters())
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """The terms of a raw batch with this many latent samples for each datum.
+        """The terms of a raw batch with this many latent samples for each example.
 
         Arguments:
             noise: Where the draws come from; None: keyed by torch's default generator.
@@ -157,7 +159,7 @@ class VAE(Part, Trainable):
         return self.latents.encode(self.encoder_input(seen), seen.context)
 
     def encode_local(self, seen: Batch) -> Tensor:
-        """(B, ...) the variational parameters of each datum of an observed batch: see `Latents.local`."""
+        """(B, ...) the variational parameters of each example of an observed batch: see `Latents.local`."""
         return self.latents.local(self.encoder_input(seen))
 
     def encoder_input(self, seen: Batch) -> Tensor:

@@ -101,8 +101,8 @@ def unkeyed() -> Noise:
     return Noise("unkeyed", int(torch.randint(2**62, ())))
 
 
-class DatumNoise(Noise):
-    """Noise of an evaluation: the draws of a datum depend on the seed, its index and the block alone,
+class ExampleNoise(Noise):
+    """Noise of an evaluation: the draws of an example depend on the seed, its index and the block alone,
     so that no number changes with the batch size or the order.
 
     `default` seeds by the whole batch: parts that take no generator do depend on the batching.
@@ -113,8 +113,8 @@ class DatumNoise(Noise):
         super().__init__(*key, *self._index)
 
     def branch(self) -> Noise:
-        """A stream of its own, of which each datum's draws again depend on that datum alone."""
-        branch = cast(DatumNoise, super().branch())
+        """A stream of its own, of which each example's draws again depend on that example alone."""
+        branch = cast(ExampleNoise, super().branch())
         branch._prefix = (*self._prefix, self._draws)
         return branch
 
@@ -125,13 +125,13 @@ class DatumNoise(Noise):
         self._draws += 1
         generator = torch.Generator(like.device)
         out = like.new_empty((batch, samples, *event))
-        for row, datum in zip(out, self._index, strict=True):
-            fill(row, generator=generator.manual_seed(key_seed(*self._prefix, datum, self._draws)))
+        for row, example in zip(out, self._index, strict=True):
+            fill(row, generator=generator.manual_seed(key_seed(*self._prefix, example, self._draws)))
         return out.transpose(0, 1)
 
 
 class SharedNoise(Noise):
-    """Noise that differs along the first axis alone: what is drawn for a datum then depends on no other."""
+    """Noise that differs along the first axis alone: what is drawn for an example then depends on no other."""
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         return super()._draw(fill, (shape[0], *(1 for _ in shape[1:])), like).expand(*shape)

@@ -18,9 +18,9 @@ from tightbound.core.parts import Part
 class Progress:
     """Where a run is."""
 
-    step: int  # optimiser steps taken
+    step: int  # optimizer steps taken
     epoch: int  # epochs completed
-    total: int  # optimiser steps of the whole run
+    total: int  # optimizer steps of the whole run
 
 
 class Schedule(Part, ABC):

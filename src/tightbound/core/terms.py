@@ -15,7 +15,7 @@ from tightbound.core.dispatch import Dispatched, kept
 from tightbound.core.errors import CompositionError, NotABound
 from tightbound.core.numerics import unrounded
 
-CERTAIN = "the codes of a datum are a function of it"  # why something does not exist where q is certain
+DETERMINISTIC = "the codes of an example are a function of it"  # why something does not exist where q is certain
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Batch:
     context: Tensor | None = None  # (B, ...)
     label: Tensor | None = None  # (B,) or (B, factors)
     mask: Tensor | None = None  # (B, *shape) true where the target is observed; None: everywhere
-    index: Tensor | None = None  # (B,) position of each datum in its split
+    index: Tensor | None = None  # (B,) position of each example in its split
 
     def __len__(self) -> int:
         return len(self.x)
 
     def positions(self) -> Tensor:
-        """(B,) the index of each datum; where none is known, its place in the batch."""
+        """(B,) the index of each example; where none is known, its place in the batch."""
         return torch.arange(len(self)) if self.index is None else self.index
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
@@ -91,8 +91,8 @@ class LatentTerms:
     shared: bool = False  # one codebook for all codes of the grid, not one each
     drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
     discrete: bool = False  # prior and posterior are distributions of the codes, not of z
-    certain: bool = False  # q is one value with probability 1: log q = 0, and further samples are copies
-    penalty: Tensor | None = None  # (S, B) minimised beside the bound, by what has no gradient from it (a codebook)
+    deterministic: bool = False  # q is one value with probability 1: log q = 0, and further samples are copies
+    penalty: Tensor | None = None  # (S, B) minimized beside the bound, by what has no gradient from it (a codebook)
     vectors: Tensor | None = (
         None  # (B, P, size) or (S, B, P, size): what codes were chosen for as the nearest, where that is how
     )
@@ -108,13 +108,13 @@ class LatentTerms:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
         if self.drawn is not None:
             return self.drawn
-        if self.certain:
+        if self.deterministic:
             return self.z.new_zeros(self.z.shape[:2])
         return None if self.posterior is None else self._log_prob(self.posterior)
 
     @property
     def capacity(self) -> float:
-        """Nats of a datum's codes if all were equally probable; 0 where the latent is not discrete."""
+        """Nats of an example's codes if all were equally probable; 0 where the latent is not discrete."""
         if self.codes is None or not self.entries:
             return 0.0
         return self.codes.shape[2:].numel() * math.log(self.entries)
@@ -122,13 +122,13 @@ class LatentTerms:
     def _log_prob(self, distribution: Distribution) -> Tensor:
         value = self.codes if self.discrete and self.codes is not None else self.z
         with unrounded(self.z.device.type):  # networks may be in bfloat16; densities are not
-            if self.certain:
+            if self.deterministic:
                 return distribution.log_prob(value[:1]).expand(value.shape[:2])
             return distribution.log_prob(value)
 
     @kept
     def kl(self) -> Tensor | None:
-        """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorise; None: none known."""
+        """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorize; None: none known."""
         if self.posterior is None or self.prior is None or not self.closed:
             return None
         with unrounded(self.z.device.type):
@@ -160,12 +160,12 @@ class LatentTerms:
     @property
     def has_density(self) -> bool:
         """Whether a bound on log p(x) exists."""
-        return self.prior is not None and (self.certain or self.posterior is not None or self.drawn is not None)
+        return self.prior is not None and (self.deterministic or self.posterior is not None or self.drawn is not None)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The log-densities of one batch, per sample and datum, in nats."""
+    """The log-densities of one batch, per sample and example, in nats."""
 
     log_likelihood: Tensor  # (S, B) log p(x | z), in the measure of the raw data
     latents: tuple[LatentTerms, ...]
@@ -173,13 +173,13 @@ class Terms:
     batch: Batch  # x is the likelihood's target
 
     @property
-    def certain(self) -> bool:
+    def deterministic(self) -> bool:
         """Whether q(z | x) is one value with probability 1, so that the ELBO is all that importance weights give."""
-        return bool(self.latents) and all(group.certain for group in self.latents)
+        return bool(self.latents) and all(group.deterministic for group in self.latents)
 
     @property
     def penalty(self) -> Tensor | None:
-        """(S, B) what training minimises beside an objective; None: nothing."""
+        """(S, B) what training minimizes beside an objective; None: nothing."""
         penalties = [group.penalty for group in self.latents if group.penalty is not None]
         return torch.stack(penalties).sum(0) if penalties else None
 
@@ -238,7 +238,7 @@ def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | No
 
 
 def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """(..., F) KL(q || p) in closed form, by factor where both factorise; None where torch knows none."""
+    """(..., F) KL(q || p) in closed form, by factor where both factorize; None where torch knows none."""
     try:
         if isinstance(q, Independent) and isinstance(p, Independent):
             kl = kl_divergence(q.base_dist, p.base_dist)

@@ -107,7 +107,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 def agreed(value: T) -> T:
-    """What the first process says, for anything that can be pickled."""
+    """What the first process description, for anything that can be pickled."""
     if size() == 1:
         return value
     said = [value]
@@ -116,7 +116,7 @@ def agreed(value: T) -> T:
 
 
 def gathered(value: T) -> list[T]:
-    """What each process says, in their order, for anything that can be pickled."""
+    """What each process description, in their order, for anything that can be pickled."""
     if size() == 1:
         return [value]
     said: list[T | None] = [None] * size()

@@ -37,7 +37,7 @@ class Layout:
 
     @property
     def header(self) -> tuple[str, ...]:
-        """Names of the elements of a datum, where these are columns."""
+        """Names of the elements of an example, where these are columns."""
         return self.columns if self.kind == "columns" else ()
 
 

@@ -195,7 +195,7 @@ def channels_first(x: np.ndarray, name: str) -> tuple[np.ndarray, str]:
     if x.ndim < 2:
         raise InputError(
             f"{name} has shape {x.shape}; it must have at least one axis after that of the data: "
-            "use x[:, None] for data of one number, or x[None] for a single datum"
+            "use x[:, None] for data of one number, or x[None] for a single example"
         )
     if x.ndim > 4:
         raise InputError(

@@ -76,7 +76,7 @@ def each(
         total = None
     own = _dealt(model, source, batch_size, rank, size)
     quiet = not progress or rank > 0 or None  # None: tqdm sees whether this is a terminal
-    with evaluating(model), tqdm(total=total, desc=title, disable=quiet, unit="datum", leave=False) as bar:
+    with evaluating(model), tqdm(total=total, desc=title, disable=quiet, unit="example", leave=False) as bar:
 
         def found() -> Iterator[R]:
             for turn, batch in enumerate(own):
@@ -136,14 +136,14 @@ def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
 
 def _joined(parts: Sequence[Batch]) -> Batch:
     if not parts:
-        raise InputError("there are no data; give at least one datum")
+        raise InputError("there are no data; give at least one example")
     return Batch.joined(parts)
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:
-    """Raises InputError where a datum of this shape is not what the model was made for."""
+    """Raises InputError where an example of this shape is not what the model was made for."""
     if tuple(shape) != tuple(model.shape):
-        raise InputError(f"a datum has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")
+        raise InputError(f"an example has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")
 
 
 def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:

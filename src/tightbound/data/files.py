@@ -36,7 +36,7 @@ class Arrays:
     header: tuple[str, ...] = ()  # names of the columns of a table
     words: columns.Words = field(default_factory=dict)  # of columns of categories
     kinds: Kinds | None = None  # of columns, where a person or their types say them
-    names: Sequence[str] | None = None  # one for each datum
+    names: Sequence[str] | None = None  # one for each example
 
 
 def read_arrays(path: Path, labels: Any = None, kinds: Kinds | None = None) -> Arrays:
@@ -56,7 +56,7 @@ def read_arrays(path: Path, labels: Any = None, kinds: Kinds | None = None) -> A
         try:
             return _table(path, TABLES[suffix], labels, kinds)
         except csv.Error as error:
-            raise InputError(f"{path} is no table: {error}; give a row of numbers for each datum") from None
+            raise InputError(f"{path} is no table: {error}; give a row of numbers for each example") from None
     if isinstance(labels, str):
         raise InputError(f"labels={labels!r} names a column, but {path.name} is no table; give an array")
     try:
@@ -135,7 +135,7 @@ def _table(path: Path, delimiter: str, labels: Any, kinds: Kinds | None) -> Arra
     text = _text(path)
     first = next(csv.reader([next((line for line in text.splitlines() if line.strip()), "")], delimiter=delimiter), [])
     if not first:
-        raise InputError(f"{path} is empty; it must hold a row of numbers for each datum")
+        raise InputError(f"{path} is empty; it must hold a row of numbers for each example")
     if delimiter == "," and len(first) == 1 and ";" in first[0]:
         delimiter, first = ";", first[0].split(";")
     header = [cell.strip() for cell in first] if not any(map(is_number, first)) else None
@@ -152,7 +152,7 @@ def _table(path: Path, delimiter: str, labels: Any, kinds: Kinds | None) -> Arra
                 f"{path}: line {line} has {len(row)} cells, but the first has {len(first)}; give all lines as many"
             )
     if rows == 1 and header is not None:
-        raise InputError(f"{path} has a header but no data; it must hold a row of numbers for each datum")
+        raise InputError(f"{path} has a header but no data; it must hold a row of numbers for each example")
     skip = 0 if header is None else next(i for i, line in enumerate(io.StringIO(text)) if line.strip()) + 1
     load = partial(np.loadtxt, delimiter=delimiter, comments=None, quotechar='"', skiprows=skip)
     names = tuple(header[i] for i in keep) if header else ()

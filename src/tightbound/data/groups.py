@@ -29,7 +29,7 @@ class Group(Protocol):
 class GroupedSplit(Indexed):
     """Data in groups, each read whole, when it is needed and for as long as the batches to come need it.
 
-    A permutation keeps neighbours together: groups are shuffled, `window` of them at a time are held, and the data of a
+    A permutation keeps neighbors together: groups are shuffled, `window` of them at a time are held, and the data of a
     window are shuffled among themselves. A thread reads ahead.
     """
 
@@ -47,7 +47,7 @@ class GroupedSplit(Indexed):
         Arguments:
             load: Reads the group of this number.
             sizes: Data in each group.
-            shape: Of one datum.
+            shape: Of one example.
             dtype: As stored.
             window: Groups that are held together to shuffle their data.
             labels: Of all data.

@@ -25,7 +25,7 @@ class LoaderSplit(Split):
     """
 
     def __init__(self, loader: DataLoader[Any], shape: tuple[int, ...], cast: Cast) -> None:
-        """A split of any DataLoader; `shape` is of one datum as stored, `cast` makes raw x (B, ...) so."""
+        """A split of any DataLoader; `shape` is of one example as stored, `cast` makes raw x (B, ...) so."""
         self._loader, self.shape, self._cast = loader, shape, cast
 
     def __len__(self) -> int:

@@ -37,7 +37,7 @@ class DatasetRows(Rows):
         return stack(x for x, _ in data), torch.stack(labels) if len(labels) == len(data) else None
 
 
-def materialise(dataset: Dataset[Any]) -> files.Arrays | None:
+def materialize(dataset: Dataset[Any]) -> files.Arrays | None:
     """All data of a map-style data set as arrays, or None where they take more than 1 GiB.
 
     Raises:

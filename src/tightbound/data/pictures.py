@@ -13,10 +13,10 @@ from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-_GREY = frozenset({"1", "L", "LA"})
+_GRAY = frozenset({"1", "L", "LA"})
 _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _DEEP = ("I", "F")  # more than 8 bits, which Pillow would clip
-_KINDS = {"1": "black and white", "L": "grey", "RGB": "colour"}
+_KINDS = {"1": "black and white", "L": "gray", "RGB": "color"}
 
 Header = tuple[str, tuple[int, int]]  # mode of Pillow; height and width
 
@@ -26,10 +26,10 @@ class Wish:
     """What a person asks of pictures."""
 
     resize: tuple[int, int] | None = None  # height, width
-    grey: bool = False
+    gray: bool = False
 
     def __bool__(self) -> bool:
-        return self.resize is not None or bool(self.grey)
+        return self.resize is not None or bool(self.gray)
 
     def check(self) -> None:
         """Raises InputError for a size that is none."""
@@ -80,9 +80,9 @@ class Pictures:
         if self.wish.resize is None and size != self.size:
             wanted = f"{self.size[0]}x{self.size[1]}"
             raise ValueError(f"it is {size[0]}x{size[1]} and others are {wanted}: use resize=(H, W), --resize 64 64")
-        lost = (self.mode == "1" and mode != "1") or (self.mode == "L" and mode not in _GREY)
-        if lost and not self.wish.grey:
-            raise ValueError(f"its mode is {mode} and others are {_KINDS[self.mode]}: use grey=True, --grey")
+        lost = (self.mode == "1" and mode != "1") or (self.mode == "L" and mode not in _GRAY)
+        if lost and not self.wish.gray:
+            raise ValueError(f"its mode is {mode} and others are {_KINDS[self.mode]}: use gray=True, --gray")
 
 
 def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> Pictures:
@@ -103,12 +103,12 @@ def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> Pictures:
             f"{where}: images differ in size ({first} is {a[0]}x{a[1]}, {second} is {b[0]}x{b[1]}, "
             "height x width); use resize=(H, W), or --resize 64 64"
         )
-    mode = "L" if wish.grey or modes <= _GREY else "RGB"
+    mode = "L" if wish.gray or modes <= _GRAY else "RGB"
     if modes == {"1"} and wish.resize is None:
         mode = "1"
     notes = []
-    if not wish.grey and modes & _GREY and mode == "RGB":
-        notes.append("grey and colour images are mixed: all are read as RGB")
+    if not wish.gray and modes & _GRAY and mode == "RGB":
+        notes.append("gray and color images are mixed: all are read as RGB")
     if modes & _TRANSPARENT:
         notes.append("transparency is left out")
     size = next(iter(sizes)) if wish.resize is None else (int(wish.resize[0]), int(wish.resize[1]))

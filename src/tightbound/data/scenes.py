@@ -1,4 +1,4 @@
-"""A solid in a room, ray-cast in colour, of known factors."""
+"""A solid in a room, ray-cast in color, of known factors."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FAR = np.float32(1e9)
 
 
 class Scenes(FactorGrid):
-    """480,000 colour images (3, 64, 64), uint8, with label (B, 6) the indices of their factors.
+    """480,000 color images (3, 64, 64), uint8, with label (B, 6) the indices of their factors.
 
     In the manner of 3dshapes, whose factors and order they share, and not its pictures: floor hue, wall hue and object
     hue in 10 each, scale in 8, shape (cube, cylinder, sphere, capsule), orientation of the camera, -30 to 30 degrees in
     15; the last varies fastest. Light is diffuse, with one lamp and hard shadows; edges are smoothed by 2 x 2 rays a
-    pixel. A picture is linear in its three colours, so that 480 pictures of light make all of them.
+    pixel. A picture is linear in its three colors, so that 480 pictures of light make all of them.
 
     References:
-        Disentangling by factorising (Kim and Mnih 2018), for 3dshapes, https://arxiv.org/abs/1802.05983
+        Disentangling by factorizing (Kim and Mnih 2018), for 3dshapes, https://arxiv.org/abs/1802.05983
     """
 
     shape = (3, SIDE, SIDE)
@@ -133,9 +133,9 @@ def _walls(start: Array, rays: Array) -> Hit:
     return _nearest(back, left, _plane(start, rays, 0, ROOM, -1.0))
 
 
-def _ball(start: Array, rays: Array, centre: float, radius: float) -> Hit:
-    """A sphere about (0, centre, 0)."""
-    from_middle = start - np.array([0, centre, 0], np.float32)
+def _ball(start: Array, rays: Array, center: float, radius: float) -> Hit:
+    """A sphere about (0, center, 0)."""
+    from_middle = start - np.array([0, center, 0], np.float32)
     half, rest = (from_middle * rays).sum(1), (from_middle**2).sum(1) - radius**2
     root = half**2 - rest
     distance = np.where(root > 0, _positive(-half - np.sqrt(np.maximum(root, 0))), FAR)

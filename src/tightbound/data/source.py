@@ -43,7 +43,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum, channels first: (C, H, W) or (D,)."""
+        """Of one example, channels first: (C, H, W) or (D,)."""
         return self.train.shape
 
     def held_out(self, validation: int, seed: int = 0) -> tuple[Split, Split | None]:
@@ -67,7 +67,7 @@ def open(
     domain: str | None = None,
     kinds: columns.Kinds | None = None,
     resize: tuple[int, int] | None = None,
-    grey: bool = False,
+    gray: bool = False,
     test: float = 0.1,
     labels: Any = None,
 ) -> Data:
@@ -84,9 +84,9 @@ def open(
             ("categories", words), one for each column, or {column: kind} by name or number; others are inferred. A
             table with kinds, words or missing entries (NaN, empty cells) is mixed: each column has its own domain.
         resize: Height and width to bring encoded pictures to.
-        grey: Read encoded pictures as grey.
+        gray: Read encoded pictures as gray.
         test: Share of the data to hold out for testing, where the source has no split of its own.
-        labels: One for each datum, (N,) or (N, factors); of a table with a header, the name of a column.
+        labels: One for each example, (N,) or (N, factors); of a table with a header, the name of a column.
 
     Raises:
         InputError: for data that cannot be used: what they are, what is needed, how to fix it.
@@ -98,7 +98,7 @@ def open(
         raise InputError(
             "kinds are for the columns of a table, in place of levels and domain; leave out one or the other"
         )
-    asked = _Asked(told, kinds, Wish(resize, grey), test, labels)
+    asked = _Asked(told, kinds, Wish(resize, gray), test, labels)
     if isinstance(source, str) and source in BUILTINS:
         asked.without_pictures().without_kinds()
         if labels is not None:
@@ -141,7 +141,7 @@ class _Asked:
         """Raises InputError where pictures are to be changed."""
         if self.wish:
             raise InputError(
-                "resize and grey are for folders of images and other encoded pictures; change arrays before they are "
+                "resize and gray are for folders of images and other encoded pictures; change arrays before they are "
                 "opened"
             )
         return self
@@ -299,7 +299,7 @@ def _open_folder(path: Path, asked: _Asked) -> Data:
 
 
 def _open_dataset(source: Dataset[Any], asked: _Asked) -> Data:
-    raw = loaders.materialise(source)
+    raw = loaders.materialize(source)
     name = type(source).__name__
     if raw is not None:
         y = raw.y if asked.labels is None else np.asarray(asked.labels)
@@ -322,7 +322,7 @@ def _open_loaders(source: Any, told: Domain | None) -> Data:
 def _split(whole: Indexed, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float) -> Data:
     size = len(whole)
     if size < 2:
-        raise InputError(f"{name} has 1 datum; at least 2 are needed, one to train on and one to test on")
+        raise InputError(f"{name} has 1 example; at least 2 are needed, one to train on and one to test on")
     held = min(max(1, round(test * size)), size - 1)
     order = np.random.default_rng(0).permutation(size)
     note = f"split: {size - held:,} train and {held:,} test by a fixed permutation"

@@ -26,8 +26,8 @@ WORKERS = min(4, os.cpu_count() or 1)  # processes or threads that read files
 class Split(ABC):
     """A set of data that is read in batches."""
 
-    shape: tuple[int, ...]  # of one datum, channels first
-    names: Sequence[str] | None = None  # file name of each datum
+    shape: tuple[int, ...]  # of one example, channels first
+    names: Sequence[str] | None = None  # file name of each example
     labels: Tensor | None = None  # (N,) or (N, factors)
 
     @abstractmethod
@@ -135,7 +135,7 @@ class Indexed(Split):
 
     def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Places 0 .. M - 1 of the positions `rows` (M,) in random order: all orders are equally probable, but for
-        data of which neighbours must be read together."""
+        data of which neighbors must be read together."""
         return torch.randperm(len(rows), generator=generator)
 
     def epoch(
@@ -213,7 +213,7 @@ class ArraySplit(Indexed):
         Arguments:
             x: (N, *shape).
             labels: (N,) or (N, factors).
-            names: One for each datum.
+            names: One for each example.
             cast: Applied to each gathered batch, for arrays that are too big to be converted at once.
         """
         self._x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
@@ -249,9 +249,9 @@ class MappedSplit(Indexed):
         Arguments:
             fetch: Positions (B,) -> x (B, *shape) as stored, and labels (B, ...) or None.
             size: N.
-            shape: Of one datum.
+            shape: Of one example.
             labels: Of all data, where they are known; else they are taken from `fetch`.
-            names: One for each datum.
+            names: One for each example.
             workers: Processes that read ahead; 0 reads in this one.
         """
         self._fetch, self._size, self.shape, self._workers = fetch, size, shape, workers
@@ -333,5 +333,5 @@ def stack(items: Iterable[np.ndarray]) -> np.ndarray:
     items = list(items)
     for i, item in enumerate(items):
         if item.shape != items[0].shape:
-            raise InputError(f"datum 0 has shape {items[0].shape} but datum {i} has {item.shape}; make them equal")
+            raise InputError(f"example 0 has shape {items[0].shape} but example {i} has {item.shape}; make them equal")
     return np.stack(items)

@@ -7,7 +7,7 @@ import numpy as np
 from tightbound.core.domain import BINARY
 from tightbound.data.factors import FactorGrid
 
-_REACH = 14  # pixels from the centre that a shape may touch
+_REACH = 14  # pixels from the center that a shape may touch
 _SIDE = 2 * _REACH + 1
 _SQUARE, _ELLIPSE = 9.6, (12.8, 7.2)  # half sides, half axes
 _HEART = np.array(  # half outline, y down: two cubic Bezier curves
@@ -23,7 +23,7 @@ class Sprites(FactorGrid):
 
     The grid is that of the published data, in its order: shape (square, ellipse, heart), scale
     0.5 .. 1 in 6, orientation 0 .. 2 pi in 40, posX and posY 0 .. 1 in 32; the last varies fastest.
-    A pixel is on where its centre lies in the shape. The pictures are re-rendered, not copied: they
+    A pixel is on where its center lies in the shape. The pictures are re-rendered, not copied: they
     differ from the published ones in about one pixel.
 
     References:
@@ -46,17 +46,17 @@ class Sprites(FactorGrid):
         theta = np.linspace(0, 2 * np.pi, 40, endpoint=endpoint)
         self._cos, self._sin = np.cos(-theta), np.sin(-theta)
         self._scale = np.linspace(0.5, 1, 6)
-        self._centre = 16 + 32 * np.linspace(0, 1, 32)
+        self._center = 16 + 32 * np.linspace(0, 1, 32)
         self._across, self._top, self._bottom = _heart_table()
 
     def render(self, *factors: np.ndarray) -> np.ndarray:
         """Factor indices (B,) each -> (B, 1, 64, 64); only the window around each shape is computed."""
         kind, scale, turn, x, y = factors
-        left, top = (np.floor(self._centre[i]).astype(np.int64) - _REACH for i in (x, y))  # (B,)
+        left, top = (np.floor(self._center[i]).astype(np.int64) - _REACH for i in (x, y))  # (B,)
         window = np.arange(_SIDE)
         size = self._scale[scale][:, None]
-        dx = (left[:, None] + window + 0.5 - self._centre[x][:, None]) / size  # (B, W)
-        dy = (top[:, None] + window + 0.5 - self._centre[y][:, None]) / size
+        dx = (left[:, None] + window + 0.5 - self._center[x][:, None]) / size  # (B, W)
+        dy = (top[:, None] + window + 0.5 - self._center[y][:, None]) / size
         cos, sin = self._cos[turn][:, None], self._sin[turn][:, None]
         across = (dx * cos)[:, None, :] + (dy * sin)[:, :, None]  # (B, W, W)
         down = (dy * cos)[:, :, None] - (dx * sin)[:, None, :]
@@ -65,8 +65,8 @@ class Sprites(FactorGrid):
             rows = np.flatnonzero(kind == shape)
             inside[rows] = test(across[rows], down[rows])
         image = np.zeros((len(kind), 1, 64, 64), np.uint8)
-        datum = np.arange(len(kind))[:, None, None]
-        image[datum, 0, top[:, None, None] + window[:, None], left[:, None, None] + window] = inside
+        example = np.arange(len(kind))[:, None, None]
+        image[example, 0, top[:, None, None] + window[:, None], left[:, None, None] + window] = inside
         return image
 
     @staticmethod

@@ -142,7 +142,7 @@ def understood(
     if kinds is not None and plan.kind != "columns":
         raise InputError(f"kinds are for tables of numbers and words, and {store.title} holds {plan.kind}; leave them")
     if wish and plan.kind != "pictures":
-        raise InputError(f"resize and grey are for pictures, and {store.title} holds none; leave them out")
+        raise InputError(f"resize and gray are for pictures, and {store.title} holds none; leave them out")
     wanted: dict[int, Any] = {}
     if plan.kind == "columns":
         wanted = columns.told(kinds, plan.columns, len(plan.columns))

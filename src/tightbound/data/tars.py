@@ -246,7 +246,7 @@ class TarRows(Rows):
                 headers[self.keys[i]] = header
         if not headers:
             if wish:
-                raise InputError(f"resize and grey are for pictures, and {self.title} holds none; leave them out")
+                raise InputError(f"resize and gray are for pictures, and {self.title} holds none; leave them out")
             return ()
         self.pictures, self._told = pictures.judge(headers, wish, self.title), told
         self.domain = self.pictures.domain

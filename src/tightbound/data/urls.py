@@ -41,7 +41,7 @@ class UrlStream(Stream):
     ) -> None:
         """Samples as stored; labels are read where the first sample of a part has a number."""
         self._urls, self._pictures, self._code, self._shape, self._told = list(urls), seen, code, shape, told
-        self.title, self.labelled = self._urls[0], False
+        self.title, self.labeled = self._urls[0], False
         self._aside: dict[int, Counter[str]] = {0: Counter()}
 
     def parts(self, seed: int | None, skip: int) -> Iterator[Part]:
@@ -63,11 +63,11 @@ class UrlStream(Stream):
 
     def _part(self, some: list[dict[str, Any]], url: str) -> Part:
         x = decoded(some, self._pictures)
-        labels = [tars.sample(each)[2] for each in some] if self.labelled else []
+        labels = [tars.sample(each)[2] for each in some] if self.labeled else []
         if not all(isinstance(label, int | float) for label in labels):
             raise InputError(f"{url}: a sample has no label, or a word for one; a stream needs numbers, or none at all")
         x = as_stored(pictures.scaled(x, self._told), self._code, self._shape, url)
-        return Part(x, np.array(labels) if self.labelled else None)
+        return Part(x, np.array(labels) if self.labeled else None)
 
 
 def decoded(some: list[dict[str, Any]], seen: Pictures | None) -> np.ndarray:
@@ -120,13 +120,13 @@ def open_urls(source: str, told: Domain | None, wish: Wish) -> Streamed:
                 raise InputError(f"{each['__url__']}: {each['__key__']}.{extension} cannot be decoded; remove it")
             headers[each["__key__"]] = header
     if wish and not headers:
-        raise InputError(f"resize and grey are for pictures, and {source} holds none; leave them out")
+        raise InputError(f"resize and gray are for pictures, and {source} holds none; leave them out")
     seen = pictures.judge(headers, wish, source) if headers else None
     x = pictures.scaled(decoded(head, seen), told)
     code, values, shape = sampled(x, told or (None if seen is None else seen.domain), source)
     shards = UrlStream(urls, seen, code, shape, told)
     marks = [mark for _, _, mark in found]
-    shards.labelled = all(isinstance(mark, int | float) for mark in marks)
+    shards.labeled = all(isinstance(mark, int | float) for mark in marks)
     notes = (f"samples of {len(urls)} tar files on the web",) + (() if seen is None else seen.notes) + (values,)
     if any(isinstance(mark, str) for mark in marks):
         notes += ("no labels: they are words, which a stream does not know in advance",)

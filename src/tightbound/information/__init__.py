@@ -1,4 +1,4 @@
-"""Estimators of what a code tells of its datum, and of how far its distribution is from the prior."""
+"""Estimators of what a code tells of its example, and of how far its distribution is from the prior."""
 
 from tightbound.information.aggregate import (
     Decomposition,

@@ -30,13 +30,13 @@ class Decomposition:
 
     mutual_information: Tensor  # (S, B) log q(z | x) - log q(z)
     total_correlation: Tensor  # (S, B) log q(z) - sum_d log q(z_d)
-    dimension_wise_kl: Tensor  # (S, B) sum_d log q(z_d) - log p(z); p need not factorise
+    dimension_wise_kl: Tensor  # (S, B) sum_d log q(z_d) - log p(z); p need not factorize
 
 
 def log_weights(batch: int, size: int | None = None, sampling: Sampling = "mss") -> Tensor:
     """(B, B) log W with sum_j W_ij q(z_i | x_j) an estimate of q(z_i), for a batch drawn without replacement.
 
-    "mss", stratified: a datum's own density has weight 1 / N, on the diagonal, and the others of the batch
+    "mss", stratified: an example's own density has weight 1 / N, on the diagonal, and the others of the batch
     share the rest. Unbiased, and exact for B = N. The paper's estimator gives one of the others another weight than
     the rest; this is its mean over which one that is, of the same expectation and less variance.
     "mws", weighted: 1 / (N B) throughout. Its logarithm is below log q(z) in expectation, by log N for B = N.
@@ -65,21 +65,21 @@ def log_pairs(q: Distribution, z: Tensor) -> Tensor:
     Raises:
         CompositionError: where q depends on the sample.
     """
-    _one_for_each_datum(q)
+    _one_for_each_example(q)
     return q.log_prob(z.unsqueeze(2))
 
 
 def log_pairs_by_dimension(q: Distribution, z: Tensor) -> Tensor:
-    """(S, B, B, L) log q(z_id | x_j) of z (S, B, L) under a factorised q with batch shape (B,).
+    """(S, B, B, L) log q(z_id | x_j) of z (S, B, L) under a factorized q with batch shape (B,).
 
     Raises:
-        CompositionError: where q does not factorise over the dimensions of z, so that it has no marginals.
+        CompositionError: where q does not factorize over the dimensions of z, so that it has no marginals.
     """
-    _one_for_each_datum(q)
+    _one_for_each_example(q)
     pairs = log_factors(q, z.unsqueeze(2))
     if pairs.shape[-1] != z.shape[-1]:
         raise CompositionError(
-            f"the marginals q(z_d | x) are needed and {type(q).__name__} does not factorise over the dimensions of z; "
+            f"the marginals q(z_d | x) are needed and {type(q).__name__} does not factorize over the dimensions of z; "
             "use posterior 'normal'"
         )
     return pairs
@@ -95,13 +95,13 @@ def decompose(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor) ->
     """Mutual information, total correlation and dimension-wise KL; their sum is log q(z | x) - log p(z), exactly.
 
     Arguments:
-        q: Factorised, batch shape (B,).
+        q: Factorized, batch shape (B,).
         z: (S, B, L) draws of it.
         log_prior: (S, B) log p(z).
         weights: (B, B), from `log_weights`.
 
     Raises:
-        CompositionError: where q does not factorise.
+        CompositionError: where q does not factorize.
     """
     pairs = log_pairs_by_dimension(q, z)
     joint = pairs.sum(-1)
@@ -131,9 +131,9 @@ def _own(pairs: Tensor) -> Tensor:
     return pairs.diagonal(dim1=1, dim2=2)
 
 
-def _one_for_each_datum(q: Distribution) -> None:
+def _one_for_each_example(q: Distribution) -> None:
     if len(q.batch_shape) != 1:
         raise CompositionError(
-            f"densities of other data's codes need one q(z | x) a datum, and {type(q).__name__} has batch shape "
+            f"densities of other data's codes need one q(z | x) an example, and {type(q).__name__} has batch shape "
             f"{tuple(q.batch_shape)}; use a posterior that does not depend on the sample, such as 'normal'"
         )

@@ -14,7 +14,7 @@ class AggregateStream:
     """log q(z_i) and sum_d log q(z_id) of M codes, with q(z) the mean of q(z | x_j) over the data that were added.
 
     Arguments:
-        own: (M,) position of each code's datum in the order of adding.
+        own: (M,) position of each code's example in the order of adding.
         dimensions: L.
 
     References:
@@ -55,5 +55,5 @@ class AggregateStream:
 
     @property
     def by_dimension(self) -> Tensor | None:
-        """(M, L) log q(z_id); None: q does not factorise over the dimensions."""
+        """(M, L) log q(z_id); None: q does not factorize over the dimensions."""
         return None if self._dimensions is None else self._dimensions - math.log(self.size)

@@ -54,7 +54,7 @@ class CodeLatents(Latents):
 
     @abstractmethod
     def chosen(self, state: State) -> list[Tensor]:
-        """The codes (B, P, depth) of each level that stand for a datum: of certain codes, those; else those of the
+        """The codes (B, P, depth) of each level that stand for an example: of certain codes, those; else those of the
         mean, level by level."""
 
     @property

@@ -129,9 +129,9 @@ class Flat(Latents):
         return log_factors(self.posterior.at(local), code.unsqueeze(1))
 
     @property
-    def dear_pairs(self) -> bool:
+    def expensive_pairs(self) -> bool:
         """As the posterior says."""
-        return self.posterior.dear
+        return self.posterior.expensive
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and variance of q(z | x)."""

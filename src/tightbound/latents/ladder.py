@@ -27,8 +27,8 @@ class Ladder(Hierarchy):
     All are diagonal Gaussians. Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian
     estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i+1) give p(z_i | z_>i); q(z_i | z_>i, x) is its
     product with the estimate. Features are all groups: each has a skip connection to x. Unlike in the paper, variances
-    are exponentials, not softplus, and layer normalisation stands for that of batches, under which the bound of a
-    datum would depend on others.
+    are exponentials, not softplus, and layer normalization stands for that of batches, under which the bound of a
+    example would depend on others.
 
     Lower groups stay unused for long, or for good, unless the rate is cheap at first: train it with a warm-up,
     `elbo(beta=linear(...))`, or with free bits by group.
@@ -159,7 +159,7 @@ class Ladder(Hierarchy):
 
 
 def merge(one: Gaussian, other: Gaussian) -> Gaussian:
-    """The normalised product of two densities: means weighted by their precisions, which add up.
+    """The normalized product of two densities: means weighted by their precisions, which add up.
 
     References:
         Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 17 and 18, https://arxiv.org/abs/1602.02282

@@ -50,7 +50,7 @@ class Level(nn.Module):
             maps = torch.cat([maps.expand(*above.shape[:-3], *maps.shape[-3:]), above], -3)
         return fold(self.head, maps, 3).flatten(-2).transpose(-2, -1)
 
-    def standardise(self, raw: Tensor) -> None:
+    def standardize(self, raw: Tensor) -> None:
         """Rescales the head, which gave these numbers, so that each has mean 0 and variance 1: an untrained encoder
         gives nearly the same vector everywhere, and then moves faster than a codebook can follow. A number that varies
         by its rounding alone keeps its scale."""

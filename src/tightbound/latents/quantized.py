@@ -15,7 +15,7 @@ from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.noise import FoldedNoise, Noise
 from tightbound.core.parts import Spec, describe, rebuild
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import CERTAIN, LatentTerms
+from tightbound.core.terms import DETERMINISTIC, LatentTerms
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
 from tightbound.latents.codes_prior import CodesPrior
 from tightbound.latents.level import Level, made, one_of, prior_of, stages_of
@@ -45,7 +45,7 @@ class Quantized(CodeLatents):
         quantizer: "vq(entries=512)", ..., for all levels, or one of each, the lowest first; as text or objects.
         prior: p(codes), likewise: "uniform", or one that is learned in a second stage ("pixelcnn", "transformer");
             until then all codes are equally probable.
-        positions: Codes of a datum, where the network has no planes.
+        positions: Codes of an example, where the network has no planes.
         context: Size of the context, which the prior alone takes; 0: there is none.
 
     Raises:
@@ -158,9 +158,9 @@ class Quantized(CodeLatents):
         return "codebook"
 
     @property
-    def certain(self) -> bool:
+    def deterministic(self) -> bool:
         """Whether all quantizers take the one nearest code."""
-        return all(level.quantizer.certain for level in self.all_levels)
+        return all(level.quantizer.deterministic for level in self.all_levels)
 
     @property
     def recoverable(self) -> bool:
@@ -179,7 +179,7 @@ class Quantized(CodeLatents):
 
         def take(i: int, above: Maps | None) -> Tensor:
             level = self.all_levels[i]
-            level.standardise(level.raw(maps[i], above))
+            level.standardize(level.raw(maps[i], above))
             raw = level.raw(maps[i], above)
             level.quantizer.start_at(raw.flatten(0, 1))
             return level.quantizer.settled(level.quantizer.moments(raw)[0])
@@ -247,7 +247,7 @@ class Quantized(CodeLatents):
                 LatentTerms(
                     found.z, self.prior(i, above, context), found.posterior,
                     codes=found.codes, entries=quantizer.entries, shared=quantizer.shared,
-                    drawn=zero, discrete=True, certain=copies, penalty=found.penalty, vectors=found.vectors,
+                    drawn=zero, discrete=True, deterministic=copies, penalty=found.penalty, vectors=found.vectors,
                 )
             )  # fmt: skip
             return found.z[0] if copies else found.z  # one walk serves all samples while they are copies
@@ -278,9 +278,9 @@ class Quantized(CodeLatents):
         return [self.prior(i, shown[i], context) for i in range(len(self.levels))]
 
     def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
-        """Raises DensityUnknown: a datum's codes are a function of it, or drawn level by level."""
-        if self.certain:
-            raise DensityUnknown(CERTAIN + ", so that log q at other data's codes is 0 or -inf")
+        """Raises DensityUnknown: an example's codes are a function of it, or drawn level by level."""
+        if self.deterministic:
+            raise DensityUnknown(DETERMINISTIC + ", so that log q at other data's codes is 0 or -inf")
         raise DensityUnknown("log q of codes that are drawn is not known at other data's")
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:

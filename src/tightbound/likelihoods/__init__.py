@@ -1,4 +1,4 @@
-"""Likelihoods p(x | features), all normalised, and the observations that go with them."""
+"""Likelihoods p(x | features), all normalized, and the observations that go with them."""
 
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli

@@ -22,7 +22,7 @@ class ElementwiseLikelihood(Likelihood):
     couples elements says so by `event_dims`.
 
     Arguments:
-        shape: Of one datum.
+        shape: Of one example.
         features: Size of the features that the latents give; needed with an architecture.
         network: An architecture, or any module (B, features) -> (B, outputs * prod(shape)) numbers;
             None: the features are those numbers already.
@@ -54,7 +54,7 @@ class ElementwiseLikelihood(Likelihood):
             got, needed = probe(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
             if got != needed:
                 raise CompositionError(
-                    f"the decoder gives {got} numbers a datum; {type(self).__name__} on shape {self.shape} needs "
+                    f"the decoder gives {got} numbers an example; {type(self).__name__} on shape {self.shape} needs "
                     f"{needed} ({self.outputs} for each element); end it with nn.Linear(..., {needed})"
                 )
         self.network = network

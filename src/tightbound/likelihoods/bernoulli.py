@@ -56,7 +56,7 @@ def _sum(softplus: Tensor, logits: Tensor, x: Tensor, observed: Tensor | None) -
 
 
 class ContinuousBernoulli(ElementwiseLikelihood):
-    """Normalised density on [0, 1] proportional to l^x (1 - l)^(1 - x).
+    """Normalized density on [0, 1] proportional to l^x (1 - l)^(1 - x).
 
     References:
         The continuous Bernoulli (Loaiza-Ganem and Cunningham 2019), https://arxiv.org/abs/1907.06845

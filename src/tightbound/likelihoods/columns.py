@@ -89,7 +89,7 @@ class Columns(Likelihood):
             network = network.decoder(features, 1, (total,))
         elif network is not None and features is not None and (got := probe(network, (features,), "decoder")) != total:
             raise CompositionError(
-                f"the decoder gives {got} numbers a datum and these columns need {total}; "
+                f"the decoder gives {got} numbers an example and these columns need {total}; "
                 f"end it with nn.Linear(..., {total})"
             )
         self.network = network

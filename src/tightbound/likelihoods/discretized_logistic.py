@@ -69,13 +69,13 @@ class DiscretizedLogisticDistribution(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), exact far into the tails.
 
-        With a, b the standardised upper and lower edge of the cell, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
+        With a, b the standardized upper and lower edge of the cell, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
         """
         width = 1 / self.scale
-        centre = (value - self.location) * width
+        center = (value - self.location) * width
         first, last = value <= 0, value >= self.levels - 1
-        upper = F.logsigmoid(centre + width / 2).masked_fill(last, 0.0)
-        lower = F.logsigmoid(width / 2 - centre).masked_fill(first, 0.0)
+        upper = F.logsigmoid(center + width / 2).masked_fill(last, 0.0)
+        lower = F.logsigmoid(width / 2 - center).masked_fill(first, 0.0)
         inner = torch.log(-torch.expm1(-width)).masked_fill(first | last, 0.0)
         return upper + lower + inner
 

@@ -43,7 +43,7 @@ class LevelLikelihood(ElementwiseLikelihood):
 
 
 class Binomial(LevelLikelihood):
-    """Binomial(K - 1, sigmoid(logit)): smooth over neighbouring levels, with one parameter an element."""
+    """Binomial(K - 1, sigmoid(logit)): smooth over neighboring levels, with one parameter an element."""
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (..., 1, *shape)."""

@@ -1,4 +1,4 @@
-"""Mixtures of discretized logistics; the channels of a colour image are coupled."""
+"""Mixtures of discretized logistics; the channels of a color image are coupled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.mixture import MixtureDistribution, choose
 from tightbound.nn.base import Architecture, sizes
 
-EXACT_LEVELS = 8  # up to which moments of coupled channels are summed over all colours
+EXACT_LEVELS = 8  # up to which moments of coupled channels are summed over all colors
 POINTS = 128  # of the Sobol sequence, beyond that
 
 
@@ -59,7 +59,7 @@ class MixtureOfLogistics(LevelLikelihood):
         axis = -1 - len(self.shape)
         logits, location, log_scale, *rest = raw.unflatten(axis, (self.kept, self.components)).unbind(axis - 1)
         if rest:
-            return ColourDistribution(logits.sum(-3), location, log_scale.exp(), rest[0].tanh(), self.levels)
+            return ColorDistribution(logits.sum(-3), location, log_scale.exp(), rest[0].tanh(), self.levels)
         half = (self.levels - 1) / 2
         parts = DiscretizedLogisticDistribution((location + 1) * half, log_scale.exp() * half, self.levels)
         return MixtureDistribution(logits, parts, len(self.shape))
@@ -78,12 +78,12 @@ class MixtureOfLogistics(LevelLikelihood):
         return torch.cat([none, location.clamp(-1, 1), log_scale, none][: self.kept])
 
 
-class ColourDistribution(Distribution):
-    """A mixture of discretized logistics on colour images; event shape (3, H, W).
+class ColorDistribution(Distribution):
+    """A mixture of discretized logistics on color images; event shape (3, H, W).
 
-    Mean and variance are sums over all colours for up to 8 levels. For more they are quadratures: over each
+    Mean and variance are sums over all colors for up to 8 levels. For more they are quadratures: over each
     component, 128 points of a Sobol sequence scrambled with seed 0 take the place of draws, the same ones for every
-    pixel and datum; the mean is then off by up to 0.02 standard deviations, the variance by up to 5%.
+    pixel and example; the mean is then off by up to 0.02 standard deviations, the variance by up to 5%.
 
     Arguments:
         logits: (..., K, H, W), of the weights.
@@ -116,13 +116,13 @@ class ColourDistribution(Distribution):
         """Of levels (..., 3, H, W)."""
         return self._log_pixels(value.unsqueeze(-4).unbind(-3)).logsumexp(-3).sum((-2, -1))
 
-    def _log_pixels(self, colour: Sequence[Tensor]) -> Tensor:
+    def _log_pixels(self, color: Sequence[Tensor]) -> Tensor:
         """log w_k p_k of three channels: (..., K, H, W)."""
-        parts = (self.channel(i, colour[:i]).log_prob(level) for i, level in enumerate(colour))
+        parts = (self.channel(i, color[:i]).log_prob(level) for i, level in enumerate(color))
         return sum(parts, self.log_weight)
 
-    def _colours(self, uniform: Sequence[Tensor]) -> Tensor:
-        """Each component's colours (..., K, 3, H, W) at three uniform numbers, one channel after the other."""
+    def _colors(self, uniform: Sequence[Tensor]) -> Tensor:
+        """Each component's colors (..., K, 3, H, W) at three uniform numbers, one channel after the other."""
         levels: list[Tensor] = []
         for number, u in enumerate(uniform):
             levels.append(self.channel(number, levels).icdf(u))
@@ -132,30 +132,30 @@ class ColourDistribution(Distribution):
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """(*sample_shape, ..., 3, H, W)."""
         like = self.log_weight.expand(*sample_shape, *self.log_weight.shape)
-        colours = self._colours([torch.rand_like(like) for _ in range(3)])
-        return choose(self.log_weight.unsqueeze(-3), colours, -4)
+        colors = self._colors([torch.rand_like(like) for _ in range(3)])
+        return choose(self.log_weight.unsqueeze(-3), colors, -4)
 
     @property
     def mean(self) -> Tensor:
         """(..., 3, H, W)."""
-        return self._expectation(lambda colours: colours)
+        return self._expectation(lambda colors: colors)
 
     @property
     def variance(self) -> Tensor:
         """(..., 3, H, W)."""
         mean = self.mean.unsqueeze(-4)
-        return self._expectation(lambda colours: (colours - mean).square())
+        return self._expectation(lambda colors: (colors - mean).square())
 
     def _expectation(self, of: Callable[[Tensor], Tensor]) -> Tensor:
-        """E of a function of each channel, given for colours that broadcast with (..., K, 3, H, W)."""
+        """E of a function of each channel, given for colors that broadcast with (..., K, 3, H, W)."""
         total = torch.zeros((), dtype=self.log_weight.dtype, device=self.log_weight.device)
         if self.levels <= EXACT_LEVELS:
-            for colour in itertools.product(range(self.levels), repeat=3):
-                levels = total.new_tensor(colour)
+            for color in itertools.product(range(self.levels), repeat=3):
+                levels = total.new_tensor(color)
                 chance = self._log_pixels(levels.unbind()).exp().sum(-3)
                 total = total + of(levels.reshape(1, 3, 1, 1)).squeeze(-4) * chance.unsqueeze(-3)
             return total
         weight = self.log_weight.exp().unsqueeze(-3)
         for point in torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(POINTS).to(total):
-            total = total + (weight * of(self._colours(point.unbind()))).sum(-4) / POINTS
+            total = total + (weight * of(self._colors(point.unbind()))).sum(-4) / POINTS
         return total

@@ -115,9 +115,9 @@ class MixtureDistribution(Distribution):
     @property
     def variance(self) -> Tensor:
         """sum_k w_k (v_k + (m_k - mean)^2)."""
-        centres = self.components.mean
-        mean = (self.log_weight.exp() * centres).sum(self.axis, keepdim=True)
-        return (self.log_weight.exp() * (self.components.variance + (centres - mean).square())).sum(self.axis)
+        centers = self.components.mean
+        mean = (self.log_weight.exp() * centers).sum(self.axis, keepdim=True)
+        return (self.log_weight.exp() * (self.components.variance + (centers - mean).square())).sum(self.axis)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Observation
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.terms import Batch
 
 
@@ -46,14 +46,14 @@ class Identity(Observation):
 
 
 class Binarized(Observation):
-    """Grey levels as probabilities of bits.
+    """Gray levels as probabilities of bits.
 
     Arguments:
-        levels: Number K of grey levels; a level k is the probability k / (K - 1). 2: data in [0, 1] are probabilities.
+        levels: Number K of gray levels; a level k is the probability k / (K - 1). 2: data in [0, 1] are probabilities.
         mode: "dynamic": bits drawn anew at each visit in training, and once by `seed` in evaluation;
             "static": drawn once by `seed`, in training too; "expected": no bits are drawn, the likelihood is
             the expectation over them of log p(b | z), which is no likelihood of any data and has no bits/dim.
-        seed: Names the fixed bits: they depend on it and on the position of the datum in its split.
+        seed: Names the fixed bits: they depend on it and on the position of the example in its split.
 
     References:
         On the quantitative analysis of deep belief networks (Salakhutdinov and Murray 2008);
@@ -89,7 +89,7 @@ class Binarized(Observation):
     @property
     def not_a_likelihood(self) -> str | None:
         """In mode "expected"."""
-        return None if self.counts_bits else "in expectation over binarizations: no likelihood of the grey data"
+        return None if self.counts_bits else "in expectation over binarizations: no likelihood of the gray data"
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Bits, or in mode "expected" probabilities, as input and target."""
@@ -100,15 +100,15 @@ class Binarized(Observation):
         return replace(batch, input=x, x=x)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Bits or probabilities as grey levels."""
+        """Bits or probabilities as gray levels."""
         return target * (self.levels - 1)
 
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
-        """The bits, as grey levels: they are the data."""
+        """The bits, as gray levels: they are the data."""
         return self.restore(seen.x)
 
-    def realised(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
-        """Bits as grey levels; in mode "expected", which sees probabilities, drawn from them."""
+    def realized(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
+        """Bits as gray levels; in mode "expected", which sees probabilities, drawn from them."""
         bits = seen.x if self.mode != "expected" else noise.uniform((1, *seen.x.shape), seen.x)[0] < seen.x
         return self.restore(bits.to(seen.x))
 
@@ -164,7 +164,7 @@ class Levels(Observation):
         return replace(batch, input=scaled, x=inside)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Levels; of dequantized values the cell's centre is restored without bias."""
+        """Levels; of dequantized values the cell's center is restored without bias."""
         if not self.dequantize:
             return target
         return (target * self.levels - 0.5).clamp(0, self.levels - 1)
@@ -196,7 +196,7 @@ class Standardized(Observation):
 
     Arguments:
         mean, std: Of the training data: one number each, or one for each element of x, flattened.
-        shape: Of one datum.
+        shape: Of one example.
     """
 
     error_unit = "standard deviations, squared"
@@ -234,7 +234,7 @@ class Standardized(Observation):
         return False
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Standardised x as input and target."""
+        """Standardized x as input and target."""
         x = (batch.x - self.mean) / self.std
         return replace(batch, input=x, x=x)
 
@@ -244,7 +244,7 @@ class Standardized(Observation):
 
 
 def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tensor:
-    """Uniform draws (B, *shape): fresh ones, or those that seed and index of each datum name."""
+    """Uniform draws (B, *shape): fresh ones, or those that seed and index of each example name."""
     if fresh is not None:
         return fresh.uniform((1, *like.shape), like)[0]
-    return DatumNoise("observation", seed, index=batch.positions()).uniform((1, *like.shape), like)[0]
+    return ExampleNoise("observation", seed, index=batch.positions()).uniform((1, *like.shape), like)[0]

@@ -108,7 +108,7 @@ class PixelCNN(Likelihood):
 
     @property
     def narrower(self) -> Mapping[str, Any]:
-        """The least field of view: what lies beyond a pixel's neighbours must then come through z (Chen et al. 2017,
+        """The least field of view: what lies beyond a pixel's neighbors must then come through z (Chen et al. 2017,
         Section 2, https://arxiv.org/abs/1611.02731)."""
         return {} if self.view == NARROWEST else NARROWEST
 

@@ -20,8 +20,8 @@ from tightbound.core.terms import Batch
 class Table(Observation):
     """Columns of several kinds, in which NaN marks a missing entry.
 
-    The encoder sees real columns standardised, counts as log(1 + x), levels in [0, 1], categories one-hot, zeros for
-    what is missing, and then the mask. The target has real columns standardised; its missing entries are masked, and
+    The encoder sees real columns standardized, counts as log(1 + x), levels in [0, 1], categories one-hot, zeros for
+    what is missing, and then the mask. The target has real columns standardized; its missing entries are masked, and
     their share of p(x | z) and of the measure is integrated out.
 
     Arguments:
@@ -34,7 +34,7 @@ class Table(Observation):
         https://arxiv.org/abs/1807.03653
     """
 
-    no_bits = "columns of a table are of several kinds, and a datum may lack some"
+    no_bits = "columns of a table are of several kinds, and an example may lack some"
     error_unit = "standard deviations (real), 0-1 scale (levels), wrong or right (categories); squared"
     target_name = "observed entries, in the data's units"
 
@@ -54,10 +54,10 @@ class Table(Observation):
         self.header, self.words = tuple(names), tuple(column.words for column in columns)
         means, stds = mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)]
         real = [column.kind == "real" for column in columns]
-        centre = [m if r else 0.0 for m, r in zip(means, real, strict=True)]
+        center = [m if r else 0.0 for m, r in zip(means, real, strict=True)]
         scale = [s if r else 1.0 for s, r in zip(stds, real, strict=True)]
         unit = [_unit(column, s) for column, s in zip(columns, stds, strict=True)]
-        for name, values in (("mean", centre), ("std", scale), ("unit", unit)):
+        for name, values in (("mean", center), ("std", scale), ("unit", unit)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.get_default_dtype()), persistent=False)
         # what stands for a missing entry is in the support of its column, and masked
         filled = torch.tensor([0.5 if c.kind == "unit" else 0.0 for c in columns], dtype=torch.get_default_dtype())

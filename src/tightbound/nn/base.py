@@ -79,7 +79,7 @@ def sizes(name: str, values: object) -> Shape:
     return tuple(cast("tuple[int, ...]", values))
 
 
-def spectrally_normalised(network: nn.Module) -> nn.Module:
+def spectrally_normalized(network: nn.Module) -> nn.Module:
     """The network, with the weight of each layer divided by its largest singular value, estimated by a step of power
     iteration at each training pass (Miyato et al. 2018, Section 2.1, https://arxiv.org/abs/1802.05957)."""
     for layer in list(network.modules()):
@@ -100,7 +100,7 @@ def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
 
 
 def probe(network: nn.Module, shape: Shape, what: str) -> int:
-    """The number of outputs a datum of a network fed with zeros (2, *shape).
+    """The number of outputs an example of a network fed with zeros (2, *shape).
 
     Raises:
         CompositionError: where the network does not take that shape, or loses the batch axis.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, InputError, number, whole
-from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalised
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalized
 
 
 class Conv(Architecture):
@@ -67,7 +67,7 @@ class Conv(Architecture):
             layers.append(_Enlarge(small, (large[0] * (outputs if last else 1), *large[1:]), self.kernel))
             layers += [] if last else [activation(self.activation)]
         decoder = nn.Sequential(*layers)
-        return spectrally_normalised(decoder) if self.spectral_norm else decoder
+        return spectrally_normalized(decoder) if self.spectral_norm else decoder
 
     def _dense(self, inputs: int, outputs: int) -> list[nn.Module]:
         layers = [nn.Linear(inputs, outputs), activation(self.activation)]

@@ -13,7 +13,7 @@ class MaskedConv2d(nn.Conv2d):
     """A convolution over this pixel and those to its left, in which a channel sees only channels that come before.
 
     The channels of input and output fall into `groups_in_order` groups, as evenly as may be, one for each channel of a
-    datum. At its own pixel, group g of the output sees the groups before g of the input (mask A of the paper) or those
+    example. At its own pixel, group g of the output sees the groups before g of the input (mask A of the paper) or those
     up to g (mask B); further left it sees all.
 
     Arguments:

@@ -7,7 +7,7 @@ import math
 from torch import nn
 
 from tightbound.core.errors import number
-from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalised
+from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalized
 
 
 class MLP(Architecture):
@@ -53,7 +53,7 @@ class MLP(Architecture):
         hidden = self.decoder_hidden
         last = nn.Linear(hidden[-1] if hidden else features, outputs * math.prod(shape))
         decoder = nn.Sequential(*chain(self._stages(features, hidden, self.decoder_dropout)), last)
-        return spectrally_normalised(decoder) if self.spectral_norm else decoder
+        return spectrally_normalized(decoder) if self.spectral_norm else decoder
 
     def _stages(self, width: int, hidden: Shape, dropout: float) -> list[nn.Sequential]:
         stages: list[nn.Sequential] = []

@@ -17,7 +17,7 @@ class ResNet(Architecture):
     Each level halves the plane a few times, rounding up; the way back retraces those sizes. Codes are maps, not
     vectors, so that latents `quantized` have a grid of codes at each level.
 
-    Unlike in the paper, blocks normalise by groups of channels, without which training takes several times the steps.
+    Unlike in the paper, blocks normalize by groups of channels, without which training takes several times the steps.
 
     Arguments:
         halvings: Of each level, from the image on: (2,) is a plane of a quarter of the edges; (2, 1) has a second level
@@ -64,7 +64,7 @@ class ResNet(Architecture):
                 layers += [_Halve(inputs, outputs, size), self._activation()]
                 inputs = outputs
             layers += [nn.Conv2d(inputs, self.hidden, 3, padding=1), *self._residual()]
-            stages.append(_initialised(nn.Sequential(*layers)))
+            stages.append(_initialized(nn.Sequential(*layers)))
         return stages
 
     def encoder(self, shape: Shape) -> nn.Module:
@@ -74,7 +74,7 @@ class ResNet(Architecture):
     def rise(self, inputs: int, level: int, shape: Shape) -> nn.Module:
         """(B, inputs, h, w) of a level, counted from 0 -> (B, hidden, h, w) of that below it."""
         ladder = self._ladders(shape)[level]
-        return _initialised(nn.Sequential(*self._up(inputs, self.hidden, [*reversed(ladder)])))
+        return _initialized(nn.Sequential(*self._up(inputs, self.hidden, [*reversed(ladder)])))
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """(B, features), maps of the first level or vectors -> (B, outputs * C, H, W)."""
@@ -91,7 +91,7 @@ class ResNet(Architecture):
                 "use it with maps=False, or with latents 'quantized'"
             )
         up = self._up(channels, outputs * shape[0], [*reversed(ladder)])
-        decoder = _initialised(nn.Sequential(*into, nn.Unflatten(1, (channels, height, width)), *up))
+        decoder = _initialized(nn.Sequential(*into, nn.Unflatten(1, (channels, height, width)), *up))
         with torch.no_grad():
             up[-1].get_parameter("weight").mul_(0.1)  # p(x | z) starts near the marginals of x
         return decoder
@@ -108,7 +108,7 @@ class ResNet(Architecture):
 
     def _residual(self) -> list[nn.Module]:
         blocks = [Block(self.hidden, self.inner, self.activation) for _ in range(self.blocks)]
-        return [*blocks, normalised(self.hidden), self._activation()]
+        return [*blocks, normalized(self.hidden), self._activation()]
 
     def _activation(self) -> nn.Module:
         return activation(self.activation)
@@ -129,7 +129,7 @@ class ResNet(Architecture):
         return ladders
 
 
-def _initialised(network: nn.Sequential) -> nn.Sequential:
+def _initialized(network: nn.Sequential) -> nn.Sequential:
     """Weights under which the size of activations is the same in all layers (He et al. 2015, Section 2.2,
     https://arxiv.org/abs/1502.01852): torch's own shrink them by two thirds a layer."""
     for layer in network.modules():
@@ -142,9 +142,9 @@ def _initialised(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def normalised(channels: int, most: int = 8) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018, https://arxiv.org/abs/1803.08494), of a datum by itself; in groups of at
-    least 4 channels, which on a plane of one pixel are all that is normalised over."""
+def normalized(channels: int, most: int = 8) -> nn.GroupNorm:
+    """Group normalization (Wu and He 2018, https://arxiv.org/abs/1803.08494), of an example by itself; in groups of at
+    least 4 channels, which on a plane of one pixel are all that is normalized over."""
     groups = [n for n in range(1, most + 1) if channels % n == 0 and channels // n >= 4]
     return nn.GroupNorm(max(groups, default=1), channels)
 
@@ -155,7 +155,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, inner: int, act: str) -> None:
         super().__init__()
         self.change = nn.Sequential(
-            normalised(channels),
+            normalized(channels),
             activation(act),
             nn.Conv2d(channels, inner, 3, padding=1),
             activation(act),

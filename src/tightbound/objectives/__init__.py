@@ -1,4 +1,4 @@
-"""Objectives: functions of the terms, in nats, to be maximised."""
+"""Objectives: functions of the terms, in nats, to be maximized."""
 
 from tightbound.objectives.adversarial import AdversarialAutoencoder, FactorVAE
 from tightbound.objectives.autoencoder import Autoencoder

@@ -50,12 +50,12 @@ class Discriminator(nn.Module):
 
 
 class Adversarial(Objective):
-    """An objective with a discriminator, which has a loss and an optimiser of its own.
+    """An objective with a discriminator, which has a loss and an optimizer of its own.
 
     Arguments:
         network: Of the discriminator, below its last hidden layer.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
     """
 
     stationary = False
@@ -113,10 +113,10 @@ class FactorVAE(Adversarial):
         network: Of the discriminator, below its last hidden layer; None: 2 layers of 256 leaky ReLU (the paper's whole:
             6 of 1000).
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
 
     References:
-        Disentangling by factorising (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
+        Disentangling by factorizing (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
     """
 
     least = 2
@@ -158,7 +158,7 @@ class AdversarialAutoencoder(Adversarial):
         weight: Of the adversary, in nats; the papers' 1 (AAE) and 10 (WAE-GAN).
         network: Of the discriminator, below its last hidden layer; None: 2 layers of 256 leaky ReLU.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
 
     References:
         Adversarial autoencoders (Makhzani et al. 2016), Section 2, https://arxiv.org/abs/1511.05644;

@@ -31,20 +31,20 @@ class Group:
     """Parameters that one loss trains, and no other loss reaches."""
 
     params: list[nn.Parameter]
-    loss: Loss  # 0-d, to be minimised
+    loss: Loss  # 0-d, to be minimized
     due: Callable[[int], bool] = always  # whether it is updated at this step
-    optim: Mapping[str, Any] = field(default_factory=dict)  # optimiser settings that differ from the run's
+    optim: Mapping[str, Any] = field(default_factory=dict)  # optimizer settings that differ from the run's
 
 
 class Objective(Part, ABC):
-    """(Terms, Knobs) -> (B,) nats, to be maximised. The trainer reduces over the batch, once.
+    """(Terms, Knobs) -> (B,) nats, to be maximized. The trainer reduces over the batch, once.
 
     Random numbers that it draws come from torch's default generator, which the trainer seeds for each step.
     """
 
     samples: int = 1  # S, the latent samples that it needs in training
     stationary: bool = True  # False: its value is measured by an adversary that moves, so that no epoch is the best
-    pointwise: bool = True  # a datum's value does not depend on the rest of its batch
+    pointwise: bool = True  # an example's value does not depend on the rest of its batch
     least: int = 1  # data in a batch
     proposal: bool = False  # q(z | x) is trained as an importance sampler's proposal: wider than the ELBO asks for
     schedules: Mapping[str, Schedule] = {}
@@ -116,7 +116,7 @@ def needs_density(terms: Terms, name: str) -> None:
 
 def needs_draws(terms: Terms, name: str) -> None:
     """Refuses a model whose q(z | x) is one value, and so has but one importance weight."""
-    if terms.certain:
+    if terms.deterministic:
         raise CompositionError(
             f"objective '{name}' averages over draws of q(z | x), and these codes are a function of x, so that it "
             "would be the ELBO; use objective 'elbo', or quantizer 'gumbel'"
@@ -125,7 +125,7 @@ def needs_draws(terms: Terms, name: str) -> None:
 
 def needs_rate(terms: Terms, name: str) -> None:
     """Refuses a model whose rate no gradient changes."""
-    if terms.certain:
+    if terms.deterministic:
         raise CompositionError(
             f"objective '{name}' steers the rate, and that of codes which are a function of x is a constant until "
             "their prior is learned; use objective 'elbo', or quantizer 'gumbel'"

@@ -18,7 +18,7 @@ class BetaTC(Objective):
     """E_q[log p(x | z)] - alpha I_q(x; z) - beta TC(q(z)) - gamma sum_d KL(q(z_d) || p(z_d)).
 
     The three are estimated from the batch; with all weights 1 the value is the Monte Carlo ELBO, whatever the
-    sampling. With others it is no bound on log p(x). Under a prior that does not factorise the last term is
+    sampling. With others it is no bound on log p(x). Under a prior that does not factorize the last term is
     KL(prod_d q(z_d) || p(z)).
 
     Arguments:
@@ -26,7 +26,7 @@ class BetaTC(Objective):
         alpha, gamma: Weights of mutual information and dimension-wise KL, or their schedules.
         sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z). The latter's total correlation is too high
             by up to (L - 1) log N, in the value but hardly in its gradient.
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
 
     References:
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 4, https://arxiv.org/abs/1802.04942
@@ -59,7 +59,7 @@ class BetaTC(Objective):
         self._size = size
 
     def check(self, terms: Terms) -> None:
-        """Needs one group with a factorised posterior."""
+        """Needs one group with a factorized posterior."""
         needs_density(terms, "beta-tc")
         group = one_group(terms, "beta-tc")
         log_pairs_by_dimension(density_of(group, "beta-tc"), group.z)
@@ -88,7 +88,7 @@ class DIP(Objective):
         kind: 1: C = Cov_x E[z | x], of the means; 2: C = Cov z, which adds E_x Var[z | x].
         lambda_od: Weight of the covariances.
         lambda_d: Weight of the variances; None: 10 lambda_od for kind 1, lambda_od for kind 2.
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
 
     References:
         Variational inference of disentangled latent concepts from unlabeled observations (Kumar et al. 2018),
@@ -112,7 +112,7 @@ class DIP(Objective):
         needs_density(terms, "dip")
         q = density_of(group := one_group(terms, "dip"), "dip")
         if self.kind == 2:
-            log_pairs_by_dimension(q, group.z)  # where it factorises, Cov[z | x] is diagonal
+            log_pairs_by_dimension(q, group.z)  # where it factorizes, Cov[z | x] is diagonal
         try:
             _ = q.mean
         except NotImplementedError:
@@ -128,8 +128,8 @@ class DIP(Objective):
 
     def penalty(self, q: Distribution) -> Tensor:
         """0-d, of q with batch shape (B,)."""
-        centred = q.mean - q.mean.mean(0)
-        covariance = centred.mT @ centred / len(centred)
+        centerd = q.mean - q.mean.mean(0)
+        covariance = centerd.mT @ centerd / len(centerd)
         variance = covariance.diagonal()
         off = covariance.square().sum() - variance.square().sum()
         if self.kind == 2:

@@ -18,14 +18,14 @@ class InfoVAE(Objective):
     """E_q[log p(x | z)] - (1 - alpha) KL(q(z | x) || p(z)) - (alpha + lambda - 1) MMD^2(q(z), p(z)).
 
     It is no bound on log p(x). The batch shares the last term, which is estimated without bias and may be negative;
-    a batch of one datum has no pairs, and its term is zero.
+    a batch of one example has no pairs, and its term is zero.
 
     Arguments:
         alpha: How much of the KL is left out; 1: all, so that a point posterior will do.
         lambda_: With alpha, the weight of the discrepancy, in nats.
         kernel: "imq", "rbf" or "laplacian", each at several widths.
         width: A squared length; None: that of N(0, I).
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
 
     References:
         InfoVAE: balancing learning and inference in variational autoencoders (Zhao et al. 2019), Eq. 6,
@@ -81,7 +81,7 @@ class WAE(InfoVAE):
     """E_q[log p(x | z)] - weight MMD^2(q(z), p(z)), with the cost -log p(x | z): a Wasserstein autoencoder.
 
     With a Gaussian likelihood of fixed sigma the cost is the squared error. It is no bound on log p(x), and works
-    with posterior 'point'. It is InfoVAE with alpha = 1, and its batches of one datum are treated alike.
+    with posterior 'point'. It is InfoVAE with alpha = 1, and its batches of one example are treated alike.
 
     Arguments:
         weight: Of the discrepancy, in nats.

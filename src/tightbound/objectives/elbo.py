@@ -73,7 +73,7 @@ class ELBO(RateDistortion):
     def check(self, terms: Terms) -> None:
         """As `RateDistortion`; warns of a beta that steers nothing."""
         super().check(terms)
-        if terms.certain and (beta := float(Knobs.final(self.schedules)["beta"])) != 1:
+        if terms.deterministic and (beta := float(Knobs.final(self.schedules)["beta"])) != 1:
             warnings.warn(
                 f"beta = {beta:g} changes nothing but the loss that is shown: the rate of codes that are a function of "
                 "x is a constant until their prior is learned; for another rate, give another number of codes or "
@@ -93,7 +93,7 @@ class FreeBits(RateDistortion):
         free_bits: Nats (or their schedule) for each unit that `over` names.
         over: "factor" (latent dimension), "group", or "total".
         average: "batch": the batch mean of each unit's rate is held to the limit, as in the paper;
-            "datum": each datum's.
+            "example": each example's.
         beta: Weight of the rate, or its schedule.
 
     References:
@@ -105,7 +105,7 @@ class FreeBits(RateDistortion):
         self,
         free_bits: float | Schedule = 0.5,
         over: Literal["factor", "group", "total"] = "factor",
-        average: Literal["batch", "datum"] = "batch",
+        average: Literal["batch", "example"] = "batch",
         beta: float | Schedule = 1.0,
         samples: int = 1,
         kl: KL = "auto",
@@ -113,9 +113,9 @@ class FreeBits(RateDistortion):
         super().__init__(samples, kl)
         if over not in ("factor", "group", "total"):
             raise InputError(f"over = {over!r}; needed: 'factor', 'group' or 'total'")
-        if average not in ("batch", "datum"):
-            raise InputError(f"average = {average!r}; needed: 'batch' or 'datum'")
-        self.over, self.average, self.pointwise = over, average, average == "datum"
+        if average not in ("batch", "example"):
+            raise InputError(f"average = {average!r}; needed: 'batch' or 'example'")
+        self.over, self.average, self.pointwise = over, average, average == "example"
         self.schedules = {
             "beta": as_schedule("beta", beta, least=0),
             "free_bits": as_schedule("free_bits", free_bits, least=0),
@@ -129,7 +129,7 @@ class FreeBits(RateDistortion):
         if self.over == "factor" and any(r.shape[-1] == 1 < g.z[0, 0].numel() for r, g in pairs):
             raise CompositionError(
                 "free bits over factors need the KL by latent dimension, and only its sum is known here; "
-                "use over='group', or kl='closed' with a prior and a posterior that factorise"
+                "use over='group', or kl='closed' with a prior and a posterior that factorize"
             )
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
@@ -176,7 +176,7 @@ class Capacity(RateDistortion):
         needs_rate(terms, self.name)
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Gamma |mean rate - C|, the same for each datum."""
+        """Gamma |mean rate - C|, the same for each example."""
         return knobs["gamma"] * (sum_factors(rates).mean() - knobs["capacity"]).abs()
 
 

@@ -29,7 +29,7 @@ class MSSSIM(ELBO):
         weight: Nats that images which have nothing in common cost.
         likelihood: Weight of the log-likelihood beside it; above 0 it trains a learned scale, too.
         beta: Weight of the rate, or its schedule.
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
         kl: As in the ELBO.
 
     References:

@@ -74,7 +74,7 @@ def _evaluated(terms: Terms) -> Terms:
 
 
 class DReG(PathGradient):
-    """IWAE with the doubly reparameterised gradient of the encoder, c = w^2 with normalised w: unbiased, and its
+    """IWAE with the doubly reparameterized gradient of the encoder, c = w^2 with normalized w: unbiased, and its
     signal-to-noise ratio does not fall with k.
 
     Arguments:
@@ -93,13 +93,13 @@ class DReG(PathGradient):
         return logmeanexp(terms.log_weight)
 
     def path_weight(self, log_weight: Tensor) -> Tensor:
-        """The squares of the normalised weights."""
+        """The squares of the normalized weights."""
         return log_weight.softmax(0).square()
 
 
 class STL(DReG):
     """Sticking the landing: IWAE (with k = 1 the ELBO) without the score of q in the encoder's gradient, c = w with
-    normalised w.
+    normalized w.
 
     Unbiased for k = 1, and without variance where q is the exact posterior. Biased for k > 1, as Tucker et al. 2019
     show (https://arxiv.org/abs/1810.04152); `DReG` is not.
@@ -116,5 +116,5 @@ class STL(DReG):
         super().__init__(samples)
 
     def path_weight(self, log_weight: Tensor) -> Tensor:
-        """The normalised weights."""
+        """The normalized weights."""
         return log_weight.softmax(0)

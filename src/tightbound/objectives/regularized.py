@@ -23,10 +23,10 @@ from tightbound.objectives.decoding import MeanDecoder
 
 
 class RAE(Objective):
-    """log p(x | z) - beta |z|^2 / 2 - weight penalty: a regularised autoencoder, for posterior 'point'.
+    """log p(x | z) - beta |z|^2 / 2 - weight penalty: a regularized autoencoder, for posterior 'point'.
 
     It is no bound on log p(x), and the prior has no part in it: sample from a density fitted to the codes.
-    For spectral normalisation take penalty=None and a network with spectral_norm=True.
+    For spectral normalization take penalty=None and a network with spectral_norm=True.
 
     Arguments:
         penalty: "l2": the squared norm of the decoder's weights (without biases); "gradient": that of the Jacobian

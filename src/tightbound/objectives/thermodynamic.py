@@ -15,11 +15,11 @@ class TVO(PathGradient):
     """The left Riemann sum of log p(x) = integral over beta in [0, 1] of E_beta[log w], E_beta under the density
     proportional to q(z | x)^(1 - beta) p(x, z)^beta: a lower bound, and with one partition the ELBO.
 
-    The points are 0, beta_1, ..., 1, log-uniform from beta_1 on. E_beta is estimated by self-normalised importance
+    The points are 0, beta_1, ..., 1, log-uniform from beta_1 on. E_beta is estimated by self-normalized importance
     sampling from q; in expectation that errs to the low side, so the value is a lower bound for any k.
 
     Decoder and prior get the gradient of the estimate, which is Masrani's: E_beta[d log w] + beta Cov_beta[d log w,
-    log w]. The encoder gets Brekelmans' reparameterised one in place of Masrani's score function: with D the derivative
+    log w]. The encoder gets Brekelmans' reparameterized one in place of Masrani's score function: with D the derivative
     of log w through z, (1 - 2 beta) E_beta[D] + beta (1 - beta) Cov_beta[D, log w]. For more than one partition both
     have a bias that vanishes as k grows.
 
@@ -49,8 +49,8 @@ class TVO(PathGradient):
         """The width-weighted sum over beta of w_beta (1 - 2 beta + beta (1 - beta) (log w - E_beta[log w]))."""
         betas, widths = self._points(log_weight)
         weight = (betas * log_weight).softmax(1)  # (K, S, B)
-        centred = log_weight - (weight * log_weight).sum(1, keepdim=True)
-        return (widths * weight * (1 - 2 * betas + betas * (1 - betas) * centred)).sum(0)
+        centerd = log_weight - (weight * log_weight).sum(1, keepdim=True)
+        return (widths * weight * (1 - 2 * betas + betas * (1 - betas) * centerd)).sum(0)
 
     def _points(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(K, 1, 1) the left end of each partition, and its width."""

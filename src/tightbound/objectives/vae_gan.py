@@ -33,7 +33,7 @@ class VAEGAN(Adversarial):
 
     The features are those below the discriminator's last hidden layer, which itself keeps little but what tells data
     from fakes. They have mean 0 and variance 1 over the layer, so that distances do not depend on their scale (the
-    paper has batch normalisation, which is not pointwise).
+    paper has batch normalization, which is not pointwise).
 
     It is no bound on log p(x), of which p(x | z) has no part but its mean. Three groups train, each by its own loss:
     the encoder by the value; the decoder by gamma times its first term (and a learned prior by the second) and by
@@ -44,7 +44,7 @@ class VAEGAN(Adversarial):
         gamma: Weight of the reconstruction in the decoder's loss.
         network: Of the features; None: fully connected, 256 leaky ReLU.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each datum.
+        samples: Draws of z for each example.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al. 2016), Algorithm 1,
@@ -65,7 +65,7 @@ class VAEGAN(Adversarial):
         super().prepare(model, size)
         if self.discriminator.width < 3:
             raise CompositionError(
-                f"objective 'vae-gan' compares standardised features and the discriminator has "
+                f"objective 'vae-gan' compares standardized features and the discriminator has "
                 f"{self.discriminator.width}; give a network with at least 3 units in its last layer"
             )
 
@@ -82,10 +82,10 @@ class VAEGAN(Adversarial):
     def likeness(self, terms: Terms) -> Tensor:
         """(B,) log-density of the features of x, around those of its reconstructions."""
         x, decoded = self.decoder.reconstructed(terms)
-        error = self._standardised(decoded) - self._standardised(x)
+        error = self._standardized(decoded) - self._standardized(x)
         return -0.5 * (error.square().sum(-1).mean(0) + error.shape[-1] * math.log(2 * math.pi))
 
-    def _standardised(self, x: Tensor) -> Tensor:
+    def _standardized(self, x: Tensor) -> Tensor:
         features = self.discriminator.features(x)
         return F.layer_norm(features, features.shape[-1:])
 

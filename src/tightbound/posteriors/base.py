@@ -36,7 +36,7 @@ class Posterior(Part, nn.Module, ABC):
     outputs: int  # parameters of the family for each latent dimension; see `raw_shape` where they are others
     has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
     evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone, or nowhere
-    dear: ClassVar[bool] = False  # True: its density at other points than its draws takes passes through a network
+    expensive: ClassVar[bool] = False  # True: its density at other points than its draws takes passes through a network
     support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
     needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
     least: ClassVar[int] = 1  # smallest size of z
@@ -65,7 +65,7 @@ class Posterior(Part, nn.Module, ABC):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Shape of a datum's parameters, as `distribution` takes them."""
+        """Shape of an example's parameters, as `distribution` takes them."""
         return (self.outputs, self.latent)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:

@@ -42,7 +42,7 @@ class Flow(Posterior):
         Density estimation using Real NVP (Dinh et al. 2017), https://arxiv.org/abs/1605.08803
     """
 
-    dear: ClassVar[bool] = True
+    expensive: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -29,12 +29,12 @@ class DiagonalNormal(Posterior):
 
 
 class DeltaNormal(Posterior):
-    """A diagonal Gaussian whose KL from N(0, I) is above `delta` for every datum: a committed rate.
+    """A diagonal Gaussian whose KL from N(0, I) is above `delta` for every example: a committed rate.
 
     Each variance is below v < 1, where (v - 1 - log v) / 2 = delta / L: log sigma^2 = log v - softplus(raw).
 
     Arguments:
-        delta: Nats a datum.
+        delta: Nats an example.
         shape, latent, network: As of every posterior.
 
     References:

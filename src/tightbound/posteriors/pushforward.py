@@ -22,7 +22,7 @@ Pull = Callable[[Tensor], Tensor]  # z (..., B, L) -> e (..., B, L)
 class Pushforward(Distribution):
     """z = f(e), e ~ N(0, I): log q(z) = log N(e; 0, I) - log |det df/de|.
 
-    Mean and variance are estimates, from the same `moment_draws` noise vectors for each datum: scrambled Sobol points
+    Mean and variance are estimates, from the same `moment_draws` noise vectors for each example: scrambled Sobol points
     (seed 0) through the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They
     are exact where f is affine with a diagonal matrix.
 

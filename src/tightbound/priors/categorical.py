@@ -78,7 +78,7 @@ class OneHotGroups(Independent):
 
     @property
     def logits(self) -> Tensor:
-        """(..., groups, classes), normalised."""
+        """(..., groups, classes), normalized."""
         return self.base_dist.logits
 
     @property

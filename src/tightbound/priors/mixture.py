@@ -104,7 +104,7 @@ def draw_components(components: Distribution, index: Tensor, noise: Noise) -> Te
     order = flat.argsort(stable=True)
     turn = torch.empty_like(flat)
     turn[order] = torch.arange(len(flat), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
-    with noise.default():  # a component is no datum of the batch, whose noise might be keyed
+    with noise.default():  # a component is no example of the batch, whose noise might be keyed
         draws = components.sample(torch.Size((int(counts.max()),)))
     return draws[turn, flat].reshape(*index.shape, -1)
 

@@ -28,7 +28,7 @@ class VampPrior(Prior):
         components: Their number K.
         shape: Of the encoder's input.
         learned_weights: Learn w; else w = 1/K where there is no context.
-        start: What `start_at` starts the pseudo-inputs at: "data", each at a random datum, or "mean", all at the mean;
+        start: What `start_at` starts the pseudo-inputs at: "data", each at a random example, or "mean", all at the mean;
             with a little noise.
         context: Size of the context.
 
@@ -103,7 +103,7 @@ class Exemplar(Prior):
     One variance is learned. The exemplars are drawn from the data that `start_at` sees, and saved with the model;
     where these are fewer than N, each serves about equally often.
 
-    The paper leaves a datum's own exemplar out while training. Here a prior does not know which datum its z came from:
+    The paper leaves an example's own exemplar out while training. Here a prior does not know which example its z came from:
     the data that are exemplars are scored by a prior that has stored their codes, so that their training bound is
     that of a model which remembers them. A bound on held-out data is what it says. Keep N small beside the data.
 

@@ -25,7 +25,7 @@ class Coded:
 
     z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
     codes: Tensor  # (S, B, P, depth) integers
-    penalty: Tensor | None = None  # (S, B) to be minimised beside the bound: for what that has no gradient
+    penalty: Tensor | None = None  # (S, B) to be minimized beside the bound: for what that has no gradient
     posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
     vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
 
@@ -47,7 +47,7 @@ class Coded:
 class Quantizer(Part, nn.Module, ABC):
     """Codes of vectors: `depth` integers 0 .. entries - 1 at each position, and a vector of `size` for these.
 
-    In training, a call may move a codebook that is no parameter, after its result was computed: what a datum gets
+    In training, a call may move a codebook that is no parameter, after its result was computed: what an example gets
     never depends on the rest of its batch.
 
     Arguments:
@@ -58,7 +58,7 @@ class Quantizer(Part, nn.Module, ABC):
     depth: int = 1  # codes at a position
     schedules: Mapping[str, Schedule] = {}
     whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
-    certain: bool = False  # its codes are a function of the vectors: there is no posterior
+    deterministic: bool = False  # its codes are a function of the vectors: there is no posterior
     greedy: bool = False  # codes are found one after the other: `nearest` may miss the nearest vector of all
 
     def __init__(self, size: int = 16) -> None:
@@ -133,7 +133,7 @@ class Nearest(Quantizer):
         InputError: no such gradient.
     """
 
-    certain = True
+    deterministic = True
 
     def __init__(self, size: int = 16, gradient: str = "straight-through") -> None:
         super().__init__(size)

@@ -27,7 +27,7 @@ class Codebook(Nearest, ABC):
     Arguments:
         size: Of a vector.
         entries: K.
-        commitment: Weight of |v - sg(e)|^2, of the vector v and its code's e, summed over a datum.
+        commitment: Weight of |v - sg(e)|^2, of the vector v and its code's e, summed over an example.
         decay: A step, of the moving average of each entry's use.
         restart: An entry used less than this share of the even use is set to a vector of the batch; 0: never.
         cosine: Vectors and entries are scaled to length 1: the nearest is that of the largest cosine.
@@ -77,7 +77,7 @@ class Codebook(Nearest, ABC):
 
     def embed(self, codes: Tensor) -> Tensor:
         """(..., 1) -> (..., size)."""
-        return self.place(self.codebook[codes.squeeze(-1)])  # an optimiser takes parameters off the sphere
+        return self.place(self.codebook[codes.squeeze(-1)])  # an optimizer takes parameters off the sphere
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., 1)."""
@@ -136,8 +136,8 @@ class Codebook(Nearest, ABC):
         vectors = vectors.cpu().numpy()[picked]
         few = min(self.entries, len(np.unique(vectors, axis=0)))
         found = KMeans(few, n_init="auto", max_iter=20, random_state=key_seed("k-means") % 2**32).fit(vectors)
-        centres = self.place(torch.from_numpy(found.cluster_centers_))
-        self.set_entries(torch.arange(few, device=self.use.device), centres.to(self.use.device))
+        centers = self.place(torch.from_numpy(found.cluster_centers_))
+        self.set_entries(torch.arange(few, device=self.use.device), centers.to(self.use.device))
         self.use.fill_(1.0)
 
 
@@ -156,11 +156,11 @@ def nearest_rows(vectors: Tensor, table: Tensor, most: int = 1) -> Tensor:
     kind = torch.promote_types(precise(vectors).dtype, table.dtype)
     with unrounded(vectors.device.type):
         table = table.to(kind)
-        centre = table.mean(0)  # about which less is lost in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, and |v|^2 is of no use
-        table = table - centre
+        center = table.mean(0)  # about which less is lost in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, and |v|^2 is of no use
+        table = table - center
         lengths = table.square().sum(1)
         rows = []
-        for part in (vectors.reshape(-1, table.shape[1]).to(kind) - centre).split(max(1, AT_ONCE // len(table))):
+        for part in (vectors.reshape(-1, table.shape[1]).to(kind) - center).split(max(1, AT_ONCE // len(table))):
             distance = torch.addmm(lengths, part, table.T, alpha=-2)
             several = most > 1  # argmin is faster
             rows.append(

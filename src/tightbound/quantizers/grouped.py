@@ -44,7 +44,7 @@ class Grouped(Quantizer):
         made = [chosen.again(self.size // groups) for _ in range(groups)]
         self.each, self.depth = nn.ModuleList(made), groups * chosen.depth
         self.entries, self.schedules = chosen.entries, chosen.schedules
-        self.greedy, self.certain = chosen.greedy, chosen.certain
+        self.greedy, self.deterministic = chosen.greedy, chosen.deterministic
 
     @property
     def parts(self) -> list[Quantizer]:

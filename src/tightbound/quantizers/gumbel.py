@@ -70,6 +70,6 @@ class GumbelQuantizer(Quantizer):
             codebook = self.codebook.to(p)
             mean = p @ codebook
             # about the mean of the entries: less is lost in E[e^2] - E[e]^2
-            centre = codebook.mean(0)
-            variance = p @ (codebook - centre).square() - (mean - centre).square()
+            center = codebook.mean(0)
+            variance = p @ (codebook - center).square() - (mean - center).square()
         return mean, variance.clamp_min(0)

@@ -27,7 +27,7 @@ class Recipe:
         return self.make()
 
     @property
-    def says(self) -> str:
+    def description(self) -> str:
         """The first line of its docstring."""
         return (inspect.getdoc(self.make) or "").partition("\n\n")[0].replace("\n", " ")
 

@@ -63,6 +63,6 @@ def piwae() -> Config:
 
 @published("tucker2019dreg", "burda2016iwae")
 def dreg() -> Config:
-    """Doubly reparameterised gradients of IWAE-50, on the one-layer model with 100 latents; NLL 84.32 against 84.59 by
+    """Doubly reparameterized gradients of IWAE-50, on the one-layer model with 100 latents; NLL 84.32 against 84.59 by
     IWAE's own gradient, in a public implementation."""
     return iwae().replace(objective="dreg(samples=50)", latent=100)

@@ -10,7 +10,7 @@ from tightbound.recipes.priors import pixelvae
 
 @published("sohn2015cvae")
 def cvae() -> Config:
-    """Conditional VAE that completes images: the left half is given, the right half is modelled.
+    """Conditional VAE that completes images: the left half is given, the right half is modeled.
 
     `--context labels` conditions on the class in its place, "visible(rows=(0.5, 1), columns=(0, 0.5))" on a quadrant.
     The paper's figures are of quadrants: none is a target here.

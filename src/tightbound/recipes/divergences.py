@@ -8,7 +8,7 @@ from tightbound.recipes.base import published
 _CONV = "conv(channels=(32, 64), hidden=256)"
 
 
-def _grey() -> Config:
+def _gray() -> Config:
     """Dequantized images by squared error: log N(x; m, I / 2) is -|x - m|^2 and a constant."""
     return Config(
         data="mnist",
@@ -27,7 +27,7 @@ def info_vae() -> Config:
 
     The paper's figures are of other networks: none is a target here.
     """
-    return _grey().replace(likelihood="gaussian(scale='shared')", objective="info(alpha=0.0, lambda_=1000.0)")
+    return _gray().replace(likelihood="gaussian(scale='shared')", objective="info(alpha=0.0, lambda_=1000.0)")
 
 
 @published("tolstikhin2018wae")
@@ -36,7 +36,7 @@ def wae() -> Config:
 
     Judged by samples of faces; no bound exists, and no figure of the paper is a target here.
     """
-    return _grey().replace(posterior="point", objective="wae-mmd(weight=10.0)")
+    return _gray().replace(posterior="point", objective="wae-mmd(weight=10.0)")
 
 
 @published("makhzani2016aae", "tolstikhin2018wae")
@@ -45,17 +45,17 @@ def aae() -> Config:
 
     The paper's figures are Parzen estimates, which this library does not give: none is a target here.
     """
-    return _grey().replace(posterior="point", objective="aae")
+    return _gray().replace(posterior="point", objective="aae")
 
 
 @published("ghosh2020rae")
 def rae() -> Config:
-    """Regularised autoencoder: L2 on the codes and on the decoder; sample by a density fitted afterwards
+    """Regularized autoencoder: L2 on the codes and on the decoder; sample by a density fitted afterwards
     (`tightbound fit-sampler`).
 
     Judged by samples; no bound exists, and no figure of the paper is a target here.
     """
-    return _grey().replace(posterior="point", objective="rae(penalty='l2')")
+    return _gray().replace(posterior="point", objective="rae(penalty='l2')")
 
 
 @published("larsen2016vaegan")
@@ -64,7 +64,7 @@ def vae_gan() -> Config:
 
     Judged by samples of faces; no figure of the paper is a target here.
     """
-    return _grey().replace(objective="vae-gan", latent=16, lr=3e-4)
+    return _gray().replace(objective="vae-gan", latent=16, lr=3e-4)
 
 
 @published("snell2017msssim")
@@ -73,4 +73,4 @@ def ms_ssim_vae() -> Config:
 
     Judged by people; no figure of the paper is a target here.
     """
-    return _grey().replace(objective="ms-ssim", latent=16)
+    return _gray().replace(objective="ms-ssim", latent=16)

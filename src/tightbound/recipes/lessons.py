@@ -35,9 +35,9 @@ def digits() -> Config:
 
 @published()
 def lesson() -> Config:
-    """The lesson's network, 784-512-256-20, on grey MNIST by cross-entropy; Adam 1e-3, batch 128, 10 epochs.
+    """The lesson's network, 784-512-256-20, on gray MNIST by cross-entropy; Adam 1e-3, batch 128, 10 epochs.
 
-    The cross-entropy of grey values is the expectation over binarizations of a Bernoulli log-likelihood.
+    The cross-entropy of gray values is the expectation over binarizations of a Bernoulli log-likelihood.
     Reaches a test loss of 105.56 to 105.59 in public scripts with one hidden layer of 400 units.
     """
     return Config(

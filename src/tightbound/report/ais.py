@@ -14,9 +14,9 @@ Numbers = Mapping[str, Mapping[str, Any]]
 def sections(found: Mapping[str, Any]) -> list[Section]:
     """A table, and what it says."""
     numbers = found["numbers"]
-    says = "AIS starts from the prior and has no use for q(z|x), so that it finds what q misses."
-    says = " ".join([*verdict(numbers), says])
-    return [Section("The bound against annealed importance sampling", says, numbers=numbers)]
+    description = "AIS starts from the prior and has no use for q(z|x), so that it finds what q misses."
+    description = " ".join([*verdict(numbers), description])
+    return [Section("The bound against annealed importance sampling", description, numbers=numbers)]
 
 
 def verdict(numbers: Numbers) -> tuple[str, str]:
@@ -33,7 +33,7 @@ def _bound(numbers: Numbers) -> str:
     value, stderr = difference["value"], difference["stderr"]
     by = with_error(abs(value), stderr)
     if stderr is None:
-        return f"{said}they differ by {value:.2f}, which one datum cannot tell from chance."
+        return f"{said}they differ by {value:.2f}, which one example cannot tell from chance."
     if value > 2 * stderr:
         return f"{said}the bound is loose by {by}."
     if value < -2 * stderr:
@@ -45,7 +45,7 @@ def _gap(numbers: Numbers) -> str:
     gap = numbers["bdmc_gap"]
     said = f"On {gap['n']:,} data drawn from the model, where log p(x) is bounded from above too, the two bounds "
     if gap["stderr"] is None:
-        return f"{said}are {_shown(gap)} nats apart, which one datum cannot tell from chance."
+        return f"{said}are {_shown(gap)} nats apart, which one example cannot tell from chance."
     if gap["value"] <= 2 * gap["stderr"]:
         return f"{said}cannot be told apart ({_shown(gap)} nats): no error of AIS is seen there."
     return f"{said}are {_shown(gap)} nats apart: on average, AIS is off by no more there."

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.analysis.codes import CodeBooks, counted
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms
 from tightbound.data import Split
 from tightbound.data.feed import evaluating
-from tightbound.evaluation.codes import CodeBooks, counted
-from tightbound.generation.infer import decode, encode
+from tightbound.inference.infer import decode, encode
 from tightbound.latents.codes import coded
 from tightbound.priors.codes.factors import log_factors
 from tightbound.quantizers.usage import CodeUsage
 from tightbound.report import pictures
-from tightbound.report.figures import BLUE, GREY, STYLE, figure_of, svg
+from tightbound.report.figures import BLUE, GRAY, STYLE, figure_of, svg
 from tightbound.report.section import Section
 
 MOST = 1000  # test data whose codes are counted
@@ -57,7 +57,7 @@ def _uniform(cost: Tensor, grid: CodeGrid) -> bool:
 
 def _infer(model: VAE, batch: Batch) -> tuple[LatentTerms, ...]:
     seen = model.observe(batch.to(model.device), Noise("report"))
-    noise = DatumNoise("report", index=batch.positions())
+    noise = ExampleNoise("report", index=batch.positions())
     groups, _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
     return groups
 
@@ -98,15 +98,15 @@ def _pictures(model: VAE, batch: Batch) -> Section:
     domain, grids = model.observation.source, model.latents.code_grids
     rows, labels = [pictures.to_pixels(shown.x, domain)], ["test data"]
     for i, (group, grid) in reversed(list(enumerate(zip(groups, grids, strict=True)))):
-        rows.append(_colours(group.z[0].detach().float().cpu(), grid, shown.x.shape[-2:]))
+        rows.append(_colors(group.z[0].detach().float().cpu(), grid, shown.x.shape[-2:]))
         labels.append(f"level {i + 1}: {grid.height} x {grid.width}")
     rows.append(pictures.to_pixels(decode(model, flat, context=seen.context), domain))
-    says = (
-        "Test data, the code at each position as a colour, and what is decoded from these codes alone. Codes are alike "
-        "in colour where their vectors are: red, green and blue are the vectors' three principal axes."
+    description = (
+        "Test data, the code at each position as a color, and what is decoded from these codes alone. Codes are alike "
+        "in color where their vectors are: red, green and blue are the vectors' three principal axes."
     )
     picture = pictures.png(pictures.grid(rows, [*labels, "from codes"]))
-    return Section("The codes", says, "codes.png", picture)
+    return Section("The codes", description, "codes.png", picture)
 
 
 def _from_the_top(model: VAE, batch: Batch) -> Section:
@@ -120,15 +120,15 @@ def _from_the_top(model: VAE, batch: Batch) -> Section:
         with evaluating(model):
             flat = latents.completed(latents.codes(codes.mean.to(model.device))[top:], Noise("report", number), context)
         rows.append(pictures.to_pixels(decode(model, flat, context=codes.context), model.observation.source))
-    says = (
+    description = (
         f"The codes of level {top + 1} are those of test data, and all below are drawn from the prior given these: "
         "what stays the same is what the top level holds."
     )
     labels = ["test data", *["from the top"] * DRAWN]
-    return Section("What the top level holds", says, "top.png", pictures.png(pictures.grid(rows, labels)))
+    return Section("What the top level holds", description, "top.png", pictures.png(pictures.grid(rows, labels)))
 
 
-def _colours(vectors: Tensor, grid: CodeGrid, size: Sequence[int]) -> pictures.Pixels:
+def _colors(vectors: Tensor, grid: CodeGrid, size: Sequence[int]) -> pictures.Pixels:
     """Vectors (B, P, size) -> pictures (B, H, W, 3) of this size, by principal axes."""
     points = vectors.flatten(0, 1).double()
     points = points - points.mean(0)
@@ -152,7 +152,7 @@ def _use(usage: Sequence[CodeUsage], grids: Sequence[CodeGrid]) -> Section:
         for axis, (level, book, counts) in zip(axes, few, strict=True):
             share = np.sort(counts.double().numpy())[::-1] * len(counts) / max(1, int(counts.sum()))
             axis.fill_between(np.arange(len(share)), share, step="mid", color=BLUE, lw=0)
-            axis.axhline(1, color=GREY, lw=1, ls="--")
+            axis.axhline(1, color=GRAY, lw=1, ls="--")
             which = f", codebook {book + 1}" if len(usage[level].counts) > 1 else ""
             used, even = int(usage[level].used[book]), float(usage[level].perplexity[book])
             axis.set(title=f"level {level + 1}{which}: {used} of {len(counts)} used,\nperplexity {even:.0f}")
@@ -160,13 +160,15 @@ def _use(usage: Sequence[CodeUsage], grids: Sequence[CodeGrid]) -> Section:
             axis.set(xlim=(-0.5, len(share) - 0.5), ylim=(0, None))
         chart = svg(figure)
     n = int(usage[0].counts.sum()) // (grids[0].height * grids[0].width * grids[0].depth)
-    says = (
+    description = (
         f"How often each entry of a codebook is chosen in {n:,} test data; the dashed line is where all are used alike."
     )
-    says += f" Shown are {PANELS} of {len(books)} codebooks." if len(books) > PANELS else ""
+    description += f" Shown are {PANELS} of {len(books)} codebooks." if len(books) > PANELS else ""
     many = min(int(each.counts[0].sum()) for each in usage) >= 2 * max(grid.entries for grid in grids)
-    says += " Entries that are never chosen are wasted." if many else " So few data cannot show every entry in use."
-    return Section("Use of the codebooks", says, "use.svg", chart)
+    description += (
+        " Entries that are never chosen are wasted." if many else " So few data cannot show every entry in use."
+    )
+    return Section("Use of the codebooks", description, "use.svg", chart)
 
 
 def _costs(costs: Sequence[Tensor], grids: Sequence[CodeGrid]) -> Section:
@@ -182,9 +184,9 @@ def _costs(costs: Sequence[Tensor], grids: Sequence[CodeGrid]) -> Section:
             )
             figure.colorbar(image, ax=axis, label="nats a position")
         chart = svg(figure)
-    says = (
+    description = (
         "What codes cost by position under the prior in use, mean over test data: where it is high, the prior is "
         "surprised. A title says what all cost, of what they would if they were equally probable; the scale ends at "
         "that price of one position, log K for each of its codes, or at the dearest."
     )
-    return Section("The price of codes", says, "prices.svg", chart)
+    return Section("The price of codes", description, "prices.svg", chart)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tightbound.report.figures import BLUE, GREY, STYLE, figure_of, svg
+from tightbound.report.figures import BLUE, GRAY, STYLE, figure_of, svg
 
 SPAN = 1.96  # standard errors each way
 AXES = {
@@ -29,7 +29,7 @@ def differences(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(max(1, len(shown)), 2.5 * max(1, len(shown)) + 1.2, 1.1 + 0.32 * len(names))
         for axis, quantity in zip(axes, shown, strict=False):
-            axis.axvline(0, color=GREY, lw=1)
+            axis.axvline(0, color=GRAY, lw=1)
             for place, name in enumerate(names):
                 row = next(r for r in rows if r["a"] == name and r["quantity"] == quantity)
                 number = row["difference"]

@@ -11,12 +11,12 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 MARGINALS = 12  # columns of a table that are shown
-INK, GREY, BLUE, ORANGE = "#222222", "#8a8f98", "#2563a8", "#d9722e"
+INK, GRAY, BLUE, ORANGE = "#222222", "#8a8f98", "#2563a8", "#d9722e"
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.labelcolor": INK,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
@@ -43,7 +43,7 @@ def svg(figure: Any) -> bytes:
 
 
 def curves(rows: Sequence[Mapping[str, Any]], shown: Sequence[str] = ("loss", "reconstruction", "kl")) -> bytes:
-    """Loss, reconstruction and KL by epoch, or some of them, training and validation, in nats a datum."""
+    """Loss, reconstruction and KL by epoch, or some of them, training and validation, in nats an example."""
     import matplotlib as mpl
     from matplotlib.ticker import MaxNLocator
 
@@ -57,9 +57,9 @@ def curves(rows: Sequence[Mapping[str, Any]], shown: Sequence[str] = ("loss", "r
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(len(panels), 3.6 * len(panels), 2.8)
         for axis, (key, title) in zip(axes, panels, strict=True):
-            for split, colour in (("train", GREY), ("validation", BLUE)):
+            for split, color in (("train", GRAY), ("validation", BLUE)):
                 if (name := f"{split}_{key}") in rows[-1]:
-                    axis.plot(epochs, [row.get(name) for row in rows], color=colour, label=split, lw=1.6,
+                    axis.plot(epochs, [row.get(name) for row in rows], color=color, label=split, lw=1.6,
                               marker="o" if len(rows) == 1 else None)  # fmt: skip
             for name in rows[-1]:  # what a model that had learnt nothing would have, such as "uniform_loss"
                 if name.endswith(f"_{key}") and name not in (f"train_{key}", f"validation_{key}"):
@@ -91,28 +91,28 @@ def kl_by_dimension(kl: Sequence[float], stderr: Sequence[float] | None) -> byte
 
 
 def latent_map(mean: Array, labels: Array | None, seed: int = 0, most: int = 3000) -> bytes:
-    """The codes' two leading principal axes, coloured by label where there are at most 20."""
+    """The codes' two leading principal axes, colored by label where there are at most 20."""
     import matplotlib as mpl
 
     pick = np.sort(np.random.default_rng(seed).permutation(len(mean))[:most])
-    centred = (mean - mean.mean(0))[pick]
+    centerd = (mean - mean.mean(0))[pick]
     title = "codes (posterior means)"
     if mean.shape[1] > 2:
-        _, s, axes_ = np.linalg.svd(centred, full_matrices=False)
+        _, s, axes_ = np.linalg.svd(centerd, full_matrices=False)
         share = (s[:2] ** 2).sum() / max((s**2).sum(), 1e-300)
-        centred = centred @ axes_[:2].T
+        centerd = centerd @ axes_[:2].T
         title += f", two principal axes ({share:.0%} of the variance)"
-    points = np.pad(centred, ((0, 0), (0, max(0, 2 - centred.shape[1]))))
+    points = np.pad(centerd, ((0, 0), (0, max(0, 2 - centerd.shape[1]))))
     classes = None if labels is None or labels.ndim != 1 else np.unique(labels)
     with mpl.rc_context(STYLE):
         figure, (axis,) = figure_of(1, 6.4, 4.6)
         if labels is None or classes is None or len(classes) > 20:
             axis.scatter(*points.T, s=8, color=BLUE, alpha=0.5, lw=0)
         else:
-            colours = mpl.colormaps["tab10" if len(classes) <= 10 else "tab20"](range(len(classes)))
-            for label, colour in zip(classes, colours, strict=False):
+            colors = mpl.colormaps["tab10" if len(classes) <= 10 else "tab20"](range(len(classes)))
+            for label, color in zip(classes, colors, strict=False):
                 chosen = labels[pick] == label
-                axis.scatter(*points[chosen].T, s=10, color=colour, alpha=0.75, lw=0, label=str(label))
+                axis.scatter(*points[chosen].T, s=10, color=color, alpha=0.75, lw=0, label=str(label))
             axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8, title="label")
         axis.set(title=title, xlabel="first axis", ylabel="second axis")
         axis.set_aspect("equal", adjustable="datalim")
@@ -136,7 +136,7 @@ def marginals(data: Array, samples: Array, names: Sequence[str] = (), most: int 
                 continue
             given = data[:, i][~np.isnan(data[:, i])]
             edges = np.histogram_bin_edges(np.concatenate([given, samples[:, i]]), bins=30)
-            axis.hist(given, edges, density=True, color=GREY, alpha=0.6, label="data")
+            axis.hist(given, edges, density=True, color=GRAY, alpha=0.6, label="data")
             axis.hist(samples[:, i], edges, density=True, histtype="step", color=ORANGE, lw=1.6, label="samples")
             axis.set(title=names[i] if names else f"column {i}", yticks=[])
         axes[0].legend(fontsize=8)

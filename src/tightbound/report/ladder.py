@@ -15,12 +15,12 @@ def sections(numbers: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     rungs = ladder(numbers)
     if not rungs:
         return []
-    verdict = numbers["convergence"]["says"]
-    says = (
+    verdict = numbers["convergence"]["description"]
+    description = (
         f"{verdict[:1].upper()}{verdict[1:]}. All bounds are from the same samples; bars on the left are standard "
         "errors over data, which all k share, and on the right those of the paired gains."
     )
-    return [Section("The bound by number of samples", says, "ladder.svg", chart(rungs))]
+    return [Section("The bound by number of samples", description, "ladder.svg", chart(rungs))]
 
 
 def chart(rungs: Sequence[Rung]) -> bytes:

@@ -72,19 +72,21 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
         samples, real = _drawn(trained, some), some.x
         chart = figures.marginals(real.double().numpy(), samples.double().numpy(), data.header)
         shown = f"the first {figures.MARGINALS} of {data.shape[0]} columns" if data.shape[0] > figures.MARGINALS else ""
-        says = f"{prior} Marginals of data and samples, {shown or 'by column'}."
-        sections.append(Section("Samples", says, "samples.svg", chart))
+        description = f"{prior} Marginals of data and samples, {shown or 'by column'}."
+        sections.append(Section("Samples", description, "samples.svg", chart))
     if trained.metrics:
         gap = "A widening gap between the two lines is overfitting."
-        says = gap + " A KL near zero is posterior collapse." * (has_bound and not trained.model.latents.certain)
-        says += " All codes are equally probable in this stage." * trained.model.latents.certain
+        description = gap + " A KL near zero is posterior collapse." * (
+            has_bound and not trained.model.latents.deterministic
+        )
+        description += " All codes are equally probable in this stage." * trained.model.latents.deterministic
         first_stage = [row for row in trained.metrics if not row.get("stage")]
-        sections.append(Section("Training", says, "curves.svg", figures.curves(first_stage)))
+        sections.append(Section("Training", description, "curves.svg", figures.curves(first_stage)))
         for stage in dict.fromkeys(row["stage"] for row in trained.metrics if row.get("stage")):
             chart = figures.curves([row for row in trained.metrics if row.get("stage") == stage], ["loss"])
             of_codes = any("uniform_loss" in row for row in trained.metrics if row.get("stage") == stage)
-            says = gap + " The dashed line is what codes cost if all are equally probable." * of_codes
-            sections.append(Section(f"Training of stage {stage!r}", says, f"curves-{stage}.svg", chart))
+            description = gap + " The dashed line is what codes cost if all are equally probable." * of_codes
+            sections.append(Section(f"Training of stage {stage!r}", description, f"curves-{stage}.svg", chart))
     if trained.model.latents.code_grids:
         sections += codes.sections(trained.model, first, data.test)
     else:
@@ -92,18 +94,18 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:
         chart = figures.kl_by_dimension(kl["value"], kl["stderr"])
-        says = "A dimension with no bar carries nothing about x: the decoder ignores it."
-        sections.append(Section("Use of the latent dimensions", says, "kl.svg", chart))
+        description = "A dimension with no bar carries nothing about x: the decoder ignores it."
+        sections.append(Section("Use of the latent dimensions", description, "kl.svg", chart))
     return sections + rate.sections(numbers)
 
 
 def _latent_space(trained: Trained, split: Split) -> Section:
     means, labels = _codes(trained, split)
-    says = "Each point is the code of a test datum."
+    description = "Each point is the code of a test example."
     if labels is not None and labels.ndim == 1:
         unaided = ", though no label was used" if trained.model.context is None else ""
-        says = f"Classes that form regions of their own can be told apart by their codes{unaided}."
-    return Section("The latent space", says, "latent.svg", figures.latent_map(means, labels))
+        description = f"Classes that form regions of their own can be told apart by their codes{unaided}."
+    return Section("The latent space", description, "latent.svg", figures.latent_map(means, labels))
 
 
 def _image_sections(trained: Trained, batch: Batch, prior: str) -> list[Section]:
@@ -150,8 +152,10 @@ def _samples(trained: Trained, batch: Batch, prior: str) -> Section:
         shown = batch[:8]
         drawn = torch.cat([shown.x.unsqueeze(1), trained.complete(shown, n=7)], 1)
         grid = pictures.png(pictures.grid([pictures.to_pixels(row, domain) for row in drawn]))
-        says = "A test datum on the left; then its visible part with the rest as the mean of p(x|z), for draws of z."
-        return Section("Completions", says, "samples.png", grid)
+        description = (
+            "A test example on the left; then its visible part with the rest as the mean of p(x|z), for draws of z."
+        )
+        return Section("Completions", description, "samples.png", grid)
     values = None if context is None else _values(batch)
     samples = pictures.square(pictures.to_pixels(trained.sample(64, context=values), domain))
     given = "" if context is None else " The labels of test data are given."

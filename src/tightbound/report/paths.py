@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.report.figures import BLUE, GREY, INK, ORANGE, STYLE, figure_of, svg
+from tightbound.report.figures import BLUE, GRAY, INK, ORANGE, STYLE, figure_of, svg
 from tightbound.report.section import Section
 
 PATHS = {"linear": BLUE, "spherical": ORANGE}
@@ -19,14 +19,14 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
     numbers = found["numbers"]
     # the response is one number for each dimension: the chart shows it
     table = {name: number for name, number in numbers.items() if name != "response"}
-    says = (
+    description = (
         "Between the codes of pairs of test data. Left: how fast x moves on the way; a jump is a place where a small "
-        "step of z changes the picture. Middle: how far the decoded mean is from the nearest training datum, its ends "
+        "step of z changes the picture. Middle: how far the decoded mean is from the nearest training example, its ends "
         "being 1; what rises above the cross-fade of both pictures does not look like data. Right: how far x moves "
         "with each latent dimension; a dimension without a bar is ignored by the decoder."
     )
     chart = _chart(found["profile"], numbers)
-    return [Section("Between codes", says, "paths.svg", chart, numbers=table)]
+    return [Section("Between codes", description, "paths.svg", chart, numbers=table)]
 
 
 def _chart(profile: Mapping[str, Any], numbers: Mapping[str, Any]) -> bytes:
@@ -35,14 +35,14 @@ def _chart(profile: Mapping[str, Any], numbers: Mapping[str, Any]) -> bytes:
     response = numbers["response"]["value"]
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(2 if response is None else 3, 7.2 if response is None else 10.8, 2.9)
-        for path, colour in PATHS.items():
+        for path, color in PATHS.items():
             step, distance = (np.asarray(profile[f"{name}_{path}"], float) for name in ("step", "distance"))
-            axes[0].plot((np.arange(len(step)) + 0.5) / len(step), step, color=colour, label=path, lw=1.6)
-            axes[1].plot(np.linspace(0, 1, len(distance)), distance, color=colour, label=path, lw=1.6, marker="o", ms=4)
-        axes[0].axhline(1, color=GREY, lw=1, ls="--")
+            axes[0].plot((np.arange(len(step)) + 0.5) / len(step), step, color=color, label=path, lw=1.6)
+            axes[1].plot(np.linspace(0, 1, len(distance)), distance, color=color, label=path, lw=1.6, marker="o", ms=4)
+        axes[0].axhline(1, color=GRAY, lw=1, ls="--")
         axes[0].set(title="speed", xlabel="place on the path", ylabel="of a cross-fade's speed")
         axes[0].set_ylim(0, None)
-        axes[1].axhline(1, color=GREY, lw=1, ls="--")
+        axes[1].axhline(1, color=GRAY, lw=1, ls="--")
         fade = numbers["crossfade_distance"]["value"]
         if fade is not None:
             axes[1].plot(0.5, fade, color=INK, marker="x", ls="", label="cross-fade")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.report.figures import GREY, ORANGE, STYLE, figure_of, svg
+from tightbound.report.figures import GRAY, ORANGE, STYLE, figure_of, svg
 from tightbound.report.section import Section
 from tightbound.report.table import rows
 
@@ -24,13 +24,15 @@ class Row:
     value: str
     floor: str
     unit: str
-    says: str
+    description: str
 
 
 def compared(found: Mapping[str, Any]) -> list[Row]:
     """A line for each number, with its floor."""
     floor = {row.name: row.value for row in rows(found["floor"])}
-    return [Row(row.name, row.value, floor.get(row.name, ""), row.unit, row.says) for row in rows(found["numbers"])]
+    return [
+        Row(row.name, row.value, floor.get(row.name, ""), row.unit, row.description) for row in rows(found["numbers"])
+    ]
 
 
 def caption(found: Mapping[str, Any]) -> str:
@@ -50,16 +52,16 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
     cells = "".join(
         f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
         f"<td class=floor>{html.escape(row.floor)}</td><td class=unit>{html.escape(row.unit)}</td>"
-        f"<td>{html.escape(row.says)}</td></tr>"
+        f"<td>{html.escape(row.description)}</td></tr>"
         for row in compared(found)
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
-    says = (
+    description = (
         "Left: where orange points are missing, samples lack a part of the data; where they stand alone, samples are "
         "unlike any."
     )
-    says += " Right: a class that samples lack is a mode that was dropped." if found["classes"] else ""
-    return [Section("Quality of samples", f"{caption(found)} {says}", "quality.svg", picture(found), body=table)]
+    description += " Right: a class that samples lack is a mode that was dropped." if found["classes"] else ""
+    return [Section("Quality of samples", f"{caption(found)} {description}", "quality.svg", picture(found), body=table)]
 
 
 def picture(found: Mapping[str, Any]) -> bytes:
@@ -69,10 +71,10 @@ def picture(found: Mapping[str, Any]) -> bytes:
     classes, points = found["classes"], found["points"]
     with mpl.rc_context(STYLE):
         page, axes = figure_of(2 if classes else 1, 9.2 if classes else 5.4, 3.9)
-        for name, colour in (("data", GREY), ("samples", ORANGE)):
+        for name, color in (("data", GRAY), ("samples", ORANGE)):
             where = np.asarray(points[name])
             across, up = where[:, 0], where[:, 1] if where.shape[1] > 1 else np.zeros(len(where))
-            axes[0].scatter(across, up, s=7, color=colour, alpha=0.55, lw=0, label=name)
+            axes[0].scatter(across, up, s=7, color=color, alpha=0.55, lw=0, label=name)
         axes[0].set(title="features", xlabel="first axis of the data", ylabel="second axis")
         axes[0].legend(markerscale=2)
         if classes:
@@ -83,8 +85,8 @@ def picture(found: Mapping[str, Any]) -> bytes:
 def _bars(axis: Any, classes: Mapping[str, list[float]]) -> None:
     order = np.argsort(classes["data"])[::-1][:MOST_CLASSES]
     order = np.sort(order)
-    for name, colour, side in (("data", GREY, -0.2), ("samples", ORANGE, 0.2)):
-        axis.bar(np.arange(len(order)) + side, np.asarray(classes[name])[order], width=0.4, color=colour, label=name)
+    for name, color, side in (("data", GRAY, -0.2), ("samples", ORANGE, 0.2)):
+        axis.bar(np.arange(len(order)) + side, np.asarray(classes[name])[order], width=0.4, color=color, label=name)
     axis.set_xticks(np.arange(len(order)), [str(i) for i in order])
     axis.set(title="predicted classes", xlabel="class", ylabel="share")
     axis.margins(y=0.22)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tightbound.analysis.numbers import with_error
+from tightbound.analysis.sweep import Sweep
 from tightbound.core.errors import InputError
-from tightbound.evaluation.numbers import with_error
-from tightbound.evaluation.sweep import Sweep
-from tightbound.report.figures import BLUE, GREY, INK, STYLE
+from tightbound.report.figures import BLUE, GRAY, INK, STYLE
 
 
 def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
@@ -52,9 +52,11 @@ def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:
             (left, right), bounds = axis.get_xlim(), axis.get_ylim()
             elbo, stderr = found.best.number("elbo") or (0.0, 0.0)
             label = f"ELBO = {with_error(elbo, stderr)}, that of {found.name} = {found.best.value}"
-            axis.plot([left, right], [-elbo - left, -elbo - right], color=GREY, ls="--", lw=1.2, label=label, zorder=1)
+            axis.plot([left, right], [-elbo - left, -elbo - right], color=GRAY, ls="--", lw=1.2, label=label, zorder=1)
             axis.set(xlim=(left, right), ylim=bounds)
-        axis.set(xlabel="rate, KL(q(z|x) || p(z)): nats a datum", ylabel="distortion, -E log p(x|z): nats a datum")
+        axis.set(
+            xlabel="rate, KL(q(z|x) || p(z)): nats an example", ylabel="distortion, -E log p(x|z): nats an example"
+        )
         axis.legend(
             *axis.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9,
             borderaxespad=0.2, alignment="left", title=f"by each point: {found.name}", title_fontsize=9,

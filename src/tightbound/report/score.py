@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.report.figures import GREY, ORANGE, STYLE, svg
+from tightbound.report.figures import GRAY, ORANGE, STYLE, svg
 from tightbound.report.section import Section
 
 FAILS = (
@@ -21,13 +21,15 @@ FAILS = (
 def sections(found: Mapping[str, Any]) -> list[Section]:
     """Of what `tightbound score` recorded."""
     own = found.get("own", found)
-    says = "Mean of each score over test data; the higher, the more unusual."
-    made = [Section("Unusual data", says, "scores.svg", histograms(found), numbers=own["numbers"])]
+    description = "Mean of each score over test data; the higher, the more unusual."
+    made = [Section("Unusual data", description, "scores.svg", histograms(found), numbers=own["numbers"])]
     if "other" in found:
         made.append(Section("Told from other data", _says(found), body=detection(found)))
     if found.get("picture"):
-        says = "Test data with the highest value of each score, the highest at the left."
-        made.append(Section("The most unusual test data", says, "unusual.png", base64.b64decode(found["picture"])))
+        description = "Test data with the highest value of each score, the highest at the left."
+        made.append(
+            Section("The most unusual test data", description, "unusual.png", base64.b64decode(found["picture"]))
+        )
     return made
 
 
@@ -38,12 +40,12 @@ def likelihood_fails(found: Mapping[str, Any]) -> bool:
 
 
 def _says(found: Mapping[str, Any]) -> str:
-    says = (
-        f"AUROC: the probability that a datum of {found['data']['other']} scores higher than one of "
+    description = (
+        f"AUROC: the probability that an example of {found['data']['other']} scores higher than one of "
         f"{found['data']['own']}; 0.5 is chance, and below it the score is misled. AUPR: average precision for finding "
         f"the former, of which chance has their share. In brackets, 95% intervals."
     )
-    return f"{says} {FAILS}" if likelihood_fails(found) else says
+    return f"{description} {FAILS}" if likelihood_fails(found) else description
 
 
 def detection_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -85,7 +87,7 @@ def histograms(found: Mapping[str, Any]) -> bytes:
         axes = np.atleast_1d(figure.subplots(down, across)).ravel()
         handles: list[Any] = []
         for axis, (name, each) in zip(axes, shown.items(), strict=False):
-            own = axis.stairs(each["own"], each["edges"], fill=True, color=GREY, alpha=0.6, label=found["data"]["own"])
+            own = axis.stairs(each["own"], each["edges"], fill=True, color=GRAY, alpha=0.6, label=found["data"]["own"])
             handles = [own]
             title = name
             if "other" in each:

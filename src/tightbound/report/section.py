@@ -16,7 +16,7 @@ class Section:
     """A heading, then numbers, a picture, and what to see in them."""
 
     title: str
-    says: str
+    description: str
     name: str = ""  # of the picture's file in figures/
     picture: bytes | None = None  # PNG or SVG, as the name says
     numbers: Mapping[str, Mapping[str, Any]] | None = None  # estimates as JSON has them, by name
@@ -31,13 +31,13 @@ class Section:
             source = base64.b64encode(self.picture).decode()
             look = "chart" if kind != "png" else "pixels"
             parts.append(f'<img class={look} alt="{title}" src="data:image/{kind};base64,{source}">')
-        return "".join([*parts, f"<p>{html.escape(self.says)}</p></section>"])
+        return "".join([*parts, f"<p>{html.escape(self.description)}</p></section>"])
 
 
 def _table(numbers: Mapping[str, Mapping[str, Any]]) -> str:
     cells = "".join(
         f"<tr><th scope=row>{html.escape(row.name)}</th><td class=value>{html.escape(row.value)}</td>"
-        f"<td class=unit>{html.escape(row.unit)}</td><td>{html.escape(row.says)}</td></tr>"
+        f"<td class=unit>{html.escape(row.unit)}</td><td>{html.escape(row.description)}</td></tr>"
         for row in brief(numbers)
     )
     return f"<table><tbody>{cells}</tbody></table>"

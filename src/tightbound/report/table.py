@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.evaluation.numbers import with_error
+from tightbound.analysis.numbers import with_error
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Row:
     name: str
     value: str
     unit: str
-    says: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Grid:
     """A table of numbers with a heading for each row and column."""
 
     title: str
-    says: str
+    description: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
@@ -41,8 +41,8 @@ class Grid:
             + "</tr>"
             for row in self.rows
         )
-        title, says = html.escape(self.title), html.escape(self.says)
-        return f"<h3>{title}</h3><p>{says}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        title, description = html.escape(self.title), html.escape(self.description)
+        return f"<h3>{title}</h3><p>{description}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -52,11 +52,11 @@ def rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     for name, number in numbers.items():
         if number.get("at") is not None:
             continue
-        lines.append(Row(name, _value(number), number["unit"], number.get("says", "") + _why(number)))
+        lines.append(Row(name, _value(number), number["unit"], number.get("description", "") + _why(number)))
         if "iwae" in numbers and name in exists[:1] and number["reason"] is None:
             negated = {**number, "value": -number["value"]}
-            says = f"negative log-likelihood, at most this: -{name}; lower is better"
-            lines.append(Row("nll", _value(negated), "nats", says))
+            description = f"negative log-likelihood, at most this: -{name}; lower is better"
+            lines.append(Row("nll", _value(negated), "nats", description))
     return lines
 
 
@@ -75,8 +75,8 @@ def brief(numbers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 def drawn(number: Mapping[str, Any]) -> str:
     """How many draws of q(z|x) a number of an evaluation is of."""
     if number["samples"] is None:
-        return "one sample a datum, for z is a function of x"
-    return f"{number['samples']:,} samples of q(z|x) a datum"
+        return "one sample an example, for z is a function of x"
+    return f"{number['samples']:,} samples of q(z|x) an example"
 
 
 @dataclass(frozen=True)

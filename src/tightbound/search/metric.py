@@ -16,13 +16,13 @@ class Metric:
     """A number of the metrics, larger is better.
 
     Arguments:
-        says: What it is.
+        description: What it is.
         key: Its column of the metrics.
         sign: -1 where the column is better the less it is.
         second: Whether a second stage, of a prior over codes, changes it.
     """
 
-    says: str
+    description: str
     key: str
     sign: int
     second: bool = False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.priors.codes import AutoregressiveCodes, CodePrior, Sharpening, draw_codes
 from tightbound.priors.codes.drawing import invert
@@ -24,10 +24,10 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     random, since an untrained network may hardly depend on anything.
 
     1. Batch and event shapes. 2. The probabilities of all codes sum to 1. 3. Where there are `log_factors`, they sum to
-    `log_prob`, each is normalised, and changes with no later code. 4. Draws have the exact frequencies of codes and
+    `log_prob`, each is normalized, and changes with no later code. 4. Draws have the exact frequencies of codes and
     of pairs of codes, also at another temperature and of the likeliest codes alone, are a function of the noise, and
     leave `log_prob` as it is. 5. Towards temperature 0, and with top_k = 1, each code is the likeliest after those
-    before it. 6. Given maps or a context, a datum's prior and draws do not depend on its batch; leading dimensions of
+    before it. 6. Given maps or a context, an example's prior and draws do not depend on its batch; leading dimensions of
     samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. It is rebuilt from its
     description.
 
@@ -49,12 +49,12 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     assert p.event_shape == event, f"event shape {tuple(p.event_shape)}, not {event}"
     assert p.batch_shape in batches, f"the batch shape is {tuple(p.batch_shape)}, not () or ({BATCH},)"
     one = prior(*(x if x is None else x[0] for x in (maps, context)))
-    assert one.batch_shape == (), f"one datum without a batch axis gave batch shape {tuple(one.batch_shape)}"
+    assert one.batch_shape == (), f"one example without a batch axis gave batch shape {tuple(one.batch_shape)}"
     every = torch.tensor(list(product(range(prior.entries), repeat=prior.positions * prior.depth)))
     every = every.reshape(-1, *event)
     log_prob = one.log_prob(every)
     total = log_prob.exp().sum().item()
-    assert abs(total - 1) < 1e-9, f"normalisation: the probabilities of all codes sum to {total}, not 1"
+    assert abs(total - 1) < 1e-9, f"normalization: the probabilities of all codes sum to {total}, not 1"
     factors = _factors(one, every, log_prob, prior.entries)
     sharpenings = [Sharpening(), Sharpening(0.5)]
     if not any((factor.sort(i).values.diff(dim=i) < 1e-9).any() for i, factor in enumerate(factors)):
@@ -123,7 +123,7 @@ def _factors(p: Distribution, every: Tensor, log_prob: Tensor, entries: int) -> 
                 f"causality: a later code changes the factor of code {i}"
             )
             mass = later[..., 0].exp().sum(-1)
-            assert (mass - 1).abs().max() < 1e-9, f"normalisation: the factors of code {i} sum to {mass.max():.9f}"
+            assert (mass - 1).abs().max() < 1e-9, f"normalization: the factors of code {i} sum to {mass.max():.9f}"
         assert torch.allclose(own, factors, atol=1e-8), "a factor is not the conditional probability of its code"
     return factors
 
@@ -166,18 +166,18 @@ def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, entr
 def _check_apart(
     prior: CodePrior, p: Distribution, x: Tensor, together: Tensor, maps: Tensor | None, context: Tensor | None
 ) -> None:
-    """Datum by datum against the batch; and leading dimensions of the conditions."""
+    """Example by example against the batch; and leading dimensions of the conditions."""
     if not p.batch_shape:
         assert torch.allclose(together[1, 2], p.log_prob(x[1, 2]), atol=1e-10), "log p depends on the batch"
         return
     index = torch.tensor([5, 2, 9, 7])
-    drawn = draw_codes(p, (3,), DatumNoise("law", index=index), Sharpening())
+    drawn = draw_codes(p, (3,), ExampleNoise("law", index=index), Sharpening())
     for b in range(BATCH):
         alone = prior(*(c if c is None else c[b : b + 1] for c in (maps, context)))
         same = torch.allclose(together[:, b : b + 1], alone.log_prob(x[:, b : b + 1]), atol=1e-10)
-        assert same, "a datum's log p depends on its batch"
-        mine = draw_codes(alone, (3,), DatumNoise("law", index=index[b : b + 1]), Sharpening())
-        assert torch.equal(drawn[:, b : b + 1], mine), "a datum's draw depends on its batch"
+        assert same, "an example's log p depends on its batch"
+        mine = draw_codes(alone, (3,), ExampleNoise("law", index=index[b : b + 1]), Sharpening())
+        assert torch.equal(drawn[:, b : b + 1], mine), "an example's draw depends on its batch"
     assert torch.unique(together[:, 0] - p.log_prob(x[:, :1].expand_as(x))[:, 1]).abs().max() > 1e-6, (
         "the prior does not depend on what it is given"
     )

@@ -22,7 +22,7 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
 
     1. Batch and event shapes; x (B, *shape) against features (S, B, features). 2. The probabilities of all x sum to 1.
     3. Samples have the means and the second moments of the enumeration, and are a function of the noise; `mean` is
-    its mean, within 5% of the range. 4. A datum's log p and mean do not depend on its batch. 5. Finite gradients
+    its mean, within 5% of the range. 4. An example's log p and mean do not depend on its batch. 5. Finite gradients
     reach every parameter. 6. Other domains are refused. 7. `start_at` makes data likelier under what
     is untrained. 8. It is rebuilt from
     its description.
@@ -50,14 +50,16 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
     one = likelihood(features[1, 2])
     probability = one.log_prob(every).exp()
     total = probability.sum().item()
-    assert abs(total - 1) < 1e-9, f"normalisation: the probabilities of all x sum to {total}, not 1"
+    assert abs(total - 1) < 1e-9, f"normalization: the probabilities of all x sum to {total}, not 1"
     _check_samples(likelihood, features[1, 2], every, probability, seed)
     x = every[torch.randint(len(every), (3,), generator=generator)]
     together, means = p.log_prob(x), p.mean
     for s, b in product(range(2), range(3)):
         alone = likelihood(features[s, b])
-        assert torch.allclose(together[s, b], alone.log_prob(x[b]), atol=1e-10), "a datum's log p depends on its batch"
-        assert torch.allclose(means[s, b], alone.mean, atol=1e-10), "a datum's mean depends on its batch"
+        assert torch.allclose(together[s, b], alone.log_prob(x[b]), atol=1e-10), (
+            "an example's log p depends on its batch"
+        )
+        assert torch.allclose(means[s, b], alone.mean, atol=1e-10), "an example's mean depends on its batch"
     parameters = dict(likelihood.named_parameters())
     gradients = torch.autograd.grad(together.sum(), list(parameters.values()), allow_unused=True)
     for name, gradient in zip(parameters, gradients, strict=True):

@@ -24,7 +24,7 @@ DEVIATIONS = 30_000  # above the mean to which counts are summed: by Cantelli's 
 def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases: int = 5) -> None:
     """Runs every law of likelihoods on one that was constructed without a network.
 
-    1. Batch and event shapes. 2. Normalisation over the support (sum, or quadrature); mean and variance, where it is
+    1. Batch and event shapes. 2. Normalization over the support (sum, or quadrature); mean and variance, where it is
     a sum. 3. Mean, variance and support of its samples, and how often each value of a finite support is drawn.
     4. The gradient of log p against finite differences. 5. Finite log p and gradient
     for extreme parameters. 6. Elements are independent, data too. 7. Domains that it is no density on are
@@ -60,7 +60,7 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
         if kind in ("binary", "levels"):
             _check_frequencies(one, x, levels)
         _check_gradient(likelihood, one, raw)
-    assert resolved or kind not in ("unit", "real"), "normalisation: none of the densities can be integrated"
+    assert resolved or kind not in ("unit", "real"), "normalization: none of the densities can be integrated"
     _check_extremes(likelihood, kind, levels)
     if not likelihood.ends:
         _check_ends(p)
@@ -86,7 +86,7 @@ def _support(p: Distribution, kind: str, levels: int) -> Tensor:
 def _check_sums(p: Distribution, support: Tensor) -> None:
     chance = p.log_prob(support).exp()
     total = chance.sum().item()
-    assert abs(total - 1) < 3e-9, f"normalisation: the probabilities of {len(support)} values sum to {total}, not 1"
+    assert abs(total - 1) < 3e-9, f"normalization: the probabilities of {len(support)} values sum to {total}, not 1"
     mean = torch.tensordot(chance, support, dims=1)
     variance = torch.tensordot(chance, (support - mean).square(), dims=1)
     for name, given, exact in (("mean", p.mean, mean), ("variance", p.variance, variance)):
@@ -114,15 +114,15 @@ def _check_integrates(p: Distribution, kind: str) -> bool:
     def of_logit(t: float) -> float:
         return density(expit(t)) * expit(t) * expit(-t)
 
-    centre, width = p.mean.item(), p.variance.sqrt().item()
-    cuts = (-math.inf, centre - 10 * width, centre, centre + 10 * width, math.inf)
+    center, width = p.mean.item(), p.variance.sqrt().item()
+    cuts = (-math.inf, center - 10 * width, center, center + 10 * width, math.inf)
     if kind == "unit":
         cuts = (-700.0, -36.0, -6.0, 0.0, 6.0, 36.0)
         if max(of_logit(cuts[0]), of_logit(cuts[-1])) > 1e-8:
             return False
     function = of_logit if kind == "unit" else density
     total = sum(quad(function, a, b, epsabs=1e-10, epsrel=1e-10, limit=200)[0] for a, b in pairwise(cuts))
-    assert abs(total - 1) < 1e-6, f"normalisation: the density integrates to {total}, not 1"
+    assert abs(total - 1) < 1e-6, f"normalization: the density integrates to {total}, not 1"
     return True
 
 
@@ -196,7 +196,7 @@ def _check_independence(
     x = _inside(p, kind, levels)
     together = p.log_prob(x)
     apart = torch.stack([likelihood(raw).log_prob(value) for raw, value in zip(raws, x, strict=True)])
-    assert torch.allclose(together, apart, atol=1e-10), "independence: a datum's log p depends on its batch"
+    assert torch.allclose(together, apart, atol=1e-10), "independence: an example's log p depends on its batch"
 
 
 def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from tightbound.compose import vae
 from tightbound.core.errors import TightboundError
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, seeded
+from tightbound.core.noise import ExampleNoise, seeded
 from tightbound.core.parts import find, make
 from tightbound.core.schedules import Knobs
 from tightbound.core.table import TABLE
@@ -148,7 +148,7 @@ def terms(c: Combination, model: VAE, objective: Objective, samples: int | None 
     """Terms of a fixed batch of six data with fixed noise."""
     batch = next(data_for(c.likelihood).train.epoch(6))
     knobs = Knobs.final({**model.schedules, **objective.schedules})
-    noise = DatumNoise("matrix", index=batch.positions())
+    noise = ExampleNoise("matrix", index=batch.positions())
     with noise.default():
         return model(batch, samples or objective.samples, noise, knobs)
 

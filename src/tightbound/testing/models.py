@@ -11,7 +11,7 @@ from torch import Tensor
 from tightbound.core.errors import DensityUnknown, NotABound
 from tightbound.core.interfaces import Latents, SecondStage, State
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise, seeded
+from tightbound.core.noise import ExampleNoise, Noise, seeded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.likelihoods import Bernoulli, Identity
@@ -23,12 +23,12 @@ from tightbound.testing.vectors import moment_error
 def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) -> None:
     """Runs every law of latents on data of this shape.
 
-    1. Shapes of all terms; codes are integers below their number of entries. 2. A datum's terms depend on its own noise
+    1. Shapes of all terms; codes are integers below their number of entries. 2. An example's terms depend on its own noise
     alone, not on its batch or on the number of samples drawn beside; those of certain codes on no noise. 3. The
     closed-form KL is the mean of log q - log p. 4. `generate` gives features, and `decode` those of a sample's groups;
     `moments` are those of the samples (of a Monte Carlo chain, those of its start) or, of several groups, of each given
     those drawn before it at their means; `log_prior` of a flat code is the sum over its groups. 5. `log_pairs` of a
-    datum's own code is log q(z | x), and refuses with the reason where that is not known elsewhere. 6. Gradients reach
+    example's own code is log q(z | x), and refuses with the reason where that is not known elsewhere. 6. Gradients reach
     every parameter, of the value or of the penalty. 7. What is trained in a second stage gives, when it is taken up,
     the log-probability of the same codes, by which gradients reach all of its parameters; before, they reach none.
 
@@ -44,7 +44,7 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
         return latents.infer(state, samples, noise, knobs, lambda features: -0.5 * (features - 1).square().sum(-1))
 
     state = latents.encode(x)
-    groups, features = infer(state, 5, DatumNoise("law", index=index))
+    groups, features = infer(state, 5, ExampleNoise("law", index=index))
     assert features.shape == (5, 3, latents.features), f"features have shape {tuple(features.shape)}"
     for group in groups:
         assert group.z.shape[:2] == (5, 3), f"z has shape {tuple(group.z.shape)}; samples and data come first"
@@ -60,8 +60,8 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
         total = torch.stack([value[0] for value in priors if value is not None]).sum(0)
         assert torch.allclose(latents.log_prior(codes[0]), total, atol=1e-9), "log_prior: not the sum over the groups"
     _check_pairs(latents, x, codes[0].detach(), groups)
-    _, alone = infer(latents.encode(x[1:2]), 5, DatumNoise("law", index=index[1:2]))
-    assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "a datum's latents depend on its batch"
+    _, alone = infer(latents.encode(x[1:2]), 5, ExampleNoise("law", index=index[1:2]))
+    assert torch.allclose(features[:, 1:2], alone, atol=1e-10), "an example's latents depend on its batch"
     with torch.no_grad():
         many = max(500, min(20_000, 2**18 // latents.features))
         groups, _ = infer(state, many, Noise("law", seed))
@@ -75,7 +75,7 @@ def check_latents(latents: Latents, shape: tuple[int, ...], *, seed: int = 0) ->
         mean, variance = latents.moments(state)
         assert mean.shape == variance.shape == (3, latents.latent), f"moments have shape {tuple(mean.shape)}"
         chain = any(group.posterior is None and group.drawn is not None for group in groups)  # its moments are unknown
-        drawn_codes = any(group.discrete and not group.certain for group in groups)
+        drawn_codes = any(group.discrete and not group.deterministic for group in groups)
         if len(groups) == 1 and not chain:
             codes = groups[0].z.flatten(2)
             off = (codes.mean(0) - mean).abs()
@@ -118,7 +118,7 @@ def _check_codes(group: LatentTerms) -> None:
     assert codes.shape[:2] == (5, 3), f"codes have shape {tuple(codes.shape)}; samples and data come first"
     assert not codes.is_floating_point(), f"codes are {codes.dtype}, not integers"
     assert 0 <= codes.min() <= codes.max() < entries, f"codes {codes.min()} .. {codes.max()} of {entries} entries"
-    if group.certain:
+    if group.deterministic:
         same = torch.equal(codes, codes[:1].expand_as(codes)) and torch.equal(group.z, group.z[:1].expand_as(group.z))
         assert same, "certain codes differ between samples"
         assert group.log_posterior is None or not group.log_posterior.any(), "certain codes have log q = 0"
@@ -148,7 +148,7 @@ def _check_second(
 
 
 def _check_pairs(latents: Latents, x: Tensor, codes: Tensor, groups: Sequence[LatentTerms]) -> None:
-    """Against the densities of the first sample of each datum."""
+    """Against the densities of the first sample of each example."""
     local = latents.local(x)
     try:
         pairs = latents.log_pairs(codes, local)
@@ -157,7 +157,7 @@ def _check_pairs(latents: Latents, x: Tensor, codes: Tensor, groups: Sequence[La
     assert pairs.shape in ((3, 3, 1), (3, 3, latents.latent)), f"log_pairs has shape {tuple(pairs.shape)}"
     total = torch.stack([g.log_posterior[0] for g in groups if g.log_posterior is not None]).sum(0)
     joint = pairs.sum(-1)
-    assert torch.allclose(joint.diagonal(), total, atol=1e-8), "log_pairs: not log q(z | x) at a datum's own code"
+    assert torch.allclose(joint.diagonal(), total, atol=1e-8), "log_pairs: not log q(z | x) at an example's own code"
     turned = latents.log_pairs(codes[[2, 0]], local[[1]]).sum(-1)
     assert torch.allclose(turned, joint[[2, 0]][:, [1]], atol=1e-8), "log_pairs: a pair depends on the others"
 
@@ -165,7 +165,7 @@ def _check_pairs(latents: Latents, x: Tensor, codes: Tensor, groups: Sequence[La
 def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = None) -> None:
     """Runs every law of objectives, on a small model.
 
-    1. One finite value a datum. 2. A pointwise objective's value for a datum does not change with the size or
+    1. One finite value an example. 2. A pointwise objective's value for an example does not change with the size or
     the order of the batch; one that does change declares itself. 3. Gradients reach every parameter that a group
     trains, and no parameter is in two groups. 4. Each group's loss falls along its own gradient; the first is minus
     the objective. 5. The loss of the objective's own networks (an adversary) reaches none of the model's parameters.
@@ -184,7 +184,7 @@ def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = 
 
     def terms(rows: list[int]) -> Terms:
         batch = Batch(x[rows], index=torch.tensor(rows))
-        return model(batch, objective.samples, DatumNoise("law", index=torch.tensor(rows)), knobs)
+        return model(batch, objective.samples, ExampleNoise("law", index=torch.tensor(rows)), knobs)
 
     def evaluated(what: Callable[[Terms, Knobs], Tensor], rows: list[int]) -> Tensor:
         with Noise("law", seed).default():
@@ -199,7 +199,7 @@ def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = 
     rows = [4, 1]
     part = evaluated(objective, rows)
     same = torch.allclose(part, whole[rows], atol=1e-9)
-    assert same or not objective.pointwise, "a datum's value changes with its batch: declare pointwise = False"
+    assert same or not objective.pointwise, "an example's value changes with its batch: declare pointwise = False"
     groups = objective.groups(model)
     trained = [id(p) for group in groups for p in group.params]
     assert len(trained) == len(set(trained)), "two groups train the same parameter"

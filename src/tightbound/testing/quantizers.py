@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from tightbound.core.noise import DatumNoise, Noise
+from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers.base import Coded, Quantizer
@@ -25,7 +25,7 @@ def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
 
     1. Shapes; codes are entries; z is exactly `embed` of the codes. 2. `nearest` gives the nearest of all codes, by
     enumeration, and gives an embedded code's vector back; of a greedy quantizer, a near one, and mostly back. 3. The
-    gradient of z reaches the raw numbers at each position, and no other; that of the penalty is finite. 4. A datum's
+    gradient of z reaches the raw numbers at each position, and no other; that of the penalty is finite. 4. An example's
     codes, z, penalty, posterior and moments do not depend on its batch, in training too; the penalty is summed over
     positions. 5. The same noise gives the same. 6. Evaluation, and `moments` in training, move nothing. 7. Without a
     posterior all samples are alike, and the moments are the codes' vectors and 0. With one, its probabilities sum to 1,
@@ -134,19 +134,19 @@ def _check_batches(quantizer: Quantizer, raw: Tensor) -> None:
     index = torch.tensor([5, 2, 9, 7])
     for training in (False, True):
         both, alone = (copy.deepcopy(quantizer).train(training) for _ in range(2))
-        many = _call(both, raw, 2, DatumNoise("law", index=index))
-        one = _call(alone, raw[1:2], 2, DatumNoise("law", index=index[1:2]))
+        many = _call(both, raw, 2, ExampleNoise("law", index=index))
+        one = _call(alone, raw[1:2], 2, ExampleNoise("law", index=index[1:2]))
         said = "depends on its batch" + (" in training" if training else "")
-        assert torch.equal(many.codes[:, 1:2], one.codes), f"a datum's code {said}"
-        assert torch.allclose(many.z[:, 1:2], one.z, atol=1e-10), f"a datum's z {said}"
+        assert torch.equal(many.codes[:, 1:2], one.codes), f"an example's code {said}"
+        assert torch.allclose(many.z[:, 1:2], one.z, atol=1e-10), f"an example's z {said}"
         assert (many.penalty is None) == (one.penalty is None), f"whether there is a penalty {said}"
         if many.penalty is not None and one.penalty is not None:
-            assert torch.allclose(many.penalty[:, 1:2], one.penalty, atol=1e-10), f"a datum's penalty {said}"
+            assert torch.allclose(many.penalty[:, 1:2], one.penalty, atol=1e-10), f"an example's penalty {said}"
         if many.posterior is not None and one.posterior is not None:
             logs = (many.posterior.log_prob(many.codes)[:, 1:2], one.posterior.log_prob(one.codes))
-            assert torch.allclose(*logs, atol=1e-10), f"a datum's posterior {said}"
+            assert torch.allclose(*logs, atol=1e-10), f"an example's posterior {said}"
     for many, one in zip(quantizer.moments(raw), quantizer.moments(raw[1:2]), strict=True):
-        assert torch.allclose(many[1:2], one, atol=1e-10), "a datum's moments depend on its batch"
+        assert torch.allclose(many[1:2], one, atol=1e-10), "an example's moments depend on its batch"
     twice = _call(quantizer, torch.cat([raw, raw], 1), 1, Noise("law")).penalty
     once = _call(quantizer, raw, 1, Noise("law")).penalty
     if twice is not None and once is not None:

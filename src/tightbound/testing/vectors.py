@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from tightbound.core.noise import DatumNoise, Noise, draw, seeded
+from tightbound.core.noise import ExampleNoise, Noise, draw, seeded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.nn import MLP
@@ -25,10 +25,10 @@ DRAWS = 20_000
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
     """Runs every law of priors; one that has a context is given four, and one that needs an encoder a small one.
 
-    1. Shapes. 2. Normalisation: a total mass of 1, by enumeration where the support is finite, else by importance
+    1. Shapes. 2. Normalization: a total mass of 1, by enumeration where the support is finite, else by importance
     sampling, from a wide Student-t in R^L, from the uniform distribution on the sphere. 3. Samples lie on the
     support, reproduce mean and variance, and the same noise the same samples. 4. Finite gradients of log p(z) reach
-    z (unless the density is constant) and every parameter. 5. Given contexts, a datum's prior and its draws do not
+    z (unless the density is constant) and every parameter. 5. Given contexts, an example's prior and its draws do not
     depend on its batch.
 
     Raises:
@@ -60,11 +60,11 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
     if p.batch_shape and context is not None:
         alone = call(context[1:2])
         same = torch.allclose(value[:, 1:2], alone.log_prob(leaf[:, 1:2]), atol=1e-10)
-        assert same, "a datum's prior depends on its batch"
+        assert same, "an example's prior depends on its batch"
         index = torch.tensor([5, 2, 9, 7])
-        both = draw(p, (3,), DatumNoise("law", index=index))
-        mine = draw(alone, (3,), DatumNoise("law", index=index[1:2]))
-        assert torch.allclose(both[:, 1:2], mine, atol=1e-10), "a datum's draw depends on its batch"
+        both = draw(p, (3,), ExampleNoise("law", index=index))
+        mine = draw(alone, (3,), ExampleNoise("law", index=index[1:2]))
+        assert torch.allclose(both[:, 1:2], mine, atol=1e-10), "an example's draw depends on its batch"
 
 
 def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None], Distribution]:
@@ -80,11 +80,11 @@ def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None
 def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     """Runs every law of posteriors.
 
-    1. Shapes. 2. Normalisation of each datum's density, as for priors; a log-density that comes with the draws is that
-    at them, or, where the density is known there alone, is normalised; in an extended space (a Monte Carlo chain),
+    1. Shapes. 2. Normalization of each example's density, as for priors; a log-density that comes with the draws is that
+    at them, or, where the density is known there alone, is normalized; in an extended space (a Monte Carlo chain),
     E[q0(z) / q(z)] = 1 over the draws, q0 being the distribution that the network gives. 3. Samples lie on the
     support, reproduce mean and variance, are a function of the noise, and carry finite gradients to every
-    parameter. 4. A datum's posterior does not depend on the rest of its batch. A point mass has no density, and
+    parameter. 4. An example's posterior does not depend on the rest of its batch. A point mass has no density, and
     only the laws without one apply.
 
     A distribution whose moments are Monte Carlo estimates says of how many draws, as `moment_draws`; its moments are
@@ -100,7 +100,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     assert q.batch_shape == (4,), f"4 data gave batch shape {tuple(q.batch_shape)}"
     assert q.event_shape == (posterior.latent,), f"event shape {tuple(q.event_shape)}, not ({posterior.latent},)"
     apart = torch.cat([posterior(x[i : i + 1]).mean for i in range(4)])
-    assert torch.allclose(q.mean, apart, atol=1e-10), "a datum's posterior depends on its batch"
+    assert torch.allclose(q.mean, apart, atol=1e-10), "an example's posterior depends on its batch"
 
     def terms(q: Distribution, samples: int, noise: Noise) -> LatentTerms:
         knobs = Knobs.final(posterior.schedules)
@@ -120,14 +120,14 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
             _check_mass(posterior(x[i : i + 1]), group.z[:, i : i + 1], posterior.support, seed)
     z = terms(q, 50, Noise("law", seed)).z
     assert torch.allclose(posterior.nearest(z), z, atol=1e-12), "nearest moves points of the support"
-    assert z.requires_grad or not list(posterior.parameters()), "samples carry no gradient (no reparameterisation)"
+    assert z.requires_grad or not list(posterior.parameters()), "samples carry no gradient (no reparameterization)"
     parameters = dict(posterior.named_parameters())
     if parameters:
         _check_gradients(z.square().sum(), parameters)
     index = torch.tensor([5, 2, 9, 7])
-    both = terms(q, 3, DatumNoise("law", index=index)).z
-    alone = terms(posterior(x[1:2]), 3, DatumNoise("law", index=index[1:2])).z
-    assert torch.allclose(both[:, 1:2], alone, atol=1e-10), "a datum's draw depends on its batch"
+    both = terms(q, 3, ExampleNoise("law", index=index)).z
+    alone = terms(posterior(x[1:2]), 3, ExampleNoise("law", index=index[1:2])).z
+    assert torch.allclose(both[:, 1:2], alone, atol=1e-10), "an example's draw depends on its batch"
 
 
 def _closed_moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
@@ -147,7 +147,7 @@ def _check_mass(p: Distribution, z: Tensor, support: str, seed: int) -> None:
     """
     if p.has_enumerate_support:
         total = p.log_prob(p.enumerate_support()).exp().sum(0)
-        assert torch.allclose(total, torch.ones_like(total)), f"normalisation: the probabilities sum to {total}"
+        assert torch.allclose(total, torch.ones_like(total)), f"normalization: the probabilities sum to {total}"
         return
     propose = {"real": _student, "any": _student, "sphere": _uniform}.get(support)
     assert propose is not None, f"no proposals are known for the support {support!r}"
@@ -196,11 +196,11 @@ def _uniform(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tupl
 
 @torch.no_grad()
 def _check_one(weight: Tensor) -> None:
-    """Importance weights (DRAWS, ...) of a normalised target have mean 1."""
+    """Importance weights (DRAWS, ...) of a normalized target have mean 1."""
     total, stderr = weight.mean(0), weight.std(0) / math.sqrt(len(weight))
     assert stderr.max() < 0.2, "the density is too far from the proposals to check its mass"
     off = (total - 1).abs() > 5 * stderr + 1e-9
-    assert not off.any(), f"normalisation: the density has mass {total[off].tolist()} ± {stderr[off].tolist()}"
+    assert not off.any(), f"normalization: the density has mass {total[off].tolist()} ± {stderr[off].tolist()}"
 
 
 def _check_support(z: Tensor, p: Distribution, support: str) -> None:

@@ -68,7 +68,7 @@ def fit_run(
     Arguments:
         model: What is trained, in place.
         data: Where its training split comes from; a validation split is taken from that.
-        objective: What is maximised; None: the ELBO.
+        objective: What is maximized; None: the ELBO.
         settings: How.
         run: The run's folder; None: a temporary one, deleted with the result. Where `torchrun` started this process,
             it is joined with the others: all call this, and the folder is one that all of them can read and write.
@@ -184,7 +184,7 @@ def check_fits(model: VAE, data: Data) -> None:
     model.observation.check_source(data.domain)
     if model.observation.needs_index and not isinstance(data.train, Indexed):
         raise InputError(
-            "static binarization needs to know each datum again, which a DataLoader does not let it; "
+            "static binarization needs to know each example again, which a DataLoader does not let it; "
             "give the data set itself, or binarize dynamically"
         )
 

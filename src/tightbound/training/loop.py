@@ -32,7 +32,7 @@ from tightbound.training.monitor import Interrupted, Monitor, StopFlag, stopped
 from tightbound.training.optim import GroupOptimizer, MovingAverage
 from tightbound.training.parallel import Share, shares
 from tightbound.training.step import Computed, Step, Stepper, Way, not_finite
-from tightbound.training.tally import Tally, summarise
+from tightbound.training.tally import Tally, summarize
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ class Loop:
         tally, knobs = Tally(), Knobs.final(self.schedules)
         with self._evaluated_weights():
             for n, terms in self._held_out(split):
-                tally.add(n, summarise(terms, -self.objective(terms, knobs).mean()))
+                tally.add(n, summarize(terms, -self.objective(terms, knobs).mean()))
         return tally.metrics("validation", self.model)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Optimisers, one for each group of an objective."""
+"""Optimizers, one for each group of an objective."""
 
 from __future__ import annotations
 

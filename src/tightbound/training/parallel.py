@@ -93,7 +93,7 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
     if not objective.pointwise:
         raise CompositionError(
             f"objective '{objective.name}' compares the data of a batch, and each of {n} processes sees a share of it; "
-            "train it in one process, or use an objective of each datum, such as 'elbo'"
+            "train it in one process, or use an objective of each example, such as 'elbo'"
         )
     if settings.batch_size < n * objective.least:  # an adversary may compare the data of a share
         needed = f"{n * objective.least} for objective '{objective.name}'"
@@ -127,7 +127,7 @@ def replicated(model: nn.Module) -> None:
 
 
 def shard(step: Step) -> None:
-    """Leaves each process a share of every parameter, and so of its gradient and of the optimiser's state (FSDP2)."""
+    """Leaves each process a share of every parameter, and so of its gradient and of the optimizer's state (FSDP2)."""
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # of views; they are not changed in place

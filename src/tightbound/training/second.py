@@ -12,7 +12,7 @@ from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import SecondStage
 from tightbound.core.model import VAE
-from tightbound.core.noise import DatumNoise, Noise, key_seed
+from tightbound.core.noise import ExampleNoise, Noise, key_seed
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import batches, evaluating
@@ -32,7 +32,7 @@ def check_second(model: VAE, settings: Settings, train: Split, first: Batch) -> 
 
     Raises:
         InputError: settings of a second stage that the model lacks, or a stream of data.
-        CompositionError: a prior that gives no number a datum.
+        CompositionError: a prior that gives no number an example.
     """
     second = model.latents.second
     if second is None:
@@ -60,7 +60,7 @@ def check_second(model: VAE, settings: Settings, train: Split, first: Batch) -> 
 
 
 class CodeSplit(Indexed):
-    """Codes (N, ...) of data, with what each datum is conditioned on (N, *context); made when `fill` is called.
+    """Codes (N, ...) of data, with what each example is conditioned on (N, *context); made when `fill` is called.
 
     Arguments:
         model, second: Give the codes, as they are at that time, one draw each.
@@ -108,7 +108,7 @@ class CodeSplit(Indexed):
                 if (by := flag.agreed()[0]) is not None:
                     raise stopped(by, f"while data were coded for stage {NAME!r}", folder)
         if self._codes is None:
-            raise InputError("there are no data to be coded; give at least one datum")
+            raise InputError("there are no data to be coded; give at least one example")
         self._n, self._codes = done, self._codes[:done]
         self._context = torch.cat(contexts) if contexts else None
 
@@ -161,9 +161,9 @@ def _size(split: Split) -> int:
 
 
 def _coded(model: VAE, second: SecondStage, batch: Batch, seed: int) -> Batch:
-    """Codes of a raw batch, and its context, on the model's device; each datum's depend on it alone."""
+    """Codes of a raw batch, and its context, on the model's device; each example's depend on it alone."""
     seen = model.observe(batch, Noise("codes", seed))
-    noise = DatumNoise("codes", seed, index=batch.positions())
+    noise = ExampleNoise("codes", seed, index=batch.positions())
     groups, _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
     return Batch(second.codes(groups), context=seen.context, index=batch.positions())
 

@@ -15,7 +15,7 @@ from tightbound.core.noise import DrawnNoise, Noise, RecordedNoise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, Terms
 from tightbound.objectives.base import Loss, Objective
-from tightbound.training.tally import Summary, summarise
+from tightbound.training.tally import Summary, summarize
 
 Computed = tuple[tuple[Tensor, ...], Summary]
 
@@ -47,7 +47,7 @@ class Step(nn.Module):
         first = values[0].detach() if values else None
         if first is not None and terms.penalty is not None:
             first = first - terms.penalty.detach().mean()
-        return values, summarise(terms, first)
+        return values, summarize(terms, first)
 
 
 def networks(model: nn.Module) -> list[nn.Module]:

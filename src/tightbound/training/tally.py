@@ -24,7 +24,7 @@ class Summary:
     codes: dict[int, tuple[Tensor, int]]  # by level: codes (..., codebooks), and how many values one can take
 
 
-def summarise(terms: Terms, loss: Tensor | None = None) -> Summary:
+def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:
     """What metrics take of these terms.
 
     Arguments:
@@ -41,7 +41,7 @@ def summarise(terms: Terms, loss: Tensor | None = None) -> Summary:
     codes = {}
     for level, group in enumerate(terms.latents):
         if group.discrete and group.codes is not None and group.entries is not None:
-            columns = group.codes[:1] if group.certain else group.codes
+            columns = group.codes[:1] if group.deterministic else group.codes
             columns = columns.reshape(-1, 1 if group.shared else columns.shape[-1])
             codes[level] = (columns, group.entries)
     return Summary(sums, codes)
@@ -51,7 +51,7 @@ class Tally:
     """Sums over data, and how often each entry of each codebook was taken, batch after batch, of all processes.
 
     Attributes:
-        sums: By name, of values a datum; "n" counts the data.
+        sums: By name, of values an example; "n" counts the data.
         usage: By level, the lowest first, of latents that are discrete.
     """
 
@@ -81,7 +81,7 @@ class Tally:
     def metrics(self, split: str, model: Trainable) -> dict[str, Any]:
         """Means over the data, by the split's name and theirs.
 
-        loss, reconstruction, kl, elbo and penalty are nats a datum; the loss is without the penalty. Of codes, by level
+        loss, reconstruction, kl, elbo and penalty are nats an example; the loss is without the penalty. Of codes, by level
         and, where it has several, by codebook: entries that were used, and perplexity, exp of the entropy of their
         frequencies, over all of the epoch.
         """

@@ -38,7 +38,7 @@ class Sharpening:
             whole("top_k", self.top_k, least=1)
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits (..., K) -> (..., K), not normalised."""
+        """Logits (..., K) -> (..., K), not normalized."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             kept = logits.topk(self.top_k, -1)
             logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
@@ -50,7 +50,7 @@ class Sharpening:
 
 @Dispatched
 def draw_codes(distribution: Distribution, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
-    """Codes (*samples, *batch, P, depth): one uniform number each, so that a datum's follow from its own noise.
+    """Codes (*samples, *batch, P, depth): one uniform number each, so that an example's follow from its own noise.
 
     Raises:
         CompositionError: a distribution that is not over codes.

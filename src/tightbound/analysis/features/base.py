@@ -1,0 +1,216 @@
+"""Maps from raw data to feature vectors."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tightbound.core.domain import Domain, as_domain
+from tightbound.core.errors import InputError
+from tightbound.core.parts import Part
+from tightbound.core.terms import Batch
+from tightbound.data.split import Split
+
+BATCH = 500  # data whose features are computed at once
+CALIBRATION = 5000  # training data that the unit of features is taken from
+
+
+class Features(Part, nn.Module, ABC):
+    """A map from raw data (B, *shape) to feature vectors (B, F), which `fit` fits to training data.
+
+    Features are divided by one number, so that their variance over the training data is 1 on average.
+    """
+
+    fitted: ClassVar[bool] = True  # whether there is anything to fit, and to keep
+    classes: int = 0  # that `predict` tells apart; 0: it does not
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unit", torch.ones(()))
+
+    unit: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw x (B, *shape) -> (B, F)."""
+        return self.raw(x) / self.unit
+
+    @abstractmethod
+    def raw(self, x: Tensor) -> Tensor:
+        """Raw x (B, *shape) -> (B, F), before they are brought to their unit."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Features (B, F) -> (B,) the most probable class of each.
+
+        Raises:
+            InputError: features that know no classes.
+        """
+        return self.probabilities(features).argmax(1)
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Features (B, F) -> (B, classes) the probability of each class.
+
+        Raises:
+            InputError: features that know no classes.
+        """
+        raise InputError(f"features {type(self).__name__} know no classes; use features 'classifier'")
+
+    def fit(self, train: Split, seed: int, progress: bool = False) -> None:
+        """Fits the map to training data; what it draws depends on the seed."""
+        self.learn(train, seed, progress)
+        features = self.of(take(train, CALIBRATION, seed).x)
+        self.unit.copy_(features.var(0, correction=0).mean().sqrt().clamp_min(1e-12))
+
+    def learn(self, train: Split, seed: int, progress: bool = False) -> None:
+        """What `fit` does before the unit is set."""
+
+    def of(self, x: Tensor) -> Tensor:
+        """(N, F), float64, of raw data (N, *shape), in batches and without gradients."""
+        self.eval()
+        with torch.no_grad():
+            return torch.cat([self(part).cpu().double() for part in x.split(BATCH)])
+
+
+class Scaled(nn.Module):
+    """Raw data as numbers of variance 1 on average.
+
+    The elements of an image share mean and scale; columns of a table have their own, categories are one-hot, and a
+    missing entry (NaN) is its column's mean.
+
+    Arguments:
+        shape: Of an example.
+        kinds: Of the columns of a mixed table, see the likelihood `columns`.
+    """
+
+    def __init__(self, shape: Sequence[int], kinds: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self.columns = tuple(as_domain(kind) for kind in kinds)
+        width = sum(_width(column) for column in self.columns)
+        self.shape = (width,) if self.columns else tuple(shape)
+        self.size = math.prod(self.shape)
+        own = self.shape if len(self.shape) == 1 else ()
+        self.register_buffer("mean", torch.zeros(own))
+        self.register_buffer("std", torch.ones(own))
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw x (B, *shape) -> (B, *self.shape)."""
+        return ((self._written(x) - self.mean) / self.std).nan_to_num(0.0, posinf=torch.inf, neginf=-torch.inf)
+
+    def fit(self, train: Split) -> None:
+        """Takes mean and scale from all training data, in one pass; a column that does not vary keeps its scale."""
+        count: Tensor | float = 0.0
+        total: Tensor | float = 0.0
+        square: Tensor | float = 0.0
+        axes = 0 if self.mean.dim() else tuple(range(len(self.shape) + 1))
+        for batch in train.epoch(BATCH):
+            x = self._written(batch.x).double()
+            count = count + (~x.isnan()).sum(axes)
+            total = total + x.nansum(axes)
+            square = square + x.square().nansum(axes)
+        count = torch.as_tensor(count).clamp_min(1)
+        mean = torch.as_tensor(total) / count
+        variance = torch.as_tensor(square) / count - mean.square()
+        std = variance.clamp_min(0).sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-7 * (1 + mean.abs()), std, 1.0))
+
+    def _written(self, x: Tensor) -> Tensor:
+        """Categories one-hot, NaN where they are missing."""
+        x = x.to(self.mean)
+        if not self.columns:
+            return x
+        return torch.cat([_one_hot(x[:, i], column) for i, column in enumerate(self.columns)], 1)
+
+
+def _width(column: Domain) -> int:
+    return (column.levels or 1) if column.kind == "categories" else 1
+
+
+def _one_hot(x: Tensor, column: Domain) -> Tensor:
+    """A column (B,) -> (B, width)."""
+    if column.kind != "categories":
+        return x.unsqueeze(1)
+    words = F.one_hot(x.nan_to_num(0.0).round().long(), column.levels or 1).to(x)
+    return words.masked_fill(x.isnan().unsqueeze(1), torch.nan)
+
+
+class Identity(Features):
+    """The data themselves: pixels, or standardized columns.
+
+    Arguments:
+        shape, kinds: Of the data.
+    """
+
+    def __init__(self, shape: Sequence[int] = (), kinds: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self.scaled = Scaled(shape, kinds)
+
+    def raw(self, x: Tensor) -> Tensor:
+        """(B, elements of x)."""
+        return self.scaled(x).flatten(1)
+
+    def learn(self, train: Split, seed: int, progress: bool = False) -> None:
+        """Mean and scale."""
+        self.scaled.fit(train)
+
+
+class Given(Features):
+    """A user's module (B, *shape) -> (B, F), as it is: nothing is fitted, and features keep their scale.
+
+    Arguments:
+        module: Takes raw data as floating-point numbers.
+    """
+
+    fitted = False
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def raw(self, x: Tensor) -> Tensor:
+        """What the module gives.
+
+        Raises:
+            InputError: anything but one finite vector for each example.
+        """
+        like = next(self.module.parameters(), self.unit)
+        try:
+            out = self.module(x.to(like))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the features {type(self.module).__name__} do not take data of shape (B, "
+                f"{', '.join(map(str, x.shape[1:]))}) ({reason}); needed: (B, *shape) -> (B, F)"
+            ) from error
+        if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != len(x):
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise InputError(f"the features {type(self.module).__name__} give {got}; needed: ({len(x)}, F)")
+        if not torch.isfinite(out).all():
+            raise InputError(f"the features {type(self.module).__name__} are not finite for some data")
+        return out
+
+    def fit(self, train: Split, seed: int, progress: bool = False) -> None:
+        """Nothing."""
+
+
+def take(split: Split, n: int, seed: int) -> Batch:
+    """Up to n raw data, picked at random."""
+    parts, found = [], 0
+    for batch in split.epoch(BATCH, key=("features", seed)):
+        parts.append(batch)
+        found += len(batch)
+        if found >= n:
+            break
+    if not parts:
+        raise InputError("there are no data to compute features of; give at least one example")
+    given = {name: [getattr(part, name) for part in parts] for name in ("x", "label", "context", "index")}
+    whole = {name: torch.cat(each) for name, each in given.items() if all(part is not None for part in each)}
+    return Batch(**whole)[:n]

@@ -1,0 +1,65 @@
+"""q(z | x) fitted to single data, the model held."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import number, whole
+from tightbound.core.model import VAE
+from tightbound.core.noise import ExampleNoise, Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.objectives.elbo import mean_rate
+
+
+def fit_local(
+    model: VAE, seen: Batch, *, steps: int = 100, lr: float = 0.1, samples: int = 4, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Variational parameters of each example as the encoder gives them and after maximizing that example's ELBO over them:
+    two tensors (B, ...), for `model.latents.state`.
+
+    Adam on each example's own parameters, with fresh draws at each step and a step size that falls to zero along a
+    cosine. The draws depend on seed, example and step, so that what an example gets depends on no other. Of a hierarchy
+    with inference from the bottom up, the parameters are those of the lowest group. Use it inside of `evaluating`.
+
+    Arguments:
+        seen: What `model.observe` gave.
+        samples: Of q(z | x), for each gradient.
+
+    Raises:
+        NotABound: the posterior is a point mass, so that there is no ELBO.
+
+    References:
+        Inference suboptimality in variational autoencoders (Cremer et al. 2018), Section 5.1,
+        https://arxiv.org/abs/1801.03558
+    """
+    whole("steps", steps, least=1)
+    whole("samples", samples, least=1)
+    number("lr", lr, above=0)
+    index = seen.positions()
+    with torch.no_grad():
+        start = model.latents.local(model.encoder_input(seen))
+    with torch.enable_grad():
+        local = start.clone().requires_grad_()
+        adam = torch.optim.Adam([local], lr=lr)
+        for step in range(steps):
+            adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+            noise = ExampleNoise("local", seed, step, index=index)
+            (gradient,) = torch.autograd.grad(-elbo_at(model, seen, local, noise, samples).sum(), local)
+            local.grad = torch.nan_to_num(gradient)
+            adam.step()
+    return start, local.detach()
+
+
+def elbo_at(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: int) -> Tensor:
+    """(B,) the ELBO in nats of an observed batch, q(z | x) having these variational parameters (B, ...).
+
+    Raises:
+        NotABound: the posterior is a point mass.
+    """
+    knobs = Knobs.final(model.schedules)
+    terms = model.terms_from(seen, model.latents.state(local, seen.context), samples, noise, knobs)
+    return terms.log_likelihood.mean(0) - mean_rate(terms)

@@ -1,0 +1,149 @@
+"""Numbers with their standard error, and the line that explains each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, or one for each latent dimension or group; null with a reason where it does not exist."""
+
+    value: float | list[float] | None
+    stderr: float | list[float] | None
+    n: int  # data
+    unit: str
+    estimator: str
+    target: str  # what is bounded or measured
+    samples: int | None = None  # latent samples an example
+    reason: str | None = None  # why there is no value or standard error, or what the value is not
+    description: str = ""  # what it is, in a line
+    at: list[float] | None = None  # where a list is a curve: what each value is at, such as numbers of samples
+
+    def __post_init__(self) -> None:
+        """A value that is not finite does not exist: it is null, and says so."""
+        if self.value is not None and not np.isfinite(self.value).all():
+            object.__setattr__(self, "reason", f"the estimate is not finite ({self.value})")
+            object.__setattr__(self, "value", None)
+            object.__setattr__(self, "stderr", None)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found out, and the numbers of it."""
+
+    numbers: Mapping[str, Estimate]
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.numbers[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All numbers of one evaluation, by name, and what they are means of."""
+
+    numbers: Mapping[str, Estimate]
+    per_example: Mapping[str, Array]  # (N,), (N, latent) or, of discrete latents, (N, codes) each
+
+    @property
+    def bound(self) -> str | None:
+        """Name of the tightest bound on log p(x) that there is: "iwae"; "elbo" where q is one value with probability 1,
+        so that both are the same; None where there is none."""
+        return next((name for name in ("iwae", "elbo") if name in self.per_example), None)
+
+    @property
+    def codes_are_numbers(self) -> bool:
+        """Whether z are codes, each the number of an entry of a codebook."""
+        return "codes" in self.per_example
+
+    @property
+    def uniform_codes(self) -> bool:
+        """Whether z are codes that are all equally probable under the prior in use."""
+        return "prior_gain" in self.per_example and not self.per_example["prior_gain"].any()
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.numbers[name]
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Plain numbers, lists and strings."""
+        return {name: asdict(number) for name, number in self.numbers.items()}
+
+
+def mean(x: Array, **facts: Any) -> Estimate:
+    """Mean over data of x (N,) or (N, L), with the standard error sd / sqrt(N)."""
+    n = len(x)
+    value = x.mean(0)
+    stderr = x.std(0, ddof=1) / math.sqrt(n) if n > 1 else None
+    return estimate(value, stderr, n=n, **facts)
+
+
+def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
+    """An estimate from NumPy values; says so where there is too little data for a standard error."""
+    plain = [None if v is None else np.asarray(v, dtype=float).tolist() for v in (value, stderr)]
+    if value is not None and stderr is None:
+        facts["reason"] = facts.get("reason") or "no standard error: one example"
+    return Estimate(plain[0], plain[1], **facts)
+
+
+def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
+    """sqrt(Var mu + E sigma^2) by dimension, from (N, L) each; standard error by the delta method."""
+    n = len(mu)
+    center, second = mu.mean(0), (mu**2 + variance).mean(0)
+    value = np.sqrt(np.maximum(second - center**2, 0))
+    influence = (mu**2 + variance - second - 2 * center * (mu - center)) / (2 * np.maximum(value, 1e-12))
+    return estimate(value, influence.std(0, ddof=1) / math.sqrt(n) if n > 1 else None, n=n, **facts)
+
+
+def ratio(x: Array, y: Array, **facts: Any) -> Estimate:
+    """Mean of x over mean of y, (N,) each, paired; standard error by the delta method."""
+    value = x.mean() / y.mean()
+    stderr = (x - value * y).std(ddof=1) / abs(y.mean()) / math.sqrt(len(x)) if len(x) > 1 else None
+    return estimate(value, stderr, n=len(x), **facts)
+
+
+def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
+    """Number of dimensions with Var_x(mu) above the threshold, from mu (N, L).
+
+    The standard error treats each variance's sampling error as Gaussian: sqrt(sum p (1 - p)), with p the
+    probability that the dimension is active.
+
+    References:
+        Importance weighted autoencoders (Burda et al. 2016), Section 5.2, https://arxiv.org/abs/1509.00519
+    """
+    n = len(mu)
+    deviation = (mu - mu.mean(0)) ** 2
+    variance = deviation.mean(0) * n / max(n - 1, 1)
+    if n == 1:
+        return Estimate(None, None, n, reason="a variance over data needs at least two of them", **facts)
+    error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
+    p = np.array([0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)])
+    return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)
+
+
+def with_error(value: float, stderr: float | None) -> str:
+    """Two digits of the standard error, and the value to the same place."""
+    if stderr is None or not stderr > 1e-12 * abs(value):  # else it is but rounding
+        return f"{value:.4g}" if stderr is None else f"{value:g}"
+    places = max(0, 1 - math.floor(math.log10(stderr)))
+    return f"{value:.{places}f} ± {stderr:.{places}f}"
+
+
+def scalar(number: Estimate) -> float:
+    """The value of an estimate that is one number and exists; NaN, with which every comparison fails, otherwise."""
+    return number.value if isinstance(number.value, float) else math.nan
+
+
+def scalar_error(number: Estimate) -> float:
+    """Its standard error; NaN where there is none."""
+    return number.stderr if isinstance(number.stderr, float) else math.nan

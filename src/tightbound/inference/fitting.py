@@ -1,0 +1,122 @@
+"""Fitting a sampler to a trained model's codes, into its run, and loading it again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import torch
+
+from tightbound.config import Settings
+from tightbound.core.errors import CompositionError, InputError, suggestion, whole
+from tightbound.core.model import VAE
+from tightbound.core.noise import seeded
+from tightbound.core.parts import Spec, describe, make, parse, rebuild
+from tightbound.data.feed import Source
+from tightbound.data.split import ArraySplit
+from tightbound.inference.infer import encode
+from tightbound.inference.samplers import Sampler
+from tightbound.objectives import ELBO
+from tightbound.training import checkpoint
+from tightbound.training.folder import RunFolder
+from tightbound.training.loop import Loop, Stage
+from tightbound.training.monitor import Interrupted, stop_on_signals
+
+
+def fit_sampler(
+    model: VAE,
+    folder: RunFolder,
+    source: Source,
+    sampler: str | Spec,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+    trust: bool = False,
+) -> Sampler:
+    """Fits a sampler to draws of q(z | x) over the data, and saves it in the run under its name.
+
+    Codes of a conditional model are pooled over its contexts, which is right where z does not depend on them.
+
+    Arguments:
+        source: The data, as a rule the training split.
+        sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
+        epochs: Of the samplers that are trained by gradients; None: their own number.
+
+    Raises:
+        CompositionError: codes that do not lie in R^L.
+        InputError: epochs of a sampler that is not trained by gradients, or no labels for one that needs them.
+        Interrupted: Ctrl-C; nothing is saved.
+    """
+    spec = parse(sampler) if isinstance(sampler, str) else sampler
+    if model.context is not None and model.context.completes:
+        raise CompositionError("the codes of a model that completes data depend on what is visible; draw with complete")
+    if model.latents.support != "real":
+        raise CompositionError(
+            f"the codes of this model lie on {model.latents.support!r} and samplers are densities on R^L; "
+            "sample from the model's prior"
+        )
+    coded = encode(model, source, sample=True, seed=seed)
+    codes, labels = coded.sample, coded.label
+    assert codes is not None
+    classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
+    about = {"labels": labels.unique().tolist()} if labels is not None and classes else {}
+    with seeded(seed):
+        fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
+        fitted.start_at(codes, seed, labels)
+    stage = _stage(spec.name)
+    if epochs is not None and whole("epochs", epochs, least=1) and not fitted.epochs:
+        raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs")
+    if fitted.epochs:
+        settings = Settings(
+            epochs=epochs or fitted.epochs, batch_size=min(256, len(codes)), schedule="cosine(final=0.01)",
+            seed=seed, checkpoint_seconds=1e9,
+        )  # fmt: skip
+        split = ArraySplit(codes.numpy())
+        train = Stage(fitted.train(), split, ELBO(), name=stage)
+        loop = Loop(train, settings, folder, torch.device("cpu"), quiet)
+        rows = [row for row in folder.metrics() if row["stage"] != stage]
+        try:
+            with stop_on_signals() as flag:
+                loop.run(rows, flag)
+        except Interrupted as stop:
+            raise Interrupted(f"stopped by {stop.by.name}; the sampler was not fitted: fit it again", stop.by) from None
+        finally:
+            folder.checkpoint("last", stage).unlink(missing_ok=True)
+        folder.write_metrics(rows)
+    scalars = {"sampler": describe(fitted), "codes": len(codes)}
+    checkpoint.save(_file(folder, spec.name), fitted.state_dict(), scalars)
+    return fitted.eval()
+
+
+def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sampler:
+    """A sampler that was fitted for a run.
+
+    Raises:
+        InputError: none of that name (with those there are).
+    """
+    path = _file(folder, name)
+    if not path.is_file():
+        files = (folder.path / "checkpoints").glob("sampler-*/fitted.safetensors")
+        there = sorted(file.parent.name.removeprefix("sampler-") for file in files)
+        known = f"; {suggestion(name, there)}" if there else ""
+        raise InputError(
+            f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; "
+            f"fit one: tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler NAME"
+        )
+    try:
+        tensors, scalars = checkpoint.load(path)
+        sampler: Sampler = rebuild(scalars["sampler"], trust=trust)
+        checkpoint.into(sampler, tensors, path)
+    except InputError as error:
+        again = f"tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler {name}"
+        raise InputError(f"the sampler in {str(path)!r} is damaged; fit it again: {again}") from error
+    return sampler.eval()
+
+
+def _stage(name: str) -> str:
+    return f"sampler-{name.replace('_', '-').replace(':', '.')}"
+
+
+def _file(folder: RunFolder, name: str) -> Path:
+    return folder.checkpoint("fitted", _stage(name))

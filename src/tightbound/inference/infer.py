@@ -1,0 +1,350 @@
+"""Codes, reconstructions, samples and interpolations: in eval mode, batched, without gradients. Several processes
+share the batches, and all of them have to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core import world
+from tightbound.core.errors import InputError, whole
+from tightbound.core.interfaces import Draw
+from tightbound.core.model import VAE
+from tightbound.core.noise import ExampleNoise, Noise, draw, key_seed
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.data.feed import Source, check_shape, each, evaluating
+from tightbound.latents.codes import coded
+
+
+class Codes(NamedTuple):
+    """Of N data."""
+
+    mean: Tensor  # (N, latent) of q(z | x)
+    variance: Tensor  # (N, latent)
+    sample: Tensor | None  # (N, latent) draws, where they were asked for
+    context: Tensor | None  # (N, *context) what each example is conditioned on, where the model is
+    label: Tensor | None  # (N,) or (N, factors), where the data have them
+
+
+class Integers(NamedTuple):
+    """Of N data."""
+
+    levels: list[Tensor]  # (N, P, depth) of each level, the lowest first
+    context: Tensor | None  # (N, *context) what each example is conditioned on, where the model is
+
+
+def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
+    """Means and variances of q(z | x) for raw data (N, *shape) and, if asked, one draw for each example."""
+
+    def rows(batch: Batch, number: int) -> dict[str, Tensor]:
+        seen = model.observe(batch, Noise("encode", seed))
+        state = model.encode_state(seen)
+        mean, variance = model.latents.moments(state)
+        part = {"mean": mean, "variance": variance}
+        if sample:
+            noise = ExampleNoise("encode", seed, index=batch.positions())
+            groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
+            part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
+        if seen.context is not None:
+            part["context"] = seen.context
+        if batch.label is not None:
+            part["label"] = batch.label
+        return {name: t.cpu() for name, t in part.items()}
+
+    parts = each(model, source, batch_size, rows)
+    if not parts:
+        raise InputError("there are no data to encode; give at least one example")
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    rest = (columns.get(name) for name in ("sample", "context", "label"))
+    return Codes(columns["mean"], columns["variance"], *rest)
+
+
+def integers(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Integers:
+    """The integer codes of raw data (N, *shape): what `encode` gives the vectors of.
+
+    Arguments:
+        sample: Draw them from q(codes | x), where that is a distribution.
+
+    Raises:
+        CompositionError: latents without integer codes.
+    """
+    latents = coded(model.latents)
+
+    def rows(batch: Batch, number: int) -> Integers:
+        seen = model.observe(batch, Noise("encode", seed))
+        state = model.encode_state(seen)
+        if sample:
+            noise = ExampleNoise("encode", seed, index=batch.positions())
+            groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
+            levels = [group.codes[0] for group in groups if group.codes is not None]
+        else:
+            levels = latents.chosen(state)
+        context = None if seen.context is None else seen.context.cpu()
+        return Integers([codes.to("cpu", torch.int32) for codes in levels], context)
+
+    found = each(model, source, batch_size, rows)
+    if not found:
+        raise InputError("there are no data to encode; give at least one example")
+    levels = [torch.cat(parts) for parts in zip(*(part.levels for part in found), strict=True)]
+    contexts = [part.context for part in found if part.context is not None]
+    return Integers(levels, torch.cat(contexts) if contexts else None)
+
+
+def decode_integers(
+    model: VAE,
+    codes: Sequence[Tensor | np.ndarray[Any, Any]],
+    *,
+    levels: int | None = None,
+    context: Tensor | None = None,
+    sample: bool = False,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Tensor:
+    """Integer codes (N, H, W[, depth]) of each level, the lowest first -> E[x | codes] (N, *shape) in the data's units.
+
+    Arguments:
+        levels: Look at this many of the highest levels alone, see `CodeLatents.filled`; None: at all.
+        context, sample: See `decode`.
+
+    Raises:
+        InputError: codes of other shapes, or out of range, or no context where one is needed.
+        CompositionError: latents without integer codes.
+    """
+    latents = coded(model.latents)
+    whole_codes = latents.checked([torch.as_tensor(own) for own in codes])
+    number = len(whole_codes)
+    if levels is not None and not 1 <= whole("levels", levels, least=1) <= number:
+        raise InputError(f"levels = {levels}; needed: 1 to {number}, the levels of the model")
+
+    def flat(start: int, end: int, given: Tensor | None) -> Tensor:
+        part = [own[start:end].to(model.device) for own in whole_codes]
+        if levels in (None, number):
+            return latents.vectors(part)
+        return latents.alone(part, levels or number, Noise("levels", seed, start), given)
+
+    return _decoded(model, len(whole_codes[0]), flat, context, sample, seed, batch_size)
+
+
+def decode(
+    model: VAE,
+    codes: Tensor | np.ndarray[Any, Any],
+    *,
+    context: Tensor | None = None,
+    sample: bool = False,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Tensor:
+    """Flat codes (N, latent) -> E[x | z] (N, *shape) in the data's units; with `sample`, draws of x.
+
+    Arguments:
+        context: (N, *context.shape), which a conditional model needs: `model.context.encode` makes it of labels.
+
+    Raises:
+        InputError: codes of another size, or no context where one is needed.
+    """
+    codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
+    if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
+        raise InputError(f"codes have shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
+    return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, sample, seed, batch_size)
+
+
+def _decoded(
+    model: VAE,
+    n: int,
+    flat: Callable[[int, int, Tensor | None], Tensor],
+    context: Tensor | None,
+    sample: bool,
+    seed: int,
+    batch_size: int,
+) -> Tensor:
+    """(n, *shape) of the flat codes (end - start, latent) that `flat(start, end, contexts)` gives."""
+
+    def part(start: int) -> Tensor:
+        end = min(n, start + batch_size)
+        given = None if context is None else context[start:end].to(model.device)
+        likelihood = model.decode(flat(start, end, given).to(model.device), given)
+        x = draw(likelihood, (), Noise("decode", seed, start // batch_size)) if sample else likelihood.mean
+        return model.observation.restore(x).cpu()
+
+    with evaluating(model):
+        out = world.shared(part, range(0, n, batch_size))
+    return torch.cat(out) if out else torch.empty(0, *model.shape)
+
+
+def reconstruct(
+    model: VAE, source: Source, *, levels: int | None = None, seed: int = 0, batch_size: int = 500
+) -> Tensor:
+    """E[x | z] at the posterior mean of each example, (N, *shape), in the data's units; what a context holds of x is
+    kept.
+
+    Arguments:
+        levels: Of latents with integer codes: from this many of the highest levels alone, see `CodeLatents.filled`.
+        seed: Of what is drawn then.
+
+    Raises:
+        InputError, CompositionError: no data, levels that the model has not.
+    """
+
+    def rows(batch: Batch, number: int) -> Tensor:
+        if levels is None:
+            codes = encode(model, batch, batch_size=batch_size)
+            x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
+        else:
+            found = integers(model, batch, batch_size=batch_size)
+            own = key_seed("levels", seed, number)
+            x = decode_integers(model, found.levels, levels=levels, context=found.context, seed=own)
+        if model.context is not None and model.context.completes:
+            seen = model.observe(batch, Noise("reconstruct"))
+            if seen.mask is not None:
+                x = torch.where(seen.mask.cpu(), x, model.observation.reference(batch.x, seen).cpu().to(x))
+        return x
+
+    out = each(model, source, batch_size, rows)
+    if not out:
+        raise InputError("there are no data to reconstruct; give at least one example")
+    return torch.cat(out)
+
+
+def sample(
+    model: VAE,
+    n: int,
+    *,
+    mean: bool = True,
+    seed: int = 0,
+    batch_size: int = 500,
+    context: Tensor | None = None,
+    codes: Draw | None = None,
+) -> Tensor:
+    """Ancestral samples (n, *shape) in the data's units.
+
+    Arguments:
+        mean: Show E[x | z] for z from the prior, as is usual for pictures; False: draw x from p(x | z).
+        context: Of a conditional model: what `model.context` makes contexts of, such as class labels (m,), taken in
+            turn; None: its examples, such as each class in turn.
+        codes: (n, noise, contexts) -> (n, latent) in place of the prior: a sampler's `sample`, or what
+            `Latents.sharpened` gives.
+
+    Raises:
+        InputError: a context that is not the model's, or none where it has no examples.
+    """
+    whole("n", n, least=1)
+    given = contexts(model, n, context)
+
+    def drawn(start: int) -> Tensor:
+        noise = Noise("sample", seed, start)
+        part = None if given is None else given[start : start + batch_size].to(model.device)
+        size = min(batch_size, n - start)
+        if codes is None:
+            likelihood = model.generate(size, noise, part)
+        else:
+            likelihood = model.decode(codes(size, noise, part).to(model.device), part)
+        x = likelihood.mean if mean else draw(likelihood, (), noise)
+        return model.observation.restore(x).cpu()
+
+    with evaluating(model):
+        return torch.cat(world.shared(drawn, range(0, n, batch_size)))
+
+
+def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
+    """Contexts (n, *context) of values taken in turn, or of the model's examples; None for a model without."""
+    if model.context is None:
+        if values is not None:
+            raise InputError("the model is conditioned on nothing; leave out the context")
+        return None
+    chosen = model.context.examples(n) if values is None or model.context.completes else torch.as_tensor(values)
+    made = model.context.encode(chosen)
+    if not len(made):
+        raise InputError("the context is empty; give at least one")
+    return made[torch.arange(n) % len(made)]
+
+
+def complete(model: VAE, source: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
+    """Data whose hidden elements are drawn from p(hidden | visible): (N, n, *shape), in the data's units.
+
+    Arguments:
+        n: Completions of each example.
+        mean: E[x | z] for z from p(z | visible); False: draw x.
+
+    Raises:
+        InputError: a model that is not conditioned on a part of x.
+    """
+    whole("completions of each example", n, least=1)
+
+    def rows(batch: Batch, number: int) -> Tensor:
+        seen = model.observe(batch, Noise("complete", seed))
+        if seen.mask is None or seen.context is None:
+            raise InputError("the model is conditioned on no part of x; train with --context 'visible(...)'")
+        noise = Noise("complete", seed, number)
+        given = seen.context.repeat_interleave(n, 0)
+        likelihood = model.generate(len(given), noise, given)
+        x = likelihood.mean if mean else draw(likelihood, (), noise)
+        reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
+        x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
+        return x.unflatten(0, (-1, n)).cpu()
+
+    out = each(model, source, max(1, 500 // n), rows)
+    if not out:
+        raise InputError("there are no data to complete; give at least one example")
+    return torch.cat(out)
+
+
+def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Codes (latent,), positions (T,) -> (T, latent) on the straight line from a to b."""
+    t = t.unsqueeze(-1)
+    return (1 - t) * a + t * b
+
+
+def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Codes (latent,), positions (T,) -> (T, latent) along the great circle, with the norm between those of
+    a and b: it keeps to where N(0, I) has its mass.
+
+    References:
+        Sampling generative networks (White 2016), Section 2, https://arxiv.org/abs/1609.04468
+    """
+    t = t.unsqueeze(-1)
+    norm_a, norm_b = a.norm(), b.norm()
+    angle = torch.arccos((a @ b / (norm_a * norm_b).clamp_min(1e-12)).clamp(-1, 1))
+    if torch.sin(angle) < 1e-4 or norm_a * norm_b == 0:  # parallel, opposite or zero: no great circle is singled out
+        return linear(a, b, t.squeeze(-1))
+    unit = (torch.sin((1 - t) * angle) * a / norm_a + torch.sin(t * angle) * b / norm_b) / torch.sin(angle)
+    return unit * ((1 - t) * norm_a + t * norm_b)
+
+
+PATHS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": linear, "spherical": spherical}
+
+
+def interpolate(
+    model: VAE,
+    a: Tensor,
+    b: Tensor,
+    *,
+    steps: int = 9,
+    path: Literal["linear", "spherical"] = "linear",
+    labels: Tensor | None = None,
+) -> Tensor:
+    """E[x | z] (steps, *shape) along a path between the posterior means of two raw data (*shape); a context is
+    interpolated linearly.
+
+    Arguments:
+        labels: (2, ...) of the two data, for a model that is conditioned on them.
+
+    Raises:
+        InputError: fewer than 2 steps, or an unknown path.
+    """
+    if steps < 2:
+        raise InputError(f"steps = {steps}; needed: a whole number of at least 2")
+    if path not in PATHS:
+        raise InputError(f"path = {path!r}; needed: one of {', '.join(PATHS)}")
+    for end in (a, b):
+        check_shape(model, end.shape)
+    batch = Batch(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]), label=labels)
+    ends, t = encode(model, batch), torch.linspace(0, 1, steps)
+    context = ends.context
+    if context is not None:
+        context = linear(context[0].flatten(), context[1].flatten(), t).unflatten(1, context.shape[1:])
+    return decode(model, PATHS[path](ends.mean[0], ends.mean[1], t), context=context)

@@ -1,0 +1,69 @@
+"""Where the codes of each class are, found after training: to sample one class of a model that knows none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import InputError, whole
+from tightbound.inference.samplers import GaussianMixture, Sampler, fit_mixture
+
+
+class ClassRegions(GaussianMixture):
+    """A Gaussian mixture for the codes of each class; together they are one of all codes, by the classes' shares.
+
+    Arguments:
+        components: Of each class.
+        labels: The classes, whole numbers; those of the data, unless they are said.
+    """
+
+    def __init__(self, latent: int = 1, components: int = 3, labels: Sequence[int] = ()) -> None:
+        each, known = whole("components", components, least=1), tuple(labels)
+        super().__init__(latent, each * max(1, len(known)))
+        self.each, self.labels = each, known
+
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Fits the mixture of each class.
+
+        Raises:
+            InputError: no class labels, or a class of too few codes.
+        """
+        if labels is None or labels.dim() != 1 or labels.is_floating_point() or len(labels) != len(codes):
+            given = "none" if labels is None else f"{tuple(labels.shape)} of {labels.dtype}"
+            raise InputError(f"class-regions need whole class labels (N,) and the data have {given}; give them labels")
+        super(GaussianMixture, self).start_at(codes, seed)
+        standard = ((codes - self.mean) / self.std).double()
+        for i, label in enumerate(self.labels):
+            own = standard[labels == label]
+            if len(own) <= self.each:
+                raise InputError(
+                    f"class {label} has {len(own)} codes, and {self.each} components need more; use fewer components, "
+                    f"or leave the class out: class-regions(labels=(...))"
+                )
+            log_weights, loc, scale_tril = fit_mixture(own, self.each, seed)
+            rows = self._rows(i)
+            self.log_weights[rows].copy_(log_weights + torch.tensor(len(own) / len(codes)).log())
+            self.loc[rows].copy_(loc)
+            self.scale_tril[rows].copy_(scale_tril)
+
+    def of(self, label: int) -> Sampler:
+        """The mixture of one class.
+
+        Raises:
+            InputError: a class that is not there.
+        """
+        if label not in self.labels:
+            there = ", ".join(map(str, self.labels))
+            raise InputError(f"there is no region of class {label}; there are those of {there}")
+        rows, one = self._rows(self.labels.index(label)), GaussianMixture(self.latent, self.each).to(self.loc)
+        for name in ("mean", "std"):
+            getattr(one, name).copy_(getattr(self, name))
+        for name in ("log_weights", "loc", "scale_tril"):
+            getattr(one, name).copy_(getattr(self, name)[rows])
+        one.log_weights.sub_(one.log_weights.logsumexp(0))
+        return one.eval()
+
+    def _rows(self, i: int) -> slice:
+        return slice(i * self.each, (i + 1) * self.each)

@@ -1,0 +1,230 @@
+"""Densities of codes, fitted after training: what a model is sampled by where its prior is not where its codes are."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+from tightbound.core.errors import InputError, number, whole
+from tightbound.core.interfaces import Trainable
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise, draw, key_seed
+from tightbound.core.parts import Part
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch, Terms
+from tightbound.latents.flat import Flat
+from tightbound.likelihoods import Gaussian, Identity
+from tightbound.nn import MLP
+from tightbound.posteriors import DiagonalNormal
+from tightbound.priors import Flow, StandardNormal
+from tightbound.priors.mixture import FiniteMixture
+
+
+class Sampler(Part, Trainable):
+    """A distribution of flat codes (latent,), fitted to those of the training data.
+
+    Arguments:
+        latent: Size of a code.
+    """
+
+    epochs: ClassVar[int] = 0  # of training by gradients after `start_at`; 0: that fits all
+
+    def __init__(self, latent: int = 1) -> None:
+        super().__init__()
+        self.latent = whole("latent", latent, least=1)
+        self.register_buffer("mean", torch.zeros(self.latent))
+        self.register_buffer("std", torch.ones(self.latent))
+
+    mean: Tensor
+    std: Tensor
+
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Takes mean and scale of codes (N, latent); fits what needs no gradients.
+
+        Arguments:
+            labels: (N,) classes, for a sampler that is made of them, too.
+
+        Raises:
+            InputError: fewer codes than it needs.
+        """
+        if len(codes) < 2:
+            raise InputError(f"a sampler needs at least 2 codes and was given {len(codes)}; give more data")
+        self.mean.copy_(codes.mean(0))
+        self.std.copy_(codes.std(0).clamp_min(1e-6))
+
+    @abstractmethod
+    def standardized(self, n: int, noise: Noise) -> Tensor:
+        """(n, latent) draws, of codes less their mean, over their scale."""
+
+    def sample(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
+        """(n, latent) draws of codes, whatever the context."""
+        return self.mean + self.std * self.standardized(n, noise)
+
+    def of(self, label: int) -> Sampler:
+        """A sampler of the codes of one class.
+
+        Raises:
+            InputError: where it knows none, or not this one.
+        """
+        raise InputError(
+            f"sampler {type(self).__name__} knows no classes; fit 'class-regions' to sample those of class {label}"
+        )
+
+
+class DensitySampler(Sampler):
+    """A sampler with a density."""
+
+    @abstractmethod
+    def distribution(self) -> Distribution:
+        """Of standardized codes; batch shape ()."""
+
+    def log_prob(self, codes: Tensor) -> Tensor:
+        """(...) log-density of codes (..., latent), nats."""
+        return self.distribution().log_prob((codes - self.mean) / self.std) - self.std.log().sum()
+
+    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
+        """Their log-density as a log-likelihood, with no latents."""
+        return Terms(self.log_prob(batch.x).unsqueeze(0), (), self.distribution(), batch)
+
+    def standardized(self, n: int, noise: Noise) -> Tensor:
+        """(n, latent) draws."""
+        return draw(self.distribution(), (n,), noise)
+
+
+class GaussianMixture(DensitySampler):
+    """A Gaussian mixture with full covariances, by scikit-learn's EM.
+
+    Arguments:
+        components: Their number K.
+
+    References:
+        From variational to deterministic autoencoders (Ghosh et al. 2020), Section 4, https://arxiv.org/abs/1903.12436
+    """
+
+    def __init__(self, latent: int = 1, components: int = 10) -> None:
+        super().__init__(latent)
+        self.components = whole("components", components, least=1)
+        self.register_buffer("log_weights", torch.zeros(self.components))
+        self.register_buffer("loc", torch.zeros(self.components, self.latent))
+        self.register_buffer("scale_tril", torch.eye(self.latent).repeat(self.components, 1, 1))
+
+    log_weights: Tensor
+    loc: Tensor
+    scale_tril: Tensor
+
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Fits the mixture."""
+        super().start_at(codes, seed)
+        if len(codes) <= self.components:
+            raise InputError(f"{self.components} components need more than {len(codes)} codes; use fewer components")
+        log_weights, loc, scale_tril = fit_mixture(((codes - self.mean) / self.std).double(), self.components, seed)
+        self.log_weights.copy_(log_weights)
+        self.loc.copy_(loc)
+        self.scale_tril.copy_(scale_tril)
+
+    def distribution(self) -> Distribution:
+        """The mixture."""
+        return FiniteMixture(
+            self.log_weights, MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
+        )
+
+
+def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log weights (K,), means (K, latent) and Cholesky factors (K, latent, latent) of a Gaussian mixture fitted to
+    codes (N, latent) in double precision, by scikit-learn's EM."""
+    import sklearn.mixture
+
+    fitted = sklearn.mixture.GaussianMixture(
+        components, reg_covar=1e-5, max_iter=300, random_state=key_seed("gaussian-mixture", seed) % 2**32
+    ).fit(codes.numpy())
+    factors = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))
+    return torch.from_numpy(fitted.weights_).log(), torch.from_numpy(fitted.means_), factors
+
+
+class Kernel(DensitySampler):
+    """A kernel density: an equal mixture of N(c_n, (h s)^2) over exemplar codes c_n, s being their scale.
+
+    Arguments:
+        exemplars: Codes that are kept, at most, drawn from those of the data.
+        bandwidth: h; None: Scott's rule, N^(-1 / (latent + 4)).
+
+    References:
+        Multivariate density estimation (Scott 1992), Eq. 6.42
+    """
+
+    def __init__(self, latent: int = 1, exemplars: int = 2000, bandwidth: float | None = None) -> None:
+        super().__init__(latent)
+        self.bandwidth = None if bandwidth is None else number("bandwidth", bandwidth, above=0)
+        kept = whole("exemplars", exemplars, least=1)
+        self.register_buffer("codes", torch.zeros(kept, self.latent))
+        self.register_buffer("log_weights", torch.zeros(kept))  # -inf where there were fewer codes
+
+    codes: Tensor
+    log_weights: Tensor
+
+    def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Keeps codes, picked at random."""
+        super().start_at(codes, seed)
+        generator = torch.Generator().manual_seed(key_seed("kernel", seed))
+        kept = codes[torch.randperm(len(codes), generator=generator)[: len(self.codes)]]
+        self.codes[: len(kept)] = (kept - self.mean) / self.std
+        self.log_weights[len(kept) :] = -math.inf
+
+    def distribution(self) -> Distribution:
+        """The mixture."""
+        n = torch.isfinite(self.log_weights).sum().double()
+        h = n ** (-1 / (self.latent + 4)) if self.bandwidth is None else n.new_tensor(self.bandwidth)
+        normal = Normal(self.codes, h.to(self.codes).expand_as(self.codes), validate_args=False)
+        return FiniteMixture(self.log_weights, Independent(normal, 1, validate_args=False))
+
+
+class FlowSampler(DensitySampler):
+    """A normalizing flow, fitted by maximum likelihood.
+
+    Arguments:
+        kind, transforms, hidden: As of prior `flow`.
+    """
+
+    epochs = 50
+
+    def __init__(
+        self, latent: int = 1, kind: str = "maf", transforms: int = 3, hidden: tuple[int, ...] = (64, 64)
+    ) -> None:
+        super().__init__(latent)
+        self.flow = Flow(self.latent, kind, transforms, hidden)
+
+    def distribution(self) -> Distribution:
+        """The flow."""
+        return self.flow()
+
+
+class SecondVAE(Sampler):
+    """A second VAE, on the codes of the first: z is drawn from p(z | u), u from N(0, I).
+
+    Arguments:
+        hidden: Widths of its encoder's hidden layers; its decoder's are the same in reverse.
+
+    References:
+        Diagnosing and enhancing VAE models (Dai and Wipf 2019), Section 4, https://arxiv.org/abs/1903.05789
+    """
+
+    epochs = 50
+
+    def __init__(self, latent: int = 1, hidden: tuple[int, ...] = (256, 256)) -> None:
+        super().__init__(latent)
+        size, network = self.latent, MLP(hidden)
+        latents = Flat(StandardNormal(size), DiagonalNormal((size,), size, network))
+        self.vae = VAE(latents, Gaussian((size,), size, network), Identity())
+
+    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
+        """The terms of the second VAE, of standardized codes."""
+        return self.vae(Batch((batch.x - self.mean) / self.std, index=batch.index), samples, noise, knobs)
+
+    def standardized(self, n: int, noise: Noise) -> Tensor:
+        """(n, latent) draws."""
+        return draw(self.vae.generate(n, noise), (), noise)

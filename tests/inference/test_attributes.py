@@ -1,0 +1,201 @@
+"""What labels are in latent space: vectors that add one, regions that one is sampled from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tightbound as tb
+from tightbound.analysis import called, steer
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.noise import Noise
+from tightbound.core.parts import make
+from tightbound.core.terms import Batch
+from tightbound.inference.attributes import attribute_vector, class_labels, vector_of_codes
+from tightbound.inference.regions import ClassRegions
+
+
+def clouds(n: int = 600) -> tuple[Tensor, Tensor]:
+    """Codes in the plane of classes 2, 5 and 7, which lie apart."""
+    generator = torch.Generator().manual_seed(0)
+    which = torch.randint(3, (n,), generator=generator)
+    centers = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 6.0]], dtype=torch.float64)
+    codes = centers[which] + 0.3 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    return codes, torch.tensor([2, 5, 7])[which]
+
+
+def test_the_vector_is_the_difference_of_the_means() -> None:
+    codes, labels = clouds()
+    expected = torch.tensor([4.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(vector_of_codes(codes, labels, 5, 2), expected, atol=0.08, rtol=0)
+    others = codes[labels == 5].mean(0) - codes[labels != 5].mean(0)
+    torch.testing.assert_close(vector_of_codes(codes, labels, 5), others)
+
+
+def test_the_normal_of_a_probe_leaves_out_what_goes_along() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (4000,), generator=generator)
+    other = labels + 0.6 * torch.randn(4000, generator=generator)  # goes along with the label, which it does not make
+    codes = torch.stack([2.0 * labels - 1 + 0.5 * (other - labels), other], 1)
+    by_means = vector_of_codes(codes, labels, 1, 0)
+    by_probe = vector_of_codes(codes, labels, 1, 0, direction="probe")
+    assert by_means[1] == pytest.approx(1, abs=0.1)
+    assert by_probe[0] > 0
+    assert by_probe[1] / by_probe[0] < 0.2 < by_means[1] / by_means[0]
+
+
+def test_a_probes_vector_takes_one_mean_as_far_as_the_other() -> None:
+    codes, labels = clouds()
+    vector = vector_of_codes(codes, labels, 7, 2, direction="probe")
+    torch.testing.assert_close(vector, torch.tensor([0.0, 6.0], dtype=torch.float64), atol=0.8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("of", "against", "direction", "description"),
+    [(3, None, "means", "no example has label 3; there are labels 2, 5, 7"), (2, 9, "means", "label 9"),
+     (2, 2, "means", "against itself"), (2, 5, "up", "direction = 'up'")],
+)  # fmt: skip
+def test_vectors_that_are_not_there_are_refused(of: int, against: int | None, direction: str, description: str) -> None:
+    with pytest.raises(InputError, match=description):
+        vector_of_codes(*clouds(), of, against, direction=direction)  # pyright: ignore
+
+
+def test_labels_of_several_factors_need_a_factor() -> None:
+    labels = torch.tensor([[0, 3], [1, 4]])
+    assert class_labels(labels, 1).tolist() == [3, 4]
+    for given, factor, description in (
+        (labels, None, "2 factors"), (labels, 2, "2 factors"), (labels[:, 0], 0, "leave it out"),
+        (None, None, "no labels"), (torch.tensor([0.5]), None, "fractions"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=description):
+            class_labels(given, factor)
+
+
+class Point(torch.nn.Module):
+    """An encoder into the plane that gives the data themselves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, torch.full_like(x, -20)], 1)
+
+
+def plane() -> tb.VAE:
+    """A model whose codes are its data, and whose decoder gives them back."""
+    posterior = tb.posteriors.DiagonalNormal((2,), 2, torch.nn.Identity())
+    posterior.network = Point()
+    likelihood = tb.likelihoods.Gaussian((2,), 2, torch.nn.Linear(2, 2), scale=0.1)
+    with torch.no_grad():
+        for parameter, value in zip(likelihood.parameters(), (torch.eye(2), torch.zeros(2)), strict=False):
+            parameter.copy_(value)
+    return tb.VAE(tb.Flat(tb.priors.StandardNormal(2), posterior), likelihood, tb.likelihoods.Identity()).double()
+
+
+def test_adding_the_vector_is_called_the_label_and_adding_none_is_not() -> None:
+    model, (codes, labels) = plane(), clouds()
+    batch = Batch(codes, label=labels)
+    done = steer(model, batch, batch, 7, 2, strengths=(-1.0, 0.0, 1.0), most=100)
+    torch.testing.assert_close(done.vector, attribute_vector(model, batch, 7, 2))
+    assert [done[name].value for name in ("-1", "+0", "+1")] == [0, 0, 1]
+    assert done["+1"].n == 100
+    moved = done.pictures(model)[2]
+    torch.testing.assert_close(moved, done.codes + done.vector)
+    assert done.labels.tolist() == [2] * 8
+    away = steer(model, batch, batch, 7, strengths=(0.0,))
+    assert away["+0"].n == min(500, int((labels != 7).sum()))
+
+
+def test_regions_are_of_their_class_and_together_of_all() -> None:
+    codes, labels = clouds()
+    sampler = make("sampler", "class-regions(components=2)", latent=2, labels=[2, 5, 7]).double()
+    assert isinstance(sampler, ClassRegions)
+    sampler.start_at(codes, 0, labels)
+    for label in (2, 5, 7):
+        own, drawn = codes[labels == label], sampler.of(label).sample(4000, Noise("test"))
+        torch.testing.assert_close(drawn.mean(0), own.mean(0), atol=0.05, rtol=0)
+        torch.testing.assert_close(drawn.std(0), own.std(0), atol=0.05, rtol=0)
+    drawn = sampler.sample(6000, Noise("test"))
+    near = torch.cdist(drawn, torch.stack([codes[labels == c].mean(0) for c in (2, 5, 7)])).argmin(1)
+    shares = torch.stack([(labels == c).double().mean() for c in (2, 5, 7)])
+    torch.testing.assert_close(near.bincount().double() / 6000, shares, atol=0.03, rtol=0)
+    # the density of all is that of the classes by their shares
+    z = codes[:50]
+    by_class = torch.stack([sampler.of(c).log_prob(z) for c in (2, 5, 7)])  # pyright: ignore
+    torch.testing.assert_close(sampler.log_prob(z), (by_class + shares.log().unsqueeze(1)).logsumexp(0))
+
+
+def test_regions_refuse_what_they_cannot_be_made_of() -> None:
+    codes, labels = clouds()
+    sampler = make("sampler", "class-regions(components=3)", latent=2, labels=[2, 5, 7]).double()
+    for given in (None, labels.float(), labels[:, None], labels[:5]):
+        with pytest.raises(InputError, match="class labels"):
+            sampler.start_at(codes, 0, given)
+    few = labels.clone()
+    few[few == 5] = 2
+    few[:3] = 5
+    with pytest.raises(InputError, match="class 5 has 3 codes"):
+        sampler.start_at(codes, 0, few)
+    sampler.start_at(codes, 0, labels)
+    with pytest.raises(InputError, match=r"no region of class 3; there are those of 2, 5, 7"):
+        sampler.of(3)
+    with pytest.raises(InputError, match="class-regions"):
+        make("sampler", "kernel", latent=2).of(3)
+
+
+def test_what_draws_are_called_beside_real_data() -> None:
+    model, (codes, labels) = plane(), clouds()
+    batch = Batch(codes, label=labels)
+    drawn = torch.cat([codes[labels == 7][:30], codes[labels == 5][:10]])
+    shares = called(model, drawn, 7, batch, batch)
+    assert (shares["drawn"].value, shares["drawn"].n) == (0.75, 40)
+    assert (shares["data"].value, shares["data"].n) == (1, int((labels == 7).sum()))
+    with pytest.raises(InputError, match="no test example has label 3"):
+        called(model, drawn, 3, batch, batch)
+    with pytest.raises(InputError, match="no labels"):
+        called(model, drawn, 7, codes, codes)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
+    data = tb.data.open("digits")
+    model = tb.vae(data, latent=8, network="mlp(hidden=(128,))", likelihood="bernoulli")
+    return tb.fit(model, data, epochs=40, quiet=True, run=tmp_path_factory.mktemp("regions") / "run")
+
+
+def test_a_region_sampled_from_a_run_is_mostly_of_its_class(trained: tb.Trained) -> None:
+    data = tb.data.open("digits")
+    trained.fit_sampler(data.train, "class-regions(components=1)")
+    again = tb.load(trained.path)
+    threes = again.sample(300, sampler="class-regions", label=3)
+    assert torch.equal(threes, trained.sample(300, sampler="class-regions", label=3))
+    right = called(again.model, threes, 3, data.train, data.test)["drawn"].value
+    of_all = called(again.model, again.sample(300), 3, data.train, data.test)["drawn"].value
+    assert right > 0.35 > 0.2 > of_all  # pyright: ignore
+    with pytest.raises(InputError, match="no region of class 11"):
+        again.sample(2, sampler="class-regions", label=11)
+    with pytest.raises(InputError, match="fit 'class-regions'"):
+        again.sample(2, label=3)
+
+
+def test_the_classes_can_be_said(trained: tb.Trained) -> None:
+    data = tb.data.open("digits")
+    trained.fit_sampler(data.train, "class-regions(components=1, labels=(3, 8))")
+    with pytest.raises(InputError, match="there are those of 3, 8"):
+        tb.load(trained.path).sample(2, sampler="class-regions", label=1)
+
+
+def test_data_without_labels_have_no_regions_and_no_vectors(trained: tb.Trained) -> None:
+    x = torch.from_numpy(np.zeros((20, 1, 8, 8), dtype=np.uint8))
+    with pytest.raises(InputError, match="the data have none"):
+        trained.fit_sampler(x, "class-regions")
+    with pytest.raises(InputError, match="no labels"):
+        trained.attribute_vector(x, 3)
+
+
+def test_a_model_that_completes_data_has_no_vectors(tmp_path: Path) -> None:
+    data = tb.data.open("digits")
+    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", context="visible")
+    with pytest.raises(CompositionError, match="completes data"):
+        attribute_vector(model, data.test, 3)

@@ -1,0 +1,142 @@
+"""Samplers fitted to codes: their densities against scikit-learn's, what they draw, and that the run keeps them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+
+import tightbound as tb
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.noise import Noise
+from tightbound.core.parts import make
+from tightbound.core.table import TABLE
+from tightbound.inference.samplers import DensitySampler, GaussianMixture, Kernel
+from tightbound.training.folder import RunFolder
+
+FITS = [
+    "gaussian-mixture(components=2)",
+    "kernel(exemplars=100)",
+    "flow(transforms=1, hidden=(8,))",
+    "vae(hidden=(8,))",
+    "class-regions(components=2)",
+]
+
+
+def codes(n: int = 400) -> torch.Tensor:
+    """Of two clusters in the plane, off the origin and of unequal scales."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(n, 2, generator=generator, dtype=torch.float64) * torch.tensor([0.3, 2.0])
+    z[: n // 2] += torch.tensor([3.0, -5.0])
+    return z + 1
+
+
+def fitted(text: str, z: torch.Tensor) -> DensitySampler:
+    sampler = make("sampler", text, latent=z.shape[1]).double()
+    sampler.start_at(z, seed=3)
+    return sampler
+
+
+def test_gaussian_mixture_is_scikit_learns() -> None:
+    import sklearn.mixture
+
+    sampler = fitted("gaussian-mixture(components=2)", codes())
+    assert isinstance(sampler, GaussianMixture)
+    reference = sklearn.mixture.GaussianMixture(2, reg_covar=1e-5)
+    reference.weights_, reference.means_ = sampler.log_weights.exp().numpy(), sampler.loc.numpy()
+    precision = torch.linalg.inv(sampler.scale_tril @ sampler.scale_tril.mT)
+    reference.precisions_cholesky_ = torch.linalg.cholesky(precision).numpy()
+    z = codes(50)
+    standard = ((z - sampler.mean) / sampler.std).numpy()
+    expected = reference.score_samples(standard) - sampler.std.log().sum().item()
+    np.testing.assert_allclose(sampler.log_prob(z).numpy(), expected, rtol=1e-6)
+    assert sampler.log_prob(z).mean() > torch.distributions.Normal(z.mean(0), z.std(0)).log_prob(z).sum(-1).mean() + 1
+
+
+def test_kernel_is_scikit_learns_with_scotts_bandwidth() -> None:
+    from sklearn.neighbors import KernelDensity
+
+    z = codes(80)
+    sampler = fitted("kernel(exemplars=100)", z)
+    assert isinstance(sampler, Kernel)
+    standard = ((z - z.mean(0)) / z.std(0)).numpy()
+    reference = KernelDensity(bandwidth=80 ** (-1 / 6)).fit(standard)
+    expected = reference.score_samples(standard) - z.std(0).log().sum().item()
+    np.testing.assert_allclose(sampler.log_prob(z).numpy(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("text", FITS[:3])
+def test_the_density_integrates_to_one_in_the_codes_own_units(text: str) -> None:
+    z = codes()[:, :1]
+    sampler = fitted(text.replace("components=2", "components=3"), z)
+
+    def density(x: float) -> float:
+        return sampler.log_prob(torch.tensor([x], dtype=torch.float64)).exp().item()
+
+    total = quad(density, -10, 0, limit=200)[0] + quad(density, 0, 12, limit=200)[0]
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("text", FITS[:2])
+def test_draws_have_the_codes_moments(text: str) -> None:
+    z = codes()
+    sampler = fitted(text, z)
+    drawn = sampler.sample(20_000, Noise("test"))
+    assert torch.allclose(drawn.mean(0), z.mean(0), atol=0.1 * float(z.std()))
+    assert (drawn.std(0) / z.std(0) - 1).abs().max() < 0.25  # a kernel density is wider, by its bandwidth
+    assert torch.equal(drawn, sampler.sample(20_000, Noise("test")))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
+    data = tb.data.open("digits")
+    model = tb.vae(data, latent=3, network="mlp(hidden=(16,))", posterior="point")
+    run = tmp_path_factory.mktemp("samplers") / "run"
+    return tb.fit(model, data, "autoencoder", epochs=2, quiet=True, run=run)
+
+
+def test_every_sampler_is_tried() -> None:
+    assert {text.partition("(")[0] for text in FITS} == set(TABLE["sampler"])
+
+
+@pytest.mark.parametrize("text", FITS)
+def test_a_fitted_sampler_is_kept_with_the_run(trained: tb.Trained, text: str) -> None:
+    data, name = tb.data.open("digits"), text.partition("(")[0]
+    before = [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""]
+    epochs = 2 if name in ("flow", "vae") else None
+    trained.fit_sampler(data.train, text, epochs=epochs)
+    again = tb.load(trained.path)
+    x = again.sample(7, sampler=name)
+    assert x.shape == (7, 1, 8, 8)
+    assert torch.equal(x, trained.sample(7, sampler=name))
+    assert not torch.equal(x, trained.sample(7))
+    assert [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""] == before
+    trained.fit_sampler(data.train, text, epochs=epochs, seed=5)
+    assert not torch.equal(x, trained.sample(7, sampler=name))
+
+
+def test_a_second_vae_is_trained_by_the_elbo_and_closes_in_on_the_codes(trained: tb.Trained) -> None:
+    data = tb.data.open("digits")
+    trained.fit_sampler(data.train, "vae(hidden=(32,))", epochs=15)
+    losses = [row["train_loss"] for row in RunFolder(trained.path).metrics() if row["stage"] == "sampler-vae"]
+    assert len(losses) == 15
+    assert losses[-1] < losses[0] - 0.2
+
+
+def test_a_sampler_that_was_not_fitted_is_named(trained: tb.Trained) -> None:
+    trained.fit_sampler(tb.data.open("digits").train, "kernel(exemplars=10)")
+    with pytest.raises(InputError, match="did you mean 'kernel'"):
+        trained.sample(2, sampler="kernal")
+
+
+def test_codes_off_the_plane_are_refused() -> None:
+    data = tb.data.open("digits")
+    model = tb.vae(data, latent=3, network="mlp(hidden=(8,))", prior="sphere", posterior="power-spherical")
+    with pytest.raises(CompositionError, match="sphere"):
+        tb.fit(model, data, steps=1, quiet=True).fit_sampler(data.train, "kernel")
+
+
+def test_too_few_codes_are_refused() -> None:
+    with pytest.raises(InputError, match="fewer components"):
+        fitted("gaussian-mixture(components=9)", codes(9))
