@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tightbound.components import make
 from tightbound.core.noise import Noise
-from tightbound.core.parts import make
 from tightbound.priors.codes import AutoregressiveCodes, Sharpening, draw_codes
 from tightbound.testing.code_priors import draw_from_scratch
 

@@ -22,7 +22,7 @@ from contestants.nets import save_weights
 from harness import Contestant, Race, Turns, options, peers_python, seconds_table, show, summary, values, write
 
 import tightbound as tb
-from tightbound.core.parts import make
+from tightbound.components import make
 from tightbound.recipes import recipe
 
 BASE = "ours"

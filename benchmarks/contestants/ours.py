@@ -12,7 +12,7 @@ from nets import NETS, load_weights, save_weights, to_channels_last
 from torch import nn
 
 import tightbound as tb
-from tightbound.core.parts import make
+from tightbound.components import make
 from tightbound.data import Data
 from tightbound.inference.infer import encode, sample
 from tightbound.nn.base import Architecture, Shape

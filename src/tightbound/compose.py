@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import torch
 
+from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Context, Latents, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, seeded
-from tightbound.core.parts import Spec, find, make, parse, signature
 from tightbound.data import Data, Split
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior

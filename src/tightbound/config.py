@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from tyro.conf import arg
 
+from tightbound.components import Spec, parse
 from tightbound.core.errors import InputError, number, suggestion, whole
-from tightbound.core.parts import Spec, parse
 
 _PartText = Annotated[str, arg(metavar="PART")]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tightbound import analysis
+from tightbound.components import make, rebuild
 from tightbound.config import Settings, read_config
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.core.parts import make, rebuild
 from tightbound.data import Data, Split
 from tightbound.data.feed import Source
 from tightbound.inference.fitting import load_sampler

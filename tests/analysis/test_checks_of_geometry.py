@@ -16,8 +16,8 @@ from tightbound.analysis.checks.encoder import EncoderOverfitting
 from tightbound.analysis.checks.memorization import CopiedSamples
 from tightbound.analysis.diagnosis import Finding, Subject, diagnose
 from tightbound.analysis.numbers import Estimate
+from tightbound.components import make
 from tightbound.config import Config
-from tightbound.core.parts import make
 from tightbound.data.split import ArraySplit
 
 CHECKS = [

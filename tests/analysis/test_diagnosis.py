@@ -24,9 +24,9 @@ from tightbound.analysis.numbers import scalar, scalar_error
 from tightbound.analysis.worth import independent
 from tightbound.cli.diagnose import remedied
 from tightbound.cli.main import parse
+from tightbound.components import make
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.model import VAE
-from tightbound.core.parts import make
 from tightbound.core.terms import Batch
 from tightbound.data.split import ArraySplit
 from tightbound.latents import Flat

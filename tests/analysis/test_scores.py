@@ -23,9 +23,9 @@ from tightbound.analysis.local import elbo_at, fit_local
 from tightbound.analysis.scores import Complexity, Regret, View
 from tightbound.analysis.scores.codes import mahalanobis
 from tightbound.analysis.scores.complexity import png_bits, zlib_bits
+from tightbound.components import TABLE
 from tightbound.core.errors import InputError
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch
 from tightbound.data.feed import evaluating, pick
 

@@ -12,8 +12,8 @@ import yaml
 
 from conftest import gray
 from tightbound.analysis.checks.remedies import other_prior_training
+from tightbound.components import find
 from tightbound.core.errors import InputError
-from tightbound.core.parts import find
 from tightbound.report import figures
 
 Cli = Any

@@ -20,9 +20,8 @@ from PIL import Image
 import tightbound as tb
 from conftest import TINY, Result, gray
 from tightbound.cli.commands import COMMANDS
-from tightbound.core.parts import make
+from tightbound.components import TABLE, make
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.data import BUILTINS
 from tightbound.recipes import all_recipes
 from tightbound.training import checkpoint

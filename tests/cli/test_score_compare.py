@@ -15,7 +15,7 @@ from PIL import Image
 from conftest import TINY, Result, gray
 from tightbound.analysis.detection import auroc
 from tightbound.cli.commands import COMMANDS
-from tightbound.core.table import TABLE
+from tightbound.components import TABLE
 
 Cli = Callable[..., Result]
 QUICK = ("--samples", "3", "--scores", "nll", "mahalanobis", "regret(steps=3, measured=4)", "complexity")

@@ -123,7 +123,7 @@ REFUSED = [
     ([], "several values"),
     (["--beta", "1", "1"], "twice"),
     (["--beta", "1", "1.0"], "twice"),
-    (["--search", "random", "--lr", "log(1e-3, 1e-2"], "cannot read the part"),
+    (["--search", "random", "--lr", "log(1e-3, 1e-2"], "cannot read the component"),
     (["--search", "random", "--lr", "log(0, 1)"], "--lr log(0, 1): low = 0"),
     (["--search", "random", "--latent", "int(2.5, 8)"], "low = 2.5; needed: a whole number"),
     (["--beta", "-1", "1"], "beta"),

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 import tightbound as tb
+from tightbound.components import TABLE
 from tightbound.contexts import Attributes, Labels, Visible
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.join import append, join, joined_shape
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch, log_density
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Gaussian, Identity

@@ -26,10 +26,10 @@ from tightbound.analysis import (
     rate_decomposition,
     score,
 )
+from tightbound.components import TABLE
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.data import Data
 from tightbound.inference.infer import complete, encode, reconstruct, sample
 from tightbound.objectives.base import Objective

@@ -11,9 +11,9 @@ from torch import Tensor
 
 import tightbound as tb
 from tightbound.analysis import called, steer
+from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import make
 from tightbound.core.terms import Batch
 from tightbound.inference.attributes import attribute_vector, class_labels, vector_of_codes
 from tightbound.inference.regions import ClassRegions

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 import tightbound as tb
+from tightbound.components import TABLE, make
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch, Terms
 from tightbound.testing.matrix import SMALL, data_for
 

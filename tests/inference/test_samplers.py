@@ -8,10 +8,9 @@ import torch
 from scipy.integrate import quad
 
 import tightbound as tb
+from tightbound.components import TABLE, make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import make
-from tightbound.core.table import TABLE
 from tightbound.inference.samplers import DensitySampler, GaussianMixture, Kernel
 from tightbound.training.folder import RunFolder
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import tightbound as tb
 from conftest import gray
+from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.parts import Part
 from tightbound.inference import infer
 from tightbound.inference.infer import linear, spherical
 from tightbound.likelihoods import Bernoulli
@@ -273,7 +273,7 @@ def test_a_part_of_ones_own_by_its_import_path(
     sys.modules.pop("own_parts", None)
 
 
-class Scaled(Part, nn.Module):
+class Scaled(Component, nn.Module):
     """A network of the user's that says how it was constructed."""
 
     def __init__(self, width: int) -> None:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 import tightbound as tb
 from conftest import gray
+from tightbound.components import TABLE, make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.inference import infer
 from tightbound.latents import BottomUp, Ladder
 from tightbound.nn import MLP, Conv

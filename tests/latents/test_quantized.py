@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
 import tightbound as tb
+from tightbound.components import describe, rebuild, untrusted
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise
-from tightbound.core.parts import describe, rebuild, untrusted
 from tightbound.core.terms import Batch
 from tightbound.latents import Quantized
 from tightbound.priors.codes import CodePrior

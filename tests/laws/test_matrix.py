@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tightbound.components import TABLE, find, parse
 from tightbound.core.noise import Noise
-from tightbound.core.parts import find, parse
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.testing import matrix
 from tightbound.testing.matrix import DRAWN, Combination, compose, covering, quantized, structures, terms, why_not
 from tightbound.testing.models import step_downhill

@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from tightbound.core.parts import find, make
-from tightbound.core.table import TABLE
+from tightbound.components import TABLE, find, make
 from tightbound.core.terms import closed_kl
 from tightbound.likelihoods import ElementwiseLikelihood
 from tightbound.likelihoods.levels import LevelCategorical

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import tightbound as tb
+from tightbound.components import make
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
 from tightbound.information import log_weights

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from tightbound.components import TABLE, find, make, parse
 from tightbound.core.domain import BINARY, Domain
-from tightbound.core.parts import find, make, parse
-from tightbound.core.table import TABLE
 from tightbound.latents import Flat, Quantized
 from tightbound.likelihoods import ElementwiseLikelihood
 from tightbound.nn import MLP, ResNet

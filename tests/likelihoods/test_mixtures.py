@@ -10,9 +10,9 @@ import torch
 from scipy import stats
 
 import tightbound as tb
+from tightbound.components import describe, make, rebuild
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
-from tightbound.core.parts import describe, make, rebuild
 from tightbound.inference import infer
 from tightbound.likelihoods import Gaussian, Mixture, MixtureOfLogistics
 

@@ -12,9 +12,9 @@ from torch.distributions import Distribution, Independent, Normal
 
 import tightbound as tb
 from laws.linear import linear_gaussian
+from tightbound.components import make
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.latents import Flat

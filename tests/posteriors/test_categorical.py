@@ -7,10 +7,10 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 import tightbound as tb
+from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 import tightbound as tb
+from tightbound.components import make
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, draw, draw_with_log_prob
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, closed_kl
 from tightbound.latents import Flat

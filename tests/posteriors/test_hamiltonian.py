@@ -12,10 +12,10 @@ from torch import Tensor
 import tightbound as tb
 from laws.linear import Linear, linear_gaussian
 from tightbound.analysis import evaluate
+from tightbound.components import describe, rebuild
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.parts import describe, rebuild
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat

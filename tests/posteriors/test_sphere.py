@@ -13,9 +13,9 @@ from torch.distributions import kl_divergence
 
 import tightbound as tb
 from tightbound.analysis import evaluate
+from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise, draw
-from tightbound.core.parts import make
 from tightbound.latents import Flat
 from tightbound.posteriors.bessel import bessel_ratio, log_bessel
 from tightbound.posteriors.sphere import Axial, PowerSpherical, VonMisesFisher, digamma_difference, log_gamma_ratio

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from tightbound.components import TABLE, make, parse
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
-from tightbound.core.parts import make, parse
-from tightbound.core.table import TABLE
 from tightbound.priors.codes import AutoregressiveCodes, PixelCNN, Sharpening, Transformer, Uniform, draw_codes
 from tightbound.priors.codes.drawing import invert
 from tightbound.testing import check_code_prior

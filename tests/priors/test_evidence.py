@@ -10,11 +10,10 @@ from torch import nn
 
 import tightbound as tb
 from laws.linear import evidence
+from tightbound.components import TABLE, find, make
 from tightbound.contexts import Attributes
 from tightbound.core.noise import ExampleNoise, Noise, draw
-from tightbound.core.parts import find, make
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat
 from tightbound.likelihoods import Gaussian, Identity

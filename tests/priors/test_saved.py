@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import tightbound as tb
+from tightbound.components import TABLE, find
 from tightbound.core.noise import Noise
-from tightbound.core.parts import find
-from tightbound.core.table import TABLE
 
 PRIORS = [n for n in TABLE["prior"] if getattr(find("prior", n), "support", "real") in ("real", "any")]
 

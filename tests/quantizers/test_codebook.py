@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers import Codebook, Coded, CodeUsage, GradientVectorQuantizer, VectorQuantizer, codebook
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, kl_divergence
 
+from tightbound.components import describe, make, rebuild
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import describe, make, rebuild
 from tightbound.core.schedules import Knobs, Linear, Progress
 from tightbound.quantizers import (
     Coded,

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tightbound.components import TABLE, make, parse
 from tightbound.core.noise import Noise
-from tightbound.core.parts import make, parse
-from tightbound.core.table import TABLE
 from tightbound.quantizers import VectorQuantizer
 from tightbound.testing import check_quantizer
 

@@ -10,8 +10,8 @@ import pytest
 
 from tightbound.cli.several import several
 from tightbound.cli.sweep import _near
+from tightbound.components import parse
 from tightbound.core.errors import InputError
-from tightbound.core.parts import parse
 from tightbound.search.plans import Drawn, Grid
 from tightbound.search.space import Dimension, Range, grid
 

@@ -17,11 +17,11 @@ from tightbound.analysis.neighbors import realized
 from tightbound.analysis.numbers import Analysis, Estimate, mean
 from tightbound.analysis.two_sample import Measured
 from tightbound.analysis.two_sample.resampling import BLOCKS, RESAMPLES, Array
+from tightbound.components import Spec, make
 from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
-from tightbound.core.parts import Spec, make
 from tightbound.data import Data
 from tightbound.data.split import ArraySplit
 from tightbound.inference import infer

@@ -11,11 +11,10 @@ import numpy as np
 from tightbound.analysis.detection import Area, aupr, auroc
 from tightbound.analysis.numbers import Analysis, Estimate, estimate, mean
 from tightbound.analysis.scores.base import Array, Score, View
+from tightbound.components import TABLE, make
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
-from tightbound.core.parts import make
-from tightbound.core.table import TABLE
 from tightbound.data.feed import Source, pick
 
 BINS = 30  # of the histograms

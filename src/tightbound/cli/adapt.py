@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from tightbound.cli.show import say
 from tightbound.cli.training import Training
+from tightbound.components import find, parse
 from tightbound.core.model import VAE
-from tightbound.core.parts import find, parse
 from tightbound.data import Data, Indexed
 from tightbound.recipes import recipe
 

@@ -18,9 +18,9 @@ from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.paths import measurable, measure
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import endings, record, say, say_json, show, show_ladder
+from tightbound.components import parse
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
-from tightbound.core.parts import parse
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed
 from tightbound.latents.codes import CodeLatents

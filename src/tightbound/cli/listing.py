@@ -6,9 +6,8 @@ import inspect
 import json
 
 from tightbound.cli.arguments import Cite, List
+from tightbound.components import TABLE, find, signature
 from tightbound.core.errors import InputError
-from tightbound.core.parts import find, signature
-from tightbound.core.table import TABLE
 
 SUPPLIED = ("shape", "features", "network", "latent", "context", "kinds", "classes")  # the composition gives these
 OWN_SUPPLIED = {"quantizer": ("size",), "code-prior": ("grid", "depth", "entries", "maps", "context")}

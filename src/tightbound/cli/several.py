@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tightbound.cli.arguments import Command
 from tightbound.cli.training import Sweep
+from tightbound.components import parse
 from tightbound.config import Config
 from tightbound.core.errors import InputError, suggestion
-from tightbound.core.parts import parse
 from tightbound.search.space import Dimension, Space, ranges
 
 # not those that change the data: their numbers would not compare

@@ -17,12 +17,12 @@ from tightbound.cli.adapt import adapted_network, adapted_settings
 from tightbound.cli.diagnose import diagnosis_json, show_verdict
 from tightbound.cli.show import draw_next, record, say, show
 from tightbound.cli.training import Train, Training
+from tightbound.components import make
 from tightbound.compose import vae
 from tightbound.config import Config
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.core.parts import make
 from tightbound.data import tars
 from tightbound.objectives.base import Objective
 from tightbound.report.page import write_report

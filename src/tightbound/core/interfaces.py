@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.core.component import Component
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.numerics import precise
-from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, CodeGrid, LatentTerms, Terms
 
@@ -83,7 +83,7 @@ class SecondStage(Trainable):
         """(B, N) integers: what it is trained on, of one sample of a batch's latents."""
 
 
-class Latents(Part, nn.Module, ABC):
+class Latents(Component, nn.Module, ABC):
     """Owns the walk from x to z (q) and from z to features (p)."""
 
     features: int  # size of the vector that the likelihood takes
@@ -229,7 +229,7 @@ class Latents(Part, nn.Module, ABC):
         """The parameters of q(z | x): what an encoder learning rate applies to."""
 
 
-class Likelihood(Part, nn.Module, ABC):
+class Likelihood(Component, nn.Module, ABC):
     """p(x | features): a module whose call returns a distribution with event shape `shape`."""
 
     shape: tuple[int, ...]
@@ -263,7 +263,7 @@ class Likelihood(Part, nn.Module, ABC):
         """Raises CompositionError where this is no density on such targets, with the reason and the fix."""
 
 
-class Context(Part, nn.Module, ABC):
+class Context(Component, nn.Module, ABC):
     """What x is conditioned on: c in p(x | c) = E_p(z | c) p(x | z, c)."""
 
     shape: tuple[int, ...]  # of one example's context
@@ -302,7 +302,7 @@ class Context(Part, nn.Module, ABC):
         raise InputError("the model is conditional: say on what, by a context (command line: --context)")
 
 
-class Observation(Part, nn.Module, ABC):
+class Observation(Component, nn.Module, ABC):
     """Maps raw data to the encoder's input and the likelihood's target, and knows the measure."""
 
     source: Domain  # of the raw data

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Context, Latents, Likelihood, Observation, State, Trainable
 from tightbound.core.join import append, join
 from tightbound.core.noise import Noise, unkeyed
 from tightbound.core.numerics import first_parameter
-from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
 
 
-class VAE(Part, Trainable):
+class VAE(Component, Trainable):
     """A latent-variable model: p(z), q(z | x) and p(x | z).
 
     Arguments:

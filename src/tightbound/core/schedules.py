@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tightbound.core.component import Component
 from tightbound.core.errors import number, whole
-from tightbound.core.parts import Part
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Progress:
     total: int  # optimizer steps of the whole run
 
 
-class Schedule(Part, ABC):
+class Schedule(Component, ABC):
     """A number that depends on progress alone."""
 
     @abstractmethod

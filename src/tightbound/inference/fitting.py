@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from tightbound.components import Spec, describe, make, parse, rebuild
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import seeded
-from tightbound.core.parts import Spec, describe, make, parse, rebuild
 from tightbound.data.feed import Source
 from tightbound.data.split import ArraySplit
 from tightbound.inference.infer import encode

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from tightbound.core.component import Component
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw, key_seed
-from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, Terms
 from tightbound.latents.flat import Flat
@@ -25,7 +25,7 @@ from tightbound.priors import Flow, StandardNormal
 from tightbound.priors.mixture import FiniteMixture
 
 
-class Sampler(Part, Trainable):
+class Sampler(Component, Trainable):
     """A distribution of flat codes (latent,), fitted to those of the training data.
 
     Arguments:

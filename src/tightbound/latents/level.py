@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from tightbound.components import Spec, make
 from tightbound.core.errors import CompositionError
-from tightbound.core.parts import Spec, make
 from tightbound.latents.codes import Maps
 from tightbound.nn.base import Architecture, fold, probe
 from tightbound.priors.codes import CodePrior, Uniform

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.components import Spec, describe, rebuild
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.noise import FoldedNoise, Noise
-from tightbound.core.parts import Spec, describe, rebuild
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import DETERMINISTIC, LatentTerms
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened

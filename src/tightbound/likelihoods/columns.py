@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.distributions.constraints import Constraint
 
+from tightbound.components import make
 from tightbound.core.domain import Domain, Kind, as_domain
 from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
-from tightbound.core.parts import make
 from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
 from tightbound.nn.base import Architecture, fold, probe
 

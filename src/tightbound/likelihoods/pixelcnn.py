@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from tightbound.components import make
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, SharedNoise, draw, unkeyed
-from tightbound.core.parts import make
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture, fold, probe, sizes
 from tightbound.nn.pixelcnn import GatedPixelCNN

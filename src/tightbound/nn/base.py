@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError, suggestion
-from tightbound.core.parts import Part
 
 Shape = tuple[int, ...]
 
@@ -28,7 +28,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-class Architecture(Part, ABC):
+class Architecture(Component, ABC):
     """Builds an encoder from any data shape and a decoder to any data shape."""
 
     @abstractmethod

@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.components import name_of
+from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import draw, unkeyed
-from tightbound.core.parts import Part, name_of
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms, Terms
 
@@ -36,7 +37,7 @@ class Group:
     optim: Mapping[str, Any] = field(default_factory=dict)  # optimizer settings that differ from the run's
 
 
-class Objective(Part, ABC):
+class Objective(Component, ABC):
     """(Terms, Knobs) -> (B,) nats, to be maximized. The trainer reduces over the batch, once.
 
     Random numbers that it draws come from torch's default generator, which the trainer seeds for each step.

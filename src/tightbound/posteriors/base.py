@@ -10,17 +10,17 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import LogLikelihood
 from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.numerics import first_parameter, unrounded
-from tightbound.core.parts import Part
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms
 from tightbound.nn.base import Architecture, fold, probe, sizes
 
 
-class Posterior(Part, nn.Module, ABC):
+class Posterior(Component, nn.Module, ABC):
     """q(z | x): a module whose call returns a distribution over vectors of size `latent`.
 
     Arguments:

@@ -9,14 +9,14 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.core.component import Component
 from tightbound.core.errors import whole
-from tightbound.core.parts import Part
 from tightbound.core.schedules import Schedule
 
 Encode = Callable[[Tensor], Distribution]  # encoder inputs (K, *shape) -> q(z | x), batch shape (K,)
 
 
-class Prior(Part, nn.Module, ABC):
+class Prior(Component, nn.Module, ABC):
     """p(z | context): a module whose call returns a distribution over vectors of size `latent`.
 
     Arguments:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent
 
+from tightbound.components import signature
+from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
 from tightbound.core.numerics import unrounded
-from tightbound.core.parts import Part, signature
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.quantizers.gradients import ESTIMATORS, estimated
 
@@ -44,7 +45,7 @@ class Coded:
         return Coded(each(self.z), each(self.codes), penalty, q, vectors)
 
 
-class Quantizer(Part, nn.Module, ABC):
+class Quantizer(Component, nn.Module, ABC):
     """Codes of vectors: `depth` integers 0 .. entries - 1 at each position, and a vector of `size` for these.
 
     In training, a call may move a codebook that is no parameter, after its result was computed: what an example gets

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tightbound.components import make
 from tightbound.core.errors import InputError
-from tightbound.core.parts import make
 from tightbound.quantizers.base import Quantizer
 
 

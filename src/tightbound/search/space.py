@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tightbound.components import Spec, parse
 from tightbound.config import Config
 from tightbound.core.errors import InputError, number
-from tightbound.core.parts import Spec, parse
 
 FORMS = "uniform(low, high), log(low, high) or int(low, high, log=False)"
 _TRUTHS = {f.name for f in dataclasses.fields(Config) if f.type == "bool"}

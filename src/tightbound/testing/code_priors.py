@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from tightbound.components import describe, foreign, rebuild
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.priors.codes import AutoregressiveCodes, CodePrior, Sharpening, draw_codes
 from tightbound.priors.codes.drawing import invert
 

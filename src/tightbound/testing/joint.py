@@ -8,11 +8,11 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from tightbound.components import describe, foreign, rebuild
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
-from tightbound.core.parts import describe, foreign, rebuild
 
 DRAWS = 4000
 

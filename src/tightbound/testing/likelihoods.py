@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from tightbound.components import describe, foreign, rebuild
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
-from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.likelihoods.base import ElementwiseLikelihood
 
 DRAWS = 100_000

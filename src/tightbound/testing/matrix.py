@@ -14,13 +14,12 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from tightbound.components import TABLE, find, make
 from tightbound.compose import vae
 from tightbound.core.errors import TightboundError
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, seeded
-from tightbound.core.parts import find, make
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.core.terms import Terms
 from tightbound.data import Data
 from tightbound.data import open as open_data

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
+from tightbound.components import describe, foreign, rebuild
 from tightbound.core.noise import ExampleNoise, Noise
-from tightbound.core.parts import describe, foreign, rebuild
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers.base import Coded, Quantizer
 

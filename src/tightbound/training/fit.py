@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
+from tightbound.components import describe, foreign, untrusted
 from tightbound.config import Settings, as_now
 from tightbound.core import launch, world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.parts import describe, foreign, untrusted
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Indexed

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tightbound.components import make
 from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError, NonFinite
 from tightbound.core.interfaces import Trainable
 from tightbound.core.memory import keep_freed
 from tightbound.core.noise import key_seed, seeded
-from tightbound.core.parts import make
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Terms
 from tightbound.data import Split

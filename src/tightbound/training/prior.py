@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tightbound.components import Spec, describe, parse
 from tightbound.config import Settings, read_yaml
 from tightbound.core import world
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed, seeded
-from tightbound.core.parts import Spec, describe, parse
 from tightbound.data import Data
 from tightbound.training.fit import Fitted, check_fits, load_stage, load_weights, validation_size
 from tightbound.training.folder import RunFolder, provenance

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tightbound.analysis.diagnosis import Subject
+from tightbound.components import TABLE, Spec, find, make, parse, signature
 from tightbound.config import Composition, Settings
-from tightbound.core.parts import Spec, find, make, parse, signature
 from tightbound.core.schedules import Knobs
-from tightbound.core.table import TABLE
 from tightbound.objectives.base import Objective
 
 Flags = tuple[str, ...]

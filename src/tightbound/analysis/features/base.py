@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tightbound.core.component import Component
 from tightbound.core.domain import Domain, as_domain
 from tightbound.core.errors import InputError
-from tightbound.core.parts import Part
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split
 
@@ -21,7 +21,7 @@ BATCH = 500  # data whose features are computed at once
 CALIBRATION = 5000  # training data that the unit of features is taken from
 
 
-class Features(Part, nn.Module, ABC):
+class Features(Component, nn.Module, ABC):
     """A map from raw data (B, *shape) to feature vectors (B, F), which `fit` fits to training data.
 
     Features are divided by one number, so that their variance over the training data is 1 on average.

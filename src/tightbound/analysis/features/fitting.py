@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from tightbound.analysis.features.base import Features, Given
+from tightbound.components import Spec, describe, make, name_of, parse, rebuild, signature, untrusted
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json
 from tightbound.core.noise import seeded
-from tightbound.core.parts import Spec, describe, make, name_of, parse, rebuild, signature, untrusted
 from tightbound.data import Data
 from tightbound.data.cache import cache_folder
 from tightbound.data.split import Split

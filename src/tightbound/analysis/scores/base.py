@@ -12,8 +12,8 @@ import torch
 
 from tightbound.analysis.evaluate import evaluate
 from tightbound.analysis.numbers import Evaluation
+from tightbound.core.component import Component
 from tightbound.core.model import VAE
-from tightbound.core.parts import Part
 from tightbound.core.terms import DETERMINISTIC, Batch
 
 Array = np.ndarray[Any, Any]
@@ -66,7 +66,7 @@ class View:
         return label.cpu().numpy() if len(count) > 1 and int(count.min()) > 1 else None
 
 
-class Score(Part, ABC):
+class Score(Component, ABC):
     """One number an example, HIGHER where it is MORE UNUSUAL.
 
     A score is constructed from its settings, and called on data and on training data to compare them with.

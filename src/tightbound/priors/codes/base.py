@@ -9,11 +9,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.core.component import Component
 from tightbound.core.errors import whole
-from tightbound.core.parts import Part
 
 
-class CodePrior(Part, nn.Module, ABC):
+class CodePrior(Component, nn.Module, ABC):
     """p(codes | maps of the groups above, context): a module whose call returns a distribution of integers.
 
     Positions are in raster order. At a position stand `depth` codes, in order (residual or grouped quantization).

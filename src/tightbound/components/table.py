@@ -1,4 +1,4 @@
-"""The one table of names: kind -> name -> where the part lives. Read by the command line and by `load`."""
+"""The table of names: kind -> name -> import path. Read by the command line and by `load`."""
 
 from __future__ import annotations
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 import tightbound as tb
 from conftest import gray
+from tightbound.components import TABLE, Spec, describe, find, foreign, make, name_of, parse, rebuild
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.parts import Spec, describe, find, foreign, make, name_of, parse, rebuild
 from tightbound.core.schedules import Cyclical, Linear
-from tightbound.core.table import TABLE
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO
 
@@ -72,7 +71,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("text", MALFORMED, ids=lambda text: repr(text)[:25])
 def test_malformed_text_is_refused_with_the_way_to_write_it(text: str) -> None:
-    with pytest.raises(InputError, match=r"cannot read the part .*; write name") as caught:
+    with pytest.raises(InputError, match=r"cannot read the component .*; write name") as caught:
         parse(text)
     assert "<ast" not in str(caught.value)
     assert "0x" not in str(caught.value)
@@ -197,7 +196,7 @@ def test_arguments_come_from_the_text_first_and_then_from_the_composition() -> N
     mixture = make("prior", "mixture(10)", latent=4)  # without a name: what the composition does not know
     assert (mixture.latent, mixture.components) == (4, 10)
     assert make("prior", "mixture(4, 10)").components == 10
-    with pytest.raises(InputError, match="without a name; name them: latent="):
+    with pytest.raises(InputError, match="positional arguments; name them: latent="):
         make("prior", "normal(2)", latent=4, context=0)
     with pytest.raises(InputError, match="gives 'components' twice"):
         make("prior", "mixture(10, components=5)", latent=4)
