@@ -86,7 +86,7 @@ def run(
     settings = {k: getattr(config, k) for k in ("batch_size", "lr", "eps", "schedule", "seed")}
     trained = tb.fit(
         model, data, config.objective, **settings,
-        epochs=arguments.epochs, validation=0, run=folder, quiet=True, resume=resume,
+        epochs=arguments.epochs, validation_size=0, run=folder, quiet=True, resume=resume,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     pick = np.sort(np.random.default_rng(0).permutation(len(data.test))[: arguments.images])

@@ -53,7 +53,7 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     """The loop's epochs, with its metrics and progress, without validation; checkpoints fall outside its clock."""
     how = {name: options[name] for name in ("precision", "compile") if name in options}
     settings = tb.Settings(
-        epochs=1000, batch_size=options["batch_size"], lr=options["lr"], seed=options["seed"], validation=0,
+        epochs=1000, batch_size=options["batch_size"], lr=options["lr"], seed=options["seed"], validation_size=0,
         checkpoint_seconds=1e9, device="cpu", **how,
     )  # fmt: skip
     if options.get("channels_last"):

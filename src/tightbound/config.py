@@ -1,78 +1,86 @@
-"""What a run is made of, as flags, YAML and recipes write it. Free of torch."""
+"""The settings of a run, as the command line, YAML files and recipes write them. Free of torch.
+
+The docstring below a field is its help on the command line, and the string in an `Annotated` type its placeholder.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-
-from tyro.conf import arg
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
 from tightbound.core.errors import InputError, number, suggestion, whole
 
-_PartText = Annotated[str, arg(metavar="PART")]
+if TYPE_CHECKING:
+    from torch import nn, optim
+
+    OptimizerFactory = Callable[[list[nn.Parameter]], optim.Optimizer]
+else:
+    OptimizerFactory = Callable[[list[Any]], Any]
+
+_Component = Annotated[str, "COMPONENT"]
+_Int = Annotated[int | None, "INT"]
+_Float = Annotated[float | None, "FLOAT"]
+_CUSTOM = "custom"  # how a run records an optimizer that was given as a function
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What is trained: data, model and objective."""
+    """The data, the model and the objective of a run."""
 
     data: str = "digits"
-    """A built-in data set (see `tightbound list datasets`), a file (.npy .csv .parquet ...), tar shards or a folder."""
-    recipe: Annotated[str | None, arg(metavar="NAME")] = None
-    """A published composition (see `tightbound list recipes`); flags change parts of it."""
+    """A built-in data set, a file (.npy, .csv, .parquet, ...), tar shards or a folder."""
+    recipe: Annotated[str | None, "NAME"] = None
+    """A published composition; other options change its components."""
     latent: int = 16
     """Size of the latent vector z."""
-    network: _PartText = "auto"
-    """auto, mlp, conv, or with arguments: "mlp(hidden=(512, 256))"."""
-    likelihood: _PartText = "auto"
-    """auto (fits the data), or a name (see `tightbound list likelihoods`)."""
-    observation: _PartText = "auto"
+    network: _Component = "auto"
+    """Architecture of encoder and decoder: auto, mlp, conv, or with arguments: "mlp(hidden=(512, 256))"."""
+    likelihood: _Component = "auto"
+    """Likelihood p(x | z); auto: one that fits the data."""
+    observation: _Component = "auto"
     """How raw data become the likelihood's target: auto, "binarized(mode='static', seed=1)",
     "levels(dequantize=True)", ..."""
-    prior: _PartText = "auto"
-    """p(z); auto: normal, and of codes uniform (see `tightbound list priors`, `code-priors`)."""
-    posterior: _PartText = "auto"
-    """q(z | x); auto: normal."""
-    latents: _PartText = "flat"
-    """flat (one group, of that prior and posterior), or a hierarchy (see `tightbound list latents`)."""
-    context: Annotated[str | None, arg(metavar="PART")] = None
+    prior: _Component = "auto"
+    """Prior p(z); auto: normal, or uniform over code indices."""
+    posterior: _Component = "auto"
+    """Approximate posterior q(z | x); auto: normal."""
+    latents: _Component = "flat"
+    """Structure of the latents: flat (one group, with that prior and posterior), a hierarchy, or quantized."""
+    context: Annotated[str | None, "COMPONENT"] = None
     """What x is conditioned on: labels, attributes, "visible(columns=(0, 0.5))"; none by default."""
-    objective: _PartText = "elbo"
-    """What is maximized: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
-    beta: Annotated[str | None, arg(metavar="NUMBER|SCHEDULE")] = None
-    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"
-    (`tightbound list schedules`)."""
+    objective: _Component = "elbo"
+    """Objective to maximize: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
+    beta: Annotated[str | None, "NUMBER|SCHEDULE"] = None
+    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"."""
     start_at_data: bool = True
     """Start the decoder's output bias at the marginals of the training data."""
-    levels: Annotated[int | None, arg(metavar="INT")] = None
+    levels: _Int = None
     """The data are integers 0 .. levels - 1 (inferred otherwise)."""
-    domain: Annotated[Literal["binary", "counts", "unit", "real"] | None, arg(metavar="{binary,counts,unit,real}")] = (
-        None
-    )
-    """The data's values (inferred otherwise; counts, the integers 0, 1, 2, ..., never are)."""
-    kinds: Annotated[str | None, arg(metavar="KINDS")] = None
-    """Kinds of the columns of a table, by name or in order: "visits='counts', city='categories', grade=('levels', 5)"
-    (inferred otherwise: words are categories, 0 and 1 binary, other numbers real)."""
-    resize: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
-    """Height and width to which encoded pictures are resized."""
+    domain: Annotated[Literal["binary", "counts", "unit", "real"] | None, "{binary,counts,unit,real}"] = None
+    """Kind of the data's values (inferred otherwise, except for counts: the integers 0, 1, 2, ...)."""
+    kinds: Annotated[str | None, "KINDS"] = None
+    """Kinds of a table's columns, by name or in order: "visits='counts', city='categories', grade=('levels', 5)"
+    (inferred otherwise: words are categories, 0 and 1 are binary, other numbers are real)."""
+    resize: Annotated[tuple[int, int] | None, "HEIGHT WIDTH"] = None
+    """Resize encoded images to this height and width."""
     gray: bool = False
-    """Read encoded pictures as gray."""
+    """Read encoded images as gray."""
     test: float = 0.1
-    """Share of data without a split of their own that is set aside for testing."""
+    """Fraction of the data to set aside for testing, if the data have no test split of their own."""
 
     def check(self) -> None:
-        """Refuses numbers out of range and parts that cannot be read."""
+        """Raise InputError for numbers out of range and components that cannot be parsed."""
         whole("latent", self.latent, least=1)
         for name in ("network", "likelihood", "observation", "prior", "posterior", "latents", "objective"):
-            _check_part(name, getattr(self, name))
+            _check_component(name, getattr(self, name))
         if self.context is not None:
-            _check_part("context", self.context)
+            _check_component("context", self.context)
         if self.beta is not None and not isinstance(self.beta, float | int):
-            _check_part("beta", self.beta)
+            _check_component("beta", self.beta)
         self.objective_spec()
         if self.levels is not None:
             whole("levels", self.levels, least=2)
@@ -85,7 +93,7 @@ class Composition:
             whole("resize", edge, least=1)
 
     def objective_spec(self) -> Spec:
-        """The objective, with `beta` set in it."""
+        """Return the objective with `beta` set in it."""
         spec = parse(self.objective)
         if self.beta is None:
             return spec
@@ -95,17 +103,16 @@ class Composition:
             return spec.replace(beta=parse(self.beta))
 
     def data_options(self) -> dict[str, Any]:
-        """How the data are opened."""
+        """Return the options for opening the data."""
         names = ("levels", "domain", "resize", "gray", "test")
         return {"kinds": column_kinds(self.kinds)} | {name: getattr(self, name) for name in names}
 
 
 def column_kinds(text: str | None) -> Any:
-    """Kinds of columns as text, "visits='counts'", "'real', 'binary'" or "{'my column': 'counts'}", as
-    `tightbound.data.open` takes them.
+    """Parse column kinds, "visits='counts'", "'real', 'binary'" or "{'my column': 'counts'}", for `data.open`.
 
     Raises:
-        InputError: for other text.
+        InputError: If the text has another form.
     """
     if text is None:
         return None
@@ -123,92 +130,116 @@ class Settings:
 
     epochs: int = 20
     """Passes over the training data."""
-    steps: Annotated[int | None, arg(metavar="INT")] = None
+    steps: _Int = None
     """Optimizer steps, in place of epochs."""
     batch_size: int = 128
-    """Data a step."""
+    """Examples per step."""
     lr: float = 1e-3
     """Learning rate."""
-    encoder_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Learning rate of q(z | x), where it differs."""
-    decoder_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Learning rate of everything else, where it differs."""
-    schedule: _PartText = "constant"
-    """Decay of the learning rate: constant, "cosine(warmup=500, final=0.01)", ... (`tightbound list decays`)."""
-    optimizer: Literal["adam", "adamw"] = "adam"
+    encoder_lr: _Float = None
+    """Learning rate of q(z | x); default: same as lr."""
+    decoder_lr: _Float = None
+    """Learning rate of everything but q(z | x); default: same as lr."""
+    schedule: _Component = "constant"
+    """Decay of the learning rate: constant, "cosine(warmup=500, final=0.01)", ..."""
+    optimizer: Literal["adam", "adamw"] | OptimizerFactory = "adam"
     """Adam, or AdamW (decoupled weight decay)."""
     eps: float = 1e-8
     """Adam's epsilon."""
     weight_decay: float = 0.0
     """Weight decay."""
-    clip: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Largest norm of the gradient; larger ones are scaled down to it."""
-    ema: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Decay of an exponential moving average of the weights, such as 0.999; it is what is evaluated."""
-    patience: Annotated[int | None, arg(metavar="INT")] = None
+    clip: _Float = None
+    """Maximum norm of the gradient; longer gradients are scaled down to it."""
+    ema: _Float = None
+    """Decay of an exponential moving average of the weights, such as 0.999; the average is then what is evaluated."""
+    patience: _Int = None
     """Stop after this many epochs without a better validation objective."""
-    prior_epochs: Annotated[int | None, arg(metavar="INT")] = None
-    """Of a prior over codes, which is trained after the rest: passes over the codes; default: as long as the rest."""
-    prior_lr: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Its learning rate, where it differs."""
-    prior_batch_size: Annotated[int | None, arg(metavar="INT")] = None
-    """Data a step of it, where they differ."""
-    prior_data: int = 60_000
-    """Training data on whose codes it is trained, at most, picked at random."""
-    validation: Annotated[int | None, arg(metavar="INT")] = None
-    """Training data set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
+    prior_epochs: _Int = None
+    """Passes over the code indices to train a code prior, after the rest of the model; default: as long as the
+    rest."""
+    prior_lr: _Float = None
+    """Learning rate of the code prior; default: same as lr."""
+    prior_batch_size: _Int = None
+    """Examples per step of the code prior; default: same as batch_size."""
+    prior_max_examples: int = 60_000
+    """Train the code prior on at most this many training examples, picked at random."""
+    validation_size: _Int = None
+    """Training examples to set aside for choosing the best epoch; 0: none by default a tenth, at most 5000."""
     seed: int = 0
-    """Of all random numbers."""
+    """Seed of all random numbers."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """bf16: networks in bfloat16 autocast, densities reduced in float32; auto: that where it is faster here."""
+    """bf16: run the networks in bfloat16 and reduce densities in float32."""
     device: str = "auto"
     """auto (cuda, mps or cpu), or a torch device."""
     compile: Literal["off", "on", "auto"] = "off"
-    """on: torch.compile; auto: measure at the start whether compiled steps and channels-last convolutions are faster
-    here, and take what is, where enough is left to train for that to pay."""
+    """Compile the training step with torch.compile; auto: if that is faster here."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """What several processes (torchrun) hold of the model: ddp, all of it each; fsdp, a share each."""
+    """What each of several processes holds: ddp, the whole model; fsdp, a shard of it."""
+    keep_memory: bool = True
+    """Keep freed memory in the process instead of returning it to the system (faster steps; Linux with glibc only)."""
     checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints; one is always written at the end and on Ctrl-C."""
+    """Seconds between checkpoints; one is also written at the end and on Ctrl-C."""
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Refuses numbers out of range."""
-        whole("epochs", self.epochs, least=1)
-        whole("batch_size", self.batch_size, least=1)
-        whole("seed", self.seed, least=0)
-        number("lr", self.lr, above=0)
-        number("eps", self.eps, above=0)
-        number("weight_decay", self.weight_decay, least=0)
-        number("checkpoint_seconds", self.checkpoint_seconds, least=0)
-        whole("prior_data", self.prior_data, least=1)
+        """Raise InputError for values out of range."""
+        for name in ("epochs", "batch_size", "prior_max_examples"):
+            whole(name, getattr(self, name), least=1)
         for name, least in (
-            ("steps", 1), ("patience", 1), ("validation", 0), ("prior_epochs", 1), ("prior_batch_size", 1)
+            ("steps", 1), ("patience", 1), ("validation_size", 0), ("prior_epochs", 1), ("prior_batch_size", 1)
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), least=least)
+        whole("seed", self.seed, least=0)
+        for name in ("lr", "eps"):
+            number(name, getattr(self, name), above=0)
+        for name in ("weight_decay", "checkpoint_seconds"):
+            number(name, getattr(self, name), least=0)
         for name in ("encoder_lr", "decoder_lr", "prior_lr", "clip"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), above=0)
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
         for name, choices in (
-            ("optimizer", ("adam", "adamw")), ("precision", ("fp32", "bf16", "auto")),
-            ("compile", ("off", "on", "auto")), ("parallel", ("ddp", "fsdp")),
+            ("precision", ("fp32", "bf16", "auto")), ("compile", ("off", "on", "auto")), ("parallel", ("ddp", "fsdp")),
+            ("keep_memory", (False, True)),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
-                raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(choices)}")
-        _check_part("schedule", self.schedule)
+                raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(map(str, choices))}")
+        self._check_optimizer()
+        _check_component("schedule", self.schedule)
 
-    def asked_of_second(self) -> dict[str, Any]:
-        """The settings of the second stage that are not as they come."""
+    def _check_optimizer(self) -> None:
+        if not callable(self.optimizer):
+            if self.optimizer not in ("adam", "adamw", _CUSTOM):
+                raise InputError(
+                    f"optimizer = {self.optimizer!r}; needed: 'adam', 'adamw', or a function that takes a list of "
+                    "parameters and returns a torch optimizer"
+                )
+            return
+        names = ("lr", "encoder_lr", "decoder_lr", "prior_lr", "eps", "weight_decay")
+        defaults = {f.name: f.default for f in dataclasses.fields(Settings)}
+        given = [f"{name}=" for name in names if getattr(self, name) != defaults[name]]
+        if given:
+            raise InputError(
+                f"{', '.join(given)} cannot be combined with an optimizer that is given as a function; "
+                "set them in that function"
+            )
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings as JSON can hold them; an optimizer given as a function is recorded as "custom"."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)}
+        return values | ({"optimizer": _CUSTOM} if callable(self.optimizer) else {})
+
+    def changed_for_code_prior(self) -> dict[str, Any]:
+        """Return the settings of the code prior that differ from their defaults."""
         fields = [f for f in dataclasses.fields(Settings) if f.name.startswith("prior_")]
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
-    def of_second(self) -> Self:
-        """Those of the second stage, of a prior over codes."""
+    def for_code_prior(self) -> Self:
+        """Return the settings with which a code prior is trained."""
         return self.replace(
             epochs=self.prior_epochs or self.epochs,
             steps=None if self.prior_epochs else self.steps,
@@ -220,15 +251,19 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """From names and values.
+        """Build settings from names and values.
 
         Raises:
-            InputError: an unknown name (with the nearest), or a value out of range.
+            InputError: If a name is unknown (the message suggests the nearest) or a value is out of range.
         """
         return cls().replace(**values)
 
     def replace(self, **values: Any) -> Self:
-        """A copy with these fields changed; raises InputError for unknown names."""
+        """Return a copy with these fields changed.
+
+        Raises:
+            InputError: If a name is unknown or a value is out of range.
+        """
         names = [f.name for f in dataclasses.fields(self)]
         for name in values:
             if name not in names:
@@ -236,54 +271,62 @@ class Settings:
         return dataclasses.replace(self, **values)
 
 
+class FitOptions(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments (PEP 692)."""
+
+    epochs: int
+    steps: int | None
+    batch_size: int
+    lr: float
+    encoder_lr: float | None
+    decoder_lr: float | None
+    schedule: str
+    optimizer: Literal["adam", "adamw"] | OptimizerFactory
+    eps: float
+    weight_decay: float
+    clip: float | None
+    ema: float | None
+    patience: int | None
+    prior_epochs: int | None
+    prior_lr: float | None
+    prior_batch_size: int | None
+    prior_max_examples: int
+    validation_size: int | None
+    seed: int
+    precision: Literal["fp32", "bf16", "auto"]
+    device: str
+    compile: Literal["off", "on", "auto"]
+    parallel: Literal["ddp", "fsdp"]
+    keep_memory: bool
+    checkpoint_seconds: float
+
+
 @dataclass(frozen=True)
 class Config(Settings, Composition):
     """A whole run."""
 
     def check(self) -> None:
-        """Refuses what either half refuses."""
+        """Raise InputError for values out of range."""
         Composition.check(self)
         Settings.check(self)
 
     def settings(self) -> Settings:
-        """The part that concerns training."""
+        """Return the settings of training."""
         return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
 
 
-def _check_part(name: str, value: object) -> None:
+def _check_component(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{name} = {value!r}; needed: a part's name, or name(argument=value, ...)")
+        raise InputError(f"{name} = {value!r}; needed: a component's name, or name(argument=value, ...)")
     if name != "beta":
         parse(value)
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
-    """The config that a run recorded, or that a person wrote.
-
-    A run of before there were codes, which recorded every setting of its time, has "normal" for a prior that it was
-    not asked for: it is read as "auto".
-
-    Raises:
-        InputError: see `read_yaml`.
-    """
-    values = read_yaml(path)
-    if "checkpoint_seconds" in values and "prior_data" not in values:
-        values |= {name: "auto" for name in ("prior", "posterior") if values.get(name) == "normal"}
-    return as_now(values)
-
-
-def as_now(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they are written now: `compile` was true or false, which YAML also takes its words for."""
-    if isinstance(compiled := values.get("compile"), bool):
-        return {**values, "compile": "on" if compiled else "off"}
-    return dict(values)
-
-
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
-        InputError: no such file, not YAML, or not a mapping.
+        InputError: If there is no such file, or it is not YAML or not a mapping.
     """
     import yaml
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tightbound import analysis
 from tightbound.components import make, rebuild
-from tightbound.config import Settings, read_config
+from tightbound.config import Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data, Split
@@ -59,7 +59,7 @@ class Trained(Generating):
         Arguments:
             data: What the run was trained on.
             prior: "pixelcnn(hidden=128)", ..., or a list of one for each level, the lowest first; None: alike.
-            epochs, lr, batch_size, data_limit: As prior_epochs, prior_lr, prior_batch_size and prior_data of
+            epochs, lr, batch_size, data_limit: As prior_epochs, prior_lr, prior_batch_size and prior_max_examples of
                 `tightbound.Settings`; None: the run's.
             resume: Go on, to so many epochs in all, with what was stopped, or with the prior there is.
             quiet: Show no progress.
@@ -69,7 +69,7 @@ class Trained(Generating):
         """
         fitted = fit_prior(
             self.model, self._fitted.folder, data, prior, resume=resume, quiet=quiet, prior_epochs=epochs,
-            prior_lr=lr, prior_batch_size=batch_size, prior_data=data_limit,
+            prior_lr=lr, prior_batch_size=batch_size, prior_max_examples=data_limit,
         )  # fmt: skip
         self._fitted = replace(fitted, before=self._fitted)
         self.model, self.weights = fitted.model, fitted.weights
@@ -198,7 +198,7 @@ class Trained(Generating):
             samples: Of q(z | x) an example.
             quick: Leave out checks that take more than about a second.
         """
-        config = read_config(self._fitted.folder.config_file)
+        config = read_yaml(self._fitted.folder.config_file)
         known = self._fitted.folder.read(self._fitted.folder.run_file)
         settings = Settings.of(known["settings"])
         own = known["data"]["fingerprint"] == data.fingerprint

@@ -354,7 +354,7 @@ CONFIGS = [
     {"objective": "free-bits(free_bits=linear(stop=2.0), beta=0.5)"},
     {"objective": "my.module:Own(beta=3)"},
     {"steps": 100},
-    {"validation": 0, "weight_decay": 0.3},
+    {"validation_size": 0, "weight_decay": 0.3},
 ]
 
 

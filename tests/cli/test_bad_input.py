@@ -38,8 +38,8 @@ FLAGS = [
     (["--seed", "-1"], "seed"),
     (["--test", "2"], "test"),
     (["--test", "nan"], "test"),
-    (["--validation", "-1"], "validation"),
-    (["--validation", "54"], "validation"),
+    (["--validation-size", "-1"], "validation"),
+    (["--validation-size", "54"], "validation"),
     (["--patience", "0"], "patience"),
     (["--checkpoint-seconds", "-1"], "checkpoint"),
     (["--evaluate-samples", "-1"], "evaluate"),
@@ -221,7 +221,7 @@ def test_a_run_that_exists_is_kept(refused: Refused, run: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "flags",
-    [["--schedule", "cosin"], ["--evaluate-samples", "-1"], ["--likelihood", "nosuch"], ["--validation", "9999"]],
+    [["--schedule", "cosin"], ["--evaluate-samples", "-1"], ["--likelihood", "nosuch"], ["--validation-size", "9999"]],
     ids=lambda flags: flags[0],
 )
 def test_a_mistake_does_not_overwrite(refused: Refused, run: Path, flags: list[str]) -> None:

@@ -56,8 +56,8 @@ def test_a_recipe_keeps_no_more_validation_data_than_a_tenth(cli: Cli, images: P
     """vq-vae-2 sets 1,000 aside, of scenes."""
     options = ("train", images, "--recipe", "vq-vae-2", "--prior", "uniform", *SMALL, "--run")
     assert cli(*options, tmp_path / "run").status == 0
-    assert config_of(tmp_path / "run")["validation"] is None
-    refused = cli(*options, tmp_path / "other", "--validation", "200")
+    assert config_of(tmp_path / "run")["validation_size"] is None
+    refused = cli(*options, tmp_path / "other", "--validation-size", "200")
     assert refused.status == 2
     assert "200 validation data" in refused.err
 

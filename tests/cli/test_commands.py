@@ -259,7 +259,7 @@ def test_a_report_is_of_the_weights_and_data_at_hand(cli: Cli, run: Path, tmp_pa
 
 
 def test_overwrite_leaves_nothing_of_the_old_run(cli: Cli, run: Path) -> None:
-    flags = ["--epochs", "1", "--validation", "0", "--evaluate-samples", "0", "--run", "run", "--overwrite"]
+    flags = ["--epochs", "1", "--validation-size", "0", "--evaluate-samples", "0", "--run", "run", "--overwrite"]
     assert cli("train", "digits", *TINY, *flags).status == 0
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
     assert not (run / "checkpoints/best.safetensors").exists()
@@ -292,7 +292,7 @@ def test_epochs_that_are_asked_for_are_done(cli: Cli, tmp_path: Path) -> None:
     """A recipe (beta-vae) or config may count steps; --epochs on the command line must win over them."""
     np.save(tmp_path / "x.npy", gray())
     (tmp_path / "c.yaml").write_text("steps: 9\nbatch_size: 18\n")
-    flags = ["--config", "c.yaml", "--evaluate-samples", "0", "--validation", "0", "--run", "run"]
+    flags = ["--config", "c.yaml", "--evaluate-samples", "0", "--validation-size", "0", "--run", "run"]
     assert cli("train", "x.npy", *TINY, "--epochs", "1", *flags).status == 0
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 1
 

@@ -17,7 +17,7 @@ from tightbound.training.fit import choose_device
 DEVICE = choose_device("auto")
 if DEVICE.type == "cpu":
     pytest.skip("there is no accelerator here: neither cuda nor mps", allow_module_level=True)
-HOW: dict[str, Any] = {"batch_size": 50, "validation": 100, "quiet": True}
+HOW: dict[str, Any] = {"batch_size": 50, "validation_size": 100, "quiet": True}
 
 
 def data() -> tb.data.Data:

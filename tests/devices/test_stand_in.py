@@ -197,7 +197,7 @@ def test_samplers(sampler: str) -> None:
     few = {"gaussian-mixture": "(components=2)", "class-regions": "(components=1)"}.get(sampler, "")
     with stand_in() as device:
         trained = tb.fit(tb.vae(data, latent=2, network="mlp(hidden=(6,))", seed=0), data, steps=1, device=str(device),
-                         validation=0, quiet=True)  # fmt: skip
+                         validation_size=0, quiet=True)  # fmt: skip
         trained.fit_sampler(data.train, sampler + few)
         assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()
 
@@ -226,7 +226,7 @@ def test_the_report_of_codes() -> None:
 
 
 def test_a_run_is_trained_resumed_and_loaded(tmp_path: Path) -> None:
-    data, how = matrix.data_for("bernoulli"), {"batch_size": 4, "ema": 0.9, "validation": 2, "quiet": True}
+    data, how = matrix.data_for("bernoulli"), {"batch_size": 4, "ema": 0.9, "validation_size": 2, "quiet": True}
     with stand_in() as device:
         model = copy.deepcopy(matrix.compose(PLAIN)[0]).float()
         tb.fit(model, data, run=tmp_path / "there", epochs=1, device=str(device), **how)

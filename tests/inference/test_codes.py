@@ -183,7 +183,18 @@ def test_quotas_are_proportional_whole_and_add_up() -> None:
 
 def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_path: Path) -> None:
     parts = ["--latents", "quantized(quantizer=vq(entries=6))", "--network", NETWORK[2], "--latent", "4"]
-    parts += ["--prior", PRIOR, "--context", "labels", "--steps", "4", "--prior-epochs", "1", "--prior-data", "100"]
+    parts += [
+        "--prior",
+        PRIOR,
+        "--context",
+        "labels",
+        "--steps",
+        "4",
+        "--prior-epochs",
+        "1",
+        "--prior-max-examples",
+        "100",
+    ]
     result = cli("train", "digits", *parts, "--evaluate-samples", "0", "--run", "q")
     assert result.status == 0, result.err
     assert "2x2 + 4x4 codes of 6 entries" in result.out

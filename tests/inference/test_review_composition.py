@@ -21,7 +21,7 @@ def test_averaged_weights_keep_their_spectral_norm(tmp_path) -> None:
     network = "mlp(hidden=(32,), spectral_norm=True)"
     model = tb.vae(data, latent=4, network=network, likelihood="gaussian(scale=0.1)")
     trained = tb.fit(
-        model, data, epochs=6, batch_size=64, lr=1e-2, ema=0.99, validation=0, quiet=True, run=tmp_path / "run"
+        model, data, epochs=6, batch_size=64, lr=1e-2, ema=0.99, validation_size=0, quiet=True, run=tmp_path / "run"
     )
     assert "averaged" in trained.weights
     for layer in trained.model.likelihood.modules():

@@ -22,7 +22,7 @@ from tightbound.likelihoods import Bernoulli
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import StandardNormal
 
-QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 16, "quiet": True, "validation": 0}
+QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 16, "quiet": True, "validation_size": 0}
 
 
 @pytest.fixture(scope="module")

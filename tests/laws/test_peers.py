@@ -159,7 +159,7 @@ def test_epoch_metrics_weigh_a_smaller_last_batch_by_its_size(tmp_path) -> None:
     data = tb.data.open("digits")
     model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", posterior="point")
     trained = tb.fit(
-        model, data, tb.objectives.Autoencoder(), epochs=1, batch_size=1000, lr=1e-12, validation=0, quiet=True,
+        model, data, tb.objectives.Autoencoder(), epochs=1, batch_size=1000, lr=1e-12, validation_size=0, quiet=True,
         run=tmp_path / "run",
     )  # fmt: skip
     whole = trained.evaluate(data.train, samples=1)["distortion"].value

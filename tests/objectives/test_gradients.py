@@ -303,7 +303,7 @@ def test_two_groups_train_and_resume_to_the_same_bits(objective, tmp_path) -> No
             model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
             before = [p.clone() for p in model.parameters()]
             tb.fit(
-                model, data, make("objective", objective), steps=steps, quiet=True, validation=0,
+                model, data, make("objective", objective), steps=steps, quiet=True, validation_size=0,
                 resume=steps != parts[0], run=tmp_path / name,
             )  # fmt: skip
         assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -318,6 +318,6 @@ def test_two_groups_train_a_compiled_model() -> None:
     losses = []
     for compiled in ("off", "on"):
         model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
-        trained = tb.fit(model, data, DReG(), steps=3, quiet=True, validation=0, compile=compiled)
+        trained = tb.fit(model, data, DReG(), steps=3, quiet=True, validation_size=0, compile=compiled)
         losses.append(trained.metrics[-1]["train_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -42,7 +42,7 @@ def test_the_decoder_waits_in_training(tmp_path) -> None:
     data = tb.data.open(gray(), levels=17)
     model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    tb.fit(model, data, Lagging(every=4), steps=3, batch_size=8, validation=6, run=tmp_path / "run", quiet=True)
+    tb.fit(model, data, Lagging(every=4), steps=3, batch_size=8, validation_size=6, run=tmp_path / "run", quiet=True)
     last = checkpoint.under("model", checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[0])
     moved = {name for name, p in before.items() if not torch.equal(p, last[name])}
     assert moved == {name for name in before if name.startswith("latents")}

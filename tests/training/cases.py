@@ -22,7 +22,7 @@ from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
 from tightbound.training.monitor import Interrupted, StopFlag
 
-COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 2, "validation": 6, "checkpoint_seconds": 1e9, "quiet": True}
+COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 2, "validation_size": 6, "checkpoint_seconds": 1e9, "quiet": True}
 
 
 def gray(n: int = 60) -> tb.data.Data:

@@ -97,7 +97,7 @@ def _umask() -> int:
 
 
 def test_load_says_which_weights_it_took(data: tb.data.Data, tmp_path: Path) -> None:
-    tb.fit(small(data), data, run=tmp_path / "r", ema=0.5, validation=6, lr=1e-2, **QUICK)
+    tb.fit(small(data), data, run=tmp_path / "r", ema=0.5, validation_size=6, lr=1e-2, **QUICK)
     words = {which: tb.load(tmp_path / "r", weights=which) for which in ("auto", "best", "ema", "last")}  # pyright: ignore
     assert {which: t.weights.split()[0] for which, t in words.items()} == {
         "auto": "best", "best": "best", "ema": "averaged", "last": "last",
@@ -105,7 +105,7 @@ def test_load_says_which_weights_it_took(data: tb.data.Data, tmp_path: Path) -> 
     codes = {which: trained.encode(data.test) for which, trained in words.items()}
     assert torch.equal(codes["auto"], codes["best"])
     assert not torch.equal(codes["ema"], codes["last"])
-    tb.fit(small(data), data, run=tmp_path / "s", validation=0, **QUICK)
+    tb.fit(small(data), data, run=tmp_path / "s", validation_size=0, **QUICK)
     assert tb.load(tmp_path / "s").weights.startswith("last")
     for which, fix in (("best", "validation"), ("ema", "--ema"), ("worst", "needed")):
         with pytest.raises(InputError, match=fix):
@@ -115,7 +115,7 @@ def test_load_says_which_weights_it_took(data: tb.data.Data, tmp_path: Path) -> 
 def test_training_keeps_the_best_weights_not_the_last(data: tb.data.Data, tmp_path: Path) -> None:
     """An autoencoder learns its random pictures by heart, and soon does worse on others."""
     model = small(data, posterior="point", likelihood="bernoulli", observation="binarized(mode='expected')", latent=16)
-    more = {**QUICK, "epochs": 12, "validation": 6, "lr": 3e-2}
+    more = {**QUICK, "epochs": 12, "validation_size": 6, "lr": 3e-2}
     trained = tb.fit(model, data, tb.objectives.Autoencoder(), run=tmp_path / "r", **more)
     losses = [row["validation_loss"] for row in trained.metrics]
     best = losses.index(min(losses)) + 1
@@ -151,7 +151,7 @@ def test_what_is_refused_leaves_no_folder(data: tb.data.Data, tmp_path: Path) ->
     run = tmp_path / "r"
     with pytest.raises(CompositionError, match="autoencoder"):
         tb.fit(small(data, posterior="point"), data, IWAE(), run=run, **QUICK)
-    for mistake in ({"schedule": "cosin"}, {"validation": 54}, {"device": "abacus"}, {"lr": 0.0}, {"epoch": 3}):
+    for mistake in ({"schedule": "cosin"}, {"validation_size": 54}, {"device": "abacus"}, {"lr": 0.0}, {"epoch": 3}):
         with pytest.raises(InputError):
             tb.fit(small(data), data, run=run, **{**QUICK, **mistake})
     other = tb.data.open(gray(shape=(9, 8)), levels=17)
@@ -228,7 +228,7 @@ def test_accumulated_metrics_weigh_each_example_alike(data: tb.data.Data) -> Non
     """54 data in batches of 16: the last holds 6. With a rate of almost nothing the epoch is one evaluation."""
     model = small(data, likelihood="bernoulli", observation="binarized(mode='expected')", posterior="point")
     trained = tb.fit(
-        model, data, tb.objectives.Autoencoder(), lr=1e-30, validation=0, epochs=1, batch_size=16, quiet=True
+        model, data, tb.objectives.Autoencoder(), lr=1e-30, validation_size=0, epochs=1, batch_size=16, quiet=True
     )
     expected = trained.evaluate(data.train, samples=1)["distortion"].value
     assert trained.metrics[0]["train_reconstruction"] == pytest.approx(expected, rel=1e-6)

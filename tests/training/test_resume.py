@@ -29,7 +29,7 @@ from tightbound.training.monitor import Interrupted
 Fit = Callable[..., tb.Trained]
 
 # 60 data: 48 train in 6 steps an epoch, 6 validate, 6 test; 3 epochs; a checkpoint only where one is forced
-COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 3, "validation": 6, "checkpoint_seconds": 1e9, "quiet": True}
+COMMON: dict[str, Any] = {"batch_size": 8, "epochs": 3, "validation_size": 6, "checkpoint_seconds": 1e9, "quiet": True}
 TOTAL = 18
 
 
@@ -247,7 +247,7 @@ def test_more_steps_continue_in_mid_epoch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"lr": 1e-3}, {"batch_size": 6}, {"seed": 1}, {"ema": None}, {"schedule": "constant"}, {"validation": 5},
+    [{"lr": 1e-3}, {"batch_size": 6}, {"seed": 1}, {"ema": None}, {"schedule": "constant"}, {"validation_size": 5},
      {"precision": "bf16"}, {"epochs": 1}],
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
@@ -289,7 +289,7 @@ def test_a_dataloader_resumes_to_the_same_bits(stop_after: Any, tmp_path: Path) 
         x = torch.from_numpy(gray(48))
         data = tb.data.open(DataLoader([(row, 0) for row in x], batch_size=8, shuffle=True), levels=17)  # pyright: ignore
         model = tb.vae(data, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
-        tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation": 0, "epochs": 2})
+        tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation_size": 0, "epochs": 2})
 
     go(tmp_path / "whole")
     stop_after(9)

@@ -31,7 +31,8 @@ from training.test_resume import state, stop_after  # noqa: F401 (a fixture)
 
 # 60 data: 48 train in 6 steps an epoch; the codes of 40 train in 4 steps an epoch; 12 + 8 steps in all
 COMMON: dict[str, Any] = {
-    "batch_size": 8, "epochs": 2, "prior_epochs": 2, "prior_batch_size": 10, "prior_data": 40, "validation": 6,
+    "batch_size": 8, "epochs": 2, "prior_epochs": 2, "prior_batch_size": 10, "prior_max_examples": 40,
+    "validation_size": 6,
     "ema": 0.9, "lr": 1e-2, "checkpoint_seconds": 1e9, "quiet": True,
 }  # fmt: skip
 TINY = "pixelcnn(embedding=2, hidden=4, layers=1, attention=0, blocks=0)"
@@ -185,7 +186,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path: Path) ->
     stream = tb.data.open(DataLoader(Endless(), batch_size=8), levels=17)
     whole = tb.data.open(gray(), levels=17)
     unlabeled = {**COMMON, "run": tmp_path / "run"}
-    few = {"steps": 2, "validation": 0, "run": tmp_path / "run", "quiet": True}
+    few = {"steps": 2, "validation_size": 0, "run": tmp_path / "run", "quiet": True}
     with pytest.raises(InputError, match="stream"):
         tb.fit(tiny(stream, start_at_data=False), stream, **few)
     for model in (tiny(whole, "uniform"), tb.vae(whole, network="mlp(hidden=(4,))")):
@@ -219,7 +220,7 @@ def test_the_prior_alone_sees_labels() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"validation": 0, "ema": None}, {"patience": 1, "prior_lr": 1e-30, "prior_epochs": 9}, {"precision": "bf16"},
+    [{"validation_size": 0, "ema": None}, {"patience": 1, "prior_lr": 1e-30, "prior_epochs": 9}, {"precision": "bf16"},
      {"prior_batch_size": 1000}],
     ids=str,
 )  # fmt: skip
@@ -228,7 +229,7 @@ def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
     trained = tb.fit(tiny(data), data, **{**COMMON, **changed})
     later = [row for row in trained.metrics if row["stage"] == "prior"]
     assert all(math.isfinite(row["train_loss"]) for row in later)
-    assert ("validation_loss" in later[0]) == (changed.get("validation") != 0)
+    assert ("validation_loss" in later[0]) == (changed.get("validation_size") != 0)
     if "patience" in changed:
         assert len(later) < 9
     if "prior_batch_size" in changed:
@@ -244,7 +245,8 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     model = tiny(data, start_at_data=False).eval()
     assert model.latents.second is not None
     few, whole = (
-        second.CodeSplit(model, model.latents.second, data.train, Settings(prior_data=n), "training") for n in (20, 99)
+        second.CodeSplit(model, model.latents.second, data.train, Settings(prior_max_examples=n), "training")
+        for n in (20, 99)
     )
     for split in (few, whole):
         split.fill(RunFolder("nowhere"), StopFlag(), True)

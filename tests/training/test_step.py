@@ -202,5 +202,5 @@ def test_what_cannot_be_compiled_is_refused_or_left(tmp_path: Any) -> None:
     """`compile="on"` of what has a draw in the middle of its graph falls to its networks."""
     data = tb.data.open(torch.rand(64, 5))
     model = tb.vae(data, latent=2, posterior="flow", seed=0)
-    fitted = tb.fit(model, data, steps=2, validation=0, compile="on", quiet=True)
+    fitted = tb.fit(model, data, steps=2, validation_size=0, compile="on", quiet=True)
     assert torch.isfinite(torch.tensor(fitted.metrics[-1]["train_loss"]))

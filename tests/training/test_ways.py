@@ -19,7 +19,7 @@ from training import cases
 
 # when torch compiles, its own code warns
 pytestmark = pytest.mark.filterwarnings("ignore")
-SETTINGS: dict[str, Any] = {"batch_size": 8, "validation": 6, "ema": 0.9, "clip": 5.0, "quiet": True}
+SETTINGS: dict[str, Any] = {"batch_size": 8, "validation_size": 6, "ema": 0.9, "clip": 5.0, "quiet": True}
 
 
 def train(run: Path, steps: int, **changed: Any) -> tb.Trained:

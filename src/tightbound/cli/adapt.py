@@ -34,10 +34,10 @@ def adapted_settings(command: _Kind, data: Data, model: VAE) -> _Kind:
     if command.recipe is None:
         return command
     own = recipe(command.recipe).settings()
-    dropped = own.asked_of_second() if model.latents.second is None else {}
+    dropped = own.changed_for_code_prior() if model.latents.second is None else {}
     most = len(data.train) // 10 if isinstance(data.train, Indexed) else 0
-    if (own.validation or 0) > most:
-        dropped["validation"] = own.validation
+    if (own.validation_size or 0) > most:
+        dropped["validation_size"] = own.validation_size
     defaults = {f.name: f.default for f in dataclasses.fields(own)}
     return dataclasses.replace(
         command, **{name: defaults[name] for name, value in dropped.items() if getattr(command, name) == value}

@@ -19,7 +19,7 @@ from tightbound.cli.arguments import Command
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.several import Swept, several
 from tightbound.cli.training import Sweep, Training
-from tightbound.config import Config, read_config
+from tightbound.config import Config, read_yaml
 from tightbound.core import launch
 from tightbound.core.errors import InputError, OtherFailed, ReaderLost, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
@@ -177,7 +177,7 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
     """Whether a recipe or a config was named, and what `train` then starts from: the recipe, then the config
     file (or the run's own, on --resume)."""
     given = {word: _value_of(argv, f"--{word}") for word in ("recipe", "config", "run")}
-    stored = read_config(given["config"]) if given["config"] else {}
+    stored = read_yaml(given["config"]) if given["config"] else {}
     if "--resume" in argv:
         if given["run"] is None:
             raise InputError("--resume needs the run to go on with; add --run FOLDER")
@@ -185,7 +185,7 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
         if not os.path.isfile(file):
             raise InputError(f"there is no run {given['run']!r} to go on with; leave out --resume to begin it")
         RunFolder(given["run"]).settle()
-        stored = {**read_config(file), **stored}
+        stored = {**read_yaml(file), **stored}
     name = given["recipe"] or stored.get("recipe")
     base = _defaults(stored, name)
     if _value_of(argv, "--epochs") is not None and _value_of(argv, "--steps") is None:

@@ -12,7 +12,7 @@ from tightbound.cli.diagnose import diagnosis_json
 from tightbound.cli.paths import paths_json, some_pairs
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import draw_next, record, say
-from tightbound.config import read_config
+from tightbound.config import read_yaml
 from tightbound.core.errors import CompositionError, InputError, NotABound
 from tightbound.data import Data
 from tightbound.report.page import write_report
@@ -37,7 +37,7 @@ def report(command: Report) -> None:
     if own and not command.quick:
         for name, measure in MEASURES.items():
             _measure(name, measure, trained, data, command)
-    write_report(trained, data, numbers, read_config(folder.config_file), own=own)
+    write_report(trained, data, numbers, read_yaml(folder.config_file), own=own)
     say(f"report: {folder.report_file}")
     say_next(command, draw_next(trained.model))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tightbound import data as sources
 from tightbound.cli.show import say
-from tightbound.config import column_kinds, read_config
+from tightbound.config import column_kinds, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.data import Data, Split
 from tightbound.data.files import ARRAYS
@@ -25,7 +25,7 @@ def load_run(command: Any) -> Trained:
 def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:
     """The data that a command names, or the run's own, and the split of them."""
     folder = RunFolder(command.run)
-    config = read_config(folder.config_file)
+    config = read_yaml(folder.config_file)
     run = folder.read(folder.run_file)
     known = run["data"]["name"] if run["data"]["name"] in sources.BUILTINS else None
     name = command.data or config.get("data") or known  # a run made from Python records its settings alone

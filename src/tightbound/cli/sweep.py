@@ -95,8 +95,10 @@ def _check(command: Swept, first: Sweep) -> None:
         raise InputError("a range has no grid; add --search random or --search tpe, and --trials N, or list values")
     if first.search != "grid" and any(d.field == "seed" for d in command.space):
         raise InputError("--seed is nothing to search over; sweep the seeds of what was chosen in a grid")
-    if first.validation == 0 and (first.search != "grid" or first.prune):
-        raise InputError("--validation 0 leaves nothing to choose runs by; a search, and --prune, need validation data")
+    if first.validation_size == 0 and (first.search != "grid" or first.prune):
+        raise InputError(
+            "--validation-size 0 leaves nothing to choose runs by; a search, and --prune, need validation data"
+        )
 
     @functools.cache
     def refusal(values: tuple[str, ...]) -> TightboundError | None:

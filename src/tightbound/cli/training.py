@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tightbound.cli.arguments import Command, Flag
+from tightbound.cli.options import with_placeholders
 from tightbound.config import Config
 from tightbound.core.errors import InputError, whole
 
@@ -30,6 +31,8 @@ class Training(Config, Command):
     """Importance samples of the evaluation at the end; 0: no evaluation and no report."""
     evaluate_data: int = 1000
     """Test data of the evaluation at the end, at most, picked at random (`tightbound evaluate` takes all)."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam, or AdamW (decoupled weight decay)."""
     trust: Flag[bool] = False
     """Import parts of your own, written "module:Class(...)"."""
 
@@ -45,6 +48,7 @@ class Training(Config, Command):
             raise InputError("--overwrite needs the run to replace; add --run FOLDER")
 
 
+@with_placeholders
 @dataclass(frozen=True)
 class Train(Training):
     """Train a model, evaluate it and write a report.
@@ -67,6 +71,7 @@ class Train(Training):
         Command.__call__(self)
 
 
+@with_placeholders
 @dataclass(frozen=True)
 class Sweep(Training):
     """Train a run for each of several values of options of `tightbound train`, and compare them in a table and on the

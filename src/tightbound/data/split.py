@@ -77,7 +77,7 @@ class Split(ABC):
         """
         raise InputError(
             f"{validation} validation data were asked of a DataLoader, which has no random access; "
-            "use validation=0, or give a pair (train_loader, test_loader) or the data set itself"
+            "use validation_size=0, or give a pair (train_loader, test_loader) or the data set itself"
         )
 
     @abstractmethod

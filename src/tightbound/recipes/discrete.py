@@ -43,9 +43,9 @@ def vq_vae_2() -> Config:
         batch_size=32,
         lr=2e-3,
         schedule="cosine(warmup=100, final=0.01)",
-        validation=1_000,
+        validation_size=1_000,
         prior_epochs=3,
-        prior_data=20_000,
+        prior_max_examples=20_000,
         prior_lr=1e-3,
         prior_batch_size=16,
     )

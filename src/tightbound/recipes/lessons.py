@@ -29,7 +29,7 @@ def digits() -> Config:
         schedule="cosine(warmup=100, final=0.02)",
         clip=100.0,
         ema=0.9995,
-        validation=150,
+        validation_size=150,
     )
 
 

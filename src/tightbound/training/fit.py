@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 import warnings
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from tightbound.components import describe, foreign, untrusted
-from tightbound.config import Settings, as_now
+from tightbound.config import Settings
 from tightbound.core import launch, world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Trainable
@@ -103,12 +102,12 @@ def fit_run(
     model.to(choose_device(settings.device))
     check_second(model, settings, train, first)
     recorded = {
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.recorded(),
         "objective": describe(objective),
         "model": describe(model),
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
-    check_same({**recorded, "settings": dataclasses.asdict(settings.replace(device="auto"))})
+    check_same({**recorded, "settings": settings.replace(device="auto").recorded()})
     rows: list[dict[str, Any]] = _check_resumable(folder, recorded) if resume else []
     second = model.latents.second
     if second is not None:
@@ -204,8 +203,8 @@ def choose_device(name: str) -> torch.device:
 
 def validation_size(settings: Settings, data: Data) -> int:
     """How many training data are set aside."""
-    if settings.validation is not None:
-        return settings.validation
+    if settings.validation_size is not None:
+        return settings.validation_size
     return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
 
 
@@ -243,10 +242,10 @@ def _check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dic
     folder = RunFolder.open(folder.path)
     before = folder.read(folder.run_file)
     before["model"] = folder.read(folder.model_file)
-    free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel"}
+    free = {"epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel", "keep_memory"}
     changed = [
         f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
-        for name, old in as_now(before["settings"]).items()
+        for name, old in before["settings"].items()
         if name not in free and recorded["settings"].get(name) != old
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]

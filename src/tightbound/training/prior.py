@@ -96,7 +96,7 @@ def fit_prior(
         save_start(second, aside)
     elif not aside.path.exists():
         shutil.copytree(there.parent, aside.checkpoint("last", NAME).parent)
-    begun = {"prior": prior, "settings": vars(settings)}
+    begun = {"prior": prior, "settings": settings.recorded()}
     write_atomic(aside.begun_file, to_json(begun))
     loop = Loop(stage, settings, aside, device, quiet)
     rows = [row for row in (aside.metrics() or folder.metrics()) if row["stage"] in ("", NAME)]
@@ -115,7 +115,7 @@ def fit_prior(
             stop.by,
         ) from None
     aside.write_metrics(rows)
-    run = {**known, "settings": vars(settings), "fitted_priors": [*known.get("fitted_priors", []), provenance()]}
+    run = {**known, "settings": settings.recorded(), "fitted_priors": [*known.get("fitted_priors", []), provenance()]}
     aside.describe(_config(read_yaml(folder.config_file), settings, prior), describe(model), run)
     folder.accept(aside)
     return Fitted(model, folder, load_weights(model, folder), rows)
@@ -124,7 +124,7 @@ def fit_prior(
 def _config(config: Mapping[str, Any], settings: Settings, prior: str | Sequence[str] | None) -> dict[str, Any]:
     """What config.yaml of the run says from now on."""
     new = dict(config)
-    new |= {name: value for name, value in vars(settings).items() if name.startswith("prior_")}
+    new |= {name: value for name, value in settings.recorded().items() if name.startswith("prior_")}
     if prior is not None and "latents" in new:  # a run made from Python says nothing of its parts
         latents = parse(str(new["latents"]))
         rest = {name: value for name, value in latents.kwargs.items() if name != "prior"}

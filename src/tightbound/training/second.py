@@ -36,7 +36,7 @@ def check_second(model: VAE, settings: Settings, train: Split, first: Batch) -> 
     """
     second = model.latents.second
     if second is None:
-        if asked := settings.asked_of_second():
+        if asked := settings.changed_for_code_prior():
             said = ", ".join(f"{name} = {value!r}" for name, value in asked.items())
             raise InputError(
                 f"{said}: this model has no prior that is trained in a second stage; give it one, such as prior "
@@ -74,7 +74,7 @@ class CodeSplit(Indexed):
 
     def __init__(self, model: VAE, second: SecondStage, split: Split, settings: Settings, name: str) -> None:
         self._model, self._second, self._split, self._name = model, second, split, name
-        self._n, self._seed = min(_size(split), settings.prior_data), settings.seed
+        self._n, self._seed = min(_size(split), settings.prior_max_examples), settings.seed
         self._codes: Tensor | None = None
         self._context: Tensor | None = None
 
@@ -147,7 +147,7 @@ def second_stage(
     codes = [CodeSplit(model, second, train, settings, "training")]
     codes += [] if validation is None else [CodeSplit(model, second, validation, settings, "validation")]
     second.take_up()
-    stage = Stage(second, codes[0], ELBO(), *codes[1:], name=NAME, settings=settings.of_second())
+    stage = Stage(second, codes[0], ELBO(), *codes[1:], name=NAME, settings=settings.for_code_prior())
     return stage, codes
 
 

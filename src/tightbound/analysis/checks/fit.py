@@ -211,7 +211,7 @@ class Overfitting(Check):
 def _against(subject: Subject) -> remedies.Flags:
     """Stop at the best epoch, where that was not done; else decay the weights."""
     if subject.config.get("validation") == 0:
-        return ("--validation", str(max(1, min(5000, (subject.train.size or 10_000) // 10))), "--patience", "10")
+        return ("--validation-size", str(max(1, min(5000, (subject.train.size or 10_000) // 10))), "--patience", "10")
     return (
         "--optimizer",
         "adamw",

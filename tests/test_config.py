@@ -1,0 +1,37 @@
+"""The settings of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from typing import get_type_hints
+
+import pytest
+
+from tightbound.config import FitOptions, Settings
+from tightbound.core.errors import InputError
+
+
+def test_the_typed_options_of_fit_are_the_settings() -> None:
+    assert list(get_type_hints(FitOptions)) == [field.name for field in dataclasses.fields(Settings)]
+    options = get_type_hints(FitOptions, include_extras=True)
+    settings = get_type_hints(Settings)  # without placeholders
+    assert {name: str(kind) for name, kind in options.items()} == {name: str(settings[name]) for name in options}
+
+
+def test_settings_need_neither_torch_nor_the_command_line_library() -> None:
+    code = "import sys, tightbound.config; print([name for name in ('torch', 'tyro') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["lr", "encoder_lr", "decoder_lr", "prior_lr", "eps", "weight_decay"])
+def test_rates_of_an_optimizer_given_as_a_function_belong_in_it(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^{name}= cannot be combined with an optimizer"):
+        Settings.of({"optimizer": lambda params: None, name: 0.5})
+
+
+def test_an_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(InputError, match="optimizer = 'sgd'; needed: 'adam', 'adamw', or a function"):
+        Settings.of({"optimizer": "sgd"})
