@@ -204,7 +204,7 @@ class Trained(Generating):
         own = known["data"]["fingerprint"] == data.fingerprint
         train = data.held_out(validation_size(settings, data), settings.seed)[0] if own else data.train
         subject = analysis.Subject(
-            self.model, train, data.test if test is None else test, config, self.metrics, seed, most, samples
+            self.model, train, data.require_test() if test is None else test, config, self.metrics, seed, most, samples
         )
         return analysis.diagnose(subject, quick=quick)
 

@@ -181,7 +181,7 @@ def test_large_npy_is_mapped_and_gives_the_same(tmp_path, monkeypatch, x):
     small = open(tmp_path / "a.npy")
     monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", 100)
     large = open(tmp_path / "a.npy")
-    assert isinstance(large.whole._x.base, np.memmap)
+    assert isinstance(large.whole.x.base, np.memmap)
     assert any("memory-mapped" in note for note in large.notes)
     assert large.domain == small.domain
     for a, b in zip(small.train.epoch(4, key=(0,)), large.train.epoch(4, key=(0,)), strict=True):

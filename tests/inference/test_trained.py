@@ -149,10 +149,8 @@ def test_the_great_circle() -> None:
 
 
 WRONG: dict[str, tuple[Callable[[tb.Trained], object], str]] = {
-    "one example without its batch axis": (lambda t: t.encode(torch.zeros(1, 8, 8)), r"\(N, 1, 8, 8\)"),
-    "no channel axis": (lambda t: t.encode(np.zeros((5, 8, 8))), r"\(N, 1, 8, 8\)"),
+    "one example without its batch axis": (lambda t: t.encode(torch.zeros(8, 8)), r"\(N, 1, 8, 8\)"),
     "a split of another shape": (lambda t: t.encode(tb.data.open(gray(shape=(9, 8)), levels=17).test), r"9, 8"),
-    "a data set for a split": (lambda t: t.encode(tb.data.open(gray(), levels=17)), "split|test"),  # pyright: ignore
     "words": (lambda t: t.encode(np.array(["a", "b"])), "number"),
     "nothing": (lambda t: t.encode(torch.zeros(0, 1, 8, 8)), "at least one example"),
     "not a number": (lambda t: t.encode(torch.full((2, 1, 8, 8), torch.nan)), "NaN|nan|finite"),

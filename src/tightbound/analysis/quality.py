@@ -162,7 +162,7 @@ def sample_quality(
             "the model completes data and draws none of its own, so that its samples would hold real data; "
             "use a model without the context 'visible'"
         )
-    real, other = take(data.test, n, seed), take(data.train, n, seed)
+    real, other = take(data.require_test(), n, seed), take(data.train, n, seed)
     for name, rows in (("test", real), ("training", other)):
         if len(rows) < LEAST:
             raise InputError(f"{len(rows)} {name} data are too few to hold samples against; {LEAST} are needed")

@@ -22,7 +22,7 @@ def attribute(command: Attribute) -> None:
     out = out_file(command.out, "attribute", tuple(e for e in endings(model.shape) if e in (".png", ".npz")))
     data, _ = open_data(command, trained)
     done = steer(
-        model, data.train, data.test, command.label, command.against, factor=command.factor,
+        model, data.train, data.require_test(), command.label, command.against, factor=command.factor,
         direction=command.direction, most=command.most, shown=command.rows, seed=command.seed,
     )  # fmt: skip
     x = torch.stack(done.pictures(model), 1)  # (rows, strengths, *shape)

@@ -103,7 +103,7 @@ def sample(command: Sample) -> None:
 def _say_called(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
     """How many draws of a class are of it, as k-NN on the run's data sees them."""
     data, _ = open_data(command, trained)
-    shares = called(trained.model, drawn, label, data.train, data.test, seed=command.seed)
+    shares = called(trained.model, drawn, label, data.train, data.require_test(), seed=command.seed)
     found, real = (with_error(n.value, n.stderr) for n in (shares["drawn"], shares["data"]))  # pyright: ignore
     say(f"of {len(drawn)} such means, {found} are called {label} by {shares['drawn'].target}; "
         f"of {shares['data'].n:,} real test data of that class, {real}")  # fmt: skip

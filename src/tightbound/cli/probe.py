@@ -13,7 +13,9 @@ def probe(command: Probe) -> None:
     """Prints, and records in the run where the data are its own."""
     trained = load_run(command)
     data, _ = open_data(command, trained)
-    found = trained.probe(data.train, data.test, most=command.most, task=command.task, seed=command.seed).to_json()
+    found = trained.probe(
+        data.train, data.require_test(), most=command.most, task=command.task, seed=command.seed
+    ).to_json()
     if of_the_run(command):
         record(RunFolder(command.run).analysis_file("probe"), found)
     if command.json:

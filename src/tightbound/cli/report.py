@@ -66,12 +66,12 @@ def _quality(trained: Trained, data: Data, command: Report) -> Mapping[str, Any]
 def _paths(trained: Trained, data: Data, command: Report) -> Mapping[str, Any]:
     if trained.model.latents.code_grids:
         raise CompositionError("between codes, which are numbers of a codebook's entries, there is no path to measure")
-    chosen = some_pairs(trained, data.test, PAIRS, command.seed)
+    chosen = some_pairs(trained, data.require_test(), PAIRS, command.seed)
     return paths_json(trained, paths(trained.model, chosen, data.train, seed=command.seed), chosen, command.seed)
 
 
 def _probe(trained: Trained, data: Data, command: Report) -> Mapping[str, Any]:
-    return trained.probe(data.train, data.test, seed=command.seed).to_json()
+    return trained.probe(data.train, data.require_test(), seed=command.seed).to_json()
 
 
 Measure = Callable[[Trained, Data, Report], Mapping[str, Any]]

@@ -137,7 +137,7 @@ def run_name(command: Training) -> str:
 
 
 def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluation:
-    split = data.test
+    split = data.require_test()
     if isinstance(split, sources.Indexed) and len(split) > command.evaluate_data:
         say(f"evaluating on {command.evaluate_data:,} of {len(split):,} test data, picked at random", file=sys.stderr)
         pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be ordered

@@ -1,31 +1,30 @@
-"""Feeding data to a trained model: raw batches on its device, in order, checked."""
+"""Feed data in any accepted form to a model: checked batches on its device, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tightbound.core import world
-from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, whole
 from tightbound.core.memory import keep_freed
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
+from tightbound.data.given import Source, examples
 from tightbound.data.split import Split
 
-Source = Split | Batch | Tensor | np.ndarray[Any, Any]
 R = TypeVar("R")
 
 
 @contextmanager
 def evaluating(model: VAE) -> Iterator[None]:
-    """Eval mode without gradients; the mode that was is restored."""
+    """Run the block in eval mode without gradients, then restore the model's mode."""
     keep_freed()
     was = model.training
     model.eval()
@@ -36,11 +35,16 @@ def evaluating(model: VAE) -> Iterator[None]:
         model.train(was)
 
 
+def as_split(model: VAE, source: Source) -> Split:
+    """Return the examples in `source` as a split that fits the model; see `given.examples`."""
+    return examples(source, model.observation.source, model.shape, model.observation.header)
+
+
 def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:
-    """Raw batches on the model's device, in order, with indices.
+    """Yield raw batches on the model's device, in order, with indices.
 
     Raises:
-        InputError: data of another shape.
+        InputError: If the data do not fit the model.
     """
     return _dealt(model, source, batch_size, 0, 1)
 
@@ -54,119 +58,94 @@ def each(
     progress: bool = False,
     title: str | None = None,
 ) -> list[R]:
-    """`rows(batch, number)` of each of `batches`, counted from 0, in eval mode and without gradients.
+    """Return `rows(batch, number)` for each of `batches`, in eval mode and without gradients.
 
-    Several processes share the work and all get all of it: each takes whole batches in turn, so that what is computed
-    is what one process computes. Every one of them has to call this, with the same data.
+    Several processes share the work and each of them gets all results. Each takes whole batches in turn, so that
+    the results are those of one process. All processes must call this with the same data.
 
-    Arguments:
-        rows: Gives what can be pickled, with tensors on the CPU.
+    Args:
+        model: The model that the data are for.
+        source: Data in any accepted form.
+        batch_size: Examples per batch.
+        rows: Function of a batch and its number, from 0. Its result must be picklable, with tensors on the CPU.
         progress: Show a progress bar on standard error, in the first process.
-        title: Of the bar.
+        title: Title of the progress bar.
 
     Raises:
-        InputError: data of another shape.
+        InputError: If the data do not fit the model.
     """
     from tqdm.auto import tqdm
 
     rank, size = world.rank(), world.size()
-    try:
-        total = len(source)
-    except TypeError:  # a stream
-        total = None
+    if not isinstance(source, Batch):
+        source = as_split(model, source)
+    total = source.size if isinstance(source, Split) else len(source)
     own = _dealt(model, source, batch_size, rank, size)
-    quiet = not progress or rank > 0 or None  # None: tqdm sees whether this is a terminal
+    quiet = not progress or rank > 0 or None  # None: tqdm shows the bar on a terminal only
     with evaluating(model), tqdm(total=total, desc=title, disable=quiet, unit="example", leave=False) as bar:
 
         def found() -> Iterator[R]:
             for turn, batch in enumerate(own):
                 yield rows(batch, rank + turn * size)
-                done = len(batch) * size  # the others are about as far
+                done = len(batch) * size  # the other processes are about as far
                 bar.update(done if total is None else min(done, total - bar.n))
 
         return world.in_turn(found())
 
 
 def _dealt(model: VAE, source: Source, batch_size: int, rank: int, size: int) -> Iterator[Batch]:
-    """One process's batches of all: see `Split.dealt`."""
-    if isinstance(source, Split):
-        check_shape(model, source.shape)
-        for batch in source.dealt(batch_size, rank=rank, world=size):
-            yield batch.to(model.device)
+    """Yield one process's batches, see `Split.dealt`; a batch keeps what it holds beside x."""
+    if isinstance(source, Batch):
+        as_split(model, source)  # checks shape and values
+        batch = replace(source, index=source.positions())
+        for start in range(rank * batch_size, len(batch), size * batch_size):
+            yield batch[start : start + batch_size].to(model.device)
         return
-    batch = replace(source, x=_raw(model, source.x)) if isinstance(source, Batch) else Batch(_raw(model, source))
-    batch = replace(batch, index=batch.positions())
-    for start in range(rank * batch_size, len(batch), size * batch_size):
-        yield batch[start : start + batch_size].to(model.device)
+    for batch in as_split(model, source).dealt(batch_size, rank=rank, world=size):
+        yield batch.to(model.device)
 
 
-def first(model: VAE, source: Source, most: int) -> Batch:
-    """At most this many data, the first, in one raw batch on the CPU.
+def first(model: VAE, source: Source, max_examples: int) -> Batch:
+    """Return the first examples, at most `max_examples`, in one raw batch on the CPU.
 
     Raises:
-        InputError: data of another shape, or none.
+        InputError: If the data do not fit the model, or there are none.
     """
     parts, found = [], 0
-    for batch in batches(model, source, most):
-        parts.append(batch[: most - found].to("cpu"))
+    for batch in batches(model, source, max_examples):
+        parts.append(batch[: max_examples - found].to("cpu"))
         found += len(parts[-1])
-        if found == most:
+        if found == max_examples:
             break
     return _joined(parts)
 
 
-def pick(model: VAE, source: Source, most: int, seed: int = 0) -> Batch:
-    """At most this many data, picked at random, in one raw batch on the CPU; `index` is the position of each in
-    `source`, in rising order. Of data without random access, those of the first few thousand (see `stream.leading`).
+def pick(model: VAE, source: Source, max_examples: int, seed: int = 0) -> Batch:
+    """Return at most `max_examples` examples, picked at random, in one raw batch on the CPU.
+
+    `index` holds the position of each in `source`, in ascending order. From data without random access the examples
+    are picked among the first few thousand, see `stream.leading`.
 
     Raises:
-        InputError: data of another shape, or none.
+        InputError: If the data do not fit the model, or there are none.
     """
-    whole("data", most, least=1)
-    parts: list[Batch] = []
-    if isinstance(source, Split):
-        check_shape(model, source.shape)
-        parts += source.picked(most, seed)
+    whole("max_examples", max_examples, least=1)
+    if isinstance(source, Tensor | np.ndarray | Batch):
+        parts = [batch.to("cpu") for batch in batches(model, source, 500)]
     else:
-        parts += (batch.to("cpu") for batch in batches(model, source, 500))
+        parts = [*as_split(model, source).picked(max_examples, seed)]
     joined = _joined(parts)
-    chosen = np.random.default_rng(seed).permutation(len(joined))[:most]
+    chosen = np.random.default_rng(seed).permutation(len(joined))[:max_examples]
     return joined[torch.from_numpy(chosen)[joined.positions()[chosen].argsort()]]
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:
     if not parts:
-        raise InputError("there are no data; give at least one example")
+        raise InputError("there are no examples; give at least one")
     return Batch.joined(parts)
 
 
 def check_shape(model: VAE, shape: Sequence[int]) -> None:
-    """Raises InputError where an example of this shape is not what the model was made for."""
+    """Raise InputError if an example of this shape does not fit the model."""
     if tuple(shape) != tuple(model.shape):
         raise InputError(f"an example has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")
-
-
-def _raw(model: VAE, source: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    """Numbers (N, *shape) within the domain that the model was made for."""
-    if hasattr(source, "train"):
-        raise InputError("a data set was given where a split is needed; give its .test, .train or .whole")
-    try:
-        x = torch.as_tensor(source)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"x is {type(source).__name__} and no array of numbers; needed: (N, *shape)") from error
-    if tuple(x.shape[1:]) != tuple(model.shape) or x.dim() == 0:
-        raise InputError(f"x has shape {tuple(x.shape)}; needed: (N, {', '.join(map(str, model.shape))})")
-    _check_values(x, model.observation.source, "x")
-    return x
-
-
-def _check_values(x: Tensor, domain: Domain, name: str) -> None:
-    if domain.kind == "mixed":
-        for i, (column, own) in enumerate(zip(x.unbind(1), domain.columns, strict=True)):
-            _check_values(column[~torch.isnan(column)], own, f"column {i + 1} of x")
-        return
-    if x.is_floating_point() and not torch.isfinite(x).all():
-        raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
-    fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
-    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= domain.high):
-        raise InputError(f"{name} has values from {x.min():g} to {x.max():g}; the model was made for {domain}")

@@ -17,7 +17,7 @@ from tightbound.data.pictures import Wish
 from tightbound.data.rows import Opened
 from tightbound.data.split import WORKERS, Indexed, MappedSplit
 from tightbound.data.stream import Part, Stream, Streamed, opened
-from tightbound.data.tables import Coder, Store, Table, coder_of, open_store, understood
+from tightbound.data.tables import Coder, Held, Store, coder_of, open_store, understood
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,22 +152,6 @@ class _Fetch:
         return self._coder(self._store.take(indices, self._coder.names), self._store.title, indices), None
 
 
-class _Head(Table):
-    """The first rows of a stream, by which the rest are judged."""
-
-    def __init__(self, table: pa.Table, title: str, classes: Mapping[str, tuple[str, ...]]) -> None:
-        self._table, self.title, self.schema, self.classes = table, title, table.schema, classes
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def scan(self, names: tuple[str, ...]) -> Iterator[pa.Table]:
-        yield self._table.select(list(names))
-
-    def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
-        return self._table.select(list(names)).take(rows)
-
-
 class HubStream(Stream):
     """An IterableDataset. Its shards are shuffled where none of its data were set aside."""
 
@@ -213,7 +197,7 @@ def _stream(
     first = next(_tables(train, title, stream.ASIDE), None)
     if first is None:
         raise InputError(f"{title} gave no data; is it empty?")
-    head = _Head(first, title, _classes(train.features))
+    head = Held(first, title, _classes(train.features))
     raw, wanted, found = understood(head, told, kinds, labels, wish)
     coder, values = coder_of(head, raw, wanted)
     label = raw.layout.label

@@ -24,7 +24,7 @@ from tightbound.data.pictures import Wish
 from tightbound.data.rows import Opened, mapped
 from tightbound.data.split import ArraySplit, Indexed, Split
 from tightbound.data.stream import Streamed
-from tightbound.data.tables import open_store
+from tightbound.data.tables import Held, from_frame, is_frame, open_held, open_store
 
 
 @dataclass(frozen=True)
@@ -33,31 +33,46 @@ class Data:
 
     name: str
     train: Split
-    test: Split
+    test: Split | None  # None: nothing was given or set aside for testing
     domain: Domain
     notes: tuple[str, ...]  # one line each: shape, values, split, what was skipped
-    fingerprint: str  # "sha256:..." of the content or its definition; "none: reason" of a loader
-    builtin: bool  # a built-in set with published splits
-    whole: Split  # all data in their original order; of built-in sets and loaders the test split
+    fingerprint: str  # "sha256:..." of the content or its definition; "none: reason" for a loader
+    builtin: bool  # a built-in data set with published splits
+    whole: Split  # all examples in their original order; for built-in sets and pairs of loaders the test split
     header: tuple[str, ...] = ()  # names of the columns of a table, where they are known
+    validation: Split | None = None  # validation data that were given; None: taken from the training split
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one example, channels first: (C, H, W) or (D,)."""
         return self.train.shape
 
-    def held_out(self, validation: int, seed: int = 0) -> tuple[Split, Split | None]:
-        """Training and validation data: the latter are taken from the training split by a seeded permutation.
-
-        Arguments:
-            validation: Number of validation data; 0: the training split as it is, and None.
+    def require_test(self) -> Split:
+        """Return the test split.
 
         Raises:
-            InputError: where that leaves no training data, or the data come from a loader.
+            InputError: If there is none.
         """
-        if validation == 0:
-            return self.train, None
-        return self.train.held_out(validation, seed)
+        if self.test is None:
+            raise InputError(f"data set {self.name!r} has no test split; pass test=..., or open it from a file")
+        return self.test
+
+    def held_out(self, validation_size: int, seed: int = 0) -> tuple[Split, Split | None]:
+        """Return the training and validation splits.
+
+        The given validation split is returned if there is one; otherwise examples are taken from the training split
+        by a seeded permutation.
+
+        Args:
+            validation_size: Number of validation examples to take; 0 takes none and returns None in their place.
+            seed: Seed of the permutation.
+
+        Raises:
+            InputError: If no training examples would be left, or the data come from a loader.
+        """
+        if self.validation is not None or validation_size == 0:
+            return self.train, self.validation
+        return self.train.held_out(validation_size, seed)
 
 
 def open(
@@ -91,35 +106,56 @@ def open(
     Raises:
         InputError: for data that cannot be used: what they are, what is needed, how to fix it.
     """
-    told = encoding.override(levels, domain)
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of data to test on, between 0 and 1")
+    return open_asked(source, asked(levels, domain, kinds, resize, gray, test, labels))
+
+
+def asked(
+    levels: int | None = None,
+    domain: str | None = None,
+    kinds: columns.Kinds | None = None,
+    resize: tuple[int, int] | None = None,
+    gray: bool = False,
+    test: float | None = None,
+    labels: Any = None,
+) -> Asked:
+    """Check the options of `open` against each other; `test=None` sets nothing aside for testing."""
+    told = encoding.override(levels, domain)
     if kinds is not None and told is not None:
         raise InputError(
             "kinds are for the columns of a table, in place of levels and domain; leave out one or the other"
         )
-    asked = _Asked(told, kinds, Wish(resize, gray), test, labels)
+    return Asked(told, kinds, Wish(resize, gray), test, labels)
+
+
+def open_asked(source: Any, asked: Asked) -> Data:
+    """Open a source as `open` does, with options that were checked."""
     if isinstance(source, str) and source in BUILTINS:
         asked.without_pictures().without_kinds()
-        if labels is not None:
+        if asked.labels is not None:
             raise InputError(f"labels were given for {source!r}, which has its own; leave them out")
-        return _open_builtin(source, told)
+        return _open_builtin(source, asked.told)
     if isinstance(source, os.PathLike | str):
         return _open_path(os.fspath(source), asked)
+    if is_frame(source):
+        source = from_frame(source)
     if hub.is_ours(source) and not hub.has_transform(source):
         name = type(source).__name__
-        return _taken(hub.open_hub(source, name, told, kinds, labels, asked.wish), name, asked)
+        return _taken(hub.open_hub(source, name, asked.told, asked.kinds, asked.labels, asked.wish), name, asked)
     asked.without_pictures()
     if isinstance(source, DataLoader) or (isinstance(source, (tuple, list)) and _loaders(source)):
-        if labels is not None:
+        if asked.labels is not None:
             raise InputError("labels were given for a DataLoader; let it give pairs (x, y)")
-        return _open_loaders(source, told)
+        return _open_loaders(source, asked.told, asked.test is None)
+    if isinstance(source, Held):
+        return _taken(open_held(source, asked.told, asked.kinds, asked.labels), "table", asked)
     if isinstance(source, Dataset) or hub.is_ours(source):
         return _open_dataset(cast(Any, source), asked)
     if isinstance(source, Tensor) or hasattr(source, "__array__"):
         x = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
-        y = None if labels is None else np.asarray(labels)
-        return _from_arrays(files.Arrays(x, y, kinds=kinds), "array", told, test)
+        y = None if asked.labels is None else np.asarray(asked.labels)
+        return _from_arrays(files.Arrays(x, y, kinds=asked.kinds), "array", asked.told, asked.test)
     raise InputError(
         f"data cannot be read from {type(source).__name__}; "
         f"give a built-in name ({', '.join(sorted(BUILTINS))}), "
@@ -128,16 +164,16 @@ def open(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What a person asks beside the source; some of it does not go with every source."""
 
     told: Domain | None
     kinds: columns.Kinds | None
     wish: Wish
-    test: float
+    test: float | None  # None: nothing is set aside for testing
     labels: Any
 
-    def without_pictures(self) -> _Asked:
+    def without_pictures(self) -> Asked:
         """Raises InputError where pictures are to be changed."""
         if self.wish:
             raise InputError(
@@ -146,13 +182,13 @@ class _Asked:
             )
         return self
 
-    def without_kinds(self) -> _Asked:
+    def without_kinds(self) -> Asked:
         """Raises InputError where the kinds of columns are named."""
         if self.kinds is not None:
             raise InputError("kinds are for the columns of a table, and these data are none; leave them out")
         return self
 
-    def without_column(self, title: object) -> _Asked:
+    def without_column(self, title: object) -> Asked:
         """Raises InputError where a column of labels is named."""
         if isinstance(self.labels, str):
             raise InputError(
@@ -161,7 +197,7 @@ class _Asked:
         return self
 
 
-def _open_path(text: str, asked: _Asked) -> Data:
+def _open_path(text: str, asked: Asked) -> Data:
     """Data of a file, a folder, a pattern of names or an address."""
     path = Path(text).expanduser()
     folder = path.is_dir()
@@ -192,7 +228,7 @@ def _open_path(text: str, asked: _Asked) -> Data:
     return _from_arrays(files.read_arrays(path, asked.labels, asked.kinds), path.stem, asked.told, asked.test)
 
 
-def _taken(found: files.Arrays | Opened | Streamed, name: str, asked: _Asked) -> Data:
+def _taken(found: files.Arrays | Opened | Streamed, name: str, asked: Asked) -> Data:
     """Data that were found in memory, where they are stored, or in a stream."""
     if isinstance(found, Streamed):
         digest = "none: a stream may change what it gives"
@@ -225,7 +261,7 @@ def _open_builtin(name: str, told: Domain | None) -> Data:
         x = code.convert(x)
     whole = ArraySplit(x, None if read.labels is None else torch.from_numpy(read.labels.astype(np.int64)))
     train, test = whole.subset(read.train), whole.subset(read.test)
-    digest = _fingerprint(x, whole.labels)
+    digest = fingerprint(x, whole.labels)
     return Data(name, train, test, told or read.domain, (values, read.note), digest, True, test)
 
 
@@ -241,7 +277,7 @@ def _open_grid(name: str, told: Domain | None) -> Data:
     return Data(name, train, test, whole.domain, notes, digest, True, test)
 
 
-def _from_arrays(raw: files.Arrays, name: str, told: Domain | None, test: float) -> Data:
+def _from_arrays(raw: files.Arrays, name: str, told: Domain | None, test: float | None) -> Data:
     """Data of arrays in memory or memory-mapped."""
     title, kinds = "the array" if name == "array" else name, raw.kinds
     encoding.numeric(raw.x, title)
@@ -255,28 +291,34 @@ def _from_arrays(raw: files.Arrays, name: str, told: Domain | None, test: float)
     labels, named = _labels(raw.y, len(x))
     if isinstance(x, np.memmap) or isinstance(x.base, np.memmap):
         whole = ArraySplit(x, labels, raw.names, cast=code.convert)
-        digest = _fingerprint(x, labels)
+        digest = fingerprint(x, labels)
     else:
         x = np.ascontiguousarray(code.convert(x))
-        whole, digest = ArraySplit(x, labels, raw.names), _fingerprint(x, labels)
+        whole, digest = ArraySplit(x, labels, raw.names), fingerprint(x, labels)
     notes = (*raw.notes, shape, values, *named)
     return _parted(whole, raw.train, name, code.domain, notes, digest, test)
 
 
-def _mixed(raw: files.Arrays, name: str, title: str, told: Domain | None, test: float) -> Data:
+def _mixed(raw: files.Arrays, name: str, title: str, told: Domain | None, test: float | None) -> Data:
     """Data of a table whose columns have kinds of their own, or that lacks entries."""
     size, width = raw.x.shape
     wanted = columns.told([told] * width if raw.kinds is None else raw.kinds, raw.header, width)
     x, domain, found = columns.table(raw.x, raw.header, raw.words, wanted, title)
     labels, named = _labels(raw.y, size)
     notes = (*raw.notes, f"shape: {raw.x.shape}, read as {size} data of {width} columns", *found, *named)
-    digest = _fingerprint(x, labels, repr(domain))
+    digest = fingerprint(x, labels, repr(domain))
     data = _parted(ArraySplit(x, labels), raw.train, name, domain, notes, digest, test)
     return replace(data, header=raw.header)
 
 
 def _parted(
-    whole: Indexed, first: int | None, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float
+    whole: Indexed,
+    first: int | None,
+    name: str,
+    domain: Domain,
+    notes: tuple[str, ...],
+    digest: str,
+    test: float | None,
 ) -> Data:
     """Data whose first ones are for training, as they were given; None: to be split."""
     if first is None:
@@ -287,7 +329,7 @@ def _parted(
     return Data(name, whole.subset(rows[:first]), whole.subset(rows[first:]), domain, notes, digest, False, whole)
 
 
-def _open_folder(path: Path, asked: _Asked) -> Data:
+def _open_folder(path: Path, asked: Asked) -> Data:
     folder = images.scan(path, asked.wish)
     whole, code, notes, digest = images.load(folder, asked.told)
     if asked.labels is not None:
@@ -298,7 +340,7 @@ def _open_folder(path: Path, asked: _Asked) -> Data:
     return _split(whole, path.resolve().name, code.domain, notes, digest, asked.test)
 
 
-def _open_dataset(source: Dataset[Any], asked: _Asked) -> Data:
+def _open_dataset(source: Dataset[Any], asked: Asked) -> Data:
     raw = loaders.materialize(source)
     name = type(source).__name__
     if raw is not None:
@@ -313,14 +355,19 @@ def _open_dataset(source: Dataset[Any], asked: _Asked) -> Data:
     return _split(whole, name, code.domain, notes, digest, asked.test)
 
 
-def _open_loaders(source: Any, told: Domain | None) -> Data:
+def _open_loaders(source: Any, told: Domain | None, all_training: bool) -> Data:
     pair = (source, source) if isinstance(source, DataLoader) else source
     train, test, code, notes = loaders.wrap(pair, told)
+    if pair[0] is pair[1] and all_training:
+        digest = "none: a loader may change what it gives"
+        return Data("loader", train, None, code.domain, notes[:1], digest, False, train)
     return Data("loader", train, test, code.domain, notes, "none: a loader may change what it gives", False, test)
 
 
-def _split(whole: Indexed, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float) -> Data:
+def _split(whole: Indexed, name: str, domain: Domain, notes: tuple[str, ...], digest: str, test: float | None) -> Data:
     size = len(whole)
+    if test is None:
+        return Data(name, whole, None, domain, notes, digest, False, whole)
     if size < 2:
         raise InputError(f"{name} has 1 example; at least 2 are needed, one to train on and one to test on")
     held = min(max(1, round(test * size)), size - 1)
@@ -348,7 +395,8 @@ def _labels(y: np.ndarray | None, size: int) -> tuple[Tensor | None, tuple[str, 
     return torch.from_numpy(y.astype(np.int64)), ()
 
 
-def _fingerprint(x: np.ndarray, labels: Tensor | None, beside: str = "") -> str:
+def fingerprint(x: np.ndarray, labels: Tensor | None, beside: str = "") -> str:
+    """Return the SHA-256 of stored values and labels."""
     digest = hashlib.sha256(f"{x.dtype} {x.shape}{beside}".encode())
     for i in range(0, len(x), step := max(1, (1 << 24) // max(1, x[0].nbytes))):
         digest.update(np.ascontiguousarray(x[i : i + step]).data)

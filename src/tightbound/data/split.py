@@ -216,16 +216,16 @@ class ArraySplit(Indexed):
             names: One for each example.
             cast: Applied to each gathered batch, for arrays that are too big to be converted at once.
         """
-        self._x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
+        self.x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
         self.shape, self.labels, self.names, self._cast = tuple(x.shape[1:]), labels, names, cast
 
     def __len__(self) -> int:
         """N."""
-        return len(self._x)
+        return len(self.x)
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
-        x = self._x[indices.numpy()]
+        x = self.x[indices.numpy()]
         x = np.ascontiguousarray(x if self._cast is None else self._cast(x))
         label = None if self.labels is None else self.labels[indices]
         return Batch(torch.from_numpy(x), label=label, index=indices)

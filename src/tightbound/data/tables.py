@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, needs
 from tightbound.data import arrow, columns, encoding, files, pictures
 from tightbound.data.arrow import Layout
 from tightbound.data.encoding import Encoding, Seen
@@ -57,6 +57,45 @@ class Store(Table):
     @abstractmethod
     def fingerprint(self) -> str:
         """Of what is stored, without reading all of it."""
+
+
+class Held(Table):
+    """A table in memory."""
+
+    def __init__(self, table: pa.Table, title: str, classes: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self.table, self.title, self.schema, self.classes = table, title, table.schema, classes or {}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def scan(self, names: tuple[str, ...]) -> Iterator[pa.Table]:
+        """See `Table.scan`."""
+        yield self.table.select(list(names))
+
+    def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
+        """See `Table.take`."""
+        return self.table.select(list(names)).take(rows)
+
+
+def is_frame(source: object) -> bool:
+    """Whether this is a data frame that narwhals knows, without importing any package."""
+    known = {kind.__module__.partition(".")[0] for kind in type(source).__mro__} & {"pandas", "polars", "pyarrow"}
+    return bool(known) and hasattr(source, "columns")
+
+
+def from_frame(source: Any) -> Held:
+    """Return a data frame of pandas, polars or pyarrow as a table.
+
+    Raises:
+        InputError: If a column mixes types, or the package pyarrow is missing.
+    """
+    with needs("tables", "data frames"):
+        import narwhals as nw
+        import pyarrow as pa
+    try:
+        return Held(nw.from_native(source, eager_only=True).to_arrow(), "the data frame")
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"the data frame cannot be used: {arrow.first_line(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -132,6 +171,14 @@ def open_store(
     coder, found = coder_of(store, raw, wanted)
     split, how = store.split(coder)
     return Opened(split, coder.domain, (*notes, *found, how), store.fingerprint(), y, store.train, header)
+
+
+def open_held(held: Held, told: Domain | None, kinds: columns.Kinds | None, labels: Any) -> files.Arrays:
+    """Return the data of a table in memory."""
+    raw, wanted, notes = understood(held, told, kinds, labels, Wish())
+    y, named = _labels(held, raw.layout.label, labels)
+    x, words = raw(held.table, held.title, range(len(held)))
+    return files.Arrays(x, y, None, (*notes, *named), raw.layout.header, words, wanted or None)
 
 
 def understood(
@@ -223,7 +270,7 @@ def _surveyed(store: Table, raw: Raw, wanted: Mapping[int, Any], count: Any) -> 
     return Coder(raw, code.domain, code, shape, title), (values,)
 
 
-def _labels(store: Store, name: str | None, labels: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _labels(store: Table, name: str | None, labels: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """(N,) labels, and notes."""
     if labels is not None and not isinstance(labels, str):
         return np.asarray(labels), ()

@@ -51,7 +51,7 @@ def write_report(
 
 def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     # a random pick: test data may be ordered by class
-    first = next(data.test.epoch(64, key=("report",)))
+    first = next(data.require_test().epoch(64, key=("report",)))
     has_bound = numbers["elbo"]["value"] is not None
     prior = "Decoded draws from the prior p(z)."
     if not has_bound:
@@ -88,9 +88,9 @@ def _sections(trained: Trained, data: Data, numbers: Mapping[str, Mapping[str, A
             description = gap + " The dashed line is what codes cost if all are equally probable." * of_codes
             sections.append(Section(f"Training of stage {stage!r}", description, f"curves-{stage}.svg", chart))
     if trained.model.latents.code_grids:
-        sections += codes.sections(trained.model, first, data.test)
+        sections += codes.sections(trained.model, first, data.require_test())
     else:
-        sections.append(_latent_space(trained, data.test))
+        sections.append(_latent_space(trained, data.require_test()))
     kl = numbers["kl_per_dimension"]
     if kl["value"] is not None:
         chart = figures.kl_by_dimension(kl["value"], kl["stderr"])
