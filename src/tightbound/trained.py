@@ -141,7 +141,7 @@ class Trained(Generating):
         )
 
     def score(self, data: Source, train: Source, **how: Any) -> analysis.Scores:
-        """How unusual data are, by several scores; `how` as in `tightbound.analysis.score`."""
+        """How unusual data are, by several scores; `how` as in `tightbound.analysis.detection.score`."""
         return analysis.score(self.model, data, train, **how)
 
     def detect(self, own: Source, other: Source, train: Source, **how: Any) -> analysis.Detection:
@@ -172,7 +172,7 @@ class Trained(Generating):
         return analysis.paths(self.model, data, train, steps=steps, seed=seed)
 
     def ais(self, data: Source, **how: Any) -> analysis.Annealed:
-        """log p(x) of data by annealed importance sampling: see `tightbound.analysis.ais`, also for `how`."""
+        """log p(x) of data by annealed importance sampling: see `tightbound.analysis.bounds.ais`, also for `how`."""
         return analysis.ais(self.model, data, **how)
 
     def bdmc(self, n: int = 50, **how: Any) -> analysis.Annealed:
@@ -211,7 +211,7 @@ class Trained(Generating):
 
 def compare(trained: Sequence[Trained], data: Source, **how: Any) -> analysis.Comparison:
     """Paired differences between trained models over the same data, by the names of their runs; `how` as in
-    `tightbound.analysis.compare`.
+    `tightbound.analysis.comparison.compare`.
 
     Raises:
         InputError: fewer than two, two runs of one name, or models that bound different things.

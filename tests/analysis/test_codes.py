@@ -16,9 +16,9 @@ from torch import Tensor
 import tightbound as tb
 from conftest import Result
 from tightbound.analysis import Subject, compare, diagnose, evaluate, inference_gap, score
-from tightbound.analysis.compare import difference
-from tightbound.analysis.numbers import scalar
-from tightbound.analysis.reconstruction import Variation
+from tightbound.analysis.bounds.reconstruction import Variation
+from tightbound.analysis.comparison.compare import difference
+from tightbound.analysis.estimate import scalar
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
@@ -115,7 +115,7 @@ def test_codebooks_are_counted_and_distances_measured() -> None:
 
 
 def test_the_error_of_a_perplexity_is_its_spread_over_data_sets() -> None:
-    from tightbound.analysis.codes import CodeBooks, counted
+    from tightbound.analysis.bounds.code_indices import CodeBooks, counted
     from tightbound.core.terms import LatentTerms
 
     rng = np.random.default_rng(0)

@@ -22,7 +22,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch, model: tb.VAE, data, samples: int) 
 
 
 def test_rows_do_not_grow_with_k_or_with_a_loaders_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["tightbound.analysis.evaluate"]
+    module = sys.modules["tightbound.analysis.bounds.estimator"]
     monkeypatch.setattr(module, "ROWS", 400)
     x = torch.randint(0, 2, (64, 1, 4, 4)).float()
     loader = tb.data.open(DataLoader(TensorDataset(x), batch_size=64))
@@ -42,7 +42,7 @@ def test_a_row_of_many_numbers_is_decoded_in_few_rows(monkeypatch: pytest.Monkey
 
 
 def test_pairs_are_made_in_blocks_and_data_encoded_in_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["tightbound.analysis.rate"]
+    module = sys.modules["tightbound.analysis.bounds.rate"]
     x = torch.randint(0, 2, (300, 1, 4, 4)).float()
     model = tb.vae(tb.data.open(x), latent=2, network="mlp(hidden=(4,))")
     whole = module.rate_decomposition(model, x)

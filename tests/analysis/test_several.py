@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation import several_cases as cases
 
+from analysis import several_cases as cases
 from conftest import Result
 from training.processes import Pair, pair
 

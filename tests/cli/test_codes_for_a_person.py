@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from conftest import gray
-from tightbound.analysis.checks.remedies import other_prior_training
+from tightbound.analysis.diagnosis.checks.remedies import other_prior_training
 from tightbound.components import find
 from tightbound.core.errors import InputError
 from tightbound.report import figures

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from conftest import TINY, Result, gray
-from tightbound.analysis.detection import auroc
+from tightbound.analysis.detection.detection import auroc
 from tightbound.cli.commands import COMMANDS
 from tightbound.components import TABLE
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tightbound as tb
-from tightbound.analysis.numbers import scalar
+from tightbound.analysis.estimate import scalar
 from tightbound.trained import Trained
 from tightbound.training.fit import choose_device
 

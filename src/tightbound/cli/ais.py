@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tightbound.analysis import Evaluation
-from tightbound.analysis.annealing import Annealing, check_annealable
+from tightbound.analysis.bounds.annealing import Annealing, check_annealable
 from tightbound.cli.arguments import Evaluate
 from tightbound.cli.show import say, show
 from tightbound.core.errors import InputError, whole

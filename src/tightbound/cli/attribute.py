@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tightbound.analysis import steer
-from tightbound.analysis.numbers import with_error
+from tightbound.analysis.estimate import with_error
 from tightbound.cli.arguments import Attribute
 from tightbound.cli.files import out_file, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next

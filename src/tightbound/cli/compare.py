@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 
 from tightbound.analysis import Comparison
-from tightbound.analysis.compare import COMPARED, MODEL, Difference, check_same_target
-from tightbound.analysis.numbers import Estimate, with_error
+from tightbound.analysis.comparison.compare import COMPARED, MODEL, Difference, check_same_target
+from tightbound.analysis.estimate import Estimate, with_error
 from tightbound.cli.arguments import OnData
 from tightbound.cli.files import check_ending
 from tightbound.cli.judging import Compare

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis import called
-from tightbound.analysis.numbers import with_error
+from tightbound.analysis.estimate import with_error
 from tightbound.cli.ais import anneal, pick, show_annealed
 from tightbound.cli.arguments import Complete, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
 from tightbound.cli.codes import by_level

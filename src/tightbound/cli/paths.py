@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tightbound.analysis.numbers import Estimate
-from tightbound.analysis.paths import Paths, compare_paths, paths, traversal
+from tightbound.analysis.estimate import Estimate
+from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
 from tightbound.cli.arguments import Interpolate
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import record, say_json, show

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from tightbound.analysis.numbers import with_error
+from tightbound.analysis.estimate import with_error
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE

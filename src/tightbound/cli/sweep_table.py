@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tightbound.analysis.numbers import with_error
-from tightbound.analysis.sweep import Point, Sweep
+from tightbound.analysis.comparison.sweep import Point, Sweep
+from tightbound.analysis.estimate import with_error
 from tightbound.cli.show import record, say
 from tightbound.core.files import write_atomic
 from tightbound.report.rate_distortion import rate_distortion

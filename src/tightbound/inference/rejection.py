@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tightbound.analysis.features.base import BATCH
-from tightbound.analysis.features.fitting import class_count, fit_features, named
+from tightbound.analysis.samples.features.base import BATCH
+from tightbound.analysis.samples.features.fitting import class_count, fit_features, named
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.codes import CodeBooks, counted
+from tightbound.analysis.bounds.code_indices import CodeBooks, counted
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise

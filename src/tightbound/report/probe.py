@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.analysis.numbers import with_error
+from tightbound.analysis.estimate import with_error
 from tightbound.report.figures import BLUE, GRAY, INK, ORANGE, STYLE, figure_of, svg
 from tightbound.report.section import Section
 from tightbound.report.table import Grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tightbound.analysis.numbers import with_error
+from tightbound.analysis.estimate import with_error
 from tightbound.report.figures import BLUE, GRAY, INK, ORANGE, STYLE, figure_of, svg
 from tightbound.report.section import Section
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.analysis.numbers import with_error
-from tightbound.analysis.sweep import Sweep
+from tightbound.analysis.comparison.sweep import Sweep
+from tightbound.analysis.estimate import with_error
 from tightbound.core.errors import InputError
 from tightbound.report.figures import BLUE, GRAY, INK, STYLE
 

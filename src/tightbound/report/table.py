@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.analysis.numbers import with_error
+from tightbound.analysis.estimate import with_error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Scores of unusual examples, and how well they detect another data set."""

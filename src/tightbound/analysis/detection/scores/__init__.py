@@ -1,0 +1,20 @@
+"""Scores of single data, higher where they are more unusual: one small class each, named in `TABLE["score"]`."""
+
+from tightbound.analysis.detection.scores.base import Score, View
+from tightbound.analysis.detection.scores.bounds import NLL, NegativeELBO, Reconstruction, Typicality
+from tightbound.analysis.detection.scores.codes import Mahalanobis, Prior
+from tightbound.analysis.detection.scores.complexity import Complexity
+from tightbound.analysis.detection.scores.regret import Regret
+
+__all__ = [
+    "NLL",
+    "Complexity",
+    "Mahalanobis",
+    "NegativeELBO",
+    "Prior",
+    "Reconstruction",
+    "Regret",
+    "Score",
+    "Typicality",
+    "View",
+]

@@ -1,0 +1,71 @@
+"""Likelihood regret."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tightbound.analysis.bounds.estimator import at_once
+from tightbound.analysis.bounds.local import elbo_at, fit_local
+from tightbound.analysis.detection.scores.base import Array, Score, View
+from tightbound.core.errors import number, whole
+from tightbound.core.noise import ExampleNoise, Noise
+from tightbound.core.terms import DETERMINISTIC, Batch
+from tightbound.data.feed import each
+
+
+class Regret(Score):
+    """ELBO after fitting q(z | x) to the single example, less the ELBO with the encoder's q; the decoder is held.
+
+    An encoder that was never shown such data is far from their best code. The paper fits the encoder's weights to the
+    example; this fits the variational parameters that they give, which is the larger family of q and takes one decoder
+    pass a step. Below zero only by the noise of the fit.
+
+    Arguments:
+        steps: Of Adam.
+        lr: Its first step size, in the units of the variational parameters.
+        samples: Of q(z | x) for each gradient.
+        measured: Of q(z | x) for each of the two ELBOs, which see the same noise.
+
+    Raises:
+        InputError: a setting that is out of range.
+
+    References:
+        Likelihood regret (Xiao et al. 2020), Eq. 6, https://arxiv.org/abs/2003.02977
+    """
+
+    name = "regret"
+    description = "likelihood regret: ELBO gained by fitting q(z|x) to the example"
+
+    def __init__(self, steps: int = 100, lr: float = 0.1, samples: int = 4, measured: int = 50) -> None:
+        self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
+        self.samples, self.measured = whole("samples", samples, least=1), whole("measured", measured, least=1)
+
+    def lacks(self, data: View) -> str | None:
+        """Needs a q(z | x) that can be fitted."""
+        return (
+            DETERMINISTIC + ": there is no q(z|x) to fit" if data.model.latents.deterministic else super().lacks(data)
+        )
+
+    def estimator(self, data: View, train: View) -> str:
+        """What is fitted."""
+        return (
+            f"variational parameters fitted to the example ({self.steps} steps of Adam, lr {self.lr:g}), the decoder and "
+            f"the encoder's weights held; ELBO after - before, {self.measured} samples with the same noise"
+        )
+
+    def __call__(self, data: View, train: View) -> Array:
+        """(N,) nats."""
+        model = data.model
+
+        def gained(batch: Batch, number: int) -> Array:
+            seen = model.observe(batch, Noise("regret", data.seed))
+            before, after = (
+                elbo_at(model, seen, local, ExampleNoise("regret", data.seed, index=batch.positions()), self.measured)
+                .cpu()
+                .double()
+                for local in fit_local(model, seen, steps=self.steps, lr=self.lr, samples=self.samples, seed=data.seed)
+            )
+            return (after - before).numpy()
+
+        size = at_once(model, max(self.samples, self.measured))
+        return np.concatenate(each(model, data.batch, size, gained, progress=data.progress, title=self.name))

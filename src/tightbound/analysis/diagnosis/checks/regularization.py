@@ -1,0 +1,114 @@
+"""Over- and under-regularization: the price that the posterior pays for what z carries."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.checks.collapse import NO_POINT, NOTHING
+from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.estimate import Estimate, estimate, scalar, scalar_error
+
+STEPS: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"), (2.0, "mild"))
+
+
+class _Regularization(Check):
+    """The rate of exchange between rate and distortion, against the 1 nat for 1 nat of the bound.
+
+    A finding is a factor of two or more (by two standard errors): what was maximized then differs from the bound on
+    log p(x) by at least that. Moderate from four, severe from sixteen.
+
+    References:
+        Fixing a broken ELBO (Alemi et al. 2018), Section 2, https://arxiv.org/abs/1711.00464;
+        beta-VAE (Higgins et al. 2017), https://openreview.net/forum?id=Sy2fzU9gl
+    """
+
+    def skips(self, subject: Subject) -> str | None:
+        """Codes must have a density, in one group, and lie where they can be rescaled."""
+        if not subject.has_bound:
+            return NO_POINT
+        if scalar(subject.evaluation["rate"]) < NOTHING:
+            return f"z carries less than {NOTHING} nats: there is nothing to weigh"
+        if subject.model.latents.support != "real":
+            return f"codes lie on {subject.model.latents.support}, where posteriors cannot be rescaled"
+        groups = subject.evaluation["kl_per_group"].value
+        if isinstance(groups, list) and len(groups) > 1:
+            return "posteriors of lower groups follow draws of the higher, and are not of their family when rescaled"
+        return None
+
+    def measure(self, subject: Subject) -> Evidence:
+        """The exchange rate, what rescaling would gain, and the scales of codes."""
+        return {
+            "exchange_rate": subject.exchange.rate,
+            "rescaling_gain": subject.exchange.gain,
+            "aggregate_std": subject.evaluation["latent_std"],
+            "posterior_std": _posterior_std(subject),
+        }
+
+
+class OverRegularized(_Regularization):
+    """A rate that is weighted too heavily: more of it would pay for itself."""
+
+    name = "over-regularized"
+    question = "would more rate pay for itself?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """Needs a posterior that was meant to be that of the ELBO, too."""
+        made = remedies.objective(subject.config)
+        if made is not None and made.proposal:
+            return "q(z|x) was trained as a proposal of an importance sampler, which is wider than the ELBO asks for"
+        return super().skips(subject)
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """Above two nats for one."""
+        rate = evidence["exchange_rate"]
+        value = scalar(rate)
+        severity = _severity(value, value - 2 * scalar_error(rate))
+        if severity is None:
+            return None
+        description = (
+            f"Another nat in z would save {value:.1f} nats of distortion, where 1 is right: the rate is weighted too "
+            "heavily, so that codes carry too little and reconstructions are blurred."
+        )
+        flags = remedies.full_rate(subject.config) or remedies.longer(subject.config)
+        return Finding(self.name, severity, evidence, description, flags)
+
+
+class UnderRegularized(_Regularization):
+    """A rate that costs more than it saves."""
+
+    name = "under-regularized"
+    question = "is what z carries worth its price?"
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """Below half a nat for one."""
+        rate = evidence["exchange_rate"]
+        value, most = scalar(rate), scalar(rate) + 2 * scalar_error(rate)
+        if not most < 0.5:
+            return None
+        severity = _severity(1 / max(value, 1e-9), 1 / max(most, 1e-9))
+        assert severity is not None  # the limits are the same
+        description = (
+            f"The last nat in z saves {value:.2g} nats of distortion, where 1 is right: posteriors are narrower than "
+            "that is worth, and codes need not lie where the prior draws them."
+        )
+        flags = remedies.full_rate(subject.config) or ("--objective", "elbo")
+        return Finding(self.name, severity, evidence, description, flags)
+
+
+def _severity(factor: float, least: float) -> Severity | None:
+    """Of a factor that is surely at least two."""
+    if not least > 2:
+        return None
+    return next(name for limit, name in STEPS if factor >= limit)
+
+
+def _posterior_std(subject: Subject) -> Estimate:
+    variance = subject.codes.variance.double().numpy()
+    second = variance.mean(0)
+    value = np.sqrt(second)
+    stderr = variance.std(0, ddof=1) / np.sqrt(len(variance)) / (2 * np.maximum(value, 1e-12))
+    return estimate(
+        value, stderr, n=len(variance), unit="z", target="q(z|x) over the data", estimator="sqrt(E sigma^2)",
+        description="width of the posterior, by dimension",
+    )  # fmt: skip

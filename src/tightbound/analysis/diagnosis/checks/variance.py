@@ -1,0 +1,186 @@
+"""Variance collapse: a density whose scale has run to nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from tightbound.analysis.bounds.estimator import at_once
+from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.checks.shared import observed
+from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
+from tightbound.core.domain import Domain
+from tightbound.data.feed import evaluating
+
+ROOM = math.sqrt(2 * math.pi)  # scales between two values, at which the density's peak has room for a probability of 1
+REPEATS = 0.5  # an element with fewer distinct values than this share of the data takes values on a grid
+
+
+class VarianceCollapse(Check):
+    """The scale of p(x | z) is finer than the data's own resolution, or than its own errors.
+
+    Where an element takes few distinct values, such as a pixel's 256 levels or a constant column, a density can grow
+    without limit by narrowing about them: the bound then measures nothing. A finding is, in any such element, a scale
+    s below d / sqrt(2 pi), d the distance between neighboring values: the highest density of a Gaussian, 1 / (s
+    sqrt(2 pi)), then gives a value more than d has room for, a probability above 1. Severe in a tenth of the elements.
+    The other sign is errors on test data that are twice what the model claims (mean square of (x - mean) / scale above
+    4 by two standard errors).
+
+    References:
+        Leveraging the exact likelihood of deep latent variable models (Mattei and Frellsen 2018), Section 2,
+        https://arxiv.org/abs/1802.04826; Simple and effective VAE training with calibrated decoders (Rybkin et al.
+        2021), https://arxiv.org/abs/2006.13202
+    """
+
+    name = "variance-collapse"
+    question = "is the scale of p(x|z) finer than the data?"
+
+    def skips(self, subject: Subject) -> str | None:
+        """Needs a density by element."""
+        if not subject.model.likelihood.elementwise:
+            return "the likelihood does not give each element a variance of its own"
+        if not _continuous(subject).any():
+            return "x is discrete: p(x|z) is a probability, which is at most 1"
+        return None
+
+    def measure(self, subject: Subject) -> Evidence:
+        """Scales against the data's resolution and the errors on test data."""
+        which = _continuous(subject)
+        train, test = observed(subject, subject.train_data), observed(subject, subject.test_data)
+        center, scale = (part[:, which] for part in _moments(subject))
+        x = _elements(test.x, test.mask)[:, which]
+        grid = _resolution(_elements(train.x, train.mask)[:, which])
+        typical = np.median(scale, axis=0)
+        fine = typical < grid / ROOM
+        facts = {"stderr": None, "n": len(x), "target": "p(x|z) at posterior means of test data, by element"}
+        least = "least over elements of the median over data"
+        some = np.isfinite(x).any(axis=1)
+        squared = np.nanmean(((x - center) / scale)[some] ** 2, axis=1)
+        found = {
+            "least_scale": Estimate(
+                float(typical.min()), unit="target's units", estimator=least, description="the finest scale of p(x|z)", **facts
+            ),
+            "too_fine": Estimate(
+                float(fine.mean()), unit="share of elements", description="those finer than the data's own resolution",
+                estimator="scale < least distance of neighboring values / sqrt(2 pi), where values repeat", **facts,
+            ),
+            "squared_errors": mean(
+                squared, unit="times the claimed", target="test data",
+                estimator="mean over elements and data of ((x - mean) / scale)^2",
+                description="1 where errors are as large as the model claims",
+            ),
+        }  # fmt: skip
+        if not fine.any():
+            return found
+        worst = int(np.argmax(np.where(fine, grid, 0.0) / typical))
+        one = {"unit": "target's units", **facts}
+        return found | {
+            "which": Estimate(
+                np.flatnonzero(which)[fine].astype(float).tolist(), unit="elements", estimator="as too_fine",
+                description="their numbers, from 0", **facts,
+            ),
+            "fine_scale": Estimate(float(typical[worst]), estimator="median over data", description="the worst one's", **one),
+            "resolution": Estimate(
+                float(grid[worst]), estimator="least distance of neighboring values", description="its data's resolution",
+                **one,
+            ),
+            "widened": Estimate(
+                float((np.sqrt(np.nanmean((x - center) ** 2)) * ROOM >= grid[fine]).mean()), unit="share of these",
+                estimator="as too_fine, with the root mean square error on test data as the one scale of all elements",
+                description="those that a scale shared by all elements would not be too fine for", **facts,
+            ),
+        }  # fmt: skip
+
+    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+        """Too fine, or surprised by test data."""
+        share, squared = scalar(evidence["too_fine"]), evidence["squared_errors"]
+        surprised = scalar(squared) - 2 * scalar_error(squared) > 4
+        if not (share > 0 or surprised):
+            return None
+        severity: Severity = "severe" if share >= 0.1 else "moderate"
+        if share > 0:
+            fine, step = (scalar(evidence[name]) for name in ("fine_scale", "resolution"))
+            description = (
+                f"The scale of p(x|z) is finer than the data's own resolution in {share:.1%} of the elements (in the "
+                f"worst {fine:.2g}, where neighboring values are {step:.2g} apart): the density grows without limit, "
+                f"the bound means nothing.{_advice(evidence, subject)}"
+            )
+        else:
+            description = (
+                f"Errors on test data are {scalar(squared) ** 0.5:.1f} times what the model claims: its scale has "
+                "narrowed on the training data."
+            )
+        return Finding(self.name, severity, evidence, description, _remedy(evidence, subject))
+
+
+def _advice(evidence: Evidence, subject: Subject) -> str:
+    """What to do where no flags help."""
+    numbers = evidence["which"].value
+    if _remedy(evidence, subject) or not isinstance(numbers, list):
+        return ""
+    few = ", ".join(f"{number:.0f}" for number in numbers[:8]) + ", ..." * (len(numbers) > 8)
+    return f" Leave out columns that hardly vary, or say the kinds of those that hold few values (from 0: {few})."
+
+
+def _remedy(evidence: Evidence, subject: Subject) -> remedies.Flags:
+    """A distribution on the values that there are; for numbers on the line, one scale for all elements, if that is
+    coarse enough."""
+    source = subject.model.observation.source
+    if source.kind == "levels":
+        return ("--observation", "levels", "--likelihood", "discretized-logistic")
+    if source.kind == "unit":
+        return ("--likelihood", "beta") if _strictly_inside(subject) else ("--likelihood", "continuous-bernoulli")
+    coarse = "widened" not in evidence or scalar(evidence["widened"]) == 1
+    if source.kind == "real" and coarse:
+        return ("--likelihood", "gaussian(scale='shared')")
+    return ()  # a table: only its owner knows which columns are whole numbers
+
+
+def _strictly_inside(subject: Subject) -> bool:
+    x = subject.train_data.x
+    return bool(((x > 0) & (x < 1)).all())
+
+
+def _continuous(subject: Subject) -> Array:
+    """(D,) elements on which p(x | z) is a density."""
+    target: Domain = subject.model.observation.target
+    columns = target.columns or (target,) * int(np.prod(subject.model.shape))
+    return np.array([not column.discrete for column in columns])
+
+
+def _elements(x: torch.Tensor, mask: torch.Tensor | None) -> Array:
+    """(N, D), NaN where nothing is observed."""
+    values = x.double() if mask is None else x.double().masked_fill(~mask, torch.nan)
+    return values.flatten(1).numpy()
+
+
+def _moments(subject: Subject) -> tuple[Array, Array]:
+    """Mean and standard deviation of p(x | z), (N, D) each, at the posterior means of test data."""
+    model, codes = subject.model, subject.codes
+    centers, scales, size = [], [], at_once(model, 1)
+    with evaluating(model):
+        for start in range(0, len(codes.mean), size):
+            context = None if codes.context is None else codes.context[start : start + size].to(model.device)
+            p = model.decode(codes.mean[start : start + size].to(model.device), context)
+            centers.append(p.mean.flatten(1).cpu().double())
+            scales.append(p.variance.flatten(1).cpu().double().sqrt())
+    return torch.cat(centers).numpy(), torch.cat(scales).numpy()
+
+
+def _resolution(x: Array) -> Array:
+    """(D,) least distance of neighboring values where values repeat, 0 where they do not; of a constant element, the
+    least of the others, or where no values repeat the least standard deviation of the others."""
+    out = np.zeros(x.shape[1])
+    for i, column in enumerate(x.T):
+        values = np.unique(column[np.isfinite(column)])
+        if len(values) > REPEATS * np.isfinite(column).sum():
+            continue
+        out[i] = np.diff(values).min() if len(values) > 1 else np.inf
+    known = out[(out > 0) & np.isfinite(out)]
+    if not len(known):
+        known = np.nanstd(x[:, np.isfinite(out)], axis=0)
+    out[~np.isfinite(out)] = known.min(initial=np.inf) if len(known) else 0.0
+    return out

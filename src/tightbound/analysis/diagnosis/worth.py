@@ -1,0 +1,158 @@
+"""What a code is worth: to the decoder, and against its price."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.analysis.bounds.estimator import at_once
+from tightbound.analysis.estimate import Array, Estimate, mean, ratio
+from tightbound.core.domain import Domain
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
+from tightbound.data.feed import evaluating
+from tightbound.inference.infer import Codes
+
+STEP = 0.2  # of log scale: a fifth up and down, small against the posterior's width and large against rounding
+SCALES = tuple(math.exp(0.5 * k) for k in range(-6, 7) if k)  # from a twentieth to twenty
+
+
+def costs(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Array:
+    """(N,) -log p(x | z) of raw data (N, *shape) at flat codes (N, latent), nats in the measure of the raw data."""
+    out, size = [], at_once(model, 1)
+    with evaluating(model):
+        for start in range(0, len(data), size):
+            seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
+            z = codes[start : start + size].to(seen.x)
+            out.append(-model.log_likelihood(seen, z.unsqueeze(0))[0].cpu().double())
+    return torch.cat(out).numpy()
+
+
+def swapped(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Estimate:
+    """How much more data cost in nats, at the mean, when each is decoded from the code (N, latent) of the next one.
+
+    Zero where the decoder ignores z; in a conditional model both have the context of the example.
+    """
+    own, other = costs(model, data, codes, seed), costs(model, data, codes.roll(1, 0), seed)
+    return mean(
+        other - own, unit="nats", target="-log p(x|z)",
+        description="what decoding another example's code costs: 0 if z is ignored",
+        estimator="paired difference, the next example's code against its own, one draw each",
+    )  # fmt: skip
+
+
+def constant_code(model: VAE, data: Batch, codes: Tensor, seed: int = 0, candidates: int = 8) -> Tensor:
+    """(latent,) the code by which data (N, *shape) cost least if all are decoded from it: their codes' mean, or one of
+    the first few of them."""
+    few = data[:100]
+    tried = [codes.mean(0), *codes[:candidates]]
+    found = [costs(model, few, code.expand(len(few), -1), seed).mean() for code in tried]
+    return tried[int(np.argmin(found))]
+
+
+def independent(train: Batch, test: Batch, domain: Domain) -> Array:
+    """(N,) nats that observed test data cost if elements of x are independent, each with the marginal that observed
+    training data have: smoothed frequencies (Jeffreys) of discrete elements, a Gaussian of others.
+
+    In the measure of the target. Missing elements cost nothing.
+    """
+    x, new = train.x.flatten(1).double(), test.x.flatten(1).double()
+    columns = domain.columns or (domain,) * x.shape[1]
+    known, asked = (
+        torch.ones_like(values, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
+        for values, batch in ((x, train), (new, test))
+    )
+    total = torch.zeros(len(new), dtype=torch.float64)
+    for i, column in enumerate(columns):
+        cost = _marginal_cost(x[known[:, i], i], new[:, i], column)
+        total += cost.masked_fill(~asked[:, i], 0.0)
+    return total.numpy()
+
+
+def _marginal_cost(x: Tensor, new: Tensor, domain: Domain) -> Tensor:
+    if domain.kind == "binary":  # values between 0 and 1 are expectations over binarizations
+        p = (x.sum() + 0.5) / (len(x) + 1)
+        return -(new * p.log() + (1 - new) * (1 - p).log())
+    if domain.discrete:
+        filled = new.nan_to_num().long()
+        top = int(torch.cat([x.long(), filled]).max()) + 1 if len(x) else int(filled.max()) + 1
+        top = max(top, domain.levels or 0)
+        p = (x.long().bincount(minlength=top) + 0.5) / (len(x) + 0.5 * top)
+        return -p.log()[filled]
+    scale = x.std(correction=0).clamp_min(1e-6) if len(x) else torch.ones(())
+    return 0.5 * ((new - (x.mean() if len(x) else 0.0)) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The trade of rate for distortion on which a posterior has settled."""
+
+    rate: Estimate  # nats of distortion that a nat of rate saves
+    gain: Estimate  # nats of ELBO that the best rescaling would add
+
+
+def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0) -> Exchange:
+    """Nats of distortion that a nat of rate saves, -dD/dR, as the posterior's noise is rescaled about its means.
+
+    A code z = m + (z - m) becomes m + t (z - m), whose entropy is that of q(z | x) plus L log t whatever q is, so that
+    both D(t) = -E log p(x | z) and R(t) = E[log q - log p] are known. Where q minimizes D + beta R over a family that
+    holds its rescaled selves the slope is beta: 1 for an ELBO, on the data that it was trained on. Those of a hierarchy
+    are none such: the posteriors of lower groups follow draws of the higher.
+
+    Arguments:
+        codes: Of the data, with a draw each; latents on R^L.
+
+    References:
+        Fixing a broken ELBO (Alemi et al. 2018), Section 2, https://arxiv.org/abs/1711.00464
+    """
+    z, center = _drawn(codes).double(), codes.mean.double()
+
+    def at(scale: float) -> tuple[Array, Array]:
+        moved = center + scale * (z - center)
+        return costs(model, data, moved, seed), _log_priors(model, data, moved, seed) + moved.shape[1] * math.log(scale)
+
+    above, below, now = at(math.exp(STEP)), at(math.exp(-STEP)), at(1.0)
+    saved, paid = above[0] - below[0], above[1] - below[1]  # R(t) = const - L log t - log p(z)
+    description = "nats of distortion that another nat of rate would save: beta, at the optimum of D + beta R"
+    facts: Any = {"unit": "nats per nat", "target": "-dD/dR on training data", "description": description}
+    how = f"ratio of mean differences between posterior noise scaled by e^{STEP:g} and e^-{STEP:g}, one draw an example"
+    if abs(paid.mean()) < 1e-3:
+        reason = "the posterior's noise has no price: z carries nothing"
+        rate = Estimate(None, None, len(saved), estimator=how, reason=reason, **facts)
+    else:
+        rate = ratio(saved, paid, estimator=how, **facts)
+    half = np.arange(len(saved)) % 2 == 0  # a scale is chosen on one half and judged on the other
+    tried = {t: at(t) for t in SCALES} | {1.0: now}
+    gains = {t: now[0] - cost - (now[1] - log_p) for t, (cost, log_p) in tried.items()}
+    best = max(gains, key=lambda t: gains[t][half].mean())
+    return Exchange(
+        rate,
+        mean(
+            gains[best][~half], unit="nats", target="ELBO on training data",
+            estimator=f"paired difference on half the data, noise scaled by {best:.2g}, chosen on the other half",
+            description="what the ELBO would gain if the posterior were as wide as it should be",
+        ),
+    )  # fmt: skip
+
+
+def _drawn(codes: Codes) -> Tensor:
+    if codes.sample is None:
+        raise ValueError("the codes have no draws; encode with sample=True")
+    return codes.sample
+
+
+def _log_priors(model: VAE, data: Batch, codes: Tensor, seed: int) -> Array:
+    """(N,) log p(z) under the contexts of data."""
+    out, size = [], at_once(model, 1)
+    with evaluating(model):
+        for start in range(0, len(data), size):
+            seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
+            z = codes[start : start + size].to(seen.x)
+            out.append(model.log_prior(z.unsqueeze(0), seen.context)[0].cpu().double())
+    return torch.cat(out).numpy()

@@ -1,0 +1,103 @@
+"""Whether groups of codes, found without labels, are the classes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, cast
+
+import numpy as np
+
+from tightbound.analysis.estimate import Array, Estimate, estimate
+from tightbound.analysis.representation.scored import Pair
+from tightbound.core.noise import key_seed
+
+STARTS = {"kmeans": 10, "mixture": 3}
+BOOTSTRAP = 200
+HOW = {
+    "kmeans": f"k-means, the best of {STARTS['kmeans']} starts, in the features' own units",
+    "mixture": f"Gaussian mixture with full covariances, the best of {STARTS['mixture']} starts",
+}
+SAYS = {
+    "nmi": "normalized mutual information of groups and classes",
+    "ari": "adjusted Rand index of groups and classes; 0 by chance",
+    "chance": "normalized mutual information of the same groups with the classes in random order",
+}
+
+
+def clusters(features: Pair, groups: int, seed: int = 0) -> dict[str, tuple[Array, str | None]]:
+    """Groups (N,) of test data by k-means and by a Gaussian mixture that training data fitted; and what is to be said
+    against them."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from sklearn.preprocessing import StandardScaler
+
+    state = key_seed("clusters", seed) % 2**32
+    scaler = StandardScaler().fit(features.train)
+    train, test = scaler.transform(features.train), scaler.transform(features.test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said below
+        kmeans = KMeans(groups, n_init=cast(Any, STARTS["kmeans"]), random_state=state).fit(features.train)
+        mixture = GaussianMixture(
+            groups, n_init=STARTS["mixture"], max_iter=300, reg_covar=1e-4, random_state=state
+        ).fit(train)
+    distinct = len(np.unique(np.asarray(kmeans.labels_)))
+    few = None if distinct == groups else f"{distinct} groups alone: training data have no more different features"
+    slow = None if mixture.converged_ else "EM has not converged"
+    return {"kmeans": (np.asarray(kmeans.predict(features.test)), few), "mixture": (mixture.predict(test), slow)}
+
+
+def agreement(truth: Array, found: Array, seed: int = 0, **facts: Any) -> dict[str, Estimate]:
+    """Normalized mutual information ("nmi") and adjusted Rand index ("ari") of groups (N,) with classes (N,), with
+    bootstrap standard errors; and the information of the same groups with classes in random order ("chance").
+
+    References:
+        Information theoretic measures for clusterings comparison (Vinh et al. 2010),
+        https://jmlr.org/papers/v11/vinh10a.html
+    """
+    n = len(truth)
+    generator = np.random.default_rng(key_seed("agreement", seed))
+    (classes, of), (groups, into) = (np.unique(y, return_inverse=True) for y in (truth, found))
+
+    def counted(of: Array) -> Array:
+        cells = np.bincount(of * len(groups) + into, minlength=len(classes) * len(groups))
+        return cells.reshape(1, len(classes), len(groups))
+
+    table = counted(of)
+    again = generator.multinomial(n, table.ravel() / n, size=BOOTSTRAP).reshape(-1, *table.shape[1:])
+    chance = np.concatenate([normalized_information(counted(generator.permutation(of))) for _ in range(BOOTSTRAP)])
+    numbers = {}
+    for name, score in (("nmi", normalized_information), ("ari", adjusted_rand)):
+        stderr = score(again).std(ddof=1)
+        numbers[name] = estimate(score(table)[0], stderr, n=n, description=SAYS[name], **facts)
+    stderr = chance.std(ddof=1) / math.sqrt(BOOTSTRAP)
+    numbers["chance"] = estimate(chance.mean(), stderr, n=n, description=SAYS["chance"], **facts)
+    return numbers
+
+
+def normalized_information(tables: Array) -> Array:
+    """(T,) mutual information over the mean of the two entropies, of counts (T, classes, groups); 0 where both are
+    zero."""
+    p = tables / tables.sum((1, 2), keepdims=True)
+    of, into = _entropy(p.sum(2)), _entropy(p.sum(1))
+    information = of + into - _entropy(p.reshape(len(p), -1))
+    return information / np.maximum((of + into) / 2, 1e-300)
+
+
+def adjusted_rand(tables: Array) -> Array:
+    """(T,) share of pairs on which classes and groups agree, less what chance gives, of counts (T, classes, groups)."""
+
+    def pairs(counts: Array) -> Array:
+        return (counts * (counts - 1.0) / 2).reshape(len(counts), -1).sum(1)
+
+    both, of, into = pairs(tables), pairs(tables.sum(2)), pairs(tables.sum(1))
+    n = tables.sum((1, 2))
+    expected = of * into / (n * (n - 1) / 2)
+    span = (of + into) / 2 - expected
+    return np.where(span == 0, 1.0, (both - expected) / np.where(span == 0, 1, span))
+
+
+def _entropy(p: Array) -> Array:
+    """(T,) nats, of probabilities (T, K)."""
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(1)

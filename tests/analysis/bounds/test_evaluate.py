@@ -1,0 +1,129 @@
+"""The numbers: exact k, no dependence on batching, standard errors, what does not exist."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from laws.linear import linear_gaussian
+from tightbound.analysis import estimate as numbers
+from tightbound.analysis import evaluate
+from tightbound.core.errors import InputError
+from tightbound.core.noise import ExampleNoise, Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.objectives.iwae import logmeanexp
+from tightbound.testing.models import small_model
+
+X = torch.randn(17, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_k_is_used_exactly() -> None:
+    """get_nll of a peer uses 100 samples where 1 is asked and 200 where 250 are."""
+    model = linear_gaussian(off=0.5).model
+    for k in (1, 7, 100, 250):
+        got = torch.from_numpy(evaluate(model, X, samples=k, seed=4).per_example["iwae"])
+        weights = []
+        with torch.no_grad():
+            seen = model.observe(Batch(X, index=torch.arange(17)), Noise())
+            for block, start in enumerate(range(0, k, 100)):
+                noise = ExampleNoise("evaluate", 4, block, index=torch.arange(17))
+                count = min(100, k - start)
+                weights.append(model.terms_from(seen, model.encode_state(seen), count, noise, Knobs()).log_weight)
+        assert sum(map(len, weights)) == k
+        assert torch.allclose(got, logmeanexp(torch.cat(weights)), atol=1e-10)
+
+
+def test_numbers_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    model = linear_gaussian(off=0.5).model
+    before = evaluate(model, X, samples=130)
+    monkeypatch.setattr(sys.modules["tightbound.analysis.bounds.estimator"], "ROWS", 300)
+    after = evaluate(model, X, samples=130)
+    for name in ("iwae", "elbo", "distortion", "rate", "mean", "reconstruction_mse"):
+        np.testing.assert_allclose(before.per_example[name], after.per_example[name], rtol=1e-10)
+    part = evaluate(model, X[:3], samples=130)
+    np.testing.assert_allclose(part.per_example["iwae"], before.per_example["iwae"][:3], rtol=1e-10)
+
+
+def test_the_encoder_runs_once_a_example_whatever_k() -> None:
+    model = linear_gaussian().model
+    calls = []
+    model.latents.posterior.network.register_forward_hook(lambda *_: calls.append(1))
+    evaluate(model, X, samples=1000)
+    assert len(calls) == 1
+
+
+def test_means_are_over_data_with_their_standard_error() -> None:
+    """Not means of batch means, which weigh a smaller last batch too much."""
+    result = evaluate(linear_gaussian(off=0.2).model, X, samples=10)
+    for name in ("elbo", "iwae", "rate", "distortion", "reconstruction_mse"):
+        values = result.per_example[name]
+        assert len(values) == result[name].n == 17
+        assert result[name].value == pytest.approx(values.mean(), abs=1e-12)
+        assert result[name].stderr == pytest.approx(values.std(ddof=1) / math.sqrt(17), abs=1e-12)
+
+
+def test_latent_statistics_separate_spread_of_means_from_posterior_scale() -> None:
+    """latent_std = sqrt(Var mu + E sigma^2); of the exact linear-Gaussian model over its own data it is 1."""
+    linear = linear_gaussian()
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(20_000, 3, generator=generator, dtype=torch.float64)
+    x = z @ linear.w.T + linear.m + linear.sigma * torch.randn(20_000, 6, generator=generator, dtype=torch.float64)
+    result = evaluate(linear.model, x, samples=1)
+    for name, exact in (("latent_mean", 0.0), ("latent_std", 1.0)):
+        off = np.abs(np.array(result[name].value) - exact) / np.array(result[name].stderr)
+        assert off.max() < 4.5
+    rng = np.random.default_rng(0)
+    mu, variance = rng.normal(size=(400, 500, 2)), rng.gamma(2.0, size=(400, 500, 2))
+    several = [numbers.spread(m, v, unit="", target="", estimator="") for m, v in zip(mu, variance, strict=True)]
+    spread = np.std([e.value for e in several], axis=0)
+    np.testing.assert_allclose(np.mean([e.stderr for e in several], axis=0), spread, rtol=0.15)
+
+
+def test_active_units_counts_and_doubts() -> None:
+    rng = np.random.default_rng(0)
+    mu = rng.normal(size=(5000, 4)) * [1.0, 0.5, 0.1, 0.001]
+    result = numbers.active_units(mu, unit="", target="", estimator="")
+    assert result.value in (2, 3)
+    assert result.stderr == pytest.approx(0.5, abs=0.1)  # the third dimension sits on the threshold
+    assert numbers.active_units(mu[:, [0, 3]], unit="", target="", estimator="").stderr < 1e-6
+
+
+def test_what_does_not_exist_is_null_with_a_reason() -> None:
+    model = small_model(point=True)
+    result = evaluate(model, torch.ones(5, 1, 2, 3), samples=4)
+    for name in ("elbo", "iwae", "rate", "bits_per_dim", "kl_per_dimension"):
+        assert result[name].value is None
+        assert "point mass" in str(result[name].reason)
+    for name in ("distortion", "reconstruction_mse", "active_units", "latent_mean", "latent_std"):
+        assert result[name].value is not None
+    one = evaluate(small_model(), torch.ones(1, 1, 2, 3), samples=4)
+    assert one["iwae"].stderr is None
+    assert "one example" in str(one["iwae"].reason)
+    assert one["active_units"].value is None
+    json.dumps(result.to_json(), allow_nan=False)
+    json.dumps(one.to_json(), allow_nan=False)
+
+
+def test_no_data_and_no_samples_are_refused() -> None:
+    model = small_model()
+    with pytest.raises(InputError, match="at least one"):
+        evaluate(model, torch.ones(0, 1, 2, 3))
+    with pytest.raises(InputError, match="samples"):
+        evaluate(model, torch.ones(1, 1, 2, 3), samples=0)
+    with pytest.raises(InputError, match=r"needed: \(N, 1, 2, 3\)"):
+        evaluate(model, torch.ones(4, 3, 2, 1))
+
+
+def test_eval_mode_is_used_and_restored() -> None:
+    model = small_model()
+    model.train()
+    evaluate(model, torch.ones(2, 1, 2, 3), samples=1)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())

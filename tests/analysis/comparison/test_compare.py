@@ -1,0 +1,138 @@
+"""Comparison: the paired formulae, Holm's correction, symmetry, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+
+import tightbound as tb
+from laws.linear import linear_gaussian
+from tightbound.analysis import compare, evaluate
+from tightbound.analysis.comparison.compare import COMPARED, difference, holm, paired
+from tightbound.analysis.estimate import Evaluation
+from tightbound.core.errors import InputError
+
+X = torch.randn(40, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_holm_by_hand() -> None:
+    # in rising order 0.01, 0.02, 0.03 of three: 3 * 0.01, max(., 2 * 0.02), max(., 0.03)
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm's running maximum
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+def test_paired_formulae() -> None:
+    gap = np.array([1.0, 2.0, 4.0, 5.0])
+    value, stderr, z = paired(gap)
+    assert value == 3.0
+    assert stderr == pytest.approx(math.sqrt(10 / 3) / 2)  # squares 4 + 1 + 1 + 4 over n - 1, by sqrt n
+    assert z == pytest.approx(value / stderr)
+    assert paired(np.zeros(3)) == (0.0, 0.0, 0.0)
+    assert paired(np.full(3, -2.0)) == (-2.0, 0.0, -math.inf)
+
+
+def test_a_difference_is_that_of_each_example() -> None:
+    """Against the formulae written out on per-example values; z, p and probability by the normal distribution."""
+    models = {"a": linear_gaussian(off=0.1).model, "b": linear_gaussian(off=0.3).model}
+    found = compare(models, X, samples=20)
+    one, two = (evaluate(model, X, samples=20).per_example for model in models.values())
+    normal = NormalDist()
+    for quantity, sign in COMPARED.items():
+        d = found.between("a", "b", quantity)
+        gap = one[quantity] - two[quantity]
+        error = gap.std(ddof=1) / math.sqrt(40)
+        assert d.difference.value == pytest.approx(gap.mean())
+        assert d.difference.stderr == pytest.approx(error)
+        assert d.difference.n == 40
+        assert d.z == pytest.approx(gap.mean() / error)
+        assert d.p == pytest.approx(2 * normal.cdf(-abs(gap.mean() / error)), abs=1e-12)
+        assert d.p_corrected == d.p
+        assert d.probability == pytest.approx(normal.cdf((sign or 1) * gap.mean() / error), abs=1e-12)
+        assert d.win_rate == pytest.approx(((sign or 1) * gap > 0).mean())
+    assert found.best == "a"
+    assert found.between("a", "b", "elbo").description().startswith("elbo: a is better than b by ")
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_pairing_is_what_makes_it_sharp() -> None:
+    """The ELBOs of the exact posterior and a shifted one differ by a KL that hardly varies over data."""
+    models = {"a": linear_gaussian().model, "b": linear_gaussian(off=0.1).model}
+    d = compare(models, X, samples=5).between("a", "b", "elbo")
+    alone = evaluate(models["a"], X, samples=5)["elbo"].stderr
+    assert isinstance(alone, float)
+    assert isinstance(d.difference.stderr, float)
+    assert d.difference.stderr < alone / 3
+
+
+def test_turned_round_it_says_the_same() -> None:
+    models = {"a": linear_gaussian(off=0.1).model, "b": linear_gaussian(off=0.3).model}
+    one, two = compare(models, X, samples=9), compare(dict(reversed(models.items())), X, samples=9)
+    for quantity in COMPARED:
+        d, e = one.between("a", "b", quantity), two.between("b", "a", quantity)
+        assert e.difference.value == pytest.approx(-d.difference.value)  # pyright: ignore[reportOptionalOperand, reportOperatorIssue]
+        assert e.probability == pytest.approx(1 - (d.probability or 0), abs=1e-12)
+        assert one.between("b", "a", quantity).win_rate == pytest.approx(e.win_rate)
+        assert e.p == pytest.approx(d.p)
+        assert d.description() == e.description()
+    assert one.best == two.best == "a"
+
+
+def test_two_identical_models_do_not_differ() -> None:
+    found = compare({"a": linear_gaussian().model, "b": linear_gaussian().model}, X, samples=9)
+    for d in found.differences:
+        assert (d.difference.value, d.difference.stderr, d.z, d.p, d.probability, d.win_rate) == (0, 0, 0, 1, 0.5, 0.5)
+        assert "no difference can be told" in d.description()
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_constant_difference_is_certain_and_no_nan() -> None:
+    one = evaluate(linear_gaussian().model, X, samples=2)
+    two = Evaluation(one.numbers, {**one.per_example, "iwae": np.round(one.per_example["iwae"], 3)})
+    three = Evaluation(one.numbers, {**one.per_example, "iwae": np.round(one.per_example["iwae"], 3) - 2.0})
+    three.per_example["iwae"][:] = two.per_example["iwae"] * 0 - 2.0
+    two.per_example["iwae"][:] = 0.0
+    d = difference("a", "b", "iwae", two, three)
+    assert (d.difference.value, d.z, d.p, d.probability, d.win_rate) == (2.0, None, 0.0, 1.0, 1.0)
+
+
+def test_three_models_are_corrected_for_three_pairs() -> None:
+    models = {name: linear_gaussian(off=off).model for name, off in (("a", 0.0), ("b", 0.02), ("c", 0.021))}
+    found = compare(models, X, samples=5)
+    pairs = [d for d in found.differences if d.quantity == "iwae"]
+    assert [(d.a, d.b) for d in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [d.p_corrected for d in pairs] == pytest.approx(holm([d.p or 0.0 for d in pairs]))
+    assert any((d.p_corrected or 0) > (d.p or 0) for d in pairs)
+
+
+def test_without_a_bound_only_reconstructions_are_compared() -> None:
+    data = tb.data.open("digits")
+    models = {
+        str(seed): tb.vae(data, latent=2, posterior="point", network="mlp(hidden=(4,))", seed=seed) for seed in (0, 1)
+    }
+    found = compare(models, data.test, samples=2, most=30)
+    iwae, error = found.between("0", "1", "iwae"), found.between("0", "1", "reconstruction_mse")
+    assert iwae.difference.value is None
+    assert "point mass" in iwae.description()
+    assert error.difference.value is not None
+    assert error.difference.n == found.n == 30
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_other_targets_and_too_little_are_refused() -> None:
+    data = tb.data.open("digits")
+    gray = tb.vae(data, latent=2, network="mlp(hidden=(4,))", likelihood="categorical")
+    bits = tb.vae(data, latent=2, network="mlp(hidden=(4,))", likelihood="bernoulli")
+    with pytest.raises(InputError, match=r"'g' bounds '17 levels' and 'b' bounds 'binarized"):
+        compare({"g": gray, "b": bits}, data.test)
+    with pytest.raises(InputError, match="two or more"):
+        compare({"g": gray}, data.test)
+    with pytest.raises(InputError, match="at least two data"):
+        compare({"g": gray, "h": gray}, data.test, most=1, samples=2)

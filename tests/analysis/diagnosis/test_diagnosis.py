@@ -1,0 +1,426 @@
+"""Each check against a model that was built to be sick, or well; no training but for the remedy."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from conftest import Result
+from laws.linear import Linear, linear_gaussian
+from tightbound.analysis import Diagnosis, Estimate, Subject, diagnose
+from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.checks.collapse import InactiveUnits
+from tightbound.analysis.diagnosis.worth import independent
+from tightbound.analysis.estimate import scalar, scalar_error
+from tightbound.cli.diagnose import remedied
+from tightbound.cli.main import parse
+from tightbound.components import make
+from tightbound.core.domain import BINARY, REAL, Domain
+from tightbound.core.model import VAE
+from tightbound.core.terms import Batch
+from tightbound.data.split import ArraySplit
+from tightbound.latents import Flat
+from tightbound.likelihoods import Bernoulli, Gaussian, Identity
+from tightbound.posteriors import DiagonalNormal, RelaxedCategorical
+from tightbound.priors import CategoricalPrior, StandardNormal
+
+
+def drawn(linear: Linear, n: int = 600, seed: int = 0) -> np.ndarray:
+    """(n, D) data of the model."""
+    generator = torch.Generator().manual_seed(seed)
+    z, e = (torch.randn(n, k, generator=generator, dtype=torch.float64) for k in (linear.w.shape[1], len(linear.w)))
+    return (z @ linear.w.T + linear.m + linear.sigma * e).numpy()
+
+
+def subject(model: VAE, train: np.ndarray, test: np.ndarray, **more: Any) -> Subject:
+    return Subject(model, ArraySplit(train), ArraySplit(test), **more)
+
+
+def of_linear(linear: Linear, **more: Any) -> Subject:
+    return subject(linear.model, drawn(linear), drawn(linear, seed=1), **more)
+
+
+def names(found: Diagnosis) -> set[str]:
+    return {finding.name for finding in found.findings}
+
+
+def weighted(beta: float) -> Linear:
+    """The linear model with the posterior that minimizes D + beta R."""
+    linear = linear_gaussian(d=8, latent=3)
+    noise = beta * linear.sigma**2
+    precision = linear.w.square().sum(0) + noise
+    head = linear.model.latents.posterior.network[-1]
+    with torch.no_grad():
+        head.weight[:3] = linear.w.T / precision[:, None]
+        head.bias[:3] = -(linear.w.T @ linear.m) / precision
+        head.bias[3:] = math.log(noise) - precision.log()
+    return linear
+
+
+def ignoring() -> Linear:
+    """The posterior is the prior, and the decoder looks at no z."""
+    linear = linear_gaussian()
+    with torch.no_grad():
+        linear.model.likelihood.network.weight.zero_()
+        for tensor in linear.model.latents.posterior.network[-1].parameters():
+            tensor.zero_()
+    return linear
+
+
+def test_an_exact_posterior_is_healthy() -> None:
+    found = diagnose(of_linear(linear_gaussian(d=8, latent=3)))
+    assert found.findings == ()
+    assert {"posterior-collapse", "over-regularized", "variance-collapse", "overfitting"} <= set(found.checked)
+    assert found.verdict == f"healthy: {len(found.checked)} checks, nothing found"
+
+
+def test_a_posterior_that_is_the_prior_is_collapse() -> None:
+    found = diagnose(of_linear(ignoring()))
+    (collapse, units) = found.findings
+    assert (collapse.name, collapse.severity, units.name) == ("posterior-collapse", "severe", "inactive-units")
+    for name in ("rate", "mutual_information", "swapped_code"):
+        assert abs(scalar(collapse.evidence[name])) < 1e-9
+    assert scalar(units.evidence["inactive"]) == 3
+    assert "over-regularized" in found.skipped  # there is no rate to weigh
+    assert collapse.remedy == ("--objective", "free-bits(0.5)")
+
+
+def test_a_posterior_that_says_nothing_while_the_decoder_listens_is_collapse_too() -> None:
+    linear = linear_gaussian(d=8, latent=3)
+    with torch.no_grad():
+        for tensor in linear.model.latents.posterior.network[-1].parameters():
+            tensor.zero_()
+    assert "posterior-collapse" in names(diagnose(of_linear(linear)))
+
+
+@pytest.mark.parametrize(
+    ("beta", "name", "severity"),
+    [
+        (1 / 64, "under-regularized", "severe"),
+        (1 / 6, "under-regularized", "moderate"),
+        (1.0, None, None),
+        (3.0, "over-regularized", "mild"),
+        (8.0, "over-regularized", "moderate"),
+    ],
+)
+def test_the_exchange_rate_is_the_weight_of_the_rate(beta: float, name: str | None, severity: str | None) -> None:
+    """Closed form: the posterior that minimizes D + beta R has -dD/dR = beta."""
+    patient = of_linear(weighted(beta))
+    rate = patient.exchange.rate
+    assert abs(scalar(rate) - beta) < 3 * scalar_error(rate) + 0.05 * beta
+    assert scalar_error(rate) < 0.2 * beta
+    found = [f for f in diagnose(patient).findings if f.name.endswith("regularized")]
+    assert [(f.name, f.severity) for f in found] == ([] if name is None else [(name, severity)])
+
+
+def test_rescaling_gains_what_a_wrong_width_costs() -> None:
+    """Posterior noise e times too wide costs, in closed form, sum (e^2 - 1) / 2 - 1 nats with the exact posterior."""
+    linear = linear_gaussian(d=8, latent=3)
+    with torch.no_grad():
+        linear.model.latents.posterior.network[-1].bias[3:] += 2.0  # log variance
+    gain = of_linear(linear).exchange.gain
+    assert abs(scalar(gain) - 3 * ((math.e**2 - 1) / 2 - 1)) < 4 * scalar_error(gain)
+    right = of_linear(linear_gaussian(d=8, latent=3)).exchange.gain
+    assert (scalar(right), scalar_error(right)) == (0, 0)
+    assert "noise scaled by 1," in right.estimator  # it was tried, and is the best
+
+
+def test_evidence_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    linear = weighted(2.0)
+    before = of_linear(linear).exchange.rate
+    monkeypatch.setattr(sys.modules["tightbound.analysis.bounds.estimator"], "ROWS", 70)
+    assert of_linear(linear).exchange.rate.value == pytest.approx(before.value, rel=1e-9)
+
+
+def test_independent_elements_cost_what_scipy_says() -> None:
+    rng = np.random.default_rng(0)
+    x, new = rng.normal(2, 3, (50, 2)), rng.normal(2, 3, (7, 2))
+    got = independent(Batch(torch.tensor(x)), Batch(torch.tensor(new)), REAL)
+    np.testing.assert_allclose(got, -stats.norm(x.mean(0), x.std(0)).logpdf(new).sum(1), rtol=1e-9)
+    ones, few = (torch.tensor(rng.integers(0, 2, (n, 3)), dtype=torch.float32) for n in (40, 5))
+    p = (ones.double().sum(0).numpy() + 0.5) / 41
+    got = independent(Batch(ones), Batch(few), BINARY)
+    np.testing.assert_allclose(got, -stats.bernoulli(p).logpmf(few.numpy()).sum(1), rtol=1e-9)
+    # expected binarization: linear in the gray value between the two
+    gray = independent(Batch(ones), Batch(torch.full((1, 3), 0.25)), BINARY)
+    ends = [independent(Batch(ones), Batch(torch.full((1, 3), v)), BINARY) for v in (0.0, 1.0)]
+    np.testing.assert_allclose(gray, 0.75 * ends[0] + 0.25 * ends[1], rtol=1e-9)
+    levels = torch.tensor([[0.0], [0.0], [2.0]])
+    got = independent(Batch(levels), Batch(torch.tensor([[0.0], [1.0], [2.0]])), Domain("levels", 4))
+    np.testing.assert_allclose(np.exp(-got), np.array([2.5, 0.5, 1.5]) / 5)
+
+
+def test_missing_elements_cost_nothing() -> None:
+    table = Domain("mixed", columns=(REAL, BINARY))
+    x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [5.0, 1.0]])
+    mask = torch.tensor([[True, True], [True, True], [False, True]])
+    whole = independent(Batch(x, mask=mask), Batch(x[:1]), table)
+    hidden = independent(Batch(x, mask=mask), Batch(x[:1], mask=torch.tensor([[False, True]])), table)
+    expected = -stats.norm(0.5, 0.5).logpdf(0.0)  # of the two that are observed
+    np.testing.assert_allclose(whole - hidden, expected, rtol=1e-9)
+
+
+def gaussian(scale: float) -> VAE:
+    """Four real elements, decoded from two latents with this fixed scale."""
+    posterior = DiagonalNormal((4,), 2, nn.Flatten())
+    return VAE(Flat(StandardNormal(2), posterior), Gaussian((4,), 2, nn.Linear(2, 4), scale=scale), Identity()).double()
+
+
+def test_a_scale_below_the_distance_of_the_levels_is_variance_collapse() -> None:
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 5, (400, 4)) / 4.0
+    checks = ["tightbound.analysis.diagnosis.checks.variance:VarianceCollapse"]
+    (finding,) = diagnose(subject(gaussian(0.01), levels, levels), checks).findings
+    assert finding.severity == "severe"
+    assert scalar(finding.evidence["resolution"]) == 0.25
+    assert scalar(finding.evidence["too_fine"]) == 1
+    assert not diagnose(subject(gaussian(0.6), levels, levels), checks).findings
+    # the peak of a Gaussian of 0.12 gives a value 0.25 wide a probability of 0.83: it has not run away
+    for scale, share in ((0.12, 0.0), (0.09, 1.0)):
+        found = diagnose(subject(gaussian(scale), levels, levels), checks)
+        assert scalar(found.evidence["variance-collapse"]["too_fine"]) == share
+    constant = np.column_stack([rng.normal(size=(400, 3)), np.full(400, 3.0)])
+    for scale, share in ((0.01, 0.25), (0.6, 0.0)):  # nothing repeats but what never varies
+        found = diagnose(subject(gaussian(scale), constant, constant), checks)
+        assert scalar(found.evidence["variance-collapse"]["too_fine"]) == share
+    smooth = rng.normal(size=(400, 4))  # no two values are the same: no scale is too fine, but errors may be too large
+    (finding,) = diagnose(subject(gaussian(0.01), smooth, smooth), checks).findings
+    assert scalar(finding.evidence["too_fine"]) == 0
+    assert scalar(finding.evidence["squared_errors"]) > 4
+
+
+def test_columns_that_one_scale_would_not_cure_are_named() -> None:
+    rng = np.random.default_rng(0)
+    rare = np.where(rng.random(400) < 0.02, 9.0, 0.0)
+    x = np.column_stack([rng.normal(size=(400, 3)) * 0.3, rare])
+    checks = ["tightbound.analysis.diagnosis.checks.variance:VarianceCollapse"]
+    (finding,) = diagnose(subject(gaussian(0.4), x, x), checks).findings
+    assert finding.evidence["which"].value == [3.0]
+    assert (scalar(finding.evidence["fine_scale"]), scalar(finding.evidence["resolution"])) == (pytest.approx(0.4), 9)
+    assert finding.remedy == ()
+    assert "in the worst 0.4, where neighboring values are 9 apart" in finding.description
+    assert "(from 0: 3)" in finding.description
+
+
+def test_a_hierarchy_is_not_weighed_by_rescaling_it() -> None:
+    """Lower groups' posteriors follow the draws of higher ones, which no common scale respects."""
+    from tightbound.latents import Ladder
+
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    torch.manual_seed(0)
+    latents = Ladder((4,), latent=2, network=nn.Flatten(), groups=2)
+    likelihood = Gaussian((4,), latents.features, nn.Linear(latents.features, 4))
+    found = diagnose(subject(VAE(latents, likelihood, Identity()).double(), x, x), CHECKS_OF_RATE)
+    assert set(found.skipped) == {"over-regularized", "under-regularized"}
+
+
+def test_codes_of_classes_are_not_inactive_for_their_small_variance() -> None:
+    x = np.random.default_rng(0).integers(0, 2, (60, 6)).astype(float)
+    found = diagnose(subject(categorical(1.0), x, x), ["tightbound.analysis.diagnosis.checks.collapse:InactiveUnits"])
+    assert "inactive-units" in found.skipped
+
+
+def test_the_first_few_data_are_of_all() -> None:
+    """Data are often ordered by class: what looks at the first hundred of them would look at one class."""
+    x = np.sort(np.random.default_rng(0).normal(size=(600, 6)), axis=0)
+    patient = subject(linear_gaussian().model, x, x)
+    first = patient.test_data[:50].positions().double()
+    assert abs(first.mean() - 300) < 100
+    assert first.std() > 100
+
+
+def test_a_model_that_knows_less_than_frequencies_has_learnt_nothing() -> None:
+    checks = ["tightbound.analysis.diagnosis.checks.fit:NothingLearnt"]
+    x = (np.random.default_rng(0).random((400, 6)) < 0.05).astype(float)
+    torch.manual_seed(0)
+    posterior = DiagonalNormal((6,), 2, nn.Flatten())
+    fresh = VAE(Flat(StandardNormal(2), posterior), Bernoulli((6,), 2, nn.Linear(2, 6)), Identity("binary"))
+    (finding,) = diagnose(subject(fresh, x, x, config={"epochs": 2}), checks).findings
+    assert finding.severity == "severe"
+    assert finding.remedy == ("--epochs", "4")
+    (finding,) = diagnose(subject(fresh, x, x, config={"lr": 0.3}), checks).findings
+    assert finding.remedy == ("--lr", "0.001")
+    with torch.no_grad():  # decoding nothing but the frequencies, of a posterior that is the prior
+        for tensor in (*fresh.likelihood.parameters(), *posterior.parameters()):
+            tensor.zero_()
+        p = torch.tensor(x.mean(0))
+        next(m for m in fresh.likelihood.modules() if isinstance(m, nn.Linear)).bias.copy_((p / (1 - p)).log())
+    assert not diagnose(subject(fresh, x, x), checks).findings
+    assert "nothing-learnt" in diagnose(subject(fresh, x, x, config={"beta": "50"}), checks).skipped
+
+
+CHECKS_OF_RATE = [
+    f"tightbound.analysis.diagnosis.checks.regularization:{kind}Regularized" for kind in ("Over", "Under")
+]
+
+
+def categorical(spread: float) -> VAE:
+    """Three codes of four classes; with spread 0 every example has the first class of each."""
+    posterior = RelaxedCategorical((6,), 12, nn.Flatten(), groups=3)
+    model = VAE(Flat(CategoricalPrior(12, 3), posterior), Bernoulli((6,), 12, nn.Linear(12, 6)), Identity("binary"))
+    head = posterior.network[-1]
+    with torch.no_grad():
+        head.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0)).mul_(spread)
+        head.bias.zero_()
+        head.bias[::4] = 0.0 if spread else 20.0
+    return model
+
+
+def test_codes_that_never_change_are_codebook_collapse() -> None:
+    x = np.random.default_rng(0).integers(0, 2, (300, 6)).astype(np.float32)
+    checks = ["tightbound.analysis.diagnosis.checks.codebook:CodebookCollapse"]
+    (finding,) = diagnose(subject(categorical(0.0), x, x), checks).findings
+    assert finding.severity == "severe"
+    assert scalar(finding.evidence["used"]) == 3
+    assert finding.evidence["perplexity"].value == pytest.approx([1, 1, 1])
+    found = diagnose(subject(categorical(2.0), x, x), checks)
+    assert not found.findings
+    assert "codebook-collapse" in diagnose(of_linear(linear_gaussian()), checks).skipped
+
+
+def test_what_does_not_hold_on_test_data_is_overfitting() -> None:
+    linear = linear_gaussian(d=8, latent=3)
+    other = drawn(linear, seed=1)
+    for column in other.T:  # the same marginals without the dependence that the model has learnt
+        np.random.default_rng(int(abs(column[0]) * 1e6)).shuffle(column)
+    checks = ["tightbound.analysis.diagnosis.checks.fit:Overfitting"]
+    (finding,) = diagnose(subject(linear.model, drawn(linear), other), checks).findings
+    assert finding.severity == "severe"
+    assert scalar(finding.evidence["share_that_holds"]) < 0
+    assert not diagnose(of_linear(linear), checks).findings
+
+
+def test_a_loss_that_falls_in_a_straight_line_has_not_settled() -> None:
+    checks = ["tightbound.analysis.diagnosis.checks.fit:Undertrained"]
+
+    def verdict(losses: np.ndarray) -> Diagnosis:
+        rows = [{"stage": "", "epoch": i, "validation_loss": float(loss)} for i, loss in enumerate(losses)]
+        return diagnose(of_linear(linear_gaussian(), metrics=rows, config={"epochs": 20}), checks)
+
+    steps = np.arange(20)
+    (finding,) = verdict(100.0 - steps).findings
+    assert finding.remedy == ("--epochs", "40")
+    assert not verdict(100 * np.exp(-steps / 4)).findings
+    assert not verdict(np.full(20, 7.0)).findings
+    assert "undertrained" in verdict(steps[:3].astype(float)).skipped
+
+
+def test_weights_that_are_nan_end_the_diagnosis() -> None:
+    linear = linear_gaussian()
+    with torch.no_grad():
+        linear.model.likelihood.network.bias[0] = torch.nan
+    found = diagnose(of_linear(linear))
+    assert names(found) == {"not-finite"}
+    assert found.checked == ("not-finite",)
+    assert set(found.skipped.values()) == {"not-finite was found"}
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_group_that_carries_nothing_is_a_finding_and_surplus_dimensions_are_not() -> None:
+    patient = of_linear(linear_gaussian())
+    facts: Any = {"n": 9, "estimator": "", "target": ""}
+    some = {"inactive": Estimate(1.0, None, unit="", **facts)}
+    assert InactiveUnits().judge(some, patient) is None
+    groups = {"rate_by_group": Estimate([5.0, 0.01, 2.0], [0.1] * 3, unit="nats", **facts)}
+    finding = InactiveUnits().judge(some | groups, patient)
+    assert finding is not None
+    assert "numbers 2," in finding.description
+
+
+def test_an_autoencoder_is_asked_what_it_can_answer(cli: Callable[..., Result]) -> None:
+    words = ("--network", "mlp(hidden=(16,))", "--latent", "2", "--epochs", "1", "--evaluate-samples", "0")
+    cli("train", "digits", "--posterior", "point", "--objective", "autoencoder", *words, "--run", "ae")
+    found = json.loads(cli("diagnose", "ae", "--json").out)
+    assert {"posterior-collapse", "over-regularized", "overfitting"} <= set(found["skipped"])
+    assert {"not-finite", "inactive-units"} <= set(found["checked"])
+
+
+CONFIGS = [
+    {},
+    {"objective": "elbo", "beta": "50"},
+    {"objective": "elbo(beta=linear(share=0.1))"},
+    {"objective": "elbo(8.0)"},
+    {"objective": "free-bits(0.5, over='group')"},
+    {"objective": "free-bits(free_bits=linear(stop=2.0), beta=0.5)"},
+    {"objective": "my.module:Own(beta=3)"},
+    {"steps": 100},
+    {"validation_size": 0, "weight_decay": 0.3},
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_remedy_is_a_command_that_parses(config: dict[str, Any]) -> None:
+    patient = of_linear(linear_gaussian(), config=config)
+    proposals: list[tuple[str, ...]] = [
+        remedies.use_of_z(patient),
+        remedies.free_bits(patient),
+        remedies.longer(config),
+    ]
+    proposals += [remedies.full_rate(config) or (), ("--latent", "3"), ("--lr", "0.0001", "--clip", "10")]
+    for flags in proposals:
+        own = ["--objective", config["objective"]] if "objective" in config else []
+        own += ["--beta", config["beta"]] if "beta" in config else []
+        command: Any = parse(["train", *remedied(["digits", "--latent", "4", *own], flags, Path("new"))])
+        command.check()
+        if ":" not in command.objective:
+            make("objective", command.objective_spec())
+
+
+def test_remedies_fit_what_the_run_has() -> None:
+    patient = of_linear(linear_gaussian(), config={"objective": "free-bits(0.5, over='group')"})
+    assert remedies.free_bits(patient) == ("--objective", "free-bits(1.0, over='group')")
+    patient = of_linear(linear_gaussian(), config={"objective": "elbo", "beta": "50"})
+    assert remedies.use_of_z(patient) == ("--beta", "linear(share=0.25)")
+
+
+def test_the_command_that_remedies_replaces_what_it_says_otherwise() -> None:
+    words = shlex.split("digits --beta 50 --run=old --likelihood bernoulli --overwrite --epochs 3")
+    again = remedied(words, ("--beta", "1", "--likelihood", "pixelcnn(layers=1)"), Path("new"))
+    assert again == shlex.split("digits --epochs 3 --beta 1 --likelihood 'pixelcnn(layers=1)' --run new")
+
+
+def test_the_command_line_says_the_same_in_words_json_and_report(cli: Callable[..., Result], run: Path) -> None:
+    found = json.loads(cli("diagnose", run, "--json").out)
+    assert {"findings", "checked", "skipped", "evidence"} <= set(found)
+    assert all(isinstance(name, str) for name in found["checked"])
+    for finding in found["findings"]:
+        assert {"name", "severity", "evidence", "description", "remedy"} <= set(finding)
+    assert json.loads((run / "analysis/diagnosis.json").read_text()) == found
+    said = cli("diagnose", run)
+    assert said.status == 0
+    assert found["verdict"] in said.out
+    cli("report", run, "--quick")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.index("<h2>Diagnosis</h2>") < page.index("<h2>The numbers</h2>")
+
+
+def test_other_data_leave_no_diagnosis_in_the_run(cli: Callable[..., Result], run: Path) -> None:
+    before = (run / "analysis/diagnosis.json").read_bytes()
+    assert cli("diagnose", run, "--split", "train", "--most", "50").status == 0
+    assert (run / "analysis/diagnosis.json").read_bytes() == before
+
+
+def test_refused(refused: Callable[..., str], run: Path) -> None:
+    assert "most = 1" in refused("diagnose", run, "--most", "1")
+
+
+@pytest.mark.slow  # trains twice: about a minute
+def test_a_collapsed_model_is_cured_by_its_remedy(cli: Callable[..., Result]) -> None:
+    words = ["train", "digits", "--beta", "50", "--epochs", "30", "--evaluate-samples", "0"]
+    cli(*words, "--run", "sick")
+    found = json.loads(cli("diagnose", "sick", "--json").out)
+    assert "posterior-collapse" in [finding["name"] for finding in found["findings"]]
+    cli("train", *remedied(words[1:], found["remedy"], Path("cured")))
+    assert json.loads(cli("diagnose", "cured", "--json").out)["findings"] == []
