@@ -77,7 +77,7 @@ def estimates(objective: Objective, model: tb.VAE, batch: Batch, repeats: int, k
     for repeat in range(repeats):
         terms = model(batch, objective.samples, Noise(key, repeat))
         given: dict[int, Tensor] = {}
-        for group in objective.groups(model):
+        for group in objective.parameter_groups(model):
             gradients = torch.autograd.grad(group.loss(terms, Knobs()), group.params, retain_graph=True)
             given |= {id(p): g for p, g in zip(group.params, gradients, strict=True)}
         for side, parameters in sides.items():

@@ -25,11 +25,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "conditional": {"context": "visible(columns=(0, 0.5))"},
     "hierarchy": {"latents": "ladder"},
     "quantized": {
-        "latents": "quantized(quantizer='vq(entries=5)', positions=6)",
+        "latents": "quantized(quantizer='vq(codebook_size=5)', positions=6)",
         "prior": "pixelcnn(hidden=8, layers=1, embedding=4, attention=0, blocks=1)",
     },
     "drawn codes": {
-        "latents": "quantized(quantizer='gumbel(entries=4)', positions=6)",
+        "latents": "quantized(quantizer='gumbel(codebook_size=4)', positions=6)",
         "prior": "pixelcnn(hidden=8, layers=1, embedding=4, attention=0, blocks=1)",
     },
 }

@@ -30,7 +30,7 @@ X = torch.randint(0, 2, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0
 SMALL = "pixelcnn(hidden=8, layers=1, embedding=4, attention=0, blocks=1)"
 
 
-def quantized(quantizer: str = "vq(entries=5)", learned: bool = False) -> VAE:
+def quantized(quantizer: str = "vq(codebook_size=5)", learned: bool = False) -> VAE:
     """Two levels, of 4 x 4 and 2 x 2 codes."""
     torch.manual_seed(3)
     model = tb.vae(
@@ -139,7 +139,7 @@ def test_codes_that_are_drawn_have_an_iwae_bound() -> None:
     torch.manual_seed(0)
     model = tb.vae(
         tb.data.open(X), latent=3, network="mlp(hidden=(8,))",
-        latents="quantized(quantizer='gumbel(entries=4)', positions=6)", prior=SMALL,
+        latents="quantized(quantizer='gumbel(codebook_size=4)', positions=6)", prior=SMALL,
     ).eval()  # fmt: skip
     found = evaluate(model, X, samples=50)
     assert found.bound == "iwae"
@@ -219,7 +219,9 @@ def subject(model: VAE, config: dict[str, Any] | None = None) -> Subject:
 
 
 @pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("quantizer", ["vq(entries=5)", "fsq(levels=(3,3))", "residual(depth=2)", "grouped(of='vq')"])
+@pytest.mark.parametrize(
+    "quantizer", ["vq(codebook_size=5)", "fsq(levels=(3,3))", "residual(depth=2)", "grouped(of='vq')"]
+)
 def test_every_check_answers_or_says_why_not(quantizer: str, learned: bool) -> None:
     found = diagnose(subject(quantized(quantizer, learned)))
     json.dumps(found.to_json(), allow_nan=False)
@@ -272,7 +274,7 @@ def test_levels_below_are_drawn_given_those_that_are_kept() -> None:
 
 def test_the_command_line_and_the_page(cli: Callable[..., Result]) -> None:
     np.save("x.npy", X.numpy().astype(np.uint8))
-    made = cli("train", "x.npy", "--latents", "quantized(quantizer='vq(entries=5)')", "--network",
+    made = cli("train", "x.npy", "--latents", "quantized(quantizer='vq(codebook_size=5)')", "--network",
                "resnet(halvings=(1,1), hidden=8, inner=4, blocks=1)", "--latent", "4", "--epochs", "1",
                "--run", "run")  # fmt: skip
     assert made.status == 0, made.err

@@ -64,7 +64,7 @@ def test_a_recipe_keeps_no_more_validation_data_than_a_tenth(cli: Cli, images: P
 
 def test_the_network_of_a_recipe_is_not_that_of_latents_on_planes(cli: Cli, tmp_path: Path) -> None:
     """`train digits` has a recipe with an mlp, of which a grid of codes would not be one."""
-    options = ("train", "digits", "--latents", "quantized(quantizer='vq(entries=8)')", *SMALL[2:])
+    options = ("train", "digits", "--latents", "quantized(quantizer='vq(codebook_size=8)')", *SMALL[2:])
     done = cli(*options, "--run", tmp_path / "run")
     assert "network: auto" in done.out
     assert "4x4 codes" in done.out
@@ -88,7 +88,7 @@ def test_a_sweep_of_what_a_recipe_adapts_can_go_on(cli: Cli, images: Path, tmp_p
 def test_a_beta_of_certain_codes_is_said_to_change_nothing(cli: Cli, images: Path, tmp_path: Path) -> None:
     """Their rate is a constant until the prior is learned."""
     options = ("train", images, *SMALL, "--run")
-    codes = ("--latents", "quantized(quantizer='vq(entries=8)')")
+    codes = ("--latents", "quantized(quantizer='vq(codebook_size=8)')")
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # the command line shows warnings as notes
         assert "beta = 4 changes nothing" in cli(*options, tmp_path / "a", *codes, "--beta", "4").err
@@ -101,7 +101,7 @@ def test_a_beta_of_certain_codes_is_said_to_change_nothing(cli: Cli, images: Pat
 def test_a_sample_without_a_learned_prior_says_so(cli: Cli, images: Path, tmp_path: Path) -> None:
     """It looks like nothing, and a person should know why."""
     run = tmp_path / "run"
-    cli("train", images, "--latents", "quantized(quantizer='vq(entries=8)')", *SMALL, "--run", run)
+    cli("train", images, "--latents", "quantized(quantizer='vq(codebook_size=8)')", *SMALL, "--run", run)
     assert "no prior over codes has been learned" in cli("sample", run, "-n", "4").err
     cli("fit-prior", run, "--prior", "pixelcnn(hidden=8, layers=1)", "--epochs", "1")
     assert "no prior" not in cli("sample", run, "-n", "4").err

@@ -377,7 +377,7 @@ def test_a_recipe_adapts_to_other_data(name: str, like: str) -> None:
     terms = model(next(data.train.epoch(4)), objective.samples, None, knobs)
     objective.check(terms)
     assert objective(terms, knobs).shape == (4,)
-    for group in objective.groups(model):
+    for group in objective.parameter_groups(model):
         trained = [p for p in group.params if p.requires_grad]
         group.loss(terms, knobs).backward(inputs=trained, retain_graph=True)
     later = set() if model.latents.second is None else {id(p) for p in model.latents.second.parameters()}

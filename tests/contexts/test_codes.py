@@ -12,7 +12,7 @@ from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import SecondStage
 from tightbound.core.noise import Noise
 
-LATENTS = "quantized(quantizer=vq(entries=5), positions=3)"
+LATENTS = "quantized(quantizer=vq(codebook_size=5), positions=3)"
 PRIOR = "transformer(hidden=8, layers=1, heads=2, dropout=0.0)"
 
 

@@ -75,7 +75,7 @@ def step(c: Combination, made: tuple[VAE, Objective], device: torch.device) -> d
     knobs = Knobs.final({**model.schedules, **objective.schedules})
     found: dict[str, Any] = {}
     with Noise("device").default():
-        for i, group in enumerate(objective.groups(model)):
+        for i, group in enumerate(objective.parameter_groups(model)):
             terms = model(batch, objective.samples, Noise("device", i), knobs)
             loss = group.loss(terms, knobs)
             wanted = [p for p in group.params if p.requires_grad]

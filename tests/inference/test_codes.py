@@ -25,7 +25,7 @@ NETWORK = {
     3: "resnet(halvings=(1, 1, 1), hidden=4, blocks=0)",
 }
 QUANTIZERS = (
-    "vq(entries=6)",
+    "vq(codebook_size=6)",
     "residual(depth=2, of=vq(entries=4))",
     "gumbel(entries=5)",
     "grouped(of=fsq(levels=(3, 3)))",
@@ -71,7 +71,7 @@ def test_codes_decode_to_the_reconstruction_exactly(quantizer: str, levels: int)
 @pytest.mark.parametrize("levels", [2, 3])
 def test_what_lower_levels_hold_is_not_looked_at(levels: int) -> None:
     for prior in (PRIOR, "uniform"):
-        made = model("vq(entries=6)", levels, prior)
+        made = model("vq(codebook_size=6)", levels, prior)
         codes = infer.integers(made, x()).levels
         changed = [(codes[0] + 1) % 6, *codes[1:]]
         top = [infer.decode_integers(made, c, levels=levels - 1) for c in (codes, changed)]
@@ -82,7 +82,7 @@ def test_what_lower_levels_hold_is_not_looked_at(levels: int) -> None:
 
 
 def test_levels_left_out_are_drawn_given_those_above() -> None:
-    made = model("vq(entries=6)")
+    made = model("vq(codebook_size=6)")
     latents = made.latents
     assert isinstance(latents, Quantized)
     top = torch.zeros(400, *latents.code_grids[1].shape, dtype=torch.long)
@@ -97,7 +97,7 @@ def test_levels_left_out_are_drawn_given_those_above() -> None:
 
 
 def test_sharper_draws_are_likelier_and_the_limit_is_one_code() -> None:
-    made = model("vq(entries=6)")
+    made = model("vq(codebook_size=6)")
     with torch.no_grad():
         means = [
             made.latents.log_prior(made.latents.sharpened(t, k)(100, Noise("t"), None)).mean()
@@ -113,19 +113,19 @@ def test_sharper_draws_are_likelier_and_the_limit_is_one_code() -> None:
 
 def test_sharpening_is_refused_where_there_is_nothing_to_sharpen() -> None:
     with pytest.raises(CompositionError, match="under this one, uniform"):
-        model("vq(entries=6)", prior="uniform").latents.sharpened(0.5)
+        model("vq(codebook_size=6)", prior="uniform").latents.sharpened(0.5)
     flat = tb.vae(tb.data.open(gray(), levels=17), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="latents Flat have none"):
         flat.latents.sharpened(0.5)
     with pytest.raises(CompositionError, match="Flat have no integer codes"):
         infer.integers(flat, x())
     with pytest.raises(InputError, match="temperature"):
-        model("vq(entries=6)").latents.sharpened(0.0)
+        model("vq(codebook_size=6)").latents.sharpened(0.0)
 
 
 @pytest.mark.parametrize("levels", [2, 3])
 def test_the_class_asked_for_changes_the_draw(levels: int) -> None:
-    made = model("vq(entries=6)", levels, context="labels")
+    made = model("vq(codebook_size=6)", levels, context="labels")
     draws = [infer.sample(made, 40, context=torch.tensor([label])) for label in (0, 2)]
     assert not torch.equal(*draws)
     assert torch.equal(infer.sample(made, 6, context=torch.tensor([0, 2]))[0], infer.sample(made, 6)[0])
@@ -133,7 +133,7 @@ def test_the_class_asked_for_changes_the_draw(levels: int) -> None:
 
 def test_a_context_and_a_prior_that_takes_none_are_refused() -> None:
     with pytest.raises(CompositionError, match="by their prior alone, and a uniform one takes none"):
-        model("vq(entries=6)", prior="uniform", context="labels")
+        model("vq(codebook_size=6)", prior="uniform", context="labels")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_context_and_a_prior_that_takes_none_are_refused() -> None:
 )
 def test_what_are_no_codes_is_refused(codes: list[Tensor], what: str) -> None:
     with pytest.raises(InputError, match=what):
-        infer.decode_integers(model("vq(entries=6)"), codes)
+        infer.decode_integers(model("vq(codebook_size=6)"), codes)
 
 
 def test_the_best_of_each_class_are_kept() -> None:
@@ -182,7 +182,7 @@ def test_quotas_are_proportional_whole_and_add_up() -> None:
 
 
 def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_path: Path) -> None:
-    parts = ["--latents", "quantized(quantizer=vq(entries=6))", "--network", NETWORK[2], "--latent", "4"]
+    parts = ["--latents", "quantized(quantizer=vq(codebook_size=6))", "--network", NETWORK[2], "--latent", "4"]
     parts += [
         "--prior",
         PRIOR,

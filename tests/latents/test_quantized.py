@@ -53,7 +53,8 @@ def bits(n: int = 12) -> Tensor:
 def small(levels: str, prior: str, entries: int = 3) -> tb.VAE:
     data = tb.data.open(bits(40).numpy(), domain="binary")
     model = tb.vae(
-        data, latent=2, network=NETWORKS[levels], latents=f"quantized(quantizer='vq(entries={entries})', positions=3)",
+        data, latent=2, network=NETWORKS[levels],
+        latents=f"quantized(quantizer='vq(codebook_size={entries})', positions=3)",
         prior="uniform" if prior == "linear" else prior,
     ).double().eval()  # fmt: skip
     latents = model.latents
@@ -172,8 +173,11 @@ def test_a_prior_is_replaced_and_recorded() -> None:
 @pytest.mark.parametrize(
     ("latents", "prior"),
     [
-        ("quantized(quantizer='{0}:Own(entries=3)')", f"{Linear.__module__}:Linear"),
-        ("quantized(quantizer=residual(depth=2, of='{0}:Own(entries=3)'), prior=['{0}:Linear', 'uniform'])", "auto"),
+        ("quantized(quantizer='{0}:Own(codebook_size=3)')", f"{Linear.__module__}:Linear"),
+        (
+            "quantized(quantizer=residual(depth=2, of='{0}:Own(codebook_size=3)'), prior=['{0}:Linear', 'uniform'])",
+            "auto",
+        ),
     ],
 )
 def test_the_users_own_parts_are_named_in_text(latents: str, prior: str) -> None:
@@ -203,7 +207,7 @@ def test_the_users_own_parts_are_named_in_text(latents: str, prior: str) -> None
 def test_one_quantizer_may_serve_two_levels() -> None:
     """Its entries are then those of both; it is written once, and read back as one."""
     network = tb.nn.ResNet(halvings=(1, 1), hidden=4, inner=2, blocks=1)
-    own = VectorQuantizer(2, entries=3)
+    own = VectorQuantizer(2, codebook_size=3)
     latents = Quantized((1, 4, 4), 2, network, [own, own])
     again = rebuild(describe(latents))
     assert again.all_levels[0].quantizer is again.all_levels[1].quantizer
@@ -213,7 +217,7 @@ def test_one_quantizer_may_serve_two_levels() -> None:
 def test_levels_cannot_schedule_one_name_differently() -> None:
     """A knob has one value at a step."""
     network = tb.nn.ResNet(halvings=(1, 1), hidden=4, inner=2, blocks=1)
-    text = "gumbel(entries=3, temperature=linear(start=1.0, stop={}))"
+    text = "gumbel(codebook_size=3, temperature=linear(start=1.0, stop={}))"
     assert Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.5)]).schedules
     with pytest.raises(CompositionError, match="temperature"):
         Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.2)])

@@ -75,7 +75,7 @@ def test_what_is_accepted_trains(part: int) -> None:
             with Noise("matrix").default():
                 return what(terms(c, model, objective), knobs)
 
-        groups, start = objective.groups(model), evaluated(objective).mean()
+        groups, start = objective.parameter_groups(model), evaluated(objective).mean()
         own = {id(p) for p in model.parameters()}
         assert own <= {id(p) for group in groups for p in group.params}, f"{c}: a parameter is in no group"
         adversarial = not all(own & {id(p) for p in group.params} for group in groups)
@@ -110,7 +110,7 @@ def test_an_objective_that_takes_codes_trains_the_encoder_to_stay_near_them(obje
     seen = terms(c, model, made)
     assert seen.penalty is not None
     assert seen.penalty.min() > 0
-    total = torch.stack([group.loss(seen, knobs) for group in made.groups(model)]).sum()
+    total = torch.stack([group.loss(seen, knobs) for group in made.parameter_groups(model)]).sum()
     assert torch.allclose(total, seen.penalty.mean() - made(seen, knobs).mean())
     gradients = torch.autograd.grad(seen.penalty.sum(), model.inference_parameters(), allow_unused=True)
     assert all(g is not None and g.abs().max() > 0 for g in gradients)

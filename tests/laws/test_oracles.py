@@ -96,7 +96,7 @@ def test_shapes_fold_samples_and_data_and_sum_over_elements(name: str) -> None:
     p = single.outputs
     raw = torch.randn(4, 2, p, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x = torch.tensor([[0.0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 0, 1]], dtype=torch.float64)
-    x = x if {"binary", "counts"} & {*single.kinds} else x * 0.9 + 0.05
+    x = x if {"binary", "counts"} & {*single.domains} else x * 0.9 + 0.05
     whole = image.double()(raw.flatten(2)).log_prob(x.reshape(2, 1, 2, 3))
     assert whole.shape == (4, 2)
     for s in range(4):

@@ -14,7 +14,7 @@ from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
 from tightbound.information import log_weights
 from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
-from tightbound.objectives.base import Group, Objective
+from tightbound.objectives.base import Objective, ParameterGroup
 from tightbound.posteriors.planar import Planar, invertible
 from tightbound.testing.models import small_model
 from tightbound.training.optim import GroupOptimizer
@@ -60,7 +60,7 @@ def test_piwae_normalizes_over_importance_samples_and_not_over_estimates() -> No
     """The encoder's bound is MIWAE's: of one estimate IWAE, of one sample each the ELBO; its weights sum to one."""
     t = terms()
     for (m, k), bound in (((1, 10), IWAE(10)(t, Knobs())), ((10, 1), t.log_weight.mean(0))):
-        decoder, encoder = PIWAE(m, k).groups(small_model())
+        decoder, encoder = PIWAE(m, k).parameter_groups(small_model())
         assert encoder.loss(t, Knobs()).item() == pytest.approx(-bound.mean().item(), abs=1e-12)
         assert decoder.loss(t, Knobs()).item() == pytest.approx(-IWAE(10)(t, Knobs()).mean().item(), abs=1e-12)
 
@@ -70,7 +70,9 @@ def test_neither_of_two_coupled_losses_reaches_the_other_side() -> None:
     model, objective = small_model(), PIWAE(5, 2)
     x = (torch.arange(24).reshape(4, 1, 2, 3) % 5 < 2).double()
     t = model(Batch(x, index=torch.arange(4)), 10, ExampleNoise(0, index=torch.arange(4)), Knobs())
-    optimizers = [GroupOptimizer(g, model, tb.Settings(), tb.Linear(start=1.0)) for g in objective.groups(model)]
+    optimizers = [
+        GroupOptimizer(g, model, tb.Settings(), tb.Linear(start=1.0)) for g in objective.parameter_groups(model)
+    ]
     for optimizer in optimizers:
         optimizer.backward(optimizer.group.loss(t, Knobs()), keep=True)
     encoder, decoder = model.inference_parameters(), list(model.likelihood.parameters())
@@ -100,12 +102,12 @@ def test_an_adversarys_loss_reaches_its_own_parameters_and_no_others() -> None:
 
         def groups(self, model):
             return [
-                Group(encoder, lambda t, k: -self(t, k).mean()),
-                Group(decoder, lambda t, k: 7 * self(t, k).mean()),
+                ParameterGroup(encoder, lambda t, k: -self(t, k).mean()),
+                ParameterGroup(decoder, lambda t, k: 7 * self(t, k).mean()),
             ]
 
     settings = tb.Settings(lr=0.1)
-    optimizers = [GroupOptimizer(g, model, settings, tb.Linear(start=1.0)) for g in TwoLosses().groups(model)]
+    optimizers = [GroupOptimizer(g, model, settings, tb.Linear(start=1.0)) for g in TwoLosses().parameter_groups(model)]
     x = torch.ones(3, 1, 2, 3, dtype=torch.float64)
     t = model(Batch(x, index=torch.arange(3)), 1)
     optimizers[1].backward(optimizers[1].group.loss(t, Knobs()))
@@ -122,7 +124,8 @@ def backward(name: str, which: int, **given) -> tuple[list[torch.nn.Parameter], 
         knobs = Knobs.final(objective.schedules)
         x = (torch.arange(36).reshape(6, 1, 2, 3) % 5 < 2).double()
         optimizers = [
-            GroupOptimizer(g, model, tb.Settings(lr=0.1), tb.Linear(start=1.0)) for g in objective.groups(model)
+            GroupOptimizer(g, model, tb.Settings(lr=0.1), tb.Linear(start=1.0))
+            for g in objective.parameter_groups(model)
         ]
         t = model(Batch(x, index=torch.arange(6)), 1)
         optimizers[which].backward(optimizers[which].group.loss(t, knobs))

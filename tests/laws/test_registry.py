@@ -112,20 +112,20 @@ OBJECTIVES = [
 ]
 LATENTS = [
     *(name for name in TABLE["latents"] if name != "quantized"),
-    "quantized(quantizer='vq(entries=5)', positions=3)",
-    "quantized(quantizer=gumbel(entries=3), positions=2)",
+    "quantized(quantizer='vq(codebook_size=5)', positions=3)",
+    "quantized(quantizer=gumbel(codebook_size=3), positions=2)",
     "bottom-up(upper=2, hidden=(5,))",
     "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
     "ladder(groups=2, hidden=7)",
     "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
 ]
 QUANTIZERS = {
-    "vq": "vq(entries=6)",
-    "vq-gradient": "vq-gradient(entries=6, gradient='rotation')",
+    "vq": "vq(codebook_size=6)",
+    "vq-gradient": "vq-gradient(codebook_size=6, gradient='rotation')",
     "fsq": "fsq(levels=(4, 3))",
-    "residual": "residual(depth=2, of='vq(entries=4)')",
-    "grouped": "grouped(groups=2, of='vq-gradient(entries=3)')",
-    "gumbel": "gumbel(entries=4)",
+    "residual": "residual(depth=2, of='vq(codebook_size=4)')",
+    "grouped": "grouped(groups=2, of='vq-gradient(codebook_size=3)')",
+    "gumbel": "gumbel(codebook_size=4)",
 }
 CODE_PRIORS = {
     "uniform": "uniform",

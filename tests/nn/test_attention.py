@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tightbound.core.errors import InputError
-from tightbound.nn.attention import CausalAttention, KeyValues, places
+from tightbound.nn.attention import CausalAttention, KeyValueCache, position_features
 from tightbound.nn.transformer import CausalTransformer
 
 
@@ -30,10 +30,10 @@ def test_kept_keys_and_values_give_one_pass() -> None:
     attention = CausalAttention(3, 5, 6, 2).double()
     queries, keys = torch.randn(2, 7, 3).double(), torch.randn(2, 7, 5).double()
     with torch.no_grad():
-        kept, found = KeyValues(attention, 2, 7, queries), []
+        kept, found = KeyValueCache(attention, 2, 7, queries), []
         for i in range(7):
-            kept.put(keys[:, i])
-            found.append(kept.read(queries[:, i]))
+            kept.append(keys[:, i])
+            found.append(kept.attend(queries[:, i]))
         assert torch.allclose(torch.stack(found, 1), attention(queries, keys), atol=1e-12)
 
 
@@ -51,7 +51,7 @@ def test_a_transformer_is_causal_and_step_by_step_the_same() -> None:
 
 
 def test_places_are_distinct() -> None:
-    at = places(16, 16, torch.zeros(1))
+    at = position_features(16, 16, torch.zeros(1))
     assert at.shape[0] == 256
     assert (torch.cdist(at, at) + 9 * torch.eye(256)).min() > 0.01
 

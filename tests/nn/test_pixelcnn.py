@@ -7,7 +7,7 @@ import torch
 
 from tightbound.core.errors import InputError
 from tightbound.nn import GatedPixelCNN
-from tightbound.nn.masked import MaskedConv2d, group
+from tightbound.nn.masked import MaskedConv2d, channel_groups
 
 
 def network(groups: int, outputs: int, **arguments) -> GatedPixelCNN:
@@ -105,7 +105,7 @@ def test_cost_of_generation_is_linear_in_pixels() -> None:
 
 
 def test_groups_of_channels_are_even_and_in_order() -> None:
-    assert group(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert channel_groups(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
     mask = MaskedConv2d(3, 6, 1, 3, strict=True, halves=2).mask[..., 0, 0]
     assert mask.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]] * 2
 

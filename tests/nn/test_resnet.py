@@ -25,7 +25,7 @@ from tightbound.nn import ResNet
 def test_the_way_back_retraces_every_size(shape, halvings, outputs) -> None:
     """Planes are what the stages give; each level rises to the plane below, and the decoder to the image."""
     network = ResNet(tuple(halvings), hidden=4, blocks=1, inner=2)
-    x, planes = torch.randn(2, *shape), network.planes(shape)
+    x, planes = torch.randn(2, *shape), network.map_shapes(shape)
     assert len(planes) == len(halvings)
     maps = []
     for stage, plane in zip(network.stages(shape), planes, strict=True):
@@ -33,7 +33,7 @@ def test_the_way_back_retraces_every_size(shape, halvings, outputs) -> None:
         assert x.shape == (2, *plane)
         maps.append(x)
     for i in range(1, len(halvings)):
-        assert network.rise(4, i, shape)(maps[i]).shape == maps[i - 1].shape
+        assert network.upsampler(4, i, shape)(maps[i]).shape == maps[i - 1].shape
     flat = maps[0].flatten(1)
     out = network.decoder(flat.shape[1], outputs, shape)(flat)
     assert out.shape == (2, outputs * shape[0], *shape[1:])
@@ -46,7 +46,7 @@ def test_no_layer_blows_activations_up_or_shrinks_them(blocks: int, shape: tuple
     torch.manual_seed(0)
     network = ResNet((2, 1), hidden=48, blocks=blocks)
     x = torch.randn(32, *shape)
-    for layer in (*network.stages(shape), network.rise(48, 1, shape)):
+    for layer in (*network.stages(shape), network.upsampler(48, 1, shape)):
         before, x = x, layer(x)
         ratio = (x.square().mean() / before.square().mean()).sqrt()
         assert 0.4 < ratio < 3, f"the size of activations changes by a factor of {ratio:.2f}"
@@ -68,7 +68,7 @@ def test_vectors_become_maps_where_latents_are_flat() -> None:
 def test_small_images_keep_maps_of_four_by_four() -> None:
     for edge, planes in ((8, 16), (28, 49)):
         data = tb.data.open(gray(300, (1, edge, edge)), levels=17)
-        model = tb.vae(data, latent=4, latents="quantized(quantizer=vq(entries=5))")
+        model = tb.vae(data, latent=4, latents="quantized(quantizer=vq(codebook_size=5))")
         assert model.latents.latent == 4 * planes
 
 

@@ -17,7 +17,7 @@ from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.nn import MLP
 from tightbound.objectives import DIP, BetaTC, FactorVAE
-from tightbound.objectives.adversarial import permuted
+from tightbound.objectives.adversarial import permute_dimensions
 from tightbound.posteriors import FullNormal
 from tightbound.priors import StandardNormal
 from tightbound.testing.models import small_model
@@ -113,7 +113,7 @@ def test_dip_of_the_second_kind_needs_factors() -> None:
 def test_permuted_keeps_each_dimension_and_parts_it_from_the_others() -> None:
     torch.manual_seed(0)
     z = torch.randn(2, 4000, 1).expand(2, 4000, 3)
-    mixed = permuted(z)
+    mixed = permute_dimensions(z)
     assert torch.equal(mixed.sort(1).values, z.sort(1).values)
     for s in range(2):
         correlation = torch.corrcoef(mixed[s].T) - torch.eye(3)

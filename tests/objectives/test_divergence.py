@@ -16,7 +16,7 @@ from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Gaussian, Identity
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO, RAE, WAE, AdversarialAutoencoder, InfoVAE
-from tightbound.objectives.base import prior_draws
+from tightbound.objectives.base import draw_prior
 from tightbound.objectives.decoding import MeanDecoder
 from tightbound.objectives.regularized import jacobian_norm
 from tightbound.posteriors import DiagonalNormal, Point
@@ -43,7 +43,7 @@ def test_info_with_alpha_0_and_lambda_1_is_the_elbo() -> None:
 def test_info_weighs_kl_and_discrepancy() -> None:
     t, objective = terms(samples=1), InfoVAE(alpha=-1.0, lambda_=7.0, kernel="rbf", width=2.0)
     with Noise("draws").default():
-        prior = prior_draws(t.latents[0])
+        prior = draw_prior(t.latents[0])
     kl = t.latents[0].rate()[0].sum(-1)
     by_hand = t.log_likelihood[0] - 2 * kl - 5 * mmd(t.latents[0].z[0], prior[0], "rbf", 2.0)
     assert torch.allclose(seeded(objective, t), by_hand)

@@ -21,7 +21,7 @@ from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO, IWAE, PIWAE, STL, TVO, DReG, VRMax
-from tightbound.objectives.base import Group, Objective
+from tightbound.objectives.base import Objective, ParameterGroup
 from tightbound.objectives.multi_sample import MIWAE, Renyi
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import LearnedNormal
@@ -61,7 +61,7 @@ def gradients(objective: Objective, model: tb.VAE, batch: Batch, seed: int) -> d
     terms = model(batch, objective.samples, Noise("test", seed))
     knobs = Knobs.final(objective.schedules)
     found = {}
-    for group in objective.groups(model):
+    for group in objective.parameter_groups(model):
         given = torch.autograd.grad(group.loss(terms, knobs), group.params, retain_graph=True)
         found |= {names[id(p)]: g for p, g in zip(group.params, given, strict=True)}
     assert set(found) == set(names.values())
@@ -132,7 +132,7 @@ def test_an_estimators_loss_is_minus_its_value() -> None:
     for objective in (DReG(4), STL(4), TVO(samples=4)):
         terms = model(batch, 4, Noise("test"))
         value = objective(terms, Knobs()).mean()
-        for group in objective.groups(model):
+        for group in objective.parameter_groups(model):
             assert torch.allclose(group.loss(terms, Knobs()), -value, atol=1e-12)
 
 
@@ -280,7 +280,7 @@ def test_a_density_that_drawing_gave_is_evaluated_at_z_for_the_path(objective) -
     terms = model(batch, 3, Noise("test"))
     (group,) = terms.latents
     drawn = replace(terms, latents=(replace(group, drawn=group.posterior.log_prob(group.z).detach()),))
-    loss = objective.groups(model)[1].loss
+    loss = objective.parameter_groups(model)[1].loss
     by_density, by_draw = (
         torch.autograd.grad(loss(t, Knobs()), model.inference_parameters(), retain_graph=True) for t in (terms, drawn)
     )
@@ -290,7 +290,7 @@ def test_a_density_that_drawing_gave_is_evaluated_at_z_for_the_path(objective) -
 def test_a_side_with_nothing_to_train_has_no_group() -> None:
     model = small_model()
     model.likelihood.requires_grad_(False)
-    groups: list[Group] = DReG().groups(model)
+    groups: list[ParameterGroup] = DReG().parameter_groups(model)
     assert [p.shape for group in groups for p in group.params] == [p.shape for p in model.inference_parameters()]
 
 

@@ -145,7 +145,7 @@ def test_vae_gan_has_a_group_for_encoder_decoder_and_discriminator() -> None:
     bernoulli = tb.likelihoods.Bernoulli((1, 2, 3), 3, network)
     model, objective = composed(bernoulli, Identity("binary"), prior=LearnedNormal), VAEGAN()
     objective.prepare(model, None)
-    encoder, decoder, adversary = objective.groups(model)
+    encoder, decoder, adversary = objective.parameter_groups(model)
     assert {id(p) for p in encoder.params} == {id(p) for p in model.latents.inference_parameters()}
     assert {id(p) for p in decoder.params} == {
         id(p) for p in [*bernoulli.parameters(), *model.latents.prior.parameters()]

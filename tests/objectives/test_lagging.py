@@ -29,7 +29,7 @@ def test_the_phase_ends_once_information_falls() -> None:
         objective.end_epoch([])
     model = small_model()
     objective.prepare(model, None)
-    encoder, decoder = objective.groups(model)
+    encoder, decoder = objective.parameter_groups(model)
     for spread, aggressive in ((0.1, True), (0.5, True), (2.0, True), (1.0, False), (3.0, False)):
         assert [s for s in range(8) if decoder.due(s)] == ([3, 7] if objective.phase.aggressive else list(range(8)))
         assert all(encoder.due(s) for s in range(8))

@@ -13,7 +13,14 @@ from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers import Codebook, Coded, CodeUsage, GradientVectorQuantizer, VectorQuantizer, codebook
+from tightbound.quantizers import (
+    Codebook,
+    CodebookUsage,
+    GradientVectorQuantizer,
+    Quantization,
+    VectorQuantizer,
+    codebook,
+)
 
 BOTH = pytest.mark.parametrize("family", [VectorQuantizer, GradientVectorQuantizer])
 
@@ -22,7 +29,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def call(quantizer: Codebook, raw: Tensor, *key: int) -> Coded:
+def call(quantizer: Codebook, raw: Tensor, *key: int) -> Quantization:
     return quantizer(raw, 1, Noise("codebook", *key), Knobs())
 
 
@@ -38,16 +45,16 @@ def train(quantizer: Codebook, steps: int, batch: int = 32) -> None:
 
 
 def share_used(quantizer: Codebook) -> float:
-    usage = CodeUsage.of(quantizer)
+    usage = CodebookUsage.for_quantizer(quantizer)
     usage.add(quantizer.nearest(normal(300, 16, quantizer.size, seed=99)))
-    return float(usage.share)
+    return float(usage.used_share)
 
 
 @torch.no_grad()
 def kill(quantizer: Codebook, share: float = 0.95) -> None:
     """Moves entries to where no data are, their averages too."""
-    dead = torch.arange(int(share * quantizer.entries))
-    quantizer.set_entries(dead, 100 + normal(len(dead), quantizer.size))
+    dead = torch.arange(int(share * quantizer.codebook_size))
+    quantizer.set_vectors(dead, 100 + normal(len(dead), quantizer.size))
 
 
 @BOTH
@@ -94,7 +101,7 @@ def test_an_entry_whose_averages_vanished_can_be_used_again() -> None:
 def test_decay_of_nothing_takes_the_means_of_the_batch() -> None:
     quantizer = VectorQuantizer(3, 8, decay=0, restart=0)
     before, raw = quantizer.codebook.clone(), normal(5, 7, 3)
-    codes = call(quantizer, raw).codes.flatten()
+    codes = call(quantizer, raw).indices.flatten()
     for entry in range(8):
         mine = raw.flatten(0, 1)[codes == entry]
         assert torch.allclose(quantizer.codebook[entry], mine.mean(0) if len(mine) else before[entry], atol=1e-6)
@@ -167,23 +174,23 @@ def test_restarts_go_to_what_is_badly_coded(family: type[Codebook]) -> None:
     """With probability in proportion to the squared distance: 4 : 1 : 0, and never where nothing is left to gain."""
     values = torch.tensor([[0.0], [2.0], [9.0]])  # those of entry 0, at 0, and of entry 1, at 10
     first = family(1, 6, decay=0)
-    first.set_entries(torch.arange(6), torch.tensor([[0.0], [10.0], [99.0], [99.0], [99.0], [99.0]]))
-    first.learn = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
+    first.set_vectors(torch.arange(6), torch.tensor([[0.0], [10.0], [99.0], [99.0], [99.0], [99.0]]))
+    first.move_vectors = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
     first.restart = 0.1
     one = torch.full((3,), 0, dtype=torch.long)
     one[2] = 1
     codes, picks = one.view(1, 3, 1), torch.zeros(3)
     for key in range(400):
         quantizer = copy.deepcopy(first)
-        quantizer.follow(values.view(1, 3, 1), codes, Noise("restart", key))
+        quantizer.update_codebook(values.view(1, 3, 1), codes, Noise("restart", key))
         new = quantizer.codebook.detach()[2:]
         assert len(new[new < 50]) == 2  # four entries are dead, and two vectors are not yet coded exactly
         assert 0 not in new
         quantizer = copy.deepcopy(first)
-        quantizer.set_entries(torch.arange(3, 6), torch.zeros(3, 1))
+        quantizer.set_vectors(torch.arange(3, 6), torch.zeros(3, 1))
         quantizer.decay = 0.5  # so that one entry alone is dead
         quantizer.use.copy_(torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 1.0]))
-        quantizer.follow(values.view(1, 3, 1), codes, Noise("restart", key))
+        quantizer.update_codebook(values.view(1, 3, 1), codes, Noise("restart", key))
         picks += quantizer.codebook.detach()[2] == values[:, 0]
     assert picks[0] == 0
     assert float(picks[1]) / 400 == pytest.approx(0.8, abs=0.1)  # five standard errors
@@ -263,7 +270,7 @@ def test_the_penalty_and_its_gradients_in_closed_form() -> None:
         assert raw.grad is not None
         assert torch.allclose(raw.grad, 2 * weights[0] * off, atol=1e-6)
         if quantizer.codebook.requires_grad:
-            pull = torch.zeros(5, 3).index_add_(0, out.codes.flatten(), -2 * weights[1] * off.flatten(0, 1))
+            pull = torch.zeros(5, 3).index_add_(0, out.indices.flatten(), -2 * weights[1] * off.flatten(0, 1))
             assert quantizer.codebook.grad is not None
             assert torch.allclose(quantizer.codebook.grad, pull, atol=1e-5)
             assert not torch.autograd.grad(call(quantizer, raw).z.sum(), quantizer.codebook, allow_unused=True)[0]
@@ -272,7 +279,7 @@ def test_the_penalty_and_its_gradients_in_closed_form() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "description"),
     [
-        ("vq(entries=1)", InputError, "entries = 1"),
+        ("vq(codebook_size=1)", InputError, "codebook_size = 1"),
         ("vq(decay=1.0)", InputError, "decay = 1.0"),
         ("vq(restart=1.5)", InputError, "restart = 1.5"),
         ("vq(gradient='rotate')", InputError, "did you mean 'rotation'"),

@@ -18,11 +18,11 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs, Linear, Progress
 from tightbound.quantizers import (
-    Coded,
-    CodeUsage,
+    CodebookUsage,
     FiniteScalarQuantizer,
     Grouped,
     GumbelQuantizer,
+    Quantization,
     Quantizer,
     Residual,
     VectorQuantizer,
@@ -33,7 +33,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def call(quantizer: Quantizer, raw: Tensor, samples: int = 1, key: int = 0) -> Coded:
+def call(quantizer: Quantizer, raw: Tensor, samples: int = 1, key: int = 0) -> Quantization:
     return quantizer(raw, samples, Noise("families", key), Knobs.final(quantizer.schedules))
 
 
@@ -52,7 +52,7 @@ def test_every_level_is_reached_and_codes_number_all_of_them(levels: tuple[int, 
         assert values.unique().tolist() == pytest.approx([(k - count // 2) / (count // 2) for k in range(count)])
     every = torch.arange(math.prod(levels)).unsqueeze(1)
     vectors = quantizer.embed(every)
-    assert len(vectors.unique(dim=0)) == quantizer.entries == len(every)
+    assert len(vectors.unique(dim=0)) == quantizer.codebook_size == len(every)
     assert torch.equal(quantizer.nearest(vectors), every)
 
 
@@ -60,8 +60,8 @@ def test_every_level_is_reached_and_codes_number_all_of_them(levels: tuple[int, 
 def test_raw_zero_is_at_the_middle_of_level_zero_for_odd_and_even_counts(count: int) -> None:
     """The shift of an even count undoes its half level exactly, which tan in place of atanh does not."""
     quantizer = FiniteScalarQuantizer((count,)).double()
-    assert abs(float(quantizer.place(torch.zeros(1, dtype=torch.float64)))) < 1e-15
-    ends = quantizer.place(torch.tensor([[-99.0], [99.0]], dtype=torch.float64)).flatten() * (count // 2)
+    assert abs(float(quantizer.to_vectors(torch.zeros(1, dtype=torch.float64)))) < 1e-15
+    ends = quantizer.to_vectors(torch.tensor([[-99.0], [99.0]], dtype=torch.float64)).flatten() * (count // 2)
     below, above = count // 2, (count - 1) // 2  # levels on each side of 0; at the ends there is half of one more left
     assert -below - 0.5 < ends[0] <= -below + 0.5
     assert above - 0.5 <= ends[1] < above + 0.5
@@ -71,7 +71,7 @@ def test_finite_scalars_have_the_gradient_of_the_bound() -> None:
     quantizer = FiniteScalarQuantizer((8, 5)).double()
     raw = normal(2, 3, 2).requires_grad_()
     (got,) = torch.autograd.grad(call(quantizer, raw).z.sum(), raw)
-    (smooth,) = torch.autograd.grad(quantizer.place(raw).sum(), raw)
+    (smooth,) = torch.autograd.grad(quantizer.to_vectors(raw).sum(), raw)
     assert torch.allclose(got, smooth)
 
 
@@ -83,7 +83,7 @@ def test_levels_are_refused(levels: str) -> None:
 
 def test_the_size_of_finite_scalars_is_their_number() -> None:
     quantizer = make("quantizer", "fsq", size=16)
-    assert (quantizer.size, quantizer.inputs, quantizer.entries) == (4, 4, 1000)
+    assert (quantizer.size, quantizer.inputs, quantizer.codebook_size) == (4, 4, 1000)
 
 
 # residual
@@ -92,15 +92,15 @@ def test_the_size_of_finite_scalars_is_their_number() -> None:
 @pytest.mark.parametrize("shared", [False, True])
 def test_each_depth_is_the_nearest_to_what_is_left(shared: bool) -> None:
     torch.manual_seed(0)
-    quantizer = Residual(3, 4, of=VectorQuantizer(entries=6, commitment=0.5), shared=shared).double().eval()
+    quantizer = Residual(3, 4, of=VectorQuantizer(codebook_size=6, commitment=0.5), shared=shared).double().eval()
     raw = normal(5, 2, 3)
     out = call(quantizer, raw)
     rest, penalty = raw, torch.zeros(5)
     for depth, q in enumerate(quantizer.sequence):
         distance = (rest.unsqueeze(2) - cast(VectorQuantizer, q).codebook).square().sum(-1)
-        assert torch.equal(out.codes[0, ..., depth], distance.argmin(-1))
+        assert torch.equal(out.indices[0, ..., depth], distance.argmin(-1))
         penalty = penalty + 0.5 * distance.min(-1).values.sum(1)
-        rest = rest - q.embed(out.codes[0, ..., depth : depth + 1])
+        rest = rest - q.embed(out.indices[0, ..., depth : depth + 1])
     assert torch.allclose(out.z[0], raw - rest)
     assert out.penalty is not None
     assert torch.allclose(out.penalty[0], penalty)
@@ -109,26 +109,26 @@ def test_each_depth_is_the_nearest_to_what_is_left(shared: bool) -> None:
 def test_a_beam_as_wide_as_all_codes_finds_the_nearest_sum() -> None:
     torch.manual_seed(0)
     data = normal(500, 3)
-    quantizer = Residual(3, 3, of="vq(entries=4)", beam=64).double().eval()
+    quantizer = Residual(3, 3, of="vq(codebook_size=4)", beam=64).double().eval()
     quantizer.start_at(data)
     every = torch.tensor(list(itertools.product(range(4), repeat=3)))
     distance = torch.cdist(data, quantizer.embed(every))
-    assert torch.equal(quantizer.choose(data), every[distance.argmin(1)])
+    assert torch.equal(quantizer.assign(data), every[distance.argmin(1)])
 
 
 def test_a_beam_leaves_less_and_gives_back_the_codes_of_sums() -> None:
     torch.manual_seed(0)
     data = normal(1500, 8)
-    greedy = Residual(8, 4, of="vq(entries=16)").double().eval()
+    greedy = Residual(8, 4, of="vq(codebook_size=16)").double().eval()
     greedy.start_at(data)
-    beam = Residual(8, 4, of="vq(entries=16)", beam=4).double().eval()
+    beam = Residual(8, 4, of="vq(codebook_size=16)", beam=4).double().eval()
     beam.load_state_dict(greedy.state_dict())
-    sums = greedy.embed(greedy.choose(data))
+    sums = greedy.embed(greedy.assign(data))
     assert torch.equal(call(greedy, data.unsqueeze(0)).z[0, 0], sums)
-    left, less = (float((data - q.embed(q.choose(data))).square().sum()) for q in (greedy, beam))
+    left, less = (float((data - q.embed(q.assign(data))).square().sum()) for q in (greedy, beam))
     assert less < 0.92 * left
     kept = [
-        (codes == greedy.choose(data)).all(1).double().mean() for codes in (greedy.choose(sums), greedy.nearest(sums))
+        (codes == greedy.assign(data)).all(1).double().mean() for codes in (greedy.assign(sums), greedy.nearest(sums))
     ]
     assert kept[0] < 0.9
     assert kept[1] > 0.99
@@ -139,7 +139,7 @@ def test_what_is_left_shrinks_with_depth(shared: bool) -> None:
     torch.manual_seed(0)
     data, left = normal(3000, 4), []
     for depth in (1, 2, 4):
-        quantizer = Residual(4, depth, of="vq(entries=16)", shared=shared).double().eval()
+        quantizer = Residual(4, depth, of="vq(codebook_size=16)", shared=shared).double().eval()
         quantizer.start_at(data)
         left.append(float((data - quantizer.embed(quantizer.nearest(data))).square().mean() / data.var()))
     assert left[0] < 0.5
@@ -149,10 +149,10 @@ def test_what_is_left_shrinks_with_depth(shared: bool) -> None:
 
 def test_a_shared_codebook_follows_all_depths_at_once() -> None:
     torch.manual_seed(0)
-    quantizer = Residual(3, 2, of="vq(entries=4, decay=0.0, restart=0.0)", shared=True).double()
+    quantizer = Residual(3, 2, of="vq(codebook_size=4, decay=0.0, restart=0.0)", shared=True).double()
     single = cast(VectorQuantizer, quantizer.sequence[0])
     before, raw = single.codebook.clone(), normal(6, 5, 3)
-    codes = call(quantizer, raw).codes[0]
+    codes = call(quantizer, raw).indices[0]
     rests = torch.stack([raw, raw - before[codes[..., 0]]], 2)
     for entry in codes.unique():
         assert torch.allclose(single.codebook[entry], rests[codes == entry].mean(0))
@@ -161,7 +161,7 @@ def test_a_shared_codebook_follows_all_depths_at_once() -> None:
 
 def test_the_gradient_of_a_sum_is_taken_once() -> None:
     torch.manual_seed(0)
-    quantizer = Residual(3, 4, of="vq(entries=6)").double()
+    quantizer = Residual(3, 4, of="vq(codebook_size=6)").double()
     raw = normal(2, 3, 3).requires_grad_()
     (gradient,) = torch.autograd.grad(call(quantizer, raw).z.sum(), raw)
     assert torch.equal(gradient, torch.ones_like(raw))
@@ -188,11 +188,11 @@ def test_is_refused(text: str, error: type[Exception], description: str) -> None
         make("quantizer", text, size=16)
 
 
-@pytest.mark.parametrize("of", ["vq(entries=8, cosine=True)", VectorQuantizer(entries=8, cosine=True)])
+@pytest.mark.parametrize("of", ["vq(codebook_size=8, cosine=True)", VectorQuantizer(codebook_size=8, cosine=True)])
 def test_what_it_is_made_of_is_text_or_an_object_and_is_recorded(of: Quantizer | str) -> None:
     quantizer = Grouped(6, 3, of=of)
     again = rebuild(json.loads(json.dumps(describe(quantizer))))
-    assert [(q.size, q.entries, q.cosine) for q in again.parts] == [(2, 8, True)] * 3
+    assert [(q.size, q.codebook_size, q.cosine) for q in again.parts] == [(2, 8, True)] * 3
     first, second = cast(list[VectorQuantizer], quantizer.parts[:2])
     assert not torch.equal(first.codebook, second.codebook)  # each is drawn by itself
 
@@ -202,24 +202,24 @@ def test_what_it_is_made_of_is_text_or_an_object_and_is_recorded(of: Quantizer |
 
 def test_groups_are_their_quantizers_side_by_side() -> None:
     torch.manual_seed(0)
-    quantizer = Grouped(6, 3, of="vq(entries=5, restart=0.0)").double()
+    quantizer = Grouped(6, 3, of="vq(codebook_size=5, restart=0.0)").double()
     raw = normal(4, 2, 6)
     out = call(quantizer.eval(), raw)
     each = [call(q, raw[..., 2 * i : 2 * i + 2]) for i, q in enumerate(quantizer.parts)]
     assert torch.equal(out.z, torch.cat([one.z for one in each], -1))
-    assert torch.equal(out.codes, torch.cat([one.codes for one in each], -1))
+    assert torch.equal(out.indices, torch.cat([one.indices for one in each], -1))
     assert out.penalty is not None
     assert torch.allclose(out.penalty, sum(cast(Tensor, one.penalty) for one in each))
 
 
 def test_the_posterior_of_groups_is_the_product() -> None:
     torch.manual_seed(0)
-    quantizer = Grouped(6, 2, of="gumbel(entries=5)").double()
+    quantizer = Grouped(6, 2, of="gumbel(codebook_size=5)").double()
     raw = normal(4, 2, 10)
     out = call(quantizer, raw)
     q = cast(Independent, out.posterior)
     logs = raw.view(4, 2, 2, 5).log_softmax(-1)
-    assert torch.allclose(q.log_prob(out.codes)[0], logs.gather(-1, out.codes[0].unsqueeze(-1)).sum((1, 2, 3)))
+    assert torch.allclose(q.log_prob(out.indices)[0], logs.gather(-1, out.indices[0].unsqueeze(-1)).sum((1, 2, 3)))
     uniform = Independent(Categorical(logits=torch.zeros(2, 2, 5, dtype=torch.float64)), 2)
     assert torch.allclose(kl_divergence(q, uniform), (logs.exp() * (logs + math.log(5))).sum((1, 2, 3)))
     assert "temperature" in quantizer.schedules
@@ -237,12 +237,12 @@ def test_gumbel_gradients_in_closed_form() -> None:
         out = quantizer(raw, 5, Noise("g"), knobs)
         u = Noise("g").uniform((5, 2, 3, 1, 4), raw.detach()).squeeze(-2)
         noisy = raw.log_softmax(-1) - (-u.log()).log()
-        assert torch.equal(out.codes[..., 0], noisy.argmax(-1))
+        assert torch.equal(out.indices[..., 0], noisy.argmax(-1))
         relaxed = (noisy / knobs["temperature"]).softmax(-1) @ quantizer.codebook.detach()
         mine = torch.autograd.grad((out.z * weight).sum(), raw, retain_graph=True)
         assert torch.allclose(*mine, *torch.autograd.grad((relaxed * weight).sum(), raw))
         (book,) = torch.autograd.grad((out.z * weight).sum(), quantizer.codebook)
-        counts = torch.bincount(out.codes.flatten(), minlength=4).unsqueeze(1)
+        counts = torch.bincount(out.indices.flatten(), minlength=4).unsqueeze(1)
         assert torch.allclose(book, counts * weight)
 
 
@@ -270,7 +270,7 @@ def test_all_codes_of_a_gumbel_quantizer_have_probabilities_that_sum_to_one() ->
 def test_usage_over_a_stream_is_that_of_all_at_once() -> None:
     codes = torch.randint(0, 7, (3, 50, 4, 2), generator=torch.Generator().manual_seed(0)) ** 2 % 7
     vectors, chosen = 1000 + normal(3, 50, 4, 5), 1000 + 0.8 * normal(3, 50, 4, 5)
-    usage = CodeUsage.empty(7, 2)
+    usage = CodebookUsage.empty(7, 2)
     for part in range(0, 50, 8):
         rows = slice(part, part + 8)
         usage.add(codes[:, rows])
@@ -281,24 +281,24 @@ def test_usage_over_a_stream_is_that_of_all_at_once() -> None:
         assert usage.counts[column].tolist() == counts.tolist()
         assert usage.used[column] == (counts > 0).sum() < 7
         assert usage.entropy[column].item() == pytest.approx(-(p * np.log(p)).sum())
-    assert torch.allclose(usage.share, usage.used / 7)
+    assert torch.allclose(usage.used_share, usage.used / 7)
     assert torch.allclose(usage.perplexity.log(), usage.entropy)
-    assert usage.bits == pytest.approx(float(usage.entropy.mean()) / math.log(7))
+    assert usage.relative_entropy == pytest.approx(float(usage.entropy.mean()) / math.log(7))
     flat = vectors.reshape(-1, 5)
     wanted = (flat - chosen.reshape(-1, 5)).square().sum() / (flat - flat.mean(0)).square().sum()
-    assert usage.distance == pytest.approx(float(wanted), rel=1e-9)
+    assert usage.relative_error == pytest.approx(float(wanted), rel=1e-9)
 
 
 def test_a_shared_codebook_is_counted_over_the_whole_grid() -> None:
     codes = torch.tensor([[0, 1, 2], [0, 1, 2]])
-    shared, apart = CodeUsage.empty(4), CodeUsage.empty(4, 3)
+    shared, apart = CodebookUsage.empty(4), CodebookUsage.empty(4, 3)
     for usage in (shared, apart):
         usage.add(codes)
     assert shared.counts.tolist() == [[2, 2, 2, 0]]
     assert apart.counts.tolist() == [[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]]
     assert shared.perplexity.tolist() == pytest.approx([3])
-    assert apart.bits == 0
-    assert shared.distance is None
+    assert apart.relative_entropy == 0
+    assert shared.relative_error is None
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_shared_codebook_is_counted_over_the_whole_grid() -> None:
 )
 def test_usage_knows_the_codebooks_of_a_quantizer(text: str, codebooks: int) -> None:
     quantizer = make("quantizer", text, size=8)
-    usage = CodeUsage.of(quantizer)
+    usage = CodebookUsage.for_quantizer(quantizer)
     assert usage.counts.shape == (codebooks, 512)
     usage.add(quantizer.nearest(torch.randn(5, 8)))
     assert usage.counts.sum() == 5 * quantizer.depth
@@ -315,6 +315,6 @@ def test_usage_knows_the_codebooks_of_a_quantizer(text: str, codebooks: int) -> 
 
 def test_codes_that_are_none_are_refused() -> None:
     with pytest.raises(InputError, match="3 codes at a position are not of 2"):
-        CodeUsage.empty(4, 2).add(torch.zeros(5, 3, dtype=torch.long))
+        CodebookUsage.empty(4, 2).add(torch.zeros(5, 3, dtype=torch.long))
     with pytest.raises(InputError, match="4 are not of 0"):
-        CodeUsage.empty(4).add(torch.tensor([1, 4]))
+        CodebookUsage.empty(4).add(torch.tensor([1, 4]))

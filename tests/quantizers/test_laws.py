@@ -14,28 +14,28 @@ from tightbound.quantizers import VectorQuantizer
 from tightbound.testing import check_quantizer
 
 QUANTIZERS = [
-    "vq(entries=7)",
-    "vq(entries=2, commitment=0.0, restart=0.0)",
-    "vq(entries=7, gradient='rotation')",
-    "vq(entries=7, cosine=True, restart=0.5)",
-    "vq(entries=7, cosine=True, gradient='rotation')",
-    "vq-gradient(entries=7)",
-    "vq-gradient(entries=7, cosine=True, gradient='rotation', restart=0.5)",
+    "vq(codebook_size=7)",
+    "vq(codebook_size=2, commitment=0.0, restart=0.0)",
+    "vq(codebook_size=7, gradient='rotation')",
+    "vq(codebook_size=7, cosine=True, restart=0.5)",
+    "vq(codebook_size=7, cosine=True, gradient='rotation')",
+    "vq-gradient(codebook_size=7)",
+    "vq-gradient(codebook_size=7, cosine=True, gradient='rotation', restart=0.5)",
     "fsq(levels=(8, 5, 5))",
     "fsq(levels=(3,))",
     "fsq(levels=(4, 7))",
-    "residual(depth=3, of='vq(entries=5)')",
-    "residual(depth=3, of=vq(entries=5, gradient='rotation'), shared=True)",
-    "residual(depth=2, of='vq-gradient(entries=5)')",
-    "residual(depth=2, of='residual(depth=2, of=vq(entries=4))')",
-    "residual(depth=3, of='vq(entries=5)', beam=4)",
-    "grouped(groups=2, of='vq(entries=6)')",
-    "grouped(groups=2, of=vq(entries=6, cosine=True))",
+    "residual(depth=3, of='vq(codebook_size=5)')",
+    "residual(depth=3, of=vq(codebook_size=5, gradient='rotation'), shared=True)",
+    "residual(depth=2, of='vq-gradient(codebook_size=5)')",
+    "residual(depth=2, of='residual(depth=2, of=vq(codebook_size=4))')",
+    "residual(depth=3, of='vq(codebook_size=5)', beam=4)",
+    "grouped(groups=2, of='vq(codebook_size=6)')",
+    "grouped(groups=2, of=vq(codebook_size=6, cosine=True))",
     "grouped(size=6, groups=2, of='fsq(levels=(5, 4, 3))')",
-    "grouped(groups=2, of='residual(depth=2, of=vq(entries=4))')",
-    "grouped(groups=2, of='gumbel(entries=5)')",
-    "gumbel(entries=7)",
-    "gumbel(entries=2, temperature=linear(start=1.0, stop=0.1))",
+    "grouped(groups=2, of='residual(depth=2, of=vq(codebook_size=4))')",
+    "grouped(groups=2, of='gumbel(codebook_size=5)')",
+    "gumbel(codebook_size=7)",
+    "gumbel(codebook_size=2, temperature=linear(start=1.0, stop=0.1))",
 ]
 
 
@@ -54,26 +54,26 @@ class Broken(VectorQuantizer):
 
     def __init__(self, how: str = "") -> None:
         self.__dict__["how"] = how
-        super().__init__(3, entries=5)
+        super().__init__(3, codebook_size=5)
 
     def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor:
         penalty = super().penalty(vectors, codes)
         return penalty.mean().expand(len(penalty)) if self.how == "batch" else penalty
 
-    def place(self, raw: Tensor) -> Tensor:
+    def to_vectors(self, raw: Tensor) -> Tensor:
         return raw.detach() if self.how == "gradient" else raw
 
     def nearest(self, vectors: Tensor) -> Tensor:
         found = super().nearest(vectors)
         if self.how == "training" and self.training:
-            return (found + len(vectors)) % self.entries
+            return (found + len(vectors)) % self.codebook_size
         if self.how == "range":
             return found - 1
-        return (found + 1) % self.entries if self.how == "nearest" else found
+        return (found + 1) % self.codebook_size if self.how == "nearest" else found
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         if self.how == "moves" and self.training:
-            self.follow(raw, self.nearest(raw), Noise("broken"))
+            self.update_codebook(raw, self.nearest(raw), Noise("broken"))
         mean, variance = super().moments(raw)
         return mean, variance + (self.how == "variance")
 
@@ -98,7 +98,7 @@ def test_a_broken_quantizer_is_found(how: str, law: str) -> None:
 
 
 def test_the_laws_leave_a_quantizer_as_it_is() -> None:
-    quantizer = make("quantizer", "vq(entries=5)", size=2)
+    quantizer = make("quantizer", "vq(codebook_size=5)", size=2)
     before = copy.deepcopy(quantizer.state_dict())
     check_quantizer(quantizer)
     assert all(torch.equal(before[k], v) for k, v in quantizer.state_dict().items())

@@ -14,9 +14,9 @@ from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers import (
     Codebook,
-    Coded,
     FiniteScalarQuantizer,
     GradientVectorQuantizer,
+    Quantization,
     Quantizer,
     Residual,
     VectorQuantizer,
@@ -38,7 +38,7 @@ def raw(seed: int = 0) -> Tensor:
     return torch.randn(B, P, SIZE, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
-def call(quantizer: Quantizer, x: Tensor) -> Coded:
+def call(quantizer: Quantizer, x: Tensor) -> Quantization:
     return quantizer(x, 1, Noise("oracle"), Knobs.final(quantizer.schedules))
 
 
@@ -67,7 +67,7 @@ def test_vector_quantizer(oracle: Any, gradient: str, cosine: bool) -> None:
         x = raw(step)
         out = call(ours, x)
         z, codes, loss = theirs(x)
-        assert torch.equal(out.codes[0, ..., 0], codes)
+        assert torch.equal(out.indices[0, ..., 0], codes)
         assert torch.allclose(out.z[0], z, atol=1e-6)
         assert out.penalty is not None
         assert torch.allclose(out.penalty.sum() / (N * SIZE), loss, atol=1e-6)  # a mean of theirs
@@ -77,7 +77,7 @@ def test_vector_quantizer(oracle: Any, gradient: str, cosine: bool) -> None:
         assert torch.allclose(mine, other, atol=1e-7)
         assert torch.allclose(ours.codebook, theirs.codebook, atol=1e-5), f"averages after {step + 1} steps"
         assert torch.allclose(ours.use * N / K, theirs._codebook.cluster_size[0], atol=1e-4)
-    assert len(set(out.codes.flatten().tolist())) > 3
+    assert len(set(out.indices.flatten().tolist())) > 3
 
 
 def test_gradient_codebook(oracle: Any) -> None:
@@ -89,7 +89,7 @@ def test_gradient_codebook(oracle: Any) -> None:
     x = raw()
     out = call(ours, x)
     z, codes, loss = theirs(x)
-    assert torch.equal(out.codes[0, ..., 0], codes)
+    assert torch.equal(out.indices[0, ..., 0], codes)
     assert torch.allclose(out.z[0], z, atol=1e-6)
     assert out.penalty is not None
     assert torch.allclose(out.penalty.sum() / (N * SIZE), 2 * loss, atol=1e-6)
@@ -102,14 +102,14 @@ def test_gradient_codebook(oracle: Any) -> None:
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 3, 4, 6)])
 def test_finite_scalar_quantizer(oracle: Any, levels: tuple[int, ...]) -> None:
     ours, theirs = FiniteScalarQuantizer(levels), oracle.FSQ(list(levels))
-    assert ours.entries == theirs.codebook_size
-    every = torch.arange(ours.entries)
+    assert ours.codebook_size == theirs.codebook_size
+    every = torch.arange(ours.codebook_size)
     assert torch.allclose(ours.embed(every.unsqueeze(-1)), theirs.indices_to_codes(every), atol=1e-6)
     for scale in (1, 20):
         x = (scale * raw()).detach().requires_grad_()
         out = call(ours, x)
         z, codes = theirs(x)
-        assert torch.equal(out.codes[0, ..., 0], codes.long())
+        assert torch.equal(out.indices[0, ..., 0], codes.long())
         assert torch.allclose(out.z[0], z, atol=1e-6)
         assert torch.allclose(*gradients(out.z, x), *gradients(z, x), atol=1e-5)
 
@@ -118,7 +118,7 @@ def test_finite_scalar_quantizer(oracle: Any, levels: tuple[int, ...]) -> None:
 def test_residual(oracle: Any, shared: bool) -> None:
     torch.manual_seed(0)
     depth = 3
-    ours = Residual(SIZE, depth, of=f"vq(entries={K}, commitment=1.0, decay=0.8, restart=0)", shared=shared)
+    ours = Residual(SIZE, depth, of=f"vq(codebook_size={K}, commitment=1.0, decay=0.8, restart=0)", shared=shared)
     theirs = oracle.ResidualVQ(
         dim=SIZE,
         num_quantizers=depth,
@@ -135,7 +135,7 @@ def test_residual(oracle: Any, shared: bool) -> None:
     for step in range(1 if shared else 3):
         out = call(ours, x)
         z, codes, loss = theirs(x)
-        assert torch.equal(out.codes[0], codes)
+        assert torch.equal(out.indices[0], codes)
         assert torch.allclose(out.z[0], z, atol=1e-5)
         assert out.penalty is not None
         assert torch.allclose(out.penalty.sum() / (N * SIZE), loss.sum(), atol=1e-6)

@@ -35,7 +35,9 @@ def mlp(objective: str = "elbo", n: int = 60, own: Mapping[str, Any] = {}, **set
     return made(gray(n), objective, own, **settings)
 
 
-def vq(quantizer: str = "vq(size=3, entries=8, restart=0.3)", n: int = 60, prior: str = "auto", **settings: Any) -> Any:
+def vq(
+    quantizer: str = "vq(size=3, codebook_size=8, restart=0.3)", n: int = 60, prior: str = "auto", **settings: Any
+) -> Any:
     latents = f'quantized(quantizer="{quantizer}")'
     own = {"network": "resnet(halvings=(1,), hidden=4, inner=2, blocks=1)", "latents": latents, "prior": prior}
     return mlp(own=own, n=n, lr=1e-2, **settings)
@@ -92,8 +94,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "holes": lambda: made(holes()),
     "labels": lambda: made(labeled(), own={"context": "labels"}),
     "vq": vq,
-    "residual": lambda: vq("residual(size=3, depth=2, of='vq(entries=8, restart=0.3)', shared=True)"),
-    "vq-gradient": lambda: vq("vq-gradient(size=3, entries=8, restart=0.3)"),
+    "residual": lambda: vq("residual(size=3, depth=2, of='vq(codebook_size=8, restart=0.3)', shared=True)"),
+    "vq-gradient": lambda: vq("vq-gradient(size=3, codebook_size=8, restart=0.3)"),
     "second": lambda: vq(prior="pixelcnn(hidden=4, layers=1, dropout=0)", n=61),
     "ladder": lambda: mlp(own={"latents": "ladder"}),
     "flow": lambda: mlp(own={"posterior": "flow", "prior": "flow"}),

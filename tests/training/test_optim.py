@@ -20,7 +20,7 @@ def test_a_groups_own_rate_is_neither_the_encoders_nor_the_decoders() -> None:
         objective.prepare(model, None)
     settings = tb.Settings(lr=0.1, encoder_lr=0.2, decoder_lr=0.3)
     rates = {}
-    for group in objective.groups(model):
+    for group in objective.parameter_groups(model):
         before = [p.detach().clone() for p in group.params]
         optimizer = GroupOptimizer(group, model, settings, Constant())
         optimizer.backward(torch.stack([p.sum() for p in group.params]).sum())
@@ -39,7 +39,7 @@ def test_the_updates_are_those_of_torch(kind: str) -> None:
     mine, theirs = small_model(), small_model()
     theirs.load_state_dict(mine.state_dict())
     settings = tb.Settings(lr=0.1, weight_decay=0.01, optimizer=kind)
-    (group,) = tb.objectives.ELBO().groups(mine)
+    (group,) = tb.objectives.ELBO().parameter_groups(mine)
     optimizer = GroupOptimizer(group, mine, settings, Constant())
     oracle = (torch.optim.Adam if kind == "adam" else torch.optim.AdamW)(
         theirs.parameters(), lr=0.1, weight_decay=0.01, eps=settings.eps, fused=True
@@ -61,7 +61,7 @@ def test_the_updates_are_those_of_torch(kind: str) -> None:
 def test_moments_that_move_nothing_do_not_stay_subnormal() -> None:
     """A unit without gradient: its moments would end at the smallest numbers there are, which a CPU computes slowly."""
     model = small_model().float()
-    (group,) = tb.objectives.ELBO().groups(model)
+    (group,) = tb.objectives.ELBO().parameter_groups(model)
     optimizer = GroupOptimizer(group, model, tb.Settings(), Constant())
     for step in range(1201):
         for p in model.parameters():

@@ -40,7 +40,7 @@ OTHER = "transformer(hidden=4, layers=1, heads=1)"
 
 
 def tiny(data: tb.data.Data, prior: str = TINY, **parts: Any) -> tb.VAE:
-    latents = "quantized(quantizer='vq(entries=4)')"
+    latents = "quantized(quantizer='vq(codebook_size=4)')"
     network = "resnet(halvings=(2, 1), hidden=4, inner=2, blocks=0)"
     return tb.vae(data, **{"latent": 2, "network": network, "latents": latents, "prior": prior, **parts})
 
@@ -271,7 +271,7 @@ def test_a_known_distribution_is_learned() -> None:
     entropy = math.log(3) - 3 * (stay * math.log(stay) + (1 - stay) * math.log((1 - stay) / 2))
     data = tb.data.open(gray(), levels=17)
     prior = "pixelcnn(embedding=4, hidden=16, layers=2, attention=0, blocks=0, dropout=0)"
-    latents = "quantized(quantizer='vq(entries=3)', positions=4)"
+    latents = "quantized(quantizer='vq(codebook_size=3)', positions=4)"
     model = tb.vae(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
     chosen = model.latents.second
     assert chosen is not None

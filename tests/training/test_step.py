@@ -77,7 +77,7 @@ class _Fixture:
     def __init__(self) -> None:
         self.model, self.objective = small_model().float().train(), tb.objectives.ELBO()
         self.stepper = Stepper(Step(self.model, self.objective))
-        self.losses = [group.loss for group in self.objective.groups(self.model)]
+        self.losses = [group.loss for group in self.objective.parameter_groups(self.model)]
         self.batch = Batch(torch.rand(6, *self.model.shape, generator=torch.Generator().manual_seed(0)).round())
         self.knobs = Knobs.final(self.objective.schedules)
 

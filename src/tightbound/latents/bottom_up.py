@@ -17,7 +17,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.latents.hierarchy import Hierarchy, Take
 from tightbound.nn import MLP, Architecture
-from tightbound.nn.base import sizes
+from tightbound.nn.base import as_sizes
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import Prior
 
@@ -58,7 +58,7 @@ class BottomUp(Hierarchy):
     ) -> None:
         latent = whole("latent", latent, least=1)
         upper = max(1, latent // 2) if upper is None else upper
-        super().__init__((latent, *sizes("upper", upper)), top, context)
+        super().__init__((latent, *as_sizes("upper", upper)), top, context)
         self.features = latent
         between = MLP(hidden, activation)
         up = (DiagonalNormal((below + context,), above, between) for below, above in pairwise(self.sizes))

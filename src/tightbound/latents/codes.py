@@ -60,7 +60,7 @@ class CodeLatents(Latents):
     @property
     def code_grids(self) -> list[CodeGrid]:
         """Of each level."""
-        return [CodeGrid(*one.plane[1:], one.quantizer.depth, one.quantizer.entries) for one in self.all_levels]
+        return [CodeGrid(*one.plane[1:], one.quantizer.depth, one.quantizer.codebook_size) for one in self.all_levels]
 
     @property
     def described(self) -> str:

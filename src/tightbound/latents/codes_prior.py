@@ -44,7 +44,7 @@ class CodesPrior(SecondStage):
     def entries(self) -> int:
         """Of the largest codebook."""
         (latents,) = self._latents
-        return max(level.quantizer.entries for level in latents.all_levels)
+        return max(level.quantizer.codebook_size for level in latents.all_levels)
 
     @property
     def baselines(self) -> Mapping[str, float]:

@@ -14,7 +14,7 @@ from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.latents.hierarchy import Hierarchy, Take
-from tightbound.nn.base import Architecture, chain, fold, probe, sizes
+from tightbound.nn.base import Architecture, as_sizes, fold, merge_stages, output_size
 from tightbound.nn.base import activation as act
 from tightbound.priors import Prior
 
@@ -63,13 +63,13 @@ class Ladder(Hierarchy):
     ) -> None:
         if isinstance(groups, int):
             groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=2)))
-        if len(sizes("groups", groups)) < 2:
+        if len(as_sizes("groups", groups)) < 2:
             raise InputError(f"groups = {groups!r}; needed: at least two sizes, or their number; one is latents 'flat'")
-        super().__init__(sizes("groups", groups), top, context)
+        super().__init__(as_sizes("groups", groups), top, context)
         self.features = self.latent
         hidden = whole("hidden", hidden, least=1)
         self.up = nn.ModuleList(_ways_up(network, shape, len(self.sizes), hidden, activation))
-        widths = [probe(nn.Sequential(*self.up[:i]), shape, "encoder") for i in range(1, len(self.sizes) + 1)]
+        widths = [output_size(nn.Sequential(*self.up[:i]), shape, "encoder") for i in range(1, len(self.sizes) + 1)]
         self.estimates = nn.ModuleList(_head(width, size) for width, size in zip(widths, self.sizes, strict=True))
         inputs = [*(hidden + size for size in self.sizes[1:-1]), self.sizes[-1] + context]
         self.states = nn.ModuleList(
@@ -188,8 +188,8 @@ def _ways_up(
     """x -> d_1, d_1 -> d_2 and so on."""
     stages = network.stages(shape) if isinstance(network, Architecture) else [nn.Sequential(network)]
     first = max(1, len(stages) - groups + 1)
-    ways = [chain(stages[:first]), *stages[first:]]
+    ways = [merge_stages(stages[:first]), *stages[first:]]
     while len(ways) < groups:
-        width = probe(nn.Sequential(*ways), shape, "encoder")
+        width = output_size(nn.Sequential(*ways), shape, "encoder")
         ways.append(nn.Sequential(nn.Flatten(), nn.Linear(width, hidden), act(activation)))
     return ways

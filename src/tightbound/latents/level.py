@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tightbound.components import Spec, make
 from tightbound.core.errors import CompositionError
 from tightbound.latents.codes import Maps
-from tightbound.nn.base import Architecture, fold, probe
+from tightbound.nn.base import Architecture, fold, output_size
 from tightbound.priors.codes import CodePrior, Uniform
 from tightbound.quantizers import Quantizer
 
@@ -65,11 +65,11 @@ def stages_of(
     network: Architecture | nn.Module, shape: tuple[int, ...], latent: int, positions: int
 ) -> tuple[list[nn.Module], list[tuple[int, int, int]]]:
     """The stages of the encoder, and the plane of the maps that each gives."""
-    planes = network.planes(shape) if isinstance(network, Architecture) else []
+    planes = network.map_shapes(shape) if isinstance(network, Architecture) else []
     if isinstance(network, Architecture) and planes:
         return [*network.stages(shape)], [(c, h, w) for c, h, w in planes]
     body = network.encoder(shape) if isinstance(network, Architecture) else network
-    width, plane = probe(body, shape, "encoder"), (latent, 1, positions)
+    width, plane = output_size(body, shape, "encoder"), (latent, 1, positions)
     spread = nn.Sequential(body, nn.Flatten(), nn.Linear(width, latent * positions), nn.Unflatten(1, plane))
     return [spread], [plane]
 
@@ -78,7 +78,7 @@ def prior_of(
     part: str | Spec | CodePrior, i: int, quantizer: Quantizer, plane: tuple[int, int, int], above: int, context: int
 ) -> tuple[CodePrior, Uniform]:
     """The prior of level i, and the uniform one; refuses one that is made for other codes."""
-    depth, entries = quantizer.depth, quantizer.entries
+    depth, entries = quantizer.depth, quantizer.codebook_size
     about = {"grid": plane[1:], "depth": depth, "entries": entries, "maps": above, "context": context}
     prior = made(CodePrior, "code-prior", part, **about)
     for name, value in about.items():

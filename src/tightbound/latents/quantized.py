@@ -42,7 +42,7 @@ class Quantized(CodeLatents):
         latent: Size of the vector that stands for a code.
         network: An architecture: one with planes ('resnet') gives a level for each of them; of the code of any other,
             or of any module (B, *shape) -> (B, ...), `positions` vectors are made, in one level.
-        quantizer: "vq(entries=512)", ..., for all levels, or one of each, the lowest first; as text or objects.
+        quantizer: "vq(codebook_size=512)", ..., for all levels, or one of each, the lowest first; as text or objects.
         prior: p(codes), likewise: "uniform", or one that is learned in a second stage ("pixelcnn", "transformer");
             until then all codes are equally probable.
         positions: Codes of an example, where the network has no planes.
@@ -84,7 +84,7 @@ class Quantized(CodeLatents):
             plane = self.planes[i]
             q = made(Quantizer, "quantizer", one_of(quantizer, i, number, "quantizer"), size=latent)
             p, uniform = prior_of(one_of(prior, i, number, "prior"), i, q, plane, above, context)
-            rise = network.rise(q.size + above, i, shape) if i and isinstance(network, Architecture) else None
+            rise = network.upsampler(q.size + above, i, shape) if i and isinstance(network, Architecture) else None
             self.levels.insert(0, Level(stages[i], plane, above, q, p, uniform, rise))
             above = self.planes[i - 1][0]
         if context and all(level.prior.blind for level in self.all_levels):
@@ -182,7 +182,7 @@ class Quantized(CodeLatents):
             level.standardize(level.raw(maps[i], above))
             raw = level.raw(maps[i], above)
             level.quantizer.start_at(raw.flatten(0, 1))
-            return level.quantizer.settled(level.quantizer.moments(raw)[0])
+            return level.quantizer.project(level.quantizer.moments(raw)[0])
 
         self.down(take)
 
@@ -237,7 +237,7 @@ class Quantized(CodeLatents):
             quantizer, raw = self.all_levels[i].quantizer, self.all_levels[i].raw(maps[i], above)
             drawn = raw.dim() == 4  # (S, B, P, inputs), as a level above was drawn
             if drawn:
-                found = quantizer(raw.flatten(0, 1), 1, FoldedNoise(noise, samples), knobs).unfolded(samples)
+                found = quantizer(raw.flatten(0, 1), 1, FoldedNoise(noise, samples), knobs).unfold(samples)
             else:
                 found = quantizer(raw, samples, noise, knobs)
             copies = found.posterior is None and not drawn
@@ -246,7 +246,7 @@ class Quantized(CodeLatents):
             groups.append(
                 LatentTerms(
                     found.z, self.prior(i, above, context), found.posterior,
-                    codes=found.codes, entries=quantizer.entries, shared=quantizer.shared,
+                    codes=found.indices, entries=quantizer.codebook_size, shared=quantizer.shared,
                     drawn=zero, discrete=True, deterministic=copies, penalty=found.penalty, vectors=found.vectors,
                 )
             )  # fmt: skip
@@ -294,7 +294,7 @@ class Quantized(CodeLatents):
             mean, variance = quantizer.moments(self.all_levels[i].raw(maps[i], above))
             means.append(mean)
             variances.append(variance)
-            return quantizer.settled(mean)
+            return quantizer.project(mean)
 
         self.down(take)
         return flattened(means), flattened(variances)
@@ -306,7 +306,7 @@ class Quantized(CodeLatents):
 
         def take(i: int, above: Maps | None) -> Tensor:
             quantizer = self.all_levels[i].quantizer
-            codes.insert(0, quantizer.chosen(self.all_levels[i].raw(maps[i], above)))
+            codes.insert(0, quantizer.encode(self.all_levels[i].raw(maps[i], above)))
             return quantizer.embed(codes[0])
 
         self.down(take)
@@ -315,7 +315,7 @@ class Quantized(CodeLatents):
     def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """Features of the nearest codes; where these are sought greedily (residual), of the vectors as they are."""
         vectors = self.split(code)
-        return self.down(lambda i, _: self.all_levels[i].quantizer.settled(vectors[i]))
+        return self.down(lambda i, _: self.all_levels[i].quantizer.project(vectors[i]))
 
     def inference_parameters(self) -> list[nn.Parameter]:
         """Those of the way up, and of what makes vectors of it."""

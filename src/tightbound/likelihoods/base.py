@@ -12,13 +12,13 @@ from torch.distributions import Distribution, Independent
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Likelihood
-from tightbound.nn.base import Architecture, fold, probe, sizes
+from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 
 
 class ElementwiseLikelihood(Likelihood):
     """p(x | features) = prod over elements of a univariate density with `outputs` parameters an element.
 
-    A family gives `outputs`, `kinds` and `distribution`, and may give `marginal` and `start_learned`. One that
+    A family gives `outputs`, `kinds` and `distribution`, and may give `marginal` and `fit_learned`. One that
     couples elements says so by `event_dims`.
 
     Arguments:
@@ -31,11 +31,11 @@ class ElementwiseLikelihood(Likelihood):
         CompositionError: where the module does not map features to that many numbers.
     """
 
-    kinds: tuple[Kind, ...]  # domains of x that this is a density on
+    domains: tuple[Kind, ...]  # domains of x that this is a density on
     outputs: int = 1  # parameters of the family for each element of x, given by the network
     levels: int = 2  # their number, of a distribution on levels
     event_dims: int = 0  # last dimensions of x that the family couples; 0: elements are independent
-    ends: bool = True  # of a density on the unit interval: whether it has one at 0 and 1
+    includes_endpoints: bool = True  # of a density on the unit interval: whether it has one at 0 and 1
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class ElementwiseLikelihood(Likelihood):
         network: Architecture | nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.shape = sizes("shape", shape)
+        self.shape = as_sizes("shape", shape)
         self.features = features
         if isinstance(network, Architecture):
             if features is None:
                 raise CompositionError("an architecture was given without features; add features=<latent size>")
             network = network.decoder(features, self.outputs, self.shape)
         elif network is not None and features is not None:
-            got, needed = probe(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
+            got, needed = output_size(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
             if got != needed:
                 raise CompositionError(
                     f"the decoder gives {got} numbers an example; {type(self).__name__} on shape {self.shape} needs "
@@ -76,16 +76,16 @@ class ElementwiseLikelihood(Likelihood):
         """The family at raw parameters (..., outputs, *shape): batch shape (..., *shape), univariate; of a
         family with event dimensions, the last ones of `shape` are the event shape."""
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Raw parameters (outputs, *shape) that fit the marginals of targets x (N, *shape)."""
         raise CompositionError(f"{type(self).__name__} does not say which parameters fit the data's marginals")
 
     def check_domain(self, target: Domain) -> None:
         """Refuses targets that this is no density on."""
-        if target.kind not in self.kinds:
+        if target.kind not in self.domains:
             name = type(self).__name__
             raise CompositionError(
-                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.kinds)}, and the data are "
+                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.domains)}, and the data are "
                 f"{target}; {_FIX[target.kind]}"
             )
 
@@ -97,12 +97,12 @@ class ElementwiseLikelihood(Likelihood):
         Raises:
             CompositionError: where the last layer has no bias that allows it.
         """
-        raw = self.marginal(x)
+        raw = self.fit_marginals(x)
         by_channel = (raw.mean(dim=(-2, -1)),) if len(self.shape) == 3 else ()
         start_bias(self.network, raw, *by_channel)
-        self.start_learned(x)
+        self.fit_learned(x)
 
-    def start_learned(self, x: Tensor) -> None:
+    def fit_learned(self, x: Tensor) -> None:
         """Sets parameters that are learned beside the network to fit the marginals of targets x (N, *shape)."""
 
 

@@ -19,14 +19,14 @@ class Bernoulli(ElementwiseLikelihood):
     its bounds are named for it.
     """
 
-    kinds = ("binary",)
+    domains = ("binary",)
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (..., 1, *shape)."""
         logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.Bernoulli(logits=logits, validate_args=False)
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Logits of the means, with one observation of each value added."""
         return torch.logit((x.sum(0) + 1) / (len(x) + 2)).unsqueeze(0)
 
@@ -62,13 +62,13 @@ class ContinuousBernoulli(ElementwiseLikelihood):
         The continuous Bernoulli (Loaiza-Ganem and Cunningham 2019), https://arxiv.org/abs/1907.06845
     """
 
-    kinds = ("unit",)
+    domains = ("unit",)
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Logits (..., 1, *shape)."""
         logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.ContinuousBernoulli(logits=logits, validate_args=False)
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Logits of the means: of the right sign, though the family's mean is closer to one half."""
         return torch.logit(x.mean(0).clamp(0.01, 0.99)).unsqueeze(0)

@@ -20,15 +20,15 @@ class Beta(ElementwiseLikelihood):
     'levels(dequantize=True)', whose targets lie inside; for other data 'continuous-bernoulli' has a density there.
     """
 
-    kinds = ("unit",)
+    domains = ("unit",)
     outputs = 2
-    ends = False
+    includes_endpoints = False
 
     def distribution(self, raw: Tensor) -> Distribution:
         """log a and log b, (..., 2, *shape)."""
         return BetaDistribution(*raw.unbind(-1 - len(self.shape)))
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """a and b by moments, with a + b from 0.1 to 1000."""
         mean = x.mean(0).clamp(1e-3, 1 - 1e-3)
         total = (mean * (1 - mean) / x.var(0, correction=0).clamp_min(1e-6) - 1).clamp(0.1, 1000)

@@ -17,7 +17,7 @@ from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
-from tightbound.nn.base import Architecture, fold, probe
+from tightbound.nn.base import Architecture, fold, output_size
 
 FAMILIES = {
     "real": "gaussian(scale='per-dimension')",
@@ -51,7 +51,7 @@ class Columns(Likelihood):
         https://arxiv.org/abs/1807.03653
     """
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("mixed",)
+    domains: ClassVar[tuple[Kind, ...]] = ("mixed",)
 
     def __init__(
         self,
@@ -87,7 +87,11 @@ class Columns(Likelihood):
             if features is None:
                 raise CompositionError("an architecture was given without features; add features=<latent size>")
             network = network.decoder(features, 1, (total,))
-        elif network is not None and features is not None and (got := probe(network, (features,), "decoder")) != total:
+        elif (
+            network is not None
+            and features is not None
+            and (got := output_size(network, (features,), "decoder")) != total
+        ):
             raise CompositionError(
                 f"the decoder gives {got} numbers an example and these columns need {total}; "
                 f"end it with nn.Linear(..., {total})"
@@ -124,9 +128,9 @@ class Columns(Likelihood):
     def start_at(self, x: Tensor) -> None:
         """Sets the bias of the network's last layer, and what families learn, to the marginals of targets (N, D)."""
         parts = list(zip(self._families(), x[:, self.grouped].split(self.sizes, -1), strict=True))
-        start_bias(self.network, torch.cat([family.marginal(part).flatten() for family, part in parts]))
+        start_bias(self.network, torch.cat([family.fit_marginals(part).flatten() for family, part in parts]))
         for family, part in parts:
-            family.start_learned(part)
+            family.fit_learned(part)
 
     def _families(self) -> list[ElementwiseLikelihood]:
         return [family for family in self.families if isinstance(family, ElementwiseLikelihood)]

@@ -17,13 +17,13 @@ from tightbound.nn.base import Architecture
 class Poisson(ElementwiseLikelihood):
     """Poisson with log rates from the network."""
 
-    kinds = ("counts",)
+    domains = ("counts",)
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Log rates (..., 1, *shape)."""
         return PoissonDistribution(raw.squeeze(-1 - len(self.shape)))
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Logs of the means, with half an event added."""
         return ((x.sum(0) + 0.5) / len(x)).log().unsqueeze(0)
 
@@ -39,7 +39,7 @@ class NegativeBinomial(LocationScaleLikelihood):
         https://doi.org/10.1038/s41592-018-0229-2
     """
 
-    kinds = ("counts",)
+    domains = ("counts",)
     scale_name = "dispersion"
 
     def __init__(
@@ -56,7 +56,7 @@ class NegativeBinomial(LocationScaleLikelihood):
         log_mean, dispersion = self.location_scale(raw)
         return NegativeBinomialDistribution(log_mean, -dispersion.log())
 
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log mean with half an event added, and dispersion by moments, 0.01 at least."""
         return _moments(x, torch.zeros_like(x[0]))
 
@@ -69,19 +69,19 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         https://doi.org/10.1038/s41592-018-0229-2
     """
 
-    further = 1
+    extra_outputs = 1
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Log means, log dispersions where they are predicted, logits of w."""
         return ZeroInflated(super().distribution(raw), raw.select(-1 - len(self.shape), -1))
 
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of the negative binomial, where half of the zeros are its own."""
         return _moments(x, _half_zeros(x))
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """With the logits of half of the zeros."""
-        return torch.cat([super().marginal(x), torch.logit(_half_zeros(x)).unsqueeze(0)])
+        return torch.cat([super().fit_marginals(x), torch.logit(_half_zeros(x)).unsqueeze(0)])
 
 
 def _half_zeros(x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
         half = (self.levels - 1) / 2
         return DiscretizedLogisticDistribution((location + 1) * half, scale * half, self.levels)
 
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, and the scale of a logistic with the data's standard deviation, of a level at least."""
         y = x / ((self.levels - 1) / 2) - 1
         return y.mean(0), y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi

@@ -19,7 +19,7 @@ from tightbound.nn.base import Architecture
 class LevelLikelihood(ElementwiseLikelihood):
     """A distribution on integer levels; `levels` is their number K."""
 
-    kinds: tuple[Kind, ...] = ("levels", "binary")
+    domains: tuple[Kind, ...] = ("levels", "binary")
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Binomial(LevelLikelihood):
         logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.Binomial(self.levels - 1, logits=logits, validate_args=False)
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Logits of the mean levels, with one observation of each end added."""
         return torch.logit((x.sum(0) / (self.levels - 1) + 1) / (len(x) + 2)).unsqueeze(0)
 
@@ -58,7 +58,7 @@ class Binomial(LevelLikelihood):
 class Categorical(LevelLikelihood):
     """K free probabilities for each element (K-way softmax)."""
 
-    kinds = ("levels", "binary", "categories")
+    domains = ("levels", "binary", "categories")
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Categorical(LevelLikelihood):
         """Logits (..., K, *shape)."""
         return LevelCategorical(raw.movedim(-1 - len(self.shape), -1))
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Log frequencies, with one observation spread over the levels added."""
         counts = torch.stack([(x == k).sum(0) for k in range(self.levels)])  # no (N, *shape, K) one-hot
         return ((counts + 1 / self.levels) / (len(x) + 1)).log().to(x.dtype)

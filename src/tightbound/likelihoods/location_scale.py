@@ -26,7 +26,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
     """
 
     scale_name: str = "scale"  # what the family calls it
-    further: int = 0  # parameters beside location and scale, last among those of the network
+    extra_outputs: int = 0  # parameters beside location and scale, last among those of the network
 
     def __init__(
         self,
@@ -38,26 +38,26 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
         choices = ("shared", "per-dimension", "predicted")
         if isinstance(scale, str) and scale not in choices:
             raise InputError(f"{self.scale_name} = {scale!r}; needed: a number above 0, or one of {', '.join(choices)}")
-        self.outputs = (2 if scale == "predicted" else 1) + self.further
+        self.outputs = (2 if scale == "predicted" else 1) + self.extra_outputs
         super().__init__(shape, features, network)
         self.fixed = number(self.scale_name, scale, above=0) if not isinstance(scale, str) else None
         learned = {"shared": (), "per-dimension": self.shape}.get(str(scale))
         self.log_scale = None if learned is None else nn.Parameter(torch.zeros(learned))
 
     @abstractmethod
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale, (*shape) each, that fit the marginals of targets x (N, *shape)."""
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """The fitted location and, where it is predicted, log scale."""
-        location, scale = self.fitted(x)
-        return torch.stack([location, scale.log()][: self.outputs - self.further])
+        location, scale = self.fit_location_scale(x)
+        return torch.stack([location, scale.log()][: self.outputs - self.extra_outputs])
 
     @torch.no_grad()
-    def start_learned(self, x: Tensor) -> None:
+    def fit_learned(self, x: Tensor) -> None:
         """Sets a learned scale; a shared one to the root mean square."""
         if self.log_scale is not None:
-            scale = self.fitted(x)[1]
+            scale = self.fit_location_scale(x)[1]
             shared = self.log_scale.shape != scale.shape
             self.log_scale.copy_((scale.square().mean().sqrt() if shared else scale).log())
 
@@ -79,13 +79,13 @@ class Gaussian(LocationScaleLikelihood):
         https://arxiv.org/abs/2006.13202
     """
 
-    kinds = ("real", "unit")
+    domains = ("real", "unit")
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Means, and log sigma where it is predicted."""
         return torch.distributions.Normal(*self.location_scale(raw), validate_args=False)
 
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation."""
         return x.mean(0), x.std(0, correction=0).clamp_min(1e-2)
 
@@ -93,13 +93,13 @@ class Gaussian(LocationScaleLikelihood):
 class Laplace(LocationScaleLikelihood):
     """Laplace density, exp(-|x - m| / b) / 2b; `scale` is b."""
 
-    kinds = ("real", "unit")
+    domains = ("real", "unit")
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Medians, and log b where it is predicted."""
         return torch.distributions.Laplace(*self.location_scale(raw), validate_args=False)
 
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Median and mean absolute deviation."""
         median = x.median(0).values
         return median, (x - median).abs().mean(0).clamp_min(1e-2)

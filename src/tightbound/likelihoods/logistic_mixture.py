@@ -15,7 +15,7 @@ from tightbound.core.errors import whole
 from tightbound.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.mixture import MixtureDistribution, choose
-from tightbound.nn.base import Architecture, sizes
+from tightbound.nn.base import Architecture, as_sizes
 
 EXACT_LEVELS = 8  # up to which moments of coupled channels are summed over all colors
 POINTS = 128  # of the Sobol sequence, beyond that
@@ -48,7 +48,7 @@ class MixtureOfLogistics(LevelLikelihood):
         levels: int = 256,
     ) -> None:
         self.components = whole("components", components, least=1)
-        self.coupled = len(sizes("shape", shape)) == 3 and shape[0] == 3
+        self.coupled = len(as_sizes("shape", shape)) == 3 and shape[0] == 3
         self.kept = 4 if self.coupled else 3  # numbers a component
         self.outputs = self.kept * self.components
         super().__init__(shape, features, network, levels)
@@ -64,7 +64,7 @@ class MixtureOfLogistics(LevelLikelihood):
         parts = DiscretizedLogisticDistribution((location + 1) * half, log_scale.exp() * half, self.levels)
         return MixtureDistribution(logits, parts, len(self.shape))
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Equal weights, no coupling. Of independent elements the locations are K quantiles of the logistic with the
         data's mean and variance, its scale divided by K; of coupled ones, which share their component, all are it."""
         y = x / ((self.levels - 1) / 2) - 1

@@ -13,7 +13,7 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import Gaussian
-from tightbound.nn.base import Architecture, sizes
+from tightbound.nn.base import Architecture, as_sizes
 
 _SORTED = 1000  # data that the components start at
 
@@ -46,7 +46,7 @@ class Mixture(ElementwiseLikelihood):
         of: ElementwiseLikelihood | None = None,
         components: int = 3,
     ) -> None:
-        shape = sizes("shape", shape)
+        shape = as_sizes("shape", shape)
         of = Gaussian(shape) if of is None else of
         if not isinstance(of, ElementwiseLikelihood):
             raise InputError(f"of = {of!r}; needed: a likelihood of independent elements, such as of='gaussian'")
@@ -59,7 +59,7 @@ class Mixture(ElementwiseLikelihood):
         self.components = whole("components", components, least=1)
         self.outputs = self.components * (1 + of.outputs)
         super().__init__(shape, features, network)
-        self.of, self.kinds, self.levels, self.ends = of, of.kinds, of.levels, of.ends
+        self.of, self.domains, self.levels, self.includes_endpoints = of, of.domains, of.levels, of.includes_endpoints
 
     def check_domain(self, target: Domain) -> None:
         """Refuses what the family refuses."""
@@ -72,16 +72,18 @@ class Mixture(ElementwiseLikelihood):
         parts = self.of.distribution(rest.unflatten(axis, (self.components, self.of.outputs)))
         return MixtureDistribution(logits, parts, len(self.shape))
 
-    def marginal(self, x: Tensor) -> Tensor:
+    def fit_marginals(self, x: Tensor) -> Tensor:
         """Equal weights; each component at its share of the sorted values of each element."""
         shares = x[:_SORTED].sort(0).values.tensor_split(self.components)
         if len(x) < self.components:
             shares = [x] * self.components
-        return torch.cat([x.new_zeros(self.components, *self.shape), *(self.of.marginal(share) for share in shares)])
+        return torch.cat(
+            [x.new_zeros(self.components, *self.shape), *(self.of.fit_marginals(share) for share in shares)]
+        )
 
-    def start_learned(self, x: Tensor) -> None:
+    def fit_learned(self, x: Tensor) -> None:
         """As the family does for all data."""
-        self.of.start_learned(x)
+        self.of.fit_learned(x)
 
 
 class MixtureDistribution(Distribution):

@@ -17,7 +17,7 @@ from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, SharedNoise, draw, unkeyed
 from tightbound.likelihoods.base import ElementwiseLikelihood
-from tightbound.nn.base import Architecture, fold, probe, sizes
+from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 from tightbound.nn.pixelcnn import GatedPixelCNN
 
 NARROWEST = {"layers": 1, "kernel": 3}
@@ -51,7 +51,7 @@ class PixelCNN(Likelihood):
         PixelVAE (Gulrajani et al. 2017), https://arxiv.org/abs/1611.05013
     """
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # as far as the family has them
+    domains: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # as far as the family has them
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class PixelCNN(Likelihood):
         paths: int = 8,
     ) -> None:
         super().__init__()
-        self.shape, self.features = sizes("shape", shape), whole("features", features, least=1)
+        self.shape, self.features = as_sizes("shape", shape), whole("features", features, least=1)
         if len(self.shape) != 3:
             raise CompositionError(
                 f"PixelCNN needs images (channels, height, width) and the data have shape {self.shape}; "
@@ -87,7 +87,7 @@ class PixelCNN(Likelihood):
             network = network.decoder(features, 1, (whole("maps", maps, least=1), *area))
         given = features
         if network is not None:
-            given, rest = divmod(probe(network, (features,), "decoder"), math.prod(area))
+            given, rest = divmod(output_size(network, (features,), "decoder"), math.prod(area))
             if rest or not given:
                 raise CompositionError(
                     f"the decoder's outputs are no feature maps of {area[0]} x {area[1]}; give it a multiple of "
@@ -126,7 +126,7 @@ class PixelCNN(Likelihood):
     def written(self, x: Tensor) -> Tensor:
         """x as the network reads it: levels in [-1, 1], so that none is the zero beyond the edge; else as it is."""
         top = self.family.levels - 1
-        return 2 * x / top - 1 if "binary" in self.family.kinds else x
+        return 2 * x / top - 1 if "binary" in self.family.domains else x
 
     def check_domain(self, target: Domain) -> None:
         """As the family."""
@@ -138,8 +138,8 @@ class PixelCNN(Likelihood):
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
         """Sets the bias of the last layer, and what the family learns, by the channels of targets x (N, C, H, W)."""
-        self.net.bias.copy_(torch.cat([self.family.marginal(channel.flatten()) for channel in x.unbind(1)]))
-        self.family.start_learned(x.flatten())
+        self.net.bias.copy_(torch.cat([self.family.fit_marginals(channel.flatten()) for channel in x.unbind(1)]))
+        self.family.fit_learned(x.flatten())
 
 
 class PixelCNNDistribution(Distribution):

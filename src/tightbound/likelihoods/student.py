@@ -28,7 +28,7 @@ class StudentT(LocationScaleLikelihood):
         https://doi.org/10.24963/ijcai.2018/374
     """
 
-    kinds = ("real", "unit")
+    domains = ("real", "unit")
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class StudentT(LocationScaleLikelihood):
             return StudentTDistribution(torch.full_like(location, self.fixed_df or 0), location, scale)
         return StudentTDistribution(2 + self.log_excess.exp().expand_as(location), location, scale)
 
-    def fitted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Median, and the median absolute deviation of a Gaussian's standard deviation."""
         median = x.median(0).values
         return median, 1.4826 * (x - median).abs().median(0).values.clamp_min(1e-2)

@@ -1,9 +1,9 @@
 """Architectures: what builds an encoder for any shape and a decoder to any shape."""
 
-from tightbound.nn.base import Architecture, fold, probe
+from tightbound.nn.base import Architecture, fold, output_size
 from tightbound.nn.conv import Conv
 from tightbound.nn.mlp import MLP
 from tightbound.nn.pixelcnn import GatedPixelCNN
 from tightbound.nn.resnet import ResNet
 
-__all__ = ["MLP", "Architecture", "Conv", "GatedPixelCNN", "ResNet", "fold", "probe"]
+__all__ = ["MLP", "Architecture", "Conv", "GatedPixelCNN", "ResNet", "fold", "output_size"]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tightbound.core.errors import InputError, number, whole
-from tightbound.nn.masked import Maps, group
+from tightbound.nn.masked import Maps, channel_groups
 
 OCTAVES = 6  # wavelengths of 4, 8, ..., 128 positions
 
@@ -37,25 +37,25 @@ class CausalAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(B, L, queries) and (B, L, keys) -> (B, L, hidden)."""
-        q, (k, v) = self.of_queries(queries), self.of_keys(keys)
+        q, (k, v) = self.project_queries(queries), self.project_keys(keys)
         dropout = self.dropout if self.training else 0.0
-        return self.joined(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True))
+        return self.merge_heads(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True))
 
-    def of_queries(self, queries: Tensor) -> Tensor:
+    def project_queries(self, queries: Tensor) -> Tensor:
         """(B, L, queries) -> (B, heads, L, d)."""
         return self.query(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def of_keys(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+    def project_keys(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, keys) -> keys and values (B, heads, L, d) each."""
         k, v = self.key_value(keys).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return k, v
 
-    def joined(self, heads: Tensor) -> Tensor:
+    def merge_heads(self, heads: Tensor) -> Tensor:
         """What the heads have read, (B, heads, L, d) -> (B, L, hidden)."""
         return self.out(heads.transpose(1, 2).flatten(2))
 
 
-class KeyValues:
+class KeyValueCache:
     """The keys and values of a sequence so far.
 
     Arguments:
@@ -74,14 +74,14 @@ class KeyValues:
         self.query, self.bias = attention.query.weight.T.contiguous() * scale, attention.query.bias * scale
         self.out, self.out_bias = attention.out.weight.T.contiguous(), attention.out.bias
 
-    def put(self, keys: Tensor) -> None:
+    def append(self, keys: Tensor) -> None:
         """The next step's (B, keys)."""
         slot = self.slots[self.length]  # (2, B, heads, d)
         _, rows, heads, d = slot.shape
         slot.copy_(torch.mm(keys, self.key_value).view(rows, 2, heads, d).transpose(0, 1))
         self.length += 1
 
-    def read(self, queries: Tensor) -> Tensor:
+    def attend(self, queries: Tensor) -> Tensor:
         """One query (B, queries) that sees all that was put -> (B, hidden)."""
         k, v = self.kept[:, :, : self.length].unbind()
         q = torch.addmm(self.bias, queries, self.query)
@@ -108,29 +108,29 @@ class PixelAttention(nn.Module):
 
     def __init__(self, hidden: int, inputs: int, groups: int, heads: int) -> None:
         super().__init__()
-        self.own = int((group(hidden, groups) == 0).sum())
+        self.own = int((channel_groups(hidden, groups) == 0).sum())
         at = 4 * OCTAVES
         self.attention = CausalAttention(self.own + at, hidden + inputs + at, hidden, heads)
 
     def forward(self, h: Maps, x: Maps) -> Maps:
         """Maps (B, hidden, H, W) and the elements as written (B, inputs, H, W) -> (B, hidden, H, W)."""
         height, width = h.shape[-2:]
-        at = places(height, width, h).expand(len(h), -1, -1)
+        at = position_features(height, width, h).expand(len(h), -1, -1)
         h_at, x_at = (maps.flatten(2).transpose(1, 2) for maps in (h, x))
         keys = F.pad(self.keys(h_at, x_at, at)[:, :-1], (0, 0, 1, 0))
         read = self.attention(self.queries(h_at, at), keys)
         return h + read.transpose(1, 2).unflatten(2, (height, width))
 
     def queries(self, h: Tensor, at: Tensor) -> Tensor:
-        """(..., hidden) and `places` (..., n) -> what queries are made from."""
+        """(..., hidden) and `position_features` (..., n) -> what queries are made from."""
         return torch.cat([h[..., : self.own], at], -1)
 
     def keys(self, h: Tensor, x: Tensor, at: Tensor) -> Tensor:
-        """(..., hidden), (..., inputs) and `places` (..., n) -> what keys are made from."""
+        """(..., hidden), (..., inputs) and `position_features` (..., n) -> what keys are made from."""
         return torch.cat([h, x, at], -1)
 
 
-def places(height: int, width: int, like: Tensor) -> Tensor:
+def position_features(height: int, width: int, like: Tensor) -> Tensor:
     """(H * W, 4 * OCTAVES) sines and cosines of row and column (Vaswani et al. 2017, Section 3.5)."""
     frequency = 2 * torch.pi / 2.0 ** torch.arange(2, 2 + OCTAVES, device=like.device, dtype=like.dtype)
     rows, columns = (

@@ -47,16 +47,16 @@ class Architecture(Component, ABC):
         """The same, with a decoder of vectors, where that of this one is made for maps."""
         return self
 
-    def planes(self, shape: Shape) -> list[Shape]:
+    def map_shapes(self, shape: Shape) -> list[Shape]:
         """(C, H, W) of the maps that each of the stages gives; none: they give no maps."""
         return []
 
-    def rise(self, inputs: int, level: int, shape: Shape) -> nn.Module:
+    def upsampler(self, inputs: int, level: int, shape: Shape) -> nn.Module:
         """Where there are planes: maps (B, inputs, h, w) on that of a level -> maps (B, C, h, w) on that below it."""
         raise CompositionError(f"{type(self).__name__} has no planes between which maps could rise")
 
 
-def chain(stages: Iterable[nn.Sequential]) -> nn.Sequential:
+def merge_stages(stages: Iterable[nn.Sequential]) -> nn.Sequential:
     """All layers of these stages, one after the other."""
     return nn.Sequential(*(layer for stage in stages for layer in stage))
 
@@ -68,7 +68,7 @@ def activation(name: str) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
-def sizes(name: str, values: object) -> Shape:
+def as_sizes(name: str, values: object) -> Shape:
     """A sequence of positive whole numbers, or one number, as a tuple."""
     values = (values,) if isinstance(values, int) else values
     ok = isinstance(values, (tuple, list)) and all(
@@ -99,7 +99,7 @@ def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
     return out.to(torch.promote_types(out.dtype, torch.float32))
 
 
-def probe(network: nn.Module, shape: Shape, what: str) -> int:
+def output_size(network: nn.Module, shape: Shape, what: str) -> int:
     """The number of outputs an example of a network fed with zeros (2, *shape).
 
     Raises:

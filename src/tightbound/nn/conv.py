@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, InputError, number, whole
-from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalized
+from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_stages, spectrally_normalized
 
 
 class Conv(Architecture):
@@ -35,7 +35,7 @@ class Conv(Architecture):
         dropout: float = 0.0,
         spectral_norm: bool = False,
     ) -> None:
-        self.channels, self.hidden = sizes("channels", channels), sizes("hidden", hidden)[0]
+        self.channels, self.hidden = as_sizes("channels", channels), as_sizes("hidden", hidden)[0]
         self.kernel, self.activation = kernel, activation
         self.dropout = number("dropout", dropout, least=0, below=1)
         self.spectral_norm = spectral_norm
@@ -44,7 +44,7 @@ class Conv(Architecture):
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, C, H, W) -> (B, hidden)."""
-        return chain(self.stages(shape))
+        return merge_stages(self.stages(shape))
 
     def stages(self, shape: Shape) -> list[nn.Sequential]:
         """One for each resolution, and the fully connected layer."""

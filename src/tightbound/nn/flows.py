@@ -6,12 +6,12 @@ from torch import nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, suggestion, whole
-from tightbound.nn.base import sizes
+from tightbound.nn.base import as_sizes
 
 FLOWS = {"maf": "MAF", "nsf": "NSF", "realnvp": "RealNVP"}
 
 
-def invertible(kind: str, features: int, context: int, transforms: int, hidden: tuple[int, ...]) -> nn.Module:
+def build_flow(kind: str, features: int, context: int, transforms: int, hidden: tuple[int, ...]) -> nn.Module:
     """A module whose call, given a context (..., context) or None, is a bijection of R^features: a torch Transform,
     with `inv` and `call_and_ladj`; the identity at first.
 
@@ -28,7 +28,7 @@ def invertible(kind: str, features: int, context: int, transforms: int, hidden: 
     """
     if kind not in FLOWS:
         raise InputError(f"there is no flow {kind!r}; {suggestion(str(kind), FLOWS)}")
-    steps, widths = whole("transforms", transforms, least=1), sizes("hidden", hidden)
+    steps, widths = whole("transforms", transforms, least=1), as_sizes("hidden", hidden)
     validate = Distribution._validate_args
     import zuko  # which turns validation off for all of torch.distributions
 

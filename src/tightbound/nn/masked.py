@@ -12,14 +12,14 @@ Maps = Tensor  # (B, channels, H, W)
 class MaskedConv2d(nn.Conv2d):
     """A convolution over this pixel and those to its left, in which a channel sees only channels that come before.
 
-    The channels of input and output fall into `groups_in_order` groups, as evenly as may be, one for each channel of a
+    The channels of input and output fall into `ordered_groups` groups, as evenly as may be, one for each channel of a
     example. At its own pixel, group g of the output sees the groups before g of the input (mask A of the paper) or those
     up to g (mask B); further left it sees all.
 
     Arguments:
         inputs, outputs: Channels.
         width: Pixels seen, this one included.
-        groups_in_order: G; an output of several halves (gates) has its groups in each.
+        ordered_groups: G; an output of several halves (gates) has its groups in each.
         strict: Mask A.
         halves: Of the output.
 
@@ -30,10 +30,13 @@ class MaskedConv2d(nn.Conv2d):
     mask: Tensor  # (outputs, inputs, 1, width)
 
     def __init__(
-        self, inputs: int, outputs: int, width: int, groups_in_order: int, *, strict: bool = False, halves: int = 1
+        self, inputs: int, outputs: int, width: int, ordered_groups: int, *, strict: bool = False, halves: int = 1
     ) -> None:
         super().__init__(inputs, outputs, (1, width))
-        seen, sees = group(inputs, groups_in_order), group(outputs // halves, groups_in_order).repeat(halves)
+        seen, sees = (
+            channel_groups(inputs, ordered_groups),
+            channel_groups(outputs // halves, ordered_groups).repeat(halves),
+        )
         mask = torch.ones(self.weight.shape)
         mask[..., 0, -1] = (seen < sees[:, None] if strict else seen <= sees[:, None]).to(mask)
         self.register_buffer("mask", mask, persistent=False)
@@ -48,7 +51,7 @@ class MaskedConv2d(nn.Conv2d):
         return (self.weight * self.mask)[:, :, 0].transpose(1, 2).flatten(1), self.bias
 
 
-def group(channels: int, groups: int) -> Tensor:
+def channel_groups(channels: int, groups: int) -> Tensor:
     """(channels,) the group of each channel: `groups` runs of about equal length, in order."""
     return torch.arange(channels) * groups // channels
 

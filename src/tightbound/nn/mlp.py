@@ -7,7 +7,7 @@ import math
 from torch import nn
 
 from tightbound.core.errors import number
-from tightbound.nn.base import Architecture, Shape, activation, chain, sizes, spectrally_normalized
+from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_stages, spectrally_normalized
 
 
 class MLP(Architecture):
@@ -31,9 +31,9 @@ class MLP(Architecture):
         decoder_dropout: float | None = None,
         spectral_norm: bool = False,
     ) -> None:
-        self.hidden, self.activation = sizes("hidden", hidden), activation
+        self.hidden, self.activation = as_sizes("hidden", hidden), activation
         mirrored = decoder_hidden is None
-        self.decoder_hidden = self.hidden[::-1] if mirrored else sizes("decoder_hidden", decoder_hidden)
+        self.decoder_hidden = self.hidden[::-1] if mirrored else as_sizes("decoder_hidden", decoder_hidden)
         self.dropout = number("dropout", dropout, least=0, below=1)
         self.spectral_norm = spectral_norm
         same = decoder_dropout is None
@@ -41,7 +41,7 @@ class MLP(Architecture):
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, *shape) -> (B, hidden[-1])."""
-        return chain(self.stages(shape))
+        return merge_stages(self.stages(shape))
 
     def stages(self, shape: Shape) -> list[nn.Sequential]:
         """One for each hidden layer."""
@@ -52,7 +52,7 @@ class MLP(Architecture):
         """(B, features) -> (B, outputs * prod(shape))."""
         hidden = self.decoder_hidden
         last = nn.Linear(hidden[-1] if hidden else features, outputs * math.prod(shape))
-        decoder = nn.Sequential(*chain(self._stages(features, hidden, self.decoder_dropout)), last)
+        decoder = nn.Sequential(*merge_stages(self._stages(features, hidden, self.decoder_dropout)), last)
         return spectrally_normalized(decoder) if self.spectral_norm else decoder
 
     def _stages(self, width: int, hidden: Shape, dropout: float) -> list[nn.Sequential]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.core.errors import InputError, number, whole
-from tightbound.nn.attention import KeyValues, PixelAttention, places
+from tightbound.nn.attention import KeyValueCache, PixelAttention, position_features
 from tightbound.nn.masked import GatedLayer, Maps, MaskedConv2d, gate
 
 
@@ -186,10 +186,13 @@ class _Attention:
 
     def __init__(self, attention: PixelAttention, size: tuple[int, int, int], like: Tensor) -> None:
         batch, height, width = size
-        self.attention, self.at = attention, places(height, width, like)[:, None].expand(-1, batch, -1).unbind()
+        self.attention, self.at = (
+            attention,
+            position_features(height, width, like)[:, None].expand(-1, batch, -1).unbind(),
+        )
         core = attention.attention
-        self.kept = KeyValues(core, batch, height * width + 1, like)
-        self.kept.put(like.new_zeros(batch, core.key_value.in_features))  # what the first position sees
+        self.kept = KeyValueCache(core, batch, height * width + 1, like)
+        self.kept.append(like.new_zeros(batch, core.key_value.in_features))  # what the first position sees
         self.h, self.read = like, None  # of the position that is being filled
 
     def down(self, v: Maps, row: int) -> Maps:
@@ -200,13 +203,13 @@ class _Attention:
         """(B, hidden) -> (B, hidden); the first group's call reads for all groups of the position."""
         if self.read is None:
             at = self.at[self.kept.length - 1]
-            self.read = self.kept.read(self.attention.queries(h, at))
+            self.read = self.kept.attend(self.attention.queries(h, at))
         self.h = h
         return h + self.read
 
     def close(self, x: Tensor, column: int) -> None:
         """Takes in x (B, inputs * groups), all elements of this position as written."""
-        self.kept.put(self.attention.keys(self.h, x, self.at[self.kept.length - 1]))
+        self.kept.append(self.attention.keys(self.h, x, self.at[self.kept.length - 1]))
         self.read = None
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, whole
-from tightbound.nn.base import Architecture, Shape, activation, chain, sizes
+from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_stages
 
 
 class ResNet(Architecture):
@@ -42,7 +42,7 @@ class ResNet(Architecture):
         activation: str = "silu",
         maps: bool = True,
     ) -> None:
-        self.halvings, self.hidden = sizes("halvings", halvings), whole("hidden", hidden, least=2)
+        self.halvings, self.hidden = as_sizes("halvings", halvings), whole("hidden", hidden, least=2)
         self.blocks, self.inner = whole("blocks", blocks, least=0), whole("inner", inner, least=1)
         self.activation, self.maps = activation, bool(maps)
 
@@ -50,7 +50,7 @@ class ResNet(Architecture):
         """With maps=False."""
         return ResNet(self.halvings, self.hidden, self.blocks, self.inner, self.activation, maps=False)
 
-    def planes(self, shape: Shape) -> list[Shape]:
+    def map_shapes(self, shape: Shape) -> list[Shape]:
         """(hidden, H, W) of each level."""
         return [(self.hidden, *ladder[-1]) for ladder in self._ladders(shape)]
 
@@ -69,9 +69,9 @@ class ResNet(Architecture):
 
     def encoder(self, shape: Shape) -> nn.Module:
         """(B, C, H, W) -> (B, hidden * h * w) of the last level."""
-        return nn.Sequential(chain(self.stages(shape)), nn.Flatten())
+        return nn.Sequential(merge_stages(self.stages(shape)), nn.Flatten())
 
-    def rise(self, inputs: int, level: int, shape: Shape) -> nn.Module:
+    def upsampler(self, inputs: int, level: int, shape: Shape) -> nn.Module:
         """(B, inputs, h, w) of a level, counted from 0 -> (B, hidden, h, w) of that below it."""
         ladder = self._ladders(shape)[level]
         return _initialized(nn.Sequential(*self._up(inputs, self.hidden, [*reversed(ladder)])))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tightbound.core.errors import number, whole
-from tightbound.nn.attention import CausalAttention, KeyValues
+from tightbound.nn.attention import CausalAttention, KeyValueCache
 
 SCALE = 0.02  # standard deviation of weights and embeddings at first
 
@@ -86,14 +86,14 @@ class _Step:
     """A block, one step at a time."""
 
     def __init__(self, block: _Block, batch: int, length: int, like: Tensor) -> None:
-        self.block, self.kept = block, KeyValues(block.attention, batch, length, like)
+        self.block, self.kept = block, KeyValueCache(block.attention, batch, length, like)
         self.first, self.last = block.first.weight.T.contiguous(), block.last.weight.T.contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
         """The next step (B, hidden) -> the same."""
         block = self.block
         seen = block.before(x)
-        self.kept.put(seen)
-        x = x + self.kept.read(seen)
+        self.kept.append(seen)
+        x = x + self.kept.attend(seen)
         wide = torch.addmm(block.first.bias, block.between(x), self.first)
         return x + torch.addmm(block.last.bias, F.silu(wide), self.last)

@@ -2,7 +2,7 @@
 
 from tightbound.objectives.adversarial import AdversarialAutoencoder, FactorVAE
 from tightbound.objectives.autoencoder import Autoencoder
-from tightbound.objectives.base import Group, Objective
+from tightbound.objectives.base import Objective, ParameterGroup
 from tightbound.objectives.disentangling import DIP, BetaTC
 from tightbound.objectives.divergence import WAE, InfoVAE
 from tightbound.objectives.elbo import ELBO, Capacity, FreeBits
@@ -35,10 +35,10 @@ __all__ = [
     "DReG",
     "FactorVAE",
     "FreeBits",
-    "Group",
     "InfoVAE",
     "Lagging",
     "Objective",
+    "ParameterGroup",
     "Renyi",
     "VRMax",
 ]

@@ -12,16 +12,16 @@ from tightbound.core.errors import number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
-from tightbound.nn import MLP, Architecture, fold, probe
+from tightbound.nn import MLP, Architecture, fold, output_size
 from tightbound.objectives.base import (
-    Group,
     Objective,
-    as_vae,
-    needs_density,
-    needs_fixed_prior,
-    one_group,
-    prior_draws,
-    unprepared,
+    ParameterGroup,
+    draw_prior,
+    require_density,
+    require_fixed_prior,
+    require_single_group,
+    require_vae,
+    unprepared_error,
 )
 from tightbound.objectives.elbo import mean_rate
 
@@ -37,7 +37,7 @@ class Discriminator(nn.Module):
     def __init__(self, shape: tuple[int, ...], network: Architecture) -> None:
         super().__init__()
         self.shape, self.body = shape, network.encoder(shape)
-        self.width = width = probe(self.body, shape, "discriminator")
+        self.width = width = output_size(self.body, shape, "discriminator")
         self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
 
     def features(self, x: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Adversarial(Objective):
         samples: Draws of z for each example.
     """
 
-    stationary = False
+    has_best_epoch = False
 
     def __init__(self, network: Architecture, lr: float, samples: int) -> None:
         self.network = network
@@ -74,14 +74,14 @@ class Adversarial(Objective):
     def discriminator(self) -> Discriminator:
         """After `prepare`."""
         if not isinstance(self.networks, Discriminator):
-            raise unprepared(self.name)
+            raise unprepared_error(self.name)
         return self.networks
 
-    def groups(self, model: Trainable) -> list[Group]:
+    def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """The model by the objective, and the discriminator by its own loss."""
-        return [*super().groups(model), self.adversary()]
+        return [*super().parameter_groups(model), self.adversary()]
 
-    def adversary(self) -> Group:
+    def adversary(self) -> ParameterGroup:
         """The discriminator, by its binary cross-entropy."""
 
         def loss(terms: Terms, knobs: Knobs) -> Tensor:
@@ -90,11 +90,11 @@ class Adversarial(Objective):
             real, fake = (self.discriminator(z.detach()) for z in pair)  # nothing of the model is trained by it
             return F.softplus(-real).mean() + F.softplus(fake).mean()
 
-        return Group(list(self.discriminator.parameters()), loss, optim={"lr": self.lr, "betas": (0.5, 0.9)})
+        return ParameterGroup(list(self.discriminator.parameters()), loss, optim={"lr": self.lr, "betas": (0.5, 0.9)})
 
     def input_shape(self, model: Trainable) -> tuple[int, ...]:
         """Of what the discriminator sees: z."""
-        return (as_vae(model, self.name).latents.latent,)
+        return (require_vae(model, self.name).latents.latent,)
 
     @abstractmethod
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ class FactorVAE(Adversarial):
         Disentangling by factorizing (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
     """
 
-    least = 2
+    min_batch_size = 2
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class FactorVAE(Adversarial):
 
     def check(self, terms: Terms) -> None:
         """Needs one group with a density."""
-        needs_density(terms, self.name)
-        one_group(terms, self.name)
+        require_density(terms, self.name)
+        require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
@@ -145,7 +145,7 @@ class FactorVAE(Adversarial):
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
         """z, and z with permuted dimensions."""
         z = terms.latents[0].z.flatten(2)
-        return z, permuted(z)
+        return z, permute_dimensions(z)
 
 
 class AdversarialAutoencoder(Adversarial):
@@ -177,12 +177,12 @@ class AdversarialAutoencoder(Adversarial):
 
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Makes the discriminator; needs a prior that is not learned."""
-        needs_fixed_prior(as_vae(model, self.name), self.name)
+        require_fixed_prior(require_vae(model, self.name), self.name)
         super().prepare(model, size)
 
     def check(self, terms: Terms) -> None:
         """Needs one group."""
-        one_group(terms, self.name)
+        require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
@@ -193,10 +193,10 @@ class AdversarialAutoencoder(Adversarial):
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
         """Draws of the prior, and z."""
         (group,) = terms.latents
-        return prior_draws(group).flatten(2), group.z.flatten(2)
+        return draw_prior(group).flatten(2), group.z.flatten(2)
 
 
-def permuted(z: Tensor) -> Tensor:
+def permute_dimensions(z: Tensor) -> Tensor:
     """z (S, B, L) with each dimension permuted over the batch by itself: about a draw of prod_d q(z_d)."""
     order = torch.rand(z.shape, device=z.device).argsort(1)
     return z.gather(1, order)

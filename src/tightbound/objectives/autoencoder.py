@@ -8,7 +8,7 @@ from tightbound.core.errors import whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, as_vae, needs_fixed_prior, one_group
+from tightbound.objectives.base import Objective, require_fixed_prior, require_single_group, require_vae
 
 
 class Autoencoder(Objective):
@@ -25,11 +25,11 @@ class Autoencoder(Objective):
 
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Refuses a learned prior, which it would not train."""
-        needs_fixed_prior(as_vae(model, "autoencoder"), "autoencoder")
+        require_fixed_prior(require_vae(model, "autoencoder"), "autoencoder")
 
     def check(self, terms: Terms) -> None:
         """Needs one group: it would not train what infers those above the first."""
-        one_group(terms, "autoencoder")
+        require_single_group(terms, "autoencoder")
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""

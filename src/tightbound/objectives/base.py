@@ -28,7 +28,7 @@ def always(step: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that one loss trains, and no other loss reaches."""
 
     params: list[nn.Parameter]
@@ -44,10 +44,12 @@ class Objective(Component, ABC):
     """
 
     samples: int = 1  # S, the latent samples that it needs in training
-    stationary: bool = True  # False: its value is measured by an adversary that moves, so that no epoch is the best
+    has_best_epoch: bool = True  # False: its value is measured by an adversary that moves, so that no epoch is the best
     pointwise: bool = True  # an example's value does not depend on the rest of its batch
-    least: int = 1  # data in a batch
-    proposal: bool = False  # q(z | x) is trained as an importance sampler's proposal: wider than the ELBO asks for
+    min_batch_size: int = 1  # data in a batch
+    trains_proposal: bool = (
+        False  # q(z | x) is trained as an importance sampler's proposal: wider than the ELBO asks for
+    )
     schedules: Mapping[str, Schedule] = {}
     networks: nn.Module | None = None  # of its own (an adversary), and state that a resumed run needs
 
@@ -85,19 +87,19 @@ class Objective(Component, ABC):
         loss = -self(terms, knobs).mean()
         return loss if terms.penalty is None else loss + terms.penalty.mean()
 
-    def groups(self, model: Trainable) -> list[Group]:
+    def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """One group: all parameters, by the loss."""
-        return [Group(list(model.parameters()), self.loss)]
+        return [ParameterGroup(list(model.parameters()), self.loss)]
 
 
-def separate(model: Trainable, encoder: Loss, others: Loss) -> list[Group]:
+def split_groups(model: Trainable, encoder: Loss, others: Loss) -> list[ParameterGroup]:
     """The parameters of q(z | x), and before them all others; a side with nothing to train is left out."""
     inner = {id(p) for p in model.inference_parameters()}
     sides = [([p for p in model.parameters() if id(p) not in inner], others), (model.inference_parameters(), encoder)]
-    return [Group(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
+    return [ParameterGroup(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
 
 
-def needs_separate_parameters(model: Trainable, name: str) -> None:
+def require_separate_parameters(model: Trainable, name: str) -> None:
     """Refuses a model in which p and q share parameters."""
     if model.shares_parameters:
         raise CompositionError(
@@ -106,7 +108,7 @@ def needs_separate_parameters(model: Trainable, name: str) -> None:
         )
 
 
-def needs_density(terms: Terms, name: str) -> None:
+def require_density(terms: Terms, name: str) -> None:
     """Refuses a model with a point-mass posterior."""
     if not all(group.has_density for group in terms.latents):
         raise CompositionError(
@@ -115,7 +117,7 @@ def needs_density(terms: Terms, name: str) -> None:
         )
 
 
-def needs_draws(terms: Terms, name: str) -> None:
+def require_draws(terms: Terms, name: str) -> None:
     """Refuses a model whose q(z | x) is one value, and so has but one importance weight."""
     if terms.deterministic:
         raise CompositionError(
@@ -124,7 +126,7 @@ def needs_draws(terms: Terms, name: str) -> None:
         )
 
 
-def needs_rate(terms: Terms, name: str) -> None:
+def require_rate(terms: Terms, name: str) -> None:
     """Refuses a model whose rate no gradient changes."""
     if terms.deterministic:
         raise CompositionError(
@@ -140,7 +142,7 @@ def _of_codes(name: str) -> CompositionError:
     )
 
 
-def one_group(terms: Terms, name: str) -> LatentTerms:
+def require_single_group(terms: Terms, name: str) -> LatentTerms:
     """The only group of latent variables, of real numbers; refuses hierarchies, and codes."""
     if any(group.discrete for group in terms.latents):
         raise _of_codes(name)
@@ -152,7 +154,7 @@ def one_group(terms: Terms, name: str) -> LatentTerms:
     return terms.latents[0]
 
 
-def as_vae(model: Trainable, name: str) -> VAE:
+def require_vae(model: Trainable, name: str) -> VAE:
     """The model, where it can encode and decode; refuses others."""
     if not isinstance(model, VAE):
         raise CompositionError(f"objective '{name}' decodes codes and needs a VAE, not {type(model).__name__}")
@@ -165,7 +167,7 @@ def generative_parameters(model: Trainable) -> list[nn.Parameter]:
     return [p for p in model.parameters() if id(p) not in inference]
 
 
-def needs_fixed_prior(model: VAE, name: str) -> None:
+def require_fixed_prior(model: VAE, name: str) -> None:
     """Refuses a prior with parameters, for objectives that do not train it."""
     if model.latents.support == "codebook":
         raise _of_codes(name)
@@ -176,19 +178,19 @@ def needs_fixed_prior(model: VAE, name: str) -> None:
         )
 
 
-def prior_draws(group: LatentTerms) -> Tensor:
+def draw_prior(group: LatentTerms) -> Tensor:
     """One draw of the prior for each of the group's, in the shape of z, from torch's default generator."""
     if group.prior is None:
         raise CompositionError("draws of the prior are needed and these latents have none; use prior 'normal'")
     return draw(group.prior, group.z.shape[: 2 - len(group.prior.batch_shape)], unkeyed())
 
 
-def unprepared(name: str) -> CompositionError:
+def unprepared_error(name: str) -> CompositionError:
     """For an objective that is called before `prepare`."""
     return CompositionError(f"objective '{name}' was not prepared for a model; call prepare(model, size) first")
 
 
-def density_of(group: LatentTerms, name: str) -> Distribution:
+def require_evaluable_posterior(group: LatentTerms, name: str) -> Distribution:
     """q(z | x), where its density is known at other data's z, too; refuses others."""
     if group.posterior is None:
         raise CompositionError(

@@ -8,7 +8,7 @@ from torch import Tensor
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import as_vae
+from tightbound.objectives.base import require_vae
 
 
 class MeanDecoder:
@@ -24,7 +24,7 @@ class MeanDecoder:
     """
 
     def __init__(self, model: Trainable, name: str, *, only: bool) -> None:
-        self._model, self._name = as_vae(model, name), name
+        self._model, self._name = require_vae(model, name), name
         self.span = self._model.observation.target.span
         was_training = self._model.training
         self._model.eval()  # leaves running statistics as they are
@@ -73,7 +73,7 @@ class MeanDecoder:
             )
 
 
-def needs_all_of_x(terms: Terms, name: str) -> None:
+def require_complete_data(terms: Terms, name: str) -> None:
     """Refuses data, or a context, that mask elements of x."""
     if terms.batch.mask is not None:
         raise CompositionError(

@@ -10,7 +10,13 @@ from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
 from tightbound.information.aggregate import Sampling, decompose, log_pairs_by_dimension, log_weights
-from tightbound.objectives.base import Objective, density_of, needs_density, one_group, unprepared
+from tightbound.objectives.base import (
+    Objective,
+    require_density,
+    require_evaluable_posterior,
+    require_single_group,
+    unprepared_error,
+)
 from tightbound.objectives.elbo import mean_rate
 
 
@@ -33,7 +39,7 @@ class BetaTC(Objective):
     """
 
     pointwise = False
-    least = 2
+    min_batch_size = 2
 
     def __init__(
         self,
@@ -60,16 +66,16 @@ class BetaTC(Objective):
 
     def check(self, terms: Terms) -> None:
         """Needs one group with a factorized posterior."""
-        needs_density(terms, "beta-tc")
-        group = one_group(terms, "beta-tc")
-        log_pairs_by_dimension(density_of(group, "beta-tc"), group.z)
+        require_density(terms, "beta-tc")
+        group = require_single_group(terms, "beta-tc")
+        log_pairs_by_dimension(require_evaluable_posterior(group, "beta-tc"), group.z)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         (group,) = terms.latents
-        q, log_prior = density_of(group, "beta-tc"), group.log_prior
+        q, log_prior = require_evaluable_posterior(group, "beta-tc"), group.log_prior
         if not self._size or log_prior is None:
-            raise unprepared("beta-tc")
+            raise unprepared_error("beta-tc")
         parts = decompose(q, group.z, log_prior, log_weights(len(terms.batch), self._size, self.sampling))
         penalty = (
             knobs["alpha"] * parts.mutual_information
@@ -97,7 +103,7 @@ class DIP(Objective):
     """
 
     pointwise = False
-    least = 2
+    min_batch_size = 2
 
     def __init__(self, kind: int = 1, lambda_od: float = 10.0, lambda_d: float | None = None, samples: int = 1) -> None:
         if kind not in (1, 2):
@@ -109,8 +115,8 @@ class DIP(Objective):
 
     def check(self, terms: Terms) -> None:
         """Needs one group whose posterior knows its means; kind 2 its covariances, too."""
-        needs_density(terms, "dip")
-        q = density_of(group := one_group(terms, "dip"), "dip")
+        require_density(terms, "dip")
+        q = require_evaluable_posterior(group := require_single_group(terms, "dip"), "dip")
         if self.kind == 2:
             log_pairs_by_dimension(q, group.z)  # where it factorizes, Cov[z | x] is diagonal
         try:
@@ -124,7 +130,7 @@ class DIP(Objective):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         (group,) = terms.latents
-        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(density_of(group, "dip"))
+        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(require_evaluable_posterior(group, "dip"))
 
     def penalty(self, q: Distribution) -> Tensor:
         """0-d, of q with batch shape (B,)."""

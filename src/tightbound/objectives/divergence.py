@@ -10,7 +10,14 @@ from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.information.mmd import check_kernel, mmd
-from tightbound.objectives.base import Objective, as_vae, needs_density, needs_fixed_prior, one_group, prior_draws
+from tightbound.objectives.base import (
+    Objective,
+    draw_prior,
+    require_density,
+    require_fixed_prior,
+    require_single_group,
+    require_vae,
+)
 from tightbound.objectives.elbo import mean_rate
 
 
@@ -33,7 +40,7 @@ class InfoVAE(Objective):
     """
 
     pointwise = False
-    least = 2
+    min_batch_size = 2
 
     def __init__(
         self,
@@ -56,13 +63,13 @@ class InfoVAE(Objective):
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Without a KL it needs a prior that is not learned."""
         if self.alpha == 1:
-            needs_fixed_prior(as_vae(model, self.name), self.name)
+            require_fixed_prior(require_vae(model, self.name), self.name)
 
     def check(self, terms: Terms) -> None:
         """Needs one group, and a density where the KL counts."""
-        one_group(terms, self.name)
+        require_single_group(terms, self.name)
         if self.alpha != 1:
-            needs_density(terms, self.name)
+            require_density(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
@@ -72,7 +79,7 @@ class InfoVAE(Objective):
         if len(terms.batch) == 1:
             return value
         (group,) = terms.latents
-        pairs = zip(group.z.flatten(2), prior_draws(group).flatten(2), strict=True)
+        pairs = zip(group.z.flatten(2), draw_prior(group).flatten(2), strict=True)
         discrepancy = torch.stack([mmd(z, prior, self.kernel, self.width) for z, prior in pairs]).mean()
         return value - (self.alpha + self.lambda_ - 1) * discrepancy
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, needs_density, needs_rate
+from tightbound.objectives.base import Objective, require_density, require_rate
 
 KL = Literal["auto", "closed", "monte-carlo"]
 
@@ -34,13 +34,13 @@ class RateDistortion(Objective):
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
-        return over_samples(terms.log_likelihood) - self.penalty(self.rates(terms), knobs)
+        return mean_over_samples(terms.log_likelihood) - self.penalty(self.rates(terms), knobs)
 
     def rates(self, terms: Terms) -> list[Tensor]:
         """(B, F) of each group, averaged over the samples."""
         if self.kl == "monte-carlo":
-            return [over_samples(group.log_ratio()).unsqueeze(-1) for group in terms.latents]
-        return [over_samples(group.rate()) for group in terms.latents]
+            return [mean_over_samples(group.log_ratio()).unsqueeze(-1) for group in terms.latents]
+        return [mean_over_samples(group.rate()) for group in terms.latents]
 
     @abstractmethod
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
@@ -48,7 +48,7 @@ class RateDistortion(Objective):
 
     def check(self, terms: Terms) -> None:
         """Needs a density, and with kl="closed" a closed form."""
-        needs_density(terms, self.name)
+        require_density(terms, self.name)
         if self.kl == "closed" and any(group.kl is None for group in terms.latents):
             raise CompositionError(
                 "kl='closed' was asked and this prior and posterior have no closed-form KL; use kl='monte-carlo'"
@@ -124,7 +124,7 @@ class FreeBits(RateDistortion):
     def check(self, terms: Terms) -> None:
         """Needs a rate that training changes; over factors, one by factor."""
         super().check(terms)
-        needs_rate(terms, self.name)
+        require_rate(terms, self.name)
         pairs = zip(self.rates(terms), terms.latents, strict=True)
         if self.over == "factor" and any(r.shape[-1] == 1 < g.z[0, 0].numel() for r, g in pairs):
             raise CompositionError(
@@ -173,14 +173,14 @@ class Capacity(RateDistortion):
     def check(self, terms: Terms) -> None:
         """Needs a rate that training changes."""
         super().check(terms)
-        needs_rate(terms, self.name)
+        require_rate(terms, self.name)
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
         """Gamma |mean rate - C|, the same for each example."""
         return knobs["gamma"] * (sum_factors(rates).mean() - knobs["capacity"]).abs()
 
 
-def over_samples(values: Tensor) -> Tensor:
+def mean_over_samples(values: Tensor) -> Tensor:
     """(S, ...) -> (...) the mean over samples; nothing is computed of one."""
     return values.squeeze(0) if len(values) == 1 else values.mean(0)
 
@@ -192,4 +192,4 @@ def sum_factors(rates: list[Tensor]) -> Tensor:
 
 def mean_rate(terms: Terms) -> Tensor:
     """(B,) KL(q || p) of all groups, closed where it can be, averaged over the samples."""
-    return sum_factors([over_samples(group.rate()) for group in terms.latents])
+    return sum_factors([mean_over_samples(group.rate()) for group in terms.latents])

@@ -9,18 +9,18 @@ from torch import Tensor
 from tightbound.core.errors import whole
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, needs_density, needs_draws
+from tightbound.objectives.base import Objective, require_density, require_draws
 
 
 class ImportanceWeighted(Objective):
     """A function of the importance weights, which need a density and draws."""
 
-    proposal = True
+    trains_proposal = True
 
     def check(self, terms: Terms) -> None:
         """Needs a density, and draws that differ."""
-        needs_density(terms, self.name)
-        needs_draws(terms, self.name)
+        require_density(terms, self.name)
+        require_draws(terms, self.name)
 
 
 class IWAE(ImportanceWeighted):

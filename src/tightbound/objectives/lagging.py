@@ -12,7 +12,13 @@ from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Schedule
 from tightbound.core.terms import Terms
 from tightbound.information.aggregate import log_pairs, mutual_information
-from tightbound.objectives.base import Group, density_of, generative_parameters, one_group, unprepared
+from tightbound.objectives.base import (
+    ParameterGroup,
+    generative_parameters,
+    require_evaluable_posterior,
+    require_single_group,
+    unprepared_error,
+)
 from tightbound.objectives.elbo import ELBO, KL
 
 
@@ -44,23 +50,26 @@ class Lagging(ELBO):
     def check(self, terms: Terms) -> None:
         """Needs one group whose density is known at other data's z."""
         super().check(terms)
-        group = one_group(terms, "lagging")
-        log_pairs(density_of(group, "lagging"), group.z)
+        group = require_single_group(terms, "lagging")
+        log_pairs(require_evaluable_posterior(group, "lagging"), group.z)
 
     @property
     def phase(self) -> Phase:
         """After `prepare`."""
         if not isinstance(self.networks, Phase):
-            raise unprepared("lagging")
+            raise unprepared_error("lagging")
         return self.networks
 
-    def groups(self, model: Trainable) -> list[Group]:
+    def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """The encoder at each step; the rest when it is due."""
 
         def due(step: int) -> bool:
             return not self.phase.aggressive or step % self.every == self.every - 1
 
-        return [Group(model.inference_parameters(), self.loss), Group(generative_parameters(model), self.loss, due)]
+        return [
+            ParameterGroup(model.inference_parameters(), self.loss),
+            ParameterGroup(generative_parameters(model), self.loss, due),
+        ]
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
         """Ends the aggressive phase where the mutual information has fallen."""
@@ -69,7 +78,7 @@ class Lagging(ELBO):
         total, n = 0.0, 0
         for batch in terms:
             (group,) = batch.latents
-            total += mutual_information(density_of(group, "lagging"), group.z).mean(0).sum().item()
+            total += mutual_information(require_evaluable_posterior(group, "lagging"), group.z).mean(0).sum().item()
             n += group.z.shape[1]
         self.phase.after_epoch(total / n)
 

@@ -12,8 +12,8 @@ from tightbound.core.errors import CompositionError, number
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import unprepared
-from tightbound.objectives.decoding import MeanDecoder, needs_all_of_x
+from tightbound.objectives.base import unprepared_error
+from tightbound.objectives.decoding import MeanDecoder, require_complete_data
 from tightbound.objectives.elbo import ELBO, KL
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first
@@ -61,7 +61,7 @@ class MSSSIM(ELBO):
     def check(self, terms: Terms) -> None:
         """Needs a density, and whole images."""
         super().check(terms)
-        needs_all_of_x(terms, "ms-ssim")
+        require_complete_data(terms, "ms-ssim")
         shape = tuple(terms.batch.x.shape[1:])
         if len(shape) != 3:
             raise CompositionError(
@@ -72,7 +72,7 @@ class MSSSIM(ELBO):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         if self._decoder is None:
-            raise unprepared("ms-ssim")
+            raise unprepared_error("ms-ssim")
         x, decoded = self._decoder.reconstructed(terms)
         alike = ms_ssim(x.expand_as(decoded).flatten(0, 1), decoded.flatten(0, 1)).reshape(decoded.shape[:2])
         value = self.weight * (alike - 1)

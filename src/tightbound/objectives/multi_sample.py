@@ -9,7 +9,7 @@ from tightbound.core.errors import number, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Group, needs_separate_parameters, separate
+from tightbound.objectives.base import ParameterGroup, require_separate_parameters, split_groups
 from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
@@ -56,11 +56,11 @@ class PIWAE(ImportanceWeighted):
 
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Needs encoder and decoder apart."""
-        needs_separate_parameters(model, "piwae")
+        require_separate_parameters(model, "piwae")
 
-    def groups(self, model: Trainable) -> list[Group]:
+    def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """The decoder and the prior by IWAE, the encoder by MIWAE."""
-        return separate(
+        return split_groups(
             model,
             encoder=lambda terms, knobs: -self._encoder(terms, knobs).mean(),
             others=lambda terms, knobs: -self(terms, knobs).mean(),

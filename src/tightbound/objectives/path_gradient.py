@@ -12,7 +12,7 @@ from tightbound.core.errors import CompositionError, NotABound, whole
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Group, needs_separate_parameters, separate
+from tightbound.objectives.base import ParameterGroup, require_separate_parameters, split_groups
 from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
@@ -30,7 +30,7 @@ class PathGradient(ImportanceWeighted):
 
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Needs encoder and decoder apart: what p owes to shared parameters would be dropped with the score of q."""
-        needs_separate_parameters(model, self.name)
+        require_separate_parameters(model, self.name)
 
     def check(self, terms: Terms) -> None:
         """Needs one group of continuous z, and the density of q at any z."""
@@ -53,9 +53,9 @@ class PathGradient(ImportanceWeighted):
                 "with a density that can be evaluated anywhere, such as 'normal'"
             ) from None
 
-    def groups(self, model: Trainable) -> list[Group]:
+    def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """The decoder and the prior by the objective itself, the encoder by path derivatives."""
-        return separate(model, encoder=self._path_loss, others=lambda terms, knobs: -self(terms, knobs).mean())
+        return split_groups(model, encoder=self._path_loss, others=lambda terms, knobs: -self(terms, knobs).mean())
 
     def _path_loss(self, terms: Terms, knobs: Knobs) -> Tensor:
         """0-d: minus the objective in value, the estimator in gradient."""

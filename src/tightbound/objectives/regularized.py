@@ -13,11 +13,11 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.objectives.base import (
     Objective,
-    as_vae,
     generative_parameters,
-    needs_fixed_prior,
-    one_group,
-    unprepared,
+    require_fixed_prior,
+    require_single_group,
+    require_vae,
+    unprepared_error,
 )
 from tightbound.objectives.decoding import MeanDecoder
 
@@ -57,18 +57,18 @@ class RAE(Objective):
 
     def prepare(self, model: Trainable, size: int | None) -> None:
         """Finds the decoder; needs a prior that is not learned."""
-        needs_fixed_prior(as_vae(model, "rae"), "rae")
+        require_fixed_prior(require_vae(model, "rae"), "rae")
         self._weights = [p for p in generative_parameters(model) if p.dim() > 1]
         self._decoder = MeanDecoder(model, "rae", only=False) if self.penalty == "gradient" else None
 
     def check(self, terms: Terms) -> None:
         """Needs one group."""
-        one_group(terms, "rae")
+        require_single_group(terms, "rae")
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
         if self._weights is None:
-            raise unprepared("rae")
+            raise unprepared_error("rae")
         (group,) = terms.latents
         value = terms.log_likelihood - 0.5 * self.beta * group.z.flatten(2).square().sum(-1)
         if self.penalty == "l2" and self._weights:

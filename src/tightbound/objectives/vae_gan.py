@@ -15,15 +15,15 @@ from tightbound.core.terms import Terms
 from tightbound.nn import MLP, Architecture
 from tightbound.objectives.adversarial import Adversarial
 from tightbound.objectives.base import (
-    Group,
-    as_vae,
+    ParameterGroup,
+    draw_prior,
     generative_parameters,
-    needs_density,
-    one_group,
-    prior_draws,
-    unprepared,
+    require_density,
+    require_single_group,
+    require_vae,
+    unprepared_error,
 )
-from tightbound.objectives.decoding import MeanDecoder, needs_all_of_x
+from tightbound.objectives.decoding import MeanDecoder, require_complete_data
 from tightbound.objectives.elbo import mean_rate
 
 
@@ -71,9 +71,9 @@ class VAEGAN(Adversarial):
 
     def check(self, terms: Terms) -> None:
         """Needs one group with a density, and whole data."""
-        needs_density(terms, self.name)
-        one_group(terms, self.name)
-        needs_all_of_x(terms, self.name)
+        require_density(terms, self.name)
+        require_single_group(terms, self.name)
+        require_complete_data(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """(B,) nats."""
@@ -89,19 +89,19 @@ class VAEGAN(Adversarial):
         features = self.discriminator.features(x)
         return F.layer_norm(features, features.shape[-1:])
 
-    def groups(self, model: Trainable) -> list[Group]:
+    def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """Encoder, decoder (and prior), discriminator."""
 
         def decoder_loss(terms: Terms, knobs: Knobs) -> Tensor:
             fooled = F.logsigmoid(self.discriminator(self._fakes(terms))).mean(1).sum()
             return (mean_rate(terms) - self.gamma * self.likeness(terms)).mean() - fooled
 
-        encoder = Group(model.inference_parameters(), self.loss)
-        return [encoder, Group(generative_parameters(model), decoder_loss), self.adversary()]
+        encoder = ParameterGroup(model.inference_parameters(), self.loss)
+        return [encoder, ParameterGroup(generative_parameters(model), decoder_loss), self.adversary()]
 
     def input_shape(self, model: Trainable) -> tuple[int, ...]:
         """That of x."""
-        return as_vae(model, self.name).shape
+        return require_vae(model, self.name).shape
 
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
         """Data; reconstructions and decoded draws of the prior."""
@@ -111,12 +111,12 @@ class VAEGAN(Adversarial):
         """(2, S B, *shape) reconstructions, and decoded draws of the prior."""
         (group,) = terms.latents
         decoded = self.decoder.reconstructed(terms)[1]
-        drawn = self.decoder.mean(prior_draws(group), terms.batch.context)
+        drawn = self.decoder.mean(draw_prior(group), terms.batch.context)
         return torch.stack([decoded.flatten(0, 1), drawn.flatten(0, 1)])
 
     @property
     def decoder(self) -> MeanDecoder:
         """After `prepare`."""
         if self._decoder is None:
-            raise unprepared(self.name)
+            raise unprepared_error(self.name)
         return self._decoder

@@ -17,7 +17,7 @@ from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.numerics import first_parameter, unrounded
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms
-from tightbound.nn.base import Architecture, fold, probe, sizes
+from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 
 
 class Posterior(Component, nn.Module, ABC):
@@ -49,7 +49,7 @@ class Posterior(Component, nn.Module, ABC):
         network: Architecture | nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.latent = sizes("shape", shape), whole("latent", latent, least=self.least)
+        self.shape, self.latent = as_sizes("shape", shape), whole("latent", latent, least=self.least)
         self.network: nn.Module | None
         if network is None:
             if math.prod(self.shape) != math.prod(self.raw_shape):
@@ -60,7 +60,7 @@ class Posterior(Component, nn.Module, ABC):
             self.network = None
         else:
             body = network.encoder(self.shape) if isinstance(network, Architecture) else network
-            width = probe(body, self.shape, "encoder")
+            width = output_size(body, self.shape, "encoder")
             self.network = nn.Sequential(body, nn.Flatten(), nn.Linear(width, math.prod(self.raw_shape)))
 
     @property

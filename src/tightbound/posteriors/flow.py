@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, suggestion, whole
 from tightbound.nn.base import Architecture
-from tightbound.nn.flows import invertible
+from tightbound.nn.flows import build_flow
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.pushforward import Pushforward
 
@@ -58,7 +58,7 @@ class Flow(Posterior):
             raise InputError(f"there is no flow {kind!r}; {suggestion(str(kind), KINDS)}")
         self.features = whole("features", features, least=1)
         super().__init__(shape, latent, network)
-        self.flow = invertible(KINDS[kind], latent, self.features, transforms, hidden)
+        self.flow = build_flow(KINDS[kind], latent, self.features, transforms, hidden)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:

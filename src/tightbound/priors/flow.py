@@ -12,7 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from tightbound.core.noise import Noise, draw
 from tightbound.core.numerics import unrounded
-from tightbound.nn.flows import invertible
+from tightbound.nn.flows import build_flow
 from tightbound.priors.base import Prior
 
 
@@ -42,7 +42,7 @@ class Flow(Prior):
         context: int = 0,
     ) -> None:
         super().__init__(latent, context)
-        self.bijection = invertible(kind, self.latent, self.context, transforms, hidden)
+        self.bijection = build_flow(kind, self.latent, self.context, transforms, hidden)
         self.register_buffer("zero", torch.zeros(self.latent), persistent=False)
 
     zero: Tensor

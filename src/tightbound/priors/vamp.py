@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
-from tightbound.nn.base import sizes
+from tightbound.nn.base import as_sizes
 from tightbound.priors.base import Encode, Prior, conditioner
 from tightbound.priors.mixture import FiniteMixture
 
@@ -52,7 +52,11 @@ class VampPrior(Prior):
         super().__init__(latent, context)
         if start not in ("data", "mean"):
             raise InputError(f"start = {start!r}; {suggestion(str(start), ('data', 'mean'))}")
-        self.components, self.shape, self.start = whole("components", components, least=1), sizes("shape", shape), start
+        self.components, self.shape, self.start = (
+            whole("components", components, least=1),
+            as_sizes("shape", shape),
+            start,
+        )
         self.raw = nn.Parameter(torch.randn(components, *self.shape))
         self.logits = nn.Parameter(torch.zeros(components)) if learned_weights else None
         self.shift = conditioner(context, components)
@@ -121,7 +125,7 @@ class Exemplar(Prior):
 
     def __init__(self, latent: int = 1, exemplars: int = 500, shape: tuple[int, ...] = (1,), context: int = 0) -> None:
         super().__init__(latent, context)
-        self.shape = sizes("shape", shape)
+        self.shape = as_sizes("shape", shape)
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.register_buffer("exemplars", torch.zeros(whole("exemplars", exemplars, least=1), *self.shape))
         self.register_buffer("started", torch.tensor(False))

@@ -17,20 +17,20 @@ from tightbound.core.errors import CompositionError, InputError, suggestion, who
 from tightbound.core.noise import Noise
 from tightbound.core.numerics import unrounded
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.quantizers.gradients import ESTIMATORS, estimated
+from tightbound.quantizers.gradients import GRADIENTS, with_gradient
 
 
 @dataclass(frozen=True)
-class Coded:
+class Quantization:
     """What a quantizer makes of vectors. S samples, B data, P positions."""
 
     z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
-    codes: Tensor  # (S, B, P, depth) integers
+    indices: Tensor  # (S, B, P, depth) integers
     penalty: Tensor | None = None  # (S, B) to be minimized beside the bound: for what that has no gradient
     posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
     vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
 
-    def unfolded(self, samples: int) -> Coded:
+    def unfold(self, samples: int) -> Quantization:
         """What was made of (S B, P, inputs) at once, for each of these samples."""
 
         def each(value: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Coded:
             q = Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
         penalty = None if self.penalty is None else each(self.penalty)
         vectors = None if self.vectors is None else self.vectors.unflatten(0, (samples, -1))
-        return Coded(each(self.z), each(self.codes), penalty, q, vectors)
+        return Quantization(each(self.z), each(self.indices), penalty, q, vectors)
 
 
 class Quantizer(Component, nn.Module, ABC):
@@ -55,10 +55,10 @@ class Quantizer(Component, nn.Module, ABC):
         size: Of a vector that codes stand for.
     """
 
-    entries: int  # K, values that a code can take
+    codebook_size: int  # K, values that a code can take
     depth: int = 1  # codes at a position
     schedules: Mapping[str, Schedule] = {}
-    whole_space: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
+    unbounded: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
     deterministic: bool = False  # its codes are a function of the vectors: there is no posterior
     greedy: bool = False  # codes are found one after the other: `nearest` may miss the nearest vector of all
 
@@ -77,11 +77,11 @@ class Quantizer(Component, nn.Module, ABC):
         return self.depth == 1
 
     @abstractmethod
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
         """Quantizes raw numbers (B, P, inputs). In training, a codebook that is no parameter follows the data."""
 
     @abstractmethod
-    def embed(self, codes: Tensor) -> Tensor:
+    def embed(self, indices: Tensor) -> Tensor:
         """Codes (..., depth) -> vectors (..., size)."""
 
     @abstractmethod
@@ -93,11 +93,11 @@ class Quantizer(Component, nn.Module, ABC):
         """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs).
         Moves no codebook."""
 
-    def chosen(self, raw: Tensor) -> Tensor:
+    def encode(self, raw: Tensor) -> Tensor:
         """Raw numbers (B, P, inputs) -> the codes (B, P, depth) that stand for them: the nearest to the mean."""
         return self.nearest(self.moments(raw)[0])
 
-    def settled(self, vectors: Tensor) -> Tensor:
+    def project(self, vectors: Tensor) -> Tensor:
         """Vectors (..., size) -> those of the nearest codes; of a greedy quantizer, which may not find the codes that
         they are of, as they are."""
         return vectors if self.greedy else self.embed(self.nearest(vectors))
@@ -105,7 +105,7 @@ class Quantizer(Component, nn.Module, ABC):
     def start_at(self, raw: Tensor) -> None:
         """Lets a codebook start at raw numbers (N, inputs) that an untrained encoder gives."""
 
-    def again(self, size: int) -> Self:
+    def with_size(self, size: int) -> Self:
         """A new one of the same arguments, for vectors of this size.
 
         Raises:
@@ -138,15 +138,15 @@ class Nearest(Quantizer):
 
     def __init__(self, size: int = 16, gradient: str = "straight-through") -> None:
         super().__init__(size)
-        if gradient not in ESTIMATORS:
-            raise InputError(f"gradient = {gradient!r}; {suggestion(str(gradient), ESTIMATORS)}")
+        if gradient not in GRADIENTS:
+            raise InputError(f"gradient = {gradient!r}; {suggestion(str(gradient), GRADIENTS)}")
         self.gradient = gradient
 
-    def place(self, raw: Tensor) -> Tensor:
+    def to_vectors(self, raw: Tensor) -> Tensor:
         """Raw numbers (..., inputs) -> where they lie (..., size) among the vectors of codes."""
         return raw
 
-    def choose(self, vectors: Tensor) -> Tensor:
+    def assign(self, vectors: Tensor) -> Tensor:
         """The codes (..., depth) that the encoder's vectors (..., size) get."""
         return self.nearest(vectors)
 
@@ -154,36 +154,36 @@ class Nearest(Quantizer):
         """Vectors (..., size) -> codes (..., n, depth) of n near vectors, the nearest first: up to `most`."""
         return self.nearest(vectors).unsqueeze(-2)
 
-    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
+    def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:
         """(B,) of vectors (B, P, size) and their codes (B, P, depth), summed over positions and dimensions."""
         return None
 
-    def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
+    def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
         """Moves what is no parameter after vectors (B, P, size) and their codes (B, P, depth)."""
 
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
         """All samples are the same. In single precision at least, under autocast too."""
         with unrounded(raw.device.type):
-            vectors = self.place(precise(raw))
-            codes = self.choose(vectors)
-            z = estimated(self.gradient, vectors, self.embed(codes).detach())
-            penalty = self.penalty(vectors, codes)
+            vectors = self.to_vectors(precise(raw))
+            indices = self.assign(vectors)
+            z = with_gradient(self.gradient, vectors, self.embed(indices).detach())
+            penalty = self.penalty(vectors, indices)
             if self.training:
-                self.follow(vectors.detach(), codes, noise.branch())
+                self.update_codebook(vectors.detach(), indices, noise.branch())
         repeated = None if penalty is None else penalty.expand(samples, -1)
-        codes = codes.expand(samples, *codes.shape)
-        return Coded(z.expand(samples, *z.shape), codes, repeated, vectors=vectors)
+        indices = indices.expand(samples, *indices.shape)
+        return Quantization(z.expand(samples, *z.shape), indices, repeated, vectors=vectors)
 
     @torch.no_grad()
-    def chosen(self, raw: Tensor) -> Tensor:
+    def encode(self, raw: Tensor) -> Tensor:
         """The codes themselves."""
         with unrounded(raw.device.type):
-            return self.choose(self.place(precise(raw)))
+            return self.assign(self.to_vectors(precise(raw)))
 
     @torch.no_grad()
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the codes, and 0."""
-        z = self.embed(self.chosen(raw))
+        z = self.embed(self.encode(raw))
         return z, torch.zeros_like(z)
 
 

@@ -49,7 +49,7 @@ class Codebook(Nearest, ABC):
     def __init__(
         self,
         size: int = 16,
-        entries: int = 512,
+        codebook_size: int = 512,
         commitment: float = 0.25,
         decay: float = 0.98,
         restart: float = 0.1,
@@ -57,52 +57,52 @@ class Codebook(Nearest, ABC):
         gradient: str = "straight-through",
     ) -> None:
         super().__init__(size, gradient)
-        self.entries = whole("entries", entries, least=2)
+        self.codebook_size = whole("codebook_size", codebook_size, least=2)
         self.commitment = number("commitment", commitment, least=0)
         self.decay = number("decay", decay, least=0, below=1)
         self.restart = number("restart", restart, least=0, below=1)
-        self.cosine, self.whole_space = bool(cosine), not cosine
+        self.cosine, self.unbounded = bool(cosine), not cosine
         if cosine and self.size < 2:
             raise CompositionError("codes of cosine=True have a direction, and size = 1 has none; give size=2 or more")
-        self.register_buffer("use", torch.ones(self.entries))
-        self.hold(self.place(torch.randn(self.entries, self.size) / self.size**0.5))
+        self.register_buffer("use", torch.ones(self.codebook_size))
+        self.register_codebook(self.to_vectors(torch.randn(self.codebook_size, self.size) / self.size**0.5))
 
     @abstractmethod
-    def hold(self, codebook: Tensor) -> None:
+    def register_codebook(self, codebook: Tensor) -> None:
         """Registers the codebook (entries, size)."""
 
-    def place(self, raw: Tensor) -> Tensor:
+    def to_vectors(self, raw: Tensor) -> Tensor:
         """As they are, or of length 1."""
         return F.normalize(raw, dim=-1) if self.cosine else raw
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def embed(self, indices: Tensor) -> Tensor:
         """(..., 1) -> (..., size)."""
-        return self.place(self.codebook[codes.squeeze(-1)])  # an optimizer takes parameters off the sphere
+        return self.to_vectors(self.codebook[indices.squeeze(-1)])  # an optimizer takes parameters off the sphere
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., 1)."""
-        return nearest_rows(vectors, self.place(self.codebook))
+        return nearest_rows(vectors, self.to_vectors(self.codebook))
 
     def candidates(self, vectors: Tensor, most: int) -> Tensor:
         """(..., size) -> (..., n, 1), exactly the nearest n."""
-        return nearest_rows(vectors, self.place(self.codebook), most).unsqueeze(-1)
+        return nearest_rows(vectors, self.to_vectors(self.codebook), most).unsqueeze(-1)
 
-    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor:
+    def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor:
         """(B,) the commitment: gradient to the vectors alone."""
-        return self.commitment * (vectors - self.embed(codes).detach()).square().sum((1, 2))
+        return self.commitment * (vectors - self.embed(indices).detach()).square().sum((1, 2))
 
     @torch.no_grad()
-    def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
+    def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
         """Counts the use of entries, and restarts those that are hardly used at different vectors of the batch, with
         probability proportional to their squared distance to the nearest entry, as k-means++ does (Arthur and
         Vassilvitskii 2007): what is badly coded gets the entries."""
-        flat = codes.flatten()
-        counts = over_batch(torch.bincount(flat, minlength=self.entries), noise)
-        self.use.lerp_(counts.to(self.use) * (self.entries / counts.sum()), 1 - self.decay)
-        self.learn(vectors.flatten(0, 1), flat, counts, noise)
+        flat = indices.flatten()
+        counts = over_batch(torch.bincount(flat, minlength=self.codebook_size), noise)
+        self.use.lerp_(counts.to(self.use) * (self.codebook_size / counts.sum()), 1 - self.decay)
+        self.move_vectors(vectors.flatten(0, 1), flat, counts, noise)
         dead = (self.use < self.restart).nonzero().squeeze(1)
         if len(dead):
-            far = (vectors - self.embed(codes)).square().sum(-1).flatten()
+            far = (vectors - self.embed(indices)).square().sum(-1).flatten()
             # the first to come of exponential waiting times at these rates: drawn without replacement
             waits = -torch.log1p(-noise.uniform((1, *vectors.shape[:2]), vectors).flatten()) / far
             candidates = vectors.flatten(0, 1)
@@ -112,14 +112,14 @@ class Codebook(Nearest, ABC):
             most = min(len(dead), int(far.count_nonzero()))  # what is an entry needs none like it
             new = candidates[waits.argsort()[:most]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
-            self.set_entries(dead[: len(new)], new)
+            self.set_vectors(dead[: len(new)], new)
 
-    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor, noise: Noise) -> None:
+    def move_vectors(self, vectors: Tensor, indices: Tensor, counts: Tensor, noise: Noise) -> None:
         """Moves entries that are no parameters after vectors (N, size), their codes (N,), and the counts (entries,) of
         all data of the batch, of which these may be a share."""
 
     @torch.no_grad()
-    def set_entries(self, which: Tensor, vectors: Tensor) -> None:
+    def set_vectors(self, which: Tensor, vectors: Tensor) -> None:
         """Sets the entries with these numbers (n,) to vectors (n, size)."""
         self.codebook[which] = vectors.to(self.codebook)
 
@@ -130,14 +130,14 @@ class Codebook(Nearest, ABC):
         import numpy as np
         from sklearn.cluster import KMeans
 
-        vectors = self.place(precise(raw))
+        vectors = self.to_vectors(precise(raw))
         # at random: one in every so many would be of the same few positions in all data
-        picked = np.random.default_rng(key_seed("k-means")).permutation(len(vectors))[: _PER_ENTRY * self.entries]
+        picked = np.random.default_rng(key_seed("k-means")).permutation(len(vectors))[: _PER_ENTRY * self.codebook_size]
         vectors = vectors.cpu().numpy()[picked]
-        few = min(self.entries, len(np.unique(vectors, axis=0)))
+        few = min(self.codebook_size, len(np.unique(vectors, axis=0)))
         found = KMeans(few, n_init="auto", max_iter=20, random_state=key_seed("k-means") % 2**32).fit(vectors)
-        centers = self.place(torch.from_numpy(found.cluster_centers_))
-        self.set_entries(torch.arange(few, device=self.use.device), centers.to(self.use.device))
+        centers = self.to_vectors(torch.from_numpy(found.cluster_centers_))
+        self.set_vectors(torch.arange(few, device=self.use.device), centers.to(self.use.device))
         self.use.fill_(1.0)
 
 

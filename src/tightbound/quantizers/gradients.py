@@ -36,13 +36,13 @@ def rotation(vectors: Tensor, nearest: Tensor) -> Tensor:
     return torch.where((length > _SMALL) & (wanted > _SMALL), z, vectors)
 
 
-ESTIMATORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+GRADIENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "straight-through": straight_through,
     "rotation": rotation,
 }
 
 
-def estimated(name: str, vectors: Tensor, nearest: Tensor) -> Tensor:
+def with_gradient(name: str, vectors: Tensor, nearest: Tensor) -> Tensor:
     """Exactly the nearest vectors (..., size), with this estimator's gradient to the vectors (..., size)."""
-    smooth = ESTIMATORS[name](vectors, nearest)
+    smooth = GRADIENTS[name](vectors, nearest)
     return nearest.detach() + (smooth - smooth.detach())  # x - sg(x) is 0, without a rounding error

@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Independent
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers.base import Coded, Quantizer
+from tightbound.quantizers.base import Quantization, Quantizer
 from tightbound.quantizers.parts import as_quantizer
 
 
@@ -21,7 +21,7 @@ class Grouped(Quantizer):
     Arguments:
         size: Of the whole vector.
         groups: Number of parts.
-        of: What is constructed for each part: a quantizer, or text such as "vq(entries=64)"; None: "vq".
+        of: What is constructed for each part: a quantizer, or text such as "vq(codebook_size=64)"; None: "vq".
 
     Raises:
         CompositionError: where the groups do not divide the size, or `of` has another size than a part.
@@ -41,9 +41,9 @@ class Grouped(Quantizer):
             near = groups * max(1, round(self.size / groups))
             raise CompositionError(f"size = {self.size} is not divisible into {groups} groups; give size={near}")
         chosen = as_quantizer("vq" if of is None else of)
-        made = [chosen.again(self.size // groups) for _ in range(groups)]
+        made = [chosen.with_size(self.size // groups) for _ in range(groups)]
         self.each, self.depth = nn.ModuleList(made), groups * chosen.depth
-        self.entries, self.schedules = chosen.entries, chosen.schedules
+        self.codebook_size, self.schedules = chosen.codebook_size, chosen.schedules
         self.greedy, self.deterministic = chosen.greedy, chosen.deterministic
 
     @property
@@ -60,32 +60,32 @@ class Grouped(Quantizer):
         """Each quantizer with its share of the last axis."""
         return list(zip(self.parts, numbers.chunk(len(self.each), -1), strict=True))
 
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
         """Side by side; the posterior is the product of theirs."""
         each = [q(part, samples, noise, knobs) for q, part in self.split(raw)]
         penalties = [one.penalty for one in each if one.penalty is not None]
         logits = [one.posterior.base_dist.logits for one in each if one.posterior is not None]
         vectors = [one.vectors for one in each if one.vectors is not None]
         product = Categorical(logits=torch.cat(logits, -2), validate_args=False) if logits else None
-        return Coded(
+        return Quantization(
             torch.cat([one.z for one in each], -1),
-            torch.cat([one.codes for one in each], -1),
+            torch.cat([one.indices for one in each], -1),
             torch.stack(penalties).sum(0) if penalties else None,
             None if product is None else Independent(product, 2, validate_args=False),
             torch.cat(vectors, -1) if vectors else None,
         )
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def embed(self, indices: Tensor) -> Tensor:
         """(..., depth) -> (..., size)."""
-        return torch.cat([q.embed(part) for q, part in self.split(codes)], -1)
+        return torch.cat([q.embed(part) for q, part in self.split(indices)], -1)
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., depth)."""
         return torch.cat([q.nearest(part) for q, part in self.split(vectors)], -1)
 
-    def chosen(self, raw: Tensor) -> Tensor:
+    def encode(self, raw: Tensor) -> Tensor:
         """Side by side."""
-        return torch.cat([q.chosen(part) for q, part in self.split(raw)], -1)
+        return torch.cat([q.encode(part) for q, part in self.split(raw)], -1)
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Side by side."""

@@ -11,7 +11,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.numerics import unrounded
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.priors.categorical import one_hot, perturbed
-from tightbound.quantizers.base import Coded, Quantizer, precise
+from tightbound.quantizers.base import Quantization, Quantizer, precise
 from tightbound.quantizers.codebook import nearest_rows
 
 
@@ -34,18 +34,18 @@ class GumbelQuantizer(Quantizer):
         https://arxiv.org/abs/2102.12092
     """
 
-    def __init__(self, size: int = 16, entries: int = 512, temperature: float | Schedule = 0.67) -> None:
+    def __init__(self, size: int = 16, codebook_size: int = 512, temperature: float | Schedule = 0.67) -> None:
         super().__init__(size)
-        self.entries = whole("entries", entries, least=2)
+        self.codebook_size = whole("codebook_size", codebook_size, least=2)
         self.schedules = {"temperature": as_schedule("temperature", temperature, least=0.01)}
-        self.codebook = nn.Parameter(torch.randn(self.entries, self.size) / self.size**0.5)
+        self.codebook = nn.Parameter(torch.randn(self.codebook_size, self.size) / self.size**0.5)
 
     @property
     def inputs(self) -> int:
         """Logits: K."""
-        return self.entries
+        return self.codebook_size
 
-    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Coded:
+    def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
         """No penalty: what a code costs is in the bound. In single precision at least, under autocast too."""
         with unrounded(raw.device.type):
             logits = precise(raw).unsqueeze(-2)
@@ -53,11 +53,11 @@ class GumbelQuantizer(Quantizer):
             noisy = perturbed(q.logits, (samples,), noise)
             soft = (noisy / knobs["temperature"].to(noisy)).softmax(-1).flatten(-2)
             z = (one_hot(noisy) + (soft - soft.detach())) @ self.codebook.to(noisy)
-        return Coded(z, noisy.argmax(-1), posterior=Independent(q, 2, validate_args=False))
+        return Quantization(z, noisy.argmax(-1), posterior=Independent(q, 2, validate_args=False))
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def embed(self, indices: Tensor) -> Tensor:
         """(..., 1) -> (..., size)."""
-        return self.codebook[codes.squeeze(-1)]
+        return self.codebook[indices.squeeze(-1)]
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., 1)."""

@@ -15,5 +15,5 @@ def as_quantizer(given: Quantizer | str) -> Quantizer:
     """
     found = make("quantizer", given) if isinstance(given, str) else given
     if not isinstance(found, Quantizer):
-        raise InputError(f"of = {given!r}; needed: a quantizer, such as of='vq(entries=256)'")
+        raise InputError(f"of = {given!r}; needed: a quantizer, such as of='vq(codebook_size=256)'")
     return found

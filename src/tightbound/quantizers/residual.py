@@ -29,7 +29,7 @@ class Residual(Nearest):
     Arguments:
         size: Of a vector.
         depth: Number of quantizers.
-        of: What is constructed for each depth: a quantizer, or text such as "vq(entries=256)"; None: "vq".
+        of: What is constructed for each depth: a quantizer, or text such as "vq(codebook_size=256)"; None: "vq".
         shared: One quantizer serves all depths.
         beam: Number of candidates that each depth hands to the next, those that leave least.
 
@@ -43,14 +43,14 @@ class Residual(Nearest):
     """
 
     nested: ClassVar = {"of": "quantizer"}
-    whole_space = True
+    unbounded = True
     greedy = True
 
     def __init__(
         self, size: int = 16, depth: int = 4, of: Quantizer | str | None = None, shared: bool = False, beam: int = 1
     ) -> None:
         chosen = as_quantizer("vq" if of is None else of)
-        if not chosen.whole_space:
+        if not chosen.unbounded:
             raise CompositionError(
                 f"residual takes a quantizer whose vectors can lie anywhere, and those of this {type(chosen).__name__} "
                 "cannot; use of='vq'"
@@ -60,8 +60,8 @@ class Residual(Nearest):
             raise CompositionError(f"residual shares one codebook, and {type(chosen).__name__} has {chosen.depth}")
         chosen = cast(Nearest, chosen)
         super().__init__(size, chosen.gradient)
-        made = [chosen.again(self.size) for _ in range(1 if shared else depth)]
-        self.each, self.entries, self.schedules = nn.ModuleList(made), chosen.entries, chosen.schedules
+        made = [chosen.with_size(self.size) for _ in range(1 if shared else depth)]
+        self.each, self.codebook_size, self.schedules = nn.ModuleList(made), chosen.codebook_size, chosen.schedules
         self.steps, self.depth, self.one = depth, depth * chosen.depth, bool(shared)
         self.beam = whole("beam", beam, least=1)
 
@@ -75,16 +75,16 @@ class Residual(Nearest):
         """The quantizer of each depth."""
         return cast(list[Nearest], list(self.each) * (self.steps if self.one else 1))
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def embed(self, indices: Tensor) -> Tensor:
         """(..., depth) -> (..., size), the sum."""
-        parts = codes.chunk(self.steps, -1)
+        parts = indices.chunk(self.steps, -1)
         return torch.stack([q.embed(part) for q, part in zip(self.sequence, parts, strict=True)]).sum(0)
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """(..., size) -> (..., depth)."""
         return self.candidates(vectors, max(self.beam, _WIDE))[..., 0, :]
 
-    def choose(self, vectors: Tensor) -> Tensor:
+    def assign(self, vectors: Tensor) -> Tensor:
         """With the beam that was asked for."""
         return self.candidates(vectors, self.beam)[..., 0, :]
 
@@ -97,39 +97,39 @@ class Residual(Nearest):
 
     def _searched(self, vectors: Tensor, most: int) -> Tensor:
         """(N, size) -> (N, n, depth)."""
-        left, codes = vectors.unsqueeze(1), torch.empty(len(vectors), 1, 0, dtype=torch.long, device=vectors.device)
+        left, indices = vectors.unsqueeze(1), torch.empty(len(vectors), 1, 0, dtype=torch.long, device=vectors.device)
         for q in self.sequence:
             found = q.candidates(left, most)  # (N, beam, n, depth)
             rest = (left.unsqueeze(2) - q.embed(found)).flatten(1, 2)
             best = rest.square().sum(-1).topk(min(most, rest.shape[1]), largest=False).indices
-            before = codes.repeat_interleave(found.shape[2], 1)
-            left, codes = (
+            before = indices.repeat_interleave(found.shape[2], 1)
+            left, indices = (
                 x.gather(1, best.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
                 for x in (rest, torch.cat([before, found.flatten(1, 2)], -1))
             )
-        return codes
+        return indices
 
-    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor | None:
+    def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:
         """(B,) the sum over depths: each draws the vector near to the sum of the codes so far."""
-        each = [q.penalty(rest, part) for q, rest, part in self.left(vectors, codes)]
+        each = [q.penalty(rest, part) for q, rest, part in self.left(vectors, indices)]
         return None if any(p is None for p in each) else torch.stack(cast(list[Tensor], each)).sum(0)
 
-    def left(self, vectors: Tensor, codes: Tensor) -> Iterator[tuple[Nearest, Tensor, Tensor]]:
+    def left(self, vectors: Tensor, indices: Tensor) -> Iterator[tuple[Nearest, Tensor, Tensor]]:
         """Each quantizer with what it was given of vectors (..., size), and its codes of these."""
-        for q, part in zip(self.sequence, codes.chunk(self.steps, -1), strict=True):
+        for q, part in zip(self.sequence, indices.chunk(self.steps, -1), strict=True):
             yield q, vectors, part
             vectors = vectors - q.embed(part).detach()
 
     @torch.no_grad()
-    def follow(self, vectors: Tensor, codes: Tensor, noise: Noise) -> None:
+    def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
         """A shared quantizer follows what is left at all depths at once."""
-        each = list(self.left(vectors, codes))  # before any of them moves
+        each = list(self.left(vectors, indices))  # before any of them moves
         if self.one:
             _, rests, parts = zip(*each, strict=True)
-            self.sequence[0].follow(torch.cat(rests, 1), torch.cat(parts, 1), noise)
+            self.sequence[0].update_codebook(torch.cat(rests, 1), torch.cat(parts, 1), noise)
             return
         for q, rest, part in each:
-            q.follow(rest, part, noise)
+            q.update_codebook(rest, part, noise)
 
     @torch.no_grad()
     def start_at(self, raw: Tensor) -> None:
@@ -139,6 +139,6 @@ class Residual(Nearest):
             if not (self.one and left):
                 q.start_at(rest)
             left.append(rest)
-            rest = rest - q.embed(q.choose(rest))
+            rest = rest - q.embed(q.assign(rest))
         if self.one:
             self.sequence[0].start_at(torch.cat(left))

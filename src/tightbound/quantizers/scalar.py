@@ -43,20 +43,20 @@ class FiniteScalarQuantizer(Nearest):
         # of two levels, the shift that keeps 0 a level puts the other one out of an encoder's reach
         counts = [whole("levels", count, least=3) for count in levels]
         super().__init__(len(counts))
-        self.entries = math.prod(counts)
+        self.codebook_size = math.prod(counts)
         self.register_buffer("levels", torch.tensor(counts), persistent=False)
         self.register_buffer("zero", (self.levels // 2).float(), persistent=False)
         self.register_buffer("basis", torch.tensor([math.prod(counts[:i]) for i in range(self.size)]), persistent=False)
 
-    def place(self, raw: Tensor) -> Tensor:
+    def to_vectors(self, raw: Tensor) -> Tensor:
         """tanh, scaled and shifted to the range of the levels and half of the distance to the next beyond."""
         half = (self.levels - 1).to(raw) / 2 * (1 + _MARGIN)
         offset = (1 - self.levels % 2).to(raw) / 2  # of an even count one more level lies below 0
         return (torch.tanh(raw + torch.atanh(offset / half)) * half - offset) / (self.levels // 2)
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def embed(self, indices: Tensor) -> Tensor:
         """(..., 1) -> (..., size)."""
-        return (codes // self.basis % self.levels - self.zero) / self.zero
+        return (indices // self.basis % self.levels - self.zero) / self.zero
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from tightbound.core.errors import InputError
 from tightbound.quantizers.base import Quantizer
 
 
-class Distances(NamedTuple):
+class QuantizationError(NamedTuple):
     """Of some vectors: what the mean distance to their codes, and their variance, are made of."""
 
     n: int
@@ -27,17 +27,17 @@ class Distances(NamedTuple):
         mean = v.mean(0)
         return cls(len(v), float((v - e).square().sum()), mean, float((v - mean).square().sum()))
 
-    def __add__(self, other: Distances) -> Distances:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __add__(self, other: QuantizationError) -> QuantizationError:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Of these and others: updating formulae (Chan et al. 1979), which lose little."""
         n, gap = self.n + other.n, other.mean - self.mean
         between = float(gap.square().sum()) * self.n * other.n / n
-        return Distances(
+        return QuantizationError(
             n, self.squared + other.squared, self.mean + gap * (other.n / n), self.about + other.about + between
         )
 
 
 @dataclass
-class CodeUsage:
+class CodebookUsage:
     """Counts of codes, by codebook, and distances of vectors to those of their codes.
 
     Arguments:
@@ -45,37 +45,37 @@ class CodeUsage:
     """
 
     counts: Tensor
-    distances: Distances | None = None
+    distances: QuantizationError | None = None
 
     @classmethod
-    def empty(cls, entries: int, codebooks: int = 1) -> Self:
+    def empty(cls, codebook_size: int, codebooks: int = 1) -> Self:
         """Nothing counted yet."""
-        return cls(torch.zeros(codebooks, entries, dtype=torch.long))
+        return cls(torch.zeros(codebooks, codebook_size, dtype=torch.long))
 
     @classmethod
-    def of(cls, quantizer: Quantizer) -> Self:
+    def for_quantizer(cls, quantizer: Quantizer) -> Self:
         """Nothing counted yet, of this quantizer's codebooks."""
-        return cls.empty(quantizer.entries, 1 if quantizer.shared else quantizer.depth)
+        return cls.empty(quantizer.codebook_size, 1 if quantizer.shared else quantizer.depth)
 
-    def add(self, codes: Tensor) -> None:
+    def add(self, indices: Tensor) -> None:
         """Counts codes (..., depth): each index of the last axis has a codebook of its own, unless there is only one.
 
         Raises:
             InputError: another number of codes in the last axis, or codes that are no entries.
         """
-        codebooks, entries = self.counts.shape
-        if codebooks > 1 and codes.shape[-1] != codebooks:
-            raise InputError(f"{codes.shape[-1]} codes at a position are not of {codebooks} codebooks; count one each")
-        columns = codes.detach().reshape(-1, codebooks).cpu()
-        if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < entries:
-            raise InputError(f"codes {columns.min()} .. {columns.max()} are not of 0 .. {entries - 1}")
-        self.counts += torch.stack([column.bincount(minlength=entries) for column in columns.unbind(1)])
+        codebooks, codebook_size = self.counts.shape
+        if codebooks > 1 and indices.shape[-1] != codebooks:
+            raise InputError(f"{indices.shape[-1]} indices per position, for {codebooks} codebooks; give one index per codebook")
+        columns = indices.detach().reshape(-1, codebooks).cpu()
+        if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < codebook_size:
+            raise InputError(f"codes {columns.min()} .. {columns.max()} are not of 0 .. {codebook_size - 1}")
+        self.counts += torch.stack([column.bincount(minlength=codebook_size) for column in columns.unbind(1)])
 
     def add_distances(self, vectors: Tensor, chosen: Tensor) -> None:
         """Takes vectors (..., size) and those of their codes (..., size) into the distance."""
-        self.take(Distances.of(vectors, chosen))
+        self.add_error(QuantizationError.of(vectors, chosen))
 
-    def take(self, distances: Distances) -> None:
+    def add_error(self, distances: QuantizationError) -> None:
         """Takes those of further vectors."""
         self.distances = distances if self.distances is None else self.distances + distances
 
@@ -85,7 +85,7 @@ class CodeUsage:
         return (self.counts > 0).sum(1)
 
     @property
-    def share(self) -> Tensor:
+    def used_share(self) -> Tensor:
         """(codebooks,) of the entries, those that occur."""
         return self.used / self.counts.shape[1]
 
@@ -101,13 +101,13 @@ class CodeUsage:
         return self.entropy.exp()
 
     @property
-    def bits(self) -> float:
+    def relative_entropy(self) -> float:
         """Of the bits that codes have, the part in use: entropy over log K, summed over codebooks."""
-        codebooks, entries = self.counts.shape
-        return float(self.entropy.sum() / (codebooks * torch.tensor(float(entries)).log().double()))
+        codebooks, codebook_size = self.counts.shape
+        return float(self.entropy.sum() / (codebooks * torch.tensor(float(codebook_size)).log().double()))
 
     @property
-    def distance(self) -> float | None:
+    def relative_error(self) -> float | None:
         """Mean |v - e|^2 over the variance E|v - Ev|^2 of the vectors: 0 is lossless, 1 as bad as one entry at the
         mean; None where no distances were given, or the vectors do not vary."""
         found = self.distances

@@ -22,24 +22,24 @@ class VectorQuantizer(Codebook):
 
     sums: Tensor  # (entries, size) moving average of the vectors of each entry, in the unit of `use`
 
-    def hold(self, codebook: Tensor) -> None:
+    def register_codebook(self, codebook: Tensor) -> None:
         """As a buffer, with its averages."""
         self.register_buffer("codebook", codebook)
         self.register_buffer("sums", codebook.clone())
 
     @torch.no_grad()
-    def learn(self, vectors: Tensor, codes: Tensor, counts: Tensor, noise: Noise) -> None:
+    def move_vectors(self, vectors: Tensor, indices: Tensor, counts: Tensor, noise: Noise) -> None:
         """Moves the averages."""
-        sums = over_batch(torch.zeros_like(self.sums).index_add_(0, codes, vectors.to(self.sums)), noise)
-        self.sums.lerp_(sums * (self.entries / counts.sum()), 1 - self.decay)
+        sums = over_batch(torch.zeros_like(self.sums).index_add_(0, indices, vectors.to(self.sums)), noise)
+        self.sums.lerp_(sums * (self.codebook_size / counts.sum()), 1 - self.decay)
         # of entries without a vector both averages shrink alike, at last to 0 / 0: their quotient stays as it is
-        moved = self.place(self.sums / self.use.unsqueeze(1))
+        moved = self.to_vectors(self.sums / self.use.unsqueeze(1))
         self.codebook.copy_(torch.where((counts > 0).unsqueeze(1), moved, self.codebook))
 
     @torch.no_grad()
-    def set_entries(self, which: Tensor, vectors: Tensor) -> None:
+    def set_vectors(self, which: Tensor, vectors: Tensor) -> None:
         """As averages of the even use."""
-        super().set_entries(which, vectors)
+        super().set_vectors(which, vectors)
         self.sums[which] = self.codebook[which]
 
 
@@ -52,10 +52,10 @@ class GradientVectorQuantizer(Codebook):
         Neural discrete representation learning (van den Oord et al. 2017), Eq. 3, https://arxiv.org/abs/1711.00937
     """
 
-    def hold(self, codebook: Tensor) -> None:
+    def register_codebook(self, codebook: Tensor) -> None:
         """As a parameter."""
         self.codebook = nn.Parameter(codebook)
 
-    def penalty(self, vectors: Tensor, codes: Tensor) -> Tensor:
+    def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor:
         """(B,) commitment and codebook loss."""
-        return super().penalty(vectors, codes) + (vectors.detach() - self.embed(codes)).square().sum((1, 2))
+        return super().penalty(vectors, indices) + (vectors.detach() - self.embed(indices)).square().sum((1, 2))

@@ -15,7 +15,7 @@ def vq_vae() -> Config:
     """
     return Config(
         data="fashion-mnist",
-        latents="quantized(quantizer=vq(entries=512))",
+        latents="quantized(quantizer=vq(codebook_size=512))",
         latent=64,
         prior="pixelcnn",
         epochs=10,
@@ -67,5 +67,5 @@ def rq_vae() -> Config:
     The prior is a transformer over positions and depths. The paper's figures are of other data: none is a target here.
     """
     return vq_vae().replace(
-        latents="quantized(quantizer=residual(depth=4, of=vq(entries=256), shared=True))", prior="transformer"
+        latents="quantized(quantizer=residual(depth=4, of=vq(codebook_size=256), shared=True))", prior="transformer"
     )

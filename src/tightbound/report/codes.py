@@ -21,7 +21,7 @@ from tightbound.data.feed import evaluating
 from tightbound.inference.infer import decode, encode
 from tightbound.latents.codes import coded
 from tightbound.priors.codes.factors import log_factors
-from tightbound.quantizers.usage import CodeUsage
+from tightbound.quantizers.usage import CodebookUsage
 from tightbound.report import pictures
 from tightbound.report.figures import BLUE, GRAY, STYLE, figure_of, svg
 from tightbound.report.section import Section
@@ -142,7 +142,7 @@ def _colors(vectors: Tensor, grid: CodeGrid, size: Sequence[int]) -> pictures.Pi
     return maps[:, rows][:, :, columns].numpy()
 
 
-def _use(usage: Sequence[CodeUsage], grids: Sequence[CodeGrid]) -> Section:
+def _use(usage: Sequence[CodebookUsage], grids: Sequence[CodeGrid]) -> Section:
     import matplotlib as mpl
 
     books = [(i, book, counts) for i, each in enumerate(usage) for book, counts in enumerate(each.counts)]

@@ -44,7 +44,7 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
     assert len(shape) == likelihood.event_dims, "construct the likelihood with shape=() to check its family"
     generator = torch.Generator().manual_seed(seed)
     outputs = likelihood.outputs * math.prod(shape)
-    kind, levels = likelihood.kinds[0], likelihood.levels
+    kind, levels = likelihood.domains[0], likelihood.levels
     raws = torch.randn(cases, outputs, generator=generator, dtype=torch.float64)
     p = likelihood(raws)
     assert p.batch_shape == (cases,), f"features ({cases}, {outputs}) gave batch shape {tuple(p.batch_shape)}"
@@ -62,7 +62,7 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
         _check_gradient(likelihood, one, raw)
     assert resolved or kind not in ("unit", "real"), "normalization: none of the densities can be integrated"
     _check_extremes(likelihood, kind, levels)
-    if not likelihood.ends:
+    if not likelihood.includes_endpoints:
         _check_ends(p)
     _check_independence(likelihood, raws, p, kind, levels)
     _check_refuses(likelihood, levels)
@@ -159,7 +159,7 @@ def _inside(p: Distribution, kind: str, levels: int) -> Tensor:
 
 
 def _check_gradient(likelihood: ElementwiseLikelihood, p: Distribution, raw: Tensor) -> None:
-    x = _inside(p, likelihood.kinds[0], likelihood.levels)
+    x = _inside(p, likelihood.domains[0], likelihood.levels)
 
     def log_prob(r: Tensor) -> Tensor:
         return likelihood(r).log_prob(x)
@@ -171,7 +171,11 @@ def _check_gradient(likelihood: ElementwiseLikelihood, p: Distribution, raw: Ten
 
 def _check_extremes(likelihood: ElementwiseLikelihood, kind: str, levels: int) -> None:
     single = copy.deepcopy(likelihood).float()
-    limits = {"real": (-10.0, 10.0), "counts": (0.0, 1e6), "unit": (0.0, 1.0) if likelihood.ends else (1e-6, 1 - 1e-6)}
+    limits = {
+        "real": (-10.0, 10.0),
+        "counts": (0.0, 1e6),
+        "unit": (0.0, 1.0) if likelihood.includes_endpoints else (1e-6, 1 - 1e-6),
+    }
     for size in (-15.0, 15.0):
         raw = torch.full((likelihood.outputs * math.prod(likelihood.shape),), size, requires_grad=True)
         ends = torch.stack([torch.full(likelihood.shape, end) for end in limits.get(kind, (0.0, levels - 1.0))])
@@ -202,7 +206,7 @@ def _check_independence(
 def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:
     for kind in get_args(Kind):
         target = Domain(kind, levels if kind in ("levels", "categories") else 2 if kind == "binary" else None)
-        if kind in likelihood.kinds:
+        if kind in likelihood.domains:
             if kind != "binary" or levels == 2:
                 likelihood.check_domain(target)
             continue
@@ -210,16 +214,16 @@ def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:
             likelihood.check_domain(target)
         except CompositionError:
             continue
-        raise AssertionError(f"domain: {kind!r} is not among {likelihood.kinds} and was not refused")
+        raise AssertionError(f"domain: {kind!r} is not among {likelihood.domains} and was not refused")
 
 
 def _check_marginal(likelihood: ElementwiseLikelihood, kind: str, levels: int, generator: torch.Generator) -> None:
-    if type(likelihood).marginal is ElementwiseLikelihood.marginal:
+    if type(likelihood).fit_marginals is ElementwiseLikelihood.fit_marginals:
         return
     unit = torch.rand(2000, *likelihood.shape, generator=generator, dtype=torch.float64) ** 2
     x = (unit * levels).floor().clamp(0, levels - 1) if kind in ("binary", "levels") else unit
     x = (unit * 20).floor() if kind == "counts" else x
-    raw, needed = likelihood.marginal(x), (likelihood.outputs, *likelihood.shape)
+    raw, needed = likelihood.fit_marginals(x), (likelihood.outputs, *likelihood.shape)
     assert raw.shape == needed, f"marginal: shape {tuple(raw.shape)}, not {needed}"
     fitted = likelihood(raw.flatten()).log_prob(x).mean()
     start = likelihood(torch.zeros_like(raw).flatten()).log_prob(x).mean()

@@ -43,15 +43,15 @@ SMALL = {
     "latents": {
         "bottom-up": "bottom-up(upper=2, hidden=(5,))",
         "ladder": "ladder(groups=2, hidden=6)",
-        "quantized": "quantized(quantizer=vq(entries=5), positions=3)",
+        "quantized": "quantized(quantizer=vq(codebook_size=5), positions=3)",
     },
     "quantizer": {
-        "vq": "vq(entries=5)",
-        "vq-gradient": "vq-gradient(entries=5)",
+        "vq": "vq(codebook_size=5)",
+        "vq-gradient": "vq-gradient(codebook_size=5)",
         "fsq": "fsq(levels=(3, 4))",
-        "residual": "residual(depth=2, of=vq(entries=3))",
-        "grouped": "grouped(groups=2, of=vq(entries=3))",
-        "gumbel": "gumbel(entries=3)",
+        "residual": "residual(depth=2, of=vq(codebook_size=3))",
+        "grouped": "grouped(groups=2, of=vq(codebook_size=3))",
+        "gumbel": "gumbel(codebook_size=3)",
     },
     "code-prior": {
         "pixelcnn": "pixelcnn(embedding=4, hidden=8, layers=1, attention=2, blocks=1)",
@@ -69,7 +69,7 @@ SMALL = {
         "tvo": "tvo(samples=3)",
     },
 }
-DRAWN = "quantized(quantizer=gumbel(entries=3), positions=2)"  # codes with a posterior, where others are certain
+DRAWN = "quantized(quantizer=gumbel(codebook_size=3), positions=2)"  # codes with a posterior, where others are certain
 LATENT = 4
 
 

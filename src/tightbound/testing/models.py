@@ -200,7 +200,7 @@ def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = 
     part = evaluated(objective, rows)
     same = torch.allclose(part, whole[rows], atol=1e-9)
     assert same or not objective.pointwise, "an example's value changes with its batch: declare pointwise = False"
-    groups = objective.groups(model)
+    groups = objective.parameter_groups(model)
     trained = [id(p) for group in groups for p in group.params]
     assert len(trained) == len(set(trained)), "two groups train the same parameter"
     mine = {id(p) for p in model.parameters()}

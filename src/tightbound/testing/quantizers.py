@@ -13,7 +13,7 @@ from torch.distributions import Independent
 from tightbound.components import describe, foreign, rebuild
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers.base import Coded, Quantizer
+from tightbound.quantizers.base import Quantization, Quantizer
 
 DRAWS = 20_000
 MOST = 50_000  # codes that are enumerated
@@ -43,7 +43,7 @@ def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     raw = torch.randn(DATA, POSITIONS, quantizer.inputs, generator=generator, dtype=torch.float64)
     _check_laws(quantizer, raw, generator, seed)
-    rows = torch.randn(8 * quantizer.entries, quantizer.inputs, generator=generator, dtype=torch.float64)
+    rows = torch.randn(8 * quantizer.codebook_size, quantizer.inputs, generator=generator, dtype=torch.float64)
     quantizer.start_at(rows)
     _check_laws(quantizer, raw, generator, seed)
     description = describe(quantizer)
@@ -60,7 +60,7 @@ def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, s
     _check_shapes(quantizer, out)
     same = _call(quantizer, raw, 3, Noise("law", seed))
     assert torch.equal(out.z, same.z), "the same noise gave other samples"
-    assert torch.equal(out.codes, same.codes), "the same noise gave other samples"
+    assert torch.equal(out.indices, same.indices), "the same noise gave other samples"
     _check_nearest(quantizer, generator)
     _check_gradients(quantizer, raw, seed)
     _check_batches(quantizer, raw)
@@ -72,18 +72,18 @@ def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, s
     assert all(torch.equal(after[k], v) for k, v in before.items()), "evaluation or moments moved the codebook"
 
 
-def _call(quantizer: Quantizer, raw: Tensor, samples: int, noise: Noise) -> Coded:
+def _call(quantizer: Quantizer, raw: Tensor, samples: int, noise: Noise) -> Quantization:
     return quantizer(raw, samples, noise, Knobs.final(quantizer.schedules))
 
 
-def _check_shapes(quantizer: Quantizer, out: Coded) -> None:
+def _check_shapes(quantizer: Quantizer, out: Quantization) -> None:
     batch = (3, DATA, POSITIONS)
     assert out.z.shape == (*batch, quantizer.size), f"z has shape {tuple(out.z.shape)}"
-    assert out.codes.shape == (*batch, quantizer.depth), f"codes have shape {tuple(out.codes.shape)}"
-    assert out.codes.dtype == torch.long, f"codes are {out.codes.dtype}"
-    inside = (out.codes >= 0) & (out.codes < quantizer.entries)
-    assert inside.all(), f"codes: some are not among 0 .. {quantizer.entries - 1}"
-    assert torch.equal(out.z, quantizer.embed(out.codes).to(out.z)), "z is not the vectors of the codes"
+    assert out.indices.shape == (*batch, quantizer.depth), f"codes have shape {tuple(out.indices.shape)}"
+    assert out.indices.dtype == torch.long, f"codes are {out.indices.dtype}"
+    inside = (out.indices >= 0) & (out.indices < quantizer.codebook_size)
+    assert inside.all(), f"codes: some are not among 0 .. {quantizer.codebook_size - 1}"
+    assert torch.equal(out.z, quantizer.embed(out.indices).to(out.z)), "z is not the vectors of the codes"
     if out.penalty is not None:
         assert out.penalty.shape == batch[:2], f"the penalty has shape {tuple(out.penalty.shape)}, not (S, B)"
         assert torch.isfinite(out.penalty).all(), "the penalty is not finite"
@@ -91,9 +91,9 @@ def _check_shapes(quantizer: Quantizer, out: Coded) -> None:
 
 @torch.no_grad()
 def _check_nearest(quantizer: Quantizer, generator: torch.Generator) -> None:
-    count = quantizer.entries**quantizer.depth
+    count = quantizer.codebook_size**quantizer.depth
     assert count <= MOST, f"{count} codes are too many to enumerate: check a smaller quantizer"
-    every = torch.tensor(list(itertools.product(range(quantizer.entries), repeat=quantizer.depth)))
+    every = torch.tensor(list(itertools.product(range(quantizer.codebook_size), repeat=quantizer.depth)))
     vectors = quantizer.embed(every).double()
     assert vectors.shape == (count, quantizer.size), f"{count} codes have vectors of shape {tuple(vectors.shape)}"
     points = torch.randn(60, quantizer.size, generator=generator, dtype=torch.float64)
@@ -137,13 +137,13 @@ def _check_batches(quantizer: Quantizer, raw: Tensor) -> None:
         many = _call(both, raw, 2, ExampleNoise("law", index=index))
         one = _call(alone, raw[1:2], 2, ExampleNoise("law", index=index[1:2]))
         said = "depends on its batch" + (" in training" if training else "")
-        assert torch.equal(many.codes[:, 1:2], one.codes), f"an example's code {said}"
+        assert torch.equal(many.indices[:, 1:2], one.indices), f"an example's code {said}"
         assert torch.allclose(many.z[:, 1:2], one.z, atol=1e-10), f"an example's z {said}"
         assert (many.penalty is None) == (one.penalty is None), f"whether there is a penalty {said}"
         if many.penalty is not None and one.penalty is not None:
             assert torch.allclose(many.penalty[:, 1:2], one.penalty, atol=1e-10), f"an example's penalty {said}"
         if many.posterior is not None and one.posterior is not None:
-            logs = (many.posterior.log_prob(many.codes)[:, 1:2], one.posterior.log_prob(one.codes))
+            logs = (many.posterior.log_prob(many.indices)[:, 1:2], one.posterior.log_prob(one.indices))
             assert torch.allclose(*logs, atol=1e-10), f"an example's posterior {said}"
     for many, one in zip(quantizer.moments(raw), quantizer.moments(raw[1:2]), strict=True):
         assert torch.allclose(many[1:2], one, atol=1e-10), "an example's moments depend on its batch"
@@ -154,11 +154,11 @@ def _check_batches(quantizer: Quantizer, raw: Tensor) -> None:
 
 
 @torch.no_grad()
-def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Coded, seed: int) -> None:
+def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Quantization, seed: int) -> None:
     mean, variance = quantizer.moments(raw)
     assert mean.shape == variance.shape == out.z.shape[1:], f"moments have shapes {mean.shape}, {variance.shape}"
     if out.posterior is None:
-        assert (out.codes == out.codes[0]).all(), "without a posterior, samples differ"
+        assert (out.indices == out.indices[0]).all(), "without a posterior, samples differ"
         assert torch.equal(mean, out.z[0]), "moments: the mean is not z, and there is no posterior"
         assert variance.abs().max() == 0, "moments: a variance, and there is no posterior"
         return
@@ -166,15 +166,17 @@ def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Coded, seed: int) -
     shape = (POSITIONS, quantizer.depth)
     assert (q.batch_shape, q.event_shape) == ((DATA,), shape), f"posterior: shapes {q.batch_shape}, {q.event_shape}"
     probs = q.base_dist.probs
-    assert probs.shape == (DATA, *shape, quantizer.entries), f"posterior: probabilities of shape {tuple(probs.shape)}"
+    assert probs.shape == (DATA, *shape, quantizer.codebook_size), (
+        f"posterior: probabilities of shape {tuple(probs.shape)}"
+    )
     assert torch.allclose(probs.sum(-1), torch.ones(()).double()), "posterior: probabilities do not sum to 1"
-    some = out.codes[:1]
+    some = out.indices[:1]
     log_q = probs.log().gather(-1, some[0].unsqueeze(-1)).sum((1, 2, 3))
     assert torch.allclose(q.log_prob(some)[0], log_q), "posterior: log q is not that of its probabilities"
     draws = _call(quantizer, raw, DRAWS, Noise("frequencies", seed))
-    for entry in range(quantizer.entries):
+    for entry in range(quantizer.codebook_size):
         p = probs[..., entry]
-        off = ((draws.codes == entry).double().mean(0) - p).abs()
+        off = ((draws.indices == entry).double().mean(0) - p).abs()
         allowed = 6 * (p * (1 - p) / DRAWS).sqrt() + 10 / DRAWS
         assert (off < allowed).all(), "posterior: codes are not drawn as often as they are likely"
     off = (draws.z.mean(0) - mean).abs()
@@ -194,7 +196,7 @@ def _check_autocast(quantizer: Quantizer, raw: Tensor, seed: int) -> None:
         cast_ = _call(single, low, 2, Noise("law", seed))
         moments = single.moments(low)
     assert cast_.z.dtype == torch.float32, f"under autocast, z is {cast_.z.dtype}"
-    assert torch.equal(cast_.codes, plain.codes), "under autocast, codes are others"
+    assert torch.equal(cast_.indices, plain.indices), "under autocast, codes are others"
     assert torch.equal(cast_.z, plain.z), "under autocast, z is another"
     for one, other in zip(moments, single.moments(low.float()), strict=True):
         assert torch.equal(one, other), "under autocast, moments are others"

@@ -94,7 +94,7 @@ def fit_run(
     if launch.again() and world.by_first(lambda: folder.begun_by(launch.job())):
         resume, overwrite = True, False
     check_fits(model, data)
-    if settings.patience is not None and not objective.stationary:
+    if settings.patience is not None and not objective.has_best_epoch:
         raise InputError(f"objective '{objective.name}' is measured by an adversary that moves; train without patience")
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
     first = next(train.epoch(min(8, settings.batch_size)))
@@ -213,10 +213,10 @@ def _check_objective(model: VAE, objective: Objective, first: Batch) -> None:
     clash = set(model.schedules) & set(objective.schedules)
     if clash:
         raise CompositionError(f"model and objective both schedule {', '.join(sorted(clash))}; rename one")
-    if len(first) < objective.least:
+    if len(first) < objective.min_batch_size:
         raise InputError(
             f"objective '{objective.name}' compares the data of a batch, and a batch has {len(first)}; "
-            f"use a batch size of at least {objective.least}"
+            f"use a batch size of at least {objective.min_batch_size}"
         )
     knobs = Knobs.final({**model.schedules, **objective.schedules})
     noise = Noise("check")

@@ -80,7 +80,7 @@ class Loop:
             self.objective.networks.to(device)
         decay = make("decay", settings.schedule)
         self.optimizers = [
-            GroupOptimizer(group, self.model, settings, decay) for group in self.objective.groups(self.model)
+            GroupOptimizer(group, self.model, settings, decay) for group in self.objective.parameter_groups(self.model)
         ]
         self.single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
         if parallel.in_shares(settings) and not self.single:
@@ -270,7 +270,7 @@ class Loop:
         if self.stage.validation is not None:
             row |= self._validate(self.stage.validation)
             value = -row["validation_loss"]
-            if not self.objective.stationary:
+            if not self.objective.has_best_epoch:
                 self.best_epoch = self.epoch
             elif value > self.best_value:
                 self.best_value, self.best_epoch, self.stale = value, self.epoch, 0

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tightbound.config import Settings
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Progress, Schedule
-from tightbound.objectives.base import Group
+from tightbound.objectives.base import ParameterGroup
 from tightbound.training.checkpoint import placed_as
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -33,7 +33,7 @@ class GroupOptimizer:
         decay: Factor on the learning rates.
     """
 
-    def __init__(self, group: Group, model: Trainable, settings: Settings, decay: Schedule) -> None:
+    def __init__(self, group: ParameterGroup, model: Trainable, settings: Settings, decay: Schedule) -> None:
         encoder = {id(p) for p in model.inference_parameters()}
         options: dict[str, Any] = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
         options |= dict(group.optim)

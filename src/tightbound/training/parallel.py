@@ -95,8 +95,8 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
             f"objective '{objective.name}' compares the data of a batch, and each of {n} processes sees a share of it; "
             "train it in one process, or use an objective of each example, such as 'elbo'"
         )
-    if settings.batch_size < n * objective.least:  # an adversary may compare the data of a share
-        needed = f"{n * objective.least} for objective '{objective.name}'"
+    if settings.batch_size < n * objective.min_batch_size:  # an adversary may compare the data of a share
+        needed = f"{n * objective.min_batch_size} for objective '{objective.name}'"
         raise InputError(f"batch_size = {settings.batch_size} for {n} processes; needed: at least {needed}")
     if settings.parallel == "fsdp" and settings.compile != "off":
         raise InputError("compile is for one process or parallel 'ddp'; leave it out with parallel 'fsdp'")

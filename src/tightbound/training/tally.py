@@ -13,7 +13,7 @@ from torch import Tensor
 from tightbound.core.interfaces import Trainable
 from tightbound.core.terms import Terms
 from tightbound.core.world import summed, together
-from tightbound.quantizers.usage import CodeUsage
+from tightbound.quantizers.usage import CodebookUsage
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
-        self.usage: dict[int, CodeUsage] = {}
+        self.usage: dict[int, CodebookUsage] = {}
 
     def add(self, n: int, summary: Summary) -> dict[str, float]:
         """Takes this process's share of a batch, of n data; gives the sums of all of it.
@@ -72,9 +72,9 @@ class Tally:
         for name, value in found.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         for level, (codes, entries) in summary.codes.items():
-            usage = CodeUsage.empty(entries, codes.shape[-1])
+            usage = CodebookUsage.empty(entries, codes.shape[-1])
             usage.add(codes if n else codes[:0])
-            mine = self.usage.setdefault(level, CodeUsage.empty(entries, codes.shape[-1]))
+            mine = self.usage.setdefault(level, CodebookUsage.empty(entries, codes.shape[-1]))
             mine.counts += summed(usage.counts)
         return found
 
@@ -103,7 +103,9 @@ class Tally:
     def load(self, sums: Mapping[str, float], counts: Mapping[str, Tensor]) -> None:
         """Takes what was saved."""
         self.sums = dict(sums)
-        self.usage = {int(level): CodeUsage(c) for level, c in sorted(counts.items(), key=lambda pair: int(pair[0]))}
+        self.usage = {
+            int(level): CodebookUsage(c) for level, c in sorted(counts.items(), key=lambda pair: int(pair[0]))
+        }
 
 
 def perplexities(row: Mapping[str, Any], split: str = "train") -> list[float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean, ratio
 from tightbound.core.terms import LatentTerms
-from tightbound.quantizers.usage import CodeUsage, Distances
+from tightbound.quantizers.usage import CodebookUsage, QuantizationError
 
 DESCRIPTIONS = {
     "uniform_rate": "the rate that the codes would have, were all equally probable",
@@ -32,7 +32,7 @@ class Counted(NamedTuple):
     entries: int  # of each codebook
     codebooks: int
     squared: Tensor | None = None  # (B,) sum of squared distances of vectors to their codes
-    distances: Distances | None = None
+    distances: QuantizationError | None = None
 
 
 def counted(groups: Sequence[LatentTerms]) -> list[Counted]:
@@ -48,27 +48,27 @@ def _counted(group: LatentTerms) -> Counted:
     vectors, chosen = (x.cpu().double() for x in (group.vectors, group.z[0]))
     vectors = vectors if vectors.dim() == 3 else vectors[0]
     squared = (vectors - chosen).square().flatten(1).sum(1)
-    return found._replace(squared=squared, distances=Distances.of(vectors, chosen))
+    return found._replace(squared=squared, distances=QuantizationError.of(vectors, chosen))
 
 
 class CodeBooks:
     """Counts codes batch by batch, by level."""
 
     def __init__(self) -> None:
-        self.usage: list[CodeUsage] = []  # of each level
+        self.usage: list[CodebookUsage] = []  # of each level
         self._codes: list[list[Tensor]] = []  # by level: (B, P, depth) in the smallest integers
         self._squared: list[list[Tensor]] = []  # by level: (B,) sum of squared distances
 
     def add(self, levels: Sequence[Counted]) -> None:
         """The codes of a batch."""
         if not self.usage:
-            self.usage = [CodeUsage.empty(level.entries, level.codebooks) for level in levels]
+            self.usage = [CodebookUsage.empty(level.entries, level.codebooks) for level in levels]
             self._codes, self._squared = [[] for _ in levels], [[] for _ in levels]
         for level, usage, codes, squared in zip(levels, self.usage, self._codes, self._squared, strict=True):
             usage.add(level.codes.long())
             codes.append(level.codes)
             if level.squared is not None and level.distances is not None:
-                usage.take(level.distances)
+                usage.add_error(level.distances)
                 squared.append(level.squared)
 
     @property
@@ -89,7 +89,7 @@ class CodeBooks:
         known = all(size == entries[0] for size in entries)
         unit = f"of {entries[0]:,} entries" if known else f"of {', '.join(f'{size:,}' for size in entries)} entries"
         counted = "counted over these data: more of them may use more"
-        used = [share for usage in self.usage for share in usage.share.tolist()]
+        used = [share for usage in self.usage for share in usage.used_share.tolist()]
         perplexity = [value for usage in self.usage for value in usage.perplexity.tolist()]
         error = [e for parts, usage in zip(self._codes, self.usage, strict=True) for e in _errors(parts, usage)]
         found = {
@@ -99,7 +99,7 @@ class CodeBooks:
                 estimator="exp of the entropy of frequencies; delta method over data",
             ),
         }  # fmt: skip
-        distances = [usage.distance for usage in self.usage]
+        distances = [usage.relative_error for usage in self.usage]
         facts |= {"unit": "variances", "target": "vectors that are quantized"}
         if any(distance is None for distance in distances):
             drawn = not all(self._squared)
@@ -138,7 +138,7 @@ def _smallest(entries: int) -> torch.dtype:
     return torch.uint8 if entries <= 2**8 else torch.int16 if entries <= 2**15 else torch.int32
 
 
-def _errors(codes: Sequence[Tensor], usage: CodeUsage) -> list[float]:
+def _errors(codes: Sequence[Tensor], usage: CodebookUsage) -> list[float]:
     """Standard error over data of the entropy of each codebook: that of the mean surprise -log p of an example's codes."""
     surprise = -(usage.counts.double() / usage.counts.sum(1, keepdim=True)).clamp_min(1e-300).log()
     books = len(surprise)

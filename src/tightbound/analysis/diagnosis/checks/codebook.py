@@ -16,7 +16,7 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.data.feed import batches, evaluating
-from tightbound.quantizers.usage import CodeUsage
+from tightbound.quantizers.usage import CodebookUsage
 
 SEEN = 10  # codes an entry, from which on one that is in use can be expected to occur
 RARE = 0.25  # share of entries
@@ -45,9 +45,9 @@ class CodebookCollapse(Check):
         """Perplexity by code, entries in use, and bits in use."""
         parts = list(_inferred(subject, len(subject.test_data)))
         levels = [u for i, _ in enumerate(parts[0]) if (u := _usage([part[i] for part in parts])) is not None]
-        bits = [usage.bits for usage in levels]
+        bits = [usage.relative_entropy for usage in levels]
         entries, used = (sum(int(n) for n in each) for each in zip(*map(_entries, levels), strict=True))
-        rare = [float(usage.share.mean()) for usage in levels if usage.counts.sum() >= SEEN * usage.counts.numel()]
+        rare = [float(usage.used_share.mean()) for usage in levels if usage.counts.sum() >= SEEN * usage.counts.numel()]
         facts = {"stderr": None, "n": len(subject.test_data), "target": "codes of test data, one draw each"}
         part = "part of the codes' bits in use"
         worst = f", of level {1 + bits.index(min(bits))} (the lowest is 1), which uses the least" * (len(bits) > 1)
@@ -91,18 +91,18 @@ class CodebookCollapse(Check):
         return Finding(self.name, severity, evidence, description, flags)
 
 
-def _usage(parts: Sequence[LatentTerms]) -> CodeUsage | None:
+def _usage(parts: Sequence[LatentTerms]) -> CodebookUsage | None:
     """Of one group of latents over the batches; None where it is not discrete."""
     first = parts[0]
     if not first.entries or first.codes is None:
         return None
-    usage = CodeUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
+    usage = CodebookUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
     for part in parts:
         usage.add(torch.as_tensor(part.codes)[0])
     return usage
 
 
-def _entries(usage: CodeUsage) -> tuple[int, int]:
+def _entries(usage: CodebookUsage) -> tuple[int, int]:
     """How many there are, and how many occur."""
     return usage.counts.numel(), int(usage.used.sum())
 

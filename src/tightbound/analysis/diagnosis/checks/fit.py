@@ -113,7 +113,7 @@ class Undertrained(Check):
         if len(rows) < self.least:
             return f"the run has {len(rows)} epochs; needed: {self.least}"
         made = remedies.objective(subject.config)
-        if made is None or not made.stationary:
+        if made is None or not made.has_best_epoch:
             return "the objective is measured by an adversary that moves: its loss says nothing of progress"
         return None
 

@@ -55,7 +55,7 @@ class OverRegularized(_Regularization):
     def skips(self, subject: Subject) -> str | None:
         """Needs a posterior that was meant to be that of the ELBO, too."""
         made = remedies.objective(subject.config)
-        if made is not None and made.proposal:
+        if made is not None and made.trains_proposal:
             return "q(z|x) was trained as a proposal of an importance sampler, which is wider than the ELBO asks for"
         return super().skips(subject)
 
