@@ -26,8 +26,8 @@ NETWORK = {
 }
 QUANTIZERS = (
     "vq(codebook_size=6)",
-    "residual(depth=2, of=vq(entries=4))",
-    "gumbel(entries=5)",
+    "residual(depth=2, of=vq(codebook_size=4))",
+    "gumbel(codebook_size=5)",
     "grouped(of=fsq(levels=(3, 3)))",
 )
 PRIOR = "pixelcnn(hidden=8, layers=1, attention=0)"

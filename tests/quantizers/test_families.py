@@ -314,7 +314,7 @@ def test_usage_knows_the_codebooks_of_a_quantizer(text: str, codebooks: int) -> 
 
 
 def test_codes_that_are_none_are_refused() -> None:
-    with pytest.raises(InputError, match="3 codes at a position are not of 2"):
+    with pytest.raises(InputError, match="3 indices per position, for 2 codebooks"):
         CodebookUsage.empty(4, 2).add(torch.zeros(5, 3, dtype=torch.long))
     with pytest.raises(InputError, match="4 are not of 0"):
         CodebookUsage.empty(4).add(torch.tensor([1, 4]))

@@ -65,7 +65,7 @@ class CodebookUsage:
         """
         codebooks, codebook_size = self.counts.shape
         if codebooks > 1 and indices.shape[-1] != codebooks:
-            raise InputError(f"{indices.shape[-1]} indices per position, for {codebooks} codebooks; give one index per codebook")
+            raise InputError(f"{indices.shape[-1]} indices per position, for {codebooks} codebooks; give one each")
         columns = indices.detach().reshape(-1, codebooks).cpu()
         if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < codebook_size:
             raise InputError(f"codes {columns.min()} .. {columns.max()} are not of 0 .. {codebook_size - 1}")
