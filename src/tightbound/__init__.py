@@ -28,14 +28,14 @@ if TYPE_CHECKING:
         quantizers,
         testing,
     )
-    from tightbound.analysis import evaluate, sweep
+    from tightbound.analysis import sweep
     from tightbound.compose import vae
     from tightbound.config import Settings
     from tightbound.core.errors import TightboundError
     from tightbound.core.model import VAE
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.latents import BottomUp, Flat, Ladder, Quantized
-    from tightbound.trained import Trained, compare, fit, load
+    from tightbound.trained import Trained, evaluate, fit, load
 
 _NAMES = {
     "VAE": "tightbound.core.model",
@@ -49,8 +49,7 @@ _NAMES = {
     "Linear": "tightbound.core.schedules",
     "Cosine": "tightbound.core.schedules",
     "Cyclical": "tightbound.core.schedules",
-    "compare": "tightbound.trained",
-    "evaluate": "tightbound.analysis",
+    "evaluate": "tightbound.trained",
     "fit": "tightbound.trained",
     "load": "tightbound.trained",
     "sweep": "tightbound.analysis",
@@ -83,7 +82,6 @@ __all__ = [
     "TightboundError",
     "Trained",
     "analysis",
-    "compare",
     "contexts",
     "data",
     "evaluate",

@@ -1,264 +1,211 @@
-"""A trained model as a person uses it: `fit` and `load` give one."""
+"""`fit` and `load`, and the trained model that they return."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tightbound import analysis
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.result import Result
+from tightbound.analysis.table import Analyses
 from tightbound.components import make, rebuild
-from tightbound.config import Settings, read_yaml
+from tightbound.config import FitOptions, Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.data import Data, Split
-from tightbound.data.feed import Source
-from tightbound.inference.fitting import load_sampler
-from tightbound.inference.trained import Generating
+from tightbound.data import Data
+from tightbound.data.given import Source, training_data
+from tightbound.inference.methods import Inference
+from tightbound.inference.reopen import run_data
 from tightbound.objectives.base import Objective
-from tightbound.training.fit import Fitted, LaterStage, choose_device, fit_run, load_weights, validation_size
+from tightbound.training.fit import LaterStage, choose_device, fit_run, load_weights
 from tightbound.training.folder import RunFolder
 from tightbound.training.prior import fit_prior
 
+R = TypeVar("R", bound=Result)
 
-class Trained(Generating):
-    """A trained model: codes, reconstructions, samples and numbers, in eval mode and without gradients.
 
-    Data go in raw, as they were opened: a split, or an array or tensor (N, *shape). Results are tensors on
-    the CPU, in the data's units.
+class Trained(Inference, Analyses):
+    """A trained model: latent codes, reconstructions, samples, and one method per analysis.
 
-    Attributes:
-        model: The VAE.
-        path: The run's folder.
-        weights: Which weights were taken, in words: best, averaged or last.
+    `fit` and `load` return one; `Trained(model)` wraps a model from a training loop of your own. Data are accepted in
+    every form (array, tensor, data frame, path, built-in name, Dataset, DataLoader, `Data`, split); results are tensors
+    on the CPU, in the units of the data.
+
+    Args:
+        model: The model; it is set to evaluation mode while it is used.
+        data: Its training data, which some analyses compare with; None: those of the run, if there is one.
+        folder: Folder of its run; None: it has none.
+        weights: Which weights the model holds, in words.
+        metrics: Training metrics, one row per epoch.
+        keep: Object that lives as long as this one, such as the owner of a temporary folder.
     """
 
-    @property
-    def metrics(self) -> Sequence[Mapping[str, Any]]:
-        """One row an epoch: loss, reconstruction, KL (nats an example), ELBO, bits/dim, on train and validation."""
-        return self._fitted.metrics
-
-    def fit_prior(
+    def __init__(
         self,
-        data: Data,
+        model: VAE,
+        data: Source | None = None,
+        *,
+        folder: RunFolder | None = None,
+        weights: str = "as given",
+        metrics: Sequence[Mapping[str, Any]] = (),
+        keep: object = None,
+    ) -> None:
+        self.model, self.folder, self.weights, self.metrics, self._keep = model, folder, weights, metrics, keep
+        if data is not None:
+            self.__dict__["data"] = self._as_training_data(data)
+
+    @property
+    def path(self) -> Path | None:
+        """Folder of the run; None: there is none."""
+        return None if self.folder is None else self.folder.path
+
+    @cached_property
+    def data(self) -> Data | None:
+        """The training data, opened again from where the run says they are; None: unknown."""
+        return None if self.folder is None else run_data(self.model, self.folder)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Options that the run was trained with; empty if there is no run."""
+        return {} if self.folder is None else read_yaml(self.folder.config_file)
+
+    def analyze(self, analysis: Analysis[R], data: Source | None = None, train: Source | None = None) -> R:
+        """Ask a question of the model: what each analysis method does, also for an analysis of your own.
+
+        Args:
+            analysis: The question, with its options.
+            data: Examples that it is about; a `Data` also gives the training data. None: the test split of the training
+                data.
+            train: Training data, which some analyses compare with; None: those the model was trained on.
+
+        Raises:
+            InputError: If data are needed and not known, or do not fit the model.
+            CompositionError: If the question makes no sense for this model.
+        """
+        return analysis.run(self, self.subject(data, train))
+
+    def subject(self, data: Source | None = None, train: Source | None = None) -> Subject:
+        """Return the data of an analysis; see `analyze`."""
+        known = data if isinstance(data, Data) else self.data if train is None else self._as_training_data(train)
+        if data is None:
+            if known is None:
+                raise InputError("the data of this model are not known; pass data=")
+            return Subject(known.require_test(), known, f"{known.name}, test split")
+        name = f"{data.name}, test split" if isinstance(data, Data) else data if isinstance(data, str) else "given data"
+        return Subject(self._examples(data), known, name)
+
+    def _as_training_data(self, data: Source) -> Data:
+        if isinstance(data, Data):
+            return data
+        return training_data(data, like=self.model.observation.source)
+
+    def fit_code_prior(
+        self,
+        data: Data | None = None,
         prior: str | Sequence[str] | None = None,
         *,
         epochs: int | None = None,
         lr: float | None = None,
         batch_size: int | None = None,
-        data_limit: int | None = None,
+        max_examples: int | None = None,
         resume: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Trains the prior over codes again, or another one, for the same first stage, and saves it in the run.
+        """Train the prior over code indices again, or another one, for the same first stage, and save it in the run.
 
-        Arguments:
-            data: What the run was trained on.
-            prior: "pixelcnn(hidden=128)", ..., or a list of one for each level, the lowest first; None: alike.
-            epochs, lr, batch_size, data_limit: As prior_epochs, prior_lr, prior_batch_size and prior_max_examples of
-                `tightbound.Settings`; None: the run's.
-            resume: Go on, to so many epochs in all, with what was stopped, or with the prior there is.
+        Args:
+            data: The training data; None: those of the run.
+            prior: "pixelcnn(hidden=128)", ..., or one per level, the lowest first; None: like the present one.
+            epochs: Passes over the code indices; None: as the run.
+            lr: Learning rate; None: as the run.
+            batch_size: Examples per step; None: as the run.
+            max_examples: Training examples whose code indices it is trained on, at most; None: as the run.
+            resume: Continue, up to `epochs` in all, an interrupted prior or the present one.
             quiet: Show no progress.
 
         Raises:
-            InputError, CompositionError, Interrupted: as `tightbound.training.prior.fit_prior`; all is as it was.
+            InputError: If the model has no run, or the data are not those of the run.
+            CompositionError: If the latents have no code prior.
         """
+        if self.folder is None:
+            raise InputError("the model has no run to save a code prior in; train it with fit(..., run=FOLDER)")
+        given = self.data if data is None else data
+        if given is None:
+            raise InputError("the training data are not known; pass data=")
         fitted = fit_prior(
-            self.model, self._fitted.folder, data, prior, resume=resume, quiet=quiet, prior_epochs=epochs,
-            prior_lr=lr, prior_batch_size=batch_size, prior_max_examples=data_limit,
+            self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
+            prior_batch_size=batch_size, prior_max_examples=max_examples,
         )  # fmt: skip
-        self._fitted = replace(fitted, before=self._fitted)
-        self.model, self.weights = fitted.model, fitted.weights
+        self.model, self.weights, self._keep = fitted.model, fitted.weights, (self._keep, fitted)
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
-        """(N,): the IWAE bound on log p(x) with this many samples, nats; the ELBO where codes are a function of x, so
-        that importance weights add nothing to it.
+        """Return the tightest bound on log p(x) of each example, nats (N,): IWAE with this many samples.
+
+        It is the ELBO if the posterior is deterministic, since importance weights then add nothing to it.
 
         Raises:
-            InputError: where the model has no bound on a likelihood: a plain autoencoder, or cross-entropy in
-                expectation over binarizations (see `evaluate`).
+            InputError: If the model has no bound on a likelihood: a plain autoencoder, or cross-entropy in expectation
+                over binarizations.
         """
         if self.model.observation.not_a_likelihood:
-            raise InputError(f"this model bounds {self.model.observation.not_a_likelihood}; see evaluate")
+            raise InputError(f"this model bounds {self.model.observation.not_a_likelihood}; see evaluate()")
         result = self.evaluate(data, samples=samples, seed=seed)
         if result.bound is None:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
         return torch.from_numpy(result.per_example[result.bound])
 
-    def evaluate(
-        self,
-        data: Source,
-        *,
-        samples: int = 5000,
-        seed: int = 0,
-        precision: Literal["fp32", "bf16"] = "fp32",
-        progress: bool = False,
-    ) -> analysis.Evaluation:
-        """All numbers over data, each with standard error and n."""
-        return analysis.evaluate(self.model, data, samples=samples, seed=seed, precision=precision, progress=progress)
-
-    def rate_decomposition(self, data: Source, *, codes: int | None = None, seed: int = 0) -> analysis.Rate:
-        """The rate in parts: mutual information, total correlation, dimension-wise KL; `codes` draws, default 1000."""
-        return analysis.rate_decomposition(self.model, data, codes=codes, seed=seed)
-
-    def probe(
-        self, train: Source, test: Source, *, most: int = 10_000, seed: int = 0, **options: Any
-    ) -> analysis.Probe:
-        """What codes are worth downstream: classes or numbers predicted, groups found, few labels, doubt against error.
-
-        Arguments:
-            train, test: Labeled data, to fit on and to judge on.
-            most: Data of each that are looked at, picked at random.
-            options: Of `tightbound.analysis.probe`: task, neighbors, draws.
-        """
-        return analysis.probe(self.model, train, test, most=most, seed=seed, **options)
-
-    def quality(
-        self,
-        data: Data,
-        *,
-        n: int = 5000,
-        features: str | nn.Module = "auto",
-        draw: bool = False,
-        sampler: str | None = None,
-        seed: int = 0,
-        trust: bool = False,
-        progress: bool = False,
-    ) -> analysis.Quality:
-        """How like the test data samples are; see `tightbound.analysis.sample_quality`.
-
-        Arguments:
-            data: What the model was trained on, as it was opened: features are fitted to its training split.
-            sampler: Draw z from what `fit_sampler` fitted, in place of the prior.
-        """
-        codes = None if sampler is None else load_sampler(self._fitted.folder, sampler).sample
-        return analysis.sample_quality(
-            self.model, data, n=n, features=features, draw=draw, codes=codes, seed=seed, trust=trust, progress=progress
-        )
-
-    def score(self, data: Source, train: Source, **how: Any) -> analysis.Scores:
-        """How unusual data are, by several scores; `how` as in `tightbound.analysis.detection.score`."""
-        return analysis.score(self.model, data, train, **how)
-
-    def detect(self, own: Source, other: Source, train: Source, **how: Any) -> analysis.Detection:
-        """How well scores tell other data from one's own; `how` as in `tightbound.analysis.detect`."""
-        return analysis.detect(self.model, own, other, train, **how)
-
-    def inference_gap(
-        self, data: Source, *, samples: int = 1000, steps: int = 200, seed: int = 0
-    ) -> analysis.InferenceGap:
-        """log p(x) less the ELBO, split into what the encoder and what the family of its posterior loses; give a few
-        hundred data."""
-        return analysis.inference_gap(self.model, data, samples=samples, steps=steps, seed=seed)
-
-    def holes(
-        self, train: Source, test: Source, *, draws: int = 2000, level: float = 0.01, seed: int = 0
-    ) -> analysis.Holes:
-        """The share of prior draws where hardly any code lies, and what is decoded there."""
-        return analysis.holes(self.model, train, test, draws=draws, level=level, seed=seed)
-
-    def memorization(
-        self, train: Source, test: Source, *, n: int = 1000, components: int | None = None, seed: int = 0
-    ) -> analysis.Memorization:
-        """How near samples are to training data, against how near test data are."""
-        return analysis.memorization(self.model, train, test, n=n, components=components, seed=seed)
-
-    def paths(self, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> analysis.Paths:
-        """Interpolation between pairs of data, measured: length, evenness, and how far from data it leads."""
-        return analysis.paths(self.model, data, train, steps=steps, seed=seed)
-
-    def ais(self, data: Source, **how: Any) -> analysis.Annealed:
-        """log p(x) of data by annealed importance sampling: see `tightbound.analysis.bounds.ais`, also for `how`."""
-        return analysis.ais(self.model, data, **how)
-
-    def bdmc(self, n: int = 50, **how: Any) -> analysis.Annealed:
-        """How far off AIS can be, on n data drawn from the model: see `tightbound.analysis.bdmc`."""
-        return analysis.bdmc(self.model, n, **how)
-
-    def diagnose(
-        self,
-        data: Data,
-        *,
-        test: Split | None = None,
-        most: int = 1000,
-        samples: int = 20,
-        seed: int = 0,
-        quick: bool = False,
-    ) -> analysis.Diagnosis:
-        """What is wrong with the model, if anything: findings with their evidence and remedy.
-
-        Arguments:
-            data: What it was trained on, of which the validation data count as neither training nor test data.
-            test: Other test data.
-            most: Data of either kind that are looked at, picked at random.
-            samples: Of q(z | x) an example.
-            quick: Leave out checks that take more than about a second.
-        """
-        config = read_yaml(self._fitted.folder.config_file)
-        known = self._fitted.folder.read(self._fitted.folder.run_file)
-        settings = Settings.of(known["settings"])
-        own = known["data"]["fingerprint"] == data.fingerprint
-        train = data.held_out(validation_size(settings, data), settings.seed)[0] if own else data.train
-        subject = analysis.Subject(
-            self.model, train, data.require_test() if test is None else test, config, self.metrics, seed, most, samples
-        )
-        return analysis.diagnose(subject, quick=quick)
-
-
-def compare(trained: Sequence[Trained], data: Source, **how: Any) -> analysis.Comparison:
-    """Paired differences between trained models over the same data, by the names of their runs; `how` as in
-    `tightbound.analysis.comparison.compare`.
-
-    Raises:
-        InputError: fewer than two, two runs of one name, or models that bound different things.
-    """
-    names = [one.path.resolve().name for one in trained]
-    if len(set(names)) < len(names):
-        names = [str(one.path) for one in trained]
-    return analysis.compare({name: one.model for name, one in zip(names, trained, strict=True)}, data, **how)
-
 
 def fit(
     model: VAE,
-    data: Data,
+    data: Source | tuple[Source, Source],
     objective: Objective | str | None = None,
     *,
+    validation: Source | None = None,
+    test: Source | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
     stages: Sequence[LaterStage] = (),
-    **settings: Any,
+    **options: Unpack[FitOptions],
 ) -> Trained:
-    """Trains a model and gives it back with its best weights.
+    """Train a model and return it with its best weights.
 
-    Arguments:
-        model: A composition; trained in place.
-        data: What `tightbound.data.open` gives.
-        objective: What is maximized, or its name, "iwae(samples=5)"; None: the ELBO.
-        run: The run's folder; None: a temporary one.
-        resume: Go on with that run from its last checkpoint, to the same bits.
+    Args:
+        model: The model; trained in place.
+        data: Training data in any form; of an array or a Dataset all examples are trained on. A pair is (training data,
+            test data).
+        objective: Objective to maximize, or its name: "iwae(samples=5)"; None: the ELBO.
+        validation: Validation data; None: a tenth of the training data, at most 5,000 examples (see the option
+            `validation_size`).
+        test: Test data, for the analyses.
+        run: Folder of the run; None: a temporary folder that is removed with the result.
+        resume: Continue that run from its last checkpoint, to the same bits.
         overwrite: Replace a run of that name.
         quiet: Show no progress.
         stages: Functions (run folder) -> Stage, trained in turn afterwards.
-        settings: Fields of `tightbound.Settings`: epochs, lr, batch_size, ...
+        **options: epochs, lr, batch_size, ...: the fields of `tightbound.Settings`.
 
     Raises:
-        InputError, CompositionError, NonFinite, Interrupted: as `tightbound.training.fit.fit_run`.
+        InputError: If the data do not fit the model, the run exists, or options changed on resume.
+        CompositionError: If the objective does not fit the model.
+        NonFinite: If the loss becomes NaN or infinite.
+        Interrupted: On Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    if not isinstance(model, VAE) or not isinstance(data, Data):
-        given = f"{type(model).__name__} and {type(data).__name__}"
-        raise InputError(f"fit was given {given}; needed: a VAE, and data that tightbound.data.open gives")
+    if not isinstance(model, VAE):
+        raise InputError(f"fit was given a {type(model).__name__}; needed: a VAE, such as VAE.for_data(x)")
+    opened = training_data(data, validation, test, like=model.observation.source)
     chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(
-        model, data, chosen, Settings.of(settings),
+        model, opened, chosen, Settings.of(options),
         run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages,
     )  # fmt: skip
-    return Trained(fitted)
+    return Trained(model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted)
 
 
 def load(
@@ -269,25 +216,30 @@ def load(
     device: str = "auto",
     trust: bool = False,
 ) -> Trained:
-    """A run's model, rebuilt.
+    """Load the model of a run.
 
-    Arguments:
-        run: The run's folder.
-        model: The composition, where it contains modules that a run cannot rebuild.
-        weights: "auto": the best ones, else averaged, else last; `Trained.weights` says which.
-        device: "auto": cuda, mps or cpu.
-        trust: Import parts from outside tightbound that the run names.
+    Args:
+        run: Folder of the run.
+        model: The model, built as for training, if it contains modules that a run cannot rebuild.
+        weights: "auto": the best weights, else averaged, else last; `Trained.weights` says which.
+        device: "auto": cuda, mps or cpu, or a torch device.
+        trust: Import components from outside tightbound that the run names.
 
     Raises:
-        InputError: no run there, or a damaged or foreign checkpoint.
-        CompositionError: a module of your own is needed: pass `model`.
+        InputError: If there is no run, or a checkpoint is damaged or of another model.
+        CompositionError: If a module of your own is needed: pass `model=`.
     """
     folder = RunFolder.open(run)
     built = model if model is not None else rebuild(folder.read(folder.model_file), trust=trust)
     if not isinstance(built, VAE):
         raise InputError(
-            f"{str(folder.model_file)!r} describes a {type(built).__name__} and no VAE; the run is damaged"
+            f"{str(folder.model_file)!r} describes a {type(built).__name__} and not a VAE; the run is damaged"
         )
     words = load_weights(built, folder, weights)
     built.to(choose_device(device))
-    return Trained(Fitted(built, folder, words, folder.metrics()))
+    return Trained(built, folder=folder, weights=words, metrics=folder.metrics())
+
+
+def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0) -> Result:
+    """Compute bounds on log p(x) of a model that `fit` never saw; see `Trained.evaluate`."""
+    return Trained(model).evaluate(data, samples=samples, seed=seed)

@@ -34,6 +34,14 @@ class Estimate:
             object.__setattr__(self, "value", None)
             object.__setattr__(self, "stderr", None)
 
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"none: {self.reason}"
+        if isinstance(self.value, list):
+            return f"{min(self.value):.3g} to {max(self.value):.3g} {self.unit} ({len(self.value)} values)"
+        error = self.stderr if isinstance(self.stderr, float) else None
+        return f"{with_error(self.value, error)} {self.unit} (n = {self.n:,})"
+
 
 @dataclass(frozen=True)
 class Analysis:

@@ -19,7 +19,7 @@ class Command:
     """A command: `action` names the function that carries it out, imported when it is called."""
 
     action: str
-    several: ClassVar[bool] = False  # whether the processes of torchrun share it; else the first does it alone
+    distributed: ClassVar[bool] = False  # whether the processes of torchrun share it; else the first does it alone
 
     def __call__(self) -> Any:
         """Carries it out."""
@@ -70,32 +70,11 @@ class OnSplits(Options, OnRun):
 
 
 @dataclass(frozen=True)
-class Evaluate(OnData):
-    """Bounds on log p(x), rate, distortion and the use of the latent space, each with standard error and n."""
-
-    action = "tightbound.cli.inspect:evaluate"
-    several = True
-
-    samples: int = 5000
-    """Importance samples k of the IWAE bound."""
-    ais: Annotated[int | None, tyro.conf.arg(metavar="TEMPERATURES")] = None
-    """Also log p(x) by annealed importance sampling, beside the bound, and how far off it can be (BDMC); 500, say."""
-    ais_data: int = 50
-    """Data that --ais takes, at most, picked at random, and draws from the model."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: networks in bfloat16, faster where the processor has matrix units for it; what it changes is shown."""
-    json: Flag[bool] = False
-    """One JSON object on standard output."""
-    per_example: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None
-    """Also write the values of each example to this .npz file."""
-
-
-@dataclass(frozen=True)
 class Sample(Options, OnRun):
     """Decode draws from the prior."""
 
     action = "tightbound.cli.inspect:sample"
-    several = True
+    distributed = True
     data: ClassVar[None] = None  # --label and --keep judge by the run's own
     split: ClassVar[SplitName] = "auto"
 
@@ -175,7 +154,7 @@ class Complete(OnData):
     """Draw the hidden part of data, given the visible one, from a model with context 'visible'."""
 
     action = "tightbound.cli.inspect:complete"
-    several = True
+    distributed = True
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 8
     """How many data."""
@@ -193,7 +172,7 @@ class Reconstruct(OnData):
     """Data beside their reconstructions from the posterior mean."""
 
     action = "tightbound.cli.inspect:reconstruct"
-    several = True
+    distributed = True
 
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 16
     """How many, in a picture."""
@@ -259,7 +238,7 @@ class Embed(OnData):
     """
 
     action = "tightbound.cli.codes:embed"
-    several = True
+    distributed = True
 
     out: Path = Path("codes.npz")
     """.npz with mean, std, index and, where there are, sample, label, name; .npy or .csv: codes alone, of discrete

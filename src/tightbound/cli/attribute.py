@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from tightbound.analysis import steer
+from tightbound.analysis import pictures, steer
 from tightbound.analysis.estimate import with_error
 from tightbound.cli.arguments import Attribute
 from tightbound.cli.files import out_file, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say, say_json, show_grid
 from tightbound.core.files import write_atomic
-from tightbound.report import pictures
 from tightbound.report.table import Grid
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.analysis import pictures
 from tightbound.cli.arguments import Embed, Reconstruct
 from tightbound.cli.files import Parts, check_ending, csv, npy, out_file, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
@@ -20,7 +21,6 @@ from tightbound.core.world import dismissed
 from tightbound.data import Split
 from tightbound.inference import infer
 from tightbound.latents.codes import CodeLatents, coded
-from tightbound.report import pictures
 from tightbound.trained import Trained
 
 AT_ONCE = 500  # data whose vectors are held at once

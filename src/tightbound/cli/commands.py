@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from tightbound.cli.analyses import commands
 from tightbound.cli.arguments import (
     Attribute,
     Cite,
     Command,
     Complete,
     Embed,
-    Evaluate,
     FitPrior,
     FitSampler,
     Interpolate,
@@ -23,7 +23,7 @@ from tightbound.cli.training import Sweep, Train
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sweep": Sweep,
-    "evaluate": Evaluate,
+    **commands(),
     "sample": Sample,
     "fit-sampler": FitSampler,
     "fit-prior": FitPrior,

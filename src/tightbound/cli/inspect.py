@@ -9,57 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tightbound.analysis import called
+from tightbound.analysis import called, pictures
 from tightbound.analysis.estimate import with_error
-from tightbound.cli.ais import anneal, pick, show_annealed
-from tightbound.cli.arguments import Complete, Evaluate, FitSampler, Interpolate, Reconstruct, Sample
+from tightbound.cli.arguments import Complete, FitSampler, Interpolate, Reconstruct, Sample
 from tightbound.cli.codes import by_level
-from tightbound.cli.files import check_ending, csv, npy, out_file, write_npz
+from tightbound.cli.files import csv, npy, out_file, write_npz
 from tightbound.cli.paths import measurable, measure
-from tightbound.cli.runs import load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import endings, record, say, say_json, show, show_ladder
+from tightbound.cli.runs import load_run, open_data, say_next
+from tightbound.cli.show import endings, say
 from tightbound.components import parse
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed
 from tightbound.latents.codes import CodeLatents
-from tightbound.report import pictures
 from tightbound.trained import Trained
-from tightbound.training.folder import RunFolder
 
 JUDGED = 500  # draws of a class, of which it is said how many are of it
-
-
-def evaluate(command: Evaluate) -> None:
-    """Prints, and records in the run where the data are its own."""
-    trained = load_run(command)
-    if command.per_example is not None:
-        check_ending(command.per_example, (".npz",))
-    _, split = open_data(command, trained)
-    some = pick(command, trained, split)
-    numbers = trained.evaluate(
-        split, samples=command.samples, seed=command.seed, precision=command.precision, progress=True
-    )
-    dismissed()
-    annealed = None if some is None else anneal(command, trained, some, numbers)
-    if command.per_example is not None:
-        write_npz(command.per_example, dict(numbers.per_example))
-    if command.json:
-        found = numbers.to_json() | ({} if annealed is None else annealed["numbers"])
-        say_json(found)
-        return
-    say(f"weights: {trained.weights}")
-    show(numbers.to_json())
-    show_ladder(numbers.to_json())
-    if annealed is not None:
-        show_annealed(annealed)
-    if of_the_run(command):
-        folder = RunFolder(command.run)
-        record(folder.evaluation_file, numbers.to_json())
-        if annealed is not None:
-            record(folder.analysis_file("ais"), annealed)
-    say_next(command, "report {run}")
 
 
 def sample(command: Sample) -> None:

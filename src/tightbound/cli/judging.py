@@ -75,7 +75,7 @@ class Score(OnData):
     """
 
     action = "tightbound.cli.score:score"
-    several = True
+    distributed = True
 
     scores: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PART ...")] = ()
     """Which (`tightbound list scores`), such as "regret(steps=200)"; default: all."""

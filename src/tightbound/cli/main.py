@@ -81,7 +81,7 @@ def _carry_out(command: Command) -> None:
     if not launch.started():
         command()
         return
-    if not command.several:
+    if not command.distributed:
         if launch.first():  # the others have nothing to do, and end
             launch.go_alone()
             command()

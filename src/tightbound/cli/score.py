@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tightbound.analysis import Scores
+from tightbound.analysis import Scores, pictures
 from tightbound.cli.files import check_ending, csv, write_npz
 from tightbound.cli.judging import Score
 from tightbound.cli.runs import load_run, open_data, say_next
@@ -22,7 +22,6 @@ from tightbound.core.model import VAE
 from tightbound.core.world import dismissed
 from tightbound.data import Data, Split
 from tightbound.data.feed import pick
-from tightbound.report import pictures
 from tightbound.report.score import detection_rows, histograms, likelihood_fails
 from tightbound.report.table import rows
 from tightbound.trained import Trained

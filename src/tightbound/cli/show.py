@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from tightbound.analysis.estimate import with_error
+from tightbound.analysis.pictures import is_image
+from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.model import VAE
-from tightbound.report.pictures import is_image
 from tightbound.report.table import Grid, brief, drawn, ladder
 
 
@@ -104,3 +106,17 @@ def draw_next(model: VAE) -> str:
     ending = endings(model.shape)[0]
     completes = model.context is not None and model.context.completes
     return f"complete {{run}} --out completions{ending}" if completes else f"sample {{run}} --out samples{ending}"
+
+
+def show_result(result: Result) -> None:
+    """Print the answer of an analysis: sentences, estimates, then tables."""
+    for sentence in result.sentences:
+        say(sentence)
+    if result.estimates:
+        show({name: asdict(estimate) for name, estimate in result.estimates.items()}, result.caption)
+    elif result.caption:
+        say(result.caption)
+    for table in result.tables:
+        show_grid(Grid(table.title, table.caption, list(table.columns)[1:], table.rows))
+        for note in table.notes:
+            say(note)

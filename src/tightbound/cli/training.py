@@ -58,7 +58,7 @@ class Train(Training):
     """
 
     action = "tightbound.cli.train:train"
-    several = True
+    distributed = True
 
     resume: Flag[bool] = False
     """Go on with --run from its last checkpoint."""

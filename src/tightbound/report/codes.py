@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.analysis import pictures
 from tightbound.analysis.bounds.code_indices import CodeBooks, counted
 from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
@@ -22,7 +23,6 @@ from tightbound.inference.infer import decode, encode
 from tightbound.latents.codes import coded
 from tightbound.priors.codes.factors import log_factors
 from tightbound.quantizers.usage import CodebookUsage
-from tightbound.report import pictures
 from tightbound.report.figures import BLUE, GRAY, STYLE, figure_of, svg
 from tightbound.report.section import Section
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tightbound.analysis import pictures
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
-from tightbound.report import codes, figures, ladder, pictures, rate
+from tightbound.report import codes, figures, ladder, rate
 from tightbound.report.analyses import LEAD, analyses
 from tightbound.report.section import Section
 from tightbound.report.table import drawn

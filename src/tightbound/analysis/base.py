@@ -1,0 +1,147 @@
+"""An analysis: a question asked of a trained model, with its options. Free of torch."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from tightbound.analysis.result import Result
+from tightbound.core.errors import InputError, whole
+
+if TYPE_CHECKING:
+    from tightbound.data import Data, Split
+    from tightbound.data.given import Source
+    from tightbound.trained import Trained
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Result, covariant=True)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The data that an analysis is asked about.
+
+    Attributes:
+        examples: Examples that the question is about, such as the test split.
+        data: The training data, with the domain, column names and labels; None: unknown.
+        name: Name of the examples, for captions: "digits (test)".
+    """
+
+    examples: Split
+    data: Data | None
+    name: str = "the examples"
+
+    @property
+    def training_data(self) -> Data:
+        """The training data.
+
+        Raises:
+            InputError: If they are not known.
+        """
+        if self.data is None:
+            raise InputError("this analysis needs the training data, which this model does not know; pass train=")
+        return self.data
+
+    @property
+    def train(self) -> Split:
+        """Training split; raises InputError if it is not known."""
+        return self.training_data.train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis(ABC, Generic[R]):
+    """A question asked of a trained model. Its fields are the options.
+
+    Subclass it as a frozen, keyword-only dataclass: one class in one file, whose imports of torch happen inside `run`,
+    and one line in `tightbound.analysis.table`. From these follow a method of `Trained`, a subcommand with a flag for
+    each option, the JSON, the record in the run's folder and a section of the report page.
+    """
+
+    name: ClassVar[str]
+    """Name of the command and of the JSON record, "inference-gap"; with underscores, of the method."""
+    question: ClassVar[str]
+    """The question, in one line: "How loose is the bound?"."""
+    group: ClassVar[str] = "judge"
+    """Group of commands in the help: "look", "judge" or "share"."""
+    splits: ClassVar[bool] = False
+    """Whether it compares training with test data, so that no split can be chosen."""
+    distributed: ClassVar[bool] = False
+    """Whether several processes share the work."""
+    reported: ClassVar[bool] = True
+    """Whether the report page asks it when the run does not hold the answer yet."""
+    per_example: ClassVar[bool] = False
+    """Whether the result has values for each example."""
+
+    seed: int = 0
+    """Random seed."""
+    progress: bool = False
+    """Show a progress bar on standard error."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        whole("seed", self.seed, least=0)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the options that change what is measured have their default values, so that the run records it."""
+        return all(getattr(self, f.name) == f.default for f in fields(self) if f.metadata.get("variant"))
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options by name, without `progress`."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "progress"}
+
+    @abstractmethod
+    def run(self, trained: Trained, subject: Subject) -> R:
+        """Answer the question.
+
+        Args:
+            trained: The model, in evaluation mode.
+            subject: The data.
+
+        Raises:
+            InputError: If the data do not fit, or too few examples are given.
+            CompositionError: If the question makes no sense for this model, with the reason.
+        """
+
+
+class Ask(Protocol[P, R]):
+    """An analysis as a method of `Trained`."""
+
+    def __call__(
+        self, data: Source | None = None, train: Source | None = None, *args: P.args, **options: P.kwargs
+    ) -> R:
+        """Ask it of these data; see `Trained.analyze`."""
+        ...
+
+
+class question(Generic[P, R]):  # noqa: N801 - reads as a function in the table
+    """Descriptor that turns an analysis class into a method of `Trained`, typed like its constructor."""
+
+    def __init__(self, analysis: Callable[P, Analysis[R]]) -> None:
+        self.analysis = analysis
+        self.__doc__ = f"{getattr(analysis, 'question', '')}\n\n{analysis.__doc__ or ''}"
+
+    @overload
+    def __get__(self, trained: None, owner: type) -> question[P, R]: ...
+    @overload
+    def __get__(self, trained: object, owner: type) -> Ask[P, R]: ...
+    def __get__(self, trained: Any, owner: type) -> Any:
+        if trained is None:
+            return self
+
+        def ask(data: Any = None, train: Any = None, **options: Any) -> Result:
+            return trained.analyze(self.analysis(**options), data, train)  # pyright: ignore[reportCallIssue]
+
+        ask.__doc__ = self.__doc__
+        ask.__name__ = getattr(self.analysis, "name", "analysis").replace("-", "_")
+        own, options = inspect.signature(ask), inspect.signature(self.analysis)
+        given = [own.parameters[name] for name in ("data", "train")]
+        ask.__signature__ = own.replace(parameters=[*given, *options.parameters.values()])  # pyright: ignore
+        return ask

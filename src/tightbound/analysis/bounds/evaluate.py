@@ -1,0 +1,58 @@
+"""Bounds on log p(x), rate, distortion and use of the latent space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.core.errors import InputError, whole
+
+if TYPE_CHECKING:
+    from tightbound.analysis.result import Evaluation
+    from tightbound.trained import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Analysis["Evaluation"]):
+    """Compute bounds on log p(x), rate, distortion and the use of the latent space, each with its standard error.
+
+    References:
+        Importance weighted autoencoders (Burda et al. 2016), https://arxiv.org/abs/1509.00519
+        Fixing a broken ELBO (Alemi et al. 2018), for rate and distortion, https://arxiv.org/abs/1711.00464
+    """
+
+    name = "evaluate"
+    question = "How well does the model explain the data?"
+    distributed = True
+    per_example = True
+
+    samples: int = 5000
+    """Importance samples per example, k of the IWAE bound."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the networks: bf16 is faster on processors with matrix units for it; the effect is reported."""
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        whole("samples", self.samples, least=1)
+        if self.precision not in ("fp32", "bf16"):
+            raise InputError(f"precision = {self.precision!r}; needed: 'fp32' or 'bf16'")
+
+    def run(self, trained: Trained, subject: Subject) -> Evaluation:
+        """Evaluate the examples in one streaming pass."""
+        from tightbound.analysis.bounds.estimator import evaluate
+        from tightbound.analysis.bounds.shown import figures, ladder_table
+        from tightbound.analysis.result import Evaluation
+
+        options = {"samples": self.samples, "seed": self.seed, "precision": self.precision, "progress": self.progress}
+        found = evaluate(trained.model, subject.examples, **options)
+        first = next(iter(found.numbers.values()))
+        drawn = "one sample" if first.samples is None else f"{first.samples:,} samples of q(z|x)"
+        return Evaluation(
+            found.numbers,
+            per_example=found.per_example,
+            caption=f"Mean over {first.n:,} examples ({subject.name}), {drawn} each; target: {first.target}",
+            tables=ladder_table(found.numbers),
+            figures=figures(found.numbers),
+        )

@@ -1,0 +1,18 @@
+"""The table of analyses: one line each. From it follow methods, commands, records and sections of the report."""
+
+from __future__ import annotations
+
+from tightbound.analysis.base import Analysis, question
+from tightbound.analysis.bounds.evaluate import Evaluate
+
+
+class Analyses:
+    """The analyses, as methods of `tightbound.Trained`, in the order of the report page."""
+
+    evaluate = question(Evaluate)
+
+
+def analyses() -> dict[str, type[Analysis]]:
+    """Return the analyses by name, in the order of the table."""
+    found = (each.analysis for each in vars(Analyses).values() if isinstance(each, question))
+    return {each.name: each for each in found if isinstance(each, type)}

@@ -1,0 +1,84 @@
+"""One subcommand for each analysis, made from its class. Free of torch."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, get_type_hints
+
+import tyro
+
+from tightbound.analysis.base import Analysis
+from tightbound.analysis.table import analyses
+from tightbound.cli.arguments import Command, Flag, OnData, OnSplits
+
+_GIVEN = ("seed", "progress")  # `--seed` is an option of every command; progress is always shown
+
+
+class Ask(Command):
+    """A command that asks a question of a run."""
+
+    action = "tightbound.cli.ask:ask"
+    analysis: ClassVar[type[Analysis[Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the answer goes."""
+
+    json: Flag[bool] = False
+    """Print one JSON object on standard output."""
+    figures: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Also write the figures to this folder, as .svg and .png files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerExample:
+    """Values of each example."""
+
+    per_example: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the values of each example to this .npz or .csv file."""
+
+
+def commands() -> dict[str, type[Command]]:
+    """Return the command class of each analysis, by name."""
+    return {name: _command(analysis) for name, analysis in analyses().items()}
+
+
+def _command(analysis: type[Analysis[Any]]) -> type[Command]:
+    hints, descriptions = get_type_hints(analysis, include_extras=True), _descriptions(analysis)
+    own: list[Any] = []
+    for option in dataclasses.fields(analysis):
+        if option.name in _GIVEN:
+            continue
+        shown: dict[str, Any] = {"help": descriptions[option.name], **option.metadata.get("flag", {})}
+        hint = Flag[bool] if hints[option.name] is bool else hints[option.name]
+        hint = Annotated[hint, tyro.conf.arg(**shown)]
+        if option.metadata.get("positional"):
+            hint = Annotated[hint, tyro.conf.Positional]
+        given = {} if option.default is dataclasses.MISSING else {"default": option.default}
+        own.append((option.name, hint, dataclasses.field(**given)))
+    bases = (PerExample,) * analysis.per_example + (Output, OnSplits if analysis.splits else OnData, Ask)
+    about = f"{analysis.question}\n\n{textwrap.dedent(analysis.__doc__ or '').partition('References:')[0].strip()}"
+    members = {"analysis": analysis, "distributed": analysis.distributed, "__doc__": about}
+    return dataclasses.make_dataclass(
+        analysis.__name__, own, bases=bases, namespace=members, frozen=True, kw_only=True
+    )
+
+
+def _descriptions(analysis: type) -> dict[str, str]:
+    """Return the docstrings below the fields of a class and its bases."""
+    found: dict[str, str] = {}
+    for cls in reversed(analysis.__mro__):
+        if not dataclasses.is_dataclass(cls):
+            continue
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                found[field.target.id] = inspect.cleandoc(ast.literal_eval(text.value))
+    return found

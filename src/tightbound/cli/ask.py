@@ -1,0 +1,110 @@
+"""Ask a question of a run, show the answer, and record it in the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.result import Result
+from tightbound.cli.files import check_ending, write_npz
+from tightbound.cli.runs import load_other, load_run, of_the_run, open_data, say_next
+from tightbound.cli.show import record, say, say_json, show_result
+from tightbound.core.errors import InputError
+from tightbound.core.files import write_atomic
+from tightbound.core.world import dismissed
+from tightbound.report.charts import drawn
+from tightbound.training.folder import RunFolder
+
+
+def ask(command: Any) -> None:
+    """Carry out the command of an analysis."""
+    per_example = getattr(command, "per_example", None)
+    if per_example is not None:
+        check_ending(per_example, (".npz", ".csv"))
+    analysis = asked(command)
+    trained = load_run(command)
+    data, split = open_data(command, trained)
+    result = analysis.run(trained, Subject(split, data, f"{data.name}, {_words(command, data.name)}"))
+    dismissed()
+    if per_example is not None:
+        write_per_example(per_example, result.per_example)
+    if command.figures is not None:
+        write_figures(command.figures, result)
+    if of_the_run(command) and analysis.is_default:
+        record(RunFolder(command.run).analysis_file(analysis.name), recorded(analysis, result))
+    if command.json:
+        say_json(recorded(analysis, result, figures=False))
+        return
+    say(f"weights: {trained.weights}")
+    show_result(result)
+    say_next(command, "report {run}")
+
+
+def asked(command: Any) -> Analysis[Any]:
+    """Return the analysis with the options of a command; runs that it names are loaded."""
+    options: dict[str, Any] = {}
+    for option in dataclasses.fields(command.analysis):
+        value: Any = True if option.name == "progress" else getattr(command, option.name)
+        if option.metadata.get("runs") and value is not None:
+            value = (
+                tuple(load_other(command, run) for run in value)
+                if isinstance(value, tuple)
+                else load_other(command, value)
+            )
+        options[option.name] = value
+    return command.analysis(**options)
+
+
+def recorded(analysis: Analysis[Any], result: Result, *, figures: bool = True) -> dict[str, Any]:
+    """Return the JSON of a question and its answer."""
+    options = {name: _plain(value) for name, value in analysis.options.items()}
+    return {
+        "analysis": analysis.name,
+        "question": analysis.question,
+        "options": options,
+        **result.to_json(figures=figures),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(getattr(value, "path", value))
+
+
+def _words(command: Any, name: str) -> str:
+    split = getattr(command, "split", "auto")
+    return {"auto": "test split", "all": "all examples"}.get(split, f"{split} split")
+
+
+def write_figures(folder: Path, result: Result) -> None:
+    """Write each figure of a result into a folder."""
+    if not result.figures:
+        raise InputError("this analysis has no figures; leave out --figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in result.figures:
+        name = f"{figure.name}.{'png' if figure.is_picture else 'svg'}"
+        write_atomic(folder / name, drawn(figure))
+        say(f"figure: {folder / name}", sys.stderr)
+
+
+def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write arrays with one row for each example: as they are to .npz, columns of numbers to .csv."""
+    if out.suffix == ".npz":
+        write_npz(out, dict(columns))
+        return
+    import csv
+    import io
+
+    flat = {name: values for name, values in columns.items() if values.ndim == 1}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(flat)
+    writer.writerows(zip(*(values.tolist() for values in flat.values()), strict=True))
+    write_atomic(out, buffer.getvalue())

@@ -1,0 +1,276 @@
+"""Latent codes, reconstructions, samples and interpolations, as methods of `tightbound.Trained`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from tightbound.core.errors import InputError
+from tightbound.core.interfaces import Draw
+from tightbound.data.given import Source, examples
+from tightbound.inference import infer
+from tightbound.inference.attributes import Direction, attribute_vector
+from tightbound.inference.fitting import fit_sampler, load_sampler
+from tightbound.inference.rejection import Kept, best_samples
+from tightbound.latents.codes import coded
+
+if TYPE_CHECKING:
+    from tightbound.core.model import VAE
+    from tightbound.data import Data, Split
+    from tightbound.training.folder import RunFolder
+
+
+class Inference:
+    """Half of `tightbound.Trained`: what a model says about given examples, and what it generates."""
+
+    model: VAE
+    folder: RunFolder | None
+    data: Any
+
+    def _examples(self, data: Source) -> Split:
+        observation = self.model.observation
+        return examples(data, observation.source, self.model.shape, observation.header)
+
+    def _run(self) -> RunFolder:
+        if self.folder is None:
+            raise InputError("latent samplers are saved in the model's run, and it has none; fit with run=FOLDER")
+        return self.folder
+
+    def _training_data(self, data: Data | None, why: str) -> Data:
+        known = self.data if data is None else data
+        if known is None:
+            raise InputError(f"{why} needs the training data, which are not known; pass data=")
+        return known
+
+    def encode(self, data: Source, *, draw: bool = False, seed: int = 0) -> Tensor:
+        """Return the posterior means of the examples (N, latent), or with `draw` one draw of q(z|x) for each."""
+        codes = infer.encode(self.model, self._examples(data), sample=draw, seed=seed)
+        return codes.mean if codes.sample is None else codes.sample
+
+    def decode(
+        self,
+        z: Tensor | np.ndarray[Any, Any],
+        *,
+        context: Tensor | None = None,
+        draw: bool = False,
+        seed: int = 0,
+    ) -> Tensor:
+        """Return the means E[x|z] (N, *shape) of latent codes (N, latent), or with `draw` a draw of p(x|z) for each.
+
+        Args:
+            z: Latent codes.
+            context: As for `sample`.
+            draw: Draw x from p(x|z) instead of its mean.
+            seed: Random seed.
+        """
+        contexts = infer.contexts(self.model, len(z), context)
+        return infer.decode(self.model, z, context=contexts, sample=draw, seed=seed)
+
+    def reconstruct(self, data: Source, *, draw: bool = False, levels: int | None = None, seed: int = 0) -> Tensor:
+        """Return the means E[x|z] (N, *shape) at the posterior means, or with `draw` draws of p(x|z) for z from q(z|x).
+
+        Args:
+            data: Examples, in any form.
+            draw: Draw z from q(z|x) and x from p(x|z).
+            levels: Of a quantized latent with several levels: decode this many of the highest levels; those below are
+                drawn given these (under a uniform prior: the nearest to zero).
+            seed: Random seed.
+        """
+        split = self._examples(data)
+        if not draw:
+            return infer.reconstruct(self.model, split, levels=levels, seed=seed)
+        if levels is not None:
+            raise InputError("draw= and levels= were both given; give one of them")
+        codes = infer.encode(self.model, split, sample=True, seed=seed)
+        assert codes.sample is not None
+        return infer.decode(self.model, codes.sample, context=codes.context, sample=True, seed=seed)
+
+    def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
+        """Return the code indices of each level of a quantized latent, the lowest level first.
+
+        Args:
+            data: Examples, in any form.
+            draw: Draw from q(indices|x), if that is a distribution.
+            seed: Random seed.
+
+        Returns:
+            For each level integers (N, H, W), or (N, H, W, depth) if there are several at each position.
+
+        Raises:
+            CompositionError: If the latent is not quantized.
+        """
+        levels = infer.integers(self.model, self._examples(data), sample=draw, seed=seed).levels
+        tables = coded(self.model.latents).code_grids
+        return [own.view(-1, *table.plane) for own, table in zip(levels, tables, strict=True)]
+
+    def decode_indices(
+        self,
+        indices: Sequence[Tensor | np.ndarray[Any, Any]],
+        *,
+        context: Tensor | None = None,
+        draw: bool = False,
+        seed: int = 0,
+    ) -> Tensor:
+        """Return the means E[x|indices] (N, *shape) of code indices, or with `draw` draws of p(x|indices).
+
+        Args:
+            indices: Code indices of each level, as `code_indices` returns them.
+            context: As for `sample`.
+            draw: Draw x instead of its mean.
+            seed: Random seed.
+
+        Raises:
+            InputError: If the indices have other shapes, or are out of range.
+            CompositionError: If the latent is not quantized.
+        """
+        contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context)
+        return infer.decode_integers(self.model, indices, context=contexts, sample=draw, seed=seed)
+
+    def fit_sampler(
+        self, sampler: str = "gaussian-mixture", data: Source | None = None, *, epochs: int | None = None, seed: int = 0
+    ) -> None:
+        """Fit a density to latent codes and save it in the run, for sampling when the prior does not match the codes.
+
+        Args:
+            sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae" (a second VAE) for
+                `sample(sampler="flow")`, or "class-regions(components=3)" of labeled data for
+                `sample(sampler="class-regions", label=3)`.
+            data: Examples whose latent codes it is fitted to; None: the training split.
+            epochs: Epochs of a sampler that is trained by gradients; None: its own default.
+            seed: Random seed.
+        """
+        split = self._training_data(None, "fit_sampler()").train if data is None else self._examples(data)
+        fit_sampler(self.model, self._run(), split, sampler, epochs=epochs, seed=seed)
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        draw: bool = False,
+        seed: int = 0,
+        context: Tensor | None = None,
+        sampler: str | None = None,
+        label: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        keep: float | None = None,
+        data: Data | None = None,
+    ) -> Tensor:
+        """Return the means E[x|z] (n, *shape) for n draws of z from the prior, or with `draw` draws of p(x|z).
+
+        Args:
+            n: Number of samples.
+            draw: Draw x from p(x|z) instead of its mean.
+            seed: Random seed.
+            context: Class labels or attributes (m, ...) for a conditional model, taken in turn; None: each class.
+            sampler: Draw z from a latent sampler that `fit_sampler` fitted, instead of the prior.
+            label: Class to draw, with a sampler that knows classes.
+            temperature: Divide the logits of a learned code prior by this; other values than 1 do not give draws of
+                the model.
+            top_k: Draw each code index from the k most probable ones.
+            keep: Draw n / keep samples, and keep those that a classifier assigns to their class with the highest
+                probability; see `best_samples`.
+            data: Labeled training data for `keep`; None: those the model was trained on.
+
+        Raises:
+            InputError: If there is no such sampler, class or context.
+            CompositionError: If temperature or top_k is given for a model without a learned code prior.
+        """
+        source = self._source(sampler, label, temperature, top_k)
+        if keep is None:
+            return infer.sample(self.model, n, mean=not draw, seed=seed, context=context, codes=source)
+        labeled = self._training_data(data, "keep=")
+        kept = best_samples(
+            self.model, labeled, n, keep=keep, mean=not draw, seed=seed, context=context, codes=source, label=label
+        )
+        return kept.x
+
+    def best_samples(
+        self,
+        n: int = 64,
+        data: Data | None = None,
+        *,
+        keep: float = 0.25,
+        draw: bool = False,
+        seed: int = 0,
+        context: Tensor | None = None,
+        sampler: str | None = None,
+        label: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        progress: bool = False,
+    ) -> Kept:
+        """Return samples selected by a classifier, with their classes and probabilities; arguments as for `sample`."""
+        source = self._source(sampler, label, temperature, top_k)
+        return best_samples(
+            self.model, self._training_data(data, "best_samples()"), n, keep=keep, mean=not draw, seed=seed,
+            context=context, codes=source, label=label, progress=progress,
+        )  # fmt: skip
+
+    def _source(self, sampler: str | None, label: int | None, temperature: float, top_k: int | None) -> Draw | None:
+        """Return where latent codes come from; None: the prior as it is."""
+        if sampler is None and label is not None:
+            raise InputError(
+                "label= selects a class of a latent sampler: fit 'class-regions' and pass sampler='class-regions'; for "
+                "a conditional model pass the label as context="
+            )
+        sharp = temperature != 1 or top_k is not None
+        if sampler is None:
+            return self.model.latents.sharpened(temperature, top_k) if sharp else None
+        if sharp:
+            raise InputError(
+                f"temperature= and top_k= change the prior, and sampler {sampler!r} replaces it; give one or the other"
+            )
+        fitted = load_sampler(self._run(), sampler)
+        return (fitted if label is None else fitted.of(label)).sample
+
+    def attribute_vector(
+        self,
+        data: Source,
+        label: int,
+        against: int | None = None,
+        *,
+        factor: int | None = None,
+        direction: Direction = "means",
+    ) -> Tensor:
+        """Return the vector (latent,) that moves latent codes from label `against` (None: all others) to `label`.
+
+        Args:
+            data: Labeled examples.
+            label: Class to move to.
+            against: Class to move from; None: all other classes.
+            factor: Column of the labels, if each example has several.
+            direction: "means": difference of the class means; "probe": normal of a linear probe that separates them.
+        """
+        return attribute_vector(self.model, self._examples(data), label, against, factor=factor, direction=direction)
+
+    def complete(self, data: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
+        """Return n completions (N, n, *shape) of the hidden part of each example, as means or with `draw` as draws.
+
+        Raises:
+            CompositionError: If the model has no context 'visible'.
+        """
+        return infer.complete(self.model, self._examples(data), n, mean=not draw, seed=seed)
+
+    def interpolate(
+        self,
+        a: Tensor,
+        b: Tensor,
+        *,
+        steps: int = 9,
+        path: Literal["linear", "spherical"] = "linear",
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """Return the means E[x|z] (steps, *shape) along a path between the latent codes of two examples.
+
+        Args:
+            a: First example (*shape).
+            b: Last example (*shape).
+            steps: Number of points, both ends included.
+            path: Straight line, or great circle, which keeps the norm that N(0, I) gives.
+            labels: Labels (2, ...) of the two examples, if the model is conditional.
+        """
+        return infer.interpolate(self.model, a, b, steps=steps, path=path, labels=labels)

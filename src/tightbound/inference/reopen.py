@@ -1,0 +1,55 @@
+"""Opening the data of a run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tightbound import data as sources
+from tightbound.config import column_kinds, read_yaml
+from tightbound.core.errors import InputError
+from tightbound.core.model import VAE
+from tightbound.data import Data
+from tightbound.data.files import ARRAYS
+from tightbound.training.fit import check_fits
+from tightbound.training.folder import RunFolder
+
+
+def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | None:
+    """Open the training data of a run, or other data in the same way.
+
+    Args:
+        model: Model of the run.
+        folder: The run.
+        name: Other data: a built-in name, a file, a folder or shards; None: the run's own.
+
+    Returns:
+        The data; None if the run does not say where its own data are.
+
+    Raises:
+        InputError: If the run's own data have changed or moved, or other data do not fit the model.
+    """
+    config, run = read_yaml(folder.config_file), folder.read(folder.run_file)
+    known = run["data"]["name"] if run["data"]["name"] in sources.BUILTINS else None
+    chosen = name or config.get("data") or known  # a run made from Python records its settings alone
+    if chosen is None:
+        return None
+    names = ("levels", "domain", "kinds", "resize", "gray", "test")
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
+    options |= {"kinds": column_kinds(options.get("kinds"))}
+    if chosen in sources.BUILTINS or Path(str(chosen)).suffix.lower() in ARRAYS:  # the run's were encoded pictures
+        options = {k: v for k, v in options.items() if k not in ("resize", "gray")}
+    source = model.observation.source
+    if source.kind == "mixed":  # what is inferred about a table depends on all of it
+        options |= {"levels": None, "domain": None, "kinds": source.columns}
+    data = sources.open(chosen, **options)
+    if data.domain != source and source.kind != "mixed":  # few examples can miss the highest level
+        told = {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
+        data = sources.open(chosen, **{**options, **told})
+    check_fits(model, data)
+    if name is None and data.fingerprint != run["data"]["fingerprint"]:
+        raise InputError(
+            f"{str(chosen)!r} is not what the run {str(folder.path)!r} was trained on: it has changed or moved; "
+            "name the data that you mean"
+        )
+    return data
