@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tightbound.analysis import record
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
 from tightbound.cli.files import check_ending, write_npz
 from tightbound.cli.runs import load_other, load_run, of_the_run, open_data, say_next
-from tightbound.cli.show import record, say, say_json, show_result
+from tightbound.cli.show import keep, say, say_json, show_result
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.world import dismissed
@@ -37,9 +38,9 @@ def ask(command: Any) -> None:
     if command.figures is not None:
         write_figures(command.figures, result)
     if of_the_run(command) and analysis.is_default:
-        record(RunFolder(command.run).analysis_file(analysis.name), recorded(analysis, result))
+        keep(RunFolder(command.run), analysis, result)
     if command.json:
-        say_json(recorded(analysis, result, figures=False))
+        say_json(record.as_json(analysis, result, figures=False))
         return
     say(f"weights: {trained.weights}")
     show_result(result)
@@ -59,23 +60,6 @@ def asked(command: Any) -> Analysis[Any]:
             )
         options[option.name] = value
     return command.analysis(**options)
-
-
-def recorded(analysis: Analysis[Any], result: Result, *, figures: bool = True) -> dict[str, Any]:
-    """Return the JSON of a question and its answer."""
-    options = {name: _plain(value) for name, value in analysis.options.items()}
-    return {
-        "analysis": analysis.name,
-        "question": analysis.question,
-        "options": options,
-        **result.to_json(figures=figures),
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(getattr(value, "path", value))
 
 
 def _words(command: Any, name: str) -> str:

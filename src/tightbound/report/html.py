@@ -1,0 +1,69 @@
+"""The answer of an analysis as HTML."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from tightbound.analysis.figures import Figure
+from tightbound.analysis.result import Result, Table
+from tightbound.report.charts import drawn
+from tightbound.report.rows import Row, rows
+
+
+def section(title: str, result: Result, *, figures: Sequence[Figure] | None = None) -> str:
+    """Return a section: conclusions, figures and tables, with the table of estimates folded below.
+
+    Args:
+        title: Heading.
+        result: The answer.
+        figures: Figures to show; None: all of the result.
+    """
+    parts = [f"<section><h2>{escape(title)}</h2>"]
+    parts += [f"<p class=sentence>{escape(sentence)}</p>" for sentence in result.sentences]
+    parts += [figure_html(figure) for figure in (result.figures if figures is None else figures)]
+    parts += [table_html(table) for table in result.tables]
+    if result.estimates:
+        shown = estimates_html(rows(result.estimates))
+        parts.append(f"<details><summary>All numbers</summary><p>{escape(result.caption)}</p>{shown}</details>")
+    elif result.caption:
+        parts.append(f"<p>{escape(result.caption)}</p>")
+    return "\n".join([*parts, "</section>"])
+
+
+def figure_html(figure: Figure) -> str:
+    """Return a figure with its caption, the image embedded."""
+    kind, look = ("png", "pixels") if figure.is_picture else ("svg+xml", "chart")
+    source = base64.b64encode(drawn(figure)).decode()
+    return (
+        f'<figure><h3>{escape(figure.title)}</h3><img class={look} alt="{escape(figure.title)}" '
+        f'src="data:image/{kind};base64,{source}"><figcaption>{escape(figure.caption)}</figcaption></figure>'
+    )
+
+
+def table_html(table: Table) -> str:
+    """Return a table with its title, caption and notes."""
+    head = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in table.columns)
+    body = "".join(
+        f"<tr><th scope=row>{escape(row[0])}</th>"
+        + "".join(f"<td class=value>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    caption = f"<p>{escape(table.caption)}</p>" if table.caption else ""
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    return (
+        f"<h3>{escape(table.title)}</h3>{caption}<div class=wide><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>{notes}"
+    )
+
+
+def estimates_html(lines: Sequence[Row]) -> str:
+    """Return the table of estimates."""
+    cells = "".join(
+        f"<tr><th scope=row>{escape(row.name)}</th><td class=value>{escape(row.value)}</td>"
+        f"<td class=unit>{escape(row.unit)}</td><td>{escape(row.description)}</td></tr>"
+        for row in lines
+    )
+    return f"<div class=wide><table><tbody>{cells}</tbody></table></div>"

@@ -1,0 +1,66 @@
+"""Estimates as the rows of a table, for the terminal and the report page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tightbound.analysis.estimate import Estimate, with_error
+
+FEW = 5  # values of a list that are written out
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table of estimates."""
+
+    name: str
+    value: str
+    unit: str
+    description: str
+
+
+def rows(estimates: Mapping[str, Estimate]) -> list[Row]:
+    """Return one row per estimate; estimates that are missing for the same reason share a row at the end.
+
+    Curves (estimates with `at`) are left out: they have figures and tables of their own. The negative log-likelihood
+    follows the tightest bound, which it negates.
+    """
+    missing: dict[str, list[str]] = {}
+    for name, estimate in estimates.items():
+        if estimate.value is None and estimate.reason and estimate.at is None:
+            missing.setdefault(estimate.reason, []).append(name)
+    shared = {reason: names for reason, names in missing.items() if len(names) > 1}
+    skipped = {name for names in shared.values() for name in names}
+    bound = next((name for name in ("iwae", "elbo") if name in estimates and estimates[name].value is not None), None)
+    found: list[Row] = []
+    for name, estimate in estimates.items():
+        if estimate.at is not None or name in skipped:
+            continue
+        found.append(Row(name, value_text(estimate), estimate.unit, f"{estimate.description}{_reason(estimate)}"))
+        if name == bound and "iwae" in estimates and estimate.reason is None and isinstance(estimate.value, float):
+            error = estimate.stderr if isinstance(estimate.stderr, float) else None
+            text = f"negative log-likelihood, at most this value: -{name}; lower is better"
+            found.append(Row("nll", with_error(-estimate.value, error), "nats", text))
+    return found + [Row("", "-", "missing", f"{', '.join(names)}: {reason}") for reason, names in shared.items()]
+
+
+def value_text(estimate: Estimate) -> str:
+    """Return the value with its standard error, to two digits of the error."""
+    value, stderr = estimate.value, estimate.stderr
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        span = ", ".join(f"{v:.2f}" for v in value)
+        span = span if len(value) <= FEW else f"{min(value):.2f} to {max(value):.2f}"
+        return f"{span} (± {max(stderr):.2f})" if isinstance(stderr, list) else span
+    error = stderr if isinstance(stderr, float) else None
+    if estimate.unit == "dimensions":
+        return f"{value:.0f}" + (f" ± {error:.1f}" if error is not None and error >= 0.05 else "")
+    return with_error(value, error)
+
+
+def _reason(estimate: Estimate) -> str:
+    if estimate.reason is None:
+        return ""
+    return f" (missing: {estimate.reason})" if estimate.value is None else f" ({estimate.reason})"
