@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from tightbound.compose import vae
     from tightbound.config import Settings
     from tightbound.core.errors import TightboundError
-    from tightbound.core.model import VAE
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.latents import BottomUp, Flat, Ladder, Quantized
+    from tightbound.model import VAE
     from tightbound.trained import Trained, evaluate, fit, load
 
 _NAMES = {
-    "VAE": "tightbound.core.model",
+    "VAE": "tightbound.model",
     "Flat": "tightbound.latents",
     "BottomUp": "tightbound.latents",
     "Ladder": "tightbound.latents",

@@ -83,7 +83,7 @@ TABLE: dict[str, dict[str, str]] = {
         "visible": "tightbound.contexts.visible:Visible",
     },
     "model": {
-        "vae": "tightbound.core.model:VAE",
+        "vae": "tightbound.model:VAE",
     },
     "sampler": {
         "gaussian-mixture": "tightbound.inference.samplers:GaussianMixture",

@@ -1,0 +1,265 @@
+"""The model that users build: from objects, or from data with components by name."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import nn
+
+from tightbound.components import Spec, find, make, parse, signature
+from tightbound.core import model as core
+from tightbound.core.domain import Domain
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.interfaces import Context, Latents, Likelihood, Observation
+from tightbound.core.join import joined_shape
+from tightbound.core.noise import Noise, seeded
+from tightbound.data import Data, Split
+from tightbound.data.given import Source, training_data
+from tightbound.nn.base import Architecture
+from tightbound.posteriors.base import Posterior
+from tightbound.priors.base import Prior
+
+_Kind = TypeVar("_Kind")
+
+
+class VAE(core.VAE):
+    """A latent-variable model: p(z), q(z|x) and p(x|z).
+
+    Build it from objects, or from data with `VAE.for_data`.
+
+    Args:
+        latents: Inference of z from x, and features of z for the likelihood; holds prior and posterior.
+        likelihood: p(x | features).
+        observation: Maps raw data to the encoder's input and the likelihood's target.
+        context: What x is conditioned on; None: nothing.
+
+    Raises:
+        CompositionError: If the parts do not fit each other, with the reason and the fix.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma and Welling 2014), https://arxiv.org/abs/1312.6114
+    """
+
+    @classmethod
+    def for_data(
+        cls,
+        data: Source | tuple[Source, Source],
+        *,
+        latent: int = 16,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        network: str | Architecture = "auto",
+        likelihood: str | Likelihood | type[Likelihood] = "auto",
+        observation: str | Observation = "auto",
+        prior: str | Prior | type[Prior] = "auto",
+        posterior: str | Posterior | type[Posterior] = "auto",
+        latents: str | Latents = "flat",
+        context: str | Context | None = None,
+        start_at_data: bool = True,
+        seed: int = 0,
+        trust: bool = False,
+        **reading: Any,
+    ) -> Self:
+        """Build a model that fits the data; each component by name, `"name(argument=value)"`, as an object, or
+        as a class of your own that takes the sizes it needs.
+
+        Args:
+            data: Training data in any form: array, tensor, data frame, path, built-in name, Dataset, DataLoader. They
+                give shape, domain and, for real values, mean and scale.
+            latent: Size of z.
+            encoder: Your own encoder: x (B, *shape) -> features (B, F), to which a head for the posterior's parameters
+                is added, or -> a pair (mean, log-variance) of (B, latent) each.
+            decoder: Your own decoder: z (B, latent) -> the likelihood's parameters.
+            network: Architecture of those of encoder and decoder that are not given; "auto": "conv" for images of 16
+                pixels or more each way, else "mlp"; for quantized latents and images of 8 pixels or more, "resnet".
+            likelihood: "auto": bernoulli for binary data, discretized-logistic for integer levels, negative-binomial for
+                counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a mixed table.
+            observation: How raw data become the likelihood's target; "auto": as that likelihood needs.
+            prior: p(z); "auto": "normal", or the default of the latents.
+            posterior: q(z|x); "auto": "normal", or the default of the latents.
+            latents: "flat": one group with that prior and posterior; hierarchies have priors and posteriors of their
+                own; "quantized" takes a code prior.
+            context: What x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None: nothing.
+            start_at_data: Start the decoder's output bias and a learned scale at the marginals of the training data
+                (if the likelihood is given by name), and pseudo-inputs of a prior at examples.
+            seed: Random seed of the initial weights; torch's default generator is left as it was.
+            trust: Import components of your own, written "module:Class(...)".
+            **reading: How the data are read: levels, domain, kinds, labels, resize, gray (see `tightbound.data.open`).
+
+        Raises:
+            InputError: If a component or an argument is unknown, or the data cannot be used.
+            CompositionError: If the components do not fit the data or each other.
+        """
+        data = training_data(data, **reading)
+        shape = tuple(data.shape)
+        spec = parse(_default_likelihood(data.domain)) if likelihood == "auto" else likelihood
+        spec = parse(spec) if isinstance(spec, str) else spec
+        if observation == "auto":
+            kind = (
+                find("likelihood", spec.name, trust=trust)
+                if isinstance(spec, Spec)
+                else spec
+                if isinstance(spec, type)
+                else type(spec)
+            )
+            observation = _default_observation(data.domain, tuple(getattr(kind, "kinds", ())))
+        with seeded(seed):
+            if isinstance(observation, str):
+                observation = _observation(observation, data, shape, trust)
+            chosen = _default_network(shape, latents) if network == "auto" else network
+            built: Architecture = make("network", chosen, trust=trust) if isinstance(chosen, str) else chosen
+            if isinstance(context, str):
+                context = _context(context, data, trust)
+            beside = 0 if context is None else context.size
+            if isinstance(latents, str):
+                seen = observation.input_shape(shape)
+                joined = context is not None and not find("latents", parse(latents).name, trust=trust).prior_only
+                seen = joined_shape(seen, context.shape) if context is not None and joined else seen
+                supplied = {"latent": latent, "context": beside, "shape": seen, "network": built}
+                latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
+            beside = 0 if latents.prior_only else beside
+            named = isinstance(spec, Spec | type)
+            supplied = {
+                "shape": shape,
+                "features": latents.features + beside,
+                "network": built if latents.on_planes else built.for_vectors(),
+                "levels": observation.target.levels or 2,
+                "kinds": _kinds(observation.target),
+            }
+            spec = _built("likelihood", spec, trust, supplied)
+            model = cls(latents, _is(spec, Likelihood), _is(observation, Observation), context)
+            if start_at_data:
+                # up to 10,000 examples, at most 256 MB
+                most = max(100, min(10_000, 2**26 // math.prod(shape)))
+                batch = model.observe(next(data.train.epoch(most, key=("start",))), Noise("start"))
+                model.start_at(batch, likelihood=named)
+        return model
+
+
+def _is(component: object, kind: type[_Kind]) -> _Kind:
+    if not isinstance(component, kind):
+        raise CompositionError(f"{type(component).__name__} was given where a {kind.__name__.lower()} is needed")
+    return component
+
+
+def _context(text: str, data: Data, trust: bool) -> Context:
+    labels = data.train.labels
+    if labels is None:  # data that are rendered or read as they are needed
+        labels = next(data.train.epoch(1)).label
+        labels = None if labels is None or labels.dim() == 1 else labels
+    are_classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
+    classes = int(labels.max()) + 1 if are_classes and labels is not None else 0
+    size = 0 if labels is None else labels[0].numel()
+    return _is(make("context", text, trust=trust, shape=tuple(data.shape), classes=classes, size=size), Context)
+
+
+def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool, supplied: dict[str, Any]) -> Latents:
+    """Return latents with the chosen prior and posterior, if they take them."""
+    kind = find("latents", parse(text).name, trust=trust)
+    takes = signature(kind).parameters
+    for name, given in chosen.items():
+        if name in takes and name in kind.builds:
+            if given != "auto" and name in parse(text).kwargs:
+                raise CompositionError(
+                    f"latents= {text!r} has a {name}, and {name}= {given!s} was given; leave out one"
+                )
+            supplied |= {} if given == "auto" else {name: given}
+        elif name in takes:
+            given = "normal" if given == "auto" else given
+            supplied[name] = _is(_built(name, given, trust, supplied), {"prior": Prior, "posterior": Posterior}[name])
+        elif given != "auto":
+            raise CompositionError(f"latents= {text!r} has a {name} of its own; leave out {name}= {given!s}")
+    return _is(make("latents", text, trust=trust, **supplied), Latents)
+
+
+def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:
+    """Return a component that was given by name, as a class, or as an object."""
+    if isinstance(given, str | Spec):
+        return make(kind, given, trust=trust, **supplied)
+    if isinstance(given, type):
+        takes = signature(given).parameters
+        return given(**{name: value for name, value in supplied.items() if name in takes})
+    return given
+
+
+def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
+    if len(shape) == 3 and min(shape[1:]) >= 8:
+        kind = find("latents", parse(latents).name) if isinstance(latents, str) else latents
+        if kind.on_planes:  # with 4 x 4 maps at least
+            return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
+    return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
+
+
+def _default_likelihood(domain: Domain) -> str:
+    defaults = {
+        "binary": "bernoulli",
+        "levels": "discretized-logistic",
+        "counts": "negative-binomial",
+        "unit": "continuous-bernoulli",
+        "real": "gaussian",
+        "mixed": "columns",
+    }
+    return defaults[domain.kind]
+
+
+def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
+    """The observation under which a likelihood of these kinds sees the data: as they are, as bits, or, where it is a
+    density and the data are whole numbers, dequantized."""
+    if domain.kind in ("levels", "binary") and "unit" in kinds and not {"levels", "binary"} & {*kinds}:
+        return "levels(dequantize=True)"
+    if domain.kind == "levels":
+        return "binarized" if "levels" not in kinds and "binary" in kinds else "levels"
+    plain = {"real": "standardized", "counts": "counts", "mixed": "table"}
+    if domain.kind in plain:
+        return plain[domain.kind]
+    return f"identity(kind={domain.kind!r})"
+
+
+def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> Observation:
+    spec = parse(text)
+    supplied = {"levels": data.domain.levels or 2, "shape": shape}
+    supplied |= {"kinds": _kinds(data.domain), "names": list(data.header)}
+    if "std" in signature(find("observation", spec.name, trust=trust)).parameters:
+        mean, std = moments(data.train, shape, data.domain.columns)
+        supplied |= {"mean": mean, "std": std}
+    observation = make("observation", spec, trust=trust, **supplied)
+    observation.check_source(data.domain)
+    return observation
+
+
+def _kinds(domain: Domain) -> list[Any]:
+    return [column.described for column in domain.columns]
+
+
+def moments(split: Split, shape: tuple[int, ...], columns: Sequence[Domain] = ()) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each column of a table, over its observed entries, or of all elements of other
+    data; a constant column has standard deviation 1, and is warned of where it is real. In one pass, batch by batch."""
+    table = len(shape) == 1
+    size = math.prod(shape) if table else 1
+    n, mean, square = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
+    for batch in split.epoch(4096):
+        x = batch.x.double().flatten(1) if table else batch.x.double().reshape(-1, 1)
+        # Chan et al. 1979: the update of mean and squared deviations by a batch
+        seen = ~torch.isnan(x)
+        more, x = seen.sum(0), x.masked_fill(~seen, 0.0)
+        own = x.sum(0) / more.clamp_min(1)
+        delta, total = own - mean, (n + more).clamp_min(1)
+        square = square + ((x - own) * seen).square().sum(0) + delta.square() * n * more / total
+        mean, n = mean + delta * more / total, n + more
+    if n.sum() == 0:
+        raise InputError("the training split is empty; give at least two data")
+    std = (square / n.clamp_min(1)).sqrt()
+    varies = std > 1e-7 * mean.abs().clamp_min(1e-30)
+    constant = [i for i in (~varies).nonzero().flatten().tolist() if not columns or columns[i].kind == "real"]
+    if table and constant:
+        where = ", ".join(map(str, constant[:5]))
+        warnings.warn(
+            f"column {where} of the training data is constant: a density on it has no limit as the scale shrinks; "
+            "leave it out",
+            stacklevel=4,
+        )
+    return mean.tolist(), torch.where(varies, std, 1.0).tolist()
