@@ -74,8 +74,8 @@ class VAE(core.VAE):
             encoder: Your own encoder: x (B, *shape) -> features (B, F), to which a head for the posterior's parameters
                 is added, or -> a pair (mean, log-variance) of (B, latent) each.
             decoder: Your own decoder: z (B, latent) -> the likelihood's parameters.
-            network: Architecture of those of encoder and decoder that are not given; "auto": "conv" for images of 16
-                pixels or more each way, else "mlp"; for quantized latents and images of 8 pixels or more, "resnet".
+            network: Architecture of an encoder or decoder that is not given; "auto": "conv" for images of 16 pixels
+                or more each way, else "mlp"; for quantized latents and images of 8 pixels or more, "resnet".
             likelihood: "auto": bernoulli for binary data, discretized-logistic for integer levels, negative-binomial for
                 counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a mixed table.
             observation: How raw data become the likelihood's target; "auto": as that likelihood needs.
@@ -99,13 +99,8 @@ class VAE(core.VAE):
         spec = parse(_default_likelihood(data.domain)) if likelihood == "auto" else likelihood
         spec = parse(spec) if isinstance(spec, str) else spec
         if observation == "auto":
-            kind = (
-                find("likelihood", spec.name, trust=trust)
-                if isinstance(spec, Spec)
-                else spec
-                if isinstance(spec, type)
-                else type(spec)
-            )
+            given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
+            kind = given if isinstance(given, type) else type(given)
             observation = _default_observation(data.domain, tuple(getattr(kind, "kinds", ())))
         with seeded(seed):
             if isinstance(observation, str):
@@ -157,7 +152,7 @@ def _context(text: str, data: Data, trust: bool) -> Context:
     return _is(make("context", text, trust=trust, shape=tuple(data.shape), classes=classes, size=size), Context)
 
 
-def _latents(text: str, chosen: dict[str, str | Prior | Posterior], trust: bool, supplied: dict[str, Any]) -> Latents:
+def _latents(text: str, chosen: dict[str, Any], trust: bool, supplied: dict[str, Any]) -> Latents:
     """Return latents with the chosen prior and posterior, if they take them."""
     kind = find("latents", parse(text).name, trust=trust)
     takes = signature(kind).parameters

@@ -1,0 +1,127 @@
+"""The documentation's commands and programs.
+
+`command N` prints the N-th set-up command of the README (blocks marked `bash`; needs nothing but Python). `check` runs, page
+by page, each in a temporary folder, every line of a `console` block that begins with `tightbound` and every `python` block
+of README.md, CONTRIBUTING.md and docs/, and then the programs in examples/. Only what would take long is shortened:
+training gets one epoch and few samples, sweeps two values or trials, and data that must be downloaded become digits.
+Commands run in forks of one process that has imported what they need.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PRELOADED = ("tightbound.trained", "tightbound.cli.train", "tightbound.report.page", "sklearn.linear_model",
+             "sklearn.neighbors", "sklearn.mixture", "scipy.stats", "matplotlib.figure", "torch._dynamo")  # fmt: skip
+SMALL = {"evaluate": ["--samples", "20"], "quality": ["--n-samples", "100"], "ais": ["--temperatures", "5"],
+         "probe": ["--max-examples", "300"], "score": ["--max-examples", "60"], "detect": ["--max-examples", "60"],
+         "compare": ["--max-examples", "60", "--samples", "20"], "diagnose": ["--max-examples", "100"]}  # fmt: skip
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """Return the contents of the fenced blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def shorten(line: str) -> list[str]:
+    """Return the words of a command, made quick."""
+    words = shlex.split(line, comments=True)
+    words = ["digits" if word in ("mnist", "fashion-mnist") else word for word in words]
+    if words[1] in ("train", "sweep"):
+        if "--epochs" in words:
+            del words[words.index("--epochs") : words.index("--epochs") + 2]
+        if {"vq-vae", "vq-vae-2", "fsq", "rq-vae"} & {*words} or any(word.startswith("quantized") for word in words):
+            words += ["--prior-epochs", "1"]
+        judged = words[1] == "sweep" or "--run" in words  # the others are composed and trained; tests judge them
+        words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5" if judged else "0"]
+    if words[1] == "sweep":
+        first = next(i for i, word in enumerate(words) if word in ("--beta", "--latent")) + 1
+        last = next(i for i in range(first, len(words)) if words[i].startswith("--"))
+        del words[first + 2 : last]
+        if "--trials" in words:
+            words[words.index("--trials") + 1] = "2"
+    if "--help" not in words:
+        given = dict(zip(SMALL.get(words[1], [])[::2], SMALL.get(words[1], [])[1::2], strict=True))
+        for flag, value in given.items():
+            if flag in words:
+                words[words.index(flag) + 1] = value
+            else:
+                words += [flag, value]
+    return words
+
+
+def in_a_fork(words: list[str]) -> None:
+    """Run a command as its script does, without the seconds that importing takes.
+
+    Raises:
+        RuntimeError: If its exit status is not 0.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_silently, args=(words,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"exit status {process.exitcode}: {shlex.join(words)}")
+
+
+def _silently(words: list[str]) -> None:
+    from tightbound.cli.main import main
+
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        sys.argv = words  # which a run records
+        try:
+            main(words[1:])
+        except SystemExit as stop:
+            os._exit(stop.code if isinstance(stop.code, int) else 0)
+
+
+def timed(what: str, run: object) -> None:
+    """Print what runs and how long it took."""
+    print(f"+ {what}", flush=True)
+    start = time.monotonic()
+    run()  # type: ignore[operator]
+    print(f"  {time.monotonic() - start:.0f} s", flush=True)
+
+
+def check() -> None:
+    """Run the documented commands and programs."""
+    lines = [line for block in blocks(PAGES[0], "console") for line in block.splitlines() if line.startswith("tightbound")]
+    assert lines, "the README documents no command"
+    subprocess.run([*shlex.split(lines[0])[:1], "--version"], check=True)  # the installed script
+    for name in PRELOADED:  # computes nothing: threads would not live on in forks
+        importlib.import_module(name)
+    commands = programs = 0
+    for page in PAGES:
+        print(f"{page.relative_to(ROOT)}:", flush=True)
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            for block in blocks(page, "console"):
+                for line in (line for line in block.splitlines() if line.startswith("tightbound")):
+                    words = shorten(line)
+                    timed(shlex.join(words), lambda words=words: in_a_fork(words))
+                    commands += 1
+            for i, program in enumerate(blocks(page, "python")):
+                run = [sys.executable, "-c", program]
+                timed(f"python block {i + 1}", lambda run=run: subprocess.run(run, check=True))
+                programs += 1
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        with tempfile.TemporaryDirectory() as folder:
+            run = [sys.executable, str(path)]
+            timed(f"examples/{path.name}", lambda run=run, folder=folder: subprocess.run(run, check=True, cwd=folder))
+        programs += 1
+    print(f"documentation: {commands} commands and {programs} programs ran")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "command":
+        print(blocks(PAGES[0], "bash")[int(sys.argv[2]) - 1].strip())
+    else:
+        check()
