@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tightbound.cli.diagnose import remedied
+from tightbound.cli.remedy import remedied
 from tightbound.cli.main import main as tightbound
 
 SICK = {

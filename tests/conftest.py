@@ -63,9 +63,9 @@ def cli(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training is not diagnosed and leaves an empty page: where neither is tested, half of the time."""
-    monkeypatch.setattr(cli_train, "_diagnose", lambda trained, data: None)
-    monkeypatch.setattr(cli_train, "write_report", lambda trained, *_: (trained.path / "report.html").write_text(""))
+    """Skip the diagnosis and leave an empty page after training, which halves its time."""
+    monkeypatch.setattr(cli_train, "_diagnose", lambda trained, data, folder: None)
+    monkeypatch.setattr(cli_train, "report", lambda trained, **_: (trained.path / "report.html").write_text(""))
 
 
 @pytest.fixture

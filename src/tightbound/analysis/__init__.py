@@ -7,19 +7,21 @@ from tightbound.analysis.bounds.rate import Rate, rate_decomposition
 from tightbound.analysis.comparison.compare import Comparison, compare
 from tightbound.analysis.comparison.sweep import Point, Sweep, sweep
 from tightbound.analysis.detection.score import Detection, Scores, detect, score
-from tightbound.analysis.diagnosis.engine import Check, Diagnosis, Finding, Subject, diagnose
-from tightbound.analysis.estimate import Estimate, Evaluation
+from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
+from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
+from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
 from tightbound.analysis.representation import Probe, Steering, called, probe, probe_codes, steer
+from tightbound.analysis.result import Evaluation
 from tightbound.analysis.samples.features import fit_features
 from tightbound.analysis.samples.holes import Holes, holes
 from tightbound.analysis.samples.memorization import Memorization, memorization
 from tightbound.analysis.samples.quality import Quality, quality, sample_quality
 
 __all__ = [
-    "Annealed", "Check", "Comparison", "Detection", "Diagnosis", "Estimate", "Evaluation", "Finding", "Holes",
-    "InferenceGap", "Memorization", "Paths", "Point", "Probe", "Quality", "Rate", "Scores", "Steering", "Subject",
-    "Sweep", "ais", "bdmc", "called", "compare", "compare_paths", "detect", "diagnose", "encoder_overfitting",
+    "Annealed", "Case", "Check", "Comparison", "Detection", "Diagnosis", "Estimate", "Evaluation", "Finding", "Holes",
+    "InferenceGap", "Memorization", "Paths", "Point", "Probe", "Quality", "Rate", "Scores", "Steering", "Sweep",
+    "ais", "bdmc", "called", "compare", "compare_paths", "detect", "diagnose", "encoder_overfitting",
     "evaluate", "fit_features", "holes", "inference_gap", "memorization", "paths", "probe", "probe_codes", "quality",
     "rate_decomposition", "sample_quality", "score", "steer", "sweep", "traversal",
 ]  # fmt: skip

@@ -72,7 +72,7 @@ class Analysis(ABC, Generic[R]):
     """Whether several processes share the work."""
     reported: ClassVar[bool] = True
     """Whether the report page asks it when the run does not hold the answer yet."""
-    quick: ClassVar[bool] = False
+    fast: ClassVar[bool] = False
     """Whether it takes seconds, so that the page at the end of training has it."""
     per_example: ClassVar[bool] = False
     """Whether the result has values for each example."""

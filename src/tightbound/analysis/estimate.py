@@ -57,35 +57,19 @@ class Analysis:
         return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """All numbers of one evaluation, by name, and what they are means of."""
-
-    numbers: Mapping[str, Estimate]
-    per_example: Mapping[str, Array]  # (N,), (N, latent) or, of discrete latents, (N, codes) each
-
-    @property
-    def bound(self) -> str | None:
-        """Name of the tightest bound on log p(x) that there is: "iwae"; "elbo" where q is one value with probability 1,
-        so that both are the same; None where there is none."""
-        return next((name for name in ("iwae", "elbo") if name in self.per_example), None)
-
-    @property
-    def codes_are_numbers(self) -> bool:
-        """Whether z are codes, each the number of an entry of a codebook."""
-        return "codes" in self.per_example
-
-    @property
-    def uniform_codes(self) -> bool:
-        """Whether z are codes that are all equally probable under the prior in use."""
-        return "prior_gain" in self.per_example and not self.per_example["prior_gain"].any()
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
-
-    def to_json(self) -> dict[str, dict[str, Any]]:
-        """Plain numbers, lists and strings."""
-        return {name: asdict(number) for name, number in self.numbers.items()}
+def value_text(estimate: Estimate, few: int = 5) -> str:
+    """Return the value with its standard error, to two digits of the error; of more than `few` values, the range."""
+    value, stderr = estimate.value, estimate.stderr
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        span = ", ".join(f"{v:.2f}" for v in value)
+        span = span if len(value) <= few else f"{min(value):.2f} to {max(value):.2f}"
+        return f"{span} (± {max(stderr):.2f})" if isinstance(stderr, list) else span
+    error = stderr if isinstance(stderr, float) else None
+    if estimate.unit == "dimensions":
+        return f"{value:.0f}" + (f" ± {error:.1f}" if error is not None and error >= 0.05 else "")
+    return with_error(value, error)
 
 
 def mean(x: Array, **facts: Any) -> Estimate:

@@ -42,6 +42,7 @@ class Result:
         estimates: Numbers with standard errors, by name.
         per_example: Arrays (N, ...) with one row for each example, by name.
         tables: Further tables.
+        tabulated: Whether the tables show the estimates, so that these need not be listed again.
         figures: Charts and pictures.
         sentences: Conclusions in words, the most important first.
         caption: What the estimates are taken over, in one line.
@@ -52,6 +53,7 @@ class Result:
     estimates: Mapping[str, Estimate]
     per_example: Mapping[str, Array] = field(default_factory=dict, kw_only=True)
     tables: Sequence[Table] = field(default=(), kw_only=True)
+    tabulated: bool = field(default=False, kw_only=True)
     figures: Sequence[Figure] = field(default=(), kw_only=True)
     sentences: Sequence[str] = field(default=(), kw_only=True)
     caption: str = field(default="", kw_only=True)
@@ -77,6 +79,7 @@ class Result:
             "sentences": list(self.sentences),
             "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
             "tables": [asdict(table) for table in self.tables],
+            "tabulated": self.tabulated,
             "remedy": dict(self.remedy),
             "details": dict(self.details),
         }
@@ -89,6 +92,7 @@ class Result:
             {name: Estimate(**estimate) for name, estimate in stored["estimates"].items()},
             tables=[Table(**table) for table in stored["tables"]],
             figures=[Figure.from_json(figure) for figure in stored.get("figures", ())],
+            tabulated=stored["tabulated"],
             sentences=stored["sentences"],
             caption=stored["caption"],
             remedy=stored["remedy"],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tightbound.analysis.base import Analysis, question
 from tightbound.analysis.bounds.evaluate import Evaluate
+from tightbound.analysis.diagnosis.diagnose import Diagnose
 
 
 class Analyses:
     """The analyses, as methods of `tightbound.Trained`, in the order of the report page."""
 
     evaluate = question(Evaluate)
+    diagnose = question(Diagnose)
 
 
 def analyses() -> dict[str, type[Analysis]]:

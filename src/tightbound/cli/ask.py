@@ -14,6 +14,7 @@ from tightbound.analysis import record
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
 from tightbound.cli.files import check_ending, write_npz
+from tightbound.cli.remedy import remedy_command
 from tightbound.cli.runs import load_other, load_run, of_the_run, open_data, say_next
 from tightbound.cli.show import keep, say, say_json, show_result
 from tightbound.core.errors import InputError
@@ -39,12 +40,13 @@ def ask(command: Any) -> None:
         write_figures(command.figures, result)
     if of_the_run(command) and analysis.is_default:
         keep(RunFolder(command.run), analysis, result)
+    again = remedy_command(command.run, result.remedy)
     if command.json:
-        say_json(record.as_json(analysis, result, figures=False))
+        say_json(record.as_json(analysis, result, figures=False) | ({"command": again} if again else {}))
         return
     say(f"weights: {trained.weights}")
     show_result(result)
-    say_next(command, "report {run}")
+    say_next(command, "report {run}") if again is None else say(f"next: {again}")
 
 
 def asked(command: Any) -> Analysis[Any]:

@@ -17,7 +17,7 @@ from tightbound.cli.arguments import (
     Report,
     Sample,
 )
-from tightbound.cli.judging import Compare, Diagnose, Probe, Quality, Score
+from tightbound.cli.judging import Compare, Probe, Quality, Score
 from tightbound.cli.training import Sweep, Train
 
 COMMANDS: dict[str, type[Command]] = {
@@ -32,7 +32,6 @@ COMMANDS: dict[str, type[Command]] = {
     "interpolate": Interpolate,
     "attribute": Attribute,
     "embed": Embed,
-    "diagnose": Diagnose,
     "quality": Quality,
     "probe": Probe,
     "score": Score,

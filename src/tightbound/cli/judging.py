@@ -12,20 +12,6 @@ from tightbound.cli.arguments import Command, Flag, OnData, OnRun, OnSplits, Opt
 
 
 @dataclass(frozen=True)
-class Diagnose(OnData):
-    """What is wrong with a model, if anything: collapse, holes, overfitting, ... each with evidence and a remedy."""
-
-    action = "tightbound.cli.diagnose:diagnose"
-
-    most: int = 1000
-    """Test data that are looked at, and as many training data, picked at random."""
-    samples: int = 20
-    """Of q(z|x) an example."""
-    json: Flag[bool] = False
-    """One JSON object on standard output."""
-
-
-@dataclass(frozen=True)
 class Quality(Options, OnRun):
     """How like the data samples are: distances between features, precision and recall, diversity, sharpness.
 

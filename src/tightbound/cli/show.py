@@ -45,7 +45,7 @@ def show_result(result: Result) -> None:
     """Print the answer of an analysis: conclusions, estimates, then tables."""
     for sentence in result.sentences:
         say(sentence)
-    if result.estimates:
+    if result.estimates and not result.tabulated:
         show_estimates(result.estimates, result.caption)
     elif result.caption:
         say(result.caption)

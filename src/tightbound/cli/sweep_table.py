@@ -128,7 +128,7 @@ def _point(folder: Path, trial: Trial, score: float | None) -> Point | None:
     run = RunFolder(folder / trial.name)
     if not run.evaluation_file.is_file():
         return None
-    return Point(label(trial), run.read(run.evaluation_file), trial.name, score)
+    return Point(label(trial), run.read(run.evaluation_file)["estimates"], trial.name, score)
 
 
 def _over_seeds(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tightbound import data as sources
-from tightbound.analysis import Diagnosis, Evaluation
+from tightbound.analysis.base import Subject
+from tightbound.analysis.bounds.evaluate import Evaluate
+from tightbound.analysis.diagnosis.diagnose import Diagnose
+from tightbound.analysis.diagnosis.findings import Diagnosis
+from tightbound.analysis.result import Evaluation
 from tightbound.cli.adapt import adapted_network, adapted_settings
-from tightbound.cli.diagnose import diagnosis_json, show_verdict
-from tightbound.cli.show import draw_next, record, say, show
+from tightbound.cli.show import draw_next, keep, say, show_result
 from tightbound.cli.training import Train, Training
 from tightbound.components import make
 from tightbound.compose import vae
@@ -25,36 +27,36 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import tars
 from tightbound.objectives.base import Objective
-from tightbound.report.page import write_report
+from tightbound.report.page import report
 from tightbound.trained import Trained
 from tightbound.training.fit import OnEpoch, fit_run
 from tightbound.training.folder import RunFolder, unused
 
 
 class Carried(NamedTuple):
-    """A trained model and, where an evaluation was asked for, what is known of it."""
+    """A trained model and, if they were asked for, its evaluation and diagnosis."""
 
     trained: Trained
-    numbers: Mapping[str, Mapping[str, Any]] | None = None
+    evaluation: Evaluation | None = None
     diagnosis: Diagnosis | None = None
 
 
 def train(command: Train) -> None:
-    """Trains, and shows what came of it."""
+    """Train a model and show the outcome."""
     if command.recipe is not None:
         say(f"recipe: {command.recipe}")
     launch.check_named(command.run, "--run FOLDER")
     run = command.run or unused(Path("runs") / run_name(command))
-    trained, numbers, diagnosis = carry_out(command, run)
-    if numbers is not None:
-        show(numbers)
-        if diagnosis is not None:
-            show_verdict(diagnosis)
+    trained, evaluation, diagnosis = carry_out(command, run)
+    if evaluation is not None:
+        show_result(evaluation)
+        for sentence in () if diagnosis is None else diagnosis.sentences:
+            say(sentence)
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
     offer = draw_next(trained.model).format(run=place)
-    more = "of all test data" if trained.model.latents.deterministic else "with 5000 samples and all test data"
-    say(f"next: tightbound {offer}, or {more}: tightbound evaluate {place}")
+    more = "all test data" if trained.model.latents.deterministic else "all test data and 5000 samples per example"
+    say(f"next: tightbound {offer}; to evaluate on {more}: tightbound evaluate {place}")
 
 
 class Composed(NamedTuple):
@@ -107,39 +109,44 @@ def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Car
         model, data, objective, fitting.settings(),
         run=run, resume=command.resume, overwrite=command.overwrite, config=config, on_epoch=on_epoch,
     )  # fmt: skip
-    trained = Trained(fitted)
+    trained = Trained(
+        fitted.model, data, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
+    )
     say(f"trained: {run}, weights: {trained.weights}")
     if not command.evaluate_samples:
         return Carried(trained)
-    numbers = _evaluate(trained, data, command).to_json()
+    evaluate = Evaluate(samples=command.evaluate_samples, progress=True)
+    evaluation = evaluate.run(trained, _subject(data, command))
     world.dismissed()
-    record(RunFolder(run).evaluation_file, numbers)
-    diagnosis = _diagnose(trained, data)
-    if diagnosis is not None:
-        record(RunFolder(run).analysis_file("diagnosis"), diagnosis_json(diagnosis, run) | {"quick": True})
-    write_report(trained, data, numbers, config)
-    return Carried(trained, numbers, diagnosis)
+    keep(RunFolder(run), evaluate, evaluation)
+    diagnosis = _diagnose(trained, data, RunFolder(run))
+    report(trained, quick=True)
+    return Carried(trained, evaluation, diagnosis)
 
 
-def _diagnose(trained: Trained, data: sources.Data) -> Diagnosis | None:
-    """Quick; None where the data are too few, which is said."""
+def _subject(data: sources.Data, command: Train) -> Subject:
+    """Return the test data, at most `evaluate_data` of them, picked at random."""
+    split = data.require_test()
+    if isinstance(split, sources.Indexed) and len(split) > command.evaluate_data:
+        say(f"evaluating on {command.evaluate_data:,} of {len(split):,} test examples, picked at random", sys.stderr)
+        pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be sorted
+        split = split.subset(np.sort(pick))
+    return Subject(split, data, f"{data.name}, test split")
+
+
+def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder) -> Diagnosis | None:
+    """Make and record a quick diagnosis; None, with a note, if there are too few examples."""
+    quick = Diagnose(max_examples=300, samples=10, quick=True)
     try:
-        return trained.diagnose(data, most=300, samples=10, quick=True)
+        found = quick.run(trained, Subject(data.require_test(), data, f"{data.name}, test split"))
     except InputError as error:
-        say(f"note: no verdict on the model: {error}", sys.stderr)
+        say(f"note: no diagnosis of the model: {error}", sys.stderr)
         return None
+    keep(folder, quick, found)
+    return found
 
 
 def run_name(command: Training) -> str:
     """A name for a run, of data and recipe."""
     source = (tars.stem(command.data) if tars.is_pattern(command.data) else Path(command.data).stem) or "data"
     return source if command.recipe in (None, source) else f"{source}-{command.recipe}"
-
-
-def _evaluate(trained: Trained, data: sources.Data, command: Train) -> Evaluation:
-    split = data.require_test()
-    if isinstance(split, sources.Indexed) and len(split) > command.evaluate_data:
-        say(f"evaluating on {command.evaluate_data:,} of {len(split):,} test data, picked at random", file=sys.stderr)
-        pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be ordered
-        split = split.subset(np.sort(pick))
-    return trained.evaluate(split, samples=command.evaluate_samples, progress=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tightbound.analysis import record
+from tightbound.analysis.estimate import value_text
 from tightbound.analysis.result import Result
 from tightbound.analysis.table import analyses
 from tightbound.core.errors import CompositionError, InputError, NotABound
@@ -17,7 +18,6 @@ from tightbound.core.files import write_atomic
 from tightbound.data.given import Source
 from tightbound.report.charts import drawn
 from tightbound.report.html import section
-from tightbound.report.rows import value_text
 from tightbound.trained import Trained
 from tightbound.training.folder import RunFolder
 
@@ -58,7 +58,7 @@ def report(
     answers = {} if data is not None else record.load(folder, analyses())
     for name, analysis in analyses().items():
         known = record.options_of(folder, name) if name in answers else None
-        if not (analysis.quick if quick else analysis.reported):
+        if not (analysis.fast if quick else analysis.reported):
             continue
         if known is not None and (quick or not known.get("quick")):
             continue

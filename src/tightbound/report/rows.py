@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tightbound.analysis.estimate import Estimate, with_error
-
-FEW = 5  # values of a list that are written out
+from tightbound.analysis.estimate import Estimate, value_text, with_error
 
 
 @dataclass(frozen=True)
@@ -43,21 +41,6 @@ def rows(estimates: Mapping[str, Estimate]) -> list[Row]:
             text = f"negative log-likelihood, at most this value: -{name}; lower is better"
             found.append(Row("nll", with_error(-estimate.value, error), "nats", text))
     return found + [Row("", "-", "missing", f"{', '.join(names)}: {reason}") for reason, names in shared.items()]
-
-
-def value_text(estimate: Estimate) -> str:
-    """Return the value with its standard error, to two digits of the error."""
-    value, stderr = estimate.value, estimate.stderr
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        span = ", ".join(f"{v:.2f}" for v in value)
-        span = span if len(value) <= FEW else f"{min(value):.2f} to {max(value):.2f}"
-        return f"{span} (± {max(stderr):.2f})" if isinstance(stderr, list) else span
-    error = stderr if isinstance(stderr, float) else None
-    if estimate.unit == "dimensions":
-        return f"{value:.0f}" + (f" ± {error:.1f}" if error is not None and error >= 0.05 else "")
-    return with_error(value, error)
 
 
 def _reason(estimate: Estimate) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,11 +98,6 @@ def ladder(numbers: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
     columns = [bounds["at"], bounds["value"], bounds["stderr"] or [None] * n, [None, *gains["value"]]]
     columns.append([None, *(gains["stderr"] or [None] * (n - 1))])
     return [Rung(int(k), *rest) for k, *rest in zip(*columns, strict=True)]
-
-
-def command_line(words: Sequence[str]) -> str:
-    """Words as a shell takes them, in double quotes where they hold single ones."""
-    return " ".join(f'"{w}"' if "'" in w and not set(w) & set('"$`\\!') else shlex.quote(w) for w in words)
 
 
 def _value(number: Mapping[str, Any]) -> str:

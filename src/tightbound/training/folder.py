@@ -23,7 +23,7 @@ _COMPLETE, _FILES = "complete", "files.json"  # what is about to take the place 
 
 
 class RunFolder:
-    """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints, evaluation.json,
+    """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints,
     analysis, figures, report.html.
 
     Arguments:
@@ -65,8 +65,8 @@ class RunFolder:
 
     @property
     def evaluation_file(self) -> Path:
-        """The numbers of the run's evaluated weights on its own test data."""
-        return self.path / "evaluation.json"
+        """Evaluation of the run's best weights on its own test data."""
+        return self.analysis_file("evaluate")
 
     def analysis_file(self, name: str) -> Path:
         """What an analysis of the run's evaluated weights found on its own data: "diagnosis", "quality", ..."""
@@ -152,7 +152,7 @@ class RunFolder:
         """Deletes what was said of earlier weights: evaluation, analyses, report, figures."""
         samplers = self.path.glob("checkpoints/sampler-*/*")  # of other codes
         said = (*self.path.glob("analysis/*"), *self.path.glob("figures/*"))
-        for file in (self.evaluation_file, self.report_file, *said, *samplers):
+        for file in (self.report_file, *said, *samplers):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.aside.path, ignore_errors=True)
 
@@ -184,7 +184,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"cannot read {str(file)!r} ({reason}); the run is damaged") from error
-        needed = {self.run_file: {"data", "settings"}, self.evaluation_file: {"elbo", "kl_per_dimension"}}
+        needed = {self.run_file: {"data", "settings"}, self.evaluation_file: {"estimates"}}
         if not isinstance(value, dict) or not needed.get(file, set()) <= set(value):
             raise InputError(f"cannot read {str(file)!r} (it is not what tightbound wrote); the run is damaged")
         return value

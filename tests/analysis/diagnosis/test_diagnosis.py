@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from tightbound.cli.remedy import remedied
 from torch import nn
 
 from conftest import Result
@@ -22,7 +23,6 @@ from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import InactiveUnits
 from tightbound.analysis.diagnosis.worth import independent
 from tightbound.analysis.estimate import scalar, scalar_error
-from tightbound.cli.diagnose import remedied
 from tightbound.cli.main import parse
 from tightbound.components import make
 from tightbound.core.domain import BINARY, REAL, Domain

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tightbound.analysis.bounds.annealing import Annealing, Chains, check_annealable
 from tightbound.analysis.bounds.estimator import at_once
-from tightbound.analysis.estimate import Analysis, Array, Estimate, Evaluation, estimate, mean
+from tightbound.analysis.estimate import Analysis, Array, Estimate, estimate, mean
+from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw

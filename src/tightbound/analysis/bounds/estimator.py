@@ -16,7 +16,8 @@ from tightbound.analysis.bounds.code_indices import CodeBooks, Counted, counted
 from tightbound.analysis.bounds.rate import Encoded, Gathered
 from tightbound.analysis.bounds.reconstruction import Variation
 from tightbound.analysis.bounds.weights import BLOCK, Weights
-from tightbound.analysis.estimate import Array, Estimate, Evaluation, active_units, estimate, mean, spread
+from tightbound.analysis.estimate import Array, Estimate, active_units, estimate, mean, spread
+from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import State
 from tightbound.core.model import VAE
@@ -106,7 +107,7 @@ def evaluate(
     numbers = _summarize(model, found, variation, changed, samples)
     gathered.take([part.encoded for part in found])
     with evaluating(model):
-        return replace(numbers, numbers={**numbers.numbers, **gathered.rate().numbers})
+        return replace(numbers, estimates={**numbers.estimates, **gathered.rate().numbers})
 
 
 def at_once(model: VAE, samples: int) -> int:
@@ -253,7 +254,8 @@ def _summarize(
     numbers |= reconstruction.numbers(model.observation, per_example["reconstruction_mse"], variation)
     found = {name: numbers[name] for name in DESCRIPTIONS if name in numbers}
     return Evaluation(
-        {k: replace(v, description=v.description or DESCRIPTIONS[k]) for k, v in found.items()}, per_example
+        {k: replace(v, description=v.description or DESCRIPTIONS[k]) for k, v in found.items()},
+        per_example=per_example,
     )
 
 

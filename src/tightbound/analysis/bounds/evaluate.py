@@ -47,12 +47,12 @@ class Evaluate(Analysis["Evaluation"]):
 
         options = {"samples": self.samples, "seed": self.seed, "precision": self.precision, "progress": self.progress}
         found = evaluate(trained.model, subject.examples, **options)
-        first = next(iter(found.numbers.values()))
+        first = next(iter(found.estimates.values()))
         drawn = "one sample" if first.samples is None else f"{first.samples:,} samples of q(z|x)"
         return Evaluation(
-            found.numbers,
+            found.estimates,
             per_example=found.per_example,
             caption=f"Mean over {first.n:,} examples ({subject.name}), {drawn} each; target: {first.target}",
-            tables=ladder_table(found.numbers),
-            figures=figures(found.numbers),
+            tables=ladder_table(found.estimates),
+            figures=figures(found.estimates),
         )

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tightbound.analysis.bounds.estimator import evaluate
-from tightbound.analysis.estimate import Array, Estimate, Evaluation, estimate, with_error
+from tightbound.analysis.estimate import Array, Estimate, estimate, with_error
+from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.terms import DETERMINISTIC

@@ -1,20 +1,22 @@
-"""What is wrong with a model, if anything. A check is one class in `checks/`, listed in `CHECKS`."""
+"""The checks of a diagnosis. A check is one class in `checks/`, listed in `CHECKS`."""
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
 
 from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.diagnosis.findings import Diagnosis, Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.worth import Exchange, exchange
-from tightbound.analysis.estimate import Estimate, Evaluation
+from tightbound.analysis.estimate import value_text
+from tightbound.analysis.result import Evaluation, Table
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
@@ -23,13 +25,10 @@ from tightbound.data import Split
 from tightbound.data.feed import pick
 from tightbound.inference.infer import Codes, encode
 
-Severity = Literal["mild", "moderate", "severe"]
-Evidence = Mapping[str, Estimate]
-
-# where the checks are, in the order in which they are made
-CHECKS: list[str] = [
+# import paths of the checks, in the order in which they are made
+CHECKS: tuple[str, ...] = (
     "tightbound.analysis.diagnosis.checks.fit:NotFinite",
-    "tightbound.analysis.diagnosis.checks.fit:NothingLearnt",
+    "tightbound.analysis.diagnosis.checks.fit:NothingLearned",
     "tightbound.analysis.diagnosis.checks.collapse:PosteriorCollapse",
     "tightbound.analysis.diagnosis.checks.collapse:InactiveUnits",
     "tightbound.analysis.diagnosis.checks.regularization:OverRegularized",
@@ -42,209 +41,215 @@ CHECKS: list[str] = [
     "tightbound.analysis.diagnosis.checks.encoder:EncoderOverfitting",
     "tightbound.analysis.diagnosis.checks.memorization:CopiedSamples",
     "tightbound.analysis.diagnosis.checks.fit:Undertrained",
-]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong, how one knows, and what to do about it."""
-
-    name: str
-    severity: Severity
-    evidence: Evidence
-    description: str  # a plain sentence, with the evidence's size in it
-    remedy: tuple[str, ...]  # flags to add to the command that trained it: "--beta", "1", ...; () where none would do
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        evidence = {name: asdict(number) for name, number in self.evidence.items()}
-        return {
-            "name": self.name,
-            "severity": self.severity,
-            "evidence": evidence,
-            "description": self.description,
-            "remedy": list(self.remedy),
-        }
+)
 
 
 @dataclass
-class Subject:
-    """What is diagnosed. Costly things are computed once, when a check first asks."""
+class Case:
+    """Model and data of one diagnosis. Expensive values are computed once, when a check first needs them.
+
+    Args:
+        model: The model.
+        train: Training examples.
+        test: Test examples.
+        config: Options that the model was trained with; empty if they are not known.
+        metrics: Training metrics, one row per epoch.
+        seed: Random seed.
+        max_examples: Examples of each split to look at, at most.
+        samples: Latent samples per example.
+    """
 
     model: VAE
     train: Split
     test: Split
-    config: Mapping[str, Any] = field(default_factory=dict)  # the flags that the run was trained by, where known
-    metrics: Sequence[Mapping[str, Any]] = ()  # one row an epoch
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] = ()
     seed: int = 0
-    most: int = 1000  # data that checks look at
-    samples: int = 20  # of q(z | x) an example
+    max_examples: int = 1000
+    samples: int = 20
 
     def __post_init__(self) -> None:
-        whole("most", self.most, least=2)
+        whole("max_examples", self.max_examples, least=2)
         whole("samples", self.samples, least=1)
 
-    def some(self, split: Split, most: int) -> Batch:
-        """At most this many data of a split, picked at random, in random order: the first few stand for all.
+    def some(self, split: Split, max_examples: int) -> Batch:
+        """Return at most `max_examples` of a split, picked at random and in random order, so that the first few
+        represent all of them.
 
         Raises:
-            InputError: fewer than two data, which have no standard error.
+            InputError: If there are fewer than two examples, which have no standard error.
         """
-        batch = pick(self.model, split, most, self.seed)
+        batch = pick(self.model, split, max_examples, self.seed)
         if len(batch) < 2:
-            raise InputError("a diagnosis needs at least two training and two test data")
+            raise InputError("a diagnosis needs at least two training and two test examples")
         return batch[torch.from_numpy(np.random.default_rng(key_seed("diagnose", self.seed)).permutation(len(batch)))]
 
     @cached_property
     def test_data(self) -> Batch:
-        """At most `most` test data, picked at random."""
-        return self.some(self.test, self.most)
+        """Test examples, at most `max_examples`, picked at random."""
+        return self.some(self.test, self.max_examples)
 
     @cached_property
     def train_data(self) -> Batch:
-        """Training data, as many as the test data and at most as there are, picked at random."""
+        """As many training examples as test examples, if there are that many, picked at random."""
         return self.some(self.train, len(self.test_data))
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """Of the test data."""
+        """Evaluation on the test examples."""
         return evaluate(self.model, self.test_data, samples=self.samples, seed=self.seed)
 
     @cached_property
     def train_evaluation(self) -> Evaluation:
-        """Of the training data."""
+        """Evaluation on the training examples."""
         return evaluate(self.model, self.train_data, samples=self.samples, seed=self.seed)
 
     @cached_property
     def codes(self) -> Codes:
-        """Of the test data, with a draw of q(z | x) each."""
+        """Latent codes of the test examples, with a draw from q(z | x) each."""
         return encode(self.model, self.test_data, sample=True, seed=self.seed)
 
     @cached_property
     def train_codes(self) -> Codes:
-        """Of the training data, with a draw of q(z | x) each."""
+        """Latent codes of the training examples, with a draw from q(z | x) each."""
         return encode(self.model, self.train_data, sample=True, seed=self.seed)
 
     @cached_property
     def exchange(self) -> Exchange:
-        """The trade of rate for distortion, on the training data."""
+        """Exchange rate between rate and distortion on the training examples."""
         return exchange(self.model, self.train_data, self.train_codes, self.seed)
 
     @property
     def has_bound(self) -> bool:
-        """Whether a bound on log p(x) exists, which plain autoencoders lack."""
+        """Whether the model has a bound on log p(x); plain autoencoders have none."""
         return "elbo" in self.evaluation.per_example
 
 
 class Check(ABC):
-    """One way in which a model can be wrong."""
+    """One way in which a model can fail."""
 
     name: ClassVar[str]
-    question: ClassVar[str]  # the question that it answers, in a few words
-    fatal: ClassVar[bool] = False  # whether a finding leaves nothing for later checks to measure
-    expensive: ClassVar[bool] = False  # whether it takes more than a second: not made at the end of each training
+    question: ClassVar[str]
+    """The question that the check answers."""
+    fatal: ClassVar[bool] = False
+    """Whether later checks can measure nothing after a finding."""
+    expensive: ClassVar[bool] = False
+    """Whether the check takes more than about a second, so that a quick diagnosis leaves it out."""
 
-    def skips(self, subject: Subject) -> str | None:
-        """Why the check does not apply to this model; None: it does."""
+    def skips(self, case: Case) -> str | None:
+        """Return why the check does not apply to this model; None: it applies."""
         return None
 
     @abstractmethod
-    def measure(self, subject: Subject) -> Evidence:
-        """The evidence: numbers by name.
+    def measure(self, case: Case) -> Evidence:
+        """Return the estimates that the check judges, by name.
 
         Raises:
-            CompositionError: where the model lets none be measured; the check then counts as skipped.
+            CompositionError: If they cannot be measured for this model; the check then counts as skipped.
         """
 
     @abstractmethod
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
-        """What the evidence shows; None: nothing wrong."""
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Return what the evidence shows; None: nothing is wrong."""
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What was found, and everything that it was looked for with."""
+def diagnose(
+    case: Case, checks: Sequence[str | Check] = CHECKS, *, quick: bool = False, name: str = "test data"
+) -> Diagnosis:
+    """Make each check that applies.
 
-    findings: tuple[Finding, ...]  # the worst first
-    evidence: Mapping[str, Evidence]  # of each check that was made, by its name
-    skipped: Mapping[str, str]  # name of a check -> why it does not apply
-    asked: Mapping[str, str]  # name of a check -> the question that it answers
-
-    @property
-    def checked(self) -> tuple[str, ...]:
-        """Names of the checks that were made."""
-        return tuple(self.evidence)
-
-    @property
-    def numbers(self) -> Mapping[str, Estimate]:
-        """All evidence, as "check: number"."""
-        return {f"{check}: {name}": n for check, found in self.evidence.items() for name, n in found.items()}
-
-    @property
-    def remedy(self) -> tuple[str, ...]:
-        """The flags of all findings; where two set the same, that of the worse."""
-        merged: dict[str, str] = {}
-        for finding in self.findings:
-            for flag, value in zip(finding.remedy[::2], finding.remedy[1::2], strict=True):
-                merged.setdefault(flag, value)
-        return tuple(word for pair in merged.items() for word in pair)
-
-    @property
-    def verdict(self) -> str:
-        """In a line."""
-        made = f"{len(self.checked)} check{'s' * (len(self.checked) != 1)}"
-        if not self.findings:
-            return f"healthy: {made}, nothing found"
-        return f"{made}, found: " + ", ".join(f"{finding.name} ({finding.severity})" for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return {
-            "verdict": self.verdict,
-            "findings": [finding.to_json() for finding in self.findings],
-            "checked": list(self.checked),
-            "skipped": dict(self.skipped),
-            "evidence": {
-                check: {name: asdict(number) for name, number in found.items()}
-                for check, found in self.evidence.items()
-            },
-            "asked": dict(self.asked),
-            "remedy": list(self.remedy),
-        }
-
-
-def diagnose(subject: Subject, checks: Sequence[str] | None = None, *, quick: bool = False) -> Diagnosis:
-    """Makes each check that applies.
-
-    Arguments:
-        subject: The model, its data, and what is known of its training.
-        checks: Import paths, "module:Class"; None: all of `CHECKS`.
-        quick: Leave out those that are dear.
+    Args:
+        case: The model and its data.
+        checks: Checks, or their import paths "module:Class".
+        quick: Leave out the checks that are expensive.
+        name: Name of the test data, for the caption.
     """
     findings: list[Finding] = []
     evidence: dict[str, Evidence] = {}
     skipped: dict[str, str] = {}
-    asked: dict[str, str] = {}
+    questions: dict[str, str] = {}
     stopped: str | None = None
-    for path in CHECKS if checks is None else checks:
-        module, _, name = path.partition(":")
-        check: Check = getattr(importlib.import_module(module), name)()
-        asked[check.name] = check.question
-        reason = stopped or (
-            "takes longer: see tightbound diagnose" if quick and check.expensive else check.skips(subject)
-        )
+    for each in checks:
+        check = each if isinstance(each, Check) else _imported(each)
+        questions[check.name] = check.question
+        reason = stopped or ("left out of a quick diagnosis" if quick and check.expensive else check.skips(case))
         if reason is None:
             try:
-                evidence[check.name] = check.measure(subject)
+                evidence[check.name] = check.measure(case)
             except CompositionError as error:
                 reason = str(error)
         if reason is not None:
             skipped[check.name] = reason
             continue
-        finding = check.judge(evidence[check.name], subject)
+        finding = check.judge(evidence[check.name], case)
         if finding is not None:
             findings.append(finding)
-            stopped = f"{check.name} was found" if check.fatal else stopped
+            stopped = f"nothing else can be measured after {check.name}" if check.fatal else stopped
     worst = get_args(Severity)[::-1]
     findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
-    return Diagnosis(tuple(findings), evidence, skipped, asked)
+    return _result(
+        findings,
+        evidence,
+        skipped,
+        questions,
+        f"At most {case.max_examples:,} training and as many test examples ({name}).",
+    )
+
+
+def _imported(path: str) -> Check:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)()
+
+
+def _result(
+    findings: Sequence[Finding],
+    evidence: Mapping[str, Evidence],
+    skipped: Mapping[str, str],
+    questions: Mapping[str, str],
+    caption: str,
+) -> Diagnosis:
+    made = f"{len(evidence)} check{'s' * (len(evidence) != 1)}"
+    found = ", ".join(f"{finding.name} ({finding.severity})" for finding in findings)
+    verdict = f"Found by {made}: {found}." if findings else f"Healthy: {made} found nothing."
+    severity = {finding.name: finding.severity for finding in findings}
+    rows = [
+        [check, "skipped", skipped[check], question] if check in skipped else
+        [check, severity.get(check, "ok"), _facts(evidence[check]), question]
+        for check, question in questions.items()
+    ]  # fmt: skip
+    remedy: dict[str, Any] = {}
+    for finding in findings:  # if two set the same option, the more severe one counts
+        remedy = {**finding.remedy, **remedy}
+    written = [
+        {"name": each.name, "severity": each.severity, "description": each.description, "remedy": dict(each.remedy)}
+        for each in findings
+    ]
+    return Diagnosis(
+        {f"{check}.{name}": estimate for check, found in evidence.items() for name, estimate in found.items()},
+        tables=[
+            Table(
+                "What was checked",
+                ("check", "result", "evidence", "question"),
+                rows,
+                "Thresholds are in nats or standard errors.",
+            )
+        ],
+        sentences=[verdict, *map(str, findings)],
+        caption=caption,
+        tabulated=True,
+        remedy=remedy,
+        details={
+            "verdict": verdict,
+            "findings": written,
+            "checked": list(evidence),
+            "skipped": dict(skipped),
+            "questions": dict(questions),
+        },
+    )
+
+
+def _facts(evidence: Evidence) -> str:
+    single = {name: estimate for name, estimate in evidence.items() if isinstance(estimate.value, float)}
+    return "; ".join(
+        f"{name.replace('_', ' ')} {value_text(estimate)} {estimate.unit}".strip() for name, estimate in single.items()
+    )

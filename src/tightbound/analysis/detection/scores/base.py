@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tightbound.analysis.bounds.estimator import evaluate
-from tightbound.analysis.estimate import Evaluation
+from tightbound.analysis.result import Evaluation
 from tightbound.core.component import Component
 from tightbound.core.model import VAE
 from tightbound.core.terms import DETERMINISTIC, Batch

@@ -44,7 +44,7 @@ class Mahalanobis(Score):
 
     def lacks(self, data: View) -> str | None:
         """No density is needed, but a space in which codes have a mean and a covariance."""
-        return "codes are numbers of entries, with no mean or covariance" if data.evaluation.codes_are_numbers else None
+        return "codes are numbers of entries, with no mean or covariance" if data.evaluation.has_code_indices else None
 
     def estimator(self, data: View, train: View) -> str:
         """To what."""
@@ -88,7 +88,7 @@ class Prior(Score):
     def lacks(self, data: View) -> str | None:
         """Means lie in the support where that is R^L, or z is a function of x."""
         support = data.model.latents.support
-        if data.evaluation.uniform_codes:
+        if data.evaluation.has_uniform_codes:
             return "all codes are equally probable under the prior in use"
         if data.model.latents.deterministic and data.has_bound:
             return None

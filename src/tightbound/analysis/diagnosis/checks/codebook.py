@@ -10,7 +10,8 @@ import torch
 
 from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, scalar
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
@@ -36,19 +37,19 @@ class CodebookCollapse(Check):
     name = "codebook-collapse"
     question = "how many of the codes are in use?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs discrete codes."""
-        first = next(_inferred(subject, 2))
+        first = next(_inferred(case, 2))
         return None if any(group.entries for group in first) else "no latent is discrete"
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Perplexity by code, entries in use, and bits in use."""
-        parts = list(_inferred(subject, len(subject.test_data)))
+        parts = list(_inferred(case, len(case.test_data)))
         levels = [u for i, _ in enumerate(parts[0]) if (u := _usage([part[i] for part in parts])) is not None]
         bits = [usage.relative_entropy for usage in levels]
         entries, used = (sum(int(n) for n in each) for each in zip(*map(_entries, levels), strict=True))
         rare = [float(usage.used_share.mean()) for usage in levels if usage.counts.sum() >= SEEN * usage.counts.numel()]
-        facts = {"stderr": None, "n": len(subject.test_data), "target": "codes of test data, one draw each"}
+        facts = {"stderr": None, "n": len(case.test_data), "target": "codes of test data, one draw each"}
         part = "part of the codes' bits in use"
         worst = f", of level {1 + bits.index(min(bits))} (the lowest is 1), which uses the least" * (len(bits) > 1)
         evidence = {
@@ -70,7 +71,7 @@ class CodebookCollapse(Check):
             )  # fmt: skip
         return evidence
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Less than half of the bits, or a quarter of the entries."""
         bits, occur = scalar(evidence["bits"]), scalar(evidence["least_used"]) if "least_used" in evidence else 1.0
         if not (bits < 0.5 or occur < RARE):
@@ -85,9 +86,9 @@ class CodebookCollapse(Check):
             if level
             else (f"{scalar(evidence['used']):.0f} of {entries} occur in the data at all.")
         )
-        if subject.model.latents.deterministic:
-            return Finding(self.name, severity, evidence, description, remedies.other_codes(subject.config))
-        flags = remedies.full_rate(subject.config) or remedies.free_bits(subject)
+        if case.model.latents.deterministic:
+            return Finding(self.name, severity, evidence, description, remedies.other_codes(case.config))
+        flags = remedies.full_rate(case.config) or remedies.free_bits(case)
         return Finding(self.name, severity, evidence, description, flags)
 
 
@@ -107,12 +108,12 @@ def _entries(usage: CodebookUsage) -> tuple[int, int]:
     return usage.counts.numel(), int(usage.used.sum())
 
 
-def _inferred(subject: Subject, n: int) -> Iterator[tuple[LatentTerms, ...]]:
+def _inferred(case: Case, n: int) -> Iterator[tuple[LatentTerms, ...]]:
     """The latents of the first few test data, batch by batch."""
-    model = subject.model
+    model = case.model
     with evaluating(model):
-        for batch in batches(model, subject.test_data[:n], at_once(model, 1)):
-            seen = model.observe(batch, Noise("evaluate", subject.seed))
-            noise = ExampleNoise("diagnose", subject.seed, index=batch.positions())
+        for batch in batches(model, case.test_data[:n], at_once(model, 1)):
+            seen = model.observe(batch, Noise("evaluate", case.seed))
+            noise = ExampleNoise("diagnose", case.seed, index=batch.positions())
             groups, _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
             yield groups

@@ -8,7 +8,8 @@ import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.shared import drawn, independent_elements
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.worth import constant_code, costs, swapped
 from tightbound.analysis.estimate import Array, Estimate, mean, ratio, scalar, scalar_error
 from tightbound.core.errors import CompositionError
@@ -40,22 +41,22 @@ class PosteriorCollapse(Check):
     name = "posterior-collapse"
     question = "does z carry anything that the decoder uses?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """There must be a rate."""
-        return None if subject.has_bound else NO_POINT
+        return None if case.has_bound else NO_POINT
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Rate, mutual information, active units, and what x costs without its code."""
-        model, test, seed = subject.model, subject.test_data, subject.seed
-        found = subject.evaluation
+        model, test, seed = case.model, case.test_data, case.seed
+        found = case.evaluation
         elbo = found.per_example["elbo"]
-        same = constant_code(model, subject.train_data, drawn(subject, train=True), seed)
+        same = constant_code(model, case.train_data, drawn(case, train=True), seed)
         alone = costs(model, test, same.expand(len(elbo), -1), seed)
         evidence = {
             "rate": found["rate"],
-            "mutual_information": information(subject),
+            "mutual_information": information(case),
             "active_units": found["active_units"],
-            "swapped_code": swapped(model, test, drawn(subject), seed),
+            "swapped_code": swapped(model, test, drawn(case), seed),
             "gain": mean(
                 alone + elbo, unit="nats", target="-log p(x|one code for all) - (-ELBO)",
                 description="nats that a code of its own saves an example, after its price",
@@ -63,7 +64,7 @@ class PosteriorCollapse(Check):
             ),
         }  # fmt: skip
         if model.likelihood.autoregressive:
-            alike = independent_elements(subject, subject.test_data)
+            alike = independent_elements(case, case.test_data)
             evidence["share_through_z"] = ratio(
                 alone + elbo, alike + elbo, unit="", target="gain / (cost of independent elements - (-ELBO))",
                 description="part of what the model knows of x beyond its marginals that comes through z",
@@ -71,7 +72,7 @@ class PosteriorCollapse(Check):
             )  # fmt: skip
         return evidence
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """By nats carried, nats gained, and the share of z."""
         carried, gain = scalar(evidence["rate"]), evidence["gain"]
         if evidence["mutual_information"].value is not None:
@@ -82,7 +83,7 @@ class PosteriorCollapse(Check):
                 f"The decoder ignores z: a code carries {max(carried, 0.0):.2f} nats about its example, and decoding "
                 f"another example's code costs {swap:.2f} nats."
             )
-            return self._finding("severe", evidence, description, subject)
+            return self._finding("severe", evidence, description, case)
         share = evidence.get("share_through_z")
         if share is None or share.value is None or scalar(share) + 2 * scalar_error(share) >= 0.5:
             return None
@@ -90,10 +91,10 @@ class PosteriorCollapse(Check):
             f"The decoder does most of the work without z: {max(scalar(share), 0.0):.0%} of what the model knows of x "
             f"beyond its marginals comes through z, which carries {scalar(evidence['rate']):.1f} nats."
         )
-        return self._finding("severe" if scalar(share) < 0.1 else "moderate", evidence, description, subject)
+        return self._finding("severe" if scalar(share) < 0.1 else "moderate", evidence, description, case)
 
-    def _finding(self, severity: Severity, evidence: Evidence, description: str, subject: Subject) -> Finding:
-        return Finding(self.name, severity, evidence, description, remedies.use_of_z(subject))
+    def _finding(self, severity: Severity, evidence: Evidence, description: str, case: Case) -> Finding:
+        return Finding(self.name, severity, evidence, description, remedies.use_of_z(case))
 
 
 class InactiveUnits(Check):
@@ -112,17 +113,17 @@ class InactiveUnits(Check):
     name = "inactive-units"
     question = "how much of the latent space is in use?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """A variance of 0.01 is small in R^L alone: a code of one in ten is at most 0.09."""
-        support = subject.model.latents.support
-        if subject.evaluation.codes_are_numbers:
+        support = case.model.latents.support
+        if case.evaluation.has_code_indices:
             return "codes are numbers of a codebook's entries: see codebook-collapse"
-        known = support == "real" or subject.evaluation["kl_per_dimension"].value is not None
+        known = support == "real" or case.evaluation["kl_per_dimension"].value is not None
         return None if known else f"codes lie on {support}, and how much each dimension carries is not known"
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Inactive dimensions and their numbers; the rate by group."""
-        found = subject.evaluation
+        found = case.evaluation
         kl, mu = found["kl_per_dimension"], found.per_example["mean"]
         spread = mu.var(0, ddof=1)
         off = spread < 0.01
@@ -148,9 +149,9 @@ class InactiveUnits(Check):
             {"rate_by_group": groups} if isinstance(groups.value, list) and len(groups.value) > 1 else {}
         )
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Groups first."""
-        latent, off = subject.model.latents.latent, int(scalar(evidence["inactive"]))
+        latent, off = case.model.latents.latent, int(scalar(evidence["inactive"]))
         by_group = evidence["rate_by_group"].value if "rate_by_group" in evidence else []
         rates = by_group if isinstance(by_group, list) else []
         idle = [i + 1 for i, rate in enumerate(rates) if rate < NOTHING]
@@ -159,30 +160,30 @@ class InactiveUnits(Check):
                 f"{len(idle)} of {len(rates)} groups of latents carry less than {NOTHING} nats (numbers "
                 f"{', '.join(map(str, idle))}, the lowest is 1): the hierarchy has layers that do nothing."
             )
-            return Finding(self.name, "moderate", evidence, description, remedies.use_of_z(subject))
+            return Finding(self.name, "moderate", evidence, description, remedies.use_of_z(case))
         if off <= 0.75 * latent:
             return None
         description = f"{off} of {latent} latent dimensions carry nothing: the model works with {latent - off}."
         # fewer dimensions would not cure collapse, or a weight that switches them off
-        surplus = off < latent and not remedies.weighs_more(subject.config)
-        fewer = ("--latent", str(latent - off)) if surplus else remedies.use_of_z(subject)
+        surplus = off < latent and not remedies.weighs_more(case.config)
+        fewer = {"latent": latent - off} if surplus else remedies.use_of_z(case)
         return Finding(self.name, "mild", evidence, description, fewer)
 
 
-def information(subject: Subject) -> Estimate:
+def information(case: Case) -> Estimate:
     """I_q(x; z) under the aggregate posterior of a few test data."""
-    model = subject.model
-    few = subject.test_data[: min(PAIRS, max(2, int(math.sqrt(2e7 / model.latents.latent))))].to(model.device)
+    model = case.model
+    few = case.test_data[: min(PAIRS, max(2, int(math.sqrt(2e7 / model.latents.latent))))].to(model.device)
     facts = {
         "unit": "nats", "target": f"I_q(x; z) for these {len(few)} data", "n": len(few),
         "estimator": f"log q(z|x) - log q(z), the mixture of {len(few)} posteriors; at most {math.log(len(few)):.2f}",
         "description": "nats that a code tells about which example it is of",
     }  # fmt: skip
     if model.latents.deterministic:
-        return _told_apart(subject.evaluation.per_example["codes"], facts["description"])
+        return _told_apart(case.evaluation.per_example["codes"], facts["description"])
     with evaluating(model):
-        seen = model.observe(few, Noise("evaluate", subject.seed))
-        noise = ExampleNoise("diagnose", subject.seed, index=few.positions())
+        seen = model.observe(few, Noise("evaluate", case.seed))
+        noise = ExampleNoise("diagnose", case.seed, index=few.positions())
         (group, *others), _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
         if others or group.posterior is None:
             reason = "the density of codes under other data's posteriors is not known for a hierarchy"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import NO_POINT
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.core.terms import DETERMINISTIC
 
@@ -33,17 +34,17 @@ class EncoderOverfitting(Check):
     expensive = True
     question = "is the encoder as good on test data as on training data?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """There must be a posterior that can be fitted."""
-        if subject.model.latents.deterministic:
+        if case.model.latents.deterministic:
             return f"{DETERMINISTIC}: there is no posterior to fit to an example"
-        return None if subject.has_bound else NO_POINT
+        return None if case.has_bound else NO_POINT
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Gaps on test data, that on training data, and the difference."""
         test, train = (
-            inference_gap(subject.model, data[:FEW], samples=subject.samples, steps=STEPS, seed=subject.seed)
-            for data in (subject.test_data, subject.train_data)
+            inference_gap(case.model, data[:FEW], samples=case.samples, steps=STEPS, seed=case.seed)
+            for data in (case.test_data, case.train_data)
         )
         return {
             "overfitting": encoder_overfitting(test, train),
@@ -53,7 +54,7 @@ class EncoderOverfitting(Check):
             "gain_of_doubling": test.numbers["gain_of_doubling"],
         }
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """More than a nat, and than the inference gap on training data."""
         lost, family = evidence["overfitting"], scalar(evidence["approximation_gap"])
         gap, fitted = scalar(evidence["amortization_gap"]), scalar(evidence["amortization_gap_train"])
@@ -66,4 +67,4 @@ class EncoderOverfitting(Check):
             f"The encoder is overfitted: on test data it loses {gap:.1f} nats against posteriors fitted to each example, "
             f"on training data {fitted:.1f}; the decoder could do better than its bound says."
         )
-        return Finding(self.name, severity, evidence, description, remedies.dropout(subject.config))
+        return Finding(self.name, severity, evidence, description, remedies.dropout(case.config))

@@ -9,7 +9,8 @@ import torch
 
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.shared import independent_elements
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, estimate, mean, scalar, scalar_error
 
 
@@ -20,12 +21,12 @@ class NotFinite(Check):
     question = "are all weights and all log-densities finite?"
     fatal = True
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Counts."""
-        tensors = [t for t in subject.model.state_dict().values() if t.is_floating_point()]
+        tensors = [t for t in case.model.state_dict().values() if t.is_floating_point()]
         weights = sum(int((~torch.isfinite(t)).sum()) for t in tensors)
         size = sum(t.numel() for t in tensors)
-        per_example = subject.evaluation.per_example
+        per_example = case.evaluation.per_example
         bad = ~np.isfinite(per_example.get("elbo", per_example["distortion"]))
         facts = {"stderr": None, "estimator": "count"}
         return {
@@ -39,7 +40,7 @@ class NotFinite(Check):
             ),
         }  # fmt: skip
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """One is enough."""
         weights, data = (int(scalar(evidence[name])) for name in ("bad_weights", "bad_data"))
         if not weights + data:
@@ -47,11 +48,11 @@ class NotFinite(Check):
         description = (
             f"{weights} weights and the log-densities of {data} of {evidence['bad_data'].n} test data are not finite."
         )
-        lower = f"{float(subject.config.get('lr') or 1e-3) / 10:g}"
-        return Finding(self.name, "severe", evidence, description, ("--lr", lower, "--clip", "10"))
+        lower = float(f"{float(case.config.get('lr') or 1e-3) / 10:g}")
+        return Finding(self.name, "severe", evidence, description, {"lr": lower, "clip": 10.0})
 
 
-class NothingLearnt(Check):
+class NothingLearned(Check):
     """The model knows less of its own training data than the frequencies of their elements tell.
 
     A finding is an ELBO that is worse, by two standard errors, than elements of x that are independent. Where the rate
@@ -59,24 +60,24 @@ class NothingLearnt(Check):
     says nothing.
     """
 
-    name = "nothing-learnt"
+    name = "nothing-learned"
     question = "does the model know more of x than the frequencies of its elements?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs a probability, and an objective that was meant to raise the bound."""
-        if not subject.has_bound:
+        if not case.has_bound:
             return "the posterior is a point mass: no bound on log p(x) exists"
-        if not subject.model.observation.target.discrete:
+        if not case.model.observation.target.discrete:
             return "p(x|z) is a density: elements that hardly vary cost as little as one likes"
-        if remedies.knobs(subject.config).get("beta") != 1:
+        if remedies.knobs(case.config).get("beta") != 1:
             return "what was maximized is not the ELBO"
-        if subject.evaluation.uniform_codes:
+        if case.evaluation.has_uniform_codes:
             return "all codes are equally probable, and cost more than they would: see uniform-prior"
         return None
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """What is known beyond the marginals."""
-        learnt = subject.train_evaluation.per_example["elbo"] + independent_elements(subject, subject.train_data)
+        learnt = case.train_evaluation.per_example["elbo"] + independent_elements(case, case.train_data)
         return {
             "learnt": mean(
                 learnt, unit="nats", target="ELBO - log p of independent elements, on training data",
@@ -84,7 +85,7 @@ class NothingLearnt(Check):
             ),
         }  # fmt: skip
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Less than nothing."""
         learnt = evidence["learnt"]
         if not scalar(learnt) + 2 * scalar_error(learnt) < 0:
@@ -93,7 +94,7 @@ class NothingLearnt(Check):
             f"The model has learnt nothing: its training data cost {-scalar(learnt):.2g} nats more than if the "
             "elements of x were independent."
         )
-        return Finding(self.name, "severe", evidence, description, remedies.learning(subject.config))
+        return Finding(self.name, "severe", evidence, description, remedies.learning(case.config))
 
 
 class Undertrained(Check):
@@ -107,19 +108,19 @@ class Undertrained(Check):
     question = "had the loss settled when training ended?"
     least = 8  # epochs: a line through the last three leaves one to measure its error by
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs epochs, and a loss that means the same in each."""
-        rows = _first_stage(subject)
+        rows = _first_stage(case)
         if len(rows) < self.least:
             return f"the run has {len(rows)} epochs; needed: {self.least}"
-        made = remedies.objective(subject.config)
+        made = remedies.objective(case.config)
         if made is None or not made.has_best_epoch:
             return "the objective is measured by an adversary that moves: its loss says nothing of progress"
         return None
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """The fall of the loss, in all and in the last quarter."""
-        rows = _first_stage(subject)
+        rows = _first_stage(case)
         name = "validation_loss" if "validation_loss" in rows[-1] else "train_loss"
         loss = np.array([row[name] for row in rows], dtype=float)
         n, quarter = len(loss), len(loss) // 4
@@ -138,7 +139,7 @@ class Undertrained(Check):
                                           description="of all that it fell by since the first epoch; a straight line: 0.25"),
         }  # fmt: skip
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """A quarter or more."""
         share, fall = scalar(evidence["share_of_the_fall"]), evidence["fall"]
         if not (share >= 0.25 and scalar(fall) > 2 * scalar_error(fall)):
@@ -147,7 +148,7 @@ class Undertrained(Check):
             f"The loss was still falling when training ended: {share:.0%} of all that it fell by came in the last "
             "quarter of the epochs."
         )
-        return Finding(self.name, "moderate", evidence, description, remedies.longer(subject.config))
+        return Finding(self.name, "moderate", evidence, description, remedies.longer(case.config))
 
 
 class Overfitting(Check):
@@ -162,19 +163,19 @@ class Overfitting(Check):
     name = "overfitting"
     question = "does what was learnt on the training data hold on test data?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs a bound."""
-        return None if subject.has_bound else "the posterior is a point mass: no bound on log p(x) exists"
+        return None if case.has_bound else "the posterior is a point mass: no bound on log p(x) exists"
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """ELBO on training and test data, and the part of the gain over the marginals that holds."""
-        fitted, new = subject.train_evaluation, subject.evaluation
+        fitted, new = case.train_evaluation, case.evaluation
         a, b = fitted.per_example["elbo"], new.per_example["elbo"]
         gap = a.mean() - b.mean()
         stderr = math.hypot(*(x.std(ddof=1) / math.sqrt(len(x)) for x in (a, b)))
-        free = fitted.per_example["rate"].mean() if fitted.uniform_codes else 0.0
-        learnt = a + free + independent_elements(subject, subject.train_data)
-        held = b + free + independent_elements(subject, subject.test_data)
+        free = fitted.per_example["rate"].mean() if fitted.has_uniform_codes else 0.0
+        learnt = a + free + independent_elements(case, case.train_data)
+        held = b + free + independent_elements(case, case.test_data)
         evidence = {
             "train_elbo": fitted["elbo"],
             "test_elbo": new["elbo"],
@@ -194,7 +195,7 @@ class Overfitting(Check):
             held_share = estimate(value, error, estimator="ratio of means, delta method", **facts)
         return evidence | {"share_that_holds": held_share}
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Below half."""
         held, gap = evidence["share_that_holds"], scalar(evidence["gap"])
         value = scalar(held)
@@ -205,24 +206,19 @@ class Overfitting(Check):
             f"The model has learnt its training data by heart: {max(value, 0.0):.0%} of what it learnt on them holds "
             f"on test data, which cost {gap:.1f} nats more."
         )
-        return Finding(self.name, severity, evidence, description, _against(subject))
+        return Finding(self.name, severity, evidence, description, _against(case))
 
 
-def _against(subject: Subject) -> remedies.Flags:
+def _against(case: Case) -> remedies.Options:
     """Stop at the best epoch, where that was not done; else decay the weights."""
-    if subject.config.get("validation") == 0:
-        return ("--validation-size", str(max(1, min(5000, (subject.train.size or 10_000) // 10))), "--patience", "10")
-    return (
-        "--optimizer",
-        "adamw",
-        "--weight-decay",
-        f"{max(0.1, 10 * float(subject.config.get('weight_decay') or 0)):g}",
-    )
+    if case.config.get("validation_size") == 0:
+        return {"validation_size": max(1, min(5000, (case.train.size or 10_000) // 10)), "patience": 10}
+    return remedies.weight_decay(case.config)
 
 
 def _of_mean(x: np.ndarray) -> float:
     return float(x.std(ddof=1) / math.sqrt(len(x)))
 
 
-def _first_stage(subject: Subject) -> list:
-    return [row for row in subject.metrics if not row.get("stage")]
+def _first_stage(case: Case) -> list:
+    return [row for row in case.metrics if not row.get("stage")]

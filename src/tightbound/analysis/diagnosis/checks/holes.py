@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.analysis.samples.holes import holes
 
@@ -23,17 +24,17 @@ class PriorHoles(Check):
     name = "holes"
     question = "does the prior draw codes where those of data are?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Codes must lie in a space."""
-        return NUMBERS if subject.evaluation.codes_are_numbers else None
+        return NUMBERS if case.evaluation.has_code_indices else None
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Shares, and what is decoded in holes and elsewhere."""
-        train = subject.some(subject.train, CENTERS)
-        found = holes(subject.model, train, subject.test_data, draws=DRAWS, level=LEVEL, seed=subject.seed)
+        train = case.some(case.train, CENTERS)
+        found = holes(case.model, train, case.test_data, draws=DRAWS, level=LEVEL, seed=case.seed)
         return found.numbers
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """More than half."""
         share = evidence["uncovered"]
         if not scalar(share) - 2 * scalar_error(share) > 0.5:
@@ -45,4 +46,4 @@ class PriorHoles(Check):
             + (f"; what they decode to is {far / near:.2f} times as far from training data as reconstructions." if
                far > 0 and near > 0 else ".")
         )  # fmt: skip
-        return Finding(self.name, severity, evidence, description, remedies.fitted_prior(subject))
+        return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.analysis.samples.memorization import memorization
 
@@ -30,11 +31,11 @@ class CopiedSamples(Check):
     name = "memorization"
     question = "are samples copies of training data?"
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """The z-score and what stands behind it."""
-        return memorization(subject.model, subject.train, subject.test_data[:FEW], n=FEW, seed=subject.seed).numbers
+        return memorization(case.model, case.train, case.test_data[:FEW], n=FEW, seed=case.seed).numbers
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """By the excess over test data."""
         pair = [evidence[name] for name in ("too_near", "too_near_test")]
         excess = scalar(pair[0]) - scalar(pair[1])
@@ -46,4 +47,4 @@ class CopiedSamples(Check):
             f"Samples are copies: {scalar(pair[0]):.0%} of them are nearer to their training example than that one is "
             f"to any other, against {scalar(pair[1]):.0%} of test data."
         )
-        return Finding(self.name, severity, evidence, description, remedies.dropout(subject.config))
+        return Finding(self.name, severity, evidence, description, remedies.dropout(case.config))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding
 from tightbound.analysis.estimate import scalar, scalar_error
 
 
@@ -22,25 +23,25 @@ class UniformPrior(Check):
     name = "uniform-prior"
     question = "has a prior over the codes been learned?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs codes with a price."""
-        return None if "prior_gain" in subject.evaluation.per_example else "no latent is discrete"
+        return None if "prior_gain" in case.evaluation.per_example else "no latent is discrete"
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """What the prior in use saves, on test data and on training data."""
-        found = {name: subject.evaluation[name] for name in ("prior_gain", "prior_gain_share", "uniform_rate")}
-        return found | {"train_prior_gain": subject.train_evaluation["prior_gain"]}
+        found = {name: case.evaluation[name] for name in ("prior_gain", "prior_gain_share", "uniform_rate")}
+        return found | {"train_prior_gain": case.train_evaluation["prior_gain"]}
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Nothing, or less."""
         gain, trained = evidence["prior_gain"], evidence["train_prior_gain"]
-        if subject.evaluation.uniform_codes:
+        if case.evaluation.has_uniform_codes:
             description = (
                 "All codes are equally probable under the prior: samples decode codes that were thrown together, and "
-                "do not look like data. A prior can be learned on this run as it is: tightbound fit-prior RUN --prior "
-                "pixelcnn."
+                "do not look like data. fit_code_prior() learns one for this run as it "
+                "is."
             )
-            return Finding(self.name, "moderate", evidence, description, ("--prior", "pixelcnn"))
+            return Finding(self.name, "moderate", evidence, description, {"prior": "pixelcnn"})
         if not scalar(gain) + 2 * scalar_error(gain) < 0:
             return None
         by_heart = scalar(trained) - 2 * scalar_error(trained) > 0
@@ -49,5 +50,5 @@ class UniformPrior(Check):
             f"The prior over codes is worse on test data than equal odds for all, by {-scalar(gain):.2g} nats: {why}."
         )
         return Finding(
-            self.name, "moderate", evidence, description, remedies.other_prior_training(subject.config, by_heart)
+            self.name, "moderate", evidence, description, remedies.other_prior_training(case.config, by_heart)
         )

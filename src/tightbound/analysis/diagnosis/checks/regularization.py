@@ -6,7 +6,8 @@ import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import NO_POINT, NOTHING
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, estimate, scalar, scalar_error
 
 STEPS: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"), (2.0, "mild"))
@@ -23,26 +24,26 @@ class _Regularization(Check):
         beta-VAE (Higgins et al. 2017), https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Codes must have a density, in one group, and lie where they can be rescaled."""
-        if not subject.has_bound:
+        if not case.has_bound:
             return NO_POINT
-        if scalar(subject.evaluation["rate"]) < NOTHING:
+        if scalar(case.evaluation["rate"]) < NOTHING:
             return f"z carries less than {NOTHING} nats: there is nothing to weigh"
-        if subject.model.latents.support != "real":
-            return f"codes lie on {subject.model.latents.support}, where posteriors cannot be rescaled"
-        groups = subject.evaluation["kl_per_group"].value
+        if case.model.latents.support != "real":
+            return f"codes lie on {case.model.latents.support}, where posteriors cannot be rescaled"
+        groups = case.evaluation["kl_per_group"].value
         if isinstance(groups, list) and len(groups) > 1:
             return "posteriors of lower groups follow draws of the higher, and are not of their family when rescaled"
         return None
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """The exchange rate, what rescaling would gain, and the scales of codes."""
         return {
-            "exchange_rate": subject.exchange.rate,
-            "rescaling_gain": subject.exchange.gain,
-            "aggregate_std": subject.evaluation["latent_std"],
-            "posterior_std": _posterior_std(subject),
+            "exchange_rate": case.exchange.rate,
+            "rescaling_gain": case.exchange.gain,
+            "aggregate_std": case.evaluation["latent_std"],
+            "posterior_std": _posterior_std(case),
         }
 
 
@@ -52,14 +53,14 @@ class OverRegularized(_Regularization):
     name = "over-regularized"
     question = "would more rate pay for itself?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs a posterior that was meant to be that of the ELBO, too."""
-        made = remedies.objective(subject.config)
+        made = remedies.objective(case.config)
         if made is not None and made.trains_proposal:
             return "q(z|x) was trained as a proposal of an importance sampler, which is wider than the ELBO asks for"
-        return super().skips(subject)
+        return super().skips(case)
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Above two nats for one."""
         rate = evidence["exchange_rate"]
         value = scalar(rate)
@@ -70,7 +71,7 @@ class OverRegularized(_Regularization):
             f"Another nat in z would save {value:.1f} nats of distortion, where 1 is right: the rate is weighted too "
             "heavily, so that codes carry too little and reconstructions are blurred."
         )
-        flags = remedies.full_rate(subject.config) or remedies.longer(subject.config)
+        flags = remedies.full_rate(case.config) or remedies.longer(case.config)
         return Finding(self.name, severity, evidence, description, flags)
 
 
@@ -80,7 +81,7 @@ class UnderRegularized(_Regularization):
     name = "under-regularized"
     question = "is what z carries worth its price?"
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Below half a nat for one."""
         rate = evidence["exchange_rate"]
         value, most = scalar(rate), scalar(rate) + 2 * scalar_error(rate)
@@ -92,7 +93,7 @@ class UnderRegularized(_Regularization):
             f"The last nat in z saves {value:.2g} nats of distortion, where 1 is right: posteriors are narrower than "
             "that is worth, and codes need not lie where the prior draws them."
         )
-        flags = remedies.full_rate(subject.config) or ("--objective", "elbo")
+        flags = remedies.full_rate(case.config) or {"objective": "elbo"}
         return Finding(self.name, severity, evidence, description, flags)
 
 
@@ -103,8 +104,8 @@ def _severity(factor: float, least: float) -> Severity | None:
     return next(name for limit, name in STEPS if factor >= limit)
 
 
-def _posterior_std(subject: Subject) -> Estimate:
-    variance = subject.codes.variance.double().numpy()
+def _posterior_std(case: Case) -> Estimate:
+    variance = case.codes.variance.double().numpy()
     second = variance.mean(0)
     value = np.sqrt(second)
     stderr = variance.std(0, ddof=1) / np.sqrt(len(variance)) / (2 * np.maximum(value, 1e-12))

@@ -10,7 +10,8 @@ import torch
 from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.shared import observed
-from tightbound.analysis.diagnosis.engine import Check, Evidence, Finding, Severity, Subject
+from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
 from tightbound.core.domain import Domain
 from tightbound.data.feed import evaluating
@@ -38,19 +39,19 @@ class VarianceCollapse(Check):
     name = "variance-collapse"
     question = "is the scale of p(x|z) finer than the data?"
 
-    def skips(self, subject: Subject) -> str | None:
+    def skips(self, case: Case) -> str | None:
         """Needs a density by element."""
-        if not subject.model.likelihood.elementwise:
+        if not case.model.likelihood.elementwise:
             return "the likelihood does not give each element a variance of its own"
-        if not _continuous(subject).any():
+        if not _continuous(case).any():
             return "x is discrete: p(x|z) is a probability, which is at most 1"
         return None
 
-    def measure(self, subject: Subject) -> Evidence:
+    def measure(self, case: Case) -> Evidence:
         """Scales against the data's resolution and the errors on test data."""
-        which = _continuous(subject)
-        train, test = observed(subject, subject.train_data), observed(subject, subject.test_data)
-        center, scale = (part[:, which] for part in _moments(subject))
+        which = _continuous(case)
+        train, test = observed(case, case.train_data), observed(case, case.test_data)
+        center, scale = (part[:, which] for part in _moments(case))
         x = _elements(test.x, test.mask)[:, which]
         grid = _resolution(_elements(train.x, train.mask)[:, which])
         typical = np.median(scale, axis=0)
@@ -94,7 +95,7 @@ class VarianceCollapse(Check):
             ),
         }  # fmt: skip
 
-    def judge(self, evidence: Evidence, subject: Subject) -> Finding | None:
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Too fine, or surprised by test data."""
         share, squared = scalar(evidence["too_fine"]), evidence["squared_errors"]
         surprised = scalar(squared) - 2 * scalar_error(squared) > 4
@@ -106,48 +107,48 @@ class VarianceCollapse(Check):
             description = (
                 f"The scale of p(x|z) is finer than the data's own resolution in {share:.1%} of the elements (in the "
                 f"worst {fine:.2g}, where neighboring values are {step:.2g} apart): the density grows without limit, "
-                f"the bound means nothing.{_advice(evidence, subject)}"
+                f"the bound means nothing.{_advice(evidence, case)}"
             )
         else:
             description = (
                 f"Errors on test data are {scalar(squared) ** 0.5:.1f} times what the model claims: its scale has "
                 "narrowed on the training data."
             )
-        return Finding(self.name, severity, evidence, description, _remedy(evidence, subject))
+        return Finding(self.name, severity, evidence, description, _remedy(evidence, case))
 
 
-def _advice(evidence: Evidence, subject: Subject) -> str:
+def _advice(evidence: Evidence, case: Case) -> str:
     """What to do where no flags help."""
     numbers = evidence["which"].value
-    if _remedy(evidence, subject) or not isinstance(numbers, list):
+    if _remedy(evidence, case) or not isinstance(numbers, list):
         return ""
     few = ", ".join(f"{number:.0f}" for number in numbers[:8]) + ", ..." * (len(numbers) > 8)
     return f" Leave out columns that hardly vary, or say the kinds of those that hold few values (from 0: {few})."
 
 
-def _remedy(evidence: Evidence, subject: Subject) -> remedies.Flags:
+def _remedy(evidence: Evidence, case: Case) -> remedies.Options:
     """A distribution on the values that there are; for numbers on the line, one scale for all elements, if that is
     coarse enough."""
-    source = subject.model.observation.source
+    source = case.model.observation.source
     if source.kind == "levels":
-        return ("--observation", "levels", "--likelihood", "discretized-logistic")
+        return {"observation": "levels", "likelihood": "discretized-logistic"}
     if source.kind == "unit":
-        return ("--likelihood", "beta") if _strictly_inside(subject) else ("--likelihood", "continuous-bernoulli")
+        return {"likelihood": "beta" if _strictly_inside(case) else "continuous-bernoulli"}
     coarse = "widened" not in evidence or scalar(evidence["widened"]) == 1
     if source.kind == "real" and coarse:
-        return ("--likelihood", "gaussian(scale='shared')")
-    return ()  # a table: only its owner knows which columns are whole numbers
+        return {"likelihood": "gaussian(scale='shared')"}
+    return {}  # a table: only its owner knows which columns are whole numbers
 
 
-def _strictly_inside(subject: Subject) -> bool:
-    x = subject.train_data.x
+def _strictly_inside(case: Case) -> bool:
+    x = case.train_data.x
     return bool(((x > 0) & (x < 1)).all())
 
 
-def _continuous(subject: Subject) -> Array:
+def _continuous(case: Case) -> Array:
     """(D,) elements on which p(x | z) is a density."""
-    target: Domain = subject.model.observation.target
-    columns = target.columns or (target,) * int(np.prod(subject.model.shape))
+    target: Domain = case.model.observation.target
+    columns = target.columns or (target,) * int(np.prod(case.model.shape))
     return np.array([not column.discrete for column in columns])
 
 
@@ -157,9 +158,9 @@ def _elements(x: torch.Tensor, mask: torch.Tensor | None) -> Array:
     return values.flatten(1).numpy()
 
 
-def _moments(subject: Subject) -> tuple[Array, Array]:
+def _moments(case: Case) -> tuple[Array, Array]:
     """Mean and standard deviation of p(x | z), (N, D) each, at the posterior means of test data."""
-    model, codes = subject.model, subject.codes
+    model, codes = case.model, case.codes
     centers, scales, size = [], [], at_once(model, 1)
     with evaluating(model):
         for start in range(0, len(codes.mean), size):

@@ -1,0 +1,63 @@
+"""Failures of a model and their remedies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.core.errors import whole
+
+if TYPE_CHECKING:
+    from tightbound.analysis.diagnosis.findings import Diagnosis
+    from tightbound.data import Split
+    from tightbound.trained import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnose(Analysis["Diagnosis"]):
+    """Look for posterior collapse, holes, overfitting and other failures, each with evidence and a remedy.
+
+    Test data are compared with as many training data. Validation data are neither.
+    """
+
+    name = "diagnose"
+    question = "What is wrong with the model, if anything?"
+
+    max_examples: int = field(default=1000, metadata={"variant": True})
+    """Test examples to look at, and as many training examples, at most, picked at random."""
+    samples: int = field(default=20, metadata={"variant": True})
+    """Latent samples per example."""
+    quick: bool = field(default=False, metadata={"variant": True})
+    """Leave out the checks that take more than about a second."""
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        whole("max_examples", self.max_examples, least=2)
+        whole("samples", self.samples, least=1)
+
+    def run(self, trained: Trained, subject: Subject) -> Diagnosis:
+        """Make each check that applies."""
+        from tightbound.analysis.diagnosis.engine import Case, diagnose
+
+        case = Case(
+            trained.model, _fitted_examples(trained, subject), subject.examples, trained.config, trained.metrics,
+            seed=self.seed, max_examples=self.max_examples, samples=self.samples,
+        )  # fmt: skip
+        return diagnose(case, quick=self.quick, name=subject.name)
+
+
+def _fitted_examples(trained: Trained, subject: Subject) -> Split:
+    """Return the training examples without those that the run validated on."""
+    from tightbound.config import Settings
+    from tightbound.training.fit import validation_size
+
+    data, folder = subject.training_data, trained.folder
+    if folder is None:
+        return data.train
+    known = folder.read(folder.run_file)
+    if known["data"]["fingerprint"] != data.fingerprint:
+        return data.train
+    settings = Settings.of(known["settings"])
+    return data.held_out(validation_size(settings, data), settings.seed)[0]
