@@ -64,7 +64,7 @@ def _command(analysis: type[Analysis[Any]]) -> type[Command]:
         own.append((option.name, hint, dataclasses.field(**given)))
     bases = (PerExample,) * analysis.per_example + (Output, OnSplits if analysis.splits else OnData, Ask)
     about = f"{analysis.question}\n\n{textwrap.dedent(analysis.__doc__ or '').partition('References:')[0].strip()}"
-    members = {"analysis": analysis, "distributed": analysis.distributed, "__doc__": about}
+    members = {"analysis": analysis, "group": analysis.group, "distributed": analysis.distributed, "__doc__": about}
     return dataclasses.make_dataclass(analysis.__name__, own, bases=bases, namespace=members, frozen=True, kw_only=True)
 
 

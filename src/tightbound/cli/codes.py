@@ -41,24 +41,24 @@ def embed(command: Embed) -> None:
 
 
 def _vectors(command: Embed, trained: Trained, split: Split) -> str:
-    codes = infer.encode(trained.model, split, sample=command.sample, seed=command.seed)
+    codes = infer.encode(trained.model, split, sample=command.draw, seed=command.seed)
     dismissed()
     chosen = codes.mean if codes.sample is None else codes.sample
     arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
-    arrays |= {} if codes.sample is None else {"sample": codes.sample.numpy()}
+    arrays |= {} if codes.sample is None else {"draw": codes.sample.numpy()}
     _write(command, split, arrays, chosen)
-    what = "draws from q(z|x)" if command.sample else "posterior means"
+    what = "draws from q(z|x)" if command.draw else "posterior means"
     return f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}"
 
 
 def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[CodeGrid]) -> str:
     """The vectors, which may not fit into memory, are computed again for each array of them."""
-    levels = infer.integers(trained.model, split, sample=command.sample, seed=command.seed).levels
+    levels = infer.integers(trained.model, split, sample=command.draw, seed=command.seed).levels
     dismissed()
     arrays: dict[str, Any] = {}
     for i, (own, grid) in enumerate(zip(levels, grids, strict=True), 1):
-        arrays[f"codes_{i}"] = own.numpy().astype(np.int16 if grid.entries <= 2**15 else np.int32)
-        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"entries_{i}": np.array(grid.entries)}
+        arrays[f"indices_{i}"] = own.numpy().astype(np.int16 if grid.entries <= 2**15 else np.int32)
+        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"codebook_size_{i}": np.array(grid.entries)}
 
     def moments() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in split.epoch(AT_ONCE):
@@ -100,7 +100,7 @@ def by_level(command: Reconstruct, trained: Trained) -> None:
     known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
     out = out_file(command.out, "levels", known)
     _, split = open_data(command, trained)
-    batch = next(split.epoch(whole("n", command.n, least=1)))[: command.n]
+    batch = next(split.epoch(whole("n_examples", command.n, least=1)))[: command.n_examples]
     found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
     names = ["top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
     if out.suffix == ".png":

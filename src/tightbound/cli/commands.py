@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tightbound.cli.analyses import commands
+from tightbound.cli import analyses
 from tightbound.cli.arguments import (
-    Attribute,
     Cite,
     Command,
     Complete,
     Embed,
-    FitPrior,
+    FitCodePrior,
     FitSampler,
     Interpolate,
     List,
@@ -17,25 +16,19 @@ from tightbound.cli.arguments import (
     Report,
     Sample,
 )
-from tightbound.cli.judging import Compare, Probe, Quality, Score
 from tightbound.cli.training import Sweep, Train
 
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sweep": Sweep,
-    **commands(),
-    "sample": Sample,
     "fit-sampler": FitSampler,
-    "fit-prior": FitPrior,
-    "complete": Complete,
+    "fit-code-prior": FitCodePrior,
+    "sample": Sample,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,
-    "attribute": Attribute,
+    "complete": Complete,
     "embed": Embed,
-    "quality": Quality,
-    "probe": Probe,
-    "score": Score,
-    "compare": Compare,
+    **analyses.commands(),
     "report": Report,
     "list": List,
     "cite": Cite,

@@ -1,4 +1,7 @@
-"""Parses, dispatches, and turns errors into one line and an exit status. Free of torch until a command runs."""
+"""Parse the command line, dispatch, and turn errors into one line and an exit status.
+
+Free of torch until a command runs.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,19 @@ import tyro
 
 from tightbound.cli.arguments import Command
 from tightbound.cli.commands import COMMANDS
+from tightbound.cli.overview import overview
 from tightbound.cli.several import Swept, several
 from tightbound.cli.training import Sweep, Training
+from tightbound.cli.translate import translate
 from tightbound.config import Config, read_yaml
 from tightbound.core import launch
 from tightbound.core.errors import InputError, OtherFailed, ReaderLost, TightboundError, suggestion
 from tightbound.recipes import OWN_RECIPE, recipe
 from tightbound.training.folder import RunFolder
 
-_DESCRIPTION = (
-    "Variational autoencoders with honest numbers.\n\n"
-    "Begin with: tightbound train    (8x8 digits, about a minute, ends with a report)"
-)
-
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command `tightbound`."""
+    """Run the command `tightbound`."""
     argv = list(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = _note
     try:
@@ -59,30 +59,38 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _note(message: Warning | str, *_: object) -> None:
-    """A warning as one line."""
-    print(f"note: {message}", file=sys.stderr)
+    """Print a warning as one line."""
+    print(f"note: {_in_flags(str(message))}", file=sys.stderr)
+
+
+def _in_flags(message: str) -> str:
+    """Return a message of the library in the words of the command line."""
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    options = () if command is None else [field.name for field in dataclasses.fields(cast(Any, command))]
+    return translate(message, (*options, "run", "trust"), COMMANDS)
 
 
 def _fail(message: str, status: int) -> None:
+    message = _in_flags(message)
     if launch.first_to_say(message):
         print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 
 def _end_with_others(error: OtherFailed) -> None:
-    """Says so where no other process says what ended it."""
+    """Exit; print the error unless another process has said what ended it."""
     if launch.said():
         sys.exit(error.exit_status)
     _fail(str(error), error.exit_status)
 
 
 def _carry_out(command: Command) -> None:
-    """In this process; of several, in all that share the work, or in the first alone."""
+    """Run a command in this process; among several processes, in all that share the work or in the first alone."""
     if not launch.started():
         command()
         return
     if not command.distributed:
-        if launch.first():  # the others have nothing to do, and end
+        if launch.first():  # the others have nothing to do and end
             launch.go_alone()
             command()
         return
@@ -93,11 +101,11 @@ def _carry_out(command: Command) -> None:
 
 
 def parse(argv: Sequence[str]) -> Command:
-    """The command that these words say.
+    """Return the command that the words describe.
 
     Raises:
-        TightboundError: a number out of range, an unknown recipe or part, an unreadable config.
-        SystemExit: with status 2 for words that cannot be parsed, 0 for --help.
+        TightboundError: If a number is out of range, a recipe or component is unknown, or a config cannot be read.
+        SystemExit: With status 0 for --help and --version.
     """
     word = argv[0] if argv else ""
     if word and not word.startswith("-") and word not in COMMANDS:
@@ -107,15 +115,16 @@ def parse(argv: Sequence[str]) -> Command:
 
         print(f"tightbound {version('tightbound')}")
         sys.exit(0)
-    if not word:
-        argv = ["--help"]
+    if not word or word in ("--help", "-h"):
+        print(overview(COMMANDS))
+        sys.exit(0)
     if word == "sweep" and not {"--help", "-h"} & set(argv):
         return _sweep(argv)
     return _training(argv) if word in ("train", "sweep") else _cli(argv, {})
 
 
 def _training(argv: Sequence[str]) -> Command:
-    """A command that trains, from its recipe, config and flags."""
+    """Return a command that trains, from its recipe, config file and flags."""
     kind = COMMANDS[argv[0]]
     chosen, base = _train_defaults(argv[1:])
     command = _cli(argv, {argv[0]: _as(kind, base)})
@@ -150,7 +159,6 @@ def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:
             return tyro.cli(
                 functools.reduce(operator.or_, commands),
                 prog="tightbound",
-                description=_DESCRIPTION,
                 args=list(argv),
                 config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
             )
@@ -161,7 +169,7 @@ def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:
 
 
 def _one_line(box: str, argv: Sequence[str]) -> str:
-    """The first paragraph of tyro's framed message, with the nearest flag where one is unknown."""
+    """Return the first paragraph of tyro's framed message, with the nearest flag if one is unknown."""
     lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
     text = " ".join(" ".join(lines[1 : lines.index("", 1)] if "" in lines[1:] else lines[1:]).split())
     command: Any = COMMANDS.get(argv[0]) if argv else None
@@ -174,22 +182,22 @@ def _one_line(box: str, argv: Sequence[str]) -> str:
 
 
 def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
-    """Whether a recipe or a config was named, and what `train` then starts from: the recipe, then the config
-    file (or the run's own, on --resume)."""
+    """Return whether a recipe or config was named, and the options that `train` starts from: those of the recipe,
+    changed by the config file (by the run's own on --resume)."""
     given = {word: _value_of(argv, f"--{word}") for word in ("recipe", "config", "run")}
     stored = read_yaml(given["config"]) if given["config"] else {}
     if "--resume" in argv:
         if given["run"] is None:
-            raise InputError("--resume needs the run to go on with; add --run FOLDER")
+            raise InputError("--resume needs the run to continue; add --run FOLDER")
         file = os.path.join(given["run"], "config.yaml")
         if not os.path.isfile(file):
-            raise InputError(f"there is no run {given['run']!r} to go on with; leave out --resume to begin it")
+            raise InputError(f"there is no run {given['run']!r} to continue; leave out --resume to start it")
         RunFolder(given["run"]).settle()
         stored = {**read_yaml(file), **stored}
     name = given["recipe"] or stored.get("recipe")
     base = _defaults(stored, name)
     if _value_of(argv, "--epochs") is not None and _value_of(argv, "--steps") is None:
-        base = dataclasses.replace(base, steps=None)  # epochs that are asked for count, whatever the recipe says
+        base = dataclasses.replace(base, steps=None)  # --epochs overrides the steps of a recipe
     elif _value_of(argv, "--epochs") is not None:
         raise InputError("--epochs and --steps were both given; give one of them")
     return bool(name or stored), base
@@ -198,7 +206,7 @@ def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
 def _defaults(stored: Mapping[str, Any], name: Any) -> Config:
     base = recipe(str(name)) if name else Config()
     values = {str(k): tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    for field in dataclasses.fields(Config):  # YAML 1.1 reads 2e-3 as a word
+    for field in dataclasses.fields(Config):  # YAML 1.1 reads 2e-3 as text
         value = values.get(field.name)
         if "float" in str(field.type) and isinstance(value, str):
             with contextlib.suppress(ValueError):
@@ -209,7 +217,7 @@ def _defaults(stored: Mapping[str, Any], name: Any) -> Config:
 
 
 def _value_of(argv: Sequence[str], flag: str) -> str | None:
-    """The value of a flag, written `--flag value` or `--flag=value`."""
+    """Return the value of a flag, written `--flag value` or `--flag=value`."""
     for i, word in enumerate(argv):
         if word == flag and i + 1 < len(argv):
             return argv[i + 1]

@@ -58,6 +58,7 @@ class Train(Training):
     """
 
     action = "tightbound.cli.train:train"
+    group = "train"
     distributed = True
 
     resume: Flag[bool] = False
@@ -85,6 +86,7 @@ class Sweep(Training):
     """
 
     action = "tightbound.cli.sweep:sweep"
+    group = "train"
 
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The folder of the runs; default: runs/ and a name made of data, recipe and options."""
