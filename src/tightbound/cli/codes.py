@@ -100,7 +100,7 @@ def by_level(command: Reconstruct, trained: Trained) -> None:
     known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
     out = out_file(command.out, "levels", known)
     _, split = open_data(command, trained)
-    batch = next(split.epoch(whole("n_examples", command.n, least=1)))[: command.n_examples]
+    batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
     found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
     names = ["top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
     if out.suffix == ".png":

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import io
-import operator
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import tyro
 
@@ -108,9 +106,7 @@ def parse(argv: Sequence[str]) -> Command:
         SystemExit: With status 0 for --help and --version.
     """
     word = argv[0] if argv else ""
-    if word and not word.startswith("-") and word not in COMMANDS:
-        raise InputError(f"there is no command {word!r}; {suggestion(word, COMMANDS)}")
-    if list(argv) in (["--version"], ["-V"]):
+    if word in ("--version", "-V"):
         from importlib.metadata import version
 
         print(f"tightbound {version('tightbound')}")
@@ -118,19 +114,21 @@ def parse(argv: Sequence[str]) -> Command:
     if not word or word in ("--help", "-h"):
         print(overview(COMMANDS))
         sys.exit(0)
+    if word not in COMMANDS:
+        raise InputError(f"there is no command {word!r}; {suggestion(word, COMMANDS)}; see: tightbound --help")
     if word == "sweep" and not {"--help", "-h"} & set(argv):
         return _sweep(argv)
-    return _training(argv) if word in ("train", "sweep") else _cli(argv, {})
+    return _training(argv) if word in ("train", "sweep") else _cli(argv)
 
 
 def _training(argv: Sequence[str]) -> Command:
     """Return a command that trains, from its recipe, config file and flags."""
     kind = COMMANDS[argv[0]]
     chosen, base = _train_defaults(argv[1:])
-    command = _cli(argv, {argv[0]: _as(kind, base)})
+    command = _cli(argv, _as(kind, base))
     told = isinstance(command, Training) and (command.domain, command.levels) != (None, None)
     if not chosen and not told and isinstance(command, Training) and command.data in OWN_RECIPE:
-        command = _cli(argv, {argv[0]: _as(kind, _defaults({}, OWN_RECIPE[command.data]))})
+        command = _cli(argv, _as(kind, _defaults({}, OWN_RECIPE[command.data])))
     return command
 
 
@@ -148,20 +146,16 @@ def _point(argv: Sequence[str]) -> Sweep:
     return cast(Sweep, _training(argv))
 
 
-def _cli(argv: Sequence[str], defaults: Mapping[str, Command]) -> Command:
-    commands: list[Any] = []
-    for name, command in COMMANDS.items():
-        default: dict[str, Any] = {"default": defaults[name]} if name in defaults else {}
-        commands.append(Annotated[command, tyro.conf.subcommand(name, **default)])
+def _cli(argv: Sequence[str], default: Command | None = None) -> Command:
+    """Return the command that its words describe, with these defaults."""
     said = io.StringIO()
+    options: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
-                functools.reduce(operator.or_, commands),
-                prog="tightbound",
-                args=list(argv),
-                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-            )
+                COMMANDS[argv[0]], prog=f"tightbound {argv[0]}", args=list(argv[1:]),
+                config=(tyro.conf.OmitArgPrefixes,), **options,
+            )  # fmt: skip
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -172,13 +166,13 @@ def _one_line(box: str, argv: Sequence[str]) -> str:
     """Return the first paragraph of tyro's framed message, with the nearest flag if one is unknown."""
     lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
     text = " ".join(" ".join(lines[1 : lines.index("", 1)] if "" in lines[1:] else lines[1:]).split())
-    command: Any = COMMANDS.get(argv[0]) if argv else None
-    flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(command)] if command else []
+    command: Any = COMMANDS[argv[0]]
+    flags = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(command)]
     unknown = next((w.partition("=")[0] for w in argv if w in text and w.startswith("--")), None)
     if text.startswith("Unrecognized") and unknown is not None:
         near = suggestion(unknown, flags)
         text += f"; {near}" if near.startswith("did you mean") else ""
-    return f"{text}; see: {' '.join(['tightbound', *argv[:1]] if command else ['tightbound'])} --help"
+    return f"{text}; see: tightbound {argv[0]} --help"
 
 
 def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:
