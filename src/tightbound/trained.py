@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
+from tightbound.analysis.samples.rejection import Kept, best_samples
 from tightbound.analysis.table import Analyses
 from tightbound.components import make, rebuild
 from tightbound.config import FitOptions, Settings, read_yaml
@@ -142,6 +143,45 @@ class Trained(Inference, Analyses):
             prior_batch_size=batch_size, prior_max_examples=max_examples,
         )  # fmt: skip
         self.model, self.weights, self._keep = fitted.model, fitted.weights, (self._keep, fitted)
+
+    def best_samples(
+        self,
+        n: int = 64,
+        data: Data | None = None,
+        *,
+        keep: float = 0.25,
+        draw: bool = False,
+        seed: int = 0,
+        context: Tensor | None = None,
+        sampler: str | None = None,
+        label: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        progress: bool = False,
+    ) -> Kept:
+        """Return the samples that a classifier is most certain about, with their classes and probabilities.
+
+        Args:
+            n: Number of samples to keep.
+            data: Labeled training data of the classifier; None: those the model was trained on.
+            keep: Share of the samples to keep: n / keep are drawn.
+            draw: Draw x from p(x|z) instead of its mean.
+            seed: Random seed.
+            context: As for `sample`.
+            sampler: As for `sample`.
+            label: As for `sample`.
+            temperature: As for `sample`.
+            top_k: As for `sample`.
+            progress: Show the training of the classifier on standard error.
+
+        References:
+            Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019), Section 3.4
+        """
+        source = self._source(sampler, label, temperature, top_k)
+        return best_samples(
+            self.model, self._training_data(data, "best_samples()"), n, keep=keep, mean=not draw, seed=seed,
+            context=context, codes=source, label=label, progress=progress,
+        )  # fmt: skip
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """Return the tightest bound on log p(x) of each example, nats (N,): IWAE with this many samples.

@@ -15,7 +15,7 @@ from conftest import Result, gray
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.inference import infer
-from tightbound.inference.rejection import _kept, _quotas
+from tightbound.analysis.samples.rejection import _kept, _quotas
 from tightbound.latents import Quantized
 from tightbound.latents.codes import coded
 from tightbound.priors.codes import AutoregressiveCodes

@@ -14,7 +14,6 @@ from tightbound.data.given import Source, examples
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, attribute_vector
 from tightbound.inference.fitting import fit_sampler, load_sampler
-from tightbound.inference.rejection import Kept, best_samples
 from tightbound.latents.codes import coded
 
 if TYPE_CHECKING:
@@ -156,8 +155,6 @@ class Inference:
         label: int | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
-        keep: float | None = None,
-        data: Data | None = None,
     ) -> Tensor:
         """Return the means E[x|z] (n, *shape) for n draws of z from the prior, or with `draw` draws of p(x|z).
 
@@ -171,44 +168,13 @@ class Inference:
             temperature: Divide the logits of a learned code prior by this; other values than 1 do not give draws of
                 the model.
             top_k: Draw each code index from the k most probable ones.
-            keep: Draw n / keep samples, and keep those that a classifier assigns to their class with the highest
-                probability; see `best_samples`.
-            data: Labeled training data for `keep`; None: those the model was trained on.
 
         Raises:
             InputError: If there is no such sampler, class or context.
             CompositionError: If temperature or top_k is given for a model without a learned code prior.
         """
         source = self._source(sampler, label, temperature, top_k)
-        if keep is None:
-            return infer.sample(self.model, n, mean=not draw, seed=seed, context=context, codes=source)
-        labeled = self._training_data(data, "keep=")
-        kept = best_samples(
-            self.model, labeled, n, keep=keep, mean=not draw, seed=seed, context=context, codes=source, label=label
-        )
-        return kept.x
-
-    def best_samples(
-        self,
-        n: int = 64,
-        data: Data | None = None,
-        *,
-        keep: float = 0.25,
-        draw: bool = False,
-        seed: int = 0,
-        context: Tensor | None = None,
-        sampler: str | None = None,
-        label: int | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        progress: bool = False,
-    ) -> Kept:
-        """Return samples selected by a classifier, with their classes and probabilities; arguments as for `sample`."""
-        source = self._source(sampler, label, temperature, top_k)
-        return best_samples(
-            self.model, self._training_data(data, "best_samples()"), n, keep=keep, mean=not draw, seed=seed,
-            context=context, codes=source, label=label, progress=progress,
-        )  # fmt: skip
+        return infer.sample(self.model, n, mean=not draw, seed=seed, context=context, codes=source)
 
     def _source(self, sampler: str | None, label: int | None, temperature: float, top_k: int | None) -> Draw | None:
         """Return where latent codes come from; None: the prior as it is."""
