@@ -16,9 +16,10 @@ from tightbound.cli.arguments import (
     Report,
     Sample,
 )
+from tightbound.cli.options import shown
 from tightbound.cli.training import Sweep, Train
 
-COMMANDS: dict[str, type[Command]] = {
+_COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sweep": Sweep,
     "fit-sampler": FitSampler,
@@ -33,3 +34,4 @@ COMMANDS: dict[str, type[Command]] = {
     "list": List,
     "cite": Cite,
 }
+COMMANDS = {name: shown(command) for name, command in _COMMANDS.items()}

@@ -1,4 +1,4 @@
-"""Turning the placeholders of settings into tyro's. Free of torch."""
+"""Fields of commands as tyro shows them. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import tyro
 _Class = TypeVar("_Class", bound=type)
 
 
-def with_placeholders(command: _Class) -> _Class:
-    """Let tyro show the placeholder in `Annotated[type, "PLACEHOLDER"]` of a command's fields (a class decorator)."""
+def shown(command: _Class) -> _Class:
+    """Let tyro show a command's fields as a person expects.
+
+    The placeholder in `Annotated[type, "PLACEHOLDER"]` becomes the metavar, and a default of None or False is not shown: the
+    help text says what happens then.
+    """
     hints: dict[str, Any] = get_type_hints(command, include_extras=True)
     for field in dataclasses.fields(command):  # pyright: ignore[reportArgumentType]
         hint = hints[field.name]
-        if get_origin(hint) is Annotated:
-            kind, *markers = get_args(hint)
-            shown = [tyro.conf.arg(metavar=marker) if isinstance(marker, str) else marker for marker in markers]
-            command.__annotations__[field.name] = Annotated[kind, *shown]
+        kind, *markers = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        known = [tyro.conf.arg(metavar=marker) if isinstance(marker, str) else marker for marker in markers]
+        if field.default is None or field.default is False:
+            known.append(tyro.conf.arg(help_behavior_hint=""))
+        if known:
+            command.__annotations__[field.name] = Annotated[kind, *known]
     return command

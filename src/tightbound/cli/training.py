@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import tyro
 
 from tightbound.cli.arguments import Command, Flag
-from tightbound.cli.options import with_placeholders
 from tightbound.config import Config
 from tightbound.core.errors import InputError, whole
 
@@ -48,7 +47,6 @@ class Training(Config, Command):
             raise InputError("--overwrite needs the run to replace; add --run FOLDER")
 
 
-@with_placeholders
 @dataclass(frozen=True)
 class Train(Training):
     """Train a model, evaluate it and write a report.
@@ -72,7 +70,6 @@ class Train(Training):
         Command.__call__(self)
 
 
-@with_placeholders
 @dataclass(frozen=True)
 class Sweep(Training):
     """Train a run for each of several values of options of `tightbound train`, and compare them in a table and on the
