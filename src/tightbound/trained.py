@@ -179,7 +179,7 @@ class Trained(Inference, Analyses):
         """
         source = self._source(sampler, label, temperature, top_k)
         return best_samples(
-            self.model, self._training_data(data, "best_samples()"), n, keep=keep, mean=not draw, seed=seed,
+            self.model, self._training_data(data, "best_samples()"), n, keep=keep, draw=draw, seed=seed,
             context=context, codes=source, label=label, progress=progress,
         )  # fmt: skip
 

@@ -52,16 +52,16 @@ def found(kind: str) -> dict[str, Any]:
     vae, x = model(kind), data()
     result = evaluate(vae, x, samples=110, seed=2)
     again = evaluate(vae, x[:50], samples=50, seed=2, precision="bf16")
-    codes = infer.encode(vae, x, sample=True, batch_size=25)
+    codes = infer.encode(vae, x, draw=True, batch_size=25)
     arrays = {**result.per_example, "mean of codes": codes.mean.numpy(), "draws": codes.sample.numpy()}  # pyright: ignore
     arrays["reconstructed"] = infer.reconstruct(vae, x, batch_size=25).numpy()
-    arrays["decoded"] = infer.decode(vae, codes.mean, context=codes.context, batch_size=25, sample=True).numpy()
+    arrays["decoded"] = infer.decode(vae, codes.mean, context=codes.context, batch_size=25, draw=True).numpy()
     if codes.context is None:
-        arrays["sampled"] = infer.sample(vae, 5, mean=False, batch_size=2).numpy()
+        arrays["sampled"] = infer.sample(vae, 5, draw=True, batch_size=2).numpy()
     else:
-        arrays["completed"] = infer.complete(vae, x, 120, mean=False).numpy()
+        arrays["completed"] = infer.complete(vae, x, 120, draw=True).numpy()
     if isinstance(vae.latents, CodeLatents):
-        for i, level in enumerate(infer.integers(vae, x, batch_size=25).levels):
+        for i, level in enumerate(infer.code_indices(vae, x, batch_size=25).levels):
             arrays[f"codes of level {i}"] = level.numpy()
     parts = rate_decomposition(vae, x, codes=5)
     numbers = {"all": result.to_json(), "bf16": again.to_json(), "of five codes": parts.to_json()}

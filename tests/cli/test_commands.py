@@ -182,7 +182,7 @@ def test_embed(cli: Cli, run: Path) -> None:
     with np.load("d.npz") as file:
         z = (file["sample"] - mean) / std
         assert 0.8 < z.std() < 1.2
-        torch.testing.assert_close(torch.from_numpy(file["sample"]), trained.encode(test, sample=True))
+        torch.testing.assert_close(torch.from_numpy(file["sample"]), trained.encode(test, draw=True))
     assert cli("embed", run, "--split", "train", "--out", "c.npy").status == 0
     assert np.load("c.npy").shape == (1500, 2)
 

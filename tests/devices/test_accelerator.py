@@ -82,9 +82,9 @@ def test_training_there_goes_as_on_the_cpu() -> None:
 @pytest.mark.parametrize("prior", ["normal", "mixture(components=5)", "vamp(components=5)"])
 def test_draws_and_codes_come_back_to_the_cpu(prior: str) -> None:
     run = tb.fit(model(prior=prior), data(), device=str(DEVICE), epochs=1, **HOW)
-    x = run.sample(5, mean=False)
-    assert x.device.type == run.encode(data().test, sample=True).device.type == "cpu"
-    assert torch.equal(x, run.sample(5, mean=False))
+    x = run.sample(5, draw=True)
+    assert x.device.type == run.encode(data().test, draw=True).device.type == "cpu"
+    assert torch.equal(x, run.sample(5, draw=True))
     assert run.reconstruct(data().test).shape == (len(data().test), 1, 8, 8)
 
 

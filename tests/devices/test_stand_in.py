@@ -108,14 +108,14 @@ def used(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
     model = copy.deepcopy(made).float().to(device)
     x = data.whole
     result = evaluate(model, x, samples=5)
-    codes = encode(model, x, sample=True)
+    codes = encode(model, x, draw=True)
     rate = rate_decomposition(model, x)
     found = {name: [torch.from_numpy(each)] for name, each in {**result.per_example, **rate.per_draw}.items()}
     found["codes"] = [codes.mean, codes.variance, torch.as_tensor(codes.sample)]
     if model.context is not None and model.context.completes:
-        found["completed"] = [complete(model, x, 2, mean=False)]
+        found["completed"] = [complete(model, x, 2, draw=True)]
     else:
-        found["reconstructed"], found["drawn"] = [reconstruct(model, x)], [sample(model, 3, mean=False)]
+        found["reconstructed"], found["drawn"] = [reconstruct(model, x)], [sample(model, 3, draw=True)]
     return found
 
 

@@ -56,15 +56,15 @@ def x(n: int = 9) -> Tensor:
 def test_codes_decode_to_the_reconstruction_exactly(quantizer: str, levels: int) -> None:
     made = model(quantizer, levels)
     latents = coded(made.latents)
-    codes = infer.integers(made, x(), batch_size=4).levels
+    codes = infer.code_indices(made, x(), batch_size=4).levels
     assert [tuple(own.shape[1:]) for own in codes] == [table.shape for table in latents.code_grids]
-    again = infer.decode_integers(made, codes, batch_size=4)
+    again = infer.decode_indices(made, codes, batch_size=4)
     assert torch.equal(again, infer.reconstruct(made, x(), batch_size=4))
     assert torch.equal(again, infer.reconstruct(made, x(), levels=levels, batch_size=4))
     if "gumbel" not in quantizer:
         vectors = latents.vectors([own.long() for own in codes])
         assert torch.equal(vectors, infer.encode(made, x()).mean)
-        drawn = infer.integers(made, x(), sample=True, batch_size=4).levels
+        drawn = infer.code_indices(made, x(), draw=True, batch_size=4).levels
         assert all(torch.equal(a, b) for a, b in zip(codes, drawn, strict=True))
 
 
@@ -72,11 +72,11 @@ def test_codes_decode_to_the_reconstruction_exactly(quantizer: str, levels: int)
 def test_what_lower_levels_hold_is_not_looked_at(levels: int) -> None:
     for prior in (PRIOR, "uniform"):
         made = model("vq(codebook_size=6)", levels, prior)
-        codes = infer.integers(made, x()).levels
+        codes = infer.code_indices(made, x()).levels
         changed = [(codes[0] + 1) % 6, *codes[1:]]
-        top = [infer.decode_integers(made, c, levels=levels - 1) for c in (codes, changed)]
+        top = [infer.decode_indices(made, c, levels=levels - 1) for c in (codes, changed)]
         assert torch.equal(*top)
-        whole = [infer.decode_integers(made, c) for c in (codes, changed)]
+        whole = [infer.decode_indices(made, c) for c in (codes, changed)]
         assert not torch.equal(*whole)
         assert not torch.equal(top[0], whole[0])
 
@@ -118,7 +118,7 @@ def test_sharpening_is_refused_where_there_is_nothing_to_sharpen() -> None:
     with pytest.raises(CompositionError, match="latents Flat have none"):
         flat.latents.sharpened(0.5)
     with pytest.raises(CompositionError, match="Flat have no integer codes"):
-        infer.integers(flat, x())
+        infer.code_indices(flat, x())
     with pytest.raises(InputError, match="temperature"):
         model("vq(codebook_size=6)").latents.sharpened(0.0)
 
@@ -148,7 +148,7 @@ def test_a_context_and_a_prior_that_takes_none_are_refused() -> None:
 )
 def test_what_are_no_codes_is_refused(codes: list[Tensor], what: str) -> None:
     with pytest.raises(InputError, match=what):
-        infer.decode_integers(model("vq(codebook_size=6)"), codes)
+        infer.decode_indices(model("vq(codebook_size=6)"), codes)
 
 
 def test_the_best_of_each_class_are_kept() -> None:

@@ -43,12 +43,12 @@ def x(data: tb.data.Data) -> Tensor:
 
 CALLS: dict[str, Callable[[tb.Trained, Tensor], Tensor]] = {
     "encode": lambda t, x: t.encode(x),
-    "encode, sampled": lambda t, x: t.encode(x, sample=True),
+    "encode, sampled": lambda t, x: t.encode(x, draw=True),
     "decode": lambda t, x: t.decode(torch.ones(5, 3)),
-    "decode, sampled": lambda t, x: t.decode(torch.ones(5, 3), sample=True),
+    "decode, sampled": lambda t, x: t.decode(torch.ones(5, 3), draw=True),
     "reconstruct": lambda t, x: t.reconstruct(x),
     "sample": lambda t, x: t.sample(6),
-    "sample, drawn": lambda t, x: t.sample(6, mean=False),
+    "sample, drawn": lambda t, x: t.sample(6, draw=True),
     "interpolate": lambda t, x: t.interpolate(x[0], x[1], path="spherical"),
     "log_likelihood": lambda t, x: t.log_likelihood(x, samples=7),
 }
@@ -86,22 +86,22 @@ def test_the_mode_is_restored_after_an_error_too(trained: tb.Trained) -> None:
 def test_seeds_are_heeded(trained: tb.Trained, data: tb.data.Data) -> None:
     some = x(data)
     for call in (
-        lambda seed: trained.encode(some, sample=True, seed=seed),
-        lambda seed: trained.decode(torch.ones(5, 3), sample=True, seed=seed),
+        lambda seed: trained.encode(some, draw=True, seed=seed),
+        lambda seed: trained.decode(torch.ones(5, 3), draw=True, seed=seed),
         lambda seed: trained.sample(6, seed=seed),
         lambda seed: trained.log_likelihood(some, samples=3, seed=seed),
     ):
         assert torch.equal(call(4), call(4))
         assert not torch.equal(call(4), call(5))
-    assert not torch.equal(trained.encode(some, sample=True), trained.encode(some))
+    assert not torch.equal(trained.encode(some, draw=True), trained.encode(some))
 
 
 @pytest.mark.parametrize("sample", [False, True])
 def test_codes_do_not_depend_on_the_batch_size(trained: tb.Trained, data: tb.data.Data, sample: bool) -> None:
     some = x(data)
-    expected = infer.encode(trained.model, some, sample=sample)
+    expected = infer.encode(trained.model, some, draw=sample)
     for size in (1, 7, 20):
-        got = infer.encode(trained.model, some, sample=sample, batch_size=size)
+        got = infer.encode(trained.model, some, draw=sample, batch_size=size)
         for a, b in zip(got, expected, strict=True):
             torch.testing.assert_close(a, b)
 
@@ -120,7 +120,7 @@ def test_shapes_and_units_are_those_of_the_data(trained: tb.Trained, data: tb.da
     assert trained.reconstruct(some).shape == some.shape
     torch.testing.assert_close(trained.reconstruct(some), trained.decode(trained.encode(some)))
     assert 4 < trained.reconstruct(some).mean() < 12, "levels 0..16, not [0, 1]"
-    drawn = trained.sample(30, mean=False)
+    drawn = trained.sample(30, draw=True)
     assert set(drawn.unique().tolist()) <= {0.0, 16.0}, "bits, in the data's units"
     likelihood = trained.log_likelihood(some, samples=9)
     assert likelihood.shape == (20,)
@@ -178,7 +178,7 @@ def test_mistakes_are_explained(trained: tb.Trained, case: str) -> None:
 def test_an_autoencoder_has_codes_but_no_likelihood(data: tb.data.Data) -> None:
     model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", posterior="point")
     trained = tb.fit(model, data, tb.objectives.Autoencoder(), **QUICK)
-    assert torch.equal(trained.encode(x(data), sample=True), trained.encode(x(data)))
+    assert torch.equal(trained.encode(x(data), draw=True), trained.encode(x(data)))
     with pytest.raises(InputError, match="point mass"):
         trained.log_likelihood(x(data), samples=2)
 

@@ -146,4 +146,4 @@ def test_a_categorical_model_trains_and_decodes_the_most_probable_vector(tmp_pat
     mean = trained.encode(data.test)
     hard = torch.nn.functional.one_hot(mean.unflatten(1, (8, 5)).argmax(-1), 5).flatten(1).float()
     assert torch.allclose(trained.decode(mean), trained.decode(hard))
-    assert set(trained.encode(data.test, sample=True).unique().tolist()) == {0.0, 1.0}
+    assert set(trained.encode(data.test, draw=True).unique().tolist()) == {0.0, 1.0}

@@ -191,7 +191,7 @@ def test_a_hamiltonian_model_trains_encodes_and_reloads(tmp_path) -> None:
     model = tb.vae(digits, latent=3, network="mlp(hidden=(32,), activation='tanh')", posterior="hamiltonian(steps=2)")
     trained = tb.fit(model, digits, epochs=2, lr=0.005, quiet=True, run=tmp_path / "run")
     assert math.isfinite(trained.evaluate(digits.test, samples=2)["elbo"].value)
-    sample, mean = trained.encode(digits.test, sample=True), trained.encode(digits.test)
+    sample, mean = trained.encode(digits.test, draw=True), trained.encode(digits.test)
     assert sample.shape == mean.shape
     assert torch.equal(tb.load(tmp_path / "run").encode(digits.test), mean)
     assert describe(rebuild(describe(model))) == describe(model)

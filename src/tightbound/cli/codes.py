@@ -41,7 +41,7 @@ def embed(command: Embed) -> None:
 
 
 def _vectors(command: Embed, trained: Trained, split: Split) -> str:
-    codes = infer.encode(trained.model, split, sample=command.draw, seed=command.seed)
+    codes = infer.encode(trained.model, split, draw=command.draw, seed=command.seed)
     dismissed()
     chosen = codes.mean if codes.sample is None else codes.sample
     arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
@@ -53,7 +53,7 @@ def _vectors(command: Embed, trained: Trained, split: Split) -> str:
 
 def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[CodeGrid]) -> str:
     """The vectors, which may not fit into memory, are computed again for each array of them."""
-    levels = infer.integers(trained.model, split, sample=command.draw, seed=command.seed).levels
+    levels = infer.code_indices(trained.model, split, draw=command.draw, seed=command.seed).levels
     dismissed()
     arrays: dict[str, Any] = {}
     for i, (own, grid) in enumerate(zip(levels, grids, strict=True), 1):

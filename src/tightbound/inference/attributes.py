@@ -1,4 +1,4 @@
-"""What a label is in latent space: the vector that adds it."""
+"""Attribute vectors: directions in latent space that change a label."""
 
 from __future__ import annotations
 
@@ -19,51 +19,60 @@ Direction = Literal["means", "probe"]
 def attribute_vector(
     model: VAE,
     data: Source,
-    of: int,
+    label: int,
     against: int | None = None,
     *,
     factor: int | None = None,
     direction: Direction = "means",
     seed: int = 0,
 ) -> Tensor:
-    """(latent,) what to add to a code so that it leaves one class for another, from the codes of labeled data.
+    """Return the vector (latent,) that moves latent codes from one class to another, from labeled examples.
 
-    Arguments:
-        of, against: Labels: where to, and where from; against None: from all others.
-        factor: Which column of labels (N, factors) is meant.
-        direction: As of `vector_of_codes`.
+    Args:
+        model: The model.
+        data: Labeled examples.
+        label: Class to move to.
+        against: Class to move from; None: all other classes.
+        factor: Column of the labels (N, factors), if each example has several.
+        direction: As for `vector_of_codes`.
+        seed: Random seed.
 
     Raises:
-        InputError: no labels, or none of these; a model that completes data.
+        InputError: If there are no labels, or not these.
+        CompositionError: If the model completes examples.
 
     References:
         Autoencoding beyond pixels (Larsen et al. 2016), Section 4.2, https://arxiv.org/abs/1512.09300
     """
     refuse_completion(model)
     codes = encode(model, data, seed=seed)
-    return vector_of_codes(codes.mean, class_labels(codes.label, factor), of, against, direction=direction)
+    return vector_of_codes(codes.mean, class_labels(codes.label, factor), label, against, direction=direction)
 
 
 def vector_of_codes(
-    codes: Tensor, labels: Tensor, of: int, against: int | None = None, *, direction: Direction = "means"
+    codes: Tensor, labels: Tensor, label: int, against: int | None = None, *, direction: Direction = "means"
 ) -> Tensor:
-    """(latent,) from codes (N, latent) and labels (N,).
+    """Return the vector (latent,) between two classes, from codes (N, latent) and labels (N,).
 
-    Arguments:
-        direction: "means": the difference of the two classes' means. "probe": along the normal of the plane by which
-            logistic regression on standardized codes tells the two apart, as far as the means are from each other
-            along it: leaner where other attributes go along with this one in the data.
+    Args:
+        codes: Latent codes.
+        labels: Class of each code.
+        label: Class to move to.
+        against: Class to move from; None: all other classes.
+        direction: "means": difference of the class means. "probe": normal of the plane by which logistic regression on
+            standardized codes separates the two, as long as the distance of the means along it; it contains less of
+            attributes that are correlated with this one.
     """
     if direction not in get_args(Direction):
         raise InputError(f"direction = {direction!r}; needed: one of {', '.join(get_args(Direction))}")
-    there = labels == of
+    there = labels == label
     here = ~there if against is None else labels == against
-    for label, rows in ((of, there), ("others" if against is None else against, here)):
+    for name, rows in ((label, there), ("others" if against is None else against, here)):
         if not rows.any():
             known = ", ".join(str(v) for v in labels.unique().tolist()[:20])
-            raise InputError(f"no example has label {label}; there are labels {known}")
-    if of == against:
-        raise InputError(f"label {of} was given against itself; give another label, or none for all others")
+            raise InputError(f"no example has label {name}; known labels: {known}")
+    if label == against:
+        raise InputError(f"label= and against= are both {label}; give two labels, or leave out against= for all others")
     if direction == "means":
         return codes[there].mean(0) - codes[here].mean(0)
     from sklearn.linear_model import LogisticRegression
@@ -79,25 +88,29 @@ def vector_of_codes(
 
 
 def class_labels(labels: Tensor | None, factor: int | None = None) -> Tensor:
-    """(N,) whole labels, of a factor where there are several.
+    """Return labels (N,) as whole numbers, those of a factor if there are several.
 
     Raises:
-        InputError: where there are none.
+        InputError: If there are none.
     """
     if labels is None:
-        raise InputError("the data have no labels; give data with labels")
+        raise InputError("the examples have no labels; give labeled examples")
     if labels.dim() == 2:
         if factor is None or not 0 <= factor < labels.shape[1]:
-            raise InputError(f"labels have {labels.shape[1]} factors; say which, 0 to {labels.shape[1] - 1}: factor=")
+            raise InputError(
+                f"labels have {labels.shape[1]} factors; choose one with factor=, from 0 to {labels.shape[1] - 1}"
+            )
         labels = labels[:, factor]
     elif factor is not None:
         raise InputError(f"factor = {factor}, but each example has one label; leave it out")
     if labels.is_floating_point() and not bool((labels == labels.round()).all()):
-        raise InputError("the labels are fractions and no classes; give whole numbers")
+        raise InputError("the labels are not whole numbers; give classes")
     return labels.long()
 
 
 def refuse_completion(model: VAE) -> None:
-    """Raises CompositionError where a code is that of an example's hidden part alone."""
+    """Raise CompositionError if latent codes describe only the hidden part of examples."""
     if model.context is not None and model.context.completes:
-        raise CompositionError("the codes of a model that completes data depend on what is visible; use another model")
+        raise CompositionError(
+            "the codes of a model that completes examples depend on the visible part; use another model"
+        )

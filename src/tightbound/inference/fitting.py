@@ -1,8 +1,7 @@
-"""Fitting a sampler to a trained model's codes, into its run, and loading it again."""
+"""Fitting a latent sampler to the codes of a trained model, saving it in the run, and loading it again."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import torch
@@ -34,29 +33,36 @@ def fit_sampler(
     quiet: bool = True,
     trust: bool = False,
 ) -> Sampler:
-    """Fits a sampler to draws of q(z | x) over the data, and saves it in the run under its name.
+    """Fit a latent sampler to draws of q(z|x) over the examples, and save it in the run under its name.
 
-    Codes of a conditional model are pooled over its contexts, which is right where z does not depend on them.
+    Codes of a conditional model are pooled over its contexts, which is right if z does not depend on them.
 
-    Arguments:
-        source: The data, as a rule the training split.
+    Args:
+        model: The trained model.
+        folder: Its run.
+        source: Examples, usually the training split.
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
-        epochs: Of the samplers that are trained by gradients; None: their own number.
+        epochs: Epochs of a sampler that is trained by gradients; None: its own default.
+        seed: Random seed.
+        quiet: Show no progress.
+        trust: Import a sampler of your own.
 
     Raises:
-        CompositionError: codes that do not lie in R^L.
-        InputError: epochs of a sampler that is not trained by gradients, or no labels for one that needs them.
-        Interrupted: Ctrl-C; nothing is saved.
+        CompositionError: If the codes do not lie in R^L.
+        InputError: If epochs= is given for a sampler that is not trained by gradients, or labels are missing.
+        Interrupted: On Ctrl-C; nothing is saved.
     """
     spec = parse(sampler) if isinstance(sampler, str) else sampler
     if model.context is not None and model.context.completes:
-        raise CompositionError("the codes of a model that completes data depend on what is visible; draw with complete")
+        raise CompositionError(
+            "the codes of a model that completes examples depend on the visible part; use complete()"
+        )
     if model.latents.support != "real":
         raise CompositionError(
-            f"the codes of this model lie on {model.latents.support!r} and samplers are densities on R^L; "
-            "sample from the model's prior"
+            f"the codes of this model lie on {model.latents.support!r}, and latent samplers are densities on R^L; "
+            "sample from the prior"
         )
-    coded = encode(model, source, sample=True, seed=seed)
+    coded = encode(model, source, draw=True, seed=seed)
     codes, labels = coded.sample, coded.label
     assert codes is not None
     classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
@@ -66,7 +72,7 @@ def fit_sampler(
         fitted.start_at(codes, seed, labels)
     stage = _stage(spec.name)
     if epochs is not None and whole("epochs", epochs, least=1) and not fitted.epochs:
-        raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs")
+        raise InputError(f"sampler {spec.name!r} is not trained by gradients; leave out epochs=")
     if fitted.epochs:
         settings = Settings(
             epochs=epochs or fitted.epochs, batch_size=min(256, len(codes)), schedule="cosine(final=0.01)",
@@ -80,7 +86,7 @@ def fit_sampler(
             with stop_on_signals() as flag:
                 loop.run(rows, flag)
         except Interrupted as stop:
-            raise Interrupted(f"stopped by {stop.by.name}; the sampler was not fitted: fit it again", stop.by) from None
+            raise Interrupted(f"stopped by {stop.by.name}; the sampler was not fitted; fit it again", stop.by) from None
         finally:
             folder.checkpoint("last", stage).unlink(missing_ok=True)
         folder.write_metrics(rows)
@@ -90,10 +96,10 @@ def fit_sampler(
 
 
 def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sampler:
-    """A sampler that was fitted for a run.
+    """Return a latent sampler that was fitted for a run.
 
     Raises:
-        InputError: none of that name (with those there are).
+        InputError: If there is none of that name (the message lists the existing ones).
     """
     path = _file(folder, name)
     if not path.is_file():
@@ -101,16 +107,14 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
         there = sorted(file.parent.name.removeprefix("sampler-") for file in files)
         known = f"; {suggestion(name, there)}" if there else ""
         raise InputError(
-            f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; "
-            f"fit one: tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler NAME"
+            f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; fit one with fit_sampler()"
         )
     try:
         tensors, scalars = checkpoint.load(path)
         sampler: Sampler = rebuild(scalars["sampler"], trust=trust)
         checkpoint.into(sampler, tensors, path)
     except InputError as error:
-        again = f"tightbound fit-sampler {shlex.quote(str(folder.path))} --sampler {name}"
-        raise InputError(f"the sampler in {str(path)!r} is damaged; fit it again: {again}") from error
+        raise InputError(f"the sampler in {str(path)!r} is damaged; fit it again with fit_sampler()") from error
     return sampler.eval()
 
 

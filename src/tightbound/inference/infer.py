@@ -1,5 +1,7 @@
-"""Codes, reconstructions, samples and interpolations: in eval mode, batched, without gradients. Several processes
-share the batches, and all of them have to call."""
+"""Latent codes, reconstructions, samples and interpolations: batched, in evaluation mode, without gradients.
+
+Several processes share the batches; all of them must call.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE
-from tightbound.core.noise import ExampleNoise, Noise, draw, key_seed
+from tightbound.core.noise import ExampleNoise, Noise, key_seed
+from tightbound.core.noise import draw as draw_from
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, check_shape, each, evaluating
@@ -22,31 +25,31 @@ from tightbound.latents.codes import coded
 
 
 class Codes(NamedTuple):
-    """Of N data."""
+    """Latent codes of N examples."""
 
     mean: Tensor  # (N, latent) of q(z | x)
     variance: Tensor  # (N, latent)
-    sample: Tensor | None  # (N, latent) draws, where they were asked for
-    context: Tensor | None  # (N, *context) what each example is conditioned on, where the model is
-    label: Tensor | None  # (N,) or (N, factors), where the data have them
+    sample: Tensor | None  # (N, latent) draws, if they were asked for
+    context: Tensor | None  # (N, *context) what each example is conditioned on, if the model is
+    label: Tensor | None  # (N,) or (N, factors), if the data have them
 
 
-class Integers(NamedTuple):
-    """Of N data."""
+class Indices(NamedTuple):
+    """Code indices of N examples."""
 
     levels: list[Tensor]  # (N, P, depth) of each level, the lowest first
-    context: Tensor | None  # (N, *context) what each example is conditioned on, where the model is
+    context: Tensor | None  # (N, *context) what each example is conditioned on, if the model is
 
 
-def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
-    """Means and variances of q(z | x) for raw data (N, *shape) and, if asked, one draw for each example."""
+def encode(model: VAE, source: Source, *, draw: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
+    """Return means and variances of q(z|x) of raw data (N, *shape), and with `draw` one draw for each example."""
 
     def rows(batch: Batch, number: int) -> dict[str, Tensor]:
         seen = model.observe(batch, Noise("encode", seed))
         state = model.encode_state(seen)
         mean, variance = model.latents.moments(state)
         part = {"mean": mean, "variance": variance}
-        if sample:
+        if draw:
             noise = ExampleNoise("encode", seed, index=batch.positions())
             groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
             part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
@@ -58,62 +61,64 @@ def encode(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, b
 
     parts = each(model, source, batch_size, rows)
     if not parts:
-        raise InputError("there are no data to encode; give at least one example")
+        raise InputError("there are no examples to encode; give at least one")
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     rest = (columns.get(name) for name in ("sample", "context", "label"))
     return Codes(columns["mean"], columns["variance"], *rest)
 
 
-def integers(model: VAE, source: Source, *, sample: bool = False, seed: int = 0, batch_size: int = 500) -> Integers:
-    """The integer codes of raw data (N, *shape): what `encode` gives the vectors of.
+def code_indices(model: VAE, source: Source, *, draw: bool = False, seed: int = 0, batch_size: int = 500) -> Indices:
+    """Return the code indices of raw data (N, *shape), whose vectors `encode` returns.
 
-    Arguments:
-        sample: Draw them from q(codes | x), where that is a distribution.
+    Args:
+        draw: Draw from q(indices|x), if that is a distribution.
 
     Raises:
-        CompositionError: latents without integer codes.
+        CompositionError: If the latent is not quantized.
     """
     latents = coded(model.latents)
 
-    def rows(batch: Batch, number: int) -> Integers:
+    def rows(batch: Batch, number: int) -> Indices:
         seen = model.observe(batch, Noise("encode", seed))
         state = model.encode_state(seen)
-        if sample:
+        if draw:
             noise = ExampleNoise("encode", seed, index=batch.positions())
             groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
             levels = [group.codes[0] for group in groups if group.codes is not None]
         else:
             levels = latents.chosen(state)
         context = None if seen.context is None else seen.context.cpu()
-        return Integers([codes.to("cpu", torch.int32) for codes in levels], context)
+        return Indices([codes.to("cpu", torch.int32) for codes in levels], context)
 
     found = each(model, source, batch_size, rows)
     if not found:
-        raise InputError("there are no data to encode; give at least one example")
+        raise InputError("there are no examples to encode; give at least one")
     levels = [torch.cat(parts) for parts in zip(*(part.levels for part in found), strict=True)]
     contexts = [part.context for part in found if part.context is not None]
-    return Integers(levels, torch.cat(contexts) if contexts else None)
+    return Indices(levels, torch.cat(contexts) if contexts else None)
 
 
-def decode_integers(
+def decode_indices(
     model: VAE,
     codes: Sequence[Tensor | np.ndarray[Any, Any]],
     *,
     levels: int | None = None,
     context: Tensor | None = None,
-    sample: bool = False,
+    draw: bool = False,
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
-    """Integer codes (N, H, W[, depth]) of each level, the lowest first -> E[x | codes] (N, *shape) in the data's units.
+    """Return E[x|indices] (N, *shape), in the units of the data, of code indices (N, H, W[, depth]) of each level.
 
-    Arguments:
-        levels: Look at this many of the highest levels alone, see `CodeLatents.filled`; None: at all.
-        context, sample: See `decode`.
+    Args:
+        codes: Code indices of each level, the lowest first.
+        levels: Use this many of the highest levels only, see `CodeLatents.filled`; None: all.
+        context: As for `decode`.
+        draw: As for `decode`.
 
     Raises:
-        InputError: codes of other shapes, or out of range, or no context where one is needed.
-        CompositionError: latents without integer codes.
+        InputError: If the indices have other shapes or are out of range, or a context is missing.
+        CompositionError: If the latent is not quantized.
     """
     latents = coded(model.latents)
     whole_codes = latents.checked([torch.as_tensor(own) for own in codes])
@@ -127,7 +132,7 @@ def decode_integers(
             return latents.vectors(part)
         return latents.alone(part, levels or number, Noise("levels", seed, start), given)
 
-    return _decoded(model, len(whole_codes[0]), flat, context, sample, seed, batch_size)
+    return _decoded(model, len(whole_codes[0]), flat, context, draw, seed, batch_size)
 
 
 def decode(
@@ -135,22 +140,24 @@ def decode(
     codes: Tensor | np.ndarray[Any, Any],
     *,
     context: Tensor | None = None,
-    sample: bool = False,
+    draw: bool = False,
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
-    """Flat codes (N, latent) -> E[x | z] (N, *shape) in the data's units; with `sample`, draws of x.
+    """Return E[x|z] (N, *shape), in the units of the data, of latent codes (N, latent); with `draw`, draws of x.
 
-    Arguments:
-        context: (N, *context.shape), which a conditional model needs: `model.context.encode` makes it of labels.
+    Args:
+        codes: Flat latent codes.
+        context: Contexts (N, *context.shape) of a conditional model; `model.context.encode` makes them from labels.
+        draw: Draw x from p(x|z) instead of its mean.
 
     Raises:
-        InputError: codes of another size, or no context where one is needed.
+        InputError: If the codes have another size, or a context is missing.
     """
     codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
     if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
-        raise InputError(f"codes have shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
-    return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, sample, seed, batch_size)
+        raise InputError(f"z has shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
+    return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, draw, seed, batch_size)
 
 
 def _decoded(
@@ -158,17 +165,17 @@ def _decoded(
     n: int,
     flat: Callable[[int, int, Tensor | None], Tensor],
     context: Tensor | None,
-    sample: bool,
+    draw: bool,
     seed: int,
     batch_size: int,
 ) -> Tensor:
-    """(n, *shape) of the flat codes (end - start, latent) that `flat(start, end, contexts)` gives."""
+    """Decode the flat codes (end - start, latent) that `flat(start, end, contexts)` returns, to (n, *shape)."""
 
     def part(start: int) -> Tensor:
         end = min(n, start + batch_size)
         given = None if context is None else context[start:end].to(model.device)
         likelihood = model.decode(flat(start, end, given).to(model.device), given)
-        x = draw(likelihood, (), Noise("decode", seed, start // batch_size)) if sample else likelihood.mean
+        x = draw_from(likelihood, (), Noise("decode", seed, start // batch_size)) if draw else likelihood.mean
         return model.observation.restore(x).cpu()
 
     with evaluating(model):
@@ -179,15 +186,17 @@ def _decoded(
 def reconstruct(
     model: VAE, source: Source, *, levels: int | None = None, seed: int = 0, batch_size: int = 500
 ) -> Tensor:
-    """E[x | z] at the posterior mean of each example, (N, *shape), in the data's units; what a context holds of x is
-    kept.
+    """Return E[x|z] at the posterior mean of each example (N, *shape), in the units of the data.
 
-    Arguments:
-        levels: Of latents with integer codes: from this many of the highest levels alone, see `CodeLatents.filled`.
-        seed: Of what is drawn then.
+    Elements of x that the context shows are kept.
+
+    Args:
+        levels: For quantized latents: use this many of the highest levels only, see `CodeLatents.filled`.
+        seed: Random seed of the levels that are drawn then.
 
     Raises:
-        InputError, CompositionError: no data, levels that the model has not.
+        InputError: If there are no examples, or the model does not have these levels.
+        CompositionError: If levels= is given and the latent is not quantized.
     """
 
     def rows(batch: Batch, number: int) -> Tensor:
@@ -195,9 +204,9 @@ def reconstruct(
             codes = encode(model, batch, batch_size=batch_size)
             x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
         else:
-            found = integers(model, batch, batch_size=batch_size)
+            found = code_indices(model, batch, batch_size=batch_size)
             own = key_seed("levels", seed, number)
-            x = decode_integers(model, found.levels, levels=levels, context=found.context, seed=own)
+            x = decode_indices(model, found.levels, levels=levels, context=found.context, seed=own)
         if model.context is not None and model.context.completes:
             seen = model.observe(batch, Noise("reconstruct"))
             if seen.mask is not None:
@@ -206,7 +215,7 @@ def reconstruct(
 
     out = each(model, source, batch_size, rows)
     if not out:
-        raise InputError("there are no data to reconstruct; give at least one example")
+        raise InputError("there are no examples to reconstruct; give at least one")
     return torch.cat(out)
 
 
@@ -214,23 +223,24 @@ def sample(
     model: VAE,
     n: int,
     *,
-    mean: bool = True,
+    draw: bool = False,
     seed: int = 0,
     batch_size: int = 500,
     context: Tensor | None = None,
     codes: Draw | None = None,
 ) -> Tensor:
-    """Ancestral samples (n, *shape) in the data's units.
+    """Return E[x|z] (n, *shape), in the units of the data, for z from the prior; with `draw`, draws of x.
 
-    Arguments:
-        mean: Show E[x | z] for z from the prior, as is usual for pictures; False: draw x from p(x | z).
-        context: Of a conditional model: what `model.context` makes contexts of, such as class labels (m,), taken in
+    Args:
+        n: Number of samples.
+        draw: Draw x from p(x|z) instead of its mean.
+        context: For a conditional model: values that `model.context` encodes, such as class labels (m,), taken in
             turn; None: its examples, such as each class in turn.
-        codes: (n, noise, contexts) -> (n, latent) in place of the prior: a sampler's `sample`, or what
-            `Latents.sharpened` gives.
+        codes: Function (n, noise, contexts) -> (n, latent) that replaces the prior: `sample` of a latent sampler, or
+            a sharpened code prior.
 
     Raises:
-        InputError: a context that is not the model's, or none where it has no examples.
+        InputError: If the context does not fit the model, or is missing and the model has no examples of it.
     """
     whole("n", n, least=1)
     given = contexts(model, n, context)
@@ -243,7 +253,7 @@ def sample(
             likelihood = model.generate(size, noise, part)
         else:
             likelihood = model.decode(codes(size, noise, part).to(model.device), part)
-        x = likelihood.mean if mean else draw(likelihood, (), noise)
+        x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
         return model.observation.restore(x).cpu()
 
     with evaluating(model):
@@ -251,57 +261,58 @@ def sample(
 
 
 def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
-    """Contexts (n, *context) of values taken in turn, or of the model's examples; None for a model without."""
+    """Return contexts (n, *context) of values taken in turn, or of the model's examples; None if it has no context."""
     if model.context is None:
         if values is not None:
-            raise InputError("the model is conditioned on nothing; leave out the context")
+            raise InputError("the model is not conditional; leave out context=")
         return None
     chosen = model.context.examples(n) if values is None or model.context.completes else torch.as_tensor(values)
     made = model.context.encode(chosen)
     if not len(made):
-        raise InputError("the context is empty; give at least one")
+        raise InputError("context= is empty; give at least one value")
     return made[torch.arange(n) % len(made)]
 
 
-def complete(model: VAE, source: Source, n: int = 1, *, mean: bool = True, seed: int = 0) -> Tensor:
-    """Data whose hidden elements are drawn from p(hidden | visible): (N, n, *shape), in the data's units.
+def complete(model: VAE, source: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
+    """Return examples (N, n, *shape), in the units of the data, whose hidden elements come from p(hidden | visible).
 
-    Arguments:
+    Args:
         n: Completions of each example.
-        mean: E[x | z] for z from p(z | visible); False: draw x.
+        draw: Draw x; else E[x|z] for z from p(z | visible).
 
     Raises:
-        InputError: a model that is not conditioned on a part of x.
+        InputError: If the model is not conditioned on a part of x.
     """
     whole("completions of each example", n, least=1)
 
     def rows(batch: Batch, number: int) -> Tensor:
         seen = model.observe(batch, Noise("complete", seed))
         if seen.mask is None or seen.context is None:
-            raise InputError("the model is conditioned on no part of x; train with --context 'visible(...)'")
+            raise InputError("the model is not conditioned on a part of x; train it with context='visible(...)'")
         noise = Noise("complete", seed, number)
         given = seen.context.repeat_interleave(n, 0)
         likelihood = model.generate(len(given), noise, given)
-        x = likelihood.mean if mean else draw(likelihood, (), noise)
+        x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
         reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
         x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
         return x.unflatten(0, (-1, n)).cpu()
 
     out = each(model, source, max(1, 500 // n), rows)
     if not out:
-        raise InputError("there are no data to complete; give at least one example")
+        raise InputError("there are no examples to complete; give at least one")
     return torch.cat(out)
 
 
 def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Codes (latent,), positions (T,) -> (T, latent) on the straight line from a to b."""
+    """Return points (T, latent) at positions t (T,) on the straight line from a to b (latent,)."""
     t = t.unsqueeze(-1)
     return (1 - t) * a + t * b
 
 
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Codes (latent,), positions (T,) -> (T, latent) along the great circle, with the norm between those of
-    a and b: it keeps to where N(0, I) has its mass.
+    """Return points (T, latent) at positions t (T,) on the great circle from a to b (latent,).
+
+    The norm goes from that of a to that of b, so that the path stays where N(0, I) has its mass.
 
     References:
         Sampling generative networks (White 2016), Section 2, https://arxiv.org/abs/1609.04468
@@ -309,7 +320,7 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     t = t.unsqueeze(-1)
     norm_a, norm_b = a.norm(), b.norm()
     angle = torch.arccos((a @ b / (norm_a * norm_b).clamp_min(1e-12)).clamp(-1, 1))
-    if torch.sin(angle) < 1e-4 or norm_a * norm_b == 0:  # parallel, opposite or zero: no great circle is singled out
+    if torch.sin(angle) < 1e-4 or norm_a * norm_b == 0:  # parallel, opposite or zero: no unique great circle
         return linear(a, b, t.squeeze(-1))
     unit = (torch.sin((1 - t) * angle) * a / norm_a + torch.sin(t * angle) * b / norm_b) / torch.sin(angle)
     return unit * ((1 - t) * norm_a + t * norm_b)
@@ -327,14 +338,17 @@ def interpolate(
     path: Literal["linear", "spherical"] = "linear",
     labels: Tensor | None = None,
 ) -> Tensor:
-    """E[x | z] (steps, *shape) along a path between the posterior means of two raw data (*shape); a context is
-    interpolated linearly.
+    """Return E[x|z] (steps, *shape) along a path between the posterior means of two examples.
 
-    Arguments:
-        labels: (2, ...) of the two data, for a model that is conditioned on them.
+    A context is interpolated linearly.
+
+    Args:
+        a: First example (*shape), raw.
+        b: Last example (*shape), raw.
+        labels: Labels (2, ...) of the two, for a model that is conditioned on them.
 
     Raises:
-        InputError: fewer than 2 steps, or an unknown path.
+        InputError: If there are fewer than 2 steps, or the path is unknown.
     """
     if steps < 2:
         raise InputError(f"steps = {steps}; needed: a whole number of at least 2")

@@ -46,7 +46,7 @@ class Inference:
 
     def encode(self, data: Source, *, draw: bool = False, seed: int = 0) -> Tensor:
         """Return the posterior means of the examples (N, latent), or with `draw` one draw of q(z|x) for each."""
-        codes = infer.encode(self.model, self._examples(data), sample=draw, seed=seed)
+        codes = infer.encode(self.model, self._examples(data), draw=draw, seed=seed)
         return codes.mean if codes.sample is None else codes.sample
 
     def decode(
@@ -66,7 +66,7 @@ class Inference:
             seed: Random seed.
         """
         contexts = infer.contexts(self.model, len(z), context)
-        return infer.decode(self.model, z, context=contexts, sample=draw, seed=seed)
+        return infer.decode(self.model, z, context=contexts, draw=draw, seed=seed)
 
     def reconstruct(self, data: Source, *, draw: bool = False, levels: int | None = None, seed: int = 0) -> Tensor:
         """Return the means E[x|z] (N, *shape) at the posterior means, or with `draw` draws of p(x|z) for z from q(z|x).
@@ -83,9 +83,9 @@ class Inference:
             return infer.reconstruct(self.model, split, levels=levels, seed=seed)
         if levels is not None:
             raise InputError("draw= and levels= were both given; give one of them")
-        codes = infer.encode(self.model, split, sample=True, seed=seed)
+        codes = infer.encode(self.model, split, draw=True, seed=seed)
         assert codes.sample is not None
-        return infer.decode(self.model, codes.sample, context=codes.context, sample=True, seed=seed)
+        return infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
 
     def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
         """Return the code indices of each level of a quantized latent, the lowest level first.
@@ -101,7 +101,7 @@ class Inference:
         Raises:
             CompositionError: If the latent is not quantized.
         """
-        levels = infer.integers(self.model, self._examples(data), sample=draw, seed=seed).levels
+        levels = infer.code_indices(self.model, self._examples(data), draw=draw, seed=seed).levels
         tables = coded(self.model.latents).code_grids
         return [own.view(-1, *table.plane) for own, table in zip(levels, tables, strict=True)]
 
@@ -126,7 +126,7 @@ class Inference:
             CompositionError: If the latent is not quantized.
         """
         contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context)
-        return infer.decode_integers(self.model, indices, context=contexts, sample=draw, seed=seed)
+        return infer.decode_indices(self.model, indices, context=contexts, sample=draw, seed=seed)
 
     def fit_sampler(
         self, sampler: str = "gaussian-mixture", data: Source | None = None, *, epochs: int | None = None, seed: int = 0
@@ -174,7 +174,7 @@ class Inference:
             CompositionError: If temperature or top_k is given for a model without a learned code prior.
         """
         source = self._source(sampler, label, temperature, top_k)
-        return infer.sample(self.model, n, mean=not draw, seed=seed, context=context, codes=source)
+        return infer.sample(self.model, n, draw=draw, seed=seed, context=context, codes=source)
 
     def _source(self, sampler: str | None, label: int | None, temperature: float, top_k: int | None) -> Draw | None:
         """Return where latent codes come from; None: the prior as it is."""
@@ -219,7 +219,7 @@ class Inference:
         Raises:
             CompositionError: If the model has no context 'visible'.
         """
-        return infer.complete(self.model, self._examples(data), n, mean=not draw, seed=seed)
+        return infer.complete(self.model, self._examples(data), n, draw=draw, seed=seed)
 
     def interpolate(
         self,

@@ -1,4 +1,4 @@
-"""Where the codes of each class are, found after training: to sample one class of a model that knows none."""
+"""A latent sampler by class: samples one class from a model that was trained without labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from tightbound.inference.samplers import GaussianMixture, Sampler, fit_mixture
 
 
 class ClassRegions(GaussianMixture):
-    """A Gaussian mixture for the codes of each class; together they are one of all codes, by the classes' shares.
+    """Gaussian mixture for the codes of each class, weighted by the share of the class.
 
-    Arguments:
-        components: Of each class.
-        labels: The classes, whole numbers; those of the data, unless they are said.
+    Args:
+        latent: Size of a code.
+        components: Number of components of each class.
+        labels: The classes, whole numbers; by default those of the data.
     """
 
     def __init__(self, latent: int = 1, components: int = 3, labels: Sequence[int] = ()) -> None:
@@ -25,14 +26,16 @@ class ClassRegions(GaussianMixture):
         self.each, self.labels = each, known
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Fits the mixture of each class.
+        """Fit the mixture of each class.
 
         Raises:
-            InputError: no class labels, or a class of too few codes.
+            InputError: If there are no class labels, or a class has too few codes.
         """
         if labels is None or labels.dim() != 1 or labels.is_floating_point() or len(labels) != len(codes):
             given = "none" if labels is None else f"{tuple(labels.shape)} of {labels.dtype}"
-            raise InputError(f"class-regions need whole class labels (N,) and the data have {given}; give them labels")
+            raise InputError(
+                f"class-regions needs class labels, whole numbers (N,), and was given {given}; pass labels"
+            )
         super(GaussianMixture, self).start_at(codes, seed)
         standard = ((codes - self.mean) / self.std).double()
         for i, label in enumerate(self.labels):
@@ -40,7 +43,7 @@ class ClassRegions(GaussianMixture):
             if len(own) <= self.each:
                 raise InputError(
                     f"class {label} has {len(own)} codes, and {self.each} components need more; use fewer components, "
-                    f"or leave the class out: class-regions(labels=(...))"
+                    "or leave the class out: 'class-regions(labels=(...))'"
                 )
             log_weights, loc, scale_tril = fit_mixture(own, self.each, seed)
             rows = self._rows(i)
@@ -49,14 +52,14 @@ class ClassRegions(GaussianMixture):
             self.scale_tril[rows].copy_(scale_tril)
 
     def of(self, label: int) -> Sampler:
-        """The mixture of one class.
+        """Return the mixture of one class.
 
         Raises:
-            InputError: a class that is not there.
+            InputError: If the class is unknown.
         """
         if label not in self.labels:
             there = ", ".join(map(str, self.labels))
-            raise InputError(f"there is no region of class {label}; there are those of {there}")
+            raise InputError(f"there is no region of class {label}; known classes: {there}")
         rows, one = self._rows(self.labels.index(label)), GaussianMixture(self.latent, self.each).to(self.loc)
         for name in ("mean", "std"):
             getattr(one, name).copy_(getattr(self, name))

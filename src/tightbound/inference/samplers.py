@@ -1,4 +1,4 @@
-"""Densities of codes, fitted after training: what a model is sampled by where its prior is not where its codes are."""
+"""Latent samplers: densities fitted to latent codes after training, for sampling when the prior does not match them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tightbound.priors.mixture import FiniteMixture
 
 
 class Sampler(Component, Trainable):
-    """A distribution of flat codes (latent,), fitted to those of the training data.
+    """Distribution of flat latent codes (latent,), fitted to those of the training examples.
 
-    Arguments:
+    Args:
         latent: Size of a code.
     """
 
-    epochs: ClassVar[int] = 0  # of training by gradients after `start_at`; 0: that fits all
+    epochs: ClassVar[int] = 0  # epochs of training by gradients after `start_at`; 0: none are needed
 
     def __init__(self, latent: int = 1) -> None:
         super().__init__()
@@ -44,63 +44,66 @@ class Sampler(Component, Trainable):
     std: Tensor
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Takes mean and scale of codes (N, latent); fits what needs no gradients.
+        """Take the mean and scale of codes (N, latent), and fit what needs no gradients.
 
-        Arguments:
-            labels: (N,) classes, for a sampler that is made of them, too.
+        Args:
+            codes: Latent codes.
+            seed: Random seed.
+            labels: Classes (N,), for a sampler that depends on them.
 
         Raises:
-            InputError: fewer codes than it needs.
+            InputError: If there are too few codes.
         """
         if len(codes) < 2:
-            raise InputError(f"a sampler needs at least 2 codes and was given {len(codes)}; give more data")
+            raise InputError(f"a latent sampler needs at least 2 codes and was given {len(codes)}; give more examples")
         self.mean.copy_(codes.mean(0))
         self.std.copy_(codes.std(0).clamp_min(1e-6))
 
     @abstractmethod
     def standardized(self, n: int, noise: Noise) -> Tensor:
-        """(n, latent) draws, of codes less their mean, over their scale."""
+        """Return draws (n, latent) of standardized codes."""
 
     def sample(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """(n, latent) draws of codes, whatever the context."""
+        """Return draws (n, latent) of codes; the context is ignored."""
         return self.mean + self.std * self.standardized(n, noise)
 
     def of(self, label: int) -> Sampler:
-        """A sampler of the codes of one class.
+        """Return a sampler of the codes of one class.
 
         Raises:
-            InputError: where it knows none, or not this one.
+            InputError: If it knows no classes, or not this one.
         """
         raise InputError(
-            f"sampler {type(self).__name__} knows no classes; fit 'class-regions' to sample those of class {label}"
+            f"latent sampler {type(self).__name__} knows no classes; fit 'class-regions' to sample class {label}"
         )
 
 
 class DensitySampler(Sampler):
-    """A sampler with a density."""
+    """Latent sampler with a density."""
 
     @abstractmethod
     def distribution(self) -> Distribution:
-        """Of standardized codes; batch shape ()."""
+        """Return the distribution of standardized codes; batch shape ()."""
 
     def log_prob(self, codes: Tensor) -> Tensor:
-        """(...) log-density of codes (..., latent), nats."""
+        """Return the log-density (...) of codes (..., latent), nats."""
         return self.distribution().log_prob((codes - self.mean) / self.std) - self.std.log().sum()
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """Their log-density as a log-likelihood, with no latents."""
+        """Return the log-density of codes as a log-likelihood without latents."""
         return Terms(self.log_prob(batch.x).unsqueeze(0), (), self.distribution(), batch)
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
-        """(n, latent) draws."""
+        """Return draws (n, latent)."""
         return draw(self.distribution(), (n,), noise)
 
 
 class GaussianMixture(DensitySampler):
-    """A Gaussian mixture with full covariances, by scikit-learn's EM.
+    """Gaussian mixture with full covariances, fitted by scikit-learn's EM.
 
-    Arguments:
-        components: Their number K.
+    Args:
+        latent: Size of a code.
+        components: Number of components K.
 
     References:
         From variational to deterministic autoencoders (Ghosh et al. 2020), Section 4, https://arxiv.org/abs/1903.12436
@@ -118,7 +121,7 @@ class GaussianMixture(DensitySampler):
     scale_tril: Tensor
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Fits the mixture."""
+        """Fit the mixture."""
         super().start_at(codes, seed)
         if len(codes) <= self.components:
             raise InputError(f"{self.components} components need more than {len(codes)} codes; use fewer components")
@@ -128,15 +131,18 @@ class GaussianMixture(DensitySampler):
         self.scale_tril.copy_(scale_tril)
 
     def distribution(self) -> Distribution:
-        """The mixture."""
+        """Return the mixture."""
         return FiniteMixture(
             self.log_weights, MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
         )
 
 
 def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Log weights (K,), means (K, latent) and Cholesky factors (K, latent, latent) of a Gaussian mixture fitted to
-    codes (N, latent) in double precision, by scikit-learn's EM."""
+    """Fit a Gaussian mixture to codes (N, latent) in double precision, by scikit-learn's EM.
+
+    Returns:
+        Log-weights (K,), means (K, latent) and Cholesky factors (K, latent, latent).
+    """
     import sklearn.mixture
 
     fitted = sklearn.mixture.GaussianMixture(
@@ -147,10 +153,11 @@ def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tens
 
 
 class Kernel(DensitySampler):
-    """A kernel density: an equal mixture of N(c_n, (h s)^2) over exemplar codes c_n, s being their scale.
+    """Kernel density: an equal mixture of N(c_n, (h s)^2) over codes c_n with scale s.
 
-    Arguments:
-        exemplars: Codes that are kept, at most, drawn from those of the data.
+    Args:
+        latent: Size of a code.
+        exemplars: Maximum number of codes to keep, picked at random.
         bandwidth: h; None: Scott's rule, N^(-1 / (latent + 4)).
 
     References:
@@ -162,13 +169,13 @@ class Kernel(DensitySampler):
         self.bandwidth = None if bandwidth is None else number("bandwidth", bandwidth, above=0)
         kept = whole("exemplars", exemplars, least=1)
         self.register_buffer("codes", torch.zeros(kept, self.latent))
-        self.register_buffer("log_weights", torch.zeros(kept))  # -inf where there were fewer codes
+        self.register_buffer("log_weights", torch.zeros(kept))  # -inf for unused entries
 
     codes: Tensor
     log_weights: Tensor
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Keeps codes, picked at random."""
+        """Keep codes, picked at random."""
         super().start_at(codes, seed)
         generator = torch.Generator().manual_seed(key_seed("kernel", seed))
         kept = codes[torch.randperm(len(codes), generator=generator)[: len(self.codes)]]
@@ -176,7 +183,7 @@ class Kernel(DensitySampler):
         self.log_weights[len(kept) :] = -math.inf
 
     def distribution(self) -> Distribution:
-        """The mixture."""
+        """Return the mixture."""
         n = torch.isfinite(self.log_weights).sum().double()
         h = n ** (-1 / (self.latent + 4)) if self.bandwidth is None else n.new_tensor(self.bandwidth)
         normal = Normal(self.codes, h.to(self.codes).expand_as(self.codes), validate_args=False)
@@ -184,10 +191,13 @@ class Kernel(DensitySampler):
 
 
 class FlowSampler(DensitySampler):
-    """A normalizing flow, fitted by maximum likelihood.
+    """Normalizing flow, fitted by maximum likelihood.
 
-    Arguments:
-        kind, transforms, hidden: As of prior `flow`.
+    Args:
+        latent: Size of a code.
+        kind: As for the prior `flow`.
+        transforms: As for the prior `flow`.
+        hidden: As for the prior `flow`.
     """
 
     epochs = 50
@@ -199,15 +209,16 @@ class FlowSampler(DensitySampler):
         self.flow = Flow(self.latent, kind, transforms, hidden)
 
     def distribution(self) -> Distribution:
-        """The flow."""
+        """Return the flow."""
         return self.flow()
 
 
 class SecondVAE(Sampler):
-    """A second VAE, on the codes of the first: z is drawn from p(z | u), u from N(0, I).
+    """Second VAE on the codes of the first: z is drawn from p(z|u), and u from N(0, I).
 
-    Arguments:
-        hidden: Widths of its encoder's hidden layers; its decoder's are the same in reverse.
+    Args:
+        latent: Size of a code.
+        hidden: Widths of the encoder's hidden layers; the decoder has the same in reverse.
 
     References:
         Diagnosing and enhancing VAE models (Dai and Wipf 2019), Section 4, https://arxiv.org/abs/1903.05789
@@ -222,9 +233,9 @@ class SecondVAE(Sampler):
         self.vae = VAE(latents, Gaussian((size,), size, network), Identity())
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """The terms of the second VAE, of standardized codes."""
+        """Return the terms of the second VAE for standardized codes."""
         return self.vae(Batch((batch.x - self.mean) / self.std, index=batch.index), samples, noise, knobs)
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
-        """(n, latent) draws."""
+        """Return draws (n, latent)."""
         return draw(self.vae.generate(n, noise), (), noise)

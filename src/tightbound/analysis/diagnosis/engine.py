@@ -107,12 +107,12 @@ class Case:
     @cached_property
     def codes(self) -> Codes:
         """Latent codes of the test examples, with a draw from q(z | x) each."""
-        return encode(self.model, self.test_data, sample=True, seed=self.seed)
+        return encode(self.model, self.test_data, draw=True, seed=self.seed)
 
     @cached_property
     def train_codes(self) -> Codes:
         """Latent codes of the training examples, with a draw from q(z | x) each."""
-        return encode(self.model, self.train_data, sample=True, seed=self.seed)
+        return encode(self.model, self.train_data, draw=True, seed=self.seed)
 
     @cached_property
     def exchange(self) -> Exchange:

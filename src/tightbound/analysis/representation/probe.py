@@ -111,7 +111,7 @@ def probe(
     whole("draws", draws, least=2)
     most = max(2, min(whole("most", most, least=2), MEMORY // math.prod(model.shape)))
     seen, judged = pick(model, train, most, seed), pick(model, test, most, seed)
-    coded = [encode(model, source, sample=True, seed=seed) for source in (seen, judged)]
+    coded = [encode(model, source, draw=True, seed=seed) for source in (seen, judged)]
     if min(len(codes.mean) for codes in coded) < 2:
         raise InputError("a probe needs at least 2 training and 2 test data")
     kinds = {"": Pair(*(_array(codes.mean) for codes in coded)), "draws": Pair(*(_array(c.sample) for c in coded))}

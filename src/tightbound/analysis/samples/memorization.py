@@ -126,14 +126,14 @@ def mann_whitney(x: Array, y: Array) -> tuple[float, float]:
 def _samples(model: VAE, held: list[Batch], n: int, seed: int) -> Tensor:
     """Draws of x; of a model conditioned on labels, given those of test data."""
     if model.context is None:
-        return sample(model, n, mean=False, seed=seed)
+        return sample(model, n, draw=True, seed=seed)
     if model.context.completes:
         raise CompositionError(
             "a model that completes data draws samples that hold a part of them: all are near to data"
         )
     labels = [batch.label for batch in held if batch.label is not None]
     given = torch.cat(labels) if labels else None
-    return sample(model, n, mean=False, seed=seed, context=None if given is None else given[_spread(n, len(given))])
+    return sample(model, n, draw=True, seed=seed, context=None if given is None else given[_spread(n, len(given))])
 
 
 def _spread(n: int, total: int) -> Tensor:

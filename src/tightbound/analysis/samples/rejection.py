@@ -36,7 +36,7 @@ def best_samples(
     n: int,
     *,
     keep: float = 0.25,
-    mean: bool = True,
+    draw: bool = False,
     seed: int = 0,
     context: Tensor | None = None,
     codes: Draw | None = None,
@@ -51,7 +51,7 @@ def best_samples(
     Arguments:
         data: Labeled, what the classifier is trained on; it is kept for the next time (see `fit_features`).
         keep: Share of what is drawn, above 0 and below 1.
-        mean, seed, context, codes: See `infer.sample`.
+        draw, seed, context, codes: See `infer.sample`.
         label: The class of all that `codes` draws, where it is known.
         progress: Show a progress bar of the classifier's training on standard error.
 
@@ -86,14 +86,14 @@ def best_samples(
         raise InputError(f"class {int(asked.max())} was asked for and the data have 0 to {classes - 1}")
     features = fit_features(data, "classifier", progress=progress)
 
-    def draw(total: int, wanted: Tensor | None) -> Tensor:
+    def drawn(total: int, wanted: Tensor | None) -> Tensor:
         given = wanted if model.context is not None else None
-        return infer.sample(model, total, mean=mean, seed=seed, context=given, codes=codes)
+        return infer.sample(model, total, draw=draw, seed=seed, context=given, codes=codes)
 
     def probabilities(x: Tensor) -> Tensor:
         return torch.cat([features.probabilities(features.of(part)) for part in x.split(BATCH)])
 
-    return _kept(draw, probabilities, n, keep, asked, named(features, data, 0))
+    return _kept(drawn, probabilities, n, keep, asked, named(features, data, 0))
 
 
 def _kept(
