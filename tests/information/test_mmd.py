@@ -82,5 +82,5 @@ def test_what_cannot_be_is_refused() -> None:
         mmd(x, x, "rbff")
     with pytest.raises(InputError, match="width"):
         mmd(x, x, "rbf", 0.0)
-    with pytest.raises(InputError, match="two of each"):
+    with pytest.raises(InputError, match="at least two each"):
         mmd(x[:1], x)

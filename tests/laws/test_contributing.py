@@ -33,7 +33,7 @@ def test_the_example_of_contributing_passes_the_laws(monkeypatch: pytest.MonkeyP
 class Unnormalised(ElementwiseLikelihood):
     """A squared error without its constant."""
 
-    kinds = ("real",)
+    domains = ("real",)
 
     def distribution(self, raw: torch.Tensor) -> Any:
         class Shifted(torch.distributions.Normal):
@@ -46,7 +46,7 @@ class Unnormalised(ElementwiseLikelihood):
 class WrongSamples(ElementwiseLikelihood):
     """Its samples are too wide."""
 
-    kinds = ("real",)
+    domains = ("real",)
 
     def distribution(self, raw: torch.Tensor) -> Any:
         class Wide(torch.distributions.Laplace):
@@ -59,7 +59,7 @@ class WrongSamples(ElementwiseLikelihood):
 class Leaking(ElementwiseLikelihood):
     """Its mean depends on the batch."""
 
-    kinds = ("real",)
+    domains = ("real",)
 
     def distribution(self, raw: torch.Tensor) -> Any:
         return torch.distributions.Normal(raw[..., 0] - 0.1 * raw[..., 0].mean(), torch.ones(()), validate_args=False)
@@ -68,7 +68,7 @@ class Leaking(ElementwiseLikelihood):
 class Shortened(ElementwiseLikelihood):
     """Counts that lose their tail: P(x) of a Poisson up to 9 alone."""
 
-    kinds = ("counts",)
+    domains = ("counts",)
 
     def distribution(self, raw: torch.Tensor) -> Any:
         class Short(PoissonDistribution):
@@ -81,7 +81,7 @@ class Shortened(ElementwiseLikelihood):
 class WrongMean(ElementwiseLikelihood):
     """Its mean is that of the rate, not of the logit."""
 
-    kinds = ("binary",)
+    domains = ("binary",)
 
     def distribution(self, raw: torch.Tensor) -> Any:
         class Logit(torch.distributions.Bernoulli):

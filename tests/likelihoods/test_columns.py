@@ -212,7 +212,7 @@ def test_training_starts_at_the_marginals_of_what_is_observed() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
-        (lambda: Columns(kinds=()), CompositionError, "a kind for each"),
+        (lambda: Columns(kinds=()), CompositionError, "the kind of each"),
         (lambda: Columns((3,), kinds=["real"]), CompositionError, "1 kinds"),
         (lambda: Columns(kinds=["reel"]), InputError, "did you mean 'real'"),
         (lambda: Columns(kinds=["real"], families={"reel": "laplace"}), InputError, "did you mean 'real'"),

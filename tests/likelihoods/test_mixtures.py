@@ -104,7 +104,7 @@ def test_a_mixture_is_given_the_shape_and_levels_of_the_data() -> None:
 
 def test_families_that_cannot_be_mixed_are_refused() -> None:
     for of in (Gaussian((2,), 3, torch.nn.Linear(3, 2)), Gaussian(), MixtureOfLogistics((3, 2, 2))):
-        with pytest.raises(CompositionError, match="construct it with the shape alone"):
+        with pytest.raises(CompositionError, match="construct it with the shape only"):
             Mixture((2,) if of.event_dims == 0 else (3, 2, 2), of=of)
     for text in ("mixture(of=3)", "mixture(of=iwae())", "mixture(of='gausian')"):
         with pytest.raises(InputError, match=r"such as of='gaussian'|there is no likelihood"):

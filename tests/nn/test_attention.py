@@ -57,5 +57,5 @@ def test_places_are_distinct() -> None:
 
 
 def test_heads_must_divide_the_hidden_size() -> None:
-    with pytest.raises(InputError, match="hidden = 8 is no multiple of the 3 heads"):
+    with pytest.raises(InputError, match="hidden = 8 is not a multiple of heads = 3"):
         CausalTransformer(8, 2, 3)

@@ -18,7 +18,7 @@ from tightbound.nn import MLP
 from tightbound.objectives import ELBO, RAE, WAE, AdversarialAutoencoder, InfoVAE
 from tightbound.objectives.base import draw_prior
 from tightbound.objectives.decoding import MeanDecoder
-from tightbound.objectives.regularized import jacobian_norm
+from tightbound.objectives.autoencoders import jacobian_norm
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import LearnedNormal
 from tightbound.testing.models import small_model
@@ -102,7 +102,7 @@ def test_the_gradient_penalty_is_the_squared_norm_of_the_jacobian() -> None:
     model = tb.VAE(latents, Gaussian((5,), 3, linear, scale=1.0), Identity("real")).double()
     z = torch.randn(5000, 1, 3).double()
     with torch.no_grad():  # as in validation
-        estimates = jacobian_norm(MeanDecoder(model, "rae", only=False), z, None)
+        estimates = jacobian_norm(MeanDecoder(model, "rae", trains_likelihood=False), z, None)
     exact = linear.weight.square().sum().item()
     stderr = (estimates.std() / len(estimates) ** 0.5).item()
     assert estimates.shape == (5000, 1)

@@ -249,7 +249,7 @@ def seen(**changes) -> Terms:
 
 
 class AtItsDraws(Normal):
-    """A density that is known at its own draws alone."""
+    """A density that is known at its own draws only."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise NotImplementedError
@@ -265,8 +265,8 @@ def test_terms_without_a_path_derivative_are_refused(objective) -> None:
     for refused, reason in (
         (replace(terms, latents=terms.latents * 2), "2 groups"),
         (seen(codes=torch.zeros(2, 3, 2, dtype=torch.long)), "discrete"),
-        (seen(posterior=q, drawn=drawn), "at its own draws alone"),
-        (seen(posterior=None, drawn=drawn), "at its own draws alone"),
+        (seen(posterior=q, drawn=drawn), "at its own draws only"),
+        (seen(posterior=None, drawn=drawn), "at its own draws only"),
         (seen(posterior=None), "point mass"),
     ):
         with pytest.raises(CompositionError, match=reason):

@@ -215,12 +215,11 @@ def test_starts_with_fewer_different_vectors_than_entries() -> None:
     assert torch.equal(quantizer.codebook[3:], before[3:])
 
 
-def test_distances_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_rows_do_not_depend_on_the_block_size() -> None:
     vectors, table = normal(7, 11, 4), normal(9, 4, seed=1)
     whole = codebook.nearest_rows(vectors, table)
-    monkeypatch.setattr(codebook, "AT_ONCE", 20)
-    assert torch.equal(codebook.nearest_rows(vectors, table), whole)
-    several = codebook.nearest_rows(vectors, table, 4)
+    assert torch.equal(codebook.nearest_rows(vectors, table, block=20), whole)
+    several = codebook.nearest_rows(vectors, table, 4, block=20)
     assert torch.equal(several, torch.cdist(vectors, table).argsort(-1)[..., :4])
     assert torch.equal(several[..., :1], whole)
     assert codebook.nearest_rows(vectors, table, 99).shape == (7, 11, 9)

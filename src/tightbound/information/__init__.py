@@ -1,4 +1,4 @@
-"""Estimators of what a code tells of its example, and of how far its distribution is from the prior."""
+"""Estimators of the information in latent codes, and of the distance of their distribution from the prior."""
 
 from tightbound.information.aggregate import (
     Decomposition,

@@ -1,7 +1,8 @@
-"""The aggregate posterior q(z) = E_x q(z | x) from the densities log q(z_i | x_j) of a batch's codes under all of its
-data. S samples, B data, L dimensions, N the size of the data set; all values in nats.
+"""The aggregate posterior q(z) = E_x q(z | x), estimated from a batch.
 
-With N = B the batch is the data set, and its aggregate posterior is exact.
+It is computed from the densities log q(z_i | x_j) of the batch's codes under all of its examples. S samples, B
+examples, L dimensions, N the size of the data set; all values in nats. If N = B, the batch is the data set and q(z) is
+exact.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Sampling = Literal["mss", "mws"]
 
 @dataclass(frozen=True)
 class Decomposition:
-    """KL(q(z | x) || p(z)) in three, a value for each draw; their means over draws and data are the estimates.
+    """Decomposition of KL(q(z | x) || p(z)) into three terms per draw, to be averaged over draws and examples.
 
     References:
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 2, https://arxiv.org/abs/1802.04942
@@ -34,16 +35,17 @@ class Decomposition:
 
 
 def log_weights(batch: int, size: int | None = None, sampling: Sampling = "mss") -> Tensor:
-    """(B, B) log W with sum_j W_ij q(z_i | x_j) an estimate of q(z_i), for a batch drawn without replacement.
+    """Return log W (B, B) such that sum_j W_ij q(z_i | x_j) estimates q(z_i), for a batch drawn without replacement.
 
-    "mss", stratified: an example's own density has weight 1 / N, on the diagonal, and the others of the batch
-    share the rest. Unbiased, and exact for B = N. The paper's estimator gives one of the others another weight than
-    the rest; this is its mean over which one that is, of the same expectation and less variance.
-    "mws", weighted: 1 / (N B) throughout. Its logarithm is below log q(z) in expectation, by log N for B = N.
+    "mss", stratified: an example's own density has weight 1 / N, on the diagonal, and the others of the batch share the
+    rest. It is unbiased, and exact for B = N. The paper's estimator gives one of the others a different weight; this is
+    its mean over which one that is, with the same expectation and less variance. "mws", weighted: 1 / (N B) throughout.
+    Its logarithm is below log q(z) in expectation, by log N for B = N.
 
-    Arguments:
+    Args:
         batch: B.
         size: N; None: the batch is the data set.
+        sampling: "mss" or "mws".
 
     References:
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Appendix C, https://arxiv.org/abs/1802.04942
@@ -60,48 +62,48 @@ def log_weights(batch: int, size: int | None = None, sampling: Sampling = "mss")
 
 
 def log_pairs(q: Distribution, z: Tensor) -> Tensor:
-    """(S, B, B) log q(z_i | x_j) of z (S, B, L) under q with batch shape (B,).
+    """Return log q(z_i | x_j), (S, B, B), of z (S, B, L) under q with batch shape (B,).
 
     Raises:
-        CompositionError: where q depends on the sample.
+        CompositionError: If q depends on the sample.
     """
-    _one_for_each_example(q)
+    _require_one_per_example(q)
     return q.log_prob(z.unsqueeze(2))
 
 
 def log_pairs_by_dimension(q: Distribution, z: Tensor) -> Tensor:
-    """(S, B, B, L) log q(z_id | x_j) of z (S, B, L) under a factorized q with batch shape (B,).
+    """Return log q(z_id | x_j), (S, B, B, L), of z (S, B, L) under a factorized q with batch shape (B,).
 
     Raises:
-        CompositionError: where q does not factorize over the dimensions of z, so that it has no marginals.
+        CompositionError: If q does not factorize over the dimensions of z.
     """
-    _one_for_each_example(q)
+    _require_one_per_example(q)
     pairs = log_factors(q, z.unsqueeze(2))
     if pairs.shape[-1] != z.shape[-1]:
         raise CompositionError(
-            f"the marginals q(z_d | x) are needed and {type(q).__name__} does not factorize over the dimensions of z; "
+            f"marginals q(z_d | x) are needed and {type(q).__name__} does not factorize over the dimensions of z; "
             "use posterior 'normal'"
         )
     return pairs
 
 
 def log_aggregate(pairs: Tensor, weights: Tensor) -> Tensor:
-    """Pairs (S, B, B, ...) and log weights (B, B) -> (S, B, ...) log q(z_i)."""
+    """Return log q(z_i), (S, B, ...), from pairs (S, B, B, ...) and log weights (B, B)."""
     weights = weights.to(pairs)
     return (pairs + weights.reshape(*weights.shape, *[1] * (pairs.dim() - 3))).logsumexp(2)
 
 
 def decompose(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor) -> Decomposition:
-    """Mutual information, total correlation and dimension-wise KL; their sum is log q(z | x) - log p(z), exactly.
+    """Return mutual information, total correlation and dimension-wise KL; their sum is exactly log q(z | x) - log p(z).
 
-    Arguments:
-        q: Factorized, batch shape (B,).
-        z: (S, B, L) draws of it.
-        log_prior: (S, B) log p(z).
+    Args:
+        q: Factorized posterior with batch shape (B,).
+        z: Draws of it, (S, B, L).
+        log_prior: log p(z), (S, B).
         weights: (B, B), from `log_weights`.
 
     Raises:
-        CompositionError: where q does not factorize.
+        CompositionError: If q does not factorize.
     """
     pairs = log_pairs_by_dimension(q, z)
     joint = pairs.sum(-1)
@@ -110,11 +112,13 @@ def decompose(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor) ->
 
 
 def mutual_information(q: Distribution, z: Tensor, weights: Tensor | None = None) -> Tensor:
-    """(S, B) log q(z | x) - log q(z), whose mean is I_q(x; z); at most log N where the batch is the data set.
+    """Return log q(z | x) - log q(z), (S, B), whose mean is I_q(x; z).
 
-    Arguments:
-        q: Batch shape (B,).
-        z: (S, B, L) draws of it.
+    It is at most log N if the batch is the data set.
+
+    Args:
+        q: Posterior with batch shape (B,).
+        z: Draws of it, (S, B, L).
         weights: (B, B), from `log_weights`; None: the batch is the data set.
     """
     pairs = log_pairs(q, z)
@@ -122,18 +126,26 @@ def mutual_information(q: Distribution, z: Tensor, weights: Tensor | None = None
 
 
 def aggregate_kl(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor | None = None) -> Tensor:
-    """(S, B) log q(z) - log p(z), whose mean is KL(q(z) || p(z)); arguments as above."""
+    """Return log q(z) - log p(z), (S, B), whose mean is KL(q(z) || p(z)).
+
+    Args:
+        q: Posterior with batch shape (B,).
+        z: Draws of it, (S, B, L).
+        log_prior: log p(z), (S, B).
+        weights: (B, B), from `log_weights`; None: the batch is the data set.
+    """
     return log_aggregate(log_pairs(q, z), log_weights(z.shape[1]) if weights is None else weights) - log_prior
 
 
 def _own(pairs: Tensor) -> Tensor:
-    """(S, B, B) -> (S, B) log q(z_i | x_i)."""
+    """Return log q(z_i | x_i), (S, B, B) -> (S, B)."""
     return pairs.diagonal(dim1=1, dim2=2)
 
 
-def _one_for_each_example(q: Distribution) -> None:
+def _require_one_per_example(q: Distribution) -> None:
+    """Raise CompositionError if q depends on the sample."""
     if len(q.batch_shape) != 1:
         raise CompositionError(
-            f"densities of other data's codes need one q(z | x) an example, and {type(q).__name__} has batch shape "
-            f"{tuple(q.batch_shape)}; use a posterior that does not depend on the sample, such as 'normal'"
+            f"densities at the codes of other examples need one q(z | x) per example, and {type(q).__name__} has batch "
+            f"shape {tuple(q.batch_shape)}; use a posterior that does not depend on the sample, such as 'normal'"
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tightbound.core.errors import InputError, number, suggestion
 
-# of the distance in widths
+# functions of the distance in widths
 KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "rbf": lambda r: (-r.square()).exp(),
     "imq": lambda r: 1 / (1 + r.square()),
@@ -21,28 +21,31 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 def mmd(
     x: Tensor, y: Tensor, kernel: str = "imq", width: float | None = None, scales: tuple[float, ...] = SCALES
 ) -> Tensor:
-    """Unbiased estimate, 0-d, of the squared discrepancy of the distributions of x (n, L) and y (m, L).
+    """Return an unbiased estimate (0-d) of the squared discrepancy between the distributions of x (n, L) and y (m, L).
 
-    Its expectation is zero where the two are equal, so that it may be negative. The kernel is the mean over
-    `scales` of k(r), r^2 = |x - y|^2 / (scale width), and at most 1.
+    Its expectation is zero if the two are equal, so that it may be negative. The kernel is the mean over `scales` of
+    k(r), r^2 = |x - y|^2 / (scale width), and at most 1.
 
-    Arguments:
+    Args:
+        x: First sample.
+        y: Second sample.
         kernel: "rbf" exp(-r^2), "imq" 1 / (1 + r^2), "laplacian" exp(-r).
         width: A squared length; None: 2 L, the mean of |z - z'|^2 for draws of N(0, I).
+        scales: Factors of the width.
 
     Raises:
-        InputError: an unknown kernel, or fewer than two rows.
+        InputError: If the kernel is unknown, or a sample has fewer than two rows.
 
     References:
         A kernel two-sample test (Gretton et al. 2012), Eq. 3, https://jmlr.org/papers/v13/gretton12a.html;
         the mean over scales of imq: the code of Wasserstein auto-encoders (Tolstikhin et al. 2018), Section 4,
-        https://arxiv.org/abs/1711.01558
+            https://arxiv.org/abs/1711.01558
     """
     check_kernel(kernel, width)
     if min(len(x), len(y)) < 2:
-        raise InputError(f"samples of {len(x)} and {len(y)} rows have no pairs; give at least two of each")
+        raise InputError(f"samples have {len(x)} and {len(y)} rows; give at least two each")
     width = 2.0 * x.shape[-1] if width is None else width
-    # not the product form: x.x + y.y - 2 x.y loses the small distances
+    # The product form x.x + y.y - 2 x.y loses small distances.
     across = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     lengths = [(scale * width) ** 0.5 for scale in scales]
     within_x, within_y, between = (
@@ -53,8 +56,8 @@ def mmd(
 
 
 def check_kernel(kernel: str, width: float | None) -> None:
-    """Raises InputError where there is no such kernel, or the width is none."""
+    """Raise InputError if the kernel is unknown or the width is not positive."""
     if kernel not in KERNELS:
-        raise InputError(f"there is no kernel {kernel!r}; {suggestion(str(kernel), KERNELS)}")
+        raise InputError(f"kernel = {kernel!r} is unknown; {suggestion(str(kernel), KERNELS)}")
     if width is not None:
         number("width", width, above=0)

@@ -1,4 +1,4 @@
-"""The aggregate posterior at some codes, as densities under all data come by. M codes, N data, L dimensions."""
+"""The aggregate posterior at given codes, from a stream of densities under all examples."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tightbound.core.numerics import capable
 
 
 class AggregateStream:
-    """log q(z_i) and sum_d log q(z_id) of M codes, with q(z) the mean of q(z | x_j) over the data that were added.
+    """Accumulator of log q(z_i) and sum_d log q(z_id) at M codes, with q(z) the mean of q(z | x_j) over added examples.
 
-    Arguments:
+    Args:
         own: (M,) position of each code's example in the order of adding.
-        dimensions: L.
+        dimensions: Number of latent dimensions L.
 
     References:
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 2, https://arxiv.org/abs/1802.04942
@@ -30,7 +30,7 @@ class AggregateStream:
         self.size = 0
 
     def add(self, pairs: Tensor) -> None:
-        """The next data's log q(z_i | x_j), (M, B, F) as `Latents.log_pairs` has it."""
+        """Add the next B examples, by log q(z_i | x_j), (M, B, F), as `Latents.log_pairs` returns it."""
         pairs = capable(pairs)
         if pairs.shape[-1] == self._latent:
             part = pairs.logsumexp(1).double()
@@ -50,10 +50,10 @@ class AggregateStream:
 
     @property
     def without_own(self) -> Tensor:
-        """(M,) log of the mean of q(z_i | x_j) over the other data; -inf where there are none."""
+        """(M,) log of the mean of q(z_i | x_j) over the other examples; -inf if there are none."""
         return self._others - math.log(max(self.size - 1, 1))
 
     @property
     def by_dimension(self) -> Tensor | None:
-        """(M, L) log q(z_id); None: q does not factorize over the dimensions."""
+        """(M, L) log q(z_id); None if q does not factorize over the dimensions."""
         return None if self._dimensions is None else self._dimensions - math.log(self.size)

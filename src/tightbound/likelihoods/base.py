@@ -1,4 +1,4 @@
-"""The base of likelihoods whose elements are independent given the features: one class is one family."""
+"""The base class of likelihoods with independent elements given the features."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 
 
 class ElementwiseLikelihood(Likelihood):
-    """p(x | features) = prod over elements of a univariate density with `outputs` parameters an element.
+    """Base class of likelihoods p(x | features) that are a product of one univariate density per element.
 
-    A family gives `outputs`, `kinds` and `distribution`, and may give `marginal` and `fit_learned`. One that
-    couples elements says so by `event_dims`.
+    A family defines `domains`, `outputs` and `distribution`, and may define `fit_marginals` and `fit_learned`. A family
+    that couples elements sets `event_dims`.
 
-    Arguments:
-        shape: Of one example.
-        features: Size of the features that the latents give; needed with an architecture.
-        network: An architecture, or any module (B, features) -> (B, outputs * prod(shape)) numbers;
-            None: the features are those numbers already.
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give; required with an architecture.
+        network: An architecture, or any module (B, features) -> (B, outputs * prod(shape)); None: the features are
+            these numbers already.
 
     Raises:
-        CompositionError: where the module does not map features to that many numbers.
+        CompositionError: If the module does not map features to that many numbers.
     """
 
-    domains: tuple[Kind, ...]  # domains of x that this is a density on
-    outputs: int = 1  # parameters of the family for each element of x, given by the network
-    levels: int = 2  # their number, of a distribution on levels
-    event_dims: int = 0  # last dimensions of x that the family couples; 0: elements are independent
-    includes_endpoints: bool = True  # of a density on the unit interval: whether it has one at 0 and 1
+    domains: tuple[Kind, ...]  # domains of x on which this is a density
+    outputs: int = 1  # parameters that the network gives for each element of x
+    levels: int = 2  # number of levels, for a distribution on integer levels
+    event_dims: int = 0  # number of last dimensions of x that the family couples; 0: elements are independent
+    includes_endpoints: bool = True  # whether a density on the unit interval is defined at 0 and 1
 
     def __init__(
         self,
@@ -48,19 +48,19 @@ class ElementwiseLikelihood(Likelihood):
         self.features = features
         if isinstance(network, Architecture):
             if features is None:
-                raise CompositionError("an architecture was given without features; add features=<latent size>")
+                raise CompositionError("an architecture was given without features; pass features=<latent size>")
             network = network.decoder(features, self.outputs, self.shape)
         elif network is not None and features is not None:
             got, needed = output_size(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
             if got != needed:
                 raise CompositionError(
-                    f"the decoder gives {got} numbers an example; {type(self).__name__} on shape {self.shape} needs "
-                    f"{needed} ({self.outputs} for each element); end it with nn.Linear(..., {needed})"
+                    f"the decoder gives {got} numbers per example; {type(self).__name__} on shape {self.shape} needs "
+                    f"{needed} ({self.outputs} per element); end it with nn.Linear(..., {needed})"
                 )
         self.network = network
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
-        """(..., features) -> distribution with batch shape (...) and event shape `shape`."""
+        """Return the distribution with batch shape (...) and event shape `shape` for features (..., features)."""
         raw = features if self.network is None else fold(self.network, features, 1)
         lead = features.shape[:-1]
         raw = raw.reshape(*lead, self.outputs, *self.shape)
@@ -68,34 +68,41 @@ class ElementwiseLikelihood(Likelihood):
 
     @property
     def elementwise(self) -> bool:
-        """Unless the family couples elements."""
+        """Whether elements are independent: unless the family couples them."""
         return self.event_dims == 0
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
-        """The family at raw parameters (..., outputs, *shape): batch shape (..., *shape), univariate; of a
-        family with event dimensions, the last ones of `shape` are the event shape."""
+        """Return the family at raw parameters (..., outputs, *shape).
+
+        Its batch shape is (..., *shape); of a family with `event_dims`, the last dimensions of `shape` are its event
+        shape.
+        """
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Raw parameters (outputs, *shape) that fit the marginals of targets x (N, *shape)."""
-        raise CompositionError(f"{type(self).__name__} does not say which parameters fit the data's marginals")
+        """Return raw parameters (outputs, *shape) that fit the marginals of targets x (N, *shape)."""
+        raise CompositionError(
+            f"{type(self).__name__} cannot start at the data's marginals; define fit_marginals(), or pass "
+            "start_at_data=False"
+        )
 
     def check_domain(self, target: Domain) -> None:
-        """Refuses targets that this is no density on."""
+        """Raise CompositionError if this is not a density on the targets' domain."""
         if target.kind not in self.domains:
             name = type(self).__name__
             raise CompositionError(
-                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.domains)}, and the data are "
+                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.domains)} and the data are "
                 f"{target}; {_FIX[target.kind]}"
             )
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Sets the bias of the network's last layer, and what is learned beside the network, so that, before
-        training, p(x | z) has about the marginals of targets x (N, *shape).
+        """Start at the marginals of targets x (N, *shape), before training.
+
+        This sets the bias of the network's last layer, and the parameters that are learned beside the network.
 
         Raises:
-            CompositionError: where the last layer has no bias that allows it.
+            CompositionError: If the last layer has no suitable bias.
         """
         raw = self.fit_marginals(x)
         by_channel = (raw.mean(dim=(-2, -1)),) if len(self.shape) == 3 else ()
@@ -103,14 +110,14 @@ class ElementwiseLikelihood(Likelihood):
         self.fit_learned(x)
 
     def fit_learned(self, x: Tensor) -> None:
-        """Sets parameters that are learned beside the network to fit the marginals of targets x (N, *shape)."""
+        """Fit the parameters that are learned beside the network to the marginals of targets x (N, *shape)."""
 
 
 def start_bias(network: nn.Module | None, *values: Tensor) -> None:
-    """Sets the bias of a network's last layer to the first of these values that has its size.
+    """Set the bias of the network's last layer to the first of the values that has its size.
 
     Raises:
-        CompositionError: where there is no such bias.
+        CompositionError: If there is no such bias.
     """
     modules = [] if network is None else network.modules()
     biases = [m.bias for m in modules if isinstance(getattr(m, "bias", None), nn.Parameter)]
@@ -119,8 +126,8 @@ def start_bias(network: nn.Module | None, *values: Tensor) -> None:
             biases[-1].copy_(value.flatten())
             return
     raise CompositionError(
-        "the decoder's last layer has no bias for each element or channel of x to start at the data's marginals; "
-        "train with start_at_data=False (command line: --no-start-at-data)"
+        "the decoder's last layer has no bias per element or channel of x to start at the data's marginals; "
+        "pass start_at_data=False"
     )
 
 

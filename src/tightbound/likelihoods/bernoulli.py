@@ -1,4 +1,4 @@
-"""Bernoulli on bits, and its continuous sister on the unit interval."""
+"""Bernoulli likelihood on bits, and the continuous Bernoulli on the unit interval."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from tightbound.likelihoods.base import ElementwiseLikelihood
 
 
 class Bernoulli(ElementwiseLikelihood):
-    """Independent bits with logits from the network.
+    """Bernoulli likelihood of independent bits, with logits from the network.
 
-    Given numbers in [0, 1] in place of bits, `log_prob` is the expectation of log p(b | z) over
-    b ~ Bernoulli(x), which is no likelihood of x; only the observation `binarized('expected')` does so, and
-    its bounds are named for it.
+    Given numbers in [0, 1] in place of bits, `log_prob` is the expectation of log p(b | z) over b ~ Bernoulli(x), which
+    is not a likelihood of x. Only the observation `binarized('expected')` uses it so, and its bounds are named
+    accordingly.
     """
 
     domains = ("binary",)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits (..., 1, *shape)."""
+        """Return the distribution at logits (..., 1, *shape)."""
         logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.Bernoulli(logits=logits, validate_args=False)
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Logits of the means, with one observation of each value added."""
+        """Return the logits of the means, with one observation of each value added."""
         return torch.logit((x.sum(0) + 1) / (len(x) + 2)).unsqueeze(0)
 
 
 @summed_log_prob.register
 def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
-    """sum log(1 + exp l) - x l for logits l, negated after the sum: without gradients, where nothing of each element
-    must be kept, in place, in half of the time. The difference is taken in each element: that of two sums loses nats
-    where x is large.
+    """Return x l - log(1 + exp l) for logits l, summed.
+
+    The difference is taken per element, because a difference of two sums loses nats where x is large. Without
+    gradients, intermediate results are not kept, and working in place takes half the time.
     """
     if dims == 0:
         return summed_log_prob.default(bits, x, observed, dims)
@@ -47,16 +48,17 @@ def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, d
     total = _sum(logits.exp().add_(1).log_(), logits, x, seen)
     if total.isfinite().all():
         return total
-    return _sum(F.softplus(logits, threshold=40), logits, x, seen)  # where exp overflows: slower
+    return _sum(F.softplus(logits, threshold=40), logits, x, seen)  # slower, needed where exp overflows
 
 
 def _sum(softplus: Tensor, logits: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
+    """Return -sum(softplus - x l) over the observed elements; overwrites `softplus`."""
     elements = softplus.addcmul_(logits, x, value=-1)
     return -(elements if observed is None else elements.masked_fill_(~observed, 0.0)).sum(-1)
 
 
 class ContinuousBernoulli(ElementwiseLikelihood):
-    """Normalized density on [0, 1] proportional to l^x (1 - l)^(1 - x).
+    """Continuous Bernoulli density on [0, 1], proportional to l^x (1 - l)^(1 - x) and normalized.
 
     References:
         The continuous Bernoulli (Loaiza-Ganem and Cunningham 2019), https://arxiv.org/abs/1907.06845
@@ -65,10 +67,10 @@ class ContinuousBernoulli(ElementwiseLikelihood):
     domains = ("unit",)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits (..., 1, *shape)."""
+        """Return the distribution at logits (..., 1, *shape)."""
         logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.ContinuousBernoulli(logits=logits, validate_args=False)
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Logits of the means: of the right sign, though the family's mean is closer to one half."""
+        """Return the logits of the means; their sign is right, although the family's mean is closer to one half."""
         return torch.logit(x.mean(0).clamp(0.01, 0.99)).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""The product of a family for each column of a table."""
+"""Likelihood of a table: a product of one family per column."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ FAMILIES = {
 
 
 class Columns(Likelihood):
-    """p(x | z) = prod over columns d of p_d(x_d | z), each of the family that fits its kind.
+    """Product over columns d of p_d(x_d | z), each a family that fits the column's kind.
 
-    What is missing of x is integrated out by leaving out its factor. All parameters come from one network.
+    Missing entries of x are integrated out by leaving out their factors. All parameters come from one network.
 
-    Arguments:
-        shape: (D,); may be left out.
-        features: Size of the features that the latents give; needed with an architecture.
+    Args:
+        shape: (D,); optional.
+        features: Size of the features that the latents give; required with an architecture.
         network: An architecture, or a module (B, features) -> (B, all parameters); None: the features are these.
-        kinds: Of each column: "real", "binary", "counts", "unit", ("levels", K), ("categories", words).
-        families: Other families than gaussian (a scale each), bernoulli, categorical, negative-binomial and
-            continuous-bernoulli, as text: by kind, {"real": "student-t"}, or one for each column (None: as its kind).
+        kinds: The kind of each column: "real", "binary", "counts", "unit", ("levels", K), ("categories", words).
+        families: Families to use in place of gaussian (with a scale per column), bernoulli, categorical,
+            negative-binomial and continuous-bernoulli, as text: by kind, {"real": "student-t"}, or one per column
+            (None: the default of its kind).
 
     Raises:
-        InputError: an unknown kind or family.
-        CompositionError: a family that is no distribution of such a column, or a network of other outputs.
+        InputError: If a kind or family is unknown.
+        CompositionError: If a family is not a distribution of its column, or the network has another number of outputs.
 
     References:
         Handling incomplete heterogeneous data using VAEs (Nazabal et al. 2020), Section 2,
@@ -67,10 +68,10 @@ class Columns(Likelihood):
         self.shape, self.features = (size,), features
         if size == 0:
             raise CompositionError(
-                "likelihood 'columns' is of tables with a kind for each column; give kinds with the data"
+                "likelihood 'columns' needs the kind of each column and none is given; open the data with kinds="
             )
         if tuple(shape) not in ((), self.shape):
-            raise CompositionError(f"data of shape {tuple(shape)} were given {size} kinds; give one for each column")
+            raise CompositionError(f"data of shape {tuple(shape)} were given {size} kinds; give one per column")
         members: dict[tuple[str, Domain], list[int]] = {}
         for i, text in enumerate(_texts(self.columns, {} if families is None else families)):
             members.setdefault((text, self.columns[i]), []).append(i)
@@ -85,7 +86,7 @@ class Columns(Likelihood):
         self.outputs = math.ceil(total / size)
         if isinstance(network, Architecture):
             if features is None:
-                raise CompositionError("an architecture was given without features; add features=<latent size>")
+                raise CompositionError("an architecture was given without features; pass features=<latent size>")
             network = network.decoder(features, 1, (total,))
         elif (
             network is not None
@@ -93,21 +94,21 @@ class Columns(Likelihood):
             and (got := output_size(network, (features,), "decoder")) != total
         ):
             raise CompositionError(
-                f"the decoder gives {got} numbers an example and these columns need {total}; "
+                f"the decoder gives {got} numbers per example and these columns need {total}; "
                 f"end it with nn.Linear(..., {total})"
             )
         self.network = network
 
-    grouped: Tensor  # (D,) the columns, those of one family and domain together
-    place: Tensor  # (D,) where each column stands among them
+    grouped: Tensor  # (D,) column indices, grouped by family and domain
+    place: Tensor  # (D,) position of each column in `grouped`
 
     @property
     def elementwise(self) -> bool:
-        """By construction."""
+        """Always true."""
         return True
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
-        """(..., features) -> distribution with batch shape (...) and event shape (D,)."""
+        """Return the distribution with batch shape (...) and event shape (D,) for features (..., features)."""
         raw = features if self.network is None else fold(self.network, features, 1)
         parts = [
             family.distribution(part.unflatten(-1, (family.outputs, n)))
@@ -116,17 +117,17 @@ class Columns(Likelihood):
         return Independent(ColumnsDistribution(self, parts), 1, validate_args=False)
 
     def check_domain(self, target: Domain) -> None:
-        """Needs just these columns."""
+        """Raise CompositionError unless the targets have these columns."""
         if target.columns != self.columns:
             mine = Domain("mixed", columns=self.columns)
             raise CompositionError(
-                f"Columns was made for {mine}, and the data are {target}; give it their kinds, or name the kinds when "
-                "the data are opened"
+                f"likelihood 'columns' was made for {mine} and the data are {target}; pass kinds= of these data, or "
+                "open the data with the same kinds="
             )
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Sets the bias of the network's last layer, and what families learn, to the marginals of targets (N, D)."""
+        """Start at the marginals of targets x (N, D), before training."""
         parts = list(zip(self._families(), x[:, self.grouped].split(self.sizes, -1), strict=True))
         start_bias(self.network, torch.cat([family.fit_marginals(part).flatten() for family, part in parts]))
         for family, part in parts:
@@ -137,37 +138,37 @@ class Columns(Likelihood):
 
 
 def _texts(columns: Sequence[Domain], families: Mapping[str, str] | Sequence[str | None]) -> list[str]:
-    """The family of each column as text."""
+    """Return the family of each column as text."""
     if isinstance(families, Mapping):
         unknown = [kind for kind in families if kind not in FAMILIES]
         if unknown:
-            raise InputError(f"families name the kind {unknown[0]!r}; {suggestion(str(unknown[0]), FAMILIES)}")
+            raise InputError(f"families= names the kind {unknown[0]!r}; {suggestion(str(unknown[0]), FAMILIES)}")
         return [(FAMILIES | dict(families))[column.kind] for column in columns]
     if isinstance(families, str) or len(families) != len(columns):
         given = repr(families) if isinstance(families, str) else f"{len(families)} families"
-        raise InputError(f"{given} given; needed: {{kind: family}}, or one for each of {len(columns)} columns")
+        raise InputError(f"families = {given}; needed: {{kind: family}}, or one for each of {len(columns)} columns")
     return [text or FAMILIES[column.kind] for text, column in zip(families, columns, strict=True)]
 
 
 def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
     family = make("likelihood", text, shape=(size,), levels=domain.levels or 2)
     if not isinstance(family, ElementwiseLikelihood) or not family.elementwise:
-        raise CompositionError(f"{text!r} is no family of one column; use one of independent elements")
+        raise CompositionError(f"{text!r} is not a family for one column; use one with independent elements")
     family.check_domain(domain)
     return family
 
 
 class ColumnsDistribution(Distribution):
-    """Batch shape (..., D): columns that are independent, each of its own family.
+    """Independent columns, each with a family of its own; batch shape (..., D).
 
-    Arguments:
-        likelihood: Whose columns they are.
-        parts: One distribution for each family, batch shape (..., its columns).
+    Args:
+        likelihood: The likelihood that the columns belong to.
+        parts: One distribution per family, with batch shape (..., number of its columns).
     """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Empty; arguments are not checked."""
         return {}
 
     def __init__(self, likelihood: Columns, parts: Sequence[Distribution]) -> None:
@@ -175,35 +176,35 @@ class ColumnsDistribution(Distribution):
         super().__init__(torch.Size((*parts[0].batch_shape[:-1], *likelihood.shape)), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(..., D) of each column."""
+        """Return the log-density (..., D) of each column."""
         values = value[..., self.likelihood.grouped].split(self.likelihood.sizes, -1)
         return self.join([p.log_prob(v) for p, v in zip(self.parts, values, strict=True)])
 
     @property
     def mean(self) -> Tensor:
-        """E[x]; of categories, which have no order and no mean, the most probable one."""
+        """E[x]; for categories, which have no order, the most probable one."""
         levels = self.likelihood.categories
         return self.join([p.mean if k is None else _mode(p, k) for p, k in zip(self.parts, levels, strict=True)])
 
     @property
     def variance(self) -> Tensor:
-        """Var[x]; of categories, which have no order, NaN."""
+        """Var[x]; for categories, which have no order, NaN."""
         kinds = zip(self.parts, self.likelihood.categories, strict=True)
         return self.join([p.variance if k is None else torch.full_like(p.mean, torch.nan) for p, k in kinds])
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ..., D)."""
+        """Draw samples (*sample_shape, ..., D)."""
         return self.join([p.sample(torch.Size(sample_shape)) for p in self.parts])
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Values (..., its columns) of each family -> (..., D), in the order of the table."""
+        """Join values (..., number of its columns) of each family to (..., D), in the order of the table."""
         dtype = max((p.dtype for p in parts if p.is_floating_point()), key=lambda d: d.itemsize, default=torch.float32)
         return torch.cat([p.to(dtype) for p in parts], -1)[..., self.likelihood.place]
 
 
 def _mode(p: Distribution, levels: int) -> Tensor:
-    """The most probable of 0 .. levels - 1."""
+    """Return the most probable of 0 .. levels - 1."""
     k = torch.arange(levels, device=p.mean.device, dtype=p.mean.dtype)
     return torch.stack([p.log_prob(value.expand(p.batch_shape)) for value in k], -1).argmax(-1)
 

@@ -1,4 +1,4 @@
-"""Distributions of counts: Poisson, negative binomial, and the latter with inflated zeros."""
+"""Likelihoods of counts: Poisson, negative binomial and zero-inflated negative binomial."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from tightbound.nn.base import Architecture
 
 
 class Poisson(ElementwiseLikelihood):
-    """Poisson with log rates from the network."""
+    """Poisson likelihood with log rates from the network."""
 
     domains = ("counts",)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Log rates (..., 1, *shape)."""
+        """Return the distribution at log rates (..., 1, *shape)."""
         return PoissonDistribution(raw.squeeze(-1 - len(self.shape)))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Logs of the means, with half an event added."""
+        """Return the logarithms of the means, with half an event added."""
         return ((x.sum(0) + 0.5) / len(x)).log().unsqueeze(0)
 
 
 class NegativeBinomial(LocationScaleLikelihood):
-    """Negative binomial with mean m and variance m + d m^2, d the `dispersion`.
+    """Negative binomial likelihood with mean m and variance m + d m^2, d the `dispersion`.
 
-    The network gives log m; d is fixed, learned or predicted, as the scale of a Gaussian. It goes to Poisson as d
-    goes to 0; 1 / d is the "inverse dispersion" of scvi-tools.
+    The network gives log m; d is fixed, learned or predicted, like the scale of a Gaussian. As d goes to 0 the
+    distribution becomes Poisson; 1 / d is the "inverse dispersion" of scvi-tools.
+
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give.
+        network: An architecture or a module, see `ElementwiseLikelihood`.
+        dispersion: A number, "shared", "per-dimension" or "predicted", see `LocationScaleLikelihood`.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al. 2018), Methods,
@@ -52,17 +58,17 @@ class NegativeBinomial(LocationScaleLikelihood):
         super().__init__(shape, features, network, scale=dispersion)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Log means, and log dispersions where they are predicted."""
+        """Return the distribution at log means and, if predicted, log dispersions."""
         log_mean, dispersion = self.location_scale(raw)
         return NegativeBinomialDistribution(log_mean, -dispersion.log())
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log mean with half an event added, and dispersion by moments, 0.01 at least."""
+        """Return the log mean with half an event added, and the dispersion by moments, at least 0.01."""
         return _moments(x, torch.zeros_like(x[0]))
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    """Zero with a probability w, else negative binomial; the network gives the logit of w, too.
+    """Zero with probability w, else negative binomial; the network also gives the logit of w.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al. 2018), Methods,
@@ -72,15 +78,15 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     extra_outputs = 1
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Log means, log dispersions where they are predicted, logits of w."""
+        """Return the distribution at log means, log dispersions if predicted, and logits of w."""
         return ZeroInflated(super().distribution(raw), raw.select(-1 - len(self.shape), -1))
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the negative binomial, where half of the zeros are its own."""
+        """Return log mean and dispersion of the negative binomial, which half of the zeros are attributed to."""
         return _moments(x, _half_zeros(x))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """With the logits of half of the zeros."""
+        """Return the parameters of the negative binomial, and the logits of half of the zeros."""
         return torch.cat([super().fit_marginals(x), torch.logit(_half_zeros(x)).unsqueeze(0)])
 
 
@@ -89,25 +95,25 @@ def _half_zeros(x: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor, inflation: Tensor) -> tuple[Tensor, Tensor]:
-    """Log mean and dispersion of the negative binomial whose share is 1 - inflation."""
+    """Return log mean and dispersion of a negative binomial whose share of the data is 1 - inflation."""
     mean = (x.sum(0) + 0.5) / len(x) / (1 - inflation)
     second = (x.square().sum(0) + 0.5) / len(x) / (1 - inflation)
     return mean.log(), ((second - mean - mean.square()) / mean.square()).clamp_min(1e-2)
 
 
 class _Counts(Distribution):
-    """Its arguments are checked by nobody."""
+    """Base class of count distributions, whose arguments are not checked."""
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None."""
+        """Empty; arguments are not checked."""
         return {}
 
 
 class PoissonDistribution(_Counts):
-    """Poisson(exp(log_rate)), whose log-probabilities keep their digits in float32 for large counts.
+    """Poisson(exp(log_rate)), with log-probabilities that stay accurate in float32 for large counts.
 
-    Arguments:
+    Args:
         log_rate: (...).
     """
 
@@ -116,7 +122,7 @@ class PoissonDistribution(_Counts):
         super().__init__(log_rate.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """With u = log(rate / x): -x (e^u - 1 - u) - log x - s(x), the saddle-point form.
+        """Return -x (e^u - 1 - u) - log x - s(x) with u = log(rate / x), the saddle-point form.
 
         References:
             Fast and accurate computation of binomial probabilities (Loader 2000), Section 4
@@ -138,16 +144,16 @@ class PoissonDistribution(_Counts):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ...)."""
+        """Draw samples (*sample_shape, ...)."""
         return torch.poisson(self.mean.expand(*sample_shape, *self.batch_shape))
 
 
 class NegativeBinomialDistribution(_Counts):
-    """A Poisson whose rate is Gamma(r, r / mean): variance mean + mean^2 / r.
+    """Poisson whose rate is drawn from Gamma(r, r / mean); its variance is mean + mean^2 / r.
 
-    Arguments:
+    Args:
         log_mean: (...).
-        log_shape: (...) log r, minus the log of the dispersion.
+        log_shape: (...) log r, the negative logarithm of the dispersion.
     """
 
     def __init__(self, log_mean: Tensor, log_shape: Tensor) -> None:
@@ -155,11 +161,11 @@ class NegativeBinomialDistribution(_Counts):
         super().__init__(log_mean.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """With s of `stirling`,
+        """Return the log-probability of counts x.
 
-        x log(m (x + r) / (x (m + r))) - r log((m + r) / (x + r)) + s(x + r) - s(r) - s(x) - log x,
-
-        whose first two terms vanish at m = x; no term is larger than the result by more than rounding bears.
+        With s as in `stirling`, it is
+        x log(m (x + r) / (x (m + r))) - r log((m + r) / (x + r)) + s(x + r) - s(r) - s(x) - log x.
+        The first two terms vanish at m = x, so that no term is much larger than the result.
         """
         zero = value == 0
         x = value.masked_fill(zero, 1.0)
@@ -173,17 +179,17 @@ class NegativeBinomialDistribution(_Counts):
 
     @property
     def mean(self) -> Tensor:
-        """m."""
+        """The mean m."""
         return self.log_mean.exp()
 
     @property
     def variance(self) -> Tensor:
-        """m + m^2 / r."""
+        """The variance m + m^2 / r."""
         return self.mean + torch.exp(2 * self.log_mean - self.log_shape)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ...)."""
+        """Draw samples (*sample_shape, ...)."""
         r = self.log_shape.exp()
         draws = Gamma(r, torch.ones_like(r), validate_args=False).sample(torch.Size(sample_shape))
         return torch.poisson(draws * (self.log_mean - self.log_shape).exp())
@@ -192,9 +198,9 @@ class NegativeBinomialDistribution(_Counts):
 class ZeroInflated(_Counts):
     """Zero with probability w, else a draw of another distribution of counts.
 
-    Arguments:
-        counts: That distribution, batch shape (...).
-        logits: (...) of w.
+    Args:
+        counts: The other distribution, batch shape (...).
+        logits: (...) logits of w.
     """
 
     def __init__(self, counts: Distribution, logits: Tensor) -> None:
@@ -202,23 +208,23 @@ class ZeroInflated(_Counts):
         super().__init__(logits.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log(w + (1 - w) P(0)) at 0, else log(1 - w) + log P(x)."""
+        """Return log(w + (1 - w) P(0)) at 0, else log(1 - w) + log P(x)."""
         other = F.logsigmoid(-self.logits) + self.counts.log_prob(value)
         return torch.where(value == 0, torch.logaddexp(F.logsigmoid(self.logits), other), other)
 
     @property
     def mean(self) -> Tensor:
-        """(1 - w) m."""
+        """The mean (1 - w) m."""
         return torch.sigmoid(-self.logits) * self.counts.mean
 
     @property
     def variance(self) -> Tensor:
-        """(1 - w) (v + w m^2)."""
+        """The variance (1 - w) (v + w m^2)."""
         w = torch.sigmoid(self.logits)
         return torch.sigmoid(-self.logits) * (self.counts.variance + w * self.counts.mean.square())
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ...)."""
+        """Draw samples (*sample_shape, ...)."""
         w = torch.sigmoid(self.logits).expand(*sample_shape, *self.batch_shape)
         return self.counts.sample(torch.Size(sample_shape)).masked_fill(torch.rand_like(w) < w, 0.0)

@@ -18,9 +18,9 @@ from tightbound.nn.base import Architecture
 
 
 class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
-    """P(k) = F(k + 1/2) - F(k - 1/2) for a logistic F; the first and the last level take the tails.
+    """Discretized logistic likelihood: P(k) = F(k + 1/2) - F(k - 1/2) for a logistic F.
 
-    Location and scale are those of the levels mapped to [-1, 1].
+    The first and the last level take the tails. Location and scale refer to the levels mapped to [-1, 1].
 
     References:
         Improved variational inference with inverse autoregressive flow (Kingma et al. 2016), Section 5;
@@ -38,28 +38,29 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
         super().__init__(shape, features, network, levels, scale=scale)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Locations, and log scales where they are predicted."""
+        """Return the distribution at locations and, if predicted, log scales."""
         location, scale = self.location_scale(raw)
         half = (self.levels - 1) / 2
         return DiscretizedLogisticDistribution((location + 1) * half, scale * half, self.levels)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean, and the scale of a logistic with the data's standard deviation, of a level at least."""
+        """Return the mean, and the scale of a logistic with the data's standard deviation, at least one level."""
         y = x / ((self.levels - 1) / 2) - 1
         return y.mean(0), y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
 
 
 class DiscretizedLogisticDistribution(Distribution):
-    """A logistic rounded to the nearest of the integers 0 .. K - 1.
+    """Logistic rounded to the nearest of the integers 0 .. K - 1.
 
-    Arguments:
-        location, scale: (...), in units of levels.
+    Args:
+        location: (...), in units of levels.
+        scale: (...), in units of levels.
         levels: K.
     """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Empty; arguments are not checked."""
         return {}
 
     def __init__(self, location: Tensor, scale: Tensor, levels: int) -> None:
@@ -67,9 +68,9 @@ class DiscretizedLogisticDistribution(Distribution):
         super().__init__(location.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log P(value), exact far into the tails.
+        """Return log P(value), accurate far into the tails.
 
-        With a, b the standardized upper and lower edge of the cell, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
+        With a and b the standardized upper and lower edges of the cell, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
         """
         width = 1 / self.scale
         center = (value - self.location) * width
@@ -81,26 +82,26 @@ class DiscretizedLogisticDistribution(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """sum_k P(X > k), one level after the other: memory does not grow with their number."""
+        """The mean sum_k P(X > k), added up level by level so that memory does not grow with their number."""
         return sum((self._above(k) for k in range(self.levels - 1)), torch.zeros_like(self.location))
 
     @property
     def variance(self) -> Tensor:
-        """E[X^2] - mean^2, with E[X^2] = sum_k (2k + 1) P(X > k)."""
+        """The variance E[X^2] - mean^2, with E[X^2] = sum_k (2k + 1) P(X > k)."""
         second = sum(((2 * k + 1) * self._above(k) for k in range(self.levels - 1)), torch.zeros_like(self.location))
         return second - self.mean.square()
 
     def _above(self, k: int) -> Tensor:
-        """P(X > k)."""
+        """Return P(X > k)."""
         return torch.sigmoid((self.location - (k + 0.5)) / self.scale)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The level at which the distribution function reaches a value in [0, 1]: rounded and clipped."""
+        """Return the level at which the distribution function reaches a value in [0, 1], rounded and clipped."""
         return (self.location + self.scale * torch.logit(value)).round().clamp(0, self.levels - 1)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ...)."""
+        """Draw samples (*sample_shape, ...)."""
         return self.icdf(torch.rand_like(self.location.expand(*sample_shape, *self.batch_shape)))
 
 

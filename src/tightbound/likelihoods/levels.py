@@ -1,4 +1,4 @@
-"""Distributions on the integers 0 .. K - 1: binomial and K-way categorical."""
+"""Likelihoods on the integers 0 .. K - 1: binomial and categorical."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from tightbound.nn.base import Architecture
 
 
 class LevelLikelihood(ElementwiseLikelihood):
-    """A distribution on integer levels; `levels` is their number K."""
+    """Base class of likelihoods on integer levels.
+
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give.
+        network: An architecture or a module, see `ElementwiseLikelihood`.
+        levels: Number of levels K.
+        family: Further arguments of the next base class.
+    """
 
     domains: tuple[Kind, ...] = ("levels", "binary")
 
@@ -33,30 +41,30 @@ class LevelLikelihood(ElementwiseLikelihood):
         super().__init__(shape, features, network, **family)
 
     def check_domain(self, target: Domain) -> None:
-        """Refuses targets with another number of levels, too."""
+        """Raise CompositionError if the targets are not integers, or have another number of levels."""
         super().check_domain(target)
         if target.levels != self.levels:
             raise CompositionError(
-                f"{type(self).__name__} was given {self.levels} levels and the data have {target.levels}; "
-                f"construct it with levels={target.levels}"
+                f"{type(self).__name__} was made for {self.levels} levels and the data have {target.levels}; "
+                f"pass levels={target.levels}"
             )
 
 
 class Binomial(LevelLikelihood):
-    """Binomial(K - 1, sigmoid(logit)): smooth over neighboring levels, with one parameter an element."""
+    """Binomial(K - 1, sigmoid(logit)) likelihood: smooth over neighboring levels, with one parameter per element."""
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits (..., 1, *shape)."""
+        """Return the distribution at logits (..., 1, *shape)."""
         logits = raw.squeeze(-1 - len(self.shape))
         return torch.distributions.Binomial(self.levels - 1, logits=logits, validate_args=False)
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Logits of the mean levels, with one observation of each end added."""
+        """Return the logits of the mean levels, with one observation of each end added."""
         return torch.logit((x.sum(0) / (self.levels - 1) + 1) / (len(x) + 2)).unsqueeze(0)
 
 
 class Categorical(LevelLikelihood):
-    """K free probabilities for each element (K-way softmax)."""
+    """Categorical likelihood with K free probabilities per element (K-way softmax)."""
 
     domains = ("levels", "binary", "categories")
 
@@ -71,19 +79,19 @@ class Categorical(LevelLikelihood):
         super().__init__(shape, features, network, levels)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits (..., K, *shape)."""
+        """Return the distribution at logits (..., K, *shape)."""
         return LevelCategorical(raw.movedim(-1 - len(self.shape), -1))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Log frequencies, with one observation spread over the levels added."""
-        counts = torch.stack([(x == k).sum(0) for k in range(self.levels)])  # no (N, *shape, K) one-hot
+        """Return the log frequencies, with one observation spread over the levels added."""
+        counts = torch.stack([(x == k).sum(0) for k in range(self.levels)])  # a one-hot (N, *shape, K) is too large
         return ((counts + 1 / self.levels) / (len(x) + 1)).log().to(x.dtype)
 
 
 class LevelCategorical(torch.distributions.Categorical):
-    """A categorical whose categories are numbers, so that it has a mean and a variance.
+    """Categorical distribution whose categories are numbers, so that it has a mean and a variance.
 
-    Arguments:
+    Args:
         logits: (..., K).
     """
 
@@ -96,16 +104,16 @@ class LevelCategorical(torch.distributions.Categorical):
 
     @property
     def mean(self) -> Tensor:
-        """sum_k k p_k."""
+        """The mean sum_k k p_k."""
         return self.probs @ self._levels
 
     @property
     def variance(self) -> Tensor:
-        """sum_k (k - mean)^2 p_k."""
+        """The variance sum_k (k - mean)^2 p_k."""
         return (self.probs * (self._levels - self.mean.unsqueeze(-1)).square()).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Of levels as numbers of any type."""
+        """Return the log-probability of levels, given as numbers of any dtype."""
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)
         index = value.long().expand(shape).unsqueeze(-1)
         return self.logits.expand(*shape, -1).gather(-1, index).squeeze(-1)
@@ -113,7 +121,7 @@ class LevelCategorical(torch.distributions.Categorical):
 
 @draw.register
 def _(distribution: LevelCategorical, samples: Sequence[int], noise: Noise) -> Tensor:
-    """By inversion of the cumulative probabilities."""
+    """Draw by inversion of the cumulative probabilities."""
     edges = distribution.probs[..., :-1].cumsum(-1)
     u = noise.uniform((*samples, *distribution.batch_shape), edges)
     return (u.unsqueeze(-1) >= edges).sum(-1).to(edges.dtype)

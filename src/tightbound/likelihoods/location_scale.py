@@ -1,4 +1,4 @@
-"""Gaussian and Laplace densities, with the scale fixed, learned or predicted."""
+"""Gaussian and Laplace densities with a fixed, learned or predicted scale."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ Scale = float | Literal["shared", "per-dimension", "predicted"]
 
 
 class LocationScaleLikelihood(ElementwiseLikelihood):
-    """A family with a location from the network and a positive scale that is
+    """Base class of families with a location from the network and a positive scale.
 
-    a number: fixed; "shared": one learned number; "per-dimension": one learned number for each element of x;
-    "predicted": an output of the network for each element.
+    Learned scales are stored as logarithms and start at 1.
 
-    Learned scales start at 1 and are exponentials of what is learned.
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give.
+        network: An architecture or a module, see `ElementwiseLikelihood`.
+        scale: A number: fixed; "shared": one learned number; "per-dimension": one learned number per element of x;
+            "predicted": an output of the network per element.
     """
 
-    scale_name: str = "scale"  # what the family calls it
-    extra_outputs: int = 0  # parameters beside location and scale, last among those of the network
+    scale_name: str = "scale"  # the family's name of the scale, for errors
+    extra_outputs: int = 0  # parameters beside location and scale, the last ones of the network's outputs
 
     def __init__(
         self,
@@ -46,23 +50,23 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
 
     @abstractmethod
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale, (*shape) each, that fit the marginals of targets x (N, *shape)."""
+        """Return location and scale, (*shape) each, that fit the marginals of targets x (N, *shape)."""
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """The fitted location and, where it is predicted, log scale."""
+        """Return the fitted location and, if predicted, the log scale."""
         location, scale = self.fit_location_scale(x)
         return torch.stack([location, scale.log()][: self.outputs - self.extra_outputs])
 
     @torch.no_grad()
     def fit_learned(self, x: Tensor) -> None:
-        """Sets a learned scale; a shared one to the root mean square."""
+        """Fit a learned scale; a shared one to the root mean square of the elements' scales."""
         if self.log_scale is not None:
             scale = self.fit_location_scale(x)[1]
             shared = self.log_scale.shape != scale.shape
             self.log_scale.copy_((scale.square().mean().sqrt() if shared else scale).log())
 
     def location_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw parameters (..., outputs, *shape) -> location and scale, (..., *shape)."""
+        """Return location and scale, (..., *shape), for raw parameters (..., outputs, *shape)."""
         parameters = raw.unbind(-1 - len(self.shape))
         location = parameters[0]
         if self.fixed is not None:
@@ -72,7 +76,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
 
 
 class Gaussian(LocationScaleLikelihood):
-    """Normal density; `scale` is sigma.
+    """Gaussian likelihood with mean from the network; `scale` is the standard deviation.
 
     References:
         Simple and effective VAE training with calibrated decoders (Rybkin et al. 2021),
@@ -82,24 +86,24 @@ class Gaussian(LocationScaleLikelihood):
     domains = ("real", "unit")
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means, and log sigma where it is predicted."""
+        """Return the distribution at means and, if predicted, log standard deviations."""
         return torch.distributions.Normal(*self.location_scale(raw), validate_args=False)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation."""
+        """Return mean and standard deviation."""
         return x.mean(0), x.std(0, correction=0).clamp_min(1e-2)
 
 
 class Laplace(LocationScaleLikelihood):
-    """Laplace density, exp(-|x - m| / b) / 2b; `scale` is b."""
+    """Laplace likelihood exp(-|x - m| / b) / 2b; `scale` is b."""
 
     domains = ("real", "unit")
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Medians, and log b where it is predicted."""
+        """Return the distribution at medians and, if predicted, log b."""
         return torch.distributions.Laplace(*self.location_scale(raw), validate_args=False)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Median and mean absolute deviation."""
+        """Return median and mean absolute deviation."""
         median = x.median(0).values
         return median, (x - median).abs().mean(0).clamp_min(1e-2)

@@ -1,4 +1,4 @@
-"""Mixtures of discretized logistics; the channels of a color image are coupled."""
+"""Mixtures of discretized logistics, in which the channels of a color image are coupled."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.mixture import MixtureDistribution, choose
 from tightbound.nn.base import Architecture, as_sizes
 
-EXACT_LEVELS = 8  # up to which moments of coupled channels are summed over all colors
-POINTS = 128  # of the Sobol sequence, beyond that
-
 
 class MixtureOfLogistics(LevelLikelihood):
     """Mixture of discretized logistics with predicted weights, locations and scales.
 
-    For images (3, H, W) one component is drawn for the three channels of a pixel, and within it the location of
-    green is linear in the pixel's red, that of blue in its red and green. For other shapes elements are independent.
-    Locations and scales are those of the levels mapped to [-1, 1].
+    For images (3, H, W), one component is drawn for the three channels of a pixel; within it, the location of green is
+    linear in the pixel's red, and that of blue in its red and green. For other shapes elements are independent.
+    Locations and scales refer to the levels mapped to [-1, 1].
 
-    A network gives the same count of numbers for each element. Those of a coupled pixel's channels hold three
-    coefficients a component, one each, whose tanh is taken, and its weight's logit in three summands.
+    The network gives the same number of outputs for each element. For the channels of a coupled pixel they contain
+    three coefficients per component, one per channel, of which tanh is taken, and the weight's logit in three summands.
 
-    Arguments:
-        components: Their number K.
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give.
+        network: An architecture or a module, see `ElementwiseLikelihood`.
+        components: Number of components K.
         levels: Number of levels.
 
     References:
@@ -49,15 +49,16 @@ class MixtureOfLogistics(LevelLikelihood):
     ) -> None:
         self.components = whole("components", components, least=1)
         self.coupled = len(as_sizes("shape", shape)) == 3 and shape[0] == 3
-        self.kept = 4 if self.coupled else 3  # numbers a component
-        self.outputs = self.kept * self.components
+        self.per_component = 4 if self.coupled else 3  # numbers per component
+        self.outputs = self.per_component * self.components
         super().__init__(shape, features, network, levels)
         self.event_dims = 3 if self.coupled else 0
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits, locations, log scales and, of coupled channels, coefficients: each (..., K, *shape)."""
+        """Return the mixture at logits, locations, log scales and (if coupled) coefficients, each (..., K, *shape)."""
         axis = -1 - len(self.shape)
-        logits, location, log_scale, *rest = raw.unflatten(axis, (self.kept, self.components)).unbind(axis - 1)
+        shape = (self.per_component, self.components)
+        logits, location, log_scale, *rest = raw.unflatten(axis, shape).unbind(axis - 1)
         if rest:
             return ColorDistribution(logits.sum(-3), location, log_scale.exp(), rest[0].tanh(), self.levels)
         half = (self.levels - 1) / 2
@@ -65,8 +66,11 @@ class MixtureOfLogistics(LevelLikelihood):
         return MixtureDistribution(logits, parts, len(self.shape))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Equal weights, no coupling. Of independent elements the locations are K quantiles of the logistic with the
-        data's mean and variance, its scale divided by K; of coupled ones, which share their component, all are it."""
+        """Return equal weights, no coupling, and components that fit the data's means and variances.
+
+        For independent elements, the locations are K quantiles of the logistic with the data's mean and variance, and
+        the scale is divided by K. Coupled elements share their component, so all components are that logistic.
+        """
         y = x / ((self.levels - 1) / 2) - 1
         scale = y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
         share = (torch.arange(self.components, dtype=y.dtype, device=y.device) + 0.5) / self.components
@@ -75,29 +79,42 @@ class MixtureOfLogistics(LevelLikelihood):
         divisor = 1 if self.coupled else self.components
         log_scale = (scale / divisor).clamp_min(1 / self.levels).log().expand_as(location)
         none = torch.zeros_like(location)
-        return torch.cat([none, location.clamp(-1, 1), log_scale, none][: self.kept])
+        return torch.cat([none, location.clamp(-1, 1), log_scale, none][: self.per_component])
 
 
 class ColorDistribution(Distribution):
-    """A mixture of discretized logistics on color images; event shape (3, H, W).
+    """Mixture of discretized logistics on color images, with event shape (3, H, W).
 
-    Mean and variance are sums over all colors for up to 8 levels. For more they are quadratures: over each
-    component, 128 points of a Sobol sequence scrambled with seed 0 take the place of draws, the same ones for every
-    pixel and example; the mean is then off by up to 0.02 standard deviations, the variance by up to 5%.
+    Mean and variance are sums over all colors for up to `exact_levels` levels. For more, they are quadratures over each
+    component with points of a Sobol sequence scrambled with seed 0, the same for every pixel and example. With 128
+    points the mean is then off by up to 0.02 standard deviations, the variance by up to 5%.
 
-    Arguments:
-        logits: (..., K, H, W), of the weights.
-        location, scale: (..., K, 3, H, W), of levels mapped to [-1, 1].
-        coefficients: (..., K, 3, H, W), of red in green, red in blue, green in blue.
-        levels: Their number.
+    Args:
+        logits: (..., K, H, W) logits of the weights.
+        location: (..., K, 3, H, W), for levels mapped to [-1, 1].
+        scale: (..., K, 3, H, W), for levels mapped to [-1, 1].
+        coefficients: (..., K, 3, H, W) of red in green, red in blue, green in blue.
+        levels: Number of levels.
+        exact_levels: Largest number of levels for exact moments.
+        points: Number of quadrature points.
     """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Empty; arguments are not checked."""
         return {}
 
-    def __init__(self, logits: Tensor, location: Tensor, scale: Tensor, coefficients: Tensor, levels: int) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        coefficients: Tensor,
+        levels: int,
+        exact_levels: int = 8,
+        points: int = 128,
+    ) -> None:
+        self.exact_levels, self.points = exact_levels, points
         self.log_weight, self.levels, self.half = torch.log_softmax(logits, -3), levels, (levels - 1) / 2
         self.location, self.scale = location.unbind(-3), scale.unbind(-3)
         red_in_green, red_in_blue, green_in_blue = coefficients.unbind(-3)
@@ -105,7 +122,7 @@ class ColorDistribution(Distribution):
         super().__init__(location.shape[:-4], location.shape[-3:], validate_args=False)
 
     def channel(self, number: int, before: Sequence[Tensor]) -> DiscretizedLogisticDistribution:
-        """p_k of a channel given the levels of those before it: batch shape (..., K, H, W)."""
+        """Return p_k of a channel given the levels of the channels before it: batch shape (..., K, H, W)."""
         location = self.location[number]
         for coefficient, level in zip(self.coefficients[number], before, strict=True):
             location = location + coefficient * (level / self.half - 1)
@@ -113,16 +130,16 @@ class ColorDistribution(Distribution):
         return DiscretizedLogisticDistribution((location + 1) * self.half, scale.expand_as(location), self.levels)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Of levels (..., 3, H, W)."""
+        """Return the log-probability of levels (..., 3, H, W)."""
         return self._log_pixels(value.unsqueeze(-4).unbind(-3)).logsumexp(-3).sum((-2, -1))
 
     def _log_pixels(self, color: Sequence[Tensor]) -> Tensor:
-        """log w_k p_k of three channels: (..., K, H, W)."""
+        """Return log w_k p_k of three channels, (..., K, H, W)."""
         parts = (self.channel(i, color[:i]).log_prob(level) for i, level in enumerate(color))
         return sum(parts, self.log_weight)
 
     def _colors(self, uniform: Sequence[Tensor]) -> Tensor:
-        """Each component's colors (..., K, 3, H, W) at three uniform numbers, one channel after the other."""
+        """Return each component's colors (..., K, 3, H, W) at three uniform numbers, one channel after the other."""
         levels: list[Tensor] = []
         for number, u in enumerate(uniform):
             levels.append(self.channel(number, levels).icdf(u))
@@ -130,32 +147,32 @@ class ColorDistribution(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ..., 3, H, W)."""
+        """Draw samples (*sample_shape, ..., 3, H, W)."""
         like = self.log_weight.expand(*sample_shape, *self.log_weight.shape)
         colors = self._colors([torch.rand_like(like) for _ in range(3)])
         return choose(self.log_weight.unsqueeze(-3), colors, -4)
 
     @property
     def mean(self) -> Tensor:
-        """(..., 3, H, W)."""
+        """The mean, (..., 3, H, W)."""
         return self._expectation(lambda colors: colors)
 
     @property
     def variance(self) -> Tensor:
-        """(..., 3, H, W)."""
+        """The variance, (..., 3, H, W)."""
         mean = self.mean.unsqueeze(-4)
         return self._expectation(lambda colors: (colors - mean).square())
 
     def _expectation(self, of: Callable[[Tensor], Tensor]) -> Tensor:
-        """E of a function of each channel, given for colors that broadcast with (..., K, 3, H, W)."""
+        """Return the expectation of a function of each channel, of colors that broadcast with (..., K, 3, H, W)."""
         total = torch.zeros((), dtype=self.log_weight.dtype, device=self.log_weight.device)
-        if self.levels <= EXACT_LEVELS:
+        if self.levels <= self.exact_levels:
             for color in itertools.product(range(self.levels), repeat=3):
                 levels = total.new_tensor(color)
                 chance = self._log_pixels(levels.unbind()).exp().sum(-3)
                 total = total + of(levels.reshape(1, 3, 1, 1)).squeeze(-4) * chance.unsqueeze(-3)
             return total
         weight = self.log_weight.exp().unsqueeze(-3)
-        for point in torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(POINTS).to(total):
-            total = total + (weight * of(self._colors(point.unbind()))).sum(-4) / POINTS
+        for point in torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(self.points).to(total):
+            total = total + (weight * of(self._colors(point.unbind()))).sum(-4) / self.points
         return total

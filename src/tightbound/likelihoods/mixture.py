@@ -15,28 +15,29 @@ from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import Gaussian
 from tightbound.nn.base import Architecture, as_sizes
 
-_SORTED = 1000  # data that the components start at
-
 
 class Mixture(ElementwiseLikelihood):
-    """sum_k w_k p_k(x) for each element, with weights and each component's parameters from the network.
+    """Mixture sum_k w_k p_k(x) for each element, with weights and components' parameters from the network.
 
-    Arguments:
-        of: The family of the components, constructed without a network: an object, or as text
-            "mixture(of='student-t(df=4.0)')". What it learns beside the network, such as a shared scale, its
-            components share; None: a Gaussian with a shared scale.
-        components: Their number K.
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give.
+        network: An architecture or a module, see `ElementwiseLikelihood`.
+        of: Family of the components, constructed without a network: an object, or text as in
+            "mixture(of='student-t(df=4.0)')". The components share what it learns beside the network, such as a shared
+            scale. None: a Gaussian with a shared scale.
+        components: Number of components K.
 
     Raises:
-        InputError: no such family.
-        CompositionError: one with a network, of another shape, or whose elements are coupled.
+        InputError: If there is no such family.
+        CompositionError: If the family has a network, another shape, or coupled elements.
 
     References:
-        Mixture density networks (Bishop 1994), Eqs. 21 and 22,
-        https://publications.aston.ac.uk/id/eprint/373
+        Mixture density networks (Bishop 1994), Eqs. 21 and 22, https://publications.aston.ac.uk/id/eprint/373
     """
 
-    nested: ClassVar = {"of": "likelihood"}  # arguments that are parts
+    nested: ClassVar = {"of": "likelihood"}
+    start_examples: ClassVar[int] = 1000  # number of examples that the components start at
 
     def __init__(
         self,
@@ -49,12 +50,12 @@ class Mixture(ElementwiseLikelihood):
         shape = as_sizes("shape", shape)
         of = Gaussian(shape) if of is None else of
         if not isinstance(of, ElementwiseLikelihood):
-            raise InputError(f"of = {of!r}; needed: a likelihood of independent elements, such as of='gaussian'")
+            raise InputError(f"of = {of!r}; needed: a likelihood with independent elements, such as of='gaussian'")
         if of.network is not None or of.event_dims or of.shape != shape:
             raise CompositionError(
-                f"mixture takes a family of independent elements, of shape {shape} and without a network, and "
+                f"mixture needs a family with independent elements, of shape {shape} and without a network, and this "
                 f"{type(of).__name__} has shape {of.shape}, {of.event_dims} coupled dimensions and "
-                f"{'no' if of.network is None else 'a'} network; construct it with the shape alone"
+                f"{'no' if of.network is None else 'a'} network; construct it with the shape only"
             )
         self.components = whole("components", components, least=1)
         self.outputs = self.components * (1 + of.outputs)
@@ -62,19 +63,19 @@ class Mixture(ElementwiseLikelihood):
         self.of, self.domains, self.levels, self.includes_endpoints = of, of.domains, of.levels, of.includes_endpoints
 
     def check_domain(self, target: Domain) -> None:
-        """Refuses what the family refuses."""
+        """Raise CompositionError if the family is not a density on the targets' domain."""
         self.of.check_domain(target)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits of the weights, then the parameters of one component after the other."""
+        """Return the mixture at the logits of the weights, followed by the parameters of each component."""
         axis = -1 - len(self.shape)
         logits, rest = raw.split([self.components, self.outputs - self.components], axis)
         parts = self.of.distribution(rest.unflatten(axis, (self.components, self.of.outputs)))
         return MixtureDistribution(logits, parts, len(self.shape))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Equal weights; each component at its share of the sorted values of each element."""
-        shares = x[:_SORTED].sort(0).values.tensor_split(self.components)
+        """Return equal weights, and each component fitted to its share of the sorted values of each element."""
+        shares = x[: self.start_examples].sort(0).values.tensor_split(self.components)
         if len(x) < self.components:
             shares = [x] * self.components
         return torch.cat(
@@ -82,22 +83,22 @@ class Mixture(ElementwiseLikelihood):
         )
 
     def fit_learned(self, x: Tensor) -> None:
-        """As the family does for all data."""
+        """Fit what the family learns to all targets."""
         self.of.fit_learned(x)
 
 
 class MixtureDistribution(Distribution):
-    """sum_k w_k p_k(x).
+    """Mixture sum_k w_k p_k(x).
 
-    Arguments:
-        logits: (..., K, *shape), of the weights.
+    Args:
+        logits: (..., K, *shape) logits of the weights.
         components: The p_k, batch shape (..., K, *shape).
         dims: Number of dimensions of `shape`.
     """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Empty; arguments are not checked."""
         return {}
 
     def __init__(self, logits: Tensor, components: Distribution, dims: int) -> None:
@@ -106,30 +107,32 @@ class MixtureDistribution(Distribution):
         super().__init__(logits.select(self.axis, 0).shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log sum_k w_k p_k(x)."""
+        """Return log sum_k w_k p_k(x)."""
         return torch.logsumexp(self.log_weight + self.components.log_prob(value.unsqueeze(self.axis)), self.axis)
 
     @property
     def mean(self) -> Tensor:
-        """sum_k w_k m_k."""
+        """The mean sum_k w_k m_k."""
         return (self.log_weight.exp() * self.components.mean).sum(self.axis)
 
     @property
     def variance(self) -> Tensor:
-        """sum_k w_k (v_k + (m_k - mean)^2)."""
+        """The variance sum_k w_k (v_k + (m_k - mean)^2)."""
         centers = self.components.mean
         mean = (self.log_weight.exp() * centers).sum(self.axis, keepdim=True)
         return (self.log_weight.exp() * (self.components.variance + (centers - mean).square())).sum(self.axis)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, ...)."""
+        """Draw samples (*sample_shape, ...)."""
         return choose(self.log_weight, self.components.sample(torch.Size(sample_shape)), self.axis)
 
 
 def choose(log_weight: Tensor, draws: Tensor, axis: int) -> Tensor:
-    """Of draws (S, ..., K, *shape), K at the negative axis, one for each element by the weights (..., K, *shape),
-    and the same one along dimensions in which the weights have size 1."""
+    """Choose one of the draws (S, ..., K, *shape) for each element, by the weights (..., K, *shape).
+
+    K is at the negative axis. Along dimensions in which the weights have size 1, the same component is chosen.
+    """
     samples = draws.shape[: draws.dim() - log_weight.dim()]
     index = Categorical(logits=log_weight.movedim(axis, -1), validate_args=False).sample(samples).unsqueeze(-1)
     last = draws.movedim(axis, -1)

@@ -1,4 +1,4 @@
-"""From raw data to the encoder's input and the likelihood's target, with the measure kept."""
+"""Observations: maps from raw data to the encoder's input and the likelihood's target."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tightbound.core.terms import Batch
 
 
 class Identity(Observation):
-    """The raw data are input and target.
+    """Observation whose input and target are the raw data.
 
-    Arguments:
-        kind: Their domain: "real", "unit" or "binary".
+    Args:
+        kind: Domain of the data: "real", "unit" or "binary".
     """
 
     def __init__(self, kind: str = "real") -> None:
@@ -33,27 +33,27 @@ class Identity(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """True of binary data."""
+        """True for binary data."""
         return self.target.discrete
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """x as input and target."""
+        """Set input and target to x."""
         return replace(batch, input=batch.x)
 
     def restore(self, target: Tensor) -> Tensor:
-        """The same."""
+        """Return the targets unchanged."""
         return target
 
 
 class Binarized(Observation):
-    """Gray levels as probabilities of bits.
+    """Observation of gray levels as probabilities of bits.
 
-    Arguments:
-        levels: Number K of gray levels; a level k is the probability k / (K - 1). 2: data in [0, 1] are probabilities.
-        mode: "dynamic": bits drawn anew at each visit in training, and once by `seed` in evaluation;
-            "static": drawn once by `seed`, in training too; "expected": no bits are drawn, the likelihood is
-            the expectation over them of log p(b | z), which is no likelihood of any data and has no bits/dim.
-        seed: Names the fixed bits: they depend on it and on the position of the example in its split.
+    Args:
+        levels: Number K of gray levels; level k is the probability k / (K - 1). 2: data in [0, 1] are probabilities.
+        mode: "dynamic": bits are drawn anew at each visit in training, and once by `seed` in evaluation; "static": bits
+            are drawn once by `seed`, in training too; "expected": no bits are drawn, and the likelihood is the
+            expectation over them of log p(b | z), which is not a likelihood of any data and has no bits/dim.
+        seed: Seed of the fixed bits, which depend on it and on the index of the example in its split.
 
     References:
         On the quantitative analysis of deep belief networks (Salakhutdinov and Murray 2008);
@@ -83,16 +83,16 @@ class Binarized(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Whether there are bits at all."""
+        """True unless the mode is "expected"."""
         return self.mode != "expected"
 
     @property
     def not_a_likelihood(self) -> str | None:
-        """In mode "expected"."""
+        """The reason in mode "expected", else None."""
         return None if self.counts_bits else "in expectation over binarizations: no likelihood of the gray data"
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Bits, or in mode "expected" probabilities, as input and target."""
+        """Set input and target to bits, or in mode "expected" to probabilities."""
         x = batch.x / (self.levels - 1)
         if self.mode != "expected":
             fresh = training and self.mode == "dynamic"
@@ -100,27 +100,27 @@ class Binarized(Observation):
         return replace(batch, input=x, x=x)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Bits or probabilities as gray levels."""
+        """Return bits or probabilities as gray levels."""
         return target * (self.levels - 1)
 
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
-        """The bits, as gray levels: they are the data."""
+        """Return the bits as gray levels, because they are the data."""
         return self.restore(seen.x)
 
     def realized(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
-        """Bits as gray levels; in mode "expected", which sees probabilities, drawn from them."""
+        """Return the bits as gray levels; in mode "expected", draw them from the probabilities."""
         bits = seen.x if self.mode != "expected" else noise.uniform((1, *seen.x.shape), seen.x)[0] < seen.x
         return self.restore(bits.to(seen.x))
 
 
 class Levels(Observation):
-    """Integer levels 0 .. K - 1.
+    """Observation of integer levels 0 .. K - 1.
 
-    Arguments:
-        levels: K.
-        dequantize: Adds uniform noise and scales to (0, 1), so that a density is bounded by, and comparable
-            with, a probability of the levels; its log-density then counts log K nats less an element.
-        seed: Of the noise in evaluation.
+    Args:
+        levels: Number of levels K.
+        dequantize: Add uniform noise and scale to (0, 1). A bound on the density is then a bound on the probability of
+            the levels, and comparable with one; the log-density is log K nats per element lower.
+        seed: Seed of the noise in evaluation.
 
     References:
         RNADE (Uria et al. 2013); A note on the evaluation of generative models (Theis et al. 2016), Section 3.1,
@@ -138,7 +138,7 @@ class Levels(Observation):
 
     @property
     def log_slope(self) -> float:
-        """-log K of dequantized levels."""
+        """-log K for dequantized levels, else 0."""
         return -math.log(self.levels) if self.dequantize else 0.0
 
     @property
@@ -148,12 +148,15 @@ class Levels(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Always: the bound is one on the probability of the levels."""
+        """Always true: the bound is one on the probability of the levels."""
         return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Input in [0, 1]; target as levels, or dequantized in (0, 1): what rounding would take onto 0 or 1, where
-        densities may be infinite, stays inside by half a step of the noise."""
+        """Set the input in [0, 1], and the target to levels or to dequantized values in (0, 1).
+
+        Dequantized values that rounding would take to 0 or 1, where densities may be infinite, stay half a step of the
+        noise inside.
+        """
         x = batch.x
         scaled = x / (self.levels - 1)
         if not self.dequantize:
@@ -164,14 +167,14 @@ class Levels(Observation):
         return replace(batch, input=scaled, x=inside)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Levels; of dequantized values the cell's center is restored without bias."""
+        """Return levels; from dequantized values, the center of the cell without bias."""
         if not self.dequantize:
             return target
         return (target * self.levels - 0.5).clamp(0, self.levels - 1)
 
 
 class Counts(Observation):
-    """Counts 0, 1, 2, ...; the encoder sees log(1 + x)."""
+    """Observation of counts 0, 1, 2, ...; the encoder sees log(1 + x)."""
 
     error_unit = "counts, squared"
     source = target = COUNTS
@@ -179,24 +182,25 @@ class Counts(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Always: the bound is one on the probability of the counts."""
+        """Always true: the bound is one on the probability of the counts."""
         return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """log(1 + x) as input; the counts as target."""
+        """Set the input to log(1 + x) and the target to the counts."""
         return replace(batch, input=torch.log1p(batch.x))
 
     def restore(self, target: Tensor) -> Tensor:
-        """The same."""
+        """Return the targets unchanged."""
         return target
 
 
 class Standardized(Observation):
-    """Real columns, (x - mean) / std; bounds are reported for the original units.
+    """Observation of real numbers as (x - mean) / std; bounds are reported in the original units.
 
-    Arguments:
-        mean, std: Of the training data: one number each, or one for each element of x, flattened.
-        shape: Of one example.
+    Args:
+        mean: Mean of the training data: one number each, or one for each element of x, flattened.
+        std: Standard deviation of the training data, in the same form.
+        shape: Shape of one example.
     """
 
     error_unit = "standard deviations, squared"
@@ -215,7 +219,7 @@ class Standardized(Observation):
 
     @property
     def error_scale(self) -> float | Tensor:
-        """A standard deviation."""
+        """The standard deviation."""
         return self.std
 
     @property
@@ -230,21 +234,21 @@ class Standardized(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Never: a density's bits depend on the unit of x."""
+        """Always false: the bits of a density depend on the unit of x."""
         return False
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Standardized x as input and target."""
+        """Set input and target to standardized x."""
         x = (batch.x - self.mean) / self.std
         return replace(batch, input=x, x=x)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Back in the original units."""
+        """Return targets in the original units."""
         return target * self.std + self.mean
 
 
 def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tensor:
-    """Uniform draws (B, *shape): fresh ones, or those that seed and index of each example name."""
+    """Draw uniform numbers (B, *shape): fresh ones, or fixed ones keyed by the seed and each example's index."""
     if fresh is not None:
         return fresh.uniform((1, *like.shape), like)[0]
     return ExampleNoise("observation", seed, index=batch.positions()).uniform((1, *like.shape), like)[0]

@@ -1,4 +1,4 @@
-"""An autoregressive decoder for images: each element given those before it, and z."""
+"""An autoregressive decoder for images, in which each element depends on the earlier ones and on z."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 from tightbound.nn.pixelcnn import GatedPixelCNN
 
-NARROWEST = {"layers": 1, "kernel": 3}
-
 
 class PixelCNN(Likelihood):
-    """p(x | z) = prod_i p(x_i | x_<i, z): a gated PixelCNN that z enters in every layer.
+    """Autoregressive likelihood p(x | z) = prod_i p(x_i | x_<i, z): a gated PixelCNN that z enters in every layer.
 
-    Elements come in raster order, the channels of a pixel in order. A decoder that models the pixels' dependence by
-    itself may leave z unused: look at the rate and the active units.
+    Elements come in raster order, and the channels of a pixel in order. A decoder that models the dependence of pixels
+    by itself may leave z unused: check the rate and the active units.
 
-    Arguments:
+    Args:
         shape: (C, H, W).
         features: Size of the features that the latents give.
-        network: An architecture, or a module (B, features) -> maps (B, n * H * W), that spreads the features over
-            the image; None: a linear map of the features is the same at every pixel.
+        network: An architecture, or a module (B, features) -> maps (B, n * H * W), that spreads the features over the
+            image; None: a linear map of the features, the same at every pixel.
         levels: Number of levels K of discrete data.
-        family: Of x_i given those before it: an elementwise likelihood, as an object of shape () or by its name
-            and arguments, "discretized-logistic(scale='shared')"; "auto": bernoulli for 2 levels, else categorical.
-        hidden: Feature maps of a layer, shared out among the channels of x.
-        layers, kernel: Of the PixelCNN; together they see layers * (kernel // 2) pixels far.
-        maps: Feature maps that an architecture gives.
-        paths: Sampled images that `mean` averages over.
+        family: Family of x_i given the earlier elements: an elementwise likelihood, as an object of shape () or as
+            text, "discretized-logistic(scale='shared')"; "auto": bernoulli for 2 levels, else categorical.
+        hidden: Feature maps of a layer, divided among the channels of x.
+        layers: Number of layers of the PixelCNN.
+        kernel: Edge of its kernels. A pixel sees layers * (kernel // 2) pixels far.
+        maps: Number of feature maps that an architecture gives.
+        paths: Number of sampled images that `mean` averages over.
 
     Raises:
-        CompositionError: data that are no images, or a family or a network that does not fit.
-        InputError: a number out of range.
+        CompositionError: If the data are not images, or the family or the network does not fit.
+        InputError: If a number is out of range.
 
     References:
-        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328;
-        PixelVAE (Gulrajani et al. 2017), https://arxiv.org/abs/1611.05013
+        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016),
+        https://arxiv.org/abs/1606.05328; PixelVAE (Gulrajani et al. 2017), https://arxiv.org/abs/1611.05013
     """
 
-    domains: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # as far as the family has them
+    domains: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # those that the family has, too
+    narrowest: ClassVar[Mapping[str, Any]] = {"layers": 1, "kernel": 3}
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class PixelCNN(Likelihood):
         if len(self.shape) != 3:
             raise CompositionError(
                 f"PixelCNN needs images (channels, height, width) and the data have shape {self.shape}; "
-                "use a likelihood of independent elements, such as 'bernoulli' or 'gaussian'"
+                "use a likelihood with independent elements, such as 'bernoulli' or 'gaussian'"
             )
         if isinstance(family, str):
             named = ("bernoulli" if levels == 2 else "categorical") if family == "auto" else family
             family = make("likelihood", named, levels=levels)
         if not isinstance(family, ElementwiseLikelihood) or family.shape != () or family.network is not None:
             raise CompositionError(
-                f"the family of a PixelCNN is {type(family).__name__}; needed: an elementwise likelihood constructed "
-                "with shape=() and without a network"
+                f"family = {type(family).__name__}; needed: a likelihood with independent elements, constructed with "
+                "shape=() and without a network"
             )
         self.family = family
         channels, *area = self.shape
@@ -90,8 +90,8 @@ class PixelCNN(Likelihood):
             given, rest = divmod(output_size(network, (features,), "decoder"), math.prod(area))
             if rest or not given:
                 raise CompositionError(
-                    f"the decoder's outputs are no feature maps of {area[0]} x {area[1]}; give it a multiple of "
-                    f"{math.prod(area)} outputs, or network=None"
+                    f"the decoder's outputs are not feature maps of {area[0]} x {area[1]}; give it a multiple of "
+                    f"{math.prod(area)} outputs, or pass network=None"
                 )
         self.network = network
         self.net = GatedPixelCNN(
@@ -99,61 +99,69 @@ class PixelCNN(Likelihood):
         )  # fmt: skip
         self.view = {"layers": layers, "kernel": kernel}
         self.paths = whole("paths", paths, least=1)
-        self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps are what fills memory
+        self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps take the most memory
 
     @property
     def autoregressive(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     @property
     def narrower(self) -> Mapping[str, Any]:
-        """The least field of view: what lies beyond a pixel's neighbors must then come through z (Chen et al. 2017,
-        Section 2, https://arxiv.org/abs/1611.02731)."""
-        return {} if self.view == NARROWEST else NARROWEST
+        """Arguments of the smallest field of view; empty if this is it.
+
+        What lies beyond a pixel's neighbors must then come through z.
+
+        References:
+            Variational lossy autoencoder (Chen et al. 2017), Section 2, https://arxiv.org/abs/1611.02731
+        """
+        return {} if self.view == self.narrowest else self.narrowest
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
-        """(..., features) -> distribution with batch shape (...) and event shape (C, H, W)."""
+        """Return the distribution with batch shape (...) and event shape (C, H, W) for features (..., features)."""
         condition = features
         if self.network is not None:
             condition = fold(self.network, features, 1).reshape(*features.shape[:-1], -1, *self.shape[1:])
         return PixelCNNDistribution(self, condition, features.shape[:-1])
 
     def parameters_of(self, raw: Tensor) -> Distribution:
-        """The family at raw parameters (..., outputs), at least in float32: batch shape (...)."""
+        """Return the family at raw parameters (..., outputs), in float32 at least: batch shape (...)."""
         return self.family.distribution(raw.to(torch.promote_types(raw.dtype, torch.float32)))
 
     def written(self, x: Tensor) -> Tensor:
-        """x as the network reads it: levels in [-1, 1], so that none is the zero beyond the edge; else as it is."""
+        """Return x as network inputs: levels in [-1, 1], other data unchanged.
+
+        No level is mapped to 0, which stands for what lies beyond the edge.
+        """
         top = self.family.levels - 1
         return 2 * x / top - 1 if "binary" in self.family.domains else x
 
     def check_domain(self, target: Domain) -> None:
-        """As the family."""
+        """Raise CompositionError if the family is not a density on the targets' domain."""
         try:
             self.family.check_domain(target)
         except CompositionError as error:
-            raise CompositionError(f"PixelCNN's family (its argument `family`): {error}") from None
+            raise CompositionError(f"family of the PixelCNN (pass family=): {error}") from None
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Sets the bias of the last layer, and what the family learns, by the channels of targets x (N, C, H, W)."""
+        """Start at the marginals of each channel of targets x (N, C, H, W), before training."""
         self.net.bias.copy_(torch.cat([self.family.fit_marginals(channel.flatten()) for channel in x.unbind(1)]))
         self.family.fit_learned(x.flatten())
 
 
 class PixelCNNDistribution(Distribution):
-    """Batch shape (...), event shape (C, H, W).
+    """Distribution of a PixelCNN with batch shape (...) and event shape (C, H, W).
 
-    Arguments:
-        likelihood: Its network and family.
-        condition: (..., n) or maps (..., n, H, W).
+    Args:
+        likelihood: The likelihood, with network and family.
+        condition: (..., n), or maps (..., n, H, W).
         lead: The batch shape.
     """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Empty; arguments are not checked."""
         return {}
 
     def __init__(self, likelihood: PixelCNN, condition: Tensor, lead: torch.Size) -> None:
@@ -161,7 +169,7 @@ class PixelCNNDistribution(Distribution):
         super().__init__(lead, torch.Size(likelihood.shape), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """In one pass, all elements in parallel."""
+        """Return the log-density, computed in one pass for all elements."""
         lead = torch.broadcast_shapes(value.shape[:-3], self.batch_shape)
         x = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
         raw = self.likelihood.net(self.likelihood.written(x), self._rows(lead))
@@ -169,23 +177,23 @@ class PixelCNNDistribution(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Ancestral draws (*sample_shape, ..., C, H, W)."""
+        """Draw ancestral samples (*sample_shape, ..., C, H, W)."""
         return self.ancestral(sample_shape, unkeyed())[0]
 
     @property
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """E[x], which has no closed form: an unbiased estimate from `paths` ancestral images y.
+        """An unbiased estimate of E[x], which has no closed form, from `paths` ancestral samples y.
 
-        It averages E[x_i | y_<i] in place of y_i (Rao and Blackwell), which has less variance. All data share one
-        stream of fixed random numbers, so that the result depends on z alone.
+        It averages E[x_i | y_<i] in place of y_i (Rao and Blackwell), which has less variance. All examples share one
+        stream of fixed random numbers, so that the result depends on z only.
         """
         noise = SharedNoise("pixelcnn mean")
         return self.ancestral((self.likelihood.paths,), noise)[1].mean(0)
 
     @torch.no_grad()
     def ancestral(self, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draws y, and E[x_i | y_<i] along them: (*samples, ..., C, H, W) each."""
+        """Draw samples y, and return them with E[x_i | y_<i] along them: (*samples, ..., C, H, W) each."""
         lead = torch.Size((*samples, *self.batch_shape))
         y = self.condition.new_zeros(*lead, *self.event_shape)
         means = torch.zeros_like(y)

@@ -1,4 +1,4 @@
-"""Differences of log-gamma functions without the cancellation that they have in float32."""
+"""Differences of log-gamma functions without the cancellation that they suffer in float32."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 _SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)  # B_2j / (2j (2j - 1)), j = 1 ..
-_FROM = 8.0  # where the next term of the series is below 3e-13
+_FROM = 8.0  # from here on, the next term of the series is below 3e-13
 
 
 def stirling(y: Tensor) -> Tensor:
-    """s(y) in log Gamma(y) = y log y - y + s(y), y > 0: of the size of log y however large y is.
+    """Return s(y) in log Gamma(y) = y log y - y + s(y), for y > 0; |s(y)| is of the order of log y, however large y is.
 
     References:
         NIST Digital Library of Mathematical Functions, Eq. 5.11.1, https://dlmf.nist.gov/5.11
@@ -26,14 +26,19 @@ def stirling(y: Tensor) -> Tensor:
 
 
 def log1p_weighted(weight: Tensor, log_ratio: Tensor, otherwise: Tensor) -> Tensor:
-    """log(1 + w (e^u - 1)), the log of a mean of 1 and e^u: by log1p near u = 0, and as `otherwise` gives it
-    in logarithms elsewhere.
+    """Return log(1 + w (e^u - 1)), the logarithm of a weighted mean of 1 and e^u.
 
-    Arguments:
+    Args:
         weight: w in [0, 1].
         log_ratio: u.
-        otherwise: The same number as a difference of logarithms, which cancels near u = 0.
+        otherwise: The same number as a difference of logarithms, which cancels near u = 0; it is used away from there.
     """
     close = log_ratio.abs() < 0.5
     near = torch.log1p(weight * torch.expm1(log_ratio.masked_fill(~close, 0.0)))
     return torch.where(close, near, otherwise)
+
+
+def log1p_or(excess: Tensor, otherwise: Tensor) -> Tensor:
+    """Return log(1 + excess); away from 0 as `otherwise`, the same number as a difference of logarithms."""
+    near = excess.abs() < 0.5
+    return torch.where(near, torch.log1p(excess.masked_fill(~near, 0.0)), otherwise)

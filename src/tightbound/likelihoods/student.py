@@ -16,11 +16,15 @@ from tightbound.nn.base import Architecture
 
 
 class StudentT(LocationScaleLikelihood):
-    """Student's t: heavier tails than a Gaussian's, which it goes to as df grows.
+    """Student's t likelihood: heavier tails than a Gaussian's, which it becomes as df grows.
 
-    Arguments:
-        scale: Of any kind that a Gaussian's can be; the standard deviation is scale * sqrt(df / (df - 2)).
-        df: Degrees of freedom: a number above 2, or "shared": 2 + exp(one learned number), 10 at first. Above 2
+    Args:
+        shape: Shape of one example.
+        features: Size of the features that the latents give.
+        network: An architecture or a module, see `ElementwiseLikelihood`.
+        scale: A number, "shared", "per-dimension" or "predicted", as for a Gaussian; the standard deviation is scale *
+            sqrt(df / (df - 2)).
+        df: Degrees of freedom: a number above 2, or "shared": 2 + exp(one learned number), which starts at 10. Above 2
             the variance exists.
 
     References:
@@ -45,30 +49,32 @@ class StudentT(LocationScaleLikelihood):
         self.log_excess = nn.Parameter(torch.tensor(math.log(8.0))) if isinstance(df, str) else None
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Locations, and log scales where they are predicted."""
+        """Return the distribution at locations and, if predicted, log scales."""
         location, scale = self.location_scale(raw)
         if self.log_excess is None:
             return StudentTDistribution(torch.full_like(location, self.fixed_df or 0), location, scale)
         return StudentTDistribution(2 + self.log_excess.exp().expand_as(location), location, scale)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Median, and the median absolute deviation of a Gaussian's standard deviation."""
+        """Return the median, and the median absolute deviation scaled to a Gaussian's standard deviation."""
         median = x.median(0).values
         return median, 1.4826 * (x - median).abs().median(0).values.clamp_min(1e-2)
 
 
 class StudentTDistribution(torch.distributions.StudentT):
-    """Location-scale t, whose log-density keeps its digits in float32 for many degrees of freedom.
+    """Location-scale t, with a log-density that stays accurate in float32 for many degrees of freedom.
 
-    Arguments:
-        df, loc, scale: (...).
+    Args:
+        df: (...).
+        loc: (...).
+        scale: (...).
     """
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         super().__init__(df, loc, scale, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """With h = df / 2, log Gamma(h + 1/2) - log Gamma(h) by differences of `stirling`."""
+        """Return the log-density, with log Gamma(df/2 + 1/2) - log Gamma(df/2) by differences of `stirling`."""
         h = self.df / 2
         y = (value - self.loc) / self.scale
         gammas = h * torch.log1p(0.5 / h) + 0.5 * torch.log(h + 0.5) - 0.5 + stirling(h + 0.5) - stirling(h)

@@ -1,4 +1,4 @@
-"""The observation of mixed tables with missing entries."""
+"""Observation of tables with columns of several kinds and missing entries."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from tightbound.core.terms import Batch
 
 
 class Table(Observation):
-    """Columns of several kinds, in which NaN marks a missing entry.
+    """Observation of columns of several kinds, in which NaN marks a missing entry.
 
     The encoder sees real columns standardized, counts as log(1 + x), levels in [0, 1], categories one-hot, zeros for
-    what is missing, and then the mask. The target has real columns standardized; its missing entries are masked, and
+    missing entries, and then the mask. The target has real columns standardized; its missing entries are masked, and
     their share of p(x | z) and of the measure is integrated out.
 
-    Arguments:
-        kinds: Of each column, see the likelihood `columns`.
-        mean, std: Of each column's observed training data; those of real columns are used.
-        names: Of the columns.
+    Args:
+        kinds: The kind of each column, as for the likelihood `columns`.
+        mean: Mean of each column's observed training data; those of real columns are used.
+        std: Standard deviation of each column, in the same way.
+        names: Names of the columns.
 
     References:
         Handling incomplete heterogeneous data using VAEs (Nazabal et al. 2020), Section 3.1,
@@ -49,7 +50,7 @@ class Table(Observation):
         columns = tuple(as_domain(kind) for kind in kinds)
         for what, given in (("means", mean), ("standard deviations", std), ("names", names)):
             if len(given) not in (0, len(columns)):
-                raise InputError(f"{len(given)} {what} were given for {len(columns)} columns; give one for each")
+                raise InputError(f"{len(given)} {what} were given for {len(columns)} columns; give one per column")
         self.source = self.target = Domain("mixed", columns=columns)
         self.header, self.words = tuple(names), tuple(column.words for column in columns)
         means, stds = mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)]
@@ -59,7 +60,7 @@ class Table(Observation):
         unit = [_unit(column, s) for column, s in zip(columns, stds, strict=True)]
         for name, values in (("mean", center), ("std", scale), ("unit", unit)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.get_default_dtype()), persistent=False)
-        # what stands for a missing entry is in the support of its column, and masked
+        # The value in place of a missing entry must be in the support of its column; it is masked.
         filled = torch.tensor([0.5 if c.kind == "unit" else 0.0 for c in columns], dtype=torch.get_default_dtype())
         self.register_buffer("filled", filled, persistent=False)
         self.register_buffer("nominal", torch.tensor([c.kind == "categories" for c in columns]), persistent=False)
@@ -72,30 +73,30 @@ class Table(Observation):
 
     @property
     def log_slope(self) -> Tensor:
-        """-log std of real columns, 0 of others."""
+        """-log std for real columns, 0 for others."""
         return -self.std.log()
 
     @property
     def error_scale(self) -> Tensor:
-        """Of each column."""
+        """The unit of each column's errors."""
         return self.unit
 
     @property
     def metric(self) -> bool:
-        """Where no column holds categories."""
+        """Whether no column has categories."""
         return not self.nominal.any()
 
     @property
     def counts_bits(self) -> bool:
-        """Never."""
+        """Always false."""
         return False
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(numbers in which the columns are written + D,)."""
+        """Return (D + the number of values that represent the columns,)."""
         return (sum(_width(column) for column in self.source.columns) + len(self.source.columns),)
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """NaN becomes zero in the input, False in the mask, and a number of the column's support in the target."""
+        """Set input, target and mask; NaN becomes 0 in the input and a valid value in the target."""
         mask = ~torch.isnan(batch.x)
         x = ((batch.x - self.mean) / self.std).where(mask, self.filled)
         pairs = zip(x.unbind(1), self.source.columns, strict=True)
@@ -105,26 +106,27 @@ class Table(Observation):
         return replace(batch, input=torch.cat([written * seen, mask.to(x)], 1), x=x, mask=mask)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Real columns back in their units."""
+        """Return targets with real columns in their original units."""
         return target * self.std + self.mean
 
     def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
-        """(B,), of categories 1 where they are wrong."""
+        """Return errors (B,); a wrong category counts as 1."""
         wrong = raw + (restored != raw) * self.error_scale
         return super().error(torch.where(self.nominal, wrong, restored), raw, seen)
 
 
 def _width(column: Domain) -> int:
+    """Return how many numbers represent the column in the input."""
     return (column.levels or 1) if column.kind == "categories" else 1
 
 
 def _unit(column: Domain, std: float) -> float:
-    """What errors of a column are measured in."""
+    """Return the unit of the column's errors."""
     return {"real": std, "counts": std, "levels": column.high}.get(column.kind, 1.0)
 
 
 def _written(x: Tensor, column: Domain) -> Tensor:
-    """A column (B,) as the encoder sees it, (B, width)."""
+    """Return a column (B,) as the encoder sees it, (B, width)."""
     if column.kind == "categories":
         return F.one_hot(x.long(), column.levels or 1).to(x)
     return {"counts": torch.log1p, "levels": lambda v: v / column.high}.get(column.kind, lambda v: v)(x).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Architectures: what builds an encoder for any shape and a decoder to any shape."""
+"""Network architectures: encoders for data of any shape and decoders to any shape."""
 
 from tightbound.nn.base import Architecture, fold, output_size
 from tightbound.nn.conv import Conv

@@ -1,4 +1,4 @@
-"""An architecture builds networks for shapes; a network may also be any module of the user's."""
+"""The base class of architectures, and helpers for networks. A network may also be any module of the user's."""
 
 from __future__ import annotations
 
@@ -29,47 +29,51 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Architecture(Component, ABC):
-    """Builds an encoder from any data shape and a decoder to any data shape."""
+    """Builder of encoders for any data shape and decoders to any data shape."""
 
     @abstractmethod
     def encoder(self, shape: Shape) -> nn.Module:
-        """A module (B, *shape) -> (B, features)."""
+        """Build a module that maps (B, *shape) -> (B, features)."""
 
     def stages(self, shape: Shape) -> list[nn.Sequential]:
-        """An encoder in parts: each takes what the one before it gives, (B, ...)."""
+        """Build an encoder in stages, each of which takes the output of the one before it."""
         return [nn.Sequential(self.encoder(shape))]
 
     @abstractmethod
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
-        """A module (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
+        """Build a module that maps (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
 
     def for_vectors(self) -> Architecture:
-        """The same, with a decoder of vectors, where that of this one is made for maps."""
+        """Return a variant of this architecture whose decoder takes vectors instead of feature maps."""
         return self
 
     def map_shapes(self, shape: Shape) -> list[Shape]:
-        """(C, H, W) of the maps that each of the stages gives; none: they give no maps."""
+        """Return the shape (C, H, W) of the feature maps that each stage gives; empty if the stages give no maps."""
         return []
 
     def upsampler(self, inputs: int, level: int, shape: Shape) -> nn.Module:
-        """Where there are planes: maps (B, inputs, h, w) on that of a level -> maps (B, C, h, w) on that below it."""
-        raise CompositionError(f"{type(self).__name__} has no planes between which maps could rise")
+        """Build a module from maps (B, inputs, h, w) of a level to maps (B, C, H, W) of the level below it.
+
+        Raises:
+            CompositionError: If the architecture has no feature maps.
+        """
+        raise CompositionError(f"{type(self).__name__} has no feature maps to upsample; use network 'resnet'")
 
 
 def merge_stages(stages: Iterable[nn.Sequential]) -> nn.Sequential:
-    """All layers of these stages, one after the other."""
+    """Merge all layers of the stages into one sequence."""
     return nn.Sequential(*(layer for stage in stages for layer in stage))
 
 
 def activation(name: str) -> nn.Module:
-    """An activation by its name."""
+    """Return the activation with this name."""
     if name not in _ACTIVATIONS:
-        raise InputError(f"there is no activation {name!r}; {suggestion(str(name), _ACTIVATIONS)}")
+        raise InputError(f"activation = {name!r} is unknown; {suggestion(str(name), _ACTIVATIONS)}")
     return _ACTIVATIONS[name]()
 
 
 def as_sizes(name: str, values: object) -> Shape:
-    """A sequence of positive whole numbers, or one number, as a tuple."""
+    """Return a positive integer, or a sequence of them, as a tuple; `name` is the argument's name in errors."""
     values = (values,) if isinstance(values, int) else values
     ok = isinstance(values, (tuple, list)) and all(
         isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values
@@ -80,8 +84,14 @@ def as_sizes(name: str, values: object) -> Shape:
 
 
 def spectrally_normalized(network: nn.Module) -> nn.Module:
-    """The network, with the weight of each layer divided by its largest singular value, estimated by a step of power
-    iteration at each training pass (Miyato et al. 2018, Section 2.1, https://arxiv.org/abs/1802.05957)."""
+    """Divide each weight of the network by its largest singular value, and return the network.
+
+    The singular value is estimated by one step of power iteration per training pass.
+
+    References:
+        Spectral normalization for generative adversarial networks (Miyato et al. 2018), Section 2.1,
+        https://arxiv.org/abs/1802.05957
+    """
     for layer in list(network.modules()):
         if isinstance(getattr(layer, "weight", None), nn.Parameter):
             spectral_norm(layer)
@@ -89,9 +99,9 @@ def spectrally_normalized(network: nn.Module) -> nn.Module:
 
 
 def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
-    """Applies a network to the last dimensions of x, with all leading ones folded into one batch axis.
+    """Apply a network to the last `event_dims` dimensions of x, with all leading ones folded into one batch axis.
 
-    The result is at least float32: what autocast computed in bfloat16 is not reduced in it.
+    The result has at least float32 precision, so that later sums of bfloat16 outputs are not rounded.
     """
     lead = x.shape[: x.dim() - event_dims]
     out = network(x.reshape(-1, *x.shape[len(lead) :]))
@@ -100,10 +110,15 @@ def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
 
 
 def output_size(network: nn.Module, shape: Shape, what: str) -> int:
-    """The number of outputs an example of a network fed with zeros (2, *shape).
+    """Return the number of outputs per example, from a pass of zeros (2, *shape) through the network.
+
+    Args:
+        network: The network.
+        shape: Shape of one example.
+        what: Name of the network in errors.
 
     Raises:
-        CompositionError: where the network does not take that shape, or loses the batch axis.
+        CompositionError: If the network does not accept that shape, or does not keep the batch axis.
     """
     like = next(network.parameters(), torch.empty(0))
     was_training = network.training

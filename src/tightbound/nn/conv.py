@@ -11,19 +11,19 @@ from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_
 
 
 class Conv(Architecture):
-    """Strided convolutions and their mirror image, for images (C, H, W) of any height, width and channels.
+    """Strided convolutions and their mirror image, for images (C, H, W) of any size.
 
-    Each stage halves the image, rounding up, until an edge is one pixel; the decoder retraces those sizes,
-    so odd and unequal edges come back exactly.
+    Each stage halves the image, rounding up, until an edge is one pixel. The decoder retraces those sizes, so that odd
+    and unequal edges come back exactly.
 
-    Arguments:
-        channels: Of each stage.
-        hidden: Width of the fully connected layer between convolutions and code.
-        kernel: Edge of the convolutions; odd.
-        activation: Of all layers but the last.
+    Args:
+        channels: Channels of each stage.
+        hidden: Width of the fully connected layer between the convolutions and the latent code.
+        kernel: Edge of the convolution kernels; odd.
+        activation: Activation of all layers but the last.
         dropout: Probability of dropping a unit of the fully connected layers.
-        spectral_norm: Divides each weight of the decoder by its largest singular value (of a convolution: that of its
-            kernel as a matrix).
+        spectral_norm: Divide each weight of the decoder by its largest singular value (for a convolution, the one of
+            its kernel as a matrix).
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Conv(Architecture):
             raise InputError(f"kernel = {kernel!r}; needed: an odd whole number, such as 3")
 
     def encoder(self, shape: Shape) -> nn.Module:
-        """(B, C, H, W) -> (B, hidden)."""
+        """Build a module that maps (B, C, H, W) -> (B, hidden)."""
         return merge_stages(self.stages(shape))
 
     def stages(self, shape: Shape) -> list[nn.Sequential]:
-        """One for each resolution, and the fully connected layer."""
+        """Build one stage per resolution, and one for the fully connected layer."""
         ladder = self._shapes(shape)
         stages: list[nn.Sequential] = []
         for (above, _, _), (below, _, _) in pairwise(ladder):
@@ -57,7 +57,7 @@ class Conv(Architecture):
         return [*stages, nn.Sequential(nn.Flatten(), *self._dense(c * h * w, self.hidden))]
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
-        """(B, features) -> (B, outputs * C, H, W)."""
+        """Build a module that maps (B, features) -> (B, outputs * C, H, W)."""
         ladder = self._shapes(shape)
         c, h, w = ladder[-1]
         layers = self._dense(features, self.hidden) + self._dense(self.hidden, c * h * w)
@@ -87,12 +87,12 @@ class Conv(Architecture):
 
 
 class _Enlarge(nn.ConvTranspose2d):
-    """Doubles an image to a given size, odd or even."""
+    """Transposed convolution that doubles an image to a given size, odd or even."""
 
     def __init__(self, small: Shape, large: Shape, kernel: int) -> None:
         extra = tuple(b - (2 * a - 1) for a, b in zip(small[1:], large[1:], strict=True))
         super().__init__(small[0], large[0], kernel, stride=2, padding=kernel // 2, output_padding=(extra[0], extra[1]))
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, c, h, w) -> (B, C, H, W)."""
+        """Map (B, c, h, w) -> (B, C, H, W)."""
         return super().forward(input.contiguous(), output_size)

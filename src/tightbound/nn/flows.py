@@ -1,4 +1,4 @@
-"""Invertible networks with a tractable Jacobian, from zuko."""
+"""Normalizing flows: invertible networks with a tractable Jacobian, from zuko."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ FLOWS = {"maf": "MAF", "nsf": "NSF", "realnvp": "RealNVP"}
 
 
 def build_flow(kind: str, features: int, context: int, transforms: int, hidden: tuple[int, ...]) -> nn.Module:
-    """A module whose call, given a context (..., context) or None, is a bijection of R^features: a torch Transform,
-    with `inv` and `call_and_ladj`; the identity at first.
+    """Build a normalizing flow that starts as the identity.
 
-    Arguments:
+    The result is a module. Called with a context (..., context) or None, it returns a bijection of R^features as a
+    torch Transform with `inv` and `call_and_ladj`. An autoregressive flow takes one pass towards the noise and
+    `features` passes back; a coupling takes one pass in either direction.
+
+    Args:
         kind: "maf" (Papamakarios et al. 2017, https://arxiv.org/abs/1705.07057), "nsf" (Durkan et al. 2019,
             https://arxiv.org/abs/1906.04032; autoregressive, the identity outside [-5, 5]) or "realnvp" (Dinh et al.
-            2017, https://arxiv.org/abs/1605.08803). An autoregressive one takes one pass towards the noise and
-            `features` passes back; a coupling one pass either way.
-        transforms: How many follow each other, in alternating order of the features.
-        hidden: Widths of the hidden layers of each.
+            2017, https://arxiv.org/abs/1605.08803).
+        features: Dimension of the space.
+        context: Size of the context; 0 for none.
+        transforms: Number of transforms, whose order of the features alternates.
+        hidden: Widths of the hidden layers of each transform.
 
     Raises:
-        InputError: an unknown kind, or sizes that are none.
+        InputError: If the kind is unknown or a size is invalid.
     """
     if kind not in FLOWS:
-        raise InputError(f"there is no flow {kind!r}; {suggestion(str(kind), FLOWS)}")
+        raise InputError(f"flow {kind!r} is unknown; {suggestion(str(kind), FLOWS)}")
     steps, widths = whole("transforms", transforms, least=1), as_sizes("hidden", hidden)
     validate = Distribution._validate_args
-    import zuko  # which turns validation off for all of torch.distributions
+    import zuko  # turns validation off for all of torch.distributions
 
     Distribution.set_default_validate_args(validate)
     flow = getattr(zuko.flows, FLOWS[kind])(features, context, transforms=steps, hidden_features=widths)
     for step in flow.transform.transforms:
-        # of one feature without a context, the step has no network but free parameters
+        # For one feature without a context, the step has free parameters in place of a network.
         for last in step.hyper[-1].parameters() if hasattr(step, "hyper") else step.phi:
             nn.init.zeros_(last)
     return flow.transform

@@ -1,4 +1,4 @@
-"""Masked convolutions, and the gated layer of a PixelCNN: causal in raster order, without a blind spot."""
+"""Masked convolutions and the gated layer of a PixelCNN: causal in raster order, without a blind spot."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ Maps = Tensor  # (B, channels, H, W)
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A convolution over this pixel and those to its left, in which a channel sees only channels that come before.
+    """Convolution over a pixel and those to its left, in which a channel sees only earlier groups of channels.
 
-    The channels of input and output fall into `ordered_groups` groups, as evenly as may be, one for each channel of a
-    example. At its own pixel, group g of the output sees the groups before g of the input (mask A of the paper) or those
-    up to g (mask B); further left it sees all.
+    The channels of input and output are divided into `ordered_groups` groups of about equal size, one for each channel
+    of an example. At its own pixel, output group g sees the input groups before g (mask A of the paper) or up to g
+    (mask B); further left it sees all.
 
-    Arguments:
-        inputs, outputs: Channels.
-        width: Pixels seen, this one included.
-        ordered_groups: G; an output of several halves (gates) has its groups in each.
-        strict: Mask A.
-        halves: Of the output.
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        width: Number of pixels seen, including the pixel itself.
+        ordered_groups: Number of groups G.
+        strict: Use mask A.
+        halves: Number of parts of the output (gates), each of which has all groups.
 
     References:
         Pixel recurrent neural networks (van den Oord et al. 2016), Section 3.4, https://arxiv.org/abs/1601.06759
@@ -42,34 +43,35 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, input: Maps) -> Maps:
-        """(B, inputs, H, W) -> (B, outputs, H, W)."""
+        """Map (B, inputs, H, W) -> (B, outputs, H, W)."""
         return F.conv2d(F.pad(input, (self.kernel_size[1] - 1, 0)), self.weight * self.mask, self.bias)
 
     def matrix(self) -> tuple[Tensor, Tensor]:
-        """(outputs, width * inputs) and the bias (outputs): the map from what one pixel sees, column by column."""
+        """Return the map from the pixels seen, as a matrix (outputs, width * inputs) and a bias (outputs,)."""
         assert self.bias is not None
         return (self.weight * self.mask)[:, :, 0].transpose(1, 2).flatten(1), self.bias
 
 
 def channel_groups(channels: int, groups: int) -> Tensor:
-    """(channels,) the group of each channel: `groups` runs of about equal length, in order."""
+    """Return the group of each channel, (channels,): `groups` runs of about equal length, in order."""
     return torch.arange(channels) * groups // channels
 
 
 class GatedLayer(nn.Module):
-    """tanh(a + s) sigmoid(b + t) in two stacks: v sees the rows above, h also what stands to the left in its row.
+    """Gated layer tanh(a + s) sigmoid(b + t) with a vertical stack v and a horizontal stack h.
 
-    v of row i comes from rows above i of x alone, and enters h at each pixel: together they see every pixel before
-    this one within reach.
+    v sees the rows above a pixel; h also sees the pixels to its left in the same row. v of row i is computed from the
+    rows above i only and enters h at each pixel, so that together they see every earlier pixel within reach.
 
-    Arguments:
-        inputs: Channels of both stacks' inputs.
-        hidden: Channels of their outputs.
+    Args:
+        inputs: Input channels of both stacks.
+        hidden: Output channels of both stacks.
         kernel: Edge of the convolutions, odd; half of it is seen.
-        groups: Groups of channels in order at a pixel, see `MaskedConv2d`.
-        condition: Channels of the condition (B, condition, 1 or H, 1 or W), which is added before the gates; 0: none.
-        first: The inputs are x itself: what is predicted is hidden, and there is no residual.
-        dropout: Of the gates' outputs, in training.
+        groups: Ordered groups of channels per pixel, see `MaskedConv2d`.
+        condition: Channels of the condition (B, condition, 1 or H, 1 or W) that is added before the gates; 0: none.
+        first: Whether the inputs are x itself: the predicted element is then hidden, and there is no residual
+            connection.
+        dropout: Dropout probability of the gates' outputs in training.
 
     References:
         Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), Eqs. 2 to 4 and Figure 2,
@@ -89,7 +91,7 @@ class GatedLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.reach, self.first = kernel // 2, first
-        rows = self.reach if first else self.reach + 1  # v of x itself must not see its own row
+        rows = self.reach if first else self.reach + 1  # applied to x itself, v must not see its own row
         self.vertical = nn.Conv2d(inputs, 2 * hidden, (rows, kernel), padding=(0, self.reach))
         self.horizontal = MaskedConv2d(inputs, 2 * hidden, self.reach + 1, groups, strict=first, halves=2)
         self.across = nn.Conv2d(2 * hidden, 2 * hidden, 1)
@@ -97,14 +99,14 @@ class GatedLayer(nn.Module):
         self.condition = nn.Conv2d(condition, 4 * hidden, 1, bias=False) if condition else None
 
     def forward(self, v: Maps, h: Maps, condition: Maps | None) -> tuple[Maps, Maps]:
-        """Both stacks (B, inputs, H, W) -> both (B, hidden, H, W)."""
+        """Map both stacks from (B, inputs, H, W) to (B, hidden, H, W)."""
         to_v, to_h = self.conditions(condition)
         v, across = self.rows(F.pad(v, (0, 0, self.reach, 0))[..., : -1 if self.first else None, :], to_v)
         out = self.out(self.dropout(gate(self.horizontal(h) + across + to_h)))
         return v, out if self.first else out + h
 
     def conditions(self, condition: Maps | None) -> tuple[Maps, Maps]:
-        """What the condition adds to either stack before its gates, (B or 1, 2 hidden, 1 or H, 1 or W)."""
+        """Return what the condition adds to each stack before its gates, (B or 1, 2 hidden, 1 or H, 1 or W)."""
         if self.condition is None or condition is None:
             none = self.across.weight.new_zeros(1, 1, 1, 1)
             return none, none
@@ -112,12 +114,12 @@ class GatedLayer(nn.Module):
         return to_v, to_h
 
     def rows(self, v: Maps, condition: Maps) -> tuple[Maps, Maps]:
-        """The vertical stack without padding above: its output, and what it gives to the horizontal one."""
+        """Compute the vertical stack without padding above: its output and its contribution to h."""
         before = self.vertical(v)
         return gate(before + condition), self.across(before)
 
 
 def gate(x: Maps) -> Maps:
-    """(B, 2 c, H, W) -> (B, c, H, W)."""
+    """Apply the gates, (B, 2 c, H, W) -> (B, c, H, W)."""
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)

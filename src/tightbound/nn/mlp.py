@@ -11,15 +11,15 @@ from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_
 
 
 class MLP(Architecture):
-    """Fully connected, for data of any shape.
+    """Fully connected network for data of any shape.
 
-    Arguments:
+    Args:
         hidden: Widths of the encoder's hidden layers.
-        activation: Of the hidden layers.
+        activation: Activation of the hidden layers.
         dropout: Probability of dropping a hidden unit.
         decoder_hidden: Widths of the decoder's hidden layers; None: the encoder's in reverse.
-        decoder_dropout: Where it differs from the encoder's.
-        spectral_norm: Divides each weight of the decoder by its largest singular value.
+        decoder_dropout: Dropout probability of the decoder; None: the encoder's.
+        spectral_norm: Divide each weight of the decoder by its largest singular value.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class MLP(Architecture):
         self.decoder_dropout = self.dropout if same else number("decoder_dropout", decoder_dropout, least=0, below=1)
 
     def encoder(self, shape: Shape) -> nn.Module:
-        """(B, *shape) -> (B, hidden[-1])."""
+        """Build a module that maps (B, *shape) -> (B, hidden[-1])."""
         return merge_stages(self.stages(shape))
 
     def stages(self, shape: Shape) -> list[nn.Sequential]:
-        """One for each hidden layer."""
+        """Build one stage per hidden layer."""
         first, *rest = self._stages(math.prod(shape), self.hidden, self.dropout) or [nn.Sequential()]
         return [nn.Sequential(nn.Flatten(), *first), *rest]
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
-        """(B, features) -> (B, outputs * prod(shape))."""
+        """Build a module that maps (B, features) -> (B, outputs * prod(shape))."""
         hidden = self.decoder_hidden
         last = nn.Linear(hidden[-1] if hidden else features, outputs * math.prod(shape))
         decoder = nn.Sequential(*merge_stages(self._stages(features, hidden, self.decoder_dropout)), last)

@@ -1,4 +1,4 @@
-"""Gated PixelCNN: what each element of a grid is predicted from, in one pass over a grid or element by element."""
+"""Gated PixelCNN over a grid, in one pass or element by element."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from tightbound.nn.masked import GatedLayer, Maps, MaskedConv2d, gate
 
 
 class GatedPixelCNN(nn.Module):
-    """Parameters of p(x_i | x_<i, c) for every element i of a grid (H, W) of G channels, in raster order and channel
-    by channel within a pixel.
+    """Parameters of p(x_i | x_<i, c) for every element i of a grid (H, W) with G channels.
 
-    Arguments:
-        groups: G, the elements of a pixel that are predicted in turn; 1 for a grid of codes.
-        outputs: Parameters an element.
-        inputs: Channels in which an element is written: 1 for a number, or the size of an embedding of codes.
-        hidden: Feature maps of a layer, shared out among the groups; at least G.
+    Elements come in raster order, and channel by channel within a pixel.
+
+    Args:
+        groups: G, the elements of a pixel that are predicted in turn; 1 for a grid of code indices.
+        outputs: Parameters per element.
+        inputs: Channels that represent an element: 1 for a number, or the size of an embedding of code indices.
+        hidden: Feature maps of a layer, divided among the groups; at least G.
         layers: Gated layers; each sees kernel // 2 pixels further.
         kernel: Edge of the convolutions; odd, at least 3.
         condition: Channels of c (B, condition), or of maps (B, condition, H, W), which enters every layer; 0: none.
-        attention: Heads of the causal self-attention after the middle and the last layer, a divisor of `hidden`: it
-            sees all that comes before, however far; 0: there is none.
-        dropout: Of the layers' gates, in training.
+        attention: Heads of the causal self-attention after the middle and the last layer, a divisor of `hidden`; it
+            sees all earlier elements, however far. 0: no attention.
+        dropout: Dropout probability of the layers' gates in training.
 
     Raises:
-        InputError: a number out of range.
+        InputError: If a number is out of range.
 
     References:
-        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328;
-        PixelSNAIL (Chen et al. 2018), https://arxiv.org/abs/1712.09763
+        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016),
+        https://arxiv.org/abs/1606.05328; PixelSNAIL (Chen et al. 2018), https://arxiv.org/abs/1712.09763
     """
 
     def __init__(
@@ -75,13 +76,18 @@ class GatedPixelCNN(nn.Module):
 
     @property
     def bias(self) -> nn.Parameter:
-        """(groups * outputs) of the last layer."""
+        """The bias (groups * outputs,) of the last layer."""
         bias = self.head[-1].bias
         assert isinstance(bias, nn.Parameter)
         return bias
 
     def forward(self, x: Maps, condition: Tensor | None = None) -> Tensor:
-        """x (B, groups * inputs, H, W) as written, condition -> parameters (B, groups, H, W, outputs)."""
+        """Return the parameters (B, groups, H, W, outputs) of all elements.
+
+        Args:
+            x: Elements as network inputs, (B, groups * inputs, H, W).
+            condition: (B, condition) or (B, condition, H, W); None if the network takes none.
+        """
         maps, v, h = _as_maps(condition), x, x
         for layer, attention in self._layers():
             v, h = layer(v, h, maps)
@@ -96,21 +102,24 @@ class GatedPixelCNN(nn.Module):
         step: Callable[[Tensor, int, int, int], Tensor],
         like: Tensor,
     ) -> None:
-        """Element by element, with what has been computed kept: cost is linear in the number of pixels, but for
-        attention's, which reads all that came before. Nothing is dropped out.
+        """Generate element by element, without dropout, reusing earlier results.
 
-        Arguments:
+        The cost is linear in the number of pixels, except for attention, which reads all earlier positions at each
+        step.
+
+        Args:
             size: B, H, W.
-            condition: As in a call.
-            step: (parameters (B, outputs), row, column, group) -> that element as written (B, inputs).
-            like: A tensor of the dtype and device to work in.
+            condition: As in `forward`.
+            step: Function of the parameters (B, outputs), row, column and group that returns the element as network
+                input, (B, inputs).
+            like: Tensor with the dtype and device to work in.
         """
         caches: list[_Layer | _Attention] = []
         for layer, attention in self._layers():
             caches.append(_Layer(layer, size, _as_maps(condition), like))
             caches += [] if attention is None else [_Attention(attention, size, like)]
         batch, height, width = size
-        line = like.new_zeros(batch, width, self.groups, self.inputs)  # no row stands above the first
+        line = like.new_zeros(batch, width, self.groups, self.inputs)  # zeros above the first row
         (within, within_bias), (last, last_bias) = (
             layer.matrix() for layer in self.head if isinstance(layer, MaskedConv2d)
         )
@@ -125,7 +134,7 @@ class GatedPixelCNN(nn.Module):
                 v = cache.down(v, row)
             line = torch.zeros_like(line)
             for column in range(width):
-                here = line[:, column].flatten(1)  # a view: it fills as elements are known
+                here = line[:, column].flatten(1)  # a view that fills as elements become known
                 for element in range(self.groups):
                     h = here
                     for cache in caches:
@@ -143,25 +152,25 @@ class GatedPixelCNN(nn.Module):
 
 
 class _Layer:
-    """What one layer remembers: the rows of v above, and the columns of h to the left."""
+    """Cache of one layer: the rows of v above, and the columns of h to the left."""
 
     def __init__(self, layer: GatedLayer, size: tuple[int, int, int], condition: Maps | None, like: Tensor) -> None:
         batch, height, width = size
         inputs, rows = layer.vertical.in_channels, layer.vertical.kernel_size[0]
         self.layer = layer
-        self.rows = like.new_zeros(batch, inputs, rows, width)  # the last ones that came
-        columns = like.new_zeros(batch, layer.reach + width, inputs)  # from the edge's zeros on
-        # a step is small: what counts is the number of calls, so weights and views are made ready here
+        self.rows = like.new_zeros(batch, inputs, rows, width)  # the most recent rows
+        columns = like.new_zeros(batch, layer.reach + width, inputs)  # begins with the zeros beyond the edge
+        # A step is small, so its cost is the number of calls: weights and views are prepared once.
         self.here = columns[:, layer.reach :].unbind(1)
         self.seen = [columns[:, i : i + layer.reach + 1].flatten(1) for i in range(width)]
-        self.across: Sequence[Tensor] = ()  # of each column in this row, (B, 2 hidden)
+        self.across: Sequence[Tensor] = ()  # (B, 2 hidden) for each column of this row
         added = layer.conditions(condition)
         self.to_v, self.to_h = (a.expand(batch, -1, height, width) for a in added)
         (weight, self.bias), (out, self.out_bias) = layer.horizontal.matrix(), layer.out.matrix()
         self.weight, self.out = weight.T.contiguous(), out.T.contiguous()
 
     def down(self, v: Maps, row: int) -> Maps:
-        """The next row (B, inputs, 1, W) of the vertical stack -> its output in this row; begins a row of h."""
+        """Push the next row (B, inputs, 1, W) of v, return the output in this row, and begin a row of h."""
         self.rows = torch.cat([self.rows, v], 2)[:, :, 1:]
         v, across = self.layer.rows(self.rows, self.to_v[:, :, row : row + 1])
         across = across + self.to_h[:, :, row : row + 1]
@@ -169,20 +178,20 @@ class _Layer:
         return v
 
     def right(self, h: Tensor, column: int) -> Tensor:
-        """The input (B, inputs) of the horizontal stack at this pixel -> its output there, (B, hidden)."""
+        """Return the horizontal stack's output (B, hidden) at this pixel for its input h (B, inputs)."""
         self.here[column].copy_(h)
         gated = gate(torch.addmm(self.across[column], self.seen[column], self.weight))
         out = torch.addmm(self.out_bias, gated, self.out)
         return out if self.layer.first else out + h
 
     def close(self, x: Tensor, column: int) -> None:
-        """Takes in x (B, inputs * groups), all elements of this pixel as written: deeper layers do not see the last."""
+        """Store x (B, inputs * groups), all elements of this pixel; deeper layers do not need the last one."""
         if self.layer.first:
             self.here[column].copy_(x)
 
 
 class _Attention:
-    """What an attention remembers: keys and values of all positions so far."""
+    """Cache of an attention layer: keys and values of all positions so far."""
 
     def __init__(self, attention: PixelAttention, size: tuple[int, int, int], like: Tensor) -> None:
         batch, height, width = size
@@ -191,28 +200,28 @@ class _Attention:
             position_features(height, width, like)[:, None].expand(-1, batch, -1).unbind(),
         )
         core = attention.attention
-        self.kept = KeyValueCache(core, batch, height * width + 1, like)
-        self.kept.append(like.new_zeros(batch, core.key_value.in_features))  # what the first position sees
-        self.h, self.read = like, None  # of the position that is being filled
+        self.cache = KeyValueCache(core, batch, height * width + 1, like)
+        self.cache.append(like.new_zeros(batch, core.key_value.in_features))  # what the first position attends to
+        self.h, self.read = like, None  # of the current position
 
     def down(self, v: Maps, row: int) -> Maps:
-        """The vertical stack has no attention."""
+        """Return v unchanged; the vertical stack has no attention."""
         return v
 
     def right(self, h: Tensor, column: int) -> Tensor:
-        """(B, hidden) -> (B, hidden); the first group's call reads for all groups of the position."""
+        """Return h (B, hidden) with the attention's output added; the first group's call attends for all groups."""
         if self.read is None:
-            at = self.at[self.kept.length - 1]
-            self.read = self.kept.attend(self.attention.queries(h, at))
+            at = self.at[self.cache.length - 1]
+            self.read = self.cache.attend(self.attention.queries(h, at))
         self.h = h
         return h + self.read
 
     def close(self, x: Tensor, column: int) -> None:
-        """Takes in x (B, inputs * groups), all elements of this position as written."""
-        self.kept.append(self.attention.keys(self.h, x, self.at[self.kept.length - 1]))
+        """Store x (B, inputs * groups), all elements of this position as network inputs."""
+        self.cache.append(self.attention.keys(self.h, x, self.at[self.cache.length - 1]))
         self.read = None
 
 
 def _as_maps(condition: Tensor | None) -> Maps | None:
-    """A vector (B, n) as maps (B, n, 1, 1)."""
+    """Return a vector (B, n) as maps (B, n, 1, 1), and maps unchanged."""
     return condition[..., None, None] if condition is not None and condition.dim() == 2 else condition

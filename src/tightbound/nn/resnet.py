@@ -1,4 +1,4 @@
-"""Residual convolutional networks, whose encoders keep the image's plane."""
+"""Residual convolutional networks whose encoders give feature maps."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_
 
 
 class ResNet(Architecture):
-    """Strided convolutions and residual blocks, for images (C, H, W) of any height, width and channels.
+    """Strided convolutions and residual blocks, for images (C, H, W) of any size.
 
-    Each level halves the plane a few times, rounding up; the way back retraces those sizes. Codes are maps, not
-    vectors, so that latents `quantized` have a grid of codes at each level.
+    Each level halves the image a few times, rounding up; the decoder retraces those sizes. The encoder gives feature
+    maps instead of vectors, so that latents `quantized` have a grid of code indices at each level.
 
-    Unlike in the paper, blocks normalize by groups of channels, without which training takes several times the steps.
+    Unlike in the paper, blocks use group normalization; without it, training takes several times as many steps.
 
-    Arguments:
-        halvings: Of each level, from the image on: (2,) is a plane of a quarter of the edges; (2, 1) has a second level
-            of an eighth.
+    Args:
+        halvings: How often each level halves the image: (2,) gives maps of a quarter of the edges; (2, 1) has a second
+            level of an eighth.
         hidden: Channels.
-        blocks: Residual blocks of each level, on the way up and down.
+        blocks: Residual blocks of each level, in encoder and decoder.
         inner: Channels within a block.
-        activation: Of all layers.
-        maps: Whether the decoder takes maps, as latents `quantized` give; else vectors, through a linear layer.
+        activation: Activation of all layers.
+        maps: Whether the decoder takes feature maps, as latents `quantized` give them; else it takes vectors.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 4.1,
@@ -47,15 +47,15 @@ class ResNet(Architecture):
         self.activation, self.maps = activation, bool(maps)
 
     def for_vectors(self) -> ResNet:
-        """With maps=False."""
+        """Return the same architecture with maps=False."""
         return ResNet(self.halvings, self.hidden, self.blocks, self.inner, self.activation, maps=False)
 
     def map_shapes(self, shape: Shape) -> list[Shape]:
-        """(hidden, H, W) of each level."""
+        """Return the shape (hidden, H, W) of the feature maps of each level."""
         return [(self.hidden, *ladder[-1]) for ladder in self._ladders(shape)]
 
     def stages(self, shape: Shape) -> list[nn.Sequential]:
-        """One for each level: (B, C, H, W) or the maps of the level below -> (B, hidden, h, w)."""
+        """Build one stage per level: (B, C, H, W), or the maps of the level below, -> (B, hidden, h, w)."""
         inputs, stages = shape[0], []
         for ladder in self._ladders(shape):
             layers: list[nn.Module] = []
@@ -68,16 +68,16 @@ class ResNet(Architecture):
         return stages
 
     def encoder(self, shape: Shape) -> nn.Module:
-        """(B, C, H, W) -> (B, hidden * h * w) of the last level."""
+        """Build a module that maps (B, C, H, W) -> (B, hidden * h * w), the flattened maps of the last level."""
         return nn.Sequential(merge_stages(self.stages(shape)), nn.Flatten())
 
     def upsampler(self, inputs: int, level: int, shape: Shape) -> nn.Module:
-        """(B, inputs, h, w) of a level, counted from 0 -> (B, hidden, h, w) of that below it."""
+        """Build a module from maps (B, inputs, h, w) of a level to maps (B, hidden, H, W) of the level below."""
         ladder = self._ladders(shape)[level]
         return _initialized(nn.Sequential(*self._up(inputs, self.hidden, [*reversed(ladder)])))
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
-        """(B, features), maps of the first level or vectors -> (B, outputs * C, H, W)."""
+        """Build a module from (B, features), flattened maps or vectors, to (B, outputs * C, H, W)."""
         ladder = self._ladders(shape)[0]
         height, width = ladder[-1]
         channels, rest = divmod(features, height * width)
@@ -87,17 +87,17 @@ class ResNet(Architecture):
             into = [nn.Linear(features, channels * height * width), self._activation()]
         elif rest or not channels:
             raise CompositionError(
-                f"network 'resnet' decodes maps of {height} x {width} and there are {features} features, no multiple; "
-                "use it with maps=False, or with latents 'quantized'"
+                f"network 'resnet' decodes maps of {height} x {width}, and {features} features are not a multiple of "
+                "that; use it with maps=False, or with latents 'quantized'"
             )
         up = self._up(channels, outputs * shape[0], [*reversed(ladder)])
         decoder = _initialized(nn.Sequential(*into, nn.Unflatten(1, (channels, height, width)), *up))
         with torch.no_grad():
-            up[-1].get_parameter("weight").mul_(0.1)  # p(x | z) starts near the marginals of x
+            up[-1].get_parameter("weight").mul_(0.1)  # so that p(x | z) starts near the marginals of x
         return decoder
 
     def _up(self, inputs: int, outputs: int, ladder: list[tuple[int, int]]) -> list[nn.Module]:
-        """From the first size of this ladder to the last."""
+        """Build the layers from the first size of this ladder to the last."""
         layers: list[nn.Module] = [nn.Conv2d(inputs, self.hidden, 3, padding=1), *self._residual()]
         for i, (_, large) in enumerate(pairwise(ladder)):
             last = i + 2 == len(ladder)
@@ -114,7 +114,7 @@ class ResNet(Architecture):
         return activation(self.activation)
 
     def _ladders(self, shape: Shape) -> list[list[tuple[int, int]]]:
-        """By level: (H, W) of its input, and after each halving."""
+        """Return, for each level, the size (H, W) of its input and after each halving."""
         if len(shape) != 3:
             raise CompositionError(
                 f"network 'resnet' needs images (channels, height, width) and the data have shape {shape}; use 'mlp'"
@@ -130,8 +130,13 @@ class ResNet(Architecture):
 
 
 def _initialized(network: nn.Sequential) -> nn.Sequential:
-    """Weights under which the size of activations is the same in all layers (He et al. 2015, Section 2.2,
-    https://arxiv.org/abs/1502.01852): torch's own shrink them by two thirds a layer."""
+    """Initialize weights so that the size of activations is the same in all layers.
+
+    torch's own initialization shrinks them by two thirds per layer.
+
+    References:
+        Delving deep into rectifiers (He et al. 2015), Section 2.2, https://arxiv.org/abs/1502.01852
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             taps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
@@ -143,14 +148,19 @@ def _initialized(network: nn.Sequential) -> nn.Sequential:
 
 
 def normalized(channels: int, most: int = 8) -> nn.GroupNorm:
-    """Group normalization (Wu and He 2018, https://arxiv.org/abs/1803.08494), of an example by itself; in groups of at
-    least 4 channels, which on a plane of one pixel are all that is normalized over."""
+    """Return a group normalization layer for this number of channels, in groups of at least 4.
+
+    On maps of a single pixel, the channels of a group are all that is averaged over.
+
+    References:
+        Group normalization (Wu and He 2018), https://arxiv.org/abs/1803.08494
+    """
     groups = [n for n in range(1, most + 1) if channels % n == 0 and channels // n >= 4]
     return nn.GroupNorm(max(groups, default=1), channels)
 
 
 class Block(nn.Module):
-    """x + conv(act(conv(act(norm(x))))), of 3 x 3 and 1 x 1."""
+    """Residual block x + conv(act(conv(act(norm(x))))), with kernels of 3 x 3 and 1 x 1."""
 
     def __init__(self, channels: int, inner: int, act: str) -> None:
         super().__init__()
@@ -163,12 +173,12 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> the same."""
+        """Map (B, channels, H, W) to the same shape."""
         return x + self.change(x)
 
 
 class _Halve(nn.Sequential):
-    """A plane of any size -> half of it, rounded up; the kernel of 4 covers each pixel evenly."""
+    """Convolution that halves maps of any size, rounding up; its kernel of 4 covers each pixel evenly."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         height, width = size
@@ -177,12 +187,12 @@ class _Halve(nn.Sequential):
 
 
 class _Double(nn.ConvTranspose2d):
-    """A plane -> one of twice the size, or less a row or a column of that."""
+    """Transposed convolution that doubles maps, and cuts off a row or a column if needed."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         super().__init__(inputs, outputs, 4, stride=2, padding=1)
         self.size = size
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, inputs, h, w) -> (B, outputs, H, W)."""
+        """Map (B, inputs, h, w) -> (B, outputs, H, W)."""
         return super().forward(input)[..., : self.size[0], : self.size[1]]

@@ -1,4 +1,4 @@
-"""A causal transformer, over a sequence in one pass or step by step."""
+"""A causal transformer, over a whole sequence or step by step."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from tightbound.core.errors import number, whole
 from tightbound.nn.attention import CausalAttention, KeyValueCache
 
-SCALE = 0.02  # standard deviation of weights and embeddings at first
+INIT_STD = 0.02  # standard deviation of initial weights and embeddings
 
 
 class CausalTransformer(nn.Module):
-    """Pre-norm blocks of causal attention and a two-layer network: output i depends on inputs 0 .. i.
+    """Pre-norm blocks of causal attention and a two-layer network; output i depends on inputs 0 .. i.
 
-    Arguments:
-        hidden: Size of a step.
-        layers: Blocks.
-        heads: Of attention; a divisor of `hidden`.
-        dropout: Of attention weights, and of what each block adds.
+    Args:
+        hidden: Size of a step's vector.
+        layers: Number of blocks.
+        heads: Attention heads; a divisor of `hidden`.
+        dropout: Dropout probability of attention weights, and of each block's output.
 
     References:
         Language models are unsupervised multitask learners (Radford et al. 2019), Section 2.3, with its initial scales,
@@ -37,23 +37,25 @@ class CausalTransformer(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=SCALE)
+                nn.init.normal_(module.weight, std=INIT_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         with torch.no_grad():
-            for block in self._blocks():  # so that the sum over all blocks is of the scale of one
+            for block in self._blocks():  # so that the sum over all blocks has the scale of one
                 block.attention.out.weight /= (2 * layers) ** 0.5
                 block.last.weight /= (2 * layers) ** 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, hidden) -> (B, L, hidden)."""
+        """Map (B, L, hidden) -> (B, L, hidden)."""
         for block in self._blocks():
             x = block(x)
         return self.norm(x)
 
     def steps(self, batch: int, length: int, like: Tensor) -> Callable[[Tensor], Tensor]:
-        """A function from each step's input (B, hidden), in turn, to its output (B, hidden), for up to `length` steps;
-        keys and values are kept, and nothing is dropped out."""
+        """Return a function that maps the inputs (B, hidden) of up to `length` steps, in turn, to outputs (B, hidden).
+
+        Keys and values are cached, and there is no dropout.
+        """
         steps = [_Step(block, batch, length, like) for block in self._blocks()]
 
         def step(x: Tensor) -> Tensor:
@@ -76,24 +78,24 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, hidden) -> the same."""
+        """Map (B, L, hidden) to the same shape."""
         seen = self.before(x)
         x = x + self.dropout(self.attention(seen, seen))
         return x + self.dropout(self.last(F.silu(self.first(self.between(x)))))
 
 
 class _Step:
-    """A block, one step at a time."""
+    """A block applied one step at a time."""
 
     def __init__(self, block: _Block, batch: int, length: int, like: Tensor) -> None:
-        self.block, self.kept = block, KeyValueCache(block.attention, batch, length, like)
+        self.block, self.cache = block, KeyValueCache(block.attention, batch, length, like)
         self.first, self.last = block.first.weight.T.contiguous(), block.last.weight.T.contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The next step (B, hidden) -> the same."""
+        """Map the next step (B, hidden) to the same shape."""
         block = self.block
         seen = block.before(x)
-        self.kept.append(seen)
-        x = x + self.kept.attend(seen)
+        self.cache.append(seen)
+        x = x + self.cache.attend(seen)
         wide = torch.addmm(block.first.bias, block.between(x), self.first)
         return x + torch.addmm(block.last.bias, F.silu(wide), self.last)

@@ -1,7 +1,7 @@
 """Objectives: functions of the terms, in nats, to be maximized."""
 
 from tightbound.objectives.adversarial import AdversarialAutoencoder, FactorVAE
-from tightbound.objectives.autoencoder import Autoencoder
+from tightbound.objectives.autoencoders import RAE, Autoencoder
 from tightbound.objectives.base import Objective, ParameterGroup
 from tightbound.objectives.disentangling import DIP, BetaTC
 from tightbound.objectives.divergence import WAE, InfoVAE
@@ -11,7 +11,6 @@ from tightbound.objectives.lagging import Lagging
 from tightbound.objectives.ms_ssim import MSSSIM
 from tightbound.objectives.multi_sample import CIWAE, MIWAE, PIWAE, Renyi, VRMax
 from tightbound.objectives.path_gradient import STL, DReG
-from tightbound.objectives.regularized import RAE
 from tightbound.objectives.thermodynamic import TVO
 from tightbound.objectives.vae_gan import VAEGAN
 

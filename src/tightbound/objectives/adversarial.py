@@ -27,11 +27,11 @@ from tightbound.objectives.elbo import mean_rate
 
 
 class Discriminator(nn.Module):
-    """log D / (1 - D), D the probability that its input is real.
+    """Network that returns log D / (1 - D), D the probability that its input is real.
 
-    Arguments:
-        shape: Of the input.
-        network: Gives its features, on which stands one more hidden layer of the same width.
+    Args:
+        shape: Shape of the input.
+        network: Architecture of the features, followed by one more hidden layer of the same width.
     """
 
     def __init__(self, shape: tuple[int, ...], network: Architecture) -> None:
@@ -41,21 +41,21 @@ class Discriminator(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
 
     def features(self, x: Tensor) -> Tensor:
-        """(..., *shape) -> (..., width), below the last hidden layer."""
+        """Compute the features below the last hidden layer, (..., *shape) -> (..., width)."""
         return fold(self.body, x, len(self.shape)).flatten(x.dim() - len(self.shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., *shape) -> (...)."""
+        """Map (..., *shape) -> (...)."""
         return self.head(self.features(x)).squeeze(-1)
 
 
 class Adversarial(Objective):
-    """An objective with a discriminator, which has a loss and an optimizer of its own.
+    """Base class of objectives with a discriminator, which has a loss and an optimizer of its own.
 
-    Arguments:
-        network: Of the discriminator, below its last hidden layer.
+    Args:
+        network: Architecture of the discriminator below its last hidden layer.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each example.
+        samples: Latent samples per example.
     """
 
     has_best_epoch = False
@@ -66,54 +66,54 @@ class Adversarial(Objective):
         self.networks = None
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Makes the discriminator."""
+        """Create the discriminator."""
         dtype = next(model.parameters()).dtype
         self.networks = Discriminator(self.input_shape(model), self.network).to(dtype)
 
     @property
     def discriminator(self) -> Discriminator:
-        """After `prepare`."""
+        """The discriminator, which exists after `prepare`."""
         if not isinstance(self.networks, Discriminator):
             raise unprepared_error(self.name)
         return self.networks
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """The model by the objective, and the discriminator by its own loss."""
+        """Return the model's parameters with the objective, and the discriminator's with its own loss."""
         return [*super().parameter_groups(model), self.adversary()]
 
     def adversary(self) -> ParameterGroup:
-        """The discriminator, by its binary cross-entropy."""
+        """Return the discriminator's parameters with its binary cross-entropy."""
 
         def loss(terms: Terms, knobs: Knobs) -> Tensor:
             with torch.no_grad():
                 pair = self.real_and_fake(terms)
-            real, fake = (self.discriminator(z.detach()) for z in pair)  # nothing of the model is trained by it
+            real, fake = (self.discriminator(z.detach()) for z in pair)  # this loss does not train the model
             return F.softplus(-real).mean() + F.softplus(fake).mean()
 
         return ParameterGroup(list(self.discriminator.parameters()), loss, optim={"lr": self.lr, "betas": (0.5, 0.9)})
 
     def input_shape(self, model: Trainable) -> tuple[int, ...]:
-        """Of what the discriminator sees: z."""
+        """Return the shape of the discriminator's input, here that of z."""
         return (require_vae(model, self.name).latents.latent,)
 
     @abstractmethod
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """What the discriminator tells apart, (..., *input_shape) each."""
+        """Return the two inputs that the discriminator tells apart, (..., *input_shape) each."""
 
 
 class FactorVAE(Adversarial):
-    """The ELBO less gamma TC(q(z)), the total correlation from a density ratio: E_q log D(z) / (1 - D(z)).
+    """ELBO minus gamma TC(q(z)), the total correlation by a density ratio: E_q log D(z) / (1 - D(z)).
 
-    The discriminator D tells z from z whose dimensions are permuted, each by itself, over the batch. With the best D
-    the value is, in expectation, below the ELBO; with another the estimate may err to either side, and the value is no
-    bound.
+    The discriminator D tells z from z whose dimensions are permuted independently over the batch. With the optimal D
+    the value is below the ELBO in expectation; with another D the estimate may err in either direction, and the value
+    is not a bound.
 
-    Arguments:
+    Args:
         gamma: Weight of the total correlation, or its schedule.
-        network: Of the discriminator, below its last hidden layer; None: 2 layers of 256 leaky ReLU (the paper's whole:
-            6 of 1000).
+        network: Architecture of the discriminator below its last hidden layer; None: 2 layers of 256 leaky ReLU (the
+            paper uses 6 of 1000 in all).
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each example.
+        samples: Latent samples per example.
 
     References:
         Disentangling by factorizing (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
@@ -132,18 +132,18 @@ class FactorVAE(Adversarial):
         self.schedules = {"gamma": as_schedule("gamma", gamma, least=0)}
 
     def check(self, terms: Terms) -> None:
-        """Needs one group with a density."""
+        """Require a single group of latent variables with a density."""
         require_density(terms, self.name)
         require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         (group,) = terms.latents
         total_correlation = self.discriminator(group.z.flatten(2)).mean(0)
         return terms.log_likelihood.mean(0) - mean_rate(terms) - knobs["gamma"] * total_correlation
 
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """z, and z with permuted dimensions."""
+        """Return z, and z with permuted dimensions."""
         z = terms.latents[0].z.flatten(2)
         return z, permute_dimensions(z)
 
@@ -151,18 +151,18 @@ class FactorVAE(Adversarial):
 class AdversarialAutoencoder(Adversarial):
     """E_q[log p(x | z)] + weight log D(z), where D tells draws of the prior from z.
 
-    It is no bound on log p(x), and works with posterior 'point'. With the cost -log p(x | z) in place of the squared
-    error it is WAE-GAN, too. The encoder's loss is the non-saturating one.
+    It is not a bound on log p(x), and works with posterior 'point'. With the cost -log p(x | z) in place of the squared
+    error it is also WAE-GAN. The encoder's loss is the non-saturating one.
 
-    Arguments:
-        weight: Of the adversary, in nats; the papers' 1 (AAE) and 10 (WAE-GAN).
-        network: Of the discriminator, below its last hidden layer; None: 2 layers of 256 leaky ReLU.
+    Args:
+        weight: Weight of the adversary, in nats; the papers use 1 (AAE) and 10 (WAE-GAN).
+        network: Architecture of the discriminator below its last hidden layer; None: 2 layers of 256 leaky ReLU.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each example.
+        samples: Latent samples per example.
 
     References:
-        Adversarial autoencoders (Makhzani et al. 2016), Section 2, https://arxiv.org/abs/1511.05644;
-        Wasserstein auto-encoders (Tolstikhin et al. 2018), Algorithm 1, https://arxiv.org/abs/1711.01558
+        Adversarial autoencoders (Makhzani et al. 2016), Section 2, https://arxiv.org/abs/1511.05644; Wasserstein
+        auto-encoders (Tolstikhin et al. 2018), Algorithm 1, https://arxiv.org/abs/1711.01558
     """
 
     def __init__(
@@ -176,27 +176,27 @@ class AdversarialAutoencoder(Adversarial):
         self.schedules = {"weight": as_schedule("weight", weight, least=0)}
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Makes the discriminator; needs a prior that is not learned."""
+        """Create the discriminator; require a prior that is not learned."""
         require_fixed_prior(require_vae(model, self.name), self.name)
         super().prepare(model, size)
 
     def check(self, terms: Terms) -> None:
-        """Needs one group."""
+        """Require a single group of latent variables."""
         require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         (group,) = terms.latents
         fooled = F.logsigmoid(self.discriminator(group.z.flatten(2))).mean(0)
         return terms.log_likelihood.mean(0) + knobs["weight"] * fooled
 
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """Draws of the prior, and z."""
+        """Return draws of the prior, and z."""
         (group,) = terms.latents
         return draw_prior(group).flatten(2), group.z.flatten(2)
 
 
 def permute_dimensions(z: Tensor) -> Tensor:
-    """z (S, B, L) with each dimension permuted over the batch by itself: about a draw of prod_d q(z_d)."""
+    """Permute each dimension of z (S, B, L) over the batch independently: approximately draws of prod_d q(z_d)."""
     order = torch.rand(z.shape, device=z.device).argsort(1)
     return z.gather(1, order)

@@ -1,4 +1,4 @@
-"""The base of objectives, and the parameter groups that they train."""
+"""The base class of objectives, and the parameter groups that they train."""
 
 from __future__ import annotations
 
@@ -23,93 +23,93 @@ Loss = Callable[[Terms, Knobs], Tensor]
 
 
 def always(step: int) -> bool:
-    """At every step."""
+    """Return True at every step."""
     return True
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that one loss trains, and no other loss reaches."""
+    """Parameters that are trained by one loss, and by no other."""
 
     params: list[nn.Parameter]
     loss: Loss  # 0-d, to be minimized
-    due: Callable[[int], bool] = always  # whether it is updated at this step
+    due: Callable[[int], bool] = always  # whether the parameters are updated at this step
     optim: Mapping[str, Any] = field(default_factory=dict)  # optimizer settings that differ from the run's
 
 
 class Objective(Component, ABC):
-    """(Terms, Knobs) -> (B,) nats, to be maximized. The trainer reduces over the batch, once.
+    """Base class of objectives: functions (Terms, Knobs) -> (B,) nats, to be maximized.
 
-    Random numbers that it draws come from torch's default generator, which the trainer seeds for each step.
+    The trainer averages over the batch, once. Random numbers come from torch's default generator, which the trainer
+    seeds at each step.
     """
 
-    samples: int = 1  # S, the latent samples that it needs in training
-    has_best_epoch: bool = True  # False: its value is measured by an adversary that moves, so that no epoch is the best
-    pointwise: bool = True  # an example's value does not depend on the rest of its batch
-    min_batch_size: int = 1  # data in a batch
-    trains_proposal: bool = (
-        False  # q(z | x) is trained as an importance sampler's proposal: wider than the ELBO asks for
-    )
+    samples: int = 1  # S, latent samples per example in training
+    has_best_epoch: bool = True  # False if a changing adversary measures the value: epochs are not comparable
+    pointwise: bool = True  # whether an example's value is independent of the rest of its batch
+    min_batch_size: int = 1
+    trains_proposal: bool = False  # whether q(z | x) is trained as a proposal, which is wider than under the ELBO
     schedules: Mapping[str, Schedule] = {}
-    networks: nn.Module | None = None  # of its own (an adversary), and state that a resumed run needs
+    networks: nn.Module | None = None  # the objective's own networks (an adversary) and state; saved in checkpoints
 
     @property
     def name(self) -> str:
-        """That of the table, or an import path."""
+        """The name in the table of components, or an import path."""
         return name_of(type(self)).rpartition("/")[2]
 
     @abstractmethod
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Makes what the objective owns for this model, before anything is trained.
+        """Create what the objective owns for this model, before training.
 
-        Arguments:
-            size: Number of training data; None: unknown.
+        Args:
+            model: The model.
+            size: Number of training examples; None: unknown.
 
         Raises:
-            CompositionError: a model that it does not fit.
+            CompositionError: If the model does not fit this objective.
         """
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
-        """Looks at held-out data after an epoch: terms of their batches, computed as they are asked for."""
+        """Update the state after an epoch, from the terms of batches of held-out examples, computed on demand."""
 
     def check(self, terms: Terms) -> None:
-        """Refuses a model, seen by its terms on a few data, that this objective does not fit.
+        """Check that a model, given by its terms on a few examples, fits this objective.
 
         Raises:
-            CompositionError: with what is needed.
+            CompositionError: If it does not.
         """
 
     def loss(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """0-d: -mean of the objective, and beside it what parts of the model ask for (a codebook)."""
+        """Return the loss (0-d): the negative mean of the objective, plus the model's own penalty (of a codebook)."""
         loss = -self(terms, knobs).mean()
         return loss if terms.penalty is None else loss + terms.penalty.mean()
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """One group: all parameters, by the loss."""
+        """Return the groups of parameters with their losses; here one group with all parameters."""
         return [ParameterGroup(list(model.parameters()), self.loss)]
 
 
 def split_groups(model: Trainable, encoder: Loss, others: Loss) -> list[ParameterGroup]:
-    """The parameters of q(z | x), and before them all others; a side with nothing to train is left out."""
+    """Return the parameters of q(z | x) as a group after all others; a group with nothing to train is left out."""
     inner = {id(p) for p in model.inference_parameters()}
     sides = [([p for p in model.parameters() if id(p) not in inner], others), (model.inference_parameters(), encoder)]
     return [ParameterGroup(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
 
 
 def require_separate_parameters(model: Trainable, name: str) -> None:
-    """Refuses a model in which p and q share parameters."""
+    """Raise CompositionError if p and q share parameters."""
     if model.shares_parameters:
         raise CompositionError(
-            f"objective '{name}' trains the parameters of q(z | x) apart from those of p(x, z), and in this model they "
-            "share some; use objective 'iwae' or 'elbo', or a prior, latents and networks that share none"
+            f"objective '{name}' trains the parameters of q(z | x) separately from those of p(x, z), and in this model "
+            "they share some; use objective 'iwae' or 'elbo', or a prior, latents and networks that share none"
         )
 
 
 def require_density(terms: Terms, name: str) -> None:
-    """Refuses a model with a point-mass posterior."""
+    """Raise CompositionError if the posterior is a point mass."""
     if not all(group.has_density for group in terms.latents):
         raise CompositionError(
             f"objective '{name}' needs a posterior with a density and this one is a point mass; "
@@ -118,59 +118,59 @@ def require_density(terms: Terms, name: str) -> None:
 
 
 def require_draws(terms: Terms, name: str) -> None:
-    """Refuses a model whose q(z | x) is one value, and so has but one importance weight."""
+    """Raise CompositionError if the posterior is deterministic, so that all importance weights are equal."""
     if terms.deterministic:
         raise CompositionError(
-            f"objective '{name}' averages over draws of q(z | x), and these codes are a function of x, so that it "
+            f"objective '{name}' averages over draws of q(z | x), and this posterior is deterministic, so that it "
             "would be the ELBO; use objective 'elbo', or quantizer 'gumbel'"
         )
 
 
 def require_rate(terms: Terms, name: str) -> None:
-    """Refuses a model whose rate no gradient changes."""
+    """Raise CompositionError if no gradient changes the rate."""
     if terms.deterministic:
         raise CompositionError(
-            f"objective '{name}' steers the rate, and that of codes which are a function of x is a constant until "
-            "their prior is learned; use objective 'elbo', or quantizer 'gumbel'"
+            f"objective '{name}' controls the rate, and the rate of a deterministic posterior is constant until the "
+            "code prior is trained; use objective 'elbo', or quantizer 'gumbel'"
         )
 
 
-def _of_codes(name: str) -> CompositionError:
+def _discrete_error(name: str) -> CompositionError:
     return CompositionError(
-        f"objective '{name}' takes z for a vector of real numbers, and these latents are codes; "
+        f"objective '{name}' needs z to be a vector of real numbers, and these latents are code indices; "
         "use objective 'elbo', or latents 'flat'"
     )
 
 
 def require_single_group(terms: Terms, name: str) -> LatentTerms:
-    """The only group of latent variables, of real numbers; refuses hierarchies, and codes."""
+    """Return the only group of latent variables; raise CompositionError for hierarchies and discrete latents."""
     if any(group.discrete for group in terms.latents):
-        raise _of_codes(name)
+        raise _discrete_error(name)
     if len(terms.latents) != 1:
         raise CompositionError(
-            f"objective '{name}' compares all of z with the prior and needs one group of latent variables; these "
-            f"are {len(terms.latents)}; use latents 'flat'"
+            f"objective '{name}' compares all of z with the prior and needs one group of latent variables; this model "
+            f"has {len(terms.latents)}; use latents 'flat'"
         )
     return terms.latents[0]
 
 
 def require_vae(model: Trainable, name: str) -> VAE:
-    """The model, where it can encode and decode; refuses others."""
+    """Return the model if it can encode and decode; raise CompositionError otherwise."""
     if not isinstance(model, VAE):
-        raise CompositionError(f"objective '{name}' decodes codes and needs a VAE, not {type(model).__name__}")
+        raise CompositionError(f"objective '{name}' encodes and decodes; give it a VAE, not {type(model).__name__}")
     return model
 
 
 def generative_parameters(model: Trainable) -> list[nn.Parameter]:
-    """All but those of q(z | x)."""
+    """Return all parameters except those of q(z | x)."""
     inference = {id(p) for p in model.inference_parameters()}
     return [p for p in model.parameters() if id(p) not in inference]
 
 
 def require_fixed_prior(model: VAE, name: str) -> None:
-    """Refuses a prior with parameters, for objectives that do not train it."""
+    """Raise CompositionError if the prior has parameters, which the objective would not train."""
     if model.latents.support == "codebook":
-        raise _of_codes(name)
+        raise _discrete_error(name)
     inference = {id(p) for p in model.latents.inference_parameters()}
     if any(id(p) not in inference for p in model.latents.parameters()):
         raise CompositionError(
@@ -179,22 +179,22 @@ def require_fixed_prior(model: VAE, name: str) -> None:
 
 
 def draw_prior(group: LatentTerms) -> Tensor:
-    """One draw of the prior for each of the group's, in the shape of z, from torch's default generator."""
+    """Draw z from the prior, in the group's shape, with torch's default generator."""
     if group.prior is None:
-        raise CompositionError("draws of the prior are needed and these latents have none; use prior 'normal'")
+        raise CompositionError("draws of the prior are needed and these latents have no prior; use prior 'normal'")
     return draw(group.prior, group.z.shape[: 2 - len(group.prior.batch_shape)], unkeyed())
 
 
 def unprepared_error(name: str) -> CompositionError:
-    """For an objective that is called before `prepare`."""
-    return CompositionError(f"objective '{name}' was not prepared for a model; call prepare(model, size) first")
+    """Return the error for an objective that is called before `prepare`."""
+    return CompositionError(f"objective '{name}' was not prepared for a model; call prepare() first")
 
 
 def require_evaluable_posterior(group: LatentTerms, name: str) -> Distribution:
-    """q(z | x), where its density is known at other data's z, too; refuses others."""
+    """Return q(z | x) if its density is known at the z of other examples; raise CompositionError otherwise."""
     if group.posterior is None:
         raise CompositionError(
-            f"objective '{name}' needs q(z | x) at other data's z, and this posterior gives its density at its own "
-            "draws alone; use posterior 'normal'"
+            f"objective '{name}' needs q(z | x) at the z of other examples, and this posterior knows its density at "
+            "its own draws only; use posterior 'normal'"
         )
     return group.posterior

@@ -1,4 +1,4 @@
-"""Objectives that ask the aggregate posterior q(z) for independent dimensions, without an adversary."""
+"""Objectives that encourage independent dimensions of the aggregate posterior q(z), without an adversary."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from tightbound.objectives.elbo import mean_rate
 class BetaTC(Objective):
     """E_q[log p(x | z)] - alpha I_q(x; z) - beta TC(q(z)) - gamma sum_d KL(q(z_d) || p(z_d)).
 
-    The three are estimated from the batch; with all weights 1 the value is the Monte Carlo ELBO, whatever the
-    sampling. With others it is no bound on log p(x). Under a prior that does not factorize the last term is
+    The three terms are estimated from the batch. With all weights 1 the value is the Monte Carlo ELBO, whatever the
+    sampling; with others it is not a bound on log p(x). Under a prior that does not factorize, the last term is
     KL(prod_d q(z_d) || p(z)).
 
-    Arguments:
+    Args:
         beta: Weight of the total correlation, or its schedule.
-        alpha, gamma: Weights of mutual information and dimension-wise KL, or their schedules.
-        sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z). The latter's total correlation is too high
-            by up to (L - 1) log N, in the value but hardly in its gradient.
-        samples: Draws of z for each example.
+        alpha: Weight of the mutual information, or its schedule.
+        gamma: Weight of the dimension-wise KL, or its schedule.
+        sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z). The total correlation of "mws" is too high by
+            up to (L - 1) log N, in its value but hardly in its gradient.
+        samples: Latent samples per example.
 
     References:
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 4, https://arxiv.org/abs/1802.04942
@@ -49,29 +50,29 @@ class BetaTC(Objective):
         sampling: Sampling = "mss",
         samples: int = 1,
     ) -> None:
-        log_weights(1, 1, sampling)  # refuses a wrong name
+        log_weights(1, 1, sampling)  # raises if the name is unknown
         self.sampling: Sampling = sampling
         self.samples, self._size = whole("samples", samples, least=1), 0
         weights = {"beta": beta, "alpha": alpha, "gamma": gamma}
         self.schedules = {name: as_schedule(name, value, least=0) for name, value in weights.items()}
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Takes the number of training data N."""
+        """Store the number of training examples N."""
         if size is None:
             raise CompositionError(
-                "objective 'beta-tc' weighs a batch by the number of training data, which a stream does not tell; "
+                "objective 'beta-tc' needs the number of training examples, which is unknown for a stream; "
                 "give data of known length, or use objective 'factor'"
             )
         self._size = size
 
     def check(self, terms: Terms) -> None:
-        """Needs one group with a factorized posterior."""
+        """Require a single group with a factorized posterior."""
         require_density(terms, "beta-tc")
         group = require_single_group(terms, "beta-tc")
         log_pairs_by_dimension(require_evaluable_posterior(group, "beta-tc"), group.z)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         (group,) = terms.latents
         q, log_prior = require_evaluable_posterior(group, "beta-tc"), group.log_prior
         if not self._size or log_prior is None:
@@ -86,19 +87,19 @@ class BetaTC(Objective):
 
 
 class DIP(Objective):
-    """The ELBO less lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, C a covariance of the codes.
+    """ELBO minus lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, C a covariance of the latent codes.
 
-    C is estimated from the batch, which shares the penalty. The value is a lower bound on the ELBO.
+    C is estimated from the batch, whose examples share the penalty. The value is a lower bound on the ELBO.
 
-    Arguments:
+    Args:
         kind: 1: C = Cov_x E[z | x], of the means; 2: C = Cov z, which adds E_x Var[z | x].
         lambda_od: Weight of the covariances.
         lambda_d: Weight of the variances; None: 10 lambda_od for kind 1, lambda_od for kind 2.
-        samples: Draws of z for each example.
+        samples: Latent samples per example.
 
     References:
         Variational inference of disentangled latent concepts from unlabeled observations (Kumar et al. 2018),
-        Eqs. 6 and 7, https://arxiv.org/abs/1711.00848; the weights of None: Challenging common assumptions in the
+        Eqs. 6 and 7, https://arxiv.org/abs/1711.00848; the default weights: Challenging common assumptions in the
         unsupervised learning of disentangled representations (Locatello et al. 2019), https://arxiv.org/abs/1811.12359
     """
 
@@ -114,11 +115,11 @@ class DIP(Objective):
         self.samples = whole("samples", samples, least=1)
 
     def check(self, terms: Terms) -> None:
-        """Needs one group whose posterior knows its means; kind 2 its covariances, too."""
+        """Require a single group whose posterior has known means and, for kind 2, covariances."""
         require_density(terms, "dip")
         q = require_evaluable_posterior(group := require_single_group(terms, "dip"), "dip")
         if self.kind == 2:
-            log_pairs_by_dimension(q, group.z)  # where it factorizes, Cov[z | x] is diagonal
+            log_pairs_by_dimension(q, group.z)  # raises unless q factorizes and so Cov[z | x] is diagonal
         try:
             _ = q.mean
         except NotImplementedError:
@@ -128,14 +129,14 @@ class DIP(Objective):
             ) from None
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         (group,) = terms.latents
         return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(require_evaluable_posterior(group, "dip"))
 
     def penalty(self, q: Distribution) -> Tensor:
-        """0-d, of q with batch shape (B,)."""
-        centerd = q.mean - q.mean.mean(0)
-        covariance = centerd.mT @ centerd / len(centerd)
+        """Return the penalty (0-d) for q with batch shape (B,)."""
+        centered = q.mean - q.mean.mean(0)
+        covariance = centered.mT @ centered / len(centered)
         variance = covariance.diagonal()
         off = covariance.square().sum() - variance.square().sum()
         if self.kind == 2:

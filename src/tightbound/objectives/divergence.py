@@ -1,4 +1,4 @@
-"""Objectives that compare the aggregate posterior with the prior by samples of both: maximum mean discrepancy."""
+"""Objectives that compare samples of the aggregate posterior and of the prior by maximum mean discrepancy."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tightbound.objectives.elbo import mean_rate
 class InfoVAE(Objective):
     """E_q[log p(x | z)] - (1 - alpha) KL(q(z | x) || p(z)) - (alpha + lambda - 1) MMD^2(q(z), p(z)).
 
-    It is no bound on log p(x). The batch shares the last term, which is estimated without bias and may be negative;
-    a batch of one example has no pairs, and its term is zero.
+    It is not a bound on log p(x). The batch shares the last term, whose estimate is unbiased and may be negative; for a
+    batch of one example, which has no pairs, the term is zero.
 
-    Arguments:
-        alpha: How much of the KL is left out; 1: all, so that a point posterior will do.
+    Args:
+        alpha: Share of the KL that is left out; with 1 the posterior may be a point mass.
         lambda_: With alpha, the weight of the discrepancy, in nats.
-        kernel: "imq", "rbf" or "laplacian", each at several widths.
+        kernel: "imq", "rbf" or "laplacian", each averaged over several widths.
         width: A squared length; None: that of N(0, I).
-        samples: Draws of z for each example.
+        samples: Latent samples per example.
 
     References:
         InfoVAE: balancing learning and inference in variational autoencoders (Zhao et al. 2019), Eq. 6,
@@ -53,7 +53,7 @@ class InfoVAE(Objective):
         self.alpha, self.lambda_ = number("alpha", alpha, most=1), number("lambda_", lambda_, least=0)
         if self.alpha + self.lambda_ < 1:
             raise InputError(
-                f"alpha = {alpha} and lambda_ = {lambda_} reward a discrepancy from the prior, with weight "
+                f"alpha = {alpha} and lambda_ = {lambda_} would reward a discrepancy from the prior, with weight "
                 f"{1 - alpha - lambda_:g}; needed: alpha + lambda_ of at least 1"
             )
         check_kernel(kernel, width)
@@ -61,18 +61,18 @@ class InfoVAE(Objective):
         self.samples = whole("samples", samples, least=1)
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Without a KL it needs a prior that is not learned."""
+        """Require a prior that is not learned, if there is no KL term to train it."""
         if self.alpha == 1:
             require_fixed_prior(require_vae(model, self.name), self.name)
 
     def check(self, terms: Terms) -> None:
-        """Needs one group, and a density where the KL counts."""
+        """Require a single group, and a density if there is a KL term."""
         require_single_group(terms, self.name)
         if self.alpha != 1:
             require_density(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         value = terms.log_likelihood.mean(0)
         if self.alpha != 1:
             value = value - (1 - self.alpha) * mean_rate(terms)
@@ -85,14 +85,16 @@ class InfoVAE(Objective):
 
 
 class WAE(InfoVAE):
-    """E_q[log p(x | z)] - weight MMD^2(q(z), p(z)), with the cost -log p(x | z): a Wasserstein autoencoder.
+    """E_q[log p(x | z)] - weight MMD^2(q(z), p(z)), a Wasserstein autoencoder with the cost -log p(x | z).
 
-    With a Gaussian likelihood of fixed sigma the cost is the squared error. It is no bound on log p(x), and works
-    with posterior 'point'. It is InfoVAE with alpha = 1, and its batches of one example are treated alike.
+    With a Gaussian likelihood of fixed scale the cost is the squared error. It is not a bound on log p(x), and works
+    with posterior 'point'. It is InfoVAE with alpha = 1, and treats batches of one example in the same way.
 
-    Arguments:
-        weight: Of the discrepancy, in nats.
-        kernel, width, samples: As in InfoVAE.
+    Args:
+        weight: Weight of the discrepancy, in nats.
+        kernel: As in InfoVAE.
+        width: As in InfoVAE.
+        samples: Latent samples per example.
 
     References:
         Wasserstein auto-encoders (Tolstikhin et al. 2018), Algorithm 2, https://arxiv.org/abs/1711.01558

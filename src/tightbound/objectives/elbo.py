@@ -1,4 +1,4 @@
-"""The evidence lower bound and its relatives that weigh the rate: beta, free bits, capacity."""
+"""The evidence lower bound, and variants that weight the rate: beta, free bits, capacity."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ KL = Literal["auto", "closed", "monte-carlo"]
 
 
 class RateDistortion(Objective):
-    """E_q[log p(x | z)] - penalty(rate), from L samples.
+    """Base class of objectives E_q[log p(x | z)] - penalty(rate), estimated from L samples.
 
-    Arguments:
+    Args:
         samples: L.
-        kl: "closed": refuse a model without a closed-form KL; "monte-carlo": log q - log p at the samples;
-            "auto": closed where there is one.
+        kl: "closed": require a closed-form KL; "monte-carlo": log q - log p at the samples; "auto": closed form if
+            known.
     """
 
     def __init__(self, samples: int = 1, kl: KL = "auto") -> None:
@@ -33,33 +33,35 @@ class RateDistortion(Objective):
         self.samples, self.kl = whole("samples", samples, least=1), kl
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         return mean_over_samples(terms.log_likelihood) - self.penalty(self.rates(terms), knobs)
 
     def rates(self, terms: Terms) -> list[Tensor]:
-        """(B, F) of each group, averaged over the samples."""
+        """Return the rates (B, F) of each group, averaged over the samples."""
         if self.kl == "monte-carlo":
             return [mean_over_samples(group.log_ratio()).unsqueeze(-1) for group in terms.latents]
         return [mean_over_samples(group.rate()) for group in terms.latents]
 
     @abstractmethod
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Rates (B, F) of each group -> (B,) nats, or 0-d where the batch shares it."""
+        """Return (B,) nats for the rates (B, F) of each group, or 0-d if the batch shares the penalty."""
 
     def check(self, terms: Terms) -> None:
-        """Needs a density, and with kl="closed" a closed form."""
+        """Require a density, and a closed-form KL if kl="closed"."""
         require_density(terms, self.name)
         if self.kl == "closed" and any(group.kl is None for group in terms.latents):
             raise CompositionError(
-                "kl='closed' was asked and this prior and posterior have no closed-form KL; use kl='monte-carlo'"
+                "kl='closed' was given and this prior and posterior have no closed-form KL; use kl='monte-carlo'"
             )
 
 
 class ELBO(RateDistortion):
-    """E_q[log p(x | z)] - beta KL(q || p); with beta = 1 the evidence lower bound.
+    """Evidence lower bound E_q[log p(x | z)] - beta KL(q || p), a bound on log p(x) for beta = 1.
 
-    Arguments:
+    Args:
         beta: Weight of the rate, or its schedule.
+        samples: Latent samples per example.
+        kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), Eqs. 7 and 10, https://arxiv.org/abs/1312.6114;
@@ -71,30 +73,32 @@ class ELBO(RateDistortion):
         self.schedules = {"beta": as_schedule("beta", beta, least=0)}
 
     def check(self, terms: Terms) -> None:
-        """As `RateDistortion`; warns of a beta that steers nothing."""
+        """Check as `RateDistortion` does, and warn if beta has no effect."""
         super().check(terms)
         if terms.deterministic and (beta := float(Knobs.final(self.schedules)["beta"])) != 1:
             warnings.warn(
-                f"beta = {beta:g} changes nothing but the loss that is shown: the rate of codes that are a function of "
-                "x is a constant until their prior is learned; for another rate, give another number of codes or "
-                "entries, or quantizer 'gumbel'",
+                f"beta = {beta:g} changes only the reported loss: the rate of a deterministic posterior is constant "
+                "until the code prior is trained; for another rate, change the number of code indices or "
+                "codebook_size=, or use quantizer 'gumbel'",
                 stacklevel=2,
             )
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Beta times the rate."""
+        """Return beta times the rate."""
         return knobs["beta"] * sum_factors(rates)
 
 
 class FreeBits(RateDistortion):
-    """The ELBO in which a rate below `free_bits` nats costs, and gains, nothing: sum max(free_bits, rate).
+    """ELBO in which a rate below `free_bits` nats has a constant cost: the penalty is sum max(free_bits, rate).
 
-    Arguments:
-        free_bits: Nats (or their schedule) for each unit that `over` names.
+    Args:
+        free_bits: Nats, or their schedule, for each unit of `over`.
         over: "factor" (latent dimension), "group", or "total".
-        average: "batch": the batch mean of each unit's rate is held to the limit, as in the paper;
-            "example": each example's.
+        average: "batch": the limit applies to the batch mean of each unit's rate, as in the paper; "example": it
+            applies to each example's rate.
         beta: Weight of the rate, or its schedule.
+        samples: Latent samples per example.
+        kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
 
     References:
         Improved variational inference with inverse autoregressive flow (Kingma et al. 2016), Eq. 15,
@@ -122,18 +126,18 @@ class FreeBits(RateDistortion):
         }
 
     def check(self, terms: Terms) -> None:
-        """Needs a rate that training changes; over factors, one by factor."""
+        """Require a rate that training changes and, for over="factor", one per latent dimension."""
         super().check(terms)
         require_rate(terms, self.name)
         pairs = zip(self.rates(terms), terms.latents, strict=True)
         if self.over == "factor" and any(r.shape[-1] == 1 < g.z[0, 0].numel() for r, g in pairs):
             raise CompositionError(
-                "free bits over factors need the KL by latent dimension, and only its sum is known here; "
+                "over='factor' needs the KL of each latent dimension, and only their sum is known here; "
                 "use over='group', or kl='closed' with a prior and a posterior that factorize"
             )
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Beta times the sum over units of max(free_bits, rate)."""
+        """Return beta times the sum over units of max(free_bits, rate)."""
         if self.over != "factor":
             rates = [rate.sum(-1, keepdim=True) for rate in rates]
         if self.over == "total":
@@ -145,11 +149,13 @@ class FreeBits(RateDistortion):
 
 
 class Capacity(RateDistortion):
-    """E_q[log p(x | z)] - gamma |batch-mean KL - capacity|: the rate is led to a target that may grow.
+    """E_q[log p(x | z)] - gamma |batch-mean KL - capacity|, which drives the rate to a target that may grow.
 
-    Arguments:
+    Args:
         capacity: C in nats, or its schedule, such as linear(stop=25).
-        gamma: Weight of the distance from it.
+        gamma: Weight of the distance from C, or its schedule.
+        samples: Latent samples per example.
+        kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
 
     References:
         Understanding disentangling in beta-VAE (Burgess et al. 2018), Eq. 8, https://arxiv.org/abs/1804.03599
@@ -171,25 +177,25 @@ class Capacity(RateDistortion):
         }
 
     def check(self, terms: Terms) -> None:
-        """Needs a rate that training changes."""
+        """Require a rate that training changes."""
         super().check(terms)
         require_rate(terms, self.name)
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Gamma |mean rate - C|, the same for each example."""
+        """Return gamma |mean rate - C|, the same for each example."""
         return knobs["gamma"] * (sum_factors(rates).mean() - knobs["capacity"]).abs()
 
 
 def mean_over_samples(values: Tensor) -> Tensor:
-    """(S, ...) -> (...) the mean over samples; nothing is computed of one."""
+    """Average (S, ...) over samples to (...); for one sample this needs no computation."""
     return values.squeeze(0) if len(values) == 1 else values.mean(0)
 
 
 def sum_factors(rates: list[Tensor]) -> Tensor:
-    """Rates (B, F) of each group -> (B,); 0 for a density without latents."""
+    """Sum the rates (B, F) of all groups to (B,); 0 for a model without latents."""
     return functools.reduce(torch.add, (rate.sum(-1) for rate in rates)) if rates else torch.zeros(())
 
 
 def mean_rate(terms: Terms) -> Tensor:
-    """(B,) KL(q || p) of all groups, closed where it can be, averaged over the samples."""
+    """Return KL(q || p) of all groups, (B,), in closed form if known, averaged over the samples."""
     return sum_factors([mean_over_samples(group.rate()) for group in terms.latents])

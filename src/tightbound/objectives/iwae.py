@@ -13,20 +13,20 @@ from tightbound.objectives.base import Objective, require_density, require_draws
 
 
 class ImportanceWeighted(Objective):
-    """A function of the importance weights, which need a density and draws."""
+    """Base class of objectives that are functions of the importance weights."""
 
     trains_proposal = True
 
     def check(self, terms: Terms) -> None:
-        """Needs a density, and draws that differ."""
+        """Require a density, and a posterior that is not deterministic."""
         require_density(terms, self.name)
         require_draws(terms, self.name)
 
 
 class IWAE(ImportanceWeighted):
-    """log (1/k) sum_i p(x, z_i) / q(z_i | x), a bound on log p(x) that tightens with k.
+    """Importance-weighted bound log (1/k) sum_i p(x, z_i) / q(z_i | x), which tightens with k.
 
-    Arguments:
+    Args:
         samples: k.
 
     References:
@@ -37,10 +37,10 @@ class IWAE(ImportanceWeighted):
         self.samples = whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         return logmeanexp(terms.log_weight)
 
 
 def logmeanexp(log_weight: Tensor) -> Tensor:
-    """(S, B) -> (B,): log of the mean over samples of exp(log_weight)."""
+    """Return the logarithm of the mean over samples of exp(log_weight), (S, B) -> (B,)."""
     return log_weight.logsumexp(0) - math.log(len(log_weight))

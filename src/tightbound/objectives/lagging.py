@@ -23,20 +23,22 @@ from tightbound.objectives.elbo import ELBO, KL
 
 
 class Lagging(ELBO):
-    """The ELBO, whose decoder (and prior) is at first updated at each `every`-th step only, the encoder at all.
+    """ELBO with an initial phase in which decoder and prior are updated at every `every`-th step only.
 
-    This aggressive phase is over once the mutual information I_q(x; z) on held-out data is less after an epoch than
-    after the one before. It is estimated batch by batch, log q(z | x) - log q(z) with q(z) of the batch, which is at
-    most the logarithm of the batch's size.
+    This aggressive phase ends when the mutual information I_q(x; z) on held-out data is smaller after an epoch than
+    after the one before. It is estimated batch by batch as log q(z | x) - log q(z), with q(z) of the batch, and is at
+    most the logarithm of the batch size.
 
-    Arguments:
-        every: Steps of the encoder for each of the decoder.
-        beta, samples, kl: As in the ELBO.
+    Args:
+        every: Steps of the encoder per step of the decoder.
+        beta: Weight of the rate, or its schedule.
+        samples: Latent samples per example.
+        kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
 
     References:
         Lagging inference networks and posterior collapse in variational autoencoders (He et al. 2019), Algorithm 1,
-        whose inner loop runs until it gains no more, here for a fixed number of steps,
-        https://arxiv.org/abs/1901.05534
+        https://arxiv.org/abs/1901.05534. Its inner loop runs until it gains no more; here it has a fixed number of
+        steps.
     """
 
     def __init__(self, every: int = 10, beta: float | Schedule = 1.0, samples: int = 1, kl: KL = "auto") -> None:
@@ -44,24 +46,24 @@ class Lagging(ELBO):
         self.every = whole("every", every, least=1)
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Starts the aggressive phase."""
+        """Start the aggressive phase."""
         self.networks = Phase()
 
     def check(self, terms: Terms) -> None:
-        """Needs one group whose density is known at other data's z."""
+        """Require a single group whose density is known at the z of other examples."""
         super().check(terms)
         group = require_single_group(terms, "lagging")
         log_pairs(require_evaluable_posterior(group, "lagging"), group.z)
 
     @property
     def phase(self) -> Phase:
-        """After `prepare`."""
+        """The current phase, which exists after `prepare`."""
         if not isinstance(self.networks, Phase):
             raise unprepared_error("lagging")
         return self.networks
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """The encoder at each step; the rest when it is due."""
+        """Return the encoder, updated at each step, and the rest, updated when due."""
 
         def due(step: int) -> bool:
             return not self.phase.aggressive or step % self.every == self.every - 1
@@ -72,7 +74,7 @@ class Lagging(ELBO):
         ]
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
-        """Ends the aggressive phase where the mutual information has fallen."""
+        """End the aggressive phase if the mutual information has decreased."""
         if not self.phase.aggressive:
             return
         total, n = 0.0, 0
@@ -84,7 +86,7 @@ class Lagging(ELBO):
 
 
 class Phase(nn.Module):
-    """Whether the encoder leads, and the mutual information that it had: state that a resumed run takes up."""
+    """State of a resumable run: whether the encoder leads, and its last mutual information."""
 
     aggressive: Tensor
     information: Tensor
@@ -95,7 +97,7 @@ class Phase(nn.Module):
         self.register_buffer("information", torch.tensor(-torch.inf))
 
     def after_epoch(self, information: float) -> None:
-        """Ends the phase where the mutual information (nats) is less than it was."""
+        """End the phase if the mutual information (nats) has decreased."""
         before = self.information.clone()
         self.information.fill_(information)
         if self.information < before:

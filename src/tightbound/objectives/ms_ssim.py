@@ -16,21 +16,21 @@ from tightbound.objectives.base import unprepared_error
 from tightbound.objectives.decoding import MeanDecoder, require_complete_data
 from tightbound.objectives.elbo import ELBO, KL
 
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first
-WINDOW, SIGMA = 11, 1.5
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the scales, finest first
+WINDOW, SIGMA = 11, 1.5  # pixels
 
 
 class MSSSIM(ELBO):
     """-weight (1 - MS-SSIM(x, m(z))) + likelihood E_q[log p(x | z)] - beta KL(q || p), m(z) the mean of p(x | z).
 
-    It is no bound on log p(x). Small images have fewer scales (`ms_ssim`).
+    It is not a bound on log p(x). Small images have fewer scales, see `ms_ssim`.
 
-    Arguments:
-        weight: Nats that images which have nothing in common cost.
-        likelihood: Weight of the log-likelihood beside it; above 0 it trains a learned scale, too.
+    Args:
+        weight: Cost in nats of images that have nothing in common.
+        likelihood: Weight of the log-likelihood; if above 0, a learned scale is trained, too.
         beta: Weight of the rate, or its schedule.
-        samples: Draws of z for each example.
-        kl: As in the ELBO.
+        samples: Latent samples per example.
+        kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
 
     References:
         Learning to generate images with perceptual similarity metrics (Snell et al. 2017), Section 3.2,
@@ -50,16 +50,16 @@ class MSSSIM(ELBO):
         self._decoder: MeanDecoder | None = None
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Needs x of a known range, and a likelihood that its mean trains."""
-        self._decoder = MeanDecoder(model, "ms-ssim", only=self.likelihood == 0)
+        """Require x with a known range, and a likelihood that is trained by its mean."""
+        self._decoder = MeanDecoder(model, "ms-ssim", trains_likelihood=self.likelihood == 0)
         if math.isinf(self._decoder.span):
             raise CompositionError(
-                "objective 'ms-ssim' needs to know the range of x, and these are real numbers; "
+                "objective 'ms-ssim' needs data with a known range, and these are real numbers; "
                 "open the data with domain='unit', or give integer levels"
             )
 
     def check(self, terms: Terms) -> None:
-        """Needs a density, and whole images."""
+        """Require a density, and complete images."""
         super().check(terms)
         require_complete_data(terms, "ms-ssim")
         shape = tuple(terms.batch.x.shape[1:])
@@ -70,7 +70,7 @@ class MSSSIM(ELBO):
             )
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         if self._decoder is None:
             raise unprepared_error("ms-ssim")
         x, decoded = self._decoder.reconstructed(terms)
@@ -82,14 +82,16 @@ class MSSSIM(ELBO):
 
 
 def ms_ssim(x: Tensor, y: Tensor, span: float = 1.0) -> Tensor:
-    """(N,) multi-scale structural similarity of images (N, C, H, W), the mean over channels: 1 where they are equal.
+    """Return the multi-scale structural similarity (N,) of images x and y (N, C, H, W), averaged over channels.
 
-    The Gaussian window has sigma 1.5 and 11 pixels, or as many (an odd number) as fit. Of the paper's five scales
-    those count at which it fits, with their weights scaled to a sum of 1: 3 of 64 pixels, 2 of 28, 1 of 8. A negative
-    similarity of a scale counts as 1e-6, since its power is not defined.
+    It is 1 for equal images. The Gaussian window has sigma 1.5 and 11 pixels, or as many (an odd number) as fit. Of the
+    paper's five scales, those are used at which it fits, with their weights scaled to a sum of 1: 3 for 64 pixels, 2
+    for 28, 1 for 8. A negative similarity of a scale counts as 1e-6, because its power is undefined.
 
-    Arguments:
-        span: The largest possible value less the smallest.
+    Args:
+        x: Images.
+        y: Images.
+        span: Largest possible value minus the smallest.
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al. 2003), Eqs. 1 to 7,
@@ -113,7 +115,7 @@ def ms_ssim(x: Tensor, y: Tensor, span: float = 1.0) -> Tensor:
 
 
 def _similarity(x: Tensor, y: Tensor, window: Tensor, span: float) -> tuple[Tensor, Tensor]:
-    """Luminance, and contrast times structure, (N, 1, h, w) each, of windows that lie within (N, 1, H, W)."""
+    """Return luminance, and contrast times structure, (N, 1, h, w) each, of windows inside (N, 1, H, W)."""
     stack = torch.cat([x, y, x * x, y * y, x * y])
     blurred = F.conv2d(F.conv2d(stack, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
     mean_x, mean_y, square_x, square_y, cross = blurred.chunk(5)

@@ -1,4 +1,4 @@
-"""Relatives of the importance-weighted bound."""
+"""Variants of the importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
 class MIWAE(ImportanceWeighted):
-    """The mean of m independent IWAE bounds of k samples each.
+    """Mean of m independent IWAE bounds with k samples each.
 
-    Arguments:
-        m, k: Their numbers; m k samples are drawn.
+    Args:
+        m: Number of bounds.
+        k: Samples per bound.
 
     References:
         Tighter variational bounds are not necessarily better (Rainforth et al. 2018), Eq. 16,
@@ -29,17 +30,19 @@ class MIWAE(ImportanceWeighted):
         self.samples = self.m * self.k
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         weight = terms.log_weight
         return logmeanexp(weight.reshape(self.k, self.m, *weight.shape[1:])).mean(0)
 
 
 class PIWAE(ImportanceWeighted):
-    """IWAE with m k samples for the decoder and the prior, MIWAE(m, k) for the encoder, whose gradient drowns in noise
-    as k grows. Its value is the former.
+    """IWAE with m k samples for decoder and prior, and MIWAE(m, k) for the encoder.
 
-    Arguments:
-        m, k: Of the encoder's bound.
+    The signal of IWAE's gradient for the encoder is lost in noise as k grows. The value is that of IWAE.
+
+    Args:
+        m: Number of bounds for the encoder.
+        k: Samples per bound.
 
     References:
         Tighter variational bounds are not necessarily better (Rainforth et al. 2018), on PIWAE,
@@ -51,15 +54,15 @@ class PIWAE(ImportanceWeighted):
         self.samples = self._encoder.samples
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         return logmeanexp(terms.log_weight)
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Needs encoder and decoder apart."""
+        """Require an encoder that shares no parameters with decoder and prior."""
         require_separate_parameters(model, "piwae")
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """The decoder and the prior by IWAE, the encoder by MIWAE."""
+        """Return decoder and prior with IWAE, and the encoder with MIWAE."""
         return split_groups(
             model,
             encoder=lambda terms, knobs: -self._encoder(terms, knobs).mean(),
@@ -70,7 +73,7 @@ class PIWAE(ImportanceWeighted):
 class CIWAE(ImportanceWeighted):
     """beta ELBO + (1 - beta) IWAE, from the same k samples.
 
-    Arguments:
+    Args:
         samples: k.
         beta: Weight of the ELBO, in [0, 1].
 
@@ -83,18 +86,18 @@ class CIWAE(ImportanceWeighted):
         self.samples, self.beta = whole("samples", samples, least=1), number("beta", beta, least=0, most=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         weight = terms.log_weight
         return self.beta * weight.mean(0) + (1 - self.beta) * logmeanexp(weight)
 
 
 class Renyi(ImportanceWeighted):
-    """The variational Renyi bound, 1 / (1 - alpha) log (1/k) sum_i w_i^(1 - alpha).
+    """Variational Renyi bound 1 / (1 - alpha) log (1/k) sum_i w_i^(1 - alpha).
 
-    alpha = 1: the ELBO (its limit); 0: IWAE; for alpha < 0 its limit in k lies above log p(x): no lower bound, and
-    `VRMax` is what it tends to.
+    alpha = 1 is the ELBO (the limit), alpha = 0 is IWAE. For alpha < 0 its limit in k lies above log p(x), so it is not
+    a lower bound; as alpha goes to -infinity it becomes `VRMax`.
 
-    Arguments:
+    Args:
         alpha: Order of the divergence.
         samples: k.
 
@@ -106,21 +109,21 @@ class Renyi(ImportanceWeighted):
         self.alpha, self.samples = number("alpha", alpha), whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         weight, power = terms.log_weight, 1 - self.alpha
         if power == 0:
             return weight.mean(0)
         mean = weight.mean(0)
         off = power * (weight - mean)
-        # near alpha = 1 the logarithm of a mean of numbers near 1 loses all digits
+        # Near alpha = 1, the logarithm of a mean of numbers near 1 loses all digits.
         near = mean + off.clamp(-1, 1).expm1().mean(0).log1p() / power
         return torch.where(off.abs().amax(0) < 0.1, near, logmeanexp(power * weight) / power)
 
 
 class VRMax(ImportanceWeighted):
-    """The largest of k log-weights: the variational Renyi bound as alpha goes to -infinity. No lower bound.
+    """Largest of k log-weights: the variational Renyi bound as alpha goes to -infinity. It is not a lower bound.
 
-    Arguments:
+    Args:
         samples: k.
 
     References:
@@ -132,5 +135,5 @@ class VRMax(ImportanceWeighted):
         self.samples = whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         return terms.log_weight.amax(0)

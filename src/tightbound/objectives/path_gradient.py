@@ -1,4 +1,4 @@
-"""Objectives whose encoder is trained by path derivatives: through z alone, without the score of q."""
+"""Objectives whose encoder is trained by path derivatives: through z only, without the score of q."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
 class PathGradient(ImportanceWeighted):
-    """A function of the importance weights that gives decoder and prior its own gradient, and the encoder
+    """Base class of functions of the importance weights whose encoder gradient is a path derivative.
+
+    Decoder and prior get the function's own gradient. The encoder gets
 
         sum_i c_i (d log w_i / d z_i) (d z_i / d phi),
 
-    in which log w sees phi through z alone, and c is a constant: `path_weight`.
+    in which log w depends on phi through z only, and c is a constant, `path_weight`.
     """
 
     @abstractmethod
     def path_weight(self, log_weight: Tensor) -> Tensor:
-        """c (S, B), of the log-weights (S, B)."""
+        """Return c (S, B) for log-weights (S, B)."""
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Needs encoder and decoder apart: what p owes to shared parameters would be dropped with the score of q."""
+        """Require separate parameters: what p owes to shared ones would be dropped with the score of q."""
         require_separate_parameters(model, self.name)
 
     def check(self, terms: Terms) -> None:
-        """Needs one group of continuous z, and the density of q at any z."""
+        """Require a single group of continuous z, and a density of q at any z."""
         super().check(terms)
         needed = f"objective '{self.name}' differentiates the importance weights with respect to z"
         remedy = "use objective 'iwae' or 'elbo'"
         group, *others = terms.latents
         if others:
             raise CompositionError(
-                f"{needed}, and z has {1 + len(others)} groups here, where one group's sample moves the q of the next, "
-                f"whose score does not drop out; {remedy}, or latents of one group"
+                f"{needed}, and z has {1 + len(others)} groups here: one group's sample changes the q of the next, "
+                f"whose score does not cancel; {remedy}, or latents with one group"
             )
         if group.codes is not None:
             raise CompositionError(f"{needed}, and this z is discrete; {remedy}")
@@ -49,18 +51,18 @@ class PathGradient(ImportanceWeighted):
             _evaluated(terms).log_weight  # noqa: B018
         except (NotImplementedError, NotABound):
             raise CompositionError(
-                f"{needed}, and this posterior knows its density at its own draws alone; {remedy}, or a posterior "
+                f"{needed}, and this posterior knows its density at its own draws only; {remedy}, or a posterior "
                 "with a density that can be evaluated anywhere, such as 'normal'"
             ) from None
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """The decoder and the prior by the objective itself, the encoder by path derivatives."""
+        """Return decoder and prior with the objective itself, and the encoder with path derivatives."""
         return split_groups(model, encoder=self._path_loss, others=lambda terms, knobs: -self(terms, knobs).mean())
 
     def _path_loss(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """0-d: minus the objective in value, the estimator in gradient."""
+        """Return the loss (0-d): minus the objective in value, the path derivative in gradient."""
         z = terms.latents[0].z
-        # z is no leaf: the gradient stops at it, and what q's parameters do before z or beside it stays out
+        # z is not a leaf: the gradient stops at z, without the effect of q's parameters on log w directly.
         (slope,) = torch.autograd.grad(_evaluated(terms).log_weight.sum(), z, retain_graph=True)
         path = (slope * z).flatten(2).sum(-1)  # (S, B)
         estimator = (self.path_weight(terms.log_weight.detach()) * path).sum(0).mean()
@@ -68,16 +70,17 @@ class PathGradient(ImportanceWeighted):
 
 
 def _evaluated(terms: Terms) -> Terms:
-    """Terms whose log q is a function of z, even where drawing z gave its value."""
+    """Return terms whose log q is a function of z, even if drawing z gave its value."""
     (group,) = terms.latents
     return terms if group.drawn is None else replace(terms, latents=(replace(group, drawn=None),))
 
 
 class DReG(PathGradient):
-    """IWAE with the doubly reparameterized gradient of the encoder, c = w^2 with normalized w: unbiased, and its
-    signal-to-noise ratio does not fall with k.
+    """IWAE with the doubly reparameterized encoder gradient, c = w^2 with normalized weights w.
 
-    Arguments:
+    The gradient is unbiased, and its signal-to-noise ratio does not fall with k.
+
+    Args:
         samples: k.
 
     References:
@@ -89,32 +92,32 @@ class DReG(PathGradient):
         self.samples = whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats: the IWAE bound."""
+        """Return the IWAE bound, (B,) nats."""
         return logmeanexp(terms.log_weight)
 
     def path_weight(self, log_weight: Tensor) -> Tensor:
-        """The squares of the normalized weights."""
+        """Return the squares of the normalized weights."""
         return log_weight.softmax(0).square()
 
 
 class STL(DReG):
-    """Sticking the landing: IWAE (with k = 1 the ELBO) without the score of q in the encoder's gradient, c = w with
-    normalized w.
+    """Sticking the landing: IWAE (for k = 1 the ELBO) without the score of q in the encoder's gradient.
 
-    Unbiased for k = 1, and without variance where q is the exact posterior. Biased for k > 1, as Tucker et al. 2019
-    show (https://arxiv.org/abs/1810.04152); `DReG` is not.
+    c = w with normalized weights w. For k = 1 the gradient is unbiased, and has no variance if q is the exact
+    posterior. For k > 1 it is biased, as Tucker et al. 2019 show (https://arxiv.org/abs/1810.04152); `DReG` is
+    unbiased.
 
-    Arguments:
+    Args:
         samples: k.
 
     References:
-        Sticking the landing: simple, lower-variance gradient estimators for variational inference
-        (Roeder et al. 2017), https://arxiv.org/abs/1703.09194
+        Sticking the landing: simple, lower-variance gradient estimators for variational inference (Roeder et al. 2017),
+            https://arxiv.org/abs/1703.09194
     """
 
     def __init__(self, samples: int = 1) -> None:
         super().__init__(samples)
 
     def path_weight(self, log_weight: Tensor) -> Tensor:
-        """The normalized weights."""
+        """Return the normalized weights."""
         return log_weight.softmax(0)

@@ -1,4 +1,4 @@
-"""A VAE whose reconstructions are measured by a discriminator's features."""
+"""A VAE whose reconstructions are compared by the features of a discriminator."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ from tightbound.objectives.elbo import mean_rate
 
 
 class VAEGAN(Adversarial):
-    """E_q[log N(f(x); f(m(z)), I)] - KL(q || p): f are the features of a discriminator of data, m(z) is the mean of
-    p(x | z).
+    """E_q[log N(f(x); f(m(z)), I)] - KL(q || p), f the features of a discriminator of data, m(z) the mean of p(x | z).
 
-    The features are those below the discriminator's last hidden layer, which itself keeps little but what tells data
-    from fakes. They have mean 0 and variance 1 over the layer, so that distances do not depend on their scale (the
-    paper has batch normalization, which is not pointwise).
+    The features are those below the discriminator's last hidden layer, which itself keeps little beyond what separates
+    data from fakes. They are standardized over the layer, so that distances do not depend on their scale (the paper
+    uses batch normalization, which is not pointwise).
 
-    It is no bound on log p(x), of which p(x | z) has no part but its mean. Three groups train, each by its own loss:
-    the encoder by the value; the decoder by gamma times its first term (and a learned prior by the second) and by
-    -log D of reconstructions and of decoded draws of the prior (the non-saturating loss); the discriminator D by
-    telling both from data.
+    It is not a bound on log p(x), and uses only the mean of p(x | z). Three groups of parameters are trained, each by
+    its own loss: the encoder by the value; the decoder by gamma times its first term (and a learned prior by the
+    second) and by -log D of reconstructions and of decoded draws of the prior (the non-saturating loss); the
+    discriminator D by telling both from data.
 
-    Arguments:
+    Args:
         gamma: Weight of the reconstruction in the decoder's loss.
-        network: Of the features; None: fully connected, 256 leaky ReLU.
+        network: Architecture of the features; None: one fully connected layer of 256 leaky ReLU.
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
-        samples: Draws of z for each example.
+        samples: Latent samples per example.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al. 2016), Algorithm 1,
@@ -60,27 +59,27 @@ class VAEGAN(Adversarial):
     _decoder: MeanDecoder | None
 
     def prepare(self, model: Trainable, size: int | None) -> None:
-        """Makes the discriminator; needs a likelihood that its mean trains."""
-        self._decoder = MeanDecoder(model, self.name, only=True)
+        """Create the discriminator; require a likelihood that is trained by its mean."""
+        self._decoder = MeanDecoder(model, self.name, trains_likelihood=True)
         super().prepare(model, size)
         if self.discriminator.width < 3:
             raise CompositionError(
                 f"objective 'vae-gan' compares standardized features and the discriminator has "
-                f"{self.discriminator.width}; give a network with at least 3 units in its last layer"
+                f"{self.discriminator.width}; pass network= with at least 3 units in its last layer"
             )
 
     def check(self, terms: Terms) -> None:
-        """Needs one group with a density, and whole data."""
+        """Require a single group with a density, and complete examples."""
         require_density(terms, self.name)
         require_single_group(terms, self.name)
         require_complete_data(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """(B,) nats."""
+        """Return the objective, (B,) nats."""
         return self.likeness(terms) - mean_rate(terms)
 
     def likeness(self, terms: Terms) -> Tensor:
-        """(B,) log-density of the features of x, around those of its reconstructions."""
+        """Return the log-density (B,) of the features of x around those of its reconstructions."""
         x, decoded = self.decoder.reconstructed(terms)
         error = self._standardized(decoded) - self._standardized(x)
         return -0.5 * (error.square().sum(-1).mean(0) + error.shape[-1] * math.log(2 * math.pi))
@@ -90,7 +89,7 @@ class VAEGAN(Adversarial):
         return F.layer_norm(features, features.shape[-1:])
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """Encoder, decoder (and prior), discriminator."""
+        """Return encoder, decoder (with a learned prior), and discriminator."""
 
         def decoder_loss(terms: Terms, knobs: Knobs) -> Tensor:
             fooled = F.logsigmoid(self.discriminator(self._fakes(terms))).mean(1).sum()
@@ -100,15 +99,15 @@ class VAEGAN(Adversarial):
         return [encoder, ParameterGroup(generative_parameters(model), decoder_loss), self.adversary()]
 
     def input_shape(self, model: Trainable) -> tuple[int, ...]:
-        """That of x."""
+        """Return the shape of x."""
         return require_vae(model, self.name).shape
 
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """Data; reconstructions and decoded draws of the prior."""
+        """Return data, and the fakes: reconstructions and decoded draws of the prior."""
         return self.decoder.scaled(terms.batch.x), self._fakes(terms)
 
     def _fakes(self, terms: Terms) -> Tensor:
-        """(2, S B, *shape) reconstructions, and decoded draws of the prior."""
+        """Return reconstructions and decoded draws of the prior, (2, S B, *shape)."""
         (group,) = terms.latents
         decoded = self.decoder.reconstructed(terms)[1]
         drawn = self.decoder.mean(draw_prior(group), terms.batch.context)
@@ -116,7 +115,7 @@ class VAEGAN(Adversarial):
 
     @property
     def decoder(self) -> MeanDecoder:
-        """After `prepare`."""
+        """The mean decoder, which exists after `prepare`."""
         if self._decoder is None:
             raise unprepared_error(self.name)
         return self._decoder

@@ -1,4 +1,4 @@
-"""The bases of quantizers: from vectors to integer codes, and back to vectors."""
+"""Base classes of quantizers, which map vectors to code indices and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent
 
-from tightbound.components import signature
+from tightbound.components import make, signature
 from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.noise import Noise
@@ -22,16 +22,16 @@ from tightbound.quantizers.gradients import GRADIENTS, with_gradient
 
 @dataclass(frozen=True)
 class Quantization:
-    """What a quantizer makes of vectors. S samples, B data, P positions."""
+    """Result of a quantizer. S samples, B examples, P positions."""
 
-    z: Tensor  # (S, B, P, size) the vectors of the codes, with a gradient to the numbers that came in
+    z: Tensor  # (S, B, P, size) vectors of the code indices, with a gradient to the encoder's outputs
     indices: Tensor  # (S, B, P, depth) integers
-    penalty: Tensor | None = None  # (S, B) to be minimized beside the bound: for what that has no gradient
-    posterior: Independent | None = None  # q(codes | x), Independent(Categorical, 2): (B,), (P, depth); None: one code
-    vectors: Tensor | None = None  # (B, P, size) what the codes are the nearest to; None: they were drawn
+    penalty: Tensor | None = None  # (S, B) minimized beside the bound, by what gets no gradient from it
+    posterior: Independent | None = None  # q(indices | x), Independent(Categorical, 2); None: deterministic
+    vectors: Tensor | None = None  # (B, P, size) the vectors that the indices are nearest to; None: they were drawn
 
     def unfold(self, samples: int) -> Quantization:
-        """What was made of (S B, P, inputs) at once, for each of these samples."""
+        """Split the result for (S B, P, inputs) into one for each of the S samples."""
 
         def each(value: Tensor) -> Tensor:
             return value.squeeze(0).unflatten(0, (samples, -1))
@@ -46,21 +46,22 @@ class Quantization:
 
 
 class Quantizer(Component, nn.Module, ABC):
-    """Codes of vectors: `depth` integers 0 .. entries - 1 at each position, and a vector of `size` for these.
+    """Base class of maps from vectors to code indices and back.
 
-    In training, a call may move a codebook that is no parameter, after its result was computed: what an example gets
-    never depends on the rest of its batch.
+    Each position has `depth` indices 0 .. codebook_size - 1, which stand for a vector of `size` numbers. In training, a
+    call may move a codebook that is not a parameter, but only after its result was computed: an example's result never
+    depends on the rest of its batch.
 
-    Arguments:
-        size: Of a vector that codes stand for.
+    Args:
+        size: Size of the quantized vector.
     """
 
-    codebook_size: int  # K, values that a code can take
-    depth: int = 1  # codes at a position
+    codebook_size: int  # K, values that an index can take
+    depth: int = 1  # indices per position
     schedules: Mapping[str, Schedule] = {}
-    unbounded: bool = False  # it takes the vectors themselves, anywhere: what it leaves of these can be quantized too
-    deterministic: bool = False  # its codes are a function of the vectors: there is no posterior
-    greedy: bool = False  # codes are found one after the other: `nearest` may miss the nearest vector of all
+    unbounded: bool = False  # whether code vectors can lie anywhere, so that a remainder can be quantized again
+    deterministic: bool = False  # whether the indices are a function of the vectors, without a posterior
+    greedy: bool = False  # whether indices are found one after the other, so that `nearest` may miss the nearest
 
     def __init__(self, size: int = 16) -> None:
         super().__init__()
@@ -68,48 +69,60 @@ class Quantizer(Component, nn.Module, ABC):
 
     @property
     def inputs(self) -> int:
-        """Numbers at a position that it takes from the encoder."""
+        """Numbers per position that the quantizer takes from the encoder."""
         return self.size
 
     @property
     def shared(self) -> bool:
-        """Whether the codes of a position are of one codebook, not one each."""
+        """Whether all indices of a position belong to one codebook, instead of one each."""
         return self.depth == 1
 
     @abstractmethod
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """Quantizes raw numbers (B, P, inputs). In training, a codebook that is no parameter follows the data."""
+        """Quantize the encoder's outputs; in training, a codebook that is not a parameter follows them.
+
+        Args:
+            raw: Outputs of the encoder, (B, P, inputs).
+            samples: Number of samples S.
+            noise: Source of random numbers.
+            knobs: Current values of the schedules.
+        """
 
     @abstractmethod
     def embed(self, indices: Tensor) -> Tensor:
-        """Codes (..., depth) -> vectors (..., size)."""
+        """Return the vectors (..., size) of code indices (..., depth)."""
 
     @abstractmethod
     def nearest(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., size) -> the codes (..., depth) whose vectors are nearest to them."""
+        """Return the code indices (..., depth) whose vectors are nearest to vectors (..., size)."""
 
     @abstractmethod
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, P, size) mean and variance of the codes' vectors under q(codes | x), of raw numbers (B, P, inputs).
-        Moves no codebook."""
+        """Return mean and variance (B, P, size) of the vectors under q(indices | x), without moving a codebook.
+
+        Args:
+            raw: Outputs of the encoder, (B, P, inputs).
+        """
 
     def encode(self, raw: Tensor) -> Tensor:
-        """Raw numbers (B, P, inputs) -> the codes (B, P, depth) that stand for them: the nearest to the mean."""
+        """Return the code indices (B, P, depth) nearest to the mean for the encoder's outputs (B, P, inputs)."""
         return self.nearest(self.moments(raw)[0])
 
     def project(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., size) -> those of the nearest codes; of a greedy quantizer, which may not find the codes that
-        they are of, as they are."""
+        """Return the code vectors nearest to vectors (..., size); a greedy quantizer returns them unchanged.
+
+        A greedy quantizer may not find the indices of a vector that is exactly representable.
+        """
         return vectors if self.greedy else self.embed(self.nearest(vectors))
 
     def start_at(self, raw: Tensor) -> None:
-        """Lets a codebook start at raw numbers (N, inputs) that an untrained encoder gives."""
+        """Start the codebook at outputs (N, inputs) of an untrained encoder."""
 
     def with_size(self, size: int) -> Self:
-        """A new one of the same arguments, for vectors of this size.
+        """Return a new quantizer with the same arguments, for vectors of this size.
 
         Raises:
-            CompositionError: where it was constructed for another size, or can have no other.
+            CompositionError: If it was constructed for another size, or can have no other.
         """
         args, kwargs = self._given
         takes = signature(type(self))
@@ -117,21 +130,20 @@ class Quantizer(Component, nn.Module, ABC):
         own = self.size if "size" in given or "size" not in takes.parameters else size
         if own != size:
             raise CompositionError(
-                f"vectors of size {size} are to be quantized, and {type(self).__name__} has size {own}; "
-                "give both the same size"
+                f"the vectors have size {size} and {type(self).__name__} has size = {own}; give both the same size"
             )
         return type(self)(**given, **({"size": size} if "size" in takes.parameters and "size" not in given else {}))
 
 
 class Nearest(Quantizer):
-    """Quantizers whose code is the nearest one: log q(codes | x) = 0.
+    """Base class of quantizers that choose the nearest vector, so that log q(indices | x) = 0.
 
-    Arguments:
-        size: Of a vector.
-        gradient: "straight-through" or "rotation": how that of z reaches the raw numbers.
+    Args:
+        size: Size of the quantized vector.
+        gradient: "straight-through" or "rotation": how the gradient of z reaches the encoder's outputs.
 
     Raises:
-        InputError: no such gradient.
+        InputError: If the gradient is unknown.
     """
 
     deterministic = True
@@ -139,30 +151,30 @@ class Nearest(Quantizer):
     def __init__(self, size: int = 16, gradient: str = "straight-through") -> None:
         super().__init__(size)
         if gradient not in GRADIENTS:
-            raise InputError(f"gradient = {gradient!r}; {suggestion(str(gradient), GRADIENTS)}")
+            raise InputError(f"gradient = {gradient!r} is unknown; {suggestion(str(gradient), GRADIENTS)}")
         self.gradient = gradient
 
     def to_vectors(self, raw: Tensor) -> Tensor:
-        """Raw numbers (..., inputs) -> where they lie (..., size) among the vectors of codes."""
+        """Map the encoder's outputs (..., inputs) to vectors (..., size) in the space of the codebook."""
         return raw
 
     def assign(self, vectors: Tensor) -> Tensor:
-        """The codes (..., depth) that the encoder's vectors (..., size) get."""
+        """Return the code indices (..., depth) of the encoder's vectors (..., size)."""
         return self.nearest(vectors)
 
     def candidates(self, vectors: Tensor, most: int) -> Tensor:
-        """Vectors (..., size) -> codes (..., n, depth) of n near vectors, the nearest first: up to `most`."""
+        """Return code indices (..., n, depth) near vectors (..., size), up to `most` of them, the nearest first."""
         return self.nearest(vectors).unsqueeze(-2)
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:
-        """(B,) of vectors (B, P, size) and their codes (B, P, depth), summed over positions and dimensions."""
+        """Return the penalty (B,) for vectors (B, P, size) and their indices (B, P, depth), summed over positions."""
         return None
 
     def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
-        """Moves what is no parameter after vectors (B, P, size) and their codes (B, P, depth)."""
+        """Move what is not a parameter, after vectors (B, P, size) and their indices (B, P, depth)."""
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """All samples are the same. In single precision at least, under autocast too."""
+        """Quantize in float32 at least, also under autocast; all samples are equal. See `Quantizer.forward`."""
         with unrounded(raw.device.type):
             vectors = self.to_vectors(precise(raw))
             indices = self.assign(vectors)
@@ -176,17 +188,29 @@ class Nearest(Quantizer):
 
     @torch.no_grad()
     def encode(self, raw: Tensor) -> Tensor:
-        """The codes themselves."""
+        """Return the code indices (B, P, depth) for the encoder's outputs (B, P, inputs)."""
         with unrounded(raw.device.type):
             return self.assign(self.to_vectors(precise(raw)))
 
     @torch.no_grad()
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors of the codes, and 0."""
+        """Return the vectors of the indices, and a variance of 0."""
         z = self.embed(self.encode(raw))
         return z, torch.zeros_like(z)
 
 
 def precise(x: Tensor) -> Tensor:
-    """In single precision, or more where it comes so."""
+    """Return x in float32, or in its own dtype if that is more precise."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def as_quantizer(given: Quantizer | str) -> Quantizer:
+    """Return a quantizer that is given as an object or as text.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    found = make("quantizer", given) if isinstance(given, str) else given
+    if not isinstance(found, Quantizer):
+        raise InputError(f"of = {given!r}; needed: a quantizer, such as of='vq(codebook_size=256)'")
+    return found

@@ -1,4 +1,4 @@
-"""Gradients through quantization, whose own is zero: that of z as if it were a smooth function of the vector."""
+"""Gradient estimators for quantization, whose own gradient is zero: that of z as a smooth function of the vector."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ _SMALL = 1e-6  # vectors shorter than this have no direction
 
 
 def straight_through(vectors: Tensor, nearest: Tensor) -> Tensor:
-    """z moves as the vector does (van den Oord et al. 2017, Section 3.2, https://arxiv.org/abs/1711.00937)."""
+    """Return a function whose gradient is that of the vector (van den Oord et al. 2017, Section 3.2).
+
+    References:
+        Neural discrete representation learning (van den Oord et al. 2017), Section 3.2,
+        https://arxiv.org/abs/1711.00937
+    """
     return vectors
 
 
 def rotation(vectors: Tensor, nearest: Tensor) -> Tensor:
-    """z = |e| / |v| R v, with the rotation R of v onto e and the ratio of lengths held constant: z keeps its angle and
-    its relative length to the vector v. Straight-through where either is zero.
+    """Return |e| / |v| R v, with the rotation R of v to e and the ratio of lengths held constant.
+
+    z then keeps its angle and its relative length to the vector v. Straight-through if either is zero.
 
     References:
         Restructuring vector quantization with the rotation trick (Fifty et al. 2024), Section 4.2,
@@ -43,6 +49,6 @@ GRADIENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def with_gradient(name: str, vectors: Tensor, nearest: Tensor) -> Tensor:
-    """Exactly the nearest vectors (..., size), with this estimator's gradient to the vectors (..., size)."""
+    """Return exactly the nearest vectors (..., size), with this estimator's gradient to the vectors (..., size)."""
     smooth = GRADIENTS[name](vectors, nearest)
     return nearest.detach() + (smooth - smooth.detach())  # x - sg(x) is 0, without a rounding error

@@ -1,4 +1,4 @@
-"""Grouped quantization: the parts of a vector are quantized by themselves."""
+"""Grouped quantization: the parts of a vector are quantized separately."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from torch.distributions import Categorical, Independent
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.quantizers.base import Quantization, Quantizer
-from tightbound.quantizers.parts import as_quantizer
+from tightbound.quantizers.base import Quantization, Quantizer, as_quantizer
 
 
 class Grouped(Quantizer):
-    """The vector in equal parts side by side, each with a quantizer of its own; the penalty is the sum of theirs.
+    """Quantizer of equal parts of a vector, each with a quantizer of its own; their penalties are added.
 
-    Arguments:
-        size: Of the whole vector.
+    Args:
+        size: Size of the whole vector.
         groups: Number of parts.
-        of: What is constructed for each part: a quantizer, or text such as "vq(codebook_size=64)"; None: "vq".
+        of: Quantizer to construct for each part: an object, or text such as "vq(codebook_size=64)"; None: "vq".
 
     Raises:
-        CompositionError: where the groups do not divide the size, or `of` has another size than a part.
+        CompositionError: If `groups` does not divide the size, or `of` has another size than a part.
 
     References:
         Product quantization for nearest neighbor search (Jegou et al. 2011), Section 2.2,
@@ -39,7 +38,7 @@ class Grouped(Quantizer):
         groups = whole("groups", groups, least=1)
         if self.size % groups:
             near = groups * max(1, round(self.size / groups))
-            raise CompositionError(f"size = {self.size} is not divisible into {groups} groups; give size={near}")
+            raise CompositionError(f"size = {self.size} is not divisible into groups = {groups}; give size={near}")
         chosen = as_quantizer("vq" if of is None else of)
         made = [chosen.with_size(self.size // groups) for _ in range(groups)]
         self.each, self.depth = nn.ModuleList(made), groups * chosen.depth
@@ -53,15 +52,15 @@ class Grouped(Quantizer):
 
     @property
     def inputs(self) -> int:
-        """Those of all parts, side by side."""
+        """Numbers per position that all parts take from the encoder."""
         return sum(q.inputs for q in self.parts)
 
     def split(self, numbers: Tensor) -> list[tuple[Quantizer, Tensor]]:
-        """Each quantizer with its share of the last axis."""
+        """Return each quantizer with its share of the last axis."""
         return list(zip(self.parts, numbers.chunk(len(self.each), -1), strict=True))
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """Side by side; the posterior is the product of theirs."""
+        """Quantize all parts; the posterior is the product of theirs. See `Quantizer.forward`."""
         each = [q(part, samples, noise, knobs) for q, part in self.split(raw)]
         penalties = [one.penalty for one in each if one.penalty is not None]
         logits = [one.posterior.base_dist.logits for one in each if one.posterior is not None]
@@ -76,23 +75,23 @@ class Grouped(Quantizer):
         )
 
     def embed(self, indices: Tensor) -> Tensor:
-        """(..., depth) -> (..., size)."""
+        """Return the vectors (..., size) of code indices (..., depth)."""
         return torch.cat([q.embed(part) for q, part in self.split(indices)], -1)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """(..., size) -> (..., depth)."""
+        """Return the code indices (..., depth) nearest to vectors (..., size)."""
         return torch.cat([q.nearest(part) for q, part in self.split(vectors)], -1)
 
     def encode(self, raw: Tensor) -> Tensor:
-        """Side by side."""
+        """Return the code indices (B, P, depth) of all parts."""
         return torch.cat([q.encode(part) for q, part in self.split(raw)], -1)
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Side by side."""
+        """Return mean and variance of all parts."""
         means, variances = zip(*(q.moments(part) for q, part in self.split(raw)), strict=True)
         return torch.cat(means, -1), torch.cat(variances, -1)
 
     def start_at(self, raw: Tensor) -> None:
-        """Each at its part."""
+        """Start the codebook of each part."""
         for q, part in self.split(raw):
             q.start_at(part)

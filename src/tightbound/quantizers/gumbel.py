@@ -1,4 +1,4 @@
-"""Codes drawn from a categorical posterior, trained through its continuous relaxation."""
+"""Code indices drawn from a categorical posterior, trained through a continuous relaxation."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tightbound.quantizers.codebook import nearest_rows
 
 
 class GumbelQuantizer(Quantizer):
-    """q(code | x) is categorical at each position, independently; the encoder gives its logits.
+    """Quantizer with a categorical q(index | x) at each position, whose logits the encoder gives.
 
-    Codes are drawn by Gumbel-max and z is exactly the drawn code's vector, in training too: log q and the KL are those
-    of the discrete distribution. The gradient of z to the logits is that of softmax((logits + g) / t) @ codebook, g the
-    Gumbel noise of the draw: biased, and less so as the temperature t falls, when its variance grows. That to the
-    codebook is exact.
+    Indices are drawn by Gumbel-max, and z is exactly the vector of the drawn index, in training too, so that log q and
+    the KL are those of the discrete distribution. The gradient of z to the logits is that of softmax((logits + g) / t)
+    @ codebook, g the Gumbel noise of the draw. It is biased, less so as the temperature t falls, but its variance then
+    grows. The gradient to the codebook is exact.
 
-    Arguments:
-        size: Of a vector.
-        entries: K.
+    Args:
+        size: Size of a code vector.
+        codebook_size: Number of code vectors K.
         temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
 
     References:
@@ -42,11 +42,11 @@ class GumbelQuantizer(Quantizer):
 
     @property
     def inputs(self) -> int:
-        """Logits: K."""
+        """Number of logits per position, K."""
         return self.codebook_size
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """No penalty: what a code costs is in the bound. In single precision at least, under autocast too."""
+        """Draw in float32 at least, also under autocast; there is no penalty. See `Quantizer.forward`."""
         with unrounded(raw.device.type):
             logits = precise(raw).unsqueeze(-2)
             q = Categorical(logits=logits, validate_args=False)
@@ -56,20 +56,20 @@ class GumbelQuantizer(Quantizer):
         return Quantization(z, noisy.argmax(-1), posterior=Independent(q, 2, validate_args=False))
 
     def embed(self, indices: Tensor) -> Tensor:
-        """(..., 1) -> (..., size)."""
+        """Return the vectors (..., size) of code indices (..., 1)."""
         return self.codebook[indices.squeeze(-1)]
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """(..., size) -> (..., 1)."""
+        """Return the code indices (..., 1) nearest to vectors (..., size)."""
         return nearest_rows(vectors, self.codebook)
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """E[e] and Var[e], dimension by dimension."""
+        """Return E[e] and Var[e] of each dimension."""
         with unrounded(raw.device.type):
             p = precise(raw).softmax(-1)
             codebook = self.codebook.to(p)
             mean = p @ codebook
-            # about the mean of the entries: less is lost in E[e^2] - E[e]^2
+            # Centering loses fewer digits in E[e^2] - E[e]^2.
             center = codebook.mean(0)
             variance = p @ (codebook - center).square() - (mean - center).square()
         return mean, variance.clamp_min(0)

@@ -1,4 +1,4 @@
-"""Residual quantization: what a code leaves of the vector is quantized again."""
+"""Residual quantization: the remainder of each code vector is quantized again."""
 
 from __future__ import annotations
 
@@ -10,32 +10,29 @@ from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise
-from tightbound.quantizers.base import Nearest, Quantizer
-from tightbound.quantizers.codebook import AT_ONCE
-from tightbound.quantizers.parts import as_quantizer
-
-_WIDE = 16  # of the beam of `nearest`
+from tightbound.quantizers.base import Nearest, Quantizer, as_quantizer
+from tightbound.quantizers.codebook import BLOCK
 
 
 class Residual(Nearest):
-    """Quantizers in sequence, each of what the ones before it leave of the vector; z is the sum of their vectors.
+    """Sequence of quantizers, each applied to the remainder of the ones before it; z is the sum of their vectors.
 
-    The penalty is the sum of theirs. The gradient of z to the vector, that of `of`, is taken once, for the sum.
+    The penalty is the sum of theirs. The gradient of z to the vector is that of `of`, applied once, to the sum.
 
-    The codes of the encoder's vectors are found one after the other, as in the paper, or with a beam, which leaves less
-    and costs as many times more. Neither need find the nearest sum of all. The beam of `nearest` is at least 16 wide,
-    so that hardly any sum is given other codes than its own.
+    The code indices of the encoder's vectors are found one after the other, as in the paper, or with a beam search,
+    which leaves a smaller remainder and costs proportionally more. Neither is guaranteed to find the nearest sum. The
+    beam of `nearest` has a width of at least 16, so that hardly any sum is given other indices than its own.
 
-    Arguments:
-        size: Of a vector.
+    Args:
+        size: Size of the quantized vector.
         depth: Number of quantizers.
-        of: What is constructed for each depth: a quantizer, or text such as "vq(codebook_size=256)"; None: "vq".
-        shared: One quantizer serves all depths.
-        beam: Number of candidates that each depth hands to the next, those that leave least.
+        of: Quantizer to construct for each depth: an object, or text such as "vq(codebook_size=256)"; None: "vq".
+        shared: Use one quantizer for all depths.
+        beam: Number of candidates, those with the smallest remainder, that each depth passes to the next.
 
     Raises:
-        CompositionError: of a quantizer whose codes stand for a part of the space only (cosine, finite scalar, Gumbel),
-            of another size, or with several codes where it is shared.
+        CompositionError: If the quantizer's code vectors are confined to a part of the space (cosine, finite scalar,
+            Gumbel), if it has another size, or if it is shared and has several indices per position.
 
     References:
         Autoregressive image generation using residual quantization (Lee et al. 2022), Eqs. 3 to 6,
@@ -52,12 +49,15 @@ class Residual(Nearest):
         chosen = as_quantizer("vq" if of is None else of)
         if not chosen.unbounded:
             raise CompositionError(
-                f"residual takes a quantizer whose vectors can lie anywhere, and those of this {type(chosen).__name__} "
-                "cannot; use of='vq'"
+                f"residual needs a quantizer whose code vectors can lie anywhere, and those of this "
+                f"{type(chosen).__name__} cannot; use of='vq'"
             )
         depth = whole("depth", depth, least=1)
         if shared and chosen.depth > 1:
-            raise CompositionError(f"residual shares one codebook, and {type(chosen).__name__} has {chosen.depth}")
+            raise CompositionError(
+                f"shared=True needs a quantizer with one codebook, and {type(chosen).__name__} has {chosen.depth}; use "
+                "of='vq', or shared=False"
+            )
         chosen = cast(Nearest, chosen)
         super().__init__(size, chosen.gradient)
         made = [chosen.with_size(self.size) for _ in range(1 if shared else depth)]
@@ -67,7 +67,7 @@ class Residual(Nearest):
 
     @property
     def shared(self) -> bool:
-        """Where one quantizer serves all depths, or there is one depth."""
+        """Whether one quantizer serves all depths, or there is one depth."""
         return self.one or self.depth == 1
 
     @property
@@ -76,27 +76,27 @@ class Residual(Nearest):
         return cast(list[Nearest], list(self.each) * (self.steps if self.one else 1))
 
     def embed(self, indices: Tensor) -> Tensor:
-        """(..., depth) -> (..., size), the sum."""
+        """Return the sum of the vectors of code indices (..., depth), (..., size)."""
         parts = indices.chunk(self.steps, -1)
         return torch.stack([q.embed(part) for q, part in zip(self.sequence, parts, strict=True)]).sum(0)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """(..., size) -> (..., depth)."""
-        return self.candidates(vectors, max(self.beam, _WIDE))[..., 0, :]
+        """Return the code indices (..., depth) near vectors (..., size), by a beam search of width 16 at least."""
+        return self.candidates(vectors, max(self.beam, 16))[..., 0, :]
 
     def assign(self, vectors: Tensor) -> Tensor:
-        """With the beam that was asked for."""
+        """Return the code indices (..., depth) of vectors (..., size), by a search with the given beam."""
         return self.candidates(vectors, self.beam)[..., 0, :]
 
     @torch.no_grad()
     def candidates(self, vectors: Tensor, most: int) -> Tensor:
-        """(..., size) -> (..., n, depth), by a beam search of this width."""
-        rows = max(1, AT_ONCE // (most**2 * self.size))
+        """Return code indices (..., n, depth) near vectors (..., size), by a beam search of width `most`."""
+        rows = max(1, BLOCK // (most**2 * self.size))
         found = [self._searched(part, most) for part in vectors.reshape(-1, self.size).split(rows)]
         return torch.cat(found).view(*vectors.shape[:-1], -1, self.depth)
 
     def _searched(self, vectors: Tensor, most: int) -> Tensor:
-        """(N, size) -> (N, n, depth)."""
+        """Search for vectors (N, size); return indices (N, n, depth)."""
         left, indices = vectors.unsqueeze(1), torch.empty(len(vectors), 1, 0, dtype=torch.long, device=vectors.device)
         for q in self.sequence:
             found = q.candidates(left, most)  # (N, beam, n, depth)
@@ -110,19 +110,19 @@ class Residual(Nearest):
         return indices
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:
-        """(B,) the sum over depths: each draws the vector near to the sum of the codes so far."""
+        """Return the sum (B,) of the penalties, each of which draws the vector to the sum of the vectors so far."""
         each = [q.penalty(rest, part) for q, rest, part in self.left(vectors, indices)]
         return None if any(p is None for p in each) else torch.stack(cast(list[Tensor], each)).sum(0)
 
     def left(self, vectors: Tensor, indices: Tensor) -> Iterator[tuple[Nearest, Tensor, Tensor]]:
-        """Each quantizer with what it was given of vectors (..., size), and its codes of these."""
+        """Yield each quantizer with its input, a remainder of vectors (..., size), and its indices."""
         for q, part in zip(self.sequence, indices.chunk(self.steps, -1), strict=True):
             yield q, vectors, part
             vectors = vectors - q.embed(part).detach()
 
     @torch.no_grad()
     def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
-        """A shared quantizer follows what is left at all depths at once."""
+        """Move the codebooks; a shared one follows the remainders at all depths at once."""
         each = list(self.left(vectors, indices))  # before any of them moves
         if self.one:
             _, rests, parts = zip(*each, strict=True)
@@ -133,7 +133,10 @@ class Residual(Nearest):
 
     @torch.no_grad()
     def start_at(self, raw: Tensor) -> None:
-        """Each starts at what is left; a shared one at that of all depths, as it leaves it after a first start."""
+        """Start each codebook at its remainder.
+
+        A shared codebook starts twice: at the vectors, and then at the remainders of all depths under the first start.
+        """
         rest, left = raw, []
         for q in self.sequence:
             if not (self.one and left):

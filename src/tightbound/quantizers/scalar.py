@@ -1,4 +1,4 @@
-"""Finite scalar quantization: each number is rounded by itself."""
+"""Finite scalar quantization: each number is rounded separately."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from torch import Tensor
 from tightbound.core.errors import InputError, whole
 from tightbound.quantizers.base import Nearest
 
-_MARGIN = 1e-3  # of the range, beyond the outermost levels
+_MARGIN = 1e-3  # relative extension of the range beyond the outermost levels
 
 
 class FiniteScalarQuantizer(Nearest):
-    """Each number is bounded by tanh and rounded to one of a few levels: no codebook, no penalty, nothing collapses.
+    """Quantizer that bounds each number by tanh and rounds it to one of a few levels.
 
-    Its vectors have as many numbers as there are level counts, each in [-1, 1], and it takes as many from the encoder.
-    Level counts are odd or even; 0 is a level of both, and raw 0 is at the middle of it. The gradient goes straight
-    through the rounding. A code numbers the levels in mixed radix, the first number's level counting ones.
+    It has no codebook and no penalty, and nothing can collapse. Its vectors have one number, in [-1, 1], for each level
+    count, and it takes as many from the encoder. Level counts are odd or even; 0 is a level of both, and a raw 0 is at
+    its middle. The gradient goes straight through the rounding. The code index numbers the levels in mixed radix, with
+    the level of the first number as units.
 
-    Arguments:
-        levels: Number of levels of each number, 3 or more; their product is the number of entries.
+    Args:
+        levels: Number of levels of each number, 3 or more; their product is the codebook size.
 
     Raises:
-        InputError: level counts that are no whole numbers of at least 3, or none.
+        InputError: If the level counts are not a sequence of integers of at least 3.
 
     References:
         Finite scalar quantization: VQ-VAE made simple (Mentzer et al. 2023), Eqs. 1 and 2 and Appendix A.1, where the
-        shift of even counts is written tan and has to be atanh; their Table 1 lists level counts for numbers of
-        entries, https://arxiv.org/abs/2309.15505
+            shift of even counts is written tan and has to be atanh; their Table 1 lists level counts for codebook
+            sizes, https://arxiv.org/abs/2309.15505
     """
 
     levels: Tensor  # (size,)
-    zero: Tensor  # (size,) the number of the level that is 0, in the precision of the model
-    basis: Tensor  # (size,) what a level counts for in a code
+    zero: Tensor  # (size,) index of the level that is 0, in the precision of the model
+    basis: Tensor  # (size,) weight of a level in the code index
 
     def __init__(self, levels: Sequence[int] = (8, 5, 5, 5)) -> None:
         if isinstance(levels, str) or not isinstance(levels, Sequence) or not levels:
             raise InputError(f"levels = {levels!r}; needed: a sequence of level counts, such as levels=(8, 5, 5, 5)")
-        # of two levels, the shift that keeps 0 a level puts the other one out of an encoder's reach
+        # With two levels, the shift that keeps 0 a level puts the other one out of the encoder's reach.
         counts = [whole("levels", count, least=3) for count in levels]
         super().__init__(len(counts))
         self.codebook_size = math.prod(counts)
@@ -49,18 +50,18 @@ class FiniteScalarQuantizer(Nearest):
         self.register_buffer("basis", torch.tensor([math.prod(counts[:i]) for i in range(self.size)]), persistent=False)
 
     def to_vectors(self, raw: Tensor) -> Tensor:
-        """tanh, scaled and shifted to the range of the levels and half of the distance to the next beyond."""
+        """Apply tanh, and scale and shift to the range of the levels plus half a distance between levels."""
         half = (self.levels - 1).to(raw) / 2 * (1 + _MARGIN)
-        offset = (1 - self.levels % 2).to(raw) / 2  # of an even count one more level lies below 0
+        offset = (1 - self.levels % 2).to(raw) / 2  # an even count has one more level below 0
         return (torch.tanh(raw + torch.atanh(offset / half)) * half - offset) / (self.levels // 2)
 
     def embed(self, indices: Tensor) -> Tensor:
-        """(..., 1) -> (..., size)."""
+        """Return the vectors (..., size) of code indices (..., 1)."""
         return (indices // self.basis % self.levels - self.zero) / self.zero
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
-        """(..., size) -> (..., 1)."""
+        """Return the code indices (..., 1) nearest to vectors (..., size)."""
         zero = self.levels // 2
         level = ((vectors * zero).round() + zero).clamp_min(0).minimum(self.levels - 1)
         return (level.long() * self.basis).sum(-1, keepdim=True)

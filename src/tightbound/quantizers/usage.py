@@ -1,4 +1,4 @@
-"""How a codebook is used, over a stream of codes: a whole epoch or data set, never a batch."""
+"""Use of a codebook over a stream of code indices: a whole epoch or data set, never a batch."""
 
 from __future__ import annotations
 
@@ -13,35 +13,40 @@ from tightbound.quantizers.base import Quantizer
 
 
 class QuantizationError(NamedTuple):
-    """Of some vectors: what the mean distance to their codes, and their variance, are made of."""
+    """Sums from which the mean distance of vectors to their code vectors, and the vectors' variance, are computed."""
 
     n: int
     squared: float  # sum of |v - e|^2
     mean: Tensor  # (size,)
-    about: float  # sum of |v - mean|^2
+    spread: float  # sum of |v - mean|^2
 
     @classmethod
     def of(cls, vectors: Tensor, chosen: Tensor) -> Self:
-        """Of vectors (..., size) and those of their codes (..., size)."""
+        """Compute the sums for vectors (..., size) and their code vectors (..., size)."""
         v, e = (x.detach().cpu().double().flatten(0, -2) for x in (vectors, chosen))
         mean = v.mean(0)
         return cls(len(v), float((v - e).square().sum()), mean, float((v - mean).square().sum()))
 
     def __add__(self, other: QuantizationError) -> QuantizationError:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Of these and others: updating formulae (Chan et al. 1979), which lose little."""
+        """Merge with the sums of other vectors.
+
+        References:
+            Updating formulae and a pairwise algorithm for computing sample variances (Chan et al. 1979)
+        """
         n, gap = self.n + other.n, other.mean - self.mean
         between = float(gap.square().sum()) * self.n * other.n / n
         return QuantizationError(
-            n, self.squared + other.squared, self.mean + gap * (other.n / n), self.about + other.about + between
+            n, self.squared + other.squared, self.mean + gap * (other.n / n), self.spread + other.spread + between
         )
 
 
 @dataclass
 class CodebookUsage:
-    """Counts of codes, by codebook, and distances of vectors to those of their codes.
+    """Counts of code indices by codebook, and the quantization error.
 
-    Arguments:
-        counts: (codebooks, entries) how often each entry was chosen; start with zeros, or by `empty`, `of`.
+    Args:
+        counts: (codebooks, codebook_size) how often each index was chosen; zeros at first, see `empty`.
+        distances: Sums of squared errors; None: not known.
     """
 
     counts: Tensor
@@ -49,66 +54,69 @@ class CodebookUsage:
 
     @classmethod
     def empty(cls, codebook_size: int, codebooks: int = 1) -> Self:
-        """Nothing counted yet."""
+        """Return counts of zero."""
         return cls(torch.zeros(codebooks, codebook_size, dtype=torch.long))
 
     @classmethod
     def for_quantizer(cls, quantizer: Quantizer) -> Self:
-        """Nothing counted yet, of this quantizer's codebooks."""
+        """Return counts of zero for this quantizer's codebooks."""
         return cls.empty(quantizer.codebook_size, 1 if quantizer.shared else quantizer.depth)
 
     def add(self, indices: Tensor) -> None:
-        """Counts codes (..., depth): each index of the last axis has a codebook of its own, unless there is only one.
+        """Count code indices (..., depth); each place of the last axis has its own codebook, unless there is only one.
 
         Raises:
-            InputError: another number of codes in the last axis, or codes that are no entries.
+            InputError: If the last axis has another number of indices, or indices are out of range.
         """
         codebooks, codebook_size = self.counts.shape
         if codebooks > 1 and indices.shape[-1] != codebooks:
             raise InputError(f"{indices.shape[-1]} indices per position, for {codebooks} codebooks; give one each")
         columns = indices.detach().reshape(-1, codebooks).cpu()
         if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < codebook_size:
-            raise InputError(f"codes {columns.min()} .. {columns.max()} are not of 0 .. {codebook_size - 1}")
+            raise InputError(f"code indices are {columns.min()} .. {columns.max()}; needed: 0 .. {codebook_size - 1}")
         self.counts += torch.stack([column.bincount(minlength=codebook_size) for column in columns.unbind(1)])
 
     def add_distances(self, vectors: Tensor, chosen: Tensor) -> None:
-        """Takes vectors (..., size) and those of their codes (..., size) into the distance."""
+        """Add the error of vectors (..., size) to their code vectors (..., size)."""
         self.add_error(QuantizationError.of(vectors, chosen))
 
     def add_error(self, distances: QuantizationError) -> None:
-        """Takes those of further vectors."""
+        """Add the error of further vectors."""
         self.distances = distances if self.distances is None else self.distances + distances
 
     @property
     def used(self) -> Tensor:
-        """(codebooks,) entries that occur."""
+        """(codebooks,) number of indices that occur."""
         return (self.counts > 0).sum(1)
 
     @property
     def used_share(self) -> Tensor:
-        """(codebooks,) of the entries, those that occur."""
+        """(codebooks,) share of the indices that occur."""
         return self.used / self.counts.shape[1]
 
     @property
     def entropy(self) -> Tensor:
-        """(codebooks,) of the frequencies of entries, nats."""
+        """(codebooks,) entropy of the frequencies of indices, nats."""
         p = self.counts.double() / self.counts.sum(1, keepdim=True)
         return -torch.special.xlogy(p, p).sum(1)
 
     @property
     def perplexity(self) -> Tensor:
-        """(codebooks,) exp(entropy): entries in even use."""
+        """(codebooks,) exp(entropy): the number of equally used indices with the same entropy."""
         return self.entropy.exp()
 
     @property
     def relative_entropy(self) -> float:
-        """Of the bits that codes have, the part in use: entropy over log K, summed over codebooks."""
+        """Share of the bits that is in use: entropy over log K, averaged over codebooks."""
         codebooks, codebook_size = self.counts.shape
         return float(self.entropy.sum() / (codebooks * torch.tensor(float(codebook_size)).log().double()))
 
     @property
     def relative_error(self) -> float | None:
-        """Mean |v - e|^2 over the variance E|v - Ev|^2 of the vectors: 0 is lossless, 1 as bad as one entry at the
-        mean; None where no distances were given, or the vectors do not vary."""
+        """Mean |v - e|^2 over the variance E|v - Ev|^2 of the vectors.
+
+        0 is lossless, and 1 is as bad as one code vector at the mean. None if no distances were added, or the vectors
+        do not vary.
+        """
         found = self.distances
-        return found.squared / found.about if found is not None and found.about > 0 else None
+        return found.squared / found.spread if found is not None and found.spread > 0 else None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tightbound.core.errors import whole
 from tightbound.nn.masked import Maps
-from tightbound.nn.transformer import SCALE, CausalTransformer
+from tightbound.nn.transformer import INIT_STD, CausalTransformer
 from tightbound.priors.codes.autoregressive import AutoregressivePrior, Choose
 
 
@@ -53,16 +53,16 @@ class Transformer(AutoregressivePrior):
         super().__init__(grid, depth, entries, maps, context, embedding=hidden, hidden=hidden, blocks=blocks)
         self.net = CausalTransformer(hidden, layers, heads, dropout)
         height, width = self.grid
-        self.start = nn.Parameter(SCALE * torch.randn(hidden))
-        self.rows = nn.Parameter(SCALE * torch.randn(height, 1, 1, hidden))
-        self.columns = nn.Parameter(SCALE * torch.randn(width, 1, hidden))
-        self.indices = nn.Parameter(SCALE * torch.randn(self.depth, hidden))
-        nn.init.normal_(self.table.weight, std=SCALE)
+        self.start = nn.Parameter(INIT_STD * torch.randn(hidden))
+        self.rows = nn.Parameter(INIT_STD * torch.randn(height, 1, 1, hidden))
+        self.columns = nn.Parameter(INIT_STD * torch.randn(width, 1, hidden))
+        self.indices = nn.Parameter(INIT_STD * torch.randn(self.depth, hidden))
+        nn.init.normal_(self.table.weight, std=INIT_STD)
         given = self.conditioning.outputs
         self.spread = nn.Linear(given, hidden, bias=False) if given else None
         self.heads = nn.ModuleList(nn.Linear(hidden, self.entries) for _ in range(self.depth))
         for head in self.heads:
-            nn.init.normal_(cast(nn.Linear, head).weight, std=SCALE)
+            nn.init.normal_(cast(nn.Linear, head).weight, std=INIT_STD)
 
     def logits(self, codes: Tensor, condition: Maps | None) -> Tensor:
         """(N, P, depth) -> (N, P, depth, K)."""
