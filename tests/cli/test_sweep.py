@@ -18,7 +18,7 @@ import torch
 from conftest import Result
 from tightbound.search.pool import WorkersDied
 from tightbound.training import checkpoint
-from tightbound.training.loop import Loop
+from tightbound.training.trainer import Trainer
 
 Cli = Callable[..., Result]
 SMALL = ("--network", "mlp(hidden=(8,))", "--steps", "12", "--evaluate-samples", "3", "--evaluate-data", "60")
@@ -74,15 +74,15 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(
     assert cli(*BETAS).status == 0
     whole = numbers(tmp_path / "swept")
     (tmp_path / "swept").rename(tmp_path / "whole")
-    steps, step = [0], Loop._train_step
+    steps, step = [0], Trainer.take_step
 
-    def stopped(self: Loop, batch: Any) -> None:
+    def stopped(self: Trainer, batch: Any) -> None:
         step(self, batch)
         steps[0] += 1
         if steps[0] == 17:  # in the second run
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Loop, "_train_step", stopped)
+    monkeypatch.setattr(Trainer, "take_step", stopped)
     result = cli(*BETAS)
     assert result.status == 130
     assert result.err.splitlines()[-1] == ("tightbound: stopped by SIGINT at beta = 10; the same command goes on there")
@@ -206,8 +206,8 @@ def test_workers_that_are_killed_leave_their_runs_to_the_same_command(cli: Cli, 
     plan.write_text(plan.read_text().replace('"steps": 40000', f'"steps": {step + 1}'))
     steps: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        train_step = Loop._train_step
-        patch.setattr(Loop, "_train_step", lambda self, batch: (steps.append(self.step), train_step(self, batch)))
+        train_step = Trainer.take_step
+        patch.setattr(Trainer, "take_step", lambda self, batch: (steps.append(self.step), train_step(self, batch)))
         assert cli(*argv, "--jobs", "1").status == 0
     assert steps == [step, *range(step + 1)]  # the first goes on, the second begins
     assert {p["run"] for p in numbers(tmp_path / "swept")["points"]} == {"latent-2", "latent-3"}

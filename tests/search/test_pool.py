@@ -50,7 +50,7 @@ def work(pipe, trains):
     if not trains:
         pipe.send("ready")
         time.sleep(60)
-    from tightbound.training.monitor import stop_on_signals
+    from tightbound.training.signals import stop_on_signals
     with stop_on_signals() as flag:
         pipe.send("ready")
         while flag.raised is None:

@@ -70,14 +70,14 @@ def _in_flags(message: str) -> str:
 
 def _fail(message: str, status: int) -> None:
     message = _in_flags(message)
-    if launch.first_to_say(message):
+    if launch.first_to_report(message):
         print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 
 def _end_with_others(error: OtherFailed) -> None:
-    """Exit; print the error unless another process has said what ended it."""
-    if launch.said():
+    """Exit; print the error unless another process has reported what ended it."""
+    if launch.reported():
         sys.exit(error.exit_status)
     _fail(str(error), error.exit_status)
 

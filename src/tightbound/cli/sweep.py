@@ -31,9 +31,10 @@ from tightbound.search.study import FILE as STUDY
 from tightbound.search.study import Study
 from tightbound.search.work import OnEpoch, work
 from tightbound.search.work import Train as TrainTrial
-from tightbound.training.fit import choose_device
+from tightbound.training.callbacks import CallbackLike
+from tightbound.training.checks import choose_device
 from tightbound.training.folder import RunFolder
-from tightbound.training.monitor import Interrupted
+from tightbound.training.signals import Interrupted
 
 _FREE = ("device", "checkpoint_seconds")  # what may differ between processes of a search
 
@@ -223,7 +224,7 @@ def _trainer(command: Swept, job: Job) -> TrainTrial:
             _clear(run)
             samples = {} if job.test_all else {"evaluate_samples": 0}
             try:
-                _carry_out(command.at(trial.values), run, after_epoch, **samples)
+                _carry_out(command.at(trial.values), run, [lambda state: after_epoch(state.metrics)], **samples)
             except Interrupted as stop:
                 where = title(trial.values)
                 raise Interrupted(
@@ -234,10 +235,10 @@ def _trainer(command: Swept, job: Job) -> TrainTrial:
     return train
 
 
-def _carry_out(point: Sweep, run: RunFolder, on_epoch: OnEpoch | None = None, **changed: Any) -> None:
+def _carry_out(point: Sweep, run: RunFolder, callbacks: Sequence[CallbackLike] = (), **changed: Any) -> None:
     fields = {f.name: getattr(point, f.name) for f in dataclasses.fields(Training)}
     begun = {"run": run.path, "resume": run.model_file.is_file(), "overwrite": False}
-    carry_out(Train(**{**fields, **begun, **changed}), run.path, on_epoch)
+    carry_out(Train(**{**fields, **begun, **changed}), run.path, callbacks)
 
 
 def _finished(run: RunFolder) -> bool:

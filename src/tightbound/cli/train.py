@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ from tightbound.data import tars
 from tightbound.objectives.base import Objective
 from tightbound.report.page import report
 from tightbound.trained import Trained
-from tightbound.training.fit import OnEpoch, fit_run
+from tightbound.training.callbacks import CallbackLike
+from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
 
 
@@ -45,7 +47,7 @@ def train(command: Train) -> None:
     """Train a model and show the outcome."""
     if command.recipe is not None:
         say(f"recipe: {command.recipe}")
-    launch.check_named(command.run, "--run FOLDER")
+    launch.check_named(command.run)
     run = command.run or unused(Path("runs") / run_name(command))
     trained, evaluation, diagnosis = carry_out(command, run)
     if evaluation is not None:
@@ -96,8 +98,8 @@ def recorded(command: Training) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
-def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Carried:
-    """Opens the data, composes, trains (see `fit_run` for `on_epoch`), evaluates, diagnoses, reports."""
+def carry_out(command: Train, run: Path, callbacks: Sequence[CallbackLike] = ()) -> Carried:
+    """Opens the data, composes, trains (see `fit_run` for `callbacks`), evaluates, diagnoses, reports."""
     fitting, data, model, objective = compose(command)
     for note in data.notes:
         say(f"{data.name}: {note}")
@@ -107,7 +109,7 @@ def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Car
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),
-        run=run, resume=command.resume, overwrite=command.overwrite, config=config, on_epoch=on_epoch,
+        run=run, resume=command.resume, overwrite=command.overwrite, config=config, callbacks=callbacks,
     )  # fmt: skip
     trained = Trained(
         fitted.model, data, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
