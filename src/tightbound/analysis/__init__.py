@@ -5,7 +5,6 @@ from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.bounds.gap import InferenceGap, encoder_overfitting, inference_gap
 from tightbound.analysis.bounds.rate import Rate, rate_decomposition
 from tightbound.analysis.comparison.compare import Comparison, compare
-from tightbound.analysis.comparison.sweep import Point, Sweep, sweep
 from tightbound.analysis.detection.score import Detection, Scores, detect, score
 from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
@@ -20,8 +19,8 @@ from tightbound.analysis.samples.quality import Quality, quality, sample_quality
 
 __all__ = [
     "Annealed", "Case", "Check", "Comparison", "Detection", "Diagnosis", "Estimate", "Evaluation", "Finding", "Holes",
-    "InferenceGap", "Memorization", "Paths", "Point", "Probe", "Quality", "Rate", "Scores", "Steering", "Sweep",
+    "InferenceGap", "Memorization", "Paths", "Probe", "Quality", "Rate", "Scores", "Steering",
     "ais", "bdmc", "called", "compare", "compare_paths", "detect", "diagnose", "encoder_overfitting",
     "evaluate", "fit_features", "holes", "inference_gap", "memorization", "paths", "probe", "probe_codes", "quality",
-    "rate_decomposition", "sample_quality", "score", "steer", "sweep", "traversal",
+    "rate_decomposition", "sample_quality", "score", "steer", "traversal",
 ]  # fmt: skip

@@ -18,7 +18,8 @@ from tightbound.cli.arguments import (
     Sample,
 )
 from tightbound.cli.judging import Compare, Probe, Quality, Score
-from tightbound.cli.training import Sweep, Train
+from tightbound.cli.sweep_arguments import Sweep
+from tightbound.cli.training import Train
 
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
