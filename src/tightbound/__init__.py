@@ -28,13 +28,13 @@ if TYPE_CHECKING:
         quantizers,
         testing,
     )
-    from tightbound.analysis import sweep
     from tightbound.compose import vae
     from tightbound.config import Settings
     from tightbound.core.errors import TightboundError
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.latents import BottomUp, Flat, Ladder, Quantized
     from tightbound.model import VAE
+    from tightbound.search import sweep
     from tightbound.trained import Trained, evaluate, fit, load
 
 _NAMES = {
@@ -52,7 +52,7 @@ _NAMES = {
     "evaluate": "tightbound.trained",
     "fit": "tightbound.trained",
     "load": "tightbound.trained",
-    "sweep": "tightbound.analysis",
+    "sweep": "tightbound.search",
     "vae": "tightbound.compose",
 }
 _MODULES = (

@@ -42,8 +42,8 @@ def test_a_learned_prior_over_codes_is_part_of_the_bound(tmp_path: Path) -> None
     best(folder, "prior")
     assert METRICS["elbo"].of_run(folder) == -71
     assert METRICS["distortion"].of_run(folder) == -50
-    assert METRICS["elbo"].of_epoch(uniform) == -80
-    assert METRICS["elbo"].of_epoch(learned) is None
+    assert METRICS["elbo"].at_epoch(uniform) == -80
+    assert METRICS["elbo"].at_epoch(learned) is None
 
 
 def test_without_validation_data_there_is_nothing_to_choose_by(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_without_validation_data_there_is_nothing_to_choose_by(tmp_path: Path) -
 def test_what_is_not_finite_chooses_nothing(tmp_path: Path, bad: float) -> None:
     folder = RunFolder(tmp_path)
     folder.write_metrics([row("", 1, bad, bad, 30)])
-    assert METRICS["elbo"].of_epoch(folder.metrics()[0]) is None
+    assert METRICS["elbo"].at_epoch(folder.metrics()[0]) is None
     assert [metric.of_run(folder) for metric in METRICS.values()] == [None] * 3
     folder.write_metrics([row("", 1, bad, bad, 30), row("", 2, 55, 40, 35), row("", 3, bad, bad, 1)])
     best(folder)

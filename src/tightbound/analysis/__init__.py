@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tightbound.analysis.bounds.gap import InferenceGap, encoder_overfitting, inference_gap
     from tightbound.analysis.bounds.rate import Rate, rate_decomposition
     from tightbound.analysis.comparison.compare import Comparison, compare
-    from tightbound.analysis.comparison.sweep import Point, Sweep, sweep
     from tightbound.analysis.detection.score import Detection, Scores, detect, score
     from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
     from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
@@ -46,11 +45,6 @@ _HOMES = {
     "comparison.compare": (
         "Comparison",
         "compare",
-    ),
-    "comparison.sweep": (
-        "Point",
-        "Sweep",
-        "sweep",
     ),
     "detection.score": (
         "Detection",
@@ -114,13 +108,11 @@ __all__ = [
     "InferenceGap",
     "Memorization",
     "Paths",
-    "Point",
     "Probe",
     "Quality",
     "Rate",
     "Scores",
     "Steering",
-    "Sweep",
     "ais",
     "bdmc",
     "called",
@@ -142,7 +134,6 @@ __all__ = [
     "sample_quality",
     "score",
     "steer",
-    "sweep",
     "traversal",
 ]
 

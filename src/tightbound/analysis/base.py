@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
+
+import numpy as np
 
 from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, whole
@@ -33,6 +35,15 @@ class Subject:
     examples: Split
     data: Data | None
     name: str = "the examples"
+
+    def at_most(self, max_examples: int) -> Subject:
+        """Return the same with at most so many examples, picked at random."""
+        from tightbound.data import Indexed
+
+        if not isinstance(self.examples, Indexed) or len(self.examples) <= max_examples:
+            return self
+        pick = np.random.default_rng(0).permutation(len(self.examples))[:max_examples]  # data may be sorted
+        return replace(self, examples=self.examples.subset(np.sort(pick)))
 
     @property
     def training_data(self) -> Data:

@@ -63,13 +63,14 @@ class Histograms(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter(Panel):
-    """Points (x, y) by series, each optionally with a name beside it and standard errors."""
+    """Points (x, y) by series, each optionally with a name beside it and standard errors; dashed lines by name."""
 
     kind = "scatter"
 
     series: Mapping[str, Sequence[Sequence[float]]]
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     errors: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    lines: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)  # name -> two or more points
     joined: bool = False  # draw a line through the points of a series
     equal: bool = False  # the same scale on both axes
 

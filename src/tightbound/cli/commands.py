@@ -17,7 +17,8 @@ from tightbound.cli.arguments import (
     Sample,
 )
 from tightbound.cli.options import shown
-from tightbound.cli.training import Sweep, Train
+from tightbound.cli.sweep_arguments import Sweep
+from tightbound.cli.training import Train
 
 _COMMANDS: dict[str, type[Command]] = {
     "train": Train,

@@ -19,8 +19,8 @@ import tyro
 from tightbound.cli.arguments import Command
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.overview import overview
-from tightbound.cli.several import Swept, several
-from tightbound.cli.training import Sweep, Training
+from tightbound.cli.sweep_arguments import Sweep, Swept, varying
+from tightbound.cli.training import Training
 from tightbound.cli.translate import translate
 from tightbound.config import Config, read_yaml
 from tightbound.core import launch
@@ -137,13 +137,11 @@ def _as(kind: type[Command], config: Config) -> Command:
 
 
 def _sweep(argv: Sequence[str]) -> Swept:
-    """What varies, and a command for each of its values."""
-    space, rest = several(argv)
-    return Swept(space, rest, _point)
-
-
-def _point(argv: Sequence[str]) -> Sweep:
-    return cast(Sweep, _training(argv))
+    """Separate the options that vary from the rest of the command."""
+    values, rest = varying(argv)
+    command = cast(Sweep, _training(rest))
+    command.check(values)
+    return Swept(command, values)
 
 
 def _cli(argv: Sequence[str], default: Command | None = None) -> Command:

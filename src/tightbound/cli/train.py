@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from tightbound import data as sources
 from tightbound.analysis.base import Subject
@@ -17,17 +14,12 @@ from tightbound.analysis.bounds.evaluate import Evaluate
 from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis
 from tightbound.analysis.result import Evaluation
-from tightbound.cli.adapt import adapted_network, adapted_settings
 from tightbound.cli.show import draw_next, keep, say, show_result
 from tightbound.cli.training import Train, Training
-from tightbound.components import make
-from tightbound.compose import vae
-from tightbound.config import Config
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
-from tightbound.core.model import VAE
 from tightbound.data import tars
-from tightbound.objectives.base import Objective
+from tightbound.recipes.composing import compose, recorded
 from tightbound.report.page import report
 from tightbound.trained import Trained
 from tightbound.training.callbacks import CallbackLike
@@ -61,48 +53,13 @@ def train(command: Train) -> None:
     say(f"next: tightbound {offer}; to evaluate on {more}: tightbound evaluate {place}")
 
 
-class Composed(NamedTuple):
-    """What will be trained, and the command as its recipe adapts to it."""
-
-    command: Training
-    data: sources.Data
-    model: VAE
-    objective: Objective
-
-
-def compose(command: Training) -> Composed:
-    """Opens the data, and makes the untrained model and the objective; refuses what does not fit together."""
-    command = adapted_network(command)
-    data = sources.open(command.data, **command.data_options())
-    model = vae(
-        data,
-        latent=command.latent,
-        network=command.network,
-        likelihood=command.likelihood,
-        observation=command.observation,
-        prior=command.prior,
-        posterior=command.posterior,
-        latents=command.latents,
-        context=command.context,
-        seed=command.seed,
-        start_at_data=command.start_at_data,
-        trust=command.trust,
-    )
-    objective = make("objective", command.objective_spec(), trust=command.trust)
-    return Composed(adapted_settings(command, data, model), data, model, objective)
-
-
-def recorded(command: Training) -> dict[str, Any]:
-    """What config.yaml of the run holds."""
-    config = {f.name: getattr(command, f.name) for f in dataclasses.fields(Config)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
-
-
 def carry_out(command: Train, run: Path, callbacks: Sequence[CallbackLike] = ()) -> Carried:
-    """Opens the data, composes, trains (see `fit_run` for `callbacks`), evaluates, diagnoses, reports."""
-    fitting, data, model, objective = compose(command)
-    for note in data.notes:
-        say(f"{data.name}: {note}")
+    """Open the data, compose, train (see `fit_run` for `callbacks`), evaluate, diagnose and report."""
+    data = sources.open(command.data, **command.data_options())
+    composed = compose(command, data, trust=command.trust)
+    fitting, model, objective = composed.config, composed.model, composed.objective
+    for note in (*composed.notes, *(f"{data.name}: {note}" for note in data.notes)):
+        say(note)
     config = recorded(fitting)
     likelihood = type(model.likelihood).__name__
     say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.described}, "
@@ -118,22 +75,16 @@ def carry_out(command: Train, run: Path, callbacks: Sequence[CallbackLike] = ())
     if not command.evaluate_samples:
         return Carried(trained)
     evaluate = Evaluate(samples=command.evaluate_samples, progress=True)
-    evaluation = evaluate.run(trained, _subject(data, command))
+    subject = trained.subject(data)
+    tested = subject.at_most(command.evaluate_data)
+    if tested is not subject:
+        say(f"evaluating on {command.evaluate_data:,} test examples, picked at random", sys.stderr)
+    evaluation = evaluate.run(trained, tested)
     world.dismissed()
     keep(RunFolder(run), evaluate, evaluation)
     diagnosis = _diagnose(trained, data, RunFolder(run))
     report(trained, quick=True)
     return Carried(trained, evaluation, diagnosis)
-
-
-def _subject(data: sources.Data, command: Train) -> Subject:
-    """Return the test data, at most `evaluate_data` of them, picked at random."""
-    split = data.require_test()
-    if isinstance(split, sources.Indexed) and len(split) > command.evaluate_data:
-        say(f"evaluating on {command.evaluate_data:,} of {len(split):,} test examples, picked at random", sys.stderr)
-        pick = np.random.default_rng(0).permutation(len(split))[: command.evaluate_data]  # data may be sorted
-        split = split.subset(np.sort(pick))
-    return Subject(split, data, f"{data.name}, test split")
 
 
 def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder) -> Diagnosis | None:

@@ -36,6 +36,10 @@ def drawn(figure: Figure) -> bytes:
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
             if axes.get_legend_handles_labels()[1]:
                 axes.legend(fontsize=9)
+        canvas.draw_without_rendering()  # settles the layout, which decides where there is room for names
+        for axes, panel in zip(canvas.axes, figure.panels, strict=True):
+            if isinstance(panel, Scatter):
+                write_names(panel, axes)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
@@ -105,10 +109,32 @@ def _(panel: Scatter, axes: Any) -> None:
         if name in panel.errors:
             half = BAND * np.asarray(panel.errors[name], float).reshape(-1, 2)
             axes.errorbar(at[:, 0], at[:, 1], half[:, 1], half[:, 0], fmt="none", ecolor=color, lw=1)
-        for text, (x, y) in zip(panel.names.get(name, ()), at, strict=False):
-            axes.annotate(text, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=9)
+    for name, points in panel.lines.items():
+        axes.plot(*np.asarray(points, float).T, "--", color=GRAY, lw=1.2, label=name, zorder=1)
+    if panel.names:
+        axes.margins(0.12)  # room for the names
     if panel.equal:
         axes.set_aspect("equal", adjustable="datalim")
+
+
+def write_names(panel: Scatter, axes: Any) -> None:
+    """Write names beside their points where they hide neither names nor points, and stay in the figure."""
+    from matplotlib.transforms import Bbox
+
+    points = [point for own in panel.series.values() for point in own]
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(points)] if panel.names else []
+    for series, names in panel.names.items():
+        for name, at in zip(names, panel.series[series], strict=False):
+            for x, y in ((8, 6), (8, -12), (-8, 6), (-8, -12), (8, 18), (-8, 18), (8, -24), (-8, -24)):
+                text = axes.annotate(
+                    name, at, xytext=(x, y), textcoords="offset points", ha="left" if x > 0 else "right",
+                    fontsize=9, color=INK, in_layout=False,
+                )  # fmt: skip
+                box, whole = text.get_window_extent(), axes.figure.bbox
+                if box.count_overlaps(taken) == 0 and whole.x0 <= box.x0 and box.x1 <= whole.x1:
+                    taken.append(box)
+                    break
+                text.remove()
 
 
 @draw.register

@@ -1,4 +1,4 @@
-"""What runs are chosen by: a number of their validation data."""
+"""Validation numbers by which the runs of a sweep are chosen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tightbound.training.folder import CODE_PRIOR, RunFolder
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of the metrics, larger is better.
+    """A column of the metrics of a run; larger scores are better.
 
-    Arguments:
-        description: What it is.
-        key: Its column of the metrics.
-        sign: -1 where the column is better the less it is.
-        second: Whether a second stage, of a prior over codes, changes it.
+    Args:
+        description: Name in messages and tables.
+        key: Column.
+        sign: -1 if smaller values of the column are better.
+        second: Whether the second stage of training (the code prior) changes the number.
     """
 
     description: str
@@ -26,15 +26,14 @@ class Metric:
     sign: int
     second: bool = False
 
-    def of_epoch(self, row: Mapping[str, Any]) -> float | None:
-        """Its value after an epoch of the first stage; None after others, and where there is no finite one."""
-        return self._signed(row.get(self.key) if row["stage"] == "" else None)
+    def at_epoch(self, row: Mapping[str, Any]) -> float | None:
+        """Return the score after an epoch of the first stage; None after other epochs, or if it is not finite."""
+        return self._score(row.get(self.key) if row["stage"] == "" else None)
 
     def of_run(self, folder: RunFolder) -> float | None:
-        """Its value at the weights that are evaluated; None where the run has no validation data, or no such finite
-        number.
+        """Return the score at the weights that are evaluated, or None if the run has no finite one.
 
-        Of codes with a learned prior, the bound is that of both stages: the distortion of the first, and the code
+        The bound of a model with a learned code prior combines both stages: the distortion of the first and the code
         length of the second.
         """
         stages: dict[str, list[dict[str, Any]]] = {}
@@ -45,9 +44,9 @@ class Metric:
         if self.second and CODE_PRIOR in ends and self.key in first:
             length = ends[CODE_PRIOR].get("validation_loss")
             return None if length is None else _finite(-first["validation_reconstruction"] - length)
-        return self._signed(first.get(self.key))
+        return self._score(first.get(self.key))
 
-    def _signed(self, value: float | None) -> float | None:
+    def _score(self, value: float | None) -> float | None:
         return None if value is None else _finite(self.sign * value)
 
 
@@ -59,7 +58,8 @@ METRICS = {
 
 
 def _evaluated(folder: RunFolder, stage: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The epoch whose weights are evaluated: the first of the best by the validation objective, if such were kept."""
+    """Return the epoch whose weights are evaluated: the best by the validation objective if it was saved, else the
+    last."""
     if folder.checkpoint("best", stage).is_file():
         return min((row for row in rows if not math.isnan(row["validation_loss"])), key=lambda r: r["validation_loss"])
     return rows[-1]

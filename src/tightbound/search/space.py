@@ -1,147 +1,186 @@
-"""What varies: options with the values they may take, as the command line writes them. Free of torch."""
+"""Options that vary in a sweep, with the values that each may take. Free of torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from tightbound.components import Spec, parse
 from tightbound.config import Config
-from tightbound.core.errors import InputError, number
+from tightbound.core.errors import InputError, number, suggestion
 
-FORMS = "uniform(low, high), log(low, high) or int(low, high, log=False)"
-_TRUTHS = {f.name for f in dataclasses.fields(Config) if f.type == "bool"}
-_WHOLE = {f.name for f in dataclasses.fields(Config) if "int" in str(f.type) and "float" not in str(f.type)}
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+# Options that change the data or the defaults of other options are left out: runs would not compare.
+_EXCLUDED = ("data", "recipe", "levels", "domain", "kinds", "resize", "gray", "test")
+OPTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in _EXCLUDED)
+_TYPES = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(Config).items()}
+
+Pick = Callable[[str, "Range"], float]  # parameter name, range -> a number
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included: real ones, or whole ones; on a log scale where asked."""
+    """Numbers from `low` to `high`, both included.
+
+    Args:
+        low, high: Limits.
+        log: Uniform on a logarithmic scale.
+        integer: Integers only.
+    """
 
     low: float
     high: float
     log: bool = False
-    whole: bool = False
+    integer: bool = False
 
     @classmethod
     def of(cls, spec: Spec) -> Range | None:
-        """The range that a spec writes; None where it writes something else.
+        """Return the range that a spec describes, or None if it describes something else.
 
         Raises:
-            InputError: limits that are none.
+            InputError: The limits are missing, in the wrong order or out of range.
         """
         if spec.name not in ("uniform", "log", "int") or not spec.args:
             return None
         integer, options = spec.name == "int", dict(spec.kwargs)
         log = options.pop("log", False) if integer else spec.name == "log"
         if len(spec.args) != 2 or options or not isinstance(log, bool):
-            raise InputError(f"cannot read the range {str(spec)!r}; write {FORMS}")
+            forms = "uniform(low, high), log(low, high) or int(low, high, log=False)"
+            raise InputError(f"cannot read the range {str(spec)!r}; write {forms}")
         low, high = spec.args
         low = number("low", low, above=0 if log else -math.inf, whole=integer)
         high = number("high", high, above=low, whole=integer)
         return cls(low, high, log, integer)
 
-    def nearest(self, value: float) -> float:
-        """A number of it, of four digits, so that what is shown is what was used."""
-        return int(value) if self.whole else min(max(float(f"{value:.4g}"), self.low), self.high)
-
-
-class Suggest(Protocol):
-    """What picks values."""
-
-    def choice(self, name: str, options: Sequence[str]) -> str:
-        """One of these."""
-        ...
-
-    def number(self, name: str, within: Range) -> float:
-        """A number of this range."""
-        ...
+    def suggest(self, trial: Trial, name: str) -> float:
+        """Let an Optuna trial choose a number, rounded to the four digits that tables show."""
+        if self.integer:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
+        value = trial.suggest_float(name, self.low, self.high, log=self.log)
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """An option that varies.
+    """One option that varies.
 
-    Arguments:
-        field: Its name.
-        words: What it may be, as the command line writes it: values; ranges; parts with ranges as arguments.
+    Args:
+        field: Name of the option.
+        words: Its values as text: plain values, ranges, and components with ranges as arguments.
+
+    Raises:
+        InputError: The option cannot vary, a value is given twice, or a range does not fit the option's type.
     """
 
     field: str
     words: tuple[str, ...]
 
-    @property
-    def flag(self) -> str:
-        """As the command line writes it."""
-        return f"--{self.field.replace('_', '-')}"
-
-    def check(self) -> None:
-        """Refuses what names no values.
-
-        Raises:
-            InputError: a word twice, a range that cannot be read, or one of real numbers for a whole number.
-        """
-        meant = [_meant(word) for word in self.words]
-        twice = next((word for word, own in zip(self.words, meant, strict=True) if meant.count(own) > 1), None)
-        if twice is not None:
-            raise InputError(f"{self.flag} has the value {twice} twice; give each once")
-        for word in self.words:
-            if self.field in _WHOLE and any(not found.whole for found in ranges(word)):
-                raise InputError(f"{self.flag} {word}; needed: whole numbers, int(low, high)")
+    def __post_init__(self) -> None:
+        if self.field not in OPTIONS:
+            raise InputError(f"{self.field}= cannot vary in a sweep; {suggestion(self.field, OPTIONS)}")
+        seen = [_meaning(word) for word in self.words]
+        for word, own in zip(self.words, seen, strict=True):
+            if seen.count(own) > 1:
+                raise InputError(f"{self.field}={word} was given twice; give each value once")
+            if int in _TYPES[self.field] and any(not found.integer for found in ranges(word)):
+                raise InputError(f"{self.field}={word} was given; needed: integers, such as int(2, 64)")
 
     @property
     def ranged(self) -> bool:
-        """Whether it takes more values than can be listed."""
+        """Whether some value contains a range."""
         return any(ranges(word) for word in self.words)
 
-    def draw(self, suggest: Suggest) -> str:
-        """One value."""
-        word = suggest.choice(self.field, self.words) if self.words[1:] else self.words[0]
-        return _fill(word, self.field, suggest)
+    def draw(self, trial: Trial) -> str:
+        """Let an Optuna trial choose one value."""
+        word = trial.suggest_categorical(self.field, self.words) if self.words[1:] else self.words[0]
+        return _fill(word, self.field, lambda name, within: within.suggest(trial, name))
 
     def extremes(self) -> tuple[str, ...]:
-        """Values by which the rest can be judged before anything is trained: words, and ranges at both ends."""
-        found = [_fill(word, self.field, end) for word in self.words for end in (_End(False), _End(True))]
-        return tuple(dict.fromkeys(found))
-
-    def argv(self, value: str) -> list[str]:
-        """The words of a command line that set it."""
-        if self.field in _TRUTHS:
-            truths = {"true": "", "false": "no-"}
-            if value.lower() not in truths:
-                raise InputError(f"{self.flag} {value}; needed: True or False")
-            return [f"--{truths[value.lower()]}{self.flag[2:]}"]
-        return [self.flag, value]
+        """Return every word, with the ranges in it replaced by their lower and by their upper limits."""
+        ends: tuple[Pick, Pick] = (lambda name, within: within.low, lambda name, within: within.high)
+        return tuple(dict.fromkeys(_fill(word, self.field, end) for word in self.words for end in ends))
 
 
 Space = tuple[Dimension, ...]
 
 
-def _meant(word: str) -> str | float:
-    """The number that a word is, if it is one: 1, 1.0 and 1e0 are the same."""
+def space_of(values: Mapping[str, Any]) -> Space:
+    """Return the dimensions of `{option: value, range or sequence of them}`.
+
+    Raises:
+        InputError: No option has several values or a range, or one of them cannot vary (see `Dimension`).
+    """
+    lists = {k: list(v) if isinstance(v, Iterable) and not isinstance(v, str) else [v] for k, v in values.items()}
+    space = tuple(Dimension(field, tuple(map(str, words))) for field, words in lists.items() if words)
+    if not any(d.ranged or len(d.words) > 1 for d in space):
+        raise InputError("no option has several values; a sweep needs two or more, such as beta=(0.1, 1, 10)")
+    return space
+
+
+def configured(base: Config, values: Mapping[str, str]) -> Config:
+    """Return the config with some options replaced by values written as text.
+
+    Raises:
+        InputError: A value is not of its option's type or out of range.
+    """
+    changes: dict[str, Any] = {field: _typed(field, word) for field, word in values.items()}
+    if "epochs" in changes and "steps" not in changes:
+        changes["steps"] = None  # epochs that vary replace the steps of a recipe
+    return base.replace(**changes)
+
+
+def _typed(field: str, word: str) -> Any:
+    types = _TYPES[field]
     try:
-        return float(word)
-    except ValueError:
-        return word
+        if type(None) in types and word == "None":
+            return None
+        if bool in types:
+            return {"true": True, "false": False}[word.lower()]
+        return int(word) if int in types else float(word) if float in types else word
+    except (ValueError, KeyError):
+        needed = "True or False" if bool in types else "an integer" if int in types else "a number"
+        raise InputError(f"{field}={word} was given; needed: {needed}") from None
 
 
-def title(values: Mapping[str, str]) -> str:
-    """Values in words."""
+def grid(space: Space) -> dict[str, dict[str, str]]:
+    """Return all combinations of the values by the names of their runs; the last option varies fastest.
+
+    A name depends on the values alone, so that runs keep theirs when values are added.
+    """
+    fields = [d.field for d in space]
+    points = [dict(zip(fields, words, strict=True)) for words in itertools.product(*(d.words for d in space))]
+    plain = ["_".join(f"{k.replace('_', '-')}-{_as_file(v)}" for k, v in point.items()) for point in points]
+    often = Counter(plain)
+    return {
+        name if often[name] == 1 and len(name) <= 120 else f"{name[:100]}-{_digest(point)}": point
+        for name, point in zip(plain, points, strict=True)
+    }
+
+
+def _as_file(word: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", word).strip("_") or "value"
+
+
+def _digest(point: Mapping[str, str]) -> str:
+    return blake2b(repr(tuple(point.values())).encode(), digest_size=8).hexdigest()
+
+
+def label(values: Mapping[str, str]) -> str:
+    """Return values as a person reads them: "beta = 1, latent = 8"."""
     return ", ".join(f"{field} = {value}" for field, value in values.items())
 
 
-def grid(space: Space) -> list[dict[str, str]]:
-    """All combinations; the last option varies fastest."""
-    fields = [d.field for d in space]
-    return [dict(zip(fields, values, strict=True)) for values in itertools.product(*(d.words for d in space))]
-
-
 def ranges(word: str) -> list[Range]:
-    """Those in a word."""
+    """Return the ranges that a word contains."""
     spec = _spec(word)
     return [] if spec is None else list(_ranges(spec))
 
@@ -156,41 +195,32 @@ def _ranges(value: Any) -> Iterator[Range]:
         yield from _ranges(argument)
 
 
+def _meaning(word: str) -> str | float:
+    """Return the number that a word is, if it is one: 1, 1.0 and 1e0 are the same."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
 def _spec(word: str) -> Spec | None:
-    """A word that is a part with arguments, or a range; None of others."""
     try:
         return parse(word) if "(" in word else None
     except InputError:
-        return None  # what it is of is read, and refused, with the rest of the command
+        return None  # the option that the word belongs to reads it again, and refuses it
 
 
-def _fill(word: str, name: str, suggest: Suggest) -> str:
-    spec = _spec(word)
-    if spec is None or not list(_ranges(spec)):
-        return word
-    return str(_filled(spec, name, suggest))
+def _fill(word: str, name: str, pick: Pick) -> str:
+    return str(_filled(_spec(word), name, pick)) if ranges(word) else word
 
 
-def _filled(value: Any, name: str, suggest: Suggest) -> Any:
+def _filled(value: Any, name: str, pick: Pick) -> Any:
     if not isinstance(value, Spec):
         return value
     if (found := Range.of(value)) is not None:
-        return found.nearest(suggest.number(name, found))
+        return pick(name, found)
     start = f"{name}.{value.name}"
-    args = tuple(_filled(a, f"{start}.{i}", suggest) for i, a in enumerate(value.args))
+    args = tuple(_filled(a, f"{start}.{i}", pick) for i, a in enumerate(value.args))
     return dataclasses.replace(
-        value, args=args, kwargs={k: _filled(a, f"{start}.{k}", suggest) for k, a in value.kwargs.items()}
+        value, args=args, kwargs={k: _filled(a, f"{start}.{k}", pick) for k, a in value.kwargs.items()}
     )
-
-
-@dataclass(frozen=True)
-class _End:
-    """Picks the end of each range."""
-
-    upper: bool
-
-    def choice(self, name: str, options: Sequence[str]) -> str:
-        return options[0]
-
-    def number(self, name: str, within: Range) -> float:
-        return within.high if self.upper else within.low

@@ -1,137 +1,252 @@
-"""Optuna's study: it advises what to try next, and which trials to give up."""
+"""State of a sweep: an Optuna study in the sweep's folder, shared by all processes that work on it.
+
+Optuna's journal file records the runs; a file lock per run says that a process trains it. The operating system releases
+such a lock when its process dies, however it dies, so that another process can continue the run.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import Trial, TrialState
 
 from tightbound.core.errors import InputError
-from tightbound.search.ledger import State
-from tightbound.search.space import Range
+from tightbound.core.noise import key_seed
+from tightbound.search.space import Space, grid
 
-if TYPE_CHECKING:
-    import optuna
-
-FILE = "study.db"  # in the folder of the runs, where no other storage is named
-
-
-class Study:
-    """A study in a database, which any number of processes share.
-
-    Arguments:
-        storage: Optuna's URL of it; None: study.db in the folder, an SQLite file.
-        folder: Of the runs; the study is called by its name.
-        prune: Give up a trial whose best value so far is below the median of the others' at that epoch, from the fifth
-            epoch on, once five trials have ended.
-
-    Raises:
-        InputError: Optuna is not installed, or the storage cannot be opened.
-    """
-
-    def __init__(self, folder: Path, storage: str | None = None, *, prune: bool = False) -> None:
-        try:
-            import optuna
-        except ImportError as error:
-            raise InputError(
-                "--search tpe, --prune and --storage need optuna; pip install 'tightbound[search]'"
-            ) from error
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._name = folder.resolve().name
-        self._storage = storage or f"sqlite:///{folder.resolve() / FILE}"
-        self._own = None if storage else folder / FILE
-        self._pruner = optuna.pruners.MedianPruner(5, 5) if prune else optuna.pruners.NopPruner()
-        self._prunes = prune
-        self._begun: dict[int, tuple[optuna.trial.Trial, int]] = {}  # by number, and the last epoch that was reported
-        self._optuna = optuna
-
-    @cached_property
-    def _study(self) -> optuna.Study:
-        """Made where there is none."""
-        if self._own is not None:
-            self._own.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._optuna.create_study(
-                study_name=self._name, storage=self._storage, direction="maximize", pruner=self._pruner,
-                load_if_exists=True,
-            )  # fmt: skip
-        except Exception as error:
-            raise InputError(f"cannot open the storage {self._storage!r} ({type(error).__name__}); "
-                             "needed: an SQLAlchemy URL, such as sqlite:///study.db") from error  # fmt: skip
-
-    def agree(self, plan: Mapping[str, Any]) -> None:
-        """Makes the study, or joins it; by one process at a time.
-
-        Raises:
-            InputError: one of this name is of another search.
-        """
-        before = self._study.user_attrs.get("plan")
-        if before is None:
-            self._study.set_user_attr("plan", dict(plan))
-        elif before != plan:
-            raise InputError(
-                f"the storage {self._storage!r} holds a study {self._name!r} of another search; call the folder by "
-                "another name (--run), or replace the study with --overwrite"
-            )
-
-    def forget(self) -> None:
-        """Deletes the study."""
-        if self._own is not None:
-            self._own.unlink(missing_ok=True)
-        else:
-            self._optuna.delete_study(study_name=self._study.study_name, storage=self._storage)
-        self.__dict__.pop("_study", None)
-
-    def ask(self, name: str, seed: int) -> tuple[int, Asked]:
-        """A new trial, and what draws its values."""
-        self._study.sampler = self._optuna.samplers.TPESampler(seed=seed % 2**32)
-        trial = self._study.ask()
-        trial.set_user_attr("run", name)
-        return trial.number, Asked(trial)
-
-    def begin(self, name: str, values: Mapping[str, str]) -> int:
-        """A new trial, whose values are given."""
-        trial = self._study.ask()
-        for key, value in {"run": name, **values}.items():
-            trial.set_user_attr(key, value)
-        return trial.number
-
-    def hopeless(self, number: int, epoch: int, value: float) -> bool:
-        """Takes what a trial reached; whether to give it up."""
-        if not self._prunes:
-            return False
-        if number not in self._begun:  # perhaps begun by another process
-            recorded = self._study.get_trials(deepcopy=False)[number]
-            self._begun[number] = self._optuna.trial.Trial(self._study, recorded._trial_id), recorded.last_step or 0
-        trial, last = self._begun[number]
-        if epoch > last:  # a run that was resumed may say it again
-            trial.report(value, epoch)
-        return trial.should_prune()
-
-    def tell(self, number: int, state: State, value: float | None) -> None:
-        """How a trial ended."""
-        kinds = self._optuna.trial.TrialState
-        kind = {"done": kinds.COMPLETE, "pruned": kinds.PRUNED}.get(state, kinds.FAIL)
-        if kind is kinds.COMPLETE and (value is None or not math.isfinite(value)):
-            kind = kinds.FAIL
-        self._study.tell(number, value if kind is kinds.COMPLETE else None, kind, skip_if_finished=True)
+Kind = Literal["grid", "random", "tpe"]
+State = Literal["unfinished", "done", "pruned", "failed"]
+_JOURNAL, _LOCKS = "study.log", "locks"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Draws what a trial of the study advises."""
+class Search:
+    """Which runs a sweep trains.
 
-    trial: optuna.Trial
+    Args:
+        kind: "grid" (all combinations), "random" (random draws) or "tpe" (draws guided by the runs before them).
+        space: Options that vary.
+        trials: Number of runs of a random or TPE search.
+        seed: Random seed of the draws.
 
-    def choice(self, name: str, options: Sequence[str]) -> str:
-        """One of these."""
-        return self.trial.suggest_categorical(name, options)
+    References:
+        Algorithms for hyper-parameter optimization (Bergstra et al. 2011), Section 4: the tree-structured Parzen
+        estimator (TPE).
+    """
 
-    def number(self, name: str, within: Range) -> float:
-        """A number of this range."""
-        if within.whole:
-            return self.trial.suggest_int(name, int(within.low), int(within.high), log=within.log)
-        return self.trial.suggest_float(name, within.low, within.high, log=within.log)
+    kind: Kind
+    space: Space
+    trials: int
+    seed: int
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the runs, in the order in which they are begun."""
+        return list(grid(self.space)) if self.kind == "grid" else [f"trial-{i:03}" for i in range(self.trials)]
+
+    def sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        """Return the sampler of one run, seeded by the run's index, so that any process draws the same values."""
+        kind = optuna.samplers.TPESampler if self.kind == "tpe" else optuna.samplers.RandomSampler
+        return kind(seed=key_seed("search", self.seed, index) % 2**32)
+
+    def values(self, name: str, trial: Trial) -> dict[str, str]:
+        """Return the values of a run."""
+        return grid(self.space)[name] if self.kind == "grid" else {d.field: d.draw(trial) for d in self.space}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the study knows about one run."""
+
+    name: str
+    values: Mapping[str, str]
+    state: State
+    score: float | None  # larger is better; None: the run cannot be chosen
+    reason: str | None  # why it was pruned or failed
+    number: int  # of its trial in the study
+
+
+class Study:
+    """The study in a folder; created if there is none.
+
+    Args:
+        folder: Folder of the sweep.
+        prune: Stop a run whose best value so far is below the median of the other runs at the same epoch, from the
+            fifth epoch on and after five runs have ended.
+
+    Raises:
+        InputError: The folder cannot be written or locked, or its journal is damaged.
+    """
+
+    def __init__(self, folder: Path, *, prune: bool = False) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._folder, self._prune = folder, prune
+        try:
+            (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
+            self._exclusive = self._lock("claims", wait=True)
+            with self._exclusive:
+                # unlike Optuna's own locks, a FileLock does not outlive a process that was killed
+                lock: Any = self._lock("journal", wait=True)
+                journal = JournalFileBackend(str(folder / _JOURNAL), lock_obj=lock)
+                self._study = optuna.create_study(
+                    study_name="sweep",
+                    storage=optuna.storages.JournalStorage(journal),
+                    direction="maximize",
+                    pruner=optuna.pruners.MedianPruner(5, 5) if prune else optuna.pruners.NopPruner(),
+                    load_if_exists=True,
+                )
+        except OSError as error:
+            raise InputError(f"cannot write or lock {str(folder)!r} ({error.strerror}); choose another run=") from error
+        except ValueError as error:
+            raise InputError(
+                f"cannot read {str(folder / _JOURNAL)!r} ({error}); delete it, or replace the sweep with overwrite="
+            ) from error
+
+    def agree(self, plan: Mapping[str, Any]) -> None:
+        """Record what is searched and with which settings, or check that it is what is recorded.
+
+        Raises:
+            InputError: The folder holds a different sweep.
+        """
+        with self._exclusive:
+            before = self._study.user_attrs.get("plan")
+            if before is None:
+                self._study.set_user_attr("plan", dict(plan))
+                return
+        changed = [name for name in {**before, **plan} if before.get(name) != plan.get(name)]
+        if changed:
+            raise InputError(
+                f"the folder {str(self._folder)!r} holds another sweep ({changed[0]} was {before.get(changed[0])} and "
+                f"is {plan.get(changed[0])}); choose another run=, or replace the sweep with overwrite="
+            )
+
+    def records(self) -> dict[str, Record]:
+        """Return the runs that have begun, by name."""
+        replaced = self._study.user_attrs.get("replaced", [])
+        found = [t for t in self._study.get_trials(deepcopy=False) if t.number not in replaced]
+        return {t.user_attrs["run"]: _record(t) for t in found if "run" in t.user_attrs}
+
+    @contextmanager
+    def claimed(self, search: Search) -> Iterator[tuple[Record, bool] | None]:
+        """Lock the first run that is not over and that no process trains.
+
+        Yields:
+            The run and whether it had begun before; None if there is no such run.
+        """
+        with ExitStack() as held:
+            yield self._claim(search, held)
+
+    def _claim(self, search: Search, held: ExitStack) -> tuple[Record, bool] | None:
+        with self._exclusive:
+            known = self.records()
+            for index, name in enumerate(search.names):
+                if name in known and known[name].state != "unfinished":
+                    continue
+                try:
+                    held.enter_context(self._lock(name))
+                except Timeout:
+                    continue  # another process trains it
+                if name in known:
+                    return known[name], True
+                self._study.sampler = search.sampler(index)
+                trial = self._study.ask()
+                trial.set_user_attr("values", search.values(name, trial))
+                trial.set_user_attr("run", name)  # last: a trial without it does not count
+                return self.records()[name], False
+        return None
+
+    def reached(self, record: Record, epoch: int, value: float) -> bool:
+        """Record the value that a run reached at an epoch; return whether to prune the run."""
+        if not self._prune:
+            return False
+        trial = self._trial(record)
+        if epoch not in self._study.get_trials(deepcopy=False)[record.number].intermediate_values:
+            trial.report(value, epoch)
+        return trial.should_prune()
+
+    def finish(self, record: Record, state: State, score: float | None, reason: str | None) -> None:
+        """Record how a run ended."""
+        trial = self._trial(record)
+        trial.set_user_attr("reason", reason)
+        trial.set_user_attr("state", state)
+        if state == "done" and score is not None:
+            self._study.tell(record.number, score)
+        else:
+            self._study.tell(record.number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+
+    def busy(self, names: Collection[str]) -> list[str]:
+        """Return the runs that some process trains now."""
+        with self._exclusive:
+            return self._busy(names)
+
+    def _busy(self, names: Collection[str]) -> list[str]:
+        found = []
+        for name in names:
+            try:
+                with self._lock(name):
+                    pass
+            except Timeout:
+                found.append(name)
+        return found
+
+    def forget(self, states: Collection[State]) -> None:
+        """Delete the runs in these states; they are trained again.
+
+        Raises:
+            InputError: A process trains one of them.
+        """
+        with self._exclusive:
+            chosen = {name: record for name, record in self.records().items() if record.state in states}
+            if busy := self._busy(chosen):
+                raise InputError(f"another process trains {busy[0]!r} in {str(self._folder)!r}; stop it first")
+            before: Sequence[int] = self._study.user_attrs.get("replaced", [])
+            self._study.set_user_attr("replaced", [*before, *(record.number for record in chosen.values())])
+            for name in chosen:
+                delete_run(self._folder / name)
+
+    def _trial(self, record: Record) -> Trial:
+        return Trial(self._study, self._study.get_trials(deepcopy=False)[record.number]._trial_id)
+
+    def _lock(self, name: str, *, wait: bool = False) -> FileLock:
+        return FileLock(self._folder / _LOCKS / f"{name}.lock", blocking=wait)
+
+
+def delete_sweep(folder: Path, names: Collection[str]) -> None:
+    """Delete the study in a folder with its runs, readable or not, and runs of these names.
+
+    Raises:
+        InputError: A process trains one of them.
+    """
+    known = [file.stem for file in (folder / _LOCKS).glob("*.lock") if file.stem not in ("claims", "journal")]
+    for name in {*known, *names}:
+        try:
+            if name in known:
+                with FileLock(folder / _LOCKS / f"{name}.lock", blocking=False):
+                    pass
+        except Timeout:
+            raise InputError(f"another process trains {name!r} in {str(folder)!r}; stop it first") from None
+    for name in {*known, *names}:
+        delete_run(folder / name)
+    (folder / _JOURNAL).unlink(missing_ok=True)
+
+
+def delete_run(path: Path) -> None:
+    """Delete the folder of a run, if it is one."""
+    if (path / "model.json").is_file():
+        shutil.rmtree(path)
+
+
+def _record(trial: optuna.trial.FrozenTrial) -> Record:
+    attributes = trial.user_attrs
+    over = trial.state.is_finished()
+    state = attributes.get("state", "failed") if over else "unfinished"
+    score = trial.value if trial.state == TrialState.COMPLETE else None
+    return Record(attributes["run"], attributes["values"], state, score, attributes.get("reason"), trial.number)

@@ -1,0 +1,98 @@
+"""From a config to an untrained model and its objective."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from tightbound.components import find, make, parse
+from tightbound.compose import vae
+from tightbound.config import Config
+from tightbound.core.model import VAE
+from tightbound.data import Data, Indexed
+from tightbound.objectives.base import Objective
+from tightbound.recipes.base import recipe
+
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class Composed(Generic[C]):
+    """A model before training.
+
+    Attributes:
+        config: The config as it was adapted to the data (see `compose`).
+        notes: Adaptations that a person should know of.
+    """
+
+    config: C
+    model: VAE
+    objective: Objective
+    notes: tuple[str, ...] = ()
+
+
+def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
+    """Build the model and the objective that a config describes.
+
+    Options that a recipe chose for its own data and latents are replaced by their defaults if they do not fit others.
+
+    Args:
+        config: Options of the composition and of training.
+        data: Data that the model is made for.
+        trust: Import components from outside tightbound, written "module:Class(...)".
+
+    Raises:
+        CompositionError: The components do not fit together, or do not fit the data.
+        InputError: An option is out of range, or a component is unknown.
+    """
+    notes: tuple[str, ...] = ()
+    if _network_does_not_fit(config, trust):
+        notes = (f"network: auto, because that of recipe {config.recipe!r} is for other latents",)
+        config = dataclasses.replace(config, network="auto")
+    model = vae(
+        data,
+        latent=config.latent,
+        network=config.network,
+        likelihood=config.likelihood,
+        observation=config.observation,
+        prior=config.prior,
+        posterior=config.posterior,
+        latents=config.latents,
+        context=config.context,
+        seed=config.seed,
+        start_at_data=config.start_at_data,
+        trust=trust,
+    )
+    objective = make("objective", config.objective_spec(), trust=trust)
+    return Composed(_fitting_settings(config, data, model), model, objective, notes)
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """Return what config.yaml of a run holds."""
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)} | config.recorded()
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _network_does_not_fit(config: Config, trust: bool) -> bool:
+    """Return whether the network is a recipe's, but the latents are others, which need feature maps."""
+    if config.recipe is None:
+        return False
+    own = recipe(config.recipe)
+    exchanged = parse(own.latents).name != parse(config.latents).name and config.network == own.network != "auto"
+    return exchanged and find("latents", parse(config.latents).name, trust=trust).on_planes
+
+
+def _fitting_settings(config: C, data: Data, model: VAE) -> C:
+    """Drop a recipe's settings of a second stage that the model lacks, and validation data of more than a tenth."""
+    if config.recipe is None:
+        return config
+    own = recipe(config.recipe).settings()
+    dropped = own.changed_for_code_prior() if model.latents.second is None else {}
+    most = len(data.train) // 10 if isinstance(data.train, Indexed) else 0
+    if (own.validation_size or 0) > most:
+        dropped["validation_size"] = own.validation_size
+    defaults = {f.name: f.default for f in dataclasses.fields(own)}
+    return dataclasses.replace(
+        config, **{name: defaults[name] for name, value in dropped.items() if getattr(config, name) == value}
+    )
