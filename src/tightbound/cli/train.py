@@ -25,7 +25,7 @@ from tightbound.config import Config
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.data import tars
+from tightbound.data.readers import tars
 from tightbound.objectives.base import Objective
 from tightbound.report.page import report
 from tightbound.trained import Trained
