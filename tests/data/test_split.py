@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from tightbound.core.errors import InputError
-from tightbound.data import ArraySplit, MappedSplit, open
-from tightbound.data.sprites import Sprites
+from tightbound.data import ArraySplit, Limits, MappedSplit, open
+from tightbound.data.builtin.sprites import Sprites
 
 X = np.arange(53 * 4, dtype=np.float32).reshape(53, 4)
 Y = torch.arange(53) * 10
@@ -290,9 +290,8 @@ def test_small_data_sets_are_materialized():
     assert (len(data.train), len(data.test)) == (15, 5)
 
 
-def test_large_data_sets_are_read_when_needed(monkeypatch):
-    monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", 64)
-    data = open(Named(("image", "label")))
+def test_large_data_sets_are_read_when_needed():
+    data = open(Named(("image", "label")), limits=Limits(memory=64))
     assert isinstance(data.whole, MappedSplit)
     assert any("too large for memory" in note for note in data.notes)
     batches = list(data.train.epoch(5, key=(0,)))
@@ -333,7 +332,7 @@ def test_pictures_of_pillow_are_data():
 
 
 def test_names_need_no_torch():
-    code = "import sys, tightbound.data.names; assert not {'torch', 'numpy'} & set(sys.modules)"
+    code = "import sys, tightbound.data.builtin; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -43,7 +43,7 @@ def cite(command: Cite) -> None:
 
 def _entries(kind: str) -> dict[str, dict[str, str]]:
     if kind == "datasets":
-        from tightbound.data.names import BUILTINS
+        from tightbound.data.builtin import BUILTINS
 
         return {name: {"description": line} for name, line in BUILTINS.items()}
     if kind == "recipes":

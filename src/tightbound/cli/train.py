@@ -18,7 +18,7 @@ from tightbound.cli.show import draw_next, keep, say, show_result
 from tightbound.cli.training import Train, Training
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
-from tightbound.data import tars
+from tightbound.data.readers import tars
 from tightbound.recipes.composing import compose, recorded
 from tightbound.report.page import report
 from tightbound.trained import Trained

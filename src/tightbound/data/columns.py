@@ -1,8 +1,9 @@
-"""Mixed tables: a kind for each column, words as categories, and missing entries."""
+"""Mixed tables: a domain for each column, words as categories, and missing entries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,24 +11,24 @@ import numpy as np
 from tightbound.core.domain import BINARY, REAL, Domain, as_domain
 from tightbound.core.errors import InputError, suggestion
 from tightbound.data import encoding
+from tightbound.data.encoding import Seen
 
-MISSING = frozenset({"", "nan", "na", "n/a", "null", "?"})  # cells of a text table, in any case
-MOST_CATEGORIES = 256
-WHOLE = " (whole: if they are counts or levels, say so in kinds)"
+MAX_CATEGORIES = 256
 
 Kinds = Mapping[Any, Any] | Sequence[Any]
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
 
 
-def told(kinds: Kinds | None, header: Sequence[str], width: int) -> dict[int, Any]:
-    """The kinds that a user names, by column.
+def by_column(kinds: Kinds | None, header: Sequence[str], width: int) -> dict[int, Any]:
+    """Return the kinds that the user declared, by the number of their column.
 
-    Arguments:
-        kinds: One for each column (None: to be inferred), or some by the column's name or number.
+    Args:
+        kinds: One kind for each column (None: to be inferred), or some by name or number of the column.
         header: Names of the columns; may be empty.
+        width: Number of columns.
 
     Raises:
-        InputError: another number of kinds than of columns, or no such column.
+        InputError: If there is no such column, or not one kind for each.
     """
     if kinds is None:
         return {}
@@ -46,212 +47,176 @@ def _position(key: Any, header: Sequence[str], width: int) -> int:
         return list(header).index(key)
     if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < width:
         return key
-    raise InputError(
-        f"kinds name the column {key!r}, and there is none; "
-        + (suggestion(str(key), header) if header else f"columns have numbers 0..{width - 1}")
-    )
+    known = suggestion(str(key), header) if header else f"columns have numbers 0..{width - 1}"
+    raise InputError(f"kinds name the column {key!r}, which does not exist; {known}")
 
 
 def title(column: int, header: Sequence[str]) -> str:
-    """A column in messages, counted from 1."""
+    """Name a column in messages, counting from 1."""
     return f"column {column + 1}" + (f" ({header[column]})" if header else "")
 
 
-def table(
-    x: np.ndarray, header: Sequence[str], words: Words, kinds: Mapping[int, Any], name: str
-) -> tuple[np.ndarray, Domain, tuple[str, ...]]:
-    """A table (N, D) as stored, float32 with NaN where an entry is missing; its domain; and notes.
+@dataclass
+class _Found:
+    """What a survey found in one column."""
 
-    A column that nobody names is of categories where it holds words, binary where it holds 0 and 1 alone, else real.
-
-    Raises:
-        InputError: infinite entries, a column without values, or values that are not of its kind.
-    """
-    x = x.astype(np.float64)
-    if np.isinf(x).any():
-        first = tuple(int(i) for i in np.argwhere(np.isinf(x))[0])
-        number = int(np.isinf(x).sum())
-        raise InputError(
-            f"{name}: {number} {'value is' if number == 1 else 'values are'} infinite, the first at {first}; "
-            "remove them, or make them NaN, which stands for what is missing"
-        )
-    out = np.full(x.shape, np.nan, np.float32)
-    columns = []
-    for i, column in enumerate(x.T):
-        seen, where = ~np.isnan(column), f"{name}: {title(i, header)}"
-        if not seen.any():
-            raise InputError(f"{where} has no values; remove it")
-        domain, values = _column(column[seen], words.get(i), kinds.get(i), where)
-        out[seen, i] = values
-        columns.append(domain)
-    plain = [domain == REAL and _whole(out[:, i]) for i, domain in enumerate(columns[:8])]
-    return out, Domain("mixed", columns=tuple(columns)), notes(columns, plain, np.isnan(out).sum(0), len(out), header)
-
-
-def notes(
-    columns: Sequence[Domain], whole: Sequence[bool], lacking: np.ndarray, size: int, header: Sequence[str]
-) -> tuple[str, ...]:
-    """What was found of a table of `size` rows: which columns are of whole numbers, and how many entries each lacks."""
-    found = "; ".join(
-        f"{header[i] if header else i + 1}: {domain}" + (WHOLE if whole[i] else "")
-        for i, domain in enumerate(columns[:8])
-    )
-    shares = ", ".join(f"{header[i] if header else i + 1} {n}" for i, n in enumerate(lacking) if n)
-    entries = f"{lacking.sum():,} of {size * len(columns):,} entries"
-    missing = f"missing: {entries}" + (f" ({shares:.120})" if shares else "")
-    return f"{found}{'; ...' * (len(columns) > 8)}", missing
-
-
-def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str) -> np.ndarray:
-    """Some rows (B, D) of a table of this domain as stored; see `table`.
-
-    Raises:
-        InputError: for entries outside the domain of their column.
-    """
-    out = np.full(x.shape, np.nan, np.float32)
-    for i, column in enumerate(x.T):
-        seen = ~np.isnan(column)
-        if seen.any():
-            out[seen, i] = _column(column[seen], words.get(i), domain.columns[i], f"{name}: {title(i, header)}")[1]
-    return out
+    seen: Seen = field(default_factory=Seen)
+    first: np.ndarray = field(default_factory=lambda: np.zeros(0))  # some of its values
+    distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of a column of categories
+    words: tuple[str, ...] = ()
+    missing: int = 0
 
 
 class Survey:
-    """A pass over a table too large for memory, part by part: enough of each column to tell its domain."""
+    """A pass over a table, part by part, that finds the domain of each column.
+
+    A column without a declared kind holds categories if it holds words, is binary if it holds 0 and 1 alone, and is
+    real otherwise.
+    """
 
     def __init__(self, header: Sequence[str], kinds: Mapping[int, Any], name: str) -> None:
-        """A survey of columns of these names, of which a user named some kinds (see `told`)."""
+        """Survey columns of these names, for some of which a user declared the kind; see `by_column`."""
         self._header, self._kinds, self._name = header, kinds, name
-        self._distinct: list[np.ndarray] = []  # by column: all its values, or the first few, the least and the greatest
-        self._words: list[tuple[str, ...]] = []
-        self._whole: list[bool] = []
-        self.lacking = np.zeros(0, np.int64)
+        self._found: list[_Found] = []
         self.size = 0
 
     @property
     def width(self) -> int:
-        """D."""
-        return len(self.lacking)
+        """Number of columns."""
+        return len(self._found)
 
     @property
     def mixed(self) -> bool:
-        """Whether columns need domains of their own: words, missing entries, or kinds."""
-        return bool(self._kinds) or any(self._words) or bool(self.lacking.any())
+        """Whether the columns need domains of their own: there are words, missing entries or declared kinds."""
+        return bool(self._kinds) or any(found.words or found.missing for found in self._found)
 
     def add(self, x: np.ndarray, words: Words) -> None:
-        """Looks at rows (B, D), NaN where an entry is missing."""
-        width = x.shape[1]
+        """Look at rows (B, D), NaN where an entry is missing.
+
+        Raises:
+            InputError: If entries are infinite, or the rows have another length than those before.
+        """
         if not self.size:
-            self._distinct, self._words = [np.zeros(0)] * width, [()] * width
-            self._whole, self.lacking = [True] * width, np.zeros(width, np.int64)
-        elif width != self.width:
-            shapes = f"row 0 has {self.width} entries, row {self.size} has {width}"
+            self._found = [_Found() for _ in range(x.shape[1])]
+        elif x.shape[1] != self.width:
+            shapes = f"row 0 has {self.width} entries, row {self.size} has {x.shape[1]}"
             raise InputError(f"{self._name}: rows differ in shape: {shapes}; make them equal")
         self.size += len(x)
-        if np.isinf(x).any():
-            raise InputError(f"{self._name} holds infinite values; remove them, or make them null, if they are missing")
-        for i, column in enumerate(x.T):
-            seen = column[~np.isnan(column)]
-            self.lacking[i] += len(column) - len(seen)
+        if x.dtype.kind == "f" and np.isinf(x).any():
+            first = tuple(int(i) for i in np.argwhere(np.isinf(x))[0])
+            count = int(np.isinf(x).sum())
+            raise InputError(
+                f"{self._name}: {count} {'value is' if count == 1 else 'values are'} infinite, the first at {first}; "
+                "remove them, or replace them by NaN, which stands for a missing entry"
+            )
+        for i, (column, found) in enumerate(zip(x.T, self._found, strict=True)):
+            values = column[~np.isnan(column)]
+            found.missing += len(column) - len(values)
             if i in words:
-                if words[i] != self._words[i]:
-                    own = {*self._words[i], *words[i]}
-                    self._words[i] = tuple(sorted(own)) if self._words[i] else tuple(words[i])
-                if len(self._words[i]) > MOST_CATEGORIES:
-                    where = f"{self._name}: {title(i, self._header)}"
-                    raise InputError(f"{where} has more than {MOST_CATEGORIES} different words; remove the column")
-            elif len(seen):
-                self._whole[i] = self._whole[i] and _whole(seen)
-                many = len(self._distinct[i]) > MOST_CATEGORIES  # then its range is what is left to be known
-                found = np.union1d(self._distinct[i], np.array([seen.min(), seen.max()]) if many else seen)
-                few = found[:: -(-len(found) // (2 * MOST_CATEGORIES))] if len(found) > 2 * MOST_CATEGORIES else found
-                self._distinct[i] = np.union1d(few, found[[0, -1]])
+                found.words = tuple(words[i] if not found.words else sorted({*found.words, *words[i]}))
+                if len(found.words) > MAX_CATEGORIES and self._kinds.get(i) in (None, "categories"):
+                    raise InputError(self._too_many(i, f"more than {MAX_CATEGORIES} different words"))
+            elif len(values):
+                self._look(i, found, values)
 
-    def domain(self, told: Domain | None) -> tuple[Domain, tuple[str, ...]]:
-        """That of the table, and notes; `told` is that of all columns whose kind is not named. Raises InputError as
-        `table` does."""
-        words = {i: own for i, own in enumerate(self._words) if own}
-        values = [np.arange(len(words[i])) if i in words else own for i, own in enumerate(self._distinct)]
-        some = np.full((max(map(len, values)), len(values)), np.nan)
-        for column, own in zip(some.T, values, strict=True):
-            column[: len(own)] = own
-        kinds = self._kinds if told is None else {**dict.fromkeys(range(len(values)), told), **self._kinds}
-        _, domain, _ = table(some, self._header, words, kinds, self._name)
-        plain = [column == REAL and whole for column, whole in zip(domain.columns, self._whole, strict=True)]
-        return domain, notes(domain.columns, plain, self.lacking, self.size, self._header)
+    def _look(self, i: int, found: _Found, values: np.ndarray) -> None:
+        kind = self._kinds.get(i)
+        if _nominal(kind):
+            found.distinct = np.union1d(found.distinct, values)
+        scale = encoding.scale_of(None if kind is None or _nominal(kind) else as_domain(kind))
+        found.seen = found.seen.merged(Seen.of(values[:, None], scale, self._where(i)))
+        found.first = found.first if len(found.first) else values[:100_000]
+
+    def _too_many(self, i: int, found: str) -> str:
+        limits = f"a column of categories has from 2 to {MAX_CATEGORIES}"
+        return f"{self._where(i)} has {found}; {limits}: remove the column, or name its categories in kinds="
+
+    def _where(self, i: int) -> str:
+        return f"{self._name}: {title(i, self._header)}"
+
+    def domain(self, declared: Domain | None = None) -> tuple[Domain, tuple[str, ...]]:
+        """Return the domain of the table, and notes.
+
+        Args:
+            declared: Domain of all columns whose kind was not declared.
+
+        Raises:
+            InputError: If a column has no values, or values that its kind does not allow.
+        """
+        columns = [self._column(i, found, self._kinds.get(i, declared)) for i, found in enumerate(self._found)]
+        return Domain("mixed", columns=tuple(columns)), self._notes(columns)
+
+    def _column(self, i: int, found: _Found, kind: Any) -> Domain:
+        where = self._where(i)
+        if not found.words and not len(found.first):
+            raise InputError(f"{where} has no values; remove it")
+        if found.words or _nominal(kind):
+            words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
+            if kind not in (None, "categories") and _nominal(kind):
+                declared = as_domain(kind)
+                _codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
+                return declared
+            if not _nominal(kind) and kind is not None:
+                raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {kind!r}; use 'categories'")
+            if not 2 <= len(words) <= MAX_CATEGORIES:
+                raise InputError(self._too_many(i, f"{len(words)} different values"))
+            return Domain("categories", len(words), words)
+        if kind is None:
+            binary = found.seen.integers and found.seen.low >= 0 and found.seen.high <= 1
+            kind = BINARY if binary else REAL
+        return encoding.judge(found.seen, found.first[:, None], as_domain(kind), where)[0].domain
+
+    def _notes(self, columns: Sequence[Domain]) -> tuple[str, ...]:
+        names = [self._header[i] if self._header else i + 1 for i in range(self.width)]
+        hint = " (whole: if they are counts or levels, say so in kinds)"
+        whole = [c == REAL and f.seen.integers and f.seen.low >= 0 for c, f in zip(columns, self._found, strict=True)]
+        shown = [f"{name}: {c}" + hint * w for name, c, w in zip(names[:8], columns, whole, strict=False)]
+        missing = sum(found.missing for found in self._found)
+        by_name = ", ".join(f"{n} {f.missing}" for n, f in zip(names, self._found, strict=True) if f.missing)
+        entries = f"missing: {missing:,} of {self.size * self.width:,} entries"
+        return "; ".join(shown) + "; ..." * (self.width > 8), entries + (f" ({by_name:.120})" if missing else "")
 
 
-def _whole(values: np.ndarray) -> bool:
-    values = values[~np.isnan(values)]
-    return bool((values == np.rint(values)).all() and values.min() >= 0)
+def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str) -> np.ndarray:
+    """Return rows (B, D) as stored, float32 with NaN where an entry is missing.
+
+    Raises:
+        InputError: If an entry lies outside the domain of its column.
+    """
+    out = np.full(x.shape, np.nan, np.float32)
+    for i, (column, own) in enumerate(zip(x.T, domain.columns, strict=True)):
+        seen, where = ~np.isnan(column), f"{name}: {title(i, header)}"
+        if not seen.any():
+            continue
+        if own.kind == "categories":
+            out[seen, i] = _codes(column[seen], words.get(i), own, where)
+            continue
+        if i in words:
+            raise InputError(f"{where} holds words, such as {words[i][0]!r}; needed: {own}")
+        out[seen, i] = encoding.infer(column[seen, None], own, where)[0].convert(column[seen])
+    return out
 
 
-def _column(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where: str) -> tuple[Domain, np.ndarray]:
-    """The domain of one column, and its observed values as stored."""
-    if kind is None:
-        binary = bool(((values == 0) | (values == 1)).all())
-        kind = "categories" if words is not None else BINARY if binary else REAL
-    if _nominal(kind):
-        return _categories(values, words, kind, where)
-    if words is not None:
-        raise InputError(
-            f"{where} holds words, such as {words[0]!r}, and its kind was named {kind!r}; use 'categories'"
-        )
-    code, _ = encoding.infer(values[:, None], as_domain(kind), where)
-    return code.domain, code.convert(values)
-
-
-def _categories(values: np.ndarray, words: tuple[str, ...] | None, kind: Any, where: str) -> tuple[Domain, np.ndarray]:
-    """As `_column`. Numbers are categories as they are written, or by their place among named words that are none."""
-    known = None if kind == "categories" else as_domain(kind)
-    if words is None and known is not None and not all(map(is_number, known.words)):
-        code, _ = encoding.infer(values[:, None], Domain("levels", known.levels), where)
-        return known, code.convert(values)
+def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, where: str) -> np.ndarray:
+    """Return the categories of values: words, numbers as they are written, or numbers in place of words."""
+    if words is None and not all(map(is_number, domain.words)):
+        return encoding.infer(values[:, None], Domain("levels", domain.levels), where)[0].convert(values)
     if words is None:
         distinct, values = np.unique(values, return_inverse=True)
         words = tuple(f"{v:.9g}" for v in distinct)
-    if known is None:
-        if not 2 <= len(words) <= MOST_CATEGORIES:
-            raise InputError(
-                f"{where} has {len(words)} different values; categories are from 2 to {MOST_CATEGORIES}: remove the "
-                "column, or name the categories in `kinds`"
-            )
-        return Domain("categories", len(words), words), values
-    unknown = [word for word in words if word not in known.words]
+    unknown = [word for word in words if word not in domain.words]
     if unknown:
-        raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {known}")
-    codes = np.array([known.words.index(word) for word in words])
-    return known, codes[values.astype(np.int64)]
-
-
-def read_cells(
-    rows: Sequence[Sequence[str]], width: int, kinds: Mapping[int, Any]
-) -> tuple[np.ndarray, dict[int, tuple[str, ...]], tuple[int, int] | None]:
-    """Cells as numbers (N, D), NaN where one is missing; the words of columns that hold such; and the row and column
-    of the first cell that is no number among numbers, None where there is none."""
-    x = np.full((len(rows), width), np.nan)
-    words: dict[int, tuple[str, ...]] = {}
-    for i in range(width):
-        cells = [row[i].strip() for row in rows]
-        seen = [n for n, cell in enumerate(cells) if cell.lower() not in MISSING]
-        wrong = [n for n in seen if not is_number(cells[n])]
-        categories = i in kinds and _nominal(kinds[i])
-        if wrong and len(wrong) < len(seen) and not categories:
-            return x, words, (wrong[0], i)
-        if wrong or categories:
-            distinct, codes = np.unique([cells[n] for n in seen], return_inverse=True)
-            words[i], x[seen, i] = tuple(map(str, distinct)), codes
-        else:
-            x[seen, i] = [float(cells[n]) for n in seen]
-    return x, words, None
+        raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {domain}")
+    codes = np.array([domain.words.index(word) for word in words])
+    return codes[values.astype(np.int64)]
 
 
 def _nominal(kind: Any) -> bool:
-    return kind == "categories" or as_domain(kind).kind == "categories"
+    return kind is not None and (kind == "categories" or as_domain(kind).kind == "categories")
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell of text is one."""
+    """Whether a cell of text is a number."""
     try:
         float(cell)
     except ValueError:

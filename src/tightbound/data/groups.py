@@ -1,4 +1,4 @@
-"""Data that lie in groups which are read whole: row groups of a table, say."""
+"""Splits of groups that are read whole, such as the row groups of a Parquet file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _END: Any = object()
 
 
 class Group(Protocol):
-    """Data that were read: an array, or what gives one."""
+    """A group that was read."""
 
     def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
-        """x (B, *shape) as stored, of the data at these places in the group."""
+        """Return x (B, *shape) as stored, for the examples at these places in the group."""
         ...
 
 
 class GroupedSplit(Indexed):
-    """Data in groups, each read whole, when it is needed and for as long as the batches to come need it.
+    """Groups of examples, each read whole when it is needed and held as long as the batches to come need it.
 
-    A permutation keeps neighbors together: groups are shuffled, `window` of them at a time are held, and the data of a
-    window are shuffled among themselves. A thread reads ahead.
+    A permutation keeps neighbors together: groups are shuffled, `window` of them at a time are held, and the examples
+    of a window are shuffled among themselves. A thread reads ahead.
     """
 
     def __init__(
@@ -44,24 +44,23 @@ class GroupedSplit(Indexed):
     ) -> None:
         """A split of groups.
 
-        Arguments:
-            load: Reads the group of this number.
-            sizes: Data in each group.
-            shape: Of one example.
-            dtype: As stored.
-            window: Groups that are held together to shuffle their data.
-            labels: Of all data.
+        Args:
+            load: Function that reads the group of a number.
+            sizes: Number of examples in each group.
+            shape: Shape of one example.
+            dtype: Type of the stored values.
+            window: Groups that are held together to shuffle their examples.
+            labels: Labels of all examples.
         """
         self._load, self.shape, self._dtype, self.labels = load, shape, dtype, labels
         self.window = window
         self._ends = np.cumsum(np.asarray(sizes, np.int64))
 
     def __len__(self) -> int:
-        """N."""
         return int(self._ends[-1])
 
     def batch(self, indices: Tensor) -> Batch:
-        """See `Indexed.batch`; reads each group that holds one of them."""
+        """See `Indexed.batch`; reads each group that holds one of the examples."""
         return next(self._read([indices]))
 
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
@@ -99,7 +98,7 @@ class GroupedSplit(Indexed):
 
 
 def ahead(items: Iterator[_Item], depth: int = 2) -> Iterator[_Item]:
-    """The same items, so many of which a thread makes ready before they are asked for."""
+    """Yield the same items; a thread prepares so many of them before they are asked for."""
     pool = ThreadPoolExecutor(1)
     try:
         waiting = deque(pool.submit(next, items, _END) for _ in range(depth))

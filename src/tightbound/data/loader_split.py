@@ -1,4 +1,4 @@
-"""A torch DataLoader as a split, and what it gives as arrays."""
+"""A torch DataLoader as a split."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ class LoaderSplit(Split):
     """
 
     def __init__(self, loader: DataLoader[Any], shape: tuple[int, ...], cast: Cast) -> None:
-        """A split of any DataLoader; `shape` is of one example as stored, `cast` makes raw x (B, ...) so."""
+        """A split of a DataLoader.
+
+        Args:
+            loader: The loader.
+            shape: Shape of one example as stored.
+            cast: Function that returns raw x (B, ...) as stored.
+        """
         self._loader, self.shape, self._cast = loader, shape, cast
 
     def __len__(self) -> int:
-        """N."""
         loader, dataset = self._loader, self._loader.dataset
         if not isinstance(dataset, Sized):
             raise TypeError(f"the length of {type(dataset).__name__}, a stream, is not known")
@@ -38,7 +43,7 @@ class LoaderSplit(Split):
         return len(dataset)
 
     def steps(self, batch_size: int) -> int:
-        """Batches of the loader's own size."""
+        """Return the number of batches, which have the loader's own size."""
         return len(self._loader)
 
     def epoch(
@@ -50,21 +55,21 @@ class LoaderSplit(Split):
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[Batch]:
-        """See `Split.epoch`. The size of a batch is the loader's; `start` batches are read and dropped.
+        """See `Split.epoch`; batches have the loader's own size, and those before `start` are read and dropped.
 
-        With a key the order is the loader's own, and the key seeds what it draws from (torch's default generator,
-        or its own), so that the order of a shuffling loader repeats; both are given back as they were. Without
-        a key the data set is read in its natural order where it has one.
+        With a key the order is the loader's own. The key seeds the generators it draws from (torch's default one, or
+        its own), so that the order of a shuffling loader repeats, and both are restored afterwards. Without a key the
+        data set is read in its natural order, if it has one.
         """
         check_epoch(batch_size, start, rank, world)
         return self._epoch(key, start, rank, world)
 
-    def picked(self, most: int, seed: int) -> Iterator[Batch]:
-        """See `Split.picked`; where the data set has no order, see `leading`."""
+    def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
+        """See `Split.picked`, and `leading` for a data set without an order."""
         if not self._ordered:
-            yield from leading(self, most)
+            yield from leading(self, max_examples)
             return
-        rows, done = chosen(len(self), most, seed), 0
+        rows, done = chosen(len(self), max_examples, seed), 0
         for raw in seeded(self._natural(Subset(self._loader.dataset, rows.tolist())), key_seed("natural")):
             x, label = unpack(raw)
             yield Batch(torch.from_numpy(self._cast(x)), label=label, index=rows[done : done + len(x)])
@@ -76,7 +81,7 @@ class LoaderSplit(Split):
         return isinstance(self._loader.dataset, Sized) and self._loader.batch_size is not None
 
     def _natural(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        """These data in their order, as the loader would read them."""
+        """Return a loader that reads a data set in its order."""
         loader = self._loader
         return DataLoader(
             dataset,
@@ -103,10 +108,10 @@ class LoaderSplit(Split):
 
 
 def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
-    """x and label of what a DataLoader or a data set gives: x, (x, y), or a mapping.
+    """Return x and label of an item of a DataLoader or data set: x, (x, y), or a mapping.
 
     Raises:
-        InputError: for a mapping without x, or an x that is no array.
+        InputError: If a mapping has no x, or x is not an array of numbers.
     """
     label = None
     if isinstance(raw, dict):
@@ -130,7 +135,7 @@ def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
 
 
 def seeded(loader: DataLoader[Any], seed: int) -> Iterator[Any]:
-    """Iterates a loader with its generators seeded while it works, and as they were while it waits."""
+    """Iterate over a loader with its generators seeded while it works, and restored while it waits."""
     own = loader.generator, getattr(loader.sampler, "generator", None)
     generators = list(dict.fromkeys([torch.default_generator, *(g for g in own if g is not None)]))
     inside = [torch.Generator().manual_seed(seed).get_state() for _ in generators]

@@ -1,4 +1,4 @@
-"""Splits: data in an order that is a pure function of a key, in batches that skip, shard and resume."""
+"""Splits: examples in an order that is a pure function of a key, in batches that skip, shard and resume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKERS = min(4, os.cpu_count() or 1)  # processes or threads that read files
 
 
 class Split(ABC):
-    """A set of data that is read in batches."""
+    """A set of examples that is read in batches."""
 
     shape: tuple[int, ...]  # of one example, channels first
     names: Sequence[str] | None = None  # file name of each example
@@ -32,18 +32,18 @@ class Split(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """N; raises TypeError where it is not known."""
+        """Return N; raise TypeError if it is not known."""
 
     @property
     def size(self) -> int | None:
-        """N; None where it is not known, of a stream."""
+        """N; None if it is not known, as for a stream."""
         try:
             return len(self)
         except TypeError:
             return None
 
     def steps(self, batch_size: int) -> int:
-        """Global batches of an epoch; raises TypeError where that is not known."""
+        """Return the number of global batches per epoch; raise TypeError if it is not known."""
         return -(-len(self) // batch_size)
 
     @abstractmethod
@@ -56,52 +56,57 @@ class Split(ABC):
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[Batch]:
-        """All data once, in batches of raw x (B, *shape) with label and index; the last may be smaller.
+        """Yield all examples once, in batches of raw x (B, *shape) with label and index; the last may be smaller.
 
-        Arguments:
+        Args:
             batch_size: Size of a global batch.
             key: The order is a random permutation that depends on the key alone; None: natural order.
             start: Leave out this many global batches.
-            rank, world: Of each global batch, give the contiguous part `share(len(batch), rank, world)`,
-                which is empty where there are more processes than data.
+            rank: Yield only the contiguous part `share(len(batch), rank, world)` of each global batch, which is empty
+                if there are more processes than examples.
+            world: Number of processes.
 
         Raises:
-            InputError: for a batch size below 1, a negative start or a rank outside 0 .. world - 1.
+            InputError: If the batch size is below 1, start is negative or rank lies outside 0 .. world - 1.
         """
 
     def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
-        """The split without some of its data, and these, for validation.
+        """Return the split without some of its examples, and these, for validation.
 
         Raises:
-            InputError: where there are too few, or no way to take some out.
+            InputError: If there are too few, or no way to take some out.
         """
         raise InputError(
-            f"{validation} validation data were asked of a DataLoader, which has no random access; "
-            "use validation_size=0, or give a pair (train_loader, test_loader) or the data set itself"
+            f"{validation} validation examples were asked of a DataLoader, which has no random access; "
+            "use validation=0, or give validation data of their own, or the data set itself"
         )
 
     @abstractmethod
-    def picked(self, most: int, seed: int) -> Iterator[Batch]:
-        """Data of which to pick `most` at random, at least so many where there are; `index` is the place of each in
-        natural order."""
+    def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
+        """Yield candidates from which to pick `max_examples` at random, at least so many if there are.
+
+        `index` is the position of each in natural order.
+        """
 
     def dealt(self, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """All data once in their natural order, in batches of at most this size, of which this process takes every
-        `world`-th, the first being the one numbered `rank`: they are the same batches whatever `world` is."""
+        """Yield every `world`-th batch of the natural order, beginning with the one numbered `rank`.
+
+        The batches, of at most `batch_size` examples, are the same whatever `world` is.
+        """
         batches = self.epoch(batch_size)  # a loader has a batch size of its own
         parts = (batch[at : at + batch_size] for batch in batches for at in range(0, len(batch), batch_size))
         return islice(parts, rank, None, world)
 
 
 def share(total: int, rank: int, world: int) -> slice:
-    """The part of `total` data that belongs to one of `world` processes; parts differ by at most one."""
+    """Return the part of `total` examples that belongs to a process; parts differ by at most one."""
     return slice(total * rank // world, total * (rank + 1) // world)
 
 
-def chosen(size: int, most: int, seed: int) -> Tensor:
-    """At most this many of 0 .. size - 1, picked at random, in rising order."""
+def chosen(size: int, max_examples: int, seed: int) -> Tensor:
+    """Return at most `max_examples` of 0 .. size - 1, picked at random, in ascending order."""
     generator = torch.Generator().manual_seed(key_seed("pick", seed))
-    return torch.randperm(size, generator=generator)[:most].sort().values
+    return torch.randperm(size, generator=generator)[:max_examples].sort().values
 
 
 class Indexed(Split):
@@ -109,10 +114,10 @@ class Indexed(Split):
 
     @abstractmethod
     def batch(self, indices: Tensor) -> Batch:
-        """The data at these positions (B,), int64; `index` of the batch is `indices`."""
+        """Return the examples at these positions (B,), int64, which are the `index` of the batch."""
 
     def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
-        """The data at these positions (M,), numbered 0 .. M - 1, without a copy."""
+        """Return the examples at these positions (M,), numbered 0 .. M - 1, without a copy."""
         return Subset(self, torch.as_tensor(indices, dtype=torch.int64))
 
     def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
@@ -120,22 +125,24 @@ class Indexed(Split):
         size = len(self)
         if not 0 < validation < size:
             raise InputError(
-                f"{validation} validation data were asked for, but the training split has {size}; use 0..{size - 1}"
+                f"{validation} validation examples were asked for, but the training split has {size}; use 0..{size - 1}"
             )
         order = np.random.default_rng(seed).permutation(size)
         return self.subset(np.sort(order[validation:])), self.subset(np.sort(order[:validation]))
 
-    def picked(self, most: int, seed: int) -> Iterator[Batch]:
-        """See `Split.picked`: those alone, in order."""
-        return self.batches(chosen(len(self), most, seed).split(500), seed) if len(self) else iter(())
+    def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
+        """See `Split.picked`: exactly these, in order."""
+        return self.batches(chosen(len(self), max_examples, seed).split(500), seed) if len(self) else iter(())
 
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
-        """The batch at each of these index tensors; `seed` is for data that draw random numbers."""
+        """Yield the batch at each of these index tensors; `seed` is for data sets that draw random numbers."""
         return map(self.batch, plan)
 
     def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Places 0 .. M - 1 of the positions `rows` (M,) in random order: all orders are equally probable, but for
-        data of which neighbors must be read together."""
+        """Return 0 .. M - 1, which stand for the positions `rows` (M,), in random order.
+
+        All orders are equally probable, unless neighbors must be read together.
+        """
         return torch.randperm(len(rows), generator=generator)
 
     def epoch(
@@ -165,10 +172,10 @@ class Indexed(Split):
 
 
 class Subset(Indexed):
-    """Some rows of another split, numbered anew."""
+    """Some examples of another split, numbered from 0."""
 
     def __init__(self, base: Indexed, rows: Tensor) -> None:
-        """The data of `base` at `rows` (M,); raises InputError for positions that it lacks."""
+        """The examples of `base` at `rows` (M,); raises InputError for positions that it lacks."""
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(base):
             raise InputError(f"positions must lie in 0..{len(base) - 1}, got {rows.min()}..{rows.max()}")
         self.base, self.rows, self.shape = base, rows, base.shape
@@ -177,7 +184,6 @@ class Subset(Indexed):
             self.names = [base.names[int(i)] for i in rows.numpy()]
 
     def __len__(self) -> int:
-        """N."""
         return len(self.rows)
 
     def batch(self, indices: Tensor) -> Batch:
@@ -210,7 +216,7 @@ class ArraySplit(Indexed):
     ) -> None:
         """A split of an array.
 
-        Arguments:
+        Args:
             x: (N, *shape).
             labels: (N,) or (N, factors).
             names: One for each example.
@@ -220,7 +226,6 @@ class ArraySplit(Indexed):
         self.shape, self.labels, self.names, self._cast = tuple(x.shape[1:]), labels, names, cast
 
     def __len__(self) -> int:
-        """N."""
         return len(self.x)
 
     def batch(self, indices: Tensor) -> Batch:
@@ -232,7 +237,7 @@ class ArraySplit(Indexed):
 
 
 class MappedSplit(Indexed):
-    """Data that are read or computed when they are asked for, by worker processes."""
+    """Examples that are read or computed when they are asked for, by worker processes."""
 
     def __init__(
         self,
@@ -244,26 +249,25 @@ class MappedSplit(Indexed):
         names: Sequence[str] | None = None,
         workers: int = 0,
     ) -> None:
-        """A split of what a function gives.
+        """A split of what a function returns.
 
-        Arguments:
+        Args:
             fetch: Positions (B,) -> x (B, *shape) as stored, and labels (B, ...) or None.
             size: N.
-            shape: Of one example.
-            labels: Of all data, where they are known; else they are taken from `fetch`.
+            shape: Shape of one example.
+            labels: Labels of all examples, if they are known; otherwise they are taken from `fetch`.
             names: One for each example.
-            workers: Processes that read ahead; 0 reads in this one.
+            workers: Processes that read ahead; 0: read in this process.
         """
         self._fetch, self._size, self.shape, self._workers = fetch, size, shape, workers
         self.labels, self.names = labels, names
 
     def __len__(self) -> int:
-        """N."""
         return self._size
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
-        if not len(indices):  # the share of a process that has none of a small batch: nothing says their type
+        if not len(indices):  # a process without a share of a small batch: the type is not known
             return Batch(
                 torch.empty(0, *self.shape), label=None if self.labels is None else self.labels[:0], index=indices
             )
@@ -293,15 +297,15 @@ class MappedSplit(Indexed):
 
 
 def _leave_signals(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal: the one that trains says what becomes of it, and ends the others."""
+    """Ignore Ctrl-C, which reaches all processes of a terminal: the one that trains handles it and ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Positions(Dataset[Batch | InputError]):
-    """A split as the data set of whole batches, for worker processes.
+    """A split as a data set of whole batches, for worker processes.
 
-    Errors are handed over as values: torch would raise them with a traceback for a message.
+    Errors are handed over as values, because torch would raise them with a traceback as the message.
     """
 
     def __init__(self, split: Indexed) -> None:
@@ -315,7 +319,7 @@ class _Positions(Dataset[Batch | InputError]):
 
 
 def check_epoch(batch_size: int, start: int, rank: int, world: int) -> None:
-    """Raises InputError for what `Split.epoch` refuses."""
+    """Raise InputError for arguments that `Split.epoch` refuses."""
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}; it must be at least 1")
     if start < 0:
@@ -325,10 +329,10 @@ def check_epoch(batch_size: int, start: int, rank: int, world: int) -> None:
 
 
 def stack(items: Iterable[np.ndarray]) -> np.ndarray:
-    """Arrays of one shape as one array (B, ...).
+    """Return arrays of one shape as one array (B, ...).
 
     Raises:
-        InputError: where shapes differ; names the two.
+        InputError: If shapes differ.
     """
     items = list(items)
     for i, item in enumerate(items):

@@ -1,10 +1,9 @@
-"""True streams: data that come one after another, with no random access and no known length."""
+"""Streams: examples that come one after another, without random access and without a known length."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,16 +13,14 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
+from tightbound.data.dataset import Data
 from tightbound.data.groups import ahead
+from tightbound.data.options import Limits, Options
 from tightbound.data.split import ArraySplit, Split, check_epoch, share
-
-ASIDE = 1_000  # data for testing, the first of a stream
-BUFFER = 10_000  # data that are held to be shuffled,
-BUFFER_BYTES = 1 << 28  # within so many bytes
 
 
 class Part(NamedTuple):
-    """Data that follow each other."""
+    """Consecutive examples of a stream."""
 
     x: np.ndarray  # (B, *shape) as stored
     label: np.ndarray | None  # (B,)
@@ -33,40 +30,43 @@ class Part(NamedTuple):
 
 
 class Stream(ABC):
-    """What can be read again and again, from its beginning."""
+    """A source that can be read again and again, from its beginning."""
 
     title: str  # in messages
-    order = "in the stream's own order"  # of the shards, in a note
+    order = "the stream's own order"  # of an epoch, in a note
 
     @abstractmethod
     def parts(self, seed: int | None, skip: int) -> Iterator[Part]:
-        """The data without the first `skip`; with a seed, shards are in an order that depends on it alone."""
+        """Yield the examples after the first `skip`; with a seed, shards are in an order that depends on it alone."""
 
 
 class StreamSplit(Split):
-    """A stream in batches. What it gives is shuffled within a buffer of data; `index` counts up in the order of
-    reading."""
+    """A stream in batches.
 
-    def __init__(self, stream: Stream, shape: tuple[int, ...], skip: int = 0) -> None:
-        """A split of a stream without its first `skip` data."""
-        self._stream, self.shape, self._skip = stream, shape, skip
+    Examples are shuffled within a buffer. `index` counts up in the order of reading.
+    """
+
+    def __init__(self, stream: Stream, shape: tuple[int, ...], skip: int = 0, limits: Limits | None = None) -> None:
+        """A split of a stream without its first `skip` examples."""
+        self._stream, self.shape, self._skip, self._limits = stream, shape, skip, limits or Limits()
 
     def __len__(self) -> int:
-        """Not known."""
+        """Raise TypeError: the length is not known."""
         raise TypeError(f"the length of {self._stream.title}, a stream, is not known")
 
     def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
-        """See `Split.held_out`: the first of the stream, held in memory."""
+        """See `Split.held_out`: the first examples of the stream, held in memory."""
         aside = first(self._stream, validation, self._skip)
         if len(aside) < validation:
             raise InputError(
-                f"{validation} validation data were asked for, but the stream gave {len(aside)} for training; use fewer"
+                f"{validation} validation examples were asked for, but the stream gave {len(aside)} for training; use "
+                "fewer"
             )
-        return StreamSplit(self._stream, self.shape, self._skip + validation), aside
+        return StreamSplit(self._stream, self.shape, self._skip + validation, self._limits), aside
 
-    def picked(self, most: int, seed: int) -> Iterator[Batch]:
-        """See `Split.picked`; see `leading`."""
-        return leading(self, most)
+    def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
+        """See `Split.picked` and `leading`."""
+        return leading(self, max_examples, self._limits)
 
     def epoch(
         self,
@@ -79,13 +79,12 @@ class StreamSplit(Split):
     ) -> Iterator[Batch]:
         """See `Split.epoch`; batches before `start` are read and dropped, and each process reads all of the stream."""
         check_epoch(batch_size, start, rank, world)
-        seed = None if key is None else key_seed(*key)
-        return ahead(self._epoch(batch_size, seed, start, rank, world))
+        return ahead(self._epoch(batch_size, None if key is None else key_seed(*key), start, rank, world))
 
     def _epoch(self, batch_size: int, seed: int | None, start: int, rank: int, world: int) -> Iterator[Batch]:
         parts = self._stream.parts(seed, self._skip)
         if seed is not None:
-            parts = _shuffled(parts, np.random.default_rng(seed))
+            parts = _shuffled(parts, np.random.default_rng(seed), self._limits)
         done = 0
         for number, part in enumerate(_batched(parts, batch_size)):
             mine = share(len(part.x), rank, world)
@@ -103,6 +102,7 @@ def _joined(parts: list[Part]) -> Part:
 
 
 def _batched(parts: Iterator[Part], size: int) -> Iterator[Part]:
+    """Yield the same examples in parts of one size; the last may be smaller."""
     waiting: list[Part] = []
     for part in parts:
         waiting.append(part)
@@ -116,14 +116,14 @@ def _batched(parts: Iterator[Part], size: int) -> Iterator[Part]:
         yield _joined(waiting)
 
 
-def _shuffled(parts: Iterator[Part], random: np.random.Generator) -> Iterator[Part]:
-    """Each part takes the place of as many data of a full buffer, picked at random, which are given."""
+def _shuffled(parts: Iterator[Part], random: np.random.Generator, limits: Limits) -> Iterator[Part]:
+    """Yield random examples of a full buffer, whose places the next ones take."""
     waiting: list[Part] = []
     buffer: Part | None = None
     for part in parts:
         if buffer is None:
             waiting.append(part)
-            if sum(len(each.x) for each in waiting) >= buffered(part.x):
+            if sum(len(each.x) for each in waiting) >= _buffered(part.x, limits):
                 buffer = _joined(waiting)
             continue
         for at in range(0, len(part.x), len(buffer.x)):
@@ -140,73 +140,70 @@ def _shuffled(parts: Iterator[Part], random: np.random.Generator) -> Iterator[Pa
         yield buffer[random.permutation(len(buffer.x))]
 
 
-def buffered(x: np.ndarray) -> int:
-    """How many data such as these a buffer holds."""
-    return max(1, min(BUFFER, BUFFER_BYTES // max(1, x[:1].nbytes)))
+def _buffered(x: np.ndarray, limits: Limits) -> int:
+    """Return how many examples such as these a buffer holds."""
+    return max(1, min(limits.buffer, limits.buffer_bytes // max(1, x[:1].nbytes)))
 
 
-def leading(split: Split, most: int) -> Iterator[Batch]:
-    """The first data of a split, as many as a buffer holds, and no fewer than `most`."""
+def leading(split: Split, max_examples: int, limits: Limits | None = None) -> Iterator[Batch]:
+    """Yield the first examples of a split, as many as a buffer holds, and at least `max_examples`."""
     found = 0
     for batch in split.epoch(500):
         yield batch
         found += len(batch)
-        if found >= max(most, buffered(batch.x.numpy())):
+        if found >= max(max_examples, _buffered(batch.x.numpy(), limits or Limits())):
             return
 
 
-def first(stream: Stream, most: int, skip: int = 0) -> ArraySplit:
-    """The first data of a stream, in memory.
+def first(stream: Stream, count: int, skip: int = 0) -> ArraySplit:
+    """Return the first examples of a stream, in memory.
 
     Raises:
-        InputError: where there are none.
+        InputError: If there are none.
     """
     parts: list[Part] = []
     for part in stream.parts(None, skip):
-        parts.append(part[: most - sum(len(each.x) for each in parts)])
-        if sum(len(each.x) for each in parts) >= most:
+        parts.append(part[: count - sum(len(each.x) for each in parts)])
+        if sum(len(each.x) for each in parts) >= count:
             break
     if not parts:
-        raise InputError(f"{stream.title} gave no data; is it empty?")
+        raise InputError(f"{stream.title} gave no examples; is it empty?")
     whole = _joined(parts)
     return ArraySplit(whole.x, None if whole.label is None else torch.from_numpy(whole.label))
 
 
-@dataclass(frozen=True)
-class Streamed:
-    """Data of a stream."""
-
-    train: Split
-    test: Split
-    whole: Split
-    domain: Domain
-    notes: tuple[str, ...]
-    header: tuple[str, ...] = ()
-
-
-def opened(
+def open_stream(
     stream: Stream,
     test: Stream | None,
     shape: tuple[int, ...],
     domain: Domain,
+    name: str,
     notes: tuple[str, ...],
+    options: Options,
     header: tuple[str, ...] = (),
-) -> Streamed:
-    """Train and test data of a stream, whose test data are the first of `test`, or of itself."""
-    aside = first(stream if test is None else test, ASIDE)
+) -> Data:
+    """Open a stream as a data set; the first examples of `test`, or of the stream itself, are set aside for testing.
+
+    If all data are for training (`options.test` is None) and there is no `test`, nothing is set aside.
+
+    Raises:
+        InputError: If the stream is empty, or too short to set examples aside.
+    """
+    limits = options.limits
+    digest = "none: a stream may change what it gives"
+    whole = StreamSplit(stream, shape, 0, limits)
+    aside = first(stream if test is None else test, limits.set_aside)
+    held = f"shuffled within a buffer of {_buffered(aside.x, limits):,} examples"
+    length = f"a stream of unknown length: say how long to train with steps=; an epoch is in {stream.order}, {held}"
+    if test is None and options.test is None:
+        return Data(name, whole, None, domain, (*notes, length), digest, False, whole, header)
     size = len(aside)
-    train = StreamSplit(stream, shape, size if test is None else 0)
     if test is None and next(stream.parts(None, size), None) is None:
         raise InputError(
-            f"{stream.title} ended after {size} data; needed: more than {ASIDE}, of which the first are set aside "
-            "for testing: hold them in an array or a map-style data set"
+            f"{stream.title} ended after {size} examples; needed: more than {limits.set_aside}, of which the first are "
+            "set aside for testing: hold them in an array or a map-style data set"
         )
-    held = buffered(aside.batch(torch.arange(1)).x.numpy())
     source = "set aside from the stream" if test is None else "of the test stream"
-    notes = (
-        *notes,
-        f"split: the first {size:,} data {source}, held in memory, are for testing; validation data are the next ones",
-        f"a stream of unknown length: say how long to train with --steps; its order is {stream.order}, shuffled within "
-        f"a buffer of {held:,} data",
-    )
-    return Streamed(train, aside, StreamSplit(stream, shape), domain, notes, header)
+    split = f"split: the first {size:,} examples {source}, in memory, are for testing; validation takes the next ones"
+    train = StreamSplit(stream, shape, size if test is None else 0, limits)
+    return Data(name, train, aside, domain, (*notes, split, length), digest, False, whole, header)

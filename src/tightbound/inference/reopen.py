@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tightbound import data as sources
@@ -10,7 +9,7 @@ from tightbound.config import column_kinds, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data
-from tightbound.data.files import ARRAYS
+from tightbound.data.source import is_array_file
 from tightbound.training.checks import check_fits
 from tightbound.training.folder import RunFolder
 
@@ -37,7 +36,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     names = ("levels", "domain", "kinds", "resize", "gray", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     options |= {"kinds": column_kinds(options.get("kinds"))}
-    if chosen in sources.BUILTINS or Path(str(chosen)).suffix.lower() in ARRAYS:  # the run's were encoded pictures
+    if chosen in sources.BUILTINS or is_array_file(str(chosen)):  # the run's were encoded pictures
         options = {k: v for k, v in options.items() if k not in ("resize", "gray")}
     source = model.observation.source
     if source.kind == "mixed":  # what is inferred about a table depends on all of it

@@ -321,8 +321,8 @@ def _train(
         if state.stage == "" and metric.key not in row and not plan.all_tested:
             raise InputError(f"this model has no validation {metric.description} to be chosen by; give another metric=")
         score = metric.at_epoch(row)
-        tell.epoch(record, row["epoch"], score)
-        if score is not None and study.reached(record, row["epoch"], score):
+        tell.epoch(record, state.epoch, score)
+        if score is not None and study.reached(record, state.epoch, score):
             raise _Pruned(f"pruned after epoch {row['epoch']}")
 
     composed = compose(configured(plan.base, record.values), data, trust=plan.trust)

@@ -15,7 +15,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import to_json
 from tightbound.core.noise import seeded
 from tightbound.data import Data
-from tightbound.data.cache import cache_folder
+from tightbound.data.builtin.cache import cache_folder
 from tightbound.data.split import Split
 from tightbound.training import checkpoint
 

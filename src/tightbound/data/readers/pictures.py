@@ -1,7 +1,8 @@
-"""Encoded pictures: what they have in common, and how they become arrays of one shape."""
+"""Encoded images: what they have in common, and how they become arrays of one shape."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,35 +12,22 @@ import numpy as np
 
 from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError
+from tightbound.data.options import Wish
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+NUMPY = b"\x93NUMPY"  # how a .npy file begins
 _GRAY = frozenset({"1", "L", "LA"})
 _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_DEEP = ("I", "F")  # more than 8 bits, which Pillow would clip
-_KINDS = {"1": "black and white", "L": "gray", "RGB": "color"}
+_DEEP = ("I", "F")  # modes with more than 8 bits, which Pillow would clip
+_COLORS = {"1": "black and white", "L": "gray", "RGB": "color"}
 
+File = Path | BinaryIO
 Header = tuple[str, tuple[int, int]]  # mode of Pillow; height and width
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a person asks of pictures."""
-
-    resize: tuple[int, int] | None = None  # height, width
-    gray: bool = False
-
-    def __bool__(self) -> bool:
-        return self.resize is not None or bool(self.gray)
-
-    def check(self) -> None:
-        """Raises InputError for a size that is none."""
-        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 1):
-            raise InputError(f"resize={self.resize} was given; it must be a height and a width, such as (64, 64)")
-
-
-@dataclass(frozen=True)
 class Pictures:
-    """How pictures are read."""
+    """How encoded images are read."""
 
     mode: str  # of Pillow: "1", "L" or "RGB"
     size: tuple[int, int]  # height, width
@@ -53,16 +41,16 @@ class Pictures:
 
     @property
     def domain(self) -> Domain:
-        """Of the pixels."""
+        """Domain of the pixels."""
         return BINARY if self.mode == "1" else Domain("levels", 256)
 
     def described(self, count: int) -> str:
-        """A note on so many of them."""
+        """Return a note on the images."""
         how = "of" if self.wish.resize is None else "resized to"
-        return f"{count:,} {_KINDS[self.mode]} images {how} {self.size[0]}x{self.size[1]}, height x width"
+        return f"{count:,} {_COLORS[self.mode]} images {how} {self.size[0]}x{self.size[1]}, height x width"
 
-    def decode(self, file: Path | BinaryIO) -> np.ndarray:
-        """(C, H, W) uint8; raises one of `errors()`, of which a ValueError says what does not fit."""
+    def decode(self, file: File) -> np.ndarray:
+        """Return the pixels (C, H, W), uint8; raise one of `errors()`, where a ValueError says what does not fit."""
         from PIL import Image
 
         with Image.open(file) as image:
@@ -74,26 +62,26 @@ class Pictures:
         return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
 
     def _check(self, mode: str, size: tuple[int, int]) -> None:
-        """Refuses what `judge` did not see, as it may look at some of the pictures alone."""
+        """Refuse what `judge` may not have seen, as it looks at some of the images only."""
         if mode.startswith(_DEEP):
-            raise ValueError("it has more than 8 bits a pixel")
+            raise ValueError("it has more than 8 bits per pixel")
         if self.wish.resize is None and size != self.size:
-            wanted = f"{self.size[0]}x{self.size[1]}"
-            raise ValueError(f"it is {size[0]}x{size[1]} and others are {wanted}: use resize=(H, W), --resize 64 64")
+            needed = f"{self.size[0]}x{self.size[1]}"
+            raise ValueError(f"it is {size[0]}x{size[1]} and others are {needed}: use resize=(HEIGHT, WIDTH)")
         lost = (self.mode == "1" and mode != "1") or (self.mode == "L" and mode not in _GRAY)
         if lost and not self.wish.gray:
-            raise ValueError(f"its mode is {mode} and others are {_KINDS[self.mode]}: use gray=True, --gray")
+            raise ValueError(f"its mode is {mode} and others are {_COLORS[self.mode]}: use gray=True")
 
 
 def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> Pictures:
-    """How pictures with these headers, by name, are to be read.
+    """Return how images with these headers, by name, are to be read.
 
     Raises:
-        InputError: for sizes that differ, or more than 8 bits.
+        InputError: If their sizes differ, or they have more than 8 bits per pixel.
     """
     modes = {mode for mode, _ in headers.values()}
     if deep := next((n for n, (mode, _) in headers.items() if mode.startswith(_DEEP)), None):
-        raise InputError(f"{where}/{deep} has more than 8 bits a pixel; convert it, or give the pixels as .npy")
+        raise InputError(f"{where}: {deep} has more than 8 bits per pixel; convert it, or give the pixels as .npy")
     sizes: dict[tuple[int, int], str] = {}
     for name, (_, size) in headers.items():
         sizes.setdefault(size, name)
@@ -101,7 +89,7 @@ def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> Pictures:
         (a, first), (b, second) = list(sizes.items())[:2]
         raise InputError(
             f"{where}: images differ in size ({first} is {a[0]}x{a[1]}, {second} is {b[0]}x{b[1]}, "
-            "height x width); use resize=(H, W), or --resize 64 64"
+            "height x width); use resize=(HEIGHT, WIDTH)"
         )
     mode = "L" if wish.gray or modes <= _GRAY else "RGB"
     if modes == {"1"} and wish.resize is None:
@@ -115,8 +103,8 @@ def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> Pictures:
     return Pictures(mode, size, wish, tuple(notes))
 
 
-def header(file: Path | BinaryIO) -> Header | None:
-    """Mode, and height and width; None where it cannot be read."""
+def header(file: File) -> Header | None:
+    """Return the mode and the size (height, width) of an image; None if it cannot be read."""
     from PIL import Image
 
     try:
@@ -126,13 +114,27 @@ def header(file: Path | BinaryIO) -> Header | None:
         return None
 
 
-def scaled(x: np.ndarray, told: Domain | None) -> np.ndarray:
-    """Pixels (..., H, W) as the user wants them: "unit" stands for 0 .. 255 divided by 255."""
-    return x / np.float32(255) if told is not None and told.kind == "unit" else x
+def is_numpy(file: File) -> bool:
+    """Whether this is a .npy file and not an image."""
+    return isinstance(file, io.BytesIO) and file.getbuffer()[:6] == NUMPY
+
+
+def decode(file: File, pictures: Pictures | None) -> np.ndarray:
+    """Return an image (C, H, W), or the array of a .npy file; raise one of `errors()`."""
+    if is_numpy(file):
+        return np.load(file, allow_pickle=False)
+    if pictures is None:
+        raise ValueError("it is not a .npy file, unlike those before it")
+    return pictures.decode(file)
+
+
+def scaled(x: np.ndarray, declared: Domain | None) -> np.ndarray:
+    """Return pixels (..., H, W) divided by 255 if the declared domain is "unit"."""
+    return x / np.float32(255) if declared is not None and declared.kind == "unit" else x
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What Pillow raises for files that are no images, truncated or far too large."""
+    """Return the exceptions that Pillow raises for files that are not images, truncated or far too large."""
     from PIL import Image
 
     return OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError

@@ -1,4 +1,4 @@
-"""A solid in a room, ray-cast in color, of known factors."""
+"""A solid in a room, ray-cast in color from known factors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tightbound.core.domain import Domain
-from tightbound.data.factors import FactorGrid
+from tightbound.data.builtin.factors import FactorGrid
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -22,12 +22,12 @@ FAR = np.float32(1e9)
 
 
 class Scenes(FactorGrid):
-    """480,000 color images (3, 64, 64), uint8, with label (B, 6) the indices of their factors.
+    """480,000 color images (3, 64, 64), uint8; the label (B, 6) holds the indices of their factors.
 
-    In the manner of 3dshapes, whose factors and order they share, and not its pictures: floor hue, wall hue and object
-    hue in 10 each, scale in 8, shape (cube, cylinder, sphere, capsule), orientation of the camera, -30 to 30 degrees in
-    15; the last varies fastest. Light is diffuse, with one lamp and hard shadows; edges are smoothed by 2 x 2 rays a
-    pixel. A picture is linear in its three colors, so that 480 pictures of light make all of them.
+    They share the factors and the order of 3dshapes, but not its images: floor hue, wall hue and object hue in 10 each,
+    scale in 8, shape (cube, cylinder, sphere, capsule), orientation of the camera, -30 to 30 degrees in 15; the last
+    varies fastest. Light is diffuse, with one lamp and hard shadows; edges are smoothed by 2 x 2 rays per pixel. An
+    image is linear in its three colors, so that 480 images of the light suffice to render all of them.
 
     References:
         Disentangling by factorizing (Kim and Mnih 2018), for 3dshapes, https://arxiv.org/abs/1802.05983
@@ -37,14 +37,14 @@ class Scenes(FactorGrid):
     factor_names = ("floor hue", "wall hue", "object hue", "scale", "shape", "orientation")
     factor_sizes = (10, 10, 10, 8, 4, 15)
     domain = Domain("levels", 256)
-    note = "ray-cast, with the factors of 3dshapes and other pictures"
+    note = "ray-cast, with the factors of 3dshapes but other images"
     definition = "scenes 1"
 
     def __init__(self) -> None:
         self._hues = np.array([colorsys.hsv_to_rgb(i / 10, 0.85, 1.0) for i in range(10)], np.float32)
 
     def render(self, *factors: np.ndarray) -> np.ndarray:
-        """Factor indices (B,) each -> (B, 3, 64, 64)."""
+        """See `FactorGrid.render`: (B, 3, 64, 64)."""
         hues, (scale, shape, turn) = np.stack(factors[:3], 1), factors[3:]
         light = _light()[scale, shape, turn]  # (B, 3 surfaces, 64, 64)
         x = np.einsum("bsc,bshw->bchw", self._hues[hues], light, optimize=True)
@@ -60,7 +60,7 @@ class Hit(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _light() -> Array:
-    """(8, 4, 15, 3, 64, 64) how bright floor, walls and object are, each times the share of the pixel that it fills."""
+    """Return the brightness (8, 4, 15, 3, 64, 64) of the surfaces, times the share of each pixel they fill."""
     scales = np.linspace(0.75, 1.25, 8, dtype=np.float32)
     turns = np.linspace(-np.pi / 6, np.pi / 6, 15, dtype=np.float32)
     cameras = [_camera(turn) for turn in turns]
@@ -68,7 +68,7 @@ def _light() -> Array:
 
 
 def _camera(turn: float) -> tuple[Array, Array]:
-    """The eye (3,) and the directions (N, 3) of its rays, which orbit the middle of the room; y is up."""
+    """Return the eye (3,) and the directions (N, 3) of its rays; the camera orbits the middle of the room, y is up."""
     eye = np.array([EYE * np.sin(turn), HEIGHT, EYE * np.cos(turn)], np.float32)
     ahead = np.array([0, TARGET, 0], np.float32) - eye
     ahead /= np.linalg.norm(ahead)
@@ -83,7 +83,7 @@ def _camera(turn: float) -> tuple[Array, Array]:
 
 
 def _picture(scale: float, kind: int, eye: Array, rays: Array) -> Array:
-    """(3, 64, 64) the light of floor, walls and object."""
+    """Return the light (3, 64, 64) of floor, walls and object."""
     start = np.broadcast_to(eye, rays.shape)
     hits = [_floor(start, rays), _walls(start, rays), SOLIDS[kind](start, rays, scale)]
     nearest = np.argmin([hit.distance for hit in hits], axis=0)
@@ -93,7 +93,7 @@ def _picture(scale: float, kind: int, eye: Array, rays: Array) -> Array:
         point = start[seen] + hit.distance[seen, None] * rays[seen]
         normal = hit.normal[seen]
         lamp = np.maximum(normal @ LIGHT, 0)
-        if surface < 2:  # a solid that is convex casts no shadow on itself
+        if surface < 2:  # a convex solid casts no shadow on itself
             to_lamp = np.broadcast_to(LIGHT, point.shape)
             above = (point + 1e-3 * normal).astype(np.float32)
             hidden = SOLIDS[kind](above, to_lamp, scale).distance < FAR
@@ -107,7 +107,7 @@ def _positive(distance: Array) -> Array:
 
 
 def _plane(start: Array, rays: Array, axis: int, at: float, side: float) -> Hit:
-    """The plane where this coordinate is `at`, seen from the side that its normal shows."""
+    """Intersect rays with the plane where a coordinate is `at`, seen from the side of its normal."""
     along = rays[:, axis]
     facing = along * side < -1e-9
     distance = np.where(facing, (at - start[:, axis]) / np.where(facing, along, 1), FAR)
@@ -117,7 +117,7 @@ def _plane(start: Array, rays: Array, axis: int, at: float, side: float) -> Hit:
 
 
 def _nearest(*hits: Hit) -> Hit:
-    """The first surface that each ray meets."""
+    """Return the first surface that each ray meets."""
     which = np.argmin([hit.distance for hit in hits], axis=0)
     rows = np.arange(len(which))
     return Hit(np.stack([h.distance for h in hits])[which, rows], np.stack([h.normal for h in hits])[which, rows])
@@ -128,13 +128,13 @@ def _floor(start: Array, rays: Array) -> Hit:
 
 
 def _walls(start: Array, rays: Array) -> Hit:
-    """Those at the back, left and right."""
+    """Intersect rays with the walls at the back, left and right."""
     back, left = _plane(start, rays, 2, -ROOM, 1.0), _plane(start, rays, 0, -ROOM, 1.0)
     return _nearest(back, left, _plane(start, rays, 0, ROOM, -1.0))
 
 
 def _ball(start: Array, rays: Array, center: float, radius: float) -> Hit:
-    """A sphere about (0, center, 0)."""
+    """Intersect rays with a sphere around (0, center, 0)."""
     from_middle = start - np.array([0, center, 0], np.float32)
     half, rest = (from_middle * rays).sum(1), (from_middle**2).sum(1) - radius**2
     root = half**2 - rest
@@ -143,7 +143,7 @@ def _ball(start: Array, rays: Array, center: float, radius: float) -> Hit:
 
 
 def _side(start: Array, rays: Array, low: float, high: float, radius: float) -> Hit:
-    """The side of an upright cylinder about the y axis, between two heights."""
+    """Intersect rays with the side of an upright cylinder around the y axis, between two heights."""
     flat, along = start[:, [0, 2]], rays[:, [0, 2]]
     square = np.maximum((along**2).sum(1), 1e-12)
     half, rest = (flat * along).sum(1), (flat**2).sum(1) - radius**2

@@ -10,10 +10,10 @@ _PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
 
 
 def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ...]]:
-    """Files whose names begin with train, and with test or validation; and notes.
+    """Return the files for training, those for testing, and notes, by what their names begin with.
 
-    Where there are both, the first are for training, the second for testing, and others are left out; else all come
-    first.
+    Where there are names that begin with "train" and others with "test" (or "validation"), all other files are left
+    out; otherwise all files come first, and none are for testing.
     """
     found: dict[str, list[Path]] = {}
     for path in paths:
@@ -23,9 +23,9 @@ def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ..
     second = "test" if "test" in found else "validation"
     if "train" not in found or second not in found:
         return list(paths), [], ()
-    notes = [f"split: as the names of the files say, train-* and {second}-*"]
+    notes = [f"split: by the names of the files, train-* and {second}-*"]
     if others := [path.name for path in found.get("", [])]:
-        notes.append(f"left out: files of other names, {', '.join(others)[:100]}")
+        notes.append(f"left out: files with other names, {', '.join(others)[:100]}")
     if second == "test" and "validation" in found:
-        notes.append("left out: the files of validation data; those of a run are taken from the training data")
+        notes.append("left out: the files of validation data; validation data are taken from the training data")
     return found["train"], found[second], tuple(notes)

@@ -1,11 +1,11 @@
-"""Squares, ellipses and hearts of known factors, re-rendered on the dSprites grid."""
+"""Squares, ellipses and hearts with known factors, rendered on the dSprites grid."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tightbound.core.domain import BINARY
-from tightbound.data.factors import FactorGrid
+from tightbound.data.builtin.factors import FactorGrid
 
 _REACH = 14  # pixels from the center that a shape may touch
 _SIDE = 2 * _REACH + 1
@@ -19,12 +19,11 @@ _HEART = np.array(  # half outline, y down: two cubic Bezier curves
 
 
 class Sprites(FactorGrid):
-    """737,280 binary images (1, 64, 64), uint8, with label (B, 5) the indices of their factors.
+    """737,280 binary images (1, 64, 64), uint8; the label (B, 5) holds the indices of their factors.
 
-    The grid is that of the published data, in its order: shape (square, ellipse, heart), scale
-    0.5 .. 1 in 6, orientation 0 .. 2 pi in 40, posX and posY 0 .. 1 in 32; the last varies fastest.
-    A pixel is on where its center lies in the shape. The pictures are re-rendered, not copied: they
-    differ from the published ones in about one pixel.
+    The grid is the published one, in its order: shape (square, ellipse, heart), scale 0.5 .. 1 in 6, orientation
+    0 .. 2 pi in 40, posX and posY 0 .. 1 in 32; the last varies fastest. A pixel is on if its center lies in the shape.
+    The images are rendered, not copied: they differ from the published ones in about one pixel.
 
     References:
         dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017),
@@ -35,12 +34,14 @@ class Sprites(FactorGrid):
     factor_names = ("shape", "scale", "orientation", "posX", "posY")
     factor_sizes = (3, 6, 40, 32, 32)
     domain = BINARY
-    note = "re-rendered on the dSprites grid, in which the first and the last orientation are the same"
+    note = "rendered on the dSprites grid, in which the first and the last orientation are the same"
 
     def __init__(self, endpoint: bool = True) -> None:
-        """The grid, as published where `endpoint` is true: its last orientation, 2 pi, equals the first.
+        """Prepare the grid.
 
-        False: 40 different orientations, in steps of 9 degrees.
+        Args:
+            endpoint: True: as published, the last orientation, 2 pi, equals the first. False: 40 different
+                orientations, in steps of 9 degrees.
         """
         self.endpoint, self.definition = endpoint, f"sprites 1 endpoint={endpoint}"
         theta = np.linspace(0, 2 * np.pi, 40, endpoint=endpoint)
@@ -50,7 +51,7 @@ class Sprites(FactorGrid):
         self._across, self._top, self._bottom = _heart_table()
 
     def render(self, *factors: np.ndarray) -> np.ndarray:
-        """Factor indices (B,) each -> (B, 1, 64, 64); only the window around each shape is computed."""
+        """See `FactorGrid.render`: (B, 1, 64, 64); only the window around each shape is computed."""
         kind, scale, turn, x, y = factors
         left, top = (np.floor(self._center[i]).astype(np.int64) - _REACH for i in (x, y))  # (B,)
         window = np.arange(_SIDE)
@@ -84,9 +85,9 @@ class Sprites(FactorGrid):
 
 
 def _heart_table(points: int = 4096) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The heart between two functions of the distance from its axis: across (P,), top (P,), bottom (P,).
+    """Return the heart as two functions of the distance from its axis: across (P,), top (P,), bottom (P,).
 
-    Its half outline runs out to the widest point and back, so each half is a function.
+    Its half outline runs out to the widest point and back, so that each half is a function.
     """
     t = np.linspace(0, 1, points)[:, None]
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], 1)  # (P, 4)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tightbound.data import open
-from tightbound.data.sprites import Sprites
+from tightbound.data.builtin.sprites import Sprites
 
 SPRITES = Sprites()
 CHOICE = torch.from_numpy(np.random.default_rng(0).integers(0, 737_280, 90))

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tightbound.core.domain import Domain
-from tightbound.data.cache import cached
+from tightbound.data.builtin.cache import cached
 
 
 @dataclass(frozen=True)
 class Published:
-    """A built-in set: x (N, C, H, W) uint8, labels (N,) or None, and the rows of its two splits."""
+    """A built-in data set: x (N, C, H, W) uint8, labels (N,) or None, and the rows of its two splits."""
 
     x: np.ndarray
     labels: np.ndarray | None
@@ -62,7 +62,7 @@ _MIRRORS = {
 
 
 def _idx(name: str) -> Published:
-    """An MNIST-like set: four IDX files, whose headers take 16 and 8 bytes."""
+    """Read a data set like MNIST: four IDX files, whose headers take 16 and 8 bytes."""
     images, labels, test_images, test_labels = cached(_DIGESTS[name], name, _MIRRORS[name], gzip.decompress)
     x = np.frombuffer(images[16:] + test_images[16:], np.uint8).reshape(-1, 1, 28, 28)
     y = np.frombuffer(labels[8:] + test_labels[8:], np.uint8)
@@ -81,7 +81,7 @@ def _frey() -> Published:
         ("https://cs.nyu.edu/~roweis/data/",),
         _frey_pixels,
         sources={"frey_faces.npz": "frey_rawface.mat"},
-        convert=_frey_npz,
+        convert=frey_npz,
     )
     order = np.random.default_rng(0).permutation(1965)
     x = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 20)
@@ -94,8 +94,8 @@ def _frey_pixels(content: bytes) -> bytes:
         return np.ascontiguousarray(file["images"]).tobytes()
 
 
-def _frey_npz(content: bytes) -> bytes:
-    """The published MATLAB file, `ff` (560, 1965) with one picture a column, as .npz."""
+def frey_npz(content: bytes) -> bytes:
+    """Convert the published MATLAB file, `ff` (560, 1965) an image per column, to .npz."""
     from scipy.io import loadmat
 
     try:

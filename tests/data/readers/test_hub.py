@@ -7,8 +7,7 @@ from PIL import Image
 
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.errors import InputError
-from tightbound.data import Indexed, files, open, stream
-from tightbound.data.stream import Part, Stream, StreamSplit
+from tightbound.data import Indexed, Limits, open
 
 datasets = pytest.importorskip("datasets", reason="the extra 'stream' is not installed")
 datasets.disable_progress_bars()
@@ -17,6 +16,7 @@ RNG = np.random.default_rng(0)
 N = 50
 PIXELS = RNG.integers(0, 256, (N, 6, 5), dtype=np.uint8)
 CLASSES = [i % 3 for i in range(N)]
+ASIDE = Limits(set_aside=12)
 NAMED = datasets.ClassLabel(names=["red", "green", "blue"])
 
 
@@ -37,11 +37,11 @@ def everything(split):
 
 @pytest.mark.parametrize("make", [arrays, pictures])
 @pytest.mark.parametrize("limit", [1 << 30, 100])
-def test_an_object_and_a_saved_folder(tmp_path, monkeypatch, make, limit):
-    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+def test_an_object_and_a_saved_folder(tmp_path, make, limit):
+    limits = Limits(memory=limit)
     make().save_to_disk(tmp_path / "saved")
     for source in (make(), tmp_path / "saved"):
-        data = open(source)
+        data = open(source, limits=limits)
         assert isinstance(data.train, Indexed)
         assert data.domain == Domain("levels", 256)
         assert torch.equal(everything(data.whole)[:, 0], torch.from_numpy(PIXELS))
@@ -49,16 +49,15 @@ def test_an_object_and_a_saved_folder(tmp_path, monkeypatch, make, limit):
         assert any("red=0, green=1, blue=2" in note for note in data.notes)
     batch = next(data.train.epoch(9, key=(3,)))
     assert torch.equal(batch.x[:, 0], torch.from_numpy(PIXELS)[data.train.rows[batch.index]])
-    assert open(tmp_path / "saved").fingerprint == data.fingerprint
+    assert open(tmp_path / "saved", limits=limits).fingerprint == data.fingerprint
 
 
-def test_splits_as_given(tmp_path, monkeypatch):
+def test_splits_as_given(tmp_path):
     whole = arrays()
     both = datasets.DatasetDict(train=whole.select(range(40)), test=whole.select(range(40, N)))
     both.save_to_disk(tmp_path / "saved")
     for limit in (1 << 30, 100):
-        monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
-        data = open(tmp_path / "saved")
+        data = open(tmp_path / "saved", limits=Limits(memory=limit))
         assert torch.equal(everything(data.test)[:, 0], torch.from_numpy(PIXELS[40:]))
         assert torch.equal(everything(data.train)[:, 0], torch.from_numpy(PIXELS[:40]))
     with pytest.raises(InputError, match="the splits are a, b; needed: 'train'"):
@@ -66,11 +65,10 @@ def test_splits_as_given(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 100])
-def test_typed_columns(monkeypatch, limit):
-    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
+def test_typed_columns(limit):
     columns = {"a": [None, *RNG.normal(size=N - 1)], "b": [i % 2 == 0 for i in range(N)], "c": CLASSES}
     kinds = {"a": datasets.Value("float32"), "b": datasets.Value("bool"), "c": NAMED}
-    data = open(datasets.Dataset.from_dict(columns, features=datasets.Features(kinds)))
+    data = open(datasets.Dataset.from_dict(columns, features=datasets.Features(kinds)), limits=Limits(memory=limit))
     assert data.domain.columns == (REAL, BINARY, Domain("categories", 3, ("red", "green", "blue")))
     x = everything(data.whole)
     assert x[0, 0].isnan()
@@ -79,22 +77,19 @@ def test_typed_columns(monkeypatch, limit):
 
 @pytest.mark.parametrize("make", [lambda d: d, lambda d: d.to_iterable_dataset()])
 @pytest.mark.parametrize("limit", [1 << 30, 100])
-def test_a_vector_may_lack_entries(monkeypatch, make, limit):
-    monkeypatch.setattr(files, "MEMORY_LIMIT", limit)
-    monkeypatch.setattr(stream, "ASIDE", 12)
+def test_a_vector_may_lack_entries(make, limit):
     x = RNG.normal(size=(N, 2))
     x[3, 1] = np.nan
-    data = open(make(datasets.Dataset.from_dict({"x": x.tolist()})))
+    data = open(make(datasets.Dataset.from_dict({"x": x.tolist()})), limits=Limits(memory=limit, set_aside=12))
     assert data.domain.columns == (REAL, REAL)
     assert np.array_equal(everything(data.whole).numpy(), x.astype(np.float32), equal_nan=True)
 
 
-def test_a_stream_whose_vectors_lack_entries_from_later_on_is_refused(monkeypatch):
-    monkeypatch.setattr(stream, "ASIDE", 12)
+def test_a_stream_whose_vectors_lack_entries_from_later_on_is_refused():
     x = RNG.normal(size=(400, 2))
     x[300, 1] = np.nan
-    data = open(datasets.Dataset.from_dict({"x": x.tolist()}).to_iterable_dataset())
-    with pytest.raises(InputError, match=r"rows from 256 on: 1 value is NaN or infinite, the first at \(44, 1\)"):
+    data = open(datasets.Dataset.from_dict({"x": x.tolist()}).to_iterable_dataset(), limits=ASIDE)
+    with pytest.raises(InputError, match=r"row 256 and following: 1 value is NaN or infinite, the first at \(44, 1\)"):
         everything(data.whole)
 
 
@@ -103,9 +98,8 @@ def test_a_transform_of_the_users_is_applied():
     assert torch.equal(everything(data.whole)[:, 0], torch.from_numpy(PIXELS // 128))
 
 
-def test_a_stream(monkeypatch):
-    monkeypatch.setattr(stream, "ASIDE", 12)
-    data = open(arrays().to_iterable_dataset(num_shards=4))
+def test_a_stream():
+    data = open(arrays().to_iterable_dataset(num_shards=4), limits=ASIDE)
     assert data.shape == (1, 6, 5)
     with pytest.raises(TypeError):
         len(data.train)
@@ -118,58 +112,27 @@ def test_a_stream(monkeypatch):
         train=arrays().select(range(40)).to_iterable_dataset(num_shards=4),
         test=arrays().select(range(40, N)).to_iterable_dataset(),
     )
-    data = open(both)
+    data = open(both, limits=ASIDE)
     assert torch.equal(everything(data.test)[:, 0], torch.from_numpy(PIXELS[40:]))
     assert len(everything(data.train)) == 40
 
 
-def test_a_stream_that_is_empty_short_or_other_than_it_began_is_refused(monkeypatch):
-    monkeypatch.setattr(stream, "ASIDE", 12)
+def test_a_stream_that_is_empty_short_or_other_than_it_began_is_refused():
 
     def rows(n, odd=-1):
         for i in range(n):
             yield {"x": [float(i), 0.5] + [1.0] * (i == odd)}
 
     make = datasets.IterableDataset.from_generator
-    with pytest.raises(InputError, match="gave no data"):
-        open(make(rows, gen_kwargs={"n": 0}))
-    with pytest.raises(InputError, match="ended after 12 data; needed: more than 12"):
-        open(make(rows, gen_kwargs={"n": 12}))
-    with pytest.raises(InputError, match="rows differ in shape: a list of row 0 has 2 entries, one of row 20 3"):
-        open(make(rows, gen_kwargs={"n": 30, "odd": 20}))
-    data = open(make(rows, gen_kwargs={"n": 700, "odd": 600}))
-    with pytest.raises(InputError, match=r"rows differ in shape: .* one of row 600 3"):
+    with pytest.raises(InputError, match="gave no examples"):
+        open(make(rows, gen_kwargs={"n": 0}), limits=ASIDE)
+    with pytest.raises(InputError, match="ended after 12 examples; needed: more than 12"):
+        open(make(rows, gen_kwargs={"n": 12}), limits=ASIDE)
+    with pytest.raises(
+        InputError,
+        match=r"rows differ in shape: a list of .*row 0, column x has 2 entries, one of .*row 20, column x 3",
+    ):
+        open(make(rows, gen_kwargs={"n": 30, "odd": 20}), limits=ASIDE)
+    data = open(make(rows, gen_kwargs={"n": 700, "odd": 600}), limits=ASIDE)
+    with pytest.raises(InputError, match=r"rows differ in shape: .* one of .*row 600, column x 3"):
         everything(data.train)
-
-
-class Numbers(Stream):
-    """0, 1, ..., in parts of several sizes."""
-
-    title = "numbers"
-
-    def __init__(self, size, part):
-        self.size, self.part = size, part
-
-    def parts(self, seed, skip):
-        for at in range(skip, self.size, self.part):
-            x = np.arange(at, min(at + self.part, self.size), dtype=np.float32)
-            yield Part(x[:, None], x.astype(np.int64))
-
-
-@pytest.mark.parametrize("part", [1, 7, 40, 1000])
-def test_a_shuffle_buffer_permutes_by_the_key_alone_and_goes_on_anywhere(monkeypatch, part):
-    monkeypatch.setattr(stream, "BUFFER", 25)
-    split = StreamSplit(Numbers(203, part), (1,), skip=3)
-    whole = list(split.epoch(8, key=(1,)))
-    order = torch.cat([b.label for b in whole])
-    assert sorted(order.tolist()) == list(range(3, 203))
-    assert [len(b) for b in whole] == [8] * 25
-    assert all(torch.equal(b.x[:, 0].long(), b.label) for b in whole)
-    assert torch.equal(order, torch.cat([b.label for b in split.epoch(8, key=(1,))]))
-    assert not torch.equal(order, torch.cat([b.label for b in split.epoch(8, key=(2,))]))
-    assert torch.equal(torch.cat([b.label for b in split.epoch(8)]), torch.arange(3, 203))
-    rest = list(split.epoch(8, key=(1,), start=9))
-    assert all(torch.equal(a.x, b.x) and torch.equal(a.index, b.index) for a, b in zip(rest, whole[9:], strict=True))
-    parts = [list(split.epoch(8, key=(1,), rank=rank, world=3)) for rank in range(3)]
-    for batch, *shares in zip(whole, *parts, strict=True):
-        assert torch.equal(torch.cat([each.x for each in shares]), batch.x)

@@ -16,11 +16,10 @@ from tightbound.core.errors import InputError
 Convert = Callable[[bytes], bytes]
 
 _TIMEOUT = 20  # seconds
-_LONG = 1 << 20  # bytes, from which progress is shown
 
 
 def cache_folder() -> Path:
-    """The folder named by the environment variable TIGHTBOUND_DATA, else the user's cache folder."""
+    """Return the folder that the environment variable TIGHTBOUND_DATA names, or the user's cache folder."""
     if folder := os.environ.get("TIGHTBOUND_DATA"):
         return Path(folder).expanduser()
     import platformdirs
@@ -37,29 +36,25 @@ def cached(
     sources: dict[str, str] | None = None,
     convert: Convert = bytes,
 ) -> list[bytes]:
-    """The verified payload of each file of one data set, fetched where absent.
+    """Return the verified payload of each file of a data set, fetched if it is absent.
 
-    Arguments:
+    Args:
         files: File name -> SHA-256 of its payload.
         folder: Name below `cache_folder()`.
         mirrors: Addresses that a name is appended to, tried in order.
-        read: Content of a file -> payload; may raise anything where it is corrupt.
+        read: Function from the content of a file to its payload; may raise anything if the content is damaged.
         sources: File name -> name on the mirrors, where it differs.
-        convert: What was downloaded -> content of the file.
+        convert: Function from what was downloaded to the content of the file.
 
     Raises:
-        InputError: for a corrupt file; and where files are absent and cannot be fetched: names them,
-            and the folder to put them in.
+        InputError: If a file is damaged, or absent and cannot be fetched; it names the files and the folder.
     """
     home = cache_folder() / folder
     absent = [name for name in files if not (home / name).is_file()]
     for name in absent:
-        remote = (sources or {}).get(name, name)
+        addresses = [mirror + (sources or {}).get(name, name) for mirror in mirrors]
         try:
-            _write(
-                home / name,
-                _fetch([mirror + remote for mirror in mirrors], folder, convert, read, files[name]),
-            )
+            _write(home / name, _fetch(addresses, folder, convert, lambda c, n=name: _payload(c, files[n], read)))
         except OSError as error:
             raise InputError(
                 f"{folder} could not be fetched ({error}); put {', '.join(absent)} into {home}, "
@@ -70,17 +65,15 @@ def cached(
 
 def _stored(path: Path, digest: str, read: Convert) -> bytes:
     try:
-        content = path.read_bytes()
+        return _payload(path.read_bytes(), digest, read)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
-    try:
-        return _payload(content, digest, read)
     except ValueError as error:
         raise InputError(f"{path} {error}; delete it and it is fetched again") from None
 
 
 def _payload(content: bytes, digest: str, read: Convert) -> bytes:
-    """What a file holds; raises ValueError where that is not what was published."""
+    """Return the payload of a file; raise ValueError if it is not what was published."""
     try:
         payload = read(content)
     except Exception as error:  # decoders of gzip and zip raise many kinds for garbage
@@ -91,41 +84,36 @@ def _payload(content: bytes, digest: str, read: Convert) -> bytes:
     return payload
 
 
-def _fetch(addresses: Sequence[str], name: str, convert: Convert, read: Convert, digest: str) -> bytes:
-    """The content of a file from the first address that gives what was published, else OSError."""
+def _fetch(addresses: Sequence[str], name: str, convert: Convert, verify: Convert) -> bytes:
+    """Return the content of a file from the first address that has what was published, or raise OSError."""
     reasons = []
     for address in addresses:
-        host = address.split("/")[2]
         try:
             with urllib.request.urlopen(address, timeout=_TIMEOUT) as response:
-                content = convert(_receive(response, int(response.headers.get("Content-Length") or 0), name))
-            _payload(content, digest, read)
+                content = convert(_received(response, int(response.headers.get("Content-Length") or 0), name))
+            verify(content)
             return content
-        except urllib.error.URLError as error:
-            reasons.append(f"{host}: {_first_line(error.reason)}")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reasons.append(f"{host}: {_first_line(error)}")
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            reasons.append(f"{address.split('/')[2]}: {_first_line(reason)}")
     raise OSError("; ".join(reasons))
 
 
-def _receive(response: http.client.HTTPResponse, total: int, name: str) -> bytes:
-    if total < _LONG:
-        data = response.read()
-    else:
-        from tqdm.auto import tqdm
+def _received(response: http.client.HTTPResponse, total: int, name: str) -> bytes:
+    from tqdm.auto import tqdm
 
-        data = bytearray()
-        with tqdm(total=total, unit="B", unit_scale=True, desc=name) as bar:
-            while chunk := response.read(1 << 16):
-                data += chunk
-                bar.update(len(chunk))
+    data = bytearray()
+    with tqdm(total=total, unit="B", unit_scale=True, desc=name, delay=1) as bar:
+        while chunk := response.read(1 << 16):
+            data += chunk
+            bar.update(len(chunk))
     if total and len(data) != total:
         raise OSError(f"the connection ended after {len(data)} of {total} bytes")
     return bytes(data)
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a whole file or none: under a temporary name in the same folder, then renamed."""
+    """Write a whole file or none: under a temporary name in the same folder, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tightbound.core.domain import BINARY, UNIT, Domain
 from tightbound.core.errors import InputError
-from tightbound.data import ArraySplit, MappedSplit, open
+from tightbound.data import ArraySplit, Limits, MappedSplit, open
 
 RNG = np.random.default_rng(0)
 
@@ -29,17 +29,15 @@ def everything(data):
     return next(data.whole.epoch(len(data.whole))).x
 
 
-@pytest.fixture(params=["memory", "lazy"])
-def limit(request, monkeypatch):
-    if request.param == "lazy":
-        monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", 10)
-    return request.param
+@pytest.fixture(params=[1 << 30, 10], ids=["memory", "lazy"])
+def limits(request):
+    return Limits(memory=request.param)
 
 
-def test_gray_images_in_the_order_of_their_names(tmp_path, limit):
+def test_gray_images_in_the_order_of_their_names(tmp_path, limits):
     expected = np.stack([save(tmp_path / f"{i:02}.png", pixels()) for i in range(12)])
-    data = open(tmp_path)
-    assert isinstance(data.whole, ArraySplit if limit == "memory" else MappedSplit)
+    data = open(tmp_path, limits=limits)
+    assert isinstance(data.whole, ArraySplit if limits.memory > 10 else MappedSplit)
     assert data.shape == (1, 6, 5)
     assert data.domain == Domain("levels", 256)
     assert np.array_equal(everything(data)[:, 0], expected)
@@ -51,46 +49,46 @@ def test_gray_images_in_the_order_of_their_names(tmp_path, limit):
     assert np.array_equal(batch.x[:, 0], expected[data.train.rows[batch.index]])
 
 
-def test_color_images(tmp_path, limit):
+def test_color_images(tmp_path, limits):
     expected = np.stack([save(tmp_path / f"{i}.png", pixels(channels=3)) for i in range(4)])
-    assert np.array_equal(everything(open(str(tmp_path))), expected.transpose(0, 3, 1, 2))
-    assert open(tmp_path, gray=True).shape == (1, 6, 5)
+    assert np.array_equal(everything(open(str(tmp_path), limits=limits)), expected.transpose(0, 3, 1, 2))
+    assert open(tmp_path, gray=True, limits=limits).shape == (1, 6, 5)
 
 
-def test_mixed_modes_are_read_as_color(tmp_path, limit):
+def test_mixed_modes_are_read_as_color(tmp_path, limits):
     gray = save(tmp_path / "a.png", pixels())
     save(tmp_path / "b.png", pixels(channels=3))
     save(tmp_path / "c.png", pixels(channels=4))
-    data = open(tmp_path)
+    data = open(tmp_path, limits=limits)
     assert data.shape == (3, 6, 5)
     assert np.array_equal(everything(data)[0], np.stack([gray] * 3))
     assert any("mixed" in note for note in data.notes)
     assert any("transparency" in note for note in data.notes)
 
 
-def test_mixed_sizes_are_refused_and_resized_on_demand(tmp_path, limit):
+def test_mixed_sizes_are_refused_and_resized_on_demand(tmp_path, limits):
     save(tmp_path / "a.png", pixels(6, 5))
     save(tmp_path / "b.png", pixels(8, 9))
-    message = r"a.png is 6x5, b.png is 8x9, height x width\); use resize=\(H, W\), or --resize 64 64"
+    message = r"a.png is 6x5, b.png is 8x9, height x width\); use resize=\(HEIGHT, WIDTH\)"
     with pytest.raises(InputError, match=message):
-        open(tmp_path)
-    data = open(tmp_path, resize=(16, 8))
+        open(tmp_path, limits=limits)
+    data = open(tmp_path, resize=(16, 8), limits=limits)
     assert data.shape == (1, 16, 8)
     assert everything(data).shape == (2, 1, 16, 8)
     with pytest.raises(InputError, match="height and a width"):
-        open(tmp_path, resize=(0, 8))
+        open(tmp_path, resize=(0, 8), limits=limits)
 
 
-def test_sub_folders_are_classes(tmp_path, limit):
+def test_sub_folders_are_classes(tmp_path, limits):
     for i, kind in enumerate(("dog", "cat", "dog", "emu")):
         save(tmp_path / kind / "deep" / f"{i}.png", pixels())
-    data = open(tmp_path)
+    data = open(tmp_path, limits=limits)
     assert data.whole.labels.tolist() == [0, 1, 1, 2]
     assert "labels: cat=0, dog=1, emu=2" in data.notes
     assert data.whole.names[0] == "cat/deep/1.png"
     assert next(data.whole.epoch(4)).label.tolist() == [0, 1, 1, 2]
     save(tmp_path / "root.png", pixels())
-    assert open(tmp_path).whole.labels is None
+    assert open(tmp_path, limits=limits).whole.labels is None
 
 
 def test_labels_given_by_hand(tmp_path):
@@ -121,34 +119,33 @@ def test_unreadable_files_are_counted_and_named(tmp_path):
     assert "1 other files left out" in data.notes
 
 
-def test_a_broken_file_read_lazily_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("tightbound.data.files.MEMORY_LIMIT", 10)
-    save(tmp_path / "0.png", pixels(40, 40))
-    save(tmp_path / "1.png", pixels(40, 40))
-    content = (tmp_path / "1.png").read_bytes()
-    (tmp_path / "1.png").write_bytes(content[:200])
-    data = open(tmp_path)
-    with pytest.raises(InputError, match=r"1\.png cannot be decoded .*; remove it") as caught:
+def test_a_broken_file_read_lazily_is_named(tmp_path):
+    for i in range(100):
+        save(tmp_path / f"{i:02d}.png", pixels(40, 40))
+    content = (tmp_path / "02.png").read_bytes()  # none of the files by which the others are judged
+    (tmp_path / "02.png").write_bytes(content[:200])
+    data = open(tmp_path, limits=Limits(memory=10))
+    with pytest.raises(InputError, match=r"02\.png cannot be decoded: .*; remove it") as caught:
         list(data.whole.epoch(1))
     assert "\n" not in str(caught.value)
 
 
-def test_black_and_white_images_are_binary(tmp_path, limit):
+def test_black_and_white_images_are_binary(tmp_path, limits):
     for i in range(3):
         Image.fromarray(pixels() > 127).save(tmp_path / f"{i}.png")
-    data = open(tmp_path)
+    data = open(tmp_path, limits=limits)
     assert data.domain == BINARY
     assert set(everything(data).unique().tolist()) == {0, 1}
 
 
-def test_overrides(tmp_path, limit):
+def test_overrides(tmp_path, limits):
     expected = np.stack([save(tmp_path / f"{i}.png", pixels() // 2) for i in range(3)])
-    data = open(tmp_path, domain="unit")
+    data = open(tmp_path, domain="unit", limits=limits)
     assert data.domain == UNIT
     assert np.allclose(everything(data)[:, 0], expected / 255)
-    assert open(tmp_path, levels=128).domain == Domain("levels", 128)
+    assert open(tmp_path, levels=128, limits=limits).domain == Domain("levels", 128)
     with pytest.raises(InputError, match=r"outside integers 0\.\.63"):
-        everything(open(tmp_path, levels=64))
+        everything(open(tmp_path, levels=64, limits=limits))
 
 
 def test_folders_that_cannot_be_used(tmp_path):
@@ -166,11 +163,11 @@ def test_folders_that_cannot_be_used(tmp_path):
         open(tmp_path)
 
 
-def test_the_fingerprint_follows_the_pixels(tmp_path, limit):
+def test_the_fingerprint_follows_the_pixels(tmp_path, limits):
     save(tmp_path / "a.png", pixels())
     save(tmp_path / "b.png", pixels())
-    first = open(tmp_path).fingerprint
-    assert open(tmp_path).fingerprint == first
+    first = open(tmp_path, limits=limits).fingerprint
+    assert open(tmp_path, limits=limits).fingerprint == first
     save(tmp_path / "c.png", pixels())
-    assert open(tmp_path).fingerprint != first
-    assert torch.equal(everything(open(tmp_path)), everything(open(tmp_path)))
+    assert open(tmp_path, limits=limits).fingerprint != first
+    assert torch.equal(everything(open(tmp_path, limits=limits)), everything(open(tmp_path, limits=limits)))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tightbound.data import open, scenes
-from tightbound.data.scenes import Scenes
+from tightbound.data import open
+from tightbound.data.builtin import scenes
+from tightbound.data.builtin.scenes import Scenes
 
 SCENES = Scenes()
 

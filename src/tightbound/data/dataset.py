@@ -1,0 +1,198 @@
+"""A data set: its splits, the domain of its values, and notes on what was inferred."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import InputError
+from tightbound.data import columns, encoding
+from tightbound.data.options import Options
+from tightbound.data.split import ArraySplit, Indexed, Split
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: its splits, the domain of its values, and what was inferred to read them."""
+
+    name: str
+    train: Split
+    test: Split | None  # None: nothing was given or set aside for testing
+    domain: Domain
+    notes: tuple[str, ...]  # one line each: shape, values, split, what was left out
+    fingerprint: str  # "sha256:..." of the content or its definition; "none: reason" for a loader
+    builtin: bool  # a built-in data set with published splits
+    whole: Split  # all examples in their original order; for built-in sets and pairs of loaders the test split
+    header: tuple[str, ...] = ()  # names of the columns of a table, where they are known
+    validation: Split | None = None  # validation data that were given; None: taken from the training split
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example, channels first: (C, H, W) or (D,)."""
+        return self.train.shape
+
+    def require_test(self) -> Split:
+        """Return the test split.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if self.test is None:
+            raise InputError(f"data set {self.name!r} has no test split; pass test=..., or open it from a file")
+        return self.test
+
+    def held_out(self, validation_size: int, seed: int = 0) -> tuple[Split, Split | None]:
+        """Return the training and validation splits.
+
+        The given validation split is returned if there is one; otherwise examples are taken from the training split
+        by a seeded permutation.
+
+        Args:
+            validation_size: Number of validation examples to take; 0 takes none and returns None in their place.
+            seed: Seed of the permutation.
+
+        Raises:
+            InputError: If no training examples would be left, or the data come from a loader.
+        """
+        if self.validation is not None or validation_size == 0:
+            return self.train, self.validation
+        return self.train.held_out(validation_size, seed)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Raw content of a source that is held in memory or memory-mapped."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    train: int | None = None  # the first so many examples are training data, as given; None: to be split
+    notes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()  # names of the columns of a table
+    words: columns.Words = field(default_factory=dict)  # of columns of categories
+    kinds: columns.Kinds | None = None  # of columns, as declared or as their types say
+    names: Sequence[str] | None = None  # one for each example
+
+
+def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
+    """Return the data set of raw arrays: inferred domain, stored values, splits.
+
+    Raises:
+        InputError: If the values cannot be used, or contradict the options.
+    """
+    title = "the array" if name == "array" else name
+    encoding.check_numeric(raw.x, title)
+    mapped = isinstance(raw.x, np.memmap)
+    if raw.kinds is not None and (mapped or raw.x.ndim != 2):
+        raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
+    if raw.x.ndim == 2 and not mapped and (raw.words or raw.kinds is not None or np.isnan(raw.x).any()):
+        return _mixed(raw, name, title, options)
+    x, shape = encoding.channels_first(raw.x, title)
+    code, values = encoding.infer(x, options.declared, title)
+    labels, legend = as_labels(raw.y, len(x))
+    if isinstance(x, np.memmap) or isinstance(x.base, np.memmap):
+        whole = ArraySplit(x, labels, raw.names, cast=code.convert)
+    else:
+        x = np.ascontiguousarray(code.convert(x))
+        whole = ArraySplit(x, labels, raw.names)
+    notes = (*raw.notes, shape, values, *legend)
+    data = divided(whole, raw.train, name, code.domain, notes, fingerprint(x, labels), options.test)
+    return replace(data, header=raw.header)
+
+
+def _mixed(raw: Arrays, name: str, title: str, options: Options) -> Data:
+    """Return the data set of a table whose columns have domains of their own, or that lacks entries."""
+    size, width = raw.x.shape
+    kinds = [options.declared] * width if raw.kinds is None else raw.kinds
+    survey = columns.Survey(raw.header, columns.by_column(kinds, raw.header, width), title)
+    survey.add(raw.x, raw.words)
+    domain, found = survey.domain()
+    x = columns.encode(raw.x, raw.header, raw.words, domain, title)
+    labels, legend = as_labels(raw.y, size)
+    notes = (*raw.notes, f"shape: {raw.x.shape}, read as {size} examples of {width} columns", *found, *legend)
+    digest = fingerprint(x, labels, repr(domain))
+    data = divided(ArraySplit(x, labels), raw.train, name, domain, notes, digest, options.test)
+    return replace(data, header=raw.header)
+
+
+def divided(
+    whole: Indexed,
+    train: int | None,
+    name: str,
+    domain: Domain,
+    notes: tuple[str, ...],
+    digest: str,
+    test: float | None,
+) -> Data:
+    """Return the data set of examples with random access.
+
+    Args:
+        whole: All examples.
+        train: The first so many are training data, the others test data; None: as `test` says.
+        name: Name of the data set.
+        domain: Domain of the values.
+        notes: What was inferred.
+        digest: Fingerprint.
+        test: Share to set aside for testing by a fixed permutation; None: nothing.
+
+    Raises:
+        InputError: If a split would be empty.
+    """
+    size = len(whole)
+    if train is not None:
+        if not 0 < train < size:
+            raise InputError(f"{name} has an empty training or test split; both need examples")
+        rows = torch.arange(size)
+        return Data(name, whole.subset(rows[:train]), whole.subset(rows[train:]), domain, notes, digest, False, whole)
+    if test is None:
+        return Data(name, whole, None, domain, notes, digest, False, whole)
+    if size < 2:
+        raise InputError(f"{name} has 1 example; at least 2 are needed, one to train on and one to test on")
+    held = min(max(1, round(test * size)), size - 1)
+    order = np.random.default_rng(0).permutation(size)
+    note = f"split: {size - held:,} train and {held:,} test by a fixed permutation"
+    first, rest = whole.subset(np.sort(order[held:])), whole.subset(np.sort(order[:held]))
+    return Data(name, first, rest, domain, (*notes, note), digest, False, whole)
+
+
+def as_labels(y: np.ndarray | None, size: int) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Return labels as a tensor, whole numbers as int64, and notes; words are numbered in alphabetical order.
+
+    Raises:
+        InputError: If there is not one label for each of `size` examples, or labels are neither numbers nor words.
+    """
+    if y is None:
+        return None, ()
+    if y.ndim == 0 or len(y) != size:
+        raise InputError(f"labels have shape {y.shape}, but there are {size} examples; give one label for each")
+    if y.dtype.kind in "USO":
+        if y.ndim != 1 or not all(isinstance(v, str) for v in y.tolist()):
+            raise InputError(f"labels have dtype {y.dtype} and shape {y.shape}; give (N,) words or numbers")
+        words, codes = np.unique(y.astype(str), return_inverse=True)
+        return torch.from_numpy(codes.astype(np.int64)), (legend(words.tolist()),)
+    if y.dtype.kind not in "biuf":
+        raise InputError(f"labels have dtype {y.dtype}; give numbers or words")
+    if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.rint(y)).all()):
+        return torch.from_numpy(y.astype(np.float32)), ()
+    return torch.from_numpy(y.astype(np.int64)), ()
+
+
+def legend(words: Sequence[str]) -> str:
+    """Return a note on which number stands for which class."""
+    shown = ", ".join(f"{word}={i}" for i, word in enumerate(words[:10]))
+    return f"labels: {shown}" + (f" and {len(words) - 10} more" if len(words) > 10 else "")
+
+
+def fingerprint(x: np.ndarray, labels: Tensor | None, beside: str = "") -> str:
+    """Return the SHA-256 of stored values and labels."""
+    digest = hashlib.sha256(f"{x.dtype} {x.shape}{beside}".encode())
+    for i in range(0, len(x), step := max(1, (1 << 24) // max(1, x[0].nbytes))):
+        digest.update(np.ascontiguousarray(x[i : i + step]).data)
+    if labels is not None:
+        digest.update(labels.numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,91 @@
+"""Options of `open`, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import InputError
+from tightbound.data.columns import Kinds
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of the data is held in memory.
+
+    Args:
+        memory: Bytes of examples that are held in memory; larger data are read as they are needed.
+        window: Bytes of Parquet row groups that are held together to shuffle their rows.
+        buffer: Examples of a stream that are held to be shuffled,
+        buffer_bytes: in at most so many bytes.
+        set_aside: Examples at the beginning of a stream that are set aside for testing.
+    """
+
+    memory: int = 1 << 30
+    window: int = 1 << 28
+    buffer: int = 10_000
+    buffer_bytes: int = 1 << 28
+    set_aside: int = 1_000
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How encoded images are to be read."""
+
+    resize: tuple[int, int] | None = None  # height, width
+    gray: bool = False
+
+    def __bool__(self) -> bool:
+        return self.resize is not None or bool(self.gray)
+
+    def check(self) -> None:
+        """Raise InputError if the size is not a height and a width."""
+        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 1):
+            raise InputError(f"resize={self.resize} was given; it must be a height and a width, such as (64, 64)")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user asks for beside the source; not every option applies to every source."""
+
+    declared: Domain | None = None  # domain of the values
+    kinds: Kinds | None = None
+    wish: Wish = Wish()
+    test: float | None = None  # None: nothing is set aside for testing
+    labels: Any = None
+    limits: Limits = Limits()
+    columns: tuple[str, ...] = ()  # the columns of a table to take, in this order; (): all
+
+    @property
+    def label_column(self) -> str | None:
+        """Name of the column that holds the labels."""
+        return self.labels if isinstance(self.labels, str) else None
+
+    def without_images(self) -> Options:
+        """Raise InputError if images are to be resized or converted."""
+        if self.wish:
+            raise InputError(
+                "resize and gray apply to folders of images and other encoded images; change arrays before opening them"
+            )
+        return self
+
+    def without_kinds(self) -> Options:
+        """Raise InputError if kinds of columns were given."""
+        if self.kinds is not None:
+            raise InputError("kinds are for the columns of a table, and these data are not a table; leave them out")
+        return self
+
+    def without_label_column(self, title: object) -> Options:
+        """Raise InputError if a column of labels was named."""
+        if self.label_column is not None:
+            raise InputError(
+                f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"
+            )
+        return self
+
+    def without_labels(self, reason: str) -> Options:
+        """Raise InputError if labels were given."""
+        if self.labels is not None:
+            raise InputError(f"labels were given for {reason}")
+        return self

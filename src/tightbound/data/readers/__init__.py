@@ -1,0 +1,1 @@
+"""Readers: from files and objects of other packages to data sets."""

@@ -1,0 +1,266 @@
+"""Arrow tables: which column is what, and columns as NumPy arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tightbound.core.errors import InputError, suggestion
+from tightbound.data.columns import Words
+from tightbound.data.readers import pictures
+from tightbound.data.readers.pictures import File, Pictures
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LABELS = ("label", "labels", "y", "target", "cls", "class")
+_DATA = ("x", "image", "img", "images", "input", "data", "pixel_values")
+
+Kind = Literal["columns", "array", "pictures"]
+Place = Callable[[int], str]  # describes a row of a part of a table, for messages
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a table hold the examples, and which one the labels."""
+
+    kind: Kind  # a column for each element; one column of arrays; one column of encoded images
+    columns: tuple[str, ...]
+    label: str | None
+    notes: tuple[str, ...]
+
+
+def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[str] = ()) -> Layout:
+    """Return what a table of this schema holds.
+
+    Args:
+        schema: Names and types of the columns.
+        label: Column of labels; None: one with such a name beside arrays or images, and none in a table of numbers.
+        title: Name of the source, in messages.
+        wanted: Columns to take from a table of numbers and words, in this order; empty: all.
+
+    Raises:
+        InputError: If a column cannot be used, or does not exist.
+    """
+    if len(set(schema.names)) < len(schema.names):
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        raise InputError(f"{title} has more than one column named {', '.join(twice)}; give each a name of its own")
+    kinds = {name: _kind(schema.field(name).type) for name in schema.names}
+    if label is not None and label not in kinds:
+        near = suggestion(label, [name for name in kinds if kinds[name] == "columns"] or list(kinds))
+        raise InputError(f"{title} has no column {label!r}; {near}")
+    if label is not None and kinds[label] != "columns":
+        raise InputError(
+            f"{title}: column {label} ({schema.field(label).type}) cannot hold labels: use numbers or words"
+        )
+    named = () if label is None else (f"labels: column {label}",)
+    whole = [name for name, kind in kinds.items() if kind in ("array", "pictures")]
+    if not whole:
+        if missing := [name for name in wanted if name not in kinds]:
+            raise InputError(f"{title} lacks the columns {', '.join(missing)[:200]}; add them")
+        names = tuple(wanted) or tuple(name for name in kinds if name != label)
+        bad = [f"{name} ({schema.field(name).type})" for name in names if kinds[name] is None]
+        if bad or not names:
+            what = f"cannot use the columns {', '.join(bad)[:200]}" if bad else "has no columns of data"
+            raise InputError(f"{title}: {what}; remove them, or make them numbers, words or lists of one length")
+        return Layout("columns", names, label, (f"{len(names)} columns: {', '.join(names[:8])}", *named))
+    usual = [name for name in _DATA if name in whole] if len(whole) > 1 else whole
+    if not usual:
+        raise InputError(
+            f"{title} has {len(whole)} columns of arrays or images, {', '.join(whole)[:99]}; keep one, or call it 'x'"
+        )
+    data = usual[0]
+    label = label or next((name for name in LABELS if kinds.get(name) == "columns"), None)
+    rest = [name for name in kinds if name not in (data, label)]
+    notes = (f"left out, beside the column {data}: {', '.join(rest)[:200]}",) if rest else ()
+    notes += () if label is None else (f"labels: column {label}",)
+    return Layout("pictures" if kinds[data] == "pictures" else "array", (data,), label, notes)
+
+
+def _kind(given: pa.DataType) -> Kind | None:
+    """Return what a column of this type holds; None: nothing that can be used."""
+    from pyarrow import types
+
+    kind = _storage(given)
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if _numeric(kind) or types.is_null(kind) or _is_text(kind):
+        return "columns"
+    if types.is_struct(kind):
+        return "pictures" if "bytes" in [kind.field(i).name for i in range(kind.num_fields)] else None
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return "pictures"
+    depth = 0
+    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        kind, depth = _storage(kind.value_type), depth + 1
+    return "array" if depth and _numeric(kind) else None
+
+
+def _numeric(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _storage(kind: Any) -> Any:
+    import pyarrow as pa
+
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _joined(column: pa.ChunkedArray) -> Any:
+    """Return a column in one piece, as stored."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks()
+    whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+    return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
+
+
+def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return a column as numbers (N,), NaN where it is null; for words their ranks, and the words."""
+    import pyarrow as pa
+    from pyarrow import compute, types
+
+    values = _joined(column)
+    if types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if _is_text(values.type):
+        words = sorted(values.drop_null().unique().to_pylist())
+        codes = compute.call_function("index_in", [values], compute.SetLookupOptions(pa.array(words, values.type)))
+        return codes.cast(pa.float64()).to_numpy(zero_copy_only=False), tuple(words)
+    if types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+    if values.null_count or types.is_decimal(values.type) or types.is_null(values.type):
+        values = values.cast(pa.float64())
+    return values.to_numpy(zero_copy_only=False), ()
+
+
+def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[str, ...]]) -> tuple[np.ndarray, Words]:
+    """Return columns of numbers or words as (N, D), and the words of those that have any.
+
+    Args:
+        table: The table.
+        names: The columns.
+        classes: For columns of integers, the words that these stand for; -1 stands for a missing one.
+    """
+    found = [numbers(table[name]) for name in names]
+    for i, name in enumerate(names):
+        if name in classes:
+            x = found[i][0].astype(np.float64)
+            found[i] = np.where(x < 0, np.nan, x), classes[name]
+    return np.stack([x for x, _ in found], 1), {i: words for i, (_, words) in enumerate(found) if words}
+
+
+def array(column: pa.ChunkedArray, place: Place) -> np.ndarray:
+    """Return a column of lists, all of one shape, as (N, ...).
+
+    Raises:
+        InputError: If rows differ in shape, or hold nulls.
+    """
+    import pyarrow as pa
+    from pyarrow import types
+
+    values, shape = _joined(column), [len(column)]
+    while not _numeric(values.type):
+        _refuse_null(values, shape, place)
+        if types.is_fixed_size_list(values.type):
+            width = values.type.list_size
+        else:
+            lengths = np.diff(values.offsets.to_numpy())
+            width = int(lengths[0]) if len(lengths) else 0
+            if (lengths != width).any():
+                odd = int((lengths != width).argmax())
+                raise InputError(
+                    f"rows differ in shape: a list of {place(0)} has {width} entries, one of "
+                    f"{place(odd // int(np.prod(shape[1:])))} {int(lengths[odd])}; make them equal"
+                )
+        shape.append(width)
+        values = values.flatten()
+        values = values.storage if isinstance(values, pa.ExtensionArray) else values
+    _refuse_null(values, shape, place)
+    if types.is_boolean(values.type) or types.is_decimal(values.type):
+        values = values.cast(pa.uint8() if types.is_boolean(values.type) else pa.float64())
+    return values.to_numpy(zero_copy_only=False).reshape(shape)
+
+
+def _refuse_null(values: Any, shape: Sequence[int], place: Place) -> None:
+    if values.null_count:
+        row = int(np.asarray(values.is_null()).argmax()) // int(np.prod(shape[1:]))
+        raise InputError(f"{place(row)} is null, or holds a null; remove it, or fill it")
+
+
+def encoded(column: pa.ChunkedArray, place: Place) -> list[File]:
+    """Return a column of encoded images as files, which may be in memory."""
+    out: list[File] = []
+    for i, row in enumerate(_joined(column).to_pylist()):
+        content, path = (row.get("bytes"), row.get("path")) if isinstance(row, dict) else (row, None)
+        if content is None and path is None:
+            raise InputError(f"{place(i)} is null; remove it")
+        out.append(Path(str(path)) if content is None else io.BytesIO(content))
+    return out
+
+
+def decoded(
+    column: pa.ChunkedArray, seen: Pictures | None, place: Place, threads: int = 1, skip: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a column of encoded images (N, C, H, W) or .npy files (N, ...), and which rows these are (B,).
+
+    Args:
+        column: The column.
+        seen: How images are read; None: there are .npy files only.
+        place: Describes a row.
+        threads: Threads that decode.
+        skip: Leave out what cannot be decoded.
+
+    Raises:
+        InputError: If a row cannot be decoded, or rows differ in shape.
+    """
+    files = encoded(column, place)
+
+    def decode(i: int) -> np.ndarray | None:
+        try:
+            return pictures.decode(files[i], seen)
+        except pictures.errors() as error:
+            if skip:
+                return None
+            raise InputError(f"{place(i)} cannot be decoded: {first_line(error)}; remove it") from None
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(decode, range(len(files))) if threads > 1 else map(decode, range(len(files))))
+    good = [i for i, x in enumerate(found) if x is not None]
+    arrays = [x for x in found if x is not None]
+    for i, x in zip(good, arrays, strict=True):
+        if x.shape != arrays[0].shape:
+            raise InputError(f"{place(i)} has shape {x.shape}, {place(good[0])} {arrays[0].shape}; make them equal")
+    empty = np.empty((0, *(() if seen is None else seen.shape)), np.uint8)
+    return np.stack(arrays) if arrays else empty, np.array(good, np.int64)
+
+
+@contextmanager
+def readable(title: object, what: str) -> Iterator[None]:
+    """Raise InputError if a file or data set in this block cannot be read as what it should be."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{title} cannot be read as {what}: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

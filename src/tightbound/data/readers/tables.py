@@ -1,0 +1,327 @@
+"""Tables of typed columns, arrays or encoded images: in memory where they fit, otherwise read as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import InputError
+from tightbound.data import columns, encoding
+from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays, legend
+from tightbound.data.encoding import Encoding, Seen
+from tightbound.data.options import Limits, Options
+from tightbound.data.readers import arrow, pictures
+from tightbound.data.readers.arrow import Layout, Place
+from tightbound.data.readers.pictures import Header, Pictures
+from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
+from tightbound.data.split import WORKERS, Indexed, MappedSplit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Table(ABC):
+    """Rows of typed columns, with random access."""
+
+    title: str  # in messages
+    schema: pa.Schema
+    classes: Mapping[str, tuple[str, ...]] = {}  # for columns of integers: the words that these stand for
+    titled: bool = True  # whether the names of the columns were given
+    notes: tuple[str, ...] = ()
+    train: int | None = None  # the first so many rows are training data, as given
+    names: list[str] | None = None  # one for each row
+    y: np.ndarray | None = None  # labels that are not in a column
+    headers: Mapping[str, Header] | None = None  # of all images, where they were read
+    in_memory: ClassVar[bool] = False
+    skips_broken: ClassVar[bool] = False  # leave out images that cannot be decoded
+    broken: Sequence[str] = ()  # names of the images that are left out
+    part: ClassVar[int] = 512  # rows per part of a scan
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
+        """Return these columns of some rows, in the order of `rows`."""
+
+    def scan(self, names: tuple[str, ...]) -> Iterator[pa.Table]:
+        """Yield these columns of all rows, in order, in parts that fit in memory."""
+        for start in range(0, len(self), self.part):
+            yield self.take(np.arange(start, min(len(self), start + self.part)), names)
+
+    def place(self, row: int) -> str:
+        """Describe a row in messages."""
+        return f"{self.title}, row {row}"
+
+    def split(self, coder: Coder, limits: Limits) -> tuple[Indexed, str]:
+        """Return the rows as a split that reads them as they are needed, and a note."""
+        split = MappedSplit(_Fetch(self, coder), len(self), coder.shape, names=self.names, workers=WORKERS)
+        how = f"{len(self):,} examples, read as they are needed by {WORKERS} processes: too large for memory"
+        return split, how
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint of what is stored, without reading all of it."""
+        raise NotImplementedError
+
+
+class Held(Table):
+    """A table in memory."""
+
+    in_memory = True
+
+    def __init__(self, table: pa.Table, title: str, **about: Any) -> None:
+        """A table; `about` sets attributes such as `classes`, `titled` and `notes`."""
+        self.table, self.title, self.schema = table, title, table.schema
+        for name, value in about.items():
+            setattr(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
+        """See `Table.take`."""
+        return self.table.select(list(names)).take(rows)
+
+    def scan(self, names: tuple[str, ...]) -> Iterator[pa.Table]:
+        """See `Table.scan`."""
+        yield self.table.select(list(names))
+
+
+class _Fetch:
+    """Positions (B,) -> x (B, *shape) as stored, for worker processes."""
+
+    def __init__(self, table: Table, coder: Coder) -> None:
+        self._table, self._coder = table, coder
+
+    def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
+        if len(indices) == 0:
+            return np.empty((0, *self._coder.shape), self._coder.dtype), None
+        rows = self._table.take(indices, self._coder.names)
+        return self._coder(rows, lambda i: self._table.place(int(indices[i]))), None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """How rows of an Arrow table become raw x (B, ...), and the words of columns that have any."""
+
+    layout: Layout
+    classes: Mapping[str, tuple[str, ...]]
+    pictures: Pictures | None
+    declared: Domain | None
+    titled: bool = True
+    threads: int = 1  # that decode images
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of the elements of an example, where these are columns."""
+        return self.layout.columns if self.layout.kind == "columns" and self.titled else ()
+
+    def __call__(self, table: pa.Table, place: Place) -> tuple[np.ndarray, columns.Words]:
+        """Read rows; `place` describes one, in messages."""
+        names = self.layout.columns
+        if self.layout.kind == "columns":
+            return arrow.matrix(table, names, self.classes)
+        if self.layout.kind == "array":
+            return arrow.array(table[names[0]], lambda i: f"{place(i)}, column {names[0]}"), {}
+        x, _ = arrow.decoded(table[names[0]], self.pictures, place, self.threads)
+        return pictures.scaled(x, self.declared), {}
+
+
+@dataclass(frozen=True)
+class Coder:
+    """How rows of an Arrow table become x (B, *shape) as stored."""
+
+    raw: Raw
+    domain: Domain
+    code: Encoding | None  # None: a domain for each column
+    shape: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return self.raw.layout.columns
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the stored values."""
+        return np.dtype(np.float32) if self.code is None else self.code.dtype
+
+    def __call__(self, table: pa.Table, place: Place) -> np.ndarray:
+        """Read rows; `place` describes one, in messages."""
+        x, words = self.raw(table, place)
+        where = f"{place(0)} and following"
+        if self.code is None:
+            return columns.encode(x, self.raw.header, words, self.domain, where)
+        if self.raw.layout.kind == "columns" and (words or np.isnan(x).any()):
+            raise InputError(f"{where}: words or nulls, unlike the rows before; declare the kinds of the columns")
+        return as_stored(x, self.code, self.shape, where)
+
+
+def open_table(table: Table, name: str, options: Options) -> Data:
+    """Open a table as a data set.
+
+    Raises:
+        InputError: If columns cannot be used, the options do not fit them, or there are no rows.
+    """
+    if len(table) == 0:
+        raise InputError(f"{table.title} has no rows; it must hold at least one example")
+    raw, kinds, notes = understood(table, options)
+    y, named = _labels(table, raw.layout.label, options)
+    notes = (*table.notes, *notes, *named)
+    first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.columns), lambda _: table.place(0))
+    if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
+        held = _all(table, raw, Arrays(first, y, table.train, (), raw.header, {}, kinds or None, table.names))
+        return from_arrays(replace(held, notes=notes + _skipped(table.broken)), name, options)
+    coder, found = coder_of(table, raw, kinds)
+    notes += _skipped(table.broken)
+    whole, how = table.split(coder, options.limits)
+    whole.labels, named = as_labels(y, len(whole))
+    digest = table.fingerprint()
+    if whole.labels is not None:
+        digest = f"sha256:{hashlib.sha256(digest.encode() + whole.labels.numpy().tobytes()).hexdigest()}"
+    notes = (*notes, *found, how, *named)
+    return replace(divided(whole, table.train, name, coder.domain, notes, digest, options.test), header=raw.header)
+
+
+def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], tuple[str, ...]]:
+    """Return how the rows of a table are read, the known kinds of its columns, and notes."""
+    plan = arrow.layout(table.schema, options.label_column, table.title, options.columns if table.titled else ())
+    raw = Raw(plan, table.classes, None, options.declared, table.titled)
+    if options.kinds is not None and plan.kind != "columns":
+        raise InputError(
+            f"kinds are for tables of numbers and words, and {table.title} holds {plan.kind}; leave them out"
+        )
+    kinds: dict[int, Any] = {}
+    if plan.kind == "columns":
+        kinds = columns.by_column(options.kinds, raw.header, len(plan.columns))
+        binary = [i for i, name in enumerate(plan.columns) if str(table.schema.field(name).type) == "bool"]
+        if options.declared is None and len(binary) < len(plan.columns):
+            kinds = {**dict.fromkeys(binary, "binary"), **kinds}
+    seen = _judged(table, plan, options) if plan.kind == "pictures" else None
+    if options.wish and seen is None:
+        raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
+    notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
+    return replace(raw, pictures=seen), kinds, notes
+
+
+def _judged(table: Table, plan: Layout, options: Options) -> Pictures | None:
+    """Return what the images of a table have in common, judged by a few; None: they are .npy files."""
+    options.wish.check()
+    headers = table.headers
+    if headers is None:
+        some = spread(len(table))
+        files = arrow.encoded(table.take(some, plan.columns)[plan.columns[0]], lambda i: table.place(int(some[i])))
+        found = {
+            table.place(int(row)): pictures.header(file)
+            for row, file in zip(some, files, strict=True)
+            if not pictures.is_numpy(file)
+        }
+        if bad := next((place for place, header in found.items() if header is None), None):
+            raise InputError(f"{bad} cannot be decoded as an image; remove it")
+        headers = {place: header for place, header in found.items() if header is not None}
+    return pictures.judge(headers, options.wish, table.title) if headers else None
+
+
+def spread(size: int) -> np.ndarray:
+    """Return the positions of a few examples, from the first to the last."""
+    return np.unique(np.linspace(0, size - 1, min(JUDGED, size)).astype(np.int64))
+
+
+def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
+    """Read all rows into memory."""
+    import pyarrow as pa
+
+    if raw.layout.kind == "columns":
+        x, words = raw(pa.concat_tables(table.scan(raw.layout.columns)), table.place)
+        return replace(held, x=x, words=words)
+    bar = tqdm(total=len(table), desc=f"reading {table.title}", unit=" rows", disable=None, leave=False, delay=2)
+    x, kept, done = np.zeros(0), [], 0
+    for rows in table.scan(raw.layout.columns):
+        place: Place = lambda i, at=done: table.place(at + i)  # noqa: E731
+        if raw.layout.kind == "pictures":
+            part, good = arrow.decoded(rows[raw.layout.columns[0]], raw.pictures, place, WORKERS, table.skips_broken)
+            part = pictures.scaled(part, raw.declared)
+        else:
+            part, good = raw(rows, place)[0], range(len(rows))
+        x = x if len(x) else np.empty((len(table), *part.shape[1:]), part.dtype)
+        if part.shape[1:] != x.shape[1:]:
+            shapes = f"{table.place(0)} is {x.shape[1:]}, {table.place(done)} {part.shape[1:]}"
+            raise InputError(f"rows differ in shape: {shapes}; make them equal")
+        x[len(kept) : len(kept) + len(part)] = part
+        kept += [done + i for i in good]
+        done += len(rows)
+        bar.update(len(rows))
+    bar.close()
+    if len(kept) == len(table):
+        return replace(held, x=x)
+    if not kept:
+        raise InputError(f"{table.title}: no image can be decoded, such as {table.place(0)}; check them")
+    names = table.names or [table.place(i) for i in range(len(table))]
+    table.broken = [*table.broken, *(names[i] for i in sorted({*range(len(table))} - {*kept}))]
+    y = held.y if held.y is None or len(held.y) != len(table) else held.y[kept]
+    return replace(held, x=x[: len(kept)], y=y, names=[names[i] for i in kept])
+
+
+def _skipped(broken: Sequence[str]) -> tuple[str, ...]:
+    more = f" and {len(broken) - 5:,} more" if len(broken) > 5 else ""
+    return (f"{len(broken):,} unreadable files skipped: {', '.join(broken[:5])}{more}",) if broken else ()
+
+
+def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, tuple[str, ...]]:
+    """Return how rows are stored, and notes.
+
+    Columns and vectors, which may lack entries, are judged by all rows; arrays and images by a few.
+    """
+    if raw.layout.kind != "columns":
+        some = spread(len(table))
+        x, _ = raw(table.take(some, raw.layout.columns), lambda i: table.place(int(some[i])))
+        if x.ndim != 2:
+            known = None if raw.pictures is None else raw.pictures.domain
+            code, values, shape = sampled(x, raw.declared or known, table.title)
+            return Coder(raw, code.domain, code, shape), (values,)
+    bar = tqdm(total=len(table), desc=f"reading {table.title} once", unit=" rows", disable=None, leave=False)
+    survey, done = columns.Survey(raw.header, kinds, table.title), 0
+    seen: Seen | None = None
+    first = np.zeros((0, 0))
+    for rows in table.scan(raw.layout.columns):
+        x, words = raw(rows, lambda i, at=done: table.place(at + i))
+        survey.add(x, words)
+        if not survey.mixed:
+            own = Seen.of(x, encoding.scale_of(raw.declared), table.title)
+            seen, first = (own, x) if seen is None else (seen.merged(own), first)
+        done += len(x)
+        bar.update(len(x))
+    bar.close()
+    if survey.mixed:
+        domain, found = survey.domain(raw.declared)
+        return Coder(raw, domain, None, (survey.width,)), found
+    assert seen is not None
+    code, values = encoding.judge(seen, first, raw.declared, table.title)
+    return Coder(raw, code.domain, code, (survey.width,)), (values,)
+
+
+def _labels(table: Table, name: str | None, options: Options) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the labels (N,), numbers or words, and notes."""
+    if options.labels is not None and options.label_column is None:
+        return np.asarray(options.labels), ()
+    if name is None:
+        return table.y, ()
+    found = [arrow.numbers(rows[name]) for rows in table.scan((name,))]
+    classes = table.classes.get(name)
+    missing = sum(int(np.isnan(y).sum()) + (int((y < 0).sum()) if classes else 0) for y, _ in found)
+    if missing and options.labels is not None:
+        raise InputError(f"{table.title}: column {name} lacks {missing:,} labels; fill them, or remove these rows")
+    if missing:
+        return None, (f"no labels: column {name} lacks {missing:,} of them",)
+    if classes:
+        return np.concatenate([y for y, _ in found]), (legend(classes),)
+    return np.concatenate([np.array(words)[y.astype(np.int64)] if words else y for y, words in found]), ()

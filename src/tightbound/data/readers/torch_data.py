@@ -1,0 +1,133 @@
+"""Data sets and loaders of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from tightbound.core.domain import Domain
+from tightbound.core.errors import InputError
+from tightbound.data import encoding
+from tightbound.data.dataset import Arrays, Data, divided, from_arrays
+from tightbound.data.encoding import Encoding
+from tightbound.data.loader_split import LoaderSplit, seeded, unpack
+from tightbound.data.options import Options
+from tightbound.data.split import WORKERS, MappedSplit, stack
+
+JUDGED = 64  # examples by which data are judged that are too many to look at all
+
+
+def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
+    """Open a map-style data set: in memory where it fits, otherwise read by worker processes.
+
+    Raises:
+        InputError: If it is a stream or empty, or its examples cannot be used.
+    """
+    options.without_images()
+    name = type(dataset).__name__
+    if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+        raise InputError(f"{name} is a stream without random access; wrap it: DataLoader(dataset, batch_size=128)")
+    size = len(dataset)
+    if size == 0:
+        raise InputError(f"{name} is empty; it must hold at least one example")
+    if isinstance(dataset, TensorDataset):
+        x, label = unpack(dataset.tensors)
+    elif _read(dataset, np.zeros(1, np.int64))[0].nbytes * size <= options.limits.memory:
+        x, label = _read(dataset, np.arange(size))
+    else:
+        return _open_large(dataset, name, size, options)
+    y = None if label is None else label.numpy()
+    y = y if options.labels is None else np.asarray(options.without_label_column(name).labels)
+    return from_arrays(Arrays(x, y, kinds=options.kinds), name, options)
+
+
+def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -> Data:
+    what = "a data set too large for memory"
+    options.without_kinds().without_labels(f"{what}; let it give pairs (x, y)")
+    x, _ = _read(dataset, np.arange(min(JUDGED, size)))
+    code, values, shape = sampled(x, options.declared, "an example")
+    whole = MappedSplit(_Fetch(dataset, code, shape), size, shape, workers=WORKERS)
+    how = f"{size:,} examples of {shape}, read as they are needed by {WORKERS} processes: too large for memory"
+    return divided(whole, None, name, code.domain, (how, values), f"none: {what}", options.test)
+
+
+def _read(dataset: Dataset[Any], indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
+    """Return raw x (B, ...) and labels; images of Pillow are arrays to NumPy."""
+    examples = [unpack(dataset[i]) for i in indices.tolist()]
+    labels = [label for _, label in examples if label is not None]
+    return stack(x for x, _ in examples), torch.stack(labels) if len(labels) == len(examples) else None
+
+
+class _Fetch:
+    """Positions (B,) -> x (B, *shape) as stored and labels, for worker processes."""
+
+    def __init__(self, dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...]) -> None:
+        self._dataset, self._code, self._shape = dataset, code, shape
+
+    def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
+        if len(indices) == 0:
+            return np.empty((0, *self._shape), self._code.dtype), None
+        x, y = _read(self._dataset, indices)
+        return as_stored(x, self._code, self._shape, "an example"), y
+
+
+def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str) -> np.ndarray:
+    """Return raw x (B, ...) as stored (B, *shape)."""
+    x, _ = encoding.channels_first(x, title)
+    if x.shape[1:] != shape:
+        raise InputError(f"{title}: examples differ in shape: the first have {shape}, others {x.shape[1:]}")
+    return np.require(code(x, title), requirements=("C", "W"))  # Arrow gives arrays that cannot be written
+
+
+def sampled(x: np.ndarray, declared: Domain | None, title: str) -> tuple[Encoding, str, tuple[int, ...]]:
+    """Return how examples are stored, judged by some of them; a note; and their shape."""
+    x, _ = encoding.channels_first(x, title)
+    code, values = encoding.infer(x, declared, title)
+    return code, f"{values}; judged by {len(x)} examples", x.shape[1:]
+
+
+def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: Options) -> Data:
+    """Open a loader for training, and perhaps one for testing.
+
+    Without a test loader the training loader serves as both, unless all data are for training (`options.test` is
+    None).
+
+    Raises:
+        InputError: If a loader gives nothing, or the two differ in shape.
+    """
+    options.without_images().without_kinds().without_labels("a DataLoader; let it give pairs (x, y)")
+    code, values, shape = sampled(_peek(train), options.declared, "a batch")
+    if test is not None and (own := encoding.channels_first(_peek(test), "test data")[0].shape[1:]) != shape:
+        raise InputError(f"the training loader gives examples of shape {shape}, the test loader {own}; make them equal")
+    notes = (values,)
+    if train.drop_last or (test is not None and test.drop_last):
+        notes += ("a loader drops its last, smaller batch (drop_last=True): its examples are not counted",)
+
+    def cast(x: np.ndarray) -> np.ndarray:
+        return code(encoding.channels_first(x, "a batch")[0], "a batch of the loader")
+
+    first = LoaderSplit(train, shape, cast)
+    data = Data("loader", first, None, code.domain, notes, "none: a loader may change what it gives", False, first)
+    if test is not None:
+        other = LoaderSplit(test, shape, cast)
+        return replace(data, test=other, whole=other)
+    if options.test is None:
+        return data
+    note = "one loader serves for training and testing: test numbers are those of data trained on"
+    return replace(data, test=first, notes=(*notes, note))
+
+
+def _peek(loader: DataLoader[Any]) -> np.ndarray:
+    """Return x of the first batch; the generators are left as they were."""
+    raw = next(seeded(loader, 0), None)
+    if raw is None:
+        raise InputError("the loader gives no batch; is its data set empty, or smaller than one batch?")
+    if loader.batch_size is None and loader.batch_sampler is None and isinstance(loader.dataset, Sized):
+        raise InputError("the loader gives single examples (batch_size=None); give it a batch size")
+    return unpack(raw)[0]

@@ -1,0 +1,101 @@
+"""Tar files on the web in the format of WebDataset, read as a stream."""
+
+from __future__ import annotations
+
+import http.client
+import tarfile
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tightbound.core.errors import InputError, needs
+from tightbound.data.dataset import Data
+from tightbound.data.options import Options
+from tightbound.data.readers import tars
+from tightbound.data.readers.arrow import Place, first_line
+from tightbound.data.readers.table_stream import open_tables
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TIMEOUT = 60  # seconds
+
+
+def is_url(source: str) -> bool:
+    """Whether this is an address, of one or several files."""
+    return source.startswith(("http://", "https://"))
+
+
+def open_web(source: str, options: Options) -> Data:
+    """Open tar files at an address, which may have ranges in braces.
+
+    Raises:
+        InputError: If the package webdataset is missing, a file cannot be fetched, or samples cannot be used.
+    """
+    with needs("stream", "shards on the web"):
+        import webdataset  # noqa: F401
+    options.without_kinds().without_label_column(source).without_labels("a stream; let its samples have .cls files")
+    urls = tars.expanded(source)
+    notes = (f"samples of {len(urls)} tar files on the web",)
+    order = "the order of its shards, shuffled"
+    return open_tables(_Shards(urls), None, urls[0], "stream", options, judged=64, size=64, order=order, notes=notes)
+
+
+class _Shards:
+    """The samples of tar files as tables; a seed shuffles the files."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = urls
+        self._skipped: dict[int, Counter[str]] = {0: Counter()}  # of the first so many samples, how many are in a file
+
+    def __call__(self, seed: int | None, skip: int, size: int) -> Iterator[tuple[pa.Table, Place]]:
+        order: list[str] = [*self._urls]
+        if seed is not None:
+            order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
+        if skip not in self._skipped:
+            first = (url for url in self._urls for _ in _samples(url))
+            self._skipped[skip] = Counter(islice(first, skip))
+        for url in order:
+            rest = islice(_samples(url), self._skipped[skip][url], None)
+            while some := list(islice(rest, size)):
+                yield _table(some, url)
+
+
+def _table(samples: list[dict[str, Any]], url: str) -> tuple[pa.Table, Place]:
+    import pyarrow as pa
+
+    names, content, labels = [], [], []
+    for sample in samples:
+        data = [name for name in sample if name.rpartition(".")[2] in tars.DATA]
+        where = f"{url}: {sample['__key__']}"
+        if len(data) != 1:
+            raise InputError(f"{where} holds {len(data)} images or arrays; needed: 1")
+        names.append(f"{where}.{data[0]}")
+        content.append(sample[data[0]])
+        found = (tars.label(n, sample[n], f"{where}.{n}") for n in sample if n in tars.LABEL_FILES)
+        labels.append(next((label for label in found if label is not None), None))
+    columns = {"x": pa.array(content, pa.binary())}
+    if any(label is not None for label in labels):
+        words = any(isinstance(label, str) for label in labels)
+        columns["label"] = pa.array([str(label) if words and label is not None else label for label in labels])
+    return pa.table(columns), names.__getitem__
+
+
+def _samples(url: str) -> Iterator[dict[str, Any]]:
+    """Yield the samples of a tar file as mappings of extensions to bytes."""
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            yield from group_by_keys(tar_file_expander(iter([{"url": url, "stream": response}])))
+            response.read()  # the padding of the tar
+            if response.length:  # a connection that is lost between two files looks like the end of the tar
+                raise InputError(f"{url} is cut short: {response.length:,} bytes never came; try again")
+    except (OSError, http.client.HTTPException, tarfile.TarError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{url} cannot be read: {first_line(error)}") from None
