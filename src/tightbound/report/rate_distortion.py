@@ -11,7 +11,9 @@ import numpy as np
 from tightbound.analysis.comparison.sweep import Sweep
 from tightbound.analysis.estimate import with_error
 from tightbound.core.errors import InputError
-from tightbound.report.figures import BLUE, GRAY, INK, STYLE
+from tightbound.report.charts import COLORS, GRAY, INK, STYLE
+
+BLUE = COLORS[0]
 
 
 def rate_distortion(found: Sweep, ending: str = "svg") -> bytes:

@@ -24,9 +24,9 @@ DESCRIPTIONS = {
     "length": ("ratio", "length of the path in data space over its chord; 1: a straight line, such as a cross-fade"),
     "largest_step": ("ratio", "largest step in data space over the mean step; 1: even, without a jump"),
     "roughness": ("ratio", "mean second difference over mean step in data space; 0: straight and even"),
-    "midpoint_distance": ("ratio", "distance of the middle to the nearest training example over that of the ends; above "
+    "midpoint_distance": ("ratio", "distance of the middle to the nearest training example over that of the ends; over "
                                    "1: the path leaves the data"),
-    "midpoint_density": ("nats", "log p(z) in the middle minus that of the ends; below 0: the path leads through places "
+    "midpoint_density": ("nats", "log p(z) in the middle minus that of the ends; below 0: the path leads via places "
                                  "that are improbable under the prior"),
 }  # fmt: skip
 

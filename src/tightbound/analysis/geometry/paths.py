@@ -34,9 +34,7 @@ class Paths(Analysis[Result]):
     """Number of pairs of examples, picked at random; fewer if there are fewer examples."""
     steps: int = field(default=16, metadata={"variant": True})
     """Steps of a path, a multiple of 4."""
-    against: Trained | None = field(
-        default=None, metadata={"variant": True, "runs": True, "flag": {"metavar": "RUN"}}
-    )
+    against: Trained | None = field(default=None, metadata={"variant": True, "runs": True, "flag": {"metavar": "RUN"}})
     """Another run on the same data: its paths between the same pairs are subtracted (estimates difference_...)."""
 
     def check(self) -> None:
@@ -103,10 +101,10 @@ def _figures(profile: Mapping[str, Sequence[float | None]], estimates: Mapping[s
     )  # fmt: skip
     middle: list[float | None] = [1.0, *[None] * (stops - 2), 1.0]
     middle[stops // 2] = scalar(estimates["crossfade_distance"])
-    crossfade = estimates["crossfade_distance"].value is not None
+    fade = {"cross-fade": middle} if estimates["crossfade_distance"].value is not None else {}
     distance = Lines(
         x=[i / (stops - 1) for i in range(stops)],
-        series={**{path: profile[f"distance_{path}"] for path in shown}, **({"cross-fade": middle} if crossfade else {})},
+        series={**{path: profile[f"distance_{path}"] for path in shown}, **fade},
         dashed=("cross-fade",), markers=True,
         title="distance from the data", x_label="place on the path", y_label="distance, ends = 1",
     )  # fmt: skip

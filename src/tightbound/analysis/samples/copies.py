@@ -187,9 +187,7 @@ def _projection(model: VAE, train: Source, components: int | None, seed: int) ->
     return lambda x: (x - center.to(x.device)) @ axes.to(x.device).T
 
 
-def _estimates(
-    distance: Array, between: Array, n: int, components: int | None
-) -> dict[str, Estimate]:
+def _estimates(distance: Array, between: Array, n: int, components: int | None) -> dict[str, Estimate]:
     drawn, held = distance[:n], distance[n:]
     space = "encoder inputs" if components is None else f"{components} principal components"
     by = f"Euclidean distance to the nearest training example, {space}; {n:,} samples, {len(held):,} test examples"

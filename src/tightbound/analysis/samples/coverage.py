@@ -126,7 +126,7 @@ def log_mixture(
 
 
 def _width(center: Tensor, variance: Tensor) -> Tensor:
-    """Return the variances (N, L) of the mixture: those of the posteriors, or for points of a kernel by Scott's rule."""
+    """Return the variances (N, L) of the mixture: of the posteriors, or for points of a kernel by Scott's rule."""
     variance = variance.double()
     if not variance.any():
         n, latent = center.shape
@@ -158,7 +158,9 @@ def _log_ratio(model: VAE, z: Tensor, center: Tensor, variance: Tensor) -> Array
     return (log_mixture(z, center, variance) - prior.double()).numpy()
 
 
-def _shares(ratio: Array, own: Array, level: float, generator: np.random.Generator, codes: Codes) -> dict[str, Estimate]:
+def _shares(
+    ratio: Array, own: Array, level: float, generator: np.random.Generator, codes: Codes
+) -> dict[str, Estimate]:
     """Return shares of prior draws (Z,) and of test codes (S, N), with a bootstrap over draws and examples."""
     limits, shares, separations = [], [], []
     for _ in range(RESAMPLES):

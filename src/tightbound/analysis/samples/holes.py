@@ -28,9 +28,7 @@ class Holes(Analysis[Result]):
     splits = True
     reported = False
 
-    n_samples: int = field(
-        default=2000, metadata={"variant": True, "flag": {"aliases": ["-n"], "metavar": "INT"}}
-    )
+    n_samples: int = field(default=2000, metadata={"variant": True, "flag": {"aliases": ["-n"], "metavar": "INT"}})
     """Number of prior draws; at least as many latent codes of test examples are compared with them."""
     level: float = field(default=0.01, metadata={"variant": True})
     """Share of the test codes that lie in holes, by definition: the worst covered places that hold this share."""

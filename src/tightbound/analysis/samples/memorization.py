@@ -37,9 +37,7 @@ class Memorization(Analysis[Result]):
     splits = True
     reported = False
 
-    n_samples: int = field(
-        default=1000, metadata={"variant": True, "flag": {"aliases": ["-n"], "metavar": "INT"}}
-    )
+    n_samples: int = field(default=1000, metadata={"variant": True, "flag": {"aliases": ["-n"], "metavar": "INT"}})
     """Number of samples."""
     components: int | None = field(default=None, metadata={"variant": True, "flag": {"metavar": "INT"}})
     """Compare this many principal components of the data; default: all values of an example."""
@@ -74,7 +72,7 @@ def _verdict(found: Copies) -> str:
     excess = scalar(near) - scalar(usual)
     copies = excess >= 0.1 and excess > 3 * math.hypot(scalar_error(near), scalar_error(usual))
     return (
-        f"{scalar(near):.0%} of the samples are nearer to their nearest training example than that one is to any other, "
+        f"{scalar(near):.0%} of the samples are nearer to their nearest training example than that is to any other, "
         f"against {scalar(usual):.0%} of the test examples: "
         + ("some samples are copies." if copies else "no sign of copying.")
     )

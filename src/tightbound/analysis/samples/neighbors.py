@@ -84,7 +84,7 @@ def as_points(model: VAE, x: Tensor) -> Tensor:
 
 
 def as_data(model: VAE, x: Tensor) -> Batch:
-    """Return decoded x (N, *shape) as examples in the model's domain: rounded if it is discrete, and within its range."""
+    """Return decoded x (N, *shape) as examples of the model's domain: within its range, rounded if discrete."""
     domain = model.observation.source
     if domain.kind != "mixed":
         x = (x.round() if domain.discrete else x).clamp(domain.low, domain.high)

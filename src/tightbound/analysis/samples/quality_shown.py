@@ -49,7 +49,9 @@ def floor_table(estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate]
     return (Table("Samples beside their floor", ("", "samples", "floor"), rows, caption),)
 
 
-def figures(points: Mapping[str, Sequence[Sequence[float]]], classes: Mapping[str, Sequence[float]]) -> Sequence[Figure]:
+def figures(
+    points: Mapping[str, Sequence[Sequence[float]]], classes: Mapping[str, Sequence[float]]
+) -> Sequence[Figure]:
     """Return the features on two axes, and the shares of classes if they are known."""
     padded = {name: [[*point, 0.0][:2] for point in cloud] for name, cloud in points.items()}
     panels: list[Panel] = [

@@ -232,7 +232,9 @@ def _judge(
     found: list[tuple[dict[str, Estimate], dict[str, tuple[float, float]]]] = []
     total = len(_names(views[1])) * (len(views) - 1)
     with tqdm(total=total, disable=not judge.progress or None, desc="comparing", unit="number", leave=False) as bar:
-        for target, view in zip((judge.about["samples"], f"training data{fitted}"), (views[0], *views[2:]), strict=False):
+        for target, view in zip(
+            (judge.about["samples"], f"training data{fitted}"), (views[0], *views[2:]), strict=False
+        ):
             estimates: dict[str, Estimate] = {}
             intervals: dict[str, tuple[float, float]] = {}
             facts: dict[str, Any] = {"n": n, "target": f"{target}; against {against}"}

@@ -19,7 +19,7 @@ from tightbound.data.cache import cache_folder
 from tightbound.data.split import Split
 from tightbound.training import checkpoint
 
-VERSION = 1  # version of `fit`: features that another version fitted are fitted again
+VERSION = 2  # version of `fit`: features that another version fitted are fitted again
 PER_CLASS = 10  # examples per class, on average, for labels to count as classes
 
 
@@ -102,7 +102,9 @@ def _fit(features: Features, data: Data, seed: int, progress: bool) -> Features:
         try:
             checkpoint.save(file, features.state_dict(), scalars)
         except InputError as error:
-            warnings.warn(f"the fitted features could not be stored and will be fitted again the next time: {error}", stacklevel=3)
+            warnings.warn(
+                f"the fitted features could not be stored and will be fitted again the next time: {error}", stacklevel=3
+            )
     return features.eval()
 
 

@@ -40,7 +40,7 @@ class PCA(Features):
         return (self.scaled(x).flatten(1) - self.center) @ self.axes.T
 
     def learn(self, train: Split, seed: int, progress: bool = False) -> None:
-        """Compute mean, scale and axes from as many examples as fit into memory; axes without enough examples are zero."""
+        """Compute mean, scale and axes from as many examples as fit into memory; surplus axes are zero."""
         from sklearn.decomposition import PCA as Components  # noqa: N811
 
         self.scaled.fit(train)

@@ -10,7 +10,7 @@ from tightbound.analysis.samples.two_sample.resampling import BLOCKS, Array, Mea
 
 
 def tiles(x: Array, y: Array, size: int = 1 << 22) -> Iterator[tuple[slice, Array]]:
-    """Yield slices of rows of x (n, F) and their inner products with all of y (m, F), at most `size` numbers at once."""
+    """Yield slices of rows of x (n, F) and their products with all of y (m, F), at most `size` numbers at once."""
     step = max(1, size // len(y))
     for start in range(0, len(x), step):
         rows = slice(start, min(start + step, len(x)))
