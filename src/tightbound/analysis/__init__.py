@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
     from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
     from tightbound.analysis.estimate import Estimate
-    from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
+    from tightbound.analysis.geometry.measures import compare_paths, paths, traversal
     from tightbound.analysis.representation import Probe, Steering, called, probe, probe_codes, steer
     from tightbound.analysis.result import Evaluation
+    from tightbound.analysis.samples.copies import memorization
+    from tightbound.analysis.samples.coverage import holes
     from tightbound.analysis.samples.features import fit_features
-    from tightbound.analysis.samples.holes import Holes, holes
-    from tightbound.analysis.samples.memorization import Memorization, memorization
-    from tightbound.analysis.samples.quality import Quality, quality, sample_quality
+    from tightbound.analysis.samples.sample_quality import SampleQuality, compare_samples, sample_quality
 
 _HOMES = {
     "bounds.ais": (
@@ -62,8 +62,7 @@ _HOMES = {
         "Finding",
     ),
     "estimate": ("Estimate",),
-    "geometry.paths": (
-        "Paths",
+    "geometry.measures": (
         "compare_paths",
         "paths",
         "traversal",
@@ -78,17 +77,11 @@ _HOMES = {
     ),
     "result": ("Evaluation",),
     "samples.features": ("fit_features",),
-    "samples.holes": (
-        "Holes",
-        "holes",
-    ),
-    "samples.memorization": (
-        "Memorization",
-        "memorization",
-    ),
-    "samples.quality": (
-        "Quality",
-        "quality",
+    "samples.coverage": ("holes",),
+    "samples.copies": ("memorization",),
+    "samples.sample_quality": (
+        "SampleQuality",
+        "compare_samples",
         "sample_quality",
     ),
 }
@@ -104,13 +97,10 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Finding",
-    "Holes",
     "InferenceGap",
-    "Memorization",
-    "Paths",
     "Probe",
-    "Quality",
     "Rate",
+    "SampleQuality",
     "Scores",
     "Steering",
     "ais",
@@ -118,6 +108,7 @@ __all__ = [
     "called",
     "compare",
     "compare_paths",
+    "compare_samples",
     "detect",
     "diagnose",
     "encoder_overfitting",
@@ -129,7 +120,6 @@ __all__ = [
     "paths",
     "probe",
     "probe_codes",
-    "quality",
     "rate_decomposition",
     "sample_quality",
     "score",

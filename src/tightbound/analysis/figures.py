@@ -38,6 +38,8 @@ class Lines(Panel):
     dashed: Sequence[str] = ()  # names of reference curves
     log_x: bool = False
     markers: bool = False
+    low: float | None = None  # limits of the y axis
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class Bars(Panel):
     labels: Sequence[str]
     series: Mapping[str, Sequence[float]]
     errors: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    reference: float | None = None  # a horizontal dashed line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ class Heatmap(Panel):
     color_label: str = ""
     low: float | None = None
     high: float | None = None
+    equal: bool = False  # square cells
 
 
 @dataclass(frozen=True, kw_only=True)

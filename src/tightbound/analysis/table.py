@@ -5,13 +5,29 @@ from __future__ import annotations
 from tightbound.analysis.base import Analysis, question
 from tightbound.analysis.bounds.evaluate import Evaluate
 from tightbound.analysis.diagnosis.diagnose import Diagnose
+from tightbound.analysis.gallery.code_usage import CodeUsage
+from tightbound.analysis.gallery.gallery import Gallery
+from tightbound.analysis.gallery.latent_space import LatentSpace
+from tightbound.analysis.gallery.training_curves import TrainingCurves
+from tightbound.analysis.geometry.paths import Paths
+from tightbound.analysis.samples.holes import Holes
+from tightbound.analysis.samples.memorization import Memorization
+from tightbound.analysis.samples.quality import Quality
 
 
 class Analyses:
     """The analyses, as methods of `tightbound.Trained`, in the order of the report page."""
 
+    gallery = question(Gallery)
     evaluate = question(Evaluate)
     diagnose = question(Diagnose)
+    quality = question(Quality)
+    memorization = question(Memorization)
+    holes = question(Holes)
+    latent_space = question(LatentSpace)
+    code_usage = question(CodeUsage)
+    paths = question(Paths)
+    training_curves = question(TrainingCurves)
 
 
 def analyses() -> dict[str, type[Analysis]]:

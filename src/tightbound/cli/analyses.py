@@ -50,7 +50,8 @@ def commands() -> dict[str, type[Command]]:
 
 
 def _command(analysis: type[Analysis[Any]]) -> type[Command]:
-    hints, descriptions = get_type_hints(analysis, include_extras=True), _descriptions(analysis)
+    hints = get_type_hints(analysis, localns={"Trained": Path}, include_extras=True)  # a run is named by its folder
+    descriptions = _descriptions(analysis)
     own: list[Any] = []
     for option in dataclasses.fields(analysis):
         if option.name in _GIVEN:

@@ -17,7 +17,9 @@ STYLE: Any = {
     "axes.labelcolor": INK, "axes.titlesize": 11, "axes.titlelocation": "left", "xtick.color": INK,
     "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "tightbound",
 }  # fmt: skip
+SOLID = 64  # bars; more of them are drawn as one area
 BAND = 1.96  # standard errors
+ABREAST, MANY = 3, 4  # panels in a row; more panels are made smaller, in rows of four
 
 
 def drawn(figure: Figure) -> bytes:
@@ -30,19 +32,36 @@ def drawn(figure: Figure) -> bytes:
 
     with mpl.rc_context(STYLE):
         count = len(figure.panels)
-        canvas = Canvas(figsize=(max(5.4, 3.7 * count), _height(figure)), layout="constrained")
-        for axes, panel in zip(np.atleast_1d(canvas.subplots(1, count)), figure.panels, strict=True):
+        across = count if count <= ABREAST else MANY
+        down = -(-count // across)
+        width, height = (3.7, _height(figure)) if count <= ABREAST else (2.7, 2.3)
+        if count == 1 and isinstance(first, Scatter):
+            width, height = 6.6, 4.6
+        canvas = Canvas(figsize=(max(5.4, width * across), height * down), layout="constrained")
+        grid = np.atleast_1d(canvas.subplots(down, across)).ravel()
+        for i, (axes, panel) in enumerate(zip(grid, figure.panels, strict=False)):
             draw(panel, axes)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-            if axes.get_legend_handles_labels()[1]:
-                axes.legend(fontsize=9)
+            if i == 0 or count <= ABREAST:
+                _legend(axes)
+        for axes in grid[count:]:
+            axes.set_visible(False)
         canvas.draw_without_rendering()  # settles the layout, which decides where there is room for names
-        for axes, panel in zip(canvas.axes, figure.panels, strict=True):
+        for axes, panel in zip(grid, figure.panels, strict=False):
             if isinstance(panel, Scatter):
                 write_names(panel, axes)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def _legend(axes: Any) -> None:
+    """Add a legend, beside the chart if it has many entries."""
+    entries = len(axes.get_legend_handles_labels()[1])
+    if entries > 5:
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6)
+    elif entries:
+        axes.legend(fontsize=9)
 
 
 def _height(figure: Figure) -> float:
@@ -70,19 +89,32 @@ def _(panel: Lines, axes: Any) -> None:
             axes.fill_between(x, y - half, y + half, color=color, alpha=0.18, lw=0)
     if panel.log_x:
         axes.set_xscale("log")
+    if panel.low is not None or panel.high is not None:
+        axes.set_ylim(panel.low, panel.high)
 
 
 @draw.register
 def _(panel: Bars, axes: Any) -> None:
     width = 0.8 / len(panel.series)
     at = np.arange(len(panel.labels))
+    if panel.reference is not None:
+        axes.axhline(panel.reference, color=GRAY, lw=1, ls="--")
+    if len(at) > SOLID and len(panel.series) == 1 and not panel.errors:  # thin bars would be drawn as gray mush
+        (values,) = panel.series.values()
+        axes.fill_between(at, values, step="mid", color=COLORS[0], lw=0)
+        axes.set(xlim=(-0.5, len(at) - 0.5), ylim=(0, None))
+        return
     for i, (name, values) in enumerate(panel.series.items()):
         errors = BAND * np.asarray(panel.errors[name], float) if name in panel.errors else None
         label = name if len(panel.series) > 1 else None
-        axes.bar(at + (i - (len(panel.series) - 1) / 2) * width, values, width, yerr=errors, color=COLORS[i], label=label,
+        places = at + (i - (len(panel.series) - 1) / 2) * width
+        axes.bar(places, values, width, yerr=errors, color=COLORS[i], label=label,
                  ecolor=INK, capsize=2 if len(at) <= 32 else 0)  # fmt: skip
-    every = max(1, len(at) // 24)
-    axes.set_xticks(at[::every], [panel.labels[i] for i in at[::every]])
+    longest = max(map(len, panel.labels), default=0)
+    steep = longest > 3 and len(at) * longest > 24
+    every = -(-len(at) // (24 if longest > 3 else 16)) or 1
+    axes.set_xticks(at[::every], [panel.labels[i] for i in at[::every]], rotation=45 if steep else 0,
+                    ha="right" if steep else "center", rotation_mode="anchor")  # fmt: skip
 
 
 @draw.register
@@ -97,10 +129,10 @@ def _(panel: Histograms, axes: Any) -> None:
 
 @draw.register
 def _(panel: Scatter, axes: Any) -> None:
-    many = len(panel.series) > 10
+    many = len(panel.series) > 20
     for i, (name, points) in enumerate(panel.series.items()):
         at = np.asarray(points, float).reshape(-1, 2)
-        color = COLORS[i % len(COLORS)] if len(panel.series) <= len(COLORS) else f"C{i % 10}"
+        color = _color(i, len(panel.series))
         size = 8 if len(at) > 200 else 22
         axes.scatter(at[:, 0], at[:, 1], s=size, alpha=0.6 if len(at) > 200 else 1, color=color, lw=0,
                      label=None if many or len(panel.series) == 1 else name)  # fmt: skip
@@ -137,6 +169,14 @@ def write_names(panel: Scatter, axes: Any) -> None:
                 text.remove()
 
 
+def _color(i: int, count: int) -> Any:
+    if count <= len(COLORS):
+        return COLORS[i]
+    import matplotlib as mpl
+
+    return mpl.colormaps["tab10" if count <= 10 else "tab20"](i % 20)
+
+
 @draw.register
 def _(panel: Intervals, axes: Any) -> None:
     at = np.arange(len(panel.labels))[::-1]
@@ -151,7 +191,9 @@ def _(panel: Intervals, axes: Any) -> None:
 @draw.register
 def _(panel: Heatmap, axes: Any) -> None:
     values = np.asarray(panel.values, float)
-    image = axes.imshow(values, cmap="viridis", vmin=panel.low, vmax=panel.high, aspect="auto")
+    image = axes.imshow(
+        values, cmap="viridis", vmin=panel.low, vmax=panel.high, aspect="equal" if panel.equal else "auto"
+    )
     axes.set_xticks(range(len(panel.column_labels)), panel.column_labels)
     axes.set_yticks(range(len(panel.row_labels)), panel.row_labels)
     axes.figure.colorbar(image, ax=axes, label=panel.color_label)

@@ -1,212 +1,123 @@
-"""Interpolation and traversal of latent space, measured in data space."""
+"""Paths between latent codes: interpolation, measured in data space."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.estimate import Estimate, scalar
+from tightbound.analysis.figures import Bars, Figure, Lines, Panel
+from tightbound.analysis.result import Result
+from tightbound.core.errors import CompositionError, InputError, whole
 
-from tightbound.analysis.estimate import Analysis, Array, Estimate, mean
-from tightbound.analysis.samples.neighbors import as_points, distance_unit, nearest, points
-from tightbound.core.errors import InputError, number, whole
-from tightbound.core.model import VAE
-from tightbound.data.feed import Source, evaluating
-from tightbound.inference.infer import PATHS, Codes, decode, encode, linear
+if TYPE_CHECKING:
+    from tightbound.trained import Trained
 
-BYTES = 1 << 26  # of decoded data at once
-QUARTERS = 5  # places on a path that are compared with data: 0, 1/4, 1/2, 3/4, 1
-DESCRIPTIONS = {
-    "length": ("ratio", "length of the path in data space over its chord; 1: a cross-fade, however long"),
-    "largest_step": ("ratio", "largest of the steps in data space over their mean; 1: even, without a jump"),
-    "roughness": ("ratio", "mean second difference over mean step in data space; 0: straight and even"),
-    "midpoint_distance": ("ratio", "distance of the middle to the nearest training example, over that of the ends; above "
-                                   "1: the path leaves the data"),
-    "midpoint_density": ("nats", "log p(z) in the middle less that of the ends; below 0: through where the prior is "
-                                 "thin"),
-}  # fmt: skip
+MOVED = 100  # examples that the response to each dimension is averaged over, at most
 
 
-@dataclass(frozen=True)
-class Paths(Analysis):
-    """What lies between the codes of data."""
+@dataclass(frozen=True, kw_only=True)
+class Paths(Analysis[Result]):
+    """Measure linear and spherical paths between the latent codes of pairs of examples, decoded to data space.
 
-    per_pair: Mapping[str, Array]  # (P,) each; NaN where a pair has none; "index": (P, 2) the data
-    profile: Mapping[str, Array]  # "step_linear": (steps,), "distance_linear": (QUARTERS,), ...: means over pairs
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings; None in a profile where no pair has the number."""
-        profile = {
-            name: [v if math.isfinite(v) else None for v in each.tolist()] for name, each in self.profile.items()
-        }
-        return {**super().to_json(), "profile": profile}
-
-
-def paths(model: VAE, data: Source, train: Source, *, steps: int = 16, seed: int = 0) -> Paths:
-    """Measures linear and spherical interpolation between the posterior means of pairs of data.
-
-    The first half of `data` is paired with the second, so that pairs are independent: give data in random order.
-    Distances are Euclidean, between means of p(x | z), each element in the unit of reconstruction errors. Smooth,
-    blurred pictures are near to all data and make short paths; the cross-fade of both ends in data space is there to
-    compare with: its length and steps are 1 by definition.
-
-    Arguments:
-        data: Of which pairs are made, 2 P of them.
-        train: Among which the nearest example is sought.
-        steps: Of a path, a multiple of 4.
-
-    Raises:
-        InputError: fewer than two pairs, or steps that quarters do not divide.
-        CompositionError: data whose distances mean nothing, or which lack elements.
+    Measured are their length and evenness, and how far from the data they lead: a path that does better than a
+    cross-fade of both examples stays nearer to the training data in its middle. Also measured is how far x moves with
+    each latent dimension.
     """
-    if whole("steps", steps, least=4) % (QUARTERS - 1):
-        raise InputError(f"steps = {steps}; needed: a multiple of {QUARTERS - 1}")
-    codes = encode(model, data, seed=seed)
-    count = len(codes.mean) // 2
-    if count < 2:
-        raise InputError(f"{len(codes.mean)} data make {count} pairs; needed: at least 4 data")
-    t = torch.linspace(0, 1, steps + 1)
-    found = {path: _walk(model, codes, count, path, t) for path in PATHS}
-    stops = {path: walk.pop("stops") for path, walk in found.items()}  # (P, QUARTERS, D)
-    middle = (stops["linear"][:, 0] + stops["linear"][:, -1]) / 2
-    queries = torch.cat([*(stop.flatten(0, 1) for stop in stops.values()), middle])
-    distance = nearest(queries, points(model, train, seed))[0].double()
-    per_pair: dict[str, Array] = {}
-    profile: dict[str, Array] = {}
-    for i, (path, walk) in enumerate(found.items()):
-        here = distance[i * count * QUARTERS :][: count * QUARTERS].unflatten(0, (count, QUARTERS))
-        ends = _nonzero((here[:, 0] + here[:, -1]) / 2)
-        walk["midpoint_distance"] = here[:, QUARTERS // 2] / ends
-        profile[f"distance_{path}"] = (here / ends.unsqueeze(1)).nanmean(0).numpy()
-        profile[f"step_{path}"] = walk.pop("steps").nanmean(0).numpy()
-        if path == "linear":
-            per_pair["crossfade_distance"] = (distance[-count:] / ends).numpy()
-        per_pair |= {f"{name}_{path}": values.double().numpy() for name, values in walk.items()}
-    per_pair["index"] = torch.arange(2 * count).view(2, count).T.numpy()
-    return Paths(_numbers(per_pair, steps), per_pair, profile)
 
+    name = "paths"
+    question = "What lies between the latent codes of two examples?"
 
-def traversal(model: VAE, data: Source, *, reach: float = 2.0, seed: int = 0) -> Estimate:
-    """How far E[x | z] moves, (latent,), as one z_d goes from -reach to reach and the others stay at an example's code.
+    pairs: int = 200
+    """Number of pairs of examples, picked at random; fewer if there are fewer examples."""
+    steps: int = field(default=16, metadata={"variant": True})
+    """Steps of a path, a multiple of 4."""
+    against: Trained | None = field(default=None, metadata={"variant": True, "runs": True, "flag": {"metavar": "RUN"}})
+    """Another run on the same data: its paths between the same pairs are subtracted (estimates difference_...)."""
 
-    Where the decoder ignores a dimension it is zero. Averaged over data: give about a hundred.
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        whole("pairs", self.pairs, least=2)
+        if whole("steps", self.steps, least=4) % 4:
+            raise InputError(f"steps = {self.steps}; needed: a multiple of 4")
 
-    Raises:
-        InputError: no data, or a reach that is not positive.
-    """
-    number("reach", reach, above=0)
-    codes = encode(model, data, seed=seed)
-    facts: dict[str, Any] = {
-        "unit": distance_unit(model),
-        "target": f"|E[x|z_d = {reach:g}] - E[x|z_d = {-reach:g}]|, the other dimensions at the codes of data",
-        "description": "how far x moves with each latent dimension; 0: the decoder ignores it",
-    }
-    if model.latents.support != "real":
-        why = "codes do not lie in R^L, so that no dimension moves alone"
-        return Estimate(None, None, len(codes.mean), estimator="none", reason=why, **facts)
-    moved = torch.empty(codes.mean.shape, dtype=torch.float64)
-    for d in range(codes.mean.shape[1]):
-        ends = []
-        for value in (reach, -reach):
-            z = codes.mean.clone()
-            z[:, d] = value
-            ends.append(as_points(model, decode(model, z, context=codes.context)))
-        moved[:, d] = (ends[0] - ends[1]).double().norm(dim=1)
-    return mean(moved.numpy(), estimator="mean Euclidean distance over data", **facts)
+    def run(self, trained: Trained, subject: Subject) -> Result:
+        """Measure the paths and the response to each dimension."""
+        import numpy as np
+        import torch
 
+        from tightbound.analysis.geometry.measures import compare_paths, paths, traversal
+        from tightbound.data.feed import pick
 
-def compare_paths(one: Paths, other: Paths) -> dict[str, Estimate]:
-    """Each number of `one` less that of `other`, paired: the same data on paths of two models.
-
-    Raises:
-        InputError: other data, as far as their positions tell.
-    """
-    if not np.array_equal(one.per_pair["index"], other.per_pair["index"]):
-        raise InputError("the paths are between different data; measure both on the same")
-    numbers = {}
-    for name, own in one.numbers.items():
-        difference = one.per_pair[name] - other.per_pair[name]
-        facts = {"unit": own.unit, "target": own.target, "description": own.description}
-        numbers[name] = _mean(difference, estimator="mean of paired differences", **facts)
-    return numbers
-
-
-def _walk(model: VAE, codes: Codes, count: int, path: str, t: Tensor) -> dict[str, Tensor]:
-    """Of each pair (P, ...): shape of the path, steps over chord, density, and points at the quarters."""
-    size = max(1, BYTES // (4 * len(t) * math.prod(model.shape)))
-    parts: list[dict[str, Tensor]] = []
-    for start in range(0, count, size):
-        rows = range(start, min(start + size, count))
-        z = torch.stack([PATHS[path](codes.mean[i], codes.mean[count + i], t) for i in rows])
-        context = None if codes.context is None else _contexts(codes.context, rows, count, t)
-        flat = None if context is None else context.flatten(0, 1)
-        x = as_points(model, decode(model, z.flatten(0, 1), context=flat)).unflatten(0, z.shape[:2])
-        steps = x.diff(dim=1).norm(dim=2).double()
-        mean_step = _nonzero(steps.mean(1))
-        chord = _nonzero((x[:, -1] - x[:, 0]).norm(dim=1).double())
-        parts.append(
-            {
-                "length": steps.sum(1) / chord,
-                "largest_step": steps.amax(1) / mean_step,
-                "roughness": x.diff(n=2, dim=1).norm(dim=2).double().mean(1) / mean_step,
-                "midpoint_density": _density(model, z, context),
-                "steps": steps * steps.shape[1] / chord.unsqueeze(1),
-                "stops": x[:, :: (len(t) - 1) // (QUARTERS - 1)].clone(),
-            }
+        if trained.model.latents.code_grids:
+            raise CompositionError("between code indices there is no path to measure; see code_usage()")
+        chosen = pick(trained.model, subject.examples, 2 * self.pairs, self.seed)
+        chosen = chosen[torch.from_numpy(np.random.default_rng(self.seed).permutation(len(chosen)))]
+        options = {"steps": self.steps, "seed": self.seed}
+        found = paths(trained.model, chosen, subject.train, **options)
+        estimates = {**found.estimates, "response": traversal(trained.model, chosen[:MOVED], seed=self.seed)}
+        n, difference = len(found.per_pair["index"]), {}
+        if self.against is not None:
+            theirs = self.against.data
+            if theirs is None or theirs.fingerprint != subject.training_data.fingerprint:
+                raise InputError("the two models were trained on different data; compare models on the same data")
+            other = paths(self.against.model, chosen, subject.train, **options)
+            difference = compare_paths(found, other)
+        profile = found.plain_profile()
+        return Result(
+            {**estimates, **{f"difference_{name}": each for name, each in difference.items()}},
+            sentences=_sentences(estimates),
+            caption=f"{n} pairs of examples ({subject.name}), linear and spherical paths between their posterior means",
+            figures=_figures(profile, estimates),
+            details={"profile": profile},
         )
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _contexts(context: Tensor, rows: range, count: int, t: Tensor) -> Tensor:
-    """(P, T, *context) on the straight line."""
-    flat, shape = context.flatten(1), context.shape[1:]
-    return torch.stack([linear(flat[i], flat[count + i], t) for i in rows]).unflatten(2, shape)
-
-
-def _density(model: VAE, z: Tensor, context: Tensor | None) -> Tensor:
-    """(P,) log p(z) in the middle of paths (P, T, latent), less the mean of both ends."""
-    at = [0, z.shape[1] // 2, z.shape[1] - 1]
-    with evaluating(model):
-        first, middle, last = (
-            model.latents.log_prior(
-                z[:, i].to(model.device), None if context is None else context[:, i].to(model.device)
-            ).cpu()
-            for i in at
-        )
-    return middle - (first + last) / 2
-
-
-def _nonzero(x: Tensor) -> Tensor:
-    """NaN for zero: ratios to it do not exist."""
-    return x.masked_fill(x < 1e-12, torch.nan)
-
-
-def _numbers(per_pair: Mapping[str, Array], steps: int) -> dict[str, Estimate]:
-    numbers = {}
-    for path in PATHS:
-        target = f"{path} path between the posterior means of two data"
-        for name, (unit, description) in DESCRIPTIONS.items():
-            estimator = f"mean over pairs of data, paths of {steps} steps"
-            numbers[f"{name}_{path}"] = _mean(
-                per_pair[f"{name}_{path}"], unit=unit, target=target, estimator=estimator, description=description
-            )
-    numbers["crossfade_distance"] = _mean(
-        per_pair["crossfade_distance"],
-        unit="ratio",
-        target="the mean of two reconstructions, in data space",
-        estimator="mean over pairs of data",
-        description="midpoint_distance of a cross-fade: what a path must stay below to be more than that",
+def _sentences(estimates: Mapping[str, Estimate]) -> Sequence[str]:
+    fade = scalar(estimates["crossfade_distance"])
+    best = {path: scalar(estimates[f"midpoint_distance_{path}"]) for path in ("linear", "spherical")}
+    known = {path: value for path, value in best.items() if value == value}
+    if not known or fade != fade:
+        return ()
+    path = min(known, key=lambda each: known[each])
+    verdict = "stays nearer to the data than" if known[path] < fade else "does no better than"
+    return (
+        f"Halfway between two examples, the {path} path {verdict} a cross-fade: {known[path]:.2f} against {fade:.2f} "
+        "times the distance of the ends to the nearest training example.",
     )
-    return numbers
 
 
-def _mean(values: Array, **facts: Any) -> Estimate:
-    known = values[np.isfinite(values)]
-    if len(known) < 2:
-        why = "the ends of all pairs are decoded to the same, or to training data themselves: there is no unit"
-        return Estimate(None, None, len(known), **{**facts, "estimator": "none"}, reason=why)
-    return mean(known, **facts)
+def _figures(profile: Mapping[str, Sequence[float | None]], estimates: Mapping[str, Estimate]) -> Sequence[Figure]:
+    steps, stops = len(profile["step_linear"]), len(profile["distance_linear"])
+    shown = ("linear", "spherical")
+    speed = Lines(
+        x=[(i + 0.5) / steps for i in range(steps)],
+        series={**{path: profile[f"step_{path}"] for path in shown}, "cross-fade": [1.0] * steps},
+        dashed=("cross-fade",), low=0.0,
+        title="speed", x_label="place on the path", y_label="speed, cross-fade = 1",
+    )  # fmt: skip
+    middle: list[float | None] = [1.0, *[None] * (stops - 2), 1.0]
+    middle[stops // 2] = scalar(estimates["crossfade_distance"])
+    fade = {"cross-fade": middle} if estimates["crossfade_distance"].value is not None else {}
+    distance = Lines(
+        x=[i / (stops - 1) for i in range(stops)],
+        series={**{path: profile[f"distance_{path}"] for path in shown}, **fade},
+        dashed=("cross-fade",), markers=True,
+        title="distance from the data", x_label="place on the path", y_label="distance, ends = 1",
+    )  # fmt: skip
+    panels: list[Panel] = [speed, distance]
+    explained = (
+        "Left: how fast x moves along the path; a peak is a place where a small step of z changes x a lot. Then: the "
+        "distance to the nearest training example; a path above the cross-fade leads away from the data."
+    )
+    response = estimates["response"].value
+    if isinstance(response, list):
+        order = sorted(range(len(response)), key=lambda i: -response[i])
+        labels, values = [str(i + 1) for i in order], [response[i] for i in order]
+        panels.append(Bars(labels=labels, series={"response": values}, title="response to each dimension",
+                           x_label="latent dimension, largest first", y_label="distance in x"))  # fmt: skip
+        explained += " Right: how far x moves with each latent dimension; the decoder ignores one without a bar."
+    return (Figure("paths", "Paths between latent codes", explained, panels),)

@@ -1,4 +1,4 @@
-"""Nearest data, in one pass over them."""
+"""Nearest examples, found in one pass over the data."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, batches, evaluating
 
-BLOCK = 1000  # data that queries are compared with at once
+BLOCK = 1000  # examples per block
 
 
 def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(Q,) Euclidean distance of queries (Q, D) to the nearest of all data, and (Q,) its position among them; computed
-    where the data are, and given on the CPU.
+    """Return the Euclidean distance of each query to the nearest example, and the position of that example.
 
-    Arguments:
-        blocks: The data, (B, D) at a time.
-        own: (Q,) for each query the position of an example that does not count, such as itself.
+    Distances are computed on the device of the blocks.
+
+    Args:
+        queries: Points (Q, D).
+        blocks: The examples as points, (B, D) at a time.
+        own: Position (Q,) of an example to ignore for each query, such as itself; -1: none.
+
+    Returns:
+        Distances (Q,) and positions (Q,), on the CPU.
 
     Raises:
-        InputError: where there are no data.
+        InputError: If there are no examples.
     """
     best = queries.new_full((len(queries),), torch.inf)
     where = torch.full((len(queries),), -1)
@@ -33,7 +38,7 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None
     for block in blocks:
         queries, best, where = (x.to(block.device) for x in (queries, best, where))
         own = None if own is None else own.to(block.device)
-        # the product form is fast, and finds the nearest well enough; its distances are taken anew
+        # the product form is fast, and accurate enough to find the nearest; its distance is then computed exactly
         distance = torch.cdist(queries, block, compute_mode="use_mm_for_euclid_dist")
         if own is not None:
             hit = (own >= start) & (own < start + len(block))
@@ -45,41 +50,41 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None
         best, where = torch.where(nearer, exact, best), torch.where(nearer, start + position, where)
         start += len(block)
     if not start:
-        raise InputError("there are no data to find neighbors among; give at least one example")
+        raise InputError("there are no examples to find neighbors among; give at least one")
     return best.cpu(), where.cpu()
 
 
 def points(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
-    """Data as points (B, D) in blocks, each element in its `error_scale`: what decoded means are compared with.
+    """Yield the examples as points (B, D) in the unit of reconstruction errors, comparable with `as_points`.
 
     Raises:
-        CompositionError: data whose distances mean nothing, or which lack elements.
+        CompositionError: If distances between the data mean nothing, or values are missing.
     """
     if not model.observation.metric:
-        raise CompositionError("distances between data mean nothing here: some columns hold categories")
+        raise CompositionError("distances between these data mean nothing: some columns hold categories")
     if model.context is not None and model.context.completes:
-        raise CompositionError("a model that completes data decodes a part of them: it has no distance to whole data")
+        raise CompositionError("the model decodes only the hidden part of x, which has no distance to whole examples")
     for batch in batches(model, data, BLOCK):
         with evaluating(model):
             seen = model.observe(batch, Noise("points", seed))
             if seen.mask is not None and not seen.mask.all():
-                raise CompositionError("distances between data need all of their elements, and some are missing")
+                raise CompositionError("distances need all values of an example, and some are missing")
             yield as_points(model, model.observation.reference(batch.x, seen))
 
 
 def distance_unit(model: VAE) -> str:
-    """What distances between points are in."""
+    """Return the unit of distances between points."""
     return model.observation.error_unit.replace("squared", "Euclidean")
 
 
 def as_points(model: VAE, x: Tensor) -> Tensor:
-    """(N, *shape) in the data's units -> (N, D), each element in its `error_scale`."""
+    """Convert x (N, *shape) in the units of the data to points (N, D) in the unit of reconstruction errors."""
     scale = model.observation.error_scale
     return (x / (scale.to(x.device) if isinstance(scale, Tensor) else scale)).flatten(1).float()
 
 
 def as_data(model: VAE, x: Tensor) -> Batch:
-    """What was decoded (N, *shape) as data of the model's domain: whole numbers where it has these, in its range."""
+    """Return decoded x (N, *shape) as examples of the model's domain: within its range, rounded if discrete."""
     domain = model.observation.source
     if domain.kind != "mixed":
         x = (x.round() if domain.discrete else x).clamp(domain.low, domain.high)
@@ -87,8 +92,11 @@ def as_data(model: VAE, x: Tensor) -> Batch:
 
 
 def realized(model: VAE, data: Source, seed: int = 0) -> Tensor:
-    """Data as the likelihood sees them, (N, *shape) in the data's units, on the CPU: what draws of x are compared with.
-    NaN where they are missing."""
+    """Return the examples as the likelihood sees them, such as binarized, in the units of the data.
+
+    Returns:
+        x (N, *shape) on the CPU, comparable with draws of x; NaN for missing values.
+    """
     out = []
     with evaluating(model):
         for batch in batches(model, data, BLOCK):
@@ -99,13 +107,13 @@ def realized(model: VAE, data: Source, seed: int = 0) -> Tensor:
 
 
 def inputs(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:
-    """Data as the encoder sees them, (B, D) in blocks: categories one-hot, missing entries zero and marked as such."""
+    """Yield the encoder's inputs (B, D) in blocks: categories one-hot, missing values zero and marked as missing."""
     for batch in batches(model, data, BLOCK):
         yield observed(model, batch, seed)
 
 
 def observed(model: VAE, batch: Batch, seed: int = 0) -> Tensor:
-    """One raw batch as the encoder sees it, (B, D), without its context."""
+    """Return the encoder's input (B, D) for one raw batch, without its context."""
     with evaluating(model):
         seen = model.observe(batch, Noise("points", seed), context=False)
     if seen.input is None:

@@ -6,7 +6,7 @@ from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.engine import Case, Check
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
-from tightbound.analysis.samples.holes import holes
+from tightbound.analysis.samples.coverage import holes
 
 CENTERS = 10_000  # training data that the aggregate posterior is made of, at most
 DRAWS = 1000
@@ -31,8 +31,8 @@ class PriorHoles(Check):
     def measure(self, case: Case) -> Evidence:
         """Shares, and what is decoded in holes and elsewhere."""
         train = case.some(case.train, CENTERS)
-        found = holes(case.model, train, case.test_data, draws=DRAWS, level=LEVEL, seed=case.seed)
-        return found.numbers
+        found = holes(case.model, train, case.test_data, n_samples=DRAWS, level=LEVEL, seed=case.seed)
+        return found.estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """More than half."""

@@ -8,7 +8,7 @@ from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.engine import Case, Check
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
-from tightbound.analysis.samples.memorization import memorization
+from tightbound.analysis.samples.copies import memorization
 
 FEW = 500  # samples, and test data
 
@@ -33,7 +33,7 @@ class CopiedSamples(Check):
 
     def measure(self, case: Case) -> Evidence:
         """The z-score and what stands behind it."""
-        return memorization(case.model, case.train, case.test_data[:FEW], n=FEW, seed=case.seed).numbers
+        return memorization(case.model, case.train, case.test_data[:FEW], n_samples=FEW, seed=case.seed).estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """By the excess over test data."""

@@ -1,4 +1,4 @@
-"""What samples and data are compared by: maps from data to vectors, fitted on training data."""
+"""Features that samples and data are compared by: maps from data to vectors, fitted to training data."""
 
 from tightbound.analysis.samples.features.base import Features, Given, Identity
 from tightbound.analysis.samples.features.classifier import Classifier

@@ -17,18 +17,18 @@ from tightbound.core.errors import InputError
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split
 
-BATCH = 500  # data whose features are computed at once
-CALIBRATION = 5000  # training data that the unit of features is taken from
+BATCH = 500  # examples whose features are computed at once
+CALIBRATION = 5000  # training examples that the unit of features is computed from
 
 
 class Features(Component, nn.Module, ABC):
-    """A map from raw data (B, *shape) to feature vectors (B, F), which `fit` fits to training data.
+    """Map from raw data (B, *shape) to feature vectors (B, F), fitted to training data by `fit`.
 
     Features are divided by one number, so that their variance over the training data is 1 on average.
     """
 
-    fitted: ClassVar[bool] = True  # whether there is anything to fit, and to keep
-    classes: int = 0  # that `predict` tells apart; 0: it does not
+    fitted: ClassVar[bool] = True  # whether there is anything to fit and to store
+    classes: int = 0  # number of classes that `predict` knows; 0: none
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,54 +37,54 @@ class Features(Component, nn.Module, ABC):
     unit: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raw x (B, *shape) -> (B, F)."""
+        """Return the features (B, F) of raw x (B, *shape)."""
         return self.raw(x) / self.unit
 
     @abstractmethod
     def raw(self, x: Tensor) -> Tensor:
-        """Raw x (B, *shape) -> (B, F), before they are brought to their unit."""
+        """Return the features (B, F) of raw x (B, *shape), before they are divided by their unit."""
 
     def predict(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> (B,) the most probable class of each.
+        """Return the most probable class (B,) for features (B, F).
 
         Raises:
-            InputError: features that know no classes.
+            InputError: If the features know no classes.
         """
         return self.probabilities(features).argmax(1)
 
     def probabilities(self, features: Tensor) -> Tensor:
-        """Features (B, F) -> (B, classes) the probability of each class.
+        """Return the probability of each class (B, classes) for features (B, F).
 
         Raises:
-            InputError: features that know no classes.
+            InputError: If the features know no classes.
         """
-        raise InputError(f"features {type(self).__name__} know no classes; use features 'classifier'")
+        raise InputError(f"the features {type(self).__name__} know no classes; use features='classifier'")
 
     def fit(self, train: Split, seed: int, progress: bool = False) -> None:
-        """Fits the map to training data; what it draws depends on the seed."""
+        """Fit the map to training data, with a random seed."""
         self.learn(train, seed, progress)
         features = self.of(take(train, CALIBRATION, seed).x)
         self.unit.copy_(features.var(0, correction=0).mean().sqrt().clamp_min(1e-12))
 
     def learn(self, train: Split, seed: int, progress: bool = False) -> None:
-        """What `fit` does before the unit is set."""
+        """Fit everything but the unit."""
 
     def of(self, x: Tensor) -> Tensor:
-        """(N, F), float64, of raw data (N, *shape), in batches and without gradients."""
+        """Return the features (N, F) in float64 of raw data (N, *shape), in batches and without gradients."""
         self.eval()
         with torch.no_grad():
             return torch.cat([self(part).cpu().double() for part in x.split(BATCH)])
 
 
 class Scaled(nn.Module):
-    """Raw data as numbers of variance 1 on average.
+    """Standardized raw data, with variance 1 on average.
 
-    The elements of an image share mean and scale; columns of a table have their own, categories are one-hot, and a
-    missing entry (NaN) is its column's mean.
+    The elements of an image share mean and scale; columns of a table have their own, categories are one-hot, and
+    missing values (NaN) become the mean of their column.
 
-    Arguments:
-        shape: Of an example.
-        kinds: Of the columns of a mixed table, see the likelihood `columns`.
+    Args:
+        shape: Shape of an example.
+        kinds: Kinds of the columns of a mixed table, as for the likelihood `columns`.
     """
 
     def __init__(self, shape: Sequence[int], kinds: Sequence[Any] = ()) -> None:
@@ -101,11 +101,11 @@ class Scaled(nn.Module):
     std: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raw x (B, *shape) -> (B, *self.shape)."""
+        """Return raw x (B, *shape) standardized, (B, *self.shape)."""
         return ((self._written(x) - self.mean) / self.std).nan_to_num(0.0, posinf=torch.inf, neginf=-torch.inf)
 
     def fit(self, train: Split) -> None:
-        """Takes mean and scale from all training data, in one pass; a column that does not vary keeps its scale."""
+        """Compute mean and scale over all training data in one pass; a constant column keeps its scale."""
         count: Tensor | float = 0.0
         total: Tensor | float = 0.0
         square: Tensor | float = 0.0
@@ -123,7 +123,7 @@ class Scaled(nn.Module):
         self.std.copy_(torch.where(std > 1e-7 * (1 + mean.abs()), std, 1.0))
 
     def _written(self, x: Tensor) -> Tensor:
-        """Categories one-hot, NaN where they are missing."""
+        """Return x with categories one-hot, NaN if they are missing."""
         x = x.to(self.mean)
         if not self.columns:
             return x
@@ -135,7 +135,7 @@ def _width(column: Domain) -> int:
 
 
 def _one_hot(x: Tensor, column: Domain) -> Tensor:
-    """A column (B,) -> (B, width)."""
+    """Return a column (B,) as (B, width)."""
     if column.kind != "categories":
         return x.unsqueeze(1)
     words = F.one_hot(x.nan_to_num(0.0).round().long(), column.levels or 1).to(x)
@@ -143,10 +143,11 @@ def _one_hot(x: Tensor, column: Domain) -> Tensor:
 
 
 class Identity(Features):
-    """The data themselves: pixels, or standardized columns.
+    """The data themselves: pixels or standardized columns.
 
-    Arguments:
-        shape, kinds: Of the data.
+    Args:
+        shape: Shape of an example.
+        kinds: Kinds of the columns.
     """
 
     def __init__(self, shape: Sequence[int] = (), kinds: Sequence[Any] = ()) -> None:
@@ -154,18 +155,18 @@ class Identity(Features):
         self.scaled = Scaled(shape, kinds)
 
     def raw(self, x: Tensor) -> Tensor:
-        """(B, elements of x)."""
+        """Return the elements of x (B, F)."""
         return self.scaled(x).flatten(1)
 
     def learn(self, train: Split, seed: int, progress: bool = False) -> None:
-        """Mean and scale."""
+        """Compute mean and scale."""
         self.scaled.fit(train)
 
 
 class Given(Features):
-    """A user's module (B, *shape) -> (B, F), as it is: nothing is fitted, and features keep their scale.
+    """A module (B, *shape) -> (B, F) of your own; nothing is fitted, and features keep their scale.
 
-    Arguments:
+    Args:
         module: Takes raw data as floating-point numbers.
     """
 
@@ -176,10 +177,10 @@ class Given(Features):
         self.module = module
 
     def raw(self, x: Tensor) -> Tensor:
-        """What the module gives.
+        """Return the output of the module.
 
         Raises:
-            InputError: anything but one finite vector for each example.
+            InputError: If that is not one finite vector for each example.
         """
         like = next(self.module.parameters(), self.unit)
         try:
@@ -187,22 +188,22 @@ class Given(Features):
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"the features {type(self.module).__name__} do not take data of shape (B, "
+                f"the features {type(self.module).__name__} do not accept data of shape (B, "
                 f"{', '.join(map(str, x.shape[1:]))}) ({reason}); needed: (B, *shape) -> (B, F)"
             ) from error
         if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != len(x):
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise InputError(f"the features {type(self.module).__name__} give {got}; needed: ({len(x)}, F)")
+            raise InputError(f"the features {type(self.module).__name__} returned {got}; needed: ({len(x)}, F)")
         if not torch.isfinite(out).all():
-            raise InputError(f"the features {type(self.module).__name__} are not finite for some data")
+            raise InputError(f"the features {type(self.module).__name__} are not finite for some examples")
         return out
 
     def fit(self, train: Split, seed: int, progress: bool = False) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def take(split: Split, n: int, seed: int) -> Batch:
-    """Up to n raw data, picked at random."""
+    """Return up to n raw examples, picked at random."""
     parts, found = [], 0
     for batch in split.epoch(BATCH, key=("features", seed)):
         parts.append(batch)
@@ -210,7 +211,7 @@ def take(split: Split, n: int, seed: int) -> Batch:
         if found >= n:
             break
     if not parts:
-        raise InputError("there are no data to compute features of; give at least one example")
+        raise InputError("there are no examples to compute features of; give at least one")
     given = {name: [getattr(part, name) for part in parts] for name in ("x", "label", "context", "index")}
     whole = {name: torch.cat(each) for name, each in given.items() if all(part is not None for part in each)}
     return Batch(**whole)[:n]

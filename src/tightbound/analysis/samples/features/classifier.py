@@ -1,4 +1,4 @@
-"""Features of a classifier that is trained on the data's own labels."""
+"""Features of a classifier that is trained on the labels of the data."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from tightbound.data.split import Split
 from tightbound.nn import MLP, Conv
 from tightbound.nn.base import Shape
 
-SMALLEST = 7  # pixels of an edge, below which images are not halved again
+SMALLEST = 7  # pixels; smaller edges are not halved again
 
 
 class Classifier(Features):
-    """The last hidden layer of a small network that is trained on the labels of the training data: convolutions for
-    images, fully connected for tables.
+    """Last hidden layer of a small classifier, trained on the labels of the training data.
 
-    Arguments:
-        width: Features.
-        steps: Of Adam, with a learning rate that rises, then falls to zero.
-        batch: Data a step.
+    It is convolutional for images and fully connected for tables.
+
+    Args:
+        width: Number of features.
+        steps: Steps of Adam, with a learning rate that rises, then falls to zero.
+        batch: Examples per step.
         lr: Highest learning rate.
-        classes: Labels are 0 .. classes - 1.
-        shape, kinds: Of the data.
+        classes: Number of classes; labels are 0 .. classes - 1.
+        shape: Shape of an example.
+        kinds: Kinds of the columns.
 
     Raises:
-        InputError: data without class labels.
+        InputError: If the data have no class labels.
     """
 
     def __init__(
@@ -47,8 +49,8 @@ class Classifier(Features):
         super().__init__()
         if whole("classes", classes, least=0) < 2:
             raise InputError(
-                "features 'classifier' need training data with two or more classes, one whole number an example, each of "
-                "10 data on average; use features 'pca', or give labels with the data"
+                "the features 'classifier' need training data with two or more classes, given as one whole number per "
+                "example, with 10 examples per class on average; use features='pca', or give labels with the data"
             )
         self.classes, self.batch = classes, whole("batch", batch, least=2)
         self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
@@ -57,16 +59,16 @@ class Classifier(Features):
         self.head = nn.Linear(width, classes)
 
     def raw(self, x: Tensor) -> Tensor:
-        """(B, width)."""
+        """Return the last hidden layer (B, width)."""
         return self.body(self.scaled(x))
 
     def probabilities(self, features: Tensor) -> Tensor:
-        """(B, classes), in the precision of the features."""
+        """Return the probability of each class (B, classes), in the precision of the features."""
         with torch.no_grad():
             return self.head((features * self.unit).to(self.head.weight)).to(features).softmax(1)
 
     def learn(self, train: Split, seed: int, progress: bool = False) -> None:
-        """A number of steps on the cross-entropy, from weights and in an order that the seed gives."""
+        """Minimize the cross-entropy, in an order of the examples that follows from the seed."""
         from tqdm.auto import tqdm
 
         self.scaled.fit(train)
@@ -77,7 +79,7 @@ class Classifier(Features):
         with tqdm(total=self.steps, disable=not progress or None, desc="classifier", unit="step", leave=False) as bar:
             while done < self.steps:
                 for each in train.epoch(self.batch, key=("classifier", seed, epoch)):
-                    assert each.label is not None  # where there are classes, each example has its own
+                    assert each.label is not None  # data with classes have a label for each example
                     loss = F.cross_entropy(self.head(self.raw(each.x)), each.label.long())
                     optimizer.zero_grad()
                     loss.backward()

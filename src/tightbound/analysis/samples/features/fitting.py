@@ -1,4 +1,4 @@
-"""Features for a data set: chosen, fitted once, and kept, so that all runs on it are judged by the same."""
+"""Features for a data set: fitted once and stored, so that all runs on it are compared by the same features."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tightbound.data.builtin.cache import cache_folder
 from tightbound.data.split import Split
 from tightbound.training import checkpoint
 
-VERSION = 1  # of what `fit` does: features that another version fitted are fitted again
-A_CLASS = 10  # data a class, on average, that make labels classes
+VERSION = 2  # version of `fit`: features that another version fitted are fitted again
+PER_CLASS = 10  # examples per class, on average, for labels to count as classes
 
 
 def fit_features(
@@ -31,21 +31,22 @@ def fit_features(
     trust: bool = False,
     progress: bool = False,
 ) -> Features:
-    """A map from these data to feature vectors, fitted to their training split.
+    """Return a map from these data to feature vectors, fitted to their training split.
 
-    What was fitted is kept in tightbound's cache folder under the data's fingerprint, the part with its arguments and
-    the seed, and found there the next time.
+    Fitted features are stored in the cache folder by the fingerprint of the data, the component with its arguments and
+    the seed, and loaded from there the next time.
 
-    Arguments:
-        data: What `tightbound.data.open` gives.
+    Args:
+        data: The data.
         features: "pca(components=64)", "classifier(...)", "identity", an import path "module:Class(...)", or any
-            module (B, *shape) -> (B, F), which is used as it is; "auto": classifier where the training data have class
+            module (B, *shape) -> (B, F), which is used as it is; "auto": classifier if the training data have class
             labels, else pca.
+        seed: Random seed.
         trust: Import features from outside tightbound.
         progress: Show a progress bar on standard error.
 
     Raises:
-        InputError: unknown features, or a classifier without class labels.
+        InputError: If the features are unknown, or a classifier is asked for without class labels.
     """
     if isinstance(features, nn.Module):
         return _fit(features if isinstance(features, Features) else Given(features), data, seed, progress)
@@ -57,20 +58,20 @@ def fit_features(
     with seeded(seed):
         part = make("features", spec, trust=trust, shape=tuple(data.shape), kinds=kinds, classes=classes)
     if not isinstance(part, nn.Module):
-        raise InputError(f"{spec.name!r} is no nn.Module; features are modules (B, *shape) -> (B, F)")
+        raise InputError(f"{spec.name!r} is not an nn.Module; features are modules (B, *shape) -> (B, F)")
     return _fit(part if isinstance(part, Features) else Given(part), data, seed, progress)
 
 
 def named(features: Features, data: Data, seed: int) -> str:
-    """ "classifier(mnist, seed 0)": what distances are said to be between."""
+    """Return the name of features in captions, such as "classifier(mnist, seed 0)"."""
     if isinstance(features, Given):
         return f"{type(features.module).__name__}, as given"
     return f"{name_of(type(features)).rpartition('/')[2]}({data.name}, seed {seed})"
 
 
 def class_count(train: Split) -> int:
-    """Classes 0 .. K - 1 of training data: K where each example has one whole number, of 10 data each on average;
-    else 0."""
+    """Return the number of classes K if each example has a whole number 0 .. K - 1, with 10 examples per class on
+    average; else 0."""
     labels = train.labels
     if labels is None:
         first = next(iter(train.epoch(1)), None)
@@ -80,7 +81,7 @@ def class_count(train: Split) -> int:
     if labels.dim() != 1 or labels.is_floating_point() or not len(labels) or int(labels.min()) < 0:
         return 0
     count = int(labels.max()) + 1
-    return count if count >= 2 and count * A_CLASS <= len(labels) else 0
+    return count if count >= 2 and count * PER_CLASS <= len(labels) else 0
 
 
 def _fit(features: Features, data: Data, seed: int, progress: bool) -> Features:
@@ -92,7 +93,7 @@ def _fit(features: Features, data: Data, seed: int, progress: bool) -> Features:
             checkpoint.into(kept, tensors, file)
         except InputError as error:
             raise InputError(
-                f"the features kept in {str(file)!r} cannot be read; delete them and they are fitted again"
+                f"the features stored in {str(file)!r} cannot be read; delete the file, and they are fitted again"
             ) from error
         return kept.eval()
     features.fit(data.train, seed, progress)
@@ -101,18 +102,20 @@ def _fit(features: Features, data: Data, seed: int, progress: bool) -> Features:
         try:
             checkpoint.save(file, features.state_dict(), scalars)
         except InputError as error:
-            warnings.warn(f"the features are not kept, and are fitted again the next time: {error}", stacklevel=3)
+            warnings.warn(
+                f"the fitted features could not be stored and will be fitted again the next time: {error}", stacklevel=3
+            )
     return features.eval()
 
 
 def _file(features: Features, data: Data, seed: int) -> Path | None:
-    """Where fitted features are kept; None: what is fitted to cannot be told, or rebuilding needs code of the user."""
+    """Return the file of fitted features; None: the data have no fingerprint, or rebuilding needs code of the user."""
     description = describe(features)
     if not features.fitted or not data.fingerprint.startswith("sha256:") or untrusted(description):
         return None
     args, kwargs = features._given
     bound = signature(type(features)).bind(*args, **kwargs)
-    bound.apply_defaults()  # a default that is changed is another recipe
+    bound.apply_defaults()  # features with a changed default are other features
     whole = {k: describe(v) for k, v in bound.arguments.items()}
     key = [VERSION, description["part"], whole, data.fingerprint, len(data.train), seed]
     digest = hashlib.sha256(to_json(key).encode()).hexdigest()

@@ -13,15 +13,16 @@ from tightbound.core.errors import whole
 from tightbound.core.noise import key_seed
 from tightbound.data.split import Split
 
-BYTES = 1 << 28  # of the training data that components are computed from, at most
+BYTES = 1 << 28  # size of the training data that components are computed from, at most
 
 
 class PCA(Features):
-    """Principal components of the training data: of pixels, or of standardized columns.
+    """Principal components of the training data: of pixels or of standardized columns.
 
-    Arguments:
-        components: Their number, at most.
-        shape, kinds: Of the data.
+    Args:
+        components: Number of components, at most.
+        shape: Shape of an example.
+        kinds: Kinds of the columns.
     """
 
     def __init__(self, components: int = 64, shape: Sequence[int] = (), kinds: Sequence[Any] = ()) -> None:
@@ -35,11 +36,11 @@ class PCA(Features):
     axes: Tensor
 
     def raw(self, x: Tensor) -> Tensor:
-        """(B, components)."""
+        """Return the components (B, components)."""
         return (self.scaled(x).flatten(1) - self.center) @ self.axes.T
 
     def learn(self, train: Split, seed: int, progress: bool = False) -> None:
-        """Mean, scale, and the axes of as many data as fit into memory; axes that too few data leave open are zero."""
+        """Compute mean, scale and axes from as many examples as fit into memory; surplus axes are zero."""
         from sklearn.decomposition import PCA as Components  # noqa: N811
 
         self.scaled.fit(train)

@@ -1,4 +1,4 @@
-"""How two samples of vectors differ: distances, neighborhoods, classes and elements, each with its uncertainty."""
+"""Differences between two samples of vectors: distances, neighborhoods, classes and elements, with their errors."""
 
 from tightbound.analysis.samples.two_sample.classes import class_distance, class_entropy
 from tightbound.analysis.samples.two_sample.elements import covariance_gap, mean_gap, mean_ratio, spread

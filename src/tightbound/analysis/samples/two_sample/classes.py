@@ -1,4 +1,4 @@
-"""Which classes a sample holds, and in what shares."""
+"""Shares of classes in a sample."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tightbound.analysis.samples.two_sample.resampling import Array, Measured, b
 
 
 def class_entropy(labels: Array, classes: int, seed: int = 0) -> Measured:
-    """Entropy in nats of the shares of classes among labels (n,); the log of their number where all are as frequent,
-    0 where there is one."""
+    """Return the entropy in nats of the shares of classes among labels (n,): log of their number if all are equally
+    frequent, 0 if there is only one."""
 
     def of(counts: Array, _: Array) -> float:
         return _entropy(np.bincount(labels, counts, classes) / len(labels))
@@ -19,8 +19,8 @@ def class_entropy(labels: Array, classes: int, seed: int = 0) -> Measured:
 
 
 def class_distance(x: Array, y: Array, classes: int, seed: int = 0) -> Measured:
-    """Total variation distance of the shares of classes among labels x (n,) and y (m,): the share of samples that
-    would have to change class."""
+    """Return the total variation distance between the class shares of labels x (n,) and y (m,): the share of samples
+    that would have to change class."""
 
     def of(a: Array, b: Array) -> float:
         shares = np.bincount(x, a, classes) / len(x) - np.bincount(y, b, classes) / len(y)

@@ -1,4 +1,4 @@
-"""Statistics of the elements of x themselves: pixels, columns."""
+"""Statistics of the elements of x: pixels or columns."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tightbound.analysis.samples.two_sample.resampling import (
 
 
 def mean_gap(x: Array, y: Array, seed: int = 0) -> Measured:
-    """Root mean square over elements of the difference of their means, of x (n, D) and y (m, D)."""
+    """Return the root mean square, over elements, of the difference between the means of x (n, D) and y (m, D)."""
     return _by_block(x, y, seed, lambda a, b: float(np.sqrt(np.mean((a.mean - b.mean) ** 2))))
 
 
 def spread(x: Array, y: Array, seed: int = 0) -> Measured:
-    """Variance of x (n, D) over that of y (m, D), each summed over elements."""
+    """Return the variance of x (n, D) over that of y (m, D), each summed over elements."""
     return _by_block(x, y, seed, lambda a, b: _over(np.trace(a.covariance), np.trace(b.covariance)))
 
 
 def covariance_gap(x: Array, y: Array, seed: int = 0) -> Measured:
-    """|C - C'| / |C'| of the covariances of elements of x (n, D) and y (m, D), in the Frobenius norm."""
+    """Return |C - C'| / |C'| for the covariances C of x (n, D) and C' of y (m, D), in the Frobenius norm."""
 
     def gap(a: _Moments, b: _Moments) -> float:
         return _over(np.linalg.norm(a.covariance - b.covariance), np.linalg.norm(b.covariance))
@@ -36,8 +36,7 @@ def covariance_gap(x: Array, y: Array, seed: int = 0) -> Measured:
 
 
 def mean_ratio(x: Array, y: Array, seed: int = 0) -> Measured:
-    """Mean of numbers x (n,) over that of y (m,)."""
-
+    """Return the mean of x (n,) over the mean of y (m,)."""
     blocks_x, blocks_y = block_of(len(x), seed, "x"), block_of(len(y), seed, "y")
     left = [_over(x[blocks_x != b].mean(), y[blocks_y != b].mean()) for b in range(BLOCKS)]
     return jackknife(_over(x.mean(), y.mean()), np.array(left)).within(0.0, np.inf)
@@ -69,7 +68,7 @@ class _Moments:
 
 def _by_block(x: Array, y: Array, seed: int, statistic: Callable[[_Moments, _Moments], float]) -> Measured:
     blocks_x, blocks_y = block_of(len(x), seed, "x"), block_of(len(y), seed, "y")
-    center = y.mean(0)  # sums of squares about a distant point would lose digits
+    center = y.mean(0)  # sums of squares about a distant point would lose precision
     x, y = x - center, y - center
     all_x, all_y = _Moments.of(x), _Moments.of(y)
     left = [

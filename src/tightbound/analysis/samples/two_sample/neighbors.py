@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: which rows of a sample lie in the neighborhoods of another's."""
+"""Precision, recall, density and coverage: rows of one sample in the neighborhoods of another."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ import numpy as np
 from tightbound.analysis.samples.two_sample.pairs import squared_distances, tiles
 from tightbound.analysis.samples.two_sample.resampling import BLOCKS, Array, Measured, block_of, jackknife
 
-SPARE = 4  # times k nearest rows are kept, so that the k-th of those without a block is among them
+SPARE = 4  # times k nearest rows are kept, so that the k-th one remains known when a block is left out
 
 
 def neighbors(x: Array, y: Array, k: int = 5, seed: int = 0) -> dict[str, Measured]:
-    """Of samples x (n, F) and data y (m, F), with balls about each row that reach to its k-th nearest other row:
+    """Return precision, recall, density and coverage of samples x (n, F) with respect to data y (m, F).
+
+    A ball about each row reaches to its k-th nearest other row.
 
     - precision: share of samples in some ball of the data;
     - recall: share of data in some ball of the samples;
-    - density: balls of the data that a sample lies in, over k; about 1 where the distributions agree, may exceed it;
-    - coverage: share of the data's balls that hold some sample.
+    - density: number of balls of the data that a sample lies in, over k; about 1 if the distributions agree;
+    - coverage: share of the data's balls that contain some sample.
 
-    Rows that are drawn twice would shrink the balls, so that the uncertainty is that of a jackknife over blocks of
-    rows, for which balls are found anew, and no bootstrap.
+    The standard errors are from a jackknife over blocks of rows, with new balls for each: a bootstrap would draw rows
+    twice, and so shrink the balls.
 
     References:
         Improved precision and recall metric for assessing generative models (Kynkaanniemi et al. 2019), Eq. 1 and 2,
-        https://arxiv.org/abs/1904.06991; Reliable fidelity and diversity metrics for generative models (Naeem et al.
-        2020), Eq. 3 and 4, https://arxiv.org/abs/2002.09797
+        https://arxiv.org/abs/1904.06991
+        Reliable fidelity and diversity metrics for generative models (Naeem et al. 2020), Eq. 3 and 4,
+        https://arxiv.org/abs/2002.09797
     """
     blocks_x, blocks_y = block_of(len(x), seed, "x"), block_of(len(y), seed, "y")
     radius_x, radius_y = _radii(x, k, blocks_x), _radii(y, k, blocks_y)
-    cases = BLOCKS + 1  # each block left out, then none
+    cases = BLOCKS + 1  # each block left out in turn, then none
     precise, dense = np.zeros((cases, len(x)), bool), np.zeros(cases)
     recalled, covered = np.zeros((cases, len(y)), bool), np.zeros((cases, len(y)), bool)
     for rows, inner in tiles(x, y):
@@ -36,7 +39,7 @@ def neighbors(x: Array, y: Array, k: int = 5, seed: int = 0) -> dict[str, Measur
         for case in range(cases):
             kept = blocks_x[rows] != case
             some = square[kept]
-            inside = some <= radius_y[case]  # balls of the rows left out have radius -1
+            inside = some <= radius_y[case]  # balls of rows that are left out have radius -1
             precise[case, np.flatnonzero(kept) + rows.start] = inside.any(1)
             dense[case] += np.count_nonzero(inside)
             covered[case] |= inside.any(0)
@@ -54,8 +57,8 @@ def neighbors(x: Array, y: Array, k: int = 5, seed: int = 0) -> dict[str, Measur
 
 
 def _radii(x: Array, k: int, blocks: Array) -> Array:
-    """(BLOCKS + 1, n) squared distance of each row to its k-th nearest other one, without the rows of each block and
-    then without none, as float32; -1 for the rows left out themselves."""
+    """Return the squared distance of each row to its k-th nearest other row, (BLOCKS + 1, n) float32: without each
+    block in turn, then with all rows; -1 for the rows that are left out."""
     spare = min(SPARE * k, len(x) - 1)
     out = np.empty((BLOCKS + 1, len(x)), np.float32)
     for rows, inner in tiles(x, x):

@@ -8,31 +8,29 @@ import numpy as np
 
 from tightbound.analysis.samples.two_sample.resampling import BLOCKS, Array, Measured, block_of, jackknife
 
-NUMBERS = 1 << 22  # of a tile of the matrix of pairs
 
-
-def tiles(x: Array, y: Array) -> Iterator[tuple[slice, Array]]:
-    """Rows of x (n, F), and their inner products with all of y (m, F), (rows, m)."""
-    step = max(1, NUMBERS // len(y))
+def tiles(x: Array, y: Array, size: int = 1 << 22) -> Iterator[tuple[slice, Array]]:
+    """Yield slices of rows of x (n, F) and their products with all of y (m, F), at most `size` numbers at once."""
+    step = max(1, size // len(y))
     for start in range(0, len(x), step):
         rows = slice(start, min(start + step, len(x)))
         yield rows, x[rows] @ y.T
 
 
 def squared_distances(x: Array, y: Array, rows: slice, inner: Array) -> Array:
-    """|x_i - y_j|^2 of a tile."""
+    """Return |x_i - y_j|^2 for a tile."""
     square = (x[rows] ** 2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * inner
     return np.maximum(square, 0.0)
 
 
 def kernel_distance(x: Array, y: Array, seed: int = 0) -> Measured:
-    """Unbiased estimate of the squared maximum mean discrepancy of features x (n, F) and y (m, F) under the kernel
-    (x'y / F + 1)^3; its expectation is zero for two samples of one distribution, so that it may be negative.
+    """Return the squared maximum mean discrepancy between features x (n, F) and y (m, F).
 
-    All pairs are used; the standard error is that of a jackknife over blocks of rows.
+    The kernel is (x'y / F + 1)^3. The estimate uses all pairs and is unbiased: it may be negative, since its
+    expectation is zero for two samples of one distribution. The standard error is from a jackknife over blocks of rows.
 
     References:
-        Demystifying MMD GANs (Binkowski et al. 2018), Section 4.3, https://arxiv.org/abs/1801.01401;
+        Demystifying MMD GANs (Binkowski et al. 2018), Section 4.3, https://arxiv.org/abs/1801.01401
         A kernel two-sample test (Gretton et al. 2012), Eq. 3, https://jmlr.org/papers/v13/gretton12a.html
     """
     size = x.shape[1]
@@ -50,7 +48,7 @@ def kernel_distance(x: Array, y: Array, seed: int = 0) -> Measured:
 
 
 def diversity(x: Array, y: Array, seed: int = 0) -> Measured:
-    """Mean distance of two rows of x (n, F), over that of two rows of y (m, F)."""
+    """Return the mean distance between two rows of x (n, F) over that between two rows of y (m, F)."""
 
     def distance(a: Array, b: Array, rows: slice, inner: Array) -> Array:
         return np.sqrt(squared_distances(a, b, rows, inner))
@@ -65,7 +63,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 class _Sums:
-    """Sums of a kernel over all pairs of rows, by block, so that any block can be left out."""
+    """Sums of a kernel over pairs of rows, by block, so that any block can be left out."""
 
     def __init__(self, sums: Array, pairs: Array) -> None:
         self.sums, self.pairs = sums, pairs  # (BLOCKS, BLOCKS) each
@@ -79,13 +77,13 @@ class _Sums:
         return cls(sums, np.outer(to_x.sum(0), to_y.sum(0)))
 
     def mean(self, without: int | None = None) -> float:
-        """Over all pairs, or those without the rows of a block."""
+        """Return the mean over all pairs, or over those without the rows of a block."""
         keep = np.arange(BLOCKS) != (-1 if without is None else without)
         return float(self.sums[np.ix_(keep, keep)].sum() / self.pairs[np.ix_(keep, keep)].sum())
 
 
 def _within(x: Array, kernel: Callable[..., Array], seed: int, name: str) -> _Sums:
-    """Over pairs of two different rows."""
+    """Return the sums over pairs of two different rows."""
     blocks = block_of(len(x), seed, name)
 
     def apart(a: Array, b: Array, rows: slice, inner: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The uncertainty of a statistic of two samples: bootstrap and block jackknife."""
+"""Standard errors of statistics of two samples: bootstrap and block jackknife."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tightbound.core.noise import key_seed
 
 Array = np.ndarray[Any, Any]
 
-BLOCKS = 20  # that a jackknife leaves out in turn
+BLOCKS = 20  # blocks of rows, which a jackknife leaves out in turn
 T = 2.093  # 97.5% of Student's t with BLOCKS - 1 degrees of freedom
-RESAMPLES = 1000  # of a bootstrap, of which the 25th is its interval's end
+RESAMPLES = 1000  # bootstrap resamples
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A statistic with its standard error and 95% interval: of what samples of this size give on average."""
+    """A statistic with its standard error and a 95% interval for its expectation at this sample size."""
 
     value: float
     stderr: float
@@ -28,25 +28,28 @@ class Measured:
     high: float
 
     def within(self, low: float, high: float) -> Measured:
-        """The interval cut to where the statistic can lie."""
+        """Return it with the interval cut to the range of the statistic."""
         return Measured(self.value, self.stderr, max(self.low, low), min(self.high, high))
 
     def share(self, n: int) -> Measured:
-        """Of a share of n rows: all of them or none, however often resampled, leaves the others uncertain still (the
-        exact binomial limit, Clopper and Pearson 1934)."""
+        """Return it as a share of n rows, within 0 and 1.
+
+        If all rows count or none does, resampling shows no variation; the interval is then the exact binomial one
+        (Clopper and Pearson 1934).
+        """
         room = 1 - 0.025 ** (1 / n) if self.stderr == 0 and self.value in (0, 1) else 0.0
         return Measured(self.value, self.stderr, self.low - room, self.high + room).within(0.0, 1.0)
 
     def plus(self, shift: float) -> Measured:
-        """The same uncertainty about another value."""
+        """Return it with the value and interval shifted."""
         return Measured(self.value + shift, self.stderr, self.low + shift, self.high + shift)
 
 
 def jackknife(value: float, left_out: Array) -> Measured:
-    """Of the values (BLOCKS,) that a statistic takes with each block of rows left out.
+    """Return a statistic with the error that follows from its values (BLOCKS,) with each block of rows left out.
 
     References:
-        The jackknife and the bootstrap for general stationary observations (Kuensch 1989), for independent rows;
+        The jackknife and the bootstrap for general stationary observations (Kuensch 1989), for independent rows
         Bootstrap methods and their application (Davison and Hinkley 1997), Section 2.7
     """
     blocks = len(left_out)
@@ -55,10 +58,10 @@ def jackknife(value: float, left_out: Array) -> Measured:
 
 
 def bootstrap(value: float, resampled: Array) -> Measured:
-    """Of the values (R,) that a statistic takes on resampled rows.
+    """Return a statistic with the error that follows from its values (R,) on resampled rows.
 
-    Distances are larger on resampled rows, by about their bias: the interval is that of the deviations from their mean
-    (pivotal), and so is one of what samples of this size give on average.
+    Distances are larger on resampled rows, by about their bias. The interval is therefore made of the deviations from
+    their mean (pivotal).
 
     References:
         An introduction to the bootstrap (Efron and Tibshirani 1993), Sections 6.2 and 10.2
@@ -69,14 +72,14 @@ def bootstrap(value: float, resampled: Array) -> Measured:
 
 
 def block_of(n: int, seed: int, name: str) -> Array:
-    """(n,) the block 0 .. BLOCKS - 1 of each row, at random: data may be ordered by class."""
+    """Return the block 0 .. BLOCKS - 1 of each row (n,), at random, since data may be ordered by class."""
     return np.random.default_rng(key_seed("blocks", name, seed)).permutation(np.arange(n) % BLOCKS)
 
 
 def resampled(
     n: int, m: int, statistic: Callable[[Array, Array], float], seed: int, resamples: int = RESAMPLES
 ) -> Array:
-    """(resamples,) a statistic of how often each of n and of m rows is drawn, with replacement."""
+    """Return a statistic (resamples,) of the counts with which n and m rows are drawn with replacement."""
     random = np.random.default_rng(key_seed("bootstrap", seed))
     x, y = np.full(n, 1 / n), np.full(m, 1 / m)
     return np.array([statistic(random.multinomial(n, x), random.multinomial(m, y)) for _ in range(resamples)])

@@ -1,0 +1,76 @@
+"""Conclusions, table and figure of sample quality. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.figures import Bars, Figure, Panel, Scatter
+from tightbound.analysis.result import Table
+
+MOST_CLASSES = 30  # classes with bars
+# name -> what it means that samples lie below their floor, and above it
+MEANING = {
+    "precision": ("some samples are unlike any example", ""),
+    "recall": ("a part of the variety is missing", ""),
+    "coverage": ("a part of the data has no samples near it", ""),
+    "sharpness": ("they are blurred", "they are too sharp or noisy"),
+    "diversity": ("they are too alike", "they are too diverse"),
+    "class_distance": ("", "the shares of classes differ"),
+}
+
+
+def verdict(estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate]) -> Sequence[str]:
+    """Return in words where samples fall short of the floor by more than three standard errors."""
+    if not floor:
+        return ()
+    found = []
+    for name, (below, above) in MEANING.items():
+        if name not in estimates or name not in floor:
+            continue
+        own, other = estimates[name], floor[name]
+        difference = scalar(own) - scalar(other)
+        limit = 3 * math.hypot(scalar_error(own), scalar_error(other))
+        meaning = below if difference < -limit else above if difference > limit else ""
+        if meaning:
+            found.append(f"{meaning} ({name} {scalar(own):.2f}, floor {scalar(other):.2f})")
+    if not found:
+        return ("The samples look about as much like the test data as training examples do.",)
+    return (f"Compared with training examples, samples differ from the test data: {'; '.join(found)}.",)
+
+
+def floor_table(estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate]) -> Sequence[Table]:
+    """Return the numbers of samples beside their floor, if there is one."""
+    if not floor:
+        return ()
+    rows = [[name, _text(estimates[name]), _text(floor[name])] for name in estimates if name in floor]
+    caption = "The floor is what training examples reach instead of samples: closer to it is better."
+    return (Table("Samples beside their floor", ("", "samples", "floor"), rows, caption),)
+
+
+def figures(
+    points: Mapping[str, Sequence[Sequence[float]]], classes: Mapping[str, Sequence[float]]
+) -> Sequence[Figure]:
+    """Return the features on two axes, and the shares of classes if they are known."""
+    padded = {name: [[*point, 0.0][:2] for point in cloud] for name, cloud in points.items()}
+    panels: list[Panel] = [
+        Scatter(series=padded, title="features", x_label="first principal axis of the data", y_label="second axis")
+    ]
+    explained = (
+        "Where only data lie, samples lack a part of the data; where only samples lie, they are unlike any data."
+    )
+    if classes:
+        data = classes["data"]
+        order = sorted(sorted(range(len(data)), key=lambda i: -data[i])[:MOST_CLASSES])
+        shares = {name: [classes[name][i] for i in order] for name in ("data", "samples")}
+        labels = [str(i) for i in order]
+        panels.append(Bars(labels=labels, series=shares, title="predicted classes", x_label="class", y_label="share"))
+        explained += " A class that is rare among the samples is a mode that the model drops."
+    return (Figure("sample-features", "Samples and data in feature space", explained, panels),)
+
+
+def _text(estimate: Estimate) -> str:
+    if not isinstance(estimate.value, float):
+        return "-"
+    return with_error(estimate.value, estimate.stderr if isinstance(estimate.stderr, float) else None)

@@ -1,0 +1,377 @@
+"""Differences between samples and data, in features and in the elements of x."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tightbound.analysis.estimate import Estimate, mean
+from tightbound.analysis.result import Result
+from tightbound.analysis.samples import two_sample
+from tightbound.analysis.samples.features.base import BATCH, Features, Given, Scaled, take
+from tightbound.analysis.samples.features.fitting import fit_features, named
+from tightbound.analysis.samples.neighbors import realized
+from tightbound.analysis.samples.quality_shown import figures, floor_table, verdict
+from tightbound.analysis.samples.two_sample import Measured
+from tightbound.analysis.samples.two_sample.resampling import BLOCKS, RESAMPLES, Array
+from tightbound.components import Spec, make
+from tightbound.core.errors import InputError, whole
+from tightbound.core.interfaces import Draw
+from tightbound.core.model import VAE
+from tightbound.core.noise import key_seed
+from tightbound.data import Data
+from tightbound.data.feed import Source, as_split
+from tightbound.data.split import ArraySplit
+from tightbound.inference import infer
+
+LEAST = 2 * BLOCKS  # rows that standard errors need
+ELEMENTS = 512  # elements of x whose covariances are compared; picked at random if there are more
+POINTS = 1000  # points per cloud in the figure
+
+DESCRIPTIONS = {
+    "frechet": "Frechet distance of the features, as Gaussians; 0 is best, small samples raise it",
+    "frechet_debiased": "the same minus the bias of small samples; about 0 is best",
+    "kernel": "squared maximum mean discrepancy of the features; about 0 is best",
+    "precision": "share of samples within neighborhoods of data: are they plausible?",
+    "recall": "share of data within neighborhoods of samples: is all the variety there?",
+    "density": "neighborhoods of data that a sample lies in, over k; about 1 is best",
+    "coverage": "share of neighborhoods of data that contain a sample: are modes dropped?",
+    "diversity": "mean distance of two samples over that of two examples; below 1 the samples are too alike",
+    "class_entropy": "entropy of the samples' predicted classes; below the floor, some classes are rare",
+    "class_distance": "share of samples that would have to change class to match the data; 0 is best",
+    "mean_gap": "root mean square difference of the elements' means; 0 is best",
+    "spread": "variance of the elements over that of the data; below 1 samples are gray or too alike",
+    "covariance_gap": "relative difference of the elements' covariances; 0 is best",
+    "sharpness": "energy of the Laplacian over that of the data; below 1 samples are blurred, above 1 noisy",
+    "classifier_accuracy": "accuracy of the features' classifier on the labels of the same examples",
+}
+Intervals = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class SampleQuality(Result):
+    """How samples differ from data, and how training examples do: the floor."""
+
+    @property
+    def floor(self) -> dict[str, Estimate]:
+        """The same estimates for training examples instead of samples; empty if no training data were given."""
+        return {name: Estimate(**values) for name, values in self.details["floor"].items()}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95% intervals by name."""
+        return {name: (low, high) for name, (low, high) in self.details["intervals"].items()}
+
+    @property
+    def classes(self) -> dict[str, list[float]]:
+        """Shares of the predicted classes among "samples" and "data"; empty if the features know no classes."""
+        return dict(self.details["classes"])
+
+
+def compare_samples(
+    samples: Tensor | Array,
+    real: Tensor | Array,
+    *,
+    features: str | Spec | nn.Module = "pca",
+    train: Tensor | Array | None = None,
+    neighbors: int = 5,
+    seed: int = 0,
+) -> SampleQuality:
+    """Compare samples with real data, in features and in the elements of x.
+
+    Args:
+        samples: Samples (n, *shape) of any model.
+        real: Data (m, *shape) that the model was not trained on.
+        features: "pca(components=64)" or "identity", fitted to `train`; or what `fit_features` returned; or any module
+            (B, *shape) -> (B, F).
+        train: Training data (N, *shape), which features are fitted to and the floor is measured with; None: features
+            are fitted to `real`, and there is no floor.
+        neighbors: k of precision, recall, density and coverage.
+        seed: Seed for resampling and for fitting the features.
+
+    Raises:
+        InputError: If shapes differ, there are fewer than 40 rows, or the features need labels.
+    """
+    x, y = torch.as_tensor(samples), torch.as_tensor(real)
+    z = None if train is None else torch.as_tensor(train)
+    for name, other in (("samples", x), ("train", z)):
+        if other is not None and other.shape[1:] != y.shape[1:]:
+            raise InputError(f"{name} have shape {tuple(other.shape)} and real data {tuple(y.shape)}; make them equal")
+    fitting = ArraySplit((y if z is None else z).numpy())
+    if isinstance(features, nn.Module):
+        chosen = features if isinstance(features, Features) else Given(features)
+        name = type(chosen.module if isinstance(chosen, Given) else chosen).__name__
+    else:
+        chosen = make("features", features, shape=tuple(y.shape[1:]))
+        chosen.fit(fitting, seed)
+        name = f"{features}, fitted to {'real' if z is None else 'training'} data"
+    scaled = Scaled(tuple(y.shape[1:]))
+    scaled.fit(fitting)
+    about = {"features": name, "samples": "samples as given", "data": "real data as given"}
+    floor = None if z is None else _pick(z, len(x), seed)
+    return _judge(_Judge(chosen, scaled, neighbors, seed, about), x, y, floor)
+
+
+def sample_quality(
+    model: VAE,
+    data: Data,
+    test: Source | None = None,
+    *,
+    name: str | None = None,
+    n_samples: int = 5000,
+    features: str | Spec | nn.Module = "auto",
+    draw: bool = False,
+    codes: Draw | None = None,
+    neighbors: int = 5,
+    seed: int = 0,
+    trust: bool = False,
+    progress: bool = False,
+) -> SampleQuality:
+    """Compare samples of a model with test data, in features and in the elements of x, and training data likewise.
+
+    Samples of a conditional model are given the contexts of the test examples that they are compared with. Values that
+    are missing in these are removed from the samples too.
+
+    Args:
+        model: The model.
+        data: Data that the model was trained on: features are fitted to the training split.
+        test: Examples to compare with; None: the test split.
+        name: Name of these examples, for captions.
+        n_samples: Number of samples, compared with as many test and training examples; fewer if there are fewer.
+        features: See `fit_features`.
+        draw: Draw x from p(x|z), and compare with data as the likelihood sees them (binarized, ...), instead of taking
+            E[x|z], which is smoother than data are.
+        codes: Source of latent codes instead of the prior: `sample` of a latent sampler.
+        neighbors: k of precision, recall, density and coverage.
+        seed: Random seed.
+        trust: Import features from outside tightbound.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        InputError: If there are fewer than 40 test examples, or the model completes examples.
+
+    References:
+        Given with each number in `tightbound.analysis.samples.two_sample`.
+    """
+    whole("n_samples", n_samples, least=LEAST)
+    if model.context is not None and model.context.completes:
+        raise InputError(
+            "the model completes examples, so that its samples would contain real data; use a model without the "
+            "context 'visible'"
+        )
+    held = data.require_test() if test is None else as_split(model, test)
+    real, other = take(held, n_samples, seed), take(data.train, n_samples, seed)
+    for split, rows in (("test", real), ("training", other)):
+        if len(rows) < LEAST:
+            raise InputError(f"{len(rows)} {split} examples are too few to compare samples with; needed: {LEAST}")
+    n = min(len(real), len(other))
+    real, other = real[:n], other[:n]
+    fitted = fit_features(data, features, seed=seed, trust=trust, progress=progress)
+    scaled = Scaled(data.shape, tuple(column.described for column in data.domain.columns))
+    scaled.fit(data.train)
+    context = None if model.context is None else real.label if real.context is None else real.context
+    x = infer.sample(model, n, mean=not draw, seed=seed, context=context, codes=codes)
+    shown = [realized(model, batch, seed) if draw else batch.x for batch in (real, other)]
+    source = "a fitted latent sampler" if codes is not None else "the prior"
+    about = {
+        "features": named(fitted, data, seed),
+        "samples": f"{'draws from p(x|z)' if draw else 'E[x|z], smoother than draws'}; z from {source}",
+        "data": (name or f"{data.name}, test split") + (f", {model.target_name}" if draw else ""),
+    }
+    judge = _Judge(fitted, scaled, neighbors, seed, about, progress)
+    return _judge(judge, x.masked_fill(torch.isnan(real.x), torch.nan), shown[0], shown[1], real.label)
+
+
+def _pick(x: Tensor, n: int, seed: int) -> Tensor:
+    order = np.random.default_rng(key_seed("quality", seed)).permutation(len(x))
+    return x[torch.from_numpy(order[:n])]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What samples are compared by."""
+
+    features: Features
+    scaled: Scaled
+    neighbors: int
+    seed: int
+    about: Mapping[str, str]
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is compared of n examples."""
+
+    features: Array  # (n, F)
+    elements: Array  # (n, D), of variance about 1 over the training data
+    energy: Array | None  # (n,) of the Laplacian, for images
+    classes: Array | None  # (n,) predicted, if the features know classes
+
+
+def _judge(
+    judge: _Judge, samples: Tensor, real: Tensor, other: Tensor | None, labels: Tensor | None = None
+) -> SampleQuality:
+    """Compare samples with real data, and other data with these, for the floor."""
+    from tqdm.auto import tqdm
+
+    for name, rows in (("samples", samples), ("test examples", real), ("training examples", other)):
+        if rows is not None and len(rows) < LEAST:
+            raise InputError(f"{len(rows)} {name} are too few to compare; give at least {LEAST}")
+    whole("neighbors", judge.neighbors, least=1)
+    if judge.neighbors >= LEAST - 3:
+        raise InputError(f"neighbors = {judge.neighbors}; needed: a whole number of at most {LEAST - 4}")
+    views = [_look(judge, x) for x in (samples, real, other) if x is not None]
+    n, against = min(len(samples), len(real)), judge.about["data"]
+    fitted = ", which the features were fitted to, so that it is rather high" if judge.features.fitted else ""
+    found: list[tuple[dict[str, Estimate], dict[str, tuple[float, float]]]] = []
+    total = len(_names(views[1])) * (len(views) - 1)
+    with tqdm(total=total, disable=not judge.progress or None, desc="comparing", unit="number", leave=False) as bar:
+        for target, view in zip(
+            (judge.about["samples"], f"training data{fitted}"), (views[0], *views[2:]), strict=False
+        ):
+            estimates: dict[str, Estimate] = {}
+            intervals: dict[str, tuple[float, float]] = {}
+            facts: dict[str, Any] = {"n": n, "target": f"{target}; against {against}"}
+            for name, (value, unit, how) in _measure(judge, view, views[1]):
+                facts |= {"unit": unit, "estimator": how, "description": DESCRIPTIONS[name]}
+                estimates[name] = Estimate(value.value, value.stderr, **facts)
+                intervals[name] = (float(value.low), float(value.high))
+                bar.update()
+            found.append((estimates, intervals))
+    estimates, intervals = found[0]
+    if views[1].classes is not None and labels is not None:
+        right = (views[1].classes == labels.numpy()).astype(float)
+        estimates["classifier_accuracy"], intervals["classifier_accuracy"] = _accuracy(right, against)
+    floor, floor_intervals = found[1] if other is not None else ({}, {})
+    return _result(judge, views, estimates, intervals, floor, floor_intervals)
+
+
+def _result(
+    judge: _Judge,
+    views: list[_View],
+    estimates: Mapping[str, Estimate],
+    intervals: Intervals,
+    floor: Mapping[str, Estimate],
+    floor_intervals: Intervals,
+) -> SampleQuality:
+    about, classes = judge.about, _shares(judge, views)
+    n = next(iter(estimates.values())).n
+    best = " Floor: as many training examples instead of samples, the best that can be expected." * bool(floor)
+    return SampleQuality(
+        estimates,
+        tables=floor_table(estimates, floor),
+        figures=figures(_points(views), classes),
+        sentences=verdict(estimates, floor),
+        caption=f"{n:,} samples ({about['samples']}) against as many examples ({about['data']}). "
+        f"Features: {about['features']}.{best}",
+        details={
+            "floor": {name: asdict(estimate) for name, estimate in floor.items()},
+            "intervals": _known(estimates, intervals),
+            "floor_intervals": _known(floor, floor_intervals),
+            "about": dict(about),
+            "classes": classes,
+        },
+    )
+
+
+def _known(estimates: Mapping[str, Estimate], intervals: Intervals) -> dict[str, list[float]]:
+    return {name: list(bounds) for name, bounds in intervals.items() if estimates[name].value is not None}
+
+
+def _accuracy(right: Array, against: str) -> tuple[Estimate, tuple[float, float]]:
+    """Return the classifier's accuracy on real data, with its interval."""
+    estimate = mean(
+        right, unit="share", estimator="share of right predictions", target=f"labels of {against}",
+        description=DESCRIPTIONS["classifier_accuracy"],
+    )  # fmt: skip
+    stderr = float(right.std(ddof=1)) / len(right) ** 0.5
+    share = Measured(float(right.mean()), stderr, right.mean() - 1.96 * stderr, right.mean() + 1.96 * stderr)
+    share = share.share(len(right))
+    return estimate, (float(share.low), float(share.high))
+
+
+def _look(judge: _Judge, x: Tensor) -> _View:
+    """Return what is compared of examples x (n, *shape)."""
+    features = judge.features.of(x)
+    size = judge.scaled.size
+    order = np.random.default_rng(key_seed("elements", judge.seed)).permutation(size)
+    pick = torch.from_numpy(np.sort(order[:ELEMENTS]))
+    elements, energy = [], []
+    is_image = len(judge.scaled.shape) == 3 and min(judge.scaled.shape[1:]) >= 3
+    for part in x.split(BATCH):
+        each = judge.scaled(part)
+        elements.append(each.flatten(1)[:, pick].double())
+        if is_image:
+            inner = each[..., 1:-1, 1:-1]
+            around = each[..., :-2, 1:-1] + each[..., 2:, 1:-1] + each[..., 1:-1, :-2] + each[..., 1:-1, 2:]
+            energy.append((around - 4 * inner).double().square().flatten(1).mean(1))
+    classes = None
+    if judge.features.classes:
+        classes = torch.cat([judge.features.predict(part) for part in features.split(BATCH)]).numpy()
+    energies = torch.cat(energy).numpy() if energy else None
+    return _View(features.numpy(), torch.cat(elements).numpy(), energies, classes)
+
+
+def _names(view: _View) -> list[str]:
+    """Return the names of the numbers that are measured."""
+    absent = {"classifier_accuracy"} | ({"class_entropy", "class_distance"} if view.classes is None else set())
+    absent |= {"sharpness"} if view.energy is None else set()
+    return [name for name in DESCRIPTIONS if name not in absent]
+
+
+def _measure(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Measured, str, str]]]:
+    """Yield name, value, unit and estimator of each number."""
+    by, seed, k = f"features {judge.about['features']}", judge.seed, judge.neighbors
+    resampled = f"bootstrap of rows ({RESAMPLES} resamples)"
+    blocks = f"jackknife over {BLOCKS} blocks of rows"
+    biased, debiased = two_sample.frechet(x.features, y.features, seed)
+    yield "frechet", (biased, "feature variances", f"Frechet distance, {by}; {blocks}")
+    how = f"Frechet distance minus its jackknife bias, {by}; {blocks}"
+    yield "frechet_debiased", (debiased, "feature variances", how)
+    kernel = two_sample.kernel_distance(x.features, y.features, seed)
+    yield "kernel", (kernel, "squared kernel", f"unbiased MMD^2, kernel (x'y / F + 1)^3, {by}; {blocks}")
+    for name, value in two_sample.neighbors(x.features, y.features, k, seed).items():
+        yield name, (value, "ratio" if name == "density" else "share", f"{k} nearest neighbors, {by}; {blocks}")
+    yield "diversity", (two_sample.diversity(x.features, y.features, seed), "ratio", f"all pairs, {by}; {blocks}")
+    if x.classes is not None and y.classes is not None:
+        count = judge.features.classes
+        entropy = two_sample.class_entropy(x.classes, count, seed)
+        yield "class_entropy", (entropy, "nats", f"predicted classes, {by}; {resampled}")
+        distance = two_sample.class_distance(x.classes, y.classes, count, seed)
+        yield "class_distance", (distance, "share", f"total variation of predicted classes, {by}; {resampled}")
+    some = f"{x.elements.shape[1]} elements of x, scaled by the training data's deviation; {blocks}"
+    yield "mean_gap", (two_sample.mean_gap(x.elements, y.elements, seed), "standard deviations", some)
+    yield "spread", (two_sample.spread(x.elements, y.elements, seed), "ratio", some)
+    yield "covariance_gap", (two_sample.covariance_gap(x.elements, y.elements, seed), "ratio", some)
+    if x.energy is not None and y.energy is not None:
+        how = f"mean square of the Laplacian within images; {blocks}"
+        yield "sharpness", (two_sample.mean_ratio(x.energy, y.energy, seed), "ratio", how)
+
+
+def _shares(judge: _Judge, views: list[_View]) -> dict[str, list[float]]:
+    """Return the shares of the predicted classes."""
+    count = judge.features.classes
+    pairs = (("samples", views[0].classes), ("data", views[1].classes))
+    return {
+        name: (np.bincount(classes, minlength=count) / len(classes)).round(6).tolist()
+        for name, classes in pairs
+        if classes is not None
+    }
+
+
+def _points(views: list[_View]) -> dict[str, list[list[float]]]:
+    """Return the features on the first two principal axes of the data's features."""
+    data = views[1].features
+    center = data.mean(0)
+    _, axes = np.linalg.eigh(np.atleast_2d(np.cov(data.T)))
+    first = axes[:, ::-1][:, :2]
+    return {
+        name: ((view.features[:POINTS] - center) @ first).round(3).tolist()
+        for name, view in (("data", views[1]), ("samples", views[0]))
+    }
