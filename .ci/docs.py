@@ -94,7 +94,9 @@ def timed(what: str, run: object) -> None:
 
 def check() -> None:
     """Run the documented commands and programs."""
-    lines = [line for block in blocks(PAGES[0], "console") for line in block.splitlines() if line.startswith("tightbound")]
+    lines = [
+        line for block in blocks(PAGES[0], "console") for line in block.splitlines() if line.startswith("tightbound")
+    ]
     assert lines, "the README documents no command"
     subprocess.run([*shlex.split(lines[0])[:1], "--version"], check=True)  # the installed script
     for name in PRELOADED:  # computes nothing: threads would not live on in forks

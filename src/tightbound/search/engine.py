@@ -32,10 +32,10 @@ from tightbound.search.result import SweepResult, SweptRun
 from tightbound.search.space import Space, configured, label, space_of
 from tightbound.search.study import Kind, Record, Search, State, Study, delete_sweep
 from tightbound.trained import Trained, load
+from tightbound.training.callbacks import TrainingState
 from tightbound.training.checks import choose_device
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
-from tightbound.training.callbacks import TrainingState
 from tightbound.training.signals import Interrupted
 
 _LOCAL = ("device", "checkpoint_seconds")  # may differ between the processes of a sweep

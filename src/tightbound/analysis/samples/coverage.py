@@ -208,7 +208,7 @@ def _round_trip(model: VAE, groups: Mapping[str, Tensor], spread: Tensor, seed: 
         if len(z) < FEWEST:
             estimates[f"round_trip_{kind}"] = _too_few(len(z), unit="standard deviations", **facts)
             continue
-        x = decode(model, z, sample=drawn, seed=seed)
+        x = decode(model, z, draw=drawn, seed=seed)
         back = encode(model, as_data(model, x), seed=seed)
         unit, scale = "standard deviations of q(z|x)", back.variance.sqrt()
         if not back.variance.any():

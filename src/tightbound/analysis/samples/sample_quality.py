@@ -175,7 +175,7 @@ def sample_quality(
     scaled = Scaled(data.shape, tuple(column.described for column in data.domain.columns))
     scaled.fit(data.train)
     context = None if model.context is None else real.label if real.context is None else real.context
-    x = infer.sample(model, n, mean=not draw, seed=seed, context=context, codes=codes)
+    x = infer.sample(model, n, draw=draw, seed=seed, context=context, codes=codes)
     shown = [realized(model, batch, seed) if draw else batch.x for batch in (real, other)]
     source = "a fitted latent sampler" if codes is not None else "the prior"
     about = {
