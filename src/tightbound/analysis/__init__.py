@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tightbound.analysis.bounds.ais import Annealed, ais, bdmc
+    from tightbound.analysis.bounds.annealed import ais, bdmc
     from tightbound.analysis.bounds.estimator import evaluate
-    from tightbound.analysis.bounds.gap import InferenceGap, encoder_overfitting, inference_gap
-    from tightbound.analysis.bounds.rate import Rate, rate_decomposition
+    from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
+    from tightbound.analysis.bounds.rate import rate_decomposition
     from tightbound.analysis.comparison.compare import Comparison, compare
     from tightbound.analysis.comparison.sweep import Point, Sweep, sweep
     from tightbound.analysis.detection.score import Detection, Scores, detect, score
@@ -28,21 +28,10 @@ if TYPE_CHECKING:
     from tightbound.analysis.samples.quality import Quality, quality, sample_quality
 
 _HOMES = {
-    "bounds.ais": (
-        "Annealed",
-        "ais",
-        "bdmc",
-    ),
+    "bounds.annealed": ("ais", "bdmc"),
     "bounds.estimator": ("evaluate",),
-    "bounds.gap": (
-        "InferenceGap",
-        "encoder_overfitting",
-        "inference_gap",
-    ),
-    "bounds.rate": (
-        "Rate",
-        "rate_decomposition",
-    ),
+    "bounds.gap": ("encoder_overfitting", "inference_gap"),
+    "bounds.rate": ("rate_decomposition",),
     "comparison.compare": (
         "Comparison",
         "compare",
@@ -101,7 +90,6 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Annealed",
     "Case",
     "Check",
     "Comparison",
@@ -111,13 +99,11 @@ __all__ = [
     "Evaluation",
     "Finding",
     "Holes",
-    "InferenceGap",
     "Memorization",
     "Paths",
     "Point",
     "Probe",
     "Quality",
-    "Rate",
     "Scores",
     "Steering",
     "Sweep",

@@ -42,13 +42,14 @@ class Lines(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Bars(Panel):
-    """Bars by label, one group of bars for each series, with error bars of 1.96 standard errors."""
+    """Bars by label, one group of bars for each series, with error bars of 1.96 standard errors; or stacked."""
 
     kind = "bars"
 
     labels: Sequence[str]
     series: Mapping[str, Sequence[float]]
     errors: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    stacked: bool = False  # horizontal bars, in which the values of the series add up
 
 
 @dataclass(frozen=True, kw_only=True)

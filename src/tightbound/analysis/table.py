@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tightbound.analysis.base import Analysis, question
+from tightbound.analysis.bounds.ais import Ais
 from tightbound.analysis.bounds.evaluate import Evaluate
+from tightbound.analysis.bounds.inference_gap import InferenceGap
+from tightbound.analysis.bounds.rate_decomposition import RateDecomposition
 from tightbound.analysis.diagnosis.diagnose import Diagnose
 
 
@@ -11,6 +14,9 @@ class Analyses:
     """The analyses, as methods of `tightbound.Trained`, in the order of the report page."""
 
     evaluate = question(Evaluate)
+    rate_decomposition = question(RateDecomposition)
+    ais = question(Ais)
+    inference_gap = question(InferenceGap)
     diagnose = question(Diagnose)
 
 
