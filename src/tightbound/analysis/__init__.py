@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tightbound.analysis.bounds.ais import Annealed, ais, bdmc
+    from tightbound.analysis.bounds.annealed import ais, bdmc
     from tightbound.analysis.bounds.estimator import evaluate
-    from tightbound.analysis.bounds.gap import InferenceGap, encoder_overfitting, inference_gap
-    from tightbound.analysis.bounds.rate import Rate, rate_decomposition
+    from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
+    from tightbound.analysis.bounds.rate import rate_decomposition
     from tightbound.analysis.comparison.compare import Comparison, compare
     from tightbound.analysis.detection.score import Detection, Scores, detect, score
     from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
@@ -27,21 +27,16 @@ if TYPE_CHECKING:
     from tightbound.analysis.samples.sample_quality import SampleQuality, compare_samples, sample_quality
 
 _HOMES = {
-    "bounds.ais": (
-        "Annealed",
+    "bounds.annealed": (
         "ais",
         "bdmc",
     ),
     "bounds.estimator": ("evaluate",),
     "bounds.gap": (
-        "InferenceGap",
         "encoder_overfitting",
         "inference_gap",
     ),
-    "bounds.rate": (
-        "Rate",
-        "rate_decomposition",
-    ),
+    "bounds.rate": ("rate_decomposition",),
     "comparison.compare": (
         "Comparison",
         "compare",
@@ -76,9 +71,9 @@ _HOMES = {
         "steer",
     ),
     "result": ("Evaluation",),
-    "samples.features": ("fit_features",),
-    "samples.coverage": ("holes",),
     "samples.copies": ("memorization",),
+    "samples.coverage": ("holes",),
+    "samples.features": ("fit_features",),
     "samples.sample_quality": (
         "SampleQuality",
         "compare_samples",
@@ -88,7 +83,6 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Annealed",
     "Case",
     "Check",
     "Comparison",
@@ -97,9 +91,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Finding",
-    "InferenceGap",
     "Probe",
-    "Rate",
     "SampleQuality",
     "Scores",
     "Steering",

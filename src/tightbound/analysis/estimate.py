@@ -1,11 +1,11 @@
-"""Numbers with their standard error, and the line that explains each."""
+"""Numbers with their standard errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,29 +14,49 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, or one for each latent dimension or group; null with a reason where it does not exist."""
+    """A number with its standard error, or one number per latent dimension, group or codebook.
+
+    A value that is not finite becomes missing, and the reason says so.
+
+    Attributes:
+        value: The value, a list of values, or None if it does not exist.
+        stderr: Standard error of each value; None if it is unknown.
+        n: Number of examples.
+        unit: Unit, such as "nats".
+        estimator: How the value was computed.
+        target: What it estimates, such as the quantity that a bound bounds.
+        samples: Latent samples per example; None if that does not apply.
+        reason: Why there is no value or no standard error, or a caveat about the value.
+        description: What the number is, in one line.
+        at: Where each value of a curve lies, such as numbers of samples; None unless the values are a curve.
+    """
 
     value: float | list[float] | None
     stderr: float | list[float] | None
-    n: int  # data
+    n: int
     unit: str
     estimator: str
-    target: str  # what is bounded or measured
-    samples: int | None = None  # latent samples an example
-    reason: str | None = None  # why there is no value or standard error, or what the value is not
-    description: str = ""  # what it is, in a line
-    at: list[float] | None = None  # where a list is a curve: what each value is at, such as numbers of samples
+    target: str
+    samples: int | None = None
+    reason: str | None = None
+    description: str = ""
+    at: list[float] | None = None
 
     def __post_init__(self) -> None:
-        """A value that is not finite does not exist: it is null, and says so."""
         if self.value is not None and not np.isfinite(self.value).all():
             object.__setattr__(self, "reason", f"the estimate is not finite ({self.value})")
             object.__setattr__(self, "value", None)
             object.__setattr__(self, "stderr", None)
 
+    @classmethod
+    def missing(cls, reason: str, *, n: int, unit: str, target: str, **facts: Any) -> Self:
+        """Return an estimate without a value, and the reason why it has none."""
+        facts |= {"estimator": "none", "reason": reason}
+        return cls(None, None, n=n, unit=unit, target=target, **facts)
+
     def __str__(self) -> str:
         if self.value is None:
-            return f"none: {self.reason}"
+            return f"missing: {self.reason}"
         if isinstance(self.value, list):
             return f"{min(self.value):.3g} to {max(self.value):.3g} {self.unit} ({len(self.value)} values)"
         error = self.stderr if isinstance(self.stderr, float) else None
@@ -73,7 +93,7 @@ def value_text(estimate: Estimate, few: int = 5) -> str:
 
 
 def mean(x: Array, **facts: Any) -> Estimate:
-    """Mean over data of x (N,) or (N, L), with the standard error sd / sqrt(N)."""
+    """Return the mean over examples of x (N,) or (N, L), with the standard error sd / sqrt(N)."""
     n = len(x)
     value = x.mean(0)
     stderr = x.std(0, ddof=1) / math.sqrt(n) if n > 1 else None
@@ -81,7 +101,7 @@ def mean(x: Array, **facts: Any) -> Estimate:
 
 
 def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
-    """An estimate from NumPy values; says so where there is too little data for a standard error."""
+    """Return an estimate from NumPy values; its reason says so if a single example allows no standard error."""
     plain = [None if v is None else np.asarray(v, dtype=float).tolist() for v in (value, stderr)]
     if value is not None and stderr is None:
         facts["reason"] = facts.get("reason") or "no standard error: one example"
@@ -89,7 +109,7 @@ def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
 
 
 def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
-    """sqrt(Var mu + E sigma^2) by dimension, from (N, L) each; standard error by the delta method."""
+    """Return sqrt(Var mu + E sigma^2) per dimension, from (N, L) each; standard error by the delta method."""
     n = len(mu)
     center, second = mu.mean(0), (mu**2 + variance).mean(0)
     value = np.sqrt(np.maximum(second - center**2, 0))
@@ -98,16 +118,16 @@ def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
 
 
 def ratio(x: Array, y: Array, **facts: Any) -> Estimate:
-    """Mean of x over mean of y, (N,) each, paired; standard error by the delta method."""
+    """Return the mean of x over the mean of y, (N,) each, paired; standard error by the delta method."""
     value = x.mean() / y.mean()
     stderr = (x - value * y).std(ddof=1) / abs(y.mean()) / math.sqrt(len(x)) if len(x) > 1 else None
     return estimate(value, stderr, n=len(x), **facts)
 
 
 def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
-    """Number of dimensions with Var_x(mu) above the threshold, from mu (N, L).
+    """Return the number of dimensions with Var_x(mu) above the threshold, from mu (N, L).
 
-    The standard error treats each variance's sampling error as Gaussian: sqrt(sum p (1 - p)), with p the
+    The standard error treats each variance's sampling error as Gaussian: sqrt(sum p (1 - p)), where p is the
     probability that the dimension is active.
 
     References:
@@ -117,25 +137,25 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     deviation = (mu - mu.mean(0)) ** 2
     variance = deviation.mean(0) * n / max(n - 1, 1)
     if n == 1:
-        return Estimate(None, None, n, reason="a variance over data needs at least two of them", **facts)
+        return Estimate(None, None, n, reason="a variance needs at least two examples", **facts)
     error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
     p = np.array([0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)])
     return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)
 
 
 def with_error(value: float, stderr: float | None) -> str:
-    """Two digits of the standard error, and the value to the same place."""
-    if stderr is None or not stderr > 1e-12 * abs(value):  # else it is but rounding
+    """Return a value and its standard error as text, to two digits of the error."""
+    if stderr is None or not stderr > 1e-12 * abs(value):  # a smaller error is mere rounding
         return f"{value:.4g}" if stderr is None else f"{value:g}"
     places = max(0, 1 - math.floor(math.log10(stderr)))
     return f"{value:.{places}f} ± {stderr:.{places}f}"
 
 
 def scalar(number: Estimate) -> float:
-    """The value of an estimate that is one number and exists; NaN, with which every comparison fails, otherwise."""
+    """Return the value of an estimate that is one number; NaN, which fails every comparison, if there is none."""
     return number.value if isinstance(number.value, float) else math.nan
 
 
 def scalar_error(number: Estimate) -> float:
-    """Its standard error; NaN where there is none."""
+    """Return the standard error of an estimate that is one number; NaN if there is none."""
     return number.stderr if isinstance(number.stderr, float) else math.nan

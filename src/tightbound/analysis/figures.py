@@ -44,7 +44,7 @@ class Lines(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Bars(Panel):
-    """Bars by label, one group of bars for each series, with error bars of 1.96 standard errors."""
+    """Bars by label, one group of bars for each series, with error bars of 1.96 standard errors; or stacked."""
 
     kind = "bars"
 
@@ -52,6 +52,7 @@ class Bars(Panel):
     series: Mapping[str, Sequence[float]]
     errors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     reference: float | None = None  # a horizontal dashed line
+    stacked: bool = False  # horizontal bars, in which the values of the series add up
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tightbound.analysis.base import Analysis, question
+from tightbound.analysis.bounds.ais import Ais
 from tightbound.analysis.bounds.evaluate import Evaluate
+from tightbound.analysis.bounds.inference_gap import InferenceGap
+from tightbound.analysis.bounds.rate_decomposition import RateDecomposition
 from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.gallery.code_usage import CodeUsage
 from tightbound.analysis.gallery.gallery import Gallery
@@ -20,6 +23,9 @@ class Analyses:
 
     gallery = question(Gallery)
     evaluate = question(Evaluate)
+    rate_decomposition = question(RateDecomposition)
+    ais = question(Ais)
+    inference_gap = question(InferenceGap)
     diagnose = question(Diagnose)
     quality = question(Quality)
     memorization = question(Memorization)

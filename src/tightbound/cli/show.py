@@ -17,6 +17,8 @@ from tightbound.core.model import VAE
 from tightbound.report.rows import rows
 from tightbound.training.folder import RunFolder
 
+TEXT = 40  # characters; a table's column with longer cells wraps
+
 
 def say(line: str, file: TextIO | None = None) -> None:
     """Print one line at once."""
@@ -72,21 +74,25 @@ def show_estimates(estimates: Mapping[str, Estimate], caption: str = "") -> None
 
 
 def show_table(shown: Table) -> None:
-    """Print a table with its title, caption and notes; no cell is cut short on a narrow terminal."""
+    """Print a table with its title, caption and notes.
+
+    Columns of numbers are never cut short, on a narrow terminal either; columns of text wrap.
+    """
     from rich.console import Console
     from rich.table import Table as Lines
     from rich.text import Text
 
     table = Lines(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for i, head in enumerate(shown.columns):
-        table.add_column(head, no_wrap=True, style="bold" if i == 0 else None)
+        is_text = any(len(row[i]) > TEXT for row in shown.rows)
+        table.add_column(head, no_wrap=not is_text, overflow="fold", style="bold" if i == 0 else None)
     for row in shown.rows:
         table.add_row(*map(Text, row))  # Text: brackets are not markup
     console = Console()
     console.print(shown.title, style="bold", highlight=False, markup=False)
     if shown.caption:
         console.print(shown.caption, highlight=False, markup=False)
-    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
+    needed = console.measure(table, options=console.options.update(width=10_000)).minimum
     (console if needed <= console.width else Console(width=needed)).print(table)
     for note in shown.notes:
         console.print(note, highlight=False, markup=False)

@@ -95,6 +95,9 @@ def _(panel: Lines, axes: Any) -> None:
 
 @draw.register
 def _(panel: Bars, axes: Any) -> None:
+    if panel.stacked:
+        _draw_stacked(panel, axes)
+        return
     width = 0.8 / len(panel.series)
     at = np.arange(len(panel.labels))
     if panel.reference is not None:
@@ -115,6 +118,15 @@ def _(panel: Bars, axes: Any) -> None:
     every = -(-len(at) // (24 if longest > 3 else 16)) or 1
     axes.set_xticks(at[::every], [panel.labels[i] for i in at[::every]], rotation=45 if steep else 0,
                     ha="right" if steep else "center", rotation_mode="anchor")  # fmt: skip
+
+
+def _draw_stacked(panel: Bars, axes: Any) -> None:
+    left = np.zeros(len(panel.labels))
+    for i, (name, values) in enumerate(panel.series.items()):
+        axes.barh(panel.labels, values, left=left, height=0.5, color=COLORS[i % len(COLORS)], label=name, ec="white")
+        left += np.asarray(values, float)
+    axes.set_ylim(-0.6, len(panel.labels) + 0.1 * len(panel.series))  # room for the legend
+    axes.margins(x=0.02)
 
 
 @draw.register

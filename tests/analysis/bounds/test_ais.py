@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ import tightbound as tb
 from latents.test_hierarchies import MODELS, data, two_layers
 from laws.linear import evidence, linear_gaussian
 from priors.test_evidence import DATA, GIVEN, model_of, quadrature
-from tightbound.analysis import Annealed, ais, bdmc, evaluate
-from tightbound.analysis.bounds.ais import _simulate  # pyright: ignore[reportPrivateUsage]
+from tightbound.analysis import ais, bdmc, evaluate
+from tightbound.analysis.bounds.annealed import simulated
 from tightbound.analysis.bounds.annealing import Annealing, Chains
+from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.terms import Batch
@@ -35,7 +35,7 @@ def repeated(x: Tensor, times: int) -> Batch:
     return Batch(x.repeat(times, *[1] * (x.dim() - 1)), index=torch.arange(times * len(x)))
 
 
-def close(found: Annealed, exact: Tensor, atol: float) -> None:
+def close(found: Result, exact: Tensor, atol: float) -> None:
     """The mean over data is within three standard errors of the paired differences, which are small."""
     difference = torch.from_numpy(found.per_example["ais"]) - exact
     error = difference.std() / len(difference) ** 0.5
@@ -69,17 +69,17 @@ def test_weights_have_the_mean_p_of_x(temperatures: int) -> None:
     assert (weight.log().mean(0) < -0.01).all()  # so that its log is a lower bound
 
 
-def test_the_way_back_has_the_mean_of_one_over_p_of_x() -> None:
+def test_reverse_weights_have_the_mean_of_one_over_p_of_x() -> None:
     linear, n = linear_gaussian(3, 2, sigma=1.0), 700
     found = bdmc(linear.model, n, temperatures=4, chains=2, leapfrog=4)
-    seen, _ = _simulate(linear.model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
+    seen, _ = simulated(linear.model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
     ratio = (linear.evidence(seen.x) - torch.from_numpy(found.per_example["upper"])).exp()
     assert ratio.std() > 0.15
     assert (ratio.mean() - 1).abs() < 4 * ratio.std() / n**0.5
 
 
 @pytest.mark.parametrize("temperatures", [1, 7])
-def test_both_ways_go_from_end_to_end(temperatures: int) -> None:
+def test_both_directions_cover_the_whole_path(temperatures: int) -> None:
     """Where x does not depend on z, steps along the path add up to log p(x): to all of it, up to rounding."""
     linear = linear_gaussian()
     decoder: Any = linear.model.likelihood.network
@@ -90,7 +90,7 @@ def test_both_ways_go_from_end_to_end(temperatures: int) -> None:
         np.testing.assert_allclose(found.per_example[name], likelihood_of_simulated(linear.model, 5), rtol=1e-12)
 
 
-def test_at_one_temperature_the_way_back_is_the_likelihood_at_the_code() -> None:
+def test_with_one_temperature_reverse_ais_is_the_likelihood_at_the_code() -> None:
     linear = linear_gaussian()
     found = bdmc(linear.model, 5, temperatures=1, chains=2)
     np.testing.assert_allclose(found.per_example["upper"], likelihood_of_simulated(linear.model, 5), rtol=1e-12)
@@ -99,11 +99,11 @@ def test_at_one_temperature_the_way_back_is_the_likelihood_at_the_code() -> None
 def likelihood_of_simulated(model: tb.VAE, n: int) -> np.ndarray:
     """(n,) log p(x | z) of what `bdmc` draws."""
     with torch.no_grad():
-        seen, codes = _simulate(model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
+        seen, codes = simulated(model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
         return model.log_likelihood(seen, codes.unsqueeze(0))[0].numpy()
 
 
-def test_step_sizes_are_held_and_know_nothing_of_the_chains_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_sizes_are_fixed_and_independent_of_the_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chains of other noise have the same sizes."""
     made: list[Any] = []
     run, noise = Chains.forward, Chains._noise
@@ -122,9 +122,9 @@ def test_step_sizes_are_held_and_know_nothing_of_the_chains_they_are_for(monkeyp
             assert torch.equal(now, first)
 
 
-def test_the_two_bounds_hold_the_evidence_and_close_in() -> None:
+def test_the_two_bounds_contain_the_evidence_and_close_in() -> None:
     linear, n = linear_gaussian(), 60
-    seen, _ = _simulate(linear.model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
+    seen, _ = simulated(linear.model, torch.arange(n), Batch(torch.empty(n, 0)), 0)
     exact, gaps = linear.evidence(seen.x), []
     for temperatures in (3, 12, 48):
         found = bdmc(linear.model, n, temperatures=temperatures, chains=4, leapfrog=5)
@@ -136,7 +136,7 @@ def test_the_two_bounds_hold_the_evidence_and_close_in() -> None:
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0
 
 
-def test_the_encoder_has_no_part_in_it() -> None:
+def test_the_encoder_plays_no_part() -> None:
     one, other = (ais(linear_gaussian(off=off).model, X[:5], temperatures=5, chains=2) for off in (0.0, 3.0))
     np.testing.assert_array_equal(one.per_example["ais"], other.per_example["ais"])
 
@@ -202,12 +202,11 @@ def test_missing_elements_are_integrated_out() -> None:
     assert drawn["bdmc_lower"].value > whole["bdmc_lower"].value + 1  # log-densities of fewer elements
 
 
-def test_numbers_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_do_not_depend_on_the_batch_size() -> None:
     model = linear_gaussian().model
     how: dict[str, Any] = {"temperatures": 6, "chains": 3, "leapfrog": 3}
     whole, drawn = ais(model, X[:9], **how), bdmc(model, 9, **how)
-    monkeypatch.setattr(sys.modules["tightbound.analysis.bounds.estimator"], "ROWS", 12)
-    parts, drawn_in_parts = ais(model, X[:9], **how), bdmc(model, 9, **how)
+    parts, drawn_in_parts = ais(model, X[:9], max_rows=12, **how), bdmc(model, 9, max_rows=12, **how)
     for name in ("ais", "acceptance", "ess"):
         np.testing.assert_allclose(parts.per_example[name], whole.per_example[name], rtol=1e-9)
     for name in ("lower", "upper"):
@@ -217,14 +216,13 @@ def test_numbers_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch
     assert np.abs(other.per_example["ais"] - whole.per_example["ais"]).min() > 1e-6
 
 
-def test_rows_that_move_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["tightbound.analysis.bounds.estimator"], "ROWS", 12)
+def test_rows_that_move_at_once_are_bounded() -> None:
     model, most = linear_gaussian().model, [0]
     hook = model.likelihood.register_forward_hook(lambda _, given, __: most.append(given[0].shape[:-1].numel()) or None)
-    ais(model, X, temperatures=2, chains=3)
-    bdmc(model, 9, temperatures=2, chains=3)
+    ais(model, X, temperatures=2, chains=3, max_rows=12)
+    bdmc(model, 9, temperatures=2, chains=3, max_rows=12)
     hook.remove()
-    assert max(most) <= 16  # those of the pilot run
+    assert max(most) <= 16  # in the pilot run
 
 
 def test_step_sizes_are_tuned_and_effective_chains_grow_with_temperatures() -> None:
@@ -244,7 +242,7 @@ def test_the_paired_difference_is_of_the_same_data() -> None:
     found = ais(model, some, temperatures=20, chains=4, against=evaluation)
     iwae = evaluation.per_example["iwae"][[3, 20, 21]]
     difference = found.per_example["ais"] - iwae
-    assert found["iwae_same_data"].value == pytest.approx(iwae.mean())
+    assert found["iwae"].value == pytest.approx(iwae.mean())
     assert found["ais_minus_iwae"].value == pytest.approx(difference.mean())
     assert found["ais_minus_iwae"].stderr == pytest.approx(difference.std(ddof=1) / 3**0.5)
     assert difference.mean() > 1  # q is far off
@@ -257,12 +255,12 @@ def test_an_autoencoder_has_a_likelihood_under_its_prior_but_no_bound() -> None:
     model = tb.vae(gray, latent=2, network="mlp(hidden=(4,))", posterior="point")
     found = ais(model, gray.test, temperatures=3, chains=2, against=evaluate(model, gray.test, samples=2))
     assert found["ais"].value is not None
-    for name in ("iwae_same_data", "ais_minus_iwae"):
+    for name in ("iwae", "ais_minus_iwae"):
         assert found[name].value is None
         assert "point mass" in str(found[name].reason)
 
 
-def test_what_is_no_likelihood_says_so() -> None:
+def test_a_bound_that_is_not_on_a_likelihood_says_so() -> None:
     gray = tb.data.open(np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8))
     flags = {"latent": 2, "network": "mlp(hidden=(4,))", "likelihood": "bernoulli"}
     expected, drawn = (
@@ -281,7 +279,7 @@ def test_conditional_models_draw_given_contexts_or_given_data() -> None:
     labeled = tb.data.open(gray, levels=17, labels=np.arange(60) % 3)
     model = tb.vae(labeled, context="labels", prior="learned", **flags)
     by_class, by_data = bdmc(model, 6, **how), bdmc(model, 6, like=labeled.test, **how)
-    assert by_class["bdmc_gap"].target == "data drawn from the model, given the class label"
+    assert by_class["bdmc_gap"].target == "examples drawn from the model, given the class label"
     assert by_data["bdmc_gap"].n == 6
     halves = tb.data.open(gray, levels=17)
     model = tb.vae(halves, context="visible", **flags)
@@ -302,7 +300,7 @@ def test_tables_with_missing_entries() -> None:
     assert bdmc(model, 3, like=table.test, temperatures=4, chains=2, leapfrog=2)["bdmc_gap"].value is not None
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_refusals() -> None:
     gray = tb.data.open(np.random.default_rng(0).integers(0, 17, (40, 8, 8), dtype=np.uint8), levels=17)
     flags = {"latent": 4, "network": "mlp(hidden=(4,))"}
     sphere = tb.vae(gray, prior="sphere", posterior="von-mises-fisher", **flags)
@@ -320,7 +318,7 @@ def test_what_cannot_work_is_refused() -> None:
         ais(model, x[:0])
     with pytest.raises(InputError, match="no data"):
         bdmc(model, 2, like=x[:0])
-    with pytest.raises(InputError, match="n = 0"):
+    with pytest.raises(InputError, match="n_samples = 0"):
         bdmc(model, 0)
 
 

@@ -13,10 +13,10 @@ import tightbound as tb
 from laws.linear import linear_gaussian
 from tightbound.analysis import evaluate
 from tightbound.analysis.bounds import ladder
+from tightbound.analysis.bounds.shown import evaluation_figures
 from tightbound.analysis.bounds.weights import BLOCK, Weights, rungs
 from tightbound.core.errors import InputError
 from tightbound.objectives.iwae import logmeanexp
-from tightbound.report.ladder import sections
 from tightbound.testing.models import small_model
 
 X = torch.randn(300, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1.5
@@ -65,7 +65,7 @@ def test_an_exact_posterior_has_every_rung_at_the_evidence() -> None:
     np.testing.assert_allclose(result.per_example["effective_samples"], 1000, rtol=1e-6)
     assert np.abs(result.per_example["pareto_k"]).max() == 0
     assert result["convergence"].value == pytest.approx(0, abs=1e-9)
-    assert result["convergence"].description.startswith("converged")
+    assert result.sentences[0].startswith("The IWAE bound has converged")
 
 
 def test_a_mildly_wrong_posterior_climbs_and_is_extrapolated_to_the_evidence() -> None:
@@ -87,29 +87,34 @@ def test_a_mildly_wrong_posterior_climbs_and_is_extrapolated_to_the_evidence() -
     assert result["effective_samples"].value > 300
 
 
-def test_the_verdict_follows_what_is_known() -> None:
-    good = evaluate(linear_gaussian(off=0.1).model, X, samples=1000)["convergence"].description
-    assert good.startswith("converged")
-    few = evaluate(linear_gaussian(off=0.5).model, X, samples=10)["convergence"].description
-    assert few.startswith("still moving")
-    assert "--samples" in few
+def test_the_verdict_follows_the_weights() -> None:
+    assert (
+        evaluate(linear_gaussian(off=0.1).model, X, samples=1000)
+        .sentences[0]
+        .startswith("The IWAE bound has converged")
+    )
+    few = evaluate(linear_gaussian(off=0.5).model, X, samples=10)
+    assert few.sentences[0].startswith("The IWAE bound still rises")
     bad = evaluate(linear_gaussian(off=-3.0).model, X, samples=1000)
     assert bad["pareto_k_high"].value > 0.9
-    assert bad["convergence"].description.startswith("unreliable for")
+    assert "too heavy a tail" in bad.sentences[0]
 
 
 def test_a_step_down_by_chance_is_no_sign_of_convergence() -> None:
     last = np.where(np.arange(8) % 2, -2.0, -1.2)
     bounds = np.stack([np.full(8, -3.0), np.full(8, -2.0), np.full(8, -1.4), last], 1)
     facts = {"unit": "nats", "target": "density", "samples": 250, "reason": None}
-    found = ladder.numbers(ladder.PerExample(bounds, np.ones(8), np.full(8, 0.2)), None, facts)["convergence"]
+    weights = ladder.PerExample(bounds, np.ones(8), np.full(8, 0.2))
+    found = ladder.estimates(weights, None, facts)["convergence"]
     assert found.value < 0
     assert found.value + 2 * found.stderr < 0.1 < 2 * found.stderr
-    assert found.description.startswith("still moving")
-    assert "may be left" in found.description
+    sentence = ladder.verdict(weights, 250)
+    assert sentence is not None
+    assert sentence.startswith("The IWAE bound still rises")
+    assert "may be left" in sentence
 
 
-def test_what_is_null_says_why() -> None:
+def test_missing_estimates_have_a_reason() -> None:
     one = evaluate(linear_gaussian().model, X, samples=1)
     assert one["convergence"].value is None
     assert "one sample" in str(one["convergence"].reason)
@@ -119,11 +124,11 @@ def test_what_is_null_says_why() -> None:
     assert "point mass" in str(point["iwae_ladder"].reason)
 
 
-def test_bfloat16_says_what_it_changes() -> None:
+def test_the_effect_of_bfloat16_is_reported() -> None:
     x = (torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     model = tb.vae(tb.data.open(x), latent=3, network="mlp(hidden=(32,))")
     exact, rough = (evaluate(model, x, samples=150, precision=p) for p in ("fp32", "bf16"))
-    assert "bf16_difference" not in exact.numbers
+    assert "bf16_difference" not in exact.estimates
     changed = rough["bf16_difference"]
     assert changed.n == 50
     assert rough.per_example["iwae"] == pytest.approx(exact.per_example["iwae"], abs=0.1)
@@ -137,12 +142,16 @@ def test_bfloat16_says_what_it_changes() -> None:
         evaluate(model, x, precision="fp64")
 
 
-def test_the_page_has_a_chart_of_it() -> None:
-    numbers = evaluate(linear_gaussian(off=0.25).model, X, samples=20).to_json()
-    (section,) = sections(numbers)
-    assert section.picture is not None
-    assert b"<svg" in section.picture
-    assert section.description.lower().startswith(numbers["convergence"]["description"].lower())
-    assert sections(evaluate(linear_gaussian().model, X, samples=1).to_json()) == []
-    assert sections(evaluate(small_model(point=True), torch.ones(3, 1, 2, 3), samples=30).to_json()) == []
-    assert sections({}) == []  # of a run that was evaluated before there was a ladder
+def test_the_figure_shows_bounds_and_gains() -> None:
+    found = {
+        each.name: each
+        for each in evaluation_figures(evaluate(linear_gaussian(off=0.25).model, X, samples=20).estimates)
+    }
+    bounds, gains = found["bound-by-samples"].panels
+    assert bounds.to_json()["x"] == [1, 10, 20]
+    assert gains.to_json()["labels"] == ["10", "20"]
+    for alone in (
+        evaluate(linear_gaussian().model, X, samples=1),
+        evaluate(small_model(point=True), torch.ones(3, 1, 2, 3)),
+    ):
+        assert "bound-by-samples" not in {each.name for each in evaluation_figures(alone.estimates)}

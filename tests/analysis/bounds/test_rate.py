@@ -58,7 +58,7 @@ def correlated(seed: int = 3) -> tuple[Linear, dict[str, float]]:
 def test_the_parts_add_up_to_the_rate_of_the_same_draws_exactly() -> None:
     linear, _ = correlated()
     x = draws_of_x(linear, 150)
-    found = rate_decomposition(linear.model, x, codes=60, seed=4).per_draw
+    found = rate_decomposition(linear.model, x, max_examples=60, seed=4).per_example
     assert np.allclose(sum(found[name] for name in PARTS), found["rate"], atol=1e-12)
     assert np.allclose(found["mutual_information"] + found["aggregate_kl"], found["rate"], atol=1e-12)
     index = torch.from_numpy(found["index"])
@@ -77,13 +77,13 @@ def test_over_all_data_it_is_the_batch_estimator() -> None:
     q, _ = linear.model.encode_state(seen)
     z = q.base_dist.loc + q.base_dist.scale * ExampleNoise("rate", 0, index=torch.arange(80)).normal((1, 80, 2), x)
     by_batch = mutual_information(q, z, log_weights(80))[0].detach()
-    assert np.allclose(found.per_draw["mutual_information"], by_batch.numpy(), atol=1e-12)
+    assert np.allclose(found.per_example["mutual_information"], by_batch.numpy(), atol=1e-12)
 
 
 def test_closed_forms_with_correlated_codes() -> None:
     linear, exact = correlated()
     assert min(exact["total_correlation"], exact["aggregate_kl"], exact["mutual_information"]) > 0.2
-    found = rate_decomposition(linear.model, draws_of_x(linear, 4000), codes=2000)
+    found = rate_decomposition(linear.model, draws_of_x(linear, 4000), max_examples=2000)
     for name in (*PARTS, "aggregate_kl"):
         number = found[name]
         # the error of 4000 data beside that of the draws given these
@@ -95,10 +95,10 @@ def test_closed_forms_with_correlated_codes() -> None:
     assert sum(marginal.value) == pytest.approx(found["dimension_wise_kl"].value)
 
 
-def test_the_exact_posterior_has_the_prior_for_its_aggregate() -> None:
+def test_the_aggregate_of_the_exact_posterior_is_the_prior() -> None:
     """E_x p(z | x) = p(z): all of the rate is mutual information, I = (log det(W'W + s^2) - log det s^2) / 2."""
     linear = linear_gaussian(d=5, latent=2, sigma=1.0)
-    found = rate_decomposition(linear.model, draws_of_x(linear, 3000), codes=1500)
+    found = rate_decomposition(linear.model, draws_of_x(linear, 3000), max_examples=1500)
     exact = 0.5 * (linear.w.square().sum(0) + 1).log().sum().item()
     low, high = found["mutual_information"], found["information_upper"]
     assert low.value - 4 * low.stderr < exact < high.value + 4 * high.stderr
@@ -106,7 +106,7 @@ def test_the_exact_posterior_has_the_prior_for_its_aggregate() -> None:
         assert abs(found[name].value) < 5 * found[name].stderr + 0.02
 
 
-def test_the_bracket_holds_the_populations_information_however_few_the_data_are() -> None:
+def test_the_bracket_contains_the_information_of_the_population_with_few_examples() -> None:
     """Means over many small data sets, of which each bracket is wide."""
     linear, exact = correlated()
     ends = [
@@ -160,11 +160,11 @@ NONE = ("total_correlation", "dimension_wise_kl", "marginal_kl")
         ({"posterior": "point"}, NAMES, "point mass"),
     ],
 )
-def test_what_cannot_be_said_is_null_with_the_reason(parts: dict[str, str], null: Any, why: str) -> None:
+def test_unknown_parts_are_missing_with_the_reason(parts: dict[str, str], null: Any, why: str) -> None:
     vae, data = model(**parts)
-    found = rate_decomposition(vae, data.train, codes=30)
-    assert set(found.numbers) == NAMES
-    for name, number in found.numbers.items():
+    found = rate_decomposition(vae, data.train, max_examples=30)
+    assert set(found.estimates) == NAMES
+    for name, number in found.estimates.items():
         assert (number.value is None) == (name in null), name
         if number.value is None:
             assert why in number.reason
@@ -172,7 +172,7 @@ def test_what_cannot_be_said_is_null_with_the_reason(parts: dict[str, str], null
         assert number.estimator
     if not null:
         assert found["mutual_information"].value == pytest.approx(
-            found.per_draw["rate"].mean() - found["aggregate_kl"].value
+            found.per_example["rate"].mean() - found["aggregate_kl"].value
         )
 
 
@@ -197,7 +197,7 @@ def test_information_of_a_bottom_up_hierarchy_is_that_of_its_lowest_group() -> N
     state = vae.encode_state(seen)
     groups, _ = vae.infer(seen, state, 1, ExampleNoise("rate", 0, index=torch.arange(50)), Knobs({}))
     lowest = mutual_information(state[0], groups[0].z)[0].detach()
-    assert np.allclose(found.per_draw["mutual_information"], lowest.numpy(), atol=1e-9)
+    assert np.allclose(found.per_example["mutual_information"], lowest.numpy(), atol=1e-9)
 
 
 def test_missing_entries_and_one_example() -> None:
@@ -210,15 +210,15 @@ def test_missing_entries_and_one_example() -> None:
     assert alone["mutual_information"].value == 0
     assert "nothing is left" in alone["information_upper"].reason
     for wrong in (0, 2.5):
-        with pytest.raises(InputError, match="codes"):
-            rate_decomposition(vae, table, codes=wrong)  # pyright: ignore
+        with pytest.raises(InputError, match="max_examples"):
+            rate_decomposition(vae, table, max_examples=wrong)  # pyright: ignore
     with pytest.raises(InputError, match="no data"):
         rate_decomposition(vae, table[:0])
 
 
-def test_it_stands_in_every_evaluation() -> None:
+def test_every_evaluation_contains_the_decomposition() -> None:
     linear, _ = correlated()
     x = draws_of_x(linear, 50)
-    numbers = evaluate(linear.model, x, samples=3, seed=2).numbers
-    assert set(numbers) >= NAMES
-    assert numbers["total_correlation"].value == rate_decomposition(linear.model, x, seed=2)["total_correlation"].value
+    found = evaluate(linear.model, x, samples=3, seed=2)
+    assert set(found.estimates) >= NAMES
+    assert found["total_correlation"].value == rate_decomposition(linear.model, x, seed=2)["total_correlation"].value

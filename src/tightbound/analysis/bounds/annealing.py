@@ -1,4 +1,4 @@
-"""Annealing: chains from p(z) to p(z | x), and back."""
+"""Annealing: chains from p(z) to p(z | x) and back."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.terms import Batch
 
-ACCEPTED = 0.65  # share of moves that step sizes are tuned for
-PILOT = 4  # chains an example that they are tuned by
-SEARCH = (2.0, 2.0, 2.0, 1.4, 1.4, 1.4, 1.2, 1.2, 1.1, 1.1)  # factors by which the first step size is looked for
-RATE = 1.02  # factor from one temperature to the next, as in Wu et al.; more on short paths,
-MOST = 2.0  # up to this,
-SPAN = 50.0  # so that sizes can change by this within a quarter of the path
-JITTER = 0.2  # steps are longer or shorter by up to this share, at random
+_ACCEPTED = 0.65  # acceptance rate that step sizes are tuned for
+_PILOT = 4  # chains per example for the tuning
+_SEARCH = (2.0, 2.0, 2.0, 1.4, 1.4, 1.4, 1.2, 1.2, 1.1, 1.1)  # factors of the search for the first step size
+_RATE = 1.02  # factor from one temperature to the next, as in Wu et al.; larger on short paths,
+_MAX_RATE = 2.0  # up to this,
+_SPAN = 50.0  # so that sizes can change by this factor within a quarter of the path
+_JITTER = 0.2  # steps are longer or shorter by up to this share, at random
 
 
 @dataclass(frozen=True)
 class Annealing:
-    """How chains go from p(z) to p(z | x), in all of AIS and BDMC.
+    """Settings of the chains from p(z) to p(z | x), for AIS and BDMC alike.
 
-    Arguments:
-        temperatures: T steps of the path p(z) p(x|z)^beta from beta = 0 to 1; 1: plain importance sampling from p(z).
-        chains: Of each example.
-        leapfrog: Steps of a move; there is a move at each of the T - 1 temperatures between.
-        seed: Of the noise.
+    Args:
+        temperatures: Steps T of the path p(z) p(x|z)^beta from beta = 0 to 1; 1: importance sampling from p(z).
+        chains: Chains per example.
+        leapfrog: Leapfrog steps per move; there is a move at each of the T - 1 temperatures in between.
+        seed: Random seed.
 
     Raises:
-        InputError: a number that is not whole, or below 1.
+        InputError: If a number is not whole or below 1.
     """
 
     temperatures: int = 1000
@@ -51,7 +51,7 @@ class Annealing:
 
     @property
     def path(self) -> list[float]:
-        """(T + 1,) 0 = beta_0 < ... < beta_T = 1, dense at both ends.
+        """Inverse temperatures 0 = beta_0 < ... < beta_T = 1, (T + 1,), dense at both ends.
 
         References:
             On the quantitative analysis of decoder-based generative models (Wu et al. 2017), with radius 4,
@@ -61,24 +61,33 @@ class Annealing:
         return ((rise - rise[0]) / (rise[-1] - rise[0])).tolist()
 
     def description(self) -> str:
-        """In words."""
+        """Return the settings in words."""
         return (
             f"{self.chains} chains of {self.temperatures} temperatures, Hamiltonian moves of {self.leapfrog} leapfrog "
-            "steps with sizes tuned beforehand and held"
+            "steps, whose sizes are tuned beforehand and then held fixed"
         )
 
 
 def check_annealable(model: VAE) -> None:
-    """Raises CompositionError where codes do not lie in R^L, through which the moves go."""
+    """Raise CompositionError if latent codes do not lie in R^L, where the moves take place."""
     if model.latents.support != "real":
         raise CompositionError(
-            f"the codes of this model lie on {model.latents.support!r}, and annealed importance sampling moves them "
-            "through R^L by gradients; take the IWAE bound of evaluate, with more samples"
+            f"the latent codes of this model lie on {model.latents.support!r}, and annealed importance sampling moves "
+            "codes in R^L by gradients; use the IWAE bound of evaluate() with more samples"
         )
 
 
 class Chains:
-    """Annealing of a batch of observed data, whose step sizes are tuned when it is made."""
+    """Annealing of an observed batch; the step sizes are tuned when it is created.
+
+    Args:
+        model: The model.
+        seen: Observed batch of B examples.
+        index: Positions of the examples (B,), for their noise.
+        how: Settings.
+        name: First part of the noise keys.
+        tick: Called with a number of examples after each temperature, for progress.
+    """
 
     def __init__(
         self, model: VAE, seen: Batch, index: Tensor, how: Annealing, name: str, tick: Callable[[int], Any]
@@ -92,20 +101,20 @@ class Chains:
         self._sizes = self._tune()
 
     def forward(self, name: str) -> dict[str, Tensor]:
-        """From p(z) to p(z | x): (B,) log of the mean weight under this name, acceptance and effective chains."""
+        """Anneal from p(z) to p(z | x); return log of the mean weight (as `name`), acceptance and ess, (B,) each."""
         start = self._path.at(self._start("start", self._how.chains))
         log_weight, acceptance = self._anneal(start, self._betas, self._sizes, "forward")
         ess = (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()
         return {name: _logmeanexp(log_weight), "acceptance": acceptance, "ess": ess}
 
     def backward(self, codes: Tensor) -> Tensor:
-        """(B,) upper bounds from exact draws (B, L) of p(z | x): all chains of an example start at its draw."""
+        """Return upper bounds (B,) from exact draws (B, L) of p(z | x), at which all chains of an example start."""
         start = self._path.at(codes.expand(self._how.chains, *codes.shape))
         log_weight, _ = self._anneal(start, self._betas[::-1], self._sizes[::-1], "backward")
         return -_logmeanexp(log_weight)
 
     def _start(self, name: str, chains: int) -> Tensor:
-        """(chains, B, L) draws from p(z)."""
+        """Return draws from p(z), (chains, B, L)."""
         draws = []
         for i, example in enumerate(self._index):
             given = None if self._seen.context is None else self._seen.context[i : i + 1]
@@ -114,8 +123,8 @@ class Chains:
         return torch.stack(draws, 1)
 
     def _anneal(self, place: Place, betas: list[float], sizes: list[Tensor], name: str) -> tuple[Tensor, Tensor]:
-        """(S, B) log-weights of chains along these temperatures, with these step sizes (B,) between them, and the
-        share (B,) of moves accepted: NaN where there is none."""
+        """Return log-weights (S, B) of chains along these temperatures, with step sizes (B,) in between, and the share
+        of accepted moves (B,), NaN if there are none."""
         noise = self._noise(name)
         log_weight, accepted = torch.zeros_like(place.change), torch.zeros_like(place.change)
         for number, (beta, following) in enumerate(pairwise(betas)):
@@ -127,25 +136,26 @@ class Chains:
         return log_weight, accepted.mean(0) / (len(sizes) or math.nan)
 
     def _tune(self) -> list[Tensor]:
-        """Step sizes (B,) for each temperature between: by what a pilot run accepts, larger or smaller at each."""
+        """Return step sizes (B,) for each temperature in between: a pilot run makes them larger or smaller by what it
+        accepts."""
         noise, inner = self._noise("pilot"), self._betas[1:-1]
-        place = self._path.at(self._start("pilot-start", PILOT))
+        place = self._path.at(self._start("pilot-start", _PILOT))
         size = place.z.new_full((len(self._index),), 0.5)
-        rate = min(MOST, max(RATE, SPAN ** (4 / self._how.temperatures)))
-        plan = [(beta, factor) for beta in inner[:1] for factor in SEARCH] + [(beta, rate) for beta in inner]
+        rate = min(_MAX_RATE, max(_RATE, _SPAN ** (4 / self._how.temperatures)))
+        plan = [(beta, factor) for beta in inner[:1] for factor in _SEARCH] + [(beta, rate) for beta in inner]
         sizes = []
         for number, (beta, factor) in enumerate(plan):
             place, probability = self._move(place, beta, size, noise)
-            size = torch.where((probability.mean(0) > ACCEPTED).to(size.device), size * factor, size / factor)
+            size = torch.where((probability.mean(0) > _ACCEPTED).to(size.device), size * factor, size / factor)
             sizes.append(size)
-            self._tick(len(self._index) * (number >= len(SEARCH)))
+            self._tick(len(self._index) * (number >= len(_SEARCH)))
         return sizes[len(sizes) - len(inner) :]
 
     def _move(self, place: Place, beta: float, size: Tensor, noise: Noise) -> tuple[Place, Tensor]:
         momentum = noise.normal(place.z.shape, place.z)
         u = noise.uniform((*place.z.shape[:2], 2), place.z)
-        # sizes at random: at a held one, a trajectory may come round to where it began (Neal 2011, Section 5.4.2.2)
-        jittered = size * (1 - JITTER + 2 * JITTER * u[..., 1])
+        # random sizes: with a fixed one, a trajectory may return to where it began (Neal 2011, Section 5.4.2.2)
+        jittered = size * (1 - _JITTER + 2 * _JITTER * u[..., 1])
         return transition(self._path, place, beta, jittered, self._how.leapfrog, momentum, u[..., 0])
 
     def _noise(self, name: str) -> Noise:

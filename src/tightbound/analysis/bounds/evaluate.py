@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tightbound.analysis.base import Analysis, Subject
@@ -42,17 +42,16 @@ class Evaluate(Analysis["Evaluation"]):
     def run(self, trained: Trained, subject: Subject) -> Evaluation:
         """Evaluate the examples in one streaming pass."""
         from tightbound.analysis.bounds.estimator import evaluate
-        from tightbound.analysis.bounds.shown import figures, ladder_table
-        from tightbound.analysis.result import Evaluation
+        from tightbound.analysis.bounds.shown import evaluation_figures, evaluation_sentences, ladder_table
 
         options = {"samples": self.samples, "seed": self.seed, "precision": self.precision, "progress": self.progress}
         found = evaluate(trained.model, subject.examples, **options)
         first = next(iter(found.estimates.values()))
-        drawn = "one sample" if first.samples is None else f"{first.samples:,} samples of q(z|x)"
-        return Evaluation(
-            found.estimates,
-            per_example=found.per_example,
+        drawn = "the one value of z" if first.samples is None else f"{first.samples:,} samples of q(z|x)"
+        return replace(
+            found,
+            sentences=[*found.sentences, *evaluation_sentences(found.estimates)],
             caption=f"Mean over {first.n:,} examples ({subject.name}), {drawn} each; target: {first.target}",
             tables=ladder_table(found.estimates),
-            figures=figures(found.estimates),
+            figures=evaluation_figures(found.estimates),
         )

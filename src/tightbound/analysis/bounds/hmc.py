@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo on the densities between two."""
+"""Hamiltonian Monte Carlo on the densities between two densities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LogDensity = Callable[[Tensor], Tensor]  # positions (S, B, L) -> (S, B), nats, 
 
 @dataclass(frozen=True)
 class Place:
-    """Where chains are, S for each of B data, and all that moves them from there."""
+    """Positions of chains, S for each of B examples, with the log-densities and gradients there."""
 
     z: Tensor  # (S, B, L)
     base: Tensor  # (S, B) log f_0
@@ -25,15 +25,15 @@ class Place:
     change_slope: Tensor  # (S, B, L)
 
     def log_density(self, beta: float) -> Tensor:
-        """(S, B) log f_beta."""
+        """Return log f_beta, (S, B)."""
         return self.base + beta * self.change
 
     def slope(self, beta: float) -> Tensor:
-        """(S, B, L) its gradient."""
+        """Return the gradient of log f_beta, (S, B, L)."""
         return self.base_slope + beta * self.change_slope
 
     def moved(self, to: Place, where: Tensor) -> Place:
-        """The chains `where` (S, B) is true are at `to`, the others here."""
+        """Return the place in which the chains with `where` (S, B) have moved to `to`."""
         there = where.to(self.z.device).unsqueeze(-1)
         where = where.to(self.base.device)
         return Place(
@@ -47,13 +47,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Path:
-    """f_beta = f_0^(1 - beta) f_1^beta, for beta from 0 to 1."""
+    """Path of densities f_beta = f_0^(1 - beta) f_1^beta, for beta from 0 to 1."""
 
     base: LogDensity  # log f_0
     change: LogDensity  # log f_1 - log f_0
 
     def at(self, z: Tensor) -> Place:
-        """The densities and their gradients at positions (S, B, L)."""
+        """Return the log-densities and their gradients at positions (S, B, L)."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             values = self.base(z), self.change(z)
@@ -71,17 +71,21 @@ def _slope(value: Tensor, z: Tensor) -> Tensor:
 def transition(
     path: Path, place: Place, beta: float, size: Tensor, steps: int, momentum: Tensor, u: Tensor
 ) -> tuple[Place, Tensor]:
-    """One transition that leaves f_beta invariant, and is reversible with respect to it: leapfrog steps from a
-    momentum, accepted or refused as a whole.
+    """Make one transition that leaves f_beta invariant and is reversible with respect to it.
 
-    Arguments:
-        size: (S, B) of the leapfrog steps; it may be drawn at random, but not depend on where the chains are.
-        steps: How many.
-        momentum: (S, B, L) draws from N(0, I).
-        u: (S, B) draws, uniform on [0, 1).
+    Leapfrog steps start from a random momentum and are accepted or rejected as a whole.
+
+    Args:
+        path: Path of densities.
+        place: Positions of the chains.
+        beta: Which density of the path.
+        size: Size of the leapfrog steps (S, B); it may be random, but must not depend on the positions.
+        steps: Number of leapfrog steps.
+        momentum: Draws from N(0, I), (S, B, L).
+        u: Uniform draws on [0, 1), (S, B).
 
     Returns:
-        Where the chains are then, and the probability (S, B) with which each move was accepted.
+        The new place, and the acceptance probability of each move (S, B).
 
     References:
         MCMC using Hamiltonian dynamics (Neal 2011), Section 5.3.2, https://arxiv.org/abs/1206.1901
@@ -97,5 +101,5 @@ def transition(
     _, rho = leapfrog(force, place.z, momentum, size.unsqueeze(-1).expand(steps, *size.shape, 1), still)
     gain = there.log_density(beta) - place.log_density(beta)
     gain = gain + 0.5 * (precise(momentum).square() - precise(rho).square()).sum(-1)
-    probability = gain.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # a diverged trajectory is refused
+    probability = gain.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # a diverged trajectory is rejected
     return place.moved(there, u.to(probability.device) < probability), probability

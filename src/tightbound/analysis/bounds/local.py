@@ -1,4 +1,4 @@
-"""q(z | x) fitted to single data, the model held."""
+"""Posterior fitted to single examples while the model is held fixed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ from tightbound.objectives.elbo import mean_rate
 def fit_local(
     model: VAE, seen: Batch, *, steps: int = 100, lr: float = 0.1, samples: int = 4, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Variational parameters of each example as the encoder gives them and after maximizing that example's ELBO over them:
-    two tensors (B, ...), for `model.latents.state`.
+    """Fit the variational parameters of each example by maximizing its ELBO.
 
-    Adam on each example's own parameters, with fresh draws at each step and a step size that falls to zero along a
-    cosine. The draws depend on seed, example and step, so that what an example gets depends on no other. Of a hierarchy
-    with inference from the bottom up, the parameters are those of the lowest group. Use it inside of `evaluating`.
+    Adam with a cosine decay of the step size runs on each example's own parameters, with fresh draws in each step.
+    The draws depend on seed, example and step, so that no example depends on another. In a hierarchy with bottom-up
+    inference, the parameters are those of the lowest group. Call it inside of `evaluating`.
 
-    Arguments:
-        seen: What `model.observe` gave.
-        samples: Of q(z | x), for each gradient.
+    Args:
+        model: The model.
+        seen: Observed batch, from `model.observe`.
+        steps: Steps of Adam.
+        lr: Initial step size.
+        samples: Samples of q(z | x) per gradient.
+        seed: Random seed.
+
+    Returns:
+        The encoder's parameters and the fitted ones, (B, ...) each, for `model.latents.state`.
 
     Raises:
-        NotABound: the posterior is a point mass, so that there is no ELBO.
+        NotABound: If the posterior is deterministic, so that there is no ELBO.
 
     References:
         Inference suboptimality in variational autoencoders (Cremer et al. 2018), Section 5.1,
@@ -55,10 +61,10 @@ def fit_local(
 
 
 def elbo_at(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: int) -> Tensor:
-    """(B,) the ELBO in nats of an observed batch, q(z | x) having these variational parameters (B, ...).
+    """Return the ELBO of an observed batch, nats (B,), for given variational parameters (B, ...) of q(z | x).
 
     Raises:
-        NotABound: the posterior is a point mass.
+        NotABound: If the posterior is deterministic.
     """
     knobs = Knobs.final(model.schedules)
     terms = model.terms_from(seen, model.latents.state(local, seen.context), samples, noise, knobs)

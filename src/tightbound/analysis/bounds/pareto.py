@@ -1,4 +1,4 @@
-"""Pareto k-hat: how heavy the tail of importance weights is, and so whether their mean can be trusted."""
+"""Pareto k-hat: the weight of the tail of importance weights, which tells whether their mean can be trusted."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ import numpy as np
 
 from tightbound.analysis.estimate import Array
 
-LEAST = 5  # weights of the tail below which no shape is fitted
-RELIABLE = 0.7  # k-hat up to which an importance-sampling estimate is reliable
-_FLAT = 1e-4  # nats by which float32 densities of equal weights may differ
+MIN_TAIL = 5  # weights in the tail; with fewer no shape is fitted
+RELIABLE = 0.7  # largest k-hat of a reliable estimate
+_FLAT = 1e-4  # nats; equal weights computed in float32 may differ by this much
 
 
 def tail_size(samples: int) -> int:
-    """min(S / 5, 3 sqrt S): how many of the S largest weights make the tail."""
+    """Return min(S / 5, 3 sqrt S), the number of largest weights that form the tail."""
     return math.ceil(min(samples / 5, 3 * math.sqrt(samples)))
 
 
 def pareto_shape(largest: Array) -> Array:
-    """(N,) shape k of the generalized Pareto density of the tail of importance weights; NaN for too short a tail.
+    """Return the shape k of the generalized Pareto density of the tail of importance weights.
 
-    k < 0.5: the weights have a variance, and the bias of an IWAE bound falls as 1/samples. k < 0.7: the estimate is
-    still reliable. 0 where the tail is flat to rounding, as with an exact posterior.
+    If k < 0.5, the weights have a variance, and the bias of an IWAE bound falls as 1/samples. If k < 0.7, the estimate
+    is still reliable.
 
-    Arguments:
-        largest: (N, M + 1) the largest log-weights of each example, in any order; the least one is the threshold.
+    Args:
+        largest: Largest log-weights of each example (N, M + 1), in any order; the smallest one is the threshold.
+
+    Returns:
+        Shapes (N,): NaN if the tail is too short, 0 if it is flat up to rounding, as with an exact posterior.
 
     References:
         Pareto smoothed importance sampling (Vehtari et al. 2024), Sections 3 and 5, with its prior on k,
@@ -38,10 +41,13 @@ def pareto_shape(largest: Array) -> Array:
 
 
 def fit_generalized_pareto(excess: Array) -> tuple[Array, Array]:
-    """(N,) shapes and scales of generalized Pareto densities, each fitted to a row of (N, M) numbers from 0 on.
+    """Fit a generalized Pareto density to each row of (N, M) numbers, all at least 0.
 
-    The mean of the profile likelihood's quasi-posterior; the shape is then drawn to 0.5, as by 10 observations. Zeros
-    (ties with a threshold) are left out. NaN where fewer than 5 numbers are left.
+    The fit is the mean of the quasi-posterior of the profile likelihood; the shape is then shrunk to 0.5 with the
+    weight of 10 observations. Zeros (ties with a threshold) are left out.
+
+    Returns:
+        Shapes and scales, (N,) each; NaN if fewer than 5 numbers are left.
 
     References:
         A new and efficient estimation method for the generalized Pareto distribution (Zhang and Stephens 2009),
@@ -49,7 +55,7 @@ def fit_generalized_pareto(excess: Array) -> tuple[Array, Array]:
     """
     x = np.sort(excess, axis=1)
     n = (x > 0).sum(1)
-    enough = n >= LEAST
+    enough = n >= MIN_TAIL
     shape, scale = np.full(len(x), np.nan), np.full(len(x), np.nan)
     if not enough.any():
         return shape, scale

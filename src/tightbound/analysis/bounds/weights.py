@@ -1,4 +1,4 @@
-"""Importance weights of a batch of data, block after block: what is kept grows with the square root of their number."""
+"""Importance weights of a batch, added in blocks; memory grows with the square root of their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.bounds.pareto import LEAST, pareto_shape, tail_size
+from tightbound.analysis.bounds.pareto import MIN_TAIL, pareto_shape, tail_size
 from tightbound.analysis.estimate import Array
 from tightbound.core.numerics import precise
 
@@ -17,19 +17,19 @@ FIRST = (1, 10, 100, 1000, 5000)
 
 
 def rungs(samples: int) -> list[int]:
-    """1, 10, 100, 1000, 5000, 10,000, 50,000, ... below `samples`, and `samples` itself."""
+    """Return 1, 10, 100, 1000, 5000, 10,000, 50,000, ... below `samples`, and `samples` itself."""
     further = (k * 10**power for power in range(4, 1 + math.ceil(math.log10(samples))) for k in (1, 5))
     return [k for k in (*FIRST, *further) if k < samples] + [samples]
 
 
 class Weights:
-    """The IWAE bound for several k, the effective sample size and the tail of weights log w (S, B), added in blocks.
+    """IWAE bounds for several k, effective sample size and tail of weights log w (S, B), added in blocks.
 
-    Each but the last holds `BLOCK` samples. The bound for k is the mean over all disjoint sets of k samples in turn;
-    those that are left over do not count.
+    Each block but the last holds `BLOCK` samples. The bound for k is the mean over all disjoint sets of k consecutive
+    samples; samples left over do not count.
 
-    Arguments:
-        samples: S, all of them.
+    Args:
+        samples: Number of samples S in all.
     """
 
     def __init__(self, samples: int) -> None:
@@ -42,7 +42,7 @@ class Weights:
         self._tail = tail_size(samples) + 1
 
     def add(self, log_weight: Tensor) -> None:
-        """Takes the next samples, (S, B)."""
+        """Add the next samples, (S, B)."""
         log_weight = precise(log_weight)
         count = len(log_weight)
         self._added += count
@@ -63,6 +63,7 @@ class Weights:
             self._largest = [some.topk(min(self._tail, len(some)), 0, sorted=False).values]
 
     def _fill(self, rung: int, k: int, block: Tensor) -> None:
+        """Add a block to a set that spans several blocks."""
         before = self._open[rung]
         total = block if before is None else torch.logaddexp(before, block)
         full = self._added % k == 0
@@ -71,7 +72,7 @@ class Weights:
             self._bounds[rung] = self._bounds[rung] + total
 
     def ladder(self) -> Tensor:
-        """(B, rungs) the IWAE bound for each k, nats."""
+        """Return the IWAE bound for each k, (B, rungs) nats."""
         return torch.stack(
             [
                 torch.as_tensor(total) / (self.samples // k) - math.log(k)
@@ -81,14 +82,14 @@ class Weights:
         )
 
     def effective(self) -> Tensor:
-        """(B,) effective sample size (sum w)^2 / sum w^2."""
+        """Return the effective sample size (sum w)^2 / sum w^2, (B,)."""
         assert self._squares is not None
         log_sum = self.ladder()[:, -1] + math.log(self.samples)
         return (2 * log_sum - self._squares).exp()
 
     def pareto_k(self) -> Array:
-        """(B,) k-hat; NaN for too few samples."""
+        """Return the shape of the tail k-hat, (B,); NaN if there are too few samples."""
         (largest,) = self._largest
-        if len(largest) <= LEAST:
+        if len(largest) <= MIN_TAIL:
             return np.full(largest.shape[1], np.nan)
         return pareto_shape(largest.T.cpu().numpy())

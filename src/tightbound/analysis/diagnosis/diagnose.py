@@ -24,9 +24,9 @@ class Diagnose(Analysis["Diagnosis"]):
     name = "diagnose"
     question = "What is wrong with the model, if anything?"
 
-    max_examples: int = field(default=1000, metadata={"variant": True})
+    max_examples: int = 1000
     """Test examples to look at, and as many training examples, at most, picked at random."""
-    samples: int = field(default=20, metadata={"variant": True})
+    samples: int = 20
     """Latent samples per example."""
     quick: bool = field(default=False, metadata={"variant": True})
     """Leave out the checks that take more than about a second."""

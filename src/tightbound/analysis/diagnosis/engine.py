@@ -187,13 +187,8 @@ def diagnose(
             stopped = f"nothing else can be measured after {check.name}" if check.fatal else stopped
     worst = get_args(Severity)[::-1]
     findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
-    return _result(
-        findings,
-        evidence,
-        skipped,
-        questions,
-        f"At most {case.max_examples:,} training and as many test examples ({name}).",
-    )
+    caption = f"At most {case.max_examples:,} training and as many test examples ({name})."
+    return _result(findings, evidence, skipped, questions, caption)
 
 
 def _imported(path: str) -> Check:
@@ -213,10 +208,13 @@ def _result(
     verdict = f"Found by {made}: {found}." if findings else f"Healthy: {made} found nothing."
     severity = {finding.name: finding.severity for finding in findings}
     rows = [
-        [check, "skipped", skipped[check], question] if check in skipped else
-        [check, severity.get(check, "ok"), _facts(evidence[check]), question]
+        [check, "skipped", question, skipped[check]]
+        if check in skipped
+        else [check, severity.get(check, "ok"), question, _facts(evidence[check])]
         for check, question in questions.items()
-    ]  # fmt: skip
+    ]
+    note = "Thresholds are in nats, shares or standard errors; the documentation of each check states them."
+    table = Table("What was checked", ("check", "result", "question", "evidence"), rows, note)
     remedy: dict[str, Any] = {}
     for finding in findings:  # if two set the same option, the more severe one counts
         remedy = {**finding.remedy, **remedy}
@@ -226,14 +224,7 @@ def _result(
     ]
     return Diagnosis(
         {f"{check}.{name}": estimate for check, found in evidence.items() for name, estimate in found.items()},
-        tables=[
-            Table(
-                "What was checked",
-                ("check", "result", "evidence", "question"),
-                rows,
-                "Thresholds are in nats or standard errors.",
-            )
-        ],
+        tables=[table],
         sentences=[verdict, *map(str, findings)],
         caption=caption,
         tabulated=True,

@@ -1,4 +1,4 @@
-"""What a code is worth: to the decoder, and against its price."""
+"""What a latent code is worth to the decoder, and at what price."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.bounds.estimator import at_once
+from tightbound.analysis.bounds.estimator import MAX_ROWS, at_once
 from tightbound.analysis.estimate import Array, Estimate, mean, ratio
 from tightbound.core.domain import Domain
 from tightbound.core.model import VAE
@@ -19,13 +19,14 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import evaluating
 from tightbound.inference.infer import Codes
 
-STEP = 0.2  # of log scale: a fifth up and down, small against the posterior's width and large against rounding
+STEP = 0.2  # of log scale: small compared with the posterior's width, and large compared with rounding
 SCALES = tuple(math.exp(0.5 * k) for k in range(-6, 7) if k)  # from a twentieth to twenty
 
 
-def costs(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Array:
-    """(N,) -log p(x | z) of raw data (N, *shape) at flat codes (N, latent), nats in the measure of the raw data."""
-    out, size = [], at_once(model, 1)
+def costs(model: VAE, data: Batch, codes: Tensor, seed: int = 0, max_rows: int = MAX_ROWS) -> Array:
+    """Return -log p(x | z) of raw examples (N, *shape) at flat codes (N, latent), nats (N,) in the measure of the raw
+    data."""
+    out, size = [], at_once(model, 1, max_rows)
     with evaluating(model):
         for start in range(0, len(data), size):
             seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
@@ -35,21 +36,23 @@ def costs(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Array:
 
 
 def swapped(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Estimate:
-    """How much more data cost in nats, at the mean, when each is decoded from the code (N, latent) of the next one.
+    """Return how many nats more an example costs, on average, if decoded from the next one's code (N, latent).
 
-    Zero where the decoder ignores z; in a conditional model both have the context of the example.
+    It is zero if the decoder ignores z. In a conditional model both have the context of the example.
     """
     own, other = costs(model, data, codes, seed), costs(model, data, codes.roll(1, 0), seed)
     return mean(
         other - own, unit="nats", target="-log p(x|z)",
-        description="what decoding another example's code costs: 0 if z is ignored",
+        description="what decoding another example's code costs; 0 if z is ignored",
         estimator="paired difference, the next example's code against its own, one draw each",
     )  # fmt: skip
 
 
 def constant_code(model: VAE, data: Batch, codes: Tensor, seed: int = 0, candidates: int = 8) -> Tensor:
-    """(latent,) the code by which data (N, *shape) cost least if all are decoded from it: their codes' mean, or one of
-    the first few of them."""
+    """Return the code (latent,) from which examples cost least if all are decoded from it.
+
+    The mean of their codes and the first few of them are tried on the first 100 examples.
+    """
     few = data[:100]
     tried = [codes.mean(0), *codes[:candidates]]
     found = [costs(model, few, code.expand(len(few), -1), seed).mean() for code in tried]
@@ -57,10 +60,10 @@ def constant_code(model: VAE, data: Batch, codes: Tensor, seed: int = 0, candida
 
 
 def independent(train: Batch, test: Batch, domain: Domain) -> Array:
-    """(N,) nats that observed test data cost if elements of x are independent, each with the marginal that observed
-    training data have: smoothed frequencies (Jeffreys) of discrete elements, a Gaussian of others.
+    """Return what observed test examples cost if the elements of x are independent, nats (N,) in the target's measure.
 
-    In the measure of the target. Missing elements cost nothing.
+    Each element has the marginal of the observed training examples: smoothed frequencies (Jeffreys) if it is discrete,
+    else a Gaussian. Missing elements cost nothing.
     """
     x, new = train.x.flatten(1).double(), test.x.flatten(1).double()
     columns = domain.columns or (domain,) * x.shape[1]
@@ -91,22 +94,31 @@ def _marginal_cost(x: Tensor, new: Tensor, domain: Domain) -> Tensor:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The trade of rate for distortion on which a posterior has settled."""
+    """Exchange of rate for distortion at which a posterior has settled.
 
-    rate: Estimate  # nats of distortion that a nat of rate saves
-    gain: Estimate  # nats of ELBO that the best rescaling would add
+    Attributes:
+        rate: Nats of distortion that a nat of rate saves.
+        gain: Nats of ELBO that the best rescaling of the posterior's noise would add.
+    """
+
+    rate: Estimate
+    gain: Estimate
 
 
-def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0) -> Exchange:
-    """Nats of distortion that a nat of rate saves, -dD/dR, as the posterior's noise is rescaled about its means.
+def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int = MAX_ROWS) -> Exchange:
+    """Estimate the exchange rate -dD/dR as the posterior's noise is rescaled around its means.
 
-    A code z = m + (z - m) becomes m + t (z - m), whose entropy is that of q(z | x) plus L log t whatever q is, so that
-    both D(t) = -E log p(x | z) and R(t) = E[log q - log p] are known. Where q minimizes D + beta R over a family that
-    holds its rescaled selves the slope is beta: 1 for an ELBO, on the data that it was trained on. Those of a hierarchy
-    are none such: the posteriors of lower groups follow draws of the higher.
+    A code z = m + (z - m) becomes m + t (z - m). Its entropy is that of q(z | x) plus L log t, whatever q is, so that
+    both D(t) = -E log p(x | z) and R(t) = E[log q - log p] are known. If q minimizes D + beta R over a family that
+    contains its own rescaled members, the slope is beta: 1 for an ELBO, on the data that it was trained on. Hierarchies
+    have no such family, since the posteriors of lower groups follow the draws of higher ones.
 
-    Arguments:
-        codes: Of the data, with a draw each; latents on R^L.
+    Args:
+        model: The model; its latents lie in R^L.
+        data: Raw examples.
+        codes: Latent codes of these examples, with a draw each.
+        seed: Random seed.
+        max_rows: Examples to decode at once, at most.
 
     References:
         Fixing a broken ELBO (Alemi et al. 2018), Section 2, https://arxiv.org/abs/1711.00464
@@ -115,17 +127,17 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0) -> Exchange:
 
     def at(scale: float) -> tuple[Array, Array]:
         moved = center + scale * (z - center)
-        return costs(model, data, moved, seed), _log_priors(model, data, moved, seed) + moved.shape[1] * math.log(scale)
+        log_p = _log_priors(model, data, moved, seed, max_rows) + moved.shape[1] * math.log(scale)
+        return costs(model, data, moved, seed, max_rows), log_p
 
     above, below, now = at(math.exp(STEP)), at(math.exp(-STEP)), at(1.0)
     saved, paid = above[0] - below[0], above[1] - below[1]  # R(t) = const - L log t - log p(z)
     description = "nats of distortion that another nat of rate would save: beta, at the optimum of D + beta R"
     facts: Any = {"unit": "nats per nat", "target": "-dD/dR on training data", "description": description}
-    how = f"ratio of mean differences between posterior noise scaled by e^{STEP:g} and e^-{STEP:g}, one draw an example"
     if abs(paid.mean()) < 1e-3:
-        reason = "the posterior's noise has no price: z carries nothing"
-        rate = Estimate(None, None, len(saved), estimator=how, reason=reason, **facts)
+        rate = Estimate.missing("the posterior's noise has no price: z carries nothing", n=len(saved), **facts)
     else:
+        how = f"ratio of mean differences between posterior noise scaled by e^{STEP:g} and e^-{STEP:g}, one draw each"
         rate = ratio(saved, paid, estimator=how, **facts)
     half = np.arange(len(saved)) % 2 == 0  # a scale is chosen on one half and judged on the other
     tried = {t: at(t) for t in SCALES} | {1.0: now}
@@ -147,9 +159,9 @@ def _drawn(codes: Codes) -> Tensor:
     return codes.sample
 
 
-def _log_priors(model: VAE, data: Batch, codes: Tensor, seed: int) -> Array:
-    """(N,) log p(z) under the contexts of data."""
-    out, size = [], at_once(model, 1)
+def _log_priors(model: VAE, data: Batch, codes: Tensor, seed: int, max_rows: int) -> Array:
+    """Return log p(z) under the contexts of the examples, (N,)."""
+    out, size = [], at_once(model, 1, max_rows)
     with evaluating(model):
         for start in range(0, len(data), size):
             seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))

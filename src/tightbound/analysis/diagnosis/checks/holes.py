@@ -1,4 +1,4 @@
-"""Holes: prior draws where there are no codes."""
+"""Holes: regions where the prior draws latent codes but no codes of the data lie."""
 
 from __future__ import annotations
 
@@ -8,42 +8,52 @@ from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.analysis.samples.coverage import holes
 
-CENTERS = 10_000  # training data that the aggregate posterior is made of, at most
-DRAWS = 1000
-NUMBERS = "codes are numbers of a codebook's entries, all of which the decoder knows: see uniform-prior"
-LEVEL = 0.01
-
 
 class PriorHoles(Check):
-    """The share of prior draws that lie where fewer than 1 % of the test data's codes do.
+    """Share of prior draws that lie where fewer than 1% of the codes of test data do.
 
-    A prior that is where the codes are has 1 % of its draws there. A finding is, by two standard errors, more than
-    half: most samples are then made of codes such as the decoder has hardly ever seen. Moderate, severe from 90 %.
+    A prior that matches the codes has 1% of its draws there. A finding is, by two standard errors, more than half: most
+    samples are then made of codes that the decoder has hardly ever seen. It is moderate, severe from 90%.
+
+    Args:
+        max_examples: Training examples that the aggregate posterior is made of, at most.
+        draws: Number of prior draws.
+        level: Share of the codes of test data that lie outside of the covered region.
     """
 
     name = "holes"
-    question = "does the prior draw codes where those of data are?"
+    question = "Does the prior draw codes where the codes of the data are?"
+
+    def __init__(self, max_examples: int = 10_000, draws: int = 1000, level: float = 0.01) -> None:
+        self.max_examples, self.draws, self.level = max_examples, draws, level
 
     def skips(self, case: Case) -> str | None:
-        """Codes must lie in a space."""
-        return NUMBERS if case.evaluation.has_code_indices else None
+        """Return a reason if codes do not lie in a space."""
+        if not case.evaluation.has_code_indices:
+            return None
+        return "the decoder knows every code index, wherever the prior draws it: see uniform-prior"
 
     def measure(self, case: Case) -> Evidence:
-        """Shares, and what is decoded in holes and elsewhere."""
-        train = case.some(case.train, CENTERS)
-        found = holes(case.model, train, case.test_data, n_samples=DRAWS, level=LEVEL, seed=case.seed)
-        return found.estimates
+        """Return the shares, and what is decoded in holes and elsewhere."""
+        train = case.some(case.train, self.max_examples)
+        return holes(
+            case.model, train, case.test_data, n_samples=self.draws, level=self.level, seed=case.seed
+        ).estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """More than half."""
+        """Judge by the share of prior draws in holes."""
         share = evidence["uncovered"]
         if not scalar(share) - 2 * scalar_error(share) > 0.5:
             return None
         severity: Severity = "severe" if scalar(share) > 0.9 else "moderate"
         far, near = scalar(evidence["distance_holes"]), scalar(evidence["distance_codes"])
+        distance = (
+            f", and what they decode to is {far / near:.2f} times as far from training data as reconstructions are"
+            if far > 0 and near > 0
+            else ""
+        )
         description = (
-            f"{scalar(share):.0%} of the prior's draws lie where fewer than {LEVEL:.0%} of the test data's codes do"
-            + (f"; what they decode to is {far / near:.2f} times as far from training data as reconstructions." if
-               far > 0 and near > 0 else ".")
-        )  # fmt: skip
+            f"{scalar(share):.0%} of the prior's draws lie where fewer than {self.level:.0%} of the codes of test data "
+            f"do{distance}."
+        )
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))

@@ -1,4 +1,4 @@
-"""Memorization: samples that are copies of training data."""
+"""Memorization: samples that are copies of training examples."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.analysis.samples.copies import memorization
 
-FEW = 500  # samples, and test data
-
 
 class CopiedSamples(Check):
-    """Whether samples are nearer to training data than test data are.
+    """Whether samples are nearer to training examples than test examples are.
 
-    Test data are as near as data that are not copied can be. A finding is one in ten samples or more, drawn from the
-    model, beyond what holds for test data and by three standard errors, that are nearer to their training example than
-    that one is to any other: mild, moderate from one in four, severe from one in two. The Mann-Whitney test of all
-    distances is shown and gives no alarm: samples that vary too little are near to the middle of the data too, and to
-    no example in particular.
+    Test examples are as near as an example can be that is no copy. A finding is that, by three standard errors, at
+    least one in ten samples, beyond the share of the test examples, is nearer to its closest training example than that
+    one is to any other: mild, moderate from one in four, severe from one in two. The Mann-Whitney test of all distances
+    is shown but raises no alarm: samples that vary too little are near to the middle of the data, too, and to no
+    example in particular.
+
+    Args:
+        max_examples: Number of samples, and of test examples at most.
 
     References:
         A non-parametric test to detect data-copying in generative models (Meehan et al. 2020), Section 3,
@@ -29,14 +30,18 @@ class CopiedSamples(Check):
     """
 
     name = "memorization"
-    question = "are samples copies of training data?"
+    question = "Are samples copies of training examples?"
+
+    def __init__(self, max_examples: int = 500) -> None:
+        self.max_examples = max_examples
 
     def measure(self, case: Case) -> Evidence:
-        """The z-score and what stands behind it."""
-        return memorization(case.model, case.train, case.test_data[:FEW], n_samples=FEW, seed=case.seed).estimates
+        """Return the z-score and the distances behind it."""
+        few = case.test_data[: self.max_examples]
+        return memorization(case.model, case.train, few, n_samples=self.max_examples, seed=case.seed).estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """By the excess over test data."""
+        """Judge by the excess over test data."""
         pair = [evidence[name] for name in ("too_near", "too_near_test")]
         excess = scalar(pair[0]) - scalar(pair[1])
         sure = excess > 3 * math.hypot(*(scalar_error(number) for number in pair))
@@ -44,7 +49,7 @@ class CopiedSamples(Check):
             return None
         severity: Severity = "severe" if excess >= 0.5 else "moderate" if excess >= 0.25 else "mild"
         description = (
-            f"Samples are copies: {scalar(pair[0]):.0%} of them are nearer to their training example than that one is "
-            f"to any other, against {scalar(pair[1]):.0%} of test data."
+            f"Samples are copies: {scalar(pair[0]):.0%} of them are nearer to their closest training example than that "
+            f"one is to any other, compared with {scalar(pair[1]):.0%} of test data."
         )
         return Finding(self.name, severity, evidence, description, remedies.dropout(case.config))

@@ -1,4 +1,4 @@
-"""A prior over codes that is missing, or worse than none."""
+"""Code prior that is missing, or worse than none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tightbound.analysis.estimate import scalar, scalar_error
 
 
 class UniformPrior(Check):
-    """Whether the prior over codes knows anything of which ones go together.
+    """Whether the code prior knows which code indices go together.
 
-    A finding is a prior under which all codes are equally probable, or one that, by two standard errors, is worse on
-    test data: it was trained for too long or, where it is no better on training data, too briefly. All are moderate,
-    for bound and reconstructions are what they are, and only samples are none of the data's kind.
+    A finding is a prior under which all code indices are equally probable, or one that, by two standard errors, is
+    worse than that on test data: it was trained for too long or, if it is no better on training data, too briefly. All
+    findings are moderate, since bound and reconstructions are valid, and only samples do not look like the data.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 3.3,
@@ -21,34 +21,32 @@ class UniformPrior(Check):
     """
 
     name = "uniform-prior"
-    question = "has a prior over the codes been learned?"
+    question = "Has a code prior been trained?"
 
     def skips(self, case: Case) -> str | None:
-        """Needs codes with a price."""
+        """Return a reason if there are no code indices."""
         return None if "prior_gain" in case.evaluation.per_example else "no latent is discrete"
 
     def measure(self, case: Case) -> Evidence:
-        """What the prior in use saves, on test data and on training data."""
+        """Return what the prior in use saves, on test data and on training data."""
         found = {name: case.evaluation[name] for name in ("prior_gain", "prior_gain_share", "uniform_rate")}
         return found | {"train_prior_gain": case.train_evaluation["prior_gain"]}
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Nothing, or less."""
+        """Judge by the gain over the uniform prior."""
         gain, trained = evidence["prior_gain"], evidence["train_prior_gain"]
         if case.evaluation.has_uniform_codes:
             description = (
-                "All codes are equally probable under the prior: samples decode codes that were thrown together, and "
-                "do not look like data. fit_code_prior() learns one for this run as it "
-                "is."
+                "All code indices are equally probable under the prior: samples decode random indices and do not look "
+                "like data. See fit_code_prior(), which trains a code prior for this run as it is."
             )
             return Finding(self.name, "moderate", evidence, description, {"prior": "pixelcnn"})
         if not scalar(gain) + 2 * scalar_error(gain) < 0:
             return None
         by_heart = scalar(trained) - 2 * scalar_error(trained) > 0
-        why = "it has learnt its training data's codes by heart" if by_heart else "it has learnt next to nothing"
+        why = "it has memorized the code indices of the training data" if by_heart else "it has learned next to nothing"
         description = (
-            f"The prior over codes is worse on test data than equal odds for all, by {-scalar(gain):.2g} nats: {why}."
+            f"The code prior is worse on test data than equal probabilities, by {-scalar(gain):.2g} nats: {why}."
         )
-        return Finding(
-            self.name, "moderate", evidence, description, remedies.other_prior_training(case.config, by_heart)
-        )
+        remedy = remedies.other_prior_training(case.config, by_heart)
+        return Finding(self.name, "moderate", evidence, description, remedy)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.checks.collapse import NO_POINT, NOTHING
+from tightbound.analysis.diagnosis.checks.collapse import NO_RATE, NOTHING
 from tightbound.analysis.diagnosis.engine import Case, Check
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, estimate, scalar, scalar_error
 
-STEPS: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"), (2.0, "mild"))
+GRADES: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"), (2.0, "mild"))
 
 
 class _Regularization(Check):
-    """The rate of exchange between rate and distortion, against the 1 nat for 1 nat of the bound.
+    """Exchange rate between rate and distortion, compared with the 1 nat for 1 nat of the bound.
 
-    A finding is a factor of two or more (by two standard errors): what was maximized then differs from the bound on
-    log p(x) by at least that. Moderate from four, severe from sixteen.
+    A finding is a factor of two or more, by two standard errors: what was maximized then differs from the bound on
+    log p(x) by at least that. It is moderate from four, severe from sixteen.
 
     References:
         Fixing a broken ELBO (Alemi et al. 2018), Section 2, https://arxiv.org/abs/1711.00464;
@@ -25,20 +25,20 @@ class _Regularization(Check):
     """
 
     def skips(self, case: Case) -> str | None:
-        """Codes must have a density, in one group, and lie where they can be rescaled."""
+        """Return a reason unless codes have a density, form one group, and lie where they can be rescaled."""
         if not case.has_bound:
-            return NO_POINT
+            return NO_RATE
         if scalar(case.evaluation["rate"]) < NOTHING:
             return f"z carries less than {NOTHING} nats: there is nothing to weigh"
         if case.model.latents.support != "real":
             return f"codes lie on {case.model.latents.support}, where posteriors cannot be rescaled"
         groups = case.evaluation["kl_per_group"].value
         if isinstance(groups, list) and len(groups) > 1:
-            return "posteriors of lower groups follow draws of the higher, and are not of their family when rescaled"
+            return "posteriors of lower groups follow the draws of higher ones, and leave their family when rescaled"
         return None
 
     def measure(self, case: Case) -> Evidence:
-        """The exchange rate, what rescaling would gain, and the scales of codes."""
+        """Return the exchange rate, what rescaling would gain, and the scales of the codes."""
         return {
             "exchange_rate": case.exchange.rate,
             "rescaling_gain": case.exchange.gain,
@@ -51,17 +51,17 @@ class OverRegularized(_Regularization):
     """A rate that is weighted too heavily: more of it would pay for itself."""
 
     name = "over-regularized"
-    question = "would more rate pay for itself?"
+    question = "Would more rate pay for itself?"
 
     def skips(self, case: Case) -> str | None:
-        """Needs a posterior that was meant to be that of the ELBO, too."""
+        """Also return a reason if the posterior was not trained by the ELBO."""
         made = remedies.objective(case.config)
         if made is not None and made.trains_proposal:
-            return "q(z|x) was trained as a proposal of an importance sampler, which is wider than the ELBO asks for"
+            return "q(z|x) was trained as the proposal of an importance sampler, which is wider than the ELBO asks for"
         return super().skips(case)
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Above two nats for one."""
+        """Judge whether a nat of rate saves more than two nats of distortion."""
         rate = evidence["exchange_rate"]
         value = scalar(rate)
         severity = _severity(value, value - 2 * scalar_error(rate))
@@ -71,18 +71,18 @@ class OverRegularized(_Regularization):
             f"Another nat in z would save {value:.1f} nats of distortion, where 1 is right: the rate is weighted too "
             "heavily, so that codes carry too little and reconstructions are blurred."
         )
-        flags = remedies.full_rate(case.config) or remedies.longer(case.config)
-        return Finding(self.name, severity, evidence, description, flags)
+        options = remedies.full_rate(case.config) or remedies.longer(case.config)
+        return Finding(self.name, severity, evidence, description, options)
 
 
 class UnderRegularized(_Regularization):
     """A rate that costs more than it saves."""
 
     name = "under-regularized"
-    question = "is what z carries worth its price?"
+    question = "Is what z carries worth its price?"
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Below half a nat for one."""
+        """Judge whether a nat of rate saves less than half a nat of distortion."""
         rate = evidence["exchange_rate"]
         value, most = scalar(rate), scalar(rate) + 2 * scalar_error(rate)
         if not most < 0.5:
@@ -91,17 +91,17 @@ class UnderRegularized(_Regularization):
         assert severity is not None  # the limits are the same
         description = (
             f"The last nat in z saves {value:.2g} nats of distortion, where 1 is right: posteriors are narrower than "
-            "that is worth, and codes need not lie where the prior draws them."
+            "is worth their price, and codes need not lie where the prior draws them."
         )
-        flags = remedies.full_rate(case.config) or {"objective": "elbo"}
-        return Finding(self.name, severity, evidence, description, flags)
+        options = remedies.full_rate(case.config) or {"objective": "elbo"}
+        return Finding(self.name, severity, evidence, description, options)
 
 
 def _severity(factor: float, least: float) -> Severity | None:
-    """Of a factor that is surely at least two."""
+    """Return the severity of a factor; None unless its lower limit is above two."""
     if not least > 2:
         return None
-    return next(name for limit, name in STEPS if factor >= limit)
+    return next(name for limit, name in GRADES if factor >= limit)
 
 
 def _posterior_std(case: Case) -> Estimate:
@@ -111,5 +111,5 @@ def _posterior_std(case: Case) -> Estimate:
     stderr = variance.std(0, ddof=1) / np.sqrt(len(variance)) / (2 * np.maximum(value, 1e-12))
     return estimate(
         value, stderr, n=len(variance), unit="z", target="q(z|x) over the data", estimator="sqrt(E sigma^2)",
-        description="width of the posterior, by dimension",
+        description="width of the posterior by latent dimension",
     )  # fmt: skip

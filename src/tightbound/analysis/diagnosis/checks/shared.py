@@ -1,4 +1,4 @@
-"""What more than one check measures."""
+"""Measurements that more than one check makes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.data.feed import evaluating
 
-FITTED = 5000  # training data that marginals are fitted to, at least
-
 
 def drawn(case: Case, train: bool = False) -> Tensor:
-    """(N, latent) one draw of q(z | x) each."""
+    """Return one draw of q(z | x) for each example, (N, latent)."""
     sample = (case.train_codes if train else case.codes).sample
-    assert sample is not None  # the subject asks for draws
+    assert sample is not None  # the case asks for draws
     return sample
 
 
 def observed(case: Case, data: Batch) -> Batch:
-    """Targets, on the CPU."""
+    """Return examples as the likelihood sees them, on the CPU."""
     with evaluating(case.model):
         return case.model.observe(data.to(case.model.device), Noise("evaluate", case.seed)).to("cpu")
 
 
-def independent_elements(case: Case, data: Batch) -> Array:
-    """(N,) nats that data cost if elements of x are independent, with the marginals of training data; in the measure of
-    the raw data."""
+def independent_elements(case: Case, data: Batch, max_examples: int = 5000) -> Array:
+    """Return what examples cost if elements of x are independent with the marginals of training data, nats (N,).
+
+    The cost is in the measure of the raw data. The marginals are fitted to `max_examples` training examples, or to as
+    many as the case looks at if these are more.
+    """
     observation = case.model.observation
-    train, seen = (
-        observed(case, case.some(case.train, max(FITTED, case.max_examples))),
-        observed(case, data),
-    )
+    train, seen = observed(case, case.some(case.train, max(max_examples, case.max_examples))), observed(case, data)
     shift = torch.as_tensor(observation.log_det(seen), dtype=torch.float64).expand(len(seen))
     return independent(train, seen, observation.target) - shift.numpy()

@@ -1,4 +1,4 @@
-"""Variance collapse: a density whose scale has run to nothing."""
+"""Variance collapse: a density whose scale has shrunk to nothing."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_e
 from tightbound.core.domain import Domain
 from tightbound.data.feed import evaluating
 
-ROOM = math.sqrt(2 * math.pi)  # scales between two values, at which the density's peak has room for a probability of 1
-REPEATS = 0.5  # an element with fewer distinct values than this share of the data takes values on a grid
+ROOM = math.sqrt(2 * math.pi)  # distance between values, in scales, at which the peak of the density has probability 1
+REPEATS = 0.5  # an element with fewer distinct values than this share of the examples takes values on a grid
 
 
 class VarianceCollapse(Check):
-    """The scale of p(x | z) is finer than the data's own resolution, or than its own errors.
+    """The scale of p(x | z) is finer than the resolution of the data, or than its own errors.
 
-    Where an element takes few distinct values, such as a pixel's 256 levels or a constant column, a density can grow
-    without limit by narrowing about them: the bound then measures nothing. A finding is, in any such element, a scale
-    s below d / sqrt(2 pi), d the distance between neighboring values: the highest density of a Gaussian, 1 / (s
-    sqrt(2 pi)), then gives a value more than d has room for, a probability above 1. Severe in a tenth of the elements.
-    The other sign is errors on test data that are twice what the model claims (mean square of (x - mean) / scale above
-    4 by two standard errors).
+    If an element takes few distinct values, such as a pixel's 256 levels or a constant column, a density can grow
+    without limit by narrowing around them: the bound then measures nothing. A finding is, in any such element, a scale
+    s below d / sqrt(2 pi), where d is the distance between neighboring values: the highest density of a Gaussian,
+    1 / (s sqrt(2 pi)), then gives the interval d around a value a probability above 1. It is severe in a tenth of the
+    elements. The other sign is errors on test data that are twice what the model claims (mean square of (x - mean) /
+    scale above 4, by two standard errors).
 
     References:
         Leveraging the exact likelihood of deep latent variable models (Mattei and Frellsen 2018), Section 2,
@@ -37,10 +37,10 @@ class VarianceCollapse(Check):
     """
 
     name = "variance-collapse"
-    question = "is the scale of p(x|z) finer than the data?"
+    question = "Is the scale of p(x|z) finer than the data?"
 
     def skips(self, case: Case) -> str | None:
-        """Needs a density by element."""
+        """Return a reason unless the likelihood has a density by element."""
         if not case.model.likelihood.elementwise:
             return "the likelihood does not give each element a variance of its own"
         if not _continuous(case).any():
@@ -48,7 +48,7 @@ class VarianceCollapse(Check):
         return None
 
     def measure(self, case: Case) -> Evidence:
-        """Scales against the data's resolution and the errors on test data."""
+        """Return the scales, compared with the resolution of the data and with the errors on test data."""
         which = _continuous(case)
         train, test = observed(case, case.train_data), observed(case, case.test_data)
         center, scale = (part[:, which] for part in _moments(case))
@@ -57,46 +57,28 @@ class VarianceCollapse(Check):
         typical = np.median(scale, axis=0)
         fine = typical < grid / ROOM
         facts = {"stderr": None, "n": len(x), "target": "p(x|z) at posterior means of test data, by element"}
-        least = "least over elements of the median over data"
         some = np.isfinite(x).any(axis=1)
         squared = np.nanmean(((x - center) / scale)[some] ** 2, axis=1)
         found = {
             "least_scale": Estimate(
-                float(typical.min()), unit="target's units", estimator=least, description="the finest scale of p(x|z)", **facts
+                float(typical.min()), unit="units of the target", description="the finest scale of p(x|z)",
+                estimator="minimum over elements of the median over examples", **facts,
             ),
             "too_fine": Estimate(
-                float(fine.mean()), unit="share of elements", description="those finer than the data's own resolution",
-                estimator="scale < least distance of neighboring values / sqrt(2 pi), where values repeat", **facts,
+                float(fine.mean()), unit="share of elements",
+                description="elements whose scale is finer than the resolution of the data",
+                estimator="scale < least distance of neighboring values / sqrt(2 pi), if values repeat", **facts,
             ),
             "squared_errors": mean(
                 squared, unit="times the claimed", target="test data",
-                estimator="mean over elements and data of ((x - mean) / scale)^2",
-                description="1 where errors are as large as the model claims",
+                estimator="mean over elements and examples of ((x - mean) / scale)^2",
+                description="1 if errors are as large as the model claims",
             ),
         }  # fmt: skip
-        if not fine.any():
-            return found
-        worst = int(np.argmax(np.where(fine, grid, 0.0) / typical))
-        one = {"unit": "target's units", **facts}
-        return found | {
-            "which": Estimate(
-                np.flatnonzero(which)[fine].astype(float).tolist(), unit="elements", estimator="as too_fine",
-                description="their numbers, from 0", **facts,
-            ),
-            "fine_scale": Estimate(float(typical[worst]), estimator="median over data", description="the worst one's", **one),
-            "resolution": Estimate(
-                float(grid[worst]), estimator="least distance of neighboring values", description="its data's resolution",
-                **one,
-            ),
-            "widened": Estimate(
-                float((np.sqrt(np.nanmean((x - center) ** 2)) * ROOM >= grid[fine]).mean()), unit="share of these",
-                estimator="as too_fine, with the root mean square error on test data as the one scale of all elements",
-                description="those that a scale shared by all elements would not be too fine for", **facts,
-            ),
-        }  # fmt: skip
+        return found | (_worst(x - center, typical, grid, fine, which, facts) if fine.any() else {})
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Too fine, or surprised by test data."""
+        """Judge whether the scale is too fine, or the errors on test data too large."""
         share, squared = scalar(evidence["too_fine"]), evidence["squared_errors"]
         surprised = scalar(squared) - 2 * scalar_error(squared) > 4
         if not (share > 0 or surprised):
@@ -105,9 +87,9 @@ class VarianceCollapse(Check):
         if share > 0:
             fine, step = (scalar(evidence[name]) for name in ("fine_scale", "resolution"))
             description = (
-                f"The scale of p(x|z) is finer than the data's own resolution in {share:.1%} of the elements (in the "
+                f"The scale of p(x|z) is finer than the resolution of the data in {share:.1%} of the elements (in the "
                 f"worst {fine:.2g}, where neighboring values are {step:.2g} apart): the density grows without limit, "
-                f"the bound means nothing.{_advice(evidence, case)}"
+                f"and the bound means nothing.{_advice(evidence, case)}"
             )
         else:
             description = (
@@ -117,18 +99,46 @@ class VarianceCollapse(Check):
         return Finding(self.name, severity, evidence, description, _remedy(evidence, case))
 
 
+def _worst(
+    error: Array, typical: Array, grid: Array, fine: Array, which: Array, facts: dict[str, object]
+) -> dict[str, Estimate]:
+    """Return which elements have too fine a scale, and the worst one's."""
+    worst = int(np.argmax(np.where(fine, grid, 0.0) / typical))
+    about: dict = {**facts, "unit": "units of the target"}
+    shares: dict = {**facts, "unit": "share of these"}
+    elements: dict = {**facts, "unit": "elements"}
+    return {
+        "which": Estimate(
+            np.flatnonzero(which)[fine].astype(float).tolist(), estimator="as too_fine",
+            description="which elements, counted from 0", **elements,
+        ),
+        "fine_scale": Estimate(
+            float(typical[worst]), estimator="median over examples", description="scale of the worst element", **about
+        ),
+        "resolution": Estimate(
+            float(grid[worst]), estimator="least distance of neighboring values",
+            description="resolution of the data in the worst element", **about,
+        ),
+        "widened": Estimate(
+            float((np.sqrt(np.nanmean(error**2)) * ROOM >= grid[fine]).mean()),
+            estimator="as too_fine, with the root mean square error on test data as the one scale of all elements",
+            description="elements for which a scale shared by all elements would not be too fine", **shares,
+        ),
+    }  # fmt: skip
+
+
 def _advice(evidence: Evidence, case: Case) -> str:
-    """What to do where no flags help."""
+    """Return what to do if no option helps."""
     numbers = evidence["which"].value
     if _remedy(evidence, case) or not isinstance(numbers, list):
         return ""
     few = ", ".join(f"{number:.0f}" for number in numbers[:8]) + ", ..." * (len(numbers) > 8)
-    return f" Leave out columns that hardly vary, or say the kinds of those that hold few values (from 0: {few})."
+    return f" Leave out columns that hardly vary, or name the kinds of those that hold few values (from 0: {few})."
 
 
 def _remedy(evidence: Evidence, case: Case) -> remedies.Options:
-    """A distribution on the values that there are; for numbers on the line, one scale for all elements, if that is
-    coarse enough."""
+    """Return a distribution on the values that exist; for real numbers one scale for all elements, if it is coarse
+    enough."""
     source = case.model.observation.source
     if source.kind == "levels":
         return {"observation": "levels", "likelihood": "discretized-logistic"}
@@ -146,20 +156,20 @@ def _strictly_inside(case: Case) -> bool:
 
 
 def _continuous(case: Case) -> Array:
-    """(D,) elements on which p(x | z) is a density."""
+    """Return the elements on which p(x | z) is a density, (D,)."""
     target: Domain = case.model.observation.target
     columns = target.columns or (target,) * int(np.prod(case.model.shape))
     return np.array([not column.discrete for column in columns])
 
 
 def _elements(x: torch.Tensor, mask: torch.Tensor | None) -> Array:
-    """(N, D), NaN where nothing is observed."""
+    """Return values (N, D), NaN where nothing is observed."""
     values = x.double() if mask is None else x.double().masked_fill(~mask, torch.nan)
     return values.flatten(1).numpy()
 
 
 def _moments(case: Case) -> tuple[Array, Array]:
-    """Mean and standard deviation of p(x | z), (N, D) each, at the posterior means of test data."""
+    """Return mean and standard deviation of p(x | z), (N, D) each, at the posterior means of test data."""
     model, codes = case.model, case.codes
     centers, scales, size = [], [], at_once(model, 1)
     with evaluating(model):
@@ -172,8 +182,11 @@ def _moments(case: Case) -> tuple[Array, Array]:
 
 
 def _resolution(x: Array) -> Array:
-    """(D,) least distance of neighboring values where values repeat, 0 where they do not; of a constant element, the
-    least of the others, or where no values repeat the least standard deviation of the others."""
+    """Return the least distance of neighboring values by element, (D,).
+
+    It is 0 if values do not repeat. A constant element gets the least distance of the others or, if no values repeat,
+    the least standard deviation of the others.
+    """
     out = np.zeros(x.shape[1])
     for i, column in enumerate(x.T):
         values = np.unique(column[np.isfinite(column)])

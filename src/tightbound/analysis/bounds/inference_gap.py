@@ -1,0 +1,59 @@
+"""Loss of the bound to the encoder and to the family of its posterior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.core.errors import whole
+
+if TYPE_CHECKING:
+    from tightbound.analysis.result import Result
+    from tightbound.trained import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceGap(Analysis["Result"]):
+    """Split what the ELBO loses of log p(x) into the part of the encoder and the part of the posterior's family.
+
+    A posterior is fitted to each example while the model is held fixed. What it gains over the encoder's posterior is
+    the amortization gap; what it still loses is the approximation gap.
+
+    References:
+        Inference suboptimality in variational autoencoders (Cremer et al. 2018), https://arxiv.org/abs/1801.03558
+    """
+
+    name = "inference-gap"
+    question = "Does the encoder or the posterior family lose the bound?"
+    reported = False
+    per_example = True
+
+    samples: int = 1000
+    """Latent samples per example, for the bounds and for the estimate of log p(x)."""
+    steps: int = 200
+    """Optimizer steps for each example."""
+    max_examples: int = 200
+    """Examples to fit posteriors to, at most, picked at random."""
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        whole("samples", self.samples, least=1)
+        whole("steps", self.steps, least=2)
+        whole("max_examples", self.max_examples, least=1)
+
+    def run(self, trained: Trained, subject: Subject) -> Result:
+        """Fit posteriors to some of the examples."""
+        from tightbound.analysis.bounds.gap import inference_gap
+        from tightbound.analysis.bounds.shown import gap_figures, gap_sentences
+        from tightbound.data.feed import pick
+
+        some = pick(trained.model, subject.examples, self.max_examples, self.seed)
+        found = inference_gap(trained.model, some, samples=self.samples, steps=self.steps, seed=self.seed)
+        return replace(
+            found,
+            sentences=gap_sentences(found.estimates),
+            figures=gap_figures(found.estimates),
+            caption=f"Mean over {len(some):,} examples ({subject.name}), {self.samples:,} samples of each posterior",
+        )

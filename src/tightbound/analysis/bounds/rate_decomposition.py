@@ -1,0 +1,57 @@
+"""Parts of the rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.core.errors import whole
+
+if TYPE_CHECKING:
+    from tightbound.analysis.result import Result
+    from tightbound.trained import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateDecomposition(Analysis["Result"]):
+    """Split the rate into mutual information, total correlation and dimension-wise KL.
+
+    The first part tells examples apart. The other two make up KL(q(z) || p(z)): the latent codes of all examples
+    together are not distributed as the prior, and samples suffer from it. An evaluation contains these numbers, too;
+    here the number of draws can be chosen.
+
+    References:
+        ELBO surgery (Hoffman and Johnson 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+        Isolating sources of disentanglement in VAEs (Chen et al. 2018), https://arxiv.org/abs/1802.04942
+    """
+
+    name = "rate-decomposition"
+    question = "What is the rate made of?"
+    reported = False
+    distributed = True
+    per_example = True
+
+    max_examples: int | None = None
+    """Examples to draw a latent code for, at most, picked at random; default: 1000, or 100 if densities are
+    expensive."""
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        if self.max_examples is not None:
+            whole("max_examples", self.max_examples, least=1)
+
+    def run(self, trained: Trained, subject: Subject) -> Result:
+        """Encode all examples and compare some of their codes with all posteriors."""
+        from tightbound.analysis.bounds.rate import rate_decomposition
+        from tightbound.analysis.bounds.shown import rate_figures, rate_sentences
+
+        found = rate_decomposition(trained.model, subject.examples, max_examples=self.max_examples, seed=self.seed)
+        first = next(iter(found.estimates.values()))
+        return replace(
+            found,
+            sentences=rate_sentences(found.estimates),
+            figures=rate_figures(found.estimates),
+            caption=f"One draw of q(z|x) for each of {first.n:,} examples ({subject.name}); target: {first.target}",
+        )

@@ -1,0 +1,236 @@
+"""Estimates of an evaluation, from the values of each example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.analysis.bounds import code_indices, ladder, reconstruction
+from tightbound.analysis.bounds.code_indices import CodeBooks, Counted
+from tightbound.analysis.bounds.rate import Encoded
+from tightbound.analysis.bounds.reconstruction import Variation
+from tightbound.analysis.estimate import Array, Estimate, active_units, estimate, mean, spread
+from tightbound.analysis.result import Evaluation
+from tightbound.core.model import VAE
+from tightbound.core.terms import DETERMINISTIC
+
+DESCRIPTIONS = {
+    "elbo": "evidence lower bound: at most log p(x) in expectation; -ELBO = rate + distortion",
+    "iwae": "importance-weighted lower bound on log p(x): tighter than the ELBO, and tighter with more samples",
+    "bits_per_dim": "bits needed to encode one element of x (such as a pixel), at most this many; lower is better",
+    "rate": "KL(q(z|x) || p(z)): nats of information about x that the latent code carries",
+    "distortion": "-E_q[log p(x|z)]: nats still needed to encode x when z is known",
+    **reconstruction.DESCRIPTIONS,
+    **code_indices.DESCRIPTIONS,
+    "active_units": "latent dimensions in use: those with Var_x(E_q[z|x]) > 0.01",
+    "kl_per_group": "the rate by group of latent variables, the lowest group first",
+    "kl_per_dimension": "the rate by latent dimension",
+    "latent_mean": "mean of z over the data by dimension; 0 if z is distributed as N(0, 1)",
+    "latent_std": "standard deviation of z over the data by dimension; 1 if z is distributed as N(0, 1)",
+    **ladder.DESCRIPTIONS,
+}
+NO_DENSITY = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Values of each example of a batch, (B, ...) each, on the CPU.
+
+    Attributes:
+        index: Positions of the examples.
+        log_likelihood: log p(x|z), mean over samples.
+        rates: Rate by group, (B, F) each; empty if there is no density.
+        closed: By group, whether the KL has a closed form.
+        ladder: IWAE bounds (B, rungs), None if there are none; likewise `effective` and `pareto_k`.
+        effective: Effective sample size.
+        pareto_k: Shape of the tail of the weights.
+        gain: Log-probability of the code indices minus that under the uniform prior; None without code indices.
+        codes: Code indices of the discrete groups.
+        mean: Posterior mean.
+        variance: Posterior variance.
+        error: Squared reconstruction error.
+        encoded: Variational parameters, for the decomposition of the rate.
+    """
+
+    index: Tensor
+    log_likelihood: Tensor
+    rates: list[Tensor]
+    closed: tuple[bool, ...]
+    ladder: Tensor | None
+    effective: Tensor | None
+    pareto_k: Tensor | None
+    gain: Tensor | None
+    codes: list[Counted]
+    mean: Tensor
+    variance: Tensor
+    error: Tensor
+    encoded: Encoded
+
+    @property
+    def bound(self) -> Tensor:
+        """Tightest bound (B,), of a model that has one."""
+        return self.log_likelihood - total_rate(self.rates) if self.ladder is None else self.ladder[:, -1]
+
+
+def total_rate(rates: Sequence[Tensor]) -> Tensor:
+    """Sum rates (B, F) over groups and factors."""
+    return torch.stack([rate.sum(1) for rate in rates]).sum(0)
+
+
+def summarized(
+    model: VAE, rows: Sequence[Rows], variation: Variation, changed: Array | None, samples: int
+) -> Evaluation:
+    """Return the evaluation without the parts of the rate.
+
+    Args:
+        model: The model.
+        rows: Values of each example, by batch.
+        variation: Variance of the data.
+        changed: Effect of bfloat16 on the bound, (n,); None: float32 was used.
+        samples: Samples per example.
+    """
+    deterministic = model.latents.deterministic
+    target, index = model.target_name, _column(rows, "index")
+    distortion = -_column(rows, "log_likelihood")
+    drawn = "at the one value of z" if deterministic else f"expectation over {samples} samples of q(z|x) per example"
+    facts = {"unit": "nats", "target": target, "samples": None if deterministic else samples}
+    per_example = {"index": index, "distortion": distortion, "reconstruction_mse": _column(rows, "error")}
+    sentences: list[str] = []
+    if rows[0].rates:
+        bounded = {**facts, "reason": model.observation.not_a_likelihood}
+        found = _bounds(model, rows, per_example, changed, samples, drawn, bounded)
+        if not deterministic:
+            sentence = ladder.verdict(_weights(rows), samples)
+            sentences += [] if sentence is None else [sentence]
+    else:
+        names = ("elbo", "iwae", "rate", "kl_per_group", "kl_per_dimension", *ladder.ALWAYS)
+        found = {name: Estimate.missing(NO_DENSITY, n=len(index), **facts) for name in names}
+    found["distortion"] = mean(distortion, **facts, estimator=drawn)
+    found["bits_per_dim"] = _bits(model, found, "elbo" if deterministic else "iwae")
+    found |= _latent_space(model, rows, per_example)
+    found |= reconstruction.errors(model.observation, per_example["reconstruction_mse"], variation)
+    ordered = {name: found[name] for name in DESCRIPTIONS if name in found}
+    return Evaluation(
+        {name: replace(each, description=each.description or DESCRIPTIONS[name]) for name, each in ordered.items()},
+        per_example=per_example,
+        sentences=sentences,
+    )
+
+
+def _array(parts: Sequence[Tensor]) -> Array:
+    return torch.cat([*parts]).numpy()
+
+
+def _column(rows: Sequence[Rows], name: str) -> Array:
+    return _array([getattr(part, name) for part in rows])
+
+
+def _weights(rows: Sequence[Rows]) -> ladder.PerExample:
+    return ladder.PerExample(_column(rows, "ladder"), _column(rows, "effective"), _column(rows, "pareto_k"))
+
+
+def _bounds(
+    model: VAE,
+    rows: Sequence[Rows],
+    per_example: dict[str, Array],
+    changed: Array | None,
+    samples: int,
+    drawn: str,
+    facts: dict[str, Any],
+) -> dict[str, Estimate]:
+    """Return bounds and rate, whose values are added to `per_example`."""
+    rates = [_array(group) for group in zip(*(part.rates for part in rows), strict=True)]
+    closed = rows[0].closed
+    by_group = np.stack([group.sum(1) for group in rates], axis=1)
+    rate = by_group.sum(1)
+    elbo = -per_example["distortion"] - rate
+    per_example |= {"elbo": elbo, "rate": rate}
+    deterministic = model.latents.deterministic
+    kl = "-log p(code indices), since log q = 0" if deterministic else _kl_estimator(closed, samples)
+    found = {"elbo": mean(elbo, **facts, estimator=f"{drawn}; {kl}")}
+    if deterministic:
+        equal = f"{DETERMINISTIC}: all of its importance weights are equal, and the bound for every k is the ELBO"
+        missing = Estimate.missing(n=len(rate), **{**facts, "reason": equal})
+        found |= dict.fromkeys(("iwae", *ladder.ALWAYS), missing)
+        found |= ladder.rounding(changed, facts)
+    else:
+        weights = _weights(rows)
+        how = f"log-mean-exp of {samples} importance weights from q(z|x)"
+        found["iwae"] = mean(weights.bounds[:, -1], **facts, estimator=how)
+        per_example |= {"iwae": weights.bounds[:, -1], "iwae_ladder": weights.bounds}
+        per_example |= {"effective_samples": weights.effective, "pareto_k": weights.pareto_k}
+        found |= ladder.estimates(weights, changed, facts)
+    description = "nats needed to encode z, which is a function of x, under the prior in use" if deterministic else ""
+    found["rate"] = mean(rate, **facts, estimator=kl, description=description)
+    found["kl_per_group"] = mean(by_group, **facts, estimator=kl)
+    found["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), closed, facts, kl)
+    if rows[0].gain is not None:
+        per_example["prior_gain"] = _column(rows, "gain")
+        found |= code_indices.prices(rate, per_example["prior_gain"], facts)
+    return found
+
+
+def _latent_space(model: VAE, rows: Sequence[Rows], per_example: dict[str, Array]) -> dict[str, Estimate]:
+    """Return where the latent codes lie, or which code indices are in use."""
+    target = f"{model.latents.coded_by} over the data"
+    units = {"active_units": "dimensions", "latent_mean": "z", "latent_std": "z"}
+    if rows[0].codes:
+        books = CodeBooks()
+        for part in rows:
+            books.add(part.codes)
+        per_example["codes"] = books.indices
+        why = "the latent is a grid of code indices: see codes_used"
+        n = len(per_example["index"])
+        missing = {name: Estimate.missing(why, n=n, unit=unit, target=target) for name, unit in units.items()}
+        return missing | books.estimates()
+    mu, variance = (per_example.setdefault(name, _column(rows, name)) for name in ("mean", "variance"))
+    how = "sqrt(Var mu + E sigma^2); delta method"
+    facts: dict[str, dict[str, Any]] = {name: {"unit": unit, "target": target} for name, unit in units.items()}
+    return {
+        "active_units": active_units(mu, **facts["active_units"], estimator="count of Var_x(E_q[z|x]) > 0.01"),
+        "latent_mean": mean(mu, **facts["latent_mean"], estimator="mean of posterior means"),
+        "latent_std": spread(mu, variance, **facts["latent_std"], estimator=how),
+    }
+
+
+def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:
+    """Describe how the KL was estimated, from whether each group has a closed form."""
+    if not any(closed):
+        return f"KL as log q - log p over {samples} samples"
+    if len(closed) == 1:
+        return "KL in closed form"
+    if all(closed):
+        return f"KL of each group in closed form given the groups above, over {samples} samples"
+    some = f"{closed.count(True)} of {len(closed)} groups"
+    return f"KL in closed form of {some}, as log q - log p of the others, over {samples} samples"
+
+
+def _by_dimension(model: VAE, rates: Array, closed: tuple[bool, ...], facts: Mapping[str, Any], kl: str) -> Estimate:
+    if not all(closed) or rates.shape[1] != model.latents.latent:
+        reason = "the KL of this prior and posterior is not a sum over latent dimensions"
+        return Estimate.missing(n=len(rates), **{**facts, "reason": reason})
+    return mean(rates, **facts, estimator=kl)
+
+
+def _bits(model: VAE, found: Mapping[str, Estimate], name: str) -> Estimate:
+    """Return bits per dimension from the bound of this name."""
+    bound = found[name]
+    facts: dict[str, Any] = {"n": bound.n, "unit": "bits/dim", "target": bound.target, "samples": bound.samples}
+    if bound.value is None or (bound.stderr is None and bound.n > 1):
+        return Estimate.missing(str(bound.reason), **facts)
+    if not model.observation.counts_bits:
+        return Estimate.missing(str(model.observation.not_a_likelihood or model.observation.no_bits), **facts)
+    a_bit = model.dimensions * math.log(2)
+    value, stderr = np.asarray(bound.value), bound.stderr
+    return estimate(
+        -value / a_bit,
+        None if stderr is None else np.asarray(stderr) / a_bit,
+        **facts,
+        estimator=f"-{name} / (D ln 2), D = {model.dimensions}",
+    )
