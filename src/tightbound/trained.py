@@ -233,6 +233,7 @@ def fit(
         resume: Continue that run from its last checkpoint, to the same bits.
         overwrite: Replace a run of that name.
         quiet: Show no progress.
+        callbacks: Functions, called after each epoch with a `TrainingState`, or `Callback` objects.
         stages: Functions (run folder) -> Stage, trained in turn afterwards.
         callbacks: Called after steps and epochs, and at the end: functions of a `tightbound.training.TrainingState`,
             called after each epoch, or instances of `tightbound.training.Callback`.
@@ -250,7 +251,7 @@ def fit(
     chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(
         model, opened, chosen, Settings.of(options),
-        run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages,
+        run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages, callbacks=callbacks,
         callbacks=callbacks,
     )  # fmt: skip
     return Trained(model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted)

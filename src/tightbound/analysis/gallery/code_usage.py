@@ -18,6 +18,7 @@ class CodeUsage(Analysis[Result]):
     """Show the code indices of examples, how often each is used, and what each position costs under the code prior."""
 
     name = "code-usage"
+    quick = True
     question = "How are the code indices used?"
     group = "look"
     quick = True

@@ -20,6 +20,7 @@ class Gallery(Analysis[Result]):
     """
 
     name = "gallery"
+    quick = True
     question = "What does the model make?"
     group = "look"
     quick = True

@@ -23,6 +23,7 @@ class LatentSpace(Analysis[Result]):
     """Show the posterior means of examples on their first two principal axes, colored by class."""
 
     name = "latent-space"
+    quick = True
     question = "Where do the latent codes lie?"
     group = "look"
     quick = True

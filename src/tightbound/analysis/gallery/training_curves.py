@@ -23,6 +23,7 @@ class TrainingCurves(Analysis[Result]):
     """Show loss, reconstruction term and KL divergence by epoch, for training and validation data."""
 
     name = "training-curves"
+    quick = True
     question = "How did training go?"
     group = "look"
     quick = True

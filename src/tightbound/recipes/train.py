@@ -1,0 +1,92 @@
+"""`train`: what the command `tightbound train` does, in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Unpack
+
+from tightbound.config import Config, FitOptions
+from tightbound.data.given import Source, training_data
+from tightbound.recipes.base import recipe as find_recipe
+from tightbound.recipes.composing import compose, recorded
+from tightbound.trained import Trained
+from tightbound.training.callbacks import CallbackLike
+from tightbound.training.fit import fit_run
+
+
+class TrainOptions(FitOptions, total=False):
+    """The options of the composition and of training as keyword arguments (PEP 692)."""
+
+    latent: int
+    network: str
+    likelihood: str
+    observation: str
+    prior: str
+    posterior: str
+    latents: str
+    context: str | None
+    objective: str
+    beta: str | float | None
+    start_at_data: bool
+    levels: int | None
+    domain: Literal["binary", "counts", "unit", "real"] | None
+    kinds: str | None
+    resize: tuple[int, int] | None
+    gray: bool
+
+
+def train(
+    data: Source | tuple[Source, Source],
+    *,
+    recipe: str | None = None,
+    validation: Source | None = None,
+    test: Source | float | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    callbacks: Sequence[CallbackLike] = (),
+    trust: bool = False,
+    **options: Unpack[TrainOptions],
+) -> Trained:
+    """Build a model and an objective from options, train the model, and return it.
+
+    The options have the same names as the flags of `tightbound train`; `Trained.config` holds all of them, and a remedy
+    of `diagnose()` is a set of them: `tb.train(data, **options | diagnosis.remedy)`.
+
+    Args:
+        data: Training data in any form, or a pair (training data, test data).
+        recipe: A published composition that the options change.
+        validation: Validation data; None: a part of the training data.
+        test: Test data, or the share of a file to set aside for testing.
+        run: Folder of the run; None: a temporary one.
+        resume: Continue the run.
+        overwrite: Replace a run of that name.
+        quiet: Show no progress.
+        callbacks: Called after steps and epochs.
+        trust: Import components from outside tightbound, written "module:Class(...)".
+        **options: latent, prior, objective, epochs, lr, ...
+
+    Raises:
+        InputError: If an option or component is unknown or out of range, or the data cannot be used.
+        CompositionError: If the components do not fit each other or the data.
+    """
+    changes = dict(options)
+    if isinstance(beta := changes.get("beta"), int | float):
+        changes["beta"] = str(beta)
+    name = os.fspath(data) if isinstance(data, str | os.PathLike) else getattr(data, "name", type(data).__name__)
+    config = (find_recipe(recipe) if recipe else Config()).replace(**changes, data=name)
+    config.check()
+    reading = config.data_options()
+    share = reading.pop("test")
+    opened = training_data(data, validation, share if test is None and isinstance(data, str) else test, **reading)
+    composed = compose(config, opened, trust=trust)
+    fitted = fit_run(
+        composed.model, opened, composed.objective, composed.config.settings(), run=run, resume=resume,
+        overwrite=overwrite, quiet=quiet, config=recorded(composed.config), callbacks=callbacks,
+    )  # fmt: skip
+    return Trained(
+        fitted.model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
+    )
