@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tightbound.core.schedules import Cosine, Cyclical, Linear
     from tightbound.latents import BottomUp, Flat, Ladder, Quantized
     from tightbound.model import VAE
-    from tightbound.trained import Trained, evaluate, fit, load
+    from tightbound.trained import Trained, compare, evaluate, fit, load
 
 _NAMES = {
     "VAE": "tightbound.model",
@@ -49,6 +49,7 @@ _NAMES = {
     "Linear": "tightbound.core.schedules",
     "Cosine": "tightbound.core.schedules",
     "Cyclical": "tightbound.core.schedules",
+    "compare": "tightbound.trained",
     "evaluate": "tightbound.trained",
     "fit": "tightbound.trained",
     "load": "tightbound.trained",
@@ -82,6 +83,7 @@ __all__ = [
     "TightboundError",
     "Trained",
     "analysis",
+    "compare",
     "contexts",
     "data",
     "evaluate",

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from tightbound.analysis.bounds.estimator import evaluate
     from tightbound.analysis.bounds.gap import InferenceGap, encoder_overfitting, inference_gap
     from tightbound.analysis.bounds.rate import Rate, rate_decomposition
-    from tightbound.analysis.comparison.compare import Comparison, compare
+    from tightbound.analysis.comparison.compare import Comparison
+    from tightbound.analysis.comparison.engine import compare
     from tightbound.analysis.comparison.sweep import Point, Sweep, sweep
-    from tightbound.analysis.detection.score import Detection, Scores, detect, score
+    from tightbound.analysis.detection.engine import detect, score
+    from tightbound.analysis.detection.score import Scores
     from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
     from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
     from tightbound.analysis.estimate import Estimate
     from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
-    from tightbound.analysis.representation import Probe, Steering, called, probe, probe_codes, steer
+    from tightbound.analysis.representation.engine import probe, probe_codes
+    from tightbound.analysis.representation.steering import classified_as, steer
     from tightbound.analysis.result import Evaluation
     from tightbound.analysis.samples.features import fit_features
     from tightbound.analysis.samples.holes import Holes, holes
@@ -43,21 +46,18 @@ _HOMES = {
         "Rate",
         "rate_decomposition",
     ),
-    "comparison.compare": (
-        "Comparison",
-        "compare",
-    ),
+    "comparison.compare": ("Comparison",),
+    "comparison.engine": ("compare",),
     "comparison.sweep": (
         "Point",
         "Sweep",
         "sweep",
     ),
-    "detection.score": (
-        "Detection",
-        "Scores",
+    "detection.engine": (
         "detect",
         "score",
     ),
+    "detection.score": ("Scores",),
     "diagnosis.engine": (
         "Case",
         "Check",
@@ -74,12 +74,12 @@ _HOMES = {
         "paths",
         "traversal",
     ),
-    "representation": (
-        "Probe",
-        "Steering",
-        "called",
+    "representation.engine": (
         "probe",
         "probe_codes",
+    ),
+    "representation.steering": (
+        "classified_as",
         "steer",
     ),
     "result": ("Evaluation",),
@@ -105,7 +105,6 @@ __all__ = [
     "Case",
     "Check",
     "Comparison",
-    "Detection",
     "Diagnosis",
     "Estimate",
     "Evaluation",
@@ -115,15 +114,13 @@ __all__ = [
     "Memorization",
     "Paths",
     "Point",
-    "Probe",
     "Quality",
     "Rate",
     "Scores",
-    "Steering",
     "Sweep",
     "ais",
     "bdmc",
-    "called",
+    "classified_as",
     "compare",
     "compare_paths",
     "detect",

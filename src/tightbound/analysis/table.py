@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from tightbound.analysis.base import Analysis, question
 from tightbound.analysis.bounds.evaluate import Evaluate
+from tightbound.analysis.comparison.compare import Compare
+from tightbound.analysis.detection.detect import Detect
+from tightbound.analysis.detection.score import ScoreExamples
 from tightbound.analysis.diagnosis.diagnose import Diagnose
+from tightbound.analysis.representation.attribute import Attribute
+from tightbound.analysis.representation.probe import Probe
 
 
 class Analyses:
@@ -12,6 +17,11 @@ class Analyses:
 
     evaluate = question(Evaluate)
     diagnose = question(Diagnose)
+    probe = question(Probe)
+    attribute = question(Attribute)
+    score = question(ScoreExamples)
+    detect = question(Detect)
+    compare = question(Compare)
 
 
 def analyses() -> dict[str, type[Analysis]]:

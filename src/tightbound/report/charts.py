@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -18,6 +19,7 @@ STYLE: Any = {
     "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "tightbound",
 }  # fmt: skip
 BAND = 1.96  # standard errors
+ACROSS = 4  # panels side by side, at most
 
 
 def drawn(figure: Figure) -> bytes:
@@ -30,15 +32,31 @@ def drawn(figure: Figure) -> bytes:
 
     with mpl.rc_context(STYLE):
         count = len(figure.panels)
-        canvas = Canvas(figsize=(max(5.4, 3.7 * count), _height(figure)), layout="constrained")
-        for axes, panel in zip(np.atleast_1d(canvas.subplots(1, count)), figure.panels, strict=True):
+        across = min(count, ACROSS)
+        down = -(-count // across)
+        width = 3.7 if down == 1 else 3.0
+        canvas = Canvas(figsize=(max(5.4, width * across), _height(figure) * down), layout="constrained")
+        every = list(np.atleast_1d(canvas.subplots(down, across)).ravel())
+        for axes, panel in zip(every, figure.panels, strict=False):
             draw(panel, axes)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-            if axes.get_legend_handles_labels()[1]:
-                axes.legend(fontsize=9)
+        for axes in every[count:]:
+            axes.set_visible(False)
+        _legends(canvas, every[:count])
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def _legends(canvas: Any, every: Sequence[Any]) -> None:
+    """Add a legend to each panel, or one to the figure if all panels have the same."""
+    found = [axes.get_legend_handles_labels() for axes in every]
+    if len(found) > 1 and found[0][1] and all(labels == found[0][1] for _, labels in found):
+        canvas.legend(*found[0], loc="outside upper left", ncols=len(found[0][1]), fontsize=9)
+        return
+    for axes, (_, labels) in zip(every, found, strict=True):
+        if labels:
+            axes.legend(fontsize=9)
 
 
 def _height(figure: Figure) -> float:
@@ -87,7 +105,8 @@ def _(panel: Histograms, axes: Any) -> None:
     values = [each[np.isfinite(each)] for each in values]
     edges = np.histogram_bin_edges(np.concatenate(values), panel.bins)
     for i, (name, each) in enumerate(zip(panel.series, values, strict=True)):
-        axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.55, label=name)
+        label = name if len(values) > 1 else None
+        axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.55, label=label)
     axes.set_yticks([])
 
 
