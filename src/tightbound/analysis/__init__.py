@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
     from tightbound.analysis.estimate import Estimate
     from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
-    from tightbound.analysis.representation.engine import probe, probe_codes
+    from tightbound.analysis.representation.engine import probe
+    from tightbound.analysis.representation.probe import probe_codes
     from tightbound.analysis.representation.steering import classified_as, steer
     from tightbound.analysis.result import Evaluation
     from tightbound.analysis.samples.features import fit_features
@@ -74,10 +75,8 @@ _HOMES = {
         "paths",
         "traversal",
     ),
-    "representation.engine": (
-        "probe",
-        "probe_codes",
-    ),
+    "representation.engine": ("probe",),
+    "representation.probe": ("probe_codes",),
     "representation.steering": (
         "classified_as",
         "steer",

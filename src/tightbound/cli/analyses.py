@@ -50,7 +50,7 @@ class OnOtherData(Options, OnRun):
     """A command on a run and on other data, which must be given."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """Data to compare with the run's own: a built-in name, a file, a folder or shards."""
+    """Data to compare with the run's own: a built-in name, a file, a folder or tar shards."""
     split: SplitName = "auto"
     """Split of these data to use; auto: the test split of built-in data, all examples of other data."""
 
@@ -60,7 +60,7 @@ class OnNamedData(Options, OnRun):
     """A command on a run, with data as an option."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
-    """Data to use instead of the run's own: a built-in name, a file, a folder or shards."""
+    """Data to use instead of the run's own: a built-in name, a file, a folder or tar shards."""
     split: SplitName = "auto"
     """Split to use; auto: the test split of the run's data and of built-in data, all examples of other data."""
 
@@ -89,7 +89,7 @@ def _command(analysis: type[Analysis[Any]]) -> type[Command]:
         own.append((option.name, hint, dataclasses.field(**given)))
     on = OnSplits if analysis.splits else _DATA[analysis.data]
     bases = (PerExample,) * analysis.per_example + (Output, on, Ask)
-    about = f"{analysis.question}\n\n{textwrap.dedent(analysis.__doc__ or '').partition('References:')[0].strip()}"
+    about = f"{analysis.question}\n\n{inspect.cleandoc(analysis.__doc__ or '').partition('References:')[0].strip()}"
     members = {"analysis": analysis, "group": analysis.group, "distributed": analysis.distributed, "__doc__": about}
     return dataclasses.make_dataclass(analysis.__name__, own, bases=bases, namespace=members, frozen=True, kw_only=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from tightbound.cli.arguments import Flag, OnData, OnRun, Options, SplitName
+from tightbound.cli.arguments import Flag, OnRun, Options, SplitName
 
 
 @dataclass(frozen=True)

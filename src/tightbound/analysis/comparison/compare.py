@@ -107,7 +107,7 @@ class Compare(Analysis[Comparison]):
             models, subject.examples, samples=self.samples, max_examples=self.max_examples, seed=self.seed,
             progress=self.progress,
         )  # fmt: skip
-        return shown(found, subject.name)
+        return result_of(found, subject.name)
 
 
 def _named(trained: list[Trained]) -> dict[str, VAE]:
@@ -146,7 +146,7 @@ def _check_same_data(first: str, trained: Trained, second: str, other: Trained) 
         )
 
 
-def shown(found: Compared, name: str) -> Comparison:
+def result_of(found: Compared, name: str) -> Comparison:
     """Return the result of a comparison on examples of this name."""
     details = {
         "best": found.best,

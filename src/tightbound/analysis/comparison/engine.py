@@ -12,7 +12,8 @@ import numpy as np
 
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.comparison.differences import COMPARED, Difference, described, holm, paired
-from tightbound.analysis.estimate import Estimate, Evaluation, estimate
+from tightbound.analysis.estimate import Estimate, estimate
+from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.terms import DETERMINISTIC

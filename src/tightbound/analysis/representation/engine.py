@@ -51,13 +51,11 @@ class Probed:
     risk: dict[str, Any] | None = None
     methods: dict[str, Supervised] = field(default_factory=dict)
 
-    @property
-    def details(self) -> dict[str, Any]:
-        """What tables and figures show beside the estimates, as plain values."""
-        return {"about": self.about, "curve": self.curve, "risk": self.risk, "reason": self.reason}
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
 
 
-def probe_codes(
+def probe_arrays(
     codes_train: Any,
     labels_train: Any,
     codes_test: Any,
@@ -67,20 +65,7 @@ def probe_codes(
     neighbors: int = 5,
     seed: int = 0,
 ) -> Probed:
-    """Measure prediction, clustering and label efficiency of latent codes that you have, from any model.
-
-    Args:
-        codes_train: Latent codes (N, L) to fit to.
-        labels_train: Classes or numbers (N,), or numbers (N, factors).
-        codes_test: Latent codes (M, L) to judge by.
-        labels_test: Their labels (M,) or (M, factors).
-        task: Whether labels are classes or numbers; "auto": integers (N,) with at most 200 values are classes.
-        neighbors: k of k-NN.
-        seed: Random seed.
-
-    Raises:
-        InputError: If codes and labels do not match, or there is only one class.
-    """
+    """Measure prediction, clustering and label efficiency of latent codes; see `probe_codes`."""
     codes, labels = (Pair(*map(_array, ends)) for ends in ((codes_train, codes_test), (labels_train, labels_test)))
     for name, x, y in (("training", codes.train, labels.train), ("test", codes.test, labels.test)):
         if x.ndim != 2 or len(x) != len(y) or len(x) < 2 or not np.isfinite(x).all():
@@ -115,7 +100,7 @@ def probe(
         train: Labeled examples to fit to.
         test: Labeled examples to judge by. Without labels, uncertainty is compared with reconstruction errors alone.
         max_examples: At most so many examples of each, picked at random.
-        task: As for `probe_codes`.
+        task: Whether labels are classes or numbers; "auto": integers (N,) with at most 200 values are classes.
         neighbors: k of k-NN.
         samples: Latent samples per test example, for its uncertainty.
         seed: Random seed.

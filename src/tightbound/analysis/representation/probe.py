@@ -10,6 +10,7 @@ from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, whole
 
 if TYPE_CHECKING:
+    from tightbound.data.given import Array
     from tightbound.trained import Trained
 
 Task = Literal["auto", "classes", "numbers"]
@@ -52,19 +53,41 @@ class Probe(Analysis[Result]):
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Fit to the training split, and judge the examples."""
         from tightbound.analysis.representation.engine import probe
-        from tightbound.analysis.representation.shown import figures, sentences, tables
+        from tightbound.analysis.representation.shown import result_of
 
         found = probe(
             trained.model, subject.train, subject.examples, max_examples=self.max_examples, task=self.task,
             neighbors=self.neighbors, samples=self.samples, seed=self.seed,
         )  # fmt: skip
-        about = found.about
-        return Result(
-            found.estimates,
-            tabulated=True,
-            caption=f"Fitted to {about['train']:,} training examples, judged by {about['test']:,} ({subject.name})",
-            sentences=sentences(found),
-            tables=tables(found),
-            figures=figures(found),
-            details=found.details,
-        )
+        return result_of(found, subject.name)
+
+
+def probe_codes(
+    codes_train: Array,
+    labels_train: Array,
+    codes_test: Array,
+    labels_test: Array,
+    *,
+    task: Task = "auto",
+    neighbors: int = 5,
+    seed: int = 0,
+) -> Result:
+    """Measure prediction, clustering and label efficiency of latent codes that you have, from any model.
+
+    Args:
+        codes_train: Latent codes (N, L) to fit to.
+        labels_train: Classes or numbers (N,), or numbers (N, factors).
+        codes_test: Latent codes (M, L) to judge by.
+        labels_test: Their labels (M,) or (M, factors).
+        task: Whether labels are classes or numbers; "auto": integers (N,) with at most 200 values are classes.
+        neighbors: k of k-NN.
+        seed: Random seed.
+
+    Raises:
+        InputError: If codes and labels do not match, or there is only one class.
+    """
+    from tightbound.analysis.representation.engine import probe_arrays
+    from tightbound.analysis.representation.shown import result_of
+
+    found = probe_arrays(codes_train, labels_train, codes_test, labels_test, task=task, neighbors=neighbors, seed=seed)
+    return result_of(found, "given codes")

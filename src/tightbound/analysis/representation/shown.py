@@ -8,7 +8,7 @@ from typing import Any
 from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
 from tightbound.analysis.figures import Figure, Lines
 from tightbound.analysis.representation.engine import METHODS, Probed
-from tightbound.analysis.result import Table
+from tightbound.analysis.result import Result, Table
 
 SIZES = (1, 10, 100)  # labels per class in the table
 MEASURES = {
@@ -17,6 +17,20 @@ MEASURES = {
     "probe": "variance of the probe over z",
     "confidence": "the probe's own uncertainty",
 }
+
+
+def result_of(found: Probed, name: str) -> Result:
+    """Return the result of a probe that was judged by examples of this name."""
+    about = found.about
+    return Result(
+        found.estimates,
+        tabulated=True,
+        caption=f"Fitted to {about['train']:,} training examples, judged by {about['test']:,} ({name})",
+        sentences=sentences(found),
+        tables=tables(found),
+        figures=figures(found),
+        details={"about": about, "curve": found.curve, "risk": found.risk, "reason": found.reason},
+    )
 
 
 def sentences(found: Probed) -> list[str]:
@@ -38,8 +52,8 @@ def sentences(found: Probed) -> list[str]:
         f"{compared}: {_percent(gain)} points.",
         f"Drawing z costs it {_percent(estimates['knn_noise_cost'])} points.",
     ]
-    area = estimates["variance_wrong"]
-    if area.value is not None:
+    area = estimates.get("variance_wrong")
+    if area is not None and area.value is not None:
         error = scalar_error(area) if area.stderr is not None else 0.0
         verb = "says little about" if abs(scalar(area) - 0.5) < 2 * error else "ranks"
         said.append(f"The variance of E[x|z] {verb} the linear probe's errors: AUROC {_cell(area)}.")
@@ -48,7 +62,7 @@ def sentences(found: Probed) -> list[str]:
 
 def tables(found: Probed) -> list[Table]:
     """Return the tables that there are."""
-    made = [_uncertainty(found)]
+    made = [_uncertainty(found)] if "variance_poor" in found.estimates else []
     if found.methods:
         made = [_prediction(found), *_clusters(found), *_few_labels(found), *made]
     return made
@@ -125,9 +139,7 @@ def _clusters(found: Probed) -> list[Table]:
         for method, words in (("kmeans", "k-means"), ("mixture", "Gaussian mixture"))
         for score, short in (("nmi", "NMI"), ("ari", "ARI"), ("chance", "NMI by chance"))
     ]
-    caption = (
-        f"{about['classes']} clusters found without labels, against the classes; 1 is perfect, chance ARI is 0."
-    )
+    caption = f"{about['classes']} clusters found without labels, against the classes; 1 is perfect, chance ARI is 0."
     return [Table("Clustering", ("method, score", *kinds.values()), rows, caption)]
 
 
