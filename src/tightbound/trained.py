@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.comparison.compare import Comparison
 from tightbound.analysis.result import Result
 from tightbound.analysis.samples.rejection import Kept, best_samples
 from tightbound.analysis.table import Analyses
@@ -92,7 +94,12 @@ class Trained(Inference, Analyses):
             InputError: If data are needed and not known, or do not fit the model.
             CompositionError: If the question makes no sense for this model.
         """
-        return analysis.run(self, self.subject(data, train))
+        if data is None and analysis.data == "required":
+            raise InputError(f"{analysis.name}() compares other data with the model's own; pass data=")
+        subject = self.subject(data, train)
+        if analysis.own_training_data and train is None and self.data is not None:
+            subject = replace(subject, data=self.data)
+        return analysis.run(self, subject)
 
     def subject(self, data: Source | None = None, train: Source | None = None) -> Subject:
         """Return the data of an analysis; see `analyze`."""
@@ -292,3 +299,9 @@ def load(
 def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0) -> Result:
     """Compute bounds on log p(x) of a model that `fit` never saw; see `Trained.evaluate`."""
     return Trained(model).evaluate(data, samples=samples, seed=seed)
+
+
+def compare(models: Sequence[Trained], data: Source | None = None, **options: Any) -> Comparison:
+    """Compare trained models with the first one on the same data; see `Trained.compare`."""
+    first, *others = models
+    return first.compare(data, others=tuple(others), **options)

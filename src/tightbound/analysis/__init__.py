@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
     from tightbound.analysis.bounds.rate import rate_decomposition
     from tightbound.analysis.comparison.compare import Comparison, compare
-    from tightbound.analysis.detection.score import Detection, Scores, detect, score
+    from tightbound.analysis.comparison.engine import compare
+    from tightbound.analysis.detection.engine import detect, score
+    from tightbound.analysis.detection.score import Scores, score
     from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
     from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
     from tightbound.analysis.estimate import Estimate
     from tightbound.analysis.geometry.measures import compare_paths, paths, traversal
-    from tightbound.analysis.representation import Probe, Steering, called, probe, probe_codes, steer
+    from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
+    from tightbound.analysis.representation.engine import probe
+    from tightbound.analysis.representation.probe import probe_codes
+    from tightbound.analysis.representation.steering import classified_as, steer
     from tightbound.analysis.result import Evaluation
     from tightbound.analysis.samples.copies import memorization
     from tightbound.analysis.samples.coverage import holes
@@ -42,9 +47,7 @@ _HOMES = {
         "compare",
     ),
     "detection.score": (
-        "Detection",
         "Scores",
-        "detect",
         "score",
     ),
     "diagnosis.engine": (
@@ -62,12 +65,21 @@ _HOMES = {
         "paths",
         "traversal",
     ),
-    "representation": (
-        "Probe",
-        "Steering",
-        "called",
-        "probe",
-        "probe_codes",
+    "comparison.engine": ("compare",),
+    "detection.engine": (
+        "detect",
+        "score",
+    ),
+    "geometry.paths": (
+        "Paths",
+        "compare_paths",
+        "paths",
+        "traversal",
+    ),
+    "representation.engine": ("probe",),
+    "representation.probe": ("probe_codes",),
+    "representation.steering": (
+        "classified_as",
         "steer",
     ),
     "result": ("Evaluation",),
@@ -86,18 +98,16 @@ __all__ = [
     "Case",
     "Check",
     "Comparison",
-    "Detection",
     "Diagnosis",
     "Estimate",
     "Evaluation",
     "Finding",
-    "Probe",
+    "Paths",
     "SampleQuality",
     "Scores",
-    "Steering",
     "ais",
     "bdmc",
-    "called",
+    "classified_as",
     "compare",
     "compare_paths",
     "compare_samples",

@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -87,6 +87,10 @@ class Analysis(ABC, Generic[R]):
     """Whether it takes seconds, so that the page at the end of training has it."""
     per_example: ClassVar[bool] = False
     """Whether the result has values for each example."""
+    data: ClassVar[Literal["optional", "required", "named"]] = "optional"
+    """Whether data must be given; "named": the command takes them as an option, not after the run."""
+    own_training_data: ClassVar[bool] = False
+    """Whether it compares the examples with the data that the model was trained on, whatever data are given."""
 
     seed: int = 0
     """Random seed."""

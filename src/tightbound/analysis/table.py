@@ -7,12 +7,17 @@ from tightbound.analysis.bounds.ais import Ais
 from tightbound.analysis.bounds.evaluate import Evaluate
 from tightbound.analysis.bounds.inference_gap import InferenceGap
 from tightbound.analysis.bounds.rate_decomposition import RateDecomposition
+from tightbound.analysis.comparison.compare import Compare
+from tightbound.analysis.detection.detect import Detect
+from tightbound.analysis.detection.score import ScoreExamples
 from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.gallery.code_usage import CodeUsage
 from tightbound.analysis.gallery.gallery import Gallery
 from tightbound.analysis.gallery.latent_space import LatentSpace
 from tightbound.analysis.gallery.training_curves import TrainingCurves
 from tightbound.analysis.geometry.paths import Paths
+from tightbound.analysis.representation.attribute import Attribute
+from tightbound.analysis.representation.probe import Probe
 from tightbound.analysis.samples.holes import Holes
 from tightbound.analysis.samples.memorization import Memorization
 from tightbound.analysis.samples.quality import Quality
@@ -34,6 +39,11 @@ class Analyses:
     code_usage = question(CodeUsage)
     paths = question(Paths)
     training_curves = question(TrainingCurves)
+    probe = question(Probe)
+    attribute = question(Attribute)
+    score = question(ScoreExamples)
+    detect = question(Detect)
+    compare = question(Compare)
 
 
 def analyses() -> dict[str, type[Analysis]]:

@@ -14,9 +14,10 @@ import tyro
 
 from tightbound.analysis.base import Analysis
 from tightbound.analysis.table import analyses
-from tightbound.cli.arguments import Command, Flag, OnData, OnSplits
+from tightbound.cli.arguments import Command, Flag, OnData, OnRun, OnSplits, Options, SplitName
 
 _GIVEN = ("seed", "progress")  # `--seed` is an option of every command; progress is always shown
+_GIVEN_AS: dict[str, Any] = {"Trained": Path, "Component": str}  # how a command line names objects of these types
 
 
 class Ask(Command):
@@ -44,13 +45,36 @@ class PerExample:
     """Also write the values of each example to this .npz or .csv file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnOtherData(Options, OnRun):
+    """A command on a run and on other data, which must be given."""
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """Data to compare with the run's own: a built-in name, a file, a folder or tar shards."""
+    split: SplitName = "auto"
+    """Split of these data to use; auto: the test split of built-in data, all examples of other data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnNamedData(Options, OnRun):
+    """A command on a run, with data as an option."""
+
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
+    """Data to use instead of the run's own: a built-in name, a file, a folder or tar shards."""
+    split: SplitName = "auto"
+    """Split to use; auto: the test split of the run's data and of built-in data, all examples of other data."""
+
+
+_DATA = {"optional": OnData, "required": OnOtherData, "named": OnNamedData}
+
+
 def commands() -> dict[str, type[Command]]:
     """Return the command class of each analysis, by name."""
     return {name: _command(analysis) for name, analysis in analyses().items()}
 
 
 def _command(analysis: type[Analysis[Any]]) -> type[Command]:
-    hints = get_type_hints(analysis, localns={"Trained": Path}, include_extras=True)  # a run is named by its folder
+    hints = get_type_hints(analysis, localns=_GIVEN_AS, include_extras=True)
     descriptions = _descriptions(analysis)
     own: list[Any] = []
     for option in dataclasses.fields(analysis):
@@ -63,8 +87,9 @@ def _command(analysis: type[Analysis[Any]]) -> type[Command]:
             hint = Annotated[hint, tyro.conf.Positional]
         given = {} if option.default is dataclasses.MISSING else {"default": option.default}
         own.append((option.name, hint, dataclasses.field(**given)))
-    bases = (PerExample,) * analysis.per_example + (Output, OnSplits if analysis.splits else OnData, Ask)
-    about = f"{analysis.question}\n\n{textwrap.dedent(analysis.__doc__ or '').partition('References:')[0].strip()}"
+    on = OnSplits if analysis.splits else _DATA[analysis.data]
+    bases = (PerExample,) * analysis.per_example + (Output, on, Ask)
+    about = f"{analysis.question}\n\n{inspect.cleandoc(analysis.__doc__ or '').partition('References:')[0].strip()}"
     members = {"analysis": analysis, "group": analysis.group, "distributed": analysis.distributed, "__doc__": about}
     return dataclasses.make_dataclass(analysis.__name__, own, bases=bases, namespace=members, frozen=True, kw_only=True)
 

@@ -15,13 +15,15 @@ from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
 from tightbound.cli.files import check_ending, write_npz
 from tightbound.cli.remedy import remedy_command
-from tightbound.cli.runs import load_other, load_run, of_the_run, open_data, say_next
+from tightbound.cli.runs import load_other, load_run, of_the_run, open_data, say_next, split_name
 from tightbound.cli.show import keep, say, say_json, show_result
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.world import dismissed
 from tightbound.report.charts import drawn
 from tightbound.training.folder import RunFolder
+
+WORDS = {"train": "training split", "test": "test split", "all": "all examples"}
 
 
 def ask(command: Any) -> None:
@@ -32,13 +34,17 @@ def ask(command: Any) -> None:
     analysis = asked(command)
     trained = load_run(command)
     data, split = open_data(command, trained)
-    result = analysis.run(trained, Subject(split, data, f"{data.name}, {_words(command, data.name)}"))
+    name = f"{data.name}, {WORDS[split_name(command, data)]}"
+    if analysis.own_training_data and trained.data is not None:
+        data = trained.data
+    result = analysis.run(trained, Subject(split, data, name))
     dismissed()
     if per_example is not None:
         write_per_example(per_example, result.per_example)
     if command.figures is not None:
         write_figures(command.figures, result)
-    if of_the_run(command) and analysis.is_default:
+    own = of_the_run(command) if analysis.data != "required" else command.weights == command.split == "auto"
+    if own and analysis.is_default:
         keep(RunFolder(command.run), analysis, result)
     again = remedy_command(command.run, result.remedy)
     if command.json:
@@ -62,11 +68,6 @@ def asked(command: Any) -> Analysis[Any]:
             )
         options[option.name] = value
     return command.analysis(**options)
-
-
-def _words(command: Any, name: str) -> str:
-    split = getattr(command, "split", "auto")
-    return {"auto": "test split", "all": "all examples"}.get(split, f"{split} split")
 
 
 def write_figures(folder: Path, result: Result) -> None:

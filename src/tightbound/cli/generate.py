@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tightbound.analysis import called, pictures
+from tightbound.analysis import classified_as, pictures
 from tightbound.analysis.estimate import with_error
 from tightbound.cli.arguments import Complete, Interpolate, Reconstruct, Sample
 from tightbound.cli.codes import by_level
@@ -59,9 +59,9 @@ def sample(command: Sample) -> None:
 def _say_share(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
     """Print the share of the samples of a class that a classifier assigns to it."""
     data, split = open_data(command, trained)
-    shares = called(trained.model, drawn, label, data.train, split, seed=command.seed)
-    found, real = (with_error(n.value, n.stderr) for n in (shares["drawn"], shares["data"]))  # pyright: ignore
-    say(f"{found} of {len(drawn)} such samples are assigned to class {label} by {shares['drawn'].target}; "
+    shares = classified_as(trained.model, drawn, label, data.train, split, seed=command.seed)
+    found, real = (with_error(n.value, n.stderr) for n in (shares["generated"], shares["data"]))  # pyright: ignore
+    say(f"{found} of {len(drawn)} such samples are assigned to class {label} by {shares['generated'].target}; "
         f"of {shares['data'].n:,} real test examples of that class, {real}")  # fmt: skip
 
 

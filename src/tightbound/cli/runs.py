@@ -26,15 +26,20 @@ def load_other(command: Any, run: Path) -> Trained:
 
 def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:
     """Return the data that a command names, or the run's own, and the split that it asks for."""
-    folder = RunFolder(command.run)
-    data = trained.data if command.data is None else run_data(trained.model, folder, command.data)
+    data = trained.data if command.data is None else run_data(trained.model, RunFolder(command.run), command.data)
     if data is None:
         raise InputError(f"the run {str(command.run)!r} does not say where its data are; name them after the run")
+    split = split_name(command, data)
+    return data, data.require_test() if split == "test" else data.train if split == "train" else data.whole
+
+
+def split_name(command: Any, data: Data) -> str:
+    """Return the split that a command asks for: "train", "test" or "all"."""
+    if command.split != "auto":
+        return command.split
+    folder = RunFolder(command.run)
     own = data.fingerprint == folder.read(folder.run_file)["data"]["fingerprint"]
-    split = command.split
-    if split == "auto":
-        split = "test" if own or data.builtin else "all"
-    return data, {"train": data.train, "test": data.require_test(), "all": data.whole}[split]
+    return "test" if own or data.builtin else "all"
 
 
 def of_the_run(command: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -39,13 +40,12 @@ def drawn(figure: Figure) -> bytes:
             width, height = 6.6, 4.6
         canvas = Canvas(figsize=(max(5.4, width * across), height * down), layout="constrained")
         grid = np.atleast_1d(canvas.subplots(down, across)).ravel()
-        for i, (axes, panel) in enumerate(zip(grid, figure.panels, strict=False)):
+        for axes, panel in zip(grid, figure.panels, strict=False):
             draw(panel, axes)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-            if i == 0 or count <= ABREAST:
-                _legend(axes)
         for axes in grid[count:]:
             axes.set_visible(False)
+        _legends(canvas, list(grid[:count]))
         canvas.draw_without_rendering()  # settles the layout, which decides where there is room for names
         for axes, panel in zip(grid, figure.panels, strict=False):
             if isinstance(panel, Scatter):
@@ -55,13 +55,17 @@ def drawn(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _legend(axes: Any) -> None:
-    """Add a legend, beside the chart if it has many entries."""
-    entries = len(axes.get_legend_handles_labels()[1])
-    if entries > 5:
-        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6)
-    elif entries:
-        axes.legend(fontsize=9)
+def _legends(canvas: Any, every: Sequence[Any]) -> None:
+    """Add a legend to each panel, or one to the figure if all panels have the same."""
+    found = [axes.get_legend_handles_labels() for axes in every]
+    if len(found) > 1 and found[0][1] and all(labels == found[0][1] for _, labels in found):
+        canvas.legend(*found[0], loc="outside upper left", ncols=len(found[0][1]), fontsize=9)
+        return
+    for axes, (_, labels) in zip(every, found, strict=True):
+        if len(labels) > 5:
+            axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6)
+        elif labels:
+            axes.legend(fontsize=9)
 
 
 def _height(figure: Figure) -> float:
@@ -135,7 +139,8 @@ def _(panel: Histograms, axes: Any) -> None:
     values = [each[np.isfinite(each)] for each in values]
     edges = np.histogram_bin_edges(np.concatenate(values), panel.bins)
     for i, (name, each) in enumerate(zip(panel.series, values, strict=True)):
-        axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.55, label=name)
+        label = name if len(values) > 1 else None
+        axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.55, label=label)
     axes.set_yticks([])
 
 

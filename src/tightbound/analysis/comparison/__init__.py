@@ -1,1 +1,1 @@
-"""Paired differences between models."""
+"""Differences between trained models."""

@@ -1,233 +1,212 @@
-"""Paired differences between models over the same data."""
+"""Paired differences between models on the same examples."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.comparison.differences import ASSUMPTIONS, COMPARED, Difference
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.figures import Figure, Intervals
+from tightbound.analysis.result import Result, Table
+from tightbound.core.errors import InputError, whole
 
-from tightbound.analysis.bounds.estimator import evaluate
-from tightbound.analysis.estimate import Array, Estimate, estimate, with_error
-from tightbound.analysis.result import Evaluation
-from tightbound.core.errors import InputError
-from tightbound.core.model import VAE
-from tightbound.core.terms import DETERMINISTIC
-from tightbound.data.feed import Source, pick
+if TYPE_CHECKING:
+    from tightbound.analysis.comparison.engine import Compared
+    from tightbound.core.model import VAE
+    from tightbound.data import Data, Split
+    from tightbound.trained import Trained
 
-# what is compared -> which way is better: 1 higher, -1 lower, 0 neither
-COMPARED = {"iwae": 1, "elbo": 1, "rate": 0, "distortion": -1, "reconstruction_mse": -1}
-LEVEL = 0.05  # of the corrected p-value, below which a difference is called one
-MODEL = (
-    "the mean of the paired differences is normal about the true one, with their standard error, and nothing is known "
-    "beforehand; over test data for these trained weights, not over seeds of training"
-)
+BETTER = {1: "higher is better", -1: "lower is better", 0: "neither is better"}
+BAND = 1.96  # standard errors
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A less B in one quantity, paired over data."""
+class Comparison(Result):
+    """Differences between models; `estimates` holds them as "iwae: a - b"."""
 
-    a: str
-    b: str
-    quantity: str
-    difference: Estimate  # mean of a - b
-    z: float | None  # difference / stderr; None where that is no number
-    p: float | None  # two-sided, of no difference
-    p_corrected: float | None  # Holm's, over all pairs
-    probability: float | None  # that a is better; of quantities without a better, that a is higher
-    win_rate: float | None  # share of data on which a is better (or higher), ties counted half
+    @property
+    def best(self) -> str:
+        """Name of the model with the best bound; without bounds, with the smallest reconstruction error."""
+        return self.details["best"]
 
-    def turned(self) -> Difference:
-        """B less A."""
-        given = self.difference
-        value = None if given.value is None else -float(np.asarray(given.value))
-        description = _says(self.quantity, self.b, self.a)
-        return replace(
-            self, a=self.b, b=self.a, difference=replace(given, value=value, description=description),
-            z=None if self.z is None else -self.z,
-            probability=None if self.probability is None else 1 - self.probability,
-            win_rate=None if self.win_rate is None else 1 - self.win_rate,
-        )  # fmt: skip
+    @property
+    def differences(self) -> list[Difference]:
+        """Differences of all pairs in each quantity."""
+        return [Difference.from_json(each) for each in self.details["differences"]]
 
-    def description(self) -> str:
-        """In a sentence."""
-        given, quantity = self.difference, self.quantity
-        if given.value is None or given.stderr is None or self.p_corrected is None or self.probability is None:
-            return f"{quantity}: nothing to compare ({given.reason})"
-        value, stderr = float(np.asarray(given.value)), float(np.asarray(given.stderr))
-        if self.p_corrected >= LEVEL:
-            size = f"{with_error(value, stderr)} {given.unit} (p = {self.p_corrected:.2g})"
-            return f"{quantity}: no difference can be told between {self.a} and {self.b}: {size}"
-        winner, loser = (self.a, self.b) if self.probability > 0.5 else (self.b, self.a)
-        sure = max(self.probability, 1 - self.probability)
-        likely = "probability > 0.999" if sure > 0.999 else f"probability {sure:.3f}"
-        word = "better" if COMPARED[quantity] else "higher"
-        return (
-            f"{quantity}: {winner} is {word} than {loser} by {with_error(abs(value), stderr)} {given.unit} ({likely})"
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Of two models or more."""
-
-    runs: Mapping[str, Mapping[str, Estimate]]  # by model: its own numbers
-    differences: Sequence[Difference]  # of all pairs, in each quantity
-    best: str  # the model with the best bound; where there is none, with the least reconstruction error
-    n: int
-    target: str
+    @property
+    def runs(self) -> dict[str, dict[str, Estimate]]:
+        """Estimates of each model, by its name and quantity."""
+        runs = self.details["runs"]
+        return {name: {q: Estimate(**each) for q, each in own.items()} for name, own in runs.items()}
 
     def between(self, a: str, b: str, quantity: str) -> Difference:
-        """A less B, whichever was given first.
+        """Return the difference a - b, whichever was given first.
 
         Raises:
-            KeyError: no such pair.
+            KeyError: If there is no such pair.
         """
         for one in self.differences:
             if one.quantity == quantity and {one.a, one.b} == {a, b}:
-                return one if one.a == a else one.turned()
+                return one if one.a == a else one.reversed()
         raise KeyError((a, b, quantity))
 
-    @property
-    def numbers(self) -> Mapping[str, Estimate]:
-        """The differences, "iwae: A - B"."""
-        return {f"{d.quantity}: {d.a} - {d.b}": d.difference for d in self.differences}
-
-    def to_json(self) -> dict[str, Any]:
-        """Numbers of each model, and the differences with what they say."""
-        return {
-            "best": self.best,
-            "n": self.n,
-            "target": self.target,
-            "model": MODEL,
-            "level": LEVEL,
-            "runs": {run: {name: asdict(number) for name, number in own.items()} for run, own in self.runs.items()},
-            "differences": [{**asdict(d), "description": d.description()} for d in self.differences],
-            "numbers": {name: asdict(number) for name, number in self.numbers.items()},
-        }
+    def against_best(self, quantity: str) -> list[Difference]:
+        """Return the difference of each other model to the best one."""
+        return [self.between(name, self.best, quantity) for name in self.runs if name != self.best]
 
 
-def compare(
-    models: Mapping[str, VAE],
-    data: Source,
-    *,
-    samples: int = 500,
-    most: int | None = None,
-    seed: int = 0,
-    progress: bool = False,
-) -> Comparison:
-    """Paired differences of bounds, rate, distortion and reconstruction error of models on the same data, with the
-    same noise and the same k. Of a model whose codes are a function of x the ELBO stands beside the IWAE bound of
-    others: with one weight an example, it is what IWAE-k would be.
+@dataclass(frozen=True, kw_only=True)
+class Compare(Analysis[Comparison]):
+    """Compare trained models on the same examples, with the same noise: is one better than another?
 
-    A difference has its standard error, a two-sided p-value under the normal approximation of the mean (Holm's
-    correction over all pairs, within each quantity), the probability that the first is better, and the share of data
-    on which it is.
-
-    Arguments:
-        models: By name, two or more.
-        data: What all of them are evaluated on.
-        samples: k of the IWAE bound.
-        most: At most so many data, picked at random; None: all.
-
-    Raises:
-        InputError: fewer than two models or data, or models whose bounds are bounds on different things.
+    Differences are paired over examples, so that their standard errors are much smaller than those of each model. Each
+    has a two-sided p-value, corrected over all pairs (Holm), the probability that the first model is better, and the
+    share of examples on which it is.
 
     References:
         A simple sequentially rejective multiple test procedure (Holm 1979), https://www.jstor.org/stable/4615733
     """
-    if len(models) < 2:
-        raise InputError(f"{len(models)} model was given to compare; give two or more")
-    check_same_target(models)
-    first = next(iter(models.values()))
-    chosen = data if most is None else pick(first, data, most, seed)
-    found = {
-        name: evaluate(model, chosen, samples=samples, seed=seed, progress=progress) for name, model in models.items()
-    }
-    n = next(iter(found.values())).per_example["index"].size
-    if n < 2:
-        raise InputError("a comparison needs at least two data: one has no standard error")
-    rank = {name: _rank(evaluation) for name, evaluation in found.items()}
-    differences = [d for quantity in COMPARED for d in _pairs(found, quantity)]
-    kept = {name: {q: e[_stands_for(q, e, found.values())] for q in COMPARED} for name, e in found.items()}
-    return Comparison(kept, differences, max(rank, key=lambda name: rank[name]), n, first.target_name)
 
+    name = "compare"
+    question = "Which model is better?"
+    data = "named"
+    reported = False
 
-def check_same_target(models: Mapping[str, VAE]) -> None:
-    """Raises InputError where bounds of two models are bounds on different things."""
-    (first, base), *rest = models.items()
-    for name, model in rest:
-        if model.target_name != base.target_name:
-            raise InputError(
-                f"{first!r} bounds {base.target_name!r} and {name!r} bounds {model.target_name!r}, so that their "
-                "numbers cannot be compared; compare models that observe the data alike"
-            )
-
-
-def _rank(evaluation: Evaluation) -> float:
-    bound = None if evaluation.bound is None else evaluation[evaluation.bound].value
-    error = evaluation["reconstruction_mse"].value
-    value = bound if bound is not None else None if error is None else -np.asarray(error)
-    return -math.inf if value is None else float(np.asarray(value))
-
-
-def _pairs(found: Mapping[str, Evaluation], quantity: str) -> list[Difference]:
-    pairs = [difference(a, b, quantity, found[a], found[b]) for a, b in combinations(found, 2)]
-    corrected = iter(holm([d.p for d in pairs if d.p is not None]))
-    return [d if d.p is None else replace(d, p_corrected=next(corrected)) for d in pairs]
-
-
-def difference(a: str, b: str, quantity: str, first: Evaluation, second: Evaluation) -> Difference:
-    """Of two evaluations on the same data, not yet corrected for others."""
-    one, other = (_stands_for(quantity, e, (first, second)) for e in (first, second))
-    number = first[one]
-    facts = {"unit": number.unit, "target": number.target, "samples": number.samples}
-    description = _says(quantity, a, b)
-    description += "".join(
-        f"; of {name} the ELBO: {DETERMINISTIC}" for name, q in ((a, one), (b, other)) if q != quantity
+    others: tuple[Trained, ...] = field(
+        metadata={"positional": True, "runs": True, "variant": True, "flag": {"metavar": "RUN2 ..."}}
     )
-    lacking = [e[q].reason for e, q in ((first, one), (second, other)) if q not in e.per_example]
-    gap = np.zeros(0) if lacking else first.per_example[one] - second.per_example[other]
-    gap = gap[~np.isnan(gap)]
-    if len(gap) < 2:
-        reason = lacking[0] if lacking else "fewer than two data have it"
-        none = Estimate(None, None, number.n, estimator="none", reason=reason, description=description, **facts)
-        return Difference(a, b, quantity, none, None, None, None, None, None)
-    sign = COMPARED[quantity] or 1
-    value, stderr, z = paired(gap)
-    how = f"mean of paired differences, sd / sqrt(n); {number.estimator}"
-    given = estimate(value, stderr, n=len(gap), estimator=how, reason=number.reason, description=description, **facts)
-    p = math.erfc(abs(z) / math.sqrt(2))
-    probability = 0.5 * math.erfc(-sign * z / math.sqrt(2))
-    wins = float((sign * gap > 0).mean() + (gap == 0).mean() / 2)
-    return Difference(a, b, quantity, given, z if math.isfinite(z) else None, p, p, probability, wins)
+    """Runs to compare with, one or more."""
+    samples: int = 500
+    """Importance samples per example, k of the IWAE bound."""
+    max_examples: int = field(default=2000, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
+    """Compare on at most so many examples, picked at random."""
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        whole("samples", self.samples, least=1)
+        whole("max_examples", self.max_examples, least=1)
+        if not isinstance(self.others, tuple | list) or not self.others:
+            raise InputError("one model was given to compare; give two or more")
+
+    def run(self, trained: Trained, subject: Subject) -> Comparison:
+        """Evaluate all models on the examples, and compare them in pairs."""
+        from tightbound.analysis.comparison.engine import check_same_target, compare
+
+        models = _named([trained, *self.others])
+        check_same_target(models)
+        known = subject.data
+        if known is not None and known is trained.data and _is_split_of(subject.examples, known):
+            for name, other in zip(list(models)[1:], self.others, strict=True):
+                _check_same_data(next(iter(models)), trained, name, other)
+        found = compare(
+            models, subject.examples, samples=self.samples, max_examples=self.max_examples, seed=self.seed,
+            progress=self.progress,
+        )  # fmt: skip
+        return result_of(found, subject.name)
 
 
-def _stands_for(quantity: str, evaluation: Evaluation, among: Iterable[Evaluation]) -> str:
-    """The number that is compared: that of the quantity, or for IWAE, where another has it, the tightest bound."""
-    bounded = quantity == "iwae" and any(quantity in e.per_example for e in among)
-    return evaluation.bound or quantity if bounded else quantity
+def _named(trained: list[Trained]) -> dict[str, VAE]:
+    """Return the models by the names of their runs, or by their paths if two runs have the same name."""
+    paths = [None if one.path is None else one.path.resolve() for one in trained]
+    given = [path for path in paths if path is not None]
+    if len(set(given)) < len(given):
+        raise InputError(f"a run is named twice: {', '.join(map(str, given))}; name different runs")
+    short = len({path.name for path in given}) == len(given)
+    names = [
+        f"model {i}" if path is None else path.name if short else str(one.path)
+        for i, (one, path) in enumerate(zip(trained, paths, strict=True), 1)
+    ]
+    return {name: one.model for name, one in zip(names, trained, strict=True)}
 
 
-def _says(quantity: str, a: str, b: str) -> str:
-    return f"mean over data of {quantity} of {a} less that of {b}"
+def _is_split_of(examples: Split, data: Data) -> bool:
+    return any(examples is split for split in (data.test, data.train, data.whole))
 
 
-def paired(gap: Array) -> tuple[float, float, float]:
-    """Mean, standard error and z of differences (N,), N >= 2; z is 0 where all are 0."""
-    value, stderr = float(gap.mean()), float(gap.std(ddof=1) / math.sqrt(len(gap)))
-    z = value / stderr if stderr > 0 else math.copysign(math.inf, value) if value else 0.0
-    return value, stderr, z
+def _check_same_data(first: str, trained: Trained, second: str, other: Trained) -> None:
+    """Raise InputError if two models were not trained on the same data with the same test split."""
+    one, two = trained.data, other.data
+    if one is None or two is None:
+        raise InputError(f"the data of {first!r} or {second!r} are not known; pass data=")
+    if one.fingerprint != two.fingerprint or not one.fingerprint.startswith("sha256:"):
+        raise InputError(
+            f"{first!r} and {second!r} were trained on different data ({one.name}, {two.name}), or on data that cannot "
+            "be told apart; pass data= to compare them on the same examples"
+        )
+    sizes = [0 if each.test is None else each.test.size for each in (one, two)]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"{first!r} set {sizes[0]:,} test examples aside and {second!r} {sizes[1]:,}: one was trained on examples "
+            "that the other is tested on; train both with the same test="
+        )
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values: of m in rising order, the running maximum of (m - i) p_i, at most 1."""
-    corrected, highest = [0.0] * len(p), 0.0
-    for i, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):
-        highest = max(highest, (len(p) - i) * p[place])
-        corrected[place] = min(1.0, highest)
-    return corrected
+def result_of(found: Compared, name: str) -> Comparison:
+    """Return the result of a comparison on examples of this name."""
+    details = {
+        "best": found.best,
+        "n": found.n,
+        "target": found.target,
+        "runs": {run: {q: asdict(each) for q, each in own.items()} for run, own in found.runs.items()},
+        "differences": [asdict(each) for each in found.differences],
+    }
+    estimates = {f"{d.quantity}: {d.a} - {d.b}": d.difference for d in found.differences}
+    plain = Comparison(estimates, details=details)
+    to_best = {quantity: plain.against_best(quantity) for quantity in COMPARED}
+    bound = "iwae" if any(one.p is not None for one in to_best["iwae"]) else "elbo"
+    return Comparison(
+        estimates,
+        tabulated=True,
+        caption=f"{found.n:,} examples ({name}), the same for all models, with the same noise; target: {found.target}",
+        sentences=[one.sentence() for quantity in (bound, "reconstruction_mse") for one in to_best[quantity]],
+        tables=[_table(found, to_best)],
+        figures=_figures(found, to_best),
+        details=details,
+    )
+
+
+def _table(found: Compared, to_best: Mapping[str, list[Difference]]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for quantity, sign in COMPARED.items():
+        rows.append((f"{quantity} ({BETTER[sign]})", *[""] * 5))
+        differences = {one.a: one for one in to_best[quantity]}
+        for run, own in found.runs.items():
+            cells = ["best" if run == found.best else "", "", "", ""]
+            if run in differences:
+                one = differences[run]
+                values = ((one.p_corrected, ".2g"), (one.probability, ".3f"), (one.win_rate, ".0%"))
+                cells = [_cell(one.difference), *("-" if v is None else format(v, how) for v, how in values)]
+            rows.append((f"  {run}", _cell(own[quantity]), *cells))
+    pairs = len(found.runs) * (len(found.runs) - 1) // 2
+    caption = f"Paired differences to {found.best}" + f"; p corrected for {pairs} pairs (Holm)" * (pairs > 1) + "."
+    columns = ("", "mean ± stderr", "difference", "p", "P(better)", "wins")
+    return Table("Differences", columns, rows, caption, [ASSUMPTIONS])
+
+
+def _figures(found: Compared, to_best: Mapping[str, list[Difference]]) -> list[Figure]:
+    panels = []
+    for quantity, differences in to_best.items():
+        known = [one for one in differences if one.difference.value is not None]
+        if not known:
+            continue
+        values = [scalar(one.difference) for one in known]
+        half = [0.0 if one.difference.stderr is None else BAND * scalar_error(one.difference) for one in known]
+        panels.append(
+            Intervals(
+                title=quantity, x_label=known[0].difference.unit, labels=[one.a for one in known], values=values,
+                low=[v - h for v, h in zip(values, half, strict=True)],
+                high=[v + h for v, h in zip(values, half, strict=True)],
+            )
+        )  # fmt: skip
+    caption = f"Differences to {found.best}, mean over {found.n:,} examples with 95% intervals; 0: no difference."
+    return [Figure("differences", "Differences between the models", caption, panels)] if panels else []
+
+
+def _cell(estimate: Estimate) -> str:
+    error = estimate.stderr if isinstance(estimate.stderr, float) else None
+    return with_error(estimate.value, error) if isinstance(estimate.value, float) else "-"

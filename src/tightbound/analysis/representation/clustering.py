@@ -1,4 +1,4 @@
-"""Whether groups of codes, found without labels, are the classes."""
+"""Whether clusters of latent codes, found without labels, are the classes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from tightbound.analysis.representation.scored import Pair
 from tightbound.core.noise import key_seed
 
 STARTS = {"kmeans": 10, "mixture": 3}
-BOOTSTRAP = 200
-HOW = {
-    "kmeans": f"k-means, the best of {STARTS['kmeans']} starts, in the features' own units",
-    "mixture": f"Gaussian mixture with full covariances, the best of {STARTS['mixture']} starts",
+METHODS = {
+    "kmeans": f"k-means, best of {STARTS['kmeans']} starts, in the features' own units",
+    "mixture": f"Gaussian mixture with full covariances, best of {STARTS['mixture']} starts",
 }
-SAYS = {
-    "nmi": "normalized mutual information of groups and classes",
-    "ari": "adjusted Rand index of groups and classes; 0 by chance",
-    "chance": "normalized mutual information of the same groups with the classes in random order",
+DESCRIPTIONS = {
+    "nmi": "normalized mutual information of clusters and classes",
+    "ari": "adjusted Rand index of clusters and classes; 0 by chance",
+    "chance": "normalized mutual information of the same clusters with the classes in random order",
 }
 
 
-def clusters(features: Pair, groups: int, seed: int = 0) -> dict[str, tuple[Array, str | None]]:
-    """Groups (N,) of test data by k-means and by a Gaussian mixture that training data fitted; and what is to be said
-    against them."""
+def clusters(features: Pair, n_clusters: int, seed: int = 0) -> dict[str, tuple[Array, str | None]]:
+    """Return the clusters (N,) of test examples by k-means and by a Gaussian mixture, fitted to training examples.
+
+    Each comes with a reservation, such as that the fit has not converged, or None.
+    """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -37,20 +38,23 @@ def clusters(features: Pair, groups: int, seed: int = 0) -> dict[str, tuple[Arra
     scaler = StandardScaler().fit(features.train)
     train, test = scaler.transform(features.train), scaler.transform(features.test)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said below
-        kmeans = KMeans(groups, n_init=cast(Any, STARTS["kmeans"]), random_state=state).fit(features.train)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the reservations below say so
+        kmeans = KMeans(n_clusters, n_init=cast(Any, STARTS["kmeans"]), random_state=state).fit(features.train)
         mixture = GaussianMixture(
-            groups, n_init=STARTS["mixture"], max_iter=300, reg_covar=1e-4, random_state=state
+            n_clusters, n_init=STARTS["mixture"], max_iter=300, reg_covar=1e-4, random_state=state
         ).fit(train)
     distinct = len(np.unique(np.asarray(kmeans.labels_)))
-    few = None if distinct == groups else f"{distinct} groups alone: training data have no more different features"
+    few = None if distinct == n_clusters else f"only {distinct} clusters: the training features have no more values"
     slow = None if mixture.converged_ else "EM has not converged"
     return {"kmeans": (np.asarray(kmeans.predict(features.test)), few), "mixture": (mixture.predict(test), slow)}
 
 
-def agreement(truth: Array, found: Array, seed: int = 0, **facts: Any) -> dict[str, Estimate]:
-    """Normalized mutual information ("nmi") and adjusted Rand index ("ari") of groups (N,) with classes (N,), with
-    bootstrap standard errors; and the information of the same groups with classes in random order ("chance").
+def agreement(truth: Array, found: Array, seed: int = 0, *, resamples: int = 200, **facts: Any) -> dict[str, Estimate]:
+    """Return how well clusters (N,) agree with classes (N,).
+
+    Returns:
+        "nmi": normalized mutual information, and "ari": adjusted Rand index, both with bootstrap standard errors;
+        "chance": normalized mutual information of the same clusters with classes in random order.
 
     References:
         Information theoretic measures for clusterings comparison (Vinh et al. 2010),
@@ -65,20 +69,23 @@ def agreement(truth: Array, found: Array, seed: int = 0, **facts: Any) -> dict[s
         return cells.reshape(1, len(classes), len(groups))
 
     table = counted(of)
-    again = generator.multinomial(n, table.ravel() / n, size=BOOTSTRAP).reshape(-1, *table.shape[1:])
-    chance = np.concatenate([normalized_information(counted(generator.permutation(of))) for _ in range(BOOTSTRAP)])
-    numbers = {}
+    again = generator.multinomial(n, table.ravel() / n, size=resamples).reshape(-1, *table.shape[1:])
+    chance = np.concatenate([normalized_information(counted(generator.permutation(of))) for _ in range(resamples)])
+    estimates = {}
     for name, score in (("nmi", normalized_information), ("ari", adjusted_rand)):
         stderr = score(again).std(ddof=1)
-        numbers[name] = estimate(score(table)[0], stderr, n=n, description=SAYS[name], **facts)
-    stderr = chance.std(ddof=1) / math.sqrt(BOOTSTRAP)
-    numbers["chance"] = estimate(chance.mean(), stderr, n=n, description=SAYS["chance"], **facts)
-    return numbers
+        estimates[name] = estimate(score(table)[0], stderr, n=n, description=DESCRIPTIONS[name], **facts)
+    stderr = chance.std(ddof=1) / math.sqrt(resamples)
+    estimates["chance"] = estimate(chance.mean(), stderr, n=n, description=DESCRIPTIONS["chance"], **facts)
+    return estimates
 
 
 def normalized_information(tables: Array) -> Array:
-    """(T,) mutual information over the mean of the two entropies, of counts (T, classes, groups); 0 where both are
-    zero."""
+    """Return mutual information over the mean of the two entropies (T,); 0 if both are zero.
+
+    Args:
+        tables: Counts (T, classes, clusters).
+    """
     p = tables / tables.sum((1, 2), keepdims=True)
     of, into = _entropy(p.sum(2)), _entropy(p.sum(1))
     information = of + into - _entropy(p.reshape(len(p), -1))
@@ -86,7 +93,11 @@ def normalized_information(tables: Array) -> Array:
 
 
 def adjusted_rand(tables: Array) -> Array:
-    """(T,) share of pairs on which classes and groups agree, less what chance gives, of counts (T, classes, groups)."""
+    """Return the share of pairs on which classes and clusters agree (T,), corrected for chance.
+
+    Args:
+        tables: Counts (T, classes, clusters).
+    """
 
     def pairs(counts: Array) -> Array:
         return (counts * (counts - 1.0) / 2).reshape(len(counts), -1).sum(1)
@@ -99,5 +110,5 @@ def adjusted_rand(tables: Array) -> Array:
 
 
 def _entropy(p: Array) -> Array:
-    """(T,) nats, of probabilities (T, K)."""
+    """Return the entropy (T,), nats, of probabilities (T, K)."""
     return -(p * np.log(np.where(p > 0, p, 1))).sum(1)

@@ -1,4 +1,4 @@
-"""What is read off data beside their codes."""
+"""What can be read off the examples themselves, beside their latent codes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from tightbound.data.feed import Source, batches, evaluating
 
 
 class Inputs(NamedTuple):
-    """Of N data."""
+    """Inputs of a classifier of N examples.
 
-    x: Array  # (N, D) what the encoder sees, less any context: numbers throughout, missing entries marked
-    labels: Array | None  # (N,) or (N, factors)
+    Attributes:
+        x: What the encoder sees (N, D), without context: finite numbers, with marks for missing entries.
+        labels: Labels (N,) or (N, factors), if there are any.
+    """
+
+    x: Array
+    labels: Array | None
 
 
 def inputs(model: VAE, source: Source, seed: int = 0) -> Inputs:
-    """What a classifier of the data themselves can look at."""
+    """Return what a classifier of the examples themselves can look at."""
     parts: list[Tensor] = []
     labels: list[Tensor] = []
     with evaluating(model):
@@ -34,12 +39,12 @@ def inputs(model: VAE, source: Source, seed: int = 0) -> Inputs:
             parts.append(seen.input.flatten(1).float().cpu())
             labels += [] if batch.label is None else [batch.label.cpu()]
     if not parts:
-        raise InputError("there are no data; give at least one example")
+        raise InputError("there are no examples; give at least one")
     return Inputs(torch.cat(parts).numpy(), torch.cat(labels).numpy() if len(labels) == len(parts) else None)
 
 
 def reconstruction_error(model: VAE, source: Source, seed: int = 0) -> Array:
-    """(N,) mean squared error of an element, decoding the posterior mean; NaN of data with nothing observed."""
+    """Return the mean squared error (N,) of decoding the posterior mean; NaN for an example with nothing observed."""
     parts: list[Tensor] = []
     with evaluating(model):
         for batch in batches(model, source, 500):
@@ -51,7 +56,7 @@ def reconstruction_error(model: VAE, source: Source, seed: int = 0) -> Array:
 
 
 def into_domain(model: VAE, x: Tensor) -> Tensor:
-    """Means of p(x | z) (N, *shape) in the data's units, moved to the nearest values that data can have."""
+    """Return means of p(x|z) (N, *shape), in the units of the data, moved to the nearest possible values."""
     domain = model.observation.source
     columns = zip(x.unbind(1), domain.columns, strict=True) if domain.columns else [(x, domain)]
     near = [(column.round() if own.discrete else column).clamp(own.low, own.high) for column, own in columns]

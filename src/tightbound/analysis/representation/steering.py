@@ -1,16 +1,15 @@
-"""Whether what is made of codes is of the class that was meant, as a classifier of real data sees it."""
+"""Whether generated examples belong to the intended class, as a classifier of real examples sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.estimate import Estimate
+from tightbound.analysis.estimate import Array, Estimate
 from tightbound.analysis.representation.features import inputs, into_domain
 from tightbound.analysis.representation.scored import accuracy
 from tightbound.analysis.representation.supervised import LINEAR, Linear
@@ -23,127 +22,153 @@ from tightbound.inference.attributes import Direction, class_labels, refuse_comp
 from tightbound.inference.infer import decode, encode
 
 STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-LIMIT = 10_000  # data that a classifier is fitted on, at most
 
 
 @dataclass(frozen=True)
-class Steering:
-    """What adding an attribute vector does."""
+class Shifted:
+    """The effect of adding an attribute vector to the latent codes of N examples.
 
-    vector: Tensor  # (latent,)
+    Attributes:
+        vector: Attribute vector (latent,).
+        strengths: Multiples of the vector that were added.
+        estimates: Share of examples that are classified as the label, by strength: "+1".
+        index: Positions (N,) of the examples in the test data.
+        labels: True labels (N,).
+        codes: Latent codes (N, latent) before the shift.
+        x: Decoded means (N, strengths, *shape).
+        predicted: Whether each is classified as the label (N, strengths).
+    """
+
+    vector: Tensor
     strengths: tuple[float, ...]
-    numbers: Mapping[str, Estimate]  # by strength, "+1.0": the share that is called the label
-    codes: Tensor  # (shown, latent) of some of the data
-    context: Tensor | None  # (shown, *context) of a conditional model
-    labels: Tensor  # (shown,)
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers."""
-        numbers = {name: asdict(number) for name, number in self.numbers.items()}
-        return {"numbers": numbers, "strengths": list(self.strengths), "vector": self.vector.tolist()}
-
-    def pictures(self, model: VAE) -> list[Tensor]:
-        """(shown, *shape) E[x | z] at each strength."""
-        return [decode(model, self.codes + s * self.vector, context=self.context) for s in self.strengths]
+    estimates: Mapping[str, Estimate]
+    index: Tensor
+    labels: Tensor
+    codes: Tensor
+    x: Tensor
+    predicted: Array
 
 
 def steer(
     model: VAE,
     train: Source,
     test: Source,
-    of: int,
+    label: int,
     against: int | None = None,
     *,
     factor: int | None = None,
     direction: Direction = "means",
     strengths: Sequence[float] = STRENGTHS,
-    most: int = 500,
-    shown: int = 8,
+    max_examples: int = 500,
+    max_fit: int = 10_000,
     seed: int = 0,
-) -> Steering:
-    """Adds an attribute vector to codes of test data of other classes, decodes, encodes again, and asks a linear probe
-    of real training data's codes which class that is.
+) -> Shifted:
+    """Shift latent codes along an attribute vector, decode them, and measure the effect with a linear probe.
 
-    Decoded means are moved to the nearest values that data can have before they are encoded.
+    The shifted codes are those of test examples with other labels. Their decoded means are moved to the nearest values
+    that data can have, encoded again, and classified by a linear probe of the latent codes of real training examples.
 
-    Arguments:
-        train, test: Labeled data: vector and probe are of the one, the codes that are moved of the other.
-        of, against, factor, direction: As of `attribute_vector`; data of class `against` are moved, or of all others.
-        strengths: What the vector is multiplied by.
-        most: Test data that are moved, picked at random.
-        shown: How many of them `Steering` keeps for a picture.
+    Args:
+        model: The model.
+        train: Labeled examples that vector and probe are fitted to.
+        test: Labeled examples whose latent codes are shifted.
+        label: Label to move to.
+        against: Label to move from; None: all others.
+        factor: Column of the labels, if each example has several.
+        direction: Direction of the vector, see `vector_of_codes`.
+        strengths: Multiples of the vector.
+        max_examples: Shift at most so many test examples, picked at random.
+        max_fit: Fit to at most so many training examples, and look for the label in as many test examples.
+        seed: Random seed.
 
     Raises:
-        InputError: no such labels; no strengths.
+        InputError: If no example has such a label, or there are no strengths.
+        CompositionError: If the model completes examples.
     """
     refuse_completion(model)
-    whole("most", most, least=1)
+    whole("max_examples", max_examples, least=1)
     if not strengths or not np.isfinite(strengths).all():
         raise InputError(f"strengths = {tuple(strengths)}; needed: one finite number or more")
-    known = encode(model, pick(model, train, LIMIT, seed), seed=seed)
+    known = encode(model, pick(model, train, max_fit, seed), seed=seed)
     labels = class_labels(known.label, factor)
-    vector = vector_of_codes(known.mean, labels, of, against, direction=direction)
+    vector = vector_of_codes(known.mean, labels, label, against, direction=direction)
     codes = known.mean.double().numpy()
     probe = Linear(codes).fit(codes, labels.numpy())
-    others = encode(model, pick(model, test, LIMIT, seed), seed=seed)
+    picked = pick(model, test, max_fit, seed)
+    others = encode(model, picked, seed=seed)
     truth = class_labels(others.label, factor)
-    rows = torch.nonzero(truth != of if against is None else truth == against).flatten()
-    rows = rows[torch.from_numpy(np.random.default_rng(key_seed("steer", seed)).permutation(len(rows)))][:most]
+    rows = torch.nonzero(truth != label if against is None else truth == against).flatten()
+    rows = rows[torch.from_numpy(np.random.default_rng(key_seed("steer", seed)).permutation(len(rows)))][:max_examples]
     if not len(rows):
-        raise InputError(f"no test example has label {against}; there are {truth.unique().tolist()[:20]}")
+        raise InputError(f"no test example has label {against}; they have labels {truth.unique().tolist()[:20]}")
     start, context = others.mean[rows], None if others.context is None else others.context[rows]
-    label = None if others.label is None else others.label[rows]
-    numbers = {}
+    own = None if others.label is None else others.label[rows]
+    moved_from = f"not of class {label}" if against is None else f"of class {against}"
+    target = f"{LINEAR}, fitted to latent codes of training examples; decoded means are encoded again"
+    estimates, decoded, predicted = {}, [], []
     for s in strengths:
-        x = into_domain(model, decode(model, start + s * vector, context=context))
-        again = encode(model, Batch(x, label=label), seed=seed).mean.double().numpy()
-        numbers[f"{s:+g}"] = accuracy(probe.predict(again) == of).number(
-            unit="share", target=f"{LINEAR}, of codes of training data; decoded means are encoded again",
-            estimator=f"share that a linear probe calls {of}; binomial standard error",
-            description=f"of {len(rows):,} test data {_from(against, of)}, decoded at {s:+g} times the vector, called {of}",
+        decoded.append(decode(model, start + s * vector, context=context))
+        again = encode(model, Batch(into_domain(model, decoded[-1]), label=own), seed=seed).mean.double().numpy()
+        predicted.append(probe.predict(again) == label)
+        estimates[f"{s:+g}"] = accuracy(predicted[-1]).estimate(
+            unit="share", target=target, estimator="share; binomial standard error",
+            description=f"share of {len(rows):,} test examples {moved_from}, shifted by {s:+g} vectors, that a "
+            f"linear probe classifies as {label}",
         )  # fmt: skip
-    shown_context = None if context is None else context[:shown]
-    return Steering(vector, tuple(strengths), numbers, start[:shown], shown_context, truth[rows][:shown])
+    return Shifted(
+        vector, tuple(strengths), estimates, picked.positions()[rows], truth[rows], start, torch.stack(decoded, 1),
+        np.stack(predicted, 1),
+    )  # fmt: skip
 
 
-def called(
-    model: VAE, drawn: Tensor, of: int, train: Source, test: Source, *, neighbors: int = 5, seed: int = 0
+def classified_as(
+    model: VAE,
+    generated: Tensor,
+    label: int,
+    train: Source,
+    test: Source,
+    *,
+    neighbors: int = 5,
+    max_examples: int = 10_000,
+    seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Share of decoded draws (N, *shape) that k-NN classification of the data themselves calls a class ("drawn"),
-    beside the same share of real test data of that class ("data").
+    """Return the share of generated examples that k-NN on real examples classifies as a label.
 
-    Arguments:
-        train: Labeled data, of which 10,000 at most are looked at.
+    Args:
+        model: The model.
+        generated: Generated examples (N, *shape).
+        label: The label.
+        train: Labeled examples for k-NN.
+        test: Labeled examples for comparison.
+        neighbors: k of k-NN.
+        max_examples: Use at most so many training and test examples, picked at random.
+        seed: Random seed.
+
+    Returns:
+        "generated": the share, and "data": the same share of real test examples with this label.
 
     Raises:
-        InputError: no labels, or no test example of the class.
+        InputError: If there are no labels, or no test example has this label.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    known = inputs(model, pick(model, train, LIMIT, seed), seed)
-    real = inputs(model, pick(model, test, LIMIT, seed), seed)
+    known = inputs(model, pick(model, train, max_examples, seed), seed)
+    real = inputs(model, pick(model, test, max_examples, seed), seed)
     if known.labels is None or real.labels is None:
         raise InputError("the data have no labels; give data with labels")
-    own = real.x[real.labels == of]
+    own = real.x[real.labels == label]
     if not len(own):
-        raise InputError(f"no test example has label {of}")
+        raise InputError(f"no test example has label {label}; give a label that some have")
     knn = KNeighborsClassifier(min(neighbors, len(known.x))).fit(known.x, known.labels)
-    shares = {"drawn": inputs(model, into_domain(model, drawn), seed).x, "data": own}
+    shares = {"generated": inputs(model, into_domain(model, generated), seed).x, "data": own}
     description = {
-        "drawn": f"decoded draws that are called {of}",
-        "data": f"real test data of class {of} that are called {of}",
+        "generated": f"generated examples that are classified as {label}",
+        "data": f"test examples of class {label} that are classified as {label}",
     }
     return {
-        name: accuracy(np.asarray(knn.predict(x)) == of).number(
-            unit="share", target=f"{neighbors}-NN on what the encoder sees, of {len(known.x):,} training data",
+        name: accuracy(np.asarray(knn.predict(x)) == label).estimate(
+            unit="share", target=f"{neighbors}-NN on the input of the encoder, of {len(known.x):,} training examples",
             estimator="share; binomial standard error", description=description[name],
         )
         for name, x in shares.items()
     }  # fmt: skip
-
-
-def _from(against: int | None, of: int) -> str:
-    return f"not of class {of}" if against is None else f"of class {against}"

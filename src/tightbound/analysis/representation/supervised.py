@@ -1,4 +1,4 @@
-"""Labels from features, by scikit-learn: what is fitted on training data and judged on test data."""
+"""Predict labels from features with scikit-learn: fitted on training examples, judged by test examples."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tightbound.core.noise import key_seed
 STEPS = 2000  # of a logistic regression, at most
 LINEAR = "logistic regression (L2, C = 1) on standardized features"
 RIDGE = "ridge regression (strength by leave-one-out) on standardized features"
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # labels a class, of the curve
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # labels per class, for the curve
 
 
 def nearest(k: int) -> str:
-    """What k-NN is done on: a dimension that the model does not use stays small in the features' own units."""
-    return f"{k} nearest training data, in the features' own units"
+    """Return the description of k-NN; features keep their units, so that an unused latent dimension stays small."""
+    return f"{k} nearest training examples, in the features' own units"
 
 
 class Linear:
-    """Logistic regression on standardized features, multinomial where there are more than two classes.
+    """Logistic regression on standardized features, multinomial for more than two classes.
 
-    Arguments:
-        features: (N, L), whose mean and scale are taken; no labels are needed for that.
+    Args:
+        features: Features (N, L) whose mean and scale are used to standardize; they need no labels.
     """
 
     def __init__(self, features: Array) -> None:
@@ -40,45 +40,41 @@ class Linear:
         self.converged = True
 
     def fit(self, features: Array, labels: Array) -> Linear:
-        """On features (N, L) and labels (N,) of at least two classes."""
+        """Fit to features (N, L) and labels (N,) of at least two classes."""
         from sklearn.exceptions import ConvergenceWarning
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # said by `converged`
+            warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says so
             self.model.fit(self.scaler.transform(features), labels)
         self.converged = bool((np.asarray(self.model.n_iter_) < STEPS).all())
         return self
 
     def predict(self, features: Array) -> Array:
-        """(N,) classes."""
+        """Return the classes (N,) of features (N, L)."""
         return self.model.predict(self.scaler.transform(features))
 
     def probabilities(self, features: Array) -> Array:
-        """(N, classes) in the order of `classes`."""
+        """Return the probabilities (N, classes) of features (N, L), in ascending order of the classes."""
         return self.model.predict_proba(self.scaler.transform(features))
-
-    @property
-    def classes(self) -> Array:
-        """That were fitted on, in order."""
-        return self.model.classes_
-
-    @property
-    def normal(self) -> Array:
-        """(classes, L), or (1, L) for two: weights on standardized features."""
-        return self.model.coef_
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """What two methods do with one kind of features."""
+    """Scores of two methods on one kind of features.
 
-    scores: dict[str, Scored]  # "linear" and "knn"
-    linear: Linear | None = None  # of classes
-    reason: str | None = None  # what is to be said against the scores
+    Attributes:
+        scores: Scores of "linear" and "knn".
+        linear: The linear classifier; None for regression.
+        reason: A reservation about the linear method.
+    """
+
+    scores: dict[str, Scored]
+    linear: Linear | None = None
+    reason: str | None = None
 
 
 def classify(features: Pair, labels: Pair, neighbors: int = 5) -> Supervised:
-    """Accuracy of a linear and of a k-NN classifier."""
+    """Return the accuracy of a linear and of a k-NN classifier."""
     linear = Linear(features.train).fit(features.train, labels.train)
     knn = _knn(neighbors, features.train, labels.train)
     predicted = {"linear": linear.predict(features.test), "knn": knn.predict(features.test)}
@@ -87,7 +83,7 @@ def classify(features: Pair, labels: Pair, neighbors: int = 5) -> Supervised:
 
 
 def regress(features: Pair, labels: Pair, neighbors: int = 5) -> Supervised:
-    """R^2 of ridge and of k-NN regression, for each factor of labels (N, factors)."""
+    """Return R^2 of ridge and of k-NN regression, for each factor of labels (N, factors)."""
     from sklearn.linear_model import RidgeCV
     from sklearn.neighbors import KNeighborsRegressor
     from sklearn.pipeline import make_pipeline
@@ -111,23 +107,28 @@ def _knn(neighbors: int, features: Array, labels: Array) -> Any:
 def label_curve(
     features: Sequence[Pair], labels: Pair, neighbors: int = 5, draws: int = 5, seed: int = 0
 ) -> tuple[list[int], Array]:
-    """Accuracies from few labels a class, each fitted on several draws of which training data have one.
+    """Return the accuracy with few labels per class, for several draws of the training examples that have a label.
 
-    All features are given the same draws. A scale is learned from all training data, of which the labels alone are
-    few; k-NN looks at min(k, labels a class) of them.
+    All kinds of features are given the same draws. The scale of the features is learned from all training examples;
+    only labels are few. k-NN looks at min(k, labels per class) of them.
 
-    Arguments:
-        features: Kinds of features of the same data.
+    Args:
+        features: Kinds of features of the same examples.
+        labels: Labels (N,).
+        neighbors: k of k-NN.
+        draws: Number of draws.
+        seed: Random seed.
 
     Returns:
-        The labels a class, fewer than the smallest class has; (kinds, 2, sizes, draws) accuracy, linear and k-NN.
+        The numbers of labels per class, below the size of the smallest class, and the accuracy
+        (kinds, 2, sizes, draws) of the linear and the k-NN classifier.
     """
     rows = [np.flatnonzero(labels.train == c) for c in np.unique(labels.train)]
     sizes = [size for size in SIZES if size < min(map(len, rows))]
     found = np.empty((len(features), 2, len(sizes), draws))
     for draw in range(draws):
         generator = np.random.default_rng(key_seed("label curve", seed, draw))
-        order = [generator.permutation(own) for own in rows]  # fewer labels are some of the more
+        order = [generator.permutation(own) for own in rows]  # fewer labels are a subset of more
         for j, size in enumerate(sizes):
             few = np.concatenate([own[:size] for own in order])
             for i, pair in enumerate(features):

@@ -1,16 +1,17 @@
-"""Whether a model's doubt about an example says where it errs."""
+"""Whether a model's uncertainty about an example says where it errs."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.analysis.detection.areas import auroc
 from tightbound.analysis.estimate import Array, Estimate, estimate
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed
@@ -19,41 +20,59 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms, Terms
 from tightbound.data.feed import Source, batches, evaluating
 
-ROWS = 4000  # (draw, example) pairs decoded at once
-BOOTSTRAP = 200
-COVERAGE = np.linspace(0.05, 1, 20)
+COVERAGE = np.linspace(0.05, 1, 20)  # shares of the examples, the most certain first
+POOR = 0.9  # quantile of the reconstruction error above which a reconstruction is poor
+MEASURES = {
+    "entropy": "entropy of q(z|x)",
+    "variance": "variance of E[x|z] over draws of z",
+    "probe": "variance of the linear probe's probabilities over draws of z",
+    "confidence": "1 - the linear probe's largest probability at the posterior mean",
+}
+NO_SPREAD = "the posterior is deterministic: it has no entropy and no spread"
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """Of N data; None: of a point mass, which leaves no doubt."""
+class Uncertainty:
+    """Measures of uncertainty for N examples; None if the posterior is deterministic, so that there is none.
 
-    entropy: Array | None  # (N,) of q(z | x), nats
-    variance: Array | None  # (N,) mean over elements of the variance of E[x | z] over draws of z
-    probe: Array | None  # (N,) sum over classes of the variance of a probe's probabilities over draws of z
+    Attributes:
+        entropy: Entropy (N,) of q(z|x), nats.
+        variance: Variance (N,) of E[x|z] over draws of z, averaged over elements.
+        probe: Variance (N,) of a probe's probabilities over draws of z, summed over classes.
+    """
+
+    entropy: Array | None
+    variance: Array | None
+    probe: Array | None
 
 
-def doubts(
+def uncertainty(
     model: VAE,
     source: Source,
     *,
     probabilities: Callable[[Array], Array] | None = None,
-    draws: int = 16,
+    samples: int = 16,
     seed: int = 0,
-) -> Doubts:
-    """The model's doubt about each example, by draws of q(z | x).
+    rows: int = 4000,
+) -> Uncertainty:
+    """Return the model's uncertainty about each example, from draws of q(z|x).
 
-    Arguments:
-        probabilities: Codes (N, latent) -> (N, classes): a probe.
+    Args:
+        model: The model.
+        source: Examples.
+        probabilities: Probe, a function from latent codes (N, latent) to probabilities (N, classes).
+        samples: Latent samples per example.
+        seed: Random seed.
+        rows: Latent samples decoded at once.
     """
     parts: list[list[Tensor]] = []
     with evaluating(model):
-        for batch in batches(model, source, max(1, ROWS // draws)):
+        for batch in batches(model, source, max(1, rows // samples)):
             seen = model.observe(batch, Noise("encode", seed))
             noise = ExampleNoise("doubts", seed, index=batch.positions())
-            terms = model.terms_from(seen, model.encode_state(seen), draws, noise, Knobs.final(model.schedules))
+            terms = model.terms_from(seen, model.encode_state(seen), samples, noise, Knobs.final(model.schedules))
             if not all(group.has_density for group in terms.latents):
-                return Doubts(None, None, None)
+                return Uncertainty(None, None, None)
             found = [sum(map(entropy, terms.latents), torch.tensor(0.0)), _spread(model, terms)]
             if probabilities is not None:
                 codes = torch.cat([group.z.flatten(2) for group in terms.latents], 2)
@@ -61,17 +80,111 @@ def doubts(
                 found.append(torch.from_numpy(p).unflatten(0, codes.shape[:2]).var(0).sum(-1))
             parts.append([each.cpu().double() for each in found])
     whole = [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
-    return Doubts(whole[0], whole[1], whole[2] if probabilities is not None else None)
+    return Uncertainty(whole[0], whole[1], whole[2] if probabilities is not None else None)
 
 
 def entropy(group: LatentTerms) -> Tensor:
-    """(B,) nats, of q(z | x): in closed form where torch has it, else the mean of -log q over the draws."""
+    """Return the entropy (B,) of q(z|x), nats: in closed form if torch has one, else the mean of -log q over draws."""
     if group.posterior is not None:
         with contextlib.suppress(NotImplementedError):
             closed = group.posterior.entropy()
             return closed if closed.dim() == 1 else closed.mean(0)
     assert group.log_posterior is not None
     return -group.log_posterior.mean(0)
+
+
+def about_reconstructions(found: Uncertainty, error: Array) -> dict[str, Estimate]:
+    """Return the AUROC of "the reconstruction is among the worst tenth", for each measure that needs no labels.
+
+    Args:
+        found: Uncertainty of N examples.
+        error: Reconstruction errors (N,); NaN is left out.
+    """
+    known = np.isfinite(error)
+    poor = error > np.quantile(error[known], POOR) if known.any() else known
+    estimates = {}
+    for name in ("entropy", "variance"):
+        value = getattr(found, name)
+        facts: dict[str, Any] = {
+            "n": int(known.sum()), "unit": "AUROC", "target": "reconstruction error above its 90th percentile",
+            "description": f"{MEASURES[name]}: probability that it is larger for a poor reconstruction; 0.5 is chance",
+        }  # fmt: skip
+        estimates[f"{name}_poor"] = (
+            Estimate(None, None, **facts, estimator="none", reason=NO_SPREAD)
+            if value is None
+            else _area(poor[known], value[known], facts)
+        )
+    return estimates
+
+
+def about_errors(
+    found: Uncertainty, confidence: Array, wrong: Array, seed: int
+) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
+    """Return how each measure of uncertainty ranks the errors of the linear probe.
+
+    Args:
+        found: Uncertainty of N examples.
+        confidence: 1 - the probe's largest probability (N,).
+        wrong: Whether the probe errs (N,).
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The AUROC of "the linear probe errs" and the area under the risk-coverage curve, for each measure; and the
+        curves by measure, with their "coverage".
+    """
+    values = {f.name: getattr(found, f.name) for f in fields(found)} | {"confidence": confidence}
+    estimates: dict[str, Estimate] = {}
+    curves: dict[str, list[float]] = {}
+    n, target = len(wrong), "errors of the linear probe of posterior means"
+    for name, value in values.items():
+        wrongs: dict[str, Any] = {"n": n, "unit": "AUROC", "target": target}
+        description = (
+            f"{MEASURES[name]}: probability that it is larger where the probe errs; 0.5 is chance",
+            f"{MEASURES[name]}: mean share of errors among the most certain examples, over all coverages",
+        )
+        if value is None:
+            none = Estimate(None, None, **wrongs, estimator="none", reason=NO_SPREAD)
+            estimates[f"{name}_wrong"] = replace(none, description=description[0])
+            estimates[f"{name}_risk"] = replace(none, unit="share wrong", description=description[1])
+            continue
+        estimates[f"{name}_wrong"] = _area(wrong, value, {**wrongs, "description": description[0]})
+        estimates[f"{name}_risk"] = area_under_risk(
+            wrong, value, seed, unit="share wrong", target=target, description=description[1],
+            estimator="area under the risk-coverage curve; bootstrap",
+        )  # fmt: skip
+        curves[name] = risk_coverage(wrong, value).tolist()
+    return estimates, {"coverage": COVERAGE.tolist(), **curves}
+
+
+def risk_coverage(wrong: Array, uncertain: Array) -> Array:
+    """Return the share of errors among the most certain examples, at each share `COVERAGE` of them.
+
+    Args:
+        wrong: Errors (N,), booleans.
+        uncertain: Uncertainty (N,).
+
+    References:
+        Selective classification for deep neural networks (Geifman and El-Yaniv 2017), https://arxiv.org/abs/1705.08500
+    """
+    risk = _cumulative(wrong[np.argsort(uncertain, kind="stable")])
+    return risk[np.maximum(np.ceil(COVERAGE * len(wrong)).astype(int), 1) - 1]
+
+
+def area_under_risk(wrong: Array, uncertain: Array, seed: int = 0, *, resamples: int = 200, **facts: Any) -> Estimate:
+    """Return the mean over all coverages of the share of errors, with a bootstrap standard error.
+
+    Args:
+        wrong: Errors (N,), booleans.
+        uncertain: Uncertainty (N,); if it does not order the examples, the area is the share of errors.
+        seed: Random seed.
+        resamples: Number of bootstrap resamples.
+        **facts: Other fields of the estimate.
+    """
+    ordered = wrong[np.argsort(uncertain, kind="stable")]
+    generator = np.random.default_rng(key_seed("risk coverage", seed))
+    n = len(ordered)
+    again = [_cumulative(ordered[np.sort(generator.integers(n, size=n))]).mean() for _ in range(resamples)]
+    return estimate(_cumulative(ordered).mean(), np.std(again, ddof=1), n=n, **facts)
 
 
 def _spread(model: VAE, terms: Terms) -> Tensor:
@@ -85,24 +198,14 @@ def _spread(model: VAE, terms: Terms) -> Tensor:
     return squared.flatten(1).nanmean(1).nan_to_num()
 
 
-def risk_coverage(wrong: Array, doubt: Array) -> Array:
-    """The share of errors among the least doubtful data, at each share `COVERAGE` of them.
-
-    References:
-        Selective classification for deep neural networks (Geifman and El-Yaniv 2017), https://arxiv.org/abs/1705.08500
-    """
-    risk = _cumulative(wrong[np.argsort(doubt, kind="stable")])
-    return risk[np.maximum(np.ceil(COVERAGE * len(wrong)).astype(int), 1) - 1]
-
-
-def area_under_risk(wrong: Array, doubt: Array, seed: int = 0, **facts: Any) -> Estimate:
-    """The mean over all coverages of the share of errors, with a bootstrap standard error; without any order among
-    the data it is the share of errors."""
-    ordered = wrong[np.argsort(doubt, kind="stable")]
-    generator = np.random.default_rng(key_seed("risk coverage", seed))
-    n = len(ordered)
-    again = [_cumulative(ordered[np.sort(generator.integers(n, size=n))]).mean() for _ in range(BOOTSTRAP)]
-    return estimate(_cumulative(ordered).mean(), np.std(again, ddof=1), n=n, **facts)
+def _area(positive: Array, score: Array, facts: dict[str, Any]) -> Estimate:
+    """Return the AUROC with which a score finds the positive examples."""
+    if not 1 < positive.sum() < len(positive) - 1:
+        why = f"{positive.sum()} of {len(positive)} examples are positive; needed: two, and two that are not"
+        return Estimate(None, None, **facts, estimator="none", reason=why)
+    area = auroc(score[~positive], score[positive])
+    none = None if area.stderr is not None else "no standard error: the two sets do not overlap"
+    return estimate(area.value, area.stderr, **facts, estimator=area.estimator, reason=none)
 
 
 def _cumulative(ordered: Array) -> Array:

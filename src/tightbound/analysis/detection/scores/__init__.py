@@ -1,4 +1,4 @@
-"""Scores of single data, higher where they are more unusual: one small class each, named in `TABLE["score"]`."""
+"""Scores of single examples, higher if the example is more unusual: one class each, named in `TABLE["score"]`."""
 
 from tightbound.analysis.detection.scores.base import Score, View
 from tightbound.analysis.detection.scores.bounds import NLL, NegativeELBO, Reconstruction, Typicality

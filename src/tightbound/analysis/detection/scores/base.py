@@ -1,4 +1,4 @@
-"""What a score is: one number an example, the higher the more unusual."""
+"""The interface of a score: one number per example, the higher the more unusual."""
 
 from __future__ import annotations
 
@@ -21,17 +21,25 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class View:
-    """Data as a model sees them. What costs is computed once, when a score first asks for it."""
+    """Examples as a model sees them. What is expensive is computed once, when a score first asks for it.
+
+    Attributes:
+        model: The model.
+        batch: Raw examples, N.
+        samples: Importance samples of the bound.
+        seed: Random seed.
+        progress: Show progress bars on standard error.
+    """
 
     model: VAE
-    batch: Batch  # raw, N data
-    samples: int  # k of the bound
+    batch: Batch
+    samples: int
     seed: int = 0
     progress: bool = False
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """Bounds, codes and errors of the data."""
+        """Bounds, latent codes and errors of the examples."""
         return evaluate(self.model, self.batch, samples=self.samples, seed=self.seed, progress=self.progress)
 
     @property
@@ -41,24 +49,24 @@ class View:
 
     @property
     def bound(self) -> Array:
-        """(N,) the tightest bound on log p(x) that there is, nats: what stands for log p(x)."""
+        """Tightest bound on log p(x) (N,), nats, which stands for log p(x)."""
         return self.evaluation.per_example[str(self.evaluation.bound)]
 
     @property
     def nll_estimator(self) -> str:
-        """How minus that was estimated."""
+        """How the negative of the bound was estimated."""
         if self.evaluation.bound == "iwae":
             return f"-IWAE, {self.samples} importance samples"
         return f"-ELBO: {DETERMINISTIC}, and importance samples would add nothing"
 
     @property
-    def codes(self) -> Array:
-        """(N, latent) posterior means."""
+    def means(self) -> Array:
+        """Posterior means (N, latent)."""
         return self.evaluation.per_example["mean"]
 
     @cached_property
     def classes(self) -> Array | None:
-        """(N,) labels that name classes: whole numbers, at least two data to each of at least two; else None."""
+        """Labels (N,), if they are classes: integers, with two or more classes of two or more examples; else None."""
         label = self.batch.label
         if label is None or label.dim() != 1 or label.is_floating_point():
             return None
@@ -67,34 +75,36 @@ class View:
 
 
 class Score(Component, ABC):
-    """One number an example, HIGHER where it is MORE UNUSUAL.
+    """One number per example, HIGHER if the example is MORE UNUSUAL.
 
-    A score is constructed from its settings, and called on data and on training data to compare them with.
+    A score is constructed from its settings. It is called with the examples to score and with training examples to
+    compare them with.
     """
 
     name: ClassVar[str]
-    description: ClassVar[str]  # what it is, in a line
+    description: ClassVar[str]
+    """What the score is, in one line."""
 
     def unit(self, model: VAE) -> str:
-        """Of the values."""
+        """Return the unit of the values."""
         return "nats"
 
     @abstractmethod
     def estimator(self, data: View, train: View) -> str:
-        """How a value is estimated."""
+        """Return how a value is estimated."""
 
     def target(self, model: VAE) -> str:
-        """What is scored."""
+        """Return what is scored."""
         return model.target_name
 
-    def label(self, model: VAE) -> str | None:
-        """What the values are not, where the model's bound is no bound on a likelihood."""
+    def caveat(self, model: VAE) -> str | None:
+        """Return what the values are not, if the model's bound is not a bound on a likelihood."""
         return model.observation.not_a_likelihood
 
-    def lacks(self, data: View) -> str | None:
-        """Why there is no such score of this model on these data; None: there is one."""
+    def reason_missing(self, data: View) -> str | None:
+        """Return why this model has no such score on these data; None: it has one."""
         return None if data.has_bound else str(data.evaluation["iwae"].reason)
 
     @abstractmethod
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) values; NaN for an example that cannot be scored."""
+        """Return the values (N,); NaN for an example that cannot be scored."""

@@ -1,4 +1,4 @@
-"""Scores made of the bound on log p(x) and of the reconstruction."""
+"""Scores made from the bound on log p(x) and from the reconstruction."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from tightbound.core.model import VAE
 
 
 class NLL(Score):
-    """Negative log-likelihood, -IWAE-k, or -ELBO where codes are a function of x.
+    """Negative log-likelihood: -IWAE-k, or -ELBO if the posterior is deterministic.
 
-    It fails as a test of membership where data are simple: a model of clothes gives digits a higher likelihood.
+    It fails as a test of membership if the other data are simple: a model of clothes gives digits a higher likelihood.
 
     References:
         Do deep generative models know what they don't know? (Nalisnick et al. 2019),
@@ -20,34 +20,34 @@ class NLL(Score):
     description = "negative log-likelihood"
 
     def estimator(self, data: View, train: View) -> str:
-        """-IWAE-k, or -ELBO."""
+        """Return -IWAE-k or -ELBO."""
         return data.nll_estimator
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) nats."""
+        """Return the values (N,), nats."""
         return -data.bound
 
 
 class NegativeELBO(Score):
-    """Negative ELBO: it also counts what the encoder loses."""
+    """Negative ELBO, which also counts what the encoder loses."""
 
     name = "elbo"
     description = "negative ELBO = rate + distortion"
 
     def estimator(self, data: View, train: View) -> str:
-        """-ELBO."""
+        """Return how the ELBO was estimated."""
         return f"-({data.evaluation['elbo'].estimator})"
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) nats."""
+        """Return the values (N,), nats."""
         return -data.evaluation.per_example["elbo"]
 
 
 class Typicality(Score):
-    """|NLL(x) - H|, where H is the mean NLL of training data: an example that is too likely is unusual, too.
+    """|NLL(x) - H|, where H is the mean NLL of training examples: an example that is too likely is unusual, too.
 
-    The paper's test takes M data together; this is M = 1. Values of H are those of at most as many training data as
-    were picked, at random.
+    The test in the paper takes M examples together; this is M = 1. H is the mean over the training examples that were
+    picked at random for comparison.
 
     References:
         Detecting out-of-distribution inputs to deep generative models using typicality (Nalisnick et al. 2019),
@@ -55,43 +55,43 @@ class Typicality(Score):
     """
 
     name = "typicality"
-    description = "|NLL - mean NLL of training data|"
+    description = "|NLL - mean NLL of training examples|"
 
     def estimator(self, data: View, train: View) -> str:
-        """|NLL - H|."""
-        return f"{data.nll_estimator}; against its mean over {len(train.batch):,} training data"
+        """Return how |NLL - H| is estimated."""
+        return f"{data.nll_estimator}; against its mean over {len(train.batch):,} training examples"
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) nats."""
+        """Return the values (N,), nats."""
         return abs(data.bound - train.bound.mean())
 
 
 class Reconstruction(Score):
-    """Squared error of decoding the posterior mean, a mean over elements: it needs no bound."""
+    """Squared error of decoding the posterior mean, averaged over elements; it needs no bound."""
 
     name = "reconstruction"
     description = "squared error of decoding the posterior mean"
 
     def unit(self, model: VAE) -> str:
-        """Of squared errors."""
+        """Return the unit of squared errors."""
         return model.observation.error_unit
 
     def estimator(self, data: View, train: View) -> str:
-        """Mean over elements."""
+        """Return how the elements are combined."""
         return "mean over elements"
 
     def target(self, model: VAE) -> str:
-        """What is compared."""
+        """Return what is compared."""
         return "E[x|z] at the posterior mean, against x"
 
-    def label(self, model: VAE) -> str | None:
-        """An error is what it is, whatever the target."""
+    def caveat(self, model: VAE) -> str | None:
+        """Return None: an error does not depend on the target of the bound."""
         return None
 
-    def lacks(self, data: View) -> str | None:
-        """Nothing is needed."""
+    def reason_missing(self, data: View) -> str | None:
+        """Return None: every model has this score."""
         return None
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,)."""
+        """Return the values (N,)."""
         return data.evaluation.per_example["reconstruction_mse"]

@@ -1,4 +1,4 @@
-"""Scores of where the code of an example lies."""
+"""Scores of where the latent code of an example lies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ AT_THE_MEAN = "log-density of the prior at the posterior mean"
 
 
 class Mahalanobis(Score):
-    """Squared Mahalanobis distance of the posterior mean to the codes of training data.
+    """Squared Mahalanobis distance of the posterior mean from the latent codes of training examples.
 
-    Where training data have classes, to the nearest class mean under one covariance of the codes about them; else to
-    the mean of all. The covariance is shrunk by the rule of Ledoit and Wolf.
+    If the training examples have classes, it is the distance to the nearest class mean under one covariance of the
+    codes about their class means; else to the mean of all codes. The covariance is shrunk as Ledoit and Wolf propose.
 
     References:
         A simple unified framework for detecting out-of-distribution samples and adversarial attacks (Lee et al. 2018),
@@ -28,39 +28,46 @@ class Mahalanobis(Score):
     """
 
     name = "mahalanobis"
-    description = "squared distance of the code to those of training data, in their covariance"
+    description = "squared distance of the latent code from those of training examples, under their covariance"
 
     def unit(self, model: VAE) -> str:
-        """Has none."""
+        """Return the unit: squared standard deviations."""
         return "squared sd"
 
     def target(self, model: VAE) -> str:
-        """What is measured."""
+        """Return what is measured."""
         return f"the mean of {model.latents.coded_by}"
 
-    def label(self, model: VAE) -> str | None:
-        """A distance is what it is, whatever the target."""
+    def caveat(self, model: VAE) -> str | None:
+        """Return None: a distance does not depend on the target of the bound."""
         return None
 
-    def lacks(self, data: View) -> str | None:
-        """No density is needed, but a space in which codes have a mean and a covariance."""
-        return "codes are numbers of entries, with no mean or covariance" if data.evaluation.has_code_indices else None
+    def reason_missing(self, data: View) -> str | None:
+        """Return why the latent codes have no mean and covariance; None: they have."""
+        if data.evaluation.has_code_indices:
+            return "the latent codes are code indices, which have no mean or covariance"
+        return None
 
     def estimator(self, data: View, train: View) -> str:
-        """To what."""
+        """Return what the distance is measured to."""
         classes = train.classes
         to = "their mean" if classes is None else f"the nearest of {len(np.unique(classes))} class means"
-        return f"{len(train.batch):,} training codes, to {to}; Ledoit-Wolf covariance"
+        return f"distance from {len(train.batch):,} training codes, to {to}; Ledoit-Wolf covariance"
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,)."""
-        classes = np.zeros(len(train.codes)) if train.classes is None else train.classes
-        return mahalanobis(data.codes, train.codes, classes)
+        """Return the values (N,)."""
+        classes = np.zeros(len(train.means)) if train.classes is None else train.classes
+        return mahalanobis(data.means, train.means, classes)
 
 
 def mahalanobis(z: Array, codes: Array, classes: Array) -> Array:
-    """(N,) squared distance of z (N, L) to the nearest class mean of codes (M, L) with classes (M,), under the shrunk
-    covariance of the codes about their class means."""
+    """Return the squared distance (N,) of z to the nearest class mean, under the shrunk covariance about these means.
+
+    Args:
+        z: Latent codes (N, L) to measure.
+        codes: Latent codes (M, L) to compare with.
+        classes: Their classes (M,).
+    """
     from sklearn.covariance import LedoitWolf
 
     names, which = np.unique(classes, return_inverse=True)
@@ -72,34 +79,34 @@ def mahalanobis(z: Array, codes: Array, classes: Array) -> Array:
 
 
 class Prior(Score):
-    """-log p(z) at the posterior mean: how far from where the prior has its codes."""
+    """-log p(z) at the posterior mean: how far the latent code lies from where the prior expects it."""
 
     name = "prior"
     description = "-log p(z) at the posterior mean"
 
     def target(self, model: VAE) -> str:
-        """What is measured."""
+        """Return what is measured."""
         return f"p(z) at the mean of {model.latents.coded_by}"
 
-    def label(self, model: VAE) -> str | None:
-        """A density of codes is what it is, whatever the target."""
+    def caveat(self, model: VAE) -> str | None:
+        """Return None: a density of z does not depend on the target of the bound."""
         return None
 
-    def lacks(self, data: View) -> str | None:
-        """Means lie in the support where that is R^L, or z is a function of x."""
+    def reason_missing(self, data: View) -> str | None:
+        """Return why the prior has no informative density at a posterior mean; None: it has."""
         support = data.model.latents.support
         if data.evaluation.has_uniform_codes:
             return "all codes are equally probable under the prior in use"
-        if data.model.latents.deterministic and data.has_bound:
+        if support == "real" or (data.model.latents.deterministic and data.has_bound):
             return None
-        return None if support == "real" else f"codes lie on a support ({support}) that a mean of q(z|x) lies off"
+        return f"latent codes have the support {support!r}, and the mean of q(z|x) lies outside it"
 
     def estimator(self, data: View, train: View) -> str:
-        """Exact."""
-        return f"-log p(codes): {DETERMINISTIC}" if data.model.latents.deterministic else AT_THE_MEAN
+        """Return how the density is computed."""
+        return f"-log p(z): {DETERMINISTIC}" if data.model.latents.deterministic else AT_THE_MEAN
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) nats."""
+        """Return the values (N,), nats."""
         model = data.model
         if model.latents.deterministic:
             return data.evaluation.per_example["rate"]

@@ -1,4 +1,4 @@
-"""The likelihood corrected by how simple an example is."""
+"""The likelihood, corrected for how simple an example is."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tightbound.data.feed import each
 
 
 class Complexity(Score):
-    """NLL in bits less the length of a lossless code of the example: what the model needs beyond a compressor that has
-    seen no data. It is a log-ratio of likelihoods, with the compressor as the model of everything else.
+    """NLL in bits minus the length of a lossless code of the example, made by a compressor that has seen no data.
 
-    Images of up to 256 levels are coded as PNG (1 bit an element where they are binarized), other whole numbers by
-    zlib of their packed bytes, both at the highest effort. What is coded is what the bound is one on.
+    It is a log-ratio of likelihoods, with the compressor as the model of everything else. Images of up to 256 levels
+    are coded as PNG (1 bit per element if they are binarized), other integers by zlib of their packed bytes, both at
+    the highest effort. The code is a code of the values that the bound is about.
 
     References:
         Input complexity and out-of-distribution detection with likelihood-based generative models (Serra et al. 2020),
@@ -28,42 +28,42 @@ class Complexity(Score):
     """
 
     name = "complexity"
-    description = "NLL in bits - bits of a lossless code: the input-complexity score S"
+    description = "NLL in bits minus bits of a lossless code: the input-complexity score S"
 
     def unit(self, model: VAE) -> str:
-        """Of code lengths."""
+        """Return the unit of code lengths."""
         return "bits"
 
     def estimator(self, data: View, train: View) -> str:
-        """The difference."""
+        """Return how the two terms are computed."""
         code = "PNG" if _is_picture(data.model) else "zlib of packed bytes"
-        return f"{data.nll_estimator}; less the length of {code}"
+        return f"{data.nll_estimator}; minus the length of {code}"
 
-    def lacks(self, data: View) -> str | None:
-        """Needs a probability of discrete data, all of which the model bounds."""
+    def reason_missing(self, data: View) -> str | None:
+        """Return why the example has no lossless code to compare with; None: it has."""
         observation, context = data.model.observation, data.model.context
         if not observation.source.discrete and not observation.counts_bits:
-            return f"{observation.source} have no lossless code of a length that a density can be compared with"
+            return f"{observation.source} have no lossless code whose length compares with a density"
         if context is not None and context.completes:
-            return "the model bounds a part of x, given the rest, and a code of the whole is longer by the rest"
-        return super().lacks(data)
+            return "the model bounds a part of x given the rest, and a code is a code of the whole"
+        return super().reason_missing(data)
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) bits."""
+        """Return the values (N,), bits."""
         lengths = code_lengths(data)
         return -data.bound / math.log(2) - lengths
 
 
 def code_lengths(data: View) -> Array:
-    """(N,) bits of a lossless code of each example."""
+    """Return the bits (N,) of a lossless code of each example."""
     model = data.model
-    two = model.observation.counts_bits and model.observation.target.levels == 2
+    binary = model.observation.counts_bits and model.observation.target.levels == 2
     code = png_bits if _is_picture(model) else zlib_bits
 
     def lengths(batch: Batch, number: int) -> Array:
         seen = model.observe(batch, Noise("code", data.seed))
         x = model.observation.reference(batch.x, seen).cpu().numpy()
-        return np.array([code(example, two) for example in (x > 0 if two else np.rint(x))], dtype=float)
+        return np.array([code(example, binary) for example in (x > 0 if binary else np.rint(x))], dtype=float)
 
     return np.concatenate(each(model, data.batch, 500, lengths))
 
@@ -73,19 +73,21 @@ def _is_picture(model: VAE) -> bool:
     return len(model.shape) == 3 and model.shape[0] in (1, 3, 4) and levels <= 256
 
 
-def png_bits(x: Array, two: bool = False) -> int:
-    """Length of the PNG file of an image (C, H, W), C = 1, 3 or 4, of levels 0 .. 255; `two`: of two values."""
+def png_bits(x: Array, binary: bool = False) -> int:
+    """Return the length of the PNG file of an image (C, H, W), C = 1, 3 or 4, of levels 0 .. 255 or of two values."""
     from PIL import Image
 
     pixels = x.astype(np.uint8).transpose(1, 2, 0).squeeze(-1) if len(x) == 1 else x.astype(np.uint8).transpose(1, 2, 0)
-    image = Image.fromarray(pixels * 255).convert("1", dither=Image.Dither.NONE) if two else Image.fromarray(pixels)
+    image = Image.fromarray(pixels * 255).convert("1", dither=Image.Dither.NONE) if binary else Image.fromarray(pixels)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return 8 * buffer.getbuffer().nbytes
 
 
-def zlib_bits(x: Array, two: bool = False) -> int:
-    """Length of zlib's code of whole numbers >= 0, packed into bits where there are two values, else into the fewest
-    bytes that hold the largest."""
-    packed = np.packbits(x.astype(bool)) if two else x.astype(np.min_scalar_type(int(x.max(initial=0))))
+def zlib_bits(x: Array, binary: bool = False) -> int:
+    """Return the length of the zlib code of integers >= 0.
+
+    They are packed into bits if they have two values, else into the fewest bytes that hold the largest.
+    """
+    packed = np.packbits(x.astype(bool)) if binary else x.astype(np.min_scalar_type(int(x.max(initial=0))))
     return 8 * len(zlib.compress(packed.tobytes(), 9))

@@ -14,20 +14,20 @@ from tightbound.data.feed import each
 
 
 class Regret(Score):
-    """ELBO after fitting q(z | x) to the single example, less the ELBO with the encoder's q; the decoder is held.
+    """ELBO after fitting q(z|x) to the single example, minus the ELBO with the encoder's q; the decoder is fixed.
 
-    An encoder that was never shown such data is far from their best code. The paper fits the encoder's weights to the
-    example; this fits the variational parameters that they give, which is the larger family of q and takes one decoder
-    pass a step. Below zero only by the noise of the fit.
+    An encoder that has never seen such data is far from the best q for them. The paper fits the encoder's weights to
+    the example. Here the variational parameters that the encoder returns are fitted: that is a larger family of q, and
+    takes one decoder pass per step. A value below zero is noise of the fit.
 
-    Arguments:
-        steps: Of Adam.
-        lr: Its first step size, in the units of the variational parameters.
-        samples: Of q(z | x) for each gradient.
-        measured: Of q(z | x) for each of the two ELBOs, which see the same noise.
+    Args:
+        steps: Steps of Adam.
+        lr: First step size, in the units of the variational parameters.
+        samples: Latent samples per example for each gradient.
+        measured: Latent samples per example for each of the two ELBOs, which see the same noise.
 
     Raises:
-        InputError: a setting that is out of range.
+        InputError: If a setting is out of range.
 
     References:
         Likelihood regret (Xiao et al. 2020), Eq. 6, https://arxiv.org/abs/2003.02977
@@ -40,21 +40,21 @@ class Regret(Score):
         self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
         self.samples, self.measured = whole("samples", samples, least=1), whole("measured", measured, least=1)
 
-    def lacks(self, data: View) -> str | None:
-        """Needs a q(z | x) that can be fitted."""
-        return (
-            DETERMINISTIC + ": there is no q(z|x) to fit" if data.model.latents.deterministic else super().lacks(data)
-        )
+    def reason_missing(self, data: View) -> str | None:
+        """Return why there is no q(z|x) to fit; None: there is one."""
+        if data.model.latents.deterministic:
+            return f"{DETERMINISTIC}: there is no q(z|x) to fit"
+        return super().reason_missing(data)
 
     def estimator(self, data: View, train: View) -> str:
-        """What is fitted."""
+        """Return what is fitted and how it is measured."""
         return (
-            f"variational parameters fitted to the example ({self.steps} steps of Adam, lr {self.lr:g}), the decoder and "
-            f"the encoder's weights held; ELBO after - before, {self.measured} samples with the same noise"
+            f"variational parameters fitted to the example ({self.steps} steps of Adam, lr {self.lr:g}) with fixed "
+            f"weights; ELBO after - before, {self.measured} latent samples with the same noise"
         )
 
     def __call__(self, data: View, train: View) -> Array:
-        """(N,) nats."""
+        """Return the values (N,), nats."""
         model = data.model
 
         def gained(batch: Batch, number: int) -> Array:

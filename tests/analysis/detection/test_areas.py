@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tightbound.analysis.detection.detection import aupr, auroc, average_precision
+from tightbound.analysis.detection.areas import aupr, auroc, average_precision
 
 
 def test_small_cases_by_hand() -> None:
@@ -24,7 +23,7 @@ def test_small_cases_by_hand() -> None:
     assert auroc(np.array([1.0, 3.0]), np.array([2.0, 4.0])).stderr == pytest.approx(math.sqrt(1 / 16 + 1 / 16))
 
 
-def test_values_are_those_of_scikit_learn_with_ties_and_infinities() -> None:
+def test_values_equal_scikit_learn_with_ties_and_infinities() -> None:
     rng = np.random.default_rng(0)
     own, other = rng.integers(0, 9, 60).astype(float), rng.integers(2, 12, 40).astype(float)
     y, x = np.repeat([0, 1], [60, 40]), np.concatenate([own, other])
@@ -39,7 +38,7 @@ def test_values_are_those_of_scikit_learn_with_ties_and_infinities() -> None:
     assert 0 < low < auroc(own, other).value < high < 1
 
 
-def test_the_standard_error_is_that_over_repetitions_and_the_interval_covers() -> None:
+def test_standard_error_matches_repetitions_and_interval_covers() -> None:
     """Normal scores a distance d apart: AUROC = Phi(d / sqrt 2)."""
     rng, exact = np.random.default_rng(1), NormalDist().cdf(1.5 / math.sqrt(2))
     found = [auroc(rng.normal(size=60), rng.normal(1.5, size=80)) for _ in range(250)]
@@ -51,19 +50,18 @@ def test_the_standard_error_is_that_over_repetitions_and_the_interval_covers() -
     assert 0.905 <= covered <= 0.99  # 0.95 +- 3 sd
 
 
-def test_the_interval_of_average_precision_covers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["tightbound.analysis.detection.detection"], "RESAMPLES", 100)
+def test_interval_of_average_precision_covers() -> None:
     rng = np.random.default_rng(5)
     scores = np.append(rng.normal(size=50_000), rng.normal(1, size=50_000))
     exact = average_precision_score(np.repeat([0, 1], 50_000), scores)
-    found = [aupr(rng.normal(size=80), rng.normal(1, size=80), seed=i) for i in range(250)]
+    found = [aupr(rng.normal(size=80), rng.normal(1, size=80), seed=i, resamples=100) for i in range(250)]
     covered = np.mean([area.interval[0] <= exact <= area.interval[1] for area in found])
     assert 0.905 <= covered <= 0.99  # 0.95 +- 3 sd
     errors = [area.stderr for area in found if area.stderr is not None]
     assert np.mean(errors) == pytest.approx(np.std([area.value for area in found], ddof=1), rel=0.2)
 
 
-def test_complete_separation_has_no_standard_error_but_an_exact_interval() -> None:
+def test_complete_separation_has_an_exact_interval_and_no_standard_error() -> None:
     """n of n disjoint pairs in order: the lower end p solves p^n = 0.025."""
     own, other = np.arange(10.0), np.arange(100.0, 120.0)
     area = auroc(own, other)
@@ -75,13 +73,13 @@ def test_complete_separation_has_no_standard_error_but_an_exact_interval() -> No
     assert aupr(own, other).stderr is None
 
 
-def test_equal_scores_know_nothing() -> None:
+def test_equal_scores_are_at_chance() -> None:
     area = auroc(np.ones(30), np.ones(20))
     assert area.value == 0.5
     assert aupr(np.ones(30), np.ones(20)).value == pytest.approx(0.4)
 
 
-def test_swapping_the_sets_and_any_rising_map() -> None:
+def test_swapping_the_sets_mirrors_and_increasing_maps_change_nothing() -> None:
     rng = np.random.default_rng(3)
     own, other = rng.normal(size=50), rng.normal(0.5, size=70)
     area, turned, mapped = auroc(own, other), auroc(other, own), auroc(np.exp(own), np.exp(other))

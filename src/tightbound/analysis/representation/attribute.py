@@ -1,0 +1,116 @@
+"""What shifting latent codes along an attribute direction does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.figures import Figure, Lines, Pictures
+from tightbound.analysis.result import Result
+from tightbound.core.errors import InputError, whole
+
+if TYPE_CHECKING:
+    from tightbound.analysis.representation.steering import Shifted
+    from tightbound.core.model import VAE
+    from tightbound.trained import Trained
+
+ASKED = {"variant": True}  # a run records no answer about a single label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute(Analysis[Result]):
+    """Shift latent codes along an attribute direction, decode them, and measure the effect.
+
+    The direction leads from one label to another, and is found from training examples. Latent codes of test examples
+    are shifted and decoded; the decoded examples are encoded again, and a linear probe of the latent codes of training
+    examples says which label they have.
+
+    References:
+        Autoencoding beyond pixels (Larsen et al. 2016), Section 4.2, https://arxiv.org/abs/1512.09300
+    """
+
+    name = "attribute"
+    question = "What does shifting latent codes towards a label do?"
+    group = "look"
+    splits = True
+    reported = False
+    per_example = True
+
+    label: int = field(metadata={**ASKED, "flag": {"metavar": "LABEL"}})
+    """Label to move to."""
+    against: int | None = field(default=None, metadata={**ASKED, "flag": {"metavar": "LABEL"}})
+    """Label to move from; default: all other labels."""
+    factor: int | None = field(default=None, metadata={**ASKED, "flag": {"metavar": "INT"}})
+    """Column of the labels, from 0, if each example has several labels."""
+    direction: Literal["means", "probe"] = field(default="means", metadata=ASKED)
+    """The difference of the mean codes of the two classes, or the normal of a linear probe that separates them."""
+    max_examples: int = 500
+    """Shift at most so many test examples, picked at random."""
+    rows: int = 8
+    """Examples in the figure, one row each."""
+
+    def check(self) -> None:
+        """Raise InputError for options out of range."""
+        super().check()
+        whole("max_examples", self.max_examples, least=1)
+        whole("rows", self.rows, least=1)
+        if self.direction not in ("means", "probe"):
+            raise InputError(f"direction = {self.direction!r}; needed: 'means' or 'probe'")
+
+    def run(self, trained: Trained, subject: Subject) -> Result:
+        """Shift latent codes of the examples along a direction from the training split."""
+        from tightbound.analysis.representation.steering import steer
+
+        found = steer(
+            trained.model, subject.train, subject.examples, self.label, self.against, factor=self.factor,
+            direction=self.direction, max_examples=self.max_examples, seed=self.seed,
+        )  # fmt: skip
+        start = "any other label" if self.against is None else f"label {self.against}"
+        sentence = (
+            f"Shifted by the full vector, {_percent(found.estimates['+1'])}% of {len(found.codes):,} test examples "
+            f"with {start} are classified as {self.label}; without a shift, {_percent(found.estimates['+0'])}%."
+        )
+        return Result(
+            found.estimates,
+            per_example={
+                "index": found.index.numpy(),
+                "label": found.labels.numpy(),
+                "predicted": found.predicted,
+                "x": found.x.numpy(),
+            },
+            caption=f"{subject.name}: share classified as {self.label}, by multiples of the attribute vector",
+            sentences=[sentence],
+            figures=[*self._pictures(trained.model, found), self._curve(found)],
+            details={"strengths": list(found.strengths), "vector": found.vector.tolist()},
+        )
+
+    def _pictures(self, model: VAE, found: Shifted) -> list[Figure]:
+        from tightbound.analysis import pictures
+
+        if not pictures.is_image(model.shape):
+            return []
+        shown = found.x[: self.rows]
+        rows = [pictures.to_pixels(row, model.observation.source) for row in shown]
+        labels = [str(label) for label in found.labels[: self.rows].tolist()]
+        grid = pictures.grid(rows, labels, [f"{s:+g}" for s in found.strengths])
+        caption = (
+            f"Test examples, with their labels at the left, shifted towards label {self.label}; above, the strength."
+        )
+        return [Figure("attribute", f"Towards label {self.label}", caption, [Pictures(png=pictures.png(grid))])]
+
+    def _curve(self, found: Shifted) -> Figure:
+        name = f"classified as {self.label}"
+        values = list(found.estimates.values())
+        panel = Lines(
+            x=found.strengths, series={name: [scalar(each) for each in values]},
+            errors={name: [scalar_error(each) for each in values]}, markers=True,
+            x_label="multiples of the attribute vector", y_label=f"share classified as {self.label}",
+        )  # fmt: skip
+        caption = "Share of the shifted examples that a linear probe classifies as the label, with 95% intervals."
+        return Figure("attribute-effect", "Effect of the shift", caption, [panel])
+
+
+def _percent(estimate: Estimate) -> str:
+    return with_error(100 * scalar(estimate), 100 * scalar_error(estimate))
