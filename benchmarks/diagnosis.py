@@ -20,8 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tightbound.cli.remedy import remedied
 from tightbound.cli.main import main as tightbound
+from tightbound.cli.remedy import remedied
 
 SICK = {
     "autoregressive decoder": "digits --likelihood \"pixelcnn(family='discretized-logistic')\" --epochs 15",

@@ -66,7 +66,7 @@ COMPOSED = ("latent", "network", "likelihood", "observation", "prior", "posterio
 def compose(data: Data, comparison: Comparison, own: dict[str, Any], seed: int) -> tuple[tb.VAE, Any]:
     """The model and its config."""
     config = recipe(comparison.recipe).replace(**comparison.both, **own, seed=seed)
-    return tb.vae(data, **{name: getattr(config, name) for name in COMPOSED}, seed=seed), config
+    return tb.VAE.for_data(data, **{name: getattr(config, name) for name in COMPOSED}, seed=seed), config
 
 
 def run(

@@ -34,7 +34,7 @@ def lesson(data: tb.data.Data, epochs: int, quick: bool) -> tb.VAE:
     parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}
     how: dict[str, Any] = {"steps": 5} if quick else {"epochs": epochs}
     how |= {"batch_size": config.batch_size, "lr": config.lr, "quiet": True}
-    return tb.fit(tb.vae(data, **parts), data, make("objective", config.objective_spec()), **how).model
+    return tb.fit(tb.VAE.for_data(data, **parts), data, make("objective", config.objective_spec()), **how).model
 
 
 def contestants(arguments: argparse.Namespace, folder: Path) -> list[Contestant]:

@@ -45,8 +45,8 @@ def build(data: Data, net: str) -> tb.VAE:
     if net == "mlp":
         config = recipe("lesson")
         parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}
-        return tb.vae(data, **parts, start_at_data=False)
-    return tb.vae(data, latent=10, network=Locatello(), likelihood="bernoulli", start_at_data=False)
+        return tb.VAE.for_data(data, **parts, start_at_data=False)
+    return tb.VAE.for_data(data, latent=10, network=Locatello(), likelihood="bernoulli", start_at_data=False)
 
 
 def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn:

@@ -242,8 +242,6 @@ def fit(
         quiet: Show no progress.
         callbacks: Functions, called after each epoch with a `TrainingState`, or `Callback` objects.
         stages: Functions (run folder) -> Stage, trained in turn afterwards.
-        callbacks: Called after steps and epochs, and at the end: functions of a `tightbound.training.TrainingState`,
-            called after each epoch, or instances of `tightbound.training.Callback`.
         **options: epochs, lr, batch_size, ...: the fields of `tightbound.Settings`.
 
     Raises:
@@ -259,7 +257,6 @@ def fit(
     fitted = fit_run(
         model, opened, chosen, Settings.of(options),
         run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages, callbacks=callbacks,
-        callbacks=callbacks,
     )  # fmt: skip
     return Trained(model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted)
 

@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, TensorDataset
 import tightbound as tb
 from tightbound.analysis import evaluate, rate_decomposition, score
 from tightbound.core import world
-from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, each
 from tightbound.inference import infer
 from tightbound.latents.codes import CodeLatents
+from tightbound.model import VAE
 
 N = 121  # of evaluation four batches, of the rate two blocks of codes
 KINDS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ def model(kind: str) -> VAE:
     """Untrained."""
     torch.manual_seed(1)
     parts = {"network": "mlp(hidden=(8,))", **KINDS[kind]}
-    return tb.vae(tb.data.open(data()), latent=3, **parts).eval()
+    return tb.VAE.for_data(tb.data.open(data()), latent=3, **parts).eval()
 
 
 def found(kind: str) -> dict[str, Any]:

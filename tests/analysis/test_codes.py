@@ -20,11 +20,11 @@ from tightbound.analysis.bounds.reconstruction import Variation
 from tightbound.analysis.comparison.compare import difference
 from tightbound.analysis.estimate import scalar
 from tightbound.core.errors import CompositionError
-from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.likelihoods import Identity
+from tightbound.model import VAE
 
 X = torch.randint(0, 2, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
 SMALL = "pixelcnn(hidden=8, layers=1, embedding=4, attention=0, blocks=1)"
@@ -33,7 +33,7 @@ SMALL = "pixelcnn(hidden=8, layers=1, embedding=4, attention=0, blocks=1)"
 def quantized(quantizer: str = "vq(codebook_size=5)", learned: bool = False) -> VAE:
     """Two levels, of 4 x 4 and 2 x 2 codes."""
     torch.manual_seed(3)
-    model = tb.vae(
+    model = tb.VAE.for_data(
         tb.data.open(X), latent=4, network="resnet(halvings=(1,1), hidden=8, inner=4, blocks=1)",
         latents=f"quantized(quantizer={quantizer!r})", prior=SMALL,
     )  # fmt: skip
@@ -137,7 +137,7 @@ def test_the_error_of_a_perplexity_is_its_spread_over_data_sets() -> None:
 
 def test_codes_that_are_drawn_have_an_iwae_bound() -> None:
     torch.manual_seed(0)
-    model = tb.vae(
+    model = tb.VAE.for_data(
         tb.data.open(X), latent=3, network="mlp(hidden=(8,))",
         latents="quantized(quantizer='gumbel(codebook_size=4)', positions=6)", prior=SMALL,
     ).eval()  # fmt: skip
@@ -194,7 +194,7 @@ def test_scores_take_the_elbo_and_say_so() -> None:
 
 def test_comparison_with_a_model_that_has_an_iwae_bound() -> None:
     torch.manual_seed(0)
-    plain = tb.vae(tb.data.open(X), latent=2, network="mlp(hidden=(4,))").eval()
+    plain = tb.VAE.for_data(tb.data.open(X), latent=2, network="mlp(hidden=(4,))").eval()
     found = compare({"vq": quantized(), "vae": plain}, X, samples=20)
     own, other = evaluate(quantized(), X), evaluate(plain, X, samples=20)
     between = found.between("vq", "vae", "iwae")
@@ -244,7 +244,9 @@ def test_codes_that_are_all_the_same_are_found_twice() -> None:
     assert scalar(found["posterior-collapse"].evidence["mutual_information"]) == 0
     remedy = found["codebook-collapse"].remedy
     assert remedy == found["posterior-collapse"].remedy == ("--latents", "quantized(quantizer='fsq')")
-    tb.vae(tb.data.open(X), latent=4, network="resnet(halvings=(1,1), hidden=8, inner=4, blocks=1)", latents=remedy[1])
+    tb.VAE.for_data(
+        tb.data.open(X), latent=4, network="resnet(halvings=(1,1), hidden=8, inner=4, blocks=1)", latents=remedy[1]
+    )
 
 
 def test_a_level_by_itself_is_named() -> None:

@@ -26,7 +26,7 @@ def test_rows_do_not_grow_with_k_or_with_a_loaders_batches(monkeypatch: pytest.M
     monkeypatch.setattr(module, "ROWS", 400)
     x = torch.randint(0, 2, (64, 1, 4, 4)).float()
     loader = tb.data.open(DataLoader(TensorDataset(x), batch_size=64))
-    model = tb.vae(loader, latent=2, network="mlp(hidden=(4,))")
+    model = tb.VAE.for_data(loader, latent=2, network="mlp(hidden=(4,))")
     assert decoded(monkeypatch, model, loader.test, 100) <= 400
     assert decoded(monkeypatch, model, loader.test, 1000) <= 400
     assert decoded(monkeypatch, model, x, 1000) <= 400
@@ -37,14 +37,14 @@ def test_rows_do_not_grow_with_k_or_with_a_loaders_batches(monkeypatch: pytest.M
 def test_a_row_of_many_numbers_is_decoded_in_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
     data = tb.data.open(x, test=0.5)
-    model = tb.vae(data, latent=2, network="mlp(hidden=(4,))", likelihood="categorical")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))", likelihood="categorical")
     assert decoded(monkeypatch, model, x, 150) <= 100
 
 
 def test_pairs_are_made_in_blocks_and_data_encoded_in_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["tightbound.analysis.bounds.rate"]
     x = torch.randint(0, 2, (300, 1, 4, 4)).float()
-    model = tb.vae(tb.data.open(x), latent=2, network="mlp(hidden=(4,))")
+    model = tb.VAE.for_data(tb.data.open(x), latent=2, network="mlp(hidden=(4,))")
     whole = module.rate_decomposition(model, x)
     monkeypatch.setattr(module, "ELEMENTS", 600)
     monkeypatch.setattr(module, "CHUNK", 20)

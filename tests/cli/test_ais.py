@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tightbound.report.ais import sections, verdict
 
 from conftest import TINY, gray
-from tightbound.report.ais import sections, verdict
 
 NAMES = {"ais", "iwae_same_data", "ais_minus_iwae", "acceptance", "ess", "bdmc_lower", "bdmc_upper", "bdmc_gap"}
 FAST = ("--samples", "3", "--ais", "3", "--ais-data", "4")

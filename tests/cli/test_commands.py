@@ -370,7 +370,7 @@ def test_a_recipe_adapts_to_other_data(name: str, like: str) -> None:
         data = tb.data.open(x, levels=None if like == "sprites" else 256)
     config = RECIPES[name]()
     parts = ("network", "likelihood", "observation", "prior", "posterior", "latents", "context")
-    model = tb.vae(data, latent=config.latent, **{part: getattr(config, part) for part in parts})
+    model = tb.VAE.for_data(data, latent=config.latent, **{part: getattr(config, part) for part in parts})
     objective = make("objective", config.objective_spec())
     objective.prepare(model, len(data.train))
     knobs = Knobs.final({**model.schedules, **objective.schedules})

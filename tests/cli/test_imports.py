@@ -18,7 +18,7 @@ def loaded(code: str, names: tuple[str, ...]) -> set[str]:
 def test_importing_the_package_loads_little() -> None:
     """Relative to torch alone, should a future torch load one of these itself."""
     theirs = loaded("import torch", HEAVY)
-    assert loaded("import tightbound.trained, tightbound.compose, tightbound.data.source", HEAVY) <= theirs
+    assert loaded("import tightbound.trained, tightbound.model, tightbound.data.source", HEAVY) <= theirs
     assert loaded("import tightbound", (*HEAVY, "torch", "numpy")) == set()
 
 

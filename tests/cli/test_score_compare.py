@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tightbound.analysis.detection.detection import auroc
 
 from conftest import TINY, Result, gray
-from tightbound.analysis.detection.detection import auroc
 from tightbound.cli.commands import COMMANDS
 from tightbound.components import TABLE
 

@@ -154,7 +154,7 @@ def test_every_kind_of_the_table_is_tested() -> None:
 
 def test_a_model_is_rebuilt_and_a_shared_part_stays_shared() -> None:
     data = tb.data.open(gray(), levels=17)
-    model = tb.vae(data, latent=3, network="mlp(hidden=(4,))")
+    model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(4,))")
     written = json.loads(json.dumps(describe(model)))
     assert json.dumps(written).count("network/mlp") == 1
     assert json.dumps(written).count('"same"') == 1

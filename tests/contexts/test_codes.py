@@ -21,7 +21,9 @@ def labeled() -> tb.data.Data:
 
 
 def test_the_label_enters_the_prior_alone() -> None:
-    model = tb.vae(labeled(), latent=4, network="mlp(hidden=(6,))", latents=LATENTS, prior=PRIOR, context="labels")
+    model = tb.VAE.for_data(
+        labeled(), latent=4, network="mlp(hidden=(6,))", latents=LATENTS, prior=PRIOR, context="labels"
+    )
     second = model.latents.second
     assert isinstance(second, SecondStage)
     second.take_up()
@@ -36,9 +38,9 @@ def test_the_label_enters_the_prior_alone() -> None:
 
 def test_part_of_x_cannot_be_shown_to_codes() -> None:
     with pytest.raises(CompositionError, match="use latents 'flat', or context 'labels'"):
-        tb.vae(labeled(), latent=4, latents=LATENTS, prior=PRIOR, context="visible(columns=(0, 0.5))")
+        tb.VAE.for_data(labeled(), latent=4, latents=LATENTS, prior=PRIOR, context="visible(columns=(0, 0.5))")
 
 
 def test_a_prior_that_is_named_twice_is_refused() -> None:
     with pytest.raises(CompositionError, match="leave out one"):
-        tb.vae(labeled(), latent=4, latents="quantized(prior='uniform')", prior=PRIOR)
+        tb.VAE.for_data(labeled(), latent=4, latents="quantized(prior='uniform')", prior=PRIOR)

@@ -141,7 +141,9 @@ def test_a_density_without_elements_refuses_a_mask() -> None:
 
 def test_completions_keep_what_is_visible_and_are_reproducible() -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=3, network="mlp(hidden=(16,))", context="visible(columns=(0, 0.5))", prior="learned")
+    model = tb.VAE.for_data(
+        data, latent=3, network="mlp(hidden=(16,))", context="visible(columns=(0, 0.5))", prior="learned"
+    )
     trained = tb.fit(model, data, epochs=1, quiet=True)
     x = next(data.test.epoch(5)).x
     drawn = trained.complete(x, 4)
@@ -161,7 +163,7 @@ def test_every_context_trains_and_samples_after_loading(name: str, tmp_path) -> 
     x = torch.rand(40, 6)
     y = torch.rand(40, 2) if name == "attributes" else torch.arange(40) % 3
     data = tb.data.open(x, labels=y, domain="unit")
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", context=name, prior="mixture(components=3)")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", context=name, prior="mixture(components=3)")
     trained = tb.fit(model, data, epochs=1, quiet=True, run=tmp_path / "run")
     again = tb.load(tmp_path / "run")
     batch = next(data.test.epoch(4))
@@ -191,8 +193,8 @@ def test_a_context_without_its_data_is_refused() -> None:
     data = tb.data.open(torch.rand(20, 6), domain="unit")
     for name in ("labels", "attributes"):
         with pytest.raises(CompositionError, match="give"):
-            tb.vae(data, context=name)
-    model = tb.vae(tb.data.open("digits"), latent=2, context="labels", network="mlp(hidden=(4,))")
+            tb.VAE.for_data(data, context=name)
+    model = tb.VAE.for_data(tb.data.open("digits"), latent=2, context="labels", network="mlp(hidden=(4,))")
     with pytest.raises(InputError, match="labels"):
         model(Batch(torch.zeros(2, 1, 8, 8)))
     with pytest.raises(InputError, match="context"):

@@ -28,7 +28,7 @@ def data() -> tb.data.Data:
 def model(**parts: Any) -> tb.VAE:
     """Small."""
     torch.manual_seed(0)
-    return tb.vae(data(), latent=4, network="mlp(hidden=(64,))", **parts)
+    return tb.VAE.for_data(data(), latent=4, network="mlp(hidden=(64,))", **parts)
 
 
 def trained(run: Path | None = None, device: str = str(DEVICE), epochs: int = 2, **how: Any) -> Trained:

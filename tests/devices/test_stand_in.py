@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tightbound.report.codes import sections as code_sections
 from torch.utils.data import TensorDataset
 
 import tightbound as tb
@@ -27,13 +28,12 @@ from tightbound.analysis import (
     score,
 )
 from tightbound.components import TABLE
-from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.data import Data
 from tightbound.inference.infer import complete, encode, reconstruct, sample
+from tightbound.model import VAE
 from tightbound.objectives.base import Objective
-from tightbound.report.codes import sections as code_sections
 from tightbound.testing import matrix
 from tightbound.testing.matrix import DRAWN, Combination, why_not
 
@@ -145,7 +145,7 @@ EXTRA = {
 def test_contexts_networks_and_codes(what: str) -> None:
     x = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     data = tb.data.open(TensorDataset(x, torch.arange(12) % 3))
-    made = tb.vae(data, latent=4, **{"network": "mlp(hidden=(6,))", **EXTRA[what]}).eval()
+    made = tb.VAE.for_data(data, latent=4, **{"network": "mlp(hidden=(6,))", **EXTRA[what]}).eval()
     if made.latents.second is not None:
         made.latents.second.take_up()
     expected = used(made, data, torch.device("cpu"))
@@ -196,7 +196,7 @@ def test_samplers(sampler: str) -> None:
     data = tb.data.open(TensorDataset(x, torch.arange(40) % 2))
     few = {"gaussian-mixture": "(components=2)", "class-regions": "(components=1)"}.get(sampler, "")
     with stand_in() as device:
-        trained = tb.fit(tb.vae(data, latent=2, network="mlp(hidden=(6,))", seed=0), data, steps=1, device=str(device),
+        trained = tb.fit(tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0), data, steps=1, device=str(device),
                          validation_size=0, quiet=True)  # fmt: skip
         trained.fit_sampler(data.train, sampler + few)
         assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()
@@ -205,7 +205,7 @@ def test_samplers(sampler: str) -> None:
 def test_what_codes_are_worth() -> None:
     data = tb.data.open("digits")
     some, others = data.train.subset(range(80)), data.test.subset(range(60))
-    model = tb.vae(data, latent=2, network="mlp(hidden=(6,))", seed=0)
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
     expected = probe(model, some, others)
     with stand_in() as device:
         found = probe(model.to(device), some, others)
@@ -215,7 +215,7 @@ def test_what_codes_are_worth() -> None:
 def test_the_report_of_codes() -> None:
     data = tb.data.open("digits")
     latents = matrix.quantized("vq", "pixelcnn")
-    model = tb.vae(data, latents=latents, network="mlp(hidden=(6,))", seed=0).eval()
+    model = tb.VAE.for_data(data, latents=latents, network="mlp(hidden=(6,))", seed=0).eval()
     assert model.latents.second is not None
     model.latents.second.take_up()
     shown = next(data.test.epoch(8))

@@ -160,7 +160,7 @@ def test_what_draws_are_called_beside_real_data() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=8, network="mlp(hidden=(128,))", likelihood="bernoulli")
+    model = tb.VAE.for_data(data, latent=8, network="mlp(hidden=(128,))", likelihood="bernoulli")
     return tb.fit(model, data, epochs=40, quiet=True, run=tmp_path_factory.mktemp("regions") / "run")
 
 
@@ -196,6 +196,6 @@ def test_data_without_labels_have_no_regions_and_no_vectors(trained: tb.Trained)
 
 def test_a_model_that_completes_data_has_no_vectors(tmp_path: Path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", context="visible")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", context="visible")
     with pytest.raises(CompositionError, match="completes data"):
         attribute_vector(model, data.test, 3)

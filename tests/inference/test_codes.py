@@ -12,10 +12,10 @@ from torch import Tensor
 
 import tightbound as tb
 from conftest import Result, gray
+from tightbound.analysis.samples.rejection import _kept, _quotas
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.inference import infer
-from tightbound.analysis.samples.rejection import _kept, _quotas
 from tightbound.latents import Quantized
 from tightbound.latents.codes import coded
 from tightbound.priors.codes import AutoregressiveCodes
@@ -37,7 +37,7 @@ def model(quantizer: str, levels: int = 2, prior: str = PRIOR, context: str | No
     """Untrained, its prior in use where it has parameters, and far from uniform."""
     data = tb.data.open(gray(40, (1, 8, 8)), labels=np.arange(40) % 3, levels=17)
     latents = f"quantized(quantizer={quantizer})"
-    made = tb.vae(data, latent=4, network=NETWORK[levels], latents=latents, prior=prior, context=context)
+    made = tb.VAE.for_data(data, latent=4, network=NETWORK[levels], latents=latents, prior=prior, context=context)
     second = made.latents.second
     if second is not None:
         torch.manual_seed(0)
@@ -114,7 +114,7 @@ def test_sharper_draws_are_likelier_and_the_limit_is_one_code() -> None:
 def test_sharpening_is_refused_where_there_is_nothing_to_sharpen() -> None:
     with pytest.raises(CompositionError, match="under this one, uniform"):
         model("vq(codebook_size=6)", prior="uniform").latents.sharpened(0.5)
-    flat = tb.vae(tb.data.open(gray(), levels=17), latent=2, network="mlp(hidden=(4,))")
+    flat = tb.VAE.for_data(tb.data.open(gray(), levels=17), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="latents Flat have none"):
         flat.latents.sharpened(0.5)
     with pytest.raises(CompositionError, match="Flat have no integer codes"):

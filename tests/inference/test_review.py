@@ -27,7 +27,7 @@ def x() -> np.ndarray:
 def test_a_second_fit_goes_on_from_the_weights(x: np.ndarray) -> None:
     """`fit` reset the output bias to the data's marginals each time."""
     data = tb.data.open(x, levels=17)
-    model = tb.vae(data, **SMALL)
+    model = tb.VAE.for_data(data, **SMALL)
     tb.fit(model, data, steps=20, lr=0.05, quiet=True)
     before = {name: t.clone() for name, t in model.state_dict().items()}
     tb.fit(model, data, steps=1, lr=1e-30, quiet=True)
@@ -40,14 +40,14 @@ def test_a_decoder_of_ones_own_is_left_as_it_is(x: np.ndarray) -> None:
     decoder = nn.Sequential(nn.Linear(2, 16))
     before = decoder[0].bias.clone()
     likelihood = tb.likelihoods.Binomial(data.shape, 2, decoder, levels=17)
-    model = tb.vae(data, **SMALL, likelihood=likelihood)
+    model = tb.VAE.for_data(data, **SMALL, likelihood=likelihood)
     tb.fit(model, data, steps=1, lr=1e-30, quiet=True)
     assert torch.equal(decoder[0].bias, before)
 
 
 def test_named_likelihoods_start_at_the_datas_marginals(x: np.ndarray) -> None:
     data = tb.data.open(x, levels=17)
-    start, nowhere = (tb.vae(data, **SMALL, start_at_data=on, likelihood="binomial") for on in (True, False))
+    start, nowhere = (tb.VAE.for_data(data, **SMALL, start_at_data=on, likelihood="binomial") for on in (True, False))
     better, worse = (evaluate(m, data.train, samples=20)["distortion"].value for m in (start, nowhere))
     assert better < worse - 1  # pyright: ignore
 
@@ -55,7 +55,7 @@ def test_named_likelihoods_start_at_the_datas_marginals(x: np.ndarray) -> None:
 def test_a_shuffling_loader_is_read_in_order_for_codes_and_numbers(x: np.ndarray) -> None:
     loader = DataLoader(TensorDataset(torch.from_numpy(x), torch.arange(60)), batch_size=7, shuffle=True)
     data = tb.data.open(loader, levels=17)
-    model = tb.vae(data, **SMALL)
+    model = tb.VAE.for_data(data, **SMALL)
     trained = tb.fit(model, data, steps=3, quiet=True)
     state = torch.get_rng_state()
     one, two = trained.encode(data.test), trained.encode(data.test)
@@ -70,7 +70,7 @@ def test_a_shuffling_loader_is_read_in_order_for_codes_and_numbers(x: np.ndarray
 
 def test_static_binarization_of_a_loader_is_refused(x: np.ndarray) -> None:
     data = tb.data.open(DataLoader(TensorDataset(torch.from_numpy(x)), batch_size=7), levels=17)
-    model = tb.vae(data, **SMALL, likelihood="bernoulli", observation="binarized(mode='static')")
+    model = tb.VAE.for_data(data, **SMALL, likelihood="bernoulli", observation="binarized(mode='static')")
     with pytest.raises(InputError, match="binarize dynamically"):
         tb.fit(model, data, steps=1, quiet=True)
 
@@ -82,7 +82,7 @@ class Stream(IterableDataset[torch.Tensor]):
 
 def test_a_stream_is_trained_on_and_evaluated() -> None:
     data = tb.data.open(DataLoader(Stream(), batch_size=5))
-    trained = tb.fit(tb.vae(data, **SMALL), data, steps=7, quiet=True)
+    trained = tb.fit(tb.VAE.for_data(data, **SMALL), data, steps=7, quiet=True)
     assert trained.evaluate(data.test, samples=3)["iwae"].n == 12
 
 
@@ -94,23 +94,23 @@ def test_columns_that_float32_cannot_hold_are_refused() -> None:
 
 def test_tiny_columns_are_standardized_and_constant_ones_are_warned_of() -> None:
     rng = np.random.default_rng(0)
-    tiny = tb.vae(tb.data.open(rng.normal(size=(200, 2)) * 1e-13), **SMALL)
+    tiny = tb.VAE.for_data(tb.data.open(rng.normal(size=(200, 2)) * 1e-13), **SMALL)
     assert torch.allclose(tiny.observation.std, torch.tensor(1e-13), rtol=0.2)  # pyright: ignore
     mixed = np.concatenate([rng.normal(size=(200, 1)), np.full((200, 1), 3.0)], axis=1)
     with pytest.warns(UserWarning, match="column 1 .* constant"):
-        tb.vae(tb.data.open(mixed), **SMALL)
+        tb.VAE.for_data(tb.data.open(mixed), **SMALL)
 
 
 def test_free_bits_over_factors_need_them(x: np.ndarray) -> None:
     """With a Monte Carlo KL it was silently over groups."""
     data = tb.data.open(x, levels=17)
     with pytest.raises(CompositionError, match="over='group'"):
-        tb.fit(tb.vae(data, **SMALL), data, tb.objectives.FreeBits(kl="monte-carlo"), steps=1, quiet=True)
+        tb.fit(tb.VAE.for_data(data, **SMALL), data, tb.objectives.FreeBits(kl="monte-carlo"), steps=1, quiet=True)
 
 
 def test_cross_entropy_in_expectation_is_not_called_a_likelihood(x: np.ndarray, capsys: Any, tmp_path: Path) -> None:
     data = tb.data.open(x, levels=17)
-    model = tb.vae(data, **SMALL, likelihood="bernoulli", observation="binarized(mode='expected')")
+    model = tb.VAE.for_data(data, **SMALL, likelihood="bernoulli", observation="binarized(mode='expected')")
     trained = tb.fit(model, data, steps=1, quiet=True)
     with pytest.raises(InputError, match="no likelihood"):
         trained.log_likelihood(data.test)
@@ -124,13 +124,13 @@ def test_cross_entropy_in_expectation_is_not_called_a_likelihood(x: np.ndarray, 
 
 def test_codes_from_numpy_are_decoded(x: np.ndarray) -> None:
     data = tb.data.open(x, levels=17)
-    trained = tb.fit(tb.vae(data, **SMALL), data, steps=1, quiet=True)
+    trained = tb.fit(tb.VAE.for_data(data, **SMALL), data, steps=1, quiet=True)
     assert torch.equal(trained.decode(np.zeros((3, 2))), trained.decode(torch.zeros(3, 2)))
 
 
 def test_a_float64_model_comes_back_as_one(x: np.ndarray, tmp_path: Path) -> None:
     data = tb.data.open(x, levels=17)
-    trained = tb.fit(tb.vae(data, **SMALL).double(), data, steps=2, quiet=True, run=tmp_path / "r")
+    trained = tb.fit(tb.VAE.for_data(data, **SMALL).double(), data, steps=2, quiet=True, run=tmp_path / "r")
     loaded = tb.load(tmp_path / "r")
     assert torch.equal(loaded.encode(x), trained.encode(x))
     assert loaded.encode(x).dtype == torch.float64
@@ -180,7 +180,7 @@ def test_numbers_of_a_read_only_run_are_shown(x: np.ndarray, monkeypatch: pytest
         raise InputError("cannot write")
 
     data = tb.data.open(x, levels=17)
-    trained = tb.fit(tb.vae(data, **SMALL), data, steps=1, quiet=True)
+    trained = tb.fit(tb.VAE.for_data(data, **SMALL), data, steps=1, quiet=True)
     monkeypatch.setattr(show, "write_atomic", refuse)
     show.record(RunFolder(trained.path).evaluation_file, trained.evaluate(data.test, samples=2).to_json())
     assert "not kept" in capsys.readouterr().err

@@ -19,7 +19,7 @@ SMALL_NET = "mlp(hidden=(8,))"
 def test_averaged_weights_keep_their_spectral_norm(tmp_path) -> None:
     data = tb.data.open("digits")
     network = "mlp(hidden=(32,), spectral_norm=True)"
-    model = tb.vae(data, latent=4, network=network, likelihood="gaussian(scale=0.1)")
+    model = tb.VAE.for_data(data, latent=4, network=network, likelihood="gaussian(scale=0.1)")
     trained = tb.fit(
         model, data, epochs=6, batch_size=64, lr=1e-2, ema=0.99, validation_size=0, quiet=True, run=tmp_path / "run"
     )
@@ -34,9 +34,9 @@ def test_a_likelihood_leaves_out_what_the_context_shows_or_is_refused_at_constru
     parts = {"network": SMALL_NET, "likelihood": SMALL["likelihood"].get(name, name)}
     if name in ("pixelcnn", "columns"):
         with pytest.raises(CompositionError, match="use "):
-            tb.vae(data_for(name), latent=2, context="visible(columns=(0, 0.5))", **parts)
+            tb.VAE.for_data(data_for(name), latent=2, context="visible(columns=(0, 0.5))", **parts)
         return
-    model = tb.vae(data_for(name), latent=2, context="visible(columns=(0, 0.5))", **parts)
+    model = tb.VAE.for_data(data_for(name), latent=2, context="visible(columns=(0, 0.5))", **parts)
     batch = next(data_for(name).train.epoch(4))
     terms = model.eval()(batch, 3)
     assert terms.log_likelihood.shape == (3, 4)
@@ -47,13 +47,13 @@ def test_a_likelihood_leaves_out_what_the_context_shows_or_is_refused_at_constru
 def test_a_coupled_color_likelihood_refuses_a_visible_part() -> None:
     data = tb.data.open(np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4)).astype(np.uint8))
     with pytest.raises(CompositionError, match="leave elements out"):
-        tb.vae(data, latent=2, network=SMALL_NET, likelihood="logistic-mixture", context="visible")
+        tb.VAE.for_data(data, latent=2, network=SMALL_NET, likelihood="logistic-mixture", context="visible")
 
 
 def test_a_visible_part_of_a_mixed_table_is_refused_with_the_reason() -> None:
     data = tb.data.open(np.random.default_rng(0).random((20, 3)).astype(np.float32), kinds=["real", "real", "unit"])
     with pytest.raises(CompositionError, match="another shape"):
-        tb.vae(data, latent=2, network=SMALL_NET, context="visible")
+        tb.VAE.for_data(data, latent=2, network=SMALL_NET, context="visible")
 
 
 @pytest.mark.parametrize("near", [1e-3, 1e-6, 1e-9, -1e-6])
@@ -70,13 +70,13 @@ def test_a_missing_entry_of_a_beta_column_is_left_out() -> None:
     table = np.random.default_rng(0).random((30, 2)).astype(np.float32) * 0.8 + 0.1
     table[3, 1] = np.nan
     data = tb.data.open(table, kinds=["unit", "unit"])
-    model = tb.vae(data, latent=2, network=SMALL_NET, likelihood="columns(families={'unit': 'beta'})")
+    model = tb.VAE.for_data(data, latent=2, network=SMALL_NET, likelihood="columns(families={'unit': 'beta'})")
     assert np.isfinite(tb.evaluate(model, data.train, samples=3)["elbo"].value)
 
 
 def test_no_epoch_of_an_adversary_is_the_best() -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network=SMALL_NET, likelihood="gaussian(scale=0.3)")
+    model = tb.VAE.for_data(data, latent=2, network=SMALL_NET, likelihood="gaussian(scale=0.3)")
     trained = tb.fit(model, data, "vae-gan", epochs=2, quiet=True)
     assert trained.weights.startswith("last")
     with pytest.raises(InputError, match="patience"):
@@ -87,12 +87,12 @@ def test_no_epoch_of_an_adversary_is_the_best() -> None:
 def test_an_objective_that_compares_data_refuses_a_batch_of_one(objective: str) -> None:
     data = tb.data.open("digits")
     with pytest.raises(InputError, match="batch size of at least 2"):
-        tb.fit(tb.vae(data, latent=2, network=SMALL_NET), data, objective, steps=1, batch_size=1, quiet=True)
+        tb.fit(tb.VAE.for_data(data, latent=2, network=SMALL_NET), data, objective, steps=1, batch_size=1, quiet=True)
 
 
 def test_a_sampler_does_not_outlive_the_weights_that_it_was_fitted_to(tmp_path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network=SMALL_NET)
+    model = tb.VAE.for_data(data, latent=2, network=SMALL_NET)
     trained = tb.fit(model, data, epochs=1, quiet=True, run=tmp_path / "run")
     trained.fit_sampler(data.train, "kernel(exemplars=20)")
     trained = tb.fit(model, data, epochs=2, quiet=True, run=tmp_path / "run", resume=True)
@@ -106,7 +106,7 @@ def test_a_sampler_does_not_outlive_the_weights_that_it_was_fitted_to(tmp_path) 
 
 def test_a_reconstruction_keeps_what_the_context_shows() -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network=SMALL_NET, context="visible(columns=(0, 0.5))")
+    model = tb.VAE.for_data(data, latent=2, network=SMALL_NET, context="visible(columns=(0, 0.5))")
     trained = tb.fit(model, data, steps=2, quiet=True)
     x = next(data.test.epoch(5)).x
     assert torch.equal(trained.reconstruct(x)[..., :4], x[..., :4].float())
@@ -116,5 +116,7 @@ def test_a_reconstruction_keeps_what_the_context_shows() -> None:
 
 def test_attributes_of_one_number_each_are_sampled_by_their_values() -> None:
     data = tb.data.open("digits")
-    trained = tb.fit(tb.vae(data, latent=2, network=SMALL_NET, context="attributes"), data, steps=2, quiet=True)
+    trained = tb.fit(
+        tb.VAE.for_data(data, latent=2, network=SMALL_NET, context="attributes"), data, steps=2, quiet=True
+    )
     assert trained.sample(3, context=torch.tensor([1.0, 5.0, 9.0])).shape == (3, 1, 8, 8)

@@ -90,7 +90,7 @@ def test_draws_have_the_codes_moments(text: str) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=3, network="mlp(hidden=(16,))", posterior="point")
+    model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(16,))", posterior="point")
     run = tmp_path_factory.mktemp("samplers") / "run"
     return tb.fit(model, data, "autoencoder", epochs=2, quiet=True, run=run)
 
@@ -131,7 +131,7 @@ def test_a_sampler_that_was_not_fitted_is_named(trained: tb.Trained) -> None:
 
 def test_codes_off_the_plane_are_refused() -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=3, network="mlp(hidden=(8,))", prior="sphere", posterior="power-spherical")
+    model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(8,))", prior="sphere", posterior="power-spherical")
     with pytest.raises(CompositionError, match="sphere"):
         tb.fit(model, data, steps=1, quiet=True).fit_sampler(data.train, "kernel")
 

@@ -33,7 +33,7 @@ def data() -> tb.data.Data:
 @pytest.fixture(scope="module")
 def trained(data: tb.data.Data, tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
     """With dropout, and with an observation that draws: both must be still."""
-    model = tb.vae(data, latent=3, network="mlp(hidden=(16,), dropout=0.5)", likelihood="bernoulli")
+    model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(16,), dropout=0.5)", likelihood="bernoulli")
     return tb.fit(model, data, run=tmp_path_factory.mktemp("trained") / "run", **QUICK)
 
 
@@ -176,7 +176,7 @@ def test_mistakes_are_explained(trained: tb.Trained, case: str) -> None:
 
 
 def test_an_autoencoder_has_codes_but_no_likelihood(data: tb.data.Data) -> None:
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", posterior="point")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", posterior="point")
     trained = tb.fit(model, data, tb.objectives.Autoencoder(), **QUICK)
     assert torch.equal(trained.encode(x(data), draw=True), trained.encode(x(data)))
     with pytest.raises(InputError, match="point mass"):
@@ -208,7 +208,7 @@ def composed(data: tb.data.Data, decoder: nn.Module | None = None, encoder: nn.M
     torch.manual_seed(0)
     posterior = DiagonalNormal(data.shape, 3, encoder or Encoder())
     likelihood = Bernoulli(data.shape, 3, decoder or nn.Sequential(nn.Linear(3, 64)))
-    observation = tb.vae(data, likelihood="bernoulli").observation
+    observation = tb.VAE.for_data(data, likelihood="bernoulli").observation
     return tb.VAE(tb.Flat(StandardNormal(3), posterior), likelihood, observation)
 
 
@@ -260,9 +260,9 @@ def test_a_part_of_ones_own_by_its_import_path(
     monkeypatch.syspath_prepend(tmp_path)
     parts: Any = {"network": "own_parts:Tiny(width=5)", "prior": "own_parts:MyPrior", "latent": 3}
     with pytest.raises(InputError, match="trust"):
-        tb.vae(data, **parts)
+        tb.VAE.for_data(data, **parts)
     with pytest.warns(UserWarning, match="trust=True"):
-        trained = tb.fit(tb.vae(data, **parts, trust=True), data, run=tmp_path / "run", **QUICK)
+        trained = tb.fit(tb.VAE.for_data(data, **parts, trust=True), data, run=tmp_path / "run", **QUICK)
     with pytest.raises(InputError, match="trust"):
         tb.load(tmp_path / "run")
     loaded = tb.load(tmp_path / "run", trust=True)
@@ -283,7 +283,7 @@ class Scaled(Component, nn.Module):
 
 
 def test_a_module_that_is_a_part_needs_no_model(data: tb.data.Data, tmp_path: Path) -> None:
-    like = tb.vae(data, latent=3, network="mlp(hidden=(4,))", likelihood="bernoulli")
+    like = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(4,))", likelihood="bernoulli")
     posterior = DiagonalNormal(data.shape, 3, Scaled(width=5))
     model = tb.VAE(tb.Flat(StandardNormal(3), posterior), like.likelihood, like.observation)  # pyright: ignore
     with pytest.warns(UserWarning, match="trust=True"):
@@ -294,7 +294,7 @@ def test_a_module_that_is_a_part_needs_no_model(data: tb.data.Data, tmp_path: Pa
 
 def test_the_readme_way_in_ten_lines() -> None:
     data = tb.data.open("digits")
-    trained = tb.fit(tb.vae(data, latent=2, network="mlp(hidden=(16,))"), data, epochs=1, quiet=True)
+    trained = tb.fit(tb.VAE.for_data(data, latent=2, network="mlp(hidden=(16,))"), data, epochs=1, quiet=True)
     assert trained.evaluate(data.test, samples=3)["iwae"].value < 0  # pyright: ignore
     assert set(tb.__all__) <= set(dir(tb))
     for name in tb.__all__:

@@ -31,7 +31,7 @@ def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.t
     data = tb.data.open(gray(60), levels=17, labels=np.arange(60) % 3)
     torch.manual_seed(0)
     prior = PRIORS.get(latents, "auto")
-    model = tb.vae(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
+    model = tb.VAE.for_data(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
     if model.latents.second is not None:
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused(kind) -> None:
     name = {BottomUp: "bottom-up", Ladder: "ladder"}[kind]
     for part in ({"prior": "mixture"}, {"posterior": "full"}):
         with pytest.raises(CompositionError, match="of their own"):
-            tb.vae(data, latents=name, **part)  # pyright: ignore
+            tb.VAE.for_data(data, latents=name, **part)  # pyright: ignore
     with pytest.raises(InputError, match="groups = "):
         hierarchy(Ladder, groups=(3,))
     with pytest.raises(InputError, match="positive whole numbers"):
@@ -145,7 +145,7 @@ def test_free_bits_by_group_hold_up_each_group_of_a_ladder() -> None:
 def test_codes_of_hierarchies_go_both_ways(kind) -> None:
     data = tb.data.open(gray(), levels=17)
     name = {BottomUp: "bottom-up(upper=2)", Ladder: "ladder(groups=(3, 2))"}[kind]
-    model = tb.vae(data, latent=3, latents=name, network=NETWORK)
+    model = tb.VAE.for_data(data, latent=3, latents=name, network=NETWORK)
     x: Tensor = next(data.test.epoch(5)).x
     codes = infer.encode(model, x)
     assert codes.mean.shape == codes.variance.shape == (5, 5)
@@ -158,7 +158,7 @@ def test_codes_of_hierarchies_go_both_ways(kind) -> None:
 
 def test_numbers_by_group_and_by_dimension() -> None:
     data = tb.data.open(gray(), levels=17)
-    ladder = tb.vae(data, latents="ladder(groups=(3, 2))", network=NETWORK)
+    ladder = tb.VAE.for_data(data, latents="ladder(groups=(3, 2))", network=NETWORK)
     numbers = tb.analysis.evaluate(ladder, data.test, samples=120)
     assert len(numbers["kl_per_dimension"].value) == 5  # pyright: ignore
     by_group = [sum(numbers["kl_per_dimension"].value[i:j]) for i, j in ((0, 3), (3, 5))]  # pyright: ignore
@@ -166,7 +166,7 @@ def test_numbers_by_group_and_by_dimension() -> None:
     assert sum(by_group) == pytest.approx(numbers["rate"].value)
     assert "closed form given those above" in numbers["kl_per_group"].estimator
     assert "at their means" in numbers["active_units"].target
-    bottom_up = tb.vae(data, latent=3, latents="bottom-up(upper=2)", network=NETWORK)
+    bottom_up = tb.VAE.for_data(data, latent=3, latents="bottom-up(upper=2)", network=NETWORK)
     numbers = tb.analysis.evaluate(bottom_up, data.test, samples=120)
     assert numbers["kl_per_dimension"].value is None
     assert numbers["kl_per_dimension"].reason

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
 from tightbound.analysis import evaluate
-from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.latents import BottomUp, Ladder
 from tightbound.latents.ladder import merge
 from tightbound.likelihoods import Gaussian, Identity
+from tightbound.model import VAE
 from tightbound.objectives import ELBO, IWAE
 
 LARGE, SMALL, D = 3, 2, 5  # sizes of z_1, z_2 and x

@@ -52,7 +52,7 @@ def bits(n: int = 12) -> Tensor:
 
 def small(levels: str, prior: str, entries: int = 3) -> tb.VAE:
     data = tb.data.open(bits(40).numpy(), domain="binary")
-    model = tb.vae(
+    model = tb.VAE.for_data(
         data, latent=2, network=NETWORKS[levels],
         latents=f"quantized(quantizer='vq(codebook_size={entries})', positions=3)",
         prior="uniform" if prior == "linear" else prior,
@@ -149,7 +149,9 @@ def test_a_fixed_prior_is_in_use_from_the_start() -> None:
     assert model.latents.second is None
     assert model.latents.learned  # pyright: ignore[reportAttributeAccessIssue]
     data = tb.data.open(bits(40).numpy(), domain="binary")
-    waiting = tb.vae(data, latent=2, network=NETWORKS["one level"], latents="quantized", prior=PIXELCNN).latents
+    waiting = tb.VAE.for_data(
+        data, latent=2, network=NETWORKS["one level"], latents="quantized", prior=PIXELCNN
+    ).latents
     assert isinstance(waiting, Quantized)
     assert not waiting.learned
     assert not any(p.requires_grad for level in waiting.all_levels for p in level.prior.parameters())
@@ -165,7 +167,7 @@ def test_a_prior_is_replaced_and_recorded() -> None:
     assert [one["part"] for one in kept] == ["code-prior/pixelcnn"] * 2
     with pytest.raises(CompositionError, match="2 level"):
         model.latents.replace_second([PIXELCNN])
-    flat = tb.vae(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
+    flat = tb.VAE.for_data(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="fit-sampler"):
         flat.latents.replace_second(PIXELCNN)
 
@@ -190,8 +192,8 @@ def test_the_users_own_parts_are_named_in_text(latents: str, prior: str) -> None
         "prior": prior,
     }
     with pytest.raises(InputError, match="trust=True"):
-        tb.vae(data, **given)
-    model = tb.vae(data, **given, trust=True)
+        tb.VAE.for_data(data, **given)
+    model = tb.VAE.for_data(data, **given, trust=True)
     assert isinstance(model.latents, Quantized)
     assert any(isinstance(part, Own) for part in model.modules())
     assert isinstance(model.latents.all_levels[0].prior, Linear)

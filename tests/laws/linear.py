@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tightbound.core.model import VAE
 from tightbound.latents import Flat
 from tightbound.likelihoods import Gaussian, Identity
+from tightbound.model import VAE
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import StandardNormal
 

@@ -90,6 +90,6 @@ def test_a_spectrally_normalized_run_is_loaded_as_it_was(tmp_path) -> None:
     import tightbound as tb
 
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)", posterior="point")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)", posterior="point")
     trained = tb.fit(model, data, tb.objectives.RAE(None), steps=5, quiet=True, run=tmp_path / "run")
     assert torch.equal(tb.load(tmp_path / "run").sample(3, seed=1), trained.sample(3, seed=1))

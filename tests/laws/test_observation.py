@@ -96,18 +96,18 @@ def test_a_density_on_levels_needs_dequantization() -> None:
     digits = tb.data.open("digits")
     for name in ("gaussian", "laplace", "continuous-bernoulli"):
         with pytest.raises(CompositionError, match="dequantize"):
-            tb.vae(digits, likelihood=name, observation="levels")
-    model = tb.vae(digits, likelihood="gaussian")
+            tb.VAE.for_data(digits, likelihood=name, observation="levels")
+    model = tb.VAE.for_data(digits, likelihood="gaussian")
     assert "dequantized" in model.target_name
     assert evaluate(model, digits.test.subset(range(5)), samples=5)["bits_per_dim"].value > 0
     bits = tb.data.open((torch.rand(30, 1, 4, 4) < 0.4).float())
-    assert "2 levels, dequantized" in tb.vae(bits, likelihood="gaussian").target_name
+    assert "2 levels, dequantized" in tb.VAE.for_data(bits, likelihood="gaussian").target_name
 
 
 def test_levels_that_differ_are_refused() -> None:
     digits = tb.data.open("digits")
     with pytest.raises((CompositionError, InputError), match="levels"):
-        tb.vae(digits, likelihood="categorical(levels=256)")
+        tb.VAE.for_data(digits, likelihood="categorical(levels=256)")
 
 
 @pytest.mark.parametrize("mode", ["dynamic", "static", "expected"])

@@ -160,7 +160,7 @@ def test_stratified_weights_are_on_the_diagonal_and_not_in_column_0() -> None:
 def test_epoch_metrics_weigh_a_smaller_last_batch_by_its_size(tmp_path) -> None:
     """1,500 data in batches of 1,000 and 500, at a learning rate of nothing: the mean over data."""
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", posterior="point")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", posterior="point")
     trained = tb.fit(
         model, data, tb.objectives.Autoencoder(), epochs=1, batch_size=1000, lr=1e-12, validation_size=0, quiet=True,
         run=tmp_path / "run",
@@ -173,7 +173,7 @@ def test_nothing_is_unpickled_on_load(tmp_path, monkeypatch) -> None:
     import pickle
 
     data = tb.data.open("digits")
-    tb.fit(tb.vae(data, latent=2, network="mlp(hidden=(4,))"), data, steps=2, quiet=True, run=tmp_path / "run")
+    tb.fit(tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))"), data, steps=2, quiet=True, run=tmp_path / "run")
 
     def refuse(*_, **__):
         raise AssertionError("something was unpickled")
@@ -187,7 +187,7 @@ def test_nothing_is_unpickled_on_load(tmp_path, monkeypatch) -> None:
 
 def test_best_weights_are_chosen_on_validation_by_the_bound(tmp_path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network="mlp(hidden=(16,))")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(16,))")
     trained = tb.fit(model, data, IWAE(3), epochs=6, lr=0.02, quiet=True, run=tmp_path / "run")
     losses = [row["validation_loss"] for row in trained.metrics]
     assert f"epoch {losses.index(min(losses)) + 1}," in trained.weights

@@ -153,7 +153,7 @@ def mixed(n: int = 60, missing: float = 0.3) -> np.ndarray:
 
 def test_missing_entries_reach_no_gradient_and_do_not_matter() -> None:
     data = tb.data.open(mixed(), kinds=KINDS)
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,), activation='tanh')").double()
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,), activation='tanh')").double()
     raw = data.whole.batch(torch.arange(60)).x
     assert raw.isnan().any()
     terms = model(Batch(raw), 2)
@@ -197,7 +197,7 @@ def test_the_measure_of_a_completion_counts_what_is_hidden() -> None:
 
 def test_training_starts_at_the_marginals_of_what_is_observed() -> None:
     data = tb.data.open(mixed(4000), kinds=KINDS)
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
     with torch.no_grad():
         for layer in model.likelihood.network:
             if isinstance(layer, nn.Linear):

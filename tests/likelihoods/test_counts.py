@@ -30,7 +30,9 @@ def test_counts_are_opened_as_told_and_never_inferred() -> None:
 
 @pytest.mark.parametrize("likelihood", ["auto", "poisson", "zero-inflated-negative-binomial", "mixture(of='poisson')"])
 def test_a_model_of_counts_starts_near_the_data_and_has_bits(likelihood) -> None:
-    model = tb.vae(tb.data.open(X, domain="counts"), latent=2, network="mlp(hidden=(8,))", likelihood=likelihood)
+    model = tb.VAE.for_data(
+        tb.data.open(X, domain="counts"), latent=2, network="mlp(hidden=(8,))", likelihood=likelihood
+    )
     result = tb.evaluate(model, X, samples=20)
     fitted = -stats.nbinom(2, 0.05).logpmf(X).mean() / np.log(2)
     assert fitted - 0.1 < result["bits_per_dim"].value < (25 if likelihood == "poisson" else fitted + 1.5)
@@ -41,10 +43,10 @@ def test_a_model_of_counts_starts_near_the_data_and_has_bits(likelihood) -> None
 
 def test_what_does_not_fit_counts_is_refused_with_what_does() -> None:
     with pytest.raises(CompositionError, match="use 'poisson', 'negative-binomial'"):
-        tb.vae(tb.data.open(X, domain="counts"), likelihood="gaussian")
+        tb.VAE.for_data(tb.data.open(X, domain="counts"), likelihood="gaussian")
     with pytest.raises(CompositionError, match=r"Poisson is a distribution of counts.*with 'counts'"):
-        tb.vae(tb.data.open(X), likelihood="poisson")
-    model = tb.vae(tb.data.open(X), likelihood="poisson", observation="counts", network="mlp(hidden=(8,))")
+        tb.VAE.for_data(tb.data.open(X), likelihood="poisson")
+    model = tb.VAE.for_data(tb.data.open(X), likelihood="poisson", observation="counts", network="mlp(hidden=(8,))")
     assert isinstance(model.observation, Counts)
     assert torch.equal(model.observation.restore(torch.tensor([3.0])), torch.tensor([3.0]))
 

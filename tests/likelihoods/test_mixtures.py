@@ -92,7 +92,7 @@ def test_components_of_an_image_keep_to_their_elements() -> None:
 def test_a_mixture_is_given_the_shape_and_levels_of_the_data() -> None:
     data = tb.data.open(np.random.default_rng(0).integers(0, 17, (60, 1, 4, 4)), levels=17)
     text = "mixture(of=discretized_logistic(scale='per-dimension'), components=2)"
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood=text)
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood=text)
     assert model.likelihood.of.log_scale.shape == (1, 4, 4)
     assert model.likelihood.levels == 17
     again = rebuild(describe(model))
@@ -111,12 +111,12 @@ def test_families_that_cannot_be_mixed_are_refused() -> None:
             make("likelihood", text)
     data = tb.data.open(np.random.default_rng(0).normal(size=(60, 3)))
     with pytest.raises(CompositionError, match="Poisson is a distribution of counts"):
-        tb.vae(data, likelihood="mixture(of='poisson')")
+        tb.VAE.for_data(data, likelihood="mixture(of='poisson')")
 
 
 def test_a_color_model_is_evaluated_and_reconstructs() -> None:
     data = tb.data.open(np.random.default_rng(0).integers(0, 256, (40, 3, 6, 6), dtype=np.uint8))
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="logistic-mixture(components=2)")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="logistic-mixture(components=2)")
     result = tb.evaluate(model, data.test, samples=3)
     assert 8 < result["bits_per_dim"].value < 9  # 8 bits: uniform noise
     mean = infer.reconstruct(model, next(data.test.epoch(2)).x)

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from tightbound import data as sources
-from tightbound.compose import vae
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import Batch
 from tightbound.likelihoods import Categorical, Gaussian, PixelCNN
+from tightbound.model import VAE
 from tightbound.nn import MLP
 
 
@@ -82,7 +82,7 @@ def test_mean_is_unbiased_and_better_than_averaged_samples() -> None:
 
 def test_composes_trains_and_reconstructs_as_other_likelihoods_do() -> None:
     data = sources.open("digits")
-    model = vae(
+    model = VAE.for_data(
         data, latent=2, network="mlp(hidden=(8,))", likelihood="pixelcnn(hidden=6, layers=1, kernel=3, paths=2)"
     )
     batch = next(data.train.epoch(6))
@@ -114,7 +114,9 @@ def test_what_does_not_fit_is_refused(make, match: str) -> None:
 def test_expectation_over_binarizations_is_refused() -> None:
     data = sources.open("digits")
     with pytest.raises(CompositionError, match="no closed expectation"):
-        vae(data, network="mlp(hidden=(4,))", likelihood="pixelcnn(hidden=4)", observation="binarized(mode='expected')")
-    model = vae(data, network="mlp(hidden=(4,))", likelihood="pixelcnn(hidden=4)", observation="binarized")
+        VAE.for_data(
+            data, network="mlp(hidden=(4,))", likelihood="pixelcnn(hidden=4)", observation="binarized(mode='expected')"
+        )
+    model = VAE.for_data(data, network="mlp(hidden=(4,))", likelihood="pixelcnn(hidden=4)", observation="binarized")
     model.likelihood.check_domain(BINARY)
     assert model(Batch(next(data.train.epoch(2)).x)).log_likelihood.shape == (1, 2)

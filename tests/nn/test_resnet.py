@@ -56,7 +56,7 @@ def test_vectors_become_maps_where_latents_are_flat() -> None:
     """Of any size, whether or not the plane's size divides it."""
     data = tb.data.open(gray(20, (1, 9, 6)), levels=17)
     for latent in (5, 6):
-        model = tb.vae(data, latent=latent, network="resnet(hidden=4, blocks=1, inner=2)")
+        model = tb.VAE.for_data(data, latent=latent, network="resnet(hidden=4, blocks=1, inner=2)")
         assert model.generate(3, Noise("resnet")).mean.shape == (3, 1, 9, 6)
         terms = model(next(data.train.epoch(4)))
         terms.log_weight.sum().backward()
@@ -68,7 +68,7 @@ def test_vectors_become_maps_where_latents_are_flat() -> None:
 def test_small_images_keep_maps_of_four_by_four() -> None:
     for edge, planes in ((8, 16), (28, 49)):
         data = tb.data.open(gray(300, (1, edge, edge)), levels=17)
-        model = tb.vae(data, latent=4, latents="quantized(quantizer=vq(codebook_size=5))")
+        model = tb.VAE.for_data(data, latent=4, latents="quantized(quantizer=vq(codebook_size=5))")
         assert model.latents.latent == 4 * planes
 
 

@@ -300,7 +300,7 @@ def test_two_groups_train_and_resume_to_the_same_bits(objective, tmp_path) -> No
     weights = []
     for name, parts in (("whole", (4,)), ("parts", (2, 4))):
         for steps in parts:
-            model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+            model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
             before = [p.clone() for p in model.parameters()]
             tb.fit(
                 model, data, make("objective", objective), steps=steps, quiet=True, validation_size=0,
@@ -317,7 +317,7 @@ def test_two_groups_train_a_compiled_model() -> None:
     data = tb.data.open("digits")
     losses = []
     for compiled in (False, True):
-        model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+        model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
         trained = tb.fit(model, data, DReG(), steps=3, quiet=True, validation_size=0, compile=compiled)
         losses.append(trained.metrics[-1]["train_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

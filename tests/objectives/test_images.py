@@ -116,7 +116,7 @@ def test_ms_ssim_refuses_vectors_ranges_unknown_masks_and_untrained_scales() -> 
 
 def test_codes_are_decoded_anew_under_their_own_contexts() -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=3, network="mlp(hidden=(8,))", likelihood="binomial", context="labels").eval()
+    model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(8,))", likelihood="binomial", context="labels").eval()
     t = model(next(data.train.epoch(5)), 3)
     decoder = MeanDecoder(model, "test", trains_likelihood=True)
     assert torch.allclose(decoder.mean(t.latents[0].z, t.batch.context), decoder.reconstructed(t)[1], atol=1e-6)

@@ -40,7 +40,7 @@ def test_the_phase_ends_once_information_falls() -> None:
 def test_the_decoder_waits_in_training(tmp_path) -> None:
     """3 steps of 8 data with a decoder that is due at the fourth."""
     data = tb.data.open(gray(), levels=17)
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     tb.fit(model, data, Lagging(every=4), steps=3, batch_size=8, validation_size=6, run=tmp_path / "run", quiet=True)
     last = checkpoint.under("model", checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[0])

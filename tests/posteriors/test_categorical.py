@@ -9,12 +9,12 @@ from torch.distributions import Categorical, kl_divergence
 import tightbound as tb
 from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs, Progress
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
+from tightbound.model import VAE
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO, IWAE
 from tightbound.testing import check_latents, check_posterior, check_prior
@@ -135,7 +135,7 @@ def test_groups_must_fit_the_size_and_each_other() -> None:
 
 def test_a_categorical_model_trains_and_decodes_the_most_probable_vector(tmp_path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(
+    model = tb.VAE.for_data(
         data, latent=40, network="mlp(hidden=(64,))", prior="categorical(groups=8)",
         posterior="relaxed-categorical(groups=8, temperature=linear(start=1.0, stop=0.5))",
     )  # fmt: skip

@@ -15,12 +15,12 @@ from torch.distributions import Normal
 import tightbound as tb
 from tightbound.components import make
 from tightbound.core.errors import InputError
-from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, draw, draw_with_log_prob
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, closed_kl
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
+from tightbound.model import VAE
 from tightbound.nn import MLP
 from tightbound.posteriors import Flow, Planar, Posterior, Pushforward
 from tightbound.priors import StandardNormal
@@ -261,7 +261,7 @@ def test_terms_of_a_example_do_not_depend_on_its_batch(text: str) -> None:
 @pytest.mark.parametrize("text", ["flow", "planar", "sylvester", "low-rank"])
 def test_training_evaluation_and_loading_work(text: str, tmp_path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=3, network="mlp(hidden=(16,))", posterior=text)
+    model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(16,))", posterior=text)
     trained = tb.fit(model, data, steps=10, quiet=True, run=tmp_path / "run")
     numbers = trained.evaluate(data.test, samples=4)
     assert numbers["elbo"].value <= numbers["iwae"].value

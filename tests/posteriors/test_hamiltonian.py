@@ -14,11 +14,11 @@ from laws.linear import Linear, linear_gaussian
 from tightbound.analysis import evaluate
 from tightbound.components import describe, rebuild
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat
+from tightbound.model import VAE
 from tightbound.objectives import ELBO, IWAE
 from tightbound.posteriors import Hamiltonian
 from tightbound.posteriors.hamiltonian import leapfrog
@@ -188,7 +188,9 @@ def test_bad_arguments_are_refused_and_the_likelihood_is_needed() -> None:
 
 def test_a_hamiltonian_model_trains_encodes_and_reloads(tmp_path) -> None:
     digits = tb.data.open("digits")
-    model = tb.vae(digits, latent=3, network="mlp(hidden=(32,), activation='tanh')", posterior="hamiltonian(steps=2)")
+    model = tb.VAE.for_data(
+        digits, latent=3, network="mlp(hidden=(32,), activation='tanh')", posterior="hamiltonian(steps=2)"
+    )
     trained = tb.fit(model, digits, epochs=2, lr=0.005, quiet=True, run=tmp_path / "run")
     assert math.isfinite(trained.evaluate(digits.test, samples=2)["elbo"].value)
     sample, mean = trained.encode(digits.test, draw=True), trained.encode(digits.test)

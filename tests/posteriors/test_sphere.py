@@ -197,7 +197,7 @@ def test_spaces_are_not_mixed_and_a_sphere_needs_two_dimensions() -> None:
 @pytest.mark.parametrize("posterior", ["von-mises-fisher", "power-spherical"])
 def test_a_hyperspherical_model_trains_and_reloads(posterior: str, tmp_path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=4, network="mlp(hidden=(32,))", prior="sphere", posterior=posterior)
+    model = tb.VAE.for_data(data, latent=4, network="mlp(hidden=(32,))", prior="sphere", posterior=posterior)
     before = evaluate(model, data.test, samples=5)["elbo"].value
     trained = tb.fit(model, data, epochs=12, lr=0.01, quiet=True, run=tmp_path / "run")
     result = trained.evaluate(data.test, samples=5)

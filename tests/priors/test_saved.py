@@ -18,7 +18,7 @@ PRIORS = [n for n in TABLE["prior"] if getattr(find("prior", n), "support", "rea
 @pytest.mark.parametrize("prior", [*PRIORS, "vamp(components=5, learned_weights=True)", "flow(kind='nsf')"])
 def test_a_saved_run_loads_to_the_same_samples_and_bounds(prior: str, context: str | None, tmp_path) -> None:
     data = tb.data.open("digits")
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", prior=prior, context=context)
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", prior=prior, context=context)
     trained = tb.fit(model, data, steps=3, batch_size=50, quiet=True, run=tmp_path / "run")
     loaded = tb.load(tmp_path / "run")
     digit = None if model.context is None else model.context.encode(torch.tensor([3, 1, 4, 1]))

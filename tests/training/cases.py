@@ -75,7 +75,7 @@ def labeled(n: int = 60) -> tb.data.Data:
 
 
 def made(data: tb.data.Data, objective: str = "elbo", own: Mapping[str, Any] = {}, **settings: Any) -> Any:
-    return tb.vae(data, **{"latent": 2, "network": "mlp(hidden=(16,))", **own}), data, objective, settings
+    return tb.VAE.for_data(data, **{"latent": 2, "network": "mlp(hidden=(16,))", **own}), data, objective, settings
 
 
 BINARY = {"likelihood": "bernoulli", "observation": "binarized(mode='dynamic')"}

@@ -21,7 +21,7 @@ def data() -> tb.data.Data:
 
 
 def model() -> tb.VAE:
-    return tb.vae(data(), latent=2, network="mlp(hidden=(8,))")
+    return tb.VAE.for_data(data(), latent=2, network="mlp(hidden=(8,))")
 
 
 class Log(Callback):

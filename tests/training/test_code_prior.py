@@ -46,7 +46,7 @@ OTHER = "transformer(hidden=4, layers=1, heads=1)"
 def tiny(data: tb.data.Data, prior: str = TINY, **parts: Any) -> tb.VAE:
     latents = "quantized(quantizer='vq(codebook_size=4)')"
     network = "resnet(halvings=(2, 1), hidden=4, inner=2, blocks=0)"
-    return tb.vae(data, **{"latent": 2, "network": network, "latents": latents, "prior": prior, **parts})
+    return tb.VAE.for_data(data, **{"latent": 2, "network": network, "latents": latents, "prior": prior, **parts})
 
 
 def train(run: Path, **changed: Any) -> tb.Trained:
@@ -185,7 +185,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path: Path) ->
     few = {"steps": 2, "validation_size": 0, "run": tmp_path / "run", "quiet": True}
     with pytest.raises(InputError, match="stream"):
         tb.fit(tiny(stream, start_at_data=False), stream, **few)
-    for model in (tiny(whole, "uniform"), tb.vae(whole, network="mlp(hidden=(4,))")):
+    for model in (tiny(whole, "uniform"), tb.VAE.for_data(whole, network="mlp(hidden=(4,))")):
         with pytest.raises(InputError, match=r"prior_epochs = 2.*pixelcnn"):
             tb.fit(model, whole, **unlabeled)
     bad = tiny(whole)
@@ -267,7 +267,7 @@ def test_a_known_distribution_is_learned(tmp_path: Path) -> None:
     data = tb.data.open(gray(), levels=17)
     prior = "pixelcnn(embedding=4, hidden=16, layers=2, attention=0, blocks=0, dropout=0)"
     latents = "quantized(quantizer='vq(codebook_size=3)', positions=4)"
-    model = tb.vae(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
     chosen = model.latents.second
     assert chosen is not None
     chosen.take_up()

@@ -85,7 +85,7 @@ def test_bfloat16_is_for_the_networks_alone() -> None:
 @pytest.mark.parametrize("compiles", [True, False])
 def test_the_model_is_left_as_it_was(compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", stand_in_compiler(compiles))
-    model = tb.vae(tb.data.open("digits"), latent=2, network="conv(channels=(4,))", seed=0)
+    model = tb.VAE.for_data(tb.data.open("digits"), latent=2, network="conv(channels=(4,))", seed=0)
     before = copy.deepcopy(model)
     executor = Executor(Step(model, tb.objectives.ELBO()))
     assert executor.compile(lambda: model(Batch(torch.zeros(2, 1, 8, 8)))) == compiles
@@ -112,7 +112,7 @@ def stand_in_compiler(works: bool) -> Any:
 
 def train(run: Path, steps: int, **changed: Any) -> tb.Trained:
     data = cases.gray()
-    model = tb.vae(data, latent=2, network="conv(channels=(4, 6), hidden=8)", seed=0)
+    model = tb.VAE.for_data(data, latent=2, network="conv(channels=(4, 6), hidden=8)", seed=0)
     settings: dict[str, Any] = {"batch_size": 8, "validation_size": 6, "ema": 0.9, "clip": 5.0, "quiet": True}
     return tb.fit(model, data, run=run, steps=steps, **settings, **changed)
 
@@ -169,6 +169,6 @@ def test_a_run_continues_without_a_compiler(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.slow
 def test_a_step_with_a_draw_in_its_middle_has_its_networks_compiled() -> None:
     data = tb.data.open(torch.rand(64, 5))
-    model = tb.vae(data, latent=2, posterior="flow", seed=0)
+    model = tb.VAE.for_data(data, latent=2, posterior="flow", seed=0)
     fitted = tb.fit(model, data, steps=2, validation_size=0, compile=True, quiet=True)
     assert torch.isfinite(torch.tensor(fitted.metrics[-1]["train_loss"]))

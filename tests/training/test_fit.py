@@ -23,7 +23,7 @@ def data() -> tb.data.Data:
 
 
 def small(data: tb.data.Data, **parts: Any) -> tb.VAE:
-    return tb.vae(data, **{"latent": 2, "network": "mlp(hidden=(8,))", **parts})
+    return tb.VAE.for_data(data, **{"latent": 2, "network": "mlp(hidden=(8,))", **parts})
 
 
 def test_load_says_which_weights_it_took(data: tb.data.Data, tmp_path: Path) -> None:

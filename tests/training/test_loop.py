@@ -40,14 +40,16 @@ TOTAL = 18
 def everything(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
     """Dropout, dynamic binarization, several samples, averaged weights, a schedule, clipping."""
     network = "mlp(hidden=(16,), dropout=0.3)"
-    model = tb.vae(data, latent=2, network=network, likelihood="bernoulli", observation="binarized(mode='dynamic')")
+    model = tb.VAE.for_data(
+        data, latent=2, network=network, likelihood="bernoulli", observation="binarized(mode='dynamic')"
+    )
     settings = {"ema": 0.9, "schedule": "cosine(warmup=5, final=0.1)", "clip": 5.0, "lr": 1e-2, "encoder_lr": 3e-3}
     return model, IWAE(samples=3), settings
 
 
 def scheduled(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
     """KL warm-up, convolutions, AdamW, two samples."""
-    model = tb.vae(data, latent=2, network="conv(channels=(4,), hidden=8)")
+    model = tb.VAE.for_data(data, latent=2, network="conv(channels=(4,), hidden=8)")
     return model, ELBO(beta=Linear(share=0.7), samples=2), {"optimizer": "adamw", "weight_decay": 0.1, "lr": 1e-2}
 
 
@@ -58,19 +60,19 @@ def patient(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
 
 def adversarial(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
     """A discriminator with an optimizer of its own, permuted draws, two samples, a spectrally normalized decoder."""
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)")
     return model, FactorVAE(network=MLP((8,)), lr=1e-2, samples=2), {"lr": 1e-2}
 
 
 def three_groups(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
     """VAE-GAN, with draws of the prior and clipping."""
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli")
     return model, VAEGAN(network=MLP((8,)), lr=1e-2), {"lr": 1e-2, "clip": 1.0}
 
 
 def lagging(data: tb.data.Data) -> tuple[tb.VAE, Objective, dict[str, Any]]:
     """A decoder that is updated at each fourth step while the encoder leads; information falls after an epoch."""
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli")
     return model, Lagging(every=4), {"lr": 1e-2}
 
 
@@ -246,12 +248,12 @@ def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> Non
     data = tb.data.open(gray(), levels=17)
 
     def go_on(data: tb.data.Data, model: tb.VAE | None = None, objective: Objective | None = None, **more: Any) -> Any:
-        model = model or tb.vae(data, latent=2, network="mlp(hidden=(8,))")
+        model = model or tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
         return tb.fit(model, data, objective, run=tmp_path / "run", **{**COMMON, "epochs": 1, **more})
 
     go_on(data)
     for change, what in (
-        ({"model": tb.vae(data, latent=3, network="mlp(hidden=(8,))")}, "model"),
+        ({"model": tb.VAE.for_data(data, latent=3, network="mlp(hidden=(8,))")}, "model"),
         ({"objective": ELBO(beta=2)}, "objective"),
         ({"data": tb.data.open(gray(seed=1), levels=17)}, "data"),
         ({"data": tb.data.open(gray(), levels=17, test=0.3)}, "data"),
@@ -259,7 +261,7 @@ def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> Non
         with pytest.raises(InputError, match=what):
             go_on(**{"data": data, "epochs": 2, "resume": True, **change})
     with pytest.raises(InputError, match="no run"):
-        tb.fit(tb.vae(data), data, run=tmp_path / "elsewhere", resume=True)
+        tb.fit(tb.VAE.for_data(data), data, run=tmp_path / "elsewhere", resume=True)
 
 
 def test_a_dataloader_resumes_to_the_same_bits(tmp_path: Path) -> None:
@@ -267,7 +269,7 @@ def test_a_dataloader_resumes_to_the_same_bits(tmp_path: Path) -> None:
         torch.manual_seed(int(resume))  # the state of the default generator must not matter
         x = torch.from_numpy(gray(48))
         data = tb.data.open(DataLoader([(row, 0) for row in x], batch_size=8, shuffle=True), levels=17)  # pyright: ignore
-        model = tb.vae(data, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
+        model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
         tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation_size": 0, "epochs": 2, **more})
 
     go(tmp_path / "whole")
@@ -283,7 +285,7 @@ def second_stage(folder: RunFolder) -> Stage:
     first = everything(data)[0]
     first.load_state_dict(checkpoint.load(folder.checkpoint("best"))[0])
     codes = tb.data.open(tb.load(folder.path, model=first).encode(data.train), domain="real")
-    model = tb.vae(codes, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
+    model = tb.VAE.for_data(codes, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
     return Stage(model, codes.train, ELBO(), codes.test, name="second")
 
 

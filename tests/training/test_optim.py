@@ -98,7 +98,7 @@ FACTORIES: dict[str, Any] = {
 
 def train(run: Path, optimizer: Any, objective: str = "elbo", **more: Any) -> tb.Trained:
     data = tb.data.open(gray(), levels=17, test=0.1)
-    model = tb.vae(data, latent=2, network="mlp(hidden=(8,))", seed=0)
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", seed=0)
     settings: dict[str, Any] = {"batch_size": 8, "validation_size": 6, "steps": 12, "quiet": True, "clip": 10.0}
     return tb.fit(model, data, objective, run=run, optimizer=optimizer, **{**settings, **more})
 

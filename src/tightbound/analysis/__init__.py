@@ -9,29 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tightbound.analysis.base import Analysis, Subject
     from tightbound.analysis.bounds.annealed import ais, bdmc
     from tightbound.analysis.bounds.estimator import evaluate
     from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
     from tightbound.analysis.bounds.rate import rate_decomposition
-    from tightbound.analysis.comparison.compare import Comparison, compare
+    from tightbound.analysis.comparison.compare import Comparison
     from tightbound.analysis.comparison.engine import compare
     from tightbound.analysis.detection.engine import detect, score
-    from tightbound.analysis.detection.score import Scores, score
+    from tightbound.analysis.detection.score import Scores
     from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
     from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
     from tightbound.analysis.estimate import Estimate
+    from tightbound.analysis.figures import Figure
     from tightbound.analysis.geometry.measures import compare_paths, paths, traversal
-    from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
     from tightbound.analysis.representation.engine import probe
     from tightbound.analysis.representation.probe import probe_codes
     from tightbound.analysis.representation.steering import classified_as, steer
-    from tightbound.analysis.result import Evaluation
+    from tightbound.analysis.result import Evaluation, Result, Table
     from tightbound.analysis.samples.copies import memorization
     from tightbound.analysis.samples.coverage import holes
     from tightbound.analysis.samples.features import fit_features
     from tightbound.analysis.samples.sample_quality import SampleQuality, compare_samples, sample_quality
 
 _HOMES = {
+    "base": (
+        "Analysis",
+        "Subject",
+    ),
     "bounds.annealed": (
         "ais",
         "bdmc",
@@ -42,14 +47,13 @@ _HOMES = {
         "inference_gap",
     ),
     "bounds.rate": ("rate_decomposition",),
-    "comparison.compare": (
-        "Comparison",
-        "compare",
-    ),
-    "detection.score": (
-        "Scores",
+    "comparison.compare": ("Comparison",),
+    "comparison.engine": ("compare",),
+    "detection.engine": (
+        "detect",
         "score",
     ),
+    "detection.score": ("Scores",),
     "diagnosis.engine": (
         "Case",
         "Check",
@@ -60,18 +64,8 @@ _HOMES = {
         "Finding",
     ),
     "estimate": ("Estimate",),
+    "figures": ("Figure",),
     "geometry.measures": (
-        "compare_paths",
-        "paths",
-        "traversal",
-    ),
-    "comparison.engine": ("compare",),
-    "detection.engine": (
-        "detect",
-        "score",
-    ),
-    "geometry.paths": (
-        "Paths",
         "compare_paths",
         "paths",
         "traversal",
@@ -82,7 +76,11 @@ _HOMES = {
         "classified_as",
         "steer",
     ),
-    "result": ("Evaluation",),
+    "result": (
+        "Evaluation",
+        "Result",
+        "Table",
+    ),
     "samples.copies": ("memorization",),
     "samples.coverage": ("holes",),
     "samples.features": ("fit_features",),
@@ -95,16 +93,20 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Analysis",
     "Case",
     "Check",
     "Comparison",
     "Diagnosis",
     "Estimate",
     "Evaluation",
+    "Figure",
     "Finding",
-    "Paths",
+    "Result",
     "SampleQuality",
     "Scores",
+    "Subject",
+    "Table",
     "ais",
     "bdmc",
     "classified_as",

@@ -8,9 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from tightbound.components import find, make, parse
 from tightbound.config import Config
-from tightbound.core.model import VAE
 from tightbound.data import Data, Indexed
-from tightbound.model import VAE as Model
+from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 from tightbound.recipes.base import recipe
 
@@ -50,7 +49,7 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
     if _network_does_not_fit(config, trust):
         notes = (f"network: auto, because that of recipe {config.recipe!r} is for other latents",)
         config = dataclasses.replace(config, network="auto")
-    model = Model.for_data(
+    model = VAE.for_data(
         data,
         latent=config.latent,
         network=config.network,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from tightbound.components import TABLE, find, make
-from tightbound.compose import vae
 from tightbound.core.errors import TightboundError
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, seeded
@@ -23,6 +22,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.data import Data
 from tightbound.data import open as open_data
+from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 
 # arguments that a tiny model needs; all other parts are taken with their defaults
@@ -129,7 +129,7 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
         name = getattr(c, kind)
         return "auto" if name == "-" else SMALL[kind].get(name) or name
 
-    model = vae(
+    model = VAE.for_data(
         data_for(c.likelihood), latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
         likelihood=text("likelihood"), latents=text("latents"), prior=text("prior"), posterior=text("posterior"),
         seed=seed,

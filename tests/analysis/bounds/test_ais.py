@@ -252,7 +252,7 @@ def test_the_paired_difference_is_of_the_same_data() -> None:
 
 def test_an_autoencoder_has_a_likelihood_under_its_prior_but_no_bound() -> None:
     gray = tb.data.open(np.random.default_rng(0).integers(0, 17, (40, 8, 8), dtype=np.uint8), levels=17)
-    model = tb.vae(gray, latent=2, network="mlp(hidden=(4,))", posterior="point")
+    model = tb.VAE.for_data(gray, latent=2, network="mlp(hidden=(4,))", posterior="point")
     found = ais(model, gray.test, temperatures=3, chains=2, against=evaluate(model, gray.test, samples=2))
     assert found["ais"].value is not None
     for name in ("iwae", "ais_minus_iwae"):
@@ -264,7 +264,9 @@ def test_a_bound_that_is_not_on_a_likelihood_says_so() -> None:
     gray = tb.data.open(np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8))
     flags = {"latent": 2, "network": "mlp(hidden=(4,))", "likelihood": "bernoulli"}
     expected, drawn = (
-        ais(tb.vae(gray, observation=f"binarized(mode='{mode}')", **flags), gray.test, temperatures=2, chains=2)["ais"]
+        ais(
+            tb.VAE.for_data(gray, observation=f"binarized(mode='{mode}')", **flags), gray.test, temperatures=2, chains=2
+        )["ais"]
         for mode in ("expected", "dynamic")
     )
     assert expected.target == "expected, binarized"
@@ -277,12 +279,12 @@ def test_conditional_models_draw_given_contexts_or_given_data() -> None:
     how: dict[str, Any] = {"temperatures": 3, "chains": 2, "leapfrog": 2}
     flags = {"latent": 2, "network": "mlp(hidden=(4,))"}
     labeled = tb.data.open(gray, levels=17, labels=np.arange(60) % 3)
-    model = tb.vae(labeled, context="labels", prior="learned", **flags)
+    model = tb.VAE.for_data(labeled, context="labels", prior="learned", **flags)
     by_class, by_data = bdmc(model, 6, **how), bdmc(model, 6, like=labeled.test, **how)
     assert by_class["bdmc_gap"].target == "examples drawn from the model, given the class label"
     assert by_data["bdmc_gap"].n == 6
     halves = tb.data.open(gray, levels=17)
-    model = tb.vae(halves, context="visible", **flags)
+    model = tb.VAE.for_data(halves, context="visible", **flags)
     assert bdmc(model, 3, like=halves.test, **how)["bdmc_gap"].value is not None
     with pytest.raises(InputError, match="completes data"):
         bdmc(model, 3, **how)
@@ -293,7 +295,7 @@ def test_tables_with_missing_entries() -> None:
     x = np.stack([rng.normal(size=60), rng.integers(0, 2, 60), rng.poisson(3.0, 60)], 1).astype(np.float32)
     x[rng.random(x.shape) < 0.2] = np.nan
     table = tb.data.open(x, kinds=("real", "binary", "counts"))
-    model = tb.vae(table, latent=2, network="mlp(hidden=(4,))")
+    model = tb.VAE.for_data(table, latent=2, network="mlp(hidden=(4,))")
     evaluation = evaluate(model, table.test, samples=1000)
     found = ais(model, table.test, temperatures=15, chains=8, leapfrog=4, against=evaluation)
     assert found["ais_minus_iwae"].value == pytest.approx(0, abs=0.1)
@@ -303,8 +305,8 @@ def test_tables_with_missing_entries() -> None:
 def test_refusals() -> None:
     gray = tb.data.open(np.random.default_rng(0).integers(0, 17, (40, 8, 8), dtype=np.uint8), levels=17)
     flags = {"latent": 4, "network": "mlp(hidden=(4,))"}
-    sphere = tb.vae(gray, prior="sphere", posterior="von-mises-fisher", **flags)
-    onehot = tb.vae(gray, prior="categorical", posterior="relaxed-categorical", **flags)
+    sphere = tb.VAE.for_data(gray, prior="sphere", posterior="von-mises-fisher", **flags)
+    onehot = tb.VAE.for_data(gray, prior="categorical", posterior="relaxed-categorical", **flags)
     for model, where in ((sphere, "sphere"), (onehot, "one-hot")):
         for call in (lambda m: ais(m, gray.test), bdmc):
             with pytest.raises(CompositionError, match=where):

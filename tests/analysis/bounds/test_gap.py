@@ -13,9 +13,9 @@ from laws.linear import Linear, evidence, linear_gaussian
 from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
 from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, NotABound
-from tightbound.core.model import VAE
 from tightbound.latents import BottomUp, Flat, Ladder
 from tightbound.likelihoods import Gaussian, Identity
+from tightbound.model import VAE
 from tightbound.nn import MLP
 from tightbound.posteriors import Point
 from tightbound.priors import StandardNormal

@@ -126,7 +126,7 @@ def test_missing_estimates_have_a_reason() -> None:
 
 def test_the_effect_of_bfloat16_is_reported() -> None:
     x = (torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    model = tb.vae(tb.data.open(x), latent=3, network="mlp(hidden=(32,))")
+    model = tb.VAE.for_data(tb.data.open(x), latent=3, network="mlp(hidden=(32,))")
     exact, rough = (evaluate(model, x, samples=150, precision=p) for p in ("fp32", "bf16"))
     assert "bf16_difference" not in exact.estimates
     changed = rough["bf16_difference"]

@@ -136,7 +136,7 @@ def test_information_is_at_most_log_n_and_says_when_it_is_near() -> None:
 
 def model(**parts: str) -> tuple[tb.VAE, Any]:
     data = tb.data.open(np.concatenate([gray(60), gray(60, seed=1)]))
-    return tb.vae(data, latent=4, network="mlp(hidden=(6,))", **parts), data
+    return tb.VAE.for_data(data, latent=4, network="mlp(hidden=(6,))", **parts), data
 
 
 NONE = ("total_correlation", "dimension_wise_kl", "marginal_kl")
@@ -180,10 +180,10 @@ def test_with_a_context_only_a_prior_that_ignores_it_has_an_aggregate() -> None:
     data = tb.data.open("digits")
     some = data.train.subset(range(60))
     tiny = {"latent": 2, "network": "mlp(hidden=(6,))", "context": "labels"}
-    assert rate_decomposition(tb.vae(data, **tiny), some)["mutual_information"].value is not None
-    conditional = rate_decomposition(tb.vae(data, prior="learned", **tiny), some)
+    assert rate_decomposition(tb.VAE.for_data(data, **tiny), some)["mutual_information"].value is not None
+    conditional = rate_decomposition(tb.VAE.for_data(data, prior="learned", **tiny), some)
     assert "depends on the context" in conditional["mutual_information"].reason
-    hierarchy = rate_decomposition(tb.vae(data, latents="ladder(groups=2)", **tiny), some)
+    hierarchy = rate_decomposition(tb.VAE.for_data(data, latents="ladder(groups=2)", **tiny), some)
     assert "depends on the context" in hierarchy["aggregate_kl"].reason
 
 
@@ -204,7 +204,7 @@ def test_missing_entries_and_one_example() -> None:
     table = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     table[::3, 1] = np.nan
     data = tb.data.open(table)
-    vae = tb.vae(data, latent=2, network="mlp(hidden=(6,))")
+    vae = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))")
     assert rate_decomposition(vae, data.train)["total_correlation"].value is not None
     alone = rate_decomposition(vae, table[:1])
     assert alone["mutual_information"].value == 0

@@ -17,9 +17,9 @@ from laws.linear import linear_gaussian
 from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.samples.holes import holes, log_mixture
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.model import VAE
 from tightbound.latents import Flat, Ladder
 from tightbound.likelihoods import Gaussian, Identity
+from tightbound.model import VAE
 from tightbound.nn import MLP
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
@@ -139,6 +139,6 @@ def test_refusals() -> None:
     with pytest.raises(InputError, match="level"):
         holes(model, torch.zeros(4, 1), torch.zeros(4, 1), level=0.7)
     digits = tb.data.open("digits")
-    conditional = tb.vae(digits, latent=2, network="mlp(hidden=(4,))", context="labels")
+    conditional = tb.VAE.for_data(digits, latent=2, network="mlp(hidden=(4,))", context="labels")
     with pytest.raises(CompositionError, match="conditional"):
         holes(conditional, digits.train, digits.test)

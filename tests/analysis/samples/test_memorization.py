@@ -100,7 +100,7 @@ def test_principal_components_of_all_dimensions_keep_distances() -> None:
 
 def test_a_conditional_model_is_judged_too() -> None:
     digits = tb.data.open("digits")
-    model = tb.vae(digits, latent=2, network="mlp(hidden=(4,))", context="labels")
+    model = tb.VAE.for_data(digits, latent=2, network="mlp(hidden=(4,))", context="labels")
     found = memorization(model, digits.train.subset(range(200)), digits.test, n=60).numbers
     assert float(found["copying_z"].value or 0) > 3  # nothing is learned yet
 
@@ -114,7 +114,7 @@ def test_refusals() -> None:
 
 def test_draws_of_the_data_are_no_copies_where_the_likelihood_sees_bits_in_place_of_grays() -> None:
     gray = (256 * np.random.default_rng(0).beta(0.1, 0.1, (700, 4, 4))).clip(0, 255).astype(np.uint8)
-    model = tb.vae(
+    model = tb.VAE.for_data(
         tb.data.open(gray), latent=2, network="mlp(hidden=(4,))", likelihood="bernoulli",
         observation="binarized(mode='expected')",
     )  # fmt: skip
@@ -135,7 +135,7 @@ def test_samples_lack_what_test_data_lack(share: float) -> None:
         x = draws(LINEAR, 1300, 40 + seed).float()
         x[torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < share] = torch.nan
         table = tb.data.open(x.numpy(), kinds=("real",) * 6)
-        model = tb.vae(table, latent=2, network="mlp(hidden=(4,))")
+        model = tb.VAE.for_data(table, latent=2, network="mlp(hidden=(4,))")
         found = memorization(model, x[:800], x[800:], samples=draws(LINEAR, 500, 50 + seed).float())
         scores.append(found.numbers["copying_z"].value)
         assert not found.closest.isnan().any()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tightbound.report.quality import compared, sections
 from torch import Tensor
 
 import tightbound as tb
@@ -22,7 +23,6 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.likelihoods import Binarized
-from tightbound.report.quality import compared, sections
 
 Cli = Callable[..., Result]
 
@@ -111,7 +111,7 @@ def test_plain_arrays_without_training_data_have_no_floor() -> None:
 
 
 def untrained(data: tb.data.Data, **parts: Any) -> tb.VAE:
-    return tb.vae(data, latent=2, network="mlp(hidden=(8,))", **parts)
+    return tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", **parts)
 
 
 def test_samples_of_a_table_lack_what_the_data_lack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
