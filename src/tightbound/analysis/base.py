@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
 
-import numpy as np
-
 from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, whole
 
@@ -38,6 +36,8 @@ class Subject:
 
     def at_most(self, max_examples: int) -> Subject:
         """Return the same with at most so many examples, picked at random."""
+        import numpy as np
+
         from tightbound.data import Indexed
 
         if not isinstance(self.examples, Indexed) or len(self.examples) <= max_examples:
