@@ -1,11 +1,11 @@
-"""Cost and memory of data: in memory against a torch DataLoader, decoding, and as data grow 1x, 10x and 100x.
+"""Time and memory of reading data: in memory against a torch DataLoader, decoding, and as data grow 1x, 10x and 100x.
 
     python benchmarks/data.py --json data.json
 
-Memory is the peak of what is resident (on Linux: another system does not say it of one process alone), of a process of
-its own for each row, beside one that has imported the same and read nothing. "A reader" is the largest of the processes
-that read ahead for it, most of which they share with it. Sources that are read as they are needed are given room for
-1 MiB of data, so that even 1x does not fit; "array" is held in memory, whatever its size.
+Each row is measured in a process of its own. Memory is its peak resident memory (Linux only), beside a process that has
+imported the same and read nothing. "A reader" is the largest of the processes that read ahead for it; they share most
+of their memory with it. Sources that are read as they are needed may hold 1 MiB of data, so that even 1x does not fit;
+"array" is held in memory, whatever its size.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from harness import options, order, seconds_table, show, summary, write
 SHAPE = (1, 28, 28)
 KINDS = ("array", "parquet", "tar", "saved")
 LOADER = "torch DataLoader"
-ROOM = 1 << 20  # bytes of data that may be held, and of a window of Parquet's row groups
-PART = 1_000  # data written together: 0.75 MiB
+ROOM = 1 << 20  # bytes of data that may be held in memory, and of a window of Parquet row groups
+PART = 1_000  # examples written together: 0.75 MiB
 
 
 def main() -> None:
     parser = options(__doc__, repeats=5, peers=False)
-    parser.add_argument("--base", type=int, default=2_000, help="data at 1x")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of sources that grow")
+    parser.add_argument("--base", type=int, default=2_000, help="examples at 1x")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="sources that grow")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -69,7 +69,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def against_loader(size: int, repeats: int) -> dict[str, dict[str, Any]]:
-    """The same arrays, shuffled, in batches of 128, in turns."""
+    """Read the same arrays, shuffled, in batches of 128, in turns."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -144,7 +144,7 @@ def child(kind: str, path: Path) -> dict[str, Any]:
 
 
 def written(kind: str, folder: Path, size: int) -> Path:
-    """Data of this size on disk, in parts of which each is made alone."""
+    """Write data of this size to disk, part by part."""
     path = folder / f"{kind}-{size}"
     parts = [(start, min(PART, size - start)) for start in range(0, size, PART)]
     if kind == "array":
@@ -181,18 +181,17 @@ def written(kind: str, folder: Path, size: int) -> Path:
 
 
 def measured(kind: str, path: str) -> dict[str, float | None]:
-    """Opens, and reads one shuffled epoch; all but "array" without room to hold the data."""
+    """Open data and read one shuffled epoch."""
     import datasets  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    from tightbound.data import files, open, parquet
+    from tightbound.data import Limits, open
 
     row: dict[str, float | None] = {"open": 0.0, "epoch": 0.0, "read": 0}
     if kind != "idle":
-        if kind != "array":
-            files.MEMORY_LIMIT = parquet.WINDOW = ROOM
+        limits = Limits() if kind == "array" else Limits(memory=ROOM, window=ROOM)
         began = time.perf_counter()
-        data = open(path)
+        data = open(path, limits=limits)
         row["open"] = time.perf_counter() - began
         began = time.perf_counter()
         row["read"] = sum(len(b) for b in data.train.epoch(128, key=(1,)))
@@ -202,7 +201,7 @@ def measured(kind: str, path: str) -> dict[str, float | None]:
 
 
 def peak() -> float | None:
-    """Of this process's resident memory, MiB. `getrusage` would count that of the process which started it."""
+    """Return the peak resident memory of this process, MiB; `getrusage` would count its parent, too."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -10,7 +10,7 @@ from tightbound.testing import check_likelihood, check_objective, check_prior
 class Gumbel(tb.likelihoods.ElementwiseLikelihood):
     """Gumbel density with location and log-scale from the decoder."""
 
-    kinds = ("real",)
+    domains = ("real",)
     outputs = 2
 
     def distribution(self, raw):  # (..., 2, *shape) -> batch shape (..., *shape)
