@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -18,7 +17,6 @@ from hypothesis import settings
 
 from tightbound.cli import train as cli_train
 from tightbound.cli.main import main
-from tightbound.training.monitor import Monitor
 
 # nothing here is large enough for two threads; what this process starts (xdist's workers, too) sees it in time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -86,48 +84,6 @@ def refused(cli: Callable[..., Result], tmp_path: Path) -> Callable[..., str]:
         return lines[0]
 
     return run
-
-
-def killed(program: Callable[[], object]) -> None:
-    """Runs a program that ends by SIGKILL, in a fork of this process."""
-    process = multiprocessing.get_context("fork").Process(target=_alone, args=(program,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL, f"exit status {process.exitcode}"
-
-
-def _alone(program: Callable[[], object]) -> None:
-    torch.set_num_threads(1)  # a fork has none of the threads that OpenMP believes it has
-    program()
-
-
-def die(*_: object) -> None:
-    """SIGKILL leaves no time to save."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dying(train: Callable[[], object], how: str, at: int) -> Callable[[], object]:
-    """A training that is killed at a step ("step"), or when a checkpoint of this name is to be put in its place."""
-
-    def program() -> None:
-        taken, step, replace = 0, Monitor.step, os.replace
-
-        def count(self: Monitor) -> None:
-            nonlocal taken
-            taken += 1
-            if taken == at and how == "step":
-                die()
-            step(self)
-
-        def rename(source: Any, target: Any) -> None:
-            if taken == at and how in str(target):
-                die()
-            replace(source, target)
-
-        Monitor.step, os.replace = count, rename  # in a fork: nothing takes it back
-        train()
-
-    return program
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -19,7 +19,7 @@ from tightbound.nn.base import Architecture, Shape
 from tightbound.recipes import recipe
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop, Stage
-from tightbound.training.monitor import Monitor, StopFlag
+XX
 
 
 class Locatello(Architecture):

@@ -164,15 +164,15 @@ class Settings:
     prior_max_examples: int = 60_000
     """Train the code prior on at most this many training examples, picked at random."""
     validation_size: _Int = None
-    """Training examples to set aside for choosing the best epoch; 0: none by default a tenth, at most 5000."""
+    """Training examples to set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
     seed: int = 0
     """Seed of all random numbers."""
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: run the networks in bfloat16 and reduce densities in float32."""
     device: str = "auto"
     """auto (cuda, mps or cpu), or a torch device."""
-    compile: Literal["off", "on", "auto"] = "off"
-    """Compile the training step with torch.compile; auto: if that is faster here."""
+    compile: bool = False
+    """Compile the training step with torch.compile, and lay convolutions out channels-last."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each of several processes holds: ddp, the whole model; fsdp, a shard of it."""
     keep_memory: bool = True
@@ -203,7 +203,7 @@ class Settings:
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
         for name, choices in (
-            ("precision", ("fp32", "bf16", "auto")), ("compile", ("off", "on", "auto")), ("parallel", ("ddp", "fsdp")),
+            ("precision", ("fp32", "bf16")), ("compile", (False, True)), ("parallel", ("ddp", "fsdp")),
             ("keep_memory", (False, True)),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
@@ -293,9 +293,9 @@ class FitOptions(TypedDict, total=False):
     prior_max_examples: int
     validation_size: int | None
     seed: int
-    precision: Literal["fp32", "bf16", "auto"]
+    precision: Literal["fp32", "bf16"]
     device: str
-    compile: Literal["off", "on", "auto"]
+    compile: bool
     parallel: Literal["ddp", "fsdp"]
     keep_memory: bool
     checkpoint_seconds: float

@@ -22,9 +22,13 @@ from tightbound.data.given import Source, training_data
 from tightbound.inference.methods import Inference
 from tightbound.inference.reopen import run_data
 from tightbound.objectives.base import Objective
-from tightbound.training.fit import LaterStage, choose_device, fit_run, load_weights
+from tightbound.training.callbacks import CallbackLike
+from tightbound.training.checks import choose_device
+from tightbound.training.code_prior import fit_code_prior
+from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
-from tightbound.training.prior import fit_prior
+from tightbound.training.stage import LaterStage
+from tightbound.training.weights import load_weights
 
 R = TypeVar("R", bound=Result)
 
@@ -137,7 +141,7 @@ class Trained(Inference, Analyses):
         given = self.data if data is None else data
         if given is None:
             raise InputError("the training data are not known; pass data=")
-        fitted = fit_prior(
+        fitted = fit_code_prior(
             self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
             prior_batch_size=batch_size, prior_max_examples=max_examples,
         )  # fmt: skip
@@ -172,6 +176,7 @@ def fit(
     overwrite: bool = False,
     quiet: bool = False,
     stages: Sequence[LaterStage] = (),
+    callbacks: Sequence[CallbackLike] = (),
     **options: Unpack[FitOptions],
 ) -> Trained:
     """Train a model and return it with its best weights.
@@ -189,6 +194,8 @@ def fit(
         overwrite: Replace a run of that name.
         quiet: Show no progress.
         stages: Functions (run folder) -> Stage, trained in turn afterwards.
+        callbacks: Called after steps and epochs, and at the end: functions of a `tightbound.training.TrainingState`,
+            called after each epoch, or instances of `tightbound.training.Callback`.
         **options: epochs, lr, batch_size, ...: the fields of `tightbound.Settings`.
 
     Raises:
@@ -204,6 +211,7 @@ def fit(
     fitted = fit_run(
         model, opened, chosen, Settings.of(options),
         run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages,
+        callbacks=callbacks,
     )  # fmt: skip
     return Trained(model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Gamma, Independent, Laplace, Normal
 
-from tightbound.core.noise import ExampleNoise, Noise, draw, key_seed
+from tightbound.core.noise import DrawnNoise, ExampleNoise, Noise, RecordedNoise, draw, key_seed
 
 keys = st.lists(st.integers() | st.text(max_size=5), max_size=4).map(tuple)
 LIKE = torch.empty(0)
@@ -92,3 +92,23 @@ def test_draws_of_distributions_come_from_the_noise_and_have_gradients() -> None
         assert one.shape == (2, 4, 3)
         (gradient,) = torch.autograd.grad(one.square().sum(), scale)
         assert (gradient != 0).any()
+
+
+def test_planned_draws_are_the_draws() -> None:
+    recorded = RecordedNoise(Noise("plan"))
+    like = torch.empty(0)
+    shapes = ((2, 3, 4), (1, 3, 5))
+    seen = [recorded.normal(shapes[0], like), recorded.uniform(shapes[1], like.double())]
+    assert recorded.plain
+    for key in ("plan", "other"):
+        drawn = DrawnNoise(recorded.repeat(Noise(key)))
+        again = [drawn.normal(shapes[0], like), drawn.uniform(shapes[1], like.double())]
+        fresh = Noise(key)
+        expected = [fresh.normal(shapes[0], like), fresh.uniform(shapes[1], like.double())]
+        for a, b in zip(again, expected, strict=True):
+            assert torch.equal(a, b)
+            assert a.dtype == b.dtype
+    assert torch.equal(seen[0], Noise("plan").normal(shapes[0], like))
+    with recorded.default():
+        pass
+    assert not recorded.plain

@@ -316,7 +316,7 @@ def test_two_groups_train_and_resume_to_the_same_bits(objective, tmp_path) -> No
 def test_two_groups_train_a_compiled_model() -> None:
     data = tb.data.open("digits")
     losses = []
-    for compiled in ("off", "on"):
+    for compiled in (False, True):
         model = tb.vae(data, latent=2, network="mlp(hidden=(8,))")
         trained = tb.fit(model, data, DReG(), steps=3, quiet=True, validation_size=0, compile=compiled)
         losses.append(trained.metrics[-1]["train_loss"])

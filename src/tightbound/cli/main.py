@@ -64,14 +64,14 @@ def _note(message: Warning | str, *_: object) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    if launch.first_to_say(message):
+    if launch.first_to_report(message):
         print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 
 def _end_with_others(error: OtherFailed) -> None:
     """Says so where no other process says what ended it."""
-    if launch.said():
+    if launch.reported():
         sys.exit(error.exit_status)
     _fail(str(error), error.exit_status)
 

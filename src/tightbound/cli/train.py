@@ -21,7 +21,7 @@ from tightbound.data import tars
 from tightbound.recipes.composing import compose, recorded
 from tightbound.report.page import report
 from tightbound.trained import Trained
-from tightbound.training.fit import OnEpoch, fit_run
+from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
 
 
@@ -37,7 +37,7 @@ def train(command: Train) -> None:
     """Train a model and show the outcome."""
     if command.recipe is not None:
         say(f"recipe: {command.recipe}")
-    launch.check_named(command.run, "--run FOLDER")
+    launch.check_named(command.run)
     run = command.run or unused(Path("runs") / run_name(command))
     trained, evaluation, diagnosis = carry_out(command, run)
     if evaluation is not None:
@@ -51,8 +51,8 @@ def train(command: Train) -> None:
     say(f"next: tightbound {offer}; to evaluate on {more}: tightbound evaluate {place}")
 
 
-def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Carried:
-    """Opens the data, composes, trains (see `fit_run` for `on_epoch`), evaluates, diagnoses, reports."""
+def carry_out(command: Train, run: Path) -> Carried:
+    """Open the data, compose, train, evaluate, diagnose and report."""
     data = sources.open(command.data, **command.data_options())
     composed = compose(command, data, trust=command.trust)
     fitting, model, objective = composed.config, composed.model, composed.objective
@@ -64,7 +64,7 @@ def carry_out(command: Train, run: Path, on_epoch: OnEpoch | None = None) -> Car
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),
-        run=run, resume=command.resume, overwrite=command.overwrite, config=config, on_epoch=on_epoch,
+        run=run, resume=command.resume, overwrite=command.overwrite, config=config,
     )  # fmt: skip
     trained = Trained(
         fitted.model, data, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted

@@ -1,5 +1,8 @@
-"""Functions that choose by the type of their first argument, and values kept once they are computed: what `functools`
-has of these holds a lock or asks the interpreter, which `torch.compile` cannot trace."""
+"""Functions that dispatch on the type of their first argument, and cached properties, that torch.compile can trace.
+
+`functools.singledispatch` and, in Python 3.11, `functools.cached_property` hold locks or weak references, which torch
+cannot trace in all supported versions.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,32 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 class Dispatched(Generic[P, R]):
-    """A function with methods: the one registered for the nearest class of its first argument is called."""
+    """A function with methods: the one registered for the nearest class of the first argument is called.
+
+    Args:
+        default: Called for classes without a method.
+    """
 
     def __init__(self, default: Callable[Concatenate[Any, P], R]) -> None:
-        self.default = default  # for classes without a method
+        self.default = default
         self._methods: dict[type, Callable[..., R]] = {}
         functools.update_wrapper(self, default)
 
     def register(self, method: M) -> M:
-        """A decorator: the method is for the class that its first parameter is annotated with."""
+        """Register a method for the class that its first parameter is annotated with (a decorator)."""
         kind = next(iter(typing.get_type_hints(method).values()))
         self._methods[kind] = method
         return method
 
     def __call__(self, first: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Calls the method of the first argument's class."""
+        """Call the method for the first argument's class."""
         for kind in type(first).__mro__:
             if kind in self._methods:
                 return self._methods[kind](first, *args, **kwargs)
         return self.default(first, *args, **kwargs)
 
 
-class kept(Generic[R]):  # noqa: N801, a decorator as `property` is
+class cached(Generic[R]):  # noqa: N801, a decorator as `property` is
     """A property that is computed when it is first asked for."""
 
     def __init__(self, compute: Callable[[Any], R]) -> None:

@@ -1,4 +1,4 @@
-"""What `torchrun` tells the processes that it starts. Free of torch until several of them have something to say."""
+"""What a launcher (torchrun) tells the processes that it starts. Free of torch until several have something to say."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ def first() -> bool:
 
 
 def go_alone() -> None:
-    """This process counts as started by itself from now on."""
+    """From now on, count this process as started by itself."""
     os.environ["WORLD_SIZE"] = "1"
 
 
 def again() -> bool:
-    """Whether `torchrun` starts its processes not for the first time: one of them died."""
+    """Whether the launcher has started its processes again because one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def job() -> str | None:
-    """What tells this call of `torchrun` from others, the same when it starts its processes again; None: there is none.
+    """Return a name for this call of the launcher, the same after restarts; None if there is no launcher.
 
-    Only what the first process says counts: where no --rdzv-id was given, it is that process's own launcher.
+    Only the first process's answer counts: without a rendezvous id it names that process's own launcher.
     """
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
 
 
-def check_named(run: object, flag: str) -> None:
-    """Refuses a run without a folder of its own where there are several processes, or these may be started again.
+def check_named(run: object) -> None:
+    """Check that a run of several processes, or one that may be started again, has a folder.
 
     Raises:
-        InputError: says to give `flag`.
+        InputError: If it has none.
     """
     if run is None and (started() or job() is not None):
         raise InputError(
-            f"torchrun's processes share a run, and find it when they are started again: name its folder by {flag}, "
-            "where all of them can write and read"
+            "processes of a launcher share a run, and find it again when they are restarted; "
+            "name its folder with run=, where all of them can read and write"
         )
 
 
 @contextlib.contextmanager
 def first_alone_speaks() -> Iterator[None]:
-    """Nothing that other processes than the first print is shown."""
+    """Show what the first process prints, and nothing of the others."""
     if first():
         yield
         return
@@ -70,9 +70,9 @@ def first_alone_speaks() -> Iterator[None]:
 
 
 def meeting() -> tuple[Any, int, int]:
-    """The store in which these processes meet, this one's number and how many they are.
+    """Return the store in which these processes meet, this one's number, and how many there are.
 
-    Apart from those of earlier starts: torch may leave the addresses of dead processes in a store that it uses again.
+    The store is kept apart from those of earlier starts, which may hold the addresses of dead processes.
     """
     from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.rendezvous import rendezvous
@@ -81,23 +81,23 @@ def meeting() -> tuple[Any, int, int]:
     return PrefixStore(f"tightbound/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, size
 
 
-def first_to_say(message: str) -> bool:
-    """Whether no other process has said this, of those that were started together; then it counts as said."""
+def first_to_report(message: str) -> bool:
+    """Whether no other process has reported this message; from now on it counts as reported."""
     if not started():
         return True
     try:
         store, _, _ = meeting()
         store.set("said", message)
         return store.add(f"said/{hashlib.sha256(message.encode()).hexdigest()}", 1) == 1
-    except (RuntimeError, ValueError, OSError):  # the others' meeting place is gone
+    except (RuntimeError, ValueError, OSError):  # the store is gone
         return True
 
 
-def said(seconds: float = 5.0) -> bool:
-    """Whether one of the processes that were started together has said what ended it, or does so within a while."""
+def reported(seconds: float = 5.0) -> bool:
+    """Whether another process has reported what ended it, or does so within some seconds."""
     try:
         store, _, _ = meeting()
         store.wait(["said"], timedelta(seconds=seconds))
-    except (RuntimeError, ValueError, OSError):  # nothing was said, or the meeting place is gone
+    except (RuntimeError, ValueError, OSError):  # nothing was reported, or the store is gone
         return False
     return True

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from tightbound.core.dispatch import Dispatched, kept
+from tightbound.core.dispatch import Dispatched, cached
 from tightbound.core.errors import CompositionError, NotABound
 from tightbound.core.numerics import unrounded
 
@@ -98,12 +98,12 @@ class LatentTerms:
     )
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
 
-    @kept
+    @cached
     def log_prior(self) -> Tensor | None:
         """(S, B) log p(z | groups above)."""
         return None if self.prior is None else self._log_prob(self.prior)
 
-    @kept
+    @cached
     def log_posterior(self) -> Tensor | None:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
         if self.drawn is not None:
@@ -126,7 +126,7 @@ class LatentTerms:
                 return distribution.log_prob(value[:1]).expand(value.shape[:2])
             return distribution.log_prob(value)
 
-    @kept
+    @cached
     def kl(self) -> Tensor | None:
         """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorize; None: none known."""
         if self.posterior is None or self.prior is None or not self.closed:

@@ -1,4 +1,4 @@
-"""The processes that work together: one, unless `torchrun` started several and `connected` joined them.
+"""The processes that work together: one, unless a launcher (torchrun) started several and `connected` joined them.
 
 Each function is a collective: all processes call it, in the same order, or all wait. With one process it does nothing.
 """
@@ -27,7 +27,7 @@ _apart = ContextVar("apart", default=False)
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Joins the processes that `torchrun` started, for a while."""
+    """Join the processes that a launcher started, for a while."""
     if not started() or dist.is_initialized():
         yield
         return
@@ -39,22 +39,22 @@ def connected() -> Iterator[None]:
 
 
 def join() -> None:
-    """Joins the processes that `torchrun` started until this one ends; does nothing where they are joined."""
+    """Join the processes that a launcher started until this one ends, if they are not joined yet."""
     if started() and not dist.is_initialized():
         _join()
         atexit.register(leave)
 
 
 def leave() -> None:
-    """This process has no others any more."""
+    """Leave the other processes."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _join() -> None:
-    """Over nccl where each has a GPU of its own, else over gloo.
+    """Connect over nccl where each process has a GPU of its own, else over gloo.
 
-    One that has done its share of an evaluation waits for slower ones; who dies is missed at once.
+    The timeout is long because a process that has done its part waits for slower ones; a death is noticed at once.
     """
     gpus = torch.cuda.is_available()
     if gpus:
@@ -66,7 +66,7 @@ def _join() -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """What a process does by itself: in here there are no others, and nothing waits for them."""
+    """Work alone for a while, as if there were no other processes."""
     token = _apart.set(True)
     try:
         yield
@@ -75,10 +75,10 @@ def apart() -> Iterator[None]:
 
 
 def dismissed() -> None:
-    """The first process goes on as the only one; the others have done their part, and end.
+    """Let the first process go on as the only one, and end the others.
 
     Raises:
-        SystemExit: with status 0, in the others.
+        SystemExit: With status 0, in the others.
     """
     if size() > 1:
         others = rank() > 0
@@ -89,17 +89,17 @@ def dismissed() -> None:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() and not _apart.get() else 0
 
 
 def size() -> int:
-    """How many processes there are."""
+    """Return how many processes there are."""
     return dist.get_world_size() if dist.is_initialized() and not _apart.get() else 1
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum over processes."""
+    """Return the sum over processes."""
     if size() > 1:
         values = values.clone()
         dist.all_reduce(values)
@@ -107,36 +107,37 @@ def summed(values: Tensor) -> Tensor:
 
 
 def agreed(value: T) -> T:
-    """What the first process description, for anything that can be pickled."""
+    """Return the first process's value, which must be picklable."""
     if size() == 1:
         return value
-    said = [value]
-    dist.broadcast_object_list(said, src=0)
-    return said[0]
+    found = [value]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 def gathered(value: T) -> list[T]:
-    """What each process description, in their order, for anything that can be pickled."""
+    """Return the value of each process, in their order; values must be picklable."""
     if size() == 1:
         return [value]
-    said: list[T | None] = [None] * size()
-    dist.all_gather_object(said, value)
-    return said  # pyright: ignore[reportReturnType]  # all have spoken
+    found: list[T | None] = [None] * size()
+    dist.all_gather_object(found, value)
+    return found  # pyright: ignore[reportReturnType]  # all are filled
 
 
 def shared(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """`[function(item) for item in items]`, each process doing its part: see `in_turn`."""
+    """Return `[function(item) for item in items]`, each process computing its part: see `in_turn`."""
     return in_turn(map(function, items[rank() :: size()]))
 
 
 def in_turn(own: Iterable[T]) -> list[T]:
-    """One of each process in turn, from the first: what work that is dealt out like cards comes to, in all processes.
+    """Return the results of all processes, one of each in turn, in all of them.
 
-    Each computes its own `apart`. Tensors should be on the CPU.
+    Args:
+        own: This process's results, computed `apart`; tensors should be on the CPU.
 
     Raises:
-        TightboundError: the first that any process raised, in all of them.
-        InputError: processes that were given different work.
+        TightboundError: The first that any process raised, in all of them.
+        InputError: If the processes were given different work.
     """
     if size() == 1:
         return list(own)
@@ -147,42 +148,42 @@ def in_turn(own: Iterable[T]) -> list[T]:
             found.extend(own)
     except TightboundError as raised:
         error = raised
-    said = gathered((found, error))
-    failed = [(len(part), number, error) for number, (part, error) in enumerate(said) if error is not None]
+    every = gathered((found, error))
+    failed = [(len(part), number, error) for number, (part, error) in enumerate(every) if error is not None]
     if failed:
         raise min(failed, key=lambda each: each[:2])[2]
-    counts = [len(part) for part, _ in said]
+    counts = [len(part) for part, _ in every]
     total, n = sum(counts), len(counts)
     if counts != [len(range(first, total, n)) for first in range(n)]:
         raise InputError(f"{n} processes were given different data; give all of them the same, which they share")
-    return [said[i % n][0][i // n] for i in range(total)]
+    return [every[i % n][0][i // n] for i in range(total)]
 
 
 def by_first(do: Callable[[], T]) -> T:
-    """What the first process gets from this call, which the others leave to it.
+    """Return what the first process computes; the others do not compute it.
 
     Raises:
-        InputError: in all processes, where the first raised an error of ours.
+        InputError: In all processes, if the first raised a TightboundError.
     """
     if size() == 1:
         return do()
-    said: tuple[T | None, str | None] = (None, None)
+    found: tuple[T | None, str | None] = (None, None)
     if rank() == 0:
         try:
-            said = do(), None
+            found = do(), None
         except TightboundError as error:
-            said = None, str(error)
-    value, error = agreed(said)
+            found = None, str(error)
+    value, error = agreed(found)
     if error is not None:
         raise InputError(error)
     return value  # pyright: ignore[reportReturnType]  # there was no error
 
 
 def at_once(do: Callable[[], T]) -> T:
-    """What this process gets from this call, when all of them have got something.
+    """Return what this process computes, once all processes have computed theirs.
 
     Raises:
-        OtherFailed: where one that did not raises what it met.
+        OtherFailed: If another process failed; that one raises its own error.
     """
     if size() == 1:
         return do()
@@ -201,21 +202,21 @@ def at_once(do: Callable[[], T]) -> T:
 
 
 def barrier() -> None:
-    """Waits for the others."""
+    """Wait for the other processes."""
     if size() > 1:
         dist.barrier()
 
 
 def only_one(what: str, instead: str) -> None:
-    """Refuses what works in one process alone.
+    """Check that there is one process.
 
     Raises:
-        InputError: where there are several.
+        InputError: If there are several.
     """
     if size() > 1:
         raise InputError(f"{what} works in one process, and there are {size()}; {instead}")
 
 
 def together(values: Sequence[float]) -> list[float]:
-    """The sums of a few numbers over processes, in double precision."""
+    """Return the sums of a few numbers over processes, in double precision."""
     return summed(torch.tensor(values, dtype=torch.float64)).tolist() if size() > 1 else list(values)

@@ -13,19 +13,25 @@ from torch import Tensor
 
 from tightbound.core import world
 from tightbound.core.errors import InputError, whole
-from tightbound.core.memory import keep_freed
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
 from tightbound.data.given import Source, examples
+from tightbound.data.memory import keep_freed_memory
 from tightbound.data.split import Split
 
 R = TypeVar("R")
 
 
 @contextmanager
-def evaluating(model: VAE) -> Iterator[None]:
-    """Run the block in eval mode without gradients, then restore the model's mode."""
-    keep_freed()
+def evaluating(model: VAE, *, keep_memory: bool = True) -> Iterator[None]:
+    """Run the block in eval mode without gradients, then restore the model's mode.
+
+    Args:
+        model: The model.
+        keep_memory: Keep freed memory in this process from now on (see `keep_freed_memory`).
+    """
+    if keep_memory:
+        keep_freed_memory()
     was = model.training
     model.eval()
     try:

@@ -19,8 +19,9 @@ from tightbound.inference.samplers import Sampler
 from tightbound.objectives import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
-from tightbound.training.loop import Loop, Stage
-from tightbound.training.monitor import Interrupted, stop_on_signals
+from tightbound.training.loop import Loop
+from tightbound.training.signals import Interrupted, stop_on_signals
+from tightbound.training.stage import Stage
 
 
 def fit_sampler(

@@ -16,7 +16,7 @@ from tightbound.core.interfaces import Draw
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.inference import infer
-from tightbound.training.fit import check_fits
+from tightbound.training.checks import check_fits
 
 
 class Kept(NamedTuple):

@@ -11,7 +11,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.data.files import ARRAYS
-from tightbound.training.fit import check_fits
+from tightbound.training.checks import check_fits
 from tightbound.training.folder import RunFolder
 
 

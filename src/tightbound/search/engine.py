@@ -32,9 +32,11 @@ from tightbound.search.result import SweepResult, SweptRun
 from tightbound.search.space import Space, configured, label, space_of
 from tightbound.search.study import Kind, Record, Search, State, Study, delete_sweep
 from tightbound.trained import Trained, load
-from tightbound.training.fit import choose_device, fit_run
+from tightbound.training.callbacks import TrainingState
+from tightbound.training.checks import choose_device
+from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
-from tightbound.training.monitor import Interrupted
+from tightbound.training.signals import Interrupted
 
 _LOCAL = ("device", "checkpoint_seconds")  # may differ between the processes of a sweep
 
@@ -314,7 +316,8 @@ def _train(
     if resumed and not run.model_file.is_file():
         shutil.rmtree(run.path, ignore_errors=True)  # a process was killed before the folder was a run
 
-    def after_epoch(row: Mapping[str, Any]) -> None:
+    def after_epoch(state: TrainingState) -> None:
+        row = state.metrics
         if row["stage"] == "" and metric.key not in row and not plan.all_tested:
             raise InputError(f"this model has no validation {metric.description} to be chosen by; give another metric=")
         score = metric.at_epoch(row)
@@ -326,7 +329,7 @@ def _train(
     fitted = fit_run(
         composed.model, data, composed.objective, composed.config.settings(),
         run=run.path, resume=run.model_file.is_file(), quiet=tell.quiet or not alone,
-        config=recorded(composed.config), on_epoch=after_epoch,
+        config=recorded(composed.config), callbacks=[after_epoch],
     )  # fmt: skip
     if plan.all_tested and data.test is not None:
         _evaluate(Trained(fitted.model, data, folder=run, weights=fitted.weights), data, plan)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tightbound.training.folder import RunFolder
-from tightbound.training.second import NAME as SECOND
+from tightbound.training.folder import CODE_PRIOR, RunFolder
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Metric:
             stages.setdefault(row["stage"], []).append(row)
         ends = {stage: _evaluated(folder, stage, rows) for stage, rows in stages.items()}
         first = ends.get("", {})
-        if self.second and SECOND in ends and self.key in first:
-            length = ends[SECOND].get("validation_loss")
+        if self.second and CODE_PRIOR in ends and self.key in first:
+            length = ends[CODE_PRIOR].get("validation_loss")
             return None if length is None else _finite(-first["validation_reconstruction"] - length)
         return self._score(first.get(self.key))
 

@@ -1,1 +1,5 @@
-"""The fit loop on plain torch, checkpoints and run folders."""
+"""Training: callbacks for `fit`. Free of torch."""
+
+from tightbound.training.callbacks import Callback, TensorBoard, TrainingState
+
+__all__ = ["Callback", "TensorBoard", "TrainingState"]

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in safetensors, scalars as JSON in its header; nothing is unpickled, ever."""
+"""Checkpoints: tensors in a safetensors file, scalars as JSON in its header. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tightbound.core.files import write_atomic
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
-    """Writes both to one file, under a temporary name that is then renamed."""
+    """Write tensors and scalars to one file, atomically."""
     from safetensors.torch import save as to_bytes
 
     whole: dict[str, Tensor] = {}
@@ -32,10 +32,10 @@ def save(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) 
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and scalars of a checkpoint.
+    """Read the tensors and scalars of a checkpoint.
 
     Raises:
-        InputError: where the file is missing, truncated or altered.
+        InputError: If the file is missing, truncated or altered.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
@@ -46,7 +46,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = json.loads(body[8 : 8 + struct.unpack("<Q", body[:8])[0]])["__metadata__"]
         if header["crc32"] != _checksum(tensors, header["tightbound"]):
             raise ValueError("its contents do not match its checksum")
-        # in one order: placing shares of them is a collective
+        # in the same order in all processes: placing shards is a collective
         return dict(sorted(tensors.items())), json.loads(header["tightbound"])
     except OSError as error:
         raise InputError(f"cannot read the checkpoint {str(path)!r} ({error.strerror})") from error
@@ -57,7 +57,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
-    """Of names, types, shapes, contents and scalars."""
+    """Return a checksum of names, types, shapes, contents and scalars."""
     crc = zlib.crc32(scalars.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -68,10 +68,16 @@ def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
 
 
 def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, aside: Collection[str] = ()) -> None:
-    """Loads weights into a model, in their type; raises InputError where they are another model's.
+    """Load weights into a model, which takes their type.
 
-    Arguments:
-        aside: Names of tensors that stay as they are.
+    Args:
+        model: The model.
+        tensors: Its weights.
+        path: The checkpoint that they come from.
+        aside: Names of tensors to leave as they are.
+
+    Raises:
+        InputError: If they are another model's weights.
     """
     try:
         model.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
@@ -81,27 +87,27 @@ def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, aside: Col
         model.load_state_dict({**placed, **own})
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[-1].split())
-        raise InputError(f"the checkpoint {str(path)!r} is of another model ({reason})") from error
+        raise InputError(f"the checkpoint {str(path)!r} is another model's ({reason})") from error
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under `prefix/`."""
+    """Put "prefix/" before the names."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `prefixed`."""
+    """Return the tensors whose names begin with "prefix/", without it."""
     start = f"{prefix}/"
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
 def whole(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Tensors of which each process may hold a share, as they are (a collective)."""
+    """Return whole tensors for those of which each process holds a shard (a collective)."""
     return {name: t.full_tensor() if is_shard(t) else t for name, t in tensors.items()}
 
 
 def placed_as(own: Any, tensor: Tensor) -> Tensor:
-    """A whole tensor on the device, in the memory format and in the shares of another."""
+    """Return a whole tensor on the device, in the memory format and in the shards of another one."""
     if is_shard(own):
         from torch.distributed.tensor import distribute_tensor
 
@@ -110,5 +116,5 @@ def placed_as(own: Any, tensor: Tensor) -> Tensor:
 
 
 def is_shard(tensor: Any) -> bool:
-    """Whether a process holds only its share of this tensor."""
+    """Whether a process holds only its shard of this tensor."""
     return hasattr(tensor, "full_tensor")

@@ -1,4 +1,4 @@
-"""A run is a folder."""
+"""The folder of a run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import to_json, write_atomic
 from tightbound.core.launch import job
 
-_COMPLETE, _FILES = "complete", "files.json"  # what is about to take the place of the run's files, and its list
+CODE_PRIOR = "prior"  # the stage that trains a code prior, in checkpoints, metrics and noise keys
+_COMPLETE, _FILES = "complete", "files.json"  # new files that are about to replace the run's, and their list
 
 
 class RunFolder:
     """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints,
     analysis, figures, report.html.
 
-    Arguments:
+    Args:
         path: The folder.
     """
 
@@ -35,14 +36,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """A run that exists.
+        """Open a run that exists.
 
         Raises:
-            InputError: where the folder is missing or is no run.
+            InputError: If the folder is missing or is not a run.
         """
         folder = cls(path)
         if not folder.path.is_dir():
-            raise InputError(f"there is no run {str(path)!r}; train one with: tightbound train --run {path}")
+            raise InputError(f"there is no run {str(path)!r}; train one first, with run={str(path)!r}")
         if not folder.model_file.is_file():
             raise InputError(f"{str(path)!r} is not a run: it has no {folder.model_file.name}")
         folder.settle()
@@ -50,17 +51,17 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The resolved settings."""
+        """The settings."""
         return self.path / "config.yaml"
 
     @property
     def model_file(self) -> Path:
-        """The composition, from which the model is rebuilt."""
+        """The components, from which the model is rebuilt."""
         return self.path / "model.json"
 
     @property
     def run_file(self) -> Path:
-        """What ran: versions, seed, data, command, hardware."""
+        """The provenance: versions, seed, data, command, hardware."""
         return self.path / "run.json"
 
     @property
@@ -69,29 +70,29 @@ class RunFolder:
         return self.analysis_file("evaluate")
 
     def analysis_file(self, name: str) -> Path:
-        """What an analysis of the run's evaluated weights found on its own data: "diagnosis", "quality", ..."""
+        """The result of an analysis on the run's own data: "diagnosis", "quality", ..."""
         return self.path / "analysis" / f"{name}.json"
 
     @property
     def report_file(self) -> Path:
-        """The page."""
+        """The report page."""
         return self.path / "report.html"
 
     @property
     def aside(self) -> RunFolder:
-        """A folder within this one, for files that take the place of the run's own when they are complete."""
+        """A folder within this one, for files that replace the run's own when they are complete."""
         return RunFolder(self.path / "unfinished")
 
     @property
     def begun_file(self) -> Path:
-        """Of a folder that is `aside`: what was begun there."""
+        """In a folder that is `aside`: what was begun there."""
         return self.path / "begun.json"
 
     def accept(self, new: RunFolder) -> None:
-        """Puts the files of a folder that is `aside` in the place of the run's, all or none: what it has no file for
-        keeps its own, but for checkpoints of later stages, and what was said of the run is deleted.
+        """Replace the run's files by those of a folder that is `aside`, all or none.
 
-        Killed in the middle, this ends when the run is opened next.
+        Files that the folder lacks stay, except for checkpoints of later stages; results about the run are deleted. If
+        the process is killed in the middle, the replacement is completed when the run is opened next.
         """
         new.begun_file.unlink()
         files = [str(file.relative_to(new.path)) for file in sorted(new.path.rglob("*")) if file.is_file()]
@@ -100,7 +101,7 @@ class RunFolder:
         self.settle()
 
     def settle(self) -> None:
-        """Ends what `accept` began; several processes may do so at once."""
+        """Complete what `accept` began; several processes may do so at once."""
         complete = self.path / _COMPLETE
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # there is no list, or no longer
             names = set(json.loads((complete / _FILES).read_text(encoding="utf-8")))
@@ -110,54 +111,54 @@ class RunFolder:
                     file.unlink(missing_ok=True)
             for name in sorted(names):
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):  # it is in its place
+                with contextlib.suppress(FileNotFoundError):  # it has been moved
                     (complete / name).replace(self.path / name)
             (complete / _FILES).unlink(missing_ok=True)
         shutil.rmtree(complete, ignore_errors=True)
 
     def checkpoint(self, name: str, stage: str = "") -> Path:
-        """The file of a checkpoint: "last" or "best" of a stage ("" is the first); "start" of a later one."""
+        """Return the file of a checkpoint: "last" or "best" of a stage ("" is the first), or "start" of a later one."""
         return self.path / "checkpoints" / stage / f"{name}.safetensors"
 
     def check_free(self, overwrite: bool = False) -> None:
-        """Checks that a run may begin here.
+        """Check that a run may begin here.
 
         Raises:
-            InputError: where it holds something already, unless told to overwrite a run.
+            InputError: If the folder is not empty, unless it holds a run to overwrite.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{str(self.path)!r} is a file; name a folder for the run")
+            raise InputError(f"{str(self.path)!r} is a file; give a folder as run=")
         if self.path.is_dir() and any(self.path.iterdir()):
             if not self.model_file.is_file():
-                raise InputError(f"the folder {str(self.path)!r} is not empty and holds no run; name another")
+                raise InputError(f"the folder {str(self.path)!r} is not empty and holds no run; give another as run=")
             if not overwrite:
                 raise InputError(
-                    f"the run {str(self.path)!r} exists; go on with --resume, replace it with --overwrite, "
-                    "or name another with --run"
+                    f"the run {str(self.path)!r} exists; pass resume= to continue it, overwrite= to replace it, or "
+                    "another folder as run="
                 )
 
     def empty(self) -> None:
-        """Deletes what an earlier run trained."""
+        """Delete what an earlier run trained."""
         self.settle()
         for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
             file.unlink()
 
     def forget_stages(self, but: Collection[str]) -> None:
-        """Deletes the checkpoints of all stages but these and the first; what they start from stays."""
+        """Delete the checkpoints of all stages but these and the first, and keep the weights they start from."""
         for file in self.path.glob("checkpoints/*/*.safetensors"):
             if file.parent.name not in but and file.stem != "start":
                 file.unlink()
 
     def outdate(self) -> None:
-        """Deletes what was said of earlier weights: evaluation, analyses, report, figures."""
-        samplers = self.path.glob("checkpoints/sampler-*/*")  # of other codes
-        said = (*self.path.glob("analysis/*"), *self.path.glob("figures/*"))
-        for file in (self.report_file, *said, *samplers):
+        """Delete results about earlier weights: evaluation, analyses, report, figures, latent samplers."""
+        samplers = self.path.glob("checkpoints/sampler-*/*")
+        results = (*self.path.glob("analysis/*"), *self.path.glob("figures/*"))
+        for file in (self.report_file, *results, *samplers):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.aside.path, ignore_errors=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
-        """Writes config.yaml, model.json and run.json; a folder that is new is removed again if that fails."""
+        """Write config.yaml, model.json and run.json; if that fails, remove a folder that is new."""
         new = not self.path.exists()
         try:
             self._describe(config, model, run)
@@ -174,10 +175,10 @@ class RunFolder:
         write_atomic(self.model_file, to_json(model))
 
     def read(self, file: Path) -> Any:
-        """The content of a JSON file of the run.
+        """Read a JSON file of the run.
 
         Raises:
-            InputError: where it is missing or damaged.
+            InputError: If it is missing or damaged.
         """
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
@@ -186,18 +187,18 @@ class RunFolder:
             raise InputError(f"cannot read {str(file)!r} ({reason}); the run is damaged") from error
         needed = {self.run_file: {"data", "settings"}, self.evaluation_file: {"estimates"}}
         if not isinstance(value, dict) or not needed.get(file, set()) <= set(value):
-            raise InputError(f"cannot read {str(file)!r} (it is not what tightbound wrote); the run is damaged")
+            raise InputError(f"cannot read {str(file)!r} (tightbound did not write it); the run is damaged")
         return value
 
     def begun_by(self, job: str | None) -> bool:
-        """Whether there is a run here that this call of `torchrun` began or went on with (see `core.launch.job`)."""
+        """Whether this folder holds a run that this call of torchrun began or resumed (see `core.launch.job`)."""
         if job is None or not self.model_file.is_file():
             return False
-        told = self.read(self.run_file)
-        return job in (told.get("job"), *(resumed.get("job") for resumed in told.get("resumed", ())))
+        known = self.read(self.run_file)
+        return job in (known.get("job"), *(resumed.get("job") for resumed in known.get("resumed", ())))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one an epoch of a stage."""
+        """Read metrics.jsonl: one row per epoch of a stage."""
         file = self.path / "metrics.jsonl"
         if not file.is_file():
             return []
@@ -207,7 +208,7 @@ class RunFolder:
             raise InputError(f"cannot read {str(file)!r} ({error}); the run is damaged") from error
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes metrics.jsonl and metrics.csv."""
+        """Write metrics.jsonl and metrics.csv."""
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(dict.fromkeys(key for row in rows for key in row))
         table = io.StringIO()
@@ -218,14 +219,14 @@ class RunFolder:
 
 
 def unused(base: str | Path) -> Path:
-    """`base`, or base-2, base-3, ...: the first that does not exist."""
+    """Return `base`, or the first of base-2, base-3, ... that does not exist."""
     base = Path(base)
     candidates = (base.with_name(f"{base.name}-{i}") if i > 1 else base for i in range(1, 1_000_000))
     return next(path for path in candidates if not path.exists())
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, command and hardware."""
+    """Return versions, command and hardware."""
     import torch
 
     from tightbound.core.world import size

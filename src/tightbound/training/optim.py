@@ -1,67 +1,112 @@
-"""Optimizers, one for each group of an objective."""
+"""Optimizers: one for each parameter group of an objective."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tightbound.config import Settings
+from tightbound.config import OptimizerFactory, Settings
+from tightbound.core.errors import InputError
 from tightbound.core.interfaces import Trainable
 from tightbound.core.schedules import Progress, Schedule
 from tightbound.objectives.base import ParameterGroup
 from tightbound.training.checkpoint import placed_as
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-_STATE = (*_MOMENTS, "step")
-# Steps after which moments below the smallest normal number become 0. Those of units that no longer learn fall there,
-# stay (nine tenths of a few of the smallest steps round to as many), move no weight, and slow a CPU's arithmetic.
-_EVERY = 50
+
+class Optimizer(Protocol):
+    """The interface of torch.optim that training uses."""
+
+    param_groups: list[dict[str, Any]]
+    state: Any  # by parameter, a dictionary of tensors and numbers
+
+    def step(self) -> object:
+        """Update the parameters by their gradients."""
+        ...
+
+
+class Adam:
+    """Adam and AdamW, with the parameter groups and the state of torch.optim.
+
+    Constructing any optimizer of torch.optim imports torch's compiler, which takes about as long as importing torch,
+    and their bookkeeping costs a twentieth of a small model's step; the function below them does the same arithmetic.
+
+    Args:
+        groups: Parameter groups, {"params": ..., "lr": ...}.
+        decoupled: Decouple weight decay from the gradient (AdamW).
+        options: eps, weight_decay and betas of all groups.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]], decoupled: bool, options: Mapping[str, Any]) -> None:
+        params = [p for group in groups for p in group["params"]]
+        fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in params)
+        common = {"betas": (0.9, 0.999), **options, "fused": fused}
+        self.param_groups: list[dict[str, Any]] = [{**common, **group} for group in groups]
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
+        self._decoupled = decoupled
+
+    def step(self) -> None:
+        """Update the parameters by their gradients."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            states = [self._state_of(p, group["fused"]) for p in params]
+            first, second, steps = ([s[name] for s in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+            beta1, beta2 = group["betas"]
+            if params:
+                adam(
+                    params, [p.grad for p in params], first, second, [], steps, lr=group["lr"], beta1=beta1,
+                    beta2=beta2, eps=group["eps"], weight_decay=group["weight_decay"], fused=group["fused"],
+                    decoupled_weight_decay=self._decoupled, amsgrad=False, maximize=False,
+                )  # fmt: skip
+
+    def _state_of(self, p: nn.Parameter, fused: bool) -> dict[str, Tensor]:
+        if p not in self.state:
+            place = p.device if fused else "cpu"
+            zeros = (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=place))
+            self.state[p] = dict(zip(("exp_avg", "exp_avg_sq", "step"), zeros, strict=True))
+        return self.state[p]
 
 
 class GroupOptimizer:
-    """Adam on one group's parameters: encoder and decoder rates, schedule, clipping, state as tensors.
+    """Update one group's parameters: learning rates, schedule, clipping, and a state that checkpoints can hold.
 
-    Arguments:
-        group: What is trained, and by which loss.
-        model: Says which of the parameters are the encoder's.
-        settings: Rates and constants, unless the group has its own.
+    Args:
+        group: The parameters, and the loss that trains them. Options of its own, such as a learning rate, go before
+            those of the settings.
+        model: Tells which of the parameters are the encoder's.
+        settings: Optimizer, rates and constants.
         decay: Factor on the learning rates.
+
+    Raises:
+        InputError: If the optimizer cannot be used.
     """
 
     def __init__(self, group: ParameterGroup, model: Trainable, settings: Settings, decay: Schedule) -> None:
-        encoder = {id(p) for p in model.inference_parameters()}
-        options: dict[str, Any] = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay}
-        options |= dict(group.optim)
-        own = "lr" in group.optim  # a group's own rate is not the encoder's or the decoder's
-        rates = {True: None, False: None} if own else {True: settings.encoder_lr, False: settings.decoder_lr}
         self.group, self._decay, self._clip = group, decay, settings.clip
         self._params = [p for p in group.params if p.requires_grad]
-        by_rate: dict[float, list[nn.Parameter]] = {}
-        for p in self._params:
-            rate = rates[id(p) in encoder]
-            by_rate.setdefault(options["lr"] if rate is None else rate, []).append(p)
-        numbers = {id(p): i for i, p in enumerate(p for params in by_rate.values() for p in params)}
-        self._sides = [(rate, [(numbers[id(p)], p) for p in params]) for rate, params in by_rate.items()]
-        fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self._params)
-        beta1, beta2 = options.get("betas", (0.9, 0.999))
-        self._constants: dict[str, Any] = {
-            "beta1": beta1, "beta2": beta2, "eps": options["eps"], "weight_decay": options["weight_decay"],
-            "decoupled_weight_decay": settings.optimizer == "adamw", "fused": fused, "amsgrad": False,
-            "maximize": False,
-        }  # fmt: skip
-        self._state: dict[int, dict[str, Tensor]] = {}  # by parameter number, in the names of torch.optim
+        self._optimizer: Optimizer
+        if callable(settings.optimizer):
+            self._optimizer = _from_factory(settings.optimizer, self._params, group.optim)
+        elif settings.optimizer in ("adam", "adamw"):
+            self._optimizer = _adam(self._params, model, settings, group.optim)
+        else:
+            raise InputError("this run was trained with an optimizer given as a function; pass it again as optimizer=")
+        self._rates = [each["lr"] for each in self._optimizer.param_groups]
+        self._numbered = list(enumerate(p for each in self._optimizer.param_groups for p in each["params"]))
         every = {id(p) for p in model.parameters() if p.requires_grad}
         self.trains_all = every == {id(p) for p in self._params}  # of the model
 
     def backward(self, loss: Tensor, *, keep: bool = False, everywhere: bool = False) -> None:
-        """Gradients of this group's parameters alone; `keep` the graph for another group's loss.
+        """Compute the gradients of this group's parameters alone.
 
-        Arguments:
+        Args:
+            loss: 0-d.
+            keep: Keep the graph for another group's loss.
             everywhere: There is no other group, and the graph holds stand-ins of the parameters (shards).
         """
         for p in self._params:
@@ -69,61 +114,131 @@ class GroupOptimizer:
         loss.backward(inputs=None if everywhere else self._params, retain_graph=keep)
 
     def clip(self) -> Tensor | None:
-        """Clips the gradients that `backward` left.
-
-        Returns:
-            Their norm before clipping, 0-d; None where there is no clipping.
-        """
+        """Clip the gradients; return their norm before clipping, 0-d, or None if there is no clipping."""
         return None if self._clip is None else nn.utils.clip_grad_norm_(self._params, self._clip)
 
     @torch.no_grad()
     def step(self, progress: Progress) -> None:
-        """An update by the gradients that `backward` left."""
+        """Update the parameters by the gradients that `backward` left."""
+        if progress.step % 50 == 0:
+            self._flush()
         factor = self._decay(progress)
-        for rate, numbered in self._sides:
-            moved = [(p, self._state_of(i, p)) for i, p in numbered if p.grad is not None]
-            if moved:
-                params: list[Tensor] = [p for p, _ in moved]
-                gradients = [p.grad for p in params if p.grad is not None]
-                first, second, steps = ([state[name] for _, state in moved] for name in _STATE)
-                if progress.step % _EVERY == 0:
-                    for moment in (*first, *second):
-                        moment.masked_fill_(moment.abs() < torch.finfo(moment.dtype).tiny, 0.0)
-                # the function beneath torch.optim.Adam, whose bookkeeping costs a twentieth of a small model's step
-                adam(params, gradients, first, second, [], steps, lr=rate * factor, **self._constants)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        self._optimizer.step()
 
-    def _state_of(self, number: int, p: nn.Parameter) -> dict[str, Tensor]:
-        if number not in self._state:
-            place = p.device if self._constants["fused"] else "cpu"
-            moments = (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=place))
-            self._state[number] = dict(zip(_STATE, moments, strict=True))
-        return self._state[number]
+    def _flush(self) -> None:
+        """Set subnormal numbers of the state to zero: they move no weight, and slow down a CPU's arithmetic.
+
+        Moments of units that no longer learn end there and stay: nine tenths of the smallest numbers round to
+        themselves.
+        """
+        for _, p in self._numbered:
+            if p.grad is not None:
+                for value in self._optimizer.state.get(p, {}).values():
+                    if isinstance(value, Tensor) and value.shape == p.shape and value.is_floating_point():
+                        value.masked_fill_(value.abs() < torch.finfo(value.dtype).tiny, 0.0)
 
     @torch.no_grad()
     def arrange(self) -> None:
-        """Lays moments out in memory as parameters are, which a fused update takes for granted."""
-        for i, p in (numbered for _, side in self._sides for numbered in side if numbered[0] in self._state):
-            for key in _MOMENTS:
-                self._state[i][key] = torch.empty_like(p).copy_(self._state[i][key])
+        """Lay the state out in memory as the parameters are, as fused updates require."""
+        for _, p in self._numbered:
+            state = self._optimizer.state.get(p, {})
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == p.shape:
+                    state[key] = torch.empty_like(p, dtype=value.dtype).copy_(value)
 
-    def state(self) -> dict[str, Tensor]:
-        """The moments and step counts, by parameter number."""
-        return {f"{i}/{key}": value for i, entry in self._state.items() for key, value in entry.items()}
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the optimizer's tensors by "parameter number/name", and the rest as JSON can hold it.
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Takes what `state` gave."""
-        own = {i: self._state_of(i, p) for _, numbered in self._sides for i, p in numbered}
-        self._state = {}
-        for name, tensor in tensors.items():
+        Raises:
+            InputError: If the optimizer keeps something else.
+        """
+        tensors: dict[str, Tensor] = {}
+        values: dict[str, Any] = {}
+        for i, p in self._numbered:
+            for key, value in self._optimizer.state.get(p, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"{i}/{key}"] = value
+                elif value is None or isinstance(value, bool | int | float | str):
+                    values[f"{i}/{key}"] = value
+                else:
+                    raise InputError(
+                        f"optimizer {self._kind} keeps a {type(value).__name__} ({key!r}), and a checkpoint holds "
+                        "tensors and numbers; use another optimizer="
+                    )
+        options = [{k: v for k, v in g.items() if k != "lr" and _is_number(v)} for g in self._optimizer.param_groups]
+        return tensors, {"kind": self._kind, "values": values, "options": options}
+
+    def load_state(self, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            InputError: If another optimizer left it.
+        """
+        options = rest["options"]
+        if rest["kind"] != self._kind or len(options) != len(self._optimizer.param_groups):
+            raise InputError(
+                f"the run was trained with optimizer {rest['kind']}, and optimizer= gives {self._kind}; "
+                "pass the same one to resume it"
+            )
+        for group, own in zip(self._optimizer.param_groups, options, strict=True):
+            group.update(own)
+        fused = {
+            id(p): g.get("fused") or g.get("capturable") for g in self._optimizer.param_groups for p in g["params"]
+        }
+        params = dict(self._numbered)
+        for name, value in {**tensors, **rest["values"]}.items():
             number, _, key = name.partition("/")
-            self._state.setdefault(int(number), {})[key] = placed_as(own[int(number)][key], tensor)
+            p = params[int(number)]
+            if isinstance(value, Tensor):
+                counts = key == "step" and not fused[id(p)]  # on the CPU unless the kernel reads it
+                value = value if counts else placed_as(p, value) if value.shape == p.shape else value.to(p.device)
+            self._optimizer.state.setdefault(p, {})[key] = value
+
+    @property
+    def _kind(self) -> str:
+        return type(self._optimizer).__name__
+
+
+def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Settings, own: Mapping[str, Any]) -> Adam:
+    """Return Adam with a parameter group for each learning rate; a group's own rate goes before all others."""
+    encoder = {id(p) for p in model.inference_parameters()}
+    options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay, **own}
+    rates = {True: None, False: None} if "lr" in own else {True: settings.encoder_lr, False: settings.decoder_lr}
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for p in params:
+        rate = rates[id(p) in encoder]
+        by_rate.setdefault(options["lr"] if rate is None else rate, []).append(p)
+    groups = [{"params": some, "lr": rate} for rate, some in by_rate.items()]
+    return Adam(groups, settings.optimizer == "adamw", options)
+
+
+def _from_factory(factory: OptimizerFactory, params: list[nn.Parameter], own: Mapping[str, Any]) -> Optimizer:
+    """Return the optimizer that the user's function makes, with the options that the group asks for."""
+    made: Any = factory(list(params))
+    needed = "needed: a function that takes a list of parameters and returns a torch optimizer of all of them"
+    if not all(hasattr(made, name) for name in ("param_groups", "state", "step")):
+        raise InputError(f"optimizer= returned {type(made).__name__}; {needed}")
+    if {id(p) for group in made.param_groups for p in group["params"]} != {id(p) for p in params}:
+        raise InputError(f"optimizer= returned one of other parameters; {needed}")
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise InputError(f"{type(made).__name__} evaluates the loss several times per step; use another optimizer=")
+    for group in made.param_groups:
+        group.update({name: value for name, value in own.items() if name in group})
+    return cast(Optimizer, made)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class MovingAverage:
     """Exponential moving average of a model's floating-point state (Polyak averaging).
 
-    Arguments:
-        tensors: The state that is averaged; copied.
+    Args:
+        tensors: The state to average; copied.
         decay: Weight of the average at each step; the first steps use (1 + n) / (10 + n) where that is less.
     """
 
@@ -133,6 +248,6 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Moves towards the present state after this many steps."""
-        update = get_ema_multi_avg_fn(min(self.decay, (1 + steps) / (10 + steps)))
+        """Move towards the current state after this many steps."""
+        update: Callable[..., Any] = get_ema_multi_avg_fn(min(self.decay, (1 + steps) / (10 + steps)))
         update(list(self.average.values()), [tensors[n] for n in self.average], steps)

@@ -1,4 +1,4 @@
-"""What an epoch's metrics are made of: sums over its data, and counts of their codes."""
+"""Metrics of an epoch: sums over its examples, and counts of their code indices."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from tightbound.quantizers.usage import CodebookUsage
 
 @dataclass(frozen=True)
 class Summary:
-    """What metrics take of a batch."""
+    """What a batch contributes to the metrics.
 
-    sums: dict[str, Tensor]  # by name, over its data, 0-d
-    codes: dict[int, tuple[Tensor, int]]  # by level: codes (..., codebooks), and how many values one can take
+    Attributes:
+        sums: Sums over the examples, by name, 0-d.
+        codes: By level, code indices (..., codebooks) and the codebook size.
+    """
+
+    sums: dict[str, Tensor]
+    codes: dict[int, tuple[Tensor, int]]
 
 
 def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:
-    """What metrics take of these terms.
+    """Return what the terms of a batch contribute to the metrics.
 
-    Arguments:
+    Args:
+        terms: The terms.
         loss: Minus the mean of the objective, without the penalty; None: it was not computed.
     """
     samples, n = terms.log_likelihood.shape
@@ -48,11 +54,11 @@ def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:
 
 
 class Tally:
-    """Sums over data, and how often each entry of each codebook was taken, batch after batch, of all processes.
+    """Sums over the batches of all processes, and how often each code vector was used.
 
     Attributes:
-        sums: By name, of values an example; "n" counts the data.
-        usage: By level, the lowest first, of latents that are discrete.
+        sums: Sums of values per example, by name; "n" is the number of examples.
+        usage: Usage of the codebooks of discrete latents, by level, lowest first.
     """
 
     def __init__(self) -> None:
@@ -60,13 +66,14 @@ class Tally:
         self.usage: dict[int, CodebookUsage] = {}
 
     def add(self, n: int, summary: Summary) -> dict[str, float]:
-        """Takes this process's share of a batch, of n data; gives the sums of all of it.
+        """Add this process's share of a batch; return the sums over the whole batch.
 
-        Arguments:
-            n: 0 where others have all the data: what `summary` says then does not count.
+        Args:
+            n: Examples of the share; 0: other processes count them all, and `summary` is ignored.
+            summary: What the share contributes.
         """
         names = list(summary.sums)
-        own = torch.stack([*summary.sums.values()]).tolist()  # at once: an accelerator is waited for
+        own = torch.stack([*summary.sums.values()]).tolist()  # one wait for the accelerator
         of_all = together([n, *(own if n else [0.0] * len(own))])
         found = dict(zip(["n", *names], of_all, strict=True))
         for name, value in found.items():
@@ -79,11 +86,11 @@ class Tally:
         return found
 
     def metrics(self, split: str, model: Trainable) -> dict[str, Any]:
-        """Means over the data, by the split's name and theirs.
+        """Return means over the examples, under names such as "train_loss".
 
-        loss, reconstruction, kl, elbo and penalty are nats an example; the loss is without the penalty. Of codes, by level
-        and, where it has several, by codebook: entries that were used, and perplexity, exp of the entropy of their
-        frequencies, over all of the epoch.
+        Loss (without the penalty), reconstruction, KL, ELBO and penalty are in nats per example. For discrete latents,
+        by level and codebook: how many code vectors were used in the epoch, and their perplexity, the exponential of
+        the entropy of their frequencies.
         """
         n = self.sums["n"]
         row: dict[str, Any] = {f"{split}_{k}": v / n for k, v in self.sums.items() if k != "n"}
@@ -97,11 +104,11 @@ class Tally:
         return row
 
     def state(self) -> dict[str, Tensor]:
-        """The counts, by level; `sums` is the rest of what a resumed run needs."""
+        """Return the counts, by level; a resumed run also needs `sums`."""
         return {str(level): usage.counts for level, usage in self.usage.items()}
 
     def load(self, sums: Mapping[str, float], counts: Mapping[str, Tensor]) -> None:
-        """Takes what was saved."""
+        """Restore the sums and what `state` returned."""
         self.sums = dict(sums)
         self.usage = {
             int(level): CodebookUsage(c) for level, c in sorted(counts.items(), key=lambda pair: int(pair[0]))
@@ -109,7 +116,7 @@ class Tally:
 
 
 def perplexities(row: Mapping[str, Any], split: str = "train") -> list[float]:
-    """Of each level in an epoch's metrics; of several codebooks, their geometric mean."""
+    """Return the perplexity of each level in an epoch's metrics: the geometric mean over its codebooks."""
     start, levels = f"{split}_perplexity_", dict[str, list[float]]()
     for name, value in row.items():
         if name.startswith(start):

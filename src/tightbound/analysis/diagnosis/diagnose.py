@@ -51,7 +51,7 @@ class Diagnose(Analysis["Diagnosis"]):
 def _fitted_examples(trained: Trained, subject: Subject) -> Split:
     """Return the training examples without those that the run validated on."""
     from tightbound.config import Settings
-    from tightbound.training.fit import validation_size
+    from tightbound.training.checks import validation_size
 
     data, folder = subject.training_data, trained.folder
     if folder is None:

@@ -1,4 +1,4 @@
-"""The second stage of a run: a prior over codes."""
+"""The second stage of a run: a code prior."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 import tightbound as tb
-from conftest import die, dying, gray, killed
+from conftest import gray
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.data.split import ArraySplit
 from tightbound.latents import Quantized
 from tightbound.objectives import ELBO
-from tightbound.training import checkpoint, second
+from tightbound.training import TrainingState, checkpoint
+from tightbound.training.code_prior import CodeSplit, fit_code_prior
 from tightbound.training.folder import RunFolder
-from tightbound.training.loop import Loop, Stage
-from tightbound.training.monitor import Interrupted, StopFlag
-from training.test_resume import state, stop_after  # noqa: F401 (a fixture)
+from tightbound.training.loop import Loop
+from tightbound.training.signals import Interrupted, StopFlag
+from tightbound.training.stage import Stage
+from training.interruptions import KillAt, SignalAt, die, killed
+from training.test_loop import state
 
 # 60 data: 48 train in 6 steps an epoch; the codes of 40 train in 4 steps an epoch; 12 + 8 steps in all
 COMMON: dict[str, Any] = {
@@ -92,40 +96,32 @@ def test_loading_uses_the_prior(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [(4,), (12,), (15,), (20,), (3, 10, 3)], ids=str)
-def test_interrupted_and_resumed(finished: Path, stop_after: Any, tmp_path: Path, steps: tuple[int, ...]) -> None:  # noqa: F811
+def test_interrupted_and_resumed(finished: Path, tmp_path: Path, steps: tuple[int, ...]) -> None:
     """In either stage, and at the end of each; the model that goes on was made with other random numbers."""
     for i, count in enumerate(steps):
-        stop_after(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
-        with pytest.raises(Interrupted, match="resume"):
-            train(tmp_path / "run", resume=i > 0, weights_seed=i)
-    stop_after(0)
+        stop = SignalAt(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
+        with pytest.raises(Interrupted, match="resume="):
+            train(tmp_path / "run", resume=i > 0, weights_seed=i, callbacks=[stop])
     train(tmp_path / "run", resume=True, weights_seed=7)
     assert state(tmp_path / "run") == state(finished)
 
 
-def test_interrupted_while_data_are_coded(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        made = second.CodeSplit._parts
+def after_the_model(do: Callable[[], object]) -> Callable[[TrainingState], object]:
+    """A callback at the end of the first stage, before the data are encoded."""
+    return lambda state: do() if (state.stage, state.epoch) == ("", 2) else None
 
-        def parts(self: Any) -> Any:
-            for part in made(self):
-                signal.raise_signal(signal.SIGTERM)
-                yield part
 
-        patch.setattr(second.CodeSplit, "_parts", parts)
-        with pytest.raises(Interrupted, match=r"while data were coded.*--resume"):
-            train(tmp_path / "run")
+def test_interrupted_while_the_data_are_encoded(finished: Path, tmp_path: Path) -> None:
+    stop = after_the_model(lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted, match=r"while the data were encoded.*resume="):
+        train(tmp_path / "run", callbacks=[stop])
     assert "uniform" in tb.load(tmp_path / "run").weights
     train(tmp_path / "run", resume=True, weights_seed=3)
     assert state(tmp_path / "run") == state(finished)
 
 
-def test_killed_while_data_are_coded(finished: Path, tmp_path: Path) -> None:
-    def program() -> None:
-        second.CodeSplit._parts = die
-        train(tmp_path / "run")
-
-    killed(program)
+def test_killed_between_the_stages(finished: Path, tmp_path: Path) -> None:
+    killed(lambda: train(tmp_path / "run", callbacks=[after_the_model(die)]))
     train(tmp_path / "run", resume=True, weights_seed=3)
     assert state(tmp_path / "run") == state(finished)
 
@@ -138,7 +134,7 @@ def test_killed_while_data_are_coded(finished: Path, tmp_path: Path) -> None:
 def test_killed_in_the_second_stage(finished: Path, tmp_path: Path, how: str, at: int, seconds: float) -> None:
     """The codes are made again, and the prior goes on from its last checkpoint."""
     run = tmp_path / "run"
-    killed(dying(lambda: train(run, checkpoint_seconds=seconds), how, at))
+    killed(lambda: train(run, checkpoint_seconds=seconds, callbacks=[KillAt(how, at)]))
     assert (run / "checkpoints/prior/last.safetensors").exists() == (seconds == 0)
     train(run, resume=True, weights_seed=3)
     assert state(run) == state(finished)
@@ -158,24 +154,24 @@ def test_more_epochs_of_the_prior_leave_the_first_stage(copy: Path, tmp_path: Pa
     assert state(copy) == state(tmp_path / "whole")
 
 
-def test_more_epochs_of_the_first_stage_outdate_the_prior(copy: Path, tmp_path: Path, stop_after: Any) -> None:  # noqa: F811
+def test_more_epochs_of_the_first_stage_outdate_the_prior(copy: Path, tmp_path: Path) -> None:
     """From the first step on: killed before the second stage, the run has no prior of other codes."""
-    stop_after(2)
     with pytest.raises(Interrupted):
-        train(copy, epochs=3, resume=True)
+        train(copy, epochs=3, resume=True, callbacks=[SignalAt(2)])
     assert not (copy / "checkpoints/prior/last.safetensors").exists()
     assert {row["stage"] for row in RunFolder(copy).metrics()} == {""}
-    stop_after(0)
     train(copy, epochs=3, resume=True)
     train(tmp_path / "whole", epochs=3)
     assert state(copy) == state(tmp_path / "whole")
 
 
-def test_a_finished_run_is_not_coded_again(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_of_a_finished_run_are_not_encoded_again(copy: Path, capsys: Any) -> None:
     before = state(copy)
-    monkeypatch.setattr(second.CodeSplit, "fill", None)
-    train(copy, resume=True)
+    train(copy, resume=True, quiet=False)
+    assert "encoding" not in capsys.readouterr().err
     assert state(copy) == before
+    train(copy, resume=True, quiet=False, prior_epochs=3)
+    assert "code prior: encoding 40 training examples" in capsys.readouterr().err
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path: Path) -> None:
@@ -245,8 +241,7 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     model = tiny(data, start_at_data=False).eval()
     assert model.latents.second is not None
     few, whole = (
-        second.CodeSplit(model, model.latents.second, data.train, Settings(prior_max_examples=n), "training")
-        for n in (20, 99)
+        CodeSplit(model, model.latents.second, data.train, Settings(prior_max_examples=n), "training") for n in (20, 99)
     )
     for split in (few, whole):
         split.fill(RunFolder("nowhere"), StopFlag(), True)
@@ -261,7 +256,7 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     assert some <= {tuple(row) for row in rows.tolist()}
 
 
-def test_a_known_distribution_is_learned() -> None:
+def test_a_known_distribution_is_learned(tmp_path: Path) -> None:
     """A Markov chain of codes: the entropy is what is left of the loss, and far below that of uniform codes."""
     rng, n = np.random.default_rng(0), 2400
     codes = rng.integers(0, 3, (n, 4))
@@ -279,8 +274,7 @@ def test_a_known_distribution_is_learned() -> None:
     settings = Settings(epochs=4, batch_size=60, lr=1e-2, checkpoint_seconds=1e9)
     held_out = ArraySplit(codes[2000:].astype(np.uint8))
     stage = Stage(chosen, ArraySplit(codes[:2000].astype(np.uint8)), ELBO(), held_out, name="prior")
-    loop = Loop(stage, settings, RunFolder("nowhere"), torch.device("cpu"), True)
-    loop.save = lambda rows: None  # type: ignore[method-assign]
+    loop = Loop(stage, settings, RunFolder(tmp_path), torch.device("cpu"), True)
     rows = loop.run([], StopFlag())
     assert rows[0]["uniform_loss"] == pytest.approx(4 * math.log(3))
     assert rows[-1]["validation_loss"] == pytest.approx(entropy, abs=0.15)
@@ -309,7 +303,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
         trained.fit_prior(tb.data.open(gray(seed=1), levels=17))
 
 
-def test_fit_prior_goes_on(copy: Path, stop_after: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_fit_prior_is_resumed(copy: Path, tmp_path: Path) -> None:
     """With the prior of the run, and with what was stopped; until it ends the run is as it was."""
     data = tb.data.open(gray(), levels=17)
     tb.load(copy).fit_prior(data, epochs=3, resume=True, quiet=True)
@@ -319,11 +313,9 @@ def test_fit_prior_goes_on(copy: Path, stop_after: Any, tmp_path: Path) -> None:
     shutil.copytree(copy, tmp_path / "uninterrupted")
     tb.load(tmp_path / "uninterrupted").fit_prior(data, OTHER, quiet=True)
     trained = tb.load(copy)
-    stop_after(5)
-    with pytest.raises(Interrupted, match=r"as it was.*fit-prior"):
-        trained.fit_prior(data, OTHER, quiet=True)
+    with pytest.raises(Interrupted, match=r"as it was.*resume="):
+        fit_code_prior(trained.model, RunFolder(copy), data, OTHER, callbacks=[SignalAt(5)])
     assert before == {p: p.read_bytes() for p in before}
-    stop_after(0)
     trained.fit_prior(data, resume=True, quiet=True)
     assert state(copy) == state(tmp_path / "uninterrupted")
 
@@ -332,39 +324,38 @@ class Killed(BaseException):
     pass
 
 
+@contextmanager
+def killed_at(move: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """End whatever moves a file for the time after so many; give the number of moves."""
+    rename: Callable[..., Any] = Path.replace
+    moves = [0]
+
+    def counted(self: Path, target: Path) -> Any:
+        if moves[0] == move:
+            raise Killed
+        moves[0] += 1
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", counted)
+        yield moves
+
+
 def test_fit_prior_is_all_or_nothing(
     finished: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed at any rename at the end, the run is the old one or, when it is opened, the new one."""
+    """Killed at any move of a file at the end, the run is the old one or, when it is opened, the new one."""
     data = tb.data.open(gray(), levels=17)
-    move: Callable[..., Any] = Path.replace
     tb.load(copy).fit_prior(data, OTHER, epochs=1, quiet=True)
     new, old = state(copy), state(finished)
     complete = tmp_path / "complete"
-
-    def keep(self: RunFolder) -> None:
-        shutil.copytree(self.path, complete)
-        raise Killed
-
-    shutil.copytree(finished, tmp_path / "again")
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "settle", keep)
-        with pytest.raises(Killed):
-            RunFolder(tmp_path / "again").accept(_prepared(finished, tmp_path, copy))
-    moves = 0
+    shutil.copytree(finished, complete)
+    with killed_at(1, monkeypatch), pytest.raises(Killed):
+        RunFolder(complete).accept(_prepared(complete, copy))
     for stop in range(20):
-        run, moves = tmp_path / f"run{stop}", 0
+        run = tmp_path / f"run{stop}"
         shutil.copytree(complete, run)
-
-        def counted(self: Path, target: Path, stop: int = stop) -> Any:
-            nonlocal moves
-            if moves == stop:
-                raise Killed
-            moves += 1
-            return move(self, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", counted)
+        with killed_at(stop, monkeypatch) as moves:
             try:
                 RunFolder(run).settle()
             except Killed:
@@ -373,13 +364,13 @@ def test_fit_prior_is_all_or_nothing(
                 break
         assert tb.load(run).metrics
         assert state(run) == new
-    assert moves == 8  # config, model, run, two of metrics, three checkpoints
+    assert moves == [8]  # config, model, run, two of metrics, three checkpoints
     assert old != new
 
 
-def _prepared(old: Path, tmp_path: Path, new: Path) -> RunFolder:
+def _prepared(run: Path, new: Path) -> RunFolder:
     """The files of a new prior, as they lie before they are accepted."""
-    aside = RunFolder(tmp_path / "again").aside
+    aside = RunFolder(run).aside
     shutil.copytree(new, aside.path)
     for file in (aside.path / "checkpoints").glob("*.safetensors"):
         file.unlink()
@@ -390,7 +381,7 @@ def _prepared(old: Path, tmp_path: Path, new: Path) -> RunFolder:
 def test_on_the_command_line(copy: Path, cli: Any, refused: Any) -> None:
     np.save(copy.parent / "x.npy", gray())
     line = refused("train", "x.npy", "--levels", 17, "--prior-epochs", 3, "--run", "new")
-    assert "no prior that is trained in a second stage" in line
+    assert "this model has no code prior" in line
     assert "did you mean 'pixelcnn'" in refused("fit-prior", copy, "x.npy", "--prior", "pixelcn")
     assert "lr" in refused("fit-prior", copy, "x.npy", "--lr", -1)
     done = cli("fit-prior", copy, "x.npy", "--epochs", 1, "--prior", OTHER)

@@ -11,9 +11,9 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from tightbound.core.memory import keep_freed
+from tightbound.data.memory import keep_freed_memory
 
-print(keep_freed())
+print(keep_freed_memory())
 for kib in (1 << 13, 1 << 15):  # beside the heap and, where a block is freed between two, in it
     for i in range(12):
         blocks = [torch.ones(kib * 256) for _ in range(4)]

@@ -1,11 +1,14 @@
-"""Law 8: interrupted and resumed training equals the uninterrupted one bit for bit."""
+"""Law 8: interrupted and resumed training equals uninterrupted training bit for bit."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +19,16 @@ import torch
 from torch.utils.data import DataLoader
 
 import tightbound as tb
-from conftest import dying, gray, killed
+from conftest import gray
 from tightbound.core.errors import InputError
 from tightbound.core.schedules import Linear
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO, IWAE, VAEGAN, FactorVAE, Lagging, Objective
-from tightbound.training import checkpoint, loop
+from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
-from tightbound.training.loop import Stage
-from tightbound.training.monitor import Interrupted
+from tightbound.training.signals import Interrupted
+from tightbound.training.stage import Stage
+from training.interruptions import KillAt, SignalAt, killed
 
 Fit = Callable[..., tb.Trained]
 
@@ -101,26 +105,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return {name: state(run) for name, run in runs.items()}
 
 
-@pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sends this process a signal once so many steps were taken; 0 takes that back."""
-    step = loop.Monitor.step
-
-    def arrange(steps: int, what: signal.Signals = signal.SIGINT) -> None:
-        taken = 0
-
-        def count(self: Any) -> None:
-            nonlocal taken
-            taken += 1
-            if taken == steps:
-                signal.raise_signal(what)
-            step(self)
-
-        monkeypatch.setattr(loop.Monitor, "step", count if steps else step)
-
-    return arrange
-
-
 def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, Any]]) -> None:
     """Else the comparisons below could not fail."""
     assert len(whole["everything"]["metrics"]) == len(whole["scheduled"]["metrics"]) == 3
@@ -140,17 +124,14 @@ def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, 
     ],
     ids=str,
 )
-def test_interrupted_and_resumed(
-    whole: Any, stop_after: Any, tmp_path: Path, composition: str, steps: tuple[int, ...]
-) -> None:
+def test_interrupted_and_resumed(whole: Any, tmp_path: Path, composition: str, steps: tuple[int, ...]) -> None:
     """In mid-epoch, on the last step of an epoch, on the last step of all, and again and again."""
     run = tmp_path / "run"
     for i, count in enumerate(steps):
-        stop_after(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
-        with pytest.raises(Interrupted, match="resume"):
-            train(composition, run, resume=i > 0)
+        stop = SignalAt(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
+        with pytest.raises(Interrupted, match="resume="):
+            train(composition, run, resume=i > 0, callbacks=[stop])
         assert checkpoint.load(run / "checkpoints/last.safetensors")[1]["step"] == sum(steps[: i + 1])
-    stop_after(0)
     trained = train(composition, run, resume=True)
     assert state(run) == whole[composition]
     best = run / "checkpoints/best.safetensors"
@@ -159,11 +140,9 @@ def test_interrupted_and_resumed(
         assert all(torch.equal(t, kept[n]) for n, t in trained.model.state_dict().items())
 
 
-def test_patience_counts_across_an_interruption(whole: Any, stop_after: Any, tmp_path: Path) -> None:
-    stop_after(15)
+def test_patience_counts_across_an_interruption(whole: Any, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train("patient", tmp_path / "run")
-    stop_after(0)
+        train("patient", tmp_path / "run", callbacks=[SignalAt(15)])
     train("patient", tmp_path / "run", resume=True)
     assert state(tmp_path / "run") == whole["patient"]
 
@@ -176,40 +155,42 @@ def test_patience_counts_across_an_interruption(whole: Any, stop_after: Any, tmp
 def test_killed_and_resumed(whole: Any, tmp_path: Path, how: str, at: int, seconds: float) -> None:
     """SIGKILL leaves no time to save: the run goes on from the last checkpoint, or from step 0 without one."""
     run = tmp_path / "run"
-    killed(dying(lambda: train("everything", run, checkpoint_seconds=seconds), how, at))
+    killed(lambda: train("everything", run, checkpoint_seconds=seconds, callbacks=[KillAt(how, at)]))
     assert (run / "checkpoints/last.safetensors").exists() == (seconds == 0)
     train("everything", run, resume=True)
     assert state(run) == whole["everything"]
 
 
-def test_sigterm_on_the_command_line_saves_a_checkpoint(cli: Any, stop_after: Any, tmp_path: Path) -> None:
+def test_sigterm_on_the_command_line_saves_a_checkpoint(cli: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", gray())
-    stop_after(9, signal.SIGTERM)
+    last = tmp_path / "run/checkpoints/last.safetensors"
+
+    def stop_after_a_checkpoint() -> None:
+        while not last.is_file():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_after_a_checkpoint, daemon=True).start()
     words = ["--network", "mlp(hidden=(16,))", "--batch-size", 8, "--epochs", 1000000, "--run", "run"]
-    stopped = cli("train", "x.npy", *words)
+    stopped = cli("train", "x.npy", *words, "--checkpoint-seconds", 0)
     assert stopped.status == 128 + signal.SIGTERM
-    last = stopped.err.splitlines()[-1]
-    assert last.startswith("tightbound: stopped by SIGTERM after step 9")
-    assert last.endswith("tightbound train --run run --resume")
-    assert checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[1]["step"] == 9
+    step = checkpoint.load(last)[1]["step"]
+    line = stopped.err.splitlines()[-1]
+    assert line.startswith(f"tightbound: stopped by SIGTERM after step {step} of 7000000; to continue the run 'run'")
 
 
-def test_resuming_without_a_checkpoint_starts_at_step_0(whole: Any, stop_after: Any, tmp_path: Path) -> None:
-    stop_after(8)
+def test_resuming_without_a_checkpoint_starts_at_step_0(whole: Any, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train("scheduled", tmp_path / "run")
-    stop_after(0)
+        train("scheduled", tmp_path / "run", callbacks=[SignalAt(8)])
     shutil.rmtree(tmp_path / "run/checkpoints")
     train("scheduled", tmp_path / "run", resume=True)
     assert state(tmp_path / "run") == whole["scheduled"]
 
 
-def test_metrics_past_the_checkpoint_are_cut(whole: Any, stop_after: Any, tmp_path: Path) -> None:
+def test_metrics_past_the_checkpoint_are_cut(whole: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    stop_after(8)
     with pytest.raises(Interrupted):
-        train("everything", run)
-    stop_after(0)
+        train("everything", run, callbacks=[SignalAt(8)])
     kept = {p: p.read_bytes() for p in (run / "checkpoints").iterdir()}
     train("everything", run, resume=True)
     for path, content in kept.items():  # as if killed at the end, before the checkpoint but after the metrics
@@ -251,12 +232,10 @@ def test_more_steps_continue_in_mid_epoch(tmp_path: Path) -> None:
      {"precision": "bf16"}, {"epochs": 1}],
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
-def test_changed_settings_are_refused(stop_after: Any, tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_changed_settings_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
     """And fewer epochs than were done, which are no continuation. The run stays as it was."""
-    stop_after(14)
     with pytest.raises(Interrupted):
-        train("everything", tmp_path / "run")
-    stop_after(0)
+        train("everything", tmp_path / "run", callbacks=[SignalAt(14)])
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     with pytest.raises(InputError, match=next(iter(changed))):
         train("everything", tmp_path / "run", resume=True, **changed)
@@ -283,19 +262,17 @@ def test_another_model_objective_data_or_split_is_refused(tmp_path: Path) -> Non
         tb.fit(tb.vae(data), data, run=tmp_path / "elsewhere", resume=True)
 
 
-def test_a_dataloader_resumes_to_the_same_bits(stop_after: Any, tmp_path: Path) -> None:
-    def go(run: Path, resume: bool = False) -> None:
+def test_a_dataloader_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    def go(run: Path, resume: bool = False, **more: Any) -> None:
         torch.manual_seed(int(resume))  # the state of the default generator must not matter
         x = torch.from_numpy(gray(48))
         data = tb.data.open(DataLoader([(row, 0) for row in x], batch_size=8, shuffle=True), levels=17)  # pyright: ignore
         model = tb.vae(data, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
-        tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation_size": 0, "epochs": 2})
+        tb.fit(model, data, run=run, resume=resume, **{**COMMON, "validation_size": 0, "epochs": 2, **more})
 
     go(tmp_path / "whole")
-    stop_after(9)
     with pytest.raises(Interrupted):
-        go(tmp_path / "parts")
-    stop_after(0)
+        go(tmp_path / "parts", callbacks=[SignalAt(9)])
     go(tmp_path / "parts", resume=True)
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
 
@@ -311,7 +288,7 @@ def second_stage(folder: RunFolder) -> Stage:
 
 
 @pytest.mark.parametrize("steps", [9, 18 + 4, 18 + 6 + 3, 18 + 13])
-def test_two_stages(stop_after: Any, tmp_path: Path, steps: int) -> None:
+def test_two_stages(tmp_path: Path, steps: int) -> None:
     """The stage enters metrics and checkpoints, and either may be interrupted."""
     trained = train("everything", tmp_path / "whole", stages=[second_stage])
     assert [row["stage"] for row in trained.metrics] == [""] * 3 + ["second"] * 3
@@ -320,9 +297,7 @@ def test_two_stages(stop_after: Any, tmp_path: Path, steps: int) -> None:
     train("everything", tmp_path / "first alone")
     alone = state(tmp_path / "first alone")
     assert all(whole[name] == alone[name] for name in alone if "best" in name)
-    stop_after(steps)
     with pytest.raises(Interrupted):
-        train("everything", tmp_path / "parts", stages=[second_stage])
-    stop_after(0)
+        train("everything", tmp_path / "parts", stages=[second_stage], callbacks=[SignalAt(steps)])
     train("everything", tmp_path / "parts", stages=[second_stage], resume=True)
     assert state(tmp_path / "parts") == whole

@@ -1,0 +1,149 @@
+"""Callbacks: code of yours that training calls after steps and epochs. Free of torch until one of them needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tightbound.core.errors import InputError, needs
+
+if TYPE_CHECKING:
+    from tightbound.core.interfaces import Trainable
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where training stands when a callback is called."""
+
+    stage: str  # "" is the first stage, the model itself
+    step: int  # optimizer steps taken in this stage
+    epoch: int  # epochs completed in this stage
+    metrics: Mapping[str, Any]  # of the epoch that ended or, after a step, means over its batch; nats per example
+    model: Trainable  # the model in training, with its current weights
+
+
+class Callback:
+    """Base of callbacks: override the hooks you need.
+
+    Each process of several calls them. An error that a hook raises ends training; the run can be resumed.
+    """
+
+    def on_step(self, state: TrainingState) -> object:
+        """Run after each optimizer step."""
+
+    def on_epoch(self, state: TrainingState) -> object:
+        """Run after each epoch, when the checkpoint that was due has been written."""
+
+    def on_end(self, state: TrainingState) -> object:
+        """Run once, after the last stage, or when a signal or an error ended training."""
+
+
+CallbackLike = Callback | Callable[[TrainingState], object]  # a function is called after each epoch
+
+
+class _AfterEpoch(Callback):
+    """A function as a callback."""
+
+    def __init__(self, function: Callable[[TrainingState], object]) -> None:
+        self._function = function
+
+    def on_epoch(self, state: TrainingState) -> object:
+        return self._function(state)
+
+
+class Callbacks(Callback):
+    """Several callbacks as one; a context manager whose end calls `on_end`.
+
+    Args:
+        callbacks: Called in this order.
+
+    Raises:
+        InputError: If one is neither a `Callback` nor callable.
+    """
+
+    def __init__(self, callbacks: Sequence[CallbackLike] = ()) -> None:
+        self._callbacks = [_as_callback(each) for each in callbacks]
+        self._last: TrainingState | None = None
+        self.wants_steps = any(type(each).on_step is not Callback.on_step for each in self._callbacks)
+
+    def on_step(self, state: TrainingState) -> None:
+        """See `Callback.on_step`."""
+        self._last = state
+        for callback in self._callbacks:
+            callback.on_step(state)
+
+    def on_epoch(self, state: TrainingState) -> None:
+        """See `Callback.on_epoch`."""
+        self._last = state
+        for callback in self._callbacks:
+            callback.on_epoch(state)
+
+    def on_end(self, state: TrainingState) -> None:
+        """See `Callback.on_end`."""
+        for callback in self._callbacks:
+            callback.on_end(state)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._last is not None:
+            self.on_end(self._last)
+
+
+class TensorBoard(Callback):
+    """Write the metrics of each epoch for TensorBoard, from the first process alone.
+
+    Args:
+        log_dir: Folder for the event files.
+        every: Also write the metrics of the batch after every so many steps.
+
+    Raises:
+        InputError: If the package tensorboard is missing.
+    """
+
+    def __init__(self, log_dir: str | Path, *, every: int | None = None) -> None:
+        with needs("tensorboard", "TensorBoard logs"):
+            import tensorboard  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
+        self._log_dir, self._every = str(log_dir), every
+        self._writer: Any = None
+
+    def on_step(self, state: TrainingState) -> None:
+        """See `Callback.on_step`."""
+        if self._every is not None and state.step % self._every == 0:
+            self._write("batch", state)
+
+    def on_epoch(self, state: TrainingState) -> None:
+        """See `Callback.on_epoch`."""
+        self._write("epoch", state)
+
+    def on_end(self, state: TrainingState) -> None:
+        """See `Callback.on_end`."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self, what: str, state: TrainingState) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        from tightbound.core.world import rank
+
+        if rank() > 0:
+            return
+        if self._writer is None:
+            self._writer = SummaryWriter(self._log_dir)
+        for name, value in state.metrics.items():
+            if isinstance(value, int | float) and name not in ("step", "epoch"):
+                self._writer.add_scalar("/".join(filter(None, [state.stage, what, name])), value, state.step)
+
+
+def _as_callback(callback: object) -> Callback:
+    if isinstance(callback, Callback):
+        return callback
+    if not callable(callback) or isinstance(callback, type):
+        raise InputError(
+            f"callbacks= holds {callback!r}; needed: functions of a TrainingState, which are called after each epoch, "
+            "or instances of Callback"
+        )
+    return _AfterEpoch(callback)

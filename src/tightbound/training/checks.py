@@ -1,0 +1,128 @@
+"""Checks that training makes before it writes anything."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from tightbound.components import foreign, untrusted
+from tightbound.config import Settings
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.data import Data, Indexed
+from tightbound.objectives.base import Objective
+from tightbound.training.folder import RunFolder
+
+# settings that may change when a run is resumed
+_FREE = {
+    "epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel", "compile", "keep_memory"
+}  # fmt: skip
+
+
+def check_fits(model: VAE, data: Data) -> None:
+    """Raise InputError if the data differ in shape or domain from what the model was made for."""
+    if tuple(data.shape) != tuple(model.shape):
+        fix = "resize them with resize=(height, width)" if len(model.shape) == 3 else "give the same columns"
+        raise InputError(
+            f"the data have shape {tuple(data.shape)} and the model was made for {tuple(model.shape)}; "
+            f"{fix} or make a model for them"
+        )
+    model.observation.check_source(data.domain)
+    if model.observation.needs_index and not isinstance(data.train, Indexed):
+        raise InputError(
+            "static binarization needs each example's index, which a DataLoader does not give; "
+            "pass the data set itself, or use observation=\"binarized(mode='dynamic')\""
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the first available of cuda, mps and cpu.
+
+    Raises:
+        InputError: If the device cannot be used.
+    """
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here; use 'cpu' or 'auto'") from error
+    return device
+
+
+def validation_size(settings: Settings, data: Data) -> int:
+    """Return how many training examples are set aside for validation."""
+    if settings.validation_size is not None:
+        return settings.validation_size
+    return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
+
+
+def check_objective(model: VAE, objective: Objective, first: Batch, settings: Settings) -> None:
+    """Check with one forward pass on a few examples that the objective fits the model and the settings.
+
+    Raises:
+        InputError: If the batch is too small, or patience is given for an objective without a best epoch.
+        CompositionError: If the objective does not fit the model.
+    """
+    if settings.patience is not None and not objective.has_best_epoch:
+        raise InputError(
+            f"objective '{objective.name}' is measured by an adversary that is trained, too; leave out patience="
+        )
+    clash = set(model.schedules) & set(objective.schedules)
+    if clash:
+        raise CompositionError(f"model and objective both schedule {', '.join(sorted(clash))}; rename one")
+    if len(first) < objective.min_batch_size:
+        raise InputError(
+            f"objective '{objective.name}' compares the examples of a batch, and this batch has {len(first)}; "
+            f"use batch_size= of at least {objective.min_batch_size}"
+        )
+    knobs = Knobs.final({**model.schedules, **objective.schedules})
+    noise = Noise("check")
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), noise.default():
+        objective.check(model(first.to(model.device), 1, noise, knobs))
+    model.train(was_training)
+
+
+def warn_of_foreign(description: Any) -> None:
+    """Warn of components that loading the run will ask for."""
+    own = ", ".join(foreign(description))
+    if own:
+        warnings.warn(f"{own} cannot be rebuilt from the run; load it with load(run, model=mine)", stacklevel=4)
+    outside = ", ".join(untrusted(description))
+    if outside:
+        warnings.warn(f"{outside} is code of your own; load the run with trust=True", stacklevel=4)
+
+
+def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the metrics of the run to resume.
+
+    Raises:
+        InputError: If the run was made with other settings, or with another model, objective or data.
+    """
+    folder = RunFolder.open(folder.path)
+    before = folder.read(folder.run_file)
+    before["model"] = folder.read(folder.model_file)
+    changed = [
+        f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
+        for name, old in before["settings"].items()
+        if name not in _FREE and recorded["settings"].get(name) != old
+    ]
+    changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]
+    if before["data"] != recorded["data"]:
+        changed.append("the data or their split differ")
+    if changed:
+        raise InputError(
+            f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, prior_epochs, patience and "
+            "how steps are computed (device, compile, parallel) may change; train a new run instead"
+        )
+    return folder.metrics()

@@ -1,0 +1,269 @@
+"""Taking the optimizer steps of a stage."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tightbound.components import make
+from tightbound.config import Settings
+from tightbound.core import world
+from tightbound.core.errors import CompositionError, InputError, NonFinite
+from tightbound.core.noise import key_seed, seeded
+from tightbound.core.schedules import Knobs, Progress
+from tightbound.training import checkpoint, parallel
+from tightbound.training.execution import Computed, Executor, Step, not_finite
+from tightbound.training.optim import GroupOptimizer, MovingAverage
+from tightbound.training.parallel import Share, shares
+from tightbound.training.stage import Stage
+from tightbound.training.tally import Tally
+
+
+class Trainer:
+    """Take the optimizer steps of one stage.
+
+    Args:
+        stage: The model, its data and its objective.
+        settings: How to train.
+        device: Where the model is.
+
+    Attributes:
+        model: The model in training; with shards, a copy of the stage's.
+        step, epoch, batch: Steps taken, epochs completed, and batches seen of the current epoch.
+        total, epochs: Steps and epochs to take in all.
+        tally: Sums over the current epoch.
+        seconds: Time spent on steps, over all epochs.
+    """
+
+    def __init__(self, stage: Stage, settings: Settings, device: torch.device) -> None:
+        self.stage, self.settings, self.device = stage, settings, device
+        self.model, self.objective = stage.trains, stage.objective
+        parallel.check_parallel(self.objective, settings)
+        parallel.replicated(self.model)
+        self._sharded = parallel.in_shards(settings)
+        if self._sharded:
+            self.model = copy.deepcopy(self.model)  # the whole one takes the weights when all are trained
+        step = Step(self.model, self.objective, settings.precision)
+        if self._sharded:
+            parallel.shard(step)
+        self.executor = Executor(step)
+        self.schedules = {**self.model.schedules, **self.objective.schedules}
+        per_epoch = self._steps_per_epoch()
+        self.total = settings.steps or settings.epochs * per_epoch
+        self.epochs = math.ceil(self.total / per_epoch)
+        with seeded(key_seed("objective", settings.seed, stage.name)):
+            self.objective.prepare(self.model, stage.data.size)
+        if self.objective.networks is not None:
+            self.objective.networks.to(device)
+        decay = make("decay", settings.schedule)
+        self.optimizers = [
+            GroupOptimizer(group, self.model, settings, decay) for group in self.objective.parameter_groups(self.model)
+        ]
+        self._single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
+        if self._sharded and not self._single:
+            raise CompositionError(
+                f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a sharded "
+                "model has one loss; use parallel='ddp'"
+            )
+        aside = self.model.aside
+        # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
+        self.live = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
+        # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
+        averaged = {name: self.live[name] for name, _ in self.model.named_parameters() if name in self.live}
+        self.ema = MovingAverage(averaged.items(), settings.ema) if settings.ema is not None else None
+        self.step = self.epoch = self.batch = 0
+        self.tally = Tally()
+        self.seconds = 0.0
+        self._prepared = False
+
+    def _steps_per_epoch(self) -> int:
+        try:
+            return self.stage.data.steps(self.settings.batch_size)
+        except TypeError:
+            if self.settings.steps is None:
+                raise InputError(
+                    "the data are a stream of unknown length; give the length of training by steps="
+                ) from None
+            return self.settings.steps
+
+    def batches(self) -> Iterator[Share]:
+        """Yield what is left of the current epoch's batches, in the order of (seed, stage, epoch)."""
+        key = ("order", self.settings.seed, self.stage.name, self.epoch)
+        return shares(self.stage.data, self.settings.batch_size, self.device, key=key, start=self.batch)
+
+    def take_step(self, batch: Share) -> dict[str, float]:
+        """Take an optimizer step.
+
+        Returns:
+            Sums over the global batch, by name; "n" is its size.
+
+        Raises:
+            NonFinite: If a term of the loss or the norm of a gradient became NaN or infinite.
+        """
+        progress = Progress(self.step, self.epoch, self.total)
+        knobs = Knobs.at(self.schedules, progress)
+        due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
+        noise = self._noise(batch)
+        with noise.default():
+            draws = self.executor.draws(batch.data, noise)
+            losses, summary = self.executor.call(batch.data, draws, knobs, [each.group.loss for each in due])
+            self._backward(due, losses, batch.weight)
+        norms = [("gradient norm", norm) for optimizer in due if (norm := optimizer.clip()) is not None]
+        found = self.tally.add(batch.n, summary)
+        for name, value in (*found.items(), *((name, norm.item()) for name, norm in norms)):
+            if not math.isfinite(value):
+                raise NonFinite(self._diagnosis(batch, knobs, name, value))
+        for optimizer in due:  # all gradients were taken at the same parameters
+            optimizer.step(progress)
+        self.step += 1
+        self.batch += 1
+        if self.ema is not None:
+            self.ema.update(self.live, self.step)
+        return found
+
+    def _noise(self, batch: Share) -> Any:
+        return batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
+
+    def _backward(self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float) -> None:
+        """Compute the gradients of a share's losses, averaged over processes."""
+        for optimizer, loss in zip(due, losses, strict=True):
+            keep = optimizer is not due[-1]
+            optimizer.backward(loss if weight == 1 else loss * weight, keep=keep, everywhere=self._sharded)
+            if world.size() > 1 and not self._single:
+                parallel.average_gradients(optimizer.group.params)
+
+    def prepare(self) -> None:
+        """Compile the step and join it to other processes, if that is asked for; the state stays as it is.
+
+        Raises:
+            InputError: If compile=True and nothing can be compiled.
+        """
+        overlap = world.size() > 1 and self._single and not self._sharded
+        if self._prepared or not (self.settings.compile or overlap):
+            return
+        self._prepared = True
+        self.model.train()
+        key = ("order", self.settings.seed, self.stage.name, 0)
+        batch = next(shares(self.stage.data, self.settings.batch_size, self.device, key=key))
+        knobs = Knobs.at(self.schedules, Progress(0, 0, self.total))
+        losses = [optimizer.group.loss for optimizer in self.optimizers]
+        own = [] if self.objective.networks is None else self.objective.networks.buffers()
+        buffers = [(buffer, buffer.clone()) for buffer in (*self.model.buffers(), *own)]
+
+        def run(compute: Callable[..., Computed]) -> None:
+            noise = batch.noise("settle")
+            with noise.default():
+                found = world.at_once(lambda: compute(batch.data, noise, knobs, losses))  # gradients are waited for
+                self._backward(self.optimizers, found[0], batch.weight)
+
+        executor = self.executor
+        if overlap:
+            run(executor.step)
+            unused = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
+            executor.call = parallel.overlapping(executor.step, unused)
+        if self.settings.compile:
+            if self._single:  # only then may a step become one graph
+                run(executor.plan)
+            if not executor.compile(
+                lambda: run(lambda x, noise, *rest: executor.call(x, executor.draws(x, noise), *rest))
+            ):
+                raise InputError(
+                    "nothing of this model can be compiled here (a C++ compiler may be missing); leave out compile="
+                )
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for p in self.model.parameters():
+            p.grad = None
+        for optimizer in self.optimizers:
+            optimizer.arrange()
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Close the epoch's sums; return its metrics."""
+        progress = Progress(self.step, self.epoch, self.total)
+        row: dict[str, Any] = {"stage": self.stage.name, "epoch": self.epoch + 1, "step": self.step}
+        row |= {"seconds": self.seconds, **self.tally.metrics("train", self.model)}
+        for name, nats in self.model.baselines.items():  # shown beside the loss
+            row |= {f"{name}_loss": -nats, f"{name}_bits_per_{self.model.unit}": self.model.bits(nats)}
+        row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
+        self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
+        return row
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights to evaluate: their average if there is one, else the current ones."""
+        return {**self.live, **(self.ema.average if self.ema is not None else {})}
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """Put the weights to evaluate into the model for a while."""
+        if self.ema is None:
+            yield
+            return
+        live = {name: t.detach().clone() for name, t in self.live.items()}
+        self.model.load_state_dict(self.weights(), strict=False)  # what is set aside stays
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(live, strict=False)
+
+    def _diagnosis(self, batch: Share, knobs: Knobs, name: str, value: float) -> str:
+        noise = self._noise(batch)
+        with torch.no_grad(), noise.default():
+            terms = self.executor.step.terms(batch.data, noise, knobs)
+        bad = dict.fromkeys(term for terms in world.gathered(not_finite(terms)) for term in terms)
+        clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
+        rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
+        return (
+            f"the {name} became {value} at step {self.step} (epoch {self.epoch + 1}); the term that went bad: "
+            f"{', '.join(bad) or name}; lower {rate} or {clip}; nothing after the last checkpoint is kept"
+        )
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and scalars from which training continues to the same bits."""
+        tensors = checkpoint.prefixed("model", self.live)
+        if self.ema is not None:
+            tensors |= checkpoint.prefixed("ema", self.ema.average)
+        if self.objective.networks is not None:
+            tensors |= checkpoint.prefixed("objective", self.objective.networks.state_dict())
+        optimizers = []
+        for i, optimizer in enumerate(self.optimizers):
+            own, rest = optimizer.state()
+            tensors |= checkpoint.prefixed(f"optimizer{i}", own)
+            optimizers.append(rest)
+        tensors |= checkpoint.prefixed("codes", self.tally.state())
+        scalars = {name: getattr(self, name) for name in ("step", "epoch", "batch", "seconds")}
+        return tensors, {**scalars, "sums": self.tally.sums, "optimizers": optimizers}
+
+    def load(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], path: Path) -> None:
+        """Restore what `state` returned, from the checkpoint at this path.
+
+        Raises:
+            InputError: If more steps were taken than are asked for, or another model or optimizer left it.
+        """
+        if scalars["step"] > self.total:
+            raise InputError(
+                f"the run has taken {scalars['step']} steps, and {self.total} were asked for; "
+                "give more epochs= or steps="
+            )
+        checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.aside)
+        if self.ema is not None:
+            averages = checkpoint.under("ema", tensors)
+            self.ema.average = {n: checkpoint.placed_as(self.live[n], t) for n, t in averages.items()}
+        if self.objective.networks is not None:
+            checkpoint.into(self.objective.networks, checkpoint.under("objective", tensors), path)
+        for i, (optimizer, rest) in enumerate(zip(self.optimizers, scalars["optimizers"], strict=True)):
+            optimizer.load_state(checkpoint.under(f"optimizer{i}", tensors), rest)
+        for name in ("step", "epoch", "batch", "seconds"):
+            setattr(self, name, scalars[name])
+        self.tally.load(scalars["sums"], checkpoint.under("codes", tensors))
+
+
+def mean_metrics(found: Mapping[str, float]) -> dict[str, float]:
+    """Return the means of a batch's sums, under the names of an epoch's metrics."""
+    return {f"train_{name}": value / found["n"] for name, value in found.items() if name != "n"}

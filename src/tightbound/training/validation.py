@@ -1,0 +1,101 @@
+"""Validation after each epoch, and the choice of the best weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Terms
+from tightbound.data import Split
+from tightbound.training import parallel
+from tightbound.training.parallel import shares
+from tightbound.training.tally import Tally, summarize
+from tightbound.training.trainer import Trainer
+
+
+class Validator:
+    """Validate a stage after each epoch, and keep its best weights.
+
+    Args:
+        trainer: Takes the steps of the stage.
+
+    Attributes:
+        best: The best weights, until they are written.
+        best_value, best_epoch: Their objective, nats per example, and their epoch.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self.best: dict[str, Tensor] | None = None
+        self.best_value, self.best_epoch, self._stale = -math.inf, 0, 0
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether too many epochs have passed without a better one."""
+        patience = self._trainer.settings.patience
+        return patience is not None and self._stale >= patience
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Close the epoch, let the objective look at held-out data, and validate; return the epoch's metrics."""
+        trainer = self._trainer
+        row, objective, validation = trainer.finish_epoch(), trainer.objective, trainer.stage.validation
+        held_out = self._held_out(validation or trainer.stage.data, whole=True)
+        objective.end_epoch(terms for _, terms in held_out)
+        if objective.networks is not None:
+            parallel.replicated(objective.networks)  # hosts may differ in the last bit
+        if validation is not None:
+            row |= self._validate(validation)
+            self._choose(-row["validation_loss"])
+        return row
+
+    def _choose(self, value: float) -> None:
+        trainer = self._trainer
+        if not trainer.objective.has_best_epoch:
+            self.best_epoch = trainer.epoch
+        elif value > self.best_value:
+            self.best_value, self.best_epoch, self._stale = value, trainer.epoch, 0
+            self.best = {name: t.detach().clone() for name, t in trainer.weights().items()}
+        else:
+            self._stale += 1
+
+    @torch.no_grad()
+    def _validate(self, split: Split) -> dict[str, Any]:
+        """Return the metrics on validation data: fixed noise, and the schedules at their end."""
+        trainer = self._trainer
+        tally, knobs = Tally(), Knobs.final(trainer.schedules)
+        with trainer.evaluated_weights():
+            for n, terms in self._held_out(split):
+                tally.add(n, summarize(terms, -trainer.objective(terms, knobs).mean()))
+        return tally.metrics("validation", trainer.model)
+
+    @torch.no_grad()
+    def _held_out(self, split: Split, whole: bool = False) -> Iterator[tuple[int, Terms]]:
+        """Yield how many examples of each batch count, and the batch's terms, in eval mode.
+
+        Args:
+            split: The data.
+            whole: Give each process whole batches, as what compares the examples of a batch needs.
+        """
+        trainer = self._trainer
+        seed, stage = trainer.settings.seed, trainer.stage.name
+        knobs = Knobs.final(trainer.schedules)
+        trainer.model.eval()
+        for i, batch in enumerate(shares(split, max(trainer.settings.batch_size, 500), trainer.device, whole=whole)):
+            noise = batch.noise("validation", seed, stage, i)
+            with noise.default():
+                yield batch.n, trainer.executor.step.terms(batch.data, noise, knobs)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        best = self.best_value if math.isfinite(self.best_value) else None
+        return {"best_epoch": self.best_epoch, "best_value": best, "stale": self._stale}
+
+    def load(self, scalars: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.best_epoch, self._stale = scalars["best_epoch"], scalars["stale"]
+        self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
