@@ -34,9 +34,8 @@ def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list
     }  # fmt: skip
     found = [
         Contestant(BASE, OURS, shared),
-        Contestant("ours, compile auto", OURS, {**shared, "compile": "auto"}),
-        Contestant("ours, compiled", OURS, {**shared, "compile": "on"}),
-        Contestant("ours, bf16 compiled", OURS, {**shared, "compile": "on", "precision": "bf16"}),
+        Contestant("ours, compiled", OURS, {**shared, "compile": True}),
+        Contestant("ours, bf16 compiled", OURS, {**shared, "compile": True, "precision": "bf16"}),
         Contestant("lesson", "contestants/lesson.py", shared),
         Contestant("by hand", HAND, shared),
         Contestant("by hand, flushed", HAND, shared | {"flush": True}),
@@ -52,6 +51,7 @@ def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list
 
 def export(data: tb.data.Data, train: Path, test: Path, quick: bool) -> int:
     """Writes images (N, 1, 28, 28), uint8, that all read; gives the batches of an epoch."""
+    assert data.test is not None
     for split, file, few in ((data.train, train, 512 + 64), (data.test, test, 100)):
         images = next(split.epoch(few if quick else len(split))).x.numpy()
         np.save(file, images.reshape(-1, 1, 28, 28))
@@ -109,13 +109,11 @@ def main() -> None:
     made_of = limits.parts(found, rates, {c.name: c.options.get("precision", "fp32") for c in trained}, batches)
     losses = values({name: [*first[name], *answers] for name, answers in turns.items()}, "loss")
     seconds_table(f"An epoch of {batches} batches of {BATCH}, {arguments.clock}", found, BASE)
-    ways = limits.show_ways(turns)
     limits.show_rates(rates)
     limits.show_parts(made_of)
     show_curves(losses, bounds)
     facts = {
         "batches": batches,
-        "ways": ways,
         "processor": values(turns, "processor"),
         "epochs": found,
         "ceilings": rates,

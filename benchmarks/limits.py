@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness import Answer, Contestant, Turns, show
+from harness import Answer, Contestant, show
 
 NAME = "ceilings"
 
@@ -59,14 +59,6 @@ def parts(
         made_of.append({"name": name, "step": step, "products": products, "adam": adam,
                         "rest": step - products - adam})  # fmt: skip
     return made_of
-
-
-def show_ways(turns: Turns) -> dict[str, str]:
-    """How contestants that choose compute their steps."""
-    chosen = {name: answers[-1]["way"] for name, answers in turns.items() if answers[-1].get("way")}
-    for name, way in chosen.items():
-        print(f"{name}: {way}")
-    return chosen
 
 
 def show_parts(made_of: Sequence[Mapping[str, Any]]) -> None:

@@ -89,8 +89,8 @@ def run(
         epochs=arguments.epochs, validation_size=0, run=folder, quiet=True, resume=resume,
     )  # fmt: skip
     seconds = time.perf_counter() - began
-    pick = np.sort(np.random.default_rng(0).permutation(len(data.test))[: arguments.images])
     assert isinstance(data.test, Indexed)
+    pick = np.sort(np.random.default_rng(0).permutation(len(data.test))[: arguments.images])
     numbers = trained.evaluate(data.test.subset(pick), samples=arguments.samples)
     result = {k: np.asarray(numbers.per_example[k]) for k in ("iwae", "elbo")} | {"seconds": np.asarray(seconds)}
     np.savez(kept, allow_pickle=False, **result)
@@ -110,6 +110,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     comparison, data = COMPARISONS[arguments.comparison], tb.data.open("mnist")
+    assert data.test is not None
     rows = []
     for seed in range(arguments.seeds):
         decoder = None

@@ -94,6 +94,7 @@ def main() -> None:
     if arguments.quick:
         repeats, images, samples, n = 1, 2, 100, 100
     data = tb.data.open("mnist")
+    assert data.test is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_weights(str(folder / "weights.npz"), lesson(data, arguments.epochs, arguments.quick).parameters())

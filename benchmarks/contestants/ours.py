@@ -18,8 +18,8 @@ from tightbound.inference.infer import encode, sample
 from tightbound.nn.base import Architecture, Shape
 from tightbound.recipes import recipe
 from tightbound.training.folder import RunFolder
-from tightbound.training.loop import Loop, Stage
-XX
+from tightbound.training.loop import Loop
+from tightbound.training.stage import Stage
 
 
 class Locatello(Architecture):
@@ -50,8 +50,8 @@ def build(data: Data, net: str) -> tb.VAE:
 
 
 def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn:
-    """The loop's epochs, with its metrics and progress, without validation; checkpoints fall outside its clock."""
-    how = {name: options[name] for name in ("precision", "compile") if name in options}
+    """The loop's epochs, with its metrics, without validation and checkpoints."""
+    how: Any = {name: options[name] for name in ("precision", "compile") if name in options}
     settings = tb.Settings(
         epochs=1000, batch_size=options["batch_size"], lr=options["lr"], seed=options["seed"], validation_size=0,
         checkpoint_seconds=1e9, device="cpu", **how,
@@ -61,12 +61,14 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     folder = RunFolder(Path(worker.scratch()))
     stage = Stage(model, data.whole, make("objective", "elbo"))
     loop = Loop(stage, settings, folder, torch.device("cpu"), quiet=True)
-    monitor = Monitor(loop.total, 0, settings.epochs, quiet=True)
+    trainer = loop.trainer
 
     def epoch() -> worker.Answer:
-        loop.settle()  # in the first turn, which counts for the curves alone
-        loop.run_epoch([], StopFlag(), monitor)
-        return {"loss": loop.finish_epoch()["train_loss"], "way": loop.way.words if loop.way else None}
+        loop.prepare()  # in the first turn, which counts for the curves alone
+        trainer.model.train()
+        for batch in trainer.batches():
+            trainer.take_step(batch)
+        return {"loss": loop.validator.finish_epoch()["train_loss"]}
 
     def turn(request: dict[str, Any]) -> worker.Answer:
         if request["what"] == "epoch":
