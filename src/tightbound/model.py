@@ -101,7 +101,7 @@ class VAE(core.VAE):
         if observation == "auto":
             given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
             kind = given if isinstance(given, type) else type(given)
-            observation = _default_observation(data.domain, tuple(getattr(kind, "kinds", ())))
+            observation = _default_observation(data.domain, tuple(getattr(kind, "domains", ())))
         with seeded(seed):
             if isinstance(observation, str):
                 observation = _observation(observation, data, shape, trust)

@@ -145,7 +145,8 @@ class Trained(Inference, Analyses):
             self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
             prior_batch_size=batch_size, prior_max_examples=max_examples,
         )  # fmt: skip
-        self.model, self.weights, self._keep = fitted.model, fitted.weights, (self._keep, fitted)
+        self.model, self.weights, self.metrics = fitted.model, fitted.weights, fitted.metrics
+        self._keep = (self._keep, fitted)
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """Return the tightest bound on log p(x) of each example, nats (N,): IWAE with this many samples.

@@ -11,13 +11,13 @@ def fit_prior(command: FitPrior) -> None:
     """Trains a prior over codes, and saves it in the run."""
     trained = load_run(command)
     data, _ = open_data(command, trained)
-    trained.fit_prior(
+    trained.fit_code_prior(
         data,
         command.prior,
         epochs=command.epochs,
         lr=command.lr,
         batch_size=command.batch_size,
-        data_limit=command.data_limit,
+        max_examples=command.data_limit,
         resume=command.resume,
     )
     last = next(row for row in reversed(trained.metrics) if row["stage"])
