@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,6 @@ from tightbound.data.readers import tars
 from tightbound.recipes.composing import compose, recorded
 from tightbound.report.page import report
 from tightbound.trained import Trained
-from tightbound.training.callbacks import CallbackLike
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
 
@@ -53,8 +51,8 @@ def train(command: Train) -> None:
     say(f"next: tightbound {offer}; to evaluate on {more}: tightbound evaluate {place}")
 
 
-def carry_out(command: Train, run: Path, callbacks: Sequence[CallbackLike] = ()) -> Carried:
-    """Open the data, compose, train (see `fit_run` for `callbacks`), evaluate, diagnose and report."""
+def carry_out(command: Train, run: Path) -> Carried:
+    """Open the data, compose, train, evaluate, diagnose and report."""
     data = sources.open(command.data, **command.data_options())
     composed = compose(command, data, trust=command.trust)
     fitting, model, objective = composed.config, composed.model, composed.objective
@@ -66,7 +64,7 @@ def carry_out(command: Train, run: Path, callbacks: Sequence[CallbackLike] = ())
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),
-        run=run, resume=command.resume, overwrite=command.overwrite, config=config, callbacks=callbacks,
+        run=run, resume=command.resume, overwrite=command.overwrite, config=config,
     )  # fmt: skip
     trained = Trained(
         fitted.model, data, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted

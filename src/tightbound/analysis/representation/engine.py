@@ -112,7 +112,7 @@ def probe(
     whole("samples", samples, least=2)
     max_examples = max(2, min(whole("max_examples", max_examples, least=2), memory // math.prod(model.shape)))
     seen, judged = pick(model, train, max_examples, seed), pick(model, test, max_examples, seed)
-    coded = [encode(model, source, sample=True, seed=seed) for source in (seen, judged)]
+    coded = [encode(model, source, draw=True, seed=seed) for source in (seen, judged)]
     if min(len(codes.mean) for codes in coded) < 2:
         raise InputError("one training or test example was given to a probe; give two or more of each")
     kinds = {"": Pair(*(_array(codes.mean) for codes in coded)), "draws": Pair(*(_array(c.sample) for c in coded))}
