@@ -16,7 +16,6 @@ import numpy as np
 
 from tightbound.components import TABLE, find, make
 from tightbound.core.errors import TightboundError
-from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, seeded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms

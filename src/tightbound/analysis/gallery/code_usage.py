@@ -18,10 +18,9 @@ class CodeUsage(Analysis[Result]):
     """Show the code indices of examples, how often each is used, and what each position costs under the code prior."""
 
     name = "code-usage"
-    quick = True
     question = "How are the code indices used?"
     group = "look"
-    quick = True
+    fast = True
 
     max_examples: int = field(default=1000, metadata={"variant": True})
     """Number of examples whose code indices are counted, at most; picked at random."""

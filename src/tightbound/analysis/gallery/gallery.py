@@ -20,10 +20,9 @@ class Gallery(Analysis[Result]):
     """
 
     name = "gallery"
-    quick = True
     question = "What does the model make?"
     group = "look"
-    quick = True
+    fast = True
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Draw the figures that fit the shape of the data."""

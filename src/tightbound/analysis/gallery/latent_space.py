@@ -23,10 +23,9 @@ class LatentSpace(Analysis[Result]):
     """Show the posterior means of examples on their first two principal axes, colored by class."""
 
     name = "latent-space"
-    quick = True
     question = "Where do the latent codes lie?"
     group = "look"
-    quick = True
+    fast = True
 
     max_examples: int = field(default=3000, metadata={"variant": True})
     """Number of examples, at most; picked at random."""

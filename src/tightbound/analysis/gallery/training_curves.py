@@ -23,10 +23,9 @@ class TrainingCurves(Analysis[Result]):
     """Show loss, reconstruction term and KL divergence by epoch, for training and validation data."""
 
     name = "training-curves"
-    quick = True
     question = "How did training go?"
     group = "look"
-    quick = True
+    fast = True
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Make one figure for each stage of training."""
