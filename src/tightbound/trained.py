@@ -146,7 +146,8 @@ class Trained(Inference, Analyses):
             self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
             prior_batch_size=batch_size, prior_max_examples=max_examples,
         )  # fmt: skip
-        self.model, self.weights, self._keep = fitted.model, fitted.weights, (self._keep, fitted)
+        self.model, self.weights, self.metrics = fitted.model, fitted.weights, fitted.metrics
+        self._keep = (self._keep, fitted)
 
     def best_samples(
         self,

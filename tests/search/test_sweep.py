@@ -20,7 +20,7 @@ from tightbound.search import SweepResult
 from tightbound.search.space import space_of
 from tightbound.search.study import Search, Study
 from tightbound.training import checkpoint
-from tightbound.training.monitor import Interrupted
+from tightbound.training.signals import Interrupted
 
 SMALL: dict[str, Any] = {
     "latent": 2, "network": "mlp(hidden=(8,))", "steps": 12, "evaluate_samples": 3, "max_examples": 60, "quiet": True,

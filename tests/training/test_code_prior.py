@@ -286,7 +286,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     first = {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in ("last", "best")}
     write_atomic(copy / "analysis/diagnosis.json", "{}")
     trained = tb.load(copy)
-    trained.fit_prior(data, OTHER, epochs=3, batch_size=20, quiet=True)
+    trained.fit_code_prior(data, OTHER, epochs=3, batch_size=20, quiet=True)
     assert first == {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in first}
     assert not (copy / "analysis/diagnosis.json").exists()
     assert [row["epoch"] for row in trained.metrics if row["stage"]] == [1, 2, 3]
@@ -298,25 +298,25 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     settings = {**COMMON, "prior_epochs": 3, "prior_batch_size": 20, "resume": True}
     tb.fit(tiny(data, OTHER), data, run=copy, **settings)  # the run goes on as one that had that prior
     with pytest.raises(InputError, match="only the epochs"):
-        trained.fit_prior(data, TINY, resume=True)
+        trained.fit_code_prior(data, TINY, resume=True)
     with pytest.raises(InputError, match="trained on"):
-        trained.fit_prior(tb.data.open(gray(seed=1), levels=17))
+        trained.fit_code_prior(tb.data.open(gray(seed=1), levels=17))
 
 
 def test_fit_prior_is_resumed(copy: Path, tmp_path: Path) -> None:
     """With the prior of the run, and with what was stopped; until it ends the run is as it was."""
     data = tb.data.open(gray(), levels=17)
-    tb.load(copy).fit_prior(data, epochs=3, resume=True, quiet=True)
+    tb.load(copy).fit_code_prior(data, epochs=3, resume=True, quiet=True)
     train(tmp_path / "whole", prior_epochs=3)
     assert state(copy) == state(tmp_path / "whole")
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     shutil.copytree(copy, tmp_path / "uninterrupted")
-    tb.load(tmp_path / "uninterrupted").fit_prior(data, OTHER, quiet=True)
+    tb.load(tmp_path / "uninterrupted").fit_code_prior(data, OTHER, quiet=True)
     trained = tb.load(copy)
     with pytest.raises(Interrupted, match=r"as it was.*resume="):
         fit_code_prior(trained.model, RunFolder(copy), data, OTHER, callbacks=[SignalAt(5)])
     assert before == {p: p.read_bytes() for p in before}
-    trained.fit_prior(data, resume=True, quiet=True)
+    trained.fit_code_prior(data, resume=True, quiet=True)
     assert state(copy) == state(tmp_path / "uninterrupted")
 
 
@@ -346,7 +346,7 @@ def test_fit_prior_is_all_or_nothing(
 ) -> None:
     """Killed at any move of a file at the end, the run is the old one or, when it is opened, the new one."""
     data = tb.data.open(gray(), levels=17)
-    tb.load(copy).fit_prior(data, OTHER, epochs=1, quiet=True)
+    tb.load(copy).fit_code_prior(data, OTHER, epochs=1, quiet=True)
     new, old = state(copy), state(finished)
     complete = tmp_path / "complete"
     shutil.copytree(finished, complete)
