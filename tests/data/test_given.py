@@ -1,0 +1,163 @@
+"""Every form of data gives the same examples, for training and for a trained model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from tightbound.core.domain import BINARY, REAL, Domain
+from tightbound.core.errors import InputError
+from tightbound.core.terms import Batch
+from tightbound.data import open
+from tightbound.data.given import examples, training_data
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(20, 3)).astype(np.float32)
+Y = np.arange(20) % 4
+GRAY = RNG.integers(0, 256, (12, 6, 5), dtype=np.uint8)
+WORDS = Domain("categories", 3, ("x", "y", "z"))
+FRAME = pd.DataFrame({"a": [1.5, None, 3.0, 2.0] * 3, "b": list("xyxz") * 3, "c": [True, False, True, True] * 3})
+
+
+def values(split):
+    return torch.cat([batch.x for batch in split.epoch(7)])
+
+
+def npy(folder):
+    np.save(folder / "x.npy", X)
+    return folder / "x.npy"
+
+
+def csv(folder):
+    pd.DataFrame(X.astype(float)).to_csv(folder / "x.csv", index=False, header=["a", "b", "c"])
+    return str(folder / "x.csv")
+
+
+FORMS = {
+    "array": lambda _: X,
+    "list": lambda _: X.tolist(),
+    "tensor": lambda _: torch.from_numpy(X),
+    "data frame": lambda _: pd.DataFrame(X),
+    "data set": lambda _: TensorDataset(torch.from_numpy(X)),
+    "loader": lambda _: DataLoader(TensorDataset(torch.from_numpy(X)), 8),
+    "split": lambda _: open(X).whole,
+    "batch": lambda _: Batch(torch.from_numpy(X)),
+    "data": lambda _: training_data(X, test=X),
+    "path": npy,
+    "text": csv,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_examples_of_every_form_are_the_same(tmp_path, form):
+    split = examples(FORMS[form](tmp_path), REAL, (3,))
+    assert torch.equal(values(split), torch.from_numpy(X))
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("path", "text", "data")])
+def test_what_is_given_for_training_is_all_trained_on(tmp_path, form):
+    data = training_data(FORMS[form](tmp_path))
+    assert data.test is None
+    assert data.domain == REAL
+    assert torch.equal(values(data.train), torch.from_numpy(X))
+    with pytest.raises(InputError, match="no test split"):
+        data.require_test()
+
+
+def test_a_path_is_split_as_by_open(tmp_path):
+    data, opened = training_data(npy(tmp_path)), open(npy(tmp_path))
+    assert torch.equal(values(data.train), values(opened.train))
+    assert torch.equal(values(data.test), values(opened.test))
+    assert len(training_data(npy(tmp_path), test=0.5).test) == 10
+    assert data.fingerprint == opened.fingerprint
+
+
+def test_opened_data_are_returned_as_they_are():
+    data = open("digits")
+    assert training_data(data) is data
+    assert examples(data, data.domain, data.shape) is data.test
+    assert len(examples("digits", data.domain, data.shape)) == 297
+
+
+def test_validation_and_test_data_are_those_given():
+    data = training_data(X, X[:5], X[5:7])
+    assert torch.equal(values(data.validation), torch.from_numpy(X[:5]))
+    assert torch.equal(values(data.test), torch.from_numpy(X[5:7]))
+    train, validation = data.held_out(3)
+    assert train is data.train
+    assert validation is data.validation
+    assert data.fingerprint not in (training_data(X).fingerprint, training_data(X, X[:6], X[5:7]).fingerprint)
+
+
+def test_pairs_hold_test_data_or_labels():
+    assert torch.equal(values(training_data((X, X[:4])).test), torch.from_numpy(X[:4]))
+    for labels in (Y, Y.tolist(), torch.from_numpy(Y), pd.Series(Y)):
+        data = training_data((X, labels))
+        assert data.test is None
+        assert data.train.labels.tolist() == Y.tolist()
+    assert examples((X, Y), REAL, (3,)).labels.tolist() == Y.tolist()
+    assert len(training_data((FRAME, FRAME[:4])).test) == 4
+    with pytest.raises(InputError, match="both given"):
+        training_data((X, X[:4]), test=X)
+    with pytest.raises(InputError, match="a tuple of 3"):
+        training_data((X, X, X))
+
+
+def test_columns_of_a_data_frame_have_kinds_and_are_found_by_name():
+    data = training_data(FRAME, test=FRAME[["c", "a", "b"]])
+    assert data.domain.columns == (REAL, WORDS, BINARY)
+    assert data.header == ("a", "b", "c")
+    expected = torch.tensor([[1.5, 0, 1], [torch.nan, 1, 0], [3, 0, 1], [2, 2, 1]]).repeat(3, 1)
+    for split in (data.train, data.test):
+        assert torch.equal(values(split).nan_to_num(-9), expected.nan_to_num(-9))
+    other = FRAME.assign(extra=1)[["extra", "c", "b", "a"]]
+    assert torch.equal(values(examples(other, data.domain, (3,), data.header)).nan_to_num(-9), expected.nan_to_num(-9))
+    with pytest.raises(InputError, match="lacks the columns b"):
+        examples(FRAME[["a", "c"]], data.domain, (3,), data.header)
+    with pytest.raises(InputError, match="'w', which is none of its 3 categories"):
+        examples(FRAME.assign(b="w"), data.domain, (3,), data.header)
+    assert training_data(FRAME, labels="b").train.labels.tolist() == [0, 1, 0, 2] * 3
+
+
+def test_values_are_encoded_like_the_training_data():
+    data = training_data(GRAY / 255)
+    assert data.domain == Domain("levels", 256)
+    for same in (GRAY[:3] / 255, GRAY[:3], GRAY[:3, None], torch.from_numpy(GRAY[:3])):
+        found = values(examples(same, data.domain, data.shape))
+        assert torch.equal(found.to(torch.uint8)[:, 0], torch.from_numpy(GRAY[:3]))
+    dark = training_data(GRAY, validation=GRAY[:2] // 255)  # 0 and 1 alone are levels, too
+    assert values(dark.validation).max() <= 1
+    assert training_data(GRAY // 128, like=data).domain == data.domain
+    assert training_data(GRAY // 128, like=data.domain).domain == data.domain
+
+
+def test_numbers_that_stand_for_categories_are_read_as_they_are_written():
+    x = np.array([[5.0, 1], [2, 0], [5, 1], [9, 0]])
+    data = training_data(x, kinds={0: "categories"})
+    assert data.domain.columns[0].words == ("2", "5", "9")
+    assert values(examples(x, data.domain, (2,)))[:, 0].tolist() == [1, 0, 1, 2]
+    stored = values(data.train)
+    assert torch.equal(values(examples(stored, data.domain, (2,))), stored)
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        (X[:, :2], r"x holds examples of shape \(2,\); needed: \(N, 3\)"),
+        (open(X[:, :2]).train, r"needed: \(N, 3\)"),
+        (X * np.inf, "NaN or infinite"),
+        ((X, X), "a pair of data sets"),
+        ("no/such/file.npy", "neither a file"),
+        ({"a": 1}, "cannot be read from dict"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(source, match):
+    with pytest.raises(InputError, match=match):
+        examples(source, REAL, (3,))
+
+
+def test_values_outside_the_domain_are_refused():
+    for source in (GRAY, Batch(torch.from_numpy(GRAY[:, None]))):
+        with pytest.raises(InputError, match=r"17 levels"):
+            examples(source, Domain("levels", 17), (1, 6, 5))
