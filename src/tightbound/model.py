@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from tightbound.core.join import joined_shape
 from tightbound.core.noise import Noise, seeded
 from tightbound.data import Data, Split
 from tightbound.data.given import Source, training_data
+from tightbound.data.options import ReadOptions
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
@@ -62,7 +63,7 @@ class VAE(core.VAE):
         start_at_data: bool = True,
         seed: int = 0,
         trust: bool = False,
-        **reading: Any,
+        **reading: Unpack[ReadOptions],
     ) -> Self:
         """Build a model that fits the data; each component by name, `"name(argument=value)"`, as an object, or
         as a class of your own that takes the sizes it needs.

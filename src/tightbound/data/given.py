@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, Unpack
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.terms import Batch
 from tightbound.data.columns import is_number
 from tightbound.data.dataset import Data, fingerprint
-from tightbound.data.options import Options
+from tightbound.data.options import Options, ReadOptions
 from tightbound.data.source import as_array, checked, open_with
 from tightbound.data.split import ArraySplit, Split
 
@@ -44,7 +44,7 @@ def training_data(
     test: Source | float | None = None,
     *,
     like: Data | Domain | None = None,
-    **options: Any,
+    **options: Unpack[ReadOptions],
 ) -> Data:
     """Return the data that a model is trained on, in whatever form they are given.
 
@@ -66,7 +66,8 @@ def training_data(
         if second is not None and test is not None:
             raise InputError("a pair (training data, test data) and test= were both given; leave out one of them")
         test = second if second is not None else test
-        options = options if labels is None else {"labels": labels, **options}
+        if labels is not None:
+            options["labels"] = labels
     if isinstance(source, Data):
         data = source
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
@@ -27,6 +27,18 @@ class Limits:
     buffer: int = 10_000
     buffer_bytes: int = 1 << 28
     set_aside: int = 1_000
+
+
+class ReadOptions(TypedDict, total=False):
+    """The options of `open` that say how data are read, as keyword arguments (PEP 692)."""
+
+    levels: int | None
+    domain: Literal["binary", "counts", "unit", "real"] | None
+    kinds: Kinds | None
+    resize: tuple[int, int] | None
+    gray: bool
+    labels: Any
+    limits: Limits | None
 
 
 @dataclass(frozen=True)
