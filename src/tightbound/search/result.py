@@ -142,8 +142,8 @@ def _figures(
         lines[f"ELBO of the best run: {-distance:.2f}"] = [(rate, distance - rate) for rate in (min(rates), max(rates))]
     names = ", ".join(options)
     panel = Scatter(
-        x_label="rate, KL(q(z|x) || p(z)): nats per example",
-        y_label="distortion, -E log p(x|z): nats per example",
+        x_label="rate, KL(q(z|x), p(z)), in nats",
+        y_label="distortion, -E log p(x|z), in nats",
         series={kind: [at for _, at in own] for kind, own in kinds.items()},
         names={kind: [run.label for run, _ in own] for kind, own in kinds.items()},
         errors={kind: [_errors(run) for run, _ in own] for kind, own in kinds.items()},
