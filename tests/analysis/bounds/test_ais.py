@@ -17,9 +17,11 @@ from priors.test_evidence import DATA, GIVEN, model_of, quadrature
 from tightbound.analysis import ais, bdmc, evaluate
 from tightbound.analysis.bounds.annealed import simulated
 from tightbound.analysis.bounds.annealing import Annealing, Chains
+from tightbound.analysis.bounds.shown import Estimates, annealed_sentences
+from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.noise import ExampleNoise, Noise
+from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.inference import infer
 from tightbound.likelihoods import Bernoulli, Identity
@@ -103,23 +105,19 @@ def likelihood_of_simulated(model: tb.VAE, n: int) -> np.ndarray:
         return model.log_likelihood(seen, codes.unsqueeze(0))[0].numpy()
 
 
-def test_step_sizes_are_fixed_and_independent_of_the_chains(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chains of other noise have the same sizes."""
-    made: list[Any] = []
-    run, noise = Chains.forward, Chains._noise
-    monkeypatch.setattr(Chains, "forward", lambda self, name: made.append((self, list(self._sizes))) or run(self, name))
-    one = ais(linear_gaussian().model, X[:4], temperatures=6, chains=3, leapfrog=2)
-
-    def other(self: Chains, name: str) -> Noise:
-        return noise(self, name) if name == "pilot" else ExampleNoise("other", index=torch.arange(4))
-
-    monkeypatch.setattr(Chains, "_noise", other)
-    two = ais(linear_gaussian().model, X[:4], temperatures=6, chains=3, leapfrog=2)
-    assert (one.per_example["ais"] != two.per_example["ais"]).all()
-    for chains, before in made:
-        for at_first, now, first in zip(before, chains._sizes, made[0][1], strict=True):
-            assert torch.equal(at_first, now)
-            assert torch.equal(now, first)
+def test_step_sizes_are_fixed_and_independent_of_the_chains() -> None:
+    """However many chains there are and wherever they go, the pilot run alone decides."""
+    model = linear_gaussian().model
+    seen, index = model.observe(Batch(X[:4]), Noise()), torch.arange(4)
+    few, many = (
+        Chains(model, seen, index, Annealing(6, chains, leapfrog=2), "ais", lambda _: None) for chains in (3, 5)
+    )
+    before = [size.clone() for size in few.sizes]
+    few.forward("ais")
+    assert len(before) == 5
+    for size, now, other in zip(before, few.sizes, many.sizes, strict=True):
+        assert torch.equal(size, now)
+        assert torch.equal(size, other)
 
 
 def test_the_two_bounds_contain_the_evidence_and_close_in() -> None:
@@ -330,3 +328,55 @@ def test_gradients_do_not_reach_the_model_and_its_mode_is_restored() -> None:
     assert model.training
     assert all(p.grad is None for p in model.parameters())
     assert infer.encode(model, X[:2]).mean.shape == (2, 3)
+
+
+def numbers(difference: float, stderr: float | None, gap: float = 0.12, gap_error: float | None = 0.5) -> Estimates:
+    def number(value: float, error: float | None = 0.5) -> Estimate:
+        return Estimate(value, error, 50, "nats", "", "binarized", samples=5000)
+
+    return {
+        "ais": number(-90.0), "iwae": number(-90.0 - difference), "ais_minus_iwae": number(difference, stderr),
+        "bdmc_gap": number(gap, gap_error),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("difference", "stderr", "expected"),
+    [
+        (0.5, 0.1, "the IWAE bound is loose by 0.50 ± 0.10 nats."),
+        (-0.5, 0.1, "AIS is the looser one by 0.50 ± 0.10 nats; use more temperatures."),
+        (0.15, 0.1, "they agree, with a paired difference of 0.15 ± 0.10 nats."),
+        (0.5, None, "they differ by 0.50 nats"),
+    ],
+)
+def test_the_verdict_is_as_certain_as_the_numbers(difference: float, stderr: float | None, expected: str) -> None:
+    bound, gap = annealed_sentences(numbers(difference, stderr))
+    assert bound.startswith("Over 50 examples, AIS estimates log p(x) as -90.00 ± 0.50 nats and IWAE-5000 as -")
+    assert expected in bound
+    assert "cannot be told apart (0.12 ± 0.50 nats)" in gap
+
+
+@pytest.mark.parametrize(
+    ("gap", "stderr", "expected"),
+    [(0.8, 0.1, "0.80 ± 0.10 nats apart: the mean error"), (-0.5, 0.4, "no error of AIS is visible"),
+     (-0.06, None, "a single example cannot tell")],
+)  # fmt: skip
+def test_the_error_of_ais_is_as_certain_as_the_numbers(gap: float, stderr: float | None, expected: str) -> None:
+    assert expected in annealed_sentences(numbers(0.5, 0.1, gap, stderr))[1]
+
+
+def test_the_analysis_compares_the_same_examples_with_their_bound() -> None:
+    gray = tb.data.open(np.random.default_rng(0).integers(0, 17, (60, 8, 8), dtype=np.uint8), levels=17)
+    trained = tb.Trained(tb.vae(gray, latent=2, network="mlp(hidden=(4,))"), gray)
+    whole = trained.evaluate(samples=3)
+    found = trained.ais(temperatures=3, samples=3, max_examples=4)
+    names = {"ais", "iwae", "ais_minus_iwae", "acceptance", "ess", "bdmc_lower", "bdmc_upper", "bdmc_gap"}
+    assert set(found.estimates) == names
+    some = np.sort(np.random.default_rng(0).permutation(len(gray.require_test()))[:4])
+    np.testing.assert_array_equal(found.per_example["index"], some)
+    assert found["iwae"].value == pytest.approx(whole.per_example["iwae"][some].mean(), rel=1e-6)
+    assert found["ais_minus_iwae"].value == pytest.approx(found["ais"].value - found["iwae"].value)
+    assert found["bdmc_gap"].n == 4
+    assert len(found.sentences) == 2
+    point = tb.Trained(tb.vae(gray, latent=2, network="mlp(hidden=(4,))", posterior="point"), gray)
+    assert "no IWAE bound to compare it with" in point.ais(temperatures=2, samples=2, max_examples=3).sentences[0]

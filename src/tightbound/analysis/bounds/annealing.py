@@ -98,19 +98,19 @@ class Chains:
             lambda z: model.log_prior(z, seen.context),
             lambda z: model.log_likelihood(seen, z),
         )
-        self._sizes = self._tune()
+        self.sizes = self._tune()
 
     def forward(self, name: str) -> dict[str, Tensor]:
         """Anneal from p(z) to p(z | x); return log of the mean weight (as `name`), acceptance and ess, (B,) each."""
         start = self._path.at(self._start("start", self._how.chains))
-        log_weight, acceptance = self._anneal(start, self._betas, self._sizes, "forward")
+        log_weight, acceptance = self._anneal(start, self._betas, self.sizes, "forward")
         ess = (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()
         return {name: _logmeanexp(log_weight), "acceptance": acceptance, "ess": ess}
 
     def backward(self, codes: Tensor) -> Tensor:
         """Return upper bounds (B,) from exact draws (B, L) of p(z | x), at which all chains of an example start."""
         start = self._path.at(codes.expand(self._how.chains, *codes.shape))
-        log_weight, _ = self._anneal(start, self._betas[::-1], self._sizes[::-1], "backward")
+        log_weight, _ = self._anneal(start, self._betas[::-1], self.sizes[::-1], "backward")
         return -_logmeanexp(log_weight)
 
     def _start(self, name: str, chains: int) -> Tensor:
