@@ -120,9 +120,10 @@ def _(panel: Bars, axes: Any) -> None:
                  ecolor=INK, capsize=2 if len(at) <= 32 else 0)  # fmt: skip
     longest = max(map(len, panel.labels), default=0)
     steep = longest > 3 and len(at) * longest > 24
-    every = -(-len(at) // (24 if longest > 3 else 16)) or 1
-    axes.set_xticks(at[::every], [panel.labels[i] for i in at[::every]], rotation=45 if steep else 0,
-                    ha="right" if steep else "center", rotation_mode="anchor")  # fmt: skip
+    every = -(-len(at) // 24) if longest > 3 else -(-len(at) * longest // 32)
+    shown = at[:: max(1, every)]
+    axes.set_xticks(shown, [panel.labels[i] for i in shown], rotation=45 if steep else 0, rotation_mode="anchor",
+                    ha="right" if steep else "center", fontsize=10 if len(shown) * longest <= 24 else 8)  # fmt: skip
 
 
 def _draw_stacked(panel: Bars, axes: Any) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from laws.linear import Linear, linear_gaussian
 from tightbound.analysis.estimate import Estimate
-from tightbound.analysis.geometry.paths import Paths, compare_paths, paths, traversal
+from tightbound.analysis.geometry.measures import Measured, compare_paths, paths, traversal
 from tightbound.core.errors import InputError
 
 
-def value(found: Paths, name: str) -> float:
-    number = found.numbers[name]
+def value(found: Measured, name: str) -> float:
+    number = found.estimates[name]
     assert isinstance(number.value, float), number.reason
     return number.value
 
@@ -38,10 +38,10 @@ def data(linear: Linear, z: Tensor) -> Tensor:
     return z @ linear.w.T + linear.m
 
 
-RIGHT = 2 * torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1, 2, 2]]  # a third is paired with the next, at right angles
+RIGHT = 2 * torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1, 2, 2]]  # each third is paired with the next one, at right angles
 
 
-def test_a_linear_decoder_makes_straight_lines_of_straight_lines() -> None:
+def test_a_linear_decoder_maps_straight_lines_to_straight_lines() -> None:
     linear = isometric()
     torch.manual_seed(0)
     x = data(linear, torch.randn(40, 3, dtype=torch.float64))
@@ -53,7 +53,7 @@ def test_a_linear_decoder_makes_straight_lines_of_straight_lines() -> None:
     assert np.allclose(found.profile["step_linear"], 1, atol=1e-4)
 
 
-def test_the_great_circle_between_codes_at_right_angles() -> None:
+def test_a_great_circle_has_the_length_of_its_arc() -> None:
     linear, steps = isometric(), 64
     z = torch.cat([RIGHT[[0, 2, 4]], RIGHT[[2, 4, 0]]])
     found = paths(linear.model, data(linear, z), data(linear, torch.randn(50, 3, dtype=torch.float64)), steps=steps)
@@ -106,25 +106,25 @@ def test_a_comparison_is_paired() -> None:
         assert number.value == pytest.approx(value(a, name) - value(b, name))
         each = a.per_pair[name] - b.per_pair[name]
         assert number.stderr == pytest.approx(each.std(ddof=1) / math.sqrt(20))
-    with pytest.raises(InputError, match="different data"):
+    with pytest.raises(InputError, match="different examples"):
         compare_paths(a, paths(one.model, x[:20], x))
 
 
-def test_a_decoder_that_ignores_z_has_no_path() -> None:
+def test_a_decoder_that_ignores_z_has_no_length() -> None:
     linear = isometric()
     with torch.no_grad():
         linear.model.likelihood.network.weight.zero_()  # pyright: ignore
     x = data(linear, torch.randn(12, 3, dtype=torch.float64))
     found = paths(linear.model, x, x)
-    assert found.numbers["length_linear"].value is None
-    assert "decoded to the same" in (found.numbers["length_linear"].reason or "")
-    assert found.to_json()["numbers"]["length_linear"]["value"] is None
+    assert found.estimates["length_linear"].value is None
+    assert "decode to the same" in (found.estimates["length_linear"].reason or "")
+    assert set(found.plain_profile()["step_linear"]) == {None}
 
 
-def test_refusals() -> None:
+def test_bad_requests_are_rejected() -> None:
     linear = isometric()
     x = data(linear, torch.randn(12, 3, dtype=torch.float64))
     with pytest.raises(InputError, match="multiple of 4"):
         paths(linear.model, x, x, steps=6)
-    with pytest.raises(InputError, match="at least 4 data"):
+    with pytest.raises(InputError, match="at least 4 examples"):
         paths(linear.model, x[:3], x)

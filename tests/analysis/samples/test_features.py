@@ -1,4 +1,4 @@
-"""Features: what they compute, and how they are kept."""
+"""Features: what they compute, and how they are stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA as Components  # noqa: N811
 from torch import nn
 
 import tightbound as tb
-from tightbound.analysis.samples.features import PCA, Classifier, Features, Given, Identity, fit_features
+from tightbound.analysis.samples.features import PCA, Classifier, Given, Identity, fit_features
 from tightbound.analysis.samples.features.base import Scaled, take
 from tightbound.analysis.samples.features.fitting import class_count, named
 from tightbound.core.errors import InputError
@@ -31,7 +31,7 @@ def all_of(split: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return batch.x, batch.label
 
 
-def test_columns_have_a_scale_each_and_images_one() -> None:
+def test_each_column_has_its_scale_and_images_share_one() -> None:
     x = np.random.default_rng(0).normal(5, [1, 100, 1e-3], (200, 3)).astype(np.float32)
     columns = Scaled((3,))
     columns.fit(tb.data.open(x, test=0.01).train)
@@ -43,7 +43,7 @@ def test_columns_have_a_scale_each_and_images_one() -> None:
     assert torch.allclose(spread / spread[0], torch.tensor([1.0, 2, 3, 4]), rtol=0.15)
 
 
-def test_of_a_mixed_table_categories_are_one_hot_and_missing_entries_are_the_mean() -> None:
+def test_mixed_tables_have_one_hot_categories_and_the_mean_for_missing_values() -> None:
     random = np.random.default_rng(0)
     x = np.stack([random.normal(3, 2, 300), random.integers(0, 3, 300)], 1)
     x[::7, 0] = np.nan
@@ -83,7 +83,7 @@ def test_features_have_variance_one_on_average(name: str) -> None:
     assert fit_features(data, name).of(x).var(0).mean() == pytest.approx(1, rel=0.02)
 
 
-def test_the_classifier_learns_is_the_same_for_a_seed_and_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classifier_learns_is_reproducible_and_is_stored(cache: Path) -> None:
     data = tb.data.open("digits")
     first = fit_features(data, QUICK)
     x, label = all_of(data.test)
@@ -92,19 +92,18 @@ def test_the_classifier_learns_is_the_same_for_a_seed_and_is_kept(cache: Path, m
     file.unlink()
     torch.manual_seed(17)
     assert torch.equal(fit_features(data, QUICK).of(x), first.of(x))
-    assert file.is_file()
-    with monkeypatch.context() as patch:
-        patch.setattr(Features, "fit", lambda *_: pytest.fail("what is kept was fitted again"))
-        kept = fit_features(data, QUICK)
-    assert torch.equal(kept.of(x), first.of(x))
-    assert named(kept, data, 0) == "classifier(digits, seed 0)"
+    stamp = file.stat().st_mtime_ns
+    stored = fit_features(data, QUICK)
+    assert file.stat().st_mtime_ns == stamp, "stored features were fitted again"
+    assert torch.equal(stored.of(x), first.of(x))
+    assert named(stored, data, 0) == "classifier(digits, seed 0)"
     fit_features(data, QUICK, seed=1)
     fit_features(data, "pca")
     fit_features(tb.data.open(x.numpy(), levels=17), "pca")
     assert len(list(cache.glob("*.safetensors"))) == 4
 
 
-def test_what_is_kept_and_damaged_is_refused_by_its_name(cache: Path) -> None:
+def test_a_damaged_file_is_named_in_the_error(cache: Path) -> None:
     data = tb.data.open("digits")
     fit_features(data, "pca")
     (file,) = cache.glob("*.safetensors")
@@ -113,14 +112,14 @@ def test_what_is_kept_and_damaged_is_refused_by_its_name(cache: Path) -> None:
         fit_features(data, "pca")
 
 
-def test_a_folder_that_cannot_be_written_costs_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_cannot_be_stored_give_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "blocked").write_text("a file")
     monkeypatch.setenv("TIGHTBOUND_DATA", str(tmp_path / "blocked"))
-    with pytest.warns(UserWarning, match="not kept"):
+    with pytest.warns(UserWarning, match="could not be stored"):
         fit_features(tb.data.open("digits"), "pca")
 
 
-def test_auto_is_the_classifier_where_labels_are_classes() -> None:
+def test_auto_is_the_classifier_if_labels_are_classes() -> None:
     assert isinstance(fit_features(tb.data.open("digits"), "auto"), Classifier)
     x, _ = all_of(tb.data.open("digits").train)
     plain = tb.data.open(x.numpy(), levels=17)
@@ -133,7 +132,7 @@ def test_auto_is_the_classifier_where_labels_are_classes() -> None:
     ("labels", "count"),
     [
         (np.arange(100) % 4, 4),
-        (np.arange(100), 0),  # one example a class: numbers, no classes
+        (np.arange(100), 0),  # one example per class: numbers, not classes
         (np.linspace(0, 1, 100), 0),
         (np.zeros(100, int), 0),
         (np.arange(100) % 4 - 1, 0),
@@ -141,12 +140,12 @@ def test_auto_is_the_classifier_where_labels_are_classes() -> None:
         (None, 0),
     ],
 )
-def test_which_labels_are_classes(labels: Any, count: int) -> None:
+def test_labels_that_count_as_classes(labels: Any, count: int) -> None:
     data = tb.data.open(np.random.default_rng(0).normal(size=(100, 3)), labels=labels, test=0.01)
     assert class_count(data.train) == count
 
 
-def test_data_of_a_loader_are_looked_at_and_nothing_is_kept(cache: Path) -> None:
+def test_features_of_a_data_loader_are_not_stored(cache: Path) -> None:
     x, y = torch.randn(200, 5), torch.arange(200) % 3
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=32)
     data = tb.data.open((loader, loader))
@@ -155,7 +154,7 @@ def test_data_of_a_loader_are_looked_at_and_nothing_is_kept(cache: Path) -> None
     assert not list(cache.glob("*"))
 
 
-def test_a_module_of_the_users_is_taken_as_it_is() -> None:
+def test_a_module_of_your_own_is_used_as_it_is() -> None:
     data = tb.data.open("digits")
     x, _ = all_of(data.test)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
@@ -163,9 +162,9 @@ def test_a_module_of_the_users_is_taken_as_it_is() -> None:
     assert isinstance(found, Given)
     assert torch.allclose(found.of(x).float(), module(x.float()), atol=1e-5)
     assert named(found, data, 0) == "Sequential, as given"
-    with pytest.raises(InputError, match="give"):
+    with pytest.raises(InputError, match="returned"):
         fit_features(data, nn.Identity()).of(x)
-    with pytest.raises(InputError, match="do not take"):
+    with pytest.raises(InputError, match="do not accept"):
         fit_features(data, nn.Linear(3, 2)).of(x)
 
 
@@ -178,7 +177,7 @@ def test_features_of_another_module_need_trust() -> None:
     assert torch.equal(found.of(x), x.flatten(1).double())
 
 
-def test_fewer_data_than_components_leave_axes_at_zero() -> None:
+def test_fewer_examples_than_components_leave_axes_at_zero() -> None:
     data = tb.data.open(np.random.default_rng(0).normal(size=(12, 20)).astype(np.float32))
     found = fit_features(data, "pca(components=15)")
     x = take(data.train, 100, 0).x

@@ -1,4 +1,4 @@
-"""Copies are found, data themselves are none; the test against SciPy."""
+"""Copies are found, and data are not mistaken for copies; the test agrees with SciPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 import tightbound as tb
 from laws.linear import Linear, linear_gaussian
-from tightbound.analysis.samples.memorization import mann_whitney, memorization
+from tightbound.analysis.samples.copies import mann_whitney, memorization
 from tightbound.analysis.samples.neighbors import nearest
 from tightbound.core.errors import InputError
 
@@ -30,7 +30,7 @@ TRAIN, TEST = draws(LINEAR, 400, 0), draws(LINEAR, 300, 1)
 
 
 @given(st.integers(0, 1000), st.integers(2, 30), st.integers(2, 30), st.integers(2, 40))
-def test_the_z_score_is_scipys(seed: int, n: int, m: int, values: int) -> None:
+def test_the_z_score_agrees_with_scipy(seed: int, n: int, m: int, values: int) -> None:
     generator = np.random.default_rng(seed)
     x, y = generator.integers(0, values, n) * 1.0, generator.integers(0, values, m) * 1.0
     if len(np.unique(np.concatenate([x, y]))) == 1:
@@ -41,9 +41,9 @@ def test_the_z_score_is_scipys(seed: int, n: int, m: int, values: int) -> None:
     assert norm.cdf(z) == pytest.approx(theirs.pvalue, abs=1e-9)
 
 
-def test_neighbors_are_those_of_all_pairs() -> None:
+def test_nearest_agrees_with_all_pairs() -> None:
     generator = torch.Generator().manual_seed(0)
-    data = torch.randn(57, 5, generator=generator) + 100  # far from the origin, where products of matrices lose digits
+    data = torch.randn(57, 5, generator=generator) + 100  # far from the origin, where products of matrices lose precision
     queries = torch.cat([data[:9] + 1e-3, torch.randn(20, 5, generator=generator) + 100])
     distance, where = nearest(queries, data.split(10))
     pairs = cdist(queries.double().numpy(), data.double().numpy())
@@ -54,35 +54,35 @@ def test_neighbors_are_those_of_all_pairs() -> None:
     assert np.array_equal(nearest(queries, data.split(10), own)[1].numpy(), pairs.argmin(1))
 
 
-def test_training_data_with_a_little_noise_are_copies() -> None:
+def test_training_examples_with_a_little_noise_are_copies() -> None:
     copies = TRAIN[:200] + 0.02 * draws(LINEAR, 200, 5)
     found = memorization(LINEAR.model, TRAIN, TEST, samples=copies)
-    numbers = {name: number.value for name, number in found.numbers.items()}
-    assert numbers["copying_z"] < -15
-    assert numbers["nearer_than_test"] > 0.99
-    assert numbers["distance_ratio"] < 0.2
-    assert numbers["too_near"] > 0.95 > 0.6 > numbers["too_near_test"]
+    values = {name: each.value for name, each in found.estimates.items()}
+    assert values["copying_z"] < -15
+    assert values["nearer_than_test"] > 0.99
+    assert values["distance_ratio"] < 0.2
+    assert values["too_near"] > 0.95 > 0.6 > values["too_near_test"]
     assert (found.closest - found.neighbors).abs().max() < 0.2
     pairs = torch.cdist(found.closest, TRAIN)
     assert torch.allclose(pairs.min(1).values, (found.closest - found.neighbors).norm(dim=1))
 
 
-def test_a_share_of_copies_is_seen_in_the_share_that_is_too_near() -> None:
+def test_a_share_of_copies_shows_in_the_share_that_is_too_near() -> None:
     mixed = torch.cat([TRAIN[:100], draws(LINEAR, 100, 6)])
-    found = memorization(LINEAR.model, TRAIN, TEST, samples=mixed).numbers
+    found = memorization(LINEAR.model, TRAIN, TEST, samples=mixed).estimates
     honest = float(found["too_near_test"].value or 0)
     assert float(found["too_near"].value or 0) == pytest.approx(0.5 + 0.5 * honest, abs=0.1)
 
 
-def test_fresh_data_and_samples_of_the_true_model_are_no_copies() -> None:
+def test_new_data_and_samples_of_the_true_model_are_not_copies() -> None:
     pairs = [(draws(LINEAR, 300, 20 + i), draws(LINEAR, 300, 10 + i)) for i in range(6)]
     scores = [memorization(LINEAR.model, TRAIN, test, samples=samples) for test, samples in pairs]
-    z = np.array([found.numbers["copying_z"].value for found in scores])
+    z = np.array([found.estimates["copying_z"].value for found in scores])
     assert np.abs(z).max() < 3.5
     assert abs(z.mean()) < 3.5 / 6**0.5
-    own = memorization(LINEAR.model, TRAIN, TEST, n=300)
-    assert abs(float(own.numbers["copying_z"].value or 9)) < 3.5
-    assert own.numbers["nearer_than_test"].value == pytest.approx(0.5, abs=0.1)
+    own = memorization(LINEAR.model, TRAIN, TEST, n_samples=300)
+    assert abs(float(own.estimates["copying_z"].value or 9)) < 3.5
+    assert own.estimates["nearer_than_test"].value == pytest.approx(0.5, abs=0.1)
     assert len(own.distance["samples"]) == 300 == len(own.distance["test"])
 
 
@@ -93,26 +93,26 @@ def test_principal_components_of_all_dimensions_keep_distances() -> None:
     assert np.allclose(one.distance["samples"], other.distance["samples"], atol=1e-4)
     few = memorization(LINEAR.model, TRAIN, TEST, samples=samples, components=2)
     assert (few.distance["samples"] < one.distance["samples"]).all()
-    assert "2 principal components" in few.numbers["copying_z"].estimator
+    assert "2 principal components" in few.estimates["copying_z"].estimator
     with pytest.raises(InputError, match="components = 9"):
         memorization(LINEAR.model, TRAIN, TEST, samples=samples, components=9)
 
 
-def test_a_conditional_model_is_judged_too() -> None:
+def test_a_conditional_model_is_measured_too() -> None:
     digits = tb.data.open("digits")
     model = tb.VAE.for_data(digits, latent=2, network="mlp(hidden=(4,))", context="labels")
-    found = memorization(model, digits.train.subset(range(200)), digits.test, n=60).numbers
+    found = memorization(model, digits.train.subset(range(200)), digits.test, n_samples=60).estimates
     assert float(found["copying_z"].value or 0) > 3  # nothing is learned yet
 
 
-def test_refusals() -> None:
+def test_bad_requests_are_rejected() -> None:
     with pytest.raises(InputError, match="two or more"):
         memorization(LINEAR.model, TRAIN, TEST[:1])
     with pytest.raises(InputError, match=r"shape \(4, 3\)"):
         memorization(LINEAR.model, TRAIN, TEST, samples=torch.zeros(4, 3))
 
 
-def test_draws_of_the_data_are_no_copies_where_the_likelihood_sees_bits_in_place_of_grays() -> None:
+def test_draws_of_bits_are_compared_with_bits() -> None:
     gray = (256 * np.random.default_rng(0).beta(0.1, 0.1, (700, 4, 4))).clip(0, 255).astype(np.uint8)
     model = tb.VAE.for_data(
         tb.data.open(gray), latent=2, network="mlp(hidden=(4,))", likelihood="bernoulli",
@@ -121,15 +121,15 @@ def test_draws_of_the_data_are_no_copies_where_the_likelihood_sees_bits_in_place
     chance = torch.from_numpy(gray).unsqueeze(1).float()
     bits = 255.0 * (torch.rand(chance.shape, generator=torch.Generator().manual_seed(0)) < chance / 255)
     train, test = chance[:300], chance[300:500]
-    fresh = memorization(model, train, test, samples=bits[500:]).numbers
+    fresh = memorization(model, train, test, samples=bits[500:]).estimates
     assert abs(float(fresh["copying_z"].value or 9)) < 3.5
-    copies = memorization(model, train, test, samples=bits[:200]).numbers
+    copies = memorization(model, train, test, samples=bits[:200]).estimates
     assert float(copies["copying_z"].value or 0) < -5
 
 
 @pytest.mark.parametrize("share", [0.2, 0.4])
-def test_samples_lack_what_test_data_lack(share: float) -> None:
-    """Complete ones would be nearer or farther than any data with holes."""
+def test_samples_lose_the_values_that_test_examples_lack(share: float) -> None:
+    """Complete samples would be nearer or farther than any data with missing values."""
     scores = []
     for seed in range(4):
         x = draws(LINEAR, 1300, 40 + seed).float()
@@ -137,6 +137,6 @@ def test_samples_lack_what_test_data_lack(share: float) -> None:
         table = tb.data.open(x.numpy(), kinds=("real",) * 6)
         model = tb.VAE.for_data(table, latent=2, network="mlp(hidden=(4,))")
         found = memorization(model, x[:800], x[800:], samples=draws(LINEAR, 500, 50 + seed).float())
-        scores.append(found.numbers["copying_z"].value)
+        scores.append(found.estimates["copying_z"].value)
         assert not found.closest.isnan().any()
     assert abs(np.mean(scores)) < 3.5 / 2

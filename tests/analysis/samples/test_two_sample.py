@@ -1,4 +1,4 @@
-"""Statistics of two samples: closed forms, oracles, brute force, invariances, and whether intervals cover."""
+"""Statistics of two samples: closed forms, oracles, brute force, invariances, and coverage of intervals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scipy.linalg import sqrtm
 
 from tightbound.analysis.samples import two_sample
 from tightbound.analysis.samples.two_sample import Measured
+from tightbound.analysis.samples.two_sample.pairs import tiles
 from tightbound.analysis.samples.two_sample.resampling import BLOCKS, Array, block_of, jackknife
 
 Statistic = Callable[[Array, Array], float]
@@ -69,8 +70,8 @@ def test_the_jackknife_takes_the_bias_off_the_frechet_distance_and_its_interval_
     assert covered >= 32
 
 
-def test_two_samples_of_one_distribution_are_near_zero_by_the_debiased_distance() -> None:
-    """Of many features, too, where a bootstrap would leave 0.2."""
+def test_the_debiased_distance_between_samples_of_one_distribution_is_near_zero() -> None:
+    """With many features too, for which a bootstrap would leave 0.2."""
     values = [two_sample.frechet(normal(300, 40, s), normal(300, 40, 500 + s), s)[1].value for s in range(20)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(20)
 
@@ -89,7 +90,7 @@ def distances(x: Array, y: Array) -> Array:
 
 
 def brute_neighbors(x: Array, y: Array, k: int = 5) -> dict[str, float]:
-    """As the papers write them."""
+    """Follow the equations of the papers."""
     radius_x, radius_y = (np.sort(distances(a, a), axis=1)[:, k] for a in (x, y))
     d = distances(x, y)
     in_data, in_samples = d <= radius_y[None], d <= radius_x[:, None]
@@ -128,9 +129,7 @@ MEASURES: dict[str, tuple[Callable[[Array, Array], Measured], Statistic]] = {
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_values_and_jackknife_agree_with_brute_force(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In several tiles, with samples of different sizes."""
-    monkeypatch.setattr("tightbound.analysis.samples.two_sample.pairs.NUMBERS", 1000)
+def test_values_and_jackknife_agree_with_brute_force(name: str) -> None:
     x, y = normal(90, 2, 1) * [1.6, 0.3] + 0.5, normal(70, 2, 2)
     measure, brute = MEASURES[name]
     measured = measure(x, y)
@@ -139,6 +138,15 @@ def test_values_and_jackknife_agree_with_brute_force(name: str, monkeypatch: pyt
     left = np.array([brute(x[a != i], y[b != i]) for i in range(BLOCKS)])
     assert measured.stderr == pytest.approx(jackknife(measured.value, left).stderr, rel=1e-6)
     assert measured.stderr > 0
+
+
+def test_tiles_cover_all_pairs() -> None:
+    x, y = normal(90, 2, 1), normal(70, 2, 2)
+    parts = list(tiles(x, y, size=1000))
+    assert len(parts) == 7
+    assert max(inner.size for _, inner in parts) <= 1000
+    assert np.allclose(np.concatenate([inner for _, inner in parts]), x @ y.T)
+    assert [rows.start for rows, _ in parts] == [rows.stop - len(inner) for rows, inner in parts]
 
 
 @pytest.mark.parametrize("name", ["frechet", "kernel", "diversity", "precision", "recall", "density", "coverage"])
@@ -161,7 +169,7 @@ def test_disjoint_supports_share_nothing() -> None:
     found = two_sample.neighbors(normal(60, 1), normal(60, 1, 1) + 100)
     assert [m.value for m in found.values()] == [0, 0, 0, 0]
     assert found["density"].high == 0
-    for name in ("precision", "recall", "coverage"):  # of 60 rows none: with 97.5% certainty fewer than this
+    for name in ("precision", "recall", "coverage"):  # none of 60 rows: with 97.5% certainty the share is below this
         assert (1 - found[name].high) ** 60 == pytest.approx(0.025)
 
 
@@ -181,8 +189,7 @@ def test_a_sampler_of_one_point_in_the_data_has_precision_and_no_variety() -> No
     assert two_sample.diversity(np.zeros((200, 2)), y).value == 0
 
 
-def test_a_jackknife_interval_covers() -> None:
-    """Of the ratio of mean distances, which is the ratio of scales."""
+def test_a_jackknife_interval_covers_the_ratio_of_scales() -> None:
     found = [two_sample.diversity(2 * normal(100, 2, s), normal(100, 2, 700 + s), s) for s in range(100)]
     assert 86 <= sum(m.low <= 2 <= m.high for m in found) <= 100
     assert np.mean([m.stderr for m in found]) == pytest.approx(np.std([m.value for m in found]), rel=0.25)
@@ -207,7 +214,7 @@ def test_class_shares() -> None:
     assert 0.005 < half.stderr < 0.03
 
 
-def test_nothing_varies() -> None:
+def test_ratios_are_undefined_if_nothing_varies() -> None:
     still = np.ones((60, 2))
     assert np.isnan(two_sample.diversity(still, still).value)
     assert np.isnan(two_sample.spread(still, still).value)

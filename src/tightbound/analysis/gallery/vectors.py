@@ -50,10 +50,8 @@ def _marginals(trained: Trained, batch: Batch) -> Figure:
         for i in range(columns)
     ]
     shown = f"The first {columns} of {real.shape[1]} columns." if columns < real.shape[1] else ""
-    explained = (
-        f"{source(trained, batch)} Distributions of {len(real):,} examples and as many draws of p(x|z), by column. {shown}"
-    ).strip()
-    return Figure("samples", "Samples", explained, panels)
+    counts = f"Distributions of {len(real):,} examples and as many draws of p(x|z), by column."
+    return Figure("samples", "Samples", f"{source(trained, batch)} {counts} {shown}".strip(), panels)
 
 
 def _marginal(real: Array, drawn: Array, title: str, domain: Domain) -> Panel:

@@ -206,7 +206,7 @@ def _estimates(distance: Array, between: Array, n: int, components: int | None) 
         ),
         "nearer_than_test": estimate(
             probability, stderr, unit="probability", estimator=f"Mann-Whitney U / (n m); {by}", **facts,
-            description="probability that a sample is nearer to the training data than a test example is; 0.5: equally "
+            description="that a sample is nearer to the training data than a test example is; 0.5: equally "
             "near",
         ),
         "distance_ratio": estimate(
@@ -220,6 +220,6 @@ def _estimates(distance: Array, between: Array, n: int, components: int | None) 
     for name, part, what in parts:
         estimates[name] = mean(
             (distance[part] < between[part]).astype(float), unit="share", target=what, estimator=f"{same}; {space}",
-            description=f"share of {what} that are {same} (1 - authenticity)",
+            description=f"{what} that are {same} (1 - authenticity)",
         )  # fmt: skip
     return estimates

@@ -178,12 +178,12 @@ def _shares(
     return {
         "uncovered": estimate(
             share, np.std(shares, ddof=1), unit="share", estimator=by, **facts,
-            description=f"share of prior draws that lie in the places that hold the worst covered {level:.0%} of the "
+            description=f"prior draws that lie in the places that hold the worst covered {level:.0%} of the "
             "test codes",
         ),
         "separation": estimate(
             _auc(np.sort(ratio), own.ravel()), np.std(separations, ddof=1), unit="probability", estimator=by, **facts,
-            description="probability that a test code lies in a better covered place than a prior draw; 0.5: the same "
+            description="that a test code lies in a better covered place than a prior draw; 0.5: the same "
             "places",
         ),
     }  # fmt: skip

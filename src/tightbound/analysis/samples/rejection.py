@@ -1,4 +1,4 @@
-"""Samples that a classifier recognizes: many are drawn, and the best of each class are kept."""
+"""Selection of samples: many are drawn, and those that a classifier recognizes best are kept."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ from tightbound.training.checks import check_fits
 
 
 class Kept(NamedTuple):
-    """Of the samples that were drawn, those that were kept."""
+    """Samples that were kept.
 
-    x: Tensor  # (n, *shape)
-    classes: Tensor  # (n,) what each was asked to be, else what it is most probably
+    Attributes:
+        x: Samples (n, *shape).
+        classes: Class of each (n,): the one that was asked for, else the most probable one.
+        drawn: Number of samples that were drawn.
+        before: Mean probability of their class, over all samples that were drawn.
+        after: The same, over those that were kept.
+        judge: Name of the classifier.
+    """
+
+    x: Tensor
+    classes: Tensor
     drawn: int
-    before: float  # mean probability of its class, of all that were drawn
-    after: float  # of those that were kept
-    judge: str  # the classifier, in words
+    before: float
+    after: float
+    judge: str
 
 
 def best_samples(
@@ -43,21 +52,26 @@ def best_samples(
     label: int | None = None,
     progress: bool = False,
 ) -> Kept:
-    """Draws n / keep samples, and keeps the share of each class to which a classifier gives that class the highest
-    probability: the class that was asked for, else the most probable one.
+    """Draw n / keep samples, and keep those of each class that a classifier assigns to it with the highest probability.
 
-    What is kept is no longer a draw from the model: it is more typical of its class, and less various.
+    The class of a sample is the one that was asked for, else the most probable one. Samples that are kept are no longer
+    draws from the model: they are more typical of their class, and less diverse.
 
-    Arguments:
-        data: Labeled, what the classifier is trained on; it is kept for the next time (see `fit_features`).
-        keep: Share of what is drawn, above 0 and below 1.
-        draw, seed, context, codes: See `infer.sample`.
-        label: The class of all that `codes` draws, where it is known.
+    Args:
+        model: The model.
+        data: Labeled data that the classifier is trained on; it is stored for the next time (see `fit_features`).
+        n: Number of samples to keep.
+        keep: Share of the samples to keep, above 0 and below 1.
+        draw: See `infer.sample`.
+        seed: Random seed.
+        context: See `infer.sample`.
+        codes: See `infer.sample`.
+        label: Class of all samples from `codes`, if it is known.
         progress: Show a progress bar of the classifier's training on standard error.
 
     Raises:
-        InputError: data without class labels, a model that is conditioned on something else than classes, or a class
-            that the data have not.
+        InputError: If the data have no class labels or not this class, or the model is conditioned on something other
+            than classes.
 
     References:
         Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019), Section 3.4,
@@ -67,23 +81,24 @@ def best_samples(
     number("keep", keep, above=0, below=1)
     if model.context is not None and not model.context.classes:
         raise InputError(
-            f"keep judges samples by their class, and the model is one of x {model.context.description}; leave out keep"
+            f"keep= selects samples by their class, and the model is one of x {model.context.description}; leave out keep="
         )
     check_fits(model, data)
     classes = class_count(data.train)
     if classes < 2:
         raise InputError(
-            f"keep judges samples by a classifier of the data's labels, and {data.name} has no class labels (one whole "
-            "number an example, two or more classes, each of 10 data on average); leave out keep, or give labels"
+            f"keep= selects samples with a classifier of the data's labels, and {data.name} has no class labels (one "
+            "whole number per example, two or more classes, 10 examples per class on average); leave out keep=, or give "
+            "labels"
         )
     asked = None
     if model.context is not None:
         asked = model.context.examples(n) if context is None else torch.as_tensor(context)
-        infer.contexts(model, n, asked)  # refuses what are no classes
+        infer.contexts(model, n, asked)  # rejects values that are not classes
     elif label is not None:
         asked = torch.tensor([label])
     if asked is not None and int(asked.max()) >= classes:
-        raise InputError(f"class {int(asked.max())} was asked for and the data have 0 to {classes - 1}")
+        raise InputError(f"class {int(asked.max())} was asked for; the data have classes 0 to {classes - 1}")
     features = fit_features(data, "classifier", progress=progress)
 
     def drawn(total: int, wanted: Tensor | None) -> Tensor:
@@ -115,19 +130,19 @@ def _kept(
         x = draw(len(own), own)
         score = probabilities(x).gather(1, own.unsqueeze(1)).squeeze(1)
         chosen = torch.empty(n, dtype=torch.long)
-        for c in turns.unique():  # in turn, as they were asked for
+        for c in turns.unique():  # in the order in which they were asked for
             chosen[turns == c] = _best(score, own == c, int((turns == c).sum())).sort().values
     return Kept(x[chosen], own[chosen], len(x), float(score.mean()), float(score[chosen].mean()), judge)
 
 
 def _best(score: Tensor, among: Tensor, most: int) -> Tensor:
-    """Places of the highest scores among some."""
+    """Return the positions of the highest scores among some."""
     places = among.nonzero().squeeze(1)
     return places[score[places].topk(most).indices]
 
 
 def _quotas(counts: Tensor, n: int) -> Tensor:
-    """n in proportion to counts, in whole numbers, by largest remainder."""
+    """Distribute n in proportion to counts, in whole numbers, by largest remainder."""
     exact = counts.double() * n / counts.sum()
     quotas = exact.floor().long()
     more = (exact - quotas).argsort(descending=True, stable=True)[: n - int(quotas.sum())]
