@@ -105,7 +105,7 @@ def quantized(quantizer: str, prior: str) -> str:
 def data_for(likelihood: str) -> Data:
     """Twelve data on which this likelihood is one: images (1, 4, 4), or a table."""
     x = np.random.default_rng(0).random((12, 1, 4, 4)).astype(np.float32)
-    kinds = getattr(find("likelihood", likelihood), "kinds", ())
+    kinds = getattr(find("likelihood", likelihood), "domains", ())
     kind = "unit" if likelihood == "mixture" else next(iter(kinds), None)
     if likelihood == "columns":
         table = np.column_stack([x[:, 0, 0], np.round(x[:, 0, 1]), np.floor(3 * x[:, 0, 2])])

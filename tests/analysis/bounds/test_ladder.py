@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from tightbound.report.ladder import sections
 
 import tightbound as tb
 from laws.linear import linear_gaussian
