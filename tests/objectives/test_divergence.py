@@ -21,7 +21,7 @@ from tightbound.objectives.base import draw_prior
 from tightbound.objectives.decoding import MeanDecoder
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import LearnedNormal
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 
 def terms(n: int = 6, point: bool = False, samples: int = 2) -> Terms:

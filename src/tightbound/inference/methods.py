@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from tightbound.core.errors import InputError
-from tightbound.core.interfaces import Draw
+from tightbound.core.latents import Draw
 from tightbound.data.given import Source, examples
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, attribute_vector
@@ -185,7 +185,8 @@ class Inference:
             )
         sharp = temperature != 1 or top_k is not None
         if sampler is None:
-            return self.model.latents.sharpened(temperature, top_k) if sharp else None
+            latents = self.model.latents
+            return needs_codes(latents, "temperature= or top_k=").sharpened(temperature, top_k) if sharp else None
         if sharp:
             raise InputError(
                 f"temperature= and top_k= change the prior, and sampler {sampler!r} replaces it; give one or the other"

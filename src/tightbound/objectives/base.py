@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from tightbound.components import name_of
 from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import draw, unkeyed
 from tightbound.core.schedules import Knobs, Schedule

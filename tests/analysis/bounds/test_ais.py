@@ -27,7 +27,7 @@ from tightbound.inference import infer
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import StandardNormal
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 X = torch.randn(25, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
@@ -367,7 +367,7 @@ def test_the_error_of_ais_is_as_certain_as_the_numbers(gap: float, stderr: float
 
 def test_the_analysis_compares_the_same_examples_with_their_bound() -> None:
     gray = tb.data.open(np.random.default_rng(0).integers(0, 17, (60, 8, 8), dtype=np.uint8), levels=17)
-    trained = tb.Trained(tb.vae(gray, latent=2, network="mlp(hidden=(4,))"), gray)
+    trained = tb.Trained(tb.VAE.for_data(gray, latent=2, network="mlp(hidden=(4,))"), gray)
     whole = trained.evaluate(samples=3)
     found = trained.ais(temperatures=3, samples=3, max_examples=4)
     names = {"ais", "iwae", "ais_minus_iwae", "acceptance", "ess", "bdmc_lower", "bdmc_upper", "bdmc_gap"}
@@ -378,5 +378,5 @@ def test_the_analysis_compares_the_same_examples_with_their_bound() -> None:
     assert found["ais_minus_iwae"].value == pytest.approx(found["ais"].value - found["iwae"].value)
     assert found["bdmc_gap"].n == 4
     assert len(found.sentences) == 2
-    point = tb.Trained(tb.vae(gray, latent=2, network="mlp(hidden=(4,))", posterior="point"), gray)
+    point = tb.Trained(tb.VAE.for_data(gray, latent=2, network="mlp(hidden=(4,))", posterior="point"), gray)
     assert "no IWAE bound to compare it with" in point.ais(temperatures=2, samples=2, max_examples=3).sentences[0]

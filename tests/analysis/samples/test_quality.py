@@ -190,7 +190,10 @@ def test_the_command_shows_and_records_the_default_samples(
 
     (run / "analysis" / "quality.json").unlink()
     assert cli("fit-sampler", run, "--sampler", "gaussian-mixture(components=2)").status == 0
-    for flags, words in ((["--draw"], "draws from p(x|z)"), (["--sampler", "gaussian-mixture"], "fitted latent sampler")):
+    for flags, words in (
+        (["--draw"], "draws from p(x|z)"),
+        (["--sampler", "gaussian-mixture"], "fitted latent sampler"),
+    ):
         other = cli("quality", run, "-n", "100", "--features", "pca(components=8)", "--json", *flags)
         assert other.status == 0, other.err
         told = json.loads(other.out)

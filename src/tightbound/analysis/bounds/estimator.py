@@ -18,7 +18,7 @@ from tightbound.analysis.bounds.weights import BLOCK, Weights
 from tightbound.analysis.estimate import Array
 from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError, whole
-from tightbound.core.interfaces import State
+from tightbound.core.latents import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.numerics import precise

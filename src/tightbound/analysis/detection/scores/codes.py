@@ -36,7 +36,7 @@ class Mahalanobis(Score):
 
     def target(self, model: VAE) -> str:
         """Return what is measured."""
-        return f"the mean of {model.latents.coded_by}"
+        return f"the mean of {model.latents.moments_of}"
 
     def caveat(self, model: VAE) -> str | None:
         """Return None: a distance does not depend on the target of the bound."""
@@ -86,7 +86,7 @@ class Prior(Score):
 
     def target(self, model: VAE) -> str:
         """Return what is measured."""
-        return f"p(z) at the mean of {model.latents.coded_by}"
+        return f"p(z) at the mean of {model.latents.moments_of}"
 
     def caveat(self, model: VAE) -> str | None:
         """Return None: a density of z does not depend on the target of the bound."""
@@ -97,18 +97,18 @@ class Prior(Score):
         support = data.model.latents.support
         if data.evaluation.has_uniform_codes:
             return "all codes are equally probable under the prior in use"
-        if support == "real" or (data.model.latents.deterministic and data.has_bound):
+        if data.model.deterministic and data.has_bound:
             return None
         return f"latent codes have the support {support!r}, and the mean of q(z|x) lies outside it"
 
     def estimator(self, data: View, train: View) -> str:
         """Return how the density is computed."""
-        return f"-log p(z): {DETERMINISTIC}" if data.model.latents.deterministic else AT_THE_MEAN
+        return f"-log p(z): {DETERMINISTIC}" if data.model.deterministic else AT_THE_MEAN
 
     def __call__(self, data: View, train: View) -> Array:
         """Return the values (N,), nats."""
         model = data.model
-        if model.latents.deterministic:
+        if model.deterministic:
             return data.evaluation.per_example["rate"]
 
         def improbable(batch: Batch, number: int) -> Tensor:

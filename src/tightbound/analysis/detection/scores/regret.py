@@ -42,7 +42,7 @@ class Regret(Score):
 
     def reason_missing(self, data: View) -> str | None:
         """Return why there is no q(z|x) to fit; None: there is one."""
-        if data.model.latents.deterministic:
+        if data.model.deterministic:
             return f"{DETERMINISTIC}: there is no q(z|x) to fit"
         return super().reason_missing(data)
 

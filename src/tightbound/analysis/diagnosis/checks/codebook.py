@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.diagnosis.checks import remedies
@@ -15,7 +14,7 @@ from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, scalar
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import LatentTerms, code_terms
 from tightbound.data.feed import batches, evaluating
 from tightbound.quantizers.usage import CodebookUsage
 
@@ -40,7 +39,7 @@ class CodebookCollapse(Check):
     def skips(self, case: Case) -> str | None:
         """Return a reason if there are no code indices."""
         first = next(_inferred(case, 2))
-        return None if any(group.entries for group in first) else "no latent is discrete"
+        return None if code_terms(first, relaxed=True) else "no latent is discrete"
 
     def measure(self, case: Case) -> Evidence:
         """Return perplexity, code vectors in use, and bits in use."""
@@ -102,9 +101,10 @@ def _usage(parts: Sequence[LatentTerms]) -> CodebookUsage | None:
     first = parts[0]
     if not first.entries or first.codes is None:
         return None
-    usage = CodebookUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
-    for part in parts:
-        usage.add(torch.as_tensor(part.codes)[0])
+    first = codes[0]
+    usage = CodebookUsage.empty(first.codebook_size, 1 if first.shared else first.indices.shape[-1])
+    for part in codes:
+        usage.add(part.indices[0])
     return usage
 
 
