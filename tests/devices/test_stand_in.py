@@ -32,7 +32,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.data import Data
 from tightbound.inference.infer import complete, encode, reconstruct, sample
-from tightbound.latents.codes import code_prior
+from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 from tightbound.testing import matrix
@@ -147,8 +147,8 @@ def test_contexts_networks_and_codes(what: str) -> None:
     x = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     data = tb.data.open(TensorDataset(x, torch.arange(12) % 3))
     made = tb.VAE.for_data(data, latent=4, **{"network": "mlp(hidden=(6,))", **EXTRA[what]}).eval()
-    if code_prior(made.latents) is not None:
-        code_prior(made.latents).enable()
+    if code_prior_of(made.latents) is not None:
+        code_prior_of(made.latents).enable()
     expected = used(made, data, torch.device("cpu"))
     with stand_in() as device:
         found = used(made, data, device)
@@ -217,8 +217,8 @@ def test_the_report_of_codes() -> None:
     data = tb.data.open("digits")
     latents = matrix.quantized("vq", "pixelcnn")
     model = tb.VAE.for_data(data, latents=latents, network="mlp(hidden=(6,))", seed=0).eval()
-    assert code_prior(model.latents) is not None
-    code_prior(model.latents).enable()
+    assert code_prior_of(model.latents) is not None
+    code_prior_of(model.latents).enable()
     shown = next(data.test.epoch(8))
     expected = code_sections(model, shown, data.test)
     with stand_in() as device:

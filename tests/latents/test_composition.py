@@ -17,7 +17,7 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.inference import infer
 from tightbound.latents import BottomUp, Ladder
-from tightbound.latents.codes import code_prior
+from tightbound.latents.codes import code_prior_of
 from tightbound.nn import MLP, Conv
 from tightbound.objectives import ELBO, IWAE, FreeBits
 from tightbound.priors import LearnedNormal
@@ -35,9 +35,9 @@ def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.t
     model = tb.VAE.for_data(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
-    if code_prior(model.latents) is not None:
-        code_prior(model.latents).enable()  # the context enters there
-        for p in code_prior(model.latents).parameters():
+    if code_prior_of(model.latents) is not None:
+        code_prior_of(model.latents).enable()  # the context enters there
+        for p in code_prior_of(model.latents).parameters():
             nn.init.normal_(p)  # enough to change a draw
     return model.double().eval(), next(data.train.epoch(9))
 

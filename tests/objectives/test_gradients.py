@@ -267,9 +267,9 @@ def test_terms_without_a_path_derivative_are_refused(objective) -> None:
     discrete = CodeTerms(group.z, group.prior, group.posterior, indices=indices, codebook_size=2, relaxed=True)
     for refused, reason in (
         (replace(terms, latents=terms.latents * 2), "2 groups"),
-        (seen(codes=torch.zeros(2, 3, 2, dtype=torch.long)), "discrete"),
-        (seen(posterior=q, drawn=drawn), "at its own draws only"),
-        (seen(posterior=None, drawn=drawn), "at its own draws only"),
+        (replace(terms, latents=(discrete,)), "discrete"),
+        (seen(posterior=q, log_q=drawn), "at its own draws only"),
+        (seen(posterior=None, log_q=drawn), "at its own draws only"),
         (seen(posterior=None), "point mass"),
     ):
         with pytest.raises(CompositionError, match=reason):

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tightbound.testing.models import small_model
 from torch import Tensor
 
 import tightbound as tb
@@ -18,6 +17,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
+from tightbound.testing.objectives import small_model
 from tightbound.training.checkpoint import load
 from tightbound.training.execution import Executor, Step
 from training import cases

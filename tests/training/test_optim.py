@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tightbound.testing.models import small_model
 
 import tightbound as tb
 from conftest import gray
@@ -16,6 +15,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Constant, Linear, Progress
 from tightbound.objectives import FactorVAE
+from tightbound.testing.objectives import small_model
 from tightbound.training.checkpoint import load
 from tightbound.training.optim import GroupOptimizer
 

@@ -57,8 +57,8 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
     dismissed()
     arrays: dict[str, Any] = {}
     for i, (own, grid) in enumerate(zip(levels, grids, strict=True), 1):
-        arrays[f"indices_{i}"] = own.numpy().astype(np.int16 if grid.entries <= 2**15 else np.int32)
-        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"codebook_size_{i}": np.array(grid.entries)}
+        arrays[f"indices_{i}"] = own.numpy().astype(np.int16 if grid.codebook_size <= 2**15 else np.int32)
+        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"codebook_size_{i}": np.array(grid.codebook_size)}
 
     def moments() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in split.epoch(AT_ONCE):

@@ -186,7 +186,7 @@ class CodeTerms(LatentTerms):
         """Nats of an example's indices if all were equally probable."""
         return self.indices.shape[2:].numel() * math.log(self.codebook_size)
 
-    @kept
+    @cached
     def log_posterior(self) -> Tensor | None:
         """(S, B) log q(indices | x, groups above)."""
         if self.deterministic:

@@ -112,7 +112,7 @@ def decode_indices(
 
     Args:
         codes: Code indices of each level, the lowest first.
-        levels: Use this many of the highest levels only, see `CodeLatents.filled`; None: all.
+        levels: Use this many of the highest levels only, see `CodeLatents.fill_description`; None: all.
         context: As for `decode`.
         draw: As for `decode`.
 
@@ -191,7 +191,7 @@ def reconstruct(
     Elements of x that the context shows are kept.
 
     Args:
-        levels: For quantized latents: use this many of the highest levels only, see `CodeLatents.filled`.
+        levels: For quantized latents: use this many of the highest levels only, see `CodeLatents.fill_description`.
         seed: Random seed of the levels that are drawn then.
 
     Raises:

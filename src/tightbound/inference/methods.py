@@ -14,7 +14,7 @@ from tightbound.data.given import Source, examples
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, attribute_vector
 from tightbound.inference.fitting import fit_sampler, load_sampler
-from tightbound.latents.codes import coded
+from tightbound.latents.codes import needs_codes
 
 if TYPE_CHECKING:
     from tightbound.core.model import VAE
@@ -102,7 +102,7 @@ class Inference:
             CompositionError: If the latent is not quantized.
         """
         levels = infer.code_indices(self.model, self._examples(data), draw=draw, seed=seed).levels
-        tables = coded(self.model.latents).code_grids
+        tables = needs_codes(self.model.latents).code_grids
         return [own.view(-1, *table.plane) for own, table in zip(levels, tables, strict=True)]
 
     def decode_indices(

@@ -257,7 +257,7 @@ def needs_codes(latents: Latents, what: str = "this") -> CodeLatents:
     return latents
 
 
-def code_prior(latents: Latents) -> CodePriorStage | None:
+def code_prior_of(latents: Latents) -> CodePriorStage | None:
     """Return the code prior as a model to train; None if the latents have none."""
     return latents.code_prior if isinstance(latents, CodeLatents) else None
 

@@ -144,7 +144,7 @@ def _discrete_error(name: str) -> CompositionError:
 
 def require_single_group(terms: Terms, name: str) -> LatentTerms:
     """Return the only group of latent variables; raise CompositionError for hierarchies and discrete latents."""
-    if any(group.discrete for group in terms.latents):
+    if code_terms(terms.latents):
         raise _discrete_error(name)
     if len(terms.latents) != 1:
         raise CompositionError(

@@ -14,7 +14,7 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeTerms, LatentTerms, code_terms
 from tightbound.latents.code_prior import CodePriorStage
-from tightbound.latents.codes import CodeLatents, code_prior
+from tightbound.latents.codes import CodeLatents, code_prior_of
 from tightbound.testing.gradients import gradients_of
 from tightbound.testing.vectors import moment_error
 
@@ -94,7 +94,7 @@ def check_latents(latents: Latents | type[Latents], shape: tuple[int, ...], *, s
     for group in groups:
         value = value + group.z.square().sum() + (0 if group.log_posterior is None else group.rate().sum())
         value = value + (0 if group.penalty is None else group.penalty.sum())
-    later = code_prior(latents)
+    later = code_prior_of(latents)
     own = set() if later is None else {id(p) for p in later.parameters()}
     gradients_of(value, {name: p for name, p in latents.named_parameters() if id(p) not in own})
     if later is not None:

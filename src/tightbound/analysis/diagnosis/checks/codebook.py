@@ -90,7 +90,7 @@ class CodebookCollapse(Check):
             if level
             else f"{scalar(evidence['used']):.0f} of {size} occur in the data at all."
         )
-        if case.model.latents.deterministic:
+        if case.model.deterministic:
             return Finding(self.name, severity, evidence, description, remedies.other_quantizer(case.config))
         options = remedies.full_rate(case.config) or remedies.free_bits(case)
         return Finding(self.name, severity, evidence, description, options)
@@ -98,8 +98,8 @@ class CodebookCollapse(Check):
 
 def _usage(parts: Sequence[LatentTerms]) -> CodebookUsage | None:
     """Return the usage of one latent group over the batches; None if it is not discrete."""
-    first = parts[0]
-    if not first.entries or first.codes is None:
+    codes = code_terms(parts, relaxed=True)
+    if not codes:
         return None
     first = codes[0]
     usage = CodebookUsage.empty(first.codebook_size, 1 if first.shared else first.indices.shape[-1])
