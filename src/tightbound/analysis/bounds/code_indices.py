@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean, ratio
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import CodeTerms, LatentTerms, code_terms
 from tightbound.quantizers.usage import CodebookUsage, QuantizationError
 
 DESCRIPTIONS = {
