@@ -14,8 +14,9 @@ from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core import model as core
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import Context, Latents, Likelihood, Observation
+from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
+from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.core.noise import Noise, seeded
 from tightbound.data import Data, Split
 from tightbound.data.given import Source, training_data
@@ -113,16 +114,17 @@ class VAE(core.VAE):
             beside = 0 if context is None else context.size
             if isinstance(latents, str):
                 seen = observation.input_shape(shape)
-                joined = context is not None and not find("latents", parse(latents).name, trust=trust).prior_only
+                discrete = issubclass(find("latents", parse(latents).name, trust=trust), DiscreteLatents)
+                joined = context is not None and not discrete
                 seen = joined_shape(seen, context.shape) if context is not None and joined else seen
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": built}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
-            beside = 0 if latents.prior_only else beside
+            beside = 0 if isinstance(latents, DiscreteLatents) else beside
             named = isinstance(spec, Spec | type)
             supplied = {
                 "shape": shape,
                 "features": latents.features + beside,
-                "network": built if latents.on_planes else built.for_vectors(),
+                "network": built if isinstance(latents, DiscreteLatents) else built.for_vectors(),
                 "levels": observation.target.levels or 2,
                 "kinds": _kinds(observation.target),
             }
@@ -158,7 +160,7 @@ def _latents(text: str, chosen: dict[str, Any], trust: bool, supplied: dict[str,
     kind = find("latents", parse(text).name, trust=trust)
     takes = signature(kind).parameters
     for name, given in chosen.items():
-        if name in takes and name in kind.builds:
+        if name in takes and name in getattr(kind, "builds", ()):
             if given != "auto" and name in parse(text).kwargs:
                 raise CompositionError(
                     f"latents= {text!r} has a {name}, and {name}= {given!s} was given; leave out one"
@@ -184,8 +186,8 @@ def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:
 
 def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
     if len(shape) == 3 and min(shape[1:]) >= 8:
-        kind = find("latents", parse(latents).name) if isinstance(latents, str) else latents
-        if kind.on_planes:  # with 4 x 4 maps at least
+        kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
+        if issubclass(kind, DiscreteLatents):  # with 4 x 4 maps at least
             return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
     return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
 

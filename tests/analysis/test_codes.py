@@ -23,7 +23,8 @@ from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, code_terms
+from tightbound.latents.codes import code_prior_of
 from tightbound.likelihoods import Identity
 
 X = torch.randint(0, 2, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
@@ -38,9 +39,9 @@ def quantized(quantizer: str = "vq(codebook_size=5)", learned: bool = False) -> 
         latents=f"quantized(quantizer={quantizer!r})", prior=SMALL,
     )  # fmt: skip
     if learned:
-        assert model.latents.second is not None
-        model.latents.second.take_up()
-        for p in model.latents.second.parameters():
+        assert code_prior_of(model.latents) is not None
+        code_prior_of(model.latents).enable()
+        for p in code_prior_of(model.latents).parameters():
             torch.nn.init.normal_(p, 0, 0.5)
     return model.eval()
 
@@ -49,7 +50,7 @@ def codes_of(model: VAE) -> tuple[list[Tensor], Tensor, Any]:
     """(N, P, 1) of each level, log p(x | codes), terms."""
     with torch.no_grad():
         terms = model(Batch(X, index=torch.arange(len(X))), 1, Noise(), Knobs.final(model.schedules))
-    return [g.codes[0] for g in terms.latents if g.codes is not None], terms.log_likelihood[0].double(), terms
+    return [g.indices[0] for g in code_terms(terms.latents)], terms.log_likelihood[0].double(), terms
 
 
 @pytest.mark.parametrize("samples", [1, 5000])
@@ -116,7 +117,7 @@ def test_codebooks_are_counted_and_distances_measured() -> None:
 
 def test_the_error_of_a_perplexity_is_its_spread_over_data_sets() -> None:
     from tightbound.analysis.bounds.code_indices import CodeBooks, counted
-    from tightbound.core.terms import LatentTerms
+    from tightbound.core.terms import CodeTerms
 
     rng = np.random.default_rng(0)
     found = []
@@ -126,9 +127,7 @@ def test_the_error_of_a_perplexity_is_its_spread_over_data_sets() -> None:
         books = CodeBooks()
         for part in codes[:, :, None].split(20):
             z = torch.zeros(1, len(part), 6, 1)
-            group = LatentTerms(
-                z, codes=part[None], entries=4, shared=True, discrete=True, deterministic=True, vectors=z[0]
-            )
+            group = CodeTerms(z, indices=part[None], codebook_size=4, shared=True, vectors=z[0])
             books.add(counted([group]))
         found.append(books.numbers()["code_perplexity"])
     spread = np.std([e.value for e in found])
@@ -150,8 +149,8 @@ def test_codes_that_are_drawn_have_an_iwae_bound() -> None:
     assert "drawn" in str(found["quantization_error"].reason)
     assert found["code_perplexity"].value is not None
     closed = found["rate"].value
-    model.latents.second.take_up()
-    for p in model.latents.second.parameters():
+    code_prior_of(model.latents).enable()
+    for p in code_prior_of(model.latents).parameters():
         torch.nn.init.normal_(p, 0, 0.5)
     taken = evaluate(model, X, samples=200)
     assert taken["uniform_rate"].value == pytest.approx(closed, abs=0.1)  # Monte Carlo against the closed form
@@ -263,10 +262,12 @@ def test_levels_below_are_drawn_given_those_that_are_kept() -> None:
     )
     with torch.no_grad():
         again = [
-            model.latents.codes(model.latents.completed(model.latents.codes(flat)[1:], Noise("redraw", i)))
+            model.latents.nearest_indices(
+                model.latents.complete(model.latents.nearest_indices(flat)[1:], Noise("redraw", i))
+            )
             for i in range(2)
         ]
-        assert torch.equal(model.latents.completed(model.latents.codes(flat), Noise()), flat)
+        assert torch.equal(model.latents.complete(model.latents.nearest_indices(flat), Noise()), flat)
     assert torch.equal(again[0][1], codes[1])
     assert torch.equal(again[1][1], codes[1])
     assert not torch.equal(again[0][0], again[1][0])

@@ -9,8 +9,9 @@ import torch
 import tightbound as tb
 from conftest import gray
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import SecondStage
 from tightbound.core.noise import Noise
+from tightbound.latents.code_prior import CodePriorStage
+from tightbound.latents.codes import code_prior_of
 
 LATENTS = "quantized(quantizer=vq(codebook_size=5), positions=3)"
 PRIOR = "transformer(hidden=8, layers=1, heads=2, dropout=0.0)"
@@ -22,9 +23,9 @@ def labeled() -> tb.data.Data:
 
 def test_the_label_enters_the_prior_alone() -> None:
     model = tb.vae(labeled(), latent=4, network="mlp(hidden=(6,))", latents=LATENTS, prior=PRIOR, context="labels")
-    second = model.latents.second
-    assert isinstance(second, SecondStage)
-    second.take_up()
+    second = code_prior_of(model.latents)
+    assert isinstance(second, CodePriorStage)
+    second.enable()
     assert model.context is not None
     contexts = [model.context.encode(torch.full((5,), label)) for label in (0, 2)]
     codes = model.latents.draw(5, Noise("codes"), contexts[0])

@@ -94,7 +94,7 @@ def test_the_bounds_of_a_conditional_linear_model_are_its_exact_conditional_evid
 def test_what_is_sampled_follows_the_context() -> None:
     model, _ = linear_conditional()
     c = torch.tensor([[2.0, -1.0, 0.5]], dtype=torch.float64)
-    z = model.latents.generate(20_000, Noise("test"), c.expand(20_000, 3))
+    z = model.latents.draw(20_000, Noise("test"), c.expand(20_000, 3))
     assert torch.allclose(z.mean(0), model.latents.prior(c).mean[0], atol=0.05)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tightbound.report.codes import sections as code_sections
 from torch.utils.data import TensorDataset
 
 import tightbound as tb
@@ -32,8 +33,8 @@ from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.data import Data
 from tightbound.inference.infer import complete, encode, reconstruct, sample
+from tightbound.latents.codes import code_prior_of
 from tightbound.objectives.base import Objective
-from tightbound.report.codes import sections as code_sections
 from tightbound.testing import matrix
 from tightbound.testing.matrix import DRAWN, Combination, why_not
 
@@ -146,8 +147,8 @@ def test_contexts_networks_and_codes(what: str) -> None:
     x = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     data = tb.data.open(TensorDataset(x, torch.arange(12) % 3))
     made = tb.vae(data, latent=4, **{"network": "mlp(hidden=(6,))", **EXTRA[what]}).eval()
-    if made.latents.second is not None:
-        made.latents.second.take_up()
+    if code_prior_of(made.latents) is not None:
+        code_prior_of(made.latents).enable()
     expected = used(made, data, torch.device("cpu"))
     with stand_in() as device:
         found = used(made, data, device)
@@ -216,8 +217,8 @@ def test_the_report_of_codes() -> None:
     data = tb.data.open("digits")
     latents = matrix.quantized("vq", "pixelcnn")
     model = tb.vae(data, latents=latents, network="mlp(hidden=(6,))", seed=0).eval()
-    assert model.latents.second is not None
-    model.latents.second.take_up()
+    assert code_prior_of(model.latents) is not None
+    code_prior_of(model.latents).enable()
     shown = next(data.test.epoch(8))
     expected = code_sections(model, shown, data.test)
     with stand_in() as device:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 import tightbound as tb
 from conftest import Result, gray
+from tightbound.analysis.samples.rejection import _kept, _quotas
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.inference import infer
-from tightbound.analysis.samples.rejection import _kept, _quotas
 from tightbound.latents import Quantized
-from tightbound.latents.codes import coded
+from tightbound.latents.codes import code_prior_of, needs_codes
 from tightbound.priors.codes import AutoregressiveCodes
 
 NETWORK = {
@@ -38,12 +38,12 @@ def model(quantizer: str, levels: int = 2, prior: str = PRIOR, context: str | No
     data = tb.data.open(gray(40, (1, 8, 8)), labels=np.arange(40) % 3, levels=17)
     latents = f"quantized(quantizer={quantizer})"
     made = tb.vae(data, latent=4, network=NETWORK[levels], latents=latents, prior=prior, context=context)
-    second = made.latents.second
+    second = code_prior_of(made.latents)
     if second is not None:
         torch.manual_seed(0)
         for p in second.parameters():
             torch.nn.init.normal_(p, std=0.4)
-        second.take_up()
+        second.enable()
     return made.eval()
 
 
@@ -55,14 +55,14 @@ def x(n: int = 9) -> Tensor:
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_codes_decode_to_the_reconstruction_exactly(quantizer: str, levels: int) -> None:
     made = model(quantizer, levels)
-    latents = coded(made.latents)
+    latents = needs_codes(made.latents)
     codes = infer.code_indices(made, x(), batch_size=4).levels
     assert [tuple(own.shape[1:]) for own in codes] == [table.shape for table in latents.code_grids]
     again = infer.decode_indices(made, codes, batch_size=4)
     assert torch.equal(again, infer.reconstruct(made, x(), batch_size=4))
     assert torch.equal(again, infer.reconstruct(made, x(), levels=levels, batch_size=4))
     if "gumbel" not in quantizer:
-        vectors = latents.vectors([own.long() for own in codes])
+        vectors = latents.embed([own.long() for own in codes])
         assert torch.equal(vectors, infer.encode(made, x()).mean)
         drawn = infer.code_indices(made, x(), draw=True, batch_size=4).levels
         assert all(torch.equal(a, b) for a, b in zip(codes, drawn, strict=True))
@@ -87,7 +87,7 @@ def test_levels_left_out_are_drawn_given_those_above() -> None:
     assert isinstance(latents, Quantized)
     top = torch.zeros(400, *latents.code_grids[1].shape, dtype=torch.long)
     for known in (top, top + 3):
-        drawn = latents.codes(latents.completed([known], Noise("test")))
+        drawn = latents.nearest_indices(latents.complete([known], Noise("test")))
         assert torch.equal(drawn[1], known)
         below = latents.priors_of([drawn[0][:1], known[:1]])[0]
         assert isinstance(below, AutoregressiveCodes)
@@ -112,7 +112,7 @@ def test_sharper_draws_are_likelier_and_the_limit_is_one_code() -> None:
 
 
 def test_sharpening_is_refused_where_there_is_nothing_to_sharpen() -> None:
-    with pytest.raises(CompositionError, match="under this one, uniform"):
+    with pytest.raises(CompositionError, match="under the uniform one"):
         model("vq(codebook_size=6)", prior="uniform").latents.sharpened(0.5)
     flat = tb.vae(tb.data.open(gray(), levels=17), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="latents Flat have none"):
@@ -132,14 +132,14 @@ def test_the_class_asked_for_changes_the_draw(levels: int) -> None:
 
 
 def test_a_context_and_a_prior_that_takes_none_are_refused() -> None:
-    with pytest.raises(CompositionError, match="by their prior alone, and a uniform one takes none"):
+    with pytest.raises(CompositionError, match="through their prior alone, and a uniform one takes none"):
         model("vq(codebook_size=6)", prior="uniform", context="labels")
 
 
 @pytest.mark.parametrize(
     ("codes", "what"),
     [
-        ([torch.zeros(2, 4, 4).long()], "codes of 1 levels"),
+        ([torch.zeros(2, 4, 4).long()], "code indices of 1 levels"),
         ([torch.zeros(2, 4, 4), torch.zeros(2, 2, 2).long()], "float32; needed: whole"),
         ([torch.zeros(2, 4, 4).long(), torch.zeros(3, 2, 2).long()], r"level 2 have shape \(3, 2, 2\)"),
         ([torch.zeros(2, 4, 4).long(), torch.full((2, 2, 2), 6)], "6 to 6; needed: 0 to 5"),
@@ -197,7 +197,7 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
     ]
     result = cli("train", "digits", *parts, "--evaluate-samples", "0", "--run", "q")
     assert result.status == 0, result.err
-    assert "2x2 + 4x4 codes of 6 entries" in result.out
+    assert "2x2 + 4x4 code indices, codebook size 6" in result.out
     assert cli("embed", "q", "--out", "c.npz").status == 0
     trained, test = tb.load("q"), tb.data.open("digits").test
     with np.load("c.npz") as file:
@@ -231,4 +231,4 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
 
 def test_a_model_without_codes_has_none_to_sharpen_or_show(run: Path, refused: Callable[..., str]) -> None:
     assert "latents Flat have none" in refused("sample", run, "--top-k", "3")
-    assert "no integer codes" in refused("reconstruct", run, "--levels")
+    assert "latents Flat have none" in refused("reconstruct", run, "--levels")

@@ -17,6 +17,7 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.inference import infer
 from tightbound.latents import BottomUp, Ladder
+from tightbound.latents.codes import code_prior_of
 from tightbound.nn import MLP, Conv
 from tightbound.objectives import ELBO, IWAE, FreeBits
 from tightbound.priors import LearnedNormal
@@ -34,9 +35,9 @@ def conditional(latents: str, network: str = NETWORK) -> tuple[tb.VAE, tb.core.t
     model = tb.vae(data, latent=4, latents=latents, prior=prior, network=network, context="labels")
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
-    if model.latents.second is not None:
-        model.latents.second.take_up()  # the context enters there
-        for p in model.latents.second.parameters():
+    if code_prior_of(model.latents) is not None:
+        code_prior_of(model.latents).enable()  # the context enters there
+        for p in code_prior_of(model.latents).parameters():
             nn.init.normal_(p)  # enough to change a draw
     return model.double().eval(), next(data.train.epoch(9))
 
@@ -100,7 +101,7 @@ def test_what_does_not_fit_is_refused(kind) -> None:
     data = tb.data.open(gray(), levels=17)
     name = {BottomUp: "bottom-up", Ladder: "ladder"}[kind]
     for part in ({"prior": "mixture"}, {"posterior": "full"}):
-        with pytest.raises(CompositionError, match="of their own"):
+        with pytest.raises(CompositionError, match="of its own"):
             tb.vae(data, latents=name, **part)  # pyright: ignore
     with pytest.raises(InputError, match="groups = "):
         hierarchy(Ladder, groups=(3,))

@@ -15,8 +15,9 @@ import tightbound as tb
 from tightbound.components import describe, rebuild, untrusted
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, code_terms
 from tightbound.latents import Quantized
+from tightbound.latents.codes import code_prior_of, needs_codes
 from tightbound.priors.codes import CodePrior
 from tightbound.quantizers import VectorQuantizer
 
@@ -30,10 +31,12 @@ PIXELCNN = "pixelcnn(embedding=3, hidden=4, layers=1, attention=2, blocks=1)"
 class Linear(CodePrior):
     """Logits of each position, to which the maps add theirs."""
 
-    def __init__(self, grid: Any = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0) -> None:
-        super().__init__(grid, depth, entries, maps, context)
-        self.logits = nn.Parameter(torch.randn(self.positions, self.depth, self.entries))
-        self.shift = nn.Parameter(torch.randn(self.maps, self.entries)) if self.maps else None
+    def __init__(
+        self, grid: Any = (1, 1), depth: int = 1, codebook_size: int = 2, maps: int = 0, context: int = 0
+    ) -> None:
+        super().__init__(grid, depth, codebook_size, maps, context)
+        self.logits = nn.Parameter(torch.randn(self.positions, self.depth, self.codebook_size))
+        self.shift = nn.Parameter(torch.randn(self.maps, self.codebook_size)) if self.maps else None
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
         logits = self.logits
@@ -70,16 +73,17 @@ def small(levels: str, prior: str, entries: int = 3) -> tb.VAE:
             if level.rise is not None:
                 for p in level.rise.parameters():
                     nn.init.normal_(p, std=0.7)
-    if latents.second is not None:
-        latents.second.take_up()
+    if code_prior_of(latents) is not None:
+        code_prior_of(latents).enable()
     return model
 
 
 def all_codes(latents: Quantized) -> list[Tensor]:
     """Every value of the codes of all levels: (N, P, depth) of each, the lowest first."""
-    sizes = [positions * depth for positions, depth in latents.grids]
+    grids = [grid.shape for grid in latents.code_grids]
+    sizes = [positions * depth for positions, depth in grids]
     every = torch.tensor(list(itertools.product(range(3), repeat=sum(sizes))))
-    return [part.unflatten(1, grid) for part, grid in zip(every.split(sizes, 1), latents.grids, strict=True)]
+    return [part.unflatten(1, grid) for part, grid in zip(every.split(sizes, 1), grids, strict=True)]
 
 
 def by_hand(model: tb.VAE, codes: list[Tensor]) -> tuple[Tensor, Any]:
@@ -107,7 +111,7 @@ def test_the_bound_of_enumerable_codes(levels: str, prior: str) -> None:
     model = small(levels, prior)
     x = bits()
     terms = model(Batch(x.double(), index=torch.arange(len(x))))
-    own = [group.codes[0] for group in terms.latents if group.codes is not None]
+    own = [group.indices[0] for group in code_terms(terms.latents)]
     log_prior, likelihood = by_hand(model, own)
     bound = likelihood.log_prob(x.double()) + log_prior
     assert torch.allclose(terms.log_weight[0], bound, atol=1e-10)
@@ -146,7 +150,7 @@ def test_a_examples_terms_do_not_depend_on_its_batch(prior: str) -> None:
 def test_a_fixed_prior_is_in_use_from_the_start() -> None:
     """One without parameters has nothing to wait for; one with them is set aside until it has been trained."""
     model = small("one level", "uniform")
-    assert model.latents.second is None
+    assert code_prior_of(model.latents) is None
     assert model.latents.learned  # pyright: ignore[reportAttributeAccessIssue]
     data = tb.data.open(bits(40).numpy(), domain="binary")
     waiting = tb.vae(data, latent=2, network=NETWORKS["one level"], latents="quantized", prior=PIXELCNN).latents
@@ -158,16 +162,17 @@ def test_a_fixed_prior_is_in_use_from_the_start() -> None:
 def test_a_prior_is_replaced_and_recorded() -> None:
     model = small("two levels", "uniform")
     before = {n: t.clone() for n, t in model.state_dict().items()}
-    model.latents.replace_second(PIXELCNN)
-    assert model.latents.second is not None
-    assert {n for n in model.state_dict() if n not in before} <= model.aside
+    model.latents.replace_code_prior(PIXELCNN)
+    assert code_prior_of(model.latents) is not None
+    assert {n for n in model.state_dict() if n not in before} <= model.trained_later
     kept = describe(model)["latents"]["prior"]
     assert [one["part"] for one in kept] == ["code-prior/pixelcnn"] * 2
     with pytest.raises(CompositionError, match="2 level"):
-        model.latents.replace_second([PIXELCNN])
+        model.latents.replace_code_prior([PIXELCNN])
     flat = tb.vae(tb.data.open(bits(40).numpy(), domain="binary"), latent=2, network="mlp(hidden=(4,))")
-    with pytest.raises(CompositionError, match="fit-sampler"):
-        flat.latents.replace_second(PIXELCNN)
+    assert code_prior_of(flat.latents) is None
+    with pytest.raises(CompositionError, match="latents Flat have none; train a model with latents 'quantized'"):
+        needs_codes(flat.latents).replace_code_prior(PIXELCNN)
 
 
 @pytest.mark.parametrize(

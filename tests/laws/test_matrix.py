@@ -13,7 +13,7 @@ from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.testing import matrix
 from tightbound.testing.matrix import DRAWN, Combination, compose, covering, quantized, structures, terms, why_not
-from tightbound.testing.models import step_downhill
+from tightbound.testing.objectives import step_downhill
 
 PLAIN = Combination("normal", "normal", "flat", "bernoulli", "elbo")
 # a straight-through gradient need not lead uphill: their docstrings say so

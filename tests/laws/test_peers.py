@@ -16,7 +16,7 @@ from tightbound.information import log_weights
 from tightbound.objectives import ELBO, IWAE, MIWAE, PIWAE
 from tightbound.objectives.base import Objective, ParameterGroup
 from tightbound.posteriors.planar import Planar, invertible
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 from tightbound.training.optim import GroupOptimizer
 
 
@@ -220,20 +220,20 @@ def test_vamp_draws_have_the_posteriors_width_and_come_from_every_component() ->
     prior = model.latents.prior  # pyright: ignore
     q = model.latents.posterior(prior.pseudo_inputs)  # pyright: ignore
     with torch.no_grad():
-        z = model.latents.generate(6000, Noise("test"))
+        z = model.latents.draw(6000, Noise("test"))
         nearest = (z[:, None] - q.mean).abs().div(q.stddev).sum(-1).argmin(1)
         counts = nearest.bincount(minlength=3)
         assert ((counts - 2000).abs() < 5 * (6000 * 2 / 9) ** 0.5).all()
         for k in range(3):
             assert torch.allclose(z[nearest == k].std(0), q.stddev[k], rtol=0.1)
-        few = torch.cat([model.latents.generate(1, Noise("test", i)) for i in range(60)])
+        few = torch.cat([model.latents.draw(1, Noise("test", i)) for i in range(60)])
         assert len((few[:, None] - q.mean).abs().div(q.stddev).sum(-1).argmin(1).unique()) == 3
 
 
 def test_a_vamp_model_samples_its_prior_and_not_the_standard_normal() -> None:
     from tightbound.core.noise import Noise
 
-    z = _vamp_model().latents.generate(2000, Noise("test"))
+    z = _vamp_model().latents.draw(2000, Noise("test"))
     assert z.std() > 5
 
 

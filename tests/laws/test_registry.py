@@ -25,7 +25,7 @@ from tightbound.testing import (
     check_prior,
 )
 from tightbound.testing.matrix import SMALL
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 
 def small(kind: str, name: str) -> str:

@@ -20,7 +20,7 @@ from tightbound.objectives import DIP, BetaTC, FactorVAE
 from tightbound.objectives.adversarial import permute_dimensions
 from tightbound.posteriors import FullNormal
 from tightbound.priors import StandardNormal
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 N = 6
 

@@ -16,12 +16,12 @@ from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Gaussian, Identity
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO, RAE, WAE, AdversarialAutoencoder, InfoVAE
+from tightbound.objectives.autoencoders import jacobian_norm
 from tightbound.objectives.base import draw_prior
 from tightbound.objectives.decoding import MeanDecoder
-from tightbound.objectives.autoencoders import jacobian_norm
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import LearnedNormal
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 
 def terms(n: int = 6, point: bool = False, samples: int = 2) -> Terms:

@@ -16,7 +16,7 @@ from tightbound.components import make
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, LatentTerms, Terms
+from tightbound.core.terms import Batch, CodeTerms, LatentTerms, Terms
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.nn import MLP
@@ -26,7 +26,7 @@ from tightbound.objectives.multi_sample import MIWAE, Renyi
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import LearnedNormal
 from tightbound.priors.base import Prior
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 
 class Naive(Objective):
@@ -259,14 +259,17 @@ class AtItsDraws(Normal):
 def test_terms_without_a_path_derivative_are_refused(objective) -> None:
     terms = seen()
     objective.check(terms)
-    objective.check(seen(drawn=terms.latents[0].log_posterior))
+    objective.check(seen(log_q=terms.latents[0].log_posterior))
     q = Independent(AtItsDraws(torch.zeros(3, 2), 1.0, validate_args=False), 1, validate_args=False)
     drawn = torch.zeros(2, 3, dtype=torch.float64)
+    indices = torch.zeros(2, 3, 2, dtype=torch.long)
+    (group,) = terms.latents
+    discrete = CodeTerms(group.z, group.prior, group.posterior, indices=indices, codebook_size=2, relaxed=True)
     for refused, reason in (
         (replace(terms, latents=terms.latents * 2), "2 groups"),
-        (seen(codes=torch.zeros(2, 3, 2, dtype=torch.long)), "discrete"),
-        (seen(posterior=q, drawn=drawn), "at its own draws only"),
-        (seen(posterior=None, drawn=drawn), "at its own draws only"),
+        (replace(terms, latents=(discrete,)), "discrete"),
+        (seen(posterior=q, log_q=drawn), "at its own draws only"),
+        (seen(posterior=None, log_q=drawn), "at its own draws only"),
         (seen(posterior=None), "point mass"),
     ):
         with pytest.raises(CompositionError, match=reason):
@@ -279,7 +282,7 @@ def test_a_density_that_drawing_gave_is_evaluated_at_z_for_the_path(objective) -
     model, batch = tiny(), bits(2)
     terms = model(batch, 3, Noise("test"))
     (group,) = terms.latents
-    drawn = replace(terms, latents=(replace(group, drawn=group.posterior.log_prob(group.z).detach()),))
+    drawn = replace(terms, latents=(replace(group, log_q=group.posterior.log_prob(group.z).detach()),))
     loss = objective.parameter_groups(model)[1].loss
     by_density, by_draw = (
         torch.autograd.grad(loss(t, Knobs()), model.inference_parameters(), retain_graph=True) for t in (terms, drawn)

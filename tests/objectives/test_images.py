@@ -24,7 +24,7 @@ from tightbound.objectives.ms_ssim import WEIGHTS, ms_ssim
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import LearnedNormal, StandardNormal
 from tightbound.testing import check_objective
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:

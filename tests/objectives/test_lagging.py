@@ -11,7 +11,7 @@ from conftest import gray
 from tightbound.core.errors import CompositionError
 from tightbound.core.terms import Batch, LatentTerms, Terms
 from tightbound.objectives import Lagging
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 from tightbound.training import checkpoint
 
 

@@ -59,7 +59,7 @@ def test_draws_are_one_hot_and_codes_name_them() -> None:
     model = discrete(groups=3, classes=4)
     group = model(Batch(X), 500).latents[0]
     vectors = group.z.detach().unflatten(-1, (3, 4))
-    assert torch.equal(vectors, torch.nn.functional.one_hot(group.codes, 4).double())
+    assert torch.equal(vectors, torch.nn.functional.one_hot(group.indices, 4).double())
     q = model.latents.encode(X)[0]
     frequency = model(Batch(X), 20_000).latents[0].z.detach().mean(0)
     assert torch.allclose(frequency, q.mean, atol=0.02)

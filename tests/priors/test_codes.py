@@ -27,9 +27,9 @@ LEARNED = [text for text in PRIORS if text != "uniform"]
 GIVEN = [{}, {"maps": 2}, {"context": 3}, {"maps": 2, "context": 3}]
 
 
-def prior(text: str, depth: int = 1, grid: tuple[int, int] = (2, 2), entries: int = 3, **given: Any) -> Any:
+def prior(text: str, depth: int = 1, grid: tuple[int, int] = (2, 2), codebook_size: int = 3, **given: Any) -> Any:
     torch.manual_seed(0)
-    return make("code-prior", text, grid=grid, depth=depth, entries=entries, **given)
+    return make("code-prior", text, grid=grid, depth=depth, codebook_size=codebook_size, **given)
 
 
 def lively(text: str, **arguments: Any) -> Any:
@@ -52,7 +52,7 @@ def conditions(made: Any, *lead: int) -> tuple[Tensor | None, Tensor | None]:
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("text", PRIORS)
 def test_laws(text: str, depth: int, given: dict[str, int]) -> None:
-    check_code_prior(prior(text, depth, entries=4 - depth, **given))
+    check_code_prior(prior(text, depth, codebook_size=4 - depth, **given))
 
 
 @pytest.mark.parametrize("text", LEARNED)
@@ -64,7 +64,7 @@ def test_laws_of_two_codes_of_three_values_at_each_position(text: str) -> None:
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("text", LEARNED)
 def test_cached_draws_are_those_from_scratch(text: str, depth: int, given: dict[str, int]) -> None:
-    made = lively(text, depth=depth, grid=(4, 5), entries=7, **given)
+    made = lively(text, depth=depth, grid=(4, 5), codebook_size=7, **given)
     p = made(*conditions(made, 3))
     samples = (2,) if p.batch_shape else (2, 3)
     for sharpening in (Sharpening(), Sharpening(1.5, 5)):
@@ -78,7 +78,7 @@ def test_cached_draws_are_those_from_scratch(text: str, depth: int, given: dict[
 @pytest.mark.parametrize("text", LEARNED)
 def test_a_draw_takes_one_step_a_code(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No product or convolution has more rows than one code or, above a row of a grid, one row of it needs."""
-    made = lively(text, grid=(6, 4), entries=5)
+    made = lively(text, grid=(6, 4), codebook_size=5)
     rows = []
 
     def record(name: str) -> None:
@@ -97,7 +97,7 @@ def test_a_draw_takes_one_step_a_code(text: str, monkeypatch: pytest.MonkeyPatch
 def test_attention_sees_what_is_out_of_the_convolutions_reach() -> None:
     seen = []
     for heads in (0, 2):
-        made = lively(f"pixelcnn(embedding=4, hidden=8, layers=1, attention={heads})", grid=(6, 6), entries=5)
+        made = lively(f"pixelcnn(embedding=4, hidden=8, layers=1, attention={heads})", grid=(6, 6), codebook_size=5)
         codes = torch.zeros(5, 36, 1, dtype=torch.long)
         codes[:, 0, 0] = torch.arange(5)  # the first position
         seen.append(made().log_factors(codes)[:, -1].std().item())  # 5 rows and columns further
@@ -130,7 +130,7 @@ def test_what_it_does_not_take_is_left_out(text: str) -> None:
 
 @pytest.mark.parametrize("text", LEARNED)
 def test_densities_are_in_float32_under_autocast(text: str) -> None:
-    made = prior(text, maps=2, entries=50).eval()
+    made = prior(text, maps=2, codebook_size=50).eval()
     maps, codes = torch.randn(1, 2, 2, 2), torch.randint(50, (1, 4, 1))
     with torch.autocast("cpu", torch.bfloat16):
         p = made(maps)
@@ -160,7 +160,7 @@ def test_draws_leave_out_dropout_and_can_be_trained_on(text: str) -> None:
 )
 def test_training_lowers_the_code_length_below_the_uniform_one(text: str) -> None:
     """Codes that are all the context: far fewer nats than uniform ones, and drawn again."""
-    made = prior(text, depth=2, entries=4, context=4)
+    made = prior(text, depth=2, codebook_size=4, context=4)
     optimizer = torch.optim.Adam(made.parameters(), 2e-2)
     contexts, codes = torch.eye(4), torch.arange(4)[:, None, None].expand(4, 4, 2)
     for _ in range(80):
@@ -215,7 +215,7 @@ def test_sharpening_out_of_range_is_refused(argument: str, value: float) -> None
 @pytest.mark.parametrize(
     ("kind", "argument", "value"),
     [
-        *((PixelCNN, name, 0) for name in ("embedding", "hidden", "layers", "kernel", "entries", "depth")),
+        *((PixelCNN, name, 0) for name in ("embedding", "hidden", "layers", "kernel", "codebook_size", "depth")),
         *((PixelCNN, name, -1) for name in ("attention", "blocks", "dropout", "maps", "context")),
         (PixelCNN, "kernel", 4),
         (PixelCNN, "dropout", 1.0),
@@ -262,7 +262,7 @@ class Peeking(PixelCNN):
     """Codes are shown their own value."""
 
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
-        return super().logits(codes, condition) + 0.1 * torch.nn.functional.one_hot(codes, self.entries)
+        return super().logits(codes, condition) + 0.1 * torch.nn.functional.one_hot(codes, self.codebook_size)
 
 
 class LookingAhead(PixelCNN):

@@ -121,8 +121,8 @@ def test_a_context_reaches_prior_posterior_and_likelihood() -> None:
     for objective in (IWAE(1), IWAE(5), ELBO(kl="monte-carlo", samples=3)):
         terms = model(Batch(x, context=GIVEN), objective.samples, Noise("test"))
         assert torch.allclose(objective(terms, Knobs.final(objective.schedules)), exact, atol=1e-9)
-    drawn = model.latents.generate(6, Noise("test"), GIVEN)
-    many = torch.stack([model.latents.generate(6, Noise("test", i), GIVEN) for i in range(2000)])
+    drawn = model.latents.draw(6, Noise("test"), GIVEN)
+    many = torch.stack([model.latents.draw(6, Noise("test", i), GIVEN) for i in range(2000)])
     assert drawn.shape == (6, 2)
     assert ((many.mean(0) - GIVEN @ a.T).abs() < 5 * s / 2000**0.5).all()
 

@@ -89,8 +89,8 @@ def test_loading_uses_the_prior(finished: Path) -> None:
     x = gray(20, seed=5)[:, None]
     learned = trained.evaluate(x, samples=1)["rate"].value
     (latents,) = [trained.model.latents]
-    assert latents.second is not None
-    latents.second.set_aside()
+    assert latents.code_prior is not None
+    latents.code_prior.disable()
     assert trained.evaluate(x, samples=1)["rate"].value == pytest.approx(5 * math.log(4), rel=1e-5)
     assert learned != pytest.approx(5 * math.log(4), abs=1e-3)
 
@@ -239,9 +239,9 @@ def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
 def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     data = tb.data.open(DataLoader(torch.from_numpy(gray(48)), batch_size=7, shuffle=True), levels=17)  # pyright: ignore
     model = tiny(data, start_at_data=False).eval()
-    assert model.latents.second is not None
+    assert model.latents.code_prior is not None
     few, whole = (
-        CodeSplit(model, model.latents.second, data.train, Settings(prior_max_examples=n), "training") for n in (20, 99)
+        CodeSplit(model, code_prior_of(model.latents), data.train, Settings(prior_max_examples=n), "training") for n in (20, 99)
     )
     for split in (few, whole):
         split.fill(RunFolder("nowhere"), StopFlag(), True)
@@ -250,7 +250,7 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     assert len(few) == 20
     with torch.no_grad():
         (bottom, top) = model(tb.core.terms.Batch(torch.from_numpy(gray(48)).unsqueeze(1))).latents
-    expected = torch.cat([torch.as_tensor(g.codes)[0].flatten(1) for g in (bottom, top)], 1)
+    expected = torch.cat([torch.as_tensor(g.indices)[0].flatten(1) for g in (bottom, top)], 1)
     assert torch.equal(rows.long(), expected)
     some = {tuple(row) for row in few.batch(torch.arange(20)).x.tolist()}
     assert some <= {tuple(row) for row in rows.tolist()}
@@ -268,9 +268,9 @@ def test_a_known_distribution_is_learned(tmp_path: Path) -> None:
     prior = "pixelcnn(embedding=4, hidden=16, layers=2, attention=0, blocks=0, dropout=0)"
     latents = "quantized(quantizer='vq(codebook_size=3)', positions=4)"
     model = tb.vae(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
-    chosen = model.latents.second
+    chosen = model.latents.code_prior
     assert chosen is not None
-    chosen.take_up()
+    chosen.enable()
     settings = Settings(epochs=4, batch_size=60, lr=1e-2, checkpoint_seconds=1e9)
     held_out = ArraySplit(codes[2000:].astype(np.uint8))
     stage = Stage(chosen, ArraySplit(codes[:2000].astype(np.uint8)), ELBO(), held_out, name="prior")

@@ -17,7 +17,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 from tightbound.training.checkpoint import load
 from tightbound.training.execution import Executor, Step
 from training import cases

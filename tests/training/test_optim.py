@@ -15,7 +15,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Constant, Linear, Progress
 from tightbound.objectives import FactorVAE
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 from tightbound.training.checkpoint import load
 from tightbound.training.optim import GroupOptimizer
 

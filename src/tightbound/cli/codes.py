@@ -20,7 +20,7 @@ from tightbound.core.terms import CodeGrid
 from tightbound.core.world import dismissed
 from tightbound.data import Split
 from tightbound.inference import infer
-from tightbound.latents.codes import CodeLatents, coded
+from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
 
 AT_ONCE = 500  # data whose vectors are held at once
@@ -57,8 +57,8 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
     dismissed()
     arrays: dict[str, Any] = {}
     for i, (own, grid) in enumerate(zip(levels, grids, strict=True), 1):
-        arrays[f"indices_{i}"] = own.numpy().astype(np.int16 if grid.entries <= 2**15 else np.int32)
-        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"codebook_size_{i}": np.array(grid.entries)}
+        arrays[f"indices_{i}"] = own.numpy().astype(np.int16 if grid.codebook_size <= 2**15 else np.int32)
+        arrays |= {f"grid_{i}": np.array([grid.height, grid.width]), f"codebook_size_{i}": np.array(grid.codebook_size)}
 
     def moments() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in split.epoch(AT_ONCE):
@@ -72,7 +72,7 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
         arrays["std"] = Parts(shape, (std for _, std in moments()))
     _write(command, split, arrays, torch.cat([own.flatten(1) for own in levels], 1))
     left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
-    return f"{shape[0]:,} data as {trained.model.latents.described}{left_out}"
+    return f"{shape[0]:,} data as {trained.model.latents.description}{left_out}"
 
 
 def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor) -> None:
@@ -93,7 +93,7 @@ def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor)
 
 def by_level(command: Reconstruct, trained: Trained) -> None:
     """Data, and their reconstructions from the highest level of codes alone, from the two highest, ..., from all."""
-    latents = coded(trained.model.latents)
+    latents = needs_codes(trained.model.latents)
     number = len(latents.code_grids)
     if number < 2:
         raise InputError("--levels shows what each level of codes holds, and this model has one; leave it out")
@@ -115,6 +115,6 @@ def by_level(command: Reconstruct, trained: Trained) -> None:
     else:
         arrays = {f"levels_{i}": x.numpy() for i, x in enumerate(found, 1)}
         write_npz(out, {"x": batch.x.numpy(), **arrays})
-    say(f"{len(batch)} data above their reconstructions from {latents.described}, level by level: {out}")
-    say(f"codes of levels that are left out: {latents.filled}")
+    say(f"{len(batch)} data above their reconstructions from {latents.description}, level by level: {out}")
+    say(f"codes of levels that are left out: {latents.fill_description}")
     say_next(command, "report {run}")

@@ -45,7 +45,7 @@ def sample(command: Sample) -> None:
     _write(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
     say(f"{command.n_samples} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
     latents = trained.model.latents
-    if isinstance(latents, CodeLatents) and not latents.informed and command.sampler is None:
+    if isinstance(latents, CodeLatents) and not latents.has_learned_prior and command.sampler is None:
         say("note: no code prior was trained, so all code indices are equally probable; train one with `tightbound "
             "fit-code-prior`", sys.stderr)  # fmt: skip
     if kept is not None:

@@ -49,7 +49,7 @@ def train(command: Train) -> None:
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
     offer = draw_next(trained.model).format(run=place)
-    more = "all test data" if trained.model.latents.deterministic else "all test data and 5000 samples per example"
+    more = "all test data" if trained.model.deterministic else "all test data and 5000 samples per example"
     say(f"next: tightbound {offer}; to evaluate on {more}: tightbound evaluate {place}")
 
 
@@ -62,7 +62,7 @@ def carry_out(command: Train, run: Path, callbacks: Sequence[CallbackLike] = ())
         say(note)
     config = recorded(fitting)
     likelihood = type(model.likelihood).__name__
-    say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.described}, "
+    say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.description}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 
 @functools.cache
@@ -23,6 +24,9 @@ class Component:
     The bases of priors, posteriors, likelihoods, ... have it. Construct components from numbers, strings, sequences,
     mappings and other components; anything else (such as a module of your own) cannot be rebuilt from JSON.
     """
+
+    nested: ClassVar[Mapping[str, str]] = {}  # arguments that are components: name -> kind; given as text or objects
+    builds: ClassVar[Sequence[str]] = ()  # arguments that are specs of components, which the constructor makes itself
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 

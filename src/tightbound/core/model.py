@@ -11,8 +11,9 @@ from torch.distributions import Distribution
 
 from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError
-from tightbound.core.interfaces import Context, Latents, Likelihood, Observation, State, Trainable
+from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import append, join
+from tightbound.core.latents import DiscreteLatents, Latents, State, Trainable
 from tightbound.core.noise import Noise, unkeyed
 from tightbound.core.numerics import first_parameter
 from tightbound.core.schedules import Knobs, Schedule
@@ -22,15 +23,16 @@ from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
 class VAE(Component, Trainable):
     """A latent-variable model: p(z), q(z | x) and p(x | z).
 
-    Arguments:
-        latents: The walk from x to z and back to features; owns prior and posterior.
+    Args:
+        latents: The path from x to z and back to features; it owns prior and posterior.
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
-        context: What x is conditioned on; None: nothing. The encoder then sees x joined with c (`core.join`), the
-            prior c, and the likelihood features followed by c; of latents that say so, the prior alone sees it.
+        context: The variable c that x is conditioned on; None: nothing. The encoder then sees x joined with c
+            (`core.join`), the prior sees c, and the likelihood gets the features followed by c. Of discrete latents,
+            the prior alone sees it.
 
     Raises:
-        CompositionError: where the likelihood is no density on the observation's targets, or the shapes differ.
+        CompositionError: The likelihood is not a density on the observation's targets, or the shapes differ.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), https://arxiv.org/abs/1312.6114
@@ -40,11 +42,12 @@ class VAE(Component, Trainable):
         self, latents: Latents, likelihood: Likelihood, observation: Observation, context: Context | None = None
     ) -> None:
         super().__init__()
+        prior_only = isinstance(latents, DiscreteLatents)
         likelihood.check_domain(observation.target)
         if context is not None and context.completes and observation.input_shape(likelihood.shape) != likelihood.shape:
             raise CompositionError(
                 f"context {type(context).__name__} shows elements of x as they are, and {type(observation).__name__} "
-                "writes them in another shape for the encoder; use context 'labels', or data of numbers"
+                "writes them in another shape for the encoder; use context 'labels', or numeric data"
             )
         if context is not None and context.modeled is not None and not likelihood.elementwise:
             raise CompositionError(
@@ -56,12 +59,12 @@ class VAE(Component, Trainable):
                 f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "
                 "expectation over binarizations; observe with binarized('dynamic') or binarized('static')"
             )
-        if context is not None and context.completes and latents.prior_only:
+        if context is not None and context.completes and prior_only:
             raise CompositionError(
-                f"the decoder of {type(latents).__name__} sees codes alone, not the part of x that context "
+                f"the decoder of {type(latents).__name__} sees the latent code alone, not the part of x that context "
                 f"{type(context).__name__} shows; use latents 'flat', or context 'labels'"
             )
-        features = latents.features + (0 if context is None or latents.prior_only else context.size)
+        features = latents.features + (0 if context is None or prior_only else context.size)
         if likelihood.features is not None and likelihood.features != features:
             beside = "" if context is None else f" beside {context.size} of the context"
             raise CompositionError(
@@ -72,23 +75,23 @@ class VAE(Component, Trainable):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """The shape of one example."""
         return self.likelihood.shape
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are."""
+        """The device of the model's parameters."""
         first = first_parameter(self)
         return torch.device("cpu") if first is None else first.device
 
     @property
     def schedules(self) -> dict[str, Schedule]:
-        """The schedules that the model's parts declare, by the knob's name."""
-        return {k: s for part in self.children() for k, s in getattr(part, "schedules", {}).items()}
+        """The schedules that the model's components declare, by knob name."""
+        return {k: s for child in self.children() for k, s in getattr(child, "schedules", {}).items()}
 
     @property
     def dimensions(self) -> int:
-        """D: elements of x whose distribution this is; fewer than there are where the context holds some."""
+        """D: the number of elements of x that are modeled; a context may hold some of them."""
         some = None if self.context is None else self.context.modeled
         return math.prod(self.shape) if some is None else some
 
@@ -99,23 +102,25 @@ class VAE(Component, Trainable):
             [self.observation.target_name, *([self.context.description] if self.context is not None else [])]
         )
 
-    def bits(self, nats: float) -> float | None:
-        """-nats / (D ln 2), where the observation counts bits."""
-        return -nats / (self.dimensions * math.log(2)) if self.observation.counts_bits else None
+    @property
+    def deterministic(self) -> bool:
+        """Whether q(z | x) has all its mass at one code, so that the ELBO is all that importance weights give."""
+        return isinstance(self.latents, DiscreteLatents) and self.latents.deterministic
 
     @property
-    def aside(self) -> frozenset[str]:
-        """What the latents' second stage trains."""
-        second = self.latents.second
-        own = (
-            set()
-            if second is None
-            else {id(t) for m in second.modules() for t in (*m._parameters.values(), *m._buffers.values())}
-        )
-        return frozenset(n for n, t in self.state_dict(keep_vars=True).items() if id(t) in own)
+    def trained_later(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Names in the state dict of the code prior, which is trained after the rest."""
+        later = self.latents.code_prior if isinstance(self.latents, DiscreteLatents) else None
+        own = () if later is None else later.modules()
+        tensors = {id(t) for m in own for t in (*m._parameters.values(), *m._buffers.values())}
+        return frozenset(n for n, t in self.state_dict(keep_vars=True).items() if id(t) in tensors)
+
+    def bits(self, nats: float) -> float | None:
+        """Return -nats / (D ln 2), or None if the observation does not count bits."""
+        return -nats / (self.dimensions * math.log(2)) if self.observation.counts_bits else None
 
     def inference_parameters(self) -> list[nn.Parameter]:
-        """The parameters of q(z | x): what an encoder learning rate applies to."""
+        """Return the parameters of q(z | x), which `encoder_lr=` applies to."""
         return self.latents.inference_parameters()
 
     @property
@@ -125,10 +130,12 @@ class VAE(Component, Trainable):
         return self.latents.shares_parameters or any(id(p) in encoder for p in self.likelihood.parameters())
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """The terms of a raw batch with this many latent samples for each example.
+        """Return the terms of a raw batch.
 
-        Arguments:
-            noise: Where the draws come from; None: keyed by torch's default generator.
+        Args:
+            batch: Raw data.
+            samples: Latent samples per example.
+            noise: Source of the draws; None: keyed by torch's default generator.
             knobs: Values of the schedules; None: their final ones.
         """
         noise = noise or unkeyed()
@@ -139,61 +146,65 @@ class VAE(Component, Trainable):
     terms = forward
 
     def observe(self, batch: Batch, noise: Noise, *, context: bool = True) -> Batch:
-        """Raw batch -> batch with the encoder's `input` and the likelihood's target `x`; without `context`, of data
-        that need not say what the model is conditioned on."""
+        """Return a raw batch with the encoder's `input`, the likelihood's target `x` and the context.
+
+        Args:
+            batch: Raw data.
+            noise: Source of the draws.
+            context: False: leave the context out; the data need not hold what it is made of.
+        """
         first = first_parameter(self)
         x = batch.x if first is None else batch.x.to(first.dtype)
         seen = self.observation(replace(batch, x=x), noise, self.training)
         return self.context(seen) if context and self.context is not None else replace(seen, context=None)
 
     def start_at(self, seen: Batch, *, likelihood: bool = True) -> None:
-        """Starts what can start at data there: pseudo-inputs, and the marginals of the likelihood, from an observed
-        batch."""
+        """Initialize what can start at data from an observed batch: pseudo-inputs, and the likelihood's marginals."""
         with torch.no_grad():
             self.latents.start_at(self.encoder_input(seen), seen.context)
         if likelihood:
             self.likelihood.start_at(_complete(seen))
 
     def encode_state(self, seen: Batch) -> State:
-        """The deterministic part of inference, run once however many samples follow."""
+        """Return the deterministic part of inference; it runs once for any number of samples."""
         return self.latents.encode(self.encoder_input(seen), seen.context)
 
     def encode_local(self, seen: Batch) -> Tensor:
-        """(B, ...) the variational parameters of each example of an observed batch: see `Latents.local`."""
+        """Return the variational parameters (B, ...) of each example of an observed batch: see `Latents.local`."""
         return self.latents.local(self.encoder_input(seen))
 
     def encoder_input(self, seen: Batch) -> Tensor:
-        """What the encoder sees."""
+        """Return what the encoder sees of an observed batch."""
         if seen.input is None:
             raise CompositionError("the batch has not been observed; call model.observe(batch, noise) first")
-        return join(seen.input, None if self.latents.prior_only else seen.context)
+        return join(seen.input, self._shown(seen.context))
 
     def terms_from(self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs) -> Terms:
-        """The terms of an observed batch, from its encoded state."""
+        """Return the terms of an observed batch, from its encoded state."""
         groups, features = self.infer(seen, state, samples, noise, knobs)
         likelihood = self._likelihood_at(features, seen.context)
         value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det(seen)
         return Terms(value, groups, likelihood, seen)
 
-    def log_likelihood(self, seen: Batch, codes: Tensor) -> Tensor:
-        """(S, B) log p(x | z), in the measure of the raw data, of an observed batch at flat codes (S, B, latent).
+    def log_likelihood(self, seen: Batch, z: Tensor) -> Tensor:
+        """Return log p(x | z) (S, B), in the measure of the raw data, of an observed batch at z (S, B, latent).
 
-        For what moves codes about, such as Markov chains: `terms_from` has it for draws from q(z | x).
+        For algorithms that move z, such as Markov chains. For draws from q(z | x), use `terms_from`.
         """
-        context = None if seen.context is None else seen.context.expand(len(codes), *seen.context.shape).flatten(0, 1)
-        features = self.latents.decode(codes.flatten(0, 1), context).unflatten(0, codes.shape[:2])
+        context = None if seen.context is None else seen.context.expand(len(z), *seen.context.shape).flatten(0, 1)
+        features = self.latents.decode(z.flatten(0, 1), context).unflatten(0, z.shape[:2])
         value = log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
         return value + self.observation.log_det(seen)
 
-    def log_prior(self, codes: Tensor, context: Tensor | None = None) -> Tensor:
-        """(S, B) log p(z) of flat codes (S, B, latent), given contexts (B, *context.shape)."""
-        given = None if context is None else context.expand(len(codes), *context.shape).flatten(0, 1)
-        return self.latents.log_prior(codes.flatten(0, 1), given).unflatten(0, codes.shape[:2])
+    def log_prior(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p(z) (S, B) at z (S, B, latent), given contexts (B, *context.shape)."""
+        given = None if context is None else context.expand(len(z), *context.shape).flatten(0, 1)
+        return self.latents.log_prior(z.flatten(0, 1), given).unflatten(0, z.shape[:2])
 
     def infer(
         self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """Draws from q(z | x) for an observed batch: a record for each group, and features (S, B, features)."""
+        """Draw from q(z | x) for an observed batch: the terms of each group, and features (S, B, features)."""
 
         def log_likelihood(features: Tensor) -> Tensor:
             return log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
@@ -201,32 +212,43 @@ class VAE(Component, Trainable):
         return self.latents.infer(state, samples, noise, knobs, log_likelihood)
 
     def generate(self, n: int, noise: Noise, context: Tensor | None = None) -> Distribution:
-        """p(x | z, context) for n ancestral draws of z, given contexts (n, *context.shape); batch shape (n,).
+        """Return p(x | z, context), batch shape (n,), for n ancestral draws of z.
+
+        Args:
+            n: Number of draws.
+            noise: Source of the draws.
+            context: (n, *context.shape), for a conditional model.
 
         Raises:
-            InputError: a conditional model without a context.
+            InputError: The model is conditional and context= is missing or has another shape.
         """
         self._check_context(n, context)
-        return self._likelihood_at(self.latents.generate(n, noise, context), context)
+        return self._likelihood_at(self.latents.decode(self.latents.draw(n, noise, context), context), context)
 
-    def decode(self, codes: Tensor, context: Tensor | None = None) -> Distribution:
-        """p(x | z, context) at flat codes (B, latent), given contexts (B, *context.shape); batch shape (B,)."""
-        self._check_context(len(codes), context)
-        return self._likelihood_at(self.latents.decode(codes, context), context)
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Distribution:
+        """Return p(x | z, context), batch shape (B,), at z (B, latent), given contexts (B, *context.shape)."""
+        self._check_context(len(z), context)
+        return self._likelihood_at(self.latents.decode(z, context), context)
+
+    def _shown(self, context: Tensor | None) -> Tensor | None:
+        """The context that encoder and decoder see."""
+        return None if isinstance(self.latents, DiscreteLatents) else context
 
     def _likelihood_at(self, features: Tensor, context: Tensor | None) -> Distribution:
-        context = None if self.latents.prior_only else context
+        context = self._shown(context)
         return self.likelihood(append(features, context), context)
 
     def _check_context(self, n: int, context: Tensor | None) -> None:
         needed = None if self.context is None else (n, *self.context.shape)
         given = None if context is None else tuple(context.shape)
         if needed != given:
-            raise InputError(f"the context has shape {given} and the model needs {needed}; see model.context.encode")
+            raise InputError(
+                f"context= has shape {given} and the model needs {needed}; make it with model.context.encode(values)"
+            )
 
 
 def _complete(seen: Batch) -> Tensor:
-    """The target (B, *shape), its masked elements replaced by observed ones of other data in turn."""
+    """The target (B, *shape), its masked elements replaced by observed ones of other examples in turn."""
     if seen.mask is None:
         return seen.x
     x = seen.x.flatten(1).clone()

@@ -1,9 +1,9 @@
-"""The records that pass between data, model and objective. S samples, B data, F factors."""
+"""The records that pass between data, model and objective. B examples, S samples per example, F factors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ from tightbound.core.dispatch import Dispatched, cached
 from tightbound.core.errors import CompositionError, NotABound
 from tightbound.core.numerics import unrounded
 
-DETERMINISTIC = "the codes of an example are a function of it"  # why something does not exist where q is certain
+DETERMINISTIC = "the code indices of an example are a function of it"  # the reason if something needs a random q
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Data of one step. From a loader `x` is raw; the model's observation sets `input` and the target `x`."""
+    """The data of one step. From a loader `x` is raw; the model's observation sets `input` and the target `x`."""
 
     x: Tensor  # (B, *shape)
     input: Tensor | None = None  # (B, *shape) what the encoder sees; None before the observation
@@ -33,25 +33,25 @@ class Batch:
         return len(self.x)
 
     def positions(self) -> Tensor:
-        """(B,) the index of each example; where none is known, its place in the batch."""
+        """Return the index of each example (B,); if it is unknown, its place in the batch."""
         return torch.arange(len(self)) if self.index is None else self.index
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
-        """Some of the data."""
+        """Return some of the examples."""
         return self._each(lambda value: value[rows])
 
     def to(self, device: torch.device | str) -> Batch:
-        """This batch on another device."""
+        """Return this batch on another device."""
         if self.x.device == torch.device(device):
             return self
         # a copy to the CPU, or one that an MPS device makes, might be read before it has arrived
-        at_leisure = torch.device(device).type == "cuda"
-        return self._each(lambda value: value.to(device, non_blocking=at_leisure))
+        non_blocking = torch.device(device).type == "cuda"
+        return self._each(lambda value: value.to(device, non_blocking=non_blocking))
 
     @classmethod
-    def joined(cls, parts: Sequence[Batch]) -> Batch:
-        """The data of these batches, one after the other."""
-        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """Concatenate batches."""
+        columns = {f.name: [getattr(batch, f.name) for batch in batches] for f in fields(cls)}
         return cls(**{name: torch.cat(values) for name, values in columns.items() if values[0] is not None})
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -61,12 +61,12 @@ class Batch:
 
 
 class CodeGrid(NamedTuple):
-    """Where codes of a level stand: H * W positions in raster order, with `depth` codes each."""
+    """The grid of code indices of one level: H * W positions in raster order, with `depth` indices at each."""
 
     height: int
     width: int
     depth: int
-    entries: int  # values that a code can take
+    codebook_size: int  # indices are 0 .. codebook_size - 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,7 +75,7 @@ class CodeGrid(NamedTuple):
 
     @property
     def plane(self) -> tuple[int, ...]:
-        """(H, W), or (H, W, depth) where there are several codes at a position."""
+        """(H, W), or (H, W, depth) if there are several indices at a position."""
         return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
 
 
@@ -86,17 +86,24 @@ class LatentTerms:
     z: Tensor  # (S, B, *latent_shape)
     prior: Distribution | None = None  # p(z | groups above); batch shape (), (B,) or (S, B)
     posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
-    codes: Tensor | None = None  # (S, B, *grid) integers, where the latent is discrete
-    entries: int | None = None  # how many values a code can take
-    shared: bool = False  # one codebook for all codes of the grid, not one each
-    drawn: Tensor | None = None  # (S, B) log q of z, where drawing it gave that too (flows, Monte Carlo chains)
-    discrete: bool = False  # prior and posterior are distributions of the codes, not of z
-    deterministic: bool = False  # q is one value with probability 1: log q = 0, and further samples are copies
-    penalty: Tensor | None = None  # (S, B) minimized beside the bound, by what has no gradient from it (a codebook)
-    vectors: Tensor | None = (
-        None  # (B, P, size) or (S, B, P, size): what codes were chosen for as the nearest, where that is how
-    )
+    log_q: Tensor | None = None  # (S, B) log q of z, if drawing gave it too (flows, Monte Carlo chains)
     closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
+    penalty: Tensor | None = None  # (S, B) minimized beside the bound, for what gets no gradient from it (a codebook)
+
+    @property
+    def value(self) -> Tensor:
+        """(S, B, ...) what `prior` and `posterior` are distributions of."""
+        return self.z
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether q has all its mass at one of countably many points: log q = 0, and further samples are copies."""
+        return False
+
+    @property
+    def has_density(self) -> bool:
+        """Whether a bound on log p(x) exists."""
+        return self.prior is not None and (self.posterior is not None or self.log_q is not None)
 
     @cached
     def log_prior(self) -> Tensor | None:
@@ -106,29 +113,17 @@ class LatentTerms:
     @cached
     def log_posterior(self) -> Tensor | None:
         """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
-        if self.drawn is not None:
-            return self.drawn
-        if self.deterministic:
-            return self.z.new_zeros(self.z.shape[:2])
+        if self.log_q is not None:
+            return self.log_q
         return None if self.posterior is None else self._log_prob(self.posterior)
 
-    @property
-    def capacity(self) -> float:
-        """Nats of an example's codes if all were equally probable; 0 where the latent is not discrete."""
-        if self.codes is None or not self.entries:
-            return 0.0
-        return self.codes.shape[2:].numel() * math.log(self.entries)
-
     def _log_prob(self, distribution: Distribution) -> Tensor:
-        value = self.codes if self.discrete and self.codes is not None else self.z
         with unrounded(self.z.device.type):  # networks may be in bfloat16; densities are not
-            if self.deterministic:
-                return distribution.log_prob(value[:1]).expand(value.shape[:2])
-            return distribution.log_prob(value)
+            return distribution.log_prob(self.value)
 
     @cached
     def kl(self) -> Tensor | None:
-        """(S, B, F) closed form given the groups above; F factors, 1 if it does not factorize; None: none known."""
+        """(S, B, F) KL in closed form given the groups above, F = 1 if it does not factorize; None if none is known."""
         if self.posterior is None or self.prior is None or not self.closed:
             return None
         with unrounded(self.z.device.type):
@@ -136,18 +131,18 @@ class LatentTerms:
         return None if kl is None else kl.expand(*self.z.shape[:2], kl.shape[-1])
 
     def rate(self) -> Tensor:
-        """(S, B, F) KL(q || p): closed form where there is one, else log q - log p at the sample.
+        """Return KL(q || p) (S, B, F): in closed form if there is one, else log q - log p at the sample.
 
         Raises:
-            NotABound: where the group has no density.
+            NotABound: The group has no density.
         """
         return self.kl if self.kl is not None else self.log_ratio().unsqueeze(-1)
 
     def log_ratio(self) -> Tensor:
-        """(S, B) log q(z | x) - log p(z) at the sample.
+        """Return log q(z | x) - log p(z) (S, B) at the sample.
 
         Raises:
-            NotABound: where the group has no density.
+            NotABound: The group has no density.
         """
         log_posterior, log_prior = self.log_posterior, self.log_prior
         if log_posterior is None or log_prior is None:
@@ -157,10 +152,59 @@ class LatentTerms:
             )
         return log_posterior - log_prior
 
+
+@dataclass(frozen=True, kw_only=True)
+class CodeTerms(LatentTerms):
+    """One group of code indices; z are the vectors that they stand for.
+
+    With neither `posterior` nor `log_q`, q is deterministic: the indices are a function of x.
+    """
+
+    indices: Tensor  # (S, B, *grid) integers
+    codebook_size: int  # indices are 0 .. codebook_size - 1
+    shared: bool = False  # whether all indices of the grid refer to one codebook, not each to its own
+    relaxed: bool = False  # whether prior and posterior are distributions of z, not of the indices
+    vectors: Tensor | None = None  # (B, P, size) or (S, B, P, size) the quantizer's input, if it takes the nearest code
+
+    @property
+    def value(self) -> Tensor:
+        """(S, B, *grid) the indices, or z if `relaxed`."""
+        return self.z if self.relaxed else self.indices
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the indices are a function of x: log q = 0, and further samples are copies."""
+        return self.posterior is None and self.log_q is None
+
     @property
     def has_density(self) -> bool:
         """Whether a bound on log p(x) exists."""
-        return self.prior is not None and (self.deterministic or self.posterior is not None or self.drawn is not None)
+        return self.prior is not None
+
+    @property
+    def capacity(self) -> float:
+        """Nats of an example's indices if all were equally probable."""
+        return self.indices.shape[2:].numel() * math.log(self.codebook_size)
+
+    @cached
+    def log_posterior(self) -> Tensor | None:
+        """(S, B) log q(indices | x, groups above)."""
+        if self.deterministic:
+            return self.z.new_zeros(self.z.shape[:2])
+        if self.log_q is not None:
+            return self.log_q
+        return None if self.posterior is None else self._log_prob(self.posterior)
+
+    def _log_prob(self, distribution: Distribution) -> Tensor:
+        with unrounded(self.z.device.type):
+            if self.deterministic:  # all samples are copies of the first
+                return distribution.log_prob(self.value[:1]).expand(self.value.shape[:2])
+            return distribution.log_prob(self.value)
+
+
+def code_terms(groups: Iterable[LatentTerms], *, relaxed: bool = False) -> list[CodeTerms]:
+    """Return the groups of code indices; with `relaxed`, those whose z relaxes one-hot vectors as well."""
+    return [g for g in groups if isinstance(g, CodeTerms) and (relaxed or not g.relaxed)]
 
 
 @dataclass(frozen=True)
@@ -174,7 +218,7 @@ class Terms:
 
     @property
     def deterministic(self) -> bool:
-        """Whether q(z | x) is one value with probability 1, so that the ELBO is all that importance weights give."""
+        """Whether q(z | x) has all its mass at one point, so that the ELBO is all that importance weights give."""
         return bool(self.latents) and all(group.deterministic for group in self.latents)
 
     @property
@@ -188,7 +232,7 @@ class Terms:
         """(S, B) log p(x | z) + sum log p(z) - sum log q(z | x).
 
         Raises:
-            NotABound: where a group has no density.
+            NotABound: A group has no density.
         """
         weight = self.log_likelihood
         for group in self.latents:
@@ -198,13 +242,15 @@ class Terms:
 
 @Dispatched
 def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) -> Tensor:
-    """(...) log p of the observed elements of x (B, *event): the others are integrated out.
+    """Return log p (...) of the observed elements of x (B, *event); the others are integrated out.
 
-    Arguments:
+    Args:
+        distribution: p, with event shape (*event).
+        x: (B, *event).
         observed: (B, *event), true where x is given; None: everywhere.
 
     Raises:
-        CompositionError: where elements of this distribution cannot be integrated out.
+        CompositionError: Elements of this distribution cannot be integrated out.
     """
     if observed is None:
         return distribution.log_prob(x)
@@ -227,9 +273,9 @@ def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
 
 @Dispatched
 def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
-    """(...) log p summed over the last `dims` batch dimensions, which are independent, where x is observed.
+    """Return log p (...) of observed elements, summed over the last `dims` batch dimensions, which are independent.
 
-    A family that can do so without the log-probability of each element has a method registered here.
+    A family that can do so without the log-probability of each element registers a method here.
     """
     elements = distribution.log_prob(x)
     if observed is None:
@@ -238,7 +284,7 @@ def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | No
 
 
 def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """(..., F) KL(q || p) in closed form, by factor where both factorize; None where torch knows none."""
+    """Return KL(q || p) (..., F) in closed form, by factor if both factorize; None if torch knows none."""
     try:
         if isinstance(q, Independent) and isinstance(p, Independent):
             kl = kl_divergence(q.base_dist, p.base_dist)
@@ -249,7 +295,7 @@ def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def log_factors(distribution: Distribution, z: Tensor) -> Tensor:
-    """(..., F) log-density at z (..., L) by factor: F = L where the dimensions of z are independent, else 1."""
+    """Return the log-density (..., F) at z (..., L): F = L if the dimensions of z are independent, else 1."""
     if isinstance(distribution, Independent) and distribution.base_dist.batch_shape[-1:] == z.shape[-1:]:
         return distribution.base_dist.log_prob(z)
     return distribution.log_prob(z).unsqueeze(-1)

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from tightbound.core import world
 from tightbound.core.errors import InputError, whole
-from tightbound.core.interfaces import Draw
+from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, code_terms
 from tightbound.data.feed import Source, check_shape, each, evaluating
-from tightbound.latents.codes import coded
+from tightbound.latents.codes import needs_codes
 
 
 class Codes(NamedTuple):
@@ -76,7 +76,7 @@ def code_indices(model: VAE, source: Source, *, draw: bool = False, seed: int = 
     Raises:
         CompositionError: If the latent is not quantized.
     """
-    latents = coded(model.latents)
+    latents = needs_codes(model.latents)
 
     def rows(batch: Batch, number: int) -> Indices:
         seen = model.observe(batch, Noise("encode", seed))
@@ -84,9 +84,9 @@ def code_indices(model: VAE, source: Source, *, draw: bool = False, seed: int = 
         if draw:
             noise = ExampleNoise("encode", seed, index=batch.positions())
             groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
-            levels = [group.codes[0] for group in groups if group.codes is not None]
+            levels = [group.indices[0] for group in code_terms(groups)]
         else:
-            levels = latents.chosen(state)
+            levels = latents.encode_indices(state)
         context = None if seen.context is None else seen.context.cpu()
         return Indices([codes.to("cpu", torch.int32) for codes in levels], context)
 
@@ -112,7 +112,7 @@ def decode_indices(
 
     Args:
         codes: Code indices of each level, the lowest first.
-        levels: Use this many of the highest levels only, see `CodeLatents.filled`; None: all.
+        levels: Use this many of the highest levels only, see `CodeLatents.fill_description`; None: all.
         context: As for `decode`.
         draw: As for `decode`.
 
@@ -120,8 +120,8 @@ def decode_indices(
         InputError: If the indices have other shapes or are out of range, or a context is missing.
         CompositionError: If the latent is not quantized.
     """
-    latents = coded(model.latents)
-    whole_codes = latents.checked([torch.as_tensor(own) for own in codes])
+    latents = needs_codes(model.latents)
+    whole_codes = latents.check_indices([torch.as_tensor(own) for own in codes])
     number = len(whole_codes)
     if levels is not None and not 1 <= whole("levels", levels, least=1) <= number:
         raise InputError(f"levels = {levels}; needed: 1 to {number}, the levels of the model")
@@ -129,8 +129,8 @@ def decode_indices(
     def flat(start: int, end: int, given: Tensor | None) -> Tensor:
         part = [own[start:end].to(model.device) for own in whole_codes]
         if levels in (None, number):
-            return latents.vectors(part)
-        return latents.alone(part, levels or number, Noise("levels", seed, start), given)
+            return latents.embed(part)
+        return latents.keep_top(part, levels or number, Noise("levels", seed, start), given)
 
     return _decoded(model, len(whole_codes[0]), flat, context, draw, seed, batch_size)
 
@@ -191,7 +191,7 @@ def reconstruct(
     Elements of x that the context shows are kept.
 
     Args:
-        levels: For quantized latents: use this many of the highest levels only, see `CodeLatents.filled`.
+        levels: For quantized latents: use this many of the highest levels only, see `CodeLatents.fill_description`.
         seed: Random seed of the levels that are drawn then.
 
     Raises:

@@ -9,12 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from tightbound.core.errors import InputError
-from tightbound.core.interfaces import Draw
+from tightbound.core.latents import Draw
 from tightbound.data.given import Source, examples
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, attribute_vector
 from tightbound.inference.fitting import fit_sampler, load_sampler
-from tightbound.latents.codes import coded
+from tightbound.latents.codes import needs_codes
 
 if TYPE_CHECKING:
     from tightbound.core.model import VAE
@@ -102,7 +102,7 @@ class Inference:
             CompositionError: If the latent is not quantized.
         """
         levels = infer.code_indices(self.model, self._examples(data), draw=draw, seed=seed).levels
-        tables = coded(self.model.latents).code_grids
+        tables = needs_codes(self.model.latents).code_grids
         return [own.view(-1, *table.plane) for own, table in zip(levels, tables, strict=True)]
 
     def decode_indices(
@@ -185,7 +185,8 @@ class Inference:
             )
         sharp = temperature != 1 or top_k is not None
         if sampler is None:
-            return self.model.latents.sharpened(temperature, top_k) if sharp else None
+            latents = self.model.latents
+            return needs_codes(latents, "temperature= or top_k=").sharpened(temperature, top_k) if sharp else None
         if sharp:
             raise InputError(
                 f"temperature= and top_k= change the prior, and sampler {sampler!r} replaces it; give one or the other"

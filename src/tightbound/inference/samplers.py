@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from tightbound.core.component import Component
 from tightbound.core.errors import InputError, number, whole
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw, key_seed
 from tightbound.core.schedules import Knobs

@@ -1,4 +1,4 @@
-"""Latents own the walk from x to z."""
+"""Latents: the path from x to z and from z to features."""
 
 from typing import TYPE_CHECKING, Any
 

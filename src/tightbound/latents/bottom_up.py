@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import whole
-from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.join import append
+from tightbound.core.latents import LogLikelihood, State
 from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
@@ -29,12 +29,13 @@ class BottomUp(Hierarchy):
     the group above it. p(z_i | z_i+1) is then conditional on a draw that depends on z_i, so that the rate of all
     groups but the top one is log q - log p at the samples.
 
-    Arguments:
-        shape: Of the encoder's input: x, joined with the context where there is one.
+    Args:
+        shape: Shape of the encoder's input: x, joined with the context if there is one.
         latent: Size of z_1.
-        network: Of q(z_1 | x): an architecture, or any module (B, *shape) -> (B, ...).
-        upper: Sizes of z_2 .. z_N; None: z_2 alone, of half the size of z_1.
-        hidden, activation: Of the network of each conditional between groups.
+        network: Network of q(z_1 | x): an architecture, or any module (B, *shape) -> (B, ...).
+        upper: Sizes of z_2 .. z_N; None: z_2 alone, half the size of z_1.
+        hidden: Hidden sizes of the network of each conditional between groups.
+        activation: Activation of these networks.
         top: p(z_N); None: N(0, I), shifted by the context.
         context: Size of the context, which each conditional takes; 0: there is none.
 
@@ -43,7 +44,7 @@ class BottomUp(Hierarchy):
         https://arxiv.org/abs/1509.00519
     """
 
-    fitted = "q(z_1|x), the groups above left to their networks"
+    local_of = "q(z_1|x), the groups above left to their networks"
 
     def __init__(
         self,
@@ -71,17 +72,17 @@ class BottomUp(Hierarchy):
         return cast(DiagonalNormal, self.posteriors[0])
 
     def local(self, x: Tensor) -> Tensor:
-        """The parameters of q(z_1 | x): those of the groups above are given by their networks and z_1."""
+        """Return the parameters of q(z_1 | x); z_1 determines those of the groups above."""
         return self._first.raw(x)
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
-        """(q(z_1 | x), p(z_N), context)."""
+        """Return (q(z_1 | x), p(z_N), context)."""
         return self._first.at(local), self.top_prior(context), context
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """Groups z_1 .. z_N; features (S, B, latent)."""
+        """Return groups z_1 .. z_N, and features (S, B, latent)."""
         q, prior, context = state
         z = draw(q, (samples,), noise)
         groups = []
@@ -93,16 +94,16 @@ class BottomUp(Hierarchy):
         groups.append(LatentTerms(z, prior, q))
         return tuple(groups), groups[0].z
 
-    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
-        """log q(z_1 | x_j) + sum log q(z_i | z_i-1): the groups above z_1 know no x."""
-        groups = code.split(self.sizes, dim=-1)
+    def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
+        """Return log q(z_1 | x_j) + sum log q(z_i | z_i-1) (M, N, 1); the groups above z_1 do not depend on x."""
+        groups = z.split(self.sizes, dim=-1)
         own = self._first.at(local).log_prob(groups[0].unsqueeze(1))
-        for q, (below, z) in zip(self.posteriors[1:], pairwise(groups), strict=True):
-            own = own + q(below).log_prob(z).unsqueeze(1)
+        for q, (below, group) in zip(self.posteriors[1:], pairwise(groups), strict=True):
+            own = own + q(below).log_prob(group).unsqueeze(1)
         return own.unsqueeze(-1)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """(B, latent) of q(z_1 | x), then of q(z_i | z_i-1) with z_i-1 at its mean."""
+        """Return moments (B, latent) of q(z_1 | x), then of q(z_i | z_i-1) with z_i-1 at its mean."""
         q, _, context = state
         walk = [q]
         for posterior in self.posteriors[1:]:
@@ -110,16 +111,16 @@ class BottomUp(Hierarchy):
         return torch.cat([q.mean for q in walk], dim=-1), torch.cat([q.variance for q in walk], dim=-1)
 
     def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
-        """The features are z_1."""
+        """See `Hierarchy.down`; the features are z_1."""
         z = top
         for i in reversed(range(len(self.priors))):
             z = take(i, self.priors[i](append(z, context)))
         return z
 
-    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """z_1 is the first part of the code."""
-        return code[..., : self.features]
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return z_1, the first part of z."""
+        return z[..., : self.features]
 
     def inference_parameters(self) -> list[nn.Parameter]:
-        """Those of all q."""
+        """Return the parameters of all q."""
         return list(self.posteriors.parameters())

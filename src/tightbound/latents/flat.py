@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, DensityUnknown
-from tightbound.core.interfaces import Latents, LogLikelihood, State
+from tightbound.core.latents import Latents, LogLikelihood, State
 from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms, log_factors
@@ -21,13 +21,13 @@ SUPPORTS = {"real": "R^L", "sphere": "the unit sphere", "one-hot": "one-hot vect
 class Flat(Latents):
     """z ~ p(z), x ~ p(x | z), with q(z | x); features are z itself.
 
-    Arguments:
+    Args:
         prior: p(z).
-        posterior: q(z | x), over vectors of the same size. A prior that needs an encoder is given this one.
+        posterior: q(z | x), over vectors of the same size. A prior that needs an encoder gets this one.
 
     Raises:
-        CompositionError: where the sizes differ, or the sets that z lies in; where a prior that is made of the encoder
-            does not fit it; where the posterior is one for the prior N(0, I) and this is another.
+        CompositionError: The sizes, or the sets that z lies in, differ; the prior is made of the encoder and does not
+            fit it; the posterior is made for the prior N(0, I) and this is another.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
@@ -39,11 +39,11 @@ class Flat(Latents):
             )
         if prior.support not in ("any", posterior.support):
             here, there = (
-                f"{type(part).__name__} is a distribution on {SUPPORTS.get(part.support, part.support)}"
-                for part in (prior, posterior)
+                f"{type(one).__name__} is a distribution on {SUPPORTS.get(one.support, one.support)}"
+                for one in (prior, posterior)
             )
             raise CompositionError(
-                f"prior {here} and posterior {there}, so that no bound exists; use two on the same, such as prior "
+                f"prior {here} and posterior {there}, so that no bound exists; use two on the same set, such as prior "
                 "'normal' with posterior 'normal', 'sphere' with 'von-mises-fisher' or 'categorical' with "
                 "'relaxed-categorical'"
             )
@@ -54,7 +54,7 @@ class Flat(Latents):
             )
         if prior.needs_evaluable and not posterior.evaluable:
             raise CompositionError(
-                f"prior {type(prior).__name__} is made of the posterior's density at any z, and that of "
+                f"prior {type(prior).__name__} uses the posterior's density at any z, and that of "
                 f"{type(posterior).__name__} is not known there; use another posterior, such as 'normal'"
             )
         if prior.needs_encoder and prior.shape not in ((), posterior.shape):
@@ -67,26 +67,26 @@ class Flat(Latents):
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
-        """Those of prior and posterior."""
+        """The schedules of prior and posterior, by knob name."""
         return {**self.prior.schedules, **self.posterior.schedules}
 
     @property
     def support(self) -> str:
-        """That of the posterior."""
+        """The set that the posterior's z lies in."""
         return self.posterior.support
 
     @property
     def evaluable(self) -> bool:
-        """As the posterior declares."""
+        """Whether the posterior's density is known at any z."""
         return self.posterior.evaluable
 
     @property
     def shares_parameters(self) -> bool:
-        """Where the prior is made of the encoder."""
+        """Whether the prior is made of the encoder."""
         return self.prior.needs_encoder
 
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Shows the prior encoder inputs x (N, *shape)."""
+        """Show encoder inputs x (N, *shape) to the prior."""
         self.prior.start_at(x)
 
     def _prior(self, context: Tensor | None) -> Distribution:
@@ -94,53 +94,57 @@ class Flat(Latents):
         # the encoder is passed at each call: a prior that held it would put its weights into the model twice
         return self.prior(flat, self.posterior) if self.prior.needs_encoder else self.prior(flat)
 
+    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
+        """Return `state` of `local`."""
+        return self.state(self.local(x), context)
+
     def local(self, x: Tensor) -> Tensor:
-        """The parameters of the posterior's family."""
+        """Return the parameters of the posterior's family."""
         return self.posterior.raw(x)
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
-        """(q(z | x), p(z))."""
+        """Return (q(z | x), p(z))."""
         return self.posterior.at(local), self._prior(context)
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """One group; features (S, B, latent)."""
+        """Return one group, and features (S, B, latent)."""
         posterior, prior = state
         group = self.posterior.terms(posterior, prior, samples, noise, knobs, log_likelihood)
         return (group,), group.z
 
     def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """(n, latent) draws from the prior."""
+        """Return n draws (n, latent) from the prior."""
         prior = self._prior(context)
         return draw(prior, () if prior.batch_shape else (n,), noise)
 
-    def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """(B,) log p(z)."""
-        return self._prior(context).log_prob(code)
+    def log_prior(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p(z) (B,)."""
+        return self._prior(context).log_prob(z)
 
-    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
-        """F is 1 where the posterior's dimensions depend on each other."""
+    def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
+        """Return log q(z_i | x_j) (M, N, F); F = 1 if the posterior's dimensions depend on each other."""
         if self.posterior.has_density and not self.posterior.evaluable:
             raise DensityUnknown(
-                f"the density of {type(self.posterior).__name__} is not known at other data's codes; use a posterior "
-                "such as 'normal' or 'flow'"
+                f"the density of {type(self.posterior).__name__} is not known at z of other examples; use a "
+                "posterior such as 'normal' or 'flow'"
             )
-        return log_factors(self.posterior.at(local), code.unsqueeze(1))
+        return log_factors(self.posterior.at(local), z.unsqueeze(1))
 
     @property
     def expensive_pairs(self) -> bool:
-        """As the posterior says."""
+        """Whether each pair takes passes through the posterior's network."""
         return self.posterior.expensive
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """(B, latent) mean and variance of q(z | x)."""
+        """Return mean and variance (B, latent) of q(z | x)."""
         return state[0].mean, state[0].variance
 
-    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """The code is z: the nearest point of its support, where the code (a mean) lies off it."""
-        return self.posterior.nearest(code)
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return z, or the nearest point of its support if z (a mean) lies off it."""
+        return self.posterior.nearest(z)
 
     def inference_parameters(self) -> list[nn.Parameter]:
-        """Those of the posterior."""
+        """Return the parameters of the posterior."""
         return list(self.posterior.parameters())

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import Latents
+from tightbound.core.latents import Latents, State
 from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Schedule
 from tightbound.priors import LearnedNormal, Prior, StandardNormal
@@ -21,19 +21,19 @@ Take = Callable[[int, Distribution], Tensor]  # (i, p(z_i+1 | groups above)) -> 
 class Hierarchy(Latents):
     """Groups z_1 .. z_N of latent variables, from the bottom up: p(z) = p(z_N) prod_i p(z_i | groups above).
 
-    A code is all groups, z_1 first. The mean of q(z | x) has no closed form: `moments` are the mean and the variance
-    of each group given those drawn before it at their means, so that they are deterministic.
+    A flat latent code is all groups, z_1 first. The mean of q(z | x) has no closed form: `moments` are the mean and the
+    variance of each group given those drawn before it at their means, so that they are deterministic.
 
-    Arguments:
-        sizes: Of z_1 .. z_N.
-        top: p(z_N); None: N(0, I), or with a context N(m(c), diag s^2(c)), at first N(0, I).
+    Args:
+        sizes: Sizes of z_1 .. z_N.
+        top: p(z_N); None: N(0, I), or with a context N(m(c), diag s^2(c)), initially N(0, I).
         context: Size of the context; 0: there is none.
 
     Raises:
-        CompositionError: a top prior of another size, one not on R^L, or one that is made of an encoder.
+        CompositionError: The top prior has another size, is not on R^L, or is made of an encoder.
     """
 
-    coded_by = "q(z|x), each group given those drawn before it at their means,"
+    moments_of = "q(z|x), each group given those drawn before it at their means,"
 
     def __init__(self, sizes: tuple[int, ...], top: Prior | None, context: int) -> None:
         super().__init__()
@@ -53,23 +53,29 @@ class Hierarchy(Latents):
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
-        """Those of the top prior."""
+        """The schedules of the top prior, by knob name."""
         return self.top.schedules
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> State:
+        """Return `state` of `local`."""
+        return self.state(self.local(x), context)
 
     @abstractmethod
     def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
-        """Features (..., features) of the walk from z_N (..., sizes[-1]) to the bottom.
+        """Return the features (..., features) of the path from z_N (..., sizes[-1]) to the bottom.
 
-        Arguments:
-            take: Gives each further z_i, from N - 2 to 0 as Python counts, when it is shown p(z_i | groups above).
+        Args:
+            top: z_N.
+            context: (B, *context); None: there is none.
+            take: Gives each further z_i, from index N - 2 to 0, when it is shown p(z_i | groups above).
         """
 
     def top_prior(self, context: Tensor | None) -> Distribution:
-        """p(z_N) given contexts (B, *context)."""
+        """Return p(z_N) given contexts (B, *context)."""
         return self.top(None if context is None else context.flatten(1))
 
     def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """(n, latent) ancestral draws, z_1 first."""
+        """Return n ancestral draws (n, latent), z_1 first."""
         prior = self.top_prior(context)
         groups = [draw(prior, () if prior.batch_shape else (n,), noise)]
 
@@ -80,9 +86,9 @@ class Hierarchy(Latents):
         self.down(groups[0], context, take)
         return torch.cat([*reversed(groups)], dim=-1)
 
-    def log_prior(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """(B,) log p(z_N) + sum log p(z_i | groups above)."""
-        groups = code.split(self.sizes, dim=-1)
+    def log_prior(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log p(z_N) + sum log p(z_i | groups above) (B,)."""
+        groups = z.split(self.sizes, dim=-1)
         parts = [self.top_prior(context).log_prob(groups[-1])]
 
         def take(i: int, p: Distribution) -> Tensor:

@@ -1,4 +1,4 @@
-"""A hierarchy whose inference shares the generative walk from the top to the bottom."""
+"""A hierarchy whose inference shares the generative path from the top to the bottom."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from tightbound.core.errors import InputError, whole
-from tightbound.core.interfaces import LogLikelihood, State
 from tightbound.core.join import append
+from tightbound.core.latents import LogLikelihood, State
 from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
@@ -22,25 +22,25 @@ Gaussian = tuple[Tensor, Tensor]  # mean and log-variance, (..., L) each
 
 
 class Ladder(Hierarchy):
-    """p(z_N) prod p(z_i | z_>i), with inference from the top down on the same walk, q(z_N | x) prod q(z_i | z_>i, x).
+    """p(z_N) prod p(z_i | z_>i), with inference from the top down on the same path, q(z_N | x) prod q(z_i | z_>i, x).
 
     All are diagonal Gaussians. Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian
     estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i+1) give p(z_i | z_>i); q(z_i | z_>i, x) is its
     product with the estimate. Features are all groups: each has a skip connection to x. Unlike in the paper, variances
-    are exponentials, not softplus, and layer normalization stands for that of batches, under which the bound of a
+    are exponentials, not softplus, and layer normalization replaces batch normalization, under which the bound of an
     example would depend on others.
 
-    Lower groups stay unused for long, or for good, unless the rate is cheap at first: train it with a warm-up,
+    Lower groups stay unused for long, or for good, unless the rate costs little at first: train with a warm-up,
     `elbo(beta=linear(...))`, or with free bits by group.
 
-    Arguments:
-        shape: Of the encoder's input: x, joined with the context where there is one.
-        latent: Size of z_1, where `groups` is their number.
-        network: Of the way up: the stages of an architecture, dealt out to the groups from the top, with hidden layers
-            added where there are fewer than groups; or any module (B, *shape) -> (B, ...), which gives d_1.
-        groups: Their number N, each of half the size of that below it; or all their sizes, z_1 first.
+    Args:
+        shape: Shape of the encoder's input: x, joined with the context if there is one.
+        latent: Size of z_1, if `groups` is a number.
+        network: Network of the upward path: the stages of an architecture, assigned to the groups from the top, with
+            hidden layers added if there are fewer than groups; or any module (B, *shape) -> (B, ...), which gives d_1.
+        groups: Number N of groups, each half the size of the one below it; or all their sizes, z_1 first.
         hidden: Width of the states t_i, and of added layers.
-        activation: Of these.
+        activation: Activation of both.
         top: p(z_N); None: N(0, I), shifted by the context.
         context: Size of the context, which the top state takes; 0: there is none.
 
@@ -48,7 +48,7 @@ class Ladder(Hierarchy):
         Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 13 to 19, https://arxiv.org/abs/1602.02282
     """
 
-    fitted = "the encoder's estimates of all groups"
+    local_of = "the encoder's estimates of all groups"
 
     def __init__(
         self,
@@ -64,7 +64,9 @@ class Ladder(Hierarchy):
         if isinstance(groups, int):
             groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=2)))
         if len(as_sizes("groups", groups)) < 2:
-            raise InputError(f"groups = {groups!r}; needed: at least two sizes, or their number; one is latents 'flat'")
+            raise InputError(
+                f"groups = {groups!r}; needed: at least two sizes, or their number; for one group use latents 'flat'"
+            )
         super().__init__(as_sizes("groups", groups), top, context)
         self.features = self.latent
         hidden = whole("hidden", hidden, least=1)
@@ -79,11 +81,11 @@ class Ladder(Hierarchy):
 
     @property
     def shares_parameters(self) -> bool:
-        """The walk from the top belongs to p and to q."""
+        """True: the path from the top belongs to p and to q."""
         return True
 
     def local(self, x: Tensor) -> Tensor:
-        """(B, 2 latent) means and log-variances of the estimates of z_1 .. z_N, group by group."""
+        """Return means and log-variances (B, 2 latent) of the estimates of z_1 .. z_N, group by group."""
         estimates, state = [], x
         for way, head in zip(self.up, self.estimates, strict=True):
             state = way(state)
@@ -91,7 +93,7 @@ class Ladder(Hierarchy):
         return torch.cat(estimates, dim=-1)
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
-        """(estimates of z_1 .. z_N, p(z_N), context)."""
+        """Return (estimates of z_1 .. z_N, p(z_N), context)."""
         return self._estimates(local), self.top_prior(context), context
 
     def _estimates(self, local: Tensor) -> list[Gaussian]:
@@ -100,7 +102,7 @@ class Ladder(Hierarchy):
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """Groups z_1 .. z_N; features (S, B, latent)."""
+        """Return groups z_1 .. z_N, and features (S, B, latent)."""
         estimates, prior, context = state
         q = _normal(*estimates[-1])
         groups = [LatentTerms(draw(q, (samples,), noise), prior, q)]
@@ -113,9 +115,9 @@ class Ladder(Hierarchy):
         features = self.down(groups[0].z, context, take)
         return tuple(reversed(groups)), features
 
-    def log_pairs(self, code: Tensor, local: Tensor) -> Tensor:
-        """log q(z_N | x_j) + sum log q(z_i | z_>i, x_j), on one walk from the top for each code."""
-        groups, estimates = code.split(self.sizes, dim=-1), self._estimates(local)
+    def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
+        """Return log q(z_N | x_j) + sum log q(z_i | z_>i, x_j) (M, N, 1), on one path from the top for each z."""
+        groups, estimates = z.split(self.sizes, dim=-1), self._estimates(local)
         parts = [_normal(*estimates[-1]).log_prob(groups[-1].unsqueeze(1))]
 
         def take(i: int, p: Distribution) -> Tensor:
@@ -127,7 +129,7 @@ class Ladder(Hierarchy):
         return torch.stack(parts).sum(0).unsqueeze(-1)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """(B, latent) of q(z_1 | z_>1, x) .. q(z_N | x), with the groups above at their means."""
+        """Return moments (B, latent) of q(z_1 | z_>1, x) .. q(z_N | x), with the groups above at their means."""
         estimates, _, context = state
         walk = [estimates[-1]]
 
@@ -140,7 +142,7 @@ class Ladder(Hierarchy):
         return means, log_variances.exp()
 
     def down(self, top: Tensor, context: Tensor | None, take: Take) -> Tensor:
-        """The features are z_1 .. z_N."""
+        """See `Hierarchy.down`; the features are z_1 .. z_N."""
         groups, seen = [top], append(top, context)
         state: Tensor | float = 0.0
         for i in reversed(range(len(self.priors))):
@@ -149,27 +151,27 @@ class Ladder(Hierarchy):
             seen = torch.cat([state, groups[-1]], dim=-1)
         return torch.cat([*reversed(groups)], dim=-1)
 
-    def decode(self, code: Tensor, context: Tensor | None = None) -> Tensor:
-        """The code is the features."""
-        return code
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return z: it is the features."""
+        return z
 
     def inference_parameters(self) -> list[nn.Parameter]:
-        """Those of the way up."""
+        """Return the parameters of the upward path."""
         return [*self.up.parameters(), *self.estimates.parameters()]
 
 
 def merge(one: Gaussian, other: Gaussian) -> Gaussian:
-    """The normalized product of two densities: means weighted by their precisions, which add up.
+    """Return the normalized product of two Gaussian densities: precisions add up and weight the means.
 
     References:
         Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 17 and 18, https://arxiv.org/abs/1602.02282
     """
-    ratio = other[1] - one[1]  # log of the one's precision over the other's
+    ratio = other[1] - one[1]  # log of the ratio of precisions, one over other
     return other[0] + ratio.sigmoid() * (one[0] - other[0]), one[1] + F.logsigmoid(ratio)
 
 
 def _head(width: int, size: int) -> nn.Module:
-    """(..., width) -> mean and log-variance, one after the other."""
+    """A layer (..., width) -> (..., 2 size): mean, then log-variance."""
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * size))
 
 
@@ -185,7 +187,7 @@ def _normal(mean: Tensor, log_variance: Tensor) -> Distribution:
 def _ways_up(
     network: Architecture | nn.Module, shape: tuple[int, ...], groups: int, hidden: int, activation: str
 ) -> list[nn.Sequential]:
-    """x -> d_1, d_1 -> d_2 and so on."""
+    """The networks x -> d_1, d_1 -> d_2 and so on."""
     stages = network.stages(shape) if isinstance(network, Architecture) else [nn.Sequential(network)]
     first = max(1, len(stages) - groups + 1)
     ways = [merge_stages(stages[:first]), *stages[first:]]

@@ -1,4 +1,4 @@
-"""One level of discrete latents, and how its parts are made."""
+"""One level of discrete latents, and how its components are made."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ Kind = TypeVar("Kind")
 
 
 class Level(nn.Module):
-    """One grid of codes.
+    """One grid of code indices.
 
-    Arguments:
-        up: Maps of the level below, or x, -> maps (B, *plane).
+    Args:
+        up: Maps the level below, or x, to maps (B, *plane).
         plane: (C, H, W).
         above: Channels of the maps that levels above give to this one; 0: there is none.
-        quantizer, prior, uniform: Of this level's codes.
-        rise: Their vectors, beside the maps from above, -> maps on the plane below; None: this is the lowest.
+        quantizer: Of this level.
+        prior: p(indices of this level | levels above).
+        uniform: The prior until the other one is trained.
+        rise: Maps the vectors of this level, joined with the maps from above, to the plane below; None: lowest level.
     """
 
     def __init__(
@@ -45,15 +47,17 @@ class Level(nn.Module):
         self.quantizer, self.prior, self.uniform, self.rise = quantizer, prior, uniform, rise
 
     def raw(self, maps: Maps, above: Maps | None) -> Tensor:
-        """What the quantizer takes, (..., P, inputs), of maps (B, *plane) and of those from above (..., B, C, H, W)."""
+        """Return the quantizer's input (..., P, inputs) from maps (B, *plane) and maps from above (..., B, C, H, W)."""
         if above is not None:
             maps = torch.cat([maps.expand(*above.shape[:-3], *maps.shape[-3:]), above], -3)
         return fold(self.head, maps, 3).flatten(-2).transpose(-2, -1)
 
     def standardize(self, raw: Tensor) -> None:
-        """Rescales the head, which gave these numbers, so that each has mean 0 and variance 1: an untrained encoder
-        gives nearly the same vector everywhere, and then moves faster than a codebook can follow. A number that varies
-        by its rounding alone keeps its scale."""
+        """Rescale the head, which gave these numbers, so that each has mean 0 and variance 1.
+
+        An untrained encoder gives nearly the same vector everywhere, and then moves faster than a codebook can follow.
+        A number that varies by its rounding alone keeps its scale.
+        """
         std, mean = torch.std_mean(raw.flatten(0, -2), 0, correction=0)
         scale = torch.where(std > 1e-5 * (1 + mean.abs()), 1 / std, 1.0)
         self.head.weight.mul_(scale[:, None, None, None])
@@ -64,7 +68,7 @@ class Level(nn.Module):
 def stages_of(
     network: Architecture | nn.Module, shape: tuple[int, ...], latent: int, positions: int
 ) -> tuple[list[nn.Module], list[tuple[int, int, int]]]:
-    """The stages of the encoder, and the plane of the maps that each gives."""
+    """Return the stages of the encoder, and the plane of the maps that each gives."""
     planes = network.map_shapes(shape) if isinstance(network, Architecture) else []
     if isinstance(network, Architecture) and planes:
         return [*network.stages(shape)], [(c, h, w) for c, h, w in planes]
@@ -75,37 +79,41 @@ def stages_of(
 
 
 def prior_of(
-    part: str | Spec | CodePrior, i: int, quantizer: Quantizer, plane: tuple[int, int, int], above: int, context: int
+    given: str | Spec | CodePrior, i: int, quantizer: Quantizer, plane: tuple[int, int, int], above: int, context: int
 ) -> tuple[CodePrior, Uniform]:
-    """The prior of level i, and the uniform one; refuses one that is made for other codes."""
-    depth, entries = quantizer.depth, quantizer.codebook_size
-    about = {"grid": plane[1:], "depth": depth, "entries": entries, "maps": above, "context": context}
-    prior = made(CodePrior, "code-prior", part, **about)
+    """Return the prior of level i, and the uniform one.
+
+    Raises:
+        CompositionError: The prior was constructed for other code indices.
+    """
+    depth, size = quantizer.depth, quantizer.codebook_size
+    about = {"grid": plane[1:], "depth": depth, "codebook_size": size, "maps": above, "context": context}
+    prior = made(CodePrior, "code-prior", given, **about)
     for name, value in about.items():
         if prior.needs[name] != value:
             raise CompositionError(
-                f"{type(prior).__name__} of level {i} has {name} = {prior.needs[name]} and the level needs {value}; "
+                f"{type(prior).__name__} of level {i} has {name}={prior.needs[name]} and the level needs {value}; "
                 f"construct it with {name}={value}"
             )
-    return prior, Uniform(plane[1:], depth, entries, above, context)
+    return prior, Uniform(plane[1:], depth, size, above, context)
 
 
 def one_of(
-    parts: str | Spec | Kind | Sequence[str | Spec | Kind], level: int, levels: int, what: str
+    given: str | Spec | Kind | Sequence[str | Spec | Kind], level: int, levels: int, what: str
 ) -> str | Spec | Kind:
-    """The part of one level, where they are given one by one."""
-    if isinstance(parts, str) or not isinstance(parts, Sequence):
-        if levels > 1 and isinstance(parts, nn.Module):
+    """Return the component of one level, from one for all levels or one for each."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        if levels > 1 and isinstance(given, nn.Module):
             raise CompositionError(f"there are {levels} levels and one {what}; give a list of {levels}, or its text")
-        return cast("str | Spec | Kind", parts)
-    if len(parts) != levels:
-        raise CompositionError(f"there are {levels} levels, and {what}s given for {len(parts)}; give one for each")
-    return parts[level]
+        return cast("str | Spec | Kind", given)
+    if len(given) != levels:
+        raise CompositionError(f"there are {levels} levels, and {what}= is given for {len(given)}; give one for each")
+    return given[level]
 
 
-def made(kind: type[Kind], name: str, part: str | Spec | Kind, **about: Any) -> Kind:
-    """A part of this kind, where it is one or its text."""
-    found = make(name, part, **about) if isinstance(part, str | Spec) else part
+def made(kind: type[Kind], name: str, given: str | Spec | Kind, **about: Any) -> Kind:
+    """Return a component of this kind, given as one or as text."""
+    found = make(name, given, **about) if isinstance(given, str | Spec) else given
     if not isinstance(found, kind):
         raise CompositionError(f"{type(found).__name__} was given where a {kind.__name__} is needed")
     return found

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tightbound.core.errors import number, whole
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
 from tightbound.nn import MLP, Architecture, fold, output_size

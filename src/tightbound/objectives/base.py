@@ -13,11 +13,11 @@ from torch.distributions import Distribution
 from tightbound.components import name_of
 from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import draw, unkeyed
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import LatentTerms, Terms
+from tightbound.core.terms import LatentTerms, Terms, code_terms
 
 Loss = Callable[[Terms, Knobs], Tensor]
 
@@ -144,7 +144,7 @@ def _discrete_error(name: str) -> CompositionError:
 
 def require_single_group(terms: Terms, name: str) -> LatentTerms:
     """Return the only group of latent variables; raise CompositionError for hierarchies and discrete latents."""
-    if any(group.discrete for group in terms.latents):
+    if code_terms(terms.latents):
         raise _discrete_error(name)
     if len(terms.latents) != 1:
         raise CompositionError(

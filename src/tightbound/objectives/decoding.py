@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import CompositionError
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.terms import Terms
 from tightbound.objectives.base import require_vae
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, InputError, number, whole
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
 from tightbound.information.aggregate import Sampling, decompose, log_pairs_by_dimension, log_weights

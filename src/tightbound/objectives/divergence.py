@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError, number, whole
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.information.mmd import check_kernel, mmd

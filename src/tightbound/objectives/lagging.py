@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.core.errors import whole
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Schedule
 from tightbound.core.terms import Terms
 from tightbound.information.aggregate import log_pairs, mutual_information

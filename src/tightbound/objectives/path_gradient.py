@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import CompositionError, NotABound, whole
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Terms
+from tightbound.core.terms import Terms, code_terms
 from tightbound.objectives.base import ParameterGroup, require_separate_parameters, split_groups
 from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
@@ -45,7 +45,7 @@ class PathGradient(ImportanceWeighted):
                 f"{needed}, and z has {1 + len(others)} groups here: one group's sample changes the q of the next, "
                 f"whose score does not cancel; {remedy}, or latents with one group"
             )
-        if group.codes is not None:
+        if code_terms([group], relaxed=True):
             raise CompositionError(f"{needed}, and this z is discrete; {remedy}")
         try:
             _evaluated(terms).log_weight  # noqa: B018
@@ -72,7 +72,7 @@ class PathGradient(ImportanceWeighted):
 def _evaluated(terms: Terms) -> Terms:
     """Return terms whose log q is a function of z, even if drawing z gave its value."""
     (group,) = terms.latents
-    return terms if group.drawn is None else replace(terms, latents=(replace(group, drawn=None),))
+    return terms if group.log_q is None else replace(terms, latents=(replace(group, log_q=None),))
 
 
 class DReG(PathGradient):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tightbound.core.errors import CompositionError, number
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.nn import MLP, Architecture

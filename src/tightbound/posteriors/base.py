@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, whole
-from tightbound.core.interfaces import LogLikelihood
+from tightbound.core.latents import LogLikelihood
 from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.numerics import first_parameter, unrounded
 from tightbound.core.schedules import Knobs, Schedule
@@ -100,7 +100,7 @@ class Posterior(Component, nn.Module, ABC):
         first = first_parameter(self)
         with unrounded("cpu" if first is None else first.device.type):
             z, log_q = draw_with_log_prob(q, (samples,), noise)
-        return LatentTerms(z, prior, q if self.has_density else None, drawn=log_q)
+        return LatentTerms(z, prior, q if self.has_density else None, log_q=log_q)
 
     def nearest(self, code: Tensor) -> Tensor:
         """The point of the support that stands for codes (..., latent), such as means, which may lie off it."""

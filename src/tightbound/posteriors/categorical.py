@@ -7,10 +7,10 @@ from typing import cast
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.interfaces import LogLikelihood
+from tightbound.core.latents import LogLikelihood
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import CodeTerms, LatentTerms
 from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.categorical import OneHotGroups, one_hot, one_hot_space, perturbed
@@ -75,4 +75,4 @@ class RelaxedCategorical(Posterior):
         logits = perturbed(cast(OneHotGroups, q).logits, (samples,), noise)
         soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
         z = one_hot(logits) + (soft - soft.detach())
-        return LatentTerms(z, prior, q, codes=logits.argmax(-1), entries=logits.shape[-1])
+        return CodeTerms(z, prior, q, indices=logits.argmax(-1), codebook_size=logits.shape[-1], relaxed=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import CompositionError, number, whole
-from tightbound.core.interfaces import LogLikelihood
+from tightbound.core.latents import LogLikelihood
 from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
@@ -91,7 +91,7 @@ class Hamiltonian(DiagonalNormal):
         temperatures = self.temperatures()
         z, rho = leapfrog(force, start, gamma * temperatures[0], sizes, temperatures)
         # the normal's constants cancel
-        return LatentTerms(z, prior, drawn=log_q + 0.5 * (rho.square() - gamma.square()).sum(-1))
+        return LatentTerms(z, prior, log_q=log_q + 0.5 * (rho.square() - gamma.square()).sum(-1))
 
     def temperatures(self) -> Tensor:
         """(K + 1,) t_k = 1 / sqrt(beta_k): t_0 + (1 - t_0) k^2 / K^2."""

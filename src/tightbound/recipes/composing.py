@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 from tightbound.components import find, make, parse
 from tightbound.compose import vae
 from tightbound.config import Config
+from tightbound.core.latents import DiscreteLatents
 from tightbound.core.model import VAE
 from tightbound.data import Data, Indexed
+from tightbound.latents.codes import code_prior_of
 from tightbound.objectives.base import Objective
 from tightbound.recipes.base import recipe
 
@@ -80,7 +82,7 @@ def _network_does_not_fit(config: Config, trust: bool) -> bool:
         return False
     own = recipe(config.recipe)
     exchanged = parse(own.latents).name != parse(config.latents).name and config.network == own.network != "auto"
-    return exchanged and find("latents", parse(config.latents).name, trust=trust).on_planes
+    return exchanged and issubclass(find("latents", parse(config.latents).name, trust=trust), DiscreteLatents)
 
 
 def _fitting_settings(config: C, data: Data, model: VAE) -> C:
@@ -88,7 +90,7 @@ def _fitting_settings(config: C, data: Data, model: VAE) -> C:
     if config.recipe is None:
         return config
     own = recipe(config.recipe).settings()
-    dropped = own.changed_for_code_prior() if model.latents.second is None else {}
+    dropped = own.changed_for_code_prior() if code_prior_of(model.latents) is None else {}
     most = len(data.train) // 10 if isinstance(data.train, Indexed) else 0
     if (own.validation_size or 0) > most:
         dropped["validation_size"] = own.validation_size

@@ -93,7 +93,7 @@ def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result]) ->
     parameters = sum(p.numel() for p in trained.model.parameters())
     lead = [
         f"{run['data']['name']}: {'; '.join(run['data']['notes'])}",
-        f"{parameters:,} parameters, {trained.model.latents.described}; weights: {trained.weights}",
+        f"{parameters:,} parameters, {trained.model.latents.description}; weights: {trained.weights}",
     ]
     body = [f"<h1>{escape(title)}</h1>", "<ul class=lead>", *(f"<li>{escape(line)}</li>" for line in lead), "</ul>"]
     questions = {name: analysis.question for name, analysis in analyses().items()}

@@ -1,15 +1,27 @@
-"""Law suites: what any likelihood, prior, posterior, quantizer, latents and objective must satisfy.
+"""Law suites: what every component must satisfy, for tightbound's own and for yours.
 
-Each raises AssertionError with the law that is broken, and works on a part of your own:
+Each raises AssertionError with the law that is broken:
 
     from tightbound.testing import check_likelihood
     check_likelihood(MyLikelihood())
+
+| function                 | pass                                                                              |
+|--------------------------|-----------------------------------------------------------------------------------|
+| `check_likelihood`       | a likelihood of independent elements, constructed without a network and shape=()  |
+| `check_joint_likelihood` | a likelihood that couples elements, with at most 4096 values of x, and its domain  |
+| `check_prior`            | a prior; with a context or an encoder, small ones are made                        |
+| `check_posterior`        | a posterior with its network, or without one                                      |
+| `check_latents`          | latents, and the shape of the encoder's input; returns unwritten optional methods |
+| `check_quantizer`        | a quantizer with a small codebook                                                 |
+| `check_code_prior`       | a code prior on so small a grid that all code indices can be enumerated           |
+| `check_objective`        | an objective; a small model is made unless you pass one                           |
 """
 
 from tightbound.testing.code_priors import check_code_prior
 from tightbound.testing.joint import check_joint_likelihood
+from tightbound.testing.latents import check_latents
 from tightbound.testing.likelihoods import check_likelihood
-from tightbound.testing.models import check_latents, check_objective
+from tightbound.testing.objectives import check_objective
 from tightbound.testing.quantizers import check_quantizer
 from tightbound.testing.vectors import check_posterior, check_prior
 

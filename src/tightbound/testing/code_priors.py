@@ -14,6 +14,7 @@ from tightbound.components import describe, foreign, rebuild
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.priors.codes import AutoregressiveCodes, CodePrior, Sharpening, draw_codes
 from tightbound.priors.codes.drawing import invert
+from tightbound.testing.gradients import gradients_of
 
 DRAWS = 4000
 BATCH = 4
@@ -50,12 +51,12 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     assert p.batch_shape in batches, f"the batch shape is {tuple(p.batch_shape)}, not () or ({BATCH},)"
     one = prior(*(x if x is None else x[0] for x in (maps, context)))
     assert one.batch_shape == (), f"one example without a batch axis gave batch shape {tuple(one.batch_shape)}"
-    every = torch.tensor(list(product(range(prior.entries), repeat=prior.positions * prior.depth)))
+    every = torch.tensor(list(product(range(prior.codebook_size), repeat=prior.positions * prior.depth)))
     every = every.reshape(-1, *event)
     log_prob = one.log_prob(every)
     total = log_prob.exp().sum().item()
     assert abs(total - 1) < 1e-9, f"normalization: the probabilities of all codes sum to {total}, not 1"
-    factors = _factors(one, every, log_prob, prior.entries)
+    factors = _factors(one, every, log_prob, prior.codebook_size)
     sharpenings = [Sharpening(), Sharpening(0.5)]
     if not any((factor.sort(i).values.diff(dim=i) < 1e-9).any() for i, factor in enumerate(factors)):
         sharpenings.append(Sharpening(1.7, 2))  # among codes that are equally likely, any may be left out
@@ -64,7 +65,7 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     again = one.log_prob(every)
     assert torch.equal(again, log_prob), "drawing changed log_prob"
     for sharpening in (Sharpening(1e-9), Sharpening(top_k=1), Sharpening(1e-300, 1)):
-        _check_greedy(one, factors, sharpening, prior.entries)
+        _check_greedy(one, factors, sharpening, prior.codebook_size)
     x = every[torch.randint(len(every), (3, BATCH), generator=generator)]
     together = p.log_prob(x)
     assert together.shape == (3, BATCH), f"log p of codes {tuple(x.shape)} has shape {tuple(together.shape)}"
@@ -105,11 +106,11 @@ def _conditions(prior: CodePrior, generator: torch.Generator) -> tuple[Tensor | 
     return maps, context
 
 
-def _factors(p: Distribution, every: Tensor, log_prob: Tensor, entries: int) -> Tensor:
+def _factors(p: Distribution, every: Tensor, log_prob: Tensor, codebook_size: int) -> Tensor:
     """(L, K, ..., K) log p of code i given those before it, for all codes, by enumeration; the distribution's own
     factors must be these."""
     length = every[0].numel()
-    joint = log_prob.reshape((entries,) * length)
+    joint = log_prob.reshape((codebook_size,) * length)
     up_to = [joint.logsumexp(tuple(range(i, length)), keepdim=True) if i < length else joint for i in range(length + 1)]
     factors = torch.stack([(up_to[i + 1] - up_to[i]).expand(joint.shape) for i in range(length)])
     if isinstance(p, AutoregressiveCodes):
@@ -118,7 +119,7 @@ def _factors(p: Distribution, every: Tensor, log_prob: Tensor, entries: int) -> 
         assert torch.allclose(own.sum((-2, -1)), log_prob, atol=1e-10), "log_factors do not sum to log_prob"
         own = own.flatten(1).T.reshape(length, *joint.shape)
         for i in range(length):
-            later = own[i].reshape(*(entries,) * (i + 1), -1)
+            later = own[i].reshape(*(codebook_size,) * (i + 1), -1)
             assert (later - later[..., :1]).abs().max() < 1e-10, (
                 f"causality: a later code changes the factor of code {i}"
             )
@@ -146,8 +147,10 @@ def _check_frequencies(p: Distribution, every: Tensor, exact: Tensor, sharpening
     assert torch.equal(codes, same), "the same noise gave other draws"
     assert codes.dtype == torch.long, f"codes are {codes.dtype}, not integers"
     assert codes.shape == (DRAWS, *every.shape[1:]), f"draws have shape {tuple(codes.shape)}"
-    entries = int(every.max()) + 1
-    drawn, all_codes = (torch.nn.functional.one_hot(c.flatten(1), entries).flatten(1).double() for c in (codes, every))
+    codebook_size = int(every.max()) + 1
+    drawn, all_codes = (
+        torch.nn.functional.one_hot(c.flatten(1), codebook_size).flatten(1).double() for c in (codes, every)
+    )
     found, pairs = drawn.T @ drawn / DRAWS, all_codes.T @ (all_codes * exact[:, None])
     allowed = 5.5 * (pairs * (1 - pairs).clamp_min(0) / DRAWS).sqrt() + 3 / DRAWS
     off = ((found - pairs).abs() / allowed).max().item()
@@ -155,11 +158,11 @@ def _check_frequencies(p: Distribution, every: Tensor, exact: Tensor, sharpening
     assert found[pairs == 0].sum() == 0, f"frequencies: of {sharpening}, codes of probability 0 were drawn"
 
 
-def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, entries: int) -> None:
+def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, codebook_size: int) -> None:
     length = len(factors)
     for code in draw_codes(p, (5,), Noise("greedy"), sharpening).reshape(5, length):
         for i, factor in enumerate(factors):
-            given = factor[tuple(code[:i].tolist())].reshape(entries, -1)[:, 0]
+            given = factor[tuple(code[:i].tolist())].reshape(codebook_size, -1)[:, 0]
             assert given[code[i]] > given.max() - 1e-6, f"with {sharpening}, code {i} is not the likeliest"
 
 
@@ -187,8 +190,5 @@ def _check_gradients(prior: CodePrior, log_prob: Tensor) -> None:
     parameters = dict(prior.named_parameters())
     if not parameters:
         return
-    gradients = torch.autograd.grad(log_prob.sum(), list(parameters.values()), allow_unused=True)
-    for name, gradient in zip(parameters, gradients, strict=True):
-        assert gradient is not None, f"no gradient reaches {name}"
-        assert torch.isfinite(gradient).all(), f"the gradient of {name} is not finite"
+    for name, gradient in zip(parameters, gradients_of(log_prob.sum(), parameters), strict=True):
         assert gradient.abs().max() > 1e-12, f"the gradient of {name} is zero"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from tightbound.posteriors import DiagonalNormal
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 from tightbound.priors.sphere import log_area
+from tightbound.testing.gradients import gradients_of
 
 DRAWS = 20_000
 
@@ -56,7 +57,7 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
     assert value.shape == leaf.shape[:-1], f"log p(z) of {tuple(leaf.shape)} has shape {tuple(value.shape)}"
     leaves = dict(prior.named_parameters()) | ({"z": leaf} if value.max() > value.min() else {})
     if leaves:
-        _check_gradients(value.sum(), leaves)
+        gradients_of(value.sum(), leaves)
     if p.batch_shape and context is not None:
         alone = call(context[1:2])
         same = torch.allclose(value[:, 1:2], alone.log_prob(leaf[:, 1:2]), atol=1e-10)
@@ -110,8 +111,8 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
         group = terms(q, DRAWS, Noise("law", seed))
         assert torch.equal(group.z, terms(q, DRAWS, Noise("law", seed)).z), "the same noise gave other samples"
         _check_support(group.z, q, posterior.support)
-        if group.posterior is None and group.drawn is not None:
-            _check_one((q.log_prob(group.z) - group.drawn).exp())
+        if group.posterior is None and group.log_q is not None:
+            _check_one((q.log_prob(group.z) - group.log_q).exp())
         else:
             _check_moments(group.z, q)
             _check_drawn(group, posterior.evaluable)
@@ -123,7 +124,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     assert z.requires_grad or not list(posterior.parameters()), "samples carry no gradient (no reparameterization)"
     parameters = dict(posterior.named_parameters())
     if parameters:
-        _check_gradients(z.square().sum(), parameters)
+        gradients_of(z.square().sum(), parameters)
     index = torch.tensor([5, 2, 9, 7])
     both = terms(q, 3, ExampleNoise("law", index=index)).z
     alone = terms(posterior(x[1:2]), 3, ExampleNoise("law", index=index[1:2])).z
@@ -166,7 +167,7 @@ def _check_mass(p: Distribution, z: Tensor, support: str, seed: int) -> None:
 
 def _check_drawn(group: LatentTerms, evaluable: bool) -> None:
     """log q that comes with draws z ~ q: that of `log_prob`, or E_q[r(z) / q(z)] = 1 for a Gaussian r within q."""
-    z, log_q = group.z, group.drawn
+    z, log_q = group.z, group.log_q
     if group.posterior is None:
         return
     if evaluable:
@@ -236,10 +237,3 @@ def _check_moments(z: Tensor, p: Distribution) -> None:
 def moment_error(p: Distribution | None) -> float:
     """1 / n where p's mean and variance are estimates from n draws; 0 where they are exact."""
     return 1 / getattr(p, "moment_draws", math.inf)
-
-
-def _check_gradients(value: Tensor, leaves: Mapping[str, Tensor]) -> None:
-    gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-    for name, gradient in zip(leaves, gradients, strict=True):
-        assert gradient is not None, f"no gradient reaches {name}"
-        assert torch.isfinite(gradient).all(), f"the gradient of {name} is not finite"

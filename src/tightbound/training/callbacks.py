@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tightbound.core.errors import InputError, needs
 
 if TYPE_CHECKING:
-    from tightbound.core.interfaces import Trainable
+    from tightbound.core.latents import Trainable
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from tightbound.config import Settings, read_yaml
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.files import to_json, write_atomic
-from tightbound.core.interfaces import SecondStage
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed, seeded
 from tightbound.core.schedules import Knobs
@@ -24,6 +23,8 @@ from tightbound.core.terms import Batch
 from tightbound.data import Data
 from tightbound.data.feed import batches, evaluating
 from tightbound.data.split import Indexed, Split
+from tightbound.latents.code_prior import CodePriorStage
+from tightbound.latents.codes import code_prior_of, needs_codes
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.callbacks import CallbackLike, Callbacks
@@ -43,7 +44,7 @@ def check(model: VAE, settings: Settings, train: Split, first: Batch) -> None:
         InputError: If settings of a code prior are given for a model without one, or the data are a stream.
         CompositionError: If the prior does not give one finite number per example.
     """
-    prior = model.latents.second
+    prior = code_prior_of(model.latents)
     if prior is None:
         if asked := settings.changed_for_code_prior():
             given = ", ".join(f"{name} = {value!r}" for name, value in asked.items())
@@ -55,11 +56,11 @@ def check(model: VAE, settings: Settings, train: Split, first: Batch) -> None:
     _size(train)
     with evaluating(model, keep_memory=settings.keep_memory):
         batch = _code_indices(model, prior, first.to(model.device), settings.seed)
-        prior.take_up()
+        prior.enable()
         try:
             value = prior(batch, 1, Noise("check")).log_likelihood
         finally:
-            prior.set_aside()
+            prior.disable()
     if value.shape != (1, len(first)) or not torch.isfinite(value).all():
         found = f"shape {tuple(value.shape)}" if value.shape != (1, len(first)) else "values that are not finite"
         raise CompositionError(
@@ -81,7 +82,7 @@ class CodeSplit(Indexed):
         InputError: If the data are a stream without end.
     """
 
-    def __init__(self, model: VAE, prior: SecondStage, split: Split, settings: Settings, name: str) -> None:
+    def __init__(self, model: VAE, prior: CodePriorStage, split: Split, settings: Settings, name: str) -> None:
         self._model, self._prior, self._split, self._name = model, prior, split, name
         self._n, self._seed = min(_size(split), settings.prior_max_examples), settings.seed
         self._keep_memory = settings.keep_memory
@@ -110,7 +111,7 @@ class CodeSplit(Indexed):
         with counting(self._n, title, quiet) as count:
             for batch in self._encoded():
                 if self._indices is None:
-                    self._indices = torch.empty(self._n, batch.x.shape[1], dtype=_smallest(self._prior.entries))
+                    self._indices = torch.empty(self._n, batch.x.shape[1], dtype=_smallest(self._prior.codebook_size))
                     self.shape = tuple(self._indices.shape[1:])
                 self._indices[done : done + len(batch)] = batch.x
                 contexts += [] if batch.context is None else [batch.context.cpu()]
@@ -141,11 +142,11 @@ class CodeSplit(Indexed):
                     yield _code_indices(self._model, self._prior, some, self._seed)
 
 
-def stage(model: VAE, prior: SecondStage, train: Split, validation: Split | None, settings: Settings) -> Stage:
+def stage(model: VAE, prior: CodePriorStage, train: Split, validation: Split | None, settings: Settings) -> Stage:
     """Return the stage that trains the code prior; `fill` its data before it runs."""
     data = CodeSplit(model, prior, train, settings, "training")
     held_out = None if validation is None else CodeSplit(model, prior, validation, settings, "validation")
-    prior.take_up()
+    prior.enable()
     return Stage(prior, data, ELBO(), held_out, name=CODE_PRIOR, settings=settings.for_code_prior())
 
 
@@ -156,12 +157,12 @@ def fill(stage: Stage, folder: RunFolder, flag: StopFlag, quiet: bool) -> None:
             split.fill(folder, flag, quiet)
 
 
-def save_start(prior: SecondStage, folder: RunFolder) -> None:
+def save_start(prior: CodePriorStage, folder: RunFolder) -> None:
     """Keep the untrained weights, for a run that is resumed before there are trained ones."""
     checkpoint.save(folder.checkpoint("start", CODE_PRIOR), prior.state_dict(), {})
 
 
-def load_start(prior: SecondStage, folder: RunFolder) -> None:
+def load_start(prior: CodePriorStage, folder: RunFolder) -> None:
     """Load what `save_start` kept."""
     path = folder.checkpoint("start", CODE_PRIOR)
     checkpoint.into(prior, checkpoint.load(path)[0], path)
@@ -223,9 +224,9 @@ def fit_code_prior(
 
     device, model = model.device, copy.deepcopy(model)
     with seeded(key_seed(CODE_PRIOR, settings.seed)):
-        if prior is not None or (not resume and model.latents.second is not None):
-            model.latents.replace_second(prior)
-    module = model.latents.second
+        if prior is not None or (not resume and code_prior_of(model.latents) is not None):
+            needs_codes(model.latents).replace_code_prior(prior)
+    module = code_prior_of(model.latents)
     if module is None:
         raise InputError(
             f"the model of the run {str(folder.path)!r} has no code prior; name one, such as prior='pixelcnn', for "
@@ -287,12 +288,12 @@ def _size(split: Split) -> int:
     return split.size
 
 
-def _code_indices(model: VAE, prior: SecondStage, batch: Batch, seed: int) -> Batch:
+def _code_indices(model: VAE, prior: CodePriorStage, batch: Batch, seed: int) -> Batch:
     """Return code indices of a raw batch and its context; those of an example depend on it alone."""
     seen = model.observe(batch, Noise("codes", seed))
     noise = ExampleNoise("codes", seed, index=batch.positions())
     groups, _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))
-    return Batch(prior.codes(groups), context=seen.context, index=batch.positions())
+    return Batch(prior.indices(groups), context=seen.context, index=batch.positions())
 
 
 def _smallest(codebook_size: int) -> torch.dtype:

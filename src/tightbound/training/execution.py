@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.core.errors import OtherFailed
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.noise import DrawnNoise, Noise, RecordedNoise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, Terms

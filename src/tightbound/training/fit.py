@@ -15,6 +15,7 @@ from tightbound.core import launch, world
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.data.memory import keep_freed_memory
+from tightbound.latents.codes import code_prior_of
 from tightbound.objectives.base import Objective
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import code_prior
@@ -95,9 +96,9 @@ def fit_run(
     }
     check_same({**recorded, "settings": settings.replace(device="auto").recorded()})
     rows: list[dict[str, Any]] = check_resumable(folder, recorded) if resume else []
-    later = model.latents.second
+    later = code_prior_of(model.latents)
     if later is not None:
-        later.set_aside()
+        later.disable()
     # everything that may be refused is checked before the first byte is written
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tightbound.config import OptimizerFactory, Settings
 from tightbound.core.errors import InputError
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Progress, Schedule
 from tightbound.objectives.base import ParameterGroup
 from tightbound.training.checkpoint import placed_as

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tightbound.config import Settings
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
 from tightbound.training.folder import RunFolder

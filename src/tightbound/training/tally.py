@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tightbound.core.interfaces import Trainable
-from tightbound.core.terms import Terms
+from tightbound.core.latents import Trainable
+from tightbound.core.terms import Terms, code_terms
 from tightbound.core.world import summed, together
 from tightbound.quantizers.usage import CodebookUsage
 
@@ -45,11 +45,10 @@ def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:
     if terms.penalty is not None:
         sums["penalty"] = terms.penalty.detach().sum() / samples
     codes = {}
-    for level, group in enumerate(terms.latents):
-        if group.discrete and group.codes is not None and group.entries is not None:
-            columns = group.codes[:1] if group.deterministic else group.codes
-            columns = columns.reshape(-1, 1 if group.shared else columns.shape[-1])
-            codes[level] = (columns, group.entries)
+    for level, group in enumerate(code_terms(terms.latents)):
+        columns = group.indices[:1] if group.deterministic else group.indices
+        columns = columns.reshape(-1, 1 if group.shared else columns.shape[-1])
+        codes[level] = (columns, group.codebook_size)
     return Summary(sums, codes)
 
 

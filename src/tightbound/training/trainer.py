@@ -72,7 +72,7 @@ class Trainer:
                 f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a sharded "
                 "model has one loss; use parallel='ddp'"
             )
-        aside = self.model.aside
+        aside = self.model.trained_later
         # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
         self.live = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
@@ -251,7 +251,7 @@ class Trainer:
                 f"the run has taken {scalars['step']} steps, and {self.total} were asked for; "
                 "give more epochs= or steps="
             )
-        checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.aside)
+        checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.trained_later)
         if self.ema is not None:
             averages = checkpoint.under("ema", tensors)
             self.ema.average = {n: checkpoint.placed_as(self.live[n], t) for n, t in averages.items()}

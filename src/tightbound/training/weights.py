@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tightbound.core.errors import InputError
-from tightbound.core.interfaces import Trainable
+from tightbound.core.latents import Trainable
 from tightbound.core.model import VAE
+from tightbound.latents.codes import code_prior_of
 from tightbound.training import checkpoint
 from tightbound.training.folder import CODE_PRIOR, RunFolder
 
@@ -44,12 +45,12 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
     words = load_stage(model, folder, "", which)
-    code_prior = model.latents.second
+    code_prior = code_prior_of(model.latents)
     if code_prior is not None and folder.checkpoint("last", CODE_PRIOR).is_file():
         words += f"; code prior: {load_stage(code_prior, folder, CODE_PRIOR, which)}"
-        code_prior.take_up()
+        code_prior.enable()
     elif code_prior is not None:
-        code_prior.set_aside()
+        code_prior.disable()
         words += "; code prior: untrained, so that code indices are taken to be uniform"
     model.eval()
     return words
@@ -72,5 +73,5 @@ def load_stage(model: Trainable, folder: RunFolder, stage: str = "", which: str 
         words = f"last (step {scalars['step']})"
         if average and which != "last":
             tensors, words = {**tensors, **average}, f"averaged (EMA, step {scalars['step']})"
-    checkpoint.into(model, tensors, best if words.startswith("best") else last, model.aside)
+    checkpoint.into(model, tensors, best if words.startswith("best") else last, model.trained_later)
     return words

@@ -25,7 +25,7 @@ from tightbound.inference import infer
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import StandardNormal
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 X = torch.randn(25, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 

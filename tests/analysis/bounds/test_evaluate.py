@@ -17,7 +17,7 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.objectives.iwae import logmeanexp
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 X = torch.randn(17, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

@@ -17,7 +17,7 @@ from tightbound.analysis.bounds.shown import evaluation_figures
 from tightbound.analysis.bounds.weights import BLOCK, Weights, rungs
 from tightbound.core.errors import InputError
 from tightbound.objectives.iwae import logmeanexp
-from tightbound.testing.models import small_model
+from tightbound.testing.objectives import small_model
 
 X = torch.randn(300, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1.5
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tightbound.cli.remedy import remedied
 from torch import nn
 
 from conftest import Result
@@ -24,6 +23,7 @@ from tightbound.analysis.diagnosis.checks.collapse import InactiveUnits
 from tightbound.analysis.diagnosis.worth import independent
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.cli.main import parse
+from tightbound.cli.remedy import remedied
 from tightbound.components import make
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.model import VAE

@@ -160,7 +160,7 @@ def test_entropy_is_closed_where_it_can_be_and_else_the_mean_over_draws() -> Non
     z = q.sample(torch.Size((20_000,)))
     expected = 3 * (0.5 * math.log(2 * math.pi * math.e) + torch.tensor([0.0, math.log(2)]))
     torch.testing.assert_close(entropy(LatentTerms(z, posterior=q)), expected)
-    by_draws = entropy(LatentTerms(z, drawn=q.log_prob(z)))
+    by_draws = entropy(LatentTerms(z, log_q=q.log_prob(z)))
     torch.testing.assert_close(by_draws, expected, atol=0.05, rtol=0)
 
 

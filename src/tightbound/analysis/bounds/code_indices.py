@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean, ratio
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import CodeTerms, LatentTerms, code_terms
 from tightbound.quantizers.usage import CodebookUsage, QuantizationError
 
 DESCRIPTIONS = {
@@ -45,11 +45,11 @@ class Counted(NamedTuple):
 
 def counted(groups: Sequence[LatentTerms]) -> list[Counted]:
     """Return the code indices of the discrete groups of a batch's terms, at the first draw."""
-    return [_counted(group) for group in groups if group.discrete]
+    return [_counted(group) for group in code_terms(groups)]
 
 
-def _counted(group: LatentTerms) -> Counted:
-    drawn, size = torch.as_tensor(group.codes)[0].cpu(), group.entries or 1
+def _counted(group: CodeTerms) -> Counted:
+    drawn, size = group.indices[0].cpu(), group.codebook_size
     found = Counted(drawn.to(_smallest(size)), size, 1 if group.shared else drawn.shape[-1])
     if group.vectors is None:
         return found

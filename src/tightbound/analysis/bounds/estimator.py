@@ -18,12 +18,12 @@ from tightbound.analysis.bounds.weights import BLOCK, Weights
 from tightbound.analysis.estimate import Array
 from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError, whole
-from tightbound.core.interfaces import State
+from tightbound.core.latents import State
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, LatentTerms
+from tightbound.core.terms import Batch, LatentTerms, code_terms
 from tightbound.data.feed import Source, each, evaluating, first
 
 PRECISIONS = ("fp32", "bf16")
@@ -73,7 +73,7 @@ def evaluate(
     whole("samples", samples, least=1)
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}; needed: one of {', '.join(PRECISIONS)}")
-    samples = 1 if model.latents.deterministic else samples
+    samples = 1 if model.deterministic else samples
     size = at_once(model, min(BLOCK, samples), max_rows)
     gathered, variation = Gathered(model, None, seed), Variation(model.shape)
 
@@ -176,7 +176,7 @@ def _sample(model: VAE, seen: Batch, state: State, samples: int, seed: int, prec
             noise = ExampleNoise("evaluate", seed, number, index=index)
             terms = model.terms_from(seen, state, count, noise, knobs)
             out.log_likelihood = out.log_likelihood + precise(terms.log_likelihood).sum(0)
-            codes = tuple(group for group in terms.latents if group.discrete)
+            codes = tuple(code_terms(terms.latents))
             out.first = out.first or codes
             if all(group.has_density for group in terms.latents):
                 if not terms.deterministic:

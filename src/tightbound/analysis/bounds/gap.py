@@ -76,7 +76,7 @@ def inference_gap(
         https://arxiv.org/abs/1801.03558
     """
     samples, steps = whole("samples", samples, least=1), whole("steps", steps, least=2)
-    if model.latents.deterministic:
+    if model.deterministic:
         raise CompositionError(f"{DETERMINISTIC}: there is no q(z|x) to fit; use a model with a posterior")
     rows = at_once(model, 1, max_rows)
     found: list[dict[str, Tensor]] = []
@@ -182,7 +182,7 @@ def _log_weight(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: i
 
 
 def _estimates(model: VAE, columns: Mapping[str, Array], samples: int, steps: int, given: bool) -> dict[str, Estimate]:
-    fitted = f"q* fitted to each example in the parameters of {model.latents.fitted}, {steps} steps of Adam"
+    fitted = f"q* fitted to each example in the parameters of {model.latents.local_of}, {steps} steps of Adam"
     paired = f"{fitted}; paired on {samples} samples"
     likelihood = "log p(x) as given" if given else f"IWAE-{samples} with q*, a lower bound"
     how = {

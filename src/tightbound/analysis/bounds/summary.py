@@ -95,7 +95,7 @@ def summarized(
         changed: Effect of bfloat16 on the bound, (n,); None: float32 was used.
         samples: Samples per example.
     """
-    deterministic = model.latents.deterministic
+    deterministic = model.deterministic
     target, index = model.target_name, _column(rows, "index")
     distortion = -_column(rows, "log_likelihood")
     drawn = "at the one value of z" if deterministic else f"expectation over {samples} samples of q(z|x) per example"
@@ -151,7 +151,7 @@ def _bounds(
     rate = by_group.sum(1)
     elbo = -per_example["distortion"] - rate
     per_example |= {"elbo": elbo, "rate": rate}
-    deterministic = model.latents.deterministic
+    deterministic = model.deterministic
     kl = "-log p(code indices), since log q = 0" if deterministic else _kl_estimator(closed, samples)
     found = {"elbo": mean(elbo, **facts, estimator=f"{drawn}; {kl}")}
     if deterministic:
@@ -178,7 +178,7 @@ def _bounds(
 
 def _latent_space(model: VAE, rows: Sequence[Rows], per_example: dict[str, Array]) -> dict[str, Estimate]:
     """Return where the latent codes lie, or which code indices are in use."""
-    target = f"{model.latents.coded_by} over the data"
+    target = f"{model.latents.moments_of} over the data"
     units = {"active_units": "dimensions", "latent_mean": "z", "latent_std": "z"}
     if rows[0].codes:
         books = CodeBooks()

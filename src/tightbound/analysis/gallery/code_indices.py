@@ -20,11 +20,11 @@ from tightbound.core.errors import CompositionError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.numerics import precise
-from tightbound.core.terms import CodeGrid, LatentTerms
+from tightbound.core.terms import CodeGrid, LatentTerms, code_terms
 from tightbound.data import Split
 from tightbound.data.feed import evaluating
 from tightbound.inference.infer import decode, encode
-from tightbound.latents.codes import coded
+from tightbound.latents.codes import needs_codes
 from tightbound.priors.codes.factors import log_factors
 from tightbound.quantizers.usage import CodebookUsage
 
@@ -66,7 +66,7 @@ def count(model: VAE, split: Split, max_examples: int) -> Counted:
             total = costs if not total else [a + b for a, b in zip(total, costs, strict=True)]
             if n >= max_examples:
                 break
-    grids = model.latents.code_grids
+    grids = needs_codes(model.latents).code_grids
     prices = [(each / n).view(grid.height, grid.width) for each, grid in zip(total, grids, strict=False)]
     if not total or all(_uniform(price, grid) for price, grid in zip(prices, grids, strict=True)):
         return Counted(n, books.usage, None, grids)
@@ -74,13 +74,13 @@ def count(model: VAE, split: Split, max_examples: int) -> Counted:
 
 
 def _uniform(price: Tensor, grid: CodeGrid) -> bool:
-    return bool((price - grid.depth * math.log(grid.entries)).abs().max() < 1e-4)
+    return bool((price - grid.depth * math.log(grid.codebook_size)).abs().max() < 1e-4)
 
 
 def _nats(groups: Sequence[LatentTerms]) -> list[Tensor]:
     """Return nats (P,) of each level, summed over examples; none if the prior does not tell."""
     try:
-        each = [log_factors(g.prior, g.codes[0]) for g in groups if g.prior is not None and g.codes is not None]
+        each = [log_factors(g.prior, g.indices[0]) for g in code_terms(groups) if g.prior is not None]
     except CompositionError:
         return []
     return [-precise(logs).sum(-1).flatten(0, -2).sum(0).cpu() for logs in each]
@@ -93,7 +93,7 @@ def table(found: Counted) -> Table:
         for name, usage, book, counts in _books(found)
     ]
     caption = "Perplexity: number of equally used code indices that would carry the same information."
-    few = min(int(each.counts[0].sum()) for each in found.usage) < 2 * max(grid.entries for grid in found.grids)
+    few = min(int(each.counts[0].sum()) for each in found.usage) < 2 * max(grid.codebook_size for grid in found.grids)
     notes = ("So few examples cannot show every code index in use.",) if few else ()
     return Table("Use of the codebooks", ("codebook", "used", "perplexity"), rows, caption, notes)
 
@@ -127,7 +127,7 @@ def prices(found: Counted) -> Figure:
     assert found.prices is not None
     panels: list[Panel] = []
     for i, (price, grid) in reversed([*enumerate(zip(found.prices, found.grids, strict=True))]):
-        uniform = grid.depth * math.log(grid.entries)
+        uniform = grid.depth * math.log(grid.codebook_size)
         title = f"level {i + 1}: {float(price.sum()):.0f} of {uniform * price.numel():.0f} nats"
         high = max(uniform, float(price.max()))
         panels.append(Heatmap(values=price.double().tolist(), low=0.0, high=high, equal=True,
@@ -148,7 +148,7 @@ def pictures_of(trained: Trained, split: Split) -> Figure:
         groups = infer(model, shown)
         seen = model.observe(shown.to(model.device), Noise("report"))
         flat = torch.cat([group.z[0].flatten(1) for group in groups], 1)
-    domain, grids = model.observation.source, model.latents.code_grids
+    domain, grids = model.observation.source, needs_codes(model.latents).code_grids
     rows, labels = [pictures.to_pixels(shown.x, domain)], ["example"]
     for i, (group, grid) in reversed(list(enumerate(zip(groups, grids, strict=True)))):
         rows.append(_colors(group.z[0].detach().float().cpu(), grid))
@@ -165,13 +165,15 @@ def from_the_top(trained: Trained, split: Split) -> Figure:
     """Return draws of all levels below the top one, given the top level of examples."""
     model = trained.model
     shown = some(split, 64)[: pictures.columns(model.shape[-1])]
-    codes, latents = encode(model, shown), coded(model.latents)
+    codes, latents = encode(model, shown), needs_codes(model.latents)
     top = len(latents.code_grids) - 1
     context = None if codes.context is None else codes.context.to(model.device)
     rows = [pictures.to_pixels(shown.x, model.observation.source)]
     for number in range(DRAWN):
         with evaluating(model):
-            flat = latents.completed(latents.codes(codes.mean.to(model.device))[top:], Noise("report", number), context)
+            flat = latents.complete(
+                latents.nearest_indices(codes.mean.to(model.device))[top:], Noise("report", number), context
+            )
         rows.append(pictures.to_pixels(decode(model, flat, context=codes.context), model.observation.source))
     explained = (
         f"The code indices of level {top + 1} are those of the examples, and all levels below are drawn from the prior "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, whole
+from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -36,7 +37,7 @@ class CodeUsage(Analysis[Result]):
         from tightbound.analysis.pictures import is_image
 
         model = trained.model
-        if not model.latents.code_grids:
+        if not code_latents(model.latents):
             raise CompositionError(
                 "this model has no code indices: its latent codes are continuous; see latent_space()"
             )
@@ -52,5 +53,5 @@ class CodeUsage(Analysis[Result]):
             {},
             tables=(code_indices.table(counted),),
             figures=figures,
-            caption=f"Code indices of {counted.n:,} examples ({subject.name}): {model.latents.described}.",
+            caption=f"Code indices of {counted.n:,} examples ({subject.name}): {model.latents.description}.",
         )

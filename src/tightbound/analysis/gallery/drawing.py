@@ -51,7 +51,7 @@ def source(trained: Trained, batch: Batch) -> str:
             "Decoded draws from N(0, I). A plain autoencoder is not trained to put its latent codes there: pictures "
             "that look wrong come from holes between them."
         )
-    if isinstance(model.latents, CodeLatents) and not model.latents.informed:
+    if isinstance(model.latents, CodeLatents) and not model.latents.has_learned_prior:
         return (
             "Decoded code indices, each drawn at random, because no code prior has been trained: nothing holds the "
             "parts of a picture together. Train one with fit_code_prior()."

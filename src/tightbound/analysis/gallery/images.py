@@ -12,6 +12,7 @@ from tightbound.analysis.figures import Figure
 from tightbound.analysis.gallery.drawing import given, some, source
 from tightbound.core.terms import Batch
 from tightbound.data import Split
+from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -28,7 +29,7 @@ def figures(trained: Trained, split: Split) -> Sequence[Figure]:
     batch, context = some(split, DRAWN), trained.model.context
     completes = context is not None and context.completes
     found = [_completions(trained, batch) if completes else _samples(trained, batch), _reconstructions(trained, batch)]
-    return found if trained.model.latents.code_grids else [*found, _interpolation(trained, batch)]
+    return found if code_latents(trained.model.latents) else [*found, _interpolation(trained, batch)]
 
 
 def _samples(trained: Trained, batch: Batch) -> Figure:
@@ -57,7 +58,7 @@ def _completions(trained: Trained, batch: Batch) -> Figure:
 def _reconstructions(trained: Trained, batch: Batch) -> Figure:
     shown = batch[: pictures.columns(trained.model.shape[-1])]
     domain, rebuilt = trained.model.observation.source, trained.reconstruct(shown)
-    codes = "code indices" if trained.model.latents.code_grids else "posterior means"
+    codes = "code indices" if code_latents(trained.model.latents) else "posterior means"
     explained = f"Above examples, below what is decoded from their {codes}."
     rows = [pictures.to_pixels(x, domain) for x in (shown.x, rebuilt)]
     return Figure("reconstructions", "Reconstructions", explained, (pictures.panel(rows, ("example", "decoded")),))

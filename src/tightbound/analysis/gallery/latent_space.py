@@ -9,6 +9,7 @@ from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.figures import Figure, Scatter
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, whole
+from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.analysis.estimate import Array
@@ -39,7 +40,7 @@ class LatentSpace(Analysis[Result]):
         """Encode the examples and project them."""
         import numpy as np
 
-        if trained.model.latents.code_grids:
+        if code_latents(trained.model.latents):
             raise CompositionError("code indices have no map; see code_usage()")
         z, labels = _encoded(trained, subject.examples, self.max_examples)
         centered = z - z.mean(0)

@@ -11,6 +11,7 @@ from tightbound.analysis.estimate import Estimate, scalar
 from tightbound.analysis.figures import Bars, Figure, Lines, Panel
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -52,7 +53,7 @@ class Paths(Analysis[Result]):
         from tightbound.analysis.geometry.measures import compare_paths, paths, traversal
         from tightbound.data.feed import pick
 
-        if trained.model.latents.code_grids:
+        if code_latents(trained.model.latents):
             raise CompositionError("between code indices there is no path to measure; see code_usage()")
         chosen = pick(trained.model, subject.examples, 2 * self.pairs, self.seed)
         chosen = chosen[torch.from_numpy(np.random.default_rng(self.seed).permutation(len(chosen)))]

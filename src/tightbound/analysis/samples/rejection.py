@@ -12,7 +12,7 @@ from torch import Tensor
 from tightbound.analysis.samples.features.base import BATCH
 from tightbound.analysis.samples.features.fitting import class_count, fit_features, named
 from tightbound.core.errors import InputError, number, whole
-from tightbound.core.interfaces import Draw
+from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.inference import infer

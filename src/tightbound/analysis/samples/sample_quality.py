@@ -21,7 +21,7 @@ from tightbound.analysis.samples.two_sample import Measured
 from tightbound.analysis.samples.two_sample.resampling import BLOCKS, RESAMPLES, Array
 from tightbound.components import Spec, make
 from tightbound.core.errors import InputError, whole
-from tightbound.core.interfaces import Draw
+from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
 from tightbound.data import Data

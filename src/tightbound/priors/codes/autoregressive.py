@@ -27,7 +27,7 @@ class AutoregressivePrior(CodePrior):
     Codes enter by a learned embedding, with a table for each code of a position.
 
     Arguments:
-        grid, depth, entries, maps, context: See `CodePrior`.
+        grid, depth, codebook_size, maps, context: See `CodePrior`.
         embedding: Size of a code's embedding.
         hidden: Channels that the maps become.
         blocks: Residual blocks that they pass through.
@@ -37,7 +37,7 @@ class AutoregressivePrior(CodePrior):
         self,
         grid: tuple[int, int],
         depth: int,
-        entries: int,
+        codebook_size: int,
         maps: int,
         context: int,
         *,
@@ -45,9 +45,9 @@ class AutoregressivePrior(CodePrior):
         hidden: int,
         blocks: int,
     ) -> None:
-        super().__init__(grid, depth, entries, maps, context)
+        super().__init__(grid, depth, codebook_size, maps, context)
         self.conditioning = Conditioning(self.grid, self.maps, self.context, whole("hidden", hidden, least=1), blocks)
-        self.table = nn.Embedding(self.depth * self.entries, whole("embedding", embedding, least=1))
+        self.table = nn.Embedding(self.depth * self.codebook_size, whole("embedding", embedding, least=1))
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> AutoregressiveCodes:
         """Maps (*batch, maps, H, W) and context (*batch, context), as far as it takes them.
@@ -60,11 +60,11 @@ class AutoregressivePrior(CodePrior):
 
     def embed(self, codes: Tensor) -> Tensor:
         """(..., depth) -> (..., depth, embedding)."""
-        return self.table(codes + self.entries * torch.arange(self.depth, device=codes.device))
+        return self.table(codes + self.codebook_size * torch.arange(self.depth, device=codes.device))
 
     def embed_one(self, codes: Tensor, index: int) -> Tensor:
         """(...), the codes of this index at a position -> (..., embedding)."""
-        return self.table(codes + self.entries * index)
+        return self.table(codes + self.codebook_size * index)
 
     @abstractmethod
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:

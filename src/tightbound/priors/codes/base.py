@@ -21,7 +21,7 @@ class CodePrior(Component, nn.Module, ABC):
     Arguments:
         grid: (H, W); P = H * W positions.
         depth: Codes at a position.
-        entries: K, values that a code can take.
+        codebook_size: K, values that a code can take.
         maps: Channels of maps (B, maps, H, W) that it is given, made of the groups above; 0: none.
         context: Size of the context (B, context) that it is given; 0: none.
     """
@@ -29,17 +29,17 @@ class CodePrior(Component, nn.Module, ABC):
     blind: ClassVar[bool] = False  # it is the same whatever it is given
 
     def __init__(
-        self, grid: tuple[int, int] = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0
+        self, grid: tuple[int, int] = (1, 1), depth: int = 1, codebook_size: int = 2, maps: int = 0, context: int = 0
     ) -> None:
         super().__init__()
         self.grid = (whole("grid", grid[0], least=1), whole("grid", grid[1], least=1))
-        self.depth, self.entries = whole("depth", depth, least=1), whole("entries", entries, least=2)
+        self.depth, self.codebook_size = whole("depth", depth, least=1), whole("codebook_size", codebook_size, least=2)
         self.maps, self.context = whole("maps", maps, least=0), whole("context", context, least=0)
 
     @property
     def needs(self) -> Mapping[str, object]:
         """What it was made for, by the constructor's names."""
-        return {name: getattr(self, name) for name in ("grid", "depth", "entries", "maps", "context")}
+        return {name: getattr(self, name) for name in ("grid", "depth", "codebook_size", "maps", "context")}
 
     @property
     def positions(self) -> int:

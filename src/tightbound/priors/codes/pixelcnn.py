@@ -15,7 +15,7 @@ class PixelCNN(AutoregressivePrior):
     The maps, after their residual network, and the context enter every layer.
 
     Arguments:
-        grid, depth, entries, maps, context: See `CodePrior`.
+        grid, depth, codebook_size, maps, context: See `CodePrior`.
         embedding: Size of a code's embedding.
         hidden: Feature maps of a layer, shared out among the codes of a position.
         layers, kernel: Gated layers, and the odd edge of their convolutions.
@@ -36,7 +36,7 @@ class PixelCNN(AutoregressivePrior):
         self,
         grid: tuple[int, int] = (1, 1),
         depth: int = 1,
-        entries: int = 2,
+        codebook_size: int = 2,
         maps: int = 0,
         context: int = 0,
         embedding: int = 32,
@@ -47,10 +47,10 @@ class PixelCNN(AutoregressivePrior):
         dropout: float = 0.1,
         blocks: int = 2,
     ) -> None:
-        super().__init__(grid, depth, entries, maps, context, embedding=embedding, hidden=hidden, blocks=blocks)
+        super().__init__(grid, depth, codebook_size, maps, context, embedding=embedding, hidden=hidden, blocks=blocks)
         self.net = GatedPixelCNN(
             self.depth,
-            self.entries,
+            self.codebook_size,
             inputs=embedding,
             hidden=hidden,
             layers=layers,

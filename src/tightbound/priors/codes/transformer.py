@@ -20,7 +20,7 @@ class Transformer(AutoregressivePrior):
     row, column and index of the code that is predicted, and what the maps, at that position, and the context give.
 
     Arguments:
-        grid, depth, entries, maps, context: See `CodePrior`.
+        grid, depth, codebook_size, maps, context: See `CodePrior`.
         hidden: Size of a step.
         layers: Blocks of attention and a two-layer network.
         heads: Of attention; a divisor of `hidden`.
@@ -40,7 +40,7 @@ class Transformer(AutoregressivePrior):
         self,
         grid: tuple[int, int] = (1, 1),
         depth: int = 1,
-        entries: int = 2,
+        codebook_size: int = 2,
         maps: int = 0,
         context: int = 0,
         hidden: int = 128,
@@ -50,7 +50,7 @@ class Transformer(AutoregressivePrior):
         blocks: int = 2,
     ) -> None:
         hidden = whole("hidden", hidden, least=1)
-        super().__init__(grid, depth, entries, maps, context, embedding=hidden, hidden=hidden, blocks=blocks)
+        super().__init__(grid, depth, codebook_size, maps, context, embedding=hidden, hidden=hidden, blocks=blocks)
         self.net = CausalTransformer(hidden, layers, heads, dropout)
         height, width = self.grid
         self.start = nn.Parameter(INIT_STD * torch.randn(hidden))
@@ -60,7 +60,7 @@ class Transformer(AutoregressivePrior):
         nn.init.normal_(self.table.weight, std=INIT_STD)
         given = self.conditioning.outputs
         self.spread = nn.Linear(given, hidden, bias=False) if given else None
-        self.heads = nn.ModuleList(nn.Linear(hidden, self.entries) for _ in range(self.depth))
+        self.heads = nn.ModuleList(nn.Linear(hidden, self.codebook_size) for _ in range(self.depth))
         for head in self.heads:
             nn.init.normal_(cast(nn.Linear, head).weight, std=INIT_STD)
 

@@ -17,14 +17,14 @@ class Uniform(CodePrior):
     blind: ClassVar[bool] = True
 
     def __init__(
-        self, grid: tuple[int, int] = (1, 1), depth: int = 1, entries: int = 2, maps: int = 0, context: int = 0
+        self, grid: tuple[int, int] = (1, 1), depth: int = 1, codebook_size: int = 2, maps: int = 0, context: int = 0
     ) -> None:
-        super().__init__(grid, depth, entries, maps, context)
+        super().__init__(grid, depth, codebook_size, maps, context)
         self.register_buffer("logits", torch.zeros(()), persistent=False)
 
     logits: Tensor
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
         """Batch shape (), whatever it is given."""
-        logits = self.logits.expand(self.positions, self.depth, self.entries)
+        logits = self.logits.expand(self.positions, self.depth, self.codebook_size)
         return Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)

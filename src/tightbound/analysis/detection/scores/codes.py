@@ -36,7 +36,7 @@ class Mahalanobis(Score):
 
     def target(self, model: VAE) -> str:
         """What is measured."""
-        return f"the mean of {model.latents.coded_by}"
+        return f"the mean of {model.latents.moments_of}"
 
     def label(self, model: VAE) -> str | None:
         """A distance is what it is, whatever the target."""
@@ -79,7 +79,7 @@ class Prior(Score):
 
     def target(self, model: VAE) -> str:
         """What is measured."""
-        return f"p(z) at the mean of {model.latents.coded_by}"
+        return f"p(z) at the mean of {model.latents.moments_of}"
 
     def label(self, model: VAE) -> str | None:
         """A density of codes is what it is, whatever the target."""
@@ -90,18 +90,18 @@ class Prior(Score):
         support = data.model.latents.support
         if data.evaluation.has_uniform_codes:
             return "all codes are equally probable under the prior in use"
-        if data.model.latents.deterministic and data.has_bound:
+        if data.model.deterministic and data.has_bound:
             return None
         return None if support == "real" else f"codes lie on a support ({support}) that a mean of q(z|x) lies off"
 
     def estimator(self, data: View, train: View) -> str:
         """Exact."""
-        return f"-log p(codes): {DETERMINISTIC}" if data.model.latents.deterministic else AT_THE_MEAN
+        return f"-log p(codes): {DETERMINISTIC}" if data.model.deterministic else AT_THE_MEAN
 
     def __call__(self, data: View, train: View) -> Array:
         """(N,) nats."""
         model = data.model
-        if model.latents.deterministic:
+        if model.deterministic:
             return data.evaluation.per_example["rate"]
 
         def improbable(batch: Batch, number: int) -> Tensor:

@@ -42,9 +42,7 @@ class Regret(Score):
 
     def lacks(self, data: View) -> str | None:
         """Needs a q(z | x) that can be fitted."""
-        return (
-            DETERMINISTIC + ": there is no q(z|x) to fit" if data.model.latents.deterministic else super().lacks(data)
-        )
+        return DETERMINISTIC + ": there is no q(z|x) to fit" if data.model.deterministic else super().lacks(data)
 
     def estimator(self, data: View, train: View) -> str:
         """What is fitted."""

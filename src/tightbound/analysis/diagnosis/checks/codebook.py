@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.diagnosis.checks import remedies
@@ -15,7 +14,7 @@ from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, scalar
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import LatentTerms
+from tightbound.core.terms import LatentTerms, code_terms
 from tightbound.data.feed import batches, evaluating
 from tightbound.quantizers.usage import CodebookUsage
 
@@ -40,7 +39,7 @@ class CodebookCollapse(Check):
     def skips(self, case: Case) -> str | None:
         """Return a reason if there are no code indices."""
         first = next(_inferred(case, 2))
-        return None if any(group.entries for group in first) else "no latent is discrete"
+        return None if code_terms(first, relaxed=True) else "no latent is discrete"
 
     def measure(self, case: Case) -> Evidence:
         """Return perplexity, code vectors in use, and bits in use."""
@@ -91,7 +90,7 @@ class CodebookCollapse(Check):
             if level
             else f"{scalar(evidence['used']):.0f} of {size} occur in the data at all."
         )
-        if case.model.latents.deterministic:
+        if case.model.deterministic:
             return Finding(self.name, severity, evidence, description, remedies.other_quantizer(case.config))
         options = remedies.full_rate(case.config) or remedies.free_bits(case)
         return Finding(self.name, severity, evidence, description, options)
@@ -99,12 +98,13 @@ class CodebookCollapse(Check):
 
 def _usage(parts: Sequence[LatentTerms]) -> CodebookUsage | None:
     """Return the usage of one latent group over the batches; None if it is not discrete."""
-    first = parts[0]
-    if not first.entries or first.codes is None:
+    codes = code_terms(parts, relaxed=True)
+    if not codes:
         return None
-    usage = CodebookUsage.empty(first.entries, 1 if first.shared else first.codes.shape[-1])
-    for part in parts:
-        usage.add(torch.as_tensor(part.codes)[0])
+    first = codes[0]
+    usage = CodebookUsage.empty(first.codebook_size, 1 if first.shared else first.indices.shape[-1])
+    for part in codes:
+        usage.add(part.indices[0])
     return usage
 
 

@@ -168,7 +168,7 @@ def information(case: Case, max_examples: int = 300) -> Estimate:
     few = case.test_data[: min(max_examples, max(2, int(math.sqrt(2e7 / model.latents.latent))))].to(model.device)
     about = "nats that a code tells about which example it belongs to"
     facts = {"unit": "nats", "target": f"I_q(x; z) for these {len(few)} examples", "description": about}
-    if model.latents.deterministic:
+    if model.deterministic:
         return _entropy(case.evaluation.per_example["codes"], about)
     with evaluating(model):
         seen = model.observe(few, Noise("evaluate", case.seed))

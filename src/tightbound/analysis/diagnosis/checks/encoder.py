@@ -40,7 +40,7 @@ class EncoderOverfitting(Check):
 
     def skips(self, case: Case) -> str | None:
         """Return a reason if there is no posterior to fit."""
-        if case.model.latents.deterministic:
+        if case.model.deterministic:
             return f"{DETERMINISTIC}: there is no posterior to fit to an example"
         return None if case.has_bound else NO_RATE
 

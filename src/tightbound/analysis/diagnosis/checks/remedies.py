@@ -65,7 +65,7 @@ def weighs_more(config: Options) -> bool:
 def use_of_z(case: Case) -> Options:
     """Use the weight of the bound if the rate's was above it, else a decoder that needs z, else free bits."""
     heavier = full_rate(case.config) if weighs_more(case.config) else None
-    if case.model.latents.deterministic:  # the rate is what code indices cost, whatever they carry
+    if case.model.deterministic:  # the rate is what code indices cost, whatever they carry
         return other_quantizer(case.config)
     narrower, text = case.model.likelihood.narrower, case.config.get("likelihood")
     if heavier is None and narrower and text:

@@ -1,0 +1,76 @@
+"""The trainable part of the prior over code indices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from tightbound.core.latents import Trainable
+from tightbound.core.noise import Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch, CodeGrid, LatentTerms, Terms, code_terms
+from tightbound.priors.codes import CodePrior
+
+PriorsOf = Callable[[Sequence[Tensor], Tensor | None], list[Distribution]]
+
+
+class CodePriorStage(Trainable):
+    """The priors of all levels as one model, trained after the rest on code indices (B, N), by their log-probability.
+
+    Args:
+        priors: The prior of each level, lowest first.
+        learned: A 0-d boolean buffer of the latents: whether the priors are in use, and not uniform ones.
+        grids: The code grid of each level.
+        priors_of: Gives p(indices of each level | levels above, context) at indices (B, P, depth) of each level.
+    """
+
+    unit = "code"
+    learned: Tensor
+
+    def __init__(
+        self, priors: Sequence[CodePrior], learned: Tensor, grids: Sequence[CodeGrid], priors_of: PriorsOf
+    ) -> None:
+        super().__init__()
+        self.priors = nn.ModuleList(priors)
+        self.register_buffer("learned", learned)
+        self._grids, self._priors_of = grids, priors_of
+
+    def disable(self) -> None:
+        """Make all code indices equally probable, and the priors not trainable."""
+        self.learned.fill_(False)
+        self.priors.requires_grad_(False)
+
+    def enable(self) -> None:
+        """Put the priors to use, and make them trainable."""
+        self.learned.fill_(True)
+        self.priors.requires_grad_(True)
+
+    @property
+    def codebook_size(self) -> int:
+        """The size of the largest codebook."""
+        return max(grid.codebook_size for grid in self._grids)
+
+    @property
+    def baselines(self) -> Mapping[str, float]:
+        """All indices equally probable."""
+        return {"uniform": -sum(math.prod(grid.shape) * math.log(grid.codebook_size) for grid in self._grids)}
+
+    def bits(self, nats: float) -> float:
+        """Return bits per code index, averaged over all levels."""
+        return -nats / (sum(math.prod(grid.shape) for grid in self._grids) * math.log(2))
+
+    def indices(self, groups: Sequence[LatentTerms]) -> Tensor:
+        """Return the training data (B, N): the indices of the first sample of all levels, lowest first."""
+        return torch.cat([group.indices[0].flatten(1) for group in code_terms(groups)], 1)
+
+    def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
+        """Return log p(indices | context) (1, B) as a log-likelihood, with no latents."""
+        levels = batch.x.long().split([math.prod(grid.shape) for grid in self._grids], 1)
+        indices = [level.unflatten(1, grid.shape) for level, grid in zip(levels, self._grids, strict=True)]
+        priors = self._priors_of(indices, batch.context)
+        value = torch.stack([p.log_prob(own) for p, own in zip(priors, indices, strict=True)]).sum(0)
+        return Terms(value.unsqueeze(0), (), priors[0], batch)
