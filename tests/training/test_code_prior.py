@@ -23,10 +23,9 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.data.split import ArraySplit
 from tightbound.latents import Quantized
-from tightbound.latents.codes import code_prior_of
 from tightbound.objectives import ELBO
 from tightbound.training import TrainingState, checkpoint
-from tightbound.training.code_prior import CodeSplit
+from tightbound.training.code_prior import CodeSplit, fit_code_prior
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
 from tightbound.training.signals import Interrupted, StopFlag
@@ -90,8 +89,8 @@ def test_loading_uses_the_prior(finished: Path) -> None:
     x = gray(20, seed=5)[:, None]
     learned = trained.evaluate(x, samples=1)["rate"].value
     (latents,) = [trained.model.latents]
-    assert code_prior_of(latents) is not None
-    code_prior_of(latents).disable()
+    assert latents.code_prior is not None
+    latents.code_prior.disable()
     assert trained.evaluate(x, samples=1)["rate"].value == pytest.approx(5 * math.log(4), rel=1e-5)
     assert learned != pytest.approx(5 * math.log(4), abs=1e-3)
 
@@ -240,7 +239,7 @@ def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
 def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     data = tb.data.open(DataLoader(torch.from_numpy(gray(48)), batch_size=7, shuffle=True), levels=17)  # pyright: ignore
     model = tiny(data, start_at_data=False).eval()
-    assert code_prior_of(model.latents) is not None
+    assert model.latents.code_prior is not None
     few, whole = (
         CodeSplit(model, code_prior_of(model.latents), data.train, Settings(prior_max_examples=n), "training")
         for n in (20, 99)
@@ -252,7 +251,7 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
     assert len(few) == 20
     with torch.no_grad():
         (bottom, top) = model(tb.core.terms.Batch(torch.from_numpy(gray(48)).unsqueeze(1))).latents
-    expected = torch.cat([g.indices[0].flatten(1) for g in (bottom, top)], 1)
+    expected = torch.cat([torch.as_tensor(g.indices)[0].flatten(1) for g in (bottom, top)], 1)
     assert torch.equal(rows.long(), expected)
     some = {tuple(row) for row in few.batch(torch.arange(20)).x.tolist()}
     assert some <= {tuple(row) for row in rows.tolist()}
@@ -270,7 +269,7 @@ def test_a_known_distribution_is_learned(tmp_path: Path) -> None:
     prior = "pixelcnn(embedding=4, hidden=16, layers=2, attention=0, blocks=0, dropout=0)"
     latents = "quantized(quantizer='vq(codebook_size=3)', positions=4)"
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))", latents=latents, prior=prior)
-    chosen = code_prior_of(model.latents)
+    chosen = model.latents.code_prior
     assert chosen is not None
     chosen.enable()
     settings = Settings(epochs=4, batch_size=60, lr=1e-2, checkpoint_seconds=1e9)
@@ -288,7 +287,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     first = {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in ("last", "best")}
     write_atomic(copy / "analysis/diagnosis.json", "{}")
     trained = tb.load(copy)
-    trained.fit_prior(data, OTHER, epochs=3, batch_size=20, quiet=True)
+    trained.fit_code_prior(data, OTHER, epochs=3, batch_size=20, quiet=True)
     assert first == {n: (copy / f"checkpoints/{n}.safetensors").read_bytes() for n in first}
     assert not (copy / "analysis/diagnosis.json").exists()
     assert [row["epoch"] for row in trained.metrics if row["stage"]] == [1, 2, 3]
@@ -300,25 +299,25 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
     settings = {**COMMON, "prior_epochs": 3, "prior_batch_size": 20, "resume": True}
     tb.fit(tiny(data, OTHER), data, run=copy, **settings)  # the run goes on as one that had that prior
     with pytest.raises(InputError, match="only the epochs"):
-        trained.fit_prior(data, TINY, resume=True)
+        trained.fit_code_prior(data, TINY, resume=True)
     with pytest.raises(InputError, match="trained on"):
-        trained.fit_prior(tb.data.open(gray(seed=1), levels=17))
+        trained.fit_code_prior(tb.data.open(gray(seed=1), levels=17))
 
 
 def test_fit_prior_is_resumed(copy: Path, tmp_path: Path) -> None:
     """With the prior of the run, and with what was stopped; until it ends the run is as it was."""
     data = tb.data.open(gray(), levels=17)
-    tb.load(copy).fit_prior(data, epochs=3, resume=True, quiet=True)
+    tb.load(copy).fit_code_prior(data, epochs=3, resume=True, quiet=True)
     train(tmp_path / "whole", prior_epochs=3)
     assert state(copy) == state(tmp_path / "whole")
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     shutil.copytree(copy, tmp_path / "uninterrupted")
-    tb.load(tmp_path / "uninterrupted").fit_prior(data, OTHER, quiet=True)
+    tb.load(tmp_path / "uninterrupted").fit_code_prior(data, OTHER, quiet=True)
     trained = tb.load(copy)
     with pytest.raises(Interrupted, match=r"as it was.*resume="):
         fit_code_prior(trained.model, RunFolder(copy), data, OTHER, callbacks=[SignalAt(5)])
     assert before == {p: p.read_bytes() for p in before}
-    trained.fit_prior(data, resume=True, quiet=True)
+    trained.fit_code_prior(data, resume=True, quiet=True)
     assert state(copy) == state(tmp_path / "uninterrupted")
 
 
@@ -348,7 +347,7 @@ def test_fit_prior_is_all_or_nothing(
 ) -> None:
     """Killed at any move of a file at the end, the run is the old one or, when it is opened, the new one."""
     data = tb.data.open(gray(), levels=17)
-    tb.load(copy).fit_prior(data, OTHER, epochs=1, quiet=True)
+    tb.load(copy).fit_code_prior(data, OTHER, epochs=1, quiet=True)
     new, old = state(copy), state(finished)
     complete = tmp_path / "complete"
     shutil.copytree(finished, complete)

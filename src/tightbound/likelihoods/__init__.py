@@ -1,42 +1,41 @@
 """Likelihoods p(x | features), all normalized, and the observations that go with them."""
 
-from tightbound.likelihoods.base import ElementwiseLikelihood
-from tightbound.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
-from tightbound.likelihoods.beta import Beta
-from tightbound.likelihoods.columns import Columns
-from tightbound.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from tightbound.likelihoods.discretized_logistic import DiscretizedLogistic
-from tightbound.likelihoods.levels import Binomial, Categorical
-from tightbound.likelihoods.location_scale import Gaussian, Laplace
-from tightbound.likelihoods.logistic_mixture import MixtureOfLogistics
-from tightbound.likelihoods.mixture import Mixture
-from tightbound.likelihoods.observation import Binarized, Counts, Identity, Levels, Standardized
-from tightbound.likelihoods.pixelcnn import PixelCNN
-from tightbound.likelihoods.student import StudentT
-from tightbound.likelihoods.table import Table
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Bernoulli",
-    "Beta",
-    "Binarized",
-    "Binomial",
-    "Categorical",
-    "Columns",
-    "ContinuousBernoulli",
-    "Counts",
-    "DiscretizedLogistic",
-    "ElementwiseLikelihood",
-    "Gaussian",
-    "Identity",
-    "Laplace",
-    "Levels",
-    "Mixture",
-    "MixtureOfLogistics",
-    "NegativeBinomial",
-    "PixelCNN",
-    "Poisson",
-    "Standardized",
-    "StudentT",
-    "Table",
-    "ZeroInflatedNegativeBinomial",
-]
+from tightbound.components.exports import load_name, public_names
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from tightbound.likelihoods.base import ElementwiseLikelihood as ElementwiseLikelihood
+    from tightbound.likelihoods.bernoulli import Bernoulli as Bernoulli
+    from tightbound.likelihoods.bernoulli import ContinuousBernoulli as ContinuousBernoulli
+    from tightbound.likelihoods.beta import Beta as Beta
+    from tightbound.likelihoods.columns import Columns as Columns
+    from tightbound.likelihoods.counts import NegativeBinomial as NegativeBinomial
+    from tightbound.likelihoods.counts import Poisson as Poisson
+    from tightbound.likelihoods.counts import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+    from tightbound.likelihoods.discretized_logistic import DiscretizedLogistic as DiscretizedLogistic
+    from tightbound.likelihoods.levels import Binomial as Binomial
+    from tightbound.likelihoods.levels import Categorical as Categorical
+    from tightbound.likelihoods.location_scale import Gaussian as Gaussian
+    from tightbound.likelihoods.location_scale import Laplace as Laplace
+    from tightbound.likelihoods.logistic_mixture import MixtureOfLogistics as MixtureOfLogistics
+    from tightbound.likelihoods.mixture import Mixture as Mixture
+    from tightbound.likelihoods.observation import Binarized as Binarized
+    from tightbound.likelihoods.observation import Counts as Counts
+    from tightbound.likelihoods.observation import Identity as Identity
+    from tightbound.likelihoods.observation import Levels as Levels
+    from tightbound.likelihoods.observation import Standardized as Standardized
+    from tightbound.likelihoods.pixelcnn import PixelCNN as PixelCNN
+    from tightbound.likelihoods.student import StudentT as StudentT
+    from tightbound.likelihoods.table import Table as Table
+
+_NAMES = public_names(__name__, "likelihood", "observation", base=["ElementwiseLikelihood"])
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    return load_name(__name__, _NAMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

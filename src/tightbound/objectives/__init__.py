@@ -1,43 +1,43 @@
 """Objectives: functions of the terms, in nats, to be maximized."""
 
-from tightbound.objectives.adversarial import AdversarialAutoencoder, FactorVAE
-from tightbound.objectives.autoencoders import RAE, Autoencoder
-from tightbound.objectives.base import Objective, ParameterGroup
-from tightbound.objectives.disentangling import DIP, BetaTC
-from tightbound.objectives.divergence import WAE, InfoVAE
-from tightbound.objectives.elbo import ELBO, Capacity, FreeBits
-from tightbound.objectives.iwae import IWAE
-from tightbound.objectives.lagging import Lagging
-from tightbound.objectives.ms_ssim import MSSSIM
-from tightbound.objectives.multi_sample import CIWAE, MIWAE, PIWAE, Renyi, VRMax
-from tightbound.objectives.path_gradient import STL, DReG
-from tightbound.objectives.thermodynamic import TVO
-from tightbound.objectives.vae_gan import VAEGAN
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "CIWAE",
-    "DIP",
-    "ELBO",
-    "IWAE",
-    "MIWAE",
-    "MSSSIM",
-    "PIWAE",
-    "RAE",
-    "STL",
-    "TVO",
-    "VAEGAN",
-    "WAE",
-    "AdversarialAutoencoder",
-    "Autoencoder",
-    "BetaTC",
-    "Capacity",
-    "DReG",
-    "FactorVAE",
-    "FreeBits",
-    "InfoVAE",
-    "Lagging",
-    "Objective",
-    "ParameterGroup",
-    "Renyi",
-    "VRMax",
-]
+from tightbound.components.exports import load_name, public_names
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from tightbound.objectives.adversarial import AdversarialAutoencoder as AdversarialAutoencoder
+    from tightbound.objectives.adversarial import FactorVAE as FactorVAE
+    from tightbound.objectives.autoencoders import RAE as RAE
+    from tightbound.objectives.autoencoders import Autoencoder as Autoencoder
+    from tightbound.objectives.base import Objective as Objective
+    from tightbound.objectives.base import ParameterGroup as ParameterGroup
+    from tightbound.objectives.disentangling import DIP as DIP
+    from tightbound.objectives.disentangling import BetaTC as BetaTC
+    from tightbound.objectives.divergence import WAE as WAE
+    from tightbound.objectives.divergence import InfoVAE as InfoVAE
+    from tightbound.objectives.elbo import ELBO as ELBO
+    from tightbound.objectives.elbo import Capacity as Capacity
+    from tightbound.objectives.elbo import FreeBits as FreeBits
+    from tightbound.objectives.iwae import IWAE as IWAE
+    from tightbound.objectives.lagging import Lagging as Lagging
+    from tightbound.objectives.ms_ssim import MSSSIM as MSSSIM
+    from tightbound.objectives.multi_sample import CIWAE as CIWAE
+    from tightbound.objectives.multi_sample import MIWAE as MIWAE
+    from tightbound.objectives.multi_sample import PIWAE as PIWAE
+    from tightbound.objectives.multi_sample import Renyi as Renyi
+    from tightbound.objectives.multi_sample import VRMax as VRMax
+    from tightbound.objectives.path_gradient import STL as STL
+    from tightbound.objectives.path_gradient import DReG as DReG
+    from tightbound.objectives.thermodynamic import TVO as TVO
+    from tightbound.objectives.vae_gan import VAEGAN as VAEGAN
+
+_NAMES = public_names(__name__, "objective", base=["Objective", "ParameterGroup"])
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    return load_name(__name__, _NAMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

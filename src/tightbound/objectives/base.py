@@ -17,7 +17,7 @@ from tightbound.core.latents import Trainable
 from tightbound.core.model import VAE
 from tightbound.core.noise import draw, unkeyed
 from tightbound.core.schedules import Knobs, Schedule
-from tightbound.core.terms import LatentTerms, Terms
+from tightbound.core.terms import LatentTerms, Terms, code_terms
 
 Loss = Callable[[Terms, Knobs], Tensor]
 

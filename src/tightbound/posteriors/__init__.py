@@ -1,29 +1,32 @@
 """Approximate posteriors q(z | x)."""
 
-from tightbound.posteriors.base import Posterior
-from tightbound.posteriors.categorical import RelaxedCategorical
-from tightbound.posteriors.covariance import FullNormal, LowRankNormal
-from tightbound.posteriors.flow import Flow
-from tightbound.posteriors.hamiltonian import Hamiltonian
-from tightbound.posteriors.normal import DeltaNormal, DiagonalNormal
-from tightbound.posteriors.planar import Planar, Sylvester
-from tightbound.posteriors.point import Point
-from tightbound.posteriors.pushforward import Pushforward
-from tightbound.posteriors.sphere import PowerSphericalPosterior, VonMisesFisherPosterior
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "DeltaNormal",
-    "DiagonalNormal",
-    "Flow",
-    "FullNormal",
-    "Hamiltonian",
-    "LowRankNormal",
-    "Planar",
-    "Point",
-    "Posterior",
-    "PowerSphericalPosterior",
-    "Pushforward",
-    "RelaxedCategorical",
-    "Sylvester",
-    "VonMisesFisherPosterior",
-]
+from tightbound.components.exports import load_name, public_names
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from tightbound.posteriors.base import Posterior as Posterior
+    from tightbound.posteriors.categorical import RelaxedCategorical as RelaxedCategorical
+    from tightbound.posteriors.covariance import FullNormal as FullNormal
+    from tightbound.posteriors.covariance import LowRankNormal as LowRankNormal
+    from tightbound.posteriors.flow import Flow as Flow
+    from tightbound.posteriors.hamiltonian import Hamiltonian as Hamiltonian
+    from tightbound.posteriors.normal import DeltaNormal as DeltaNormal
+    from tightbound.posteriors.normal import DiagonalNormal as DiagonalNormal
+    from tightbound.posteriors.planar import Planar as Planar
+    from tightbound.posteriors.planar import Sylvester as Sylvester
+    from tightbound.posteriors.point import Point as Point
+    from tightbound.posteriors.pushforward import Pushforward as Pushforward
+    from tightbound.posteriors.sphere import PowerSphericalPosterior as PowerSphericalPosterior
+    from tightbound.posteriors.sphere import VonMisesFisherPosterior as VonMisesFisherPosterior
+
+_NAMES = public_names(__name__, "posterior", base=["Posterior"], pushforward=["Pushforward"])
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    return load_name(__name__, _NAMES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
