@@ -38,9 +38,7 @@ def data(linear: Linear, z: Tensor) -> Tensor:
     return z @ linear.w.T + linear.m
 
 
-RIGHT = (
-    2 * torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1, 2, 2]]
-)  # each third is paired with the next one, at right angles
+RIGHT = 2 * torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1, 2, 2]]  # pairs at right angles
 
 
 def test_a_linear_decoder_maps_straight_lines_to_straight_lines() -> None:

@@ -43,9 +43,7 @@ def test_the_z_score_agrees_with_scipy(seed: int, n: int, m: int, values: int) -
 
 def test_nearest_agrees_with_all_pairs() -> None:
     generator = torch.Generator().manual_seed(0)
-    data = (
-        torch.randn(57, 5, generator=generator) + 100
-    )  # far from the origin, where products of matrices lose precision
+    data = torch.randn(57, 5, generator=generator) + 100  # far from the origin, where products lose precision
     queries = torch.cat([data[:9] + 1e-3, torch.randn(20, 5, generator=generator) + 100])
     distance, where = nearest(queries, data.split(10))
     pairs = cdist(queries.double().numpy(), data.double().numpy())

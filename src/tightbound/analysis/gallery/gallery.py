@@ -26,12 +26,12 @@ class Gallery(Analysis[Result]):
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Draw the figures that fit the shape of the data."""
-        from tightbound.analysis.gallery import images, vectors
+        from tightbound.analysis.gallery import columns, images
         from tightbound.analysis.pictures import is_image
 
         # a random pick, since the examples may be ordered by class
         if is_image(trained.model.shape):
             figures = images.figures(trained, subject.examples)
         else:
-            figures = vectors.figures(trained, subject)
+            figures = columns.figures(trained, subject)
         return Result({}, figures=figures, caption=f"Examples are picked at random ({subject.name}).")

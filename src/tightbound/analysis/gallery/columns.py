@@ -1,4 +1,4 @@
-"""Charts of samples and reconstructions of tables and series."""
+"""Charts of tables: the distribution of each column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tightbound.analysis.base import Subject
 from tightbound.analysis.estimate import Array
-from tightbound.analysis.figures import Bars, Figure, Histograms, Lines, Panel
+from tightbound.analysis.figures import Bars, Figure, Histograms, Panel
 from tightbound.analysis.gallery.drawing import given, some, source
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
 ROWS = 2000  # examples of a table, and samples, whose distributions are shown
 COLUMNS = 12  # columns that are shown
 CATEGORIES = 12  # categories that are shown, the most frequent first
-SERIES = 3  # series that are shown
 
 
 def figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
-    """Return the marginals of a table, or samples and reconstructions of series.
+    """Return the distribution of each column, in the data and in draws from the model.
 
     Raises:
-        CompositionError: If examples of this shape cannot be drawn.
+        CompositionError: If the examples are no table.
     """
     shape = trained.model.shape
-    if len(shape) == 1:
-        return (_marginals(trained, some(subject.examples if subject.data is None else subject.data.whole, ROWS)),)
-    if len(shape) == 2:
-        return _series(trained, some(subject.examples, SERIES))
-    raise CompositionError(f"no picture shows examples of shape {tuple(shape)}; needed: images, tables or series")
+    if len(shape) != 1:
+        raise CompositionError(f"no picture shows examples of shape {tuple(shape)}; needed: images or tables")
+    batch = some(subject.examples if subject.data is None else subject.data.whole, ROWS)
+    return (_marginals(trained, batch),)
 
 
 def _marginals(trained: Trained, batch: Batch) -> Figure:
@@ -77,24 +75,3 @@ def _drawn(trained: Trained, like: Batch) -> Tensor:
     if context is not None and context.completes:
         return trained.complete(like, draw=True)[:, 0]
     return trained.sample(len(like), draw=True, context=None if context is None else given(like))
-
-
-def _series(trained: Trained, batch: Batch) -> Sequence[Figure]:
-    """Return examples with their reconstructions, and samples; of several channels the first."""
-    context = trained.model.context
-    rebuilt = trained.reconstruct(batch)
-    at = [float(i) for i in range(batch.x.shape[-1])]
-    pairs = [
-        Lines(x=at, series={"example": _plain(x), "reconstruction": _plain(y)}, x_label="place in the series")
-        for x, y in zip(batch.x, rebuilt, strict=True)
-    ]
-    found = [Figure("reconstructions", "Reconstructions", "Examples, and what is decoded from their codes.", pairs)]
-    if context is not None and context.completes:
-        return found
-    samples = trained.sample(len(batch), context=None if context is None else given(batch))
-    lines = [Lines(x=at, series={"sample": _plain(x)}, x_label="place in the series") for x in samples]
-    return [Figure("samples", "Samples", f"{source(trained, batch)} Shown is the mean of p(x|z).", lines), *found]
-
-
-def _plain(x: Tensor) -> list[float]:
-    return x[0].double().tolist()
