@@ -14,9 +14,10 @@ from torch import Tensor
 
 import tightbound as tb
 from conftest import Result
-from tightbound.analysis import Case, compare, diagnose, evaluate, inference_gap, score
+from tightbound.analysis import Case, diagnose, evaluate, inference_gap, score
 from tightbound.analysis.bounds.reconstruction import Variation
-from tightbound.analysis.comparison.compare import difference
+from tightbound.analysis.comparison.compare import result_of
+from tightbound.analysis.comparison.engine import compare, difference
 from tightbound.analysis.estimate import scalar
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
@@ -176,7 +177,7 @@ def test_the_error_relative_to_the_variance() -> None:
 
 def test_scores_take_the_elbo_and_say_so() -> None:
     model = quantized(learned=True)
-    found = score(model, X, X, most=20)
+    found = score(model, X, X, max_examples=20)
     own = evaluate(model, X)
     np.testing.assert_allclose(
         found.per_example["nll"], -own.per_example["elbo"][found.per_example["index"]], rtol=1e-6
@@ -184,22 +185,23 @@ def test_scores_take_the_elbo_and_say_so() -> None:
     np.testing.assert_allclose(
         found.per_example["prior"], own.per_example["rate"][found.per_example["index"]], rtol=1e-6
     )
-    assert "ELBO" in found["nll"].estimator
-    assert found["regret"].value is None
-    assert found["mahalanobis"].value is None
-    assert score(quantized(), X, X, scores=["prior"], most=20)["prior"].value is None  # the same for all
+    assert "ELBO" in found.estimates["nll"].estimator
+    assert found.estimates["regret"].value is None
+    assert found.estimates["mahalanobis"].value is None
+    uniform = score(quantized(), X, X, scores=["prior"], max_examples=20)
+    assert uniform.estimates["prior"].value is None  # the same for all
 
 
 def test_comparison_with_a_model_that_has_an_iwae_bound() -> None:
     torch.manual_seed(0)
     plain = tb.VAE.for_data(tb.data.open(X), latent=2, network="mlp(hidden=(4,))").eval()
-    found = compare({"vq": quantized(), "vae": plain}, X, samples=20)
+    found = result_of(compare({"vq": quantized(), "vae": plain}, X, samples=20), "x")
     own, other = evaluate(quantized(), X), evaluate(plain, X, samples=20)
     between = found.between("vq", "vae", "iwae")
     assert between.difference.value == pytest.approx(
         (own.per_example["elbo"] - other.per_example["iwae"]).mean(), rel=1e-5
     )
-    assert "of vq the ELBO" in between.difference.description
+    assert "ELBO of vq" in between.difference.description
     assert found.runs["vq"]["iwae"].value == pytest.approx(own["elbo"].value)
     alone = difference("a", "b", "iwae", own, own)
     assert alone.difference.value is None

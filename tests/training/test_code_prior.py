@@ -23,6 +23,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.data.split import ArraySplit
 from tightbound.latents import Quantized
+from tightbound.latents.codes import code_prior_of
 from tightbound.objectives import ELBO
 from tightbound.training import TrainingState, checkpoint
 from tightbound.training.code_prior import CodeSplit, fit_code_prior
