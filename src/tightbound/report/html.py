@@ -46,9 +46,7 @@ def table_html(table: Table) -> str:
     """Return a table with its title, caption and notes."""
     head = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in table.columns)
     body = "".join(
-        f"<tr><th scope=row>{escape(row[0])}</th>"
-        + "".join(_cell(cell) for cell in row[1:])
-        + "</tr>"
+        f"<tr><th scope=row>{escape(row[0])}</th>" + "".join(_cell(cell) for cell in row[1:]) + "</tr>"
         for row in table.rows
     )
     caption = f"<p>{escape(table.caption)}</p>" if table.caption else ""
