@@ -78,7 +78,7 @@ class VAE(core.VAE):
             decoder: Your own decoder: z (B, latent) -> the likelihood's parameters.
             network: Architecture of an encoder or decoder that is not given; "auto": "conv" for images of 16
                 pixels or more each way, else "mlp"; for quantized latents and images of 8 pixels or more, "resnet".
-            likelihood: "auto": bernoulli for binary data, discretized-logistic for integer levels, negative-binomial for
+            likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, negative-binomial for
                 counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a mixed table.
             observation: How raw data become the likelihood's target; "auto": as that likelihood needs.
             prior: p(z); "auto": "normal", or the default of the latents.
