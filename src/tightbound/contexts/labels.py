@@ -14,10 +14,10 @@ from tightbound.core.terms import Batch
 
 
 class Labels(Context):
-    """The class of an example, one-hot.
+    """Class label of an example, one-hot.
 
-    Arguments:
-        classes: Their number; labels are 0 .. classes - 1.
+    Args:
+        classes: Number of classes; labels are 0 .. classes - 1.
 
     References:
         Learning structured output representation using deep conditional generative models (Sohn et al. 2015),
@@ -36,13 +36,13 @@ class Labels(Context):
         self.shape = (self.classes,)
 
     def forward(self, seen: Batch) -> Batch:
-        """One-hot `context` (B, classes) from `label` (B,)."""
+        """Set `context` (B, classes) to one-hot vectors of `label` (B,)."""
         if seen.label is None:
-            raise InputError("the model is conditioned on class labels and the data have none; give data with labels")
+            raise InputError("the model is conditioned on class labels and the data have none; give labeled data")
         return replace(seen, context=self.encode(seen.label).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
-        """Labels (n,) -> (n, classes)."""
+        """Return one-hot vectors (n, classes) of labels (n,)."""
         values = torch.as_tensor(values)
         whole_numbers = values.dim() == 1 and not values.is_floating_point() and not values.is_complex()
         if not whole_numbers or (values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.classes):
@@ -53,15 +53,15 @@ class Labels(Context):
         return F.one_hot(values.long(), self.classes).to(torch.get_default_dtype())
 
     def examples(self, n: int) -> Tensor:
-        """Each class in turn."""
+        """Return each class in turn."""
         return torch.arange(min(n, self.classes))
 
 
 class Attributes(Context):
-    """Numbers that describe an example: its `context` where the data give one, else its labels as numbers.
+    """Numbers that describe an example: its `context` if the data have one, else its labels as numbers.
 
-    Arguments:
-        size: How many.
+    Args:
+        size: Number of attributes.
     """
 
     description = "given the attributes"
@@ -73,16 +73,16 @@ class Attributes(Context):
         self.shape = (whole("size", size, least=1),)
 
     def forward(self, seen: Batch) -> Batch:
-        """`context` (B, size)."""
+        """Set `context` (B, size)."""
         values = seen.label if seen.context is None else seen.context
         if values is None:
             raise InputError("the model is conditioned on attributes and the data have none; give them as labels")
         return replace(seen, context=self.encode(values.reshape(len(seen), -1)).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
-        """Attributes (n, size), or of one example (size,), as numbers of the default type."""
+        """Return attributes (n, size), or those of one example (size,), as numbers of the default dtype."""
         values = torch.as_tensor(values).to(torch.get_default_dtype())
-        if values.dim() == 1:  # a number for each example, or the attributes of one
+        if values.dim() == 1:  # one number for each example, or the attributes of one example
             values = values.unsqueeze(-1 if self.shape == (1,) else 0)
         if tuple(values.shape[1:]) != self.shape or values.dim() != 2:
             raise InputError(f"attributes have shape {tuple(values.shape)}; needed: (n, {self.shape[0]})")

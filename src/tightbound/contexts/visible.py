@@ -17,14 +17,15 @@ Share = Sequence[float]
 
 
 class Visible(Context):
-    """Some rows and columns of x are given, and p(x | c) is a distribution of the others: completion.
+    """Visible rows and columns of x as context; p(x | c) is a distribution of the hidden elements.
 
-    The bounds are on log p(hidden elements | visible elements).
+    Bounds are on log p(hidden elements | visible elements).
 
-    Arguments:
-        shape: Of one example.
-        rows, columns: From where to where, as shares of the height and the width; (0, 0.5): the first half. Of a
-            vector there are columns alone.
+    Args:
+        shape: Shape of one example.
+        rows: Start and end of the visible rows, as shares of the height; (0, 0.5): the first half. Vectors have columns
+            only.
+        columns: Start and end of the visible columns, as shares of the width.
 
     References:
         Learning structured output representation using deep conditional generative models (Sohn et al. 2015),
@@ -61,7 +62,7 @@ class Visible(Context):
     visible: Tensor
 
     def forward(self, seen: Batch) -> Batch:
-        """`context` (B, *shape), the encoder's input with zeros for what is hidden; `mask`: what is hidden."""
+        """Set `context` (B, *shape), the input with zeros for hidden elements, and `mask`, true for hidden ones."""
         if seen.input is None or tuple(seen.input.shape[1:]) != self.shape:
             given = None if seen.input is None else tuple(seen.input.shape[1:])
             raise InputError(
@@ -72,11 +73,11 @@ class Visible(Context):
         return replace(seen, context=self.encode(seen.input), mask=mask)
 
     def examples(self, n: int) -> Tensor:
-        """None: what is visible comes from data."""
-        raise InputError("the model completes data: use tightbound complete, or in Python Trained.complete(data)")
+        """Raise InputError: the visible part comes from data."""
+        raise InputError("the model completes examples instead of sampling new ones; use complete()")
 
     def encode(self, values: Tensor) -> Tensor:
-        """Encoder inputs (n, *shape) with zeros for what is hidden."""
+        """Return encoder inputs (n, *shape) with zeros for hidden elements."""
         if tuple(values.shape[1:]) != self.shape:
             raise InputError(f"visible data have shape {tuple(values.shape)}; needed: (n, {self.shape})")
         return values * self.visible

@@ -42,7 +42,7 @@ def seeded(seed: int) -> Iterator[None]:
 class Noise:
     """Noise of one step of training: drawn for the global batch, sliced by rank.
 
-    Arguments:
+    Args:
         key: What the draws depend on, such as (seed, stage, epoch, step). Each draw adds its number.
         start, total: This process holds the data start .. start + B of a global batch of `total`;
             None: the batch is whole.

@@ -23,7 +23,7 @@ from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 class Posterior(Component, nn.Module, ABC):
     """q(z | x): a module whose call returns a distribution over vectors of size `latent`.
 
-    Arguments:
+    Args:
         shape: Of the encoder's input: x, joined with the context where there is one.
         latent: Size of z.
         network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added;
@@ -93,7 +93,7 @@ class Posterior(Component, nn.Module, ABC):
     ) -> LatentTerms:
         """Draws z (S, B, latent) from q, which `forward` gave, with what is known of its density.
 
-        Arguments:
+        Args:
             knobs: Values of `schedules`.
             log_likelihood: (S, B) of the data at z, for a q that looks at the model.
         """

@@ -20,7 +20,7 @@ def log_bessel(order: float, x: Tensor) -> Tensor:
     A power series near the origin, elsewhere Debye's expansion, whose terms fall as powers of 1 / sqrt(v^2 + x^2):
     both have derivatives of any order by autograd. In float64 the relative error of I_v is below 1e-11 (v <= 100).
 
-    Arguments:
+    Args:
         order: v >= 0.
         x: Of any shape, >= 0.
 

@@ -24,7 +24,7 @@ class RelaxedCategorical(Posterior):
     the Gumbel noise of the draw, in place of the step function's, which is zero. It is biased: less as the
     temperature t falls, when its variance grows. (The KL in closed form has its exact gradient.)
 
-    Arguments:
+    Args:
         latent: Size of z, groups * classes.
         groups: Number of one-hot vectors.
         temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).

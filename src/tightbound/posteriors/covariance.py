@@ -45,7 +45,7 @@ class FullNormal(Posterior):
 class LowRankNormal(Posterior):
     """N(mu(x), diag sigma^2(x) + U(x) U(x)'), with U of a few columns: correlations at a cost linear in `latent`.
 
-    Arguments:
+    Args:
         rank: Columns of U.
 
     References:

@@ -29,7 +29,7 @@ class Flow(Posterior):
     density at another z takes `latent` passes a transformation. The encoder's scale comes last, not first: the flow
     sees standard noise, which is where a spline bends, and the affine kinds are the same family either way.
 
-    Arguments:
+    Args:
         kind: "iaf": affine autoregressive; "nsf": autoregressive monotonic rational-quadratic splines on [-5, 5];
             "realnvp": affine coupling, fast both ways.
         transforms: Their number; the order of the dimensions, or the half that is kept, alternates.

@@ -29,7 +29,7 @@ class Hamiltonian(DiagonalNormal):
 
     Each draw costs K + 1 gradients of the likelihood's network, in evaluation too.
 
-    Arguments:
+    Args:
         steps: K.
         step: Step size at first, in units of z; learned for each step and dimension.
         most: Its upper limit.
@@ -105,7 +105,7 @@ def leapfrog(
 ) -> tuple[Tensor, Tensor]:
     """z and rho (..., L) after K leapfrog steps, the momentum scaled after each.
 
-    Arguments:
+    Args:
         force: z -> minus the gradient of the potential.
         sizes: (K, L) of the steps, or (K, ...) that go with z.
         temperatures: (K + 1,): after step k, rho is multiplied by temperatures[k] / temperatures[k - 1].

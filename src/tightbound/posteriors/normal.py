@@ -33,7 +33,7 @@ class DeltaNormal(Posterior):
 
     Each variance is below v < 1, where (v - 1 - log v) / 2 = delta / L: log sigma^2 = log v - softplus(raw).
 
-    Arguments:
+    Args:
         delta: Nats an example.
         shape, latent, network: As of every posterior.
 

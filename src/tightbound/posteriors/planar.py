@@ -24,7 +24,7 @@ class Planar(Posterior):
 
     The density is known at own draws alone.
 
-    Arguments:
+    Args:
         flows: Their number K.
 
     References:
@@ -95,7 +95,7 @@ class Sylvester(Posterior):
 
     The density is known at own draws alone. The encoder's head grows as flows * latent^2.
 
-    Arguments:
+    Args:
         flows: Their number.
         reflections: Householder reflections in each Q.
 

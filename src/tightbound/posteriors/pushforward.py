@@ -26,7 +26,7 @@ class Pushforward(Distribution):
     (seed 0) through the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They
     are exact where f is affine with a diagonal matrix.
 
-    Arguments:
+    Args:
         push: f, with its log-determinant.
         pull: Its inverse; None: not known, and the density is that of own draws alone.
         like: (B, latent), for batch shape, dtype and device.

@@ -32,7 +32,7 @@ class Axial(Distribution, ABC):
     d t / d kappa by implicit differentiation of the distribution function (of which rejection needs to know nothing):
     unbiased, with no correction term.
 
-    Arguments:
+    Args:
         direction: (B, L), of length 1, L >= 2.
         concentration: (B,) kappa >= 0; 0 is the uniform distribution.
 

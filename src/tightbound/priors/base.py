@@ -1,4 +1,4 @@
-"""The base of priors."""
+"""Base class of priors."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Encode = Callable[[Tensor], Distribution]  # encoder inputs (K, *shape) -> q(z |
 
 
 class Prior(Component, nn.Module, ABC):
-    """p(z | context): a module whose call returns a distribution over vectors of size `latent`.
+    """Prior p(z | context): a module whose call returns a distribution of vectors of size `latent`.
 
-    Arguments:
+    Args:
         latent: Size of z.
-        context: Size of the context (B, context) that it is given; 0: it is given none.
+        context: Size of the context (B, context); 0: there is none.
     """
 
-    support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the posterior must be the same
+    support: str = "real"  # support of z: "real" (R^L), "sphere", ...; the posterior must have the same
     least: ClassVar[int] = 1  # smallest size of z
-    needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder, too: forward(context, encode)
-    standard: ClassVar[bool] = False  # N(0, I), whatever the context
-    needs_evaluable: ClassVar[bool] = False  # True: and takes the encoder's density at any z
-    shape: tuple[int, ...] = ()  # of that encoder's input, where the prior holds such
+    needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder: forward(context, encode)
+    standard: ClassVar[bool] = False  # whether it is N(0, I) for every context
+    needs_evaluable: ClassVar[bool] = False  # True: it evaluates the density of that encoder at any z
+    shape: tuple[int, ...] = ()  # shape of that encoder's input, if the prior holds pseudo-inputs
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(self, latent: int = 1, context: int = 0) -> None:
@@ -38,14 +38,14 @@ class Prior(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Distribution with event shape (latent,) and batch shape () or, where it depends on the context, (B,)."""
+        """Return p(z): event shape (latent,), batch shape () or, if it depends on the context, (B,)."""
 
     def start_at(self, x: Tensor) -> None:
-        """Lets a prior that holds pseudo-data take them from encoder inputs x (N, *shape)."""
+        """Take pseudo-inputs, if the prior has any, from encoder inputs x (N, *shape)."""
 
 
 def conditioner(context: int, outputs: int, hidden: int = 64) -> nn.Module | None:
-    """A small network from the context to shifts of a prior's parameters, zero at first; None without a context."""
+    """Return a small network from the context to shifts of parameters, zero at first; None if there is no context."""
     if not context:
         return None
     last = nn.Linear(hidden, outputs)

@@ -1,4 +1,4 @@
-"""Categorical priors, over one-hot vectors."""
+"""Categorical prior over one-hot vectors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from tightbound.priors.base import Prior, conditioner
 
 
 class CategoricalPrior(Prior):
-    """z is `groups` one-hot vectors side by side, independent a priori: uniform, or with learned probabilities.
+    """Prior of independent one-hot vectors, concatenated: uniform, or with learned probabilities.
 
-    Arguments:
+    Args:
         latent: Size of z, groups * classes.
         groups: Number of one-hot vectors.
-        learned: Learn the logits, which are 0 at first. A context shifts them by a network.
+        learned: Learn the logits, which are 0 at first.
+        context: Size of the context; a network of it shifts the logits.
 
     Raises:
-        CompositionError: where the groups do not divide `latent` into at least two classes each.
+        CompositionError: If the groups do not divide `latent` into at least two classes each.
     """
 
     support = "one-hot"
@@ -42,17 +43,17 @@ class CategoricalPrior(Prior):
     logits: Tensor
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape (), or (B,) given a context."""
+        """Return the prior; batch shape (), or (B,) if there is a context."""
         if self.shift is None:
             return OneHotGroups(self.logits)
         return OneHotGroups(self.logits + self.shift(context).unflatten(-1, self.logits.shape))
 
 
 def one_hot_space(latent: int, groups: int) -> tuple[str, tuple[int, int]]:
-    """The name of the support of vectors of this size, and (groups, classes).
+    """Return the name of the support, and (groups, classes).
 
     Raises:
-        CompositionError: where the groups do not divide `latent` into at least two classes each.
+        CompositionError: If the groups do not divide `latent` into at least two classes each.
     """
     classes = latent // whole("groups", groups, least=1)
     if latent != groups * classes or classes < 2:
@@ -64,7 +65,7 @@ def one_hot_space(latent: int, groups: int) -> tuple[str, tuple[int, int]]:
 
 
 class OneHotGroups(Independent):
-    """Independent one-hot vectors side by side, (..., groups * classes), with logits (..., groups, classes)."""
+    """Independent one-hot vectors, concatenated (..., groups * classes), with logits (..., groups, classes)."""
 
     def __init__(self, logits: Tensor) -> None:
         base = Categorical(logits=logits, validate_args=False)
@@ -73,30 +74,30 @@ class OneHotGroups(Independent):
 
     @property
     def has_enumerate_support(self) -> bool:
-        """It has."""
+        """Whether the support can be enumerated: always."""
         return True
 
     @property
     def logits(self) -> Tensor:
-        """(..., groups, classes), normalized."""
+        """Normalized logits (..., groups, classes)."""
         return self.base_dist.logits
 
     @property
     def mean(self) -> Tensor:
-        """(..., groups * classes) probabilities."""
+        """Probabilities (..., groups * classes)."""
         return self.base_dist.probs.flatten(-2)
 
     @property
     def variance(self) -> Tensor:
-        """(..., groups * classes) p (1 - p)."""
+        """Variance (..., groups * classes), p (1 - p)."""
         return self.mean * (1 - self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) nats, at one-hot vectors (..., groups * classes); its gradient by them is that of z . log p."""
+        """Return nats (...) at one-hot vectors (..., groups * classes); differentiable in them as z . log p."""
         return (value.unflatten(-1, self.logits.shape[-2:]) * self.logits).sum((-2, -1))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """(classes^groups, ..., groups * classes): every vector; with expand=False, 1 in place of the batch."""
+        """Return every vector (classes^groups, ..., groups * classes); with expand=False, 1 in place of the batch."""
         groups, classes = self.logits.shape[-2:]
         codes = torch.cartesian_prod(*[torch.arange(classes, device=self.logits.device)] * groups)
         every = F.one_hot(codes.reshape(-1, groups), classes).to(self.logits).flatten(-2)
@@ -104,18 +105,18 @@ class OneHotGroups(Independent):
         return every.expand(-1, *self.batch_shape, -1) if expand else every
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """One-hot vectors, from torch's default generator."""
+        """Return one-hot vectors, drawn with torch's default generator."""
         return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
 
 
 def perturbed(logits: Tensor, samples: Sequence[int], noise: Noise) -> Tensor:
-    """(*samples, ..., classes) logits (..., classes) with Gumbel noise added: the largest is a draw (Gumbel-max)."""
+    """Return logits (*samples, ..., classes) with Gumbel noise added; the largest is a draw (Gumbel-max)."""
     u = noise.uniform((*samples, *logits.shape), logits).clamp_min(torch.finfo(logits.dtype).tiny)
     return logits - (-u.log()).log()
 
 
 def one_hot(perturbed: Tensor) -> Tensor:
-    """(..., groups, classes) -> (..., groups * classes), with a one at each group's largest."""
+    """Map (..., groups, classes) to (..., groups * classes), with a one at the largest of each group."""
     return F.one_hot(perturbed.argmax(-1), perturbed.shape[-1]).to(perturbed).flatten(-2)
 
 

@@ -1,4 +1,4 @@
-"""Normalizing flow priors."""
+"""Normalizing flow prior."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tightbound.priors.base import Prior
 
 
 class Flow(Prior):
-    """p(z) = N(f(z); 0, I) |det df/dz| with a learned bijection f, of zuko; N(0, I) at first.
+    """Flow prior p(z) = N(f(z); 0, I) |det df/dz| with a learned bijection f of zuko, N(0, I) at first.
 
-    The density takes one pass of f; a draw, which takes its inverse, `latent` passes where f is autoregressive.
-    The mean and the variance have no closed form, and are not given. A context is an input of f's networks.
+    The density needs one pass of f. A draw needs its inverse, which takes `latent` passes if f is autoregressive. Mean and
+    variance have no closed form.
 
-    Arguments:
+    Args:
         latent: Size of z.
-        kind: "maf", "nsf" or "realnvp" (see `tightbound.nn.flows.invertible`).
-        transforms: How many follow each other.
-        hidden: Widths of the hidden layers of each.
-        context: Size of the context.
+        kind: "maf", "nsf" or "realnvp".
+        transforms: Number of transforms.
+        hidden: Widths of the hidden layers of each transform.
+        context: Size of the context, an input of the networks of f.
 
     References:
         Variational lossy autoencoder (Chen et al. 2017), Section 3.2, https://arxiv.org/abs/1611.02731
@@ -48,25 +48,25 @@ class Flow(Prior):
     zero: Tensor
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape (), or (B,) given a context."""
+        """Return the prior; batch shape (), or (B,) if there is a context."""
         c = context if self.context else None
         zero = self.zero if c is None else self.zero.expand(len(c), -1)
         return NormalizingFlow(self.bijection(c), Normal(zero, torch.ones_like(zero), validate_args=False))
 
 
 class NormalizingFlow(Distribution):
-    """The distribution of f^-1(e), for e from a diagonal Gaussian.
+    """Distribution of f^-1(e) for e from a diagonal Gaussian.
 
-    Arguments:
-        bijection: f, from z to e; a torch Transform with `call_and_ladj`.
-        base: Of e; batch shape (*batch, latent).
+    Args:
+        bijection: f, from z to e: a torch Transform with `call_and_ladj`.
+        base: Distribution of e; batch shape (*batch, latent).
     """
 
     has_rsample = True
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     def __init__(self, bijection: Any, base: Normal) -> None:
@@ -74,17 +74,17 @@ class NormalizingFlow(Distribution):
         super().__init__(self.base.batch_shape, self.base.event_shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(..., *batch) at points (..., *batch, latent)."""
-        with unrounded(value.device.type):  # the Jacobian in bfloat16 would be no density's
+        """Return the log-density (..., *batch) at points (..., *batch, latent)."""
+        with unrounded(value.device.type):  # with a Jacobian in bfloat16 the density would not be normalized
             e, log_det = self.bijection.call_and_ladj(value)
             return self.base.log_prob(e) + log_det
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, *batch, latent), from torch's default generator."""
+        """Return draws (*sample_shape, *batch, latent) with torch's default generator."""
         return self.pull(self.base.rsample(torch.Size(sample_shape)))
 
     def pull(self, e: Tensor) -> Tensor:
-        """f^-1(e)."""
+        """Return f^-1(e)."""
         with unrounded(e.device.type):
             return self.bijection.inv(e)
 

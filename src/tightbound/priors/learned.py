@@ -1,4 +1,4 @@
-"""Learned priors with a density in closed form: diagonal Gaussian and mixture of them."""
+"""Learned priors: diagonal Gaussian and mixture of diagonal Gaussians."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tightbound.priors.mixture import FiniteMixture
 
 
 class LearnedNormal(Prior):
-    """N(m, diag s^2) with learned m and s; N(0, I) at first. A context shifts m and log s by a network.
+    """Gaussian prior N(m, diag s^2) with learned m and s, N(0, I) at first; a network of the context shifts m and log s.
 
     References:
-        With a context, the prior network of Learning structured output representation using deep conditional
-        generative models (Sohn et al. 2015), Eq. 3,
+        Learning structured output representation using deep conditional generative models (Sohn et al. 2015), Eq. 3,
+        for the prior network of the context,
         https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
 
@@ -27,7 +27,7 @@ class LearnedNormal(Prior):
         self.shift = conditioner(context, 2 * latent)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape (), or (B,) given a context."""
+        """Return the prior; batch shape (), or (B,) if there is a context."""
         loc, log_scale = self.loc, self.log_scale
         if self.shift is not None:
             by = self.shift(context).unflatten(-1, (2, self.latent))
@@ -36,14 +36,15 @@ class LearnedNormal(Prior):
 
 
 class Mixture(Prior):
-    """sum_k w_k N(m_k, diag s_k^2), all learned; the means start as draws from N(0, I). A context shifts the logits
-    of w by a network.
+    """Mixture prior sum_k w_k N(m_k, diag s_k^2) with learned weights, means and scales.
 
-    Its KL from a posterior has no closed form: the ELBO takes log q - log p at the samples.
+    The means start as draws from N(0, I). A network of the context shifts the logits of w. The KL from a posterior has no
+    closed form, so the ELBO uses log q - log p at the samples.
 
-    Arguments:
+    Args:
         latent: Size of z.
-        components: Their number K.
+        components: Number of components K.
+        context: Size of the context.
 
     References:
         Deep unsupervised clustering with Gaussian mixture variational autoencoders (Dilokthanakul et al. 2016),
@@ -60,7 +61,7 @@ class Mixture(Prior):
         self.shift = conditioner(context, components)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape (), or (B,) given a context."""
+        """Return the prior; batch shape (), or (B,) if there is a context."""
         logits = self.logits if self.shift is None else self.logits + self.shift(context)
         normal = Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1, validate_args=False)
         return FiniteMixture(logits, normal)

@@ -1,4 +1,4 @@
-"""Finite mixtures of K distributions, evaluated at many points in bounded memory."""
+"""Finite mixtures, evaluated at many points in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64
 
 
 class FiniteMixture(Distribution):
-    """sum_k w_k p_k(z), with one set of components for the whole batch.
+    """Mixture sum_k w_k p_k(z) whose components are the same for the whole batch.
 
-    Arguments:
-        logits: (*batch, K) of the weights w.
-        components: p_k; batch shape (K,), event shape (latent,).
+    Args:
+        logits: Logits (*batch, K) of the weights w.
+        components: The p_k; batch shape (K,), event shape (latent,).
     """
 
-    has_rsample = False  # which component is drawn is not differentiable
+    has_rsample = False  # the choice of a component is not differentiable
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     def __init__(self, logits: Tensor, components: Distribution) -> None:
@@ -38,21 +38,21 @@ class FiniteMixture(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """(*batch, latent)."""
+        """Mean (*batch, latent)."""
         return self.log_weights.exp() @ self.components.mean
 
     @property
     def variance(self) -> Tensor:
-        """(*batch, latent): within components, and between."""
+        """Variance (*batch, latent), within and between components."""
         between = self.components.mean - self.mean.unsqueeze(-2)  # (*batch, K, latent)
         return (self.log_weights.exp().unsqueeze(-1) * (self.components.variance + between.square())).sum(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(..., *batch) at points (..., *batch, latent)."""
+        """Return the log-density (..., *batch) at points (..., *batch, latent)."""
         return (component_log_probs(self.components, value) + self.log_weights).logsumexp(-1).to(value.dtype)
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """(*sample_shape, *batch, latent), keyed by torch's default generator."""
+        """Return draws (*sample_shape, *batch, latent), keyed by torch's default generator."""
         return draw(self, tuple(sample_shape), unkeyed())
 
 
@@ -67,14 +67,14 @@ def _(distribution: FiniteMixture, samples: Sequence[int], noise: Noise) -> Tens
 
 @Dispatched
 def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
-    """(..., K) log p_k(z), for components of batch shape (K,) at points z (..., latent)."""
+    """Return log p_k(z) (..., K) for components of batch shape (K,) at points z (..., latent)."""
     rows = z.reshape(-1, 1, z.shape[-1])
     size = max(1, ELEMENTS // (components.batch_shape[0] * z.shape[-1]))
     if len(rows) <= size:
         return components.log_prob(z.unsqueeze(-2))
     from torch.utils.checkpoint import checkpoint
 
-    # what the blocks need for their gradients is computed again, instead of kept
+    # intermediate values are recomputed for the gradients instead of stored
     blocks = [
         checkpoint(components.log_prob, block, use_reentrant=False, preserve_rng_state=False)
         for block in rows.split(size)
@@ -87,8 +87,8 @@ def _(components: Independent, z: Tensor) -> Tensor:
     normal = components.base_dist
     if not isinstance(normal, Normal) or lacks_double(z.device):
         return component_log_probs.default(components, z)
-    # the square is expanded into matrix products, which hold points x components numbers and no more; in float64,
-    # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat
+    # The square is expanded into matrix products, which need points x components numbers only. They are in float64, since
+    # the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat.
     loc, scale, x = normal.loc.double(), normal.scale.double(), z.double()
     precision = scale.square().reciprocal()
     square = x.square() @ precision.mT - 2 * x @ (loc * precision).mT + (loc.square() * precision).sum(-1)
@@ -97,14 +97,14 @@ def _(components: Independent, z: Tensor) -> Tensor:
 
 @Dispatched
 def draw_components(components: Distribution, index: Tensor, noise: Noise) -> Tensor:
-    """(..., latent): for each element of index (...), a draw from that component."""
+    """Return draws (..., latent), from the component that each element of index (...) names."""
     flat = index.flatten()
     counts = flat.bincount(minlength=components.batch_shape[0])
-    # the components are drawn as often as the most frequent one; the j-th draw goes to the j-th that asks for it
+    # all components are drawn as often as the most frequent one; the j-th draw goes to the j-th element that names it
     order = flat.argsort(stable=True)
     turn = torch.empty_like(flat)
     turn[order] = torch.arange(len(flat), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
-    with noise.default():  # a component is no example of the batch, whose noise might be keyed
+    with noise.default():  # components are not examples of the batch, whose noise can be keyed by example
         draws = components.sample(torch.Size((int(counts.max()),)))
     return draws[turn, flat].reshape(*index.shape, -1)
 

@@ -10,7 +10,7 @@ from tightbound.priors.base import Prior
 
 
 class StandardNormal(Prior):
-    """N(0, I), whatever the context."""
+    """Standard normal prior N(0, I), which ignores the context."""
 
     standard = True
 
@@ -23,5 +23,5 @@ class StandardNormal(Prior):
     scale: Tensor
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape ()."""
+        """Return N(0, I); batch shape ()."""
         return Independent(Normal(self.loc, self.scale, validate_args=False), 1, validate_args=False)

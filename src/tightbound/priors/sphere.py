@@ -1,4 +1,4 @@
-"""The uniform prior on the unit sphere."""
+"""Uniform prior on the unit sphere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from tightbound.priors.base import Prior
 
 
 class Sphere(Prior):
-    """Uniform on the unit sphere |z| = 1 of R^latent, whatever the context; densities are by its surface measure.
+    """Uniform prior on the unit sphere |z| = 1 of R^latent, which ignores the context.
 
-    Arguments:
-        latent: Size L >= 2 of z: at 2 the sphere is a circle.
+    Densities are with respect to the surface measure.
+
+    Args:
+        latent: Size L >= 2 of z; for 2 the sphere is a circle.
+        context: Size of the context.
 
     References:
         Hyperspherical variational auto-encoders (Davidson et al. 2018), Section 3, https://arxiv.org/abs/1804.00891
@@ -35,12 +38,12 @@ class Sphere(Prior):
     like: Tensor
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Batch shape ()."""
+        """Return the prior; batch shape ()."""
         return UniformSphere(self.like)
 
 
 class UniformSphere(Distribution):
-    """Uniform on the unit sphere of R^L, with dtype and device of `like` (L,)."""
+    """Uniform distribution on the unit sphere of R^L, with the dtype and device of `like` (L,)."""
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
@@ -48,26 +51,26 @@ class UniformSphere(Distribution):
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     @property
     def mean(self) -> Tensor:
-        """(L,) zero."""
+        """Mean (L,), zero."""
         return torch.zeros_like(self.like)
 
     @property
     def variance(self) -> Tensor:
-        """(L,) 1 / L."""
+        """Variance (L,), 1 / L."""
         return torch.full_like(self.like, 1 / len(self.like))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) minus the log of the area, at points (..., L) of the sphere."""
+        """Return minus the log of the area (...) at points (..., L) of the sphere."""
         return value.new_full(value.shape[:-1], -log_area(value.shape[-1]))
 
 
 def log_area(size: int) -> float:
-    """log of the area of the unit sphere in R^size, 2 pi^(L/2) / Gamma(L/2)."""
+    """Return the log of the area of the unit sphere in R^size, 2 pi^(L/2) / Gamma(L/2)."""
     return math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2)
 
 

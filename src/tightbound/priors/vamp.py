@@ -1,4 +1,4 @@
-"""Priors made of the encoder: VampPrior and exemplars."""
+"""Priors that use the encoder: VampPrior and exemplar prior."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tightbound.nn.base import as_sizes
 from tightbound.priors.base import Encode, Prior, conditioner
 from tightbound.priors.mixture import FiniteMixture
 
-NOISE = 0.01  # of pseudo-inputs about the data that they start at, in half-ranges of the data
+NOISE = 0.01  # standard deviation of the noise on initial pseudo-inputs, in half-ranges of the data
 
 
 class VampPrior(Prior):
-    """sum_k w_k q(z | u_k): the posterior at K learned pseudo-inputs u.
+    """VampPrior sum_k w_k q(z|u_k): the mixture of posteriors at K learned pseudo-inputs u.
 
-    Pseudo-inputs stay within the range of the data that `start_at` saw, by a tanh where the paper has a hardtanh,
-    whose gradient vanishes at the edge; a prior that saw none keeps them in (-3, 3) and starts at N(0, 1).
-    A context shifts the logits of w by a network.
+    A tanh keeps pseudo-inputs within the range of the data that `start_at` saw; the paper has a hardtanh, whose gradient
+    vanishes at the edge. Without data they stay in (-3, 3) and start at N(0, 1). A network of the context shifts the
+    logits of w.
 
-    Arguments:
+    Args:
         latent: Size of z.
-        components: Their number K.
-        shape: Of the encoder's input.
-        learned_weights: Learn w; else w = 1/K where there is no context.
-        start: What `start_at` starts the pseudo-inputs at: "data", each at a random example, or "mean", all at the mean;
-            with a little noise.
+        components: Number of pseudo-inputs K.
+        shape: Shape of the encoder's input.
+        learned_weights: Learn w; else w = 1/K unless there is a context.
+        start: Where `start_at` puts the pseudo-inputs: "data", each at a random example, or "mean", all at the mean, with
+            a little noise.
         context: Size of the context.
 
     References:
@@ -62,18 +62,20 @@ class VampPrior(Prior):
         self.shift = conditioner(context, components)
         self.register_buffer("limits", torch.tensor([-3.0, 3.0]))
 
-    limits: Tensor  # (2,) least and greatest number in the data
+    limits: Tensor  # (2,) smallest and largest number in the data
 
     def start_at(self, x: Tensor) -> None:
-        """Takes the range of inputs x (N, *shape), and starts the pseudo-inputs there.
+        """Take the range of inputs x (N, *shape), and initialize the pseudo-inputs within it.
 
         Raises:
-            InputError: where x is constant.
+            InputError: If x is constant.
         """
         self.limits.copy_(torch.stack(x.aminmax()))
         middle, half = self._middle()
         if half == 0:
-            raise InputError(f"the data are {middle.item():g} everywhere, so that pseudo-inputs have no range to learn")
+            raise InputError(
+                f"the data are {middle.item():g} everywhere, so that pseudo-inputs have no range; give data that vary"
+            )
         at = random_rows(x, self.components) if self.start == "data" else x.mean(0).expand_as(self.raw)
         within = ((at - middle) / half).clamp(-0.95, 0.95)  # not at the edge, where the tanh is flat
         with torch.no_grad():
@@ -81,20 +83,20 @@ class VampPrior(Prior):
 
     @property
     def pseudo_inputs(self) -> Tensor:
-        """(K, *shape) u."""
+        """Pseudo-inputs u (K, *shape)."""
         middle, half = self._middle()
         return middle + half * ((self.raw - middle) / half).tanh()
 
     def _middle(self) -> tuple[Tensor, Tensor]:
-        """Middle and half-width of the range."""
+        """Return the middle and the half-width of the range."""
         low, high = self.limits
         return (high + low) / 2, (high - low) / 2
 
     def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
-        """Batch shape (), or (B,) given a context.
+        """Return the mixture; batch shape (), or (B,) if there is a context.
 
         Raises:
-            CompositionError: without an encoder.
+            CompositionError: If no encoder is given.
         """
         logits = self.limits.new_zeros(self.components) if self.logits is None else self.logits
         logits = logits if self.shift is None else logits + self.shift(context)
@@ -102,20 +104,20 @@ class VampPrior(Prior):
 
 
 class Exemplar(Prior):
-    """(1/N) sum_n N(z; mu(x_n), sigma^2 I): a kernel density at the posterior means of N training data.
+    """Exemplar prior (1/N) sum_n N(z; mu(x_n), sigma^2 I): a kernel density at the posterior means of N training examples.
 
-    One variance is learned. The exemplars are drawn from the data that `start_at` sees, and saved with the model;
-    where these are fewer than N, each serves about equally often.
+    One variance is learned. The exemplars are drawn from the data that `start_at` sees, and saved with the model; if the
+    data are fewer than N, each is used about equally often.
 
-    The paper leaves an example's own exemplar out while training. Here a prior does not know which example its z came from:
-    the data that are exemplars are scored by a prior that has stored their codes, so that their training bound is
-    that of a model which remembers them. A bound on held-out data is what it says. Keep N small beside the data.
+    The paper leaves out an example's own exemplar in training. Here the prior does not know which example z belongs to, so
+    the training bound of exemplars is that of a model that has memorized them. The bound on held-out examples is valid.
+    Keep N small compared with the data.
 
-    Arguments:
+    Args:
         latent: Size of z.
-        exemplars: Their number N.
-        shape: Of the encoder's input.
-        context: Size of the context, which this prior does not look at.
+        exemplars: Number of exemplars N.
+        shape: Shape of the encoder's input.
+        context: Size of the context, which is ignored.
 
     References:
         Exemplar VAE (Norouzi et al. 2020), Eqs. 5 and 6, https://arxiv.org/abs/2004.04795
@@ -134,15 +136,15 @@ class Exemplar(Prior):
     started: Tensor
 
     def start_at(self, x: Tensor) -> None:
-        """Takes the exemplars from inputs x (M, *shape)."""
+        """Take the exemplars from inputs x (M, *shape)."""
         self.exemplars.copy_(random_rows(x, len(self.exemplars)))
         self.started.fill_(True)
 
     def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
-        """Batch shape ().
+        """Return the kernel density; batch shape ().
 
         Raises:
-            CompositionError: without an encoder, or before `start_at`.
+            CompositionError: If no encoder is given, or `start_at` has not been called.
         """
         if not self.started:
             raise CompositionError(
@@ -154,16 +156,16 @@ class Exemplar(Prior):
 
 
 def random_rows(x: Tensor, n: int) -> Tensor:
-    """n rows of x (N, ...) in random order, each once before any comes again."""
+    """Return n rows of x (N, ...) in random order; no row repeats before all others were used."""
     return x[torch.randperm(len(x), device=x.device).repeat(-(-n // len(x)))[:n]]
 
 
 def given(encode: Encode | None) -> Encode:
-    """The encoder that a prior was called with.
+    """Return the encoder that a prior was called with.
 
     Raises:
-        CompositionError: where it was called with none.
+        CompositionError: If there is none.
     """
     if encode is None:
-        raise CompositionError("this prior is made of the encoder; call it as prior(context, encode)")
+        raise CompositionError("this prior uses the encoder; call it as prior(context, encode)")
     return encode

@@ -32,7 +32,7 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. It is rebuilt from its
     description.
 
-    Arguments:
+    Args:
         prior: Of at most 10,000 grids of codes altogether.
 
     Raises:
@@ -88,7 +88,7 @@ def draw_from_scratch(
 ) -> Tensor:
     """What `draw_codes` gives of this distribution, by a whole pass of the network for each code.
 
-    Arguments:
+    Args:
         codes: Only the first so many are drawn, and the others are 0.
     """
     shape = (*samples, *distribution.batch_shape, *distribution.event_shape)

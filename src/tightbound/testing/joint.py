@@ -27,7 +27,7 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
     is untrained. 8. It is rebuilt from
     its description.
 
-    Arguments:
+    Args:
         likelihood: Of at most 4096 values of x altogether.
         target: Discrete, the domain of each element; or mixed, of such columns without categories.
 

@@ -30,7 +30,7 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
     for extreme parameters. 6. Elements are independent, data too. 7. Domains that it is no density on are
     refused. 8. `marginal` fits the mean of data. 9. It is rebuilt from its description.
 
-    Arguments:
+    Args:
         likelihood: With features and network None, and shape (); of one that couples elements, a small shape.
         seed: Of the random parameters.
         cases: Number of random parameters.

@@ -32,7 +32,7 @@ def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
     codes are drawn as often as they are likely, and z has the moments. 8. Under autocast, results are those of single
     precision. 9. `start_at` leaves it a quantizer, and it is rebuilt from its description.
 
-    Arguments:
+    Args:
         quantizer: Of few codes (entries^depth of some thousands at most), so that they can be enumerated.
         seed: Of the raw numbers.
 

@@ -1,4 +1,4 @@
-"""Priors over grids of codes."""
+"""Code priors: distributions over grids of code indices."""
 
 from tightbound.priors.codes.autoregressive import AutoregressiveCodes, AutoregressivePrior
 from tightbound.priors.codes.base import CodePrior

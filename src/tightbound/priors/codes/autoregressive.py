@@ -1,4 +1,4 @@
-"""The base of autoregressive priors over codes, and the distribution that they give."""
+"""Base class of autoregressive code priors, and the distribution that they return."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ Choose = Callable[[Tensor, int, int], Tensor]
 
 
 class AutoregressivePrior(CodePrior):
-    """p(codes | c) = prod_i p(code_i | codes before it, c), in raster order, the codes of a position in theirs.
+    """Autoregressive code prior: p(indices | c) = prod_i p(index_i | indices before it, c), in raster order.
 
-    Codes enter by a learned embedding, with a table for each code of a position.
+    The indices of one position follow each other in their own order. Each is embedded by a learned table, one for each
+    index of a position.
 
-    Arguments:
-        grid, depth, codebook_size, maps, context: See `CodePrior`.
-        embedding: Size of a code's embedding.
-        hidden: Channels that the maps become.
-        blocks: Residual blocks that they pass through.
+    Args:
+        grid: As for `CodePrior`.
+        depth: As for `CodePrior`.
+        codebook_size: As for `CodePrior`.
+        maps: As for `CodePrior`.
+        context: As for `CodePrior`.
+        embedding: Size of the embedding of an index.
+        hidden: Number of channels of the network of the maps.
+        blocks: Number of residual blocks of the network of the maps.
     """
 
     def __init__(
@@ -50,49 +55,53 @@ class AutoregressivePrior(CodePrior):
         self.table = nn.Embedding(self.depth * self.codebook_size, whole("embedding", embedding, least=1))
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> AutoregressiveCodes:
-        """Maps (*batch, maps, H, W) and context (*batch, context), as far as it takes them.
+        """Return the distribution, given maps (*batch, maps, H, W) and a context (*batch, context).
 
         Raises:
-            CompositionError: where it takes what it is not given.
+            CompositionError: If something that the prior takes is not given.
         """
         condition = self.conditioning(maps, context)
         return AutoregressiveCodes(self, condition)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """(..., depth) -> (..., depth, embedding)."""
+        """Embed indices (..., depth) as (..., depth, embedding)."""
         return self.table(codes + self.codebook_size * torch.arange(self.depth, device=codes.device))
 
     def embed_one(self, codes: Tensor, index: int) -> Tensor:
-        """(...), the codes of this index at a position -> (..., embedding)."""
+        """Embed indices (...) at one place of a position as (..., embedding)."""
         return self.table(codes + self.codebook_size * index)
 
     @abstractmethod
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
-        """Of each code given those before it, in one pass: codes (N, P, depth), condition (N, C, H or 1, W or 1) ->
-        (N, P, depth, K)."""
+        """Return the logits (N, P, depth, K) of each index given those before it, in one pass.
+
+        Args:
+            codes: Indices (N, P, depth).
+            condition: Condition (N, C, H or 1, W or 1), if there is one.
+        """
 
     @abstractmethod
     def generate(self, rows: int, condition: Tensor | None, choose: Choose) -> None:
-        """Code by code, with what has been computed kept.
+        """Generate indices (N, P, depth) one by one, with cached intermediate results.
 
-        Arguments:
-            rows: N.
-            condition: (N, C, H or 1, W or 1).
-            choose: (logits (N, K), position, index at the position) -> codes (N,).
+        Args:
+            rows: Number of grids N.
+            condition: Condition (N, C, H or 1, W or 1), if there is one.
+            choose: Function (logits (N, K), position, place at the position) -> indices (N,).
         """
 
 
 class AutoregressiveCodes(Distribution):
-    """Codes (*batch, P, depth), each given those before it.
+    """Distribution of code indices (*batch, P, depth), each given those before it.
 
-    Arguments:
-        prior: Its network.
-        condition: (*batch, C, H or 1, W or 1); None: there is none, and the batch shape is ().
+    Args:
+        prior: The code prior whose network gives the logits.
+        condition: Condition (*batch, C, H or 1, W or 1); None: there is none, and the batch shape is ().
     """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     def __init__(self, prior: AutoregressivePrior, condition: Tensor | None) -> None:
@@ -101,29 +110,29 @@ class AutoregressiveCodes(Distribution):
         super().__init__(batch, torch.Size((prior.positions, prior.depth)), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) nats, in one pass."""
+        """Return log p (...) of grids of indices, nats, in one pass."""
         return self.log_factors(value).sum((-2, -1))
 
     def log_factors(self, value: Tensor) -> Tensor:
-        """(..., P, depth) nats: log p of each code given those before it; `log_prob` is their sum."""
+        """Return log p (..., P, depth) of each index given those before it, nats; `log_prob` is their sum."""
         logits = self.logits(value)
         codes = value.expand(logits.shape[:-1])
         return -F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none").view(codes.shape)
 
     def logits(self, value: Tensor) -> Tensor:
-        """(..., P, depth, K) of each code given those before it in value (..., P, depth); at least float32."""
+        """Return the logits (..., P, depth, K) of each index of value (..., P, depth); at least float32."""
         lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
         codes = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
         logits = self.prior.logits(codes, self._rows(lead))
         return logits.to(torch.promote_types(logits.dtype, torch.float32)).reshape(*lead, *logits.shape[1:])
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Ancestral draws (*sample_shape, *batch, P, depth)."""
+        """Return ancestral draws (*sample_shape, *batch, P, depth)."""
         return draw(self, tuple(sample_shape), unkeyed())
 
     @torch.no_grad()
     def ancestral(self, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
-        """Draws (*samples, *batch, P, depth), in the precision of the weights."""
+        """Return draws (*samples, *batch, P, depth), computed in the precision of the weights."""
         lead = torch.Size((*samples, *self.batch_shape))
         weight = self.prior.table.weight
         like = weight.new_empty((), dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -142,7 +151,7 @@ class AutoregressiveCodes(Distribution):
         return torch.stack(codes, 1).reshape(*lead, *self.event_shape)
 
     def _rows(self, lead: torch.Size) -> Tensor | None:
-        """The condition of each element of this shape, (N, C, H or 1, W or 1)."""
+        """Return the condition of each element of this shape, (N, C, H or 1, W or 1)."""
         if self.condition is None:
             return None
         event = self.condition.shape[-3:]

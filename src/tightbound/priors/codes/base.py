@@ -1,4 +1,4 @@
-"""The base of priors over grids of codes."""
+"""Base class of code priors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tightbound.core.errors import whole
 
 
 class CodePrior(Component, nn.Module, ABC):
-    """p(codes | maps of the groups above, context): a module whose call returns a distribution of integers.
+    """Code prior p(indices | maps of the groups above, context): a module that returns a distribution of integers.
 
-    Positions are in raster order. At a position stand `depth` codes, in order (residual or grouped quantization).
+    Positions are in raster order. Each has `depth` code indices, in order (residual or grouped quantization).
 
-    Arguments:
-        grid: (H, W); P = H * W positions.
-        depth: Codes at a position.
-        codebook_size: K, values that a code can take.
-        maps: Channels of maps (B, maps, H, W) that it is given, made of the groups above; 0: none.
-        context: Size of the context (B, context) that it is given; 0: none.
+    Args:
+        grid: Height and width (H, W) of the grid; P = H * W positions.
+        depth: Number of code indices at each position.
+        codebook_size: Number of values K of a code index.
+        maps: Channels of the maps (B, maps, H, W) of the groups above; 0: there are none.
+        context: Size of the context (B, context); 0: there is none.
     """
 
     blind: ClassVar[bool] = False  # it is the same whatever it is given
@@ -38,14 +38,14 @@ class CodePrior(Component, nn.Module, ABC):
 
     @property
     def needs(self) -> Mapping[str, object]:
-        """What it was made for, by the constructor's names."""
+        """Sizes that the prior was made for, by the names of the constructor."""
         return {name: getattr(self, name) for name in ("grid", "depth", "codebook_size", "maps", "context")}
 
     @property
     def positions(self) -> int:
-        """P."""
+        """Number of positions P."""
         return self.grid[0] * self.grid[1]
 
     @abstractmethod
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
-        """Distribution with event shape (P, depth), and batch shape () or, where it is given anything, (B,)."""
+        """Return the distribution: event shape (P, depth), batch shape () or, if it is conditional, (B,)."""

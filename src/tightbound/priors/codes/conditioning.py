@@ -1,4 +1,4 @@
-"""What a prior over codes is conditioned on: maps of the groups above, and the context."""
+"""Condition of a code prior: maps of the groups above, and the context."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from tightbound.nn.resnet import Block
 
 
 class Conditioning(nn.Module):
-    """Maps through a small residual network, and the context beside them.
+    """Network of the maps, with the context added.
 
-    Arguments:
-        grid: (H, W).
-        maps, context: Sizes of what is given; 0: none.
-        hidden: Channels that the maps become.
-        blocks: Residual blocks.
+    Args:
+        grid: Height and width (H, W).
+        maps: Channels of the maps; 0: there are none.
+        context: Size of the context; 0: there is none.
+        hidden: Number of channels.
+        blocks: Number of residual blocks.
 
     References:
         Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019), Appendix B,
@@ -35,10 +36,10 @@ class Conditioning(nn.Module):
             self.network = nn.Sequential(nn.Conv2d(maps, hidden, 3, padding=1), *residual)
 
     def forward(self, maps: Tensor | None, context: Tensor | None) -> Tensor | None:
-        """(..., maps, H, W) and (..., context) -> (..., outputs, H or 1, W or 1); None where neither is taken.
+        """Map (..., maps, H, W) and (..., context) to (..., outputs, H or 1, W or 1); None if neither is taken.
 
         Raises:
-            CompositionError: where what is taken is not given, or has another shape.
+            CompositionError: If something that is taken is not given, or has another shape.
         """
         given: list[Tensor] = []
         if self.network is not None:
@@ -56,5 +57,5 @@ def _checked(what: str, given: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     if given is None or given.shape[-len(shape) :] != shape or given.dim() < len(shape):
         got = "none" if given is None else f"shape {tuple(given.shape)}"
         needed = f"(..., {', '.join(map(str, shape))})"
-        raise CompositionError(f"the prior over codes takes {what} of shape {needed} and was given {got}; give it such")
+        raise CompositionError(f"the code prior takes {what} of shape {needed} and was given {got}; give that shape")
     return given

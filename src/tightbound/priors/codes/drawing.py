@@ -1,4 +1,4 @@
-"""Drawing codes: what becomes of logits before a draw, and draws by the inverse of the distribution function."""
+"""Drawing code indices: changes of logits before a draw, and draws by inverting the distribution function."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tightbound.core.noise import Noise
 
 @dataclass(frozen=True)
 class Sharpening:
-    """Logits of each code given those before it, before it is drawn. Densities know nothing of it.
+    """Change of the logits of each index before it is drawn; densities are not affected.
 
-    Draws at another temperature than 1, or of the top k alone, are not draws of the model: they trade variety for
-    typicality.
+    Draws at another temperature than 1, or of the top k only, are not draws of the model: they are more typical and
+    less varied.
 
-    Arguments:
-        temperature: Logits are divided by it; towards 0 the likeliest code is always drawn.
-        top_k: Only the k likeliest codes are drawn; None: all.
+    Args:
+        temperature: Divisor of the logits; towards 0 the most probable index is always drawn.
+        top_k: Draw only the k most probable indices; None: all.
 
     Raises:
-        InputError: temperature not above 0, or top_k less than 1.
+        InputError: If temperature is not above 0, or top_k is less than 1.
     """
 
     temperature: float = 1.0
@@ -38,11 +38,11 @@ class Sharpening:
             whole("top_k", self.top_k, least=1)
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits (..., K) -> (..., K), not normalized."""
+        """Return changed logits (..., K), not normalized."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             kept = logits.topk(self.top_k, -1)
             logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
-        if self.temperature != 1:  # the largest is 0 first, so that none overflows
+        if self.temperature != 1:  # the largest logit becomes 0 first, so that none overflows
             least = torch.finfo(logits.dtype).tiny
             logits = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, least)
         return logits
@@ -50,10 +50,10 @@ class Sharpening:
 
 @Dispatched
 def draw_codes(distribution: Distribution, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
-    """Codes (*samples, *batch, P, depth): one uniform number each, so that an example's follow from its own noise.
+    """Draw code indices (*samples, *batch, P, depth) with one uniform number each, so that examples are independent.
 
     Raises:
-        CompositionError: a distribution that is not over codes.
+        CompositionError: If the distribution is not one of code indices.
     """
     raise CompositionError(
         f"codes cannot be drawn from a {type(distribution).__name__}; needed: the distribution that a prior over codes "
@@ -72,7 +72,7 @@ def _(distribution: Independent, samples: Sequence[int], noise: Noise, sharpenin
 
 
 def invert(logits: Tensor, uniform: Tensor) -> Tensor:
-    """The least code whose distribution function exceeds a uniform number of [0, 1): (..., K) and (...) -> (...)."""
+    """Return the smallest index (...) whose distribution function (..., K) exceeds a uniform number (...)."""
     cumulative = logits.softmax(-1).cumsum(-1)
     # of the total, which rounding keeps from 1: a code of probability 0 is then never drawn, not even the last
     target = uniform.unsqueeze(-1) * cumulative[..., -1:]

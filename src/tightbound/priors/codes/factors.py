@@ -1,4 +1,4 @@
-"""What each code costs."""
+"""Log-probability of each code index."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tightbound.priors.codes.autoregressive import AutoregressiveCodes
 
 @Dispatched
 def log_factors(distribution: Distribution, codes: Tensor) -> Tensor:
-    """(..., P, depth) log p of each code given those before it, nats, of codes (..., P, depth).
+    """Return log p (..., P, depth) of each index given those before it, nats, of indices (..., P, depth).
 
     Raises:
-        CompositionError: a distribution of which that is not known.
+        CompositionError: If the distribution does not tell.
     """
     raise CompositionError(f"a {type(distribution).__name__} does not say what each code costs by itself")
 

@@ -1,4 +1,4 @@
-"""A gated PixelCNN over codes, with causal self-attention."""
+"""Gated PixelCNN over code indices, with causal self-attention."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from tightbound.priors.codes.autoregressive import AutoregressivePrior, Choose
 
 
 class PixelCNN(AutoregressivePrior):
-    """Codes from those near by through gated convolutions, and from all before them through attention.
+    """Gated PixelCNN: gated convolutions over nearby indices, and attention over all indices before.
 
     The maps, after their residual network, and the context enter every layer.
 
-    Arguments:
-        grid, depth, codebook_size, maps, context: See `CodePrior`.
-        embedding: Size of a code's embedding.
-        hidden: Feature maps of a layer, shared out among the codes of a position.
-        layers, kernel: Gated layers, and the odd edge of their convolutions.
-        attention: Heads of the attention after the middle and the last layer, a divisor of `hidden`; 0: none.
-        dropout: Of the gates, in training.
-        blocks: Residual blocks that the maps pass through.
+    Args:
+        grid: As for `CodePrior`.
+        depth: As for `CodePrior`.
+        codebook_size: As for `CodePrior`.
+        maps: As for `CodePrior`.
+        context: As for `CodePrior`.
+        embedding: Size of the embedding of an index.
+        hidden: Number of feature maps of a layer, divided among the indices of a position.
+        layers: Number of gated layers.
+        kernel: Odd edge length of the convolutions.
+        attention: Number of heads of the attention after the middle and the last layer, a divisor of `hidden`; 0: none.
+        dropout: Dropout of the gates in training.
+        blocks: Number of residual blocks of the network of the maps.
 
     Raises:
-        InputError: a number out of range.
+        InputError: If a number is out of range.
 
     References:
         Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328;
@@ -61,12 +66,12 @@ class PixelCNN(AutoregressivePrior):
         )
 
     def logits(self, codes: Tensor, condition: Maps | None) -> Tensor:
-        """(N, P, depth) -> (N, P, depth, K)."""
+        """Return logits (N, P, depth, K) of indices (N, P, depth)."""
         x = self.embed(codes).flatten(2).transpose(1, 2).unflatten(2, self.grid)
         return self.net(x, condition).flatten(2, 3).transpose(1, 2)
 
     def generate(self, rows: int, condition: Maps | None, choose: Choose) -> None:
-        """Cost is linear in the number of codes, but for attention's reading of those before."""
+        """Generate indices at a cost that is linear in their number, apart from the attention."""
 
         def step(logits: Tensor, row: int, column: int, index: int) -> Tensor:
             return self.embed_one(choose(logits, row * self.grid[1] + column, index), index)

@@ -1,4 +1,4 @@
-"""A causal transformer over the sequence of codes."""
+"""Causal transformer over the sequence of code indices."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from tightbound.priors.codes.autoregressive import AutoregressivePrior, Choose
 
 
 class Transformer(AutoregressivePrior):
-    """Codes in one sequence of P * depth, each from all before it.
+    """Transformer over one sequence of P * depth code indices, each given all before it.
 
-    The input of a step is the embedding of the code before (a learned vector at the first), a learned vector each for
-    row, column and index of the code that is predicted, and what the maps, at that position, and the context give.
+    The input of a step is the embedding of the previous index (a learned vector at the first step), a learned vector
+    each for row, column and place of the index that is predicted, and the maps at that position and the context.
 
-    Arguments:
-        grid, depth, codebook_size, maps, context: See `CodePrior`.
-        hidden: Size of a step.
-        layers: Blocks of attention and a two-layer network.
-        heads: Of attention; a divisor of `hidden`.
-        dropout: Of the blocks, in training.
-        blocks: Residual blocks that the maps pass through.
+    Args:
+        grid: As for `CodePrior`.
+        depth: As for `CodePrior`.
+        codebook_size: As for `CodePrior`.
+        maps: As for `CodePrior`.
+        context: As for `CodePrior`.
+        hidden: Width of a step.
+        layers: Number of blocks of attention and a two-layer network.
+        heads: Number of attention heads, a divisor of `hidden`.
+        dropout: Dropout of the blocks in training.
+        blocks: Number of residual blocks of the network of the maps.
 
     Raises:
-        InputError: a number out of range.
+        InputError: If a number is out of range.
 
     References:
         Language models are unsupervised multitask learners (Radford et al. 2019), Section 2.3; over the codes of
@@ -65,14 +69,14 @@ class Transformer(AutoregressivePrior):
             nn.init.normal_(cast(nn.Linear, head).weight, std=INIT_STD)
 
     def logits(self, codes: Tensor, condition: Maps | None) -> Tensor:
-        """(N, P, depth) -> (N, P, depth, K)."""
+        """Return logits (N, P, depth, K) of indices (N, P, depth)."""
         before = self.embed(codes).flatten(1, 2)[:, :-1]
         before = torch.cat([self.start.expand(len(codes), 1, -1), before], 1)
         out = self.net(before + self._places(condition)).unflatten(1, (self.positions, self.depth))
         return torch.stack([head(out[:, :, i]) for i, head in enumerate(self.heads)], 2)
 
     def generate(self, rows: int, condition: Maps | None, choose: Choose) -> None:
-        """Each step reads the keys and values of all before it."""
+        """Generate indices; each step reads the cached keys and values of all before it."""
         at = self._places(condition).unbind(1)
         step = self.net.steps(rows, len(at), self.start)
         before = self.start.expand(rows, -1)
@@ -82,7 +86,7 @@ class Transformer(AutoregressivePrior):
             before = self.embed_one(choose(logits, position, index), index)
 
     def _places(self, condition: Maps | None) -> Tensor:
-        """(N or 1, P * depth, hidden) what is added to each step, for the code that it predicts."""
+        """Return what is added to each step for the index that it predicts, (N or 1, P * depth, hidden)."""
         at = (self.rows + self.columns + self.indices).flatten(0, 1).unsqueeze(0)
         if self.spread is not None and condition is not None:
             spread = self.spread(condition.flatten(2).transpose(1, 2))  # (N, P or 1, hidden)

@@ -1,4 +1,4 @@
-"""The uniform prior over codes."""
+"""Uniform code prior."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tightbound.priors.codes.base import CodePrior
 
 
 class Uniform(CodePrior):
-    """All codes are equally probable: log p = -P depth log K, whatever they are."""
+    """Uniform code prior: all code indices are equally probable, log p = -P depth log K."""
 
     blind: ClassVar[bool] = True
 
@@ -25,6 +25,6 @@ class Uniform(CodePrior):
     logits: Tensor
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
-        """Batch shape (), whatever it is given."""
+        """Return the distribution; batch shape (), whatever is given."""
         logits = self.logits.expand(self.positions, self.depth, self.codebook_size)
         return Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
