@@ -19,8 +19,8 @@ from tightbound.priors.base import Prior
 class Flow(Prior):
     """Flow prior p(z) = N(f(z); 0, I) |det df/dz| with a learned bijection f of zuko, N(0, I) at first.
 
-    The density needs one pass of f. A draw needs its inverse, which takes `latent` passes if f is autoregressive. Mean and
-    variance have no closed form.
+    The density needs one pass of f. A draw needs its inverse, which takes `latent` passes if f is autoregressive. Mean
+    and variance have no closed form.
 
     Args:
         latent: Size of z.

@@ -12,7 +12,8 @@ from tightbound.priors.mixture import FiniteMixture
 
 
 class LearnedNormal(Prior):
-    """Gaussian prior N(m, diag s^2) with learned m and s, N(0, I) at first; a network of the context shifts m and log s.
+    """Gaussian prior N(m, diag s^2) with learned m and s, N(0, I) at first; a network of the context shifts m and log
+    s.
 
     References:
         Learning structured output representation using deep conditional generative models (Sohn et al. 2015), Eq. 3,
@@ -38,8 +39,8 @@ class LearnedNormal(Prior):
 class Mixture(Prior):
     """Mixture prior sum_k w_k N(m_k, diag s_k^2) with learned weights, means and scales.
 
-    The means start as draws from N(0, I). A network of the context shifts the logits of w. The KL from a posterior has no
-    closed form, so the ELBO uses log q - log p at the samples.
+    The means start as draws from N(0, I). A network of the context shifts the logits of w. The KL from a posterior has
+    no closed form, so the ELBO uses log q - log p at the samples.
 
     Args:
         latent: Size of z.

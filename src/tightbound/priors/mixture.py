@@ -87,8 +87,8 @@ def _(components: Independent, z: Tensor) -> Tensor:
     normal = components.base_dist
     if not isinstance(normal, Normal) or lacks_double(z.device):
         return component_log_probs.default(components, z)
-    # The square is expanded into matrix products, which need points x components numbers only. They are in float64, since
-    # the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat.
+    # The square is expanded into matrix products, which need points x components numbers only. They are in float64,
+    # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat.
     loc, scale, x = normal.loc.double(), normal.scale.double(), z.double()
     precision = scale.square().reciprocal()
     square = x.square() @ precision.mT - 2 * x @ (loc * precision).mT + (loc.square() * precision).sum(-1)

@@ -19,17 +19,17 @@ NOISE = 0.01  # standard deviation of the noise on initial pseudo-inputs, in hal
 class VampPrior(Prior):
     """VampPrior sum_k w_k q(z|u_k): the mixture of posteriors at K learned pseudo-inputs u.
 
-    A tanh keeps pseudo-inputs within the range of the data that `start_at` saw; the paper has a hardtanh, whose gradient
-    vanishes at the edge. Without data they stay in (-3, 3) and start at N(0, 1). A network of the context shifts the
-    logits of w.
+    A tanh keeps pseudo-inputs within the range of the data that `start_at` saw; the paper has a hardtanh, whose
+    gradient vanishes at the edge. Without data they stay in (-3, 3) and start at N(0, 1). A network of the context
+    shifts the logits of w.
 
     Args:
         latent: Size of z.
         components: Number of pseudo-inputs K.
         shape: Shape of the encoder's input.
         learned_weights: Learn w; else w = 1/K unless there is a context.
-        start: Where `start_at` puts the pseudo-inputs: "data", each at a random example, or "mean", all at the mean, with
-            a little noise.
+        start: Where `start_at` puts the pseudo-inputs: "data", each at a random example, or "mean", all at the mean,
+            with a little noise.
         context: Size of the context.
 
     References:
@@ -104,14 +104,15 @@ class VampPrior(Prior):
 
 
 class Exemplar(Prior):
-    """Exemplar prior (1/N) sum_n N(z; mu(x_n), sigma^2 I): a kernel density at the posterior means of N training examples.
+    """Exemplar prior (1/N) sum_n N(z; mu(x_n), sigma^2 I): a kernel density at the posterior means of N training
+    examples.
 
-    One variance is learned. The exemplars are drawn from the data that `start_at` sees, and saved with the model; if the
-    data are fewer than N, each is used about equally often.
+    One variance is learned. The exemplars are drawn from the data that `start_at` sees, and saved with the model; if
+    the data are fewer than N, each is used about equally often.
 
-    The paper leaves out an example's own exemplar in training. Here the prior does not know which example z belongs to, so
-    the training bound of exemplars is that of a model that has memorized them. The bound on held-out examples is valid.
-    Keep N small compared with the data.
+    The paper leaves out an example's own exemplar in training. Here the prior does not know which example z belongs to,
+    so the training bound of exemplars is that of a model that has memorized them. The bound on held-out examples is
+    valid. Keep N small compared with the data.
 
     Args:
         latent: Size of z.

@@ -28,8 +28,8 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     `log_prob`, each is normalized, and changes with no later code. 4. Draws have the exact frequencies of codes and
     of pairs of codes, also at another temperature and of the likeliest codes alone, are a function of the noise, and
     leave `log_prob` as it is. 5. Towards temperature 0, and with top_k = 1, each code is the likeliest after those
-    before it. 6. Given maps or a context, an example's prior and draws do not depend on its batch; leading dimensions of
-    samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. It is rebuilt from its
+    before it. 6. Given maps or a context, an example's prior and draws do not depend on its batch; leading dimensions
+    of samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. It is rebuilt from its
     description.
 
     Args:

@@ -81,8 +81,8 @@ def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None
 def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     """Runs every law of posteriors.
 
-    1. Shapes. 2. Normalization of each example's density, as for priors; a log-density that comes with the draws is that
-    at them, or, where the density is known there alone, is normalized; in an extended space (a Monte Carlo chain),
+    1. Shapes. 2. Normalization of each example's density, as for priors; a log-density that comes with the draws is
+    that at them, or, where the density is known there alone, is normalized; in an extended space (a Monte Carlo chain),
     E[q0(z) / q(z)] = 1 over the draws, q0 being the distribution that the network gives. 3. Samples lie on the
     support, reproduce mean and variance, are a function of the noise, and carry finite gradients to every
     parameter. 4. An example's posterior does not depend on the rest of its batch. A point mass has no density, and

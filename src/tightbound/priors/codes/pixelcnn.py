@@ -32,9 +32,9 @@ class PixelCNN(AutoregressivePrior):
         InputError: If a number is out of range.
 
     References:
-        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016), https://arxiv.org/abs/1606.05328;
-        Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019), Section 3.2,
-        https://arxiv.org/abs/1906.00446
+        Conditional image generation with PixelCNN decoders (van den Oord et al. 2016),
+        https://arxiv.org/abs/1606.05328; Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019),
+        Section 3.2, https://arxiv.org/abs/1906.00446
     """
 
     def __init__(
