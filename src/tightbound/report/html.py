@@ -59,7 +59,7 @@ def table_html(table: Table) -> str:
 
 def _cell(text: str) -> str:
     """Return a table cell; numbers stand out and do not wrap."""
-    is_number = bool(text) and (text[0].isdigit() or text[0] in "-−+±.") and len(text) < 40
+    is_number = bool(text) and (text[0].isdigit() or text[0] in "-+±.") and len(text) < 40
     return f"<td{' class=value' if is_number else ''}>{escape(text)}</td>"
 
 
