@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core import model as core
@@ -18,10 +18,13 @@ from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.core.noise import Noise, seeded
+from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
 from tightbound.data.given import Source, training_data
 from tightbound.data.options import ReadOptions
 from tightbound.nn.base import Architecture
+from tightbound.objectives.base import Objective
+from tightbound.objectives.batch_loss import Reduction, batch_loss
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
@@ -78,8 +81,8 @@ class VAE(core.VAE):
             decoder: Your own decoder: z (B, latent) -> the likelihood's parameters.
             network: Architecture of an encoder or decoder that is not given; "auto": "conv" for images of 16
                 pixels or more each way, else "mlp"; for quantized latents and images of 8 pixels or more, "resnet".
-            likelihood: "auto": bernoulli for binary data, discretized-logistic for levels, negative-binomial for
-                counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a mixed table.
+            likelihood: "auto": bernoulli for binary data, discretized-logistic for integer levels, negative-binomial
+                for counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a mixed table.
             observation: How raw data become the likelihood's target; "auto": as that likelihood needs.
             prior: p(z); "auto": "normal", or the default of the latents.
             posterior: q(z|x); "auto": "normal", or the default of the latents.
@@ -117,25 +120,68 @@ class VAE(core.VAE):
                 discrete = issubclass(find("latents", parse(latents).name, trust=trust), DiscreteLatents)
                 joined = context is not None and not discrete
                 seen = joined_shape(seen, context.shape) if context is not None and joined else seen
-                supplied = {"latent": latent, "context": beside, "shape": seen, "network": built}
+                inner = built if encoder is None else encoder
+                supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
-            beside = 0 if isinstance(latents, DiscreteLatents) else beside
+            elif encoder is not None:
+                raise CompositionError("latents= is an object, which has its own encoder; leave out encoder=")
+            if encoder is not None and isinstance(posterior, Posterior):
+                raise CompositionError("posterior= is an object, which has its own encoder; leave out encoder=")
+            discrete = isinstance(latents, DiscreteLatents)
+            beside = 0 if discrete else beside
             named = isinstance(spec, Spec | type)
             supplied = {
                 "shape": shape,
                 "features": latents.features + beside,
-                "network": built if isinstance(latents, DiscreteLatents) else built.for_vectors(),
+                "network": decoder if decoder is not None else built if discrete else built.for_vectors(),
                 "levels": observation.target.levels or 2,
                 "kinds": _kinds(observation.target),
             }
+            if decoder is not None and not named:
+                raise CompositionError("likelihood= is an object, which has its own decoder; leave out decoder=")
             spec = _built("likelihood", spec, trust, supplied)
             model = cls(latents, _is(spec, Likelihood), _is(observation, Observation), context)
             if start_at_data:
                 # up to 10,000 examples, at most 256 MB
                 most = max(100, min(10_000, 2**26 // math.prod(shape)))
                 batch = model.observe(next(data.train.epoch(most, key=("start",))), Noise("start"))
-                model.start_at(batch, likelihood=named)
+                # the initial weights of a decoder that was given are its own
+                model.start_at(batch, likelihood=named and decoder is None)
         return model
+
+    def loss(
+        self,
+        x: Tensor | Batch,
+        objective: str | Objective = "elbo",
+        *,
+        samples: int | None = None,
+        size: int | None = None,
+        reduction: Reduction = "mean",
+        seed: int | None = None,
+        trust: bool = False,
+    ) -> Tensor:
+        """Return the loss of a batch in nats, for a training loop of your own.
+
+        It is minus the objective, plus the model's own penalty (of a codebook). Schedules (such as a warm-up of beta)
+        have their final values; to vary a value, pass an objective with that value.
+
+        Args:
+            x: Raw data (B, *shape), or a `Batch` with labels or masks.
+            objective: By name, `"name(argument=value)"`, or as an object.
+            samples: Latent samples per example; None: the objective's own number.
+            size: Number of training examples, for objectives that need it ('beta-tc').
+            reduction: "mean" or "sum" over the batch, or "none".
+            seed: Random seed of the draws; None: torch's default generator.
+            trust: Import an objective of your own, written "module:Class(...)".
+
+        Returns:
+            The loss, 0-d, or (B,) with reduction "none".
+
+        Raises:
+            CompositionError: If the objective does not fit the model, or needs more than one loss.
+            InputError: If an argument is unknown.
+        """
+        return batch_loss(self, x, objective, samples=samples, size=size, reduction=reduction, seed=seed, trust=trust)
 
 
 def _is(component: object, kind: type[_Kind]) -> _Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,7 @@ class VAE(Component, Trainable):
                 f"construct the likelihood with features={features}"
             )
         self.latents, self.likelihood, self.observation, self.context = latents, likelihood, observation, context
+        self.prepared_objectives: dict[object, Any] = {}  # by text or object: those of `loss`, prepared for this model
 
     @property
     def shape(self) -> tuple[int, ...]:

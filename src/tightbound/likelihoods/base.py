@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 import torch
@@ -12,7 +11,8 @@ from torch.distributions import Distribution, Independent
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Likelihood
-from tightbound.nn.base import Architecture, as_sizes, fold, output_size
+from tightbound.nn.base import Architecture, as_sizes, fold
+from tightbound.nn.modules import check_decoder
 
 
 class ElementwiseLikelihood(Likelihood):
@@ -51,12 +51,7 @@ class ElementwiseLikelihood(Likelihood):
                 raise CompositionError("an architecture was given without features; pass features=<latent size>")
             network = network.decoder(features, self.outputs, self.shape)
         elif network is not None and features is not None:
-            got, needed = output_size(network, (features,), "decoder"), self.outputs * math.prod(self.shape)
-            if got != needed:
-                raise CompositionError(
-                    f"the decoder gives {got} numbers per example; {type(self).__name__} on shape {self.shape} needs "
-                    f"{needed} ({self.outputs} per element); end it with nn.Linear(..., {needed})"
-                )
+            check_decoder(network, features, self.outputs, self.shape, type(self).__name__)
         self.network = network
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:

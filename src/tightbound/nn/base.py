@@ -110,7 +110,15 @@ def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
 
 
 def output_size(network: nn.Module, shape: Shape, what: str) -> int:
-    """Return the number of outputs per example, from a pass of zeros (2, *shape) through the network.
+    """Return the number of outputs per example of a network that gives one tensor: see `pass_zeros`."""
+    out = pass_zeros(network, shape, what)
+    if not isinstance(out, Tensor):
+        raise CompositionError(f"the {what} gives a tuple of {len(out)} tensors; needed: one tensor (batch, ...)")
+    return out[0].numel()
+
+
+def pass_zeros(network: nn.Module, shape: Shape, what: str) -> Tensor | tuple[Tensor, ...]:
+    """Return the output of a network at zeros (2, *shape), in eval mode and without gradients.
 
     Args:
         network: The network.
@@ -121,7 +129,7 @@ def output_size(network: nn.Module, shape: Shape, what: str) -> int:
         CompositionError: If the network does not accept that shape, or does not keep the batch axis.
     """
     like = next(network.parameters(), torch.empty(0))
-    was_training = network.training
+    training = [module for module in network.modules() if module.training]
     network.eval()
     try:
         with torch.no_grad():
@@ -133,10 +141,12 @@ def output_size(network: nn.Module, shape: Shape, what: str) -> int:
             f"begin it with a layer for that shape, such as nn.Flatten() and nn.Linear({math.prod(shape)}, ...)"
         ) from error
     finally:
-        network.train(was_training)
-    if not isinstance(out, Tensor) or out.dim() < 1 or out.shape[0] != 2:
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        for module in training:
+            module.training = True
+    parts = tuple(out) if isinstance(out, tuple | list) else (out,)
+    if not all(isinstance(part, Tensor) and part.dim() >= 1 and part.shape[0] == 2 for part in parts):
+        got = " and ".join(str(tuple(p.shape)) if isinstance(p, Tensor) else type(p).__name__ for p in parts)
         raise CompositionError(
-            f"the {what} maps (2, {', '.join(map(str, shape))}) to {got}; needed: one tensor with batch axis first"
+            f"the {what} maps (2, {', '.join(map(str, shape))}) to {got}; needed: tensors with the batch axis first"
         )
-    return out[0].numel()
+    return out if isinstance(out, Tensor) else parts

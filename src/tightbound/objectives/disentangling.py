@@ -61,7 +61,7 @@ class BetaTC(Objective):
         if n_examples is None:
             raise CompositionError(
                 "objective 'beta-tc' needs the number of training examples, which is unknown for a stream; "
-                "give data of known length, or use objective 'factor'"
+                "give data of known length, pass size= to VAE.loss, or use objective 'factor'"
             )
         self._size = n_examples
 

@@ -17,7 +17,8 @@ from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.numerics import first_parameter, unrounded
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms
-from tightbound.nn.base import Architecture, as_sizes, fold, output_size
+from tightbound.nn.base import Architecture, as_sizes, fold
+from tightbound.nn.modules import posterior_network
 
 
 class Posterior(Component, nn.Module, ABC):
@@ -38,6 +39,9 @@ class Posterior(Component, nn.Module, ABC):
     evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone, or nowhere
     expensive: ClassVar[bool] = False  # True: its density at other points than its draws takes passes through a network
     support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
+    accepts_pair: ClassVar[bool] = (
+        False  # whether its parameters are a mean and a log-variance: an encoder may give them
+    )
     needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
     least: ClassVar[int] = 1  # smallest size of z
     schedules: Mapping[str, Schedule] = {}
@@ -60,8 +64,8 @@ class Posterior(Component, nn.Module, ABC):
             self.network = None
         else:
             body = network.encoder(self.shape) if isinstance(network, Architecture) else network
-            width = output_size(body, self.shape, "encoder")
-            self.network = nn.Sequential(body, nn.Flatten(), nn.Linear(width, math.prod(self.raw_shape)))
+            pair, name = self.accepts_pair, type(self).__name__
+            self.network = posterior_network(body, self.shape, self.raw_shape, name, accepts_pair=pair)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ class DiagonalNormal(Posterior):
     """
 
     outputs = 2
+    accepts_pair = True
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Means and log-variances (..., 2, latent)."""

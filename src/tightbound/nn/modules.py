@@ -1,0 +1,92 @@
+"""Encoders and decoders of your own: any module, checked with one forward pass when the model is built."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tightbound.core.errors import CompositionError
+from tightbound.nn.base import Shape, pass_zeros
+
+
+class MeanLogVariance(nn.Module):
+    """An encoder with a head of its own: x (B, *shape) -> mean and log-variance, stacked to (B, 2, latent).
+
+    Args:
+        encoder: A module that returns a pair of tensors (B, latent).
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return mean and log-variance (B, 2, latent)."""
+        mean, log_variance = self.encoder(x)
+        return torch.stack([mean.flatten(1), log_variance.flatten(1)], 1)
+
+
+def posterior_network(
+    encoder: nn.Module, shape: Shape, raw_shape: Shape, name: str, *, accepts_pair: bool
+) -> nn.Module:
+    """Return the network of a posterior: the encoder with a linear head, or with its own.
+
+    Args:
+        encoder: Maps x (B, *shape) to features (B, ...) or, if `accepts_pair`, to a pair (mean, log-variance) of
+            (B, latent) each.
+        shape: Shape of the encoder's input.
+        raw_shape: Shape of the posterior's parameters of one example.
+        name: Name of the posterior in errors.
+        accepts_pair: Whether the parameters are a mean and a log-variance.
+
+    Raises:
+        CompositionError: The encoder does not accept the input, or its output does not fit.
+    """
+    out = pass_zeros(encoder, shape, "encoder")
+    if isinstance(out, Tensor):
+        return nn.Sequential(encoder, nn.Flatten(), nn.Linear(out[0].numel(), math.prod(raw_shape)))
+    shapes = [_shown(part) for part in out]
+    if not accepts_pair:
+        raise CompositionError(
+            f"the encoder gives a tuple of {' and '.join(shapes)} and posterior {name} needs one tensor of features "
+            "(B, F); return one tensor, or use posterior 'normal'"
+        )
+    latent = raw_shape[-1]
+    if len(out) != 2 or any(part[0].numel() != latent for part in out):
+        raise CompositionError(
+            f"the encoder gives a tuple of {' and '.join(shapes)} and latent={latent} needs a pair (mean, log-variance) of "
+            f"(B, {latent}) each; return such a pair, or one tensor of features (B, F)"
+        )
+    return MeanLogVariance(encoder)
+
+
+def check_decoder(decoder: nn.Module, features: int, outputs: int, shape: Shape, name: str) -> None:
+    """Check that a decoder gives a likelihood's parameters.
+
+    Args:
+        decoder: Maps features (B, features) to `outputs * prod(shape)` numbers for each example, in any layout of the
+            order (outputs, *shape), such as (B, outputs * prod(shape)), (B, outputs, *shape) or, if outputs is 1,
+            (B, *shape).
+        features: Size of the decoder's input.
+        outputs: Numbers for each element of x.
+        shape: Shape of one example.
+        name: Name of the likelihood in errors.
+
+    Raises:
+        CompositionError: The decoder does not accept the features, or gives another number of outputs.
+    """
+    out, needed = pass_zeros(decoder, (features,), "decoder"), outputs * math.prod(shape)
+    if not isinstance(out, Tensor):
+        raise CompositionError(f"the decoder gives a tuple and likelihood {name} needs one tensor; return one tensor")
+    if out[0].numel() != needed:
+        each = f" ({outputs} for each element, in the order (outputs, *shape))" if outputs > 1 else ""
+        raise CompositionError(
+            f"the decoder gives {_shown(out)} and likelihood {name} of data {shape} needs {needed} numbers for each "
+            f"example{each}; end the decoder with nn.Linear(..., {needed}), or with layers of that size"
+        )
+
+
+def _shown(out: Tensor) -> str:
+    return f"({', '.join(map(str, ('B', *out.shape[1:])))})"

@@ -1,0 +1,84 @@
+"""The loss of one batch, for a training loop of your own."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tightbound.components import make, parse
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.model import VAE
+from tightbound.core.noise import Noise, seeded, unkeyed
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.objectives.base import Objective
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def batch_loss(
+    model: VAE,
+    x: Tensor | Batch,
+    objective: str | Objective = "elbo",
+    *,
+    samples: int | None = None,
+    size: int | None = None,
+    reduction: Reduction = "mean",
+    seed: int | None = None,
+    trust: bool = False,
+) -> Tensor:
+    """Return the loss of a batch in nats: minus the objective, plus the model's own penalty (of a codebook).
+
+    Schedules of the objective and the model (such as a warm-up of beta) have their final values; to vary a value, pass
+    an objective with that value.
+
+    Args:
+        model: The model; its parameters get gradients.
+        x: Raw data (B, *shape), or a `Batch` with labels or masks.
+        objective: By name, `"name(argument=value)"`, or as an object.
+        samples: Latent samples per example; None: the objective's own number.
+        size: Number of training examples, for objectives that need it ('beta-tc').
+        reduction: "mean" or "sum" over the batch, or "none".
+        seed: Random seed of the draws; None: torch's default generator.
+        trust: Import an objective of your own, written "module:Class(...)".
+
+    Returns:
+        The loss, 0-d, or (B,) with reduction "none".
+
+    Raises:
+        CompositionError: The objective does not fit the model, or needs more than one loss.
+        InputError: An argument is unknown.
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise InputError(f"reduction = {reduction!r}; needed: 'mean', 'sum' or 'none'")
+    batch = (x if isinstance(x, Batch) else Batch(torch.as_tensor(x))).to(model.device)
+    known = model.prepared_objectives
+    chosen = known.get(objective)
+    if chosen is None:
+        chosen = make("objective", parse(objective), trust=trust) if isinstance(objective, str) else objective
+        _prepare(chosen, model, size)
+    knobs = Knobs.final({**model.schedules, **chosen.schedules})
+    noise = unkeyed() if seed is None else Noise("loss", seed)
+    with nullcontext() if seed is None else seeded(seed):
+        terms = model(batch, chosen.samples if samples is None else samples, noise, knobs)
+        if objective not in known:
+            chosen.check(terms)
+            known[objective] = chosen
+        value = -chosen(terms, knobs)
+    if terms.penalty is not None:
+        value = value + terms.penalty.mean(0)
+    return value if reduction == "none" else value.mean() if reduction == "mean" else value.sum()
+
+
+def _prepare(objective: Objective, model: VAE, size: int | None) -> None:
+    """Prepare an objective for the model, and refuse one that a single loss does not train."""
+    objective.prepare(model, size)
+    several = len(objective.parameter_groups(model)) > 1 or objective.networks is not None
+    if several or type(objective).loss is not Objective.loss:
+        raise CompositionError(
+            f"objective '{objective.name}' needs several losses, or networks of its own, which one loss cannot train; "
+            "train with fit(), or use an objective with one loss, such as 'elbo' or 'iwae'"
+        )
