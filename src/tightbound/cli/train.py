@@ -17,7 +17,7 @@ from tightbound.cli.show import draw_next, keep, say, show_result
 from tightbound.cli.training import Train, Training
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
-from tightbound.data.readers import tars
+from tightbound.data.readers import paths
 from tightbound.recipes.composing import compose, recorded
 from tightbound.report.page import report
 from tightbound.trained import Trained
@@ -99,5 +99,5 @@ def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder) -> Diagno
 
 def run_name(command: Training) -> str:
     """A name for a run, of data and recipe."""
-    source = (tars.stem(command.data) if tars.is_pattern(command.data) else Path(command.data).stem) or "data"
+    source = (paths.stem(command.data) if paths.is_pattern(command.data) else Path(command.data).stem) or "data"
     return source if command.recipe in (None, source) else f"{source}-{command.recipe}"

@@ -74,30 +74,28 @@ class Options:
         """Name of the column that holds the labels."""
         return self.labels if isinstance(self.labels, str) else None
 
-    def without_images(self) -> Options:
-        """Raise InputError if images are to be resized or converted."""
-        if self.wish:
+    def refuse(self, title: str, *, images: bool = False, kinds: bool = False, column: bool = False) -> Options:
+        """Raise InputError for options that do not apply to a source.
+
+        Args:
+            title: Name of the source, in the message.
+            images: Refuse options for encoded images.
+            kinds: Refuse kinds of columns.
+            column: Refuse the name of a column of labels.
+        """
+        if images and self.wish:
             raise InputError(
                 "resize and gray apply to folders of images and other encoded images; change arrays before opening them"
             )
-        return self
-
-    def without_kinds(self) -> Options:
-        """Raise InputError if kinds of columns were given."""
-        if self.kinds is not None:
-            raise InputError("kinds are for the columns of a table, and these data are not a table; leave them out")
-        return self
-
-    def without_label_column(self, title: object) -> Options:
-        """Raise InputError if a column of labels was named."""
-        if self.label_column is not None:
+        if kinds and self.kinds is not None:
+            raise InputError(f"kinds are for the columns of a table, and {title} is not a table; leave them out")
+        if column and self.label_column is not None:
             raise InputError(
                 f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"
             )
         return self
 
-    def without_labels(self, reason: str) -> Options:
+    def refuse_labels(self, reason: str) -> None:
         """Raise InputError if labels were given."""
         if self.labels is not None:
             raise InputError(f"labels were given for {reason}")
-        return self

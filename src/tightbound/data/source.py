@@ -20,8 +20,7 @@ from tightbound.data.builtin.factors import FactorGrid
 from tightbound.data.columns import Kinds
 from tightbound.data.dataset import Arrays, Data, fingerprint, from_arrays
 from tightbound.data.options import Limits, Options, Wish
-from tightbound.data.readers import arrays, hub, parquet, tables, tars, text, torch_data, web
-from tightbound.data.readers.frames import from_frame, is_frame
+from tightbound.data.readers import arrays, hub, parquet, paths, tables, tars, text, torch_data, web
 from tightbound.data.readers.images import ImageFolder
 from tightbound.data.split import ArraySplit
 
@@ -84,12 +83,12 @@ def checked(
 def open_with(source: Any, options: Options) -> Data:
     """Open a data set with checked options."""
     if isinstance(source, str) and source in BUILTINS:
-        options.without_images().without_kinds().without_labels(f"{source!r}, which has its own; leave them out")
+        options.refuse(source, images=True, kinds=True).refuse_labels(f"{source!r}, which has its own; leave them out")
         return _open_grid(source, options) if source in GRIDS else _open_published(source, options)
     if isinstance(source, os.PathLike | str):
         return _open_path(os.fspath(source), options)
-    if is_frame(source):
-        return tables.open_table(from_frame(source), "data frame", options)
+    if tables.is_frame(source):
+        return tables.open_table(tables.from_frame(source), "data frame", options)
     if hub.is_hub(source) and not hub.has_transform(source):
         name = type(source).__name__
         return hub.open_hub(source, name, name, options)
@@ -101,9 +100,9 @@ def open_with(source: Any, options: Options) -> Data:
         return torch_data.open_loaders(source[0], source[1] if source[1] is not source[0] else None, options)
     if isinstance(source, Dataset) or hub.is_hub(source):
         return torch_data.open_dataset(cast(Any, source), options)
-    options.without_images()
+    options.refuse("an array", images=True)
     if isinstance(source, Tensor | list) or hasattr(source, "__array__"):
-        y = None if options.labels is None else np.asarray(options.without_label_column("an array").labels)
+        y = None if options.labels is None else np.asarray(options.refuse("an array", column=True).labels)
         return from_arrays(Arrays(as_array(source), y, kinds=options.kinds), "array", options)
     raise InputError(
         f"data cannot be read from {type(source).__name__}; give a built-in name ({', '.join(sorted(BUILTINS))}), "
@@ -140,12 +139,12 @@ def _open_path(source: str, options: Options) -> Data:
             raise InputError(f"there is no file {source}")
         return tables.open_table(parquet.ParquetTable(path), path.resolve().stem, options)
     if path.suffix.lower() == ".tar" or (folder and next(path.glob("*.tar"), None) is not None):
-        options.without_kinds().without_label_column(source)
-        return tables.open_table(tars.TarTable(source), tars.stem(source), options)
+        options.refuse(source, kinds=True, column=True)
+        return tables.open_table(tars.TarTable(source), paths.stem(source), options)
     if folder:
-        options.without_kinds().without_label_column(source)
+        options.refuse(source, kinds=True, column=True)
         return tables.open_table(ImageFolder(path), name, options)
-    options.without_images()
+    options.refuse(source, images=True)
     if not path.exists():
         known = suggestion(source.lower(), BUILTINS)
         raise InputError(f"{source!r} is neither a file, a folder, nor a built-in data set; {known}")

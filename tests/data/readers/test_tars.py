@@ -17,7 +17,7 @@ from PIL import Image
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.data import Indexed, Limits, MappedSplit, open
-from tightbound.data.readers import tars, web
+from tightbound.data.readers import paths, tars, web
 
 RNG = np.random.default_rng(0)
 N = 50
@@ -155,9 +155,9 @@ def test_files_that_webdataset_leaves_out_do_no_harm(tmp_path, limit):
 
 def test_patterns():
     with pytest.raises(InputError, match=r"\{3\.\.1\}; needed: the smaller number first"):
-        tars.expanded("a-{3..1}.tar")
-    assert tars.expanded("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
-    assert tars.expanded("{0..1}/{9..10}") == ["0/9", "0/10", "1/9", "1/10"]
+        paths.expanded("a-{3..1}.tar")
+    assert paths.expanded("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
+    assert paths.expanded("{0..1}/{9..10}") == ["0/9", "0/10", "1/9", "1/10"]
     assert tars.key_of("a.b/c.seg.png") == ("a.b/c", "seg.png")
 
 

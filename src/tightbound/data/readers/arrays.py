@@ -23,7 +23,7 @@ def open_arrays(path: Path, options: Options) -> Data:
     Raises:
         InputError: If the file is damaged, holds pickled objects, or its arrays cannot be used.
     """
-    options.without_images().without_label_column(path.name)
+    options.refuse(path.name, images=True, column=True)
     try:
         found = _single(path, options.limits.memory) if path.suffix.lower() == ".npy" else _archive(path)
     except _CORRUPT as error:

@@ -14,7 +14,7 @@ from tightbound.core.errors import InputError
 from tightbound.data.groups import GroupedSplit
 from tightbound.data.options import Limits
 from tightbound.data.readers.arrow import readable
-from tightbound.data.readers.parts import parted
+from tightbound.data.readers.paths import parted
 from tightbound.data.readers.tables import Coder, Table
 from tightbound.data.split import WORKERS, Indexed
 

@@ -16,7 +16,7 @@ import numpy as np
 from tightbound.core.errors import InputError
 from tightbound.data.readers import pictures
 from tightbound.data.readers.arrow import LABELS, first_line
-from tightbound.data.readers.parts import parted
+from tightbound.data.readers.paths import found, parted
 from tightbound.data.readers.tables import Table
 
 if TYPE_CHECKING:
@@ -26,54 +26,6 @@ DATA = frozenset({suffix.lstrip(".") for suffix in pictures.SUFFIXES} | {"npy"})
 LABEL_FILES = ("cls", "json")
 _META = re.compile(r"__[^/]*__($|/)")  # files that WebDataset leaves out
 _WHOLE = re.compile(r"-?[0-9]{1,18}")  # longer ones are words
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-
-
-def is_pattern(source: str) -> bool:
-    """Whether this stands for several tar files, by braces or wildcards."""
-    return source.endswith(".tar") and bool(_RANGE.search(source) or set("*?[") & set(source))
-
-
-def expanded(pattern: str) -> list[str]:
-    """Return every name that ranges of numbers in braces, {000..009}, stand for.
-
-    Raises:
-        InputError: If a range ends before it begins.
-    """
-    match = _RANGE.search(pattern)
-    if match is None:
-        return [pattern]
-    first, last = match.groups()
-    if int(first) > int(last):
-        raise InputError(f"{pattern} holds the range {match.group()}; needed: the smaller number first")
-    width = len(first) if first.startswith("0") or len(first) == len(last) else 0
-    numbers = (str(number).zfill(width) for number in range(int(first), int(last) + 1))
-    return [name for number in numbers for name in expanded(pattern[: match.start()] + number + pattern[match.end() :])]
-
-
-def stem(source: str) -> str:
-    """Return a name for the data set: what is before the numbers of its files."""
-    path = Path(source)
-    name = re.split(r"[{*?\[]", path.name)[0] if is_pattern(source) else path.resolve().stem
-    return name.rstrip("-_.") or "shards"
-
-
-def found(source: str) -> list[Path]:
-    """Return the tar files of a folder or a pattern.
-
-    Raises:
-        InputError: If one of a range, or all of a wildcard, are missing.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return sorted(path.glob("*.tar"))
-    paths: list[Path] = []
-    for each in [path] if path.is_file() else map(Path, expanded(str(path))):
-        these = sorted(each.parent.glob(each.name)) if set("*?[") & set(each.name) and not each.is_file() else [each]
-        if not any(one.is_file() for one in these):
-            raise InputError(f"there is no file {each}, which {source!r} stands for; correct the pattern")
-        paths += (one for one in these if one.is_file())
-    return paths
 
 
 def members(path: Path) -> Iterator[tarfile.TarInfo]:
@@ -87,7 +39,9 @@ def members(path: Path) -> Iterator[tarfile.TarInfo]:
         with tarfile.open(path, "r:", encoding="utf-8", errors="replace") as tar, path.open("rb") as file:
             while (info := tar.next()) is not None:
                 if info.issparse():
-                    raise InputError(f"{path}: {info.name} is stored as a sparse file; write the tar without --sparse")
+                    raise InputError(
+                        f"{path}: {info.name} is stored as a sparse file; write the tar without sparse files"
+                    )
                 if info.isreg():
                     if info.offset_data + info.size > end:
                         raise InputError(f"{path} is cut short at byte {end:,}, within a file; fetch it again")

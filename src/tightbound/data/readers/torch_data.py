@@ -29,8 +29,8 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
     Raises:
         InputError: If it is a stream or empty, or its examples cannot be used.
     """
-    options.without_images()
     name = type(dataset).__name__
+    options.refuse(name, images=True, column=True)
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         raise InputError(f"{name} is a stream without random access; wrap it: DataLoader(dataset, batch_size=128)")
     size = len(dataset)
@@ -43,13 +43,13 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
     else:
         return _open_large(dataset, name, size, options)
     y = None if label is None else label.numpy()
-    y = y if options.labels is None else np.asarray(options.without_label_column(name).labels)
+    y = y if options.labels is None else np.asarray(options.labels)
     return from_arrays(Arrays(x, y, kinds=options.kinds), name, options)
 
 
 def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -> Data:
     what = "a data set too large for memory"
-    options.without_kinds().without_labels(f"{what}; let it give pairs (x, y)")
+    options.refuse(what, kinds=True).refuse_labels(f"{what}; let it give pairs (x, y)")
     x, _ = _read(dataset, np.arange(min(JUDGED, size)))
     code, values, shape = sampled(x, options.declared, "an example")
     whole = MappedSplit(_Fetch(dataset, code, shape), size, shape, workers=WORKERS)
@@ -101,7 +101,7 @@ def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: 
     Raises:
         InputError: If a loader gives nothing, or the two differ in shape.
     """
-    options.without_images().without_kinds().without_labels("a DataLoader; let it give pairs (x, y)")
+    options.refuse("a loader", images=True, kinds=True).refuse_labels("a DataLoader; let it give pairs (x, y)")
     code, values, shape = sampled(_peek(train), options.declared, "a batch")
     if test is not None and (own := encoding.channels_first(_peek(test), "test data")[0].shape[1:]) != shape:
         raise InputError(f"the training loader gives examples of shape {shape}, the test loader {own}; make them equal")

@@ -15,7 +15,7 @@ import numpy as np
 from tightbound.core.errors import InputError, needs
 from tightbound.data.dataset import Data
 from tightbound.data.options import Options
-from tightbound.data.readers import tars
+from tightbound.data.readers import paths, tars
 from tightbound.data.readers.arrow import Place, first_line
 from tightbound.data.readers.table_stream import open_tables
 
@@ -38,8 +38,8 @@ def open_web(source: str, options: Options) -> Data:
     """
     with needs("stream", "shards on the web"):
         import webdataset  # noqa: F401
-    options.without_kinds().without_label_column(source).without_labels("a stream; let its samples have .cls files")
-    urls = tars.expanded(source)
+    options.refuse(source, kinds=True, column=True).refuse_labels("a stream; let its samples have .cls files")
+    urls = paths.expanded(source)
     notes = (f"samples of {len(urls)} tar files on the web",)
     order = "the order of its shards, shuffled"
     return open_tables(_Shards(urls), None, urls[0], "stream", options, judged=64, size=64, order=order, notes=notes)
