@@ -210,7 +210,7 @@ def test_what_codes_are_worth() -> None:
     expected = probe(model, some, others)
     with stand_in() as device:
         found = probe(model.to(device), some, others)
-    assert expected.numbers.keys() == found.numbers.keys()
+    assert expected.estimates.keys() == found.estimates.keys()
 
 
 def test_the_report_of_codes() -> None:

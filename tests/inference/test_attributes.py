@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 import tightbound as tb
-from tightbound.analysis import called, steer
+from tightbound.analysis import classified_as
 from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.core.terms import Batch
 from tightbound.inference.attributes import attribute_vector, class_labels, vector_of_codes
 from tightbound.inference.regions import ClassRegions
 
@@ -75,38 +74,6 @@ def test_labels_of_several_factors_need_a_factor() -> None:
             class_labels(given, factor)
 
 
-class Point(torch.nn.Module):
-    """An encoder into the plane that gives the data themselves."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, torch.full_like(x, -20)], 1)
-
-
-def plane() -> tb.VAE:
-    """A model whose codes are its data, and whose decoder gives them back."""
-    posterior = tb.posteriors.DiagonalNormal((2,), 2, torch.nn.Identity())
-    posterior.network = Point()
-    likelihood = tb.likelihoods.Gaussian((2,), 2, torch.nn.Linear(2, 2), scale=0.1)
-    with torch.no_grad():
-        for parameter, value in zip(likelihood.parameters(), (torch.eye(2), torch.zeros(2)), strict=False):
-            parameter.copy_(value)
-    return tb.VAE(tb.Flat(tb.priors.StandardNormal(2), posterior), likelihood, tb.likelihoods.Identity()).double()
-
-
-def test_adding_the_vector_is_called_the_label_and_adding_none_is_not() -> None:
-    model, (codes, labels) = plane(), clouds()
-    batch = Batch(codes, label=labels)
-    done = steer(model, batch, batch, 7, 2, strengths=(-1.0, 0.0, 1.0), most=100)
-    torch.testing.assert_close(done.vector, attribute_vector(model, batch, 7, 2))
-    assert [done[name].value for name in ("-1", "+0", "+1")] == [0, 0, 1]
-    assert done["+1"].n == 100
-    moved = done.pictures(model)[2]
-    torch.testing.assert_close(moved, done.codes + done.vector)
-    assert done.labels.tolist() == [2] * 8
-    away = steer(model, batch, batch, 7, strengths=(0.0,))
-    assert away["+0"].n == min(500, int((labels != 7).sum()))
-
-
 def test_regions_are_of_their_class_and_together_of_all() -> None:
     codes, labels = clouds()
     sampler = make("sampler", "class-regions(components=2)", latent=2, labels=[2, 5, 7]).double()
@@ -144,19 +111,6 @@ def test_regions_refuse_what_they_cannot_be_made_of() -> None:
         make("sampler", "kernel", latent=2).of(3)
 
 
-def test_what_draws_are_called_beside_real_data() -> None:
-    model, (codes, labels) = plane(), clouds()
-    batch = Batch(codes, label=labels)
-    drawn = torch.cat([codes[labels == 7][:30], codes[labels == 5][:10]])
-    shares = called(model, drawn, 7, batch, batch)
-    assert (shares["drawn"].value, shares["drawn"].n) == (0.75, 40)
-    assert (shares["data"].value, shares["data"].n) == (1, int((labels == 7).sum()))
-    with pytest.raises(InputError, match="no test example has label 3"):
-        called(model, drawn, 3, batch, batch)
-    with pytest.raises(InputError, match="no labels"):
-        called(model, drawn, 7, codes, codes)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
     data = tb.data.open("digits")
@@ -166,12 +120,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
 
 def test_a_region_sampled_from_a_run_is_mostly_of_its_class(trained: tb.Trained) -> None:
     data = tb.data.open("digits")
-    trained.fit_sampler(data.train, "class-regions(components=1)")
+    trained.fit_sampler("class-regions(components=1)", data.train)
     again = tb.load(trained.path)
     threes = again.sample(300, sampler="class-regions", label=3)
     assert torch.equal(threes, trained.sample(300, sampler="class-regions", label=3))
-    right = called(again.model, threes, 3, data.train, data.test)["drawn"].value
-    of_all = called(again.model, again.sample(300), 3, data.train, data.test)["drawn"].value
+    right = classified_as(again.model, threes, 3, data.train, data.test)["generated"].value
+    of_all = classified_as(again.model, again.sample(300), 3, data.train, data.test)["generated"].value
     assert right > 0.35 > 0.2 > of_all  # pyright: ignore
     with pytest.raises(InputError, match="no region of class 11"):
         again.sample(2, sampler="class-regions", label=11)
@@ -181,7 +135,7 @@ def test_a_region_sampled_from_a_run_is_mostly_of_its_class(trained: tb.Trained)
 
 def test_the_classes_can_be_said(trained: tb.Trained) -> None:
     data = tb.data.open("digits")
-    trained.fit_sampler(data.train, "class-regions(components=1, labels=(3, 8))")
+    trained.fit_sampler("class-regions(components=1, labels=(3, 8))", data.train)
     with pytest.raises(InputError, match="there are those of 3, 8"):
         tb.load(trained.path).sample(2, sampler="class-regions", label=1)
 
@@ -189,7 +143,7 @@ def test_the_classes_can_be_said(trained: tb.Trained) -> None:
 def test_data_without_labels_have_no_regions_and_no_vectors(trained: tb.Trained) -> None:
     x = torch.from_numpy(np.zeros((20, 1, 8, 8), dtype=np.uint8))
     with pytest.raises(InputError, match="the data have none"):
-        trained.fit_sampler(x, "class-regions")
+        trained.fit_sampler("class-regions", x)
     with pytest.raises(InputError, match="no labels"):
         trained.attribute_vector(x, 3)
 

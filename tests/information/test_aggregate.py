@@ -1,4 +1,4 @@
-"""Estimators from pairwise densities, against mixtures that are known exactly and closed forms on Gaussians."""
+"""Estimators from pairwise densities, against exact mixtures and closed forms for Gaussians."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def standard(z: torch.Tensor) -> torch.Tensor:
     return Normal(0.0, 1.0).log_prob(z).sum(-1)
 
 
-def test_the_aggregate_posterior_is_exact_where_the_batch_is_the_data_set() -> None:
+def test_aggregate_posterior_is_exact_if_the_batch_is_the_data_set() -> None:
     q = posterior()
     z = draws(q)
     mean, scale = q.base_dist.loc.numpy(), q.base_dist.scale.numpy()
@@ -61,7 +61,7 @@ def test_the_aggregate_posterior_is_exact_where_the_batch_is_the_data_set() -> N
 
 
 def test_stratified_sampling_is_unbiased_over_all_batches_and_weighted_sampling_is_not() -> None:
-    """The mean over every batch of 3 of 6 data that holds the example of z."""
+    """Average over all batches of 3 of 6 examples that contain the example of z."""
     q = posterior(6)
     z = draws(q, 1)
     pairs = log_pairs(q, z)[0]
@@ -80,14 +80,14 @@ def test_stratified_sampling_is_unbiased_over_all_batches_and_weighted_sampling_
 
 
 @pytest.mark.parametrize(("batch", "size"), [(1, 1), (1, 9), (2, 2), (4, 1000), (8, 5)])
-def test_stratified_weights_sum_to_one_wherever_there_are_others(batch: int, size: int) -> None:
+def test_stratified_weights_sum_to_one_for_more_than_one_example(batch: int, size: int) -> None:
     total = log_weights(batch, size).exp().sum(1)
     assert torch.allclose(total, torch.full_like(total, 1.0 if batch > 1 else 1 / size))
 
 
 @pytest.mark.parametrize("size", [7, 50_000])
 @pytest.mark.parametrize("sampling", ["mss", "mws"])
-def test_information_total_correlation_and_dimension_wise_kl_telescope(sampling, size: int) -> None:
+def test_the_three_terms_sum_to_the_log_ratio(sampling, size: int) -> None:
     q = posterior()
     z = draws(q)
     parts = decompose(q, z, standard(z), log_weights(7, size, sampling))
@@ -96,7 +96,7 @@ def test_information_total_correlation_and_dimension_wise_kl_telescope(sampling,
 
 
 def test_closed_forms_on_gaussians() -> None:
-    """Means with covariance A and noise of variance v: the aggregate posterior is about N(0, A + v I)."""
+    """For means with covariance A and noise of variance v, the aggregate posterior is about N(0, A + v I)."""
     n, v = 1000, 0.5
     a = torch.tensor([[2.0, 2.2], [2.2, 3.0]], dtype=torch.float64)
     e = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -128,7 +128,7 @@ def test_information_of_a_collapsed_and_of_a_perfect_code() -> None:
     assert torch.allclose(mutual_information(apart, draws(apart)), torch.tensor(math.log(5)))
 
 
-def test_information_needs_no_factors_and_total_correlation_does() -> None:
+def test_total_correlation_needs_a_factorized_posterior_and_information_does_not() -> None:
     factor = torch.randn(6, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     full = MultivariateNormal(torch.zeros(6, 2, dtype=torch.float64), factor @ factor.mT + torch.eye(2))
     z = full.rsample((3,))
@@ -142,7 +142,7 @@ def test_information_needs_no_factors_and_total_correlation_does() -> None:
         log_pairs(Independent(Normal(torch.zeros(3, 6, 2), 1.0), 1), z)
 
 
-def test_wrong_names_and_sizes_are_refused() -> None:
+def test_invalid_names_and_sizes_raise() -> None:
     with pytest.raises(InputError, match="'mss' or 'mws'"):
         log_weights(3, 6, "stratified")  # pyright: ignore
     with pytest.raises(InputError, match="size"):

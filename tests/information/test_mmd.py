@@ -1,4 +1,4 @@
-"""The discrepancy's unbiasedness and closed form."""
+"""Maximum mean discrepancy: unbiasedness and closed form."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def samples(mean: float, std: float, n: int, generator: torch.Generator) -> torc
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_it_is_the_u_statistic(kernel: str) -> None:
-    """Written out pair by pair."""
+def test_mmd_is_the_u_statistic(kernel: str) -> None:
+    """Compare with a sum over pairs."""
     generator = torch.Generator().manual_seed(0)
     x, y = samples(0, 1, 4, generator), samples(1, 2, 3, generator)
 
@@ -40,7 +40,7 @@ def test_it_is_the_u_statistic(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_its_expectation_is_zero_for_equal_distributions_alone(kernel: str) -> None:
+def test_expectation_is_zero_for_equal_distributions_only(kernel: str) -> None:
     generator = torch.Generator().manual_seed(0)
     draws = [(samples(0, 1, 8, generator), samples(0, 1, 8, generator)) for _ in range(500)]
     equal = torch.stack([mmd(x, y, kernel) for x, y in draws])
@@ -69,14 +69,14 @@ def test_closed_form_of_gaussians_with_an_rbf_kernel() -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_gradients_are_finite_where_points_coincide(kernel: str) -> None:
+def test_gradients_are_finite_for_coinciding_points(kernel: str) -> None:
     x = torch.zeros(4, 2, requires_grad=True)
     mmd(x, torch.cat([torch.zeros(2, 2), torch.ones(2, 2)]), kernel).backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     x = torch.zeros(3, 2)
     with pytest.raises(InputError, match="did you mean 'rbf'"):
         mmd(x, x, "rbff")

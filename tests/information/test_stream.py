@@ -1,4 +1,4 @@
-"""The streaming estimator against the batch one, which is exact where the batch is the data set."""
+"""The streaming estimator against the batch estimator, which is exact if the batch is the data set."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_blocks_of_any_size_give_the_batch_estimates(block: int) -> None:
     assert torch.allclose(stream.without_own, (others.logsumexp(1) - math.log(N - 1))[own], atol=1e-12)
 
 
-def test_a_density_that_does_not_factorize_has_no_marginals_and_one_example_no_others() -> None:
+def test_missing_marginals_and_other_examples() -> None:
     stream = AggregateStream(torch.tensor([0]), 2)
     stream.add(torch.tensor([[[-3.0]]]))
     assert stream.by_dimension is None

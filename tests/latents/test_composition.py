@@ -165,7 +165,7 @@ def test_numbers_by_group_and_by_dimension() -> None:
     by_group = [sum(numbers["kl_per_dimension"].value[i:j]) for i, j in ((0, 3), (3, 5))]  # pyright: ignore
     assert by_group == pytest.approx(numbers["kl_per_group"].value)
     assert sum(by_group) == pytest.approx(numbers["rate"].value)
-    assert "closed form given those above" in numbers["kl_per_group"].estimator
+    assert "closed form given the groups above" in numbers["kl_per_group"].estimator
     assert "at their means" in numbers["active_units"].target
     bottom_up = tb.VAE.for_data(data, latent=3, latents="bottom-up(upper=2)", network=NETWORK)
     numbers = tb.analysis.evaluate(bottom_up, data.test, samples=120)

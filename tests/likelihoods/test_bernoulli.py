@@ -1,4 +1,4 @@
-"""Sums of log-probabilities without gradients: the same numbers as element by element."""
+"""Bernoulli: sums of log-probabilities without gradients equal those per element."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tightbound.likelihoods import Bernoulli as Likelihood
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("bits", [False, True])
-def test_sums_in_place_are_sums_of_elements(scale: float, dtype: torch.dtype, masked: bool, bits: bool) -> None:
+def test_in_place_sum_equals_sum_of_elements(scale: float, dtype: torch.dtype, masked: bool, bits: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = scale * torch.randn(7, 5, 2, 3, 4, generator=generator, dtype=dtype)
     before = logits.clone()
@@ -35,8 +35,8 @@ def test_sums_in_place_are_sums_of_elements(scale: float, dtype: torch.dtype, ma
 
 
 @pytest.mark.parametrize("logit", [15.0, 60.0])
-def test_large_sums_that_cancel_keep_their_digits(logit: float) -> None:
-    """White pictures of 12,288 elements, each nearly certain: sums of x l and of log(1 + exp l) are far from zero."""
+def test_large_sums_that_cancel_stay_accurate(logit: float) -> None:
+    """For white images of 12,288 nearly certain elements, the sums of x l and of log(1 + exp l) are large."""
     generator = torch.Generator().manual_seed(0)
     logits = logit + torch.randn(4, 3, 12_288, generator=generator)
     distribution = Likelihood((12_288,))(logits)

@@ -28,7 +28,7 @@ KINDS = ("real", ("levels", 3), "real", "counts", ("categories", ("red", "green"
 NAN = math.nan
 
 
-def test_log_p_of_a_product_is_the_sum_of_its_parts() -> None:
+def test_log_prob_is_the_sum_over_columns() -> None:
     likelihood = Columns(kinds=KINDS, families={"real": "gaussian(scale=0.5)", "counts": "poisson"}).double()
     # grouped by family: two means, three logits, a log rate, three logits, a logit
     raw = torch.tensor([0.3, -1.0, 0.1, 0.2, 0.7, 1.1, -0.4, 0.0, 0.9, -0.6], dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_log_p_of_a_product_is_the_sum_of_its_parts() -> None:
 
 
 class Exact(nn.Module):
-    """Mean and log-variance of q(z | observed x), of x = w z + m + s e with one z; x and w in standardized units."""
+    """Exact encoder of x = w z + m + s e with one z: mean and log-variance of q(z | observed x), standardized."""
 
     def __init__(self, w: torch.Tensor, m: torch.Tensor, s: torch.Tensor) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Exact(nn.Module):
 
 
 def gaussian_table() -> tuple[tb.VAE, torch.Tensor, torch.Tensor]:
-    """x = w z + m + s e on five columns of other units, with its exact posterior; mean and covariance of raw x."""
+    """Return a model x = w z + m + s e on five columns of different units, its mean and covariance of raw x."""
     generator = torch.Generator().manual_seed(0)
     w, m = torch.randn(2, 5, generator=generator, dtype=torch.float64)
     s = torch.full((5,), 0.6, dtype=torch.float64)
@@ -98,7 +98,7 @@ def table_with_holes(mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tens
     return x.masked_fill(holes, NAN)
 
 
-def test_bounds_are_the_exact_marginal_density_of_the_observed_entries() -> None:
+def test_bounds_equal_the_exact_density_of_observed_entries() -> None:
     model, mean, covariance = gaussian_table()
     x = table_with_holes(mean, covariance)
     exact = []
@@ -115,7 +115,7 @@ def test_bounds_are_the_exact_marginal_density_of_the_observed_entries() -> None
     assert "several kinds" in result["bits_per_dim"].reason
 
 
-def test_reconstruction_is_the_mean_of_what_is_missing_given_what_is_there() -> None:
+def test_reconstruction_is_the_conditional_mean_of_missing_entries() -> None:
     model, mean, covariance = gaussian_table()
     x = table_with_holes(mean, covariance)
     found = reconstruct(model, x)
@@ -127,7 +127,7 @@ def test_reconstruction_is_the_mean_of_what_is_missing_given_what_is_there() -> 
         assert torch.allclose(rebuilt[~seen], expected, atol=1e-9)
 
 
-def test_a_row_without_any_entry_has_minus_its_kl() -> None:
+def test_bound_of_an_empty_row_is_minus_its_kl() -> None:
     (model, mean, covariance), elbo = gaussian_table(), ELBO(samples=3)
     x = table_with_holes(mean, covariance)[3:4]
     with torch.no_grad():
@@ -151,7 +151,7 @@ def mixed(n: int = 60, missing: float = 0.3) -> np.ndarray:
     return x
 
 
-def test_missing_entries_reach_no_gradient_and_do_not_matter() -> None:
+def test_missing_entries_have_no_effect_and_no_gradient() -> None:
     data = tb.data.open(mixed(), kinds=KINDS)
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,), activation='tanh')").double()
     raw = data.whole.batch(torch.arange(60)).x
@@ -170,7 +170,7 @@ def test_missing_entries_reach_no_gradient_and_do_not_matter() -> None:
     assert not seen.input.isnan().any()
 
 
-def test_the_measure_counts_what_is_observed() -> None:
+def test_log_det_counts_observed_entries() -> None:
     table = Table(["real", "binary", "real"], mean=[1.0, 0.5, 2.0], std=[4.0, 0.5, 0.25]).double()
     x = torch.tensor([[1.0, 0.0, NAN], [NAN, NAN, NAN], [1.0, NAN, 2.0]], dtype=torch.float64)
     seen = table(Batch(x), Noise("x"), False)
@@ -179,7 +179,7 @@ def test_the_measure_counts_what_is_observed() -> None:
     assert table.restore(seen.x)[seen.mask].tolist() == x[~x.isnan()].tolist()
 
 
-def test_the_measure_of_a_completion_counts_what_is_hidden() -> None:
+def test_log_det_of_a_completion_counts_hidden_entries() -> None:
     from tightbound.contexts import Visible
 
     std = [4.0, 0.5, 2.0, 8.0]
@@ -195,7 +195,7 @@ def test_the_measure_of_a_completion_counts_what_is_hidden() -> None:
     assert torch.allclose(terms.log_likelihood, hidden.log_prob(x)[..., 2:].sum(-1), atol=1e-9)
 
 
-def test_training_starts_at_the_marginals_of_what_is_observed() -> None:
+def test_training_starts_at_the_marginals_of_observed_entries() -> None:
     data = tb.data.open(mixed(4000), kinds=KINDS)
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
     with torch.no_grad():
@@ -224,12 +224,12 @@ def test_training_starts_at_the_marginals_of_what_is_observed() -> None:
         (lambda: Table(["real", "real"], std=[1.0]), InputError, "1 standard deviations"),
     ],
 )
-def test_what_does_not_fit_is_refused(make, error: type[Exception], match: str) -> None:
+def test_invalid_arguments_raise(make, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         make()
 
 
-def test_a_domain_is_read_from_what_it_writes() -> None:
+def test_domain_survives_its_text_form() -> None:
     for kind in (*KINDS, "unit"):
         assert as_domain(as_domain(kind).described) == as_domain(kind)
     with pytest.raises(InputError, match="no kind of a column"):

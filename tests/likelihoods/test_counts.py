@@ -1,4 +1,4 @@
-"""Counts, from opening them to bits; densities that keep their digits in float32."""
+"""Counts, from opening the data to bits; densities that stay accurate in float32."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tightbound.likelihoods.student import StudentTDistribution
 X = stats.nbinom(2, 0.05).rvs((200, 4), random_state=0)
 
 
-def test_counts_are_opened_as_told_and_never_inferred() -> None:
+def test_counts_are_declared_and_never_inferred() -> None:
     data = tb.data.open(X, domain="counts")
     assert data.domain == COUNTS
     assert next(data.whole.epoch(5)).x.dtype == torch.int32
     assert tb.data.open(X).domain.kind == "levels"
     for wrong in (X - 1, X + 0.5, X.astype(float) * 1e7):
-        with pytest.raises(InputError, match=r"outside counts|not all are integers|up to which float32"):
+        with pytest.raises(InputError, match=r"outside counts|not all are integers|whole numbers up to"):
             tb.data.open(wrong, domain="counts")
 
 
@@ -41,7 +41,7 @@ def test_a_model_of_counts_starts_near_the_data_and_has_bits(likelihood) -> None
         tb.evaluate(model, -X, samples=1)
 
 
-def test_what_does_not_fit_counts_is_refused_with_what_does() -> None:
+def test_likelihoods_not_for_counts_name_those_that_are() -> None:
     with pytest.raises(CompositionError, match="use 'poisson', 'negative-binomial'"):
         tb.VAE.for_data(tb.data.open(X, domain="counts"), likelihood="gaussian")
     with pytest.raises(CompositionError, match=r"Poisson is a distribution of counts.*with 'counts'"):
@@ -56,7 +56,7 @@ def spread(*limits: tuple[float, float], n: int = 4000) -> list[torch.Tensor]:
     return [torch.rand(n, generator=generator) * (b - a) + a for a, b in limits]
 
 
-def test_counts_keep_their_digits_in_float32() -> None:
+def test_count_densities_stay_accurate_in_float32() -> None:
     """log-gammas of a million are ten millions, of which float32 holds the units; log p at the mode is about -8.
 
     What remains is of the size that rounding the log mean itself brings.
@@ -72,7 +72,7 @@ def test_counts_keep_their_digits_in_float32() -> None:
         assert (np.abs(p.log_prob(x).numpy() - exact) < allowed).all()
 
 
-def test_continuous_families_keep_their_digits_in_float32() -> None:
+def test_continuous_densities_stay_accurate_in_float32() -> None:
     log_a, log_b, x = spread((-12, 12), (-12, 12), (1e-3, 1 - 1e-3))
     p = BetaDistribution(log_a, log_b)
     exact = stats.beta(log_a.double().exp().numpy(), log_b.double().exp().numpy()).logpdf(x.double())
@@ -86,13 +86,13 @@ def test_continuous_families_keep_their_digits_in_float32() -> None:
     np.testing.assert_allclose(got.numpy(), exact, rtol=5e-6, atol=5e-6)
 
 
-def test_negative_binomial_goes_to_poisson() -> None:
+def test_negative_binomial_tends_to_poisson() -> None:
     log_mean, x = torch.tensor(1.3, dtype=torch.float64), torch.arange(20, dtype=torch.float64)
     near = NegativeBinomialDistribution(log_mean, torch.tensor(25.0, dtype=torch.float64))
     assert torch.allclose(near.log_prob(x), PoissonDistribution(log_mean).log_prob(x), atol=1e-8)
 
 
-def test_beta_has_no_density_at_the_ends_and_dequantized_levels_keep_off_them() -> None:
+def test_beta_refuses_the_endpoints_and_dequantized_levels_avoid_them() -> None:
     p = Beta()(torch.zeros(2))
     for x in (0.0, 1.0, -0.1):
         with pytest.raises(InputError, match="zero or infinite"):
@@ -106,7 +106,7 @@ def test_beta_has_no_density_at_the_ends_and_dequantized_levels_keep_off_them() 
     assert Beta()(torch.full((2,), -3.0)).sample((10_000,)).max() < 1
 
 
-def test_degrees_of_freedom_leave_a_variance() -> None:
+def test_degrees_of_freedom_stay_above_two() -> None:
     with pytest.raises(InputError, match="above 2"):
         tb.likelihoods.StudentT(df=2.0)
     p = tb.likelihoods.StudentT(df=6.0, scale=2.0)(torch.zeros(1))

@@ -25,7 +25,7 @@ def colors(levels: int = 4, components: int = 2, size: int = 1, n: int = 1):
 
 
 def test_colors_are_a_product_of_channels_within_a_component() -> None:
-    """Eqs. 2 and 3 of Salimans et al. 2017, written out with SciPy for one pixel."""
+    """Compare with Eqs. 2 and 3 of Salimans et al. 2017, computed by SciPy for one pixel."""
     likelihood, raw = colors()
     logits, m, s, c = raw[0].reshape(4, 2, 3).numpy()
     weights = np.exp(logits.sum(1)) / np.exp(logits.sum(1)).sum()
@@ -58,8 +58,8 @@ def test_pixels_are_independent_and_channels_are_not() -> None:
 
 
 @pytest.mark.parametrize("levels", [9, 256])
-def test_quadrature_of_colors_is_near_their_moments_and_knows_no_batch(levels) -> None:
-    """Mean within 0.02 standard deviations and variance within 5%, as long draws measure them."""
+def test_color_quadrature_is_near_the_moments_and_independent_of_the_batch(levels) -> None:
+    """The mean is within 0.02 standard deviations and the variance within 5% of estimates from many draws."""
     likelihood, raw = colors(levels, components=3, n=4)
     p = likelihood(raw)
     x = draw(p, (200_000,), Noise("moments"))
@@ -79,8 +79,8 @@ def test_mixture_of_one_component_is_its_family() -> None:
     assert torch.allclose(got.variance, one(raw).variance)
 
 
-def test_components_of_an_image_keep_to_their_elements() -> None:
-    """(P * C, H, W) numbers: parameters of a pixel never reach another pixel."""
+def test_component_parameters_stay_with_their_pixel() -> None:
+    """Outputs are (P * C, H, W) numbers; the parameters of a pixel never affect another pixel."""
     likelihood = Mixture((1, 2, 2), of=Gaussian((1, 2, 2), scale="per-dimension"), components=2)
     raw = torch.randn(1, likelihood.outputs * 4, requires_grad=True)
     likelihood(raw).base_dist.log_prob(torch.zeros(1, 1, 2, 2))[0, 0, 0, 1].backward()
@@ -89,7 +89,7 @@ def test_components_of_an_image_keep_to_their_elements() -> None:
     assert touched[[0, 2, 3]].sum() == 0
 
 
-def test_a_mixture_is_given_the_shape_and_levels_of_the_data() -> None:
+def test_a_mixture_gets_the_shape_and_levels_of_the_data() -> None:
     data = tb.data.open(np.random.default_rng(0).integers(0, 17, (60, 1, 4, 4)), levels=17)
     text = "mixture(of=discretized_logistic(scale='per-dimension'), components=2)"
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood=text)
@@ -102,7 +102,7 @@ def test_a_mixture_is_given_the_shape_and_levels_of_the_data() -> None:
     assert torch.equal(again.likelihood(z).mean, model.likelihood(z).mean)
 
 
-def test_families_that_cannot_be_mixed_are_refused() -> None:
+def test_families_that_cannot_be_mixed_raise() -> None:
     for of in (Gaussian((2,), 3, torch.nn.Linear(3, 2)), Gaussian(), MixtureOfLogistics((3, 2, 2))):
         with pytest.raises(CompositionError, match="construct it with the shape only"):
             Mixture((2,) if of.event_dims == 0 else (3, 2, 2), of=of)

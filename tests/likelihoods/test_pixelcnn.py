@@ -19,7 +19,7 @@ from tightbound.nn import MLP
 
 
 def strong(likelihood: PixelCNN, by: float = 2.0) -> PixelCNN:
-    """With weights that make elements depend on each other."""
+    """Set weights that make elements depend on each other."""
     with torch.no_grad():
         for p in likelihood.net.parameters():
             p.mul_(by)
@@ -41,7 +41,7 @@ def _seed() -> None:
         ((2, 4, 4), 2, {"network": MLP((5,)), "maps": 3}),
     ],
 )
-def test_cached_sampling_is_sampling_from_scratch(shape, levels, arguments) -> None:
+def test_cached_sampling_equals_sampling_from_scratch(shape, levels, arguments) -> None:
     likelihood = strong(PixelCNN(shape, 3, levels=levels, hidden=9, layers=3, kernel=3, **arguments))
     distribution = likelihood(torch.randn(2, 2, 3, dtype=torch.float64))
     cached = draw(distribution, (), Noise("same", 1))
@@ -66,7 +66,7 @@ def test_real_images_have_a_normalized_density() -> None:
 
 
 def test_mean_is_unbiased_and_better_than_averaged_samples() -> None:
-    """Against the enumerated mean, over many streams of noise."""
+    """Compare with the enumerated mean, over many streams of noise."""
     likelihood = strong(PixelCNN((1, 2, 2), 2, hidden=6, layers=2, kernel=3, paths=20_000), 4)
     p = likelihood(torch.randn(2, dtype=torch.float64))
     every = torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)), dtype=torch.float64).reshape(-1, 1, 2, 2)
@@ -80,7 +80,7 @@ def test_mean_is_unbiased_and_better_than_averaged_samples() -> None:
     assert (means.var(0) < y.var(0)).all()
 
 
-def test_composes_trains_and_reconstructs_as_other_likelihoods_do() -> None:
+def test_pixelcnn_composes_trains_and_reconstructs() -> None:
     data = sources.open("digits")
     model = VAE.for_data(
         data, latent=2, network="mlp(hidden=(8,))", likelihood="pixelcnn(hidden=6, layers=1, kernel=3, paths=2)"
@@ -106,12 +106,12 @@ def test_composes_trains_and_reconstructs_as_other_likelihoods_do() -> None:
         (lambda: PixelCNN((1, 2, 2), 2, family=Categorical(levels=5)).check_domain(Domain("levels", 6)), "levels=6"),
     ],
 )
-def test_what_does_not_fit_is_refused(make, match: str) -> None:
+def test_invalid_arguments_raise(make, match: str) -> None:
     with pytest.raises(CompositionError, match=match):
         make()
 
 
-def test_expectation_over_binarizations_is_refused() -> None:
+def test_expected_binarization_raises() -> None:
     data = sources.open("digits")
     with pytest.raises(CompositionError, match="no closed expectation"):
         VAE.for_data(

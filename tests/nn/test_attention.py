@@ -1,4 +1,4 @@
-"""Causal attention and the transformer made of it."""
+"""Causal attention, and the transformer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tightbound.nn.attention import CausalAttention, KeyValueCache, position_fea
 from tightbound.nn.transformer import CausalTransformer
 
 
-def test_attention_is_a_softmax_of_scaled_products_over_what_came_before() -> None:
+def test_attention_is_a_softmax_over_earlier_keys() -> None:
     torch.manual_seed(0)
     attention = CausalAttention(3, 5, 6, 2).double()
     queries, keys = torch.randn(2, 4, 3).double(), torch.randn(2, 4, 5).double()
@@ -25,7 +25,7 @@ def test_attention_is_a_softmax_of_scaled_products_over_what_came_before() -> No
         assert torch.allclose(found[:, i], attention.out(torch.cat(read, -1)), atol=1e-12)
 
 
-def test_kept_keys_and_values_give_one_pass() -> None:
+def test_cached_attention_equals_one_pass() -> None:
     torch.manual_seed(0)
     attention = CausalAttention(3, 5, 6, 2).double()
     queries, keys = torch.randn(2, 7, 3).double(), torch.randn(2, 7, 5).double()
@@ -37,7 +37,7 @@ def test_kept_keys_and_values_give_one_pass() -> None:
         assert torch.allclose(torch.stack(found, 1), attention(queries, keys), atol=1e-12)
 
 
-def test_a_transformer_is_causal_and_step_by_step_the_same() -> None:
+def test_transformer_is_causal_and_equal_step_by_step() -> None:
     torch.manual_seed(0)
     net = CausalTransformer(8, 2, 2).double()
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_a_transformer_is_causal_and_step_by_step_the_same() -> None:
     assert torch.equal(dependence > 0, torch.ones(6, 6).tril().bool())
 
 
-def test_places_are_distinct() -> None:
+def test_position_features_are_distinct() -> None:
     at = position_features(16, 16, torch.zeros(1))
     assert at.shape[0] == 256
     assert (torch.cdist(at, at) + 9 * torch.eye(256)).min() > 0.01

@@ -1,4 +1,4 @@
-"""Gated PixelCNN: what sees what, and element by element against all at once."""
+"""Gated PixelCNN: its dependencies, and generation step by step against one pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def network(groups: int, outputs: int, **arguments) -> GatedPixelCNN:
 
 
 def dependence(net: GatedPixelCNN, shape: tuple[int, int, int], condition=None) -> torch.Tensor:
-    """(D, D) whether parameters of element i depend on x_j; elements in raster order, channels within a pixel."""
+    """Return (D, D) whether parameters of element i depend on x_j, in raster order and by channel within a pixel."""
     total = torch.zeros(shape[0] * shape[1] * shape[2], shape[0] * shape[1] * shape[2], dtype=torch.float64)
     for seed in range(3):  # a rectifier may be closed at one point
         x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -32,9 +32,7 @@ def dependence(net: GatedPixelCNN, shape: tuple[int, int, int], condition=None) 
 
 @pytest.mark.parametrize("attention", [0, 3])
 @pytest.mark.parametrize("shape", [(1, 5, 4), (3, 4, 4), (2, 3, 5)])
-def test_an_element_depends_on_all_that_come_before_it_and_on_no_other(
-    shape: tuple[int, int, int], attention: int
-) -> None:
+def test_an_element_depends_on_all_earlier_elements_only(shape: tuple[int, int, int], attention: int) -> None:
     layers = 1 if attention else 5  # attention sees what is out of one layer's reach
     net = network(shape[0], 2, hidden=15, layers=layers, kernel=3, condition=2, attention=attention)
     seen = dependence(net, shape, torch.ones(1, 2, dtype=torch.float64))
@@ -43,7 +41,7 @@ def test_an_element_depends_on_all_that_come_before_it_and_on_no_other(
     assert seen[~later.bool()].min() > 0  # no blind spot
 
 
-def test_the_reach_is_layers_times_half_the_kernel() -> None:
+def test_field_of_view_is_layers_times_half_the_kernel() -> None:
     net = network(1, 1, hidden=6, layers=2, kernel=5)
     seen = dependence(net, (1, 7, 9)).reshape(7, 9, 7, 9)[6, 4] > 0
     expected = torch.zeros(7, 9, dtype=torch.bool)
@@ -55,9 +53,7 @@ def test_the_reach_is_layers_times_half_the_kernel() -> None:
 @pytest.mark.parametrize("attention", [0, 2])
 @pytest.mark.parametrize("spatial", [False, True])
 @pytest.mark.parametrize(("groups", "inputs"), [(1, 1), (3, 1), (1, 4), (2, 2)])
-def test_element_by_element_gives_the_parameters_of_one_pass(
-    groups: int, inputs: int, spatial: bool, attention: int
-) -> None:
+def test_generation_step_by_step_equals_one_pass(groups: int, inputs: int, spatial: bool, attention: int) -> None:
     height, width, outputs = 4, 5, 3
     net = network(groups, outputs, inputs=inputs, hidden=6, layers=3, kernel=5, condition=2, attention=attention)
     generator = torch.Generator().manual_seed(1)
@@ -75,7 +71,7 @@ def test_element_by_element_gives_the_parameters_of_one_pass(
         assert torch.allclose(found, net(x, condition), atol=1e-12)
 
 
-def test_cost_of_generation_is_linear_in_pixels() -> None:
+def test_generation_cost_is_linear_in_pixels() -> None:
     def multiplications(height: int, width: int) -> int:
         """Of all convolutions and products, counted as they are called."""
         net, counted = network(1, 2, hidden=4, layers=2, kernel=3), 0
@@ -104,7 +100,7 @@ def test_cost_of_generation_is_linear_in_pixels() -> None:
     assert multiplications(5, 16) == 2 * once
 
 
-def test_groups_of_channels_are_even_and_in_order() -> None:
+def test_channel_groups_are_even_and_ordered() -> None:
     assert channel_groups(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
     mask = MaskedConv2d(3, 6, 1, 3, strict=True, halves=2).mask[..., 0, 0]
     assert mask.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]] * 2
@@ -114,6 +110,6 @@ def test_groups_of_channels_are_even_and_in_order() -> None:
     ("argument", "value"),
     [("kernel", 4), ("kernel", 1), ("layers", 0), ("hidden", 2), ("attention", -1), ("attention", 5), ("dropout", 1.0)],
 )
-def test_numbers_out_of_range_are_refused(argument: str, value: int) -> None:
+def test_numbers_out_of_range_raise(argument: str, value: int) -> None:
     with pytest.raises(InputError, match="heads" if argument == "attention" and value > 0 else argument):
         GatedPixelCNN(3, 1, **{argument: value})

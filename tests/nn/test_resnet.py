@@ -1,4 +1,4 @@
-"""Residual networks: planes of any size, and activations of the same size in all layers."""
+"""Residual networks: maps of any size, and activations with the same scale in all layers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tightbound.nn import ResNet
     halvings=st.lists(st.integers(1, 2), min_size=1, max_size=3),
     outputs=st.integers(1, 3),
 )
-def test_the_way_back_retraces_every_size(shape, halvings, outputs) -> None:
-    """Planes are what the stages give; each level rises to the plane below, and the decoder to the image."""
+def test_decoder_retraces_every_size(shape, halvings, outputs) -> None:
+    """The stages give maps, each level is upsampled to the one below, and the decoder gives the image."""
     network = ResNet(tuple(halvings), hidden=4, blocks=1, inner=2)
     x, planes = torch.randn(2, *shape), network.map_shapes(shape)
     assert len(planes) == len(halvings)
@@ -42,7 +42,7 @@ def test_the_way_back_retraces_every_size(shape, halvings, outputs) -> None:
 
 @pytest.mark.parametrize("blocks", [0, 2, 6])
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 64, 64)])
-def test_no_layer_blows_activations_up_or_shrinks_them(blocks: int, shape: tuple[int, ...]) -> None:
+def test_activations_keep_their_scale_through_all_layers(blocks: int, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     network = ResNet((2, 1), hidden=48, blocks=blocks)
     x = torch.randn(32, *shape)
@@ -52,8 +52,8 @@ def test_no_layer_blows_activations_up_or_shrinks_them(blocks: int, shape: tuple
         assert 0.4 < ratio < 3, f"the size of activations changes by a factor of {ratio:.2f}"
 
 
-def test_vectors_become_maps_where_latents_are_flat() -> None:
-    """Of any size, whether or not the plane's size divides it."""
+def test_flat_latents_use_a_decoder_for_vectors() -> None:
+    """The latent size need not be a multiple of the size of the maps."""
     data = tb.data.open(gray(20, (1, 9, 6)), levels=17)
     for latent in (5, 6):
         model = tb.VAE.for_data(data, latent=latent, network="resnet(hidden=4, blocks=1, inner=2)")
@@ -65,15 +65,15 @@ def test_vectors_become_maps_where_latents_are_flat() -> None:
         ResNet(hidden=4).decoder(5, 1, (1, 9, 6))
 
 
-def test_small_images_keep_maps_of_four_by_four() -> None:
+def test_small_images_get_maps_of_at_least_four_by_four() -> None:
     for edge, planes in ((8, 16), (28, 49)):
         data = tb.data.open(gray(300, (1, edge, edge)), levels=17)
         model = tb.VAE.for_data(data, latent=4, latents="quantized(quantizer=vq(codebook_size=5))")
         assert model.latents.latent == 4 * planes
 
 
-def test_a_plane_of_one_pixel_is_not_normalized_away() -> None:
-    """Few channels on a plane of 1 x 1: a group of one number would always become zero."""
+def test_maps_of_one_pixel_are_not_normalized_to_zero() -> None:
+    """With few channels on maps of 1 x 1, a group of one number would always become zero."""
     encoder = ResNet(halvings=(2,), hidden=4, inner=2, blocks=1).encoder((1, 4, 4)).train()
     x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     assert encoder(x).var(0).max() > 1e-3

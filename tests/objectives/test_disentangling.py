@@ -1,4 +1,4 @@
-"""beta-TC, DIP and FactorVAE: what they are made of, against values written out."""
+"""beta-TC, DIP and FactorVAE: their terms, against values computed independently."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_beta_tc_with_weights_of_one_is_the_elbo(sampling, size: int) -> None:
     assert torch.allclose(objective(t, final(objective)), t.log_weight.mean(0), atol=1e-10)
 
 
-def test_beta_tc_weighs_three_terms_of_the_mixture() -> None:
-    """The batch is the data set; each term from the mixture's densities, written out in NumPy."""
+def test_beta_tc_weights_the_three_exact_terms() -> None:
+    """The batch is the data set, and NumPy computes each term from the mixture's densities."""
     t = terms()
     group = t.latents[0]
     assert isinstance(group.posterior, Independent)
@@ -70,7 +70,7 @@ def test_beta_tc_weighs_three_terms_of_the_mixture() -> None:
     assert np.allclose(objective(t, final(objective)).detach().numpy(), expected, atol=1e-10)
 
 
-def test_beta_tc_refuses_streams_points_and_posteriors_without_factors() -> None:
+def test_beta_tc_raises_for_streams_point_masses_and_unfactorized_posteriors() -> None:
     with pytest.raises(CompositionError, match="stream"):
         BetaTC().prepare(small_model(), None)
     with pytest.raises(CompositionError, match="point mass"):
@@ -94,7 +94,7 @@ def test_dip_is_the_squared_distance_of_the_covariance_from_the_identity() -> No
     assert (DIP(1, 2.0).lambda_d, DIP(2, 2.0).lambda_d) == (20, 2)
 
 
-def test_dip_costs_nothing_where_its_covariance_is_the_identity() -> None:
+def test_dip_penalty_is_zero_for_identity_covariance() -> None:
     corners = torch.tensor([[1.0, 1.0], [1, -1], [-1, 1], [-1, -1]])
     assert DIP(1).penalty(Independent(Normal(corners, 0.3), 1)).item() == 0
     half = Independent(Normal(corners * 0.5**0.5, torch.full((4, 2), 0.5**0.5)), 1)
@@ -102,7 +102,7 @@ def test_dip_costs_nothing_where_its_covariance_is_the_identity() -> None:
     assert DIP(1).penalty(half).item() > 1
 
 
-def test_dip_of_the_second_kind_needs_factors() -> None:
+def test_dip_of_kind_2_needs_a_factorized_posterior() -> None:
     DIP(1).check(terms(with_full_covariance()))
     with pytest.raises(CompositionError, match="does not factorize"):
         DIP(2).check(terms(with_full_covariance()))
@@ -110,7 +110,7 @@ def test_dip_of_the_second_kind_needs_factors() -> None:
         DIP(3)
 
 
-def test_permuted_keeps_each_dimension_and_parts_it_from_the_others() -> None:
+def test_permute_dimensions_keeps_marginals_and_removes_dependence() -> None:
     torch.manual_seed(0)
     z = torch.randn(2, 4000, 1).expand(2, 4000, 3)
     mixed = permute_dimensions(z)
@@ -121,7 +121,7 @@ def test_permuted_keeps_each_dimension_and_parts_it_from_the_others() -> None:
 
 
 def test_the_best_discriminator_gives_the_total_correlation() -> None:
-    """Of a Gaussian with correlation .8: -log(1 - .64) / 2. The best D is quadratic, and the loss is flat there."""
+    """For a Gaussian with correlation .8 it is -log(1 - .64) / 2; the optimal D is quadratic."""
     rho, n = 0.8, 100_000
     exact = -0.5 * math.log(1 - rho**2)
     torch.manual_seed(0)

@@ -40,7 +40,7 @@ def test_info_with_alpha_0_and_lambda_1_is_the_elbo() -> None:
     assert torch.allclose(seeded(InfoVAE(0.0, 1.0), t), seeded(ELBO(), t))
 
 
-def test_info_weighs_kl_and_discrepancy() -> None:
+def test_info_weights_kl_and_discrepancy() -> None:
     t, objective = terms(samples=1), InfoVAE(alpha=-1.0, lambda_=7.0, kernel="rbf", width=2.0)
     with Noise("draws").default():
         prior = draw_prior(t.latents[0])
@@ -72,7 +72,7 @@ def test_info_of_a_point_posterior_needs_alpha_1() -> None:
 
 
 @pytest.mark.parametrize("objective", [WAE(), AdversarialAutoencoder(), RAE(), InfoVAE(alpha=1.0)])
-def test_a_learned_prior_that_would_stay_as_it_is_is_refused(objective) -> None:
+def test_a_learned_prior_without_a_gradient_raises(objective) -> None:
     network = MLP((4,))
     latents = Flat(LearnedNormal(3), DiagonalNormal((1, 2, 3), 3, network))
     model = tb.VAE(latents, Bernoulli((1, 2, 3), 3, network), Identity("binary"))
@@ -110,7 +110,7 @@ def test_the_gradient_penalty_is_the_squared_norm_of_the_jacobian() -> None:
     assert stderr < 0.1 * exact
 
 
-def test_rae_subtracts_norms_of_codes_and_weights() -> None:
+def test_rae_subtracts_norms_of_latent_codes_and_weights() -> None:
     t, model = terms(point=True, samples=1), small_model(point=True)
     objective = RAE("l2", weight=0.3, beta=0.5)
     objective.prepare(model, None)

@@ -30,7 +30,7 @@ from tightbound.testing.objectives import small_model
 
 
 class Naive(Objective):
-    """What public code does: the squared weights on the total derivative, and on the decoder."""
+    """Wrong estimator of public code: squared weights on the total derivative, and on the decoder."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -41,7 +41,7 @@ class Naive(Objective):
 
 
 def tiny(seed: int = 0) -> tb.VAE:
-    """Two latents with a learned prior, four bits: every kind of parameter, and a posterior that is far from exact."""
+    """Return a model with two latents, a learned prior and four bits, and a posterior that is far from exact."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         network = MLP((3,), activation="tanh")
@@ -56,7 +56,7 @@ def tiny(seed: int = 0) -> tb.VAE:
 
 
 def gradients(objective: Objective, model: tb.VAE, batch: Batch, seed: int) -> dict[str, Tensor]:
-    """By parameter, one estimate."""
+    """Return one estimate of the gradient, by parameter."""
     names = {id(p): name for name, p in model.named_parameters()}
     terms = model(batch, objective.samples, Noise("test", seed))
     knobs = Knobs.final(objective.schedules)
@@ -69,7 +69,7 @@ def gradients(objective: Objective, model: tb.VAE, batch: Batch, seed: int) -> d
 
 
 def z_scores(a: Objective, b: Objective | dict[str, Tensor], model: tb.VAE, batch: Batch, repeats: int = 150):
-    """The largest |mean| / standard error of the difference over the elements of each parameter, on the same draws."""
+    """Return the largest |mean| / standard error of the difference per parameter, on the same draws."""
     differences: dict[str, list[Tensor]] = {name: [] for name, _ in model.named_parameters()}
     for seed in range(repeats):
         other = b if isinstance(b, dict) else gradients(b, model, batch, seed)
@@ -83,13 +83,13 @@ def z_scores(a: Objective, b: Objective | dict[str, Tensor], model: tb.VAE, batc
 
 
 def bits(copies: int) -> Batch:
-    """Three data, copied: each copy has draws of its own."""
+    """Return copies of three examples, each with its own draws."""
     x = torch.tensor([[1, 0, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.float64)
     return Batch(x.repeat(copies, 1))
 
 
 def test_dreg_and_iwae_agree_in_expectation_for_every_parameter() -> None:
-    """And the naive estimator does not: neither for the encoder nor for decoder and prior."""
+    """The naive estimator disagrees, both for the encoder and for decoder and prior."""
     model, batch = tiny(), bits(100)
     scores = z_scores(DReG(3), IWAE(3), model, batch)
     assert max(scores.values()) < 5, scores
@@ -99,7 +99,7 @@ def test_dreg_and_iwae_agree_in_expectation_for_every_parameter() -> None:
 
 
 def test_dreg_leaves_decoder_and_prior_the_gradient_of_iwae() -> None:
-    """The same numbers, on the same draws; the naive estimator's are far off."""
+    """Gradients are equal on the same draws; those of the naive estimator are far off."""
     model, batch = tiny(), bits(20)
     dreg, iwae, naive = (gradients(objective(5), model, batch, 0) for objective in (DReG, IWAE, Naive))
     outside = [name for name in iwae if not name.startswith("latents.posterior")]
@@ -127,7 +127,7 @@ def test_path_gradients_have_no_variance_at_the_exact_posterior(objective) -> No
             assert by_score[name].abs().max() > 1e-2
 
 
-def test_an_estimators_loss_is_minus_its_value() -> None:
+def test_loss_of_each_group_is_minus_the_value() -> None:
     model, batch = tiny(), bits(2)
     for objective in (DReG(4), STL(4), TVO(samples=4)):
         terms = model(batch, 4, Noise("test"))
@@ -140,7 +140,7 @@ def test_an_estimators_loss_is_minus_its_value() -> None:
 
 
 def thermodynamic(linear, batch: Batch, objective: TVO) -> Tensor:
-    """(B,) the left Riemann sum itself, by quadrature over the one latent."""
+    """Return the left Riemann sum (B,), by quadrature over the only latent."""
     model = linear.model
     state = model.encode_state(model.observe(batch, Noise("none")))
     grid = torch.linspace(-12, 12, 4001, dtype=torch.float64).reshape(-1, 1, 1).expand(-1, len(batch), 1)
@@ -169,7 +169,7 @@ def test_tvo_with_one_partition_is_the_elbo() -> None:
         assert z < 5, name
 
 
-def test_tvo_rises_with_its_partitions_to_the_evidence_and_errs_low() -> None:
+def test_tvo_increases_with_partitions_and_stays_below_the_evidence() -> None:
     linear, batch = inexact()
     exact = linear.evidence(batch.x)
     values = []
@@ -222,7 +222,7 @@ def test_renyi_tends_to_vr_max() -> None:
 
 
 class FromEncoder(Prior):
-    """The posterior of one fixed pseudo-example."""
+    """Prior that is the posterior of one fixed pseudo-example."""
 
     needs_encoder = True
 
@@ -232,7 +232,7 @@ class FromEncoder(Prior):
 
 
 @pytest.mark.parametrize("objective", [DReG(), STL(), TVO(), PIWAE()])
-def test_shared_parameters_are_refused(objective) -> None:
+def test_shared_parameters_raise(objective) -> None:
     apart = tiny()
     objective.prepare(apart, None)
     prior = tb.VAE(Flat(FromEncoder(2), apart.latents.posterior), apart.likelihood, apart.observation)
@@ -249,14 +249,14 @@ def seen(**changes) -> Terms:
 
 
 class AtItsDraws(Normal):
-    """A density that is known at its own draws only."""
+    """Distribution with a density that is known at its own draws only."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise NotImplementedError
 
 
 @pytest.mark.parametrize("objective", [DReG(), STL(), TVO()])
-def test_terms_without_a_path_derivative_are_refused(objective) -> None:
+def test_terms_without_a_path_derivative_raise(objective) -> None:
     terms = seen()
     objective.check(terms)
     objective.check(seen(log_q=terms.latents[0].log_posterior))
@@ -277,7 +277,7 @@ def test_terms_without_a_path_derivative_are_refused(objective) -> None:
 
 
 @pytest.mark.parametrize("objective", [DReG(3), STL(3), TVO(samples=3)])
-def test_a_density_that_drawing_gave_is_evaluated_at_z_for_the_path(objective) -> None:
+def test_density_of_a_flow_is_evaluated_at_z_for_the_path(objective) -> None:
     """Flows give log q at their draws as a function of noise and parameters, which has no gradient in z."""
     model, batch = tiny(), bits(2)
     terms = model(batch, 3, Noise("test"))
@@ -290,7 +290,7 @@ def test_a_density_that_drawing_gave_is_evaluated_at_z_for_the_path(objective) -
     assert all(torch.allclose(a, b, atol=1e-14) for a, b in zip(by_density, by_draw, strict=True))
 
 
-def test_a_side_with_nothing_to_train_has_no_group() -> None:
+def test_no_group_without_trainable_parameters() -> None:
     model = small_model()
     model.likelihood.requires_grad_(False)
     groups: list[ParameterGroup] = DReG().parameter_groups(model)

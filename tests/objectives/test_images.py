@@ -1,4 +1,4 @@
-"""MS-SSIM and VAE-GAN: similarity against SciPy, and the parts that each loss trains."""
+"""MS-SSIM and VAE-GAN: similarity against SciPy, and the parameters that each loss trains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def by_scipy(x: np.ndarray, y: np.ndarray, scales: int) -> float:
-    """Of one channel, with SciPy's Gaussian filter cut to the windows that lie within."""
+    """Compute the similarity of one channel by SciPy's Gaussian filter, cropped to complete windows."""
     c1, c2, product = 0.01**2, 0.03**2, 1.0
     weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
 
@@ -51,7 +51,7 @@ def by_scipy(x: np.ndarray, y: np.ndarray, scales: int) -> float:
 
 
 @pytest.mark.parametrize(("shape", "scales"), [((64, 64), 3), ((28, 28), 2), ((32, 48), 2), ((12, 12), 1)])
-def test_ms_ssim_is_scipys_at_as_many_scales_as_fit(shape, scales: int) -> None:
+def test_ms_ssim_equals_scipys_at_as_many_scales_as_fit(shape, scales: int) -> None:
     x = images(2, 3, *shape)
     y = 0.7 * x + 0.3 * images(2, 3, *shape, seed=1)
     expected = [np.mean([by_scipy(a.numpy(), b.numpy(), scales) for a, b in zip(x[i], y[i])]) for i in range(2)]  # noqa: B905
@@ -60,7 +60,7 @@ def test_ms_ssim_is_scipys_at_as_many_scales_as_fit(shape, scales: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 9), (8, 8), (28, 28), (65, 33)])
-def test_ms_ssim_is_1_of_equal_images_symmetric_and_falls_with_noise(shape) -> None:
+def test_ms_ssim_is_1_for_equal_images_symmetric_and_decreases_with_noise(shape) -> None:
     x, noise = images(3, 2, *shape), images(3, 2, *shape, seed=1) - 0.5
     assert torch.allclose(ms_ssim(x, x), torch.ones(3).double())
     values = [ms_ssim(x, x + s * noise) for s in (0.1, 0.4)]
@@ -96,7 +96,7 @@ def test_levels_are_compared_on_the_unit_scale() -> None:
     assert torch.allclose(objective(t, Knobs.final(objective.schedules)), expected)
 
 
-def test_ms_ssim_refuses_vectors_ranges_unknown_masks_and_untrained_scales() -> None:
+def test_ms_ssim_raises_for_vectors_unknown_ranges_masks_and_untrained_scales() -> None:
     network = MLP((8,))
     with pytest.raises(CompositionError, match="known range"):
         MSSSIM().prepare(composed(Gaussian((1, 2, 3), 3, network, scale=1.0), Identity("real")), None)
@@ -114,7 +114,7 @@ def test_ms_ssim_refuses_vectors_ranges_unknown_masks_and_untrained_scales() -> 
             objective.check(masked)
 
 
-def test_codes_are_decoded_anew_under_their_own_contexts() -> None:
+def test_mean_decoder_uses_each_examples_own_context() -> None:
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(8,))", likelihood="binomial", context="labels").eval()
     t = model(next(data.train.epoch(5)), 3)
@@ -125,7 +125,7 @@ def test_codes_are_decoded_anew_under_their_own_contexts() -> None:
         tb.fit(model, data, objective, steps=1, quiet=True)
 
 
-def test_vae_gan_measures_reconstructions_by_a_gaussian_on_features() -> None:
+def test_vae_gan_compares_reconstructions_by_a_gaussian_on_features() -> None:
     model, objective = small_model(), VAEGAN(network=MLP((5,), activation="tanh"))
     with Noise("test").default():
         objective.prepare(model, None)
@@ -154,7 +154,7 @@ def test_vae_gan_has_a_group_for_encoder_decoder_and_discriminator() -> None:
     check_objective(VAEGAN(), model=model.eval())  # a learned prior is trained, too
 
 
-def test_vae_gan_refuses_a_scale_that_the_mean_does_not_train() -> None:
+def test_vae_gan_raises_for_a_scale_that_the_mean_does_not_train() -> None:
     with pytest.raises(CompositionError, match="log_scale untrained"):
         VAEGAN().prepare(composed(Gaussian((1, 2, 3), 3, MLP((8,))), Identity("real")), None)
     fixed = composed(Gaussian((1, 2, 3), 3, MLP((8,)), scale=1.0), Identity("real"))

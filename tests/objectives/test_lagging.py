@@ -16,14 +16,14 @@ from tightbound.training import checkpoint
 
 
 def told(spread: float, n: int = 50) -> Terms:
-    """Terms of codes whose means are this far apart, in units of the posterior's scale."""
+    """Return terms of codes whose means are this far apart, in units of the posterior's scale."""
     torch.manual_seed(0)
     q = Independent(Normal(spread * torch.arange(float(n)).unsqueeze(1), torch.ones(n, 1)), 1)
     zero = torch.zeros(1, n)
     return Terms(zero, (LatentTerms(q.sample((1,)), q, q),), q, Batch(zero.T))
 
 
-def test_the_phase_ends_once_information_falls() -> None:
+def test_phase_ends_when_mutual_information_decreases() -> None:
     objective = Lagging(every=4)
     with pytest.raises(CompositionError, match="prepare"):
         objective.end_epoch([])
@@ -37,8 +37,8 @@ def test_the_phase_ends_once_information_falls() -> None:
         assert objective.phase.aggressive.item() == aggressive
 
 
-def test_the_decoder_waits_in_training(tmp_path) -> None:
-    """3 steps of 8 data with a decoder that is due at the fourth."""
+def test_decoder_is_updated_only_when_due(tmp_path) -> None:
+    """Train 3 steps of 8 examples with a decoder that is due at the fourth."""
     data = tb.data.open(gray(), levels=17)
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""What keeps a codebook alive: averages, restarts, the start; and the gradients through it."""
+"""Codebooks: averages, restarts, the start, and the gradients through them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def share_used(quantizer: Codebook) -> float:
 
 @torch.no_grad()
 def kill(quantizer: Codebook, share: float = 0.95) -> None:
-    """Moves entries to where no data are, their averages too."""
+    """Move code vectors and their averages to where no data are."""
     dead = torch.arange(int(share * quantizer.codebook_size))
     quantizer.set_vectors(dead, 100 + normal(len(dead), quantizer.size))
 
@@ -61,7 +61,7 @@ def kill(quantizer: Codebook, share: float = 0.95) -> None:
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize(("decay", "counted"), [(0.9, False), (0.99, True)])
 def test_a_dead_codebook_recovers(family: type[Codebook], cosine: bool, decay: float, counted: bool) -> None:
-    """By restarts after the use of the dead has decayed, log(0.03) / log(0.9) = 34 steps, or was known to be none."""
+    """Restarts begin when the use of dead vectors has decayed, after log(0.03) / log(0.9) = 34 steps, or is set to 0."""
     torch.manual_seed(0)
     quantizer = family(6, 64, decay=decay, cosine=cosine)
     quantizer.start_at(normal(2000, 6))
@@ -78,7 +78,7 @@ def test_a_dead_codebook_recovers(family: type[Codebook], cosine: bool, decay: f
 
 
 @BOTH
-def test_without_restart_nothing_comes_back(family: type[Codebook]) -> None:
+def test_without_restart_dead_vectors_stay_dead(family: type[Codebook]) -> None:
     torch.manual_seed(0)
     quantizer = family(6, 64, decay=0.5, restart=0)
     quantizer.start_at(normal(2000, 6))
@@ -90,7 +90,7 @@ def test_without_restart_nothing_comes_back(family: type[Codebook]) -> None:
     assert torch.isfinite(quantizer.codebook).all()
 
 
-def test_an_entry_whose_averages_vanished_can_be_used_again() -> None:
+def test_a_code_vector_with_vanished_averages_can_be_used_again() -> None:
     quantizer = VectorQuantizer(2, 4, restart=0, decay=0.5)
     quantizer.use[:], quantizer.sums[:] = 0, 0
     quantizer.codebook.copy_(torch.tensor([[0.0, 0], [5, 0], [0, 5], [5, 5]]))
@@ -98,7 +98,7 @@ def test_an_entry_whose_averages_vanished_can_be_used_again() -> None:
     assert torch.allclose(quantizer.codebook, torch.tensor([[0.0, 0], [4.5, 1], [0, 5], [5, 5]]))
 
 
-def test_decay_of_nothing_takes_the_means_of_the_batch() -> None:
+def test_decay_zero_takes_the_means_of_the_batch() -> None:
     quantizer = VectorQuantizer(3, 8, decay=0, restart=0)
     before, raw = quantizer.codebook.clone(), normal(5, 7, 3)
     codes = call(quantizer, raw).indices.flatten()
@@ -108,7 +108,7 @@ def test_decay_of_nothing_takes_the_means_of_the_batch() -> None:
 
 
 @BOTH
-def test_averages_do_not_depend_on_the_size_of_the_batch(family: type[Codebook]) -> None:
+def test_averages_do_not_depend_on_the_batch_size(family: type[Codebook]) -> None:
     torch.manual_seed(0)
     once = family(3, 8, restart=0, decay=0.7)
     twice = copy.deepcopy(once)
@@ -135,7 +135,7 @@ def test_restarts_take_different_vectors_of_the_batch(family: type[Codebook]) ->
     assert ((restarted.unsqueeze(1) == values).all(2).any(1)).all()
 
 
-def test_restarts_depend_on_the_noise_alone_and_shift_no_later_draw() -> None:
+def test_restarts_depend_on_the_noise_only_and_do_not_shift_later_draws() -> None:
     torch.manual_seed(0)
     first = VectorQuantizer(3, 8)
     first.use.zero_()
@@ -151,7 +151,7 @@ def test_restarts_depend_on_the_noise_alone_and_shift_no_later_draw() -> None:
     assert torch.equal(noise.normal((1, 3), raw), unshifted.normal((1, 3), raw))
 
 
-def test_restart_works_under_the_noise_of_single_data() -> None:
+def test_restart_works_with_noise_per_example() -> None:
     quantizer = VectorQuantizer(3, 8)
     quantizer.use.zero_()
     quantizer(normal(4, 9, 3), 1, ExampleNoise("a", index=torch.arange(4)), Knobs())
@@ -160,7 +160,7 @@ def test_restart_works_under_the_noise_of_single_data() -> None:
 
 @BOTH
 @pytest.mark.parametrize("cosine", [False, True])
-def test_starts_at_the_means_of_the_data(family: type[Codebook], cosine: bool) -> None:
+def test_codebook_starts_at_the_means_of_the_data(family: type[Codebook], cosine: bool) -> None:
     torch.manual_seed(0)
     centers = torch.nn.functional.normalize(normal(6, 4), dim=1) * 3
     quantizer = family(4, 6, cosine=cosine)
@@ -170,9 +170,9 @@ def test_starts_at_the_means_of_the_data(family: type[Codebook], cosine: bool) -
 
 
 @BOTH
-def test_restarts_go_to_what_is_badly_coded(family: type[Codebook]) -> None:
-    """With probability in proportion to the squared distance: 4 : 1 : 0, and never where nothing is left to gain."""
-    values = torch.tensor([[0.0], [2.0], [9.0]])  # those of entry 0, at 0, and of entry 1, at 10
+def test_restarts_prefer_vectors_with_large_errors(family: type[Codebook]) -> None:
+    """The probability is proportional to the squared distance, 4 : 1 : 0, and zero for vectors in the codebook."""
+    values = torch.tensor([[0.0], [2.0], [9.0]])  # vectors of index 0, at 0, and of index 1, at 10
     first = family(1, 6, decay=0)
     first.set_vectors(torch.arange(6), torch.tensor([[0.0], [10.0], [99.0], [99.0], [99.0], [99.0]]))
     first.move_vectors = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
@@ -184,11 +184,11 @@ def test_restarts_go_to_what_is_badly_coded(family: type[Codebook]) -> None:
         quantizer = copy.deepcopy(first)
         quantizer.update_codebook(values.view(1, 3, 1), codes, Noise("restart", key))
         new = quantizer.codebook.detach()[2:]
-        assert len(new[new < 50]) == 2  # four entries are dead, and two vectors are not yet coded exactly
+        assert len(new[new < 50]) == 2  # four code vectors are dead, and two vectors are not yet coded exactly
         assert 0 not in new
         quantizer = copy.deepcopy(first)
         quantizer.set_vectors(torch.arange(3, 6), torch.zeros(3, 1))
-        quantizer.decay = 0.5  # so that one entry alone is dead
+        quantizer.decay = 0.5  # so that only one code vector is dead
         quantizer.use.copy_(torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 1.0]))
         quantizer.update_codebook(values.view(1, 3, 1), codes, Noise("restart", key))
         picks += quantizer.codebook.detach()[2] == values[:, 0]
@@ -196,8 +196,8 @@ def test_restarts_go_to_what_is_badly_coded(family: type[Codebook]) -> None:
     assert float(picks[1]) / 400 == pytest.approx(0.8, abs=0.1)  # five standard errors
 
 
-def test_the_start_looks_at_all_positions() -> None:
-    """However many there are: data of 64 positions, each with a vector of its own."""
+def test_start_uses_vectors_from_all_positions() -> None:
+    """The data have 64 positions, each with a vector of its own."""
     torch.manual_seed(0)
     values = 10 * normal(64, 2)
     quantizer = VectorQuantizer(2, 16)
@@ -206,7 +206,7 @@ def test_the_start_looks_at_all_positions() -> None:
     assert all_means < 0.05 * values.var(0).sum()
 
 
-def test_starts_with_fewer_different_vectors_than_entries() -> None:
+def test_start_with_fewer_different_vectors_than_code_vectors() -> None:
     torch.manual_seed(0)
     quantizer = VectorQuantizer(2, 10)
     values, before = normal(3, 2), quantizer.codebook.clone()
@@ -226,7 +226,7 @@ def test_nearest_rows_do_not_depend_on_the_block_size() -> None:
 
 
 def test_nearest_is_exact_far_from_the_origin() -> None:
-    """Where |v|^2 - 2 v.e + |e|^2 as it stands would lose all digits."""
+    """Without centering, |v|^2 - 2 v.e + |e|^2 would lose all digits here."""
     table, vectors = 3000 + normal(50, 8), 3000 + normal(400, 8, seed=1)
     exact = torch.cdist(vectors.double(), table.double(), compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
     assert torch.equal(codebook.nearest_rows(vectors, table)[:, 0], exact)
@@ -245,7 +245,7 @@ def test_rotation_keeps_the_angle_of_the_gradient_and_scales_it_by_the_lengths()
 
 
 @pytest.mark.parametrize("where", ["vector", "entry", "opposite"])
-def test_rotation_is_finite_where_there_is_none(where: str) -> None:
+def test_rotation_gradient_is_finite_for_zero_and_opposite_vectors(where: str) -> None:
     quantizer = VectorQuantizer(2, 2, gradient="rotation").eval()
     quantizer.codebook.copy_(torch.tensor([[0.0, 0.0] if where == "entry" else [-1.0, 0.0], [90.0, 90.0]]))
     raw = torch.tensor([[[0.0, 0.0] if where == "vector" else [0.5, 0.0]]]).requires_grad_()
@@ -287,6 +287,6 @@ def test_the_penalty_and_its_gradients_in_closed_form() -> None:
         ("vq(size=0)", InputError, "size = 0"),
     ],
 )
-def test_is_refused(text: str, error: type[Exception], description: str) -> None:
+def test_invalid_codebooks_raise(text: str, error: type[Exception], description: str) -> None:
     with pytest.raises(error, match=description):
         make("quantizer", text)

@@ -1,4 +1,4 @@
-"""Every quantizer in the table of names passes the laws, with its defaults of few entries and in variants."""
+"""Every quantizer in the table of names passes the laws, with a small codebook and in variants."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_quantizer(text: str) -> None:
     check_quantizer(make("quantizer", text, size=4))
 
 
-def test_every_quantizer_is_under_the_laws() -> None:
+def test_every_quantizer_is_checked() -> None:
     assert {parse(text).name for text in QUANTIZERS} == set(TABLE["quantizer"])
 
 
 class Broken(VectorQuantizer):
-    """Seven ways to be wrong."""
+    """Quantizer with one of seven defects."""
 
     def __init__(self, how: str = "") -> None:
         self.__dict__["how"] = how
@@ -90,14 +90,14 @@ class Broken(VectorQuantizer):
         ("variance", "variance"),
     ],
 )
-def test_a_broken_quantizer_is_found(how: str, law: str) -> None:
+def test_a_broken_quantizer_fails_its_law(how: str, law: str) -> None:
     torch.manual_seed(0)
     check_quantizer(Broken())
     with pytest.raises(AssertionError, match=law):
         check_quantizer(Broken(how))
 
 
-def test_the_laws_leave_a_quantizer_as_it_is() -> None:
+def test_the_laws_do_not_change_a_quantizer() -> None:
     quantizer = make("quantizer", "vq(codebook_size=5)", size=2)
     before = copy.deepcopy(quantizer.state_dict())
     check_quantizer(quantizer)

@@ -28,7 +28,7 @@ N = B * P
 
 @pytest.fixture(scope="module")
 def oracle() -> Any:
-    """Imported here: it takes seconds."""
+    """Import the package here, because it takes seconds."""
     import vector_quantize_pytorch
 
     return vector_quantize_pytorch
@@ -48,7 +48,7 @@ def gradients(z: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
 
 
 def same_start(theirs: Any, ours: Codebook) -> None:
-    """Our codebook; an average use of 1 of ours is N / K vectors of theirs."""
+    """Copy our codebook to theirs; an average use of 1 in ours is N / K vectors in theirs."""
     theirs._codebook.embed.data.copy_(ours.codebook.detach())
     theirs._codebook.cluster_size.fill_(N / K)
     theirs._codebook.embed_avg.copy_(ours.codebook.detach() * N / K)
@@ -81,7 +81,7 @@ def test_vector_quantizer(oracle: Any, gradient: str, cosine: bool) -> None:
 
 
 def test_gradient_codebook(oracle: Any) -> None:
-    """Their one loss |v - e|^2 moves both with one weight: the gradient of ours of commitment=1, half of its value."""
+    """Their loss |v - e|^2 has the gradient of ours with commitment=1, and half of its value."""
     torch.manual_seed(0)
     ours = GradientVectorQuantizer(SIZE, K, commitment=1.0, restart=0)
     theirs = oracle.VectorQuantize(SIZE, K, learnable_codebook=True, ema_update=False, rotation_trick=False)

@@ -97,6 +97,29 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_run(data: tb.data.Data, t
         tb.fit(small(data), data, run=tmp_path / "r", lr=1e30, **{**QUICK, "epochs": 20})
 
 
+def test_the_path_from_fit_to_the_model_is_short() -> None:
+    """Read in a traceback: at most eight functions of tightbound from `fit` to the model, both included."""
+
+    class Stop(Exception):
+        pass
+
+    class Failing(tb.VAE):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            if self.training:
+                raise Stop
+            return super().forward(*args, **kwargs)
+
+    data = tb.data.open(gray(), levels=17)
+    model = small(data)
+    model.__class__ = Failing
+    with pytest.raises(Stop) as stopped:
+        tb.fit(model, data, **QUICK)
+    package = Path(tb.__file__).parent
+    own = [entry for entry in stopped.traceback if package in Path(entry.path).parents]
+    assert own[0].name == "fit"
+    assert len(own) + 1 <= 8, [entry.name for entry in own]
+
+
 def test_accumulated_metrics_weigh_each_example_alike(data: tb.data.Data) -> None:
     """54 data in batches of 16: the last holds 6. With a rate of almost nothing the epoch is one evaluation."""
     model = small(data, likelihood="bernoulli", observation="binarized(mode='expected')", posterior="point")

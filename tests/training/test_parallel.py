@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -166,13 +167,27 @@ def test_a_compiled_step(both: Train, tmp_path: Path) -> None:
 
 
 def torchrun(tmp_path: Path, *words: object) -> subprocess.Popen[str]:
-    """Two processes of a command."""
-    agent = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "3")
-    told = os.environ | {"OMP_NUM_THREADS": "1"}  # it says so where it chooses this itself
+    """Two processes of a command or a script."""
+    agent = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # else torchrun chooses it, and says so
     pipe = subprocess.PIPE
-    return subprocess.Popen([*agent, *map(str, words)], cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, env=told)
+    return subprocess.Popen(
+        [*agent, *map(str, words)], cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, env=environment
+    )
 
 
+def test_the_example_trains_in_two_processes(tmp_path: Path) -> None:
+    """And evaluates there: both have the same numbers, and the first one prints them."""
+    script = Path(__file__).parents[2] / "examples" / "distributed.py"
+    agent = torchrun(tmp_path, script)
+    out, err = agent.communicate(timeout=240)
+    assert agent.returncode == 0, err
+    assert out.count("bound on log p(x): -108.") == 1
+    provenance = json.loads((tmp_path / "runs" / "distributed" / "run.json").read_text())
+    assert provenance["hardware"]["processes"] == 2
+
+
+RESTARTS = ("--max-restarts", "3")
 TRAIN = ("-m", "--", "tightbound", "train", "digits", "--network", "mlp(hidden=(16,))", "--evaluate-samples", "0")
 
 
@@ -180,7 +195,7 @@ TRAIN = ("-m", "--", "tightbound", "train", "digits", "--network", "mlp(hidden=(
 def test_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
     """Without --resume; from the last checkpoint, to the curve of one process."""
     last = tmp_path / "run" / "checkpoints" / "last.safetensors"
-    agent = torchrun(tmp_path, *TRAIN, "--run", "run", "--epochs", "40", "--checkpoint-seconds", "0.2")
+    agent = torchrun(tmp_path, *RESTARTS, *TRAIN, "--run", "run", "--epochs", "40", "--checkpoint-seconds", "0.2")
     try:
         while not last.is_file():
             assert agent.poll() is None
@@ -223,7 +238,7 @@ class Faulty(ELBO):
         return super().__call__(terms, knobs)
 """)
     own = ("--objective", "mine:Faulty()", "--trust", "--run", "run", "--epochs", "9")
-    agent = torchrun(tmp_path, "--max-restarts", "0", *TRAIN, *own)
+    agent = torchrun(tmp_path, *TRAIN, *own)
     _, err = agent.communicate(timeout=240)
     assert [line for line in err.splitlines() if line.startswith("tightbound:")] == [
         "tightbound: example 7 cannot be read"
@@ -232,7 +247,7 @@ class Faulty(ELBO):
 
 @pytest.mark.slow
 def test_torchrun_says_an_error_once_and_needs_a_name(tmp_path: Path) -> None:
-    agent = torchrun(tmp_path, *TRAIN, "--epochs", "1")
+    agent = torchrun(tmp_path, *RESTARTS, *TRAIN, "--epochs", "1")
     _, err = agent.communicate(timeout=240)
     assert agent.returncode != 0
     assert err.count("tightbound: processes of a launcher share a run") == 4  # the first start, and three more

@@ -19,6 +19,7 @@ import tyro
 from tightbound.cli.arguments import Command
 from tightbound.cli.commands import COMMANDS
 from tightbound.cli.overview import overview
+from tightbound.cli.processes import start
 from tightbound.cli.sweep_arguments import Sweep, Swept, varying
 from tightbound.cli.training import Training
 from tightbound.cli.translate import translate
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.showwarning = _note
     try:
         with launch.first_alone_speaks():
-            _carry_out(parse(argv))
+            _carry_out(parse(argv), argv)
             sys.stdout.flush()
     except OtherFailed as error:
         _end_with_others(error)
@@ -82,10 +83,14 @@ def _end_with_others(error: OtherFailed) -> None:
     _fail(str(error), error.exit_status)
 
 
-def _carry_out(command: Command) -> None:
-    """Run a command in this process; among several processes, in all that share the work or in the first alone."""
+def _carry_out(command: Command, argv: Sequence[str]) -> None:
+    """Run a command in this process or start several; of several, in those that share the work or in the first."""
     if not launch.started():
-        command()
+        processes = getattr(command, "processes", 1)
+        if processes > 1:
+            start(command, argv, processes)
+        else:
+            command()
         return
     if not command.distributed:
         if launch.first():  # the others have nothing to do and end

@@ -13,7 +13,7 @@ _Class = TypeVar("_Class", bound=type)
 def shown(command: _Class) -> _Class:
     """Let tyro show a command's fields as a person expects.
 
-    The placeholder in `Annotated[type, "PLACEHOLDER"]` becomes the metavar, and a default of None or False is not shown:
+    The placeholder in `Annotated[type, "PLACEHOLDER"]` becomes the metavar. A default of None or False is not shown:
     the help text says what happens then.
     """
     hints: dict[str, Any] = get_type_hints(command, include_extras=True)

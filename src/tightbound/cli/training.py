@@ -61,10 +61,13 @@ class Train(Training):
 
     resume: Flag[bool] = False
     """Go on with --run from its last checkpoint."""
+    processes: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
+    """Processes of this machine that train together: one per GPU. On a CPU, one process with all cores is faster."""
 
     def __call__(self) -> None:
         """Carries it out."""
         self.check()
+        whole("processes", self.processes, least=1)
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite were both given; give one of them")
         Command.__call__(self)

@@ -1,4 +1,4 @@
-"""Errors that a person reads (what was given, what is needed, how to fix it), and checks. Free of torch."""
+"""Errors for people (what was given, what is needed, how to fix it), and checks of numbers. Free of torch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 
 
 class TightboundError(Exception):
-    """Base of all errors that tightbound raises on purpose; the command line prints one line."""
+    """Base of all errors that tightbound raises on purpose; the command line prints them in one line."""
 
     exit_status = 2
 
 
 class InputError(TightboundError, ValueError):
-    """Data, a file, a flag or a number that cannot be used."""
+    """Data, a file, an argument or a number that cannot be used."""
 
 
 class CompositionError(TightboundError, ValueError):
-    """Parts that do not fit together."""
+    """Components that do not fit together."""
 
 
 class NotABound(CompositionError):
-    """A bound on log p(x) was asked of a model that defines no density for its posterior or prior."""
+    """A bound on log p(x) was requested of a model whose posterior or prior has no density."""
 
 
 class DensityUnknown(CompositionError, NotImplementedError):
-    """A density was asked for where it is not known: that of some flows, away from their own draws."""
+    """A density was requested where it is not known, such as that of some flows away from their own draws."""
 
 
 class NonFinite(TightboundError, ArithmeticError):
@@ -39,12 +39,12 @@ class NonFinite(TightboundError, ArithmeticError):
 
 
 class OtherFailed(TightboundError):
-    """Another process that works with this one ended, or failed at what all of them do."""
+    """Another process that works with this one has ended or failed."""
 
     exit_status = 1
 
     def __str__(self) -> str:
-        return "another process has ended, and this one cannot go on without it"
+        return "another process has ended, and this one cannot continue without it"
 
 
 class ReaderLost(TightboundError, OSError):
@@ -54,22 +54,28 @@ class ReaderLost(TightboundError, OSError):
 
     @classmethod
     def of(cls, error: Exception) -> ReaderLost | None:
-        """What torch's error means, which it raises wherever the program stands when such a process ends, or that of a
-        message which was cut off; or None."""
+        """Return this error if torch's error means that a reader was killed, else None.
+
+        Torch raises it wherever the program stands; a message that was cut off ends in another error.
+        """
         if not isinstance(error, EOFError | ConnectionError) and "DataLoader worker" not in str(error):
             return None
         return cls(
-            "a process that reads the data was ended from outside, perhaps for want of memory; a run goes on from its "
-            "last checkpoint with --resume"
+            "a process that reads the data was ended from outside, perhaps for lack of memory; pass resume= to "
+            "continue a run from its last checkpoint"
         )
 
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
-    """Imports of optional packages in here that are missing are refused in one line.
+    """Report missing optional packages that are imported in this block in one line.
+
+    Args:
+        extra: The extra that installs them.
+        what: What needs them, a plural.
 
     Raises:
-        InputError: says which package `what` need, and the extra that brings it.
+        InputError: If a package is missing.
     """
     try:
         yield
@@ -78,7 +84,7 @@ def needs(extra: str, what: str) -> Iterator[None]:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' for the nearest known word, else the list of what there is."""
+    """Return "did you mean ...?" with the nearest known word, else the list of known words."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
@@ -94,10 +100,10 @@ def number(
     most: float = math.inf,
     whole: bool = False,
 ) -> float:
-    """A finite number within its limits (`above` and `below` exclude them).
+    """Return a finite number within its limits; `above` and `below` exclude them.
 
     Raises:
-        InputError: otherwise; names the argument, its value and what is needed.
+        InputError: If it is none; the message names the argument, its value and what is needed.
     """
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"of at least {least:g}"] * (least > -math.inf)
     limits += [f"below {below:g}"] * (below < math.inf) + [f"of at most {most:g}"] * (most < math.inf)
@@ -115,5 +121,5 @@ def _is_real(value: object) -> bool:
 
 
 def whole(name: str, value: Any, *, least: int) -> int:
-    """A whole number of at least `least`; raises InputError otherwise."""
+    """Return a whole number of at least `least`; raise InputError if it is none."""
     return int(number(name, value, least=least, whole=True))

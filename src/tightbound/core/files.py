@@ -15,11 +15,11 @@ from tightbound.core.errors import InputError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, under a temporary name in the same folder, which is renamed at the end.
+    """Open a file for writing under a temporary name in the same folder, and rename it at the end.
 
     Raises:
-        InputError: where the disk is full or the folder cannot be written; nothing is left behind, and a
-            file of that name stays as it was.
+        InputError: If the disk is full or the folder cannot be written. Nothing is left behind, and an existing file of
+            that name stays as it was.
     """
     temporary: str | None = None
     try:
@@ -44,12 +44,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes all of a file; errors as in `atomic`."""
+    """Write a whole file; for errors see `atomic`."""
     data = content.encode() if isinstance(content, str) else content
     with atomic(path) as file:
         file.write(data)
 
 
 def to_json(value: Any) -> str:
-    """Strict JSON (no NaN), indented."""
+    """Return strict JSON (no NaN), indented."""
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

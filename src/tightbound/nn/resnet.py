@@ -147,7 +147,7 @@ def _initialized(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def normalized(channels: int, most: int = 8) -> nn.GroupNorm:
+def normalized(channels: int, max_groups: int = 8) -> nn.GroupNorm:
     """Return a group normalization layer for this number of channels, in groups of at least 4.
 
     On maps of a single pixel, the channels of a group are all that is averaged over.
@@ -155,7 +155,7 @@ def normalized(channels: int, most: int = 8) -> nn.GroupNorm:
     References:
         Group normalization (Wu and He 2018), https://arxiv.org/abs/1803.08494
     """
-    groups = [n for n in range(1, most + 1) if channels % n == 0 and channels // n >= 4]
+    groups = [n for n in range(1, max_groups + 1) if channels % n == 0 and channels // n >= 4]
     return nn.GroupNorm(max(groups, default=1), channels)
 
 

@@ -65,7 +65,7 @@ class Adversarial(Objective):
         self.lr, self.samples = number("lr", lr, above=0), whole("samples", samples, least=1)
         self.networks = None
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Create the discriminator."""
         dtype = next(model.parameters()).dtype
         self.networks = Discriminator(self.input_shape(model), self.network).to(dtype)
@@ -175,10 +175,10 @@ class AdversarialAutoencoder(Adversarial):
         super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"weight": as_schedule("weight", weight, least=0)}
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Create the discriminator; require a prior that is not learned."""
         require_fixed_prior(require_vae(model, self.name), self.name)
-        super().prepare(model, size)
+        super().prepare(model, n_examples)
 
     def check(self, terms: Terms) -> None:
         """Require a single group of latent variables."""

@@ -32,7 +32,7 @@ class Autoencoder(Objective):
     def __init__(self, samples: int = 1) -> None:
         self.samples = whole("samples", samples, least=1)
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Require a prior that is not learned, because it would not be trained."""
         require_fixed_prior(require_vae(model, "autoencoder"), "autoencoder")
 
@@ -78,7 +78,7 @@ class RAE(Objective):
         self._decoder: MeanDecoder | None = None
         self._weights: list[torch.nn.Parameter] | None = None
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Find the decoder; require a prior that is not learned."""
         require_fixed_prior(require_vae(model, "rae"), "rae")
         self._weights = [p for p in generative_parameters(model) if p.dim() > 1]

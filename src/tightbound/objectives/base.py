@@ -61,12 +61,12 @@ class Objective(Component, ABC):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Create what the objective owns for this model, before training.
 
         Args:
             model: The model.
-            size: Number of training examples; None: unknown.
+            n_examples: Number of training examples; None: unknown.
 
         Raises:
             CompositionError: If the model does not fit this objective.

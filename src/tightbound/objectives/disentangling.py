@@ -56,14 +56,14 @@ class BetaTC(Objective):
         weights = {"beta": beta, "alpha": alpha, "gamma": gamma}
         self.schedules = {name: as_schedule(name, value, least=0) for name, value in weights.items()}
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Store the number of training examples N."""
-        if size is None:
+        if n_examples is None:
             raise CompositionError(
                 "objective 'beta-tc' needs the number of training examples, which is unknown for a stream; "
                 "give data of known length, or use objective 'factor'"
             )
-        self._size = size
+        self._size = n_examples
 
     def check(self, terms: Terms) -> None:
         """Require a single group with a factorized posterior."""

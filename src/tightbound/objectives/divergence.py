@@ -60,7 +60,7 @@ class InfoVAE(Objective):
         self.kernel, self.width = kernel, width
         self.samples = whole("samples", samples, least=1)
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Require a prior that is not learned, if there is no KL term to train it."""
         if self.alpha == 1:
             require_fixed_prior(require_vae(model, self.name), self.name)

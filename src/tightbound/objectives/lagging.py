@@ -45,7 +45,7 @@ class Lagging(ELBO):
         super().__init__(beta, samples, kl)
         self.every = whole("every", every, least=1)
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Start the aggressive phase."""
         self.networks = Phase()
 

@@ -49,7 +49,7 @@ class MSSSIM(ELBO):
         self.weight, self.likelihood = number("weight", weight, least=0), number("likelihood", likelihood, least=0)
         self._decoder: MeanDecoder | None = None
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Require x with a known range, and a likelihood that is trained by its mean."""
         self._decoder = MeanDecoder(model, "ms-ssim", trains_likelihood=self.likelihood == 0)
         if math.isinf(self._decoder.span):

@@ -57,7 +57,7 @@ class PIWAE(ImportanceWeighted):
         """Return the objective, (B,) nats."""
         return logmeanexp(terms.log_weight)
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Require an encoder that shares no parameters with decoder and prior."""
         require_separate_parameters(model, "piwae")
 

@@ -30,7 +30,7 @@ class PathGradient(ImportanceWeighted):
     def path_weight(self, log_weight: Tensor) -> Tensor:
         """Return c (S, B) for log-weights (S, B)."""
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Require separate parameters: what p owes to shared ones would be dropped with the score of q."""
         require_separate_parameters(model, self.name)
 

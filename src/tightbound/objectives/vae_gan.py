@@ -58,10 +58,10 @@ class VAEGAN(Adversarial):
 
     _decoder: MeanDecoder | None
 
-    def prepare(self, model: Trainable, size: int | None) -> None:
+    def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Create the discriminator; require a likelihood that is trained by its mean."""
         self._decoder = MeanDecoder(model, self.name, trains_likelihood=True)
-        super().prepare(model, size)
+        super().prepare(model, n_examples)
         if self.discriminator.width < 3:
             raise CompositionError(
                 f"objective 'vae-gan' compares standardized features and the discriminator has "

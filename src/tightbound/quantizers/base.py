@@ -162,8 +162,8 @@ class Nearest(Quantizer):
         """Return the code indices (..., depth) of the encoder's vectors (..., size)."""
         return self.nearest(vectors)
 
-    def candidates(self, vectors: Tensor, most: int) -> Tensor:
-        """Return code indices (..., n, depth) near vectors (..., size), up to `most` of them, the nearest first."""
+    def candidates(self, vectors: Tensor, n: int) -> Tensor:
+        """Return code indices (..., n, depth) near vectors (..., size), up to `n` of them, the nearest first."""
         return self.nearest(vectors).unsqueeze(-2)
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:

@@ -83,9 +83,9 @@ class Codebook(Nearest, ABC):
         """Return the code indices (..., 1) nearest to vectors (..., size)."""
         return nearest_rows(vectors, self.to_vectors(self.codebook))
 
-    def candidates(self, vectors: Tensor, most: int) -> Tensor:
+    def candidates(self, vectors: Tensor, n: int) -> Tensor:
         """Return the code indices (..., n, 1) of exactly the n nearest code vectors, the nearest first."""
-        return nearest_rows(vectors, self.to_vectors(self.codebook), most).unsqueeze(-1)
+        return nearest_rows(vectors, self.to_vectors(self.codebook), n).unsqueeze(-1)
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor:
         """Return the commitment (B,), whose gradient goes to the vectors only."""
@@ -111,8 +111,8 @@ class Codebook(Nearest, ABC):
             if not noise.whole:
                 shares = zip(*gathered((far.cpu(), waits.cpu(), candidates.cpu())), strict=True)
                 far, waits, candidates = (torch.cat(parts).to(vectors.device) for parts in shares)
-            most = min(len(dead), int(far.count_nonzero()))  # a vector that is in the codebook is not added again
-            new = candidates[waits.argsort()[:most]].unique(dim=0)
+            n = min(len(dead), int(far.count_nonzero()))  # a vector that is in the codebook is not added again
+            new = candidates[waits.argsort()[:n]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
             self.set_vectors(dead[: len(new)], new)
 
@@ -157,7 +157,7 @@ def over_batch(values: Tensor, noise: Noise) -> Tensor:
 
 
 @torch.no_grad()
-def nearest_rows(vectors: Tensor, table: Tensor, most: int = 1, block: int = BLOCK) -> Tensor:
+def nearest_rows(vectors: Tensor, table: Tensor, n: int = 1, block: int = BLOCK) -> Tensor:
     """Return the indices (..., most) of the rows of a table that are nearest to vectors, the nearest first.
 
     Distances are computed in float32 at least.
@@ -165,7 +165,7 @@ def nearest_rows(vectors: Tensor, table: Tensor, most: int = 1, block: int = BLO
     Args:
         vectors: (..., size).
         table: (K, size).
-        most: Number of rows to find; all K if there are fewer.
+        n: Number of rows to find; all K if there are fewer.
         block: Number of distances held at once.
     """
     kind = torch.promote_types(precise(vectors).dtype, table.dtype)
@@ -178,8 +178,8 @@ def nearest_rows(vectors: Tensor, table: Tensor, most: int = 1, block: int = BLO
         rows = []
         for part in (vectors.reshape(-1, table.shape[1]).to(kind) - center).split(max(1, block // len(table))):
             distance = torch.addmm(lengths, part, table.T, alpha=-2)
-            several = most > 1  # argmin is faster
+            several = n > 1  # argmin is faster
             rows.append(
-                distance.topk(min(most, len(table)), largest=False).indices if several else distance.argmin(1, True)
+                distance.topk(min(n, len(table)), largest=False).indices if several else distance.argmin(1, True)
             )
     return torch.cat(rows).view(*vectors.shape[:-1], -1)

@@ -89,19 +89,19 @@ class Residual(Nearest):
         return self.candidates(vectors, self.beam)[..., 0, :]
 
     @torch.no_grad()
-    def candidates(self, vectors: Tensor, most: int) -> Tensor:
-        """Return code indices (..., n, depth) near vectors (..., size), by a beam search of width `most`."""
-        rows = max(1, BLOCK // (most**2 * self.size))
-        found = [self._searched(part, most) for part in vectors.reshape(-1, self.size).split(rows)]
+    def candidates(self, vectors: Tensor, n: int) -> Tensor:
+        """Return code indices (..., n, depth) near vectors (..., size), by a beam search of width `n`."""
+        rows = max(1, BLOCK // (n**2 * self.size))
+        found = [self._searched(part, n) for part in vectors.reshape(-1, self.size).split(rows)]
         return torch.cat(found).view(*vectors.shape[:-1], -1, self.depth)
 
-    def _searched(self, vectors: Tensor, most: int) -> Tensor:
+    def _searched(self, vectors: Tensor, n: int) -> Tensor:
         """Search for vectors (N, size); return indices (N, n, depth)."""
         left, indices = vectors.unsqueeze(1), torch.empty(len(vectors), 1, 0, dtype=torch.long, device=vectors.device)
         for q in self.sequence:
-            found = q.candidates(left, most)  # (N, beam, n, depth)
+            found = q.candidates(left, n)  # (N, beam, n, depth)
             rest = (left.unsqueeze(2) - q.embed(found)).flatten(1, 2)
-            best = rest.square().sum(-1).topk(min(most, rest.shape[1]), largest=False).indices
+            best = rest.square().sum(-1).topk(min(n, rest.shape[1]), largest=False).indices
             before = indices.repeat_interleave(found.shape[2], 1)
             left, indices = (
                 x.gather(1, best.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

@@ -46,9 +46,7 @@ def table_html(table: Table) -> str:
     """Return a table with its title, caption and notes."""
     head = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in table.columns)
     body = "".join(
-        f"<tr><th scope=row>{escape(row[0])}</th>"
-        + "".join(f"<td class=value>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
+        f"<tr><th scope=row>{escape(row[0])}</th>" + "".join(_cell(cell) for cell in row[1:]) + "</tr>"
         for row in table.rows
     )
     caption = f"<p>{escape(table.caption)}</p>" if table.caption else ""
@@ -57,6 +55,12 @@ def table_html(table: Table) -> str:
         f"<h3>{escape(table.title)}</h3>{caption}<div class=wide><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>{notes}"
     )
+
+
+def _cell(text: str) -> str:
+    """Return a table cell; numbers stand out and do not wrap."""
+    is_number = bool(text) and (text[0].isdigit() or text[0] in "-−+±.") and len(text) < 40
+    return f"<td{' class=value' if is_number else ''}>{escape(text)}</td>"
 
 
 def estimates_html(lines: Sequence[Row]) -> str:

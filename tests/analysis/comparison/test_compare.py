@@ -108,12 +108,10 @@ def test_two_identical_models_do_not_differ() -> None:
 
 def test_a_constant_difference_is_certain_and_finite() -> None:
     one = evaluate(linear_gaussian().model, X, samples=2)
-    two = Evaluation(one.estimates, per_example={**one.per_example, "iwae": np.zeros(len(X))})
-    three = Evaluation(
-        one.estimates, per_example={**one.per_example, "iwae": np.round(one.per_example["iwae"], 3) - 2.0}
+    two, three = (
+        Evaluation(one.estimates, per_example={**one.per_example, "iwae": np.full(len(X), value)})
+        for value in (0.0, -2.0)
     )
-    three.per_example["iwae"][:] = two.per_example["iwae"] * 0 - 2.0
-    two.per_example["iwae"][:] = 0.0
     d = difference("a", "b", "iwae", two, three)
     assert (d.difference.value, d.z, d.p, d.probability, d.win_rate) == (2.0, None, 0.0, 1.0, 1.0)
 

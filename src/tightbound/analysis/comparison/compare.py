@@ -142,7 +142,7 @@ def _check_same_data(first: str, trained: Trained, second: str, other: Trained) 
     if sizes[0] != sizes[1]:
         raise InputError(
             f"{first!r} set {sizes[0]:,} test examples aside and {second!r} {sizes[1]:,}: one was trained on examples "
-            "that the other is tested on; train both with the same test="
+            "that the other is tested on; train both with the same test data"
         )
 
 

@@ -54,7 +54,7 @@ class Difference:
     def reversed(self) -> Difference:
         """Return b - a."""
         given = self.difference
-        value = None if given.value is None else -float(np.asarray(given.value))
+        value = None if given.value is None else 0.0 - float(np.asarray(given.value))  # not -0.0
         description = described(self.quantity, self.b, self.a)
         return replace(
             self, a=self.b, b=self.a, difference=replace(given, value=value, description=description),

@@ -46,7 +46,7 @@ class Attribute(Analysis[Result]):
     """Column of the labels, from 0, if each example has several labels."""
     direction: Literal["means", "probe"] = field(default="means", metadata=ASKED)
     """The difference of the mean codes of the two classes, or the normal of a linear probe that separates them."""
-    max_examples: int = 500
+    max_examples: int = field(default=500, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
     """Shift at most so many test examples, picked at random."""
     rows: int = 8
     """Examples in the figure, one row each."""

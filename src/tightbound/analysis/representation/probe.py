@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tightbound.analysis.base import Analysis, Subject
@@ -32,7 +32,7 @@ class Probe(Analysis[Result]):
     question = "What are the latent codes worth?"
     splits = True
 
-    max_examples: int = 10_000
+    max_examples: int = field(default=10_000, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
     """Use at most so many examples of each split, picked at random."""
     task: Task = "auto"
     """Whether labels are classes or numbers; auto: integers with at most 200 values are classes."""

@@ -81,15 +81,15 @@ def best_samples(
     number("keep", keep, above=0, below=1)
     if model.context is not None and not model.context.classes:
         raise InputError(
-            f"keep= selects samples by class, and the model is one of x {model.context.description}; leave out keep="
+            f"keep= selects samples by class, and the model describes x {model.context.description}; leave out keep="
         )
     check_fits(model, data)
     classes = class_count(data.train)
     if classes < 2:
         raise InputError(
             f"keep= selects samples with a classifier of the data's labels, and {data.name} has no class labels (one "
-            "whole number per example, two or more classes, 10 examples per class on average); leave out keep= or give "
-            "labels"
+            "whole number per example, two or more classes, 10 examples per class on average); leave out keep=, or "
+            "give labels"
         )
     asked = None
     if model.context is not None:

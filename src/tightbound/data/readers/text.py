@@ -72,9 +72,10 @@ def read_text(path: Path, options: Options) -> Held:
         raise InputError(f"{path} has a header but no rows; it must hold a row for each example")
     lines = [number for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     as_written = _as_written(names, options, titled)
-    columns = []
+    columns, blank = [], np.ones(len(cells), bool)
     for i, (name, column) in enumerate(zip(names, cells.columns, strict=True)):
         column = pc.utf8_trim_whitespace(column.combine_chunks())
+        blank &= np.asarray(pc.equal(column, ""))
         empty = pc.is_in(pc.utf8_lower(column), pa.array(MISSING))
         column = pc.if_else(empty, pa.scalar(None, pa.string()), column)
         if name not in as_written:
@@ -88,11 +89,10 @@ def read_text(path: Path, options: Options) -> Held:
                 )
         columns.append(column)
     table = pa.Table.from_arrays(columns, names)
-    hollow = np.logical_and.reduce([np.asarray(column.is_null()) for column in columns])
-    if not hollow.any() or len(names) == 1:
+    if not blank.any() or len(names) == 1:
         return Held(table, str(path), titled=titled)
-    notes = (f"left out, since every cell is empty: {hollow.sum()} of the rows",)
-    return Held(table.filter(pa.array(~hollow)), str(path), titled=titled, notes=notes)
+    notes = (f"left out, since every cell is empty: {blank.sum()} of the rows",)
+    return Held(table.filter(pa.array(~blank)), str(path), titled=titled, notes=notes)
 
 
 def _as_written(names: list[str], options: Options, titled: bool) -> set[str]:

@@ -97,7 +97,7 @@ class Prior(Score):
         support = data.model.latents.support
         if data.evaluation.has_uniform_codes:
             return "all codes are equally probable under the prior in use"
-        if data.model.deterministic and data.has_bound:
+        if support == "real" or (data.model.deterministic and data.has_bound):
             return None
         return f"latent codes have the support {support!r}, and the mean of q(z|x) lies outside it"
 

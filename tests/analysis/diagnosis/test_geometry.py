@@ -14,7 +14,8 @@ from laws.linear import Linear, linear_gaussian
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.encoder import EncoderOverfitting
 from tightbound.analysis.diagnosis.checks.memorization import CopiedSamples
-from tightbound.analysis.diagnosis.engine import Finding, Subject, diagnose
+from tightbound.analysis.diagnosis.engine import Case, diagnose
+from tightbound.analysis.diagnosis.findings import Finding
 from tightbound.analysis.estimate import Estimate
 from tightbound.components import make
 from tightbound.config import Config
@@ -28,7 +29,7 @@ CHECKS = [
 CONFIG: dict[str, Any] = {"network": "mlp(hidden=(32,))", "prior": "normal", "latents": "flat"}
 
 
-def subject(linear: Linear, shift: float = 0.0, n: int = 300) -> Subject:
+def case_of(linear: Linear, shift: float = 0.0, n: int = 300) -> Case:
     """The model with data of its own; `shift` moves the z that they are made of."""
     generator = torch.Generator().manual_seed(0)
 
@@ -37,7 +38,7 @@ def subject(linear: Linear, shift: float = 0.0, n: int = 300) -> Subject:
         noise = torch.randn(n, len(linear.w), generator=generator, dtype=torch.float64)
         return ArraySplit((z @ linear.w.T + linear.m + linear.sigma * noise).numpy())
 
-    return Subject(linear.model, data(), data(), config=CONFIG, most=200, samples=50)
+    return Case(linear.model, data(), data(), config=CONFIG, max_examples=200, samples=50)
 
 
 def changed(evidence: dict[str, Estimate], **values: float) -> dict[str, Estimate]:
@@ -45,22 +46,22 @@ def changed(evidence: dict[str, Estimate], **values: float) -> dict[str, Estimat
 
 
 def test_the_true_model_gives_no_alarm() -> None:
-    found = diagnose(subject(linear_gaussian()), CHECKS)
+    found = diagnose(case_of(linear_gaussian()), CHECKS)
     assert found.findings == ()
     assert found.checked == ("holes", "amortization-gap", "memorization")
 
 
 def test_data_whose_codes_lie_apart_from_the_prior_are_holes() -> None:
-    (finding,) = diagnose(subject(linear_gaussian(), shift=6.0), CHECKS[:1]).findings
+    (finding,) = diagnose(case_of(linear_gaussian(), shift=6.0), CHECKS[:1]).findings
     assert finding.name == "holes"
     assert finding.severity == "severe"
-    assert finding.remedy == ("--prior", "vamp(components=30)")
+    assert finding.remedy == {"prior": "vamp(components=30)"}
     assert "of the prior's draws" in finding.description
 
 
 def test_an_encoder_that_is_right_on_training_data_alone() -> None:
     """The same encoder, but the exact evidence is subtracted: what is judged is the difference of the gaps."""
-    one = subject(linear_gaussian())
+    one = case_of(linear_gaussian())
     evidence = dict(EncoderOverfitting().measure(one))
     assert evidence["overfitting"].value == pytest.approx(0, abs=0.05)
     assert EncoderOverfitting().judge(evidence, one) is None
@@ -73,13 +74,13 @@ def test_an_encoder_that_is_right_on_training_data_alone() -> None:
     assert EncoderOverfitting().judge(changed(evidence, overfitting=8.0, approximation_gap=9.0), one) is None
     finding = EncoderOverfitting().judge(changed(evidence, overfitting=8.0), one)
     assert isinstance(finding, Finding)
-    assert finding.remedy == ("--network", "mlp(hidden=(32,), dropout=0.2)")
+    assert finding.remedy == {"network": "mlp(hidden=(32,), dropout=0.2)"}
 
 
 def test_an_encoder_of_other_data_is_found_by_measurement() -> None:
     """Test data from elsewhere, where a shifted encoder is worse: its gap there is greater by a known amount."""
     linear = linear_gaussian()
-    good = subject(linear)
+    good = case_of(linear)
     network = linear.model.latents.posterior.network  # pyright: ignore[reportAttributeAccessIssue]
 
     class Astray(torch.nn.Module):
@@ -92,7 +93,7 @@ def test_an_encoder_of_other_data_is_found_by_measurement() -> None:
 
     far = ArraySplit(good.test.batch(torch.arange(200)).x.numpy() + np.array([100.0, 0, 0, 0, 0, 0]))  # pyright: ignore
     linear.model.latents.posterior.network = Astray()  # pyright: ignore[reportAttributeAccessIssue]
-    one = Subject(linear.model, good.train, far, config=CONFIG, most=100, samples=50)
+    one = Case(linear.model, good.train, far, config=CONFIG, max_examples=100, samples=50)
     evidence = EncoderOverfitting().measure(one)
     precision = (linear.w.square().sum(0) + linear.sigma**2) / linear.sigma**2
     kl = 0.5 * float(precision.sum())  # of a shift by 1 in units of the posterior
@@ -105,7 +106,7 @@ def test_an_encoder_of_other_data_is_found_by_measurement() -> None:
 def test_a_decoder_that_knows_its_training_data_by_heart() -> None:
     """A prior and a likelihood so narrow that all samples are one training example, or nearly."""
     linear = linear_gaussian()
-    one = subject(linear)
+    one = case_of(linear)
     with torch.no_grad():
         linear.model.likelihood.network.weight.zero_()  # pyright: ignore
         linear.model.likelihood.network.bias.copy_(one.train.batch(torch.tensor([5])).x[0])  # pyright: ignore
@@ -114,11 +115,11 @@ def test_a_decoder_that_knows_its_training_data_by_heart() -> None:
     (finding,) = diagnose(replace(one, model=narrow.model.double()), CHECKS[2:]).findings
     assert finding.name == "memorization"
     assert finding.severity == "severe"
-    assert finding.remedy[0] == "--network"
+    assert list(finding.remedy) == ["network"]
 
 
 def test_the_grades_of_copies() -> None:
-    one = subject(linear_gaussian())
+    one = case_of(linear_gaussian())
     evidence = dict(CopiedSamples().measure(one))
     for z, nearer, near, grade in (
         (-9.0, 0.97, 0.4, None), (-9.0, 0.97, 0.95, "severe"), (5.0, 0.3, 0.95, "severe"), (5.0, 0.3, 0.75, "moderate"),
@@ -130,32 +131,25 @@ def test_the_grades_of_copies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "decay", "flags"),
+    ("network", "decay", "options"),
     [
-        ("mlp(hidden=(8,), dropout=0.4)", 0.0, ("--network", "mlp(hidden=(8,), dropout=0.5)")),
-        ("conv(channels=(4,))", 0.0, ("--network", "conv(channels=(4,), dropout=0.2)")),
-        ("auto", 0.05, ("--optimizer", "adamw", "--weight-decay", "0.5")),
+        ("mlp(hidden=(8,), dropout=0.4)", 0.0, {"network": "mlp(hidden=(8,), dropout=0.5)"}),
+        ("conv(channels=(4,))", 0.0, {"network": "conv(channels=(4,), dropout=0.2)"}),
+        ("auto", 0.05, {"optimizer": "adamw", "weight_decay": 0.5}),
     ],
 )
-def test_remedies_are_flags_that_train_takes(network: str, decay: float, flags: tuple[str, ...]) -> None:
-    assert remedies.dropout({"network": network, "weight_decay": decay}) == flags
-    Config(**{flag[2:].replace("-", "_"): _read(value) for flag, value in zip(flags[::2], flags[1::2], strict=True)})
-    if flags[0] == "--network":
-        make("network", flags[1])
+def test_remedies_are_training_options(network: str, decay: float, options: dict[str, Any]) -> None:
+    assert remedies.dropout({"network": network, "weight_decay": decay}) == options
+    Config(**options)
+    if "network" in options:
+        make("network", options["network"])
 
 
 @pytest.mark.parametrize(
-    ("config", "flag"),
-    [({"prior": "normal"}, "--prior"), ({"prior": "vamp(components=5)", "epochs": 3}, "--epochs"),
-     ({"latents": "ladder(groups=2)"}, "--epochs")],
+    ("config", "option"),
+    [({"prior": "normal"}, "prior"), ({"prior": "vamp(components=5)", "epochs": 3}, "epochs"),
+     ({"latents": "ladder(groups=2)"}, "epochs")],
 )  # fmt: skip
-def test_holes_are_not_remedied_twice_by_the_same(config: dict[str, Any], flag: str) -> None:
-    one = replace(subject(linear_gaussian()), config=config)
-    assert remedies.fitted_prior(one)[0] == flag
-
-
-def _read(value: str) -> Any:
-    try:
-        return float(value)
-    except ValueError:
-        return value
+def test_holes_are_not_remedied_twice_by_the_same(config: dict[str, Any], option: str) -> None:
+    one = replace(case_of(linear_gaussian()), config=config)
+    assert list(remedies.fitted_prior(one)) == [option]
