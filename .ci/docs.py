@@ -1,10 +1,10 @@
 """The documentation's commands and programs.
 
-`command N` prints the N-th set-up command of the README (blocks marked `bash`; needs nothing but Python). `check` runs, page
-by page, each in a temporary folder, every line of a `console` block that begins with `tightbound` and every `python` block
-of README.md, CONTRIBUTING.md and docs/, and then the programs in examples/. Only what would take long is shortened:
-training gets one epoch and few samples, sweeps two values or trials, and data that must be downloaded become digits.
-Commands run in forks of one process that has imported what they need.
+`command N` prints the N-th set-up command of the README (blocks marked `bash`; needs nothing but Python). `check` runs,
+page by page, each in a temporary folder, every line of a `console` block that begins with `tightbound` and every
+`python` block of README.md, CONTRIBUTING.md and docs/, and then the programs in examples/. Only what would take long is
+shortened: training gets one epoch and few samples, sweeps two values or trials, and data that must be downloaded become
+digits. Commands run in forks of one process that has imported what they need.
 """
 
 import contextlib

@@ -197,7 +197,8 @@ def test_samplers(sampler: str) -> None:
     data = tb.data.open(TensorDataset(x, torch.arange(40) % 2))
     few = {"gaussian-mixture": "(components=2)", "class-regions": "(components=1)"}.get(sampler, "")
     with stand_in() as device:
-        trained = tb.fit(tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0), data, steps=1, device=str(device),
+        model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
+        trained = tb.fit(model, data, steps=1, device=str(device),
                          validation_size=0, quiet=True)  # fmt: skip
         trained.fit_sampler(data.train, sampler + few)
         assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()

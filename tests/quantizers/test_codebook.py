@@ -61,7 +61,7 @@ def kill(quantizer: Codebook, share: float = 0.95) -> None:
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize(("decay", "counted"), [(0.9, False), (0.99, True)])
 def test_a_dead_codebook_recovers(family: type[Codebook], cosine: bool, decay: float, counted: bool) -> None:
-    """Restarts begin when the use of dead vectors has decayed, after log(0.03) / log(0.9) = 34 steps, or is set to 0."""
+    """Restarts begin when the use of dead vectors has decayed, after log(0.03) / log(0.9) = 34 steps, or is 0."""
     torch.manual_seed(0)
     quantizer = family(6, 64, decay=decay, cosine=cosine)
     quantizer.start_at(normal(2000, 6))
