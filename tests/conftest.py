@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tightbound.cli import train as cli_train
+from tightbound.cli.actions import train as cli_train
 from tightbound.cli.main import main
 
 # nothing here is large enough for two threads; what this process starts (xdist's workers, too) sees it in time

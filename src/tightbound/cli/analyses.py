@@ -23,7 +23,7 @@ _GIVEN_AS: dict[str, Any] = {"Trained": Path, "Component": str}  # how a command
 class Ask(Command):
     """A command that asks a question of a run."""
 
-    action = "tightbound.cli.ask:ask"
+    action = "tightbound.cli.actions.ask:ask"
     analysis: ClassVar[type[Analysis[Any]]]
 
 

@@ -80,7 +80,7 @@ class Sample(Options, OnRun):
     Each sample is the mean of p(x|z) for a draw of z; --draw draws x, too.
     """
 
-    action = "tightbound.cli.generate:sample"
+    action = "tightbound.cli.actions.generate:sample"
     distributed = True
     data: ClassVar[None] = None  # --label and --keep compare with the run's own data
     split: ClassVar[SplitName] = "auto"
@@ -111,7 +111,7 @@ class Sample(Options, OnRun):
 class Reconstruct(OnData):
     """Write examples beside their reconstructions from the posterior mean."""
 
-    action = "tightbound.cli.generate:reconstruct"
+    action = "tightbound.cli.actions.generate:reconstruct"
     distributed = True
 
     n_examples: Annotated[int, _Count] = 16
@@ -130,7 +130,7 @@ class Reconstruct(OnData):
 class Complete(OnData):
     """Draw the hidden part of examples given the visible part (context 'visible')."""
 
-    action = "tightbound.cli.generate:complete"
+    action = "tightbound.cli.actions.generate:complete"
     distributed = True
 
     n_examples: Annotated[int, _Count] = 8
@@ -151,7 +151,7 @@ class Interpolate(OnData):
     `tightbound paths` measures many such paths.
     """
 
-    action = "tightbound.cli.generate:interpolate"
+    action = "tightbound.cli.actions.generate:interpolate"
 
     start: Annotated[int, tyro.conf.arg(name="from")] = 0
     """Position of the first example in the split, from 0."""
@@ -171,7 +171,7 @@ class Embed(OnData):
     indices at each), with grid_1 (height, width) and codebook_size_1.
     """
 
-    action = "tightbound.cli.codes:embed"
+    action = "tightbound.cli.actions.codes:embed"
     distributed = True
 
     out: Path = Path("codes.npz")
@@ -188,7 +188,7 @@ class FitSampler(OnData):
     It is saved in the run. Sample with: tightbound sample RUN --sampler NAME.
     """
 
-    action = "tightbound.cli.second_stage:fit_sampler"
+    action = "tightbound.cli.actions.second_stage:fit_sampler"
     group = "train"
 
     sampler: Annotated[str, tyro.conf.arg(metavar="COMPONENT")] = "gaussian-mixture"
@@ -208,7 +208,7 @@ class FitCodePrior(OnRun):
     before, the run stays as it was.
     """
 
-    action = "tightbound.cli.second_stage:fit_code_prior"
+    action = "tightbound.cli.actions.second_stage:fit_code_prior"
     group = "train"
     weights: ClassVar[Literal["auto"]] = "auto"
     split: ClassVar[SplitName] = "train"
@@ -240,7 +240,7 @@ class Report(OnSplits):
     Analyses that the run does not hold yet are made first.
     """
 
-    action = "tightbound.cli.report:report"
+    action = "tightbound.cli.actions.report:report"
     group = "share"
 
     quick: Flag[bool] = False
@@ -257,7 +257,7 @@ Kind = Literal[
 class List(Command):
     """List the available components, data sets or recipes."""
 
-    action = "tightbound.cli.listing:show"
+    action = "tightbound.cli.actions.listing:show"
     group = "share"
 
     kind: Annotated[Kind, tyro.conf.Positional]
@@ -270,7 +270,7 @@ class List(Command):
 class Cite(Command):
     """Print the BibTeX entry of the paper behind a recipe."""
 
-    action = "tightbound.cli.listing:cite"
+    action = "tightbound.cli.actions.listing:cite"
     group = "share"
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]

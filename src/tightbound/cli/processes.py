@@ -29,7 +29,7 @@ def start(command: Command, argv: Sequence[str], processes: int) -> None:
 
     words = _without(argv, "--processes")
     if isinstance(command, Train) and command.run is None:
-        from tightbound.cli.train import run_name
+        from tightbound.cli.actions.train import run_name
         from tightbound.training.folder import unused
 
         words += ["--run", str(unused(Path("runs") / run_name(command)))]  # all processes need the same name

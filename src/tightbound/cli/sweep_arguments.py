@@ -39,7 +39,7 @@ class Sweep(Training):
     command on each. All other options are those of `train` and apply to every run.
     """
 
-    action = "tightbound.cli.sweep:sweep"
+    action = "tightbound.cli.actions.sweep:sweep"
     group = "train"
 
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None

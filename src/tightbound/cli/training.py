@@ -55,7 +55,7 @@ class Train(Training):
     On digits, and with no data named, it starts from the recipe of that name, not from the defaults below.
     """
 
-    action = "tightbound.cli.train:train"
+    action = "tightbound.cli.actions.train:train"
     group = "train"
     distributed = True
 

@@ -6,9 +6,9 @@ import dataclasses
 import shlex
 from pathlib import Path
 
+from tightbound.cli.actions.train import run_name
 from tightbound.cli.show import say, show_result
 from tightbound.cli.sweep_arguments import Swept
-from tightbound.cli.train import run_name
 from tightbound.config import Config
 from tightbound.core.errors import TightboundError
 from tightbound.core.files import write_atomic

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tightbound.analysis import classified_as, pictures
 from tightbound.analysis.estimate import with_error
+from tightbound.cli.actions.codes import by_level
 from tightbound.cli.arguments import Complete, Interpolate, Reconstruct, Sample
-from tightbound.cli.codes import by_level
 from tightbound.cli.files import csv, npy, out_file, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say

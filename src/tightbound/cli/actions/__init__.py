@@ -1,0 +1,1 @@
+"""What commands do: one module per command or group of commands."""
