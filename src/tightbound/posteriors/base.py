@@ -1,4 +1,4 @@
-"""The base of posteriors: an encoder network, a linear head, a family."""
+"""Base class of posteriors: an encoder network, a linear head, a family."""
 
 from __future__ import annotations
 
@@ -22,27 +22,25 @@ from tightbound.nn.modules import posterior_network
 
 
 class Posterior(Component, nn.Module, ABC):
-    """q(z | x): a module whose call returns a distribution over vectors of size `latent`.
+    """Posterior q(z|x): a module whose call returns a distribution of vectors of size `latent`.
 
     Args:
-        shape: Of the encoder's input: x, joined with the context where there is one.
+        shape: Shape of the encoder's input: x, joined with the context if there is one.
         latent: Size of z.
-        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added;
-            None: no network, the input is the family's parameters already, as many as `raw_shape` holds.
+        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added; None: no network,
+            the input is already the parameters of the family, as many as `raw_shape` has.
 
     Raises:
-        CompositionError: where the network does not take that shape.
+        CompositionError: If the network does not take that shape.
     """
 
-    outputs: int  # parameters of the family for each latent dimension; see `raw_shape` where they are others
-    has_density: ClassVar[bool] = True  # False: a point mass, of which no bound exists
-    evaluable: ClassVar[bool] = True  # False: log q is known at its own draws alone, or nowhere
-    expensive: ClassVar[bool] = False  # True: its density at other points than its draws takes passes through a network
-    support: str = "real"  # where z lies: "real" (R^L), "sphere", ...; that of the prior must be the same
-    accepts_pair: ClassVar[bool] = (
-        False  # whether its parameters are a mean and a log-variance: an encoder may give them
-    )
-    needs_standard_prior: ClassVar[bool] = False  # what it promises holds against N(0, I) alone
+    outputs: int  # parameters of the family for each latent dimension; see `raw_shape`
+    has_density: ClassVar[bool] = True  # False: a point mass, which has no density, so no bound exists
+    evaluable: ClassVar[bool] = True  # False: log q is known at its own draws only, or nowhere
+    expensive: ClassVar[bool] = False  # whether its density at other points needs passes through a network
+    support: str = "real"  # support of z: "real" (R^L), "sphere", ...; the prior must have the same
+    accepts_pair: ClassVar[bool] = False  # whether an encoder may give its parameters as (mean, log-variance)
+    needs_standard_prior: ClassVar[bool] = False  # its guarantee holds for the prior N(0, I) only
     least: ClassVar[int] = 1  # smallest size of z
     schedules: Mapping[str, Schedule] = {}
 
@@ -69,21 +67,21 @@ class Posterior(Component, nn.Module, ABC):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Shape of an example's parameters, as `distribution` takes them."""
+        """Shape of the parameters of one example, as `distribution` takes them."""
         return (self.outputs, self.latent)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
-        """x (B, *shape) -> distribution with batch shape (B,) and event shape (latent,)."""
+        """Map x (B, *shape) to a distribution with batch shape (B,) and event shape (latent,)."""
         return self.at(self.raw(x))
 
     def raw(self, x: Tensor) -> Tensor:
-        """x (B, *shape) -> the parameters (B, *raw_shape) of q(z | x)."""
+        """Map x (B, *shape) to the parameters (B, *raw_shape) of q(z|x)."""
         raw = x if self.network is None else fold(self.network, x, len(self.shape))
         return raw.reshape(*x.shape[: x.dim() - len(self.shape)], *self.raw_shape)
 
     def at(self, raw: Tensor) -> Distribution:
-        """`distribution`, outside of autocast."""
-        with unrounded(raw.device.type):  # matrices rounded to bfloat16 would be another density's
+        """Return `distribution`, computed outside of autocast."""
+        with unrounded(raw.device.type):  # matrices rounded to bfloat16 would change the density
             return self.distribution(raw)
 
     def terms(
@@ -95,11 +93,14 @@ class Posterior(Component, nn.Module, ABC):
         knobs: Knobs,
         log_likelihood: LogLikelihood | None = None,
     ) -> LatentTerms:
-        """Draws z (S, B, latent) from q, which `forward` gave, with what is known of its density.
+        """Draw z (S, B, latent) from q, which `forward` returned, with what is known about its density.
 
         Args:
+            q: The distribution.
+            samples: Number of latent samples S.
+            noise: Source of the draws.
             knobs: Values of `schedules`.
-            log_likelihood: (S, B) of the data at z, for a q that looks at the model.
+            log_likelihood: Log-likelihood (S, B) of the data at z, for a q that depends on the model.
         """
         first = first_parameter(self)
         with unrounded("cpu" if first is None else first.device.type):
@@ -107,9 +108,9 @@ class Posterior(Component, nn.Module, ABC):
         return LatentTerms(z, prior, q if self.has_density else None, log_q=log_q)
 
     def nearest(self, code: Tensor) -> Tensor:
-        """The point of the support that stands for codes (..., latent), such as means, which may lie off it."""
+        """Return the points of the support that stand for codes (..., latent), such as means outside of it."""
         return code
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
-        """The family at raw parameters (B, *raw_shape), which are (B, outputs, latent) unless it says otherwise."""
+        """Return the family at raw parameters (B, *raw_shape): (B, outputs, latent) unless `raw_shape` differs."""

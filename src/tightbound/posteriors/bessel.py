@@ -1,4 +1,4 @@
-"""The modified Bessel function of the first kind, of any real order, on a logarithmic scale."""
+"""Modified Bessel function of the first kind, of any real order, on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DEBYE = 12  # terms of the uniform expansion
 
 
 def log_bessel(order: float, x: Tensor) -> Tensor:
-    """log(e^-x Gamma(v + 1) (2 / x)^v I_v(x)), which is 0 at x = 0; I_v's growth and its power of x are taken out.
+    """Return log(e^-x Gamma(v + 1) (2 / x)^v I_v(x)), which is 0 at x = 0: I_v without its growth and its power of x.
 
-    A power series near the origin, elsewhere Debye's expansion, whose terms fall as powers of 1 / sqrt(v^2 + x^2):
-    both have derivatives of any order by autograd. In float64 the relative error of I_v is below 1e-11 (v <= 100).
+    A power series near the origin, and Debye's expansion elsewhere, whose terms fall as powers of 1 / sqrt(v^2 + x^2).
+    Both have derivatives of any order by autograd. In float64 the relative error of I_v is below 1e-11 (v <= 100).
 
     Args:
-        order: v >= 0.
-        x: Of any shape, >= 0.
+        order: Order v >= 0.
+        x: Arguments of any shape, >= 0.
 
     References:
         NIST Digital Library of Mathematical Functions, 10.25.2 and 10.41.3, https://dlmf.nist.gov/10.41
@@ -34,19 +34,19 @@ def log_bessel(order: float, x: Tensor) -> Tensor:
 
 
 def bessel_ratio(order: float, x: Tensor) -> Tensor:
-    """I_(v+1)(x) / (x I_v(x)), which is 1 / (2 v + 2) at x = 0."""
+    """Return I_(v+1)(x) / (x I_v(x)), which is 1 / (2 v + 2) at x = 0."""
     return (log_bessel(order + 1, x) - log_bessel(order, x)).exp() / (2 * order + 2)
 
 
 def _series(order: float, x: Tensor) -> Tensor:
-    """sum_k (x^2 / 4)^k / (k! (v + 1)_k), whose terms are positive."""
+    """Return sum_k (x^2 / 4)^k / (k! (v + 1)_k); its terms are positive."""
     k = torch.arange(1, SERIES, dtype=x.dtype, device=x.device)
     terms = torch.cumprod((x.square() / 4).unsqueeze(-1) / (k * (order + k)), -1)
     return terms.sum(-1).log1p() - x
 
 
 def _debye(order: float, x: Tensor) -> Tensor:
-    """v eta - x and its prefactor, in r = sqrt(v^2 + x^2), and the log of sum_k U_k(p) / v^k, with p = v / r."""
+    """Return v eta - x with its prefactor, in r = sqrt(v^2 + x^2), and log sum_k U_k(p) / v^k, with p = v / r."""
     r = (x.square() + order**2).sqrt()
     k = torch.arange(DEBYE + 1, dtype=x.dtype, device=x.device)
     coefficients = torch.tensor(_debye_polynomials(), dtype=x.dtype, device=x.device)
@@ -58,7 +58,7 @@ def _debye(order: float, x: Tensor) -> Tensor:
 
 @functools.cache
 def _debye_polynomials() -> tuple[tuple[float, ...], ...]:
-    """Coefficients c_kj of U_k(p) = p^k sum_j c_kj p^(2 j), by the recurrence DLMF 10.41.9."""
+    """Return the coefficients c_kj of U_k(p) = p^k sum_j c_kj p^(2 j), by the recurrence DLMF 10.41.9."""
     rows = [[Fraction(1)]]
     for k in range(DEBYE):
         row = [Fraction(0)] * (k + 2)

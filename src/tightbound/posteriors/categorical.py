@@ -1,4 +1,4 @@
-"""The categorical posterior, trained through its continuous relaxation."""
+"""Categorical posterior, trained through its continuous relaxation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from tightbound.priors.categorical import OneHotGroups, one_hot, one_hot_space, 
 
 
 class RelaxedCategorical(Posterior):
-    """`groups` one-hot vectors side by side, drawn by Gumbel-max, with the straight-through Gumbel-softmax gradient.
+    """One-hot vectors drawn by Gumbel-max, with the straight-through Gumbel-softmax gradient.
 
-    z is exactly one-hot, in training too, and log q, log p and the KL are those of the discrete distributions: every
-    bound is one for the discrete model. Only the gradient is approximate: z has that of softmax((log p + g) / t), g
-    the Gumbel noise of the draw, in place of the step function's, which is zero. It is biased: less as the
-    temperature t falls, when its variance grows. (The KL in closed form has its exact gradient.)
+    z is exactly one-hot, in training too, and log q, log p and the KL are those of the discrete distributions, so every
+    bound is one of the discrete model. Only the gradient is approximate: z has the gradient of softmax((log p + g) /
+    t), where g is the Gumbel noise of the draw. It is biased, less as the temperature t falls, when its variance grows.
+    (The closed-form KL has its exact gradient.)
 
     Args:
+        shape: Shape of the encoder's input.
         latent: Size of z, groups * classes.
+        network: Encoder; see `Posterior`.
         groups: Number of one-hot vectors.
-        temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
+        temperature: Temperature t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
 
     Raises:
-        CompositionError: where the groups do not divide `latent` into at least two classes each.
+        CompositionError: If the groups do not divide `latent` into at least two classes each.
 
     References:
         Categorical reparameterization with Gumbel-softmax (Jang et al. 2017), Section 2.2,
@@ -55,11 +57,11 @@ class RelaxedCategorical(Posterior):
         self.schedules = {"temperature": as_schedule("temperature", temperature, least=0.01)}
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Logits (B, 1, latent)."""
+        """Return the distribution at logits (B, 1, latent)."""
         return OneHotGroups(raw.reshape(len(raw), *self.logits_shape))
 
     def nearest(self, code: Tensor) -> Tensor:
-        """The most probable vector, of probabilities (..., latent)."""
+        """Return the most probable vector for probabilities (..., latent)."""
         return one_hot(code.unflatten(-1, self.logits_shape))
 
     def terms(
@@ -71,7 +73,7 @@ class RelaxedCategorical(Posterior):
         knobs: Knobs,
         log_likelihood: LogLikelihood | None = None,
     ) -> LatentTerms:
-        """z (S, B, latent), one-hot, and the classes (S, B, groups)."""
+        """Draw one-hot z (S, B, latent), with the classes (S, B, groups)."""
         logits = perturbed(cast(OneHotGroups, q).logits, (samples,), noise)
         soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
         z = one_hot(logits) + (soft - soft.detach())

@@ -23,7 +23,7 @@ from tightbound.posteriors.base import Posterior
 
 
 class FullNormal(Posterior):
-    """N(mu(x), L L') with a lower triangular L(x): log-variances of the diagonal, and what is below it.
+    """Full-covariance Gaussian N(mu(x), L L') with a lower triangular L(x).
 
     References:
         An introduction to variational autoencoders (Kingma and Welling 2019), Section 2.5.1, Algorithm 2,
@@ -32,21 +32,24 @@ class FullNormal(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean, log-variance, rows of L."""
+        """Mean, log-variance and rows of L."""
         return (2 + self.latent, self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means, log-variances and rows (B, 2 + latent, latent)."""
+        """Return the distribution at means, log-variances and rows (B, 2 + latent, latent)."""
         lower = raw[..., 2:, :].tril(-1) / self.latent**0.5
         scale = lower + torch.diag_embed((0.5 * raw[..., 1, :]).exp())
         return MultivariateNormal(raw[..., 0, :], scale_tril=scale, validate_args=False)
 
 
 class LowRankNormal(Posterior):
-    """N(mu(x), diag sigma^2(x) + U(x) U(x)'), with U of a few columns: correlations at a cost linear in `latent`.
+    """Gaussian N(mu(x), diag sigma^2(x) + U(x) U(x)') with a narrow U: correlations at a cost linear in `latent`.
 
     Args:
-        rank: Columns of U.
+        shape: Shape of the encoder's input.
+        latent: Size of z.
+        network: Encoder; see `Posterior`.
+        rank: Number of columns of U.
 
     References:
         Stochastic backpropagation and approximate inference in deep generative models (Rezende et al. 2014),
@@ -65,11 +68,11 @@ class LowRankNormal(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean, log-variance, columns of U."""
+        """Mean, log-variance and columns of U."""
         return (2 + self.rank, self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means, log-variances and columns (B, 2 + rank, latent)."""
+        """Return the distribution at means, log-variances and columns (B, 2 + rank, latent)."""
         factor = raw[..., 2:, :].mT / self.rank**0.5
         return LowRankMultivariateNormal(raw[..., 0, :], factor, raw[..., 1, :].exp(), validate_args=False)
 
@@ -93,7 +96,7 @@ def _(distribution: LowRankMultivariateNormal, samples: Sequence[int], noise: No
 @register_kl(MultivariateNormal, Independent)
 @register_kl(LowRankMultivariateNormal, Independent)
 def _(q: MultivariateNormal | LowRankMultivariateNormal, p: Independent) -> Tensor:
-    """KL(q || p) to a diagonal Gaussian: E_q[-log p] needs the moments of q alone. Torch knows none."""
+    """Return KL(q || p) to a diagonal Gaussian, for which E_q[-log p] needs only the moments of q; torch has none."""
     normal = p.base_dist
     if not isinstance(normal, Normal) or p.event_shape != q.event_shape:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Posteriors by normalizing flows that invert."""
+"""Posteriors by invertible normalizing flows."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ KINDS = {
 
 
 class Flow(Posterior):
-    """z = mu(x) + sigma(x) f(e; h(x)), e ~ N(0, I), with f a flow of zuko's that is the identity at first, so that q
-    starts as the diagonal Gaussian.
+    """Flow posterior z = mu(x) + sigma(x) f(e; h(x)), e ~ N(0, I), with a flow f of zuko.
 
-    The autoregressive kinds are run in their fast direction, so that a draw and its log-density cost one pass; the
-    density at another z takes `latent` passes a transformation. The encoder's scale comes last, not first: the flow
-    sees standard noise, which is where a spline bends, and the affine kinds are the same family either way.
+    f is the identity at first, so q starts as the diagonal Gaussian. The autoregressive kinds run in their fast
+    direction: a draw and its log-density cost one pass; the density at another z takes `latent` passes per transform.
+        The encoder's scale
+    comes last, so that the flow sees standard noise, where splines bend; for the affine kinds the family is the same.
 
     Args:
+        shape: Shape of the encoder's input.
+        latent: Size of z.
+        network: Encoder; see `Posterior`.
         kind: "iaf": affine autoregressive; "nsf": autoregressive monotonic rational-quadratic splines on [-5, 5];
-            "realnvp": affine coupling, fast both ways.
-        transforms: Their number; the order of the dimensions, or the half that is kept, alternates.
+            "realnvp": affine coupling, fast in both directions.
+        transforms: Number of transforms; the order of the dimensions, or the half that is kept, alternates.
         hidden: Widths of the hidden layers of their networks.
         features: Size of h(x), the encoder's output on which these are conditioned.
 
@@ -62,11 +65,11 @@ class Flow(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean, log-variance and h, one after the other."""
+        """Mean, log-variance and h, concatenated."""
         return (2 * self.latent + self.features,)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means, log-variances and features (B, 2 latent + features)."""
+        """Return the distribution at means, log-variances and features (B, 2 latent + features)."""
         mean, log_variance, features = raw.split((self.latent, self.latent, self.features), dim=-1)
         scale, log_det = (0.5 * log_variance).exp(), 0.5 * log_variance.sum(-1)
         flow = self.flow(features)

@@ -14,7 +14,7 @@ from tightbound.posteriors.base import Posterior
 
 
 class DiagonalNormal(Posterior):
-    """N(mu(x), diag sigma^2(x)), from heads for the mean and the log-variance.
+    """Diagonal Gaussian posterior N(mu(x), diag sigma^2(x)), with heads for mean and log-variance.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), Eq. 9, https://arxiv.org/abs/1312.6114
@@ -24,19 +24,21 @@ class DiagonalNormal(Posterior):
     accepts_pair = True
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means and log-variances (..., 2, latent)."""
+        """Return the distribution at means and log-variances (..., 2, latent)."""
         mean, log_variance = raw.unbind(-2)
         return _diagonal(mean, log_variance)
 
 
 class DeltaNormal(Posterior):
-    """A diagonal Gaussian whose KL from N(0, I) is above `delta` for every example: a committed rate.
+    """Diagonal Gaussian whose KL from N(0, I) is above `delta` for every example: a committed rate.
 
     Each variance is below v < 1, where (v - 1 - log v) / 2 = delta / L: log sigma^2 = log v - softplus(raw).
 
     Args:
-        delta: Nats an example.
-        shape, latent, network: As of every posterior.
+        shape: Shape of the encoder's input.
+        latent: Size of z.
+        network: Encoder; see `Posterior`.
+        delta: Minimum rate, nats per example.
 
     References:
         Preventing posterior collapse with delta-VAEs (Razavi et al. 2019), Section 2, with its bound on the variances
@@ -58,7 +60,7 @@ class DeltaNormal(Posterior):
         self.log_most = _log_variance_at(self.delta / self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Means, and how far log-variances are below their limit (before a softplus), (..., 2, latent)."""
+        """Return the distribution at means and distances of log-variances from their limit, before a softplus."""
         mean, below = raw.unbind(-2)
         return _diagonal(mean, self.log_most - F.softplus(below))
 
@@ -68,7 +70,7 @@ def _diagonal(mean: Tensor, log_variance: Tensor) -> Distribution:
 
 
 def _log_variance_at(kl: float) -> float:
-    """The negative u with (exp(u) - 1 - u) / 2 = kl, by bisection."""
+    """Return the negative u with (exp(u) - 1 - u) / 2 = kl, by bisection."""
     low, high = -2 * kl - 1, 0.0
     while low < (middle := 0.5 * (low + high)) < high:
         low, high = (middle, high) if 0.5 * (math.expm1(middle) - middle) > kl else (low, middle)

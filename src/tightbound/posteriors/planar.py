@@ -1,4 +1,4 @@
-"""Posteriors by flows of single hidden units and of small hidden layers, with parameters from the encoder."""
+"""Planar and Sylvester flow posteriors, with parameters from the encoder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ SLOPE = 1e-3  # the least slope of a step along any direction: what keeps it inv
 
 
 class Planar(Posterior):
-    """z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + u tanh(w'z_{k-1} + b) for each of some flows, with u, w
-    and b from the encoder, and u moved along w so that w'u > -1, which makes each step invertible.
+    """Planar flow posterior: z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + u tanh(w'z_{k-1} + b) for each flow.
 
-    The density is known at own draws alone.
+    The encoder gives u, w and b; u is moved along w so that w'u > -1, which makes each step invertible. The density is
+    known at the posterior's own draws only.
 
     Args:
-        flows: Their number K.
+        shape: Shape of the encoder's input.
+        latent: Size of z.
+        network: Encoder; see `Posterior`.
+        flows: Number of flows K.
 
     References:
         Variational inference with normalizing flows (Rezende and Mohamed 2015), Eqs. 10-13 and Appendix A.1,
@@ -47,11 +50,11 @@ class Planar(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean and log-variance; then u, w and b of each flow, one after the other."""
+        """Mean and log-variance, then u, w and b of each flow."""
         return (2 * self.latent + self.flows * (2 * self.latent + 1),)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Parameters (B, 2 latent + flows (2 latent + 1))."""
+        """Return the distribution at parameters (B, 2 latent + flows (2 latent + 1))."""
         mean, log_variance, steps = raw.split((self.latent, self.latent, raw.shape[-1] - 2 * self.latent), dim=-1)
         steps = steps.unflatten(-1, (self.flows, -1)).unbind(-2)
         parameters = [step.split((self.latent, self.latent, 1), dim=-1) for step in steps]
@@ -69,7 +72,7 @@ class Planar(Posterior):
 
 
 def invertible(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., L) u, moved along w so that w'u >= -1 + SLOPE, and (..., 1) this w'u."""
+    """Return u (..., L), moved along w so that w'u >= -1 + SLOPE, and this w'u (..., 1)."""
     norm = w.norm(dim=-1, keepdim=True)
     direction = normalize(w, dim=-1)
     before = (direction * u).sum(-1, keepdim=True)  # u along w, as it is given
@@ -81,23 +84,26 @@ def invertible(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _above_minus_one(x: Tensor) -> Tensor:
-    """softplus(x + c) - softplus(c) with softplus(c) = 1 - SLOPE, written so that it is precise at 0 and far off."""
+    """Return softplus(x + c) - softplus(c) with softplus(c) = 1 - SLOPE, precise near 0 and far from it."""
     low = math.exp(SLOPE - 1)  # sigmoid(-c)
     below = torch.log1p((1 - low) * torch.expm1(x.clamp_max(0)))
     return torch.where(x > 0, x + torch.log1p(low * torch.expm1(-x.clamp_min(0))), below)
 
 
 class Sylvester(Posterior):
-    """z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + Q R tanh(S Q'z_{k-1} + b) for each of some flows: planar
-    flows with as many hidden units as there are dimensions. Q is a product of Householder reflections, R and S are
-    upper triangular with r_ii s_ii > -1, which makes each step invertible (r_ii is moved as u is in `Planar`); all
-    come from the encoder.
+    """Sylvester flow posterior: z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + Q R tanh(S Q'z_{k-1} + b) per
+    flow.
 
-    The density is known at own draws alone. The encoder's head grows as flows * latent^2.
+    These are planar flows with as many hidden units as dimensions. Q is a product of Householder reflections; R and S
+    are upper triangular with r_ii s_ii > -1, which makes each step invertible (r_ii is moved as u is in `Planar`). All
+    come from the encoder, whose head grows as flows * latent^2. The density is known at the posterior's own draws only.
 
     Args:
-        flows: Their number.
-        reflections: Householder reflections in each Q.
+        shape: Shape of the encoder's input.
+        latent: Size of z.
+        network: Encoder; see `Posterior`.
+        flows: Number of flows.
+        reflections: Number of Householder reflections in each Q.
 
     References:
         Sylvester normalizing flows for variational inference (van den Berg et al. 2018), Theorem 2 and the
@@ -119,12 +125,14 @@ class Sylvester(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Rows: mean and log-variance; then of each flow the diagonals of R and S, b, a matrix with R above and
-        S' below its diagonal, and the reflections."""
+        """Rows of parameters: mean and log-variance, then those of each flow.
+
+        A flow has the diagonals of R and S, b, a matrix with R above and S' below its diagonal, and the reflections.
+        """
         return (2 + self.flows * (3 + self.latent + self.reflections), self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Rows (B, 2 + flows (3 + latent + reflections), latent)."""
+        """Return the distribution at rows (B, 2 + flows (3 + latent + reflections), latent)."""
         mean, log_variance = raw[..., 0, :], raw[..., 1, :]
         made = [self._step(step) for step in raw[..., 2:, :].unflatten(-2, (self.flows, -1)).unbind(-3)]
 
@@ -139,7 +147,7 @@ class Sylvester(Posterior):
         return Pushforward(push, None, mean)
 
     def _step(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rows of a flow -> Q R (B, L, L), S Q' (B, L, L), b (B, L), r_ii s_ii (B, L)."""
+        """Return Q R (B, L, L), S Q' (B, L, L), b (B, L) and r_ii s_ii (B, L) of the rows of a flow."""
         s = rows[..., 1, :]
         r, slopes = (v.squeeze(-1) for v in invertible(rows[..., 0, :].unsqueeze(-1), s.unsqueeze(-1)))
         matrix = rows[..., 3 : 3 + self.latent, :] / self.latent**0.5

@@ -1,4 +1,4 @@
-"""A point mass: the encoder of a plain autoencoder."""
+"""Point mass: the encoder of a plain autoencoder."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tightbound.posteriors.base import Posterior
 
 
 class Point(Posterior):
-    """z = f(x), deterministic. It has no density, so a model with it has no bound on log p(x)."""
+    """Deterministic posterior z = f(x). It has no density, so a model with it has no bound on log p(x)."""
 
     outputs = 1
     has_density = False
     evaluable = False
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """The code itself, (B, 1, latent)."""
+        """Return the point mass at codes (B, 1, latent)."""
         return PointMass(raw[:, 0])
 
 
 class PointMass(Distribution):
-    """All mass at one vector, (B, latent)."""
+    """Distribution with all mass at one vector (B, latent)."""
 
     has_rsample = True
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     def __init__(self, value: Tensor) -> None:
@@ -48,9 +48,9 @@ class PointMass(Distribution):
         return torch.zeros_like(self.value)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Copies of the vector."""
+        """Return copies of the vector."""
         return self.value.expand(*sample_shape, *self.value.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Raises NotABound."""
+        """Raise NotABound."""
         raise NotABound("a point mass has no density; use a posterior with one, such as 'normal'")

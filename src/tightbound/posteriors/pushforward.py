@@ -1,4 +1,4 @@
-"""Distributions of what a differentiable map makes of Gaussian noise."""
+"""Distributions of a differentiable map of Gaussian noise."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Pull = Callable[[Tensor], Tensor]  # z (..., B, L) -> e (..., B, L)
 
 
 class Pushforward(Distribution):
-    """z = f(e), e ~ N(0, I): log q(z) = log N(e; 0, I) - log |det df/de|.
+    """Distribution of z = f(e), e ~ N(0, I): log q(z) = log N(e; 0, I) - log |det df/de|.
 
-    Mean and variance are estimates, from the same `moment_draws` noise vectors for each example: scrambled Sobol points
-    (seed 0) through the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They
-    are exact where f is affine with a diagonal matrix.
+    Mean and variance are estimates from the same `moment_draws` noise vectors for each example: scrambled Sobol points
+    (seed 0) through the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They are
+    exact if f is affine with a diagonal matrix.
 
     Args:
         push: f, with its log-determinant.
-        pull: Its inverse; None: not known, and the density is that of own draws alone.
-        like: (B, latent), for batch shape, dtype and device.
+        pull: Inverse of f; None: unknown, and the density is known at own draws only.
+        like: Tensor (B, latent) that gives batch shape, dtype and device.
     """
 
     moment_draws: ClassVar[int] = 128  # behind mean and variance; a distribution without this has them exactly
@@ -41,22 +41,22 @@ class Pushforward(Distribution):
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     @property
     def mean(self) -> Tensor:
-        """(B, latent), an estimate."""
+        """Mean (B, latent), an estimate."""
         return self._nodes.mean(0)
 
     @property
     def variance(self) -> Tensor:
-        """(B, latent), an estimate."""
+        """Variance (B, latent), an estimate."""
         return self._nodes.var(0, correction=0)
 
     @cached_property
     def _nodes(self) -> Tensor:
-        """(moment_draws, B, latent)."""
+        """Return noise (moment_draws, B, latent)."""
         engine = torch.quasirandom.SobolEngine(self.event_shape[0], scramble=True, seed=0)
         # of the 2^30 cells of the sequence the middles, so that no quantile is infinite
         half = torch.special.ndtri(engine.draw(self.moment_draws // 2, dtype=torch.float64) + 2.0**-31)
@@ -67,19 +67,19 @@ class Pushforward(Distribution):
         return torch.cat(parts)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draws by torch's default generator."""
+        """Return draws with torch's default generator."""
         return self.push(torch.randn((*sample_shape, *self._like.shape)).to(self._like))[0]
 
     def at(self, e: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise (..., B, latent) -> z (..., B, latent) and log q(z) (..., B)."""
+        """Map noise (..., B, latent) to z (..., B, latent) and log q(z) (..., B)."""
         z, log_det = self.push(e)
         return z, -0.5 * (e.square() + math.log(2 * math.pi)).sum(-1) - log_det
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(..., B) nats, by the inverse of f.
+        """Return log q (..., B), nats, by the inverse of f.
 
         Raises:
-            DensityUnknown: where that is not known.
+            DensityUnknown: If the inverse is not known.
         """
         if self.pull is None:
             raise DensityUnknown(

@@ -21,20 +21,19 @@ from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.bessel import bessel_ratio, log_bessel
 from tightbound.priors.sphere import UniformSphere, log_area
 
-NODES = 32  # of the quadrature that gives the derivative of a draw by the concentration
+NODES = 32  # nodes of the quadrature for the derivative of a draw with respect to the concentration
 
 
 class Axial(Distribution, ABC):
-    """p(z) = exp(kappa h(t)) / (area E_uniform[exp(kappa h(t))]) by the surface measure of the sphere |z| = 1 in R^L,
-    where t = z . direction is the cosine of an angle from a mean direction, and h, at most 0, is 0 at t = 1.
+    """Density exp(kappa h(t)) / (area E_uniform[exp(kappa h(t))]) on the sphere |z| = 1 in R^L, by its surface measure.
 
-    Draws are exact: t by rejection from Ulrich's envelope, the rest uniform. Their gradient is the pathwise one, with
-    d t / d kappa by implicit differentiation of the distribution function (of which rejection needs to know nothing):
-    unbiased, with no correction term.
+    t = z . direction is the cosine of the angle from the mean direction; h, at most 0, is 0 at t = 1. Draws are exact:
+    t by rejection from Ulrich's envelope, the rest uniform. Their gradient is the pathwise one, with d t / d kappa by
+    implicit differentiation of the distribution function: unbiased, without a correction for the rejection.
 
     Args:
-        direction: (B, L), of length 1, L >= 2.
-        concentration: (B,) kappa >= 0; 0 is the uniform distribution.
+        direction: Mean directions (B, L) of length 1, L >= 2.
+        concentration: Concentrations kappa (B,), >= 0; 0 is the uniform distribution.
 
     References:
         Simulation of the von Mises Fisher distribution (Wood 1994), algorithm VM*,
@@ -51,103 +50,103 @@ class Axial(Distribution, ABC):
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """None are checked here."""
+        """Return no constraints: nothing is checked here."""
         return {}
 
     @abstractmethod
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
-        """h, given (1 - t) / 2 and (1 + t) / 2: each is exact where it is small."""
+        """Return h, given (1 - t) / 2 and (1 + t) / 2: each is exact where it is small."""
 
     @property
     @abstractmethod
     def log_mean(self) -> Tensor:
-        """(B,) log E[exp(kappa h)] over the uniform distribution."""
+        """Return log E[exp(kappa h)] (B,) over the uniform distribution."""
 
     @property
     @abstractmethod
     def mean_statistic(self) -> Tensor:
-        """(B,) E h, the derivative of `log_mean` by kappa."""
+        """Return E h (B,), the derivative of `log_mean` with respect to kappa."""
 
     @property
     @abstractmethod
     def cosine(self) -> Tensor:
-        """(B,) E t."""
+        """Return E t (B,)."""
 
     @property
     @abstractmethod
     def spread(self) -> Tensor:
-        """(B,) E[1 - t^2]."""
+        """Return E[1 - t^2] (B,)."""
 
     @property
     @abstractmethod
     def envelope(self) -> Tensor:
-        """(B,) b, with which exp(kappa h) (1 - t (1 - b) / (1 + b))^(L - 1) is largest at t = (1 - b) / (1 + b)."""
+        """Return b (B,): exp(kappa h) (1 - t (1 - b) / (1 + b))^(L - 1) is largest at t = (1 - b) / (1 + b)."""
 
     @property
     def mean(self) -> Tensor:
-        """(B, L), within the sphere."""
+        """Mean (B, L), inside the sphere."""
         return self.cosine.unsqueeze(-1) * self.direction
 
     @property
     def variance(self) -> Tensor:
-        """(B, L) of each coordinate."""
+        """Variance (B, L) of each coordinate."""
         along, across = self.direction.square(), self.spread.unsqueeze(-1) / (self.size - 1)
-        of_t = (1 - self.spread - self.cosine.square()).unsqueeze(-1).clamp_min(0)  # rounding alone takes it below
+        of_t = (1 - self.spread - self.cosine.square()).unsqueeze(-1).clamp_min(0)  # only rounding makes it smaller
         return of_t * along + across * (1 - along).clamp_min(0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(...) nats, at points (..., L) of the sphere."""
+        """Return the log-density (...), nats, at points (..., L) of the sphere."""
         near, far = ((value - sign * self.direction).square().sum(-1) / 4 for sign in (1, -1))
         return self.concentration * self.statistic(near, far) - self.log_mean - log_area(self.size)
 
     def entropy(self) -> Tensor:
-        """(B,) nats, by the surface measure."""
+        """Return the entropy (B,), nats, with respect to the surface measure."""
         return log_area(self.size) - _kl_uniform(self)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draws from torch's default generator."""
+        """Return draws with torch's default generator."""
         return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
 
 
 class VonMisesFisher(Axial):
-    """h = t - 1: the density is proportional to exp(kappa z . direction)."""
+    """Von Mises-Fisher distribution, h = t - 1: the density is proportional to exp(kappa z . direction)."""
 
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
-        """t - 1."""
+        """Return t - 1."""
         return -2 * near
 
     @property
     def log_mean(self) -> Tensor:
-        """Of the Bessel function of order L/2 - 1."""
+        """Return it from the Bessel function of order L/2 - 1."""
         return log_bessel(self.size / 2 - 1, self.concentration)
 
     @property
     def mean_statistic(self) -> Tensor:
-        """E t - 1."""
+        """Return E t - 1."""
         return self.cosine - 1
 
     @property
     def cosine(self) -> Tensor:
-        """I_(L/2)(kappa) / I_(L/2 - 1)(kappa)."""
+        """Return I_(L/2)(kappa) / I_(L/2 - 1)(kappa)."""
         return self.concentration * bessel_ratio(self.size / 2 - 1, self.concentration)
 
     @property
     def spread(self) -> Tensor:
-        """(L - 1) E t / kappa."""
+        """Return (L - 1) E t / kappa."""
         return (self.size - 1) * bessel_ratio(self.size / 2 - 1, self.concentration)
 
     @property
     def envelope(self) -> Tensor:
-        """Wood's b."""
+        """Return Wood's b."""
         twice = 2 * self.concentration
         return (self.size - 1) / (twice + (twice.square() + (self.size - 1) ** 2).sqrt())
 
 
 class PowerSpherical(Axial):
-    """h = log((1 + t) / 2): the density is proportional to (1 + z . direction)^kappa, and (1 + t) / 2 is Beta."""
+    """Power spherical distribution, h = log((1 + t) / 2): proportional to (1 + z . direction)^kappa."""
 
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
-        """log((1 + t) / 2)."""
+        """Return log((1 + t) / 2)."""
         return far.log()
 
     @property
@@ -160,36 +159,36 @@ class PowerSpherical(Axial):
 
     @property
     def log_mean(self) -> Tensor:
-        """B(alpha, beta) / B(beta, beta)."""
+        """Return log B(alpha, beta) / B(beta, beta)."""
         beta = self._beta
         return log_gamma_ratio(self._alpha, beta) - math.lgamma(beta) + math.lgamma(2 * beta)
 
     @property
     def mean_statistic(self) -> Tensor:
-        """E log of a Beta variable."""
+        """Return E log of a Beta variable."""
         return digamma_difference(self._alpha, self._beta)
 
     @property
     def cosine(self) -> Tensor:
-        """kappa / (kappa + L - 1)."""
+        """Return kappa / (kappa + L - 1)."""
         return self.concentration / (self.concentration + self.size - 1)
 
     @property
     def spread(self) -> Tensor:
-        """4 alpha beta / ((alpha + beta) (alpha + beta + 1))."""
+        """Return 4 alpha beta / ((alpha + beta) (alpha + beta + 1))."""
         total = self._alpha + self._beta
         return 4 * self._alpha * self._beta / (total * (total + 1))
 
     @property
     def envelope(self) -> Tensor:
-        """(L - 1) / (2 kappa + L - 1)."""
+        """Return (L - 1) / (2 kappa + L - 1)."""
         return (self.size - 1) / (2 * self.concentration + self.size - 1)
 
 
 class AxialPosterior(Posterior):
-    """An axial family: a direction, and kappa = 1 + L softplus(a), a the mean of the head's second row.
+    """Posterior of an axial family: a direction, and kappa = 1 + L softplus(a), a the mean of the head's second row.
 
-    The factor L makes E[z . direction] about a half at first, in any dimension. The least kappa of 1 is that of the
+    The factor L makes E[z . direction] about a half at first, in any dimension. The minimum kappa of 1 is that of the
     code of Davidson et al. 2018: at 0 the posterior is the prior, and a decoder never learns to use z.
     """
 
@@ -207,12 +206,12 @@ class AxialPosterior(Posterior):
         super().__init__(shape, latent, network)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Unnormalised directions, and numbers whose mean gives kappa (B, 2, latent)."""
+        """Return the distribution at unnormalized directions and numbers whose mean gives kappa (B, 2, latent)."""
         axis, a = raw.unbind(1)
         return self.family(self.nearest(axis), 1 + self.latent * F.softplus(a.mean(-1)))
 
     def nearest(self, code: Tensor) -> Tensor:
-        """Codes (..., latent), to length 1; zero, which has no direction, becomes the first axis."""
+        """Scale codes (..., latent) to length 1; zero, which has no direction, becomes the first axis."""
         first = F.one_hot(torch.zeros((), dtype=torch.long, device=code.device), self.latent).to(code)
         largest = code.detach().abs().amax(-1, keepdim=True)
         # scaled first: the squares of tiny numbers would be zero
@@ -220,7 +219,7 @@ class AxialPosterior(Posterior):
 
 
 class VonMisesFisherPosterior(AxialPosterior):
-    """Von Mises-Fisher on the sphere |z| = 1: q(z | x) proportional to exp(kappa(x) mu(x) . z).
+    """Von Mises-Fisher posterior on the sphere |z| = 1: q(z|x) proportional to exp(kappa(x) mu(x) . z).
 
     References:
         Hyperspherical variational auto-encoders (Davidson et al. 2018), Eqs. 1 to 4, https://arxiv.org/abs/1804.00891
@@ -230,7 +229,9 @@ class VonMisesFisherPosterior(AxialPosterior):
 
 
 class PowerSphericalPosterior(AxialPosterior):
-    """Power spherical on the sphere |z| = 1: q(z | x) proportional to (1 + mu(x) . z)^kappa(x); no Bessel function.
+    """Power spherical posterior on |z| = 1: q(z|x) proportional to (1 + mu(x) . z)^kappa(x).
+
+    It needs no Bessel function.
 
     References:
         The power spherical distribution (De Cao and Aziz 2020), Eqs. 5 to 8, https://arxiv.org/abs/2006.04437
@@ -263,7 +264,7 @@ def _(distribution: Axial, samples: Sequence[int], noise: Noise) -> Tensor:
 
 @torch.no_grad()
 def _propose(q: Axial, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Tensor]:
-    """Angles (*samples, B) from the direction, and unit vectors (*samples, B, L - 1)."""
+    """Return angles (*samples, B) from the direction, and unit vectors (*samples, B, L - 1)."""
     kappa, b = q.concentration, q.envelope
     shape = (*samples, *q.batch_shape)
     tiny = torch.finfo(kappa.dtype).tiny
@@ -289,10 +290,10 @@ def _propose(q: Axial, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Te
 
 
 def _implicit(q: Axial, angle: Tensor) -> Tensor:
-    """The angles, with d angle / d kappa = -(d F / d kappa) / p at fixed F, the distribution function.
+    """Return the angles with d angle / d kappa = -(d F / d kappa) / p at fixed F, the distribution function.
 
-    d F / d kappa is the integral of (h - E h) p over the angles from 0, or minus that to pi: over the side on which
-    h - E h has one sign, as far as p is not negligible, by Gauss-Legendre quadrature.
+    d F / d kappa is the integral of (h - E h) p over the angles from 0, or minus that to pi: on the side where h - E h
+    has one sign, as far as p is not negligible, by Gauss-Legendre quadrature.
     """
     if not (torch.is_grad_enabled() and q.concentration.requires_grad):
         return angle
@@ -320,7 +321,7 @@ def _implicit(q: Axial, angle: Tensor) -> Tensor:
 
 @functools.cache
 def _quadrature() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Gauss-Legendre nodes and weights on [0, 1]."""
+    """Return Gauss-Legendre nodes and weights on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     return tuple((nodes + 1) / 2), tuple(weights / 2)
 
@@ -329,7 +330,7 @@ SHIFT = 8  # Stirling's series is used from there on
 
 
 def log_gamma_ratio(a: Tensor, b: float) -> Tensor:
-    """log Gamma(a) - log Gamma(a + b) for a > 0, b >= 0, without the cancellation that large a bring."""
+    """Return log Gamma(a) - log Gamma(a + b) for a > 0, b >= 0, without cancellation for large a."""
     x, steps = a + SHIFT, torch.arange(SHIFT, dtype=a.dtype, device=a.device)
     below = torch.log1p(b / (a.unsqueeze(-1) + steps)).sum(-1)
     series = [c * (x**-n - (x + b) ** -n) for c, n in ((1 / 12, 1), (-1 / 360, 3), (1 / 1260, 5), (-1 / 1680, 7))]
@@ -337,7 +338,7 @@ def log_gamma_ratio(a: Tensor, b: float) -> Tensor:
 
 
 def digamma_difference(a: Tensor, b: float) -> Tensor:
-    """psi(a) - psi(a + b), the derivative of `log_gamma_ratio` by a."""
+    """Return psi(a) - psi(a + b), the derivative of `log_gamma_ratio` with respect to a."""
     x, steps = a + SHIFT, a.unsqueeze(-1) + torch.arange(SHIFT, dtype=a.dtype, device=a.device)
     below = (b / (steps * (steps + b))).sum(-1)
     series = [c * (x**-n - (x + b) ** -n) for c, n in ((-1 / 12, 2), (1 / 120, 4), (-1 / 252, 6), (1 / 240, 8))]
