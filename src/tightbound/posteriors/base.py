@@ -27,8 +27,8 @@ class Posterior(Component, nn.Module, ABC):
     Args:
         shape: Shape of the encoder's input: x, joined with the context if there is one.
         latent: Size of z.
-        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added; None: no network,
-            the input is already the parameters of the family, as many as `raw_shape` has.
+        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added; None: no
+            network, the input is already the parameters of the family, as many as `raw_shape` has.
 
     Raises:
         CompositionError: If the network does not take that shape.
