@@ -55,8 +55,8 @@ def test_a_probes_vector_takes_one_mean_as_far_as_the_other() -> None:
 
 @pytest.mark.parametrize(
     ("of", "against", "direction", "description"),
-    [(3, None, "means", "no example has label 3; there are labels 2, 5, 7"), (2, 9, "means", "label 9"),
-     (2, 2, "means", "against itself"), (2, 5, "up", "direction = 'up'")],
+    [(3, None, "means", "no example has label 3; known labels: 2, 5, 7"), (2, 9, "means", "label 9"),
+     (2, 2, "means", "are both 2"), (2, 5, "up", "direction = 'up'")],
 )  # fmt: skip
 def test_vectors_that_are_not_there_are_refused(of: int, against: int | None, direction: str, description: str) -> None:
     with pytest.raises(InputError, match=description):
@@ -68,7 +68,7 @@ def test_labels_of_several_factors_need_a_factor() -> None:
     assert class_labels(labels, 1).tolist() == [3, 4]
     for given, factor, description in (
         (labels, None, "2 factors"), (labels, 2, "2 factors"), (labels[:, 0], 0, "leave it out"),
-        (None, None, "no labels"), (torch.tensor([0.5]), None, "fractions"),
+        (None, None, "no labels"), (torch.tensor([0.5]), None, "whole numbers"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=description):
             class_labels(given, factor)
@@ -105,7 +105,7 @@ def test_regions_refuse_what_they_cannot_be_made_of() -> None:
     with pytest.raises(InputError, match="class 5 has 3 codes"):
         sampler.start_at(codes, 0, few)
     sampler.start_at(codes, 0, labels)
-    with pytest.raises(InputError, match=r"no region of class 3; there are those of 2, 5, 7"):
+    with pytest.raises(InputError, match=r"no region of class 3; known classes: 2, 5, 7"):
         sampler.of(3)
     with pytest.raises(InputError, match="class-regions"):
         make("sampler", "kernel", latent=2).of(3)
@@ -136,13 +136,13 @@ def test_a_region_sampled_from_a_run_is_mostly_of_its_class(trained: tb.Trained)
 def test_the_classes_can_be_said(trained: tb.Trained) -> None:
     data = tb.data.open("digits")
     trained.fit_sampler("class-regions(components=1, labels=(3, 8))", data.train)
-    with pytest.raises(InputError, match="there are those of 3, 8"):
+    with pytest.raises(InputError, match="known classes: 3, 8"):
         tb.load(trained.path).sample(2, sampler="class-regions", label=1)
 
 
 def test_data_without_labels_have_no_regions_and_no_vectors(trained: tb.Trained) -> None:
     x = torch.from_numpy(np.zeros((20, 1, 8, 8), dtype=np.uint8))
-    with pytest.raises(InputError, match="the data have none"):
+    with pytest.raises(InputError, match="was given none"):
         trained.fit_sampler("class-regions", x)
     with pytest.raises(InputError, match="no labels"):
         trained.attribute_vector(x, 3)
@@ -151,5 +151,5 @@ def test_data_without_labels_have_no_regions_and_no_vectors(trained: tb.Trained)
 def test_a_model_that_completes_data_has_no_vectors(tmp_path: Path) -> None:
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", context="visible")
-    with pytest.raises(CompositionError, match="completes data"):
+    with pytest.raises(CompositionError, match="completes examples"):
         attribute_vector(model, data.test, 3)

@@ -104,27 +104,27 @@ def test_a_fitted_sampler_is_kept_with_the_run(trained: tb.Trained, text: str) -
     data, name = tb.data.open("digits"), text.partition("(")[0]
     before = [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""]
     epochs = 2 if name in ("flow", "vae") else None
-    trained.fit_sampler(data.train, text, epochs=epochs)
+    trained.fit_sampler(text, data.train, epochs=epochs)
     again = tb.load(trained.path)
     x = again.sample(7, sampler=name)
     assert x.shape == (7, 1, 8, 8)
     assert torch.equal(x, trained.sample(7, sampler=name))
     assert not torch.equal(x, trained.sample(7))
     assert [row for row in RunFolder(trained.path).metrics() if row["stage"] == ""] == before
-    trained.fit_sampler(data.train, text, epochs=epochs, seed=5)
+    trained.fit_sampler(text, data.train, epochs=epochs, seed=5)
     assert not torch.equal(x, trained.sample(7, sampler=name))
 
 
 def test_a_second_vae_is_trained_by_the_elbo_and_closes_in_on_the_codes(trained: tb.Trained) -> None:
     data = tb.data.open("digits")
-    trained.fit_sampler(data.train, "vae(hidden=(32,))", epochs=15)
+    trained.fit_sampler("vae(hidden=(32,))", data.train, epochs=15)
     losses = [row["train_loss"] for row in RunFolder(trained.path).metrics() if row["stage"] == "sampler-vae"]
     assert len(losses) == 15
     assert losses[-1] < losses[0] - 0.2
 
 
 def test_a_sampler_that_was_not_fitted_is_named(trained: tb.Trained) -> None:
-    trained.fit_sampler(tb.data.open("digits").train, "kernel(exemplars=10)")
+    trained.fit_sampler("kernel(exemplars=10)", tb.data.open("digits").train)
     with pytest.raises(InputError, match="did you mean 'kernel'"):
         trained.sample(2, sampler="kernal")
 
@@ -133,7 +133,7 @@ def test_codes_off_the_plane_are_refused() -> None:
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(8,))", prior="sphere", posterior="power-spherical")
     with pytest.raises(CompositionError, match="sphere"):
-        tb.fit(model, data, steps=1, quiet=True).fit_sampler(data.train, "kernel")
+        tb.fit(model, data, steps=1, quiet=True).fit_sampler("kernel", data.train)
 
 
 def test_too_few_codes_are_refused() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
+import itertools
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import tyro
 
@@ -33,54 +35,54 @@ from tightbound.training.folder import RunFolder
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command `tightbound`."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = _note
+    fail, warnings.showwarning = functools.partial(_fail, argv), functools.partial(_note, argv)
     try:
         with launch.first_alone_speaks():
             _carry_out(parse(argv), argv)
             sys.stdout.flush()
     except OtherFailed as error:
-        _end_with_others(error)
+        _end_with_others(argv, error)
     except TightboundError as error:
-        _fail(str(error), error.exit_status)
+        fail(str(error), error.exit_status)
     except KeyboardInterrupt:
-        _fail("stopped", 130)
+        fail("stopped", 130)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and (lost := ReaderLost.of(error)):
-            _fail(str(lost), lost.exit_status)
+            fail(str(lost), lost.exit_status)
         if launch.started() and "gloo" in str(error):
-            _end_with_others(OtherFailed())
+            _end_with_others(argv, OtherFailed())
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
-        _fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
+        fail("out of memory; use a smaller --latent, --network, --batch-size or smaller data", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _note(message: Warning | str, *_: object) -> None:
+def _note(argv: Sequence[str], message: Warning | str, *_: object) -> None:
     """Print a warning as one line."""
-    print(f"note: {_in_flags(str(message))}", file=sys.stderr)
+    print(f"note: {_in_flags(argv, str(message))}", file=sys.stderr)
 
 
-def _in_flags(message: str) -> str:
+def _in_flags(argv: Sequence[str], message: str) -> str:
     """Return a message of the library in the words of the command line."""
-    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    command = COMMANDS.get(argv[0]) if argv else None
     options = () if command is None else [field.name for field in dataclasses.fields(cast(Any, command))]
     return translate(message, (*options, "run", "trust"), COMMANDS)
 
 
-def _fail(message: str, status: int) -> None:
-    message = _in_flags(message)
+def _fail(argv: Sequence[str], message: str, status: int) -> NoReturn:
+    message = _in_flags(argv, message)
     if launch.first_to_report(message):
         print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 
-def _end_with_others(error: OtherFailed) -> None:
+def _end_with_others(argv: Sequence[str], error: OtherFailed) -> NoReturn:
     """Exit; print the error unless another process has reported what ended it."""
     if launch.reported():
         sys.exit(error.exit_status)
-    _fail(str(error), error.exit_status)
+    _fail(argv, str(error), error.exit_status)
 
 
 def _carry_out(command: Command, argv: Sequence[str]) -> None:
@@ -167,8 +169,9 @@ def _cli(argv: Sequence[str], default: Command | None = None) -> Command:
 
 def _one_line(box: str, argv: Sequence[str]) -> str:
     """Return the first paragraph of tyro's framed message, with the nearest flag if one is unknown."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
-    text = " ".join(" ".join(lines[1 : lines.index("", 1)] if "" in lines[1:] else lines[1:]).split())
+    lines = [line.strip("│╭╮╰╯─ |+").strip() for line in box.splitlines()]
+    said = [line if line.strip("-") else "" for line in lines[1:] if line.strip("-") or line != lines[1]]
+    text = " ".join(" ".join(itertools.takewhile(bool, said)).split())
     command: Any = COMMANDS[argv[0]]
     flags = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(command)]
     unknown = next((w.partition("=")[0] for w in argv if w in text and w.startswith("--")), None)
