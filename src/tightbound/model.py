@@ -276,7 +276,7 @@ def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> 
 
 
 def _kinds(domain: Domain) -> list[Any]:
-    return [column.described for column in domain.columns]
+    return [column.literal for column in domain.columns]
 
 
 def moments(split: Split, shape: tuple[int, ...], columns: Sequence[Domain] = ()) -> tuple[list[float], list[float]]:

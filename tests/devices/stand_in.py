@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tightbound.core.numerics import NO_FLOAT64
+
 DEVICE = torch.device("meta")
 MOVES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
 
@@ -121,8 +123,11 @@ def stand_in() -> Iterator[torch.device]:
         patch.setattr(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext())
         patch.setattr(torch, "tensor", made(tensor))  # which would make them empty
         patch.setattr(torch, "as_tensor", made(as_tensor))
-        patch.setattr("tightbound.core.numerics.LACKING", ("mps", DEVICE.type))
-        yield DEVICE
+        NO_FLOAT64.add(DEVICE.type)
+        try:
+            yield DEVICE
+        finally:
+            NO_FLOAT64.remove(DEVICE.type)
 
 
 def on_cpu(value: Any) -> Any:

@@ -151,7 +151,7 @@ def test_likelihood(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "shape", "target"), JOINT)
 def test_joint_likelihood(text: str, shape: tuple[int, ...], target: Domain) -> None:
-    kinds = [column.described for column in target.columns]
+    kinds = [column.literal for column in target.columns]
     likelihood = make("likelihood", text, shape=shape, features=2, levels=target.levels, kinds=kinds)
     check_joint_likelihood(likelihood, target)
 

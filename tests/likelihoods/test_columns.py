@@ -231,6 +231,6 @@ def test_invalid_arguments_raise(make, error: type[Exception], match: str) -> No
 
 def test_domain_survives_its_text_form() -> None:
     for kind in (*KINDS, "unit"):
-        assert as_domain(as_domain(kind).described) == as_domain(kind)
+        assert as_domain(as_domain(kind).literal) == as_domain(kind)
     with pytest.raises(InputError, match="no kind of a column"):
         as_domain("mixed")

@@ -1,4 +1,4 @@
-"""The set that a value lies in: what data are, and what a likelihood is a density on. Free of torch."""
+"""The domain of values: the set of values of the data, and the set that a likelihood is a density on. Free of torch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Kind = Literal["binary", "levels", "categories", "counts", "unit", "real", "mixe
 
 @dataclass(frozen=True)
 class Domain:
-    """Values of one element of x.
+    """The set of values of one element of x.
 
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
-    [0, 1]; real: the line. categories: 0 .. levels - 1 that stand for words and have no order. mixed: each column of
-    a table has a domain of its own, and entries may be missing (NaN).
+    [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
+    mixed: each column of a table has its own domain, and entries may be missing (NaN).
     """
 
     kind: Kind
-    levels: int | None = None  # of "levels" and "categories" (and 2 for "binary")
-    words: tuple[str, ...] = ()  # of "categories"
-    columns: tuple[Domain, ...] = ()  # of "mixed"
+    levels: int | None = None  # for "levels" and "categories" (and 2 for "binary")
+    words: tuple[str, ...] = ()  # for "categories"
+    columns: tuple[Domain, ...] = ()  # for "mixed"
 
     @property
     def discrete(self) -> bool:
@@ -34,18 +34,18 @@ class Domain:
 
     @property
     def low(self) -> float:
-        """The least value; -inf where there is none."""
+        """The smallest value, or -inf."""
         return -math.inf if self.kind in ("real", "mixed") else 0.0
 
     @property
     def high(self) -> float:
-        """The greatest value; inf where there is none."""
+        """The largest value, or inf."""
         last = (self.levels or 2) - 1.0
         return {"binary": 1.0, "levels": last, "categories": last, "unit": 1.0}.get(self.kind, math.inf)
 
     @property
     def span(self) -> float:
-        """The largest value less the smallest; infinite on the line."""
+        """The largest value minus the smallest; infinite for real numbers."""
         return {"binary": 1.0, "unit": 1.0, "real": math.inf}.get(self.kind, float((self.levels or 0) - 1))
 
     def __str__(self) -> str:
@@ -60,8 +60,8 @@ class Domain:
         }[self.kind]
 
     @property
-    def described(self) -> Any:
-        """A literal that `as_domain` reads."""
+    def literal(self) -> Any:
+        """The literal that `as_domain` reads."""
         if self.kind == "categories":
             return (self.kind, self.words)
         return (self.kind, self.levels) if self.kind == "levels" else self.kind
@@ -73,27 +73,27 @@ UNIT = Domain("unit")
 REAL = Domain("real")
 
 
-def as_domain(told: Any) -> Domain:
-    """The domain of a column: a kind, ("levels", K), ("categories", words), or a Domain.
+def as_domain(given: Any) -> Domain:
+    """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), or a Domain.
 
     Raises:
-        InputError: for anything else.
+        InputError: It is none of these.
     """
-    if isinstance(told, Domain) and told.kind != "mixed":
-        return told
+    if isinstance(given, Domain) and given.kind != "mixed":
+        return given
     plain = {"binary": BINARY, "counts": COUNTS, "unit": UNIT, "real": REAL}
-    if isinstance(told, str) and told in plain:
-        return plain[told]
-    if isinstance(told, Sequence) and not isinstance(told, str) and len(told) == 2:
-        kind, what = told
-        if kind == "levels" and isinstance(what, int) and not isinstance(what, bool) and what >= 2:
-            return BINARY if what == 2 else Domain("levels", what)
-        if kind == "categories" and isinstance(what, Sequence) and not isinstance(what, str):
-            words = tuple(str(word) for word in what)
+    if isinstance(given, str) and given in plain:
+        return plain[given]
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 2:
+        kind, values = given
+        if kind == "levels" and isinstance(values, int) and not isinstance(values, bool) and values >= 2:
+            return BINARY if values == 2 else Domain("levels", values)
+        if kind == "categories" and isinstance(values, Sequence) and not isinstance(values, str):
+            words = tuple(str(word) for word in values)
             if len(set(words)) == len(words) >= 2:
                 return Domain("categories", len(words), words)
-    near = f"; {suggestion(told, plain)}" if isinstance(told, str) and told not in ("levels", "categories") else ""
+    near = f"; {suggestion(given, plain)}" if isinstance(given, str) and given not in ("levels", "categories") else ""
     raise InputError(
-        f"{told!r} is no kind of a column{near}; needed: {', '.join(plain)}, ('levels', K), or "
+        f"{given!r} is not the domain of a column{near}; needed: {', '.join(plain)}, ('levels', K), or "
         "('categories', ['word', 'word', ...])"
     )

@@ -1,4 +1,4 @@
-"""Data beside what they are conditioned on, in one tensor that any network takes."""
+"""Examples and their contexts in one tensor that any network takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 
 
 def joined_shape(shape: Shape, context: Shape) -> Shape:
-    """The shape of `join(x, c)` for data and context of these shapes."""
+    """Return the shape of `join(x, context)` for examples and contexts of these shapes."""
     if len(shape) <= 1:
         return (math.prod(shape) + math.prod(context),)
     if context[1:] == shape[1:]:
@@ -21,10 +21,10 @@ def joined_shape(shape: Shape, context: Shape) -> Shape:
 
 
 def join(x: Tensor, context: Tensor | None) -> Tensor:
-    """x (B, *shape) and context (B, *context) -> (B, *joined_shape).
+    """Join x (B, *shape) with a context (B, *context) to (B, *joined_shape).
 
-    A context of the same height and width gives further channels; any other is written, row by row, into further
-    channels that are zero elsewhere. Vectors are concatenated.
+    A context of the same height and width becomes additional channels; any other is written, row by row, into
+    additional channels that are zero elsewhere. Vectors are concatenated.
     """
     if context is None:
         return x
@@ -40,7 +40,7 @@ def join(x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def append(features: Tensor, context: Tensor | None) -> Tensor:
-    """Features (..., B, F) and context (B, *context) -> (..., B, F + size of the context)."""
+    """Append a context (B, *context) to features (..., B, F): (..., B, F + size of the context)."""
     if context is None:
         return features
     flat = context.flatten(1).to(features)

@@ -171,9 +171,15 @@ class VAE(Component, Trainable):
         """Return the deterministic part of inference; it runs once for any number of samples."""
         return self.latents.encode(self.encoder_input(seen), seen.context)
 
-    def encode_local(self, seen: Batch) -> Tensor:
-        """Return the variational parameters (B, ...) of each example of an observed batch: see `Latents.local`."""
-        return self.latents.local(self.encoder_input(seen))
+    def encode_local(self, seen: Batch) -> tuple[Tensor | None, State]:
+        """Return the variational parameters (B, ...) of an observed batch, and its encoded state.
+
+        The former is None if the latents do not implement `Latents.local`.
+        """
+        if not self.latents.implements("local"):
+            return None, self.encode_state(seen)
+        local = self.latents.local(self.encoder_input(seen))
+        return local, self.latents.state(local, seen.context)
 
     def encoder_input(self, seen: Batch) -> Tensor:
         """Return what the encoder sees of an observed batch."""

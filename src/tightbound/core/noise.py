@@ -1,4 +1,4 @@
-"""Randomness as a pure function of a key, so that runs resume, shard and re-batch to the same numbers."""
+"""Random numbers as a function of a key, so that runs resume, shard and re-batch to the same numbers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Key = int | str
 
 
 def key_seed(*key: Key) -> int:
-    """A 63-bit seed that depends on every element of the key and on their order."""
+    """Return a 63-bit seed that depends on every element of the key and on their order."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeds torch's default generators, for code that takes none, and restores them."""
-    # not torch.manual_seed: it formats a stack trace for each accelerator that is not there, and keeps them all
+    """Seed torch's default generators, for code that takes no generator, and restore them."""
+    # not torch.manual_seed: it formats and stores a stack trace for each accelerator that is missing
     cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     generators = [torch.default_generator, *cuda]
     states = [generator.get_state() for generator in generators]
@@ -40,12 +40,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Noise:
-    """Noise of one step of training: drawn for the global batch, sliced by rank.
+    """Noise of one training step: drawn for the global batch, sliced by rank.
 
     Args:
         key: What the draws depend on, such as (seed, stage, epoch, step). Each draw adds its number.
-        start, total: This process holds the data start .. start + B of a global batch of `total`;
-            None: the batch is whole.
+        start: This process holds the examples start .. start + B of the global batch.
+        total: Size of the global batch; None: this process holds all of it.
     """
 
     def __init__(self, *key: Key, start: int = 0, total: int | None = None) -> None:
@@ -54,25 +54,25 @@ class Noise:
 
     @property
     def whole(self) -> bool:
-        """Whether this process holds all data of the batch, not a share of it."""
+        """Whether this process holds all examples of the batch, not a share of it."""
         return self._total is None
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        """Standard normal draws of this shape, (S, B, ...), with dtype and device of `like`."""
+        """Return standard normal draws of this shape (S, B, ...), with dtype and device of `like`."""
         return self._draw(Tensor.normal_, shape, like)
 
     def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        """Draws uniform on [0, 1), (S, B, ...), with dtype and device of `like`."""
+        """Return uniform draws from [0, 1) of this shape (S, B, ...), with dtype and device of `like`."""
         return self._draw(Tensor.uniform_, shape, like)
 
     @contextmanager
     def default(self) -> Iterator[None]:
-        """Seeds torch's default generators for code that takes none, and restores them."""
+        """Seed torch's default generators, for code that takes no generator, and restore them."""
         with seeded(self._seed()):
             yield
 
     def branch(self) -> Noise:
-        """A stream of its own, for code that draws an unknown number of times: one draw of this one, however many."""
+        """Return a separate stream, for code that draws an unknown number of times; it counts as one draw."""
         self._draws += 1
         branch = copy.copy(self)
         branch._key, branch._draws = (*self._key, self._draws), 0
@@ -83,7 +83,7 @@ class Noise:
         return key_seed(*self._key, self._draws)
 
     def _seed(self) -> int:
-        """For code that draws for the data of this process alone: shares do not repeat each other's numbers."""
+        """A seed for code that draws for the examples of this process alone; processes get different numbers."""
         seed = self._next()
         return seed if self.whole else key_seed(seed, self._start)
 
@@ -97,15 +97,19 @@ class Noise:
 
 
 def unkeyed() -> Noise:
-    """Noise that follows torch's default generator, for calls that name no key."""
+    """Return noise that follows torch's default generator, for calls without a key."""
     return Noise("unkeyed", int(torch.randint(2**62, ())))
 
 
 class ExampleNoise(Noise):
-    """Noise of an evaluation: the draws of an example depend on the seed, its index and the block alone,
-    so that no number changes with the batch size or the order.
+    """Noise of an evaluation: the draws of an example depend on the key and its index alone.
 
-    `default` seeds by the whole batch: parts that take no generator do depend on the batching.
+    No number changes with the batch size or the order. `default` seeds by the whole batch: code that takes no generator
+    does depend on the batching.
+
+    Args:
+        key: What the draws depend on, such as ("evaluate", seed, block).
+        index: (B,) index of each example in its split.
     """
 
     def __init__(self, *key: Key, index: Tensor) -> None:
@@ -113,7 +117,7 @@ class ExampleNoise(Noise):
         super().__init__(*key, *self._index)
 
     def branch(self) -> Noise:
-        """A stream of its own, of which each example's draws again depend on that example alone."""
+        """Return a separate stream, in which each example's draws again depend on that example alone."""
         branch = cast(ExampleNoise, super().branch())
         branch._prefix = (*self._prefix, self._draws)
         return branch
@@ -121,7 +125,7 @@ class ExampleNoise(Noise):
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         samples, batch, *event = shape
         if batch != len(self._index):
-            raise ValueError(f"{batch} data were drawn for, but this noise knows {len(self._index)} indices")
+            raise ValueError(f"noise for {batch} examples was asked for, but this noise has {len(self._index)} indices")
         self._draws += 1
         generator = torch.Generator(like.device)
         out = like.new_empty((batch, samples, *event))
@@ -131,25 +135,25 @@ class ExampleNoise(Noise):
 
 
 class SharedNoise(Noise):
-    """Noise that differs along the first axis alone: what is drawn for an example then depends on no other."""
+    """Noise that differs along the first axis only and is the same for all examples."""
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         return super()._draw(fill, (shape[0], *(1 for _ in shape[1:])), like).expand(*shape)
 
 
 class FoldedNoise(Noise):
-    """Noise (S, B, ...) for code that sees samples and data as one batch, and draws (1, S B, ...)."""
+    """Noise (S, B, ...) for code that sees samples and examples as one batch, and draws (1, S B, ...)."""
 
     def __init__(self, noise: Noise, samples: int) -> None:
         self._noise, self._samples = noise, samples
 
     def branch(self) -> FoldedNoise:
-        """Of that noise's branch."""
+        """Return this view of the branch of that noise."""
         return FoldedNoise(self._noise.branch(), self._samples)
 
     @property
     def whole(self) -> bool:
-        """As the other noise is."""
+        """Whether this process holds all examples of the batch."""
         return self._noise.whole
 
     def _seed(self) -> int:
@@ -161,11 +165,11 @@ class FoldedNoise(Noise):
 
 
 class RecordedNoise(Noise):
-    """Notes which draws are made of another noise, so that they can be made before the code that needs them runs.
+    """Record of the draws from another noise, so that they can be made before the code that needs them runs.
 
     Attributes:
-        plan: Of each draw, how it is filled, its shape, and an empty tensor of its dtype and device.
-        plain: Whether the plan says all: no code asked for a branch or for the default generator.
+        plan: For each draw, how it is filled, its shape, and an empty tensor of its dtype and device.
+        plain: Whether the plan is complete: no code asked for a branch or for the default generator.
     """
 
     def __init__(self, noise: Noise) -> None:
@@ -174,13 +178,13 @@ class RecordedNoise(Noise):
         self.plain = True
 
     def branch(self) -> Noise:
-        """Of the other noise."""
+        """Return a branch of the other noise."""
         self.plain = False
         return self._noise.branch()
 
     @property
     def whole(self) -> bool:
-        """As the other noise is."""
+        """Whether this process holds all examples of the batch."""
         return self._noise.whole
 
     def _seed(self) -> int:
@@ -192,12 +196,12 @@ class RecordedNoise(Noise):
         return self._noise._draw(fill, shape, like)
 
     def repeat(self, noise: Noise) -> list[Tensor]:
-        """The draws of this plan from another noise."""
+        """Make the draws of this plan from another noise."""
         return [noise._draw(fill, shape, like) for fill, shape, like in self.plan]
 
 
 class DrawnNoise(Noise):
-    """Draws that were made before, in order."""
+    """Draws that were made in advance, in order."""
 
     def __init__(self, draws: Sequence[Tensor]) -> None:
         self._made, self._draws = draws, 0
@@ -209,10 +213,10 @@ class DrawnNoise(Noise):
 
 @Dispatched
 def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Tensor:
-    """(*samples, *batch, *event) from a distribution, by a differentiable path where one exists.
+    """Draw (*samples, *batch, *event) from a distribution, by a differentiable path if one exists.
 
-    Families with a method registered here take their noise from `noise`; others draw from torch's
-    default generator, seeded by it.
+    Families with a method registered here take their random numbers from `noise`; others draw from torch's default
+    generator, seeded by it.
     """
     with noise.default():
         if distribution.has_rsample:
@@ -224,8 +228,10 @@ def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Te
 def draw_with_log_prob(
     distribution: Distribution, samples: Sequence[int], noise: Noise
 ) -> tuple[Tensor, Tensor | None]:
-    """Draws, and their log-density (*samples, *batch) where drawing gives it; families whose density at a given
-    point is dear or unknown (flows) have a method registered here."""
+    """Draw, and return the log-density (*samples, *batch) of the draws as well if drawing gives it, else None.
+
+    Families with an expensive or unknown density (flows) register a method here.
+    """
     return draw(distribution, samples, noise), None
 
 

@@ -1,4 +1,4 @@
-"""The type and place of numbers: where autocast must not reach, and double precision, which some devices lack."""
+"""Precision and device of numbers: code outside of autocast, and float64, which some devices lack."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-LACKING = ("mps",)  # types of devices without float64
+NO_FLOAT64 = {"mps"}  # types of devices without float64; add the type of another backend without it
 _NOTHING = nullcontext()
 
 
 def unrounded(device: str) -> AbstractContextManager[object]:
-    """Without autocast, on this type of device: networks may be in bfloat16, densities are not."""
+    """Disable autocast for this type of device: networks may be in bfloat16, densities are not."""
     on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else _NOTHING
 
 
 def first_parameter(module: nn.Module) -> nn.Parameter | None:
-    """What `next(module.parameters(), None)` is, without its cost, which each step would pay."""
+    """Return `next(module.parameters(), None)`, at a fraction of its cost."""
     for parameter in module._parameters.values():
         if parameter is not None:
             return parameter
@@ -29,15 +29,15 @@ def first_parameter(module: nn.Module) -> nn.Parameter | None:
 
 
 def lacks_double(device: torch.device) -> bool:
-    """Whether a device has no float64."""
-    return device.type in LACKING
+    """Return whether a device has no float64."""
+    return device.type in NO_FLOAT64
 
 
 def capable(x: Tensor) -> Tensor:
-    """Where float64 can be had: where it is, or on the CPU."""
+    """Return x on a device with float64: its own, or the CPU."""
     return x.cpu() if lacks_double(x.device) else x
 
 
 def precise(x: Tensor) -> Tensor:
-    """In float64, where that can be had."""
+    """Return x in float64, on a device that has it."""
     return capable(x).double()

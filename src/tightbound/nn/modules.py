@@ -56,8 +56,8 @@ def posterior_network(
     latent = raw_shape[-1]
     if len(out) != 2 or any(part[0].numel() != latent for part in out):
         raise CompositionError(
-            f"the encoder gives a tuple of {' and '.join(shapes)} and latent={latent} needs a pair (mean, log-variance)"
-            f" of (B, {latent}) each; return such a pair, or one tensor of features (B, F)"
+            f"the encoder gives ({', '.join(shapes)}) and latent={latent} needs a pair (mean, log-variance) "
+            f"of (B, {latent}) each; return such a pair, or one tensor of features (B, F)"
         )
     return MeanLogVariance(encoder)
 

@@ -203,7 +203,8 @@ class GroupOptimizer:
 
 def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Settings, own: Mapping[str, Any]) -> Adam:
     """Return Adam with a parameter group for each learning rate; a group's own rate goes before all others."""
-    encoder = {id(p) for p in model.inference_parameters()}
+    rates_differ = settings.encoder_lr is not None or settings.decoder_lr is not None
+    encoder = {id(p) for p in model.inference_parameters()} if rates_differ else set[int]()
     options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay, **own}
     rates = {True: None, False: None} if "lr" in own else {True: settings.encoder_lr, False: settings.decoder_lr}
     by_rate: dict[float, list[nn.Parameter]] = {}

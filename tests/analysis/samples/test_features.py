@@ -49,7 +49,7 @@ def test_mixed_tables_have_one_hot_categories_and_the_mean_for_missing_values() 
     x[::7, 0] = np.nan
     x[::5, 1] = np.nan
     data = tb.data.open(x, kinds=["real", ("categories", ["a", "b", "c"])])
-    scaled = Scaled(data.shape, tuple(c.described for c in data.domain.columns))
+    scaled = Scaled(data.shape, tuple(c.literal for c in data.domain.columns))
     scaled.fit(data.train)
     values, _ = next(data.train.epoch(1000)).x, None
     out = scaled(values)

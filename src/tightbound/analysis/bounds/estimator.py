@@ -132,8 +132,7 @@ class _Sampled:
 def _rows(
     model: VAE, batch: Batch, seen: Batch, samples: int, seed: int, precision: Precision, gathered: Gathered
 ) -> Rows:
-    local = model.encode_local(seen)
-    state = model.latents.state(local, seen.context)
+    local, state = model.encode_local(seen)
     mu, variance = model.latents.moments(state)
     drawn = _sample(model, seen, state, samples, seed, precision)
     codes, weights = counted(drawn.first), drawn.weights

@@ -81,7 +81,7 @@ def rate_decomposition(
 
     def encoded(batch: Batch, number: int) -> Encoded:
         seen = model.observe(batch, Noise("rate", seed))
-        return gathered.encoded(seen, model.encode_local(seen))
+        return gathered.encoded(seen, model.encode_local(seen)[0])
 
     gathered.take(each(model, data, batch_size, encoded))
     with evaluating(model):
@@ -116,12 +116,13 @@ class Gathered:
         self._encoded: Sequence[Encoded] = ()
         self._why: list[str | None] = []  # once it is known
 
-    def encoded(self, seen: Batch, local: Tensor) -> Encoded:
+    def encoded(self, seen: Batch, local: Tensor | None) -> Encoded:
         """Return an observed batch and its variational parameters (B, ...) in the form that `take` needs."""
         if not self._why:
-            self._why = [self._cannot(seen[:1], local[:1])]
+            missing = f"latents {type(self.model.latents).__name__} do not implement local(x)"
+            self._why = [missing if local is None else self._cannot(seen[:1], local[:1])]
         (why,) = self._why
-        return Encoded(seen.positions().cpu(), local.cpu() if why is None else None, why)
+        return Encoded(seen.positions().cpu(), local.cpu() if local is not None and why is None else None, why)
 
     def take(self, encoded: Sequence[Encoded]) -> None:
         """Take all batches, in order."""

@@ -172,7 +172,7 @@ def sample_quality(
     n = min(len(real), len(other))
     real, other = real[:n], other[:n]
     fitted = fit_features(data, features, seed=seed, trust=trust, progress=progress)
-    scaled = Scaled(data.shape, tuple(column.described for column in data.domain.columns))
+    scaled = Scaled(data.shape, tuple(column.literal for column in data.domain.columns))
     scaled.fit(data.train)
     context = None if model.context is None else real.label if real.context is None else real.context
     x = infer.sample(model, n, draw=draw, seed=seed, context=context, codes=codes)

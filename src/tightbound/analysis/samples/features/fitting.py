@@ -54,7 +54,7 @@ def fit_features(
     if features == "auto":
         features = "classifier" if classes > 1 else "pca"
     spec = parse(features) if isinstance(features, str) else features
-    kinds = tuple(column.described for column in data.domain.columns)
+    kinds = tuple(column.literal for column in data.domain.columns)
     with seeded(seed):
         part = make("features", spec, trust=trust, shape=tuple(data.shape), kinds=kinds, classes=classes)
     if not isinstance(part, nn.Module):
