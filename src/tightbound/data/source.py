@@ -21,7 +21,7 @@ from tightbound.data.columns import Kinds
 from tightbound.data.dataset import Arrays, Data, fingerprint, from_arrays
 from tightbound.data.options import Limits, Options, Wish
 from tightbound.data.readers import arrays, hub, parquet, paths, tables, tars, text, torch_data, web
-from tightbound.data.readers.images import ImageFolder
+from tightbound.data.readers.folder import ImageFolder
 from tightbound.data.split import ArraySplit
 
 

@@ -64,7 +64,7 @@ def _light() -> Array:
     scales = np.linspace(0.75, 1.25, 8, dtype=np.float32)
     turns = np.linspace(-np.pi / 6, np.pi / 6, 15, dtype=np.float32)
     cameras = [_camera(turn) for turn in turns]
-    return np.array([[[_picture(s, kind, *c) for c in cameras] for kind in range(4)] for s in scales], np.float32)
+    return np.array([[[_image(s, kind, *c) for c in cameras] for kind in range(4)] for s in scales], np.float32)
 
 
 def _camera(turn: float) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def _camera(turn: float) -> tuple[Array, Array]:
     return eye, (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).reshape(-1, 3).astype(np.float32)
 
 
-def _picture(scale: float, kind: int, eye: Array, rays: Array) -> Array:
+def _image(scale: float, kind: int, eye: Array, rays: Array) -> Array:
     """Return the light (3, 64, 64) of floor, walls and object."""
     start = np.broadcast_to(eye, rays.shape)
     hits = [_floor(start, rays), _walls(start, rays), SOLIDS[kind](start, rays, scale)]

@@ -14,8 +14,8 @@ import numpy as np
 
 from tightbound.core.errors import InputError, suggestion
 from tightbound.data.columns import Words
-from tightbound.data.readers import pictures
-from tightbound.data.readers.pictures import File, Pictures
+from tightbound.data.readers import images
+from tightbound.data.readers.images import File, ImageFormat
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LABELS = ("label", "labels", "y", "target", "cls", "class")
 _DATA = ("x", "image", "img", "images", "input", "data", "pixel_values")
 
-Kind = Literal["columns", "array", "pictures"]
+Kind = Literal["columns", "array", "images"]
 Place = Callable[[int], str]  # describes a row of a part of a table, for messages
 
 
@@ -61,7 +61,7 @@ def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[st
             f"{title}: column {label} ({schema.field(label).type}) cannot hold labels: use numbers or words"
         )
     named = () if label is None else (f"labels: column {label}",)
-    whole = [name for name, kind in kinds.items() if kind in ("array", "pictures")]
+    whole = [name for name, kind in kinds.items() if kind in ("array", "images")]
     if not whole:
         if missing := [name for name in wanted if name not in kinds]:
             raise InputError(f"{title} lacks the columns {', '.join(missing)[:200]}; add them")
@@ -81,7 +81,7 @@ def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[st
     rest = [name for name in kinds if name not in (data, label)]
     notes = (f"left out, beside the column {data}: {', '.join(rest)[:200]}",) if rest else ()
     notes += () if label is None else (f"labels: column {label}",)
-    return Layout("pictures" if kinds[data] == "pictures" else "array", (data,), label, notes)
+    return Layout("images" if kinds[data] == "images" else "array", (data,), label, notes)
 
 
 def _kind(given: pa.DataType) -> Kind | None:
@@ -94,9 +94,9 @@ def _kind(given: pa.DataType) -> Kind | None:
     if _numeric(kind) or types.is_null(kind) or _is_text(kind):
         return "columns"
     if types.is_struct(kind):
-        return "pictures" if "bytes" in [kind.field(i).name for i in range(kind.num_fields)] else None
+        return "images" if "bytes" in [kind.field(i).name for i in range(kind.num_fields)] else None
     if types.is_binary(kind) or types.is_large_binary(kind):
-        return "pictures"
+        return "images"
     depth = 0
     while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         kind, depth = _storage(kind.value_type), depth + 1
@@ -215,7 +215,7 @@ def encoded(column: pa.ChunkedArray, place: Place) -> list[File]:
 
 
 def decoded(
-    column: pa.ChunkedArray, seen: Pictures | None, place: Place, threads: int = 1, skip: bool = False
+    column: pa.ChunkedArray, seen: ImageFormat | None, place: Place, threads: int = 1, skip: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a column of encoded images (N, C, H, W) or .npy files (N, ...), and which rows these are (B,).
 
@@ -233,8 +233,8 @@ def decoded(
 
     def decode(i: int) -> np.ndarray | None:
         try:
-            return pictures.decode(files[i], seen)
-        except pictures.errors() as error:
+            return images.decode(files[i], seen)
+        except images.errors() as error:
             if skip:
                 return None
             raise InputError(f"{place(i)} cannot be decoded: {first_line(error)}; remove it") from None

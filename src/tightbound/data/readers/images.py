@@ -1,77 +1,140 @@
-"""A folder of images."""
+"""Encoded images: what they have in common, and how they become arrays of one shape."""
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 import numpy as np
 
+from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError
-from tightbound.data.readers import pictures
-from tightbound.data.readers.tables import Table
-from tightbound.data.split import WORKERS
+from tightbound.data.options import Wish
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+NUMPY = b"\x93NUMPY"  # how a .npy file begins
+_GRAY = frozenset({"1", "L", "LA"})
+_TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_DEEP = ("I", "F")  # modes with more than 8 bits, which Pillow would clip
+_COLORS = {"1": "black and white", "L": "gray", "RGB": "color"}
+
+File = Path | BinaryIO
+Header = tuple[str, tuple[int, int]]  # mode of Pillow; height and width
 
 
-class ImageFolder(Table):
-    """The images below a folder, in the order of their names; first-level folders are classes if all are in one."""
+@dataclass(frozen=True)
+class ImageFormat:
+    """How encoded images are read."""
 
-    skips_broken = True
+    mode: str  # of Pillow: "1", "L" or "RGB"
+    size: tuple[int, int]  # height, width
+    wish: Wish
+    notes: tuple[str, ...]  # on what is left out or converted
 
-    def __init__(self, root: Path) -> None:
-        """Read the header of each image; hidden files are left out.
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (3 if self.mode == "RGB" else 1, *self.size)
 
-        Raises:
-            InputError: If the folder has no readable images.
-        """
-        import pyarrow as pa
+    @property
+    def domain(self) -> Domain:
+        """Domain of the pixels."""
+        return BINARY if self.mode == "1" else Domain("levels", 256)
 
-        self.root, self.title = root, str(root)
-        self.schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
-        every = sorted(
-            path.relative_to(root).as_posix()
-            for path in root.rglob("*")
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    def described(self, count: int) -> str:
+        """Return a note on the images."""
+        how = "of" if self.wish.resize is None else "resized to"
+        return f"{count:,} {_COLORS[self.mode]} images {how} {self.size[0]}x{self.size[1]}, height x width"
+
+    def decode(self, file: File) -> np.ndarray:
+        """Return the pixels (C, H, W), uint8; raise one of `errors()`, where a ValueError says what does not fit."""
+        from PIL import Image
+
+        with Image.open(file) as image:
+            self._check(image.mode, (image.height, image.width))
+            converted = image.convert(self.mode)
+            if self.wish.resize is not None:
+                converted = converted.resize((self.size[1], self.size[0]), Image.Resampling.LANCZOS)
+            pixels = np.asarray(converted, np.uint8)
+        return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+
+    def _check(self, mode: str, size: tuple[int, int]) -> None:
+        """Refuse what `judge` may not have seen, as it looks at some of the images only."""
+        if mode.startswith(_DEEP):
+            raise ValueError("it has more than 8 bits per pixel")
+        if self.wish.resize is None and size != self.size:
+            needed = f"{self.size[0]}x{self.size[1]}"
+            raise ValueError(f"it is {size[0]}x{size[1]} and others are {needed}: use resize=(HEIGHT, WIDTH)")
+        lost = (self.mode == "1" and mode != "1") or (self.mode == "L" and mode not in _GRAY)
+        if lost and not self.wish.gray:
+            raise ValueError(f"its mode is {mode} and others are {_COLORS[self.mode]}: use gray=True")
+
+
+def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> ImageFormat:
+    """Return how images with these headers, by name, are to be read.
+
+    Raises:
+        InputError: If their sizes differ, or they have more than 8 bits per pixel.
+    """
+    modes = {mode for mode, _ in headers.values()}
+    if deep := next((n for n, (mode, _) in headers.items() if mode.startswith(_DEEP)), None):
+        raise InputError(f"{where}: {deep} has more than 8 bits per pixel; convert it, or give the pixels as .npy")
+    sizes: dict[tuple[int, int], str] = {}
+    for name, (_, size) in headers.items():
+        sizes.setdefault(size, name)
+    if len(sizes) > 1 and wish.resize is None:
+        (a, first), (b, second) = list(sizes.items())[:2]
+        raise InputError(
+            f"{where}: images differ in size ({first} is {a[0]}x{a[1]}, {second} is {b[0]}x{b[1]}, "
+            "height x width); use resize=(HEIGHT, WIDTH)"
         )
-        names = [name for name in every if Path(name).suffix.lower() in pictures.SUFFIXES]
-        if not names:
-            raise InputError(
-                f"{root} holds no images, only {len(every)} other files; give a folder with "
-                f"{', '.join(sorted(pictures.SUFFIXES))}"
-            )
-        with ThreadPoolExecutor(WORKERS) as pool:
-            headers = list(pool.map(pictures.header, [root / name for name in names]))
-        self.headers = {name: header for name, header in zip(names, headers, strict=True) if header is not None}
-        if not self.headers:
-            raise InputError(f"{root}: none of {len(names)} images can be read, such as {names[0]}; check them")
-        self.files = self.names = list(self.headers)
-        self.broken = [name for name in names if name not in self.headers]
-        others = len(every) - len(names)
-        self.notes = (f"{others:,} other files left out",) if others else ()
-        classes = [name.split("/")[0] if "/" in name else "" for name in self.names]
-        if len({*classes}) > 1 and "" not in classes:
-            self.y = np.array(classes)
+    mode = "L" if wish.gray or modes <= _GRAY else "RGB"
+    if modes == {"1"} and wish.resize is None:
+        mode = "1"
+    notes = []
+    if not wish.gray and modes & _GRAY and mode == "RGB":
+        notes.append("gray and color images are mixed: all are read as RGB")
+    if modes & _TRANSPARENT:
+        notes.append("transparency is left out")
+    size = next(iter(sizes)) if wish.resize is None else (int(wish.resize[0]), int(wish.resize[1]))
+    return ImageFormat(mode, size, wish, tuple(notes))
 
-    def __len__(self) -> int:
-        return len(self.files)
 
-    def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
-        """See `Table.take`."""
-        import pyarrow as pa
+def header(file: File) -> Header | None:
+    """Return the mode and the size (height, width) of an image; None if it cannot be read."""
+    from PIL import Image
 
-        files = [{"bytes": None, "path": str(self.root / self.files[row])} for row in rows.tolist()]
-        return pa.Table.from_pydict({"image": files}, self.schema)
+    try:
+        with Image.open(file) as image:
+            return image.mode, (image.height, image.width)
+    except errors():
+        return None
 
-    def place(self, row: int) -> str:
-        """See `Table.place`."""
-        return str(self.root / self.files[row])
 
-    def fingerprint(self) -> str:
-        """See `Table.fingerprint`: of the names and sizes of the files, and the headers of the images."""
-        sizes = [(name, (self.root / name).stat().st_size, header) for name, header in (self.headers or {}).items()]
-        return f"sha256:{hashlib.sha256(repr(sizes).encode()).hexdigest()}"
+def is_numpy(file: File) -> bool:
+    """Whether this is a .npy file and not an image."""
+    return isinstance(file, io.BytesIO) and file.getbuffer()[:6] == NUMPY
+
+
+def decode(file: File, form: ImageFormat | None) -> np.ndarray:
+    """Return an image (C, H, W), or the array of a .npy file; raise one of `errors()`."""
+    if is_numpy(file):
+        return np.load(file, allow_pickle=False)
+    if form is None:
+        raise ValueError("it is not a .npy file, unlike those before it")
+    return form.decode(file)
+
+
+def scaled(x: np.ndarray, declared: Domain | None) -> np.ndarray:
+    """Return pixels (..., H, W) divided by 255 if the declared domain is "unit"."""
+    return x / np.float32(255) if declared is not None and declared.kind == "unit" else x
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that Pillow raises for files that are not images, truncated or far too large."""
+    from PIL import Image
+
+    return OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError

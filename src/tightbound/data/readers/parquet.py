@@ -90,7 +90,7 @@ class ParquetTable(Table):
 
     def split(self, coder: Coder, limits: Limits) -> tuple[Indexed, str]:
         """See `Table.split`: row group by row group."""
-        lazy = coder.raw.pictures is not None  # images are decoded as they are taken
+        lazy = coder.raw.images is not None  # images are decoded as they are taken
         weights = self._weights if lazy else self._sizes * int(np.prod(coder.shape)) * coder.dtype.itemsize
         if weights.max() > limits.memory:
             path = self._groups[int(weights.argmax())].path

@@ -18,9 +18,9 @@ from tightbound.data import columns, encoding
 from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays, legend
 from tightbound.data.encoding import Encoding, Seen
 from tightbound.data.options import Limits, Options
-from tightbound.data.readers import arrow, pictures
+from tightbound.data.readers import arrow, images
 from tightbound.data.readers.arrow import Layout, Place
-from tightbound.data.readers.pictures import Header, Pictures
+from tightbound.data.readers.images import Header, ImageFormat
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
 from tightbound.data.split import WORKERS, Indexed, MappedSplit
 
@@ -139,7 +139,7 @@ class Raw:
 
     layout: Layout
     classes: Mapping[str, tuple[str, ...]]
-    pictures: Pictures | None
+    images: ImageFormat | None
     declared: Domain | None
     titled: bool = True
     threads: int = 1  # that decode images
@@ -156,8 +156,8 @@ class Raw:
             return arrow.matrix(table, names, self.classes)
         if self.layout.kind == "array":
             return arrow.array(table[names[0]], lambda i: f"{place(i)}, column {names[0]}"), {}
-        x, _ = arrow.decoded(table[names[0]], self.pictures, place, self.threads)
-        return pictures.scaled(x, self.declared), {}
+        x, _ = arrow.decoded(table[names[0]], self.images, place, self.threads)
+        return images.scaled(x, self.declared), {}
 
 
 @dataclass(frozen=True)
@@ -230,14 +230,14 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
         binary = [i for i, name in enumerate(plan.columns) if str(table.schema.field(name).type) == "bool"]
         if options.declared is None and len(binary) < len(plan.columns):
             kinds = {**dict.fromkeys(binary, "binary"), **kinds}
-    seen = _judged(table, plan, options) if plan.kind == "pictures" else None
+    seen = _judged(table, plan, options) if plan.kind == "images" else None
     if options.wish and seen is None:
         raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
     notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
-    return replace(raw, pictures=seen), kinds, notes
+    return replace(raw, images=seen), kinds, notes
 
 
-def _judged(table: Table, plan: Layout, options: Options) -> Pictures | None:
+def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
     """Return what the images of a table have in common, judged by a few; None: they are .npy files."""
     options.wish.check()
     headers = table.headers
@@ -245,14 +245,14 @@ def _judged(table: Table, plan: Layout, options: Options) -> Pictures | None:
         some = spread(len(table))
         files = arrow.encoded(table.take(some, plan.columns)[plan.columns[0]], lambda i: table.place(int(some[i])))
         found = {
-            table.place(int(row)): pictures.header(file)
+            table.place(int(row)): images.header(file)
             for row, file in zip(some, files, strict=True)
-            if not pictures.is_numpy(file)
+            if not images.is_numpy(file)
         }
         if bad := next((place for place, header in found.items() if header is None), None):
             raise InputError(f"{bad} cannot be decoded as an image; remove it")
         headers = {place: header for place, header in found.items() if header is not None}
-    return pictures.judge(headers, options.wish, table.title) if headers else None
+    return images.judge(headers, options.wish, table.title) if headers else None
 
 
 def spread(size: int) -> np.ndarray:
@@ -271,9 +271,9 @@ def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
     x, kept, done = np.zeros(0), [], 0
     for rows in table.scan(raw.layout.columns):
         place: Place = lambda i, at=done: table.place(at + i)  # noqa: E731
-        if raw.layout.kind == "pictures":
-            part, good = arrow.decoded(rows[raw.layout.columns[0]], raw.pictures, place, WORKERS, table.skips_broken)
-            part = pictures.scaled(part, raw.declared)
+        if raw.layout.kind == "images":
+            part, good = arrow.decoded(rows[raw.layout.columns[0]], raw.images, place, WORKERS, table.skips_broken)
+            part = images.scaled(part, raw.declared)
         else:
             part, good = raw(rows, place)[0], range(len(rows))
         x = x if len(x) else np.empty((len(table), *part.shape[1:]), part.dtype)
@@ -309,7 +309,7 @@ def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, t
         some = spread(len(table))
         x, _ = raw(table.take(some, raw.layout.columns), lambda i: table.place(int(some[i])))
         if x.ndim != 2:
-            known = None if raw.pictures is None else raw.pictures.domain
+            known = None if raw.images is None else raw.images.domain
             code, values, shape = sampled(x, raw.declared or known, table.title)
             return Coder(raw, code.domain, code, shape), (values,)
     bar = tqdm(total=len(table), desc=f"reading {table.title} once", unit=" rows", disable=None, leave=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tightbound.core.errors import InputError
-from tightbound.data.readers import pictures
+from tightbound.data.readers import images
 from tightbound.data.readers.arrow import LABELS, first_line
 from tightbound.data.readers.paths import found, parted
 from tightbound.data.readers.tables import Table
@@ -22,7 +22,7 @@ from tightbound.data.readers.tables import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DATA = frozenset({suffix.lstrip(".") for suffix in pictures.SUFFIXES} | {"npy"})
+DATA = frozenset({suffix.lstrip(".") for suffix in images.SUFFIXES} | {"npy"})
 LABEL_FILES = ("cls", "json")
 _META = re.compile(r"__[^/]*__($|/)")  # files that WebDataset leaves out
 _WHOLE = re.compile(r"-?[0-9]{1,18}")  # longer ones are words
