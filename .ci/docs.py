@@ -45,9 +45,9 @@ def shorten(line: str) -> list[str]:
         judged = words[1] == "sweep" or "--run" in words  # the others are composed and trained; tests judge them
         words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5" if judged else "0"]
     if words[1] == "sweep":
-        first = next(i for i, word in enumerate(words) if word in ("--beta", "--latent")) + 1
-        last = next(i for i in range(first, len(words)) if words[i].startswith("--"))
-        del words[first + 2 : last]
+        place = [next((k for k in range(i + 1) if words[i - k].startswith("--")), 0) for i in range(len(words))]
+        words = [word for word, k in zip(words, place, strict=True) if k <= 2]  # two values for each flag
+        words += ["--jobs", "1"]
         if "--trials" in words:
             words[words.index("--trials") + 1] = "2"
     if "--help" not in words:

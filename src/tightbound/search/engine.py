@@ -221,9 +221,9 @@ def _check_values(plan: _Plan, data: Data, tries: int = 20) -> None:
 
 def _shares(device: str, jobs: int | None, left: int) -> tuple[int, int]:
     """Return the number of processes, and threads in each."""
-    import joblib
+    from loky import cpu_count
 
-    cores, given = joblib.cpu_count(), os.environ.get("OMP_NUM_THREADS", "")
+    cores, given = cpu_count(), os.environ.get("OMP_NUM_THREADS", "")
     threads = int(given) if given.isdecimal() and int(given) else None
     possible = cores // (threads or 1) if choose_device(device).type == "cpu" else 1
     jobs = max(1, min(jobs or possible, left))
@@ -232,19 +232,20 @@ def _shares(device: str, jobs: int | None, left: int) -> tuple[int, int]:
 
 def _in_processes(plan: _Plan, jobs: int, threads: int, tell: _Progress) -> None:
     """Train in several processes; each takes runs from the study until none are left."""
-    from joblib import Parallel, delayed, parallel_config
+    from loky import ProcessPoolExecutor
 
     tell.note(f"{jobs} runs at once, {threads} thread{'s' * (threads > 1)} each")
-    with _ctrl_c_is_theirs(tell), parallel_config("loky", inner_max_num_threads=threads):
-        pool = Parallel(n_jobs=jobs, pre_dispatch="all", max_nbytes=None)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with _ctrl_c_is_theirs(tell) as stopped:
         try:
-            stopped = pool(delayed(_worker)(plan, tell.quiet, os.getpid()) for _ in range(jobs))
+            with ProcessPoolExecutor(jobs, env=dict.fromkeys(names, str(threads))) as pool:
+                work = [pool.submit(_worker, plan, tell.quiet, os.getpid()) for _ in range(jobs)]
+                stopped += [True for each in work if each.result()]
         except BrokenProcessPool:
-            raise WorkerLost(
-                "a process that trained runs was killed, perhaps because memory ran out; lower jobs=, and repeat the "
-                "same command to continue"
-            ) from None
-    if any(stopped):
+            if not stopped:  # else Ctrl-C came while they were starting
+                raise WorkerLost("a process that trained runs was killed, perhaps because memory ran out; lower jobs=, "
+                                 "and repeat the same command to continue") from None  # fmt: skip
+    if stopped:
         raise Interrupted("stopped by SIGINT; repeat the same command to continue", signal.SIGINT)
 
 
@@ -265,19 +266,22 @@ def _worker(plan: _Plan, quiet: bool, parent: int) -> bool:
 
 
 @contextmanager
-def _ctrl_c_is_theirs(tell: _Progress) -> Iterator[None]:
-    """Leave the first Ctrl-C to the other processes, which receive it, too, and write checkpoints."""
+def _ctrl_c_is_theirs(tell: _Progress) -> Iterator[list[bool]]:
+    """Leave the first Ctrl-C to the other processes, which receive it, too, and write checkpoints; yield whether it
+    came, as a list that is then not empty."""
+    stopped: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stopped
         return
 
     def first(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, previous)
+        stopped.append(True)
         tell.note("stopping when checkpoints are written; press Ctrl-C again to stop at once")
 
     previous = signal.signal(signal.SIGINT, first)
     try:
-        yield
+        yield stopped
     finally:
         signal.signal(signal.SIGINT, previous)
 
