@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -61,20 +60,6 @@ class Estimate:
             return f"{min(self.value):.3g} to {max(self.value):.3g} {self.unit} ({len(self.value)} values)"
         error = self.stderr if isinstance(self.stderr, float) else None
         return f"{with_error(self.value, error)} {self.unit} (n = {self.n:,})"
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What was found out, and the numbers of it."""
-
-    numbers: Mapping[str, Estimate]
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.numbers[name]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return {"numbers": {name: asdict(number) for name, number in self.numbers.items()}}
 
 
 def value_text(estimate: Estimate, few: int = 5) -> str:
