@@ -199,7 +199,7 @@ def test_samplers(sampler: str) -> None:
     with stand_in() as device:
         model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
         trained = tb.fit(model, data, steps=1, device=str(device), validation_size=0, quiet=True)
-        trained.fit_sampler(data.train, sampler + few)
+        trained.fit_sampler(sampler + few, data.train)
         assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()
 
 
