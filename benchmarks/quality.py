@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import tightbound as tb
+from tightbound.core.model import VAE
 from tightbound.data import Data, Indexed
 from tightbound.recipes import recipe
 
@@ -70,7 +71,7 @@ def compose(data: Data, comparison: Comparison, own: dict[str, Any], seed: int) 
 
 
 def run(
-    name: str, own: dict[str, Any], data: Data, seed: int, arguments: argparse.Namespace, decoder: tb.VAE | None
+    name: str, own: dict[str, Any], data: Data, seed: int, arguments: argparse.Namespace, decoder: VAE | None
 ) -> dict[str, np.ndarray]:
     """Return the bounds of one contestant per image; train it unless it is there already."""
     folder = arguments.out / f"{arguments.comparison}-{name}-{seed}"

@@ -23,12 +23,13 @@ from harness import Contestant, Race, Turns, options, peers_python, seconds_tabl
 
 import tightbound as tb
 from tightbound.components import make
+from tightbound.core.model import VAE
 from tightbound.recipes import recipe
 
 BASE = "ours"
 
 
-def lesson(data: tb.data.Data, epochs: int, quick: bool) -> tb.VAE:
+def lesson(data: tb.data.Data, epochs: int, quick: bool) -> VAE:
     """Return the recipe's model, trained."""
     config = recipe("lesson")
     parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.comparison.compare import Comparison
-from tightbound.analysis.result import Result
+from tightbound.analysis.result import Evaluation, Result
 from tightbound.analysis.samples.rejection import Kept, best_samples
 from tightbound.analysis.table import Analyses
 from tightbound.components import make, rebuild
@@ -294,9 +294,11 @@ def load(
     return Trained(built, folder=folder, weights=words, metrics=folder.metrics())
 
 
-def evaluate(model: VAE, data: Source, *, samples: int = 5000, seed: int = 0) -> Result:
+def evaluate(
+    model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, precision: Literal["fp32", "bf16"] = "fp32"
+) -> Evaluation:
     """Compute bounds on log p(x) of a model that `fit` never saw; see `Trained.evaluate`."""
-    return Trained(model).evaluate(data, samples=samples, seed=seed)
+    return Trained(model).evaluate(data, samples=samples, seed=seed, precision=precision)
 
 
 def compare(models: Sequence[Trained], data: Source | None = None, **options: Any) -> Comparison:

@@ -126,7 +126,7 @@ class Inference:
             CompositionError: If the latent is not quantized.
         """
         contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context)
-        return infer.decode_indices(self.model, indices, context=contexts, sample=draw, seed=seed)
+        return infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed)
 
     def fit_sampler(
         self, sampler: str = "gaussian-mixture", data: Source | None = None, *, epochs: int | None = None, seed: int = 0
