@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from conftest import gray
-from tightbound.analysis.diagnosis.checks.remedies import other_prior_training
 from tightbound.components import find
 from tightbound.core.errors import InputError
 from tightbound.report import figures
@@ -114,12 +113,6 @@ def test_a_part_of_another_kind_is_called_that(kind: str, name: str, description
     """Not a typing error."""
     with pytest.raises(InputError, match=f"no {kind} '{name}', which names .*{description}.*known"):
         find(kind, name)
-
-
-def test_a_prior_that_learnt_nothing_is_trained_for_longer() -> None:
-    """And one that learnt by heart for less."""
-    assert other_prior_training({"prior_epochs": 2}, by_heart=False) == ("--prior-epochs", "4")
-    assert other_prior_training({"prior_epochs": 2}, by_heart=True) == ("--prior-epochs", "1")
 
 
 def test_curves_of_a_prior_show_what_nothing_learnt_would_cost() -> None:

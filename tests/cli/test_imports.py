@@ -28,7 +28,7 @@ LINES = [
     ["sweep", "digits", "--beta", "0.1", "1", "10", "--recipe", "vae"],
     ["sweep", "digits", "--search", "tpe", "--lr", "log(1e-4, 1e-2)", "--prior", "normal", "vamp(int(2, 9))"],
     ["evaluate", "run", "--samples", "5000", "--json"],
-    ["evaluate", "run", "--ais", "500", "--ais-data", "20"],
+    ["ais", "run", "--temperatures", "500", "--max-examples", "20"],
     ["sample", "run", "-n", "64", "--out", "samples.png"],
     ["reconstruct", "run", "--out", "recon.png"],
     ["interpolate", "run", "--from", "0", "--to", "7", "--steps", "9"],

@@ -30,7 +30,7 @@ def test_training_on_five_rows_ends_well_without_a_verdict(cli: Cli, tmp_path: P
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
     result = cli("train", "x.npy", *TINY, "--run", "few")
     assert result.status == 0, result.err
-    assert "note: no verdict on the model: a diagnosis needs at least two" in result.err
+    assert "note: no diagnosis of the model: a diagnosis needs at least two" in result.err
     assert (tmp_path / "few" / "report.html").is_file()
     assert "1 test data are too few" in cli("quality", "few").err
     assert offered(cli("interpolate", "few", "--out", "i.npz"))[0] == "report"
@@ -39,9 +39,9 @@ def test_training_on_five_rows_ends_well_without_a_verdict(cli: Cli, tmp_path: P
 def test_a_model_conditioned_on_labels_is_diagnosed(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "digits", *TINY, "--context", "labels", "--run", "c")
     assert result.status == 0, result.err
-    told = json.loads((tmp_path / "c" / "analysis" / "diagnosis.json").read_text())
-    assert "memorization" in told["checked"]
-    assert "takes longer" in told["skipped"]["amortization-gap"]
+    found = json.loads((tmp_path / "c" / "analysis" / "diagnose.json").read_text())["details"]
+    assert "memorization" in found["checked"]
+    assert "quick" in found["skipped"]["amortization-gap"]
     assert "no label was used" not in (tmp_path / "c" / "report.html").read_text()
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-Array = np.ndarray[Any, Any]
+    Array = np.ndarray[Any, Any]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `Array`; numpy is imported when it is first needed, so that `--help` stays fast."""
+    if name != "Array":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import numpy as np
+
+    return np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Estimate:
     at: list[float] | None = None
 
     def __post_init__(self) -> None:
-        if self.value is not None and not np.isfinite(self.value).all():
+        if self.value is not None and not all(map(math.isfinite, _values(self.value))):
             object.__setattr__(self, "reason", f"the estimate is not finite ({self.value})")
             object.__setattr__(self, "value", None)
             object.__setattr__(self, "stderr", None)
@@ -85,8 +95,14 @@ def mean(x: Array, **facts: Any) -> Estimate:
     return estimate(value, stderr, n=n, **facts)
 
 
+def _values(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
 def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
     """Return an estimate from NumPy values; its reason says so if a single example allows no standard error."""
+    import numpy as np
+
     plain = [None if v is None else np.asarray(v, dtype=float).tolist() for v in (value, stderr)]
     if value is not None and stderr is None:
         facts["reason"] = facts.get("reason") or "no standard error: one example"
@@ -95,6 +111,8 @@ def estimate(value: Any, stderr: Any, **facts: Any) -> Estimate:
 
 def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
     """Return sqrt(Var mu + E sigma^2) per dimension, from (N, L) each; standard error by the delta method."""
+    import numpy as np
+
     n = len(mu)
     center, second = mu.mean(0), (mu**2 + variance).mean(0)
     value = np.sqrt(np.maximum(second - center**2, 0))
@@ -118,6 +136,8 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     References:
         Importance weighted autoencoders (Burda et al. 2016), Section 5.2, https://arxiv.org/abs/1509.00519
     """
+    import numpy as np
+
     n = len(mu)
     deviation = (mu - mu.mean(0)) ** 2
     variance = deviation.mean(0) * n / max(n - 1, 1)

@@ -291,7 +291,7 @@ def test_codes_that_never_change_are_codebook_collapse() -> None:
 def test_learning_that_does_not_hold_on_test_data_is_overfitting() -> None:
     linear = linear_gaussian(d=8, latent=3)
     other = drawn(linear, seed=1)
-    for column in other.T:  # the same marginals without the dependence that the model has learnt
+    for column in other.T:  # the same marginals without the dependence that the model has learned
         np.random.default_rng(int(abs(column[0]) * 1e6)).shuffle(column)
     checks = ["tightbound.analysis.diagnosis.checks.fit:Overfitting"]
     (finding,) = diagnose(case_of(linear.model, drawn(linear), other), checks).findings
@@ -370,6 +370,11 @@ def test_every_remedy_is_a_command_that_parses(config: dict[str, Any]) -> None:
         command.check()
         if ":" not in command.objective:
             make("objective", command.objective_spec())
+
+
+def test_a_code_prior_that_learned_nothing_is_trained_longer_and_one_that_memorized_shorter() -> None:
+    assert remedies.other_prior_training({"prior_epochs": 2}, by_heart=False) == {"prior_epochs": 4}
+    assert remedies.other_prior_training({"prior_epochs": 2}, by_heart=True) == {"prior_epochs": 1}
 
 
 def test_remedies_fit_what_the_run_has() -> None:

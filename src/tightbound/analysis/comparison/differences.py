@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tightbound.analysis.estimate import Array, Estimate, with_error
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
 
 # quantity -> which values are better: 1 higher, -1 lower, 0 neither
 COMPARED = {"iwae": 1, "elbo": 1, "rate": 0, "distortion": -1, "reconstruction_mse": -1}
@@ -18,6 +16,9 @@ ASSUMPTIONS = (
     "Assumptions: the mean of the paired differences is normally distributed about the true mean, with their standard "
     "error. The differences are those of these trained weights over test examples, not over seeds of training."
 )
+
+if TYPE_CHECKING:
+    from tightbound.analysis.estimate import Array
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Difference:
     def reversed(self) -> Difference:
         """Return b - a."""
         given = self.difference
-        value = None if given.value is None else 0.0 - float(np.asarray(given.value))  # not -0.0
+        value = None if given.value is None else 0.0 - scalar(given)  # not -0.0
         description = described(self.quantity, self.b, self.a)
         return replace(
             self, a=self.b, b=self.a, difference=replace(given, value=value, description=description),
@@ -68,7 +69,7 @@ class Difference:
         given, quantity = self.difference, self.quantity
         if given.value is None or given.stderr is None or self.p_corrected is None or self.probability is None:
             return f"{quantity}: there is nothing to compare ({given.reason})."
-        value, stderr = float(np.asarray(given.value)), float(np.asarray(given.stderr))
+        value, stderr = scalar(given), scalar_error(given)
         if self.p_corrected >= LEVEL:
             size = f"{with_error(value, stderr)} {given.unit}, p = {self.p_corrected:.2g}"
             return f"{quantity}: no significant difference between {self.a} and {self.b} ({size})."

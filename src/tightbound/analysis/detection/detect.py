@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tightbound.analysis.base import Subject
 from tightbound.analysis.detection.score import Scoring
 from tightbound.analysis.result import Result
@@ -34,6 +32,8 @@ class Detect(Scoring[Result]):
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Compare the model's own test data with the examples."""
+        import numpy as np
+
         from tightbound.analysis.detection import shown
         from tightbound.analysis.detection.engine import detect
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tightbound.analysis.base import Analysis, R, Subject
 from tightbound.analysis.result import Result
 from tightbound.core.errors import whole
@@ -23,6 +21,8 @@ class Scores(Result):
     def unusual(self, n: int = 8) -> dict[str, list[int]]:
         """Return the positions of the n most unusual examples by each score, the most unusual first."""
         index = self.per_example["index"]
+        import numpy as np
+
         scores = {name: np.nan_to_num(v, nan=-np.inf, posinf=np.inf) for name, v in self.per_example.items()}
         return {name: index[np.argsort(-v)[:n]].tolist() for name, v in scores.items() if name != "index"}
 

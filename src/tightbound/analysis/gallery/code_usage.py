@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, whole
-from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -35,6 +34,7 @@ class CodeUsage(Analysis[Result]):
         """Count code indices and their prices, and decode them."""
         from tightbound.analysis.gallery import code_indices
         from tightbound.analysis.pictures import is_image
+        from tightbound.latents.codes import code_latents
 
         model = trained.model
         if not code_latents(model.latents):

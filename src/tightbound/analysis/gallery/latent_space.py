@@ -9,7 +9,6 @@ from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.figures import Figure, Scatter
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, whole
-from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.analysis.estimate import Array
@@ -39,6 +38,8 @@ class LatentSpace(Analysis[Result]):
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Encode the examples and project them."""
         import numpy as np
+
+        from tightbound.latents.codes import code_latents
 
         if code_latents(trained.model.latents):
             raise CompositionError("code indices have no map; see code_usage()")

@@ -11,7 +11,6 @@ from tightbound.analysis.estimate import Estimate, scalar
 from tightbound.analysis.figures import Bars, Figure, Lines, Panel
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError, whole
-from tightbound.latents.codes import code_latents
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -52,6 +51,7 @@ class Paths(Analysis[Result]):
 
         from tightbound.analysis.geometry.measures import compare_paths, paths, traversal
         from tightbound.data.feed import pick
+        from tightbound.latents.codes import code_latents
 
         if code_latents(trained.model.latents):
             raise CompositionError("between code indices there is no path to measure; see code_usage()")
