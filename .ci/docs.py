@@ -8,6 +8,7 @@ digits. Commands run in forks of one process that has imported what they need.
 """
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,11 +86,15 @@ def _silently(words: list[str]) -> None:
             os._exit(stop.code if isinstance(stop.code, int) else 0)
 
 
-def timed(what: str, run: object) -> None:
-    """Print what runs and how long it took."""
+def timed(what: str, run: Callable[[], object], failed: list[str]) -> None:
+    """Print what runs and how long it took; note what fails."""
     print(f"+ {what}", flush=True)
     start = time.monotonic()
-    run()  # type: ignore[operator]
+    try:
+        run()
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"  FAILED: {error}", flush=True)
+        failed.append(what)
     print(f"  {time.monotonic() - start:.0f} s", flush=True)
 
 
@@ -102,24 +108,28 @@ def check() -> None:
     for name in PRELOADED:  # computes nothing: threads would not live on in forks
         importlib.import_module(name)
     commands = programs = 0
+    failed: list[str] = []
     for page in PAGES:
         print(f"{page.relative_to(ROOT)}:", flush=True)
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             for block in blocks(page, "console"):
                 for line in (line for line in block.splitlines() if line.startswith("tightbound")):
                     words = shorten(line)
-                    timed(shlex.join(words), lambda words=words: in_a_fork(words))
+                    timed(shlex.join(words), lambda words=words: in_a_fork(words), failed)
                     commands += 1
             for i, program in enumerate(blocks(page, "python")):
                 run = [sys.executable, "-c", program]
-                timed(f"python block {i + 1}", lambda run=run: subprocess.run(run, check=True))
+                timed(f"python block {i + 1}", lambda run=run: subprocess.run(run, check=True), failed)
                 programs += 1
     for path in sorted((ROOT / "examples").glob("*.py")):
         with tempfile.TemporaryDirectory() as folder:
             run = [sys.executable, str(path)]
-            timed(f"examples/{path.name}", lambda run=run, folder=folder: subprocess.run(run, check=True, cwd=folder))
+            alone = functools.partial(subprocess.run, run, check=True, cwd=folder)
+            timed(f"examples/{path.name}", alone, failed)
         programs += 1
-    print(f"documentation: {commands} commands and {programs} programs ran")
+    print(f"documentation: {commands} commands and {programs} programs ran, {len(failed)} failed")
+    if failed:
+        sys.exit("\n".join(["failed:", *failed]))
 
 
 if __name__ == "__main__":
