@@ -63,7 +63,7 @@ def found(kind: str) -> dict[str, Any]:
     if isinstance(vae.latents, CodeLatents):
         for i, level in enumerate(infer.code_indices(vae, x, batch_size=25).levels):
             arrays[f"codes of level {i}"] = level.numpy()
-    parts = rate_decomposition(vae, x, codes=5)
+    parts = rate_decomposition(vae, x, max_examples=5)
     numbers = {"all": result.to_json(), "bf16": again.to_json(), "of five codes": parts.to_json()}
     for part in (numbers["all"], numbers["bf16"]):  # sums over all data, of which each process takes its own first
         part["relative_mse"] = {k: v for k, v in part["relative_mse"].items() if k not in ("value", "stderr")}

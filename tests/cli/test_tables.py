@@ -62,7 +62,7 @@ def test_a_loaded_model_checks_arrays_column_by_column(run: Path) -> None:
     model = tb.load(run / "run")
     complete = model.reconstruct(np.array([[np.nan, 1, 3, np.nan], [np.nan] * 4]))
     assert complete.isfinite().all()
-    wrong = {"column 2 of x": [1, 2, 0, 0], "column 3 of x": [1, 1, 0.5, 0], "finite": [np.inf, 0, 0, 0]}
+    wrong = {"column 2": [1, 2, 0, 0], "column 3": [1, 1, 0.5, 0], "finite": [np.inf, 0, 0, 0]}
     for match, row in wrong.items():
         with pytest.raises(InputError, match=match):
             model.encode(np.array([row], float))
@@ -70,7 +70,7 @@ def test_a_loaded_model_checks_arrays_column_by_column(run: Path) -> None:
 
 def test_kinds_that_cannot_be_read_are_refused(refused, tmp_path: Path) -> None:
     write(tmp_path / "t.csv", 10)
-    assert "quote words" in refused("train", "t.csv", "--kinds", "visits=counts")
+    assert "put words in quotes" in refused("train", "t.csv", "--kinds", "visits=counts")
     assert "did you mean 'visits'" in refused("train", "t.csv", "--kinds", "visit='counts'")
     assert "for each in order" in refused("train", "t.csv", "--kinds", "'real', visits='counts'")
 

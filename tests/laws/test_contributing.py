@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_example_of_contributing_passes_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    block, _ = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     module = types.ModuleType("example")  # a file of its own, which a saved model imports again
     monkeypatch.setitem(sys.modules, "example", module)
     exec(textwrap.dedent(block), module.__dict__)

@@ -82,7 +82,7 @@ def test_a_flow_fits_what_is_no_gaussian() -> None:
 
 
 def test_unknown_kinds_and_sizes_are_refused() -> None:
-    with pytest.raises(InputError, match="no flow 'mfa'; did you mean 'maf'"):
+    with pytest.raises(InputError, match="flow 'mfa' is unknown; did you mean 'maf'"):
         Flow(2, "mfa")
     with pytest.raises(InputError, match="transforms = 0"):
         Flow(2, transforms=0)

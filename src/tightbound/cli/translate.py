@@ -24,7 +24,9 @@ def translate(message: str, options: Collection[str], commands: Collection[str])
         if name not in options:
             return match[0]
         flag = f"--{name.replace('_', '-')}"
-        return flag if value is None else f"{flag} {value}"
+        if value is None:
+            return f"{flag} " if match.end() == len(match.string) else flag  # a quoted value follows
+        return f"{flag} {value}"
 
     def call(match: re.Match[str]) -> str:
         name = match[1].replace("_", "-")

@@ -128,8 +128,8 @@ def test_hierarchies_say_what_was_fitted(kind: str) -> None:
     model = VAE(latents, Gaussian((4,), latents.features, network, scale=0.5), Identity())
     gap = inference_gap(model, torch.randn(5, 4), samples=100, steps=30)
     assert value(gap, "amortization_gap") > 0.01
-    assert latents.fitted != "q(z|x)"
-    assert latents.fitted in gap["amortization_gap"].estimator
+    assert latents.local_of != "q(z|x)"
+    assert latents.local_of in gap["amortization_gap"].estimator
 
 
 def test_refusals() -> None:
