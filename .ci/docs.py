@@ -42,7 +42,8 @@ def shorten(line: str) -> list[str]:
     if words[1] in ("train", "sweep"):
         if "--epochs" in words:
             del words[words.index("--epochs") : words.index("--epochs") + 2]
-        if {"vq-vae", "vq-vae-2", "fsq", "rq-vae"} & {*words} or "--prior" in words and any("quantized" in word for word in words):
+        learned = "--prior" in words and any("quantized" in word for word in words)  # a code prior
+        if learned or {"vq-vae", "vq-vae-2", "fsq", "rq-vae"} & {*words}:
             words += ["--prior-epochs", "1"]
         judged = words[1] == "sweep" or "--run" in words  # the others are composed and trained; tests judge them
         words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5" if judged else "0"]
