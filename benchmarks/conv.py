@@ -28,7 +28,7 @@ BASE, BATCH = "ours", 64
 
 
 def contestants(arguments: argparse.Namespace, file: Path) -> list[Contestant]:
-    """Who takes part."""
+    """Return the contestants."""
     start = str(file.with_suffix(".npz"))
     save_start(start, "conv", seed=0)
     shared = {"net": "conv", "data": str(file), "scale": 1, "start": start, "batch_size": BATCH, "lr": 1e-4, "seed": 0}
@@ -55,7 +55,7 @@ def contestants(arguments: argparse.Namespace, file: Path) -> list[Contestant]:
 
 
 def show_layers(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The table of the layers, each alone: the least of the turns, in milliseconds, forward and backward."""
+    """Show each layer alone: the fastest turn, in milliseconds, forward and backward."""
     found: dict[str, dict[str, float]] = {}
     rates: dict[str, float] = {}
     for answer in answers:

@@ -30,7 +30,7 @@ SICK = {
 
 
 def diagnosed(run: Path) -> dict[str, Any]:
-    """What `tightbound diagnose --json` prints."""
+    """Return the output of `tightbound diagnose --json`."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         tightbound(["diagnose", str(run), "--json"])

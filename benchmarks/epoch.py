@@ -27,7 +27,7 @@ BASE, BATCH = "ours", 128
 
 
 def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list[Contestant]:
-    """Who takes part."""
+    """Return the contestants."""
     shared = {
         "net": "mlp", "data": str(train), "scale": 255, "batch_size": BATCH, "lr": 1e-3, "seed": arguments.seed,
         "start": str(start),
@@ -50,7 +50,7 @@ def contestants(arguments: argparse.Namespace, train: Path, start: Path) -> list
 
 
 def export(data: tb.data.Data, train: Path, test: Path, quick: bool) -> int:
-    """Writes images (N, 1, 28, 28), uint8, that all read; gives the batches of an epoch."""
+    """Write images (N, 1, 28, 28), uint8, for all contestants; return the number of batches per epoch."""
     assert data.test is not None
     for split, file, few in ((data.train, train, 512 + 64), (data.test, test, 100)):
         images = next(split.epoch(few if quick else len(split))).x.numpy()
@@ -59,7 +59,7 @@ def export(data: tb.data.Data, train: Path, test: Path, quick: bool) -> int:
 
 
 def judge(race: Race, names: list[str], test: Path, folder: Path, samples: int) -> dict[str, Any]:
-    """The test ELBO of each contestant's weights, all by the product's evaluation."""
+    """Return the test ELBO of each contestant's weights, computed by tightbound."""
     found = {}
     for name in names:
         file = folder / f"{names.index(name)}.npz"
@@ -69,7 +69,7 @@ def judge(race: Race, names: list[str], test: Path, folder: Path, samples: int) 
 
 
 def show_curves(losses: dict[str, list[float]], bounds: dict[str, Any]) -> None:
-    """The table of losses."""
+    """Show the table of losses."""
     epochs = len(losses[BASE])
     shown = sorted({0, 1, 2, 4, 9, epochs - 1} & set(range(epochs)))
     head = ["contestant", *(f"epoch {i + 1}" for i in shown), "test ELBO", "less ours"]
@@ -99,7 +99,7 @@ def main() -> None:
         names = [c.name for c in trained]
         with Race([*trained, limits.ceilings("mlp", BATCH)], arguments.threads) as race:
             requests: dict[str, dict[str, Any]] = {name: {"what": "epoch"} for name in names}
-            first = race.run(1, warm=0, requests=requests)  # compiles, and counts for the curves alone
+            first = race.run(1, warm=0, requests=requests)  # compiles; counts for the curves alone
             turns = race.run(repeats, warm=0, requests={**requests, limits.NAME: limits.request(arguments.quick)})
             bounds = judge(race, names, test, folder, samples=2 if arguments.quick else 10)
     rates = limits.rates(turns.pop(limits.NAME))

@@ -50,7 +50,7 @@ ESTIMATORS: dict[str, tuple[Callable[[int], Objective], tuple[int, ...]]] = {
 
 
 def linear_model(off: float) -> tb.VAE:
-    """At its optimum (but for q's variance), moved by N(0, off^2)."""
+    """Return the model at its optimum (except for q's variance), moved by N(0, off^2)."""
     decoder = nn.Linear(DIMENSIONS, DIMENSIONS)
     posterior = DiagonalNormal((DIMENSIONS,), DIMENSIONS, nn.Flatten())
     latents = Flat(StandardNormal(DIMENSIONS), posterior)
@@ -71,7 +71,7 @@ def linear_model(off: float) -> tb.VAE:
 
 
 def estimates(objective: Objective, model: tb.VAE, batch: Batch, repeats: int, key: str) -> dict[str, Tensor]:
-    """(repeats, parameters) gradients of each side."""
+    """Return the gradients of each side, (repeats, parameters)."""
     sides = {"encoder": model.inference_parameters(), "decoder": list(model.likelihood.parameters())}
     found: dict[str, list[Tensor]] = {side: [] for side in sides}
     for repeat in range(repeats):
@@ -86,8 +86,10 @@ def estimates(objective: Objective, model: tb.VAE, batch: Batch, repeats: int, k
 
 
 def signal_to_noise(gradients: Tensor) -> float:
-    """(repeats, parameters) -> root mean square over parameters of |mean| / std; NaN where nothing rises above the
-    error of the mean. The square is unbiased for normal gradients."""
+    """Return the root mean square over parameters of |mean| / std, for gradients (repeats, parameters).
+
+    NaN if nothing rises above the error of the mean. The square is unbiased for normal gradients.
+    """
     gradients, n = gradients.double(), len(gradients)
     square = gradients.mean(0).square() / gradients.var(0) * (n - 3) / (n - 1) - 1 / n
     mean = square.mean().item()
@@ -95,7 +97,7 @@ def signal_to_noise(gradients: Tensor) -> float:
 
 
 def slope(gradients: dict[int, Tensor]) -> tuple[float, float]:
-    """Of log ratio against log k by least squares, and its standard error: the jackknife over tenths of the repeats."""
+    """Return the least-squares slope of log ratio against log k, and its jackknife standard error over tenths."""
 
     def fit(keep: Callable[[Tensor], Tensor]) -> float:
         ratios = [signal_to_noise(keep(g)) for g in gradients.values()]
@@ -106,7 +108,7 @@ def slope(gradients: dict[int, Tensor]) -> tuple[float, float]:
 
 
 def draw_picture(ratios: dict[str, dict[str, dict[int, float]]], slopes: dict[str, Any], path: Path) -> None:
-    """A panel for each side, log-log, with guides of slope 1/2 and -1/2."""
+    """Draw a log-log panel for each side, with guides of slope 1/2 and -1/2."""
     import matplotlib as mpl
 
     mpl.use("agg")

@@ -1,4 +1,4 @@
-"""Contestants in processes of their own, that take turns; medians, ratios pair by pair, and the facts of the machine.
+"""Contestants in processes of their own that take turns: medians, paired ratios, and facts about the machine.
 
 Each contestant is a script that ends in `worker.serve(...)`, run by a Python that has what it needs: the product's own,
 or that of the peers' environment (`peers.py`). One computes at a time, while the others wait on their pipes; the order
@@ -35,14 +35,14 @@ FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
     "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
-LOAD = os.getloadavg()  # before the contestants are
+LOAD = os.getloadavg()  # before the contestants start
 SETTLE = 0.05  # seconds between turns, in which idle threads stop spinning and go to sleep
 Turns = dict[str, list[Answer]]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who computes: a script beside this file, and what it is told first."""
+    """A contestant: a script beside this file, and its options."""
 
     name: str
     script: str
@@ -57,7 +57,7 @@ class Worker:
     def __init__(self, contestant: Contestant, threads: int, log: Path) -> None:
         self.name, self._log = contestant.name, log
         count = str(threads)
-        # NPROC is what XLA sizes its pool by. torch's wheels bring libgomp, whose threads sleep after some
+        # XLA sizes its pool by NPROC. torch's wheels bring libgomp, whose threads sleep after some
         # milliseconds without work; OMP_WAIT_POLICY=passive would have them sleep within a step, too.
         ours = os.environ.get("PYTHONPATH", "") if contestant.python == sys.executable else ""
         paths = os.pathsep.join(filter(None, [str(HERE), ours]))
@@ -73,13 +73,13 @@ class Worker:
 
     @property
     def facts(self) -> Answer:
-        """What it says of itself, once it is ready."""
+        """Facts about the process, once it is ready."""
         if self._facts is None:
             self._facts = self._answer()
         return self._facts
 
     def ask(self, request: Mapping[str, Any]) -> Answer:
-        """One turn.
+        """Ask for one turn.
 
         Raises:
             SystemExit: the process stopped; with the end of what it wrote to standard error.
@@ -89,7 +89,7 @@ class Worker:
 
     def _tell(self, request: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has stopped: `_answer` says so
+        with suppress(BrokenPipeError):  # it has stopped: `_answer` reports that
             print(json.dumps(request), file=self._process.stdin, flush=True)
 
     def _answer(self) -> Answer:
@@ -101,7 +101,7 @@ class Worker:
         return json.loads(line)
 
     def processor(self) -> float:
-        """Processor seconds that the process has used; NaN where the system does not say."""
+        """Return the processor seconds that the process has used; NaN if the system does not tell."""
         try:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -109,7 +109,7 @@ class Worker:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
-        """Ends the process: its input ends, and it with that, or it is killed."""
+        """End the process by closing its input, or kill it."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has stopped by itself
             self._process.stdin.close()
@@ -153,9 +153,9 @@ class Race:
     def run(
         self, repeats: int, warm: int = 1, *, requests: Mapping[str, Mapping[str, Any]] | None = None, **request: Any
     ) -> Turns:
-        """The answers of the contestants to `request`, `repeats` of each, after `warm` turns that do not count.
+        """Return `repeats` answers of each contestant to a request, after `warm` turns that do not count.
 
-        Arguments:
+        Args:
             requests: By contestant, what is asked beside that; the others take no part. None: all do.
         """
         own = {name: {} for name in self._workers} if requests is None else requests
@@ -168,7 +168,7 @@ class Race:
         return turns
 
     def ask(self, contestant: str, **request: Any) -> Answer:
-        """One answer that is not measured."""
+        """Return an answer that is not measured."""
         return self._workers[contestant].ask(request)
 
     def _turn(self, name: str, request: Mapping[str, Any]) -> Answer:
@@ -183,22 +183,22 @@ class Race:
 
 
 def order(names: list[str], repeat: int) -> list[str]:
-    """Whose turn it is, one after another: turned round in every other repeat."""
+    """Return the order of turns, reversed in every other repeat."""
     return names if repeat % 2 == 0 else names[::-1]
 
 
 def values(turns: Turns, of: str = "seconds") -> dict[str, list[float]]:
-    """One number of each answer."""
+    """Return one number of each answer."""
     return {name: [answer[of] for answer in answers] for name, answers in turns.items()}
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median of the ratios pair by pair: not the ratio of the medians, which may be of different repeats."""
+    """Return the median of paired ratios, not the ratio of medians, which may come from different repeats."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def summary(times: Mapping[str, Sequence[float]], base: str | None = None) -> dict[str, dict[str, Any]]:
-    """Of each contestant: median, least and largest, and how many times `base` it takes, pair by pair."""
+    """Return median, minimum and maximum of each contestant, and the median paired ratio to `base`."""
     found: dict[str, dict[str, Any]] = {}
     for name, each in times.items():
         found[name] = {"median": statistics.median(each), "min": min(each), "max": max(each), "repeats": list(each)}
@@ -208,7 +208,7 @@ def summary(times: Mapping[str, Sequence[float]], base: str | None = None) -> di
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-    """A table: the first column is text, the others numbers."""
+    """Print a table: the first column is text, the others are numbers."""
     table = Table(title=title, caption=note or None, title_justify="left", caption_justify="left")
     for i, name in enumerate(head):
         table.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
@@ -219,7 +219,7 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], note: s
 
 
 def seconds_table(title: str, found: Mapping[str, Mapping[str, Any]], base: str, unit: str = "s") -> None:
-    """The table of a summary; `unit` "ms" shows milliseconds."""
+    """Print the table of a summary; `unit` "ms" shows milliseconds."""
     scale = {"s": 1.0, "ms": 1e3}[unit]
     head = ["contestant", f"median, {unit}", "min", "max", f"x {base}"]
     rows = [
@@ -230,7 +230,7 @@ def seconds_table(title: str, found: Mapping[str, Mapping[str, Any]], base: str,
 
 
 def machine_facts() -> dict[str, Any]:
-    """What figures depend on."""
+    """Return the facts that the figures depend on."""
     info = _cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return {
@@ -249,7 +249,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Of the first processor, on Linux."""
+    """Return facts about the first processor, on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
@@ -258,7 +258,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _caches() -> dict[str, str]:
-    """Sizes by level, of the first processor, on Linux."""
+    """Return the cache sizes of the first processor by level, on Linux."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
@@ -267,7 +267,7 @@ def _caches() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Of the checkout, with a "+" where it was changed since."""
+    """Return the commit of the checkout, with a "+" if it has been changed since."""
     git = ["git", "-C", str(HERE)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
@@ -278,7 +278,7 @@ def _commit() -> str | None:
 
 
 def peers_python() -> str:
-    """The Python of the peers' environment.
+    """Return the Python of the peers' environment.
 
     Raises:
         SystemExit: there is none; with how to make it.
@@ -290,7 +290,7 @@ def peers_python() -> str:
 
 
 def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.Namespace) -> list[Contestant]:
-    """Those that `--only` names, and the base; without it all, but for those that `--quick` has no time to compile.
+    """Return the contestants that `--only` names, and the base; without it all that `--quick` has time for.
 
     Raises:
         SystemExit: `--only` names what is not there.
@@ -304,7 +304,7 @@ def asked_for(contestants: Sequence[Contestant], base: str, arguments: argparse.
 
 
 def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes, and of one with contestants what these need."""
+    """Return a parser with the options of every benchmark, and those for contestants."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n\n")[0])
     parser.add_argument("--repeats", type=_count, default=repeats, help="turns that count, of each")
     parser.add_argument("--threads", type=_count, default=os.cpu_count() or 1, help="of each")
@@ -318,14 +318,14 @@ def options(doc: str | None, *, repeats: int, peers: bool = True) -> argparse.Ar
 
 
 def _count(text: str) -> int:
-    """At least one."""
+    """Parse a whole number of at least 1."""
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} was given; needed: a whole number of at least 1")
     return int(text)
 
 
 def _file(text: str) -> Path:
-    """In a folder that is there: it is written when all has been measured."""
+    """Parse a file in an existing folder: it is written after everything was measured."""
     path = Path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} in; make it first")
@@ -333,7 +333,7 @@ def _file(text: str) -> Path:
 
 
 def write(arguments: argparse.Namespace, found: Mapping[str, Any], race: Race | None = None) -> None:
-    """Prints the machine, and writes all of it with the machine's facts where `--json` says."""
+    """Print the machine, and write everything to the file that `--json` names."""
     machine = machine_facts()
     line = f"{machine['cpu']}, {machine['cores']} cores, {arguments.threads} threads, {' '.join(machine['isa'])}"
     print(f"{line}; load {machine['load_average'][0]:.2f}; commit {machine['commit']}")

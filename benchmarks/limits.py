@@ -1,4 +1,4 @@
-"""What the ceilings of a race say: rates, and what a step is made of."""
+"""The ceilings of a race: rates, and what a step is made of."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ NAME = "ceilings"
 
 
 def ceilings(net: str, batch_size: int, *, channels_last: bool = False) -> Contestant:
-    """Computes a step's products alone, its optimizer alone, a copy of as many bytes as that moves, and, for the
-    machine's best rate, a product of square matrices."""
+    """Return the contestant that computes a step's products alone, its optimizer alone, a copy of as many bytes, and a
+    product of square matrices, which shows the machine's best rate."""
     options = {"net": net, "batch_size": batch_size, "channels_last": channels_last}
     return Contestant(NAME, "contestants/ceilings.py", options)
 
 
 def request(quick: bool) -> dict[str, Any]:
-    """What it is asked each turn."""
+    """Return its request for each turn."""
     return {"what": "limits", "steps": 2 if quick else 100, "size": 256 if quick else 2048}
 
 
 def rates(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
-    """Of each: median seconds a step, and GFLOP/s or GB/s."""
+    """Return the median seconds per step of each ceiling, and its GFLOP/s or GB/s."""
     found: dict[str, dict[str, float]] = {}
     for same in zip(*(answer["limits"] for answer in answers), strict=True):
         seconds = statistics.median(row["seconds"] for row in same)
@@ -36,7 +36,7 @@ def rates(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
 
 
 def show_rates(found: Mapping[str, Mapping[str, float]]) -> None:
-    """The table of the ceilings."""
+    """Show the table of the ceilings."""
     rows = []
     for name, row in found.items():
         rate = f"{row['gflops']:.0f} GFLOP/s" if "gflops" in row else f"{row['gbytes']:.1f} GB/s"
@@ -48,7 +48,7 @@ def parts(
     found: Mapping[str, Mapping[str, Any]], ceiling: Mapping[str, Mapping[str, float]], precisions: Mapping[str, str],
     steps: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Of each contestant, what a step is made of: products in its precision, Adam, and the rest, in seconds.
+    """Return what a step of each contestant is made of: products in its precision, Adam, and the rest, in seconds.
 
     Of several layouts the fastest counts: what a contestant loses by another is part of its rest.
     """
@@ -62,7 +62,7 @@ def parts(
 
 
 def show_parts(made_of: Sequence[Mapping[str, Any]]) -> None:
-    """The table of what a step is made of."""
+    """Show what a step is made of."""
     rows = []
     for row in made_of:
         shares = [f"{row[of] * 1e3:.3f} ({row[of] / row['step']:.0%})" for of in ("products", "adam", "rest")]

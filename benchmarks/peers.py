@@ -1,4 +1,4 @@
-"""Makes the environment of the peers, `.peers` beside this folder: what the product is measured against.
+"""Make the environment of the peers, `.peers` beside this folder.
 
     python benchmarks/peers.py
 
@@ -14,7 +14,7 @@ import venv
 
 from harness import PEERS, peers_python
 
-# torch as the product's, so that figures differ by what is written on top of it
+# the same torch as tightbound's, so that figures differ by the code on top of it
 PACKAGES = ("torch==2.13.0", "pythae==0.1.2", "disent==0.8.0", "jax==0.10.2", "safetensors")
 
 

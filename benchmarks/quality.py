@@ -33,7 +33,7 @@ from tightbound.recipes import recipe
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two compositions, each by how it differs from a recipe."""
+    """Two compositions, as differences from a recipe."""
 
     recipe: str
     better: dict[str, Any]
@@ -64,7 +64,7 @@ COMPOSED = ("latent", "network", "likelihood", "observation", "prior", "posterio
 
 
 def compose(data: Data, comparison: Comparison, own: dict[str, Any], seed: int) -> tuple[tb.VAE, Any]:
-    """The model and its config."""
+    """Return the model and its config."""
     config = recipe(comparison.recipe).replace(**comparison.both, **own, seed=seed)
     return tb.VAE.for_data(data, **{name: getattr(config, name) for name in COMPOSED}, seed=seed), config
 
@@ -72,7 +72,7 @@ def compose(data: Data, comparison: Comparison, own: dict[str, Any], seed: int) 
 def run(
     name: str, own: dict[str, Any], data: Data, seed: int, arguments: argparse.Namespace, decoder: tb.VAE | None
 ) -> dict[str, np.ndarray]:
-    """Bounds by image of one contestant, trained unless it is there already."""
+    """Return the bounds of one contestant per image; train it unless it is there already."""
     folder = arguments.out / f"{arguments.comparison}-{name}-{seed}"
     kept = folder.with_suffix(".npz")
     if kept.is_file():

@@ -32,30 +32,30 @@ PRIORS = ("pixelcnn", "pixelcnn(attention=0)", "transformer")
 
 
 def measured(p: AutoregressiveCodes, batch: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of both ways and their ratios, in turns."""
+    """Return seconds of both methods and their ratios, measured in turns."""
     clock = time.process_time if arguments.processor else time.perf_counter
     length = p.event_shape.numel()
     part = min(arguments.codes or length, length)
-    ways: dict[str, Callable[[], Tensor]] = {
+    methods: dict[str, Callable[[], Tensor]] = {
         "cached": lambda: draw_codes(p, (batch,), Noise("sampling"), Sharpening()),
         "scratch": lambda: draw_from_scratch(p, (batch,), Noise("sampling"), Sharpening(), codes=part),
     }
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    ways["cached"]()  # what is loaded or chosen at the first call
+    times: dict[str, list[float]] = {method: [] for method in methods}
+    methods["cached"]()  # the first call loads and chooses things
     for turn in range(arguments.repeats):
-        for way in list(ways) if turn % 2 else list(ways)[::-1]:
+        for method in list(methods) if turn % 2 else list(methods)[::-1]:
             began = clock()
-            ways[way]()
-            times[way].append((clock() - began) * (length / part if way == "scratch" else 1))
+            methods[method]()
+            times[method].append((clock() - began) * (length / part if method == "scratch" else 1))
     ratios = [slow / fast for slow, fast in zip(times["scratch"], times["cached"], strict=True)]
-    medians = {way: statistics.median(each) for way, each in times.items()}
+    medians = {method: statistics.median(each) for method, each in times.items()}
     return {**medians, "ratio": statistics.median(ratios), "ratios": ratios, "repeats": times}
 
 
 def identical(text: str, batch: int, arguments: argparse.Namespace) -> bool:
-    """Whether both ways give the same codes, all of them, in float64."""
+    """Whether both methods give the same code indices, in float64."""
     p = prior(text, arguments).double()()
-    both = [way(p, (batch,), Noise("sampling"), Sharpening()) for way in (draw_codes, draw_from_scratch)]
+    both = [method(p, (batch,), Noise("sampling"), Sharpening()) for method in (draw_codes, draw_from_scratch)]
     return torch.equal(*both)
 
 
@@ -65,7 +65,7 @@ def prior(text: str, arguments: argparse.Namespace) -> Any:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the facts that the figures depend on."""
     facts = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     return {**facts, "capability": torch.backends.cpu.get_cpu_capability()}
 

@@ -33,7 +33,7 @@ COMMANDS = {
 
 
 def seconds(command: list[str], threads: int) -> float:
-    """Of a process, from its start to its end, in a working folder of its own.
+    """Return the seconds of a process from start to end, in a working folder of its own.
 
     Raises:
         SystemExit: it failed; with what it said.
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     repeats = 1 if arguments.quick else arguments.repeats
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for repeat in range(-1, repeats):  # the first fills the disk's cache, and Python's
+    for repeat in range(-1, repeats):  # the first fills the caches of the disk and of Python
         for name in order(list(COMMANDS), repeat):
             taken = seconds(COMMANDS[name], arguments.threads)
             if repeat >= 0:

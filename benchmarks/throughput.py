@@ -29,7 +29,7 @@ BASE = "ours"
 
 
 def lesson(data: tb.data.Data, epochs: int, quick: bool) -> tb.VAE:
-    """The recipe's model, trained."""
+    """Return the recipe's model, trained."""
     config = recipe("lesson")
     parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}
     how: dict[str, Any] = {"steps": 5} if quick else {"epochs": epochs}
@@ -38,7 +38,7 @@ def lesson(data: tb.data.Data, epochs: int, quick: bool) -> tb.VAE:
 
 
 def contestants(arguments: argparse.Namespace, folder: Path) -> list[Contestant]:
-    """Who takes part."""
+    """Return the contestants."""
     shared = {
         "net": "mlp", "data": str(folder / "test.npy"), "scale": 255, "start": str(folder / "weights.npz"), "seed": 0,
     }  # fmt: skip
@@ -50,13 +50,13 @@ def contestants(arguments: argparse.Namespace, folder: Path) -> list[Contestant]
 
 
 def paired(a: list[float], b: list[float]) -> tuple[float, float]:
-    """Mean of a - b over data, with its standard error."""
+    """Return the mean of a - b over examples, with its standard error."""
     differences = np.subtract(a, b)
     return float(differences.mean()), float(differences.std(ddof=1) / len(differences) ** 0.5)
 
 
 def likelihood(turns: Turns, arguments: argparse.Namespace, images: int, samples: int) -> dict[str, Any]:
-    """Seconds and bounds."""
+    """Show seconds and bounds."""
     bounds = {name: answers[0]["bounds"] for name, answers in turns.items()}
     found = summary(values(turns, arguments.clock), BASE)
     rows = []
@@ -73,7 +73,7 @@ def likelihood(turns: Turns, arguments: argparse.Namespace, images: int, samples
 
 
 def throughput(title: str, turns: Turns, clock: str, n: int) -> dict[str, Any]:
-    """Data a second."""
+    """Show examples per second."""
     found = summary(values(turns, clock), BASE)
     rows = []
     for name, row in found.items():
@@ -102,7 +102,7 @@ def main() -> None:
         np.save(folder / "test.npy", x)
         n, images = min(n, len(x)), min(images, len(x))
         with Race(contestants(arguments, folder), arguments.threads) as race:
-            race.run(1, warm=0, what="likelihood", n=2, samples=100)  # what is loaded or chosen at the first call
+            race.run(1, warm=0, what="likelihood", n=2, samples=100)  # the first call loads and chooses things
             bounds = race.run(repeats, warm=0, what="likelihood", n=images, samples=samples)
             float32 = {name: {} for name in bounds if name != "ours, bf16"}
             embedded, sampled = (

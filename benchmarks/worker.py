@@ -1,4 +1,4 @@
-"""What a contestant's process runs: one line of JSON in, one out. Needs the standard library alone.
+"""The loop of a contestant's process: one line of JSON in, one out. Needs only the standard library.
 
 A contestant is a script whose `main` is `worker.serve(prepare)`: `prepare(options)` builds what is to be measured and
 gives a function from a request to an answer, called once a turn. Between turns the process is blocked on its standard
@@ -25,9 +25,9 @@ PACKAGES = ("tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent",
 
 
 def serve(prepare: Callable[[dict[str, Any]], Turn]) -> None:
-    """Reads options, answers with the facts of this process, then answers each request, until its input ends."""
+    """Read options, answer with facts about this process, then answer each request until the input ends."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to standard error: the answers alone go out
+    os.dup2(2, 1)  # libraries print to standard error: only answers go out
     try:
         turn = prepare(json.loads(sys.stdin.readline()))
         print(json.dumps({"python": sys.version.split()[0], "packages": versions()}), file=out, flush=True)
@@ -38,7 +38,7 @@ def serve(prepare: Callable[[dict[str, Any]], Turn]) -> None:
 
 
 def timed(work: Callable[[], Any]) -> Answer:
-    """Seconds, processor seconds and page faults of a call, and what it gave where that is a dict."""
+    """Return seconds, processor seconds and page faults of a call, and its result if that is a dict."""
     began, processor, faults = time.perf_counter(), time.process_time(), _faults()
     found = work()
     taken = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor}
@@ -51,14 +51,14 @@ def _faults() -> int:
 
 
 def scratch() -> str:
-    """A folder that goes with the process."""
+    """Return a folder that is deleted with the process."""
     folder = tempfile.TemporaryDirectory(prefix="benchmark-")
     atexit.register(folder.cleanup)
     return folder.name
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that figures depend on, those that are installed here."""
+    """Return the versions of the installed packages that figures depend on."""
     found = {}
     for name in PACKAGES:
         try:

@@ -23,7 +23,7 @@ class ByHand(nn.Module):
         self._scale = options["scale"]
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Images (B, C, H, W), uint8 -> loss, nats an example."""
+        """Return the loss of images (B, C, H, W), uint8, in nats per example."""
         x = raw.float() / self._scale
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
             mu, log_variance = self.encoder(x).float().chunk(2, dim=1)
@@ -35,7 +35,7 @@ class ByHand(nn.Module):
 
 
 def prepare(options: dict[str, Any]) -> worker.Turn:
-    if options.get("flush"):  # before there are other threads, which take it over from this one
+    if options.get("flush"):  # before there are other threads, which inherit it
         torch.set_flush_denormal(True)
     torch.set_num_threads(options["threads"])
     torch.manual_seed(options["seed"])

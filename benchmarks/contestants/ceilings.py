@@ -1,4 +1,4 @@
-"""What no training step can go below: its products alone, and its optimizer alone.
+"""Lower limits of a training step: its products alone, and its optimizer alone.
 
 The products of a step are those of each layer: forward, gradient of its weights, and gradient of its input but for
 the first layer; each from tensors that are there already into ones that are there already, as far as torch allows it.
@@ -22,7 +22,7 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def layers_of(net: Net, batch_size: int) -> list[tuple[Any, Tensor, Tensor]]:
-    """Each layer that multiplies, with an input and an output of it, in the order of a step."""
+    """Return each layer that multiplies, with an input and an output, in the order of a step."""
     found: list[tuple[Any, Tensor, Tensor]] = []
 
     def keep(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
@@ -39,7 +39,7 @@ def layers_of(net: Net, batch_size: int) -> list[tuple[Any, Tensor, Tensor]]:
 
 
 def linear(weight: Tensor, x: Tensor, gradient: Tensor, first: bool) -> tuple[list[Work], float]:
-    """Forward and backward, and their floating-point operations; (B, in) and (B, out)."""
+    """Return forward and backward of a linear layer, (B, in) and (B, out), and their floating-point operations."""
     out, to_weight, to_input = torch.empty_like(gradient), torch.empty_like(weight), torch.empty_like(x)
     works: list[Work] = [
         lambda: torch.mm(x, weight.t(), out=out),
@@ -50,7 +50,7 @@ def linear(weight: Tensor, x: Tensor, gradient: Tensor, first: bool) -> tuple[li
 
 
 def convolution(layer: Any, weight: Tensor, x: Tensor, gradient: Tensor, first: bool) -> tuple[list[Work], float]:
-    """As `linear`, of a convolution or a transposed one."""
+    """Return the same for a convolution or a transposed one."""
     transposed = isinstance(layer, nn.ConvTranspose2d)
     geometry = (layer.stride, layer.padding, layer.dilation, transposed, layer.output_padding, layer.groups)
     ask = [not first, True, False]
@@ -65,7 +65,7 @@ def convolution(layer: Any, weight: Tensor, x: Tensor, gradient: Tensor, first: 
 
 @dataclass(frozen=True)
 class Layer:
-    """One that multiplies."""
+    """A layer that multiplies."""
 
     name: str
     works: list[Work]
@@ -73,7 +73,7 @@ class Layer:
 
 
 def products(net: Net, batch_size: int, kind: torch.dtype, channels_last: bool) -> list[Layer]:
-    """Those of a step, layer by layer."""
+    """Return the products of a step, layer by layer."""
     found = []
     for i, (layer, x, out) in enumerate(layers_of(net, batch_size)):
         x, weight, gradient = (t.detach().to(kind) for t in (x, layer.weight, torch.randn_like(out)))
@@ -88,7 +88,7 @@ def products(net: Net, batch_size: int, kind: torch.dtype, channels_last: bool) 
 
 
 def optimizer(net: Net) -> tuple[Work, int]:
-    """A step of fused Adam on parameters of this size, and the bytes that it must move: four read, three written."""
+    """Return a step of fused Adam on parameters of this size, and the bytes that it moves: four read, three written."""
     parameters = [*net.encoder().parameters(), *net.decoder().parameters()]
     for p in parameters:
         p.grad = torch.randn_like(p) * 1e-3
@@ -96,14 +96,14 @@ def optimizer(net: Net) -> tuple[Work, int]:
 
 
 def copying(number: int) -> Work:
-    """A copy that moves this many bytes: half are read, half written."""
+    """Return a copy that moves this many bytes: half are read, half written."""
     source = torch.ones(number // 8)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
 
 def square(kind: torch.dtype, size: int) -> tuple[list[Work], float]:
-    """The product of two square matrices: the machine's rate where shapes are kind to it."""
+    """Return the product of two square matrices, which is near the machine's best rate."""
     a, b, out = (torch.randn(size, size).to(kind) for _ in range(3))
     return [lambda: torch.mm(a, b, out=out)], 2.0 * size**3
 
@@ -150,7 +150,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
 
 
 def a_step(works: list[Work], steps: int) -> float:
-    """Seconds, after one that does not count."""
+    """Return the seconds of a call, after one that does not count."""
     for work in works:
         work()
     began = time.perf_counter()

@@ -15,7 +15,7 @@ from nets import NETS, Net, load_weights
 
 
 def stub_torchvision() -> None:
-    """Names the operators of torchvision where its compiled ones do not load: PyPI's are for CUDA's torch.
+    """Declare the operators of torchvision if its compiled ones do not load: PyPI's are for CUDA's torch.
 
     disent imports torchvision for features that its VAE does not use.
     """
@@ -55,7 +55,7 @@ class Decoder(DisentDecoder):
 
 
 class Images(torch.utils.data.Dataset[dict[str, Any]]):
-    """As disent's data sets give an item: a tuple of observations, one here."""
+    """Items as disent's data sets give them: a tuple of observations, one here."""
 
     def __init__(self, x: torch.Tensor) -> None:
         self.x = x
@@ -68,7 +68,7 @@ class Images(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class Watch(lightning.Callback):
-    """Times the epoch, without the trainer's start; and the mean of its losses."""
+    """Measure the epoch without the trainer's start, and the mean of its losses."""
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self.losses: list[float] = []

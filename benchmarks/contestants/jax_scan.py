@@ -13,14 +13,14 @@ from jax import lax, random  # pyright: ignore[reportMissingImports]
 
 
 def read(file: str) -> list[Any]:
-    """Weights (in, out) and biases of each layer, from those of torch."""
+    """Return weights (in, out) and biases of each layer, from those of torch."""
     with np.load(file) as arrays:
         flat = [jnp.asarray(array.T) for array in arrays.values()]
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def loss_of(layers: list[Any], raw: Any, key: Any) -> Any:
-    """Images (B, 784), uint8 -> loss, nats an example."""
+    """Return the loss of images (B, 784), uint8, in nats per example."""
     x = raw.astype(jnp.float32) / 255
     h = x
     for w, b in layers[:2]:
@@ -36,7 +36,7 @@ def loss_of(layers: list[Any], raw: Any, key: Any) -> Any:
 
 
 def adam(layers: Any, first: Any, second: Any, gradients: Any, step: Any, lr: float) -> tuple[Any, Any, Any]:
-    """Kingma and Ba 2015, with torch's constants."""
+    """Take a step of Adam (Kingma and Ba 2015), with torch's constants."""
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
     scale, rest = lr / (1 - 0.9**step), 1 / jnp.sqrt(1 - 0.999**step)
@@ -46,7 +46,7 @@ def adam(layers: Any, first: Any, second: Any, gradients: Any, step: Any, lr: fl
 
 @partial(jax.jit, static_argnames=("batch_size", "lr"), donate_argnames="state")
 def epoch(state: Any, data: Any, key: Any, batch_size: int, lr: float) -> tuple[Any, Any]:
-    """(state, mean loss of an example); the last batch holds what is left."""
+    """Return the state and the mean loss per example; the last batch is smaller."""
     order_key, noise_key = random.split(key)
     order = random.permutation(order_key, len(data))
     full = len(data) // batch_size

@@ -1,5 +1,5 @@
 """The lesson's script: its model, loss and loop as it has them, and MNIST as torchvision's `MNIST` and `ToTensor` give
-it, an image at a time. What differs: the loss is a mean over data, not over batches of 128."""
+it, one image at a time. The only difference: the loss is a mean over examples, not over batches of 128."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class MNIST(Dataset[tuple[Tensor, int]]):
-    """As torchvision 0.28 gives an item: an image of PIL, then `to_tensor`."""
+    """Items as torchvision 0.28 gives them: an image of PIL, then `to_tensor`."""
 
     def __init__(self, data: Tensor, targets: Tensor) -> None:
         self.data, self.targets = data, targets

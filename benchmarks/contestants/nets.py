@@ -1,4 +1,4 @@
-"""The networks on which all are compared, in plain torch; and weights that go from one contestant to another."""
+"""The networks on which all are compared, in plain torch, and the transfer of weights between contestants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Net:
 
 
 def mlp_encoder() -> nn.Sequential:
-    """The lesson's, 784-512-256-20."""
+    """Return the lesson's network, 784-512-256-20."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 40)
     )
@@ -36,7 +36,7 @@ def mlp_decoder() -> nn.Sequential:
 
 
 def conv_encoder(latent: int = 10) -> nn.Sequential:
-    """That of Locatello et al. 2019 (https://arxiv.org/abs/1811.12359), Table 1, with kernels of 4 throughout."""
+    """Return the network of Locatello et al. 2019 (https://arxiv.org/abs/1811.12359), Table 1, with kernels of 4."""
     layers: list[nn.Module] = []
     for above, below in itertools.pairwise((1, 32, 32, 64, 64)):
         layers += [nn.Conv2d(above, below, 4, stride=2, padding=1), nn.ReLU()]
@@ -58,9 +58,9 @@ NETS = {
 
 
 def save_start(file: str, net: str, seed: int, data: np.ndarray[Any, Any] | None = None) -> None:
-    """Writes the weights from which all start, by torch's law.
+    """Write the weights from which all start, as torch initializes them.
 
-    Arguments:
+    Args:
         data: (N, *shape) in [0, 1], at whose marginals the output bias of an MLP starts, as the product has it where it
             is asked to.
     """
@@ -74,19 +74,19 @@ def save_start(file: str, net: str, seed: int, data: np.ndarray[Any, Any] | None
 
 
 def to_channels_last(model: nn.Module) -> None:
-    """Lays out the kernels of its convolutions that way, and with that what these compute."""
+    """Lay out the kernels of convolutions channels-last, and with them what they compute."""
     for p in model.parameters():
         if p.dim() == 4:
             p.data = p.data.to(memory_format=torch.channels_last)
 
 
 def save_weights(file: str, weights: Iterable[Tensor]) -> None:
-    """In the order of encoder, then decoder: weight (out, in) and bias of each layer."""
+    """Write weight (out, in) and bias of each layer, of the encoder, then of the decoder."""
     np.savez(file, *(p.detach().float().numpy() for p in weights))
 
 
 def load_weights(file: str, weights: Iterable[Tensor]) -> None:
-    """Into the parameters of a model, in that order."""
+    """Load the weights into parameters, in that order."""
     with torch.no_grad():
         for p, given in zip(weights, read_weights(file), strict=True):
             p.copy_(given)

@@ -1,4 +1,4 @@
-"""The product: its training loop, evaluation, embedding and sampling, on the networks on which all are compared."""
+"""tightbound: training loop, evaluation, embedding and sampling, on the networks on which all are compared."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tightbound.training.stage import Stage
 
 
 class Locatello(Architecture):
-    """The convolutional network of `nets`, as an architecture of the product."""
+    """The convolutional network of `nets` as an architecture of tightbound."""
 
     def encoder(self, shape: Shape) -> nn.Module:
-        return NETS["conv"].encoder()[:-1]  # the posterior has the last layer, its heads
+        return NETS["conv"].encoder()[:-1]  # the last layer is the posterior's
 
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         return NETS["conv"].decoder()
@@ -41,7 +41,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
 
 
 def build(data: Data, net: str) -> tb.VAE:
-    """The recipe `lesson`, or the convolutional model on bits."""
+    """Return the recipe `lesson`, or the convolutional model on bits."""
     if net == "mlp":
         config = recipe("lesson")
         parts = {name: getattr(config, name) for name in ("latent", "network", "likelihood", "observation")}
@@ -50,7 +50,7 @@ def build(data: Data, net: str) -> tb.VAE:
 
 
 def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn:
-    """The loop's epochs, with its metrics, without validation and checkpoints."""
+    """Train epochs with metrics, without validation and checkpoints."""
     how: Any = {name: options[name] for name in ("precision", "compile") if name in options}
     settings = tb.Settings(
         epochs=1000, batch_size=options["batch_size"], lr=options["lr"], seed=options["seed"], validation_size=0,
@@ -64,7 +64,7 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     trainer = loop.trainer
 
     def epoch() -> worker.Answer:
-        loop.prepare()  # in the first turn, which counts for the curves alone
+        loop.prepare()  # compiles in the first turn, which counts for the curves alone
         trainer.model.train()
         for batch in trainer.batches():
             trainer.take_step(batch)
@@ -86,7 +86,7 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
 
 
 def _use(options: dict[str, Any], model: tb.VAE) -> worker.Turn:
-    """A model that was trained elsewhere."""
+    """Use a model that was trained elsewhere."""
     x = np.load(options["data"])
     precision = options.get("precision", "fp32")
 

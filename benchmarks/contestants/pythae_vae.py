@@ -27,7 +27,7 @@ class Encoder(BaseEncoder):
 
 
 class Decoder(BaseDecoder):
-    """To probabilities, as pythae takes them."""
+    """Return probabilities, as pythae takes them."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
 
 
 def _training(options: dict[str, Any], model: Any, x: torch.Tensor, weights: list[torch.Tensor]) -> worker.Turn:
-    """Its trainer's epochs, without its start, and without the copies of the best model and the files after each."""
+    """Train epochs, without the trainer's start, its copies of the best model and its files."""
     how = BaseTrainerConfig(
         output_dir=worker.scratch(),
         per_device_train_batch_size=options["batch_size"],
@@ -75,12 +75,12 @@ def _training(options: dict[str, Any], model: Any, x: torch.Tensor, weights: lis
 
 
 def _use(model: Any, x: torch.Tensor) -> worker.Turn:
-    """A model that was trained elsewhere."""
+    """Use a model that was trained elsewhere."""
     model.eval()
     sampler = NormalSampler(model)
 
     def likelihood(n: int, samples: int) -> worker.Answer:
-        # an example at a time, as get_nll goes over them anyway, to see the value of each: it gives their mean alone
+        # one example at a time, as get_nll computes them anyway: it returns only their mean
         return {"bounds": [float(model.get_nll(x[i : i + 1], n_samples=samples)) for i in range(n)]}
 
     def turn(request: dict[str, Any]) -> worker.Answer:

@@ -1,4 +1,4 @@
-"""On a GPU, where there is one: a run there is what it is on the CPU, and each can be loaded on the other."""
+"""On a GPU, if there is one: runs agree with those on the CPU, and each can be loaded on the other device."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def data() -> tb.data.Data:
 
 
 def model(**parts: Any) -> tb.VAE:
-    """Small."""
+    """A small model."""
     torch.manual_seed(0)
     return tb.VAE.for_data(data(), latent=4, network="mlp(hidden=(64,))", **parts)
 
 
 def trained(run: Path | None = None, device: str = str(DEVICE), epochs: int = 2, **how: Any) -> Trained:
-    """Two epochs."""
+    """A run of two epochs."""
     return tb.fit(model(), data(), run=run, device=device, epochs=epochs, **{**HOW, **how})
 
 
@@ -62,8 +62,8 @@ def test_a_run_is_loaded_on_another_device(tmp_path: Path, weights: Any) -> None
     assert tb.load(tmp_path / "here", device=str(DEVICE)).sample(4).shape == (4, 1, 8, 8)
 
 
-def test_numbers_are_those_of_the_cpu_within_their_error(tmp_path: Path) -> None:
-    """The draws of the two differ, the model and the data are the same."""
+def test_estimates_agree_with_the_cpu_within_their_errors(tmp_path: Path) -> None:
+    """The draws differ; the model and the data are the same."""
     trained(tmp_path / "run")
     one, other = (tb.load(tmp_path / "run", device=d).evaluate(data().test, samples=200) for d in ("cpu", str(DEVICE)))
     assert list(one.numbers) == list(other.numbers)
@@ -74,7 +74,7 @@ def test_numbers_are_those_of_the_cpu_within_their_error(tmp_path: Path) -> None
         np.testing.assert_allclose(one.per_example[name], other.per_example[name], rtol=1e-2, atol=1e-3, err_msg=name)
 
 
-def test_training_there_goes_as_on_the_cpu() -> None:
+def test_losses_are_close_to_the_cpu() -> None:
     losses = [trained(device=d, epochs=3).metrics[-1]["train_loss"] for d in ("cpu", str(DEVICE))]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
@@ -97,6 +97,6 @@ def test_other_execution_modes_train_too(how: dict[str, Any]) -> None:
     assert other[-1]["train_loss"] < other[0]["train_loss"]
 
 
-def test_numbers_in_bfloat16_say_what_that_changes() -> None:
+def test_the_effect_of_bfloat16_is_estimated() -> None:
     found = trained(epochs=1).evaluate(data().test, samples=50, precision="bf16")
     assert abs(scalar(found["bf16_difference"])) < 1

@@ -1,4 +1,4 @@
-"""Every registered part computes on a device of its own what it computes on the CPU, and mixes nothing of the two."""
+"""Every registered component computes the same on a simulated device as on the CPU, and never mixes the two."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PARTS = [(kind, name) for kind in ("prior", "posterior", "latents", "likelihood"
 
 
 def accepted(kind: str, name: str) -> Combination:
-    """The first with this part that is not refused."""
+    """The first combination with this component that is not refused."""
     if kind == "latents" and name != "flat":
         return replace(PLAIN, prior="-", posterior="-", latents=name)
     if kind == "objective":
@@ -66,7 +66,7 @@ def accepted(kind: str, name: str) -> Combination:
 
 
 def step(c: Combination, made: tuple[VAE, Objective], device: torch.device) -> dict[str, Any]:
-    """Loss and gradients of each group of a training step."""
+    """The loss and gradients of each parameter group in a training step."""
     model, objective = copy.deepcopy(made[0]).float().to(device), copy.deepcopy(made[1])
     with Noise("prepare").default():
         objective.prepare(model, 12)
@@ -87,7 +87,7 @@ def step(c: Combination, made: tuple[VAE, Objective], device: torch.device) -> d
 
 
 def same(one: Any, other: Any) -> None:
-    """Fails where tensors differ."""
+    """Fail if tensors differ."""
     assert list(one) == list(other)
     for name, values in one.items():
         for a, b in zip(values, other[name], strict=True):
@@ -121,7 +121,7 @@ def used(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("kind", "name"), [p for p in [*PARTS, ("latents", DRAWN)] if p[0] != "objective"])
-def test_numbers_codes_and_draws(kind: str, name: str) -> None:
+def test_estimates_codes_and_draws(kind: str, name: str) -> None:
     c = accepted(kind, name)
     made, data = matrix.compose(c)[0], matrix.data_for(c.likelihood)
     expected = used(made, data, torch.device("cpu"))
@@ -175,7 +175,7 @@ def judged(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
     }
 
 
-def test_judges() -> None:
+def test_analyses() -> None:
     data = matrix.data_for("bernoulli")
     made = matrix.compose(PLAIN)[0]
     expected = judged(made, data, torch.device("cpu"))
@@ -197,13 +197,13 @@ def test_samplers(sampler: str) -> None:
     data = tb.data.open(TensorDataset(x, torch.arange(40) % 2))
     few = {"gaussian-mixture": "(components=2)", "class-regions": "(components=1)"}.get(sampler, "")
     with stand_in() as device:
-        trained = tb.fit(tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0), data, steps=1, device=str(device),
-                         validation_size=0, quiet=True)  # fmt: skip
+        model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
+        trained = tb.fit(model, data, steps=1, device=str(device), validation_size=0, quiet=True)
         trained.fit_sampler(data.train, sampler + few)
         assert on_cpu(trained.sample(3, sampler=sampler)).isfinite().all()
 
 
-def test_what_codes_are_worth() -> None:
+def test_probe() -> None:
     data = tb.data.open("digits")
     some, others = data.train.subset(range(80)), data.test.subset(range(60))
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
@@ -242,7 +242,7 @@ def test_a_run_is_trained_resumed_and_loaded(tmp_path: Path) -> None:
         torch.testing.assert_close(here[name], value, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_what_an_accelerator_refuses_is_refused() -> None:
+def test_the_simulated_device_refuses_what_an_accelerator_refuses() -> None:
     with stand_in() as device:
         there = torch.zeros(3, device=device)
         for wrong in (

@@ -1,4 +1,4 @@
-"""What one process and two train: see test_parallel.py. Functions that both sides call."""
+"""Cases that one process and two train (see test_parallel.py), and functions that both sides call."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ CASES["compiled"] = lambda: mlp(compile=True)
 
 
 def train(name: str, run: Path, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Trains a case; gives the curve, and the state that is left."""
+    """Train a case; return the curve and the final state."""
     model, data, objective, settings = CASES[name]()
     tb.fit(model, data, objective, run=run, **{**COMMON, **settings, **kwargs})
     states = {file.parent.name: load(file)[0] for file in sorted((run / "checkpoints").glob("**/last.safetensors"))}
@@ -121,12 +121,12 @@ def train(name: str, run: Path, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """The metrics of a run, but for times."""
+    """The metrics of a run, without times."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in RunFolder(run).metrics()]
 
 
 def stopped(name: str, run: Path, step: int, kwargs: Mapping[str, Any], rank: int | None = None) -> int:
-    """Trains until this process, or that of this rank alone, gets a signal in a step; gives where it stopped."""
+    """Train until this process, or the one of this rank, gets a signal in a step; return where it stopped."""
 
     class Stop(Callback):
         def on_step(self, state: TrainingState) -> None:
@@ -140,7 +140,7 @@ def stopped(name: str, run: Path, step: int, kwargs: Mapping[str, Any], rank: in
 
 
 def refusal(name: str, kwargs: Mapping[str, Any]) -> str:
-    """What is said where a case with these changes is refused."""
+    """The message with which a case with these changes is refused."""
     model, data, objective, settings = CASES[name]()
     with pytest.raises(tb.TightboundError) as refused:
         tb.fit(model, data, **{"objective": objective, **COMMON, **settings, **kwargs})
@@ -148,7 +148,7 @@ def refusal(name: str, kwargs: Mapping[str, Any]) -> str:
 
 
 def different(what: str, run: Path) -> str:
-    """What is said where processes are given different data or settings."""
+    """The message with which processes with different data or settings are refused."""
     n, lr = (60 + 9 * world.rank(), 1e-3) if what == "data" else (60, 1e-3 * (1 + world.rank()))
     model, data, objective, settings = mlp(n=n, lr=lr)
     with pytest.raises(tb.TightboundError) as refused:
@@ -177,8 +177,7 @@ def compiled_in_one(run: Path) -> tuple[str, list[bool]]:
 
 
 def agreed(late: bool) -> tuple[Any, bool]:
-    """What both know of a checkpoint that is due in the first, if it is, and a signal that reached the second; in one
-    collective."""
+    """What both know of a due checkpoint in the first and of a signal to the second, after one collective."""
     flag, calls, reduce = StopFlag(), [0], torch.distributed.all_reduce
     flag.raised = signal.SIGTERM if world.rank() == 1 else None
 
@@ -194,14 +193,14 @@ def agreed(late: bool) -> tuple[Any, bool]:
 
 
 def timeout() -> float:
-    """Hours that a process waits for the others."""
+    """Hours for which a process waits for the others."""
     group = torch.distributed.group.WORLD
     assert group is not None
     return group._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 3600  # pyright: ignore
 
 
 def reports() -> list[bool]:
-    """Whether this process hears of what the second says before it ends: before that, and after."""
+    """Whether this process knows of an error that the second reports: before that, and after."""
     before = launch.reported(0.1)
     world.barrier()
     if world.rank() == 1:

@@ -23,7 +23,6 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.data.split import ArraySplit
 from tightbound.latents import Quantized
-from tightbound.latents.codes import code_prior_of
 from tightbound.objectives import ELBO
 from tightbound.training import TrainingState, checkpoint
 from tightbound.training.code_prior import CodeSplit, fit_code_prior
@@ -98,7 +97,7 @@ def test_loading_uses_the_prior(finished: Path) -> None:
 
 @pytest.mark.parametrize("steps", [(4,), (12,), (15,), (20,), (3, 10, 3)], ids=str)
 def test_interrupted_and_resumed(finished: Path, tmp_path: Path, steps: tuple[int, ...]) -> None:
-    """In either stage, and at the end of each; the model that goes on was made with other random numbers."""
+    """In either stage, and at the end of each; the model that resumes was initialized with other random numbers."""
     for i, count in enumerate(steps):
         stop = SignalAt(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
         with pytest.raises(Interrupted, match="resume="):
@@ -133,7 +132,7 @@ def test_killed_between_the_stages(finished: Path, tmp_path: Path) -> None:
     ids=["before any checkpoint of it", "between checkpoints", "while a checkpoint is written"],
 )
 def test_killed_in_the_second_stage(finished: Path, tmp_path: Path, how: str, at: int, seconds: float) -> None:
-    """The codes are made again, and the prior goes on from its last checkpoint."""
+    """The data are encoded again, and the prior continues from its last checkpoint."""
     run = tmp_path / "run"
     killed(lambda: train(run, checkpoint_seconds=seconds, callbacks=[KillAt(how, at)]))
     assert (run / "checkpoints/prior/last.safetensors").exists() == (seconds == 0)
@@ -156,7 +155,7 @@ def test_more_epochs_of_the_prior_leave_the_first_stage(copy: Path, tmp_path: Pa
 
 
 def test_more_epochs_of_the_first_stage_outdate_the_prior(copy: Path, tmp_path: Path) -> None:
-    """From the first step on: killed before the second stage, the run has no prior of other codes."""
+    """From the first step on: if the run is killed before the second stage, it has no outdated code prior."""
     with pytest.raises(Interrupted):
         train(copy, epochs=3, resume=True, callbacks=[SignalAt(2)])
     assert not (copy / "checkpoints/prior/last.safetensors").exists()
@@ -175,7 +174,7 @@ def test_the_data_of_a_finished_run_are_not_encoded_again(copy: Path, capsys: An
     assert "code prior: encoding 40 training examples" in capsys.readouterr().err
 
 
-def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path: Path) -> None:
+def test_a_code_prior_that_cannot_be_trained_is_refused_first(tmp_path: Path) -> None:
     class Endless(IterableDataset[torch.Tensor]):
         def __iter__(self) -> Any:
             return iter(torch.from_numpy(gray(40)))
@@ -237,12 +236,12 @@ def test_settings_hold_for_both_stages(changed: dict[str, Any]) -> None:
     )
 
 
-def test_a_loader_gives_codes_of_its_data_at_random() -> None:
+def test_some_examples_of_a_loader_are_encoded() -> None:
     data = tb.data.open(DataLoader(torch.from_numpy(gray(48)), batch_size=7, shuffle=True), levels=17)  # pyright: ignore
     model = tiny(data, start_at_data=False).eval()
     assert model.latents.code_prior is not None
     few, whole = (
-        CodeSplit(model, code_prior_of(model.latents), data.train, Settings(prior_max_examples=n), "training")
+        CodeSplit(model, model.latents.code_prior, data.train, Settings(prior_max_examples=n), "training")
         for n in (20, 99)
     )
     for split in (few, whole):
@@ -259,7 +258,7 @@ def test_a_loader_gives_codes_of_its_data_at_random() -> None:
 
 
 def test_a_known_distribution_is_learned(tmp_path: Path) -> None:
-    """A Markov chain of codes: the entropy is what is left of the loss, and far below that of uniform codes."""
+    """A Markov chain of code indices: the loss falls to its entropy, far below that of uniform indices."""
     rng, n = np.random.default_rng(0), 2400
     codes = rng.integers(0, 3, (n, 4))
     for i in range(1, 4):
@@ -306,7 +305,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
 
 
 def test_fit_prior_is_resumed(copy: Path, tmp_path: Path) -> None:
-    """With the prior of the run, and with what was stopped; until it ends the run is as it was."""
+    """Both the run's own prior and a new one that was stopped; until it ends the run is as it was."""
     data = tb.data.open(gray(), levels=17)
     tb.load(copy).fit_code_prior(data, epochs=3, resume=True, quiet=True)
     train(tmp_path / "whole", prior_epochs=3)

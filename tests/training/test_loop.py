@@ -86,7 +86,7 @@ def train(composition: str, run: Path, **changed: Any) -> tb.Trained:
 
 
 def state(run: Path) -> dict[str, Any]:
-    """All that training leaves, but for the time that it took and the book-keeping of metrics."""
+    """Everything that training leaves, except times."""
     out: dict[str, Any] = {}
     for file in sorted(run.glob("checkpoints/**/*.safetensors")):
         tensors, scalars = checkpoint.load(file)
@@ -100,7 +100,7 @@ def state(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What uninterrupted runs leave."""
+    """The states that uninterrupted runs leave."""
     runs = {name: tmp_path_factory.mktemp(name) / "run" for name in COMPOSITIONS}
     for name, run in runs.items():
         train(name, run)
@@ -108,7 +108,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 
 
 def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, Any]]) -> None:
-    """Else the comparisons below could not fail."""
+    """Otherwise the comparisons below could not fail."""
     assert len(whole["everything"]["metrics"]) == len(whole["scheduled"]["metrics"]) == 3
     assert len(whole["patient"]["metrics"]) == 3
     assert any(n.startswith("ema/") for n in whole["everything"]["checkpoints/last.safetensors"])
@@ -127,7 +127,7 @@ def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, 
     ids=str,
 )
 def test_interrupted_and_resumed(whole: Any, tmp_path: Path, composition: str, steps: tuple[int, ...]) -> None:
-    """In mid-epoch, on the last step of an epoch, on the last step of all, and again and again."""
+    """Within an epoch, on the last step of an epoch and of the run, and several times."""
     run = tmp_path / "run"
     for i, count in enumerate(steps):
         stop = SignalAt(count, (signal.SIGINT, signal.SIGTERM)[i % 2])
@@ -155,7 +155,7 @@ def test_patience_counts_across_an_interruption(whole: Any, tmp_path: Path) -> N
     ids=["before any checkpoint", "between checkpoints", "while a checkpoint is written"],
 )
 def test_killed_and_resumed(whole: Any, tmp_path: Path, how: str, at: int, seconds: float) -> None:
-    """SIGKILL leaves no time to save: the run goes on from the last checkpoint, or from step 0 without one."""
+    """SIGKILL leaves no time to save: the run continues from the last checkpoint, or from step 0 without one."""
     run = tmp_path / "run"
     killed(lambda: train("everything", run, checkpoint_seconds=seconds, callbacks=[KillAt(how, at)]))
     assert (run / "checkpoints/last.safetensors").exists() == (seconds == 0)
@@ -209,7 +209,7 @@ def test_a_finished_run_stays_as_it_is(whole: Any, tmp_path: Path) -> None:
 
 
 def test_more_epochs_continue(tmp_path: Path) -> None:
-    """Where no schedule depends on the length of the run, 2 epochs and then 3 are 3 epochs."""
+    """If no schedule depends on the length of the run, 2 epochs and then 3 are 3 epochs."""
     constant = {"schedule": "constant"}
     train("everything", tmp_path / "whole", **constant)
     train("everything", tmp_path / "parts", epochs=2, **constant)
@@ -235,7 +235,7 @@ def test_more_steps_continue_in_mid_epoch(tmp_path: Path) -> None:
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
 def test_changed_settings_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
-    """And fewer epochs than were done, which are no continuation. The run stays as it was."""
+    """Also fewer epochs than were trained. The run stays as it was."""
     with pytest.raises(Interrupted):
         train("everything", tmp_path / "run", callbacks=[SignalAt(14)])
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
@@ -291,7 +291,7 @@ def second_stage(folder: RunFolder) -> Stage:
 
 @pytest.mark.parametrize("steps", [9, 18 + 4, 18 + 6 + 3, 18 + 13])
 def test_two_stages(tmp_path: Path, steps: int) -> None:
-    """The stage enters metrics and checkpoints, and either may be interrupted."""
+    """Metrics and checkpoints name the stage, and either stage may be interrupted."""
     trained = train("everything", tmp_path / "whole", stages=[second_stage])
     assert [row["stage"] for row in trained.metrics] == [""] * 3 + ["second"] * 3
     whole = state(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Several processes train as one does: curves, weights, checkpoints; what they refuse; what torchrun starts."""
+"""Several processes train as one does: curves, weights, checkpoints, refusals, restarts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def two() -> Iterator[Pair]:
 
 @pytest.fixture
 def both(two: Pair) -> Train:
-    """Trains a case in two processes; gives what the first description, and sees to it that the other agrees."""
+    """Train a case in two processes; return the result of the first, and check that the other agrees."""
 
     def train(*args: Any, **kwargs: Any) -> dict[str, Any]:
         first, second = two.call(cases.__file__, "train", *args, kwargs)
@@ -65,25 +65,27 @@ def test_two_processes_train_as_one_does(name: str, both: Train, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["conv", "ema, clip, decay", "uneven shares", "ladder", "vq-gradient", "second"])
-def test_processes_with_a_share_of_the_model_each_train_as_one_does(name: str, both: Train, tmp_path: Path) -> None:
+def test_sharded_processes_train_as_one_does(name: str, both: Train, tmp_path: Path) -> None:
     same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two", parallel="fsdp"))
 
 
 @pytest.mark.parametrize("name", cases.ALIKE)
-def test_what_draws_by_itself_trains_to_the_same_weights_in_each(name: str, both: Train, tmp_path: Path) -> None:
-    """Its numbers are not those of one process."""
+def test_components_that_draw_by_themselves_train_to_the_same_weights_in_each(
+    name: str, both: Train, tmp_path: Path
+) -> None:
+    """Their numbers are not those of one process."""
     assert np.isfinite(both(name, tmp_path / "two")["rows"][-1]["train_loss"])
 
 
 def test_processes_draw_different_numbers_for_their_shares(two: Pair) -> None:
-    """From torch's generator: dropout of a share is not that of another. What is keyed is one global draw."""
+    """From torch's generator: the dropout of two shares differs. Keyed noise is one global draw."""
     (own, keyed), (other, rest) = two.call(cases.__file__, "draws")
     assert not np.allclose(own, other)
     np.testing.assert_array_equal(np.concatenate([keyed, rest], 1), cases.global_draw())
 
 
 @pytest.mark.parametrize(("first", "then"), [("ddp", "ddp"), ("ddp", "fsdp"), ("fsdp", "ddp")])
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_is_resumed_with_another_number_of_processes(
     first: str, then: str, two: Pair, both: Train, tmp_path: Path
 ) -> None:
     """2 -> 1 -> 2 processes, stopped within epochs."""
@@ -111,7 +113,7 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
         ("mlp", {"run": None}, "name its folder with run="),
     ],
 )
-def test_what_several_processes_cannot_train_is_refused_by_all(
+def test_all_processes_refuse_settings_that_need_one_process(
     name: str, changed: dict[str, Any], description: str, two: Pair, tmp_path: Path
 ) -> None:
     for refusal in two.call(cases.__file__, "refusal", name, {"run": tmp_path / "run", **changed}):
@@ -119,27 +121,27 @@ def test_what_several_processes_cannot_train_is_refused_by_all(
     assert not (tmp_path / "run").exists()
 
 
-def test_what_the_first_process_alone_finds_out_is_said_by_both(two: Pair, tmp_path: Path) -> None:
+def test_an_error_of_the_first_process_is_raised_in_both(two: Pair, tmp_path: Path) -> None:
     cases.train("mlp", tmp_path / "run", {"epochs": 1})
     for refusal in two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run"}):
         assert "pass resume= to continue it" in refusal
 
 
 @pytest.mark.parametrize("what", ["data", "settings"])
-def test_processes_that_were_given_different_things_are_refused_by_all(what: str, two: Pair, tmp_path: Path) -> None:
+def test_processes_with_different_settings_are_refused_by_all(what: str, two: Pair, tmp_path: Path) -> None:
     for refusal in two.call(cases.__file__, "different", what, tmp_path / "run"):
         assert refusal == f"2 processes were started with different {what}; start all with the same"
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_is_told_alike_by_both(two: Pair, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_gives_the_same_error_in_both(two: Pair, tmp_path: Path) -> None:
     """Though only one of them may have seen the example."""
     one, other = two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run", "lr": 1e20})
     assert one == other
     assert "became" in one
 
 
-def test_what_one_host_cannot_compile_is_compiled_by_none(two: Pair, tmp_path: Path) -> None:
+def test_if_one_host_cannot_compile_none_does(two: Pair, tmp_path: Path) -> None:
     """The others would wait for the gradients of a host without a compiler."""
     for refusal, changed in two.call(cases.__file__, "compiled_in_one", tmp_path / "run"):
         assert "nothing of this model can be compiled here" in refusal
@@ -147,16 +149,16 @@ def test_what_one_host_cannot_compile_is_compiled_by_none(two: Pair, tmp_path: P
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_signals_and_what_is_due_are_known_to_both_at_once(late: bool, two: Pair) -> None:
+def test_both_know_at_once_of_signals_and_due_checkpoints(late: bool, two: Pair) -> None:
     assert two.call(cases.__file__, "agreed", late) == [(signal.SIGTERM, late)] * 2
 
 
-def test_who_is_done_waits_for_slower_ones(two: Pair) -> None:
+def test_a_finished_process_waits_for_slower_ones(two: Pair) -> None:
     """With its share of an evaluation, which may take hours longer on another host."""
     assert min(two.call(cases.__file__, "timeout")) >= 24
 
 
-def test_what_another_process_said_of_its_end_is_heard(two: Pair) -> None:
+def test_a_process_knows_that_another_reported_its_error(two: Pair) -> None:
     assert two.call(cases.__file__, "reports") == [[False, True]] * 2
 
 
@@ -192,7 +194,7 @@ TRAIN = ("-m", "--", "tightbound", "train", "digits", "--network", "mlp(hidden=(
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_worker_is_restarted_and_the_run_continues(tmp_path: Path) -> None:
     """Without --resume; from the last checkpoint, to the curve of one process."""
     last = tmp_path / "run" / "checkpoints" / "last.safetensors"
     agent = torchrun(tmp_path, *RESTARTS, *TRAIN, "--run", "run", "--epochs", "40", "--checkpoint-seconds", "0.2")
@@ -221,8 +223,8 @@ def test_a_worker_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: 
 
 
 @pytest.mark.slow
-def test_what_one_process_meets_is_all_that_is_said(tmp_path: Path) -> None:
-    """In the midst of training, where the other waits for it."""
+def test_an_error_in_one_process_is_the_only_one_reported(tmp_path: Path) -> None:
+    """During training, while the other process waits."""
     (tmp_path / "mine.py").write_text("""
 import os
 from tightbound.core.errors import InputError
@@ -246,7 +248,7 @@ class Faulty(ELBO):
 
 
 @pytest.mark.slow
-def test_torchrun_says_an_error_once_and_needs_a_name(tmp_path: Path) -> None:
+def test_an_error_is_reported_once_and_a_run_needs_a_name(tmp_path: Path) -> None:
     agent = torchrun(tmp_path, *RESTARTS, *TRAIN, "--epochs", "1")
     _, err = agent.communicate(timeout=240)
     assert agent.returncode != 0
