@@ -13,7 +13,6 @@ import yaml
 from conftest import gray
 from tightbound.components import find
 from tightbound.core.errors import InputError
-from tightbound.report import figures
 
 Cli = Any
 SMALL = (
@@ -113,9 +112,3 @@ def test_a_part_of_another_kind_is_called_that(kind: str, name: str, description
     """Not a typing error."""
     with pytest.raises(InputError, match=f"no {kind} '{name}', which names .*{description}.*known"):
         find(kind, name)
-
-
-def test_curves_of_a_prior_show_what_nothing_learnt_would_cost() -> None:
-    """The uniform loss is a dashed line with a name."""
-    row = {"epoch": 1, "train_loss": 8.0, "validation_loss": 8.1}
-    assert figures.curves([{**row, "uniform_loss": 9.0}]).count(b"<path") > figures.curves([row]).count(b"<path")

@@ -266,7 +266,7 @@ def test_overwrite_leaves_nothing_of_the_old_run(cli: Cli, run: Path) -> None:
     assert cli("train", "digits", *TINY, *flags).status == 0
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
     assert not (run / "checkpoints/best.safetensors").exists()
-    for name in ("analysis/evaluate.json", "report.html", "figures/curves.svg"):
+    for name in ("analysis/evaluate.json", "report.html", "figures/training.svg"):
         assert not (run / name).exists(), f"{name} is of the run that was replaced"
 
 

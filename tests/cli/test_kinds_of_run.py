@@ -12,12 +12,11 @@ import torch
 
 import tightbound as tb
 from conftest import TINY, Result
-from tightbound.analysis import paths
-from tightbound.core.files import to_json, write_atomic
+from tightbound.core.files import write_atomic
+from tightbound.report.charts import drawn
 from tightbound.training.folder import RunFolder
 
 Cli = Callable[..., Result]
-NO_RESPONSE = {"response": {"value": None}}
 
 
 def offered(result: Result) -> list[str]:
@@ -32,7 +31,7 @@ def test_training_on_five_rows_ends_well_without_a_verdict(cli: Cli, tmp_path: P
     assert result.status == 0, result.err
     assert "note: no diagnosis of the model: a diagnosis needs at least two" in result.err
     assert (tmp_path / "few" / "report.html").is_file()
-    assert "1 test data are too few" in cli("quality", "few").err
+    assert "1 test examples are too few" in cli("quality", "few").err
     assert offered(cli("interpolate", "few", "--out", "i.npz"))[0] == "report"
 
 
@@ -55,26 +54,24 @@ def test_a_model_that_completes_data_is_offered_no_paths(cli: Cli, tmp_path: Pat
     parts = ["--context", "visible(columns=(0, 0.5))", "--evaluate-samples", "0"]
     assert cli("train", "digits", *TINY, *parts, "--run", "half").status == 0
     assert offered(cli("interpolate", "half", "--out", "i.npz"))[0] == "report"
-    refused = cli("interpolate", "half", "--pairs", "4")
+    refused = cli("paths", "half", "--pairs", "4")
     assert refused.status == 2
-    assert "completes data" in refused.err
+    assert "hidden part" in refused.err
 
 
-def test_a_decoder_that_ignores_z_has_paths_without_length(cli: Cli, run: Path) -> None:
+def test_a_decoder_that_ignores_z_has_paths_without_length(run: Path) -> None:
     trained = tb.load(run)
-    data = tb.data.open("digits")
     with torch.no_grad():
         for parameter in trained.model.likelihood.parameters():
             parameter.zero_()
-    found = paths(trained.model, data.test.batch(torch.arange(8)), data.train).to_json()
-    assert found["numbers"]["length_linear"]["value"] is None
-    assert found["profile"]["step_linear"] == [None] * 16
-    write_atomic(RunFolder(run).analysis_file("paths"), to_json(found | {"numbers": found["numbers"] | NO_RESPONSE}))
-    assert cli("report", run, "--quick").status == 0
+    found = trained.paths(pairs=4)
+    assert found["length_linear"].value is None
+    assert found.details["profile"]["step_linear"] == [None] * 16
+    assert all(drawn(figure) for figure in found.figures)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"numbers": 3}'])
-@pytest.mark.parametrize("name", ["ais", "diagnosis", "paths", "probe", "quality", "score"])
+@pytest.mark.parametrize("name", ["ais", "diagnose", "paths", "probe", "quality", "score"])
 def test_a_damaged_analysis_is_refused_with_what_to_do(
     refused: Callable[..., str], run: Path, name: str, content: str
 ) -> None:
@@ -96,6 +93,6 @@ def test_tables_are_whole_on_a_narrow_terminal(
     cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    shown = cli("interpolate", run, "--pairs", "4")
+    shown = cli("paths", run, "--pairs", "4")
     assert shown.status == 0, shown.err
     assert "…" not in shown.out
