@@ -3,7 +3,7 @@
 import tightbound as tb
 
 data = tb.data.open("digits")
-options = {"latent": 8, "likelihood": "pixelcnn", "seed": 0}
+options = {"latent": 8, "network": "mlp(hidden=(64,))", "seed": 0}
 trained = tb.fit(tb.VAE.for_data(data, **options), data, "elbo(beta=20.0)", epochs=5, quiet=True)
 
 diagnosis = trained.diagnose()
