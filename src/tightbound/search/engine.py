@@ -6,9 +6,7 @@ import itertools
 import os
 import shutil
 import signal
-import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
@@ -27,10 +25,11 @@ from tightbound.data import Data
 from tightbound.data.given import training_data
 from tightbound.recipes import recipe as find_recipe
 from tightbound.recipes.composing import compose, recorded
-from tightbound.search.metric import METRICS, Metric
+from tightbound.search.metric import METRICS
+from tightbound.search.progress import Progress
 from tightbound.search.result import SweepResult, SweptRun
 from tightbound.search.space import Space, configured, label, space_of
-from tightbound.search.study import Kind, Record, Search, State, Study, delete_sweep
+from tightbound.search.study import Kind, Record, Search, Study, delete_sweep
 from tightbound.trained import Trained, load
 from tightbound.training.callbacks import TrainingState
 from tightbound.training.checks import choose_device
@@ -124,7 +123,7 @@ def sweep(
         study.forget(["failed"])
     known = study.records()
     over = [known[name] for name in plan.search.names if name in known and known[name].state != "unfinished"]
-    tell = _Progress(plan.folder, METRICS[metric], quiet)
+    tell = Progress(plan.folder, METRICS[metric], quiet)
     for record in over:
         tell.say(record, record.reason or "done before")
     left = len(plan.search.names) - len(over)
@@ -230,7 +229,7 @@ def _shares(device: str, jobs: int | None, left: int) -> tuple[int, int]:
     return jobs, threads or max(1, cores // jobs)
 
 
-def _in_processes(plan: _Plan, jobs: int, threads: int, tell: _Progress) -> None:
+def _in_processes(plan: _Plan, jobs: int, threads: int, tell: Progress) -> None:
     """Train in several processes; each takes runs from the study until none are left."""
     from loky import ProcessPoolExecutor
 
@@ -259,14 +258,14 @@ def _worker(plan: _Plan, quiet: bool, parent: int) -> bool:
     """Train in a process of several; return whether Ctrl-C stopped it."""
     warnings.simplefilter("ignore")
     try:
-        _work(plan, plan.open(), plan.study(), _Progress(plan.folder, METRICS[plan.metric], quiet, parent), alone=False)
+        _work(plan, plan.open(), plan.study(), Progress(plan.folder, METRICS[plan.metric], quiet, parent), alone=False)
     except KeyboardInterrupt:
         return True
     return False
 
 
 @contextmanager
-def _ctrl_c_is_theirs(tell: _Progress) -> Iterator[list[bool]]:
+def _ctrl_c_is_theirs(tell: Progress) -> Iterator[list[bool]]:
     """Leave the first Ctrl-C to the other processes, which receive it, too, and write checkpoints; yield whether it
     came, as a list that is then not empty."""
     stopped: list[bool] = []
@@ -286,7 +285,7 @@ def _ctrl_c_is_theirs(tell: _Progress) -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _work(plan: _Plan, data: Data, study: Study, tell: _Progress, *, alone: bool) -> None:
+def _work(plan: _Plan, data: Data, study: Study, tell: Progress, *, alone: bool) -> None:
     """Train runs until none are left; an error ends its run, not the sweep."""
     while True:
         with study.claimed(plan.search) as claimed:
@@ -313,7 +312,7 @@ class _Pruned(Exception):
 
 
 def _train(
-    plan: _Plan, data: Data, study: Study, record: Record, resumed: bool, tell: _Progress, alone: bool
+    plan: _Plan, data: Data, study: Study, record: Record, resumed: bool, tell: Progress, alone: bool
 ) -> float | None:
     """Train, or continue, one run; return its score."""
     run, metric = RunFolder(plan.folder / record.name), METRICS[plan.metric]
@@ -365,41 +364,3 @@ def _result(plan: _Plan, study: Study) -> SweepResult:
             runs.append(SweptRun(run.path, own.values, own.state, own.score, own.reason, tested))
     fields = [d.field for d in plan.space]
     return SweepResult.of(fields, METRICS[plan.metric].description, runs, all_tested=plan.all_tested)
-
-
-@dataclass
-class _Progress:
-    """Lines on standard error that say when runs begin and end, and at most every `seconds` how far they are."""
-
-    folder: Path
-    metric: Metric
-    quiet: bool
-    parent: int | None = None  # process that started this one
-    seconds: float = 10.0
-    began: float = 0.0
-    last: float = 0.0
-
-    def note(self, line: str) -> None:
-        if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
-
-    def say(self, record: Record, what: str, score: float | None = None) -> None:
-        value = "" if score is None else f", validation {self.metric.description} {score:.2f}"
-        self.note(f"{label(record.values)}: {what}{value}")
-
-    def begin(self, record: Record) -> None:
-        self.began = self.last = time.monotonic()
-        self.say(record, str(self.folder / record.name))
-
-    def epoch(self, record: Record, epoch: int, score: float | None) -> None:
-        if self.parent is None:
-            return  # training shows its own progress
-        if os.getppid() != self.parent:
-            raise KeyboardInterrupt  # the process that started this one has died
-        if time.monotonic() - self.last > self.seconds:
-            self.last = time.monotonic()
-            self.say(record, f"epoch {epoch}", score)
-
-    def end(self, record: Record, state: State, score: float | None, reason: str | None) -> None:
-        what = f"failed: {reason}" if state == "failed" else reason or "done"
-        self.say(record, f"{what} [{time.monotonic() - self.began:.1f} s]", score)
