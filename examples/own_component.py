@@ -17,6 +17,10 @@ class Gumbel(tb.likelihoods.ElementwiseLikelihood):
         location, log_scale = raw.unbind(-1 - len(self.shape))
         return torch.distributions.Gumbel(location, log_scale.exp(), validate_args=False)
 
+    def fit_marginals(self, x):  # (N, *shape) -> (2, *shape): parameters to start training at
+        scale = x.std(0, correction=0).clamp_min(1e-2) * 6**0.5 / torch.pi
+        return torch.stack([x.mean(0) - 0.5772 * scale, scale.log()])
+
 
 class Wide(tb.priors.Prior):
     """Normal prior with standard deviation 2."""
@@ -41,6 +45,6 @@ check_prior(Wide(3))
 check_objective(HalfRate())
 
 x = load_wine().data  # (178, 13) real columns
-model = tb.VAE.for_data(x, latent=4, likelihood=Gumbel(), prior=Wide(4))
+model = tb.VAE.for_data(x, latent=4, likelihood=Gumbel, prior=Wide)  # built with the sizes they need
 trained = tb.fit(model, x, HalfRate(), epochs=3, quiet=True)
 print(trained.evaluate(x, samples=50)["elbo"])

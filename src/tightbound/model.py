@@ -140,7 +140,13 @@ class VAE(core.VAE):
             if decoder is not None and not named:
                 raise CompositionError("likelihood= is an object, which has its own decoder; leave out decoder=")
             spec = _built("likelihood", spec, trust, supplied)
-            model = cls(latents, _is(spec, Likelihood), _is(observation, Observation), context)
+            spec = _is(spec, Likelihood)
+            if tuple(spec.shape) != shape:
+                raise CompositionError(
+                    f"likelihood= was made for data of shape {tuple(spec.shape)} and the data have {shape}; "
+                    f"pass the class, likelihood={type(spec).__name__}, to build it for these data"
+                )
+            model = cls(latents, spec, _is(observation, Observation), context)
             if start_at_data:
                 # up to 10,000 examples, at most 256 MB
                 most = max(100, min(10_000, 2**26 // math.prod(shape)))
