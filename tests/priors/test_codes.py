@@ -304,7 +304,7 @@ class Deaf(PixelCNN):
         (LookingAhead, "normalization"),
         (Tempered, "frequencies"),
         (Leaking, "depends on its batch"),
-        (Deaf, "does not depend on what it is given"),
+        (Deaf, "does not depend on maps or context"),
     ],
 )
 def test_a_wrong_prior_is_caught(kind: type[PixelCNN], law: str) -> None:

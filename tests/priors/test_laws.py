@@ -22,13 +22,13 @@ class Shifted(NormalizingFlow):
         return super().pull(e) + 0.1
 
 
-class Unnormalised(NormalizingFlow):
+class Unnormalized(NormalizingFlow):
     def log_prob(self, value: Tensor) -> Tensor:
         return super().log_prob(value) + 0.1
 
 
 @pytest.mark.parametrize(
-    ("kind", "law"), [(Wide, "variance is not"), (Shifted, "mean is not"), (Unnormalised, "normalization")]
+    ("kind", "law"), [(Wide, "variance is not"), (Shifted, "mean is not"), (Unnormalized, "normalization")]
 )
 def test_a_wrong_flow_is_caught_though_it_has_no_closed_moments(kind: type[NormalizingFlow], law: str) -> None:
     class Wrong(Flow):
@@ -41,7 +41,7 @@ def test_a_wrong_flow_is_caught_though_it_has_no_closed_moments(kind: type[Norma
 
 
 class Leaking(LearnedNormal):
-    """Its contexts are centerd by the batch's mean."""
+    """Its contexts are centered by the batch's mean."""
 
     def forward(self, context: Tensor | None = None) -> Distribution:
         assert context is not None

@@ -84,7 +84,7 @@ class Broken(VectorQuantizer):
         ("batch", "penalty depends on its batch"),
         ("gradient", "no gradient of z"),
         ("training", "in training"),
-        ("range", "codes"),
+        ("range", "indices"),
         ("nearest", "nearer"),
         ("moves", "moved"),
         ("variance", "variance"),

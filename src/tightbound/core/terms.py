@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions.constraints import Constraint
 
 from tightbound.core.dispatch import Dispatched, cached
 from tightbound.core.errors import CompositionError, NotABound
@@ -238,6 +239,15 @@ class Terms:
         for group in self.latents:
             weight = weight - group.log_ratio()
         return weight
+
+
+class UncheckedDistribution(Distribution):
+    """Base class of distributions that do not check their arguments."""
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """Return no constraints."""
+        return {}
 
 
 @Dispatched

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
-from torch.distributions.constraints import Constraint
 
 from tightbound.components import make
 from tightbound.core.domain import Domain, Kind, as_domain
 from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
 from tightbound.nn.base import Architecture, fold, output_size
 
@@ -158,18 +158,13 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
     return family
 
 
-class ColumnsDistribution(Distribution):
+class ColumnsDistribution(UncheckedDistribution):
     """Independent columns, each with a family of its own; batch shape (..., D).
 
     Args:
         likelihood: The likelihood that the columns belong to.
         parts: One distribution per family, with batch shape (..., number of its columns).
     """
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Empty; arguments are not checked."""
-        return {}
 
     def __init__(self, likelihood: Columns, parts: Sequence[Distribution]) -> None:
         self.likelihood, self.parts = likelihood, parts

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, Gamma
-from torch.distributions.constraints import Constraint
 
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.likelihoods.special import log1p_weighted, stirling
@@ -101,16 +101,7 @@ def _moments(x: Tensor, inflation: Tensor) -> tuple[Tensor, Tensor]:
     return mean.log(), ((second - mean - mean.square()) / mean.square()).clamp_min(1e-2)
 
 
-class _Counts(Distribution):
-    """Base class of count distributions, whose arguments are not checked."""
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Empty; arguments are not checked."""
-        return {}
-
-
-class PoissonDistribution(_Counts):
+class PoissonDistribution(UncheckedDistribution):
     """Poisson(exp(log_rate)), with log-probabilities that stay accurate in float32 for large counts.
 
     Args:
@@ -148,7 +139,7 @@ class PoissonDistribution(_Counts):
         return torch.poisson(self.mean.expand(*sample_shape, *self.batch_shape))
 
 
-class NegativeBinomialDistribution(_Counts):
+class NegativeBinomialDistribution(UncheckedDistribution):
     """Poisson whose rate is drawn from Gamma(r, r / mean); its variance is mean + mean^2 / r.
 
     Args:
@@ -195,7 +186,7 @@ class NegativeBinomialDistribution(_Counts):
         return torch.poisson(draws * (self.log_mean - self.log_shape).exp())
 
 
-class ZeroInflated(_Counts):
+class ZeroInflated(UncheckedDistribution):
     """Zero with probability w, else a draw of another distribution of counts.
 
     Args:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.noise import Noise, draw
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.nn.base import Architecture
@@ -49,7 +49,7 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
         return y.mean(0), y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
 
 
-class DiscretizedLogisticDistribution(Distribution):
+class DiscretizedLogisticDistribution(UncheckedDistribution):
     """Logistic rounded to the nearest of the integers 0 .. K - 1.
 
     Args:
@@ -57,11 +57,6 @@ class DiscretizedLogisticDistribution(Distribution):
         scale: (...), in units of levels.
         levels: K.
     """
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Empty; arguments are not checked."""
-        return {}
 
     def __init__(self, location: Tensor, scale: Tensor, levels: int) -> None:
         self.location, self.scale, self.levels = location, scale, levels

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.errors import whole
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.mixture import MixtureDistribution, choose
@@ -82,7 +82,7 @@ class MixtureOfLogistics(LevelLikelihood):
         return torch.cat([none, location.clamp(-1, 1), log_scale, none][: self.per_component])
 
 
-class ColorDistribution(Distribution):
+class ColorDistribution(UncheckedDistribution):
     """Mixture of discretized logistics on color images, with event shape (3, H, W).
 
     Mean and variance are sums over all colors for up to `exact_levels` levels. For more, they are quadratures over each
@@ -98,11 +98,6 @@ class ColorDistribution(Distribution):
         exact_levels: Largest number of levels for exact moments.
         points: Number of quadrature points.
     """
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Empty; arguments are not checked."""
-        return {}
 
     def __init__(
         self,

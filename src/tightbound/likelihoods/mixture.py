@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import Gaussian
 from tightbound.nn.base import Architecture, as_sizes
@@ -87,7 +87,7 @@ class Mixture(ElementwiseLikelihood):
         self.of.fit_learned(x)
 
 
-class MixtureDistribution(Distribution):
+class MixtureDistribution(UncheckedDistribution):
     """Mixture sum_k w_k p_k(x).
 
     Args:
@@ -95,11 +95,6 @@ class MixtureDistribution(Distribution):
         components: The p_k, batch shape (..., K, *shape).
         dims: Number of dimensions of `shape`.
     """
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Empty; arguments are not checked."""
-        return {}
 
     def __init__(self, logits: Tensor, components: Distribution, dims: int) -> None:
         self.axis = -1 - dims

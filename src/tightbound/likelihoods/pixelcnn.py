@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.components import make
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, SharedNoise, draw, unkeyed
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture, as_sizes, fold, output_size
 from tightbound.nn.pixelcnn import GatedPixelCNN
@@ -150,7 +150,7 @@ class PixelCNN(Likelihood):
         self.family.fit_learned(x.flatten())
 
 
-class PixelCNNDistribution(Distribution):
+class PixelCNNDistribution(UncheckedDistribution):
     """Distribution of a PixelCNN with batch shape (...) and event shape (C, H, W).
 
     Args:
@@ -158,11 +158,6 @@ class PixelCNNDistribution(Distribution):
         condition: (..., n), or maps (..., n, H, W).
         lead: The batch shape.
     """
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Empty; arguments are not checked."""
-        return {}
 
     def __init__(self, likelihood: PixelCNN, condition: Tensor, lead: torch.Size) -> None:
         self.likelihood, self.condition = likelihood, condition

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.noise import Noise, draw
 from tightbound.core.numerics import unrounded
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.nn.flows import build_flow
 from tightbound.priors.base import Prior
 
@@ -54,7 +54,7 @@ class Flow(Prior):
         return NormalizingFlow(self.bijection(c), Normal(zero, torch.ones_like(zero), validate_args=False))
 
 
-class NormalizingFlow(Distribution):
+class NormalizingFlow(UncheckedDistribution):
     """Distribution of f^-1(e) for e from a diagonal Gaussian.
 
     Args:
@@ -63,11 +63,6 @@ class NormalizingFlow(Distribution):
     """
 
     has_rsample = True
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     def __init__(self, bijection: Any, base: Normal) -> None:
         self.bijection, self.base = bijection, Independent(base, 1, validate_args=False)

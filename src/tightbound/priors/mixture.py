@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.dispatch import Dispatched
 from tightbound.core.noise import Noise, draw, unkeyed
 from tightbound.core.numerics import lacks_double
+from tightbound.core.terms import UncheckedDistribution
 
 ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
 
 
-class FiniteMixture(Distribution):
+class FiniteMixture(UncheckedDistribution):
     """Mixture sum_k w_k p_k(z) whose components are the same for the whole batch.
 
     Args:
@@ -26,11 +26,6 @@ class FiniteMixture(Distribution):
     """
 
     has_rsample = False  # the choice of a component is not differentiable
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     def __init__(self, logits: Tensor, components: Distribution) -> None:
         self.log_weights, self.components = logits.log_softmax(-1), components

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.noise import Noise, draw
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.priors.base import Prior
 
 
@@ -42,17 +42,12 @@ class Sphere(Prior):
         return UniformSphere(self.like)
 
 
-class UniformSphere(Distribution):
+class UniformSphere(UncheckedDistribution):
     """Uniform distribution on the unit sphere of R^L, with the dtype and device of `like` (L,)."""
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
         super().__init__(torch.Size(), like.shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     @property
     def mean(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Laws of priors over grids of codes, and drawing from them without caches, which is what cached drawing must equal."""
+"""Laws of code priors, and drawing without caches, which cached drawing must equal."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ BATCH = 4
 
 
 def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
-    """Runs every law of priors over codes, on a grid so small that all codes are enumerated; its parameters are set at
-    random, since an untrained network may hardly depend on anything.
+    """Run every law of code priors, on a grid so small that all code indices are enumerated.
 
-    1. Batch and event shapes. 2. The probabilities of all codes sum to 1. 3. Where there are `log_factors`, they sum to
-    `log_prob`, each is normalized, and changes with no later code. 4. Draws have the exact frequencies of codes and
-    of pairs of codes, also at another temperature and of the likeliest codes alone, are a function of the noise, and
-    leave `log_prob` as it is. 5. Towards temperature 0, and with top_k = 1, each code is the likeliest after those
+    Parameters are set at random, since the output of an untrained network may hardly depend on anything.
+
+    1. Batch and event shapes. 2. The probabilities of all grids sum to 1. 3. If there are `log_factors`, they sum to
+    `log_prob`, each is normalized, and none depends on a later index. 4. Draws have the exact frequencies of indices
+    and of pairs of indices, also at another temperature and with top_k; they are a function of the noise, and leave
+    `log_prob` as it is. 5. Towards temperature 0, and with top_k = 1, each index is the most probable one after those
     before it. 6. Given maps or a context, an example's prior and draws do not depend on its batch; leading dimensions
-    of samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. It is rebuilt from its
-    description.
+    of samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. The prior is rebuilt
+    from its description.
 
     Args:
-        prior: Of at most 10,000 grids of codes altogether.
+        prior: With at most 10,000 grids of indices.
+        seed: Seed of parameters and draws.
 
     Raises:
-        AssertionError: naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
     """
     prior = copy.deepcopy(prior).double().eval()
     generator = torch.Generator().manual_seed(seed)
@@ -55,11 +57,11 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     every = every.reshape(-1, *event)
     log_prob = one.log_prob(every)
     total = log_prob.exp().sum().item()
-    assert abs(total - 1) < 1e-9, f"normalization: the probabilities of all codes sum to {total}, not 1"
+    assert abs(total - 1) < 1e-9, f"normalization: the probabilities of all grids sum to {total}, not 1"
     factors = _factors(one, every, log_prob, prior.codebook_size)
     sharpenings = [Sharpening(), Sharpening(0.5)]
     if not any((factor.sort(i).values.diff(dim=i) < 1e-9).any() for i, factor in enumerate(factors)):
-        sharpenings.append(Sharpening(1.7, 2))  # among codes that are equally likely, any may be left out
+        sharpenings.append(Sharpening(1.7, 2))  # of equally probable indices, any may be left out
     for sharpening in sharpenings:
         _check_frequencies(one, every, _sharpened(factors, sharpening), sharpening, seed)
     again = one.log_prob(every)
@@ -86,10 +88,14 @@ def draw_from_scratch(
     sharpening: Sharpening,
     codes: int | None = None,
 ) -> Tensor:
-    """What `draw_codes` gives of this distribution, by a whole pass of the network for each code.
+    """Draw what `draw_codes` draws, with a full pass of the network for each index.
 
     Args:
-        codes: Only the first so many are drawn, and the others are 0.
+        distribution: The distribution.
+        samples: Shape of the samples.
+        noise: Source of the draws.
+        sharpening: Of the logits.
+        codes: Draw only so many indices, and leave the others at 0; None: all.
     """
     shape = (*samples, *distribution.batch_shape, *distribution.event_shape)
     drawn, uniform = torch.zeros(shape, dtype=torch.long), None
@@ -107,8 +113,7 @@ def _conditions(prior: CodePrior, generator: torch.Generator) -> tuple[Tensor | 
 
 
 def _factors(p: Distribution, every: Tensor, log_prob: Tensor, codebook_size: int) -> Tensor:
-    """(L, K, ..., K) log p of code i given those before it, for all codes, by enumeration; the distribution's own
-    factors must be these."""
+    """log p of index i given those before it (L, K, ..., K), by enumeration; compared with the distribution's own."""
     length = every[0].numel()
     joint = log_prob.reshape((codebook_size,) * length)
     up_to = [joint.logsumexp(tuple(range(i, length)), keepdim=True) if i < length else joint for i in range(length + 1)]
@@ -130,7 +135,7 @@ def _factors(p: Distribution, every: Tensor, log_prob: Tensor, codebook_size: in
 
 
 def _sharpened(factors: Tensor, sharpening: Sharpening) -> Tensor:
-    """(N,) exact probabilities of all codes, each drawn from its sharpened conditional distribution."""
+    """Exact probabilities (N,) of all grids, each index drawn from its sharpened conditional distribution."""
     log_prob = torch.zeros_like(factors[0])
     for i, factor in enumerate(factors):
         powers = factor / sharpening.temperature
@@ -145,7 +150,7 @@ def _check_frequencies(p: Distribution, every: Tensor, exact: Tensor, sharpening
     codes = draw_codes(p, (DRAWS,), Noise("law", seed), sharpening)
     same = draw_codes(p, (DRAWS,), Noise("law", seed), sharpening)
     assert torch.equal(codes, same), "the same noise gave other draws"
-    assert codes.dtype == torch.long, f"codes are {codes.dtype}, not integers"
+    assert codes.dtype == torch.long, f"indices are {codes.dtype}, not integers"
     assert codes.shape == (DRAWS, *every.shape[1:]), f"draws have shape {tuple(codes.shape)}"
     codebook_size = int(every.max()) + 1
     drawn, all_codes = (
@@ -154,8 +159,8 @@ def _check_frequencies(p: Distribution, every: Tensor, exact: Tensor, sharpening
     found, pairs = drawn.T @ drawn / DRAWS, all_codes.T @ (all_codes * exact[:, None])
     allowed = 5.5 * (pairs * (1 - pairs).clamp_min(0) / DRAWS).sqrt() + 3 / DRAWS
     off = ((found - pairs).abs() / allowed).max().item()
-    assert off < 1, f"frequencies: of {sharpening}, pairs of codes are {5.5 * off:.1f} standard errors off"
-    assert found[pairs == 0].sum() == 0, f"frequencies: of {sharpening}, codes of probability 0 were drawn"
+    assert off < 1, f"frequencies: with {sharpening}, pairs of indices are {5.5 * off:.1f} standard errors off"
+    assert found[pairs == 0].sum() == 0, f"frequencies: with {sharpening}, indices of probability 0 were drawn"
 
 
 def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, codebook_size: int) -> None:
@@ -163,7 +168,7 @@ def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, code
     for code in draw_codes(p, (5,), Noise("greedy"), sharpening).reshape(5, length):
         for i, factor in enumerate(factors):
             given = factor[tuple(code[:i].tolist())].reshape(codebook_size, -1)[:, 0]
-            assert given[code[i]] > given.max() - 1e-6, f"with {sharpening}, code {i} is not the likeliest"
+            assert given[code[i]] > given.max() - 1e-6, f"with {sharpening}, index {i} is not the most probable"
 
 
 def _check_apart(
@@ -182,7 +187,7 @@ def _check_apart(
         mine = draw_codes(alone, (3,), ExampleNoise("law", index=index[b : b + 1]), Sharpening())
         assert torch.equal(drawn[:, b : b + 1], mine), "an example's draw depends on its batch"
     assert torch.unique(together[:, 0] - p.log_prob(x[:, :1].expand_as(x))[:, 1]).abs().max() > 1e-6, (
-        "the prior does not depend on what it is given"
+        "the prior does not depend on maps or context"
     )
 
 

@@ -18,21 +18,21 @@ DRAWS = 4000
 
 
 def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int = 0) -> None:
-    """Runs every law of likelihoods on a distribution of few elements together, all of whose values are enumerated.
+    """Run every law of likelihoods that couple elements, on few elements, all of whose values are enumerated.
 
     1. Batch and event shapes; x (B, *shape) against features (S, B, features). 2. The probabilities of all x sum to 1.
     3. Samples have the means and the second moments of the enumeration, and are a function of the noise; `mean` is
     its mean, within 5% of the range. 4. An example's log p and mean do not depend on its batch. 5. Finite gradients
-    reach every parameter. 6. Other domains are refused. 7. `start_at` makes data likelier under what
-    is untrained. 8. It is rebuilt from
-    its description.
+    reach every parameter. 6. Other domains are refused. 7. `start_at` raises the likelihood of data under an untrained
+    network. 8. The likelihood is rebuilt from its description.
 
     Args:
-        likelihood: Of at most 4096 values of x altogether.
-        target: Discrete, the domain of each element; or mixed, of such columns without categories.
+        likelihood: With at most 4096 values of x.
+        target: Domain of each element, discrete; or a mixed domain of such columns without categories.
+        seed: Seed of parameters and data.
 
     Raises:
-        AssertionError: naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
     """
     fresh, likelihood = likelihood, copy.deepcopy(likelihood).double()
     generator = torch.Generator().manual_seed(seed)

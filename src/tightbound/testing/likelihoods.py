@@ -22,21 +22,21 @@ DEVIATIONS = 30_000  # above the mean to which counts are summed: by Cantelli's 
 
 
 def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases: int = 5) -> None:
-    """Runs every law of likelihoods on one that was constructed without a network.
+    """Run every law of likelihoods of independent elements.
 
-    1. Batch and event shapes. 2. Normalization over the support (sum, or quadrature); mean and variance, where it is
-    a sum. 3. Mean, variance and support of its samples, and how often each value of a finite support is drawn.
-    4. The gradient of log p against finite differences. 5. Finite log p and gradient
-    for extreme parameters. 6. Elements are independent, data too. 7. Domains that it is no density on are
-    refused. 8. `marginal` fits the mean of data. 9. It is rebuilt from its description.
+    1. Batch and event shapes. 2. Normalization over the support (sum, or quadrature); mean and variance, if it is a
+    sum. 3. Mean, variance and support of the samples, and the frequency of each value of a finite support. 4. The
+    gradient of log p agrees with finite differences. 5. Log p and gradient are finite for extreme parameters.
+    6. Elements are independent, and so are examples. 7. `check_domain` refuses domains on which this is not a density.
+    8. `fit_marginals` fits the mean of data. 9. The likelihood is rebuilt from its description.
 
     Args:
-        likelihood: With features and network None, and shape (); of one that couples elements, a small shape.
-        seed: Of the random parameters.
+        likelihood: Constructed with features and network None and shape (); if it couples elements, with a small shape.
+        seed: Seed of the random parameters.
         cases: Number of random parameters.
 
     Raises:
-        AssertionError: naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
     """
     likelihood = copy.deepcopy(likelihood).double()
     assert likelihood.network is None, "construct the likelihood without a network to check its family"
@@ -76,7 +76,7 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
 
 
 def _support(p: Distribution, kind: str, levels: int) -> Tensor:
-    """All values (N, *shape); of counts, all but a tail of known size."""
+    """All values (N, *shape); for counts, all but a tail of known size."""
     if kind == "counts":
         levels = int(p.mean + DEVIATIONS * p.variance.sqrt()) + 2
     line = torch.arange(levels, dtype=torch.float64)
@@ -94,17 +94,17 @@ def _check_sums(p: Distribution, support: Tensor) -> None:
 
 
 def _check_frequencies(p: Distribution, x: Tensor, levels: int) -> None:
-    """How often values of all elements together are drawn, which the moments of each do not show."""
+    """Frequencies of values of all elements jointly, which the moments of each do not show."""
     chance = p.log_prob(_support(p, "levels", levels)).exp()
     place = levels ** torch.arange(p.event_shape.numel() - 1, -1, -1)
     number = (x.reshape(len(x), -1).long() * place).sum(1)
     share = torch.bincount(number, minlength=len(chance)) / len(x)
     allowed = 6 * (chance * (1 - chance) / len(x)).sqrt() + 10 / len(x)
-    assert ((share - chance).abs() < allowed).all(), "samples: values are not drawn as often as they are likely"
+    assert ((share - chance).abs() < allowed).all(), "samples: frequencies differ from probabilities"
 
 
 def _check_integrates(p: Distribution, kind: str) -> bool:
-    """Whether the integral is known: not of a density on [0, 1] with mass between 1 and the number before it."""
+    """False if the integral is unknown: a density on [0, 1] with mass between 1 and the number before it."""
     from scipy.integrate import quad
     from scipy.special import expit
 
@@ -191,7 +191,7 @@ def _check_ends(p: Distribution) -> None:
             p.log_prob(torch.tensor(end, dtype=torch.float64))
         except InputError:
             continue
-        raise AssertionError(f"ends: there is no density at {end}, and it was not refused")
+        raise AssertionError(f"ends: there is no density at {end}, and log_prob did not refuse it")
 
 
 def _check_independence(
@@ -214,7 +214,7 @@ def _check_refuses(likelihood: ElementwiseLikelihood, levels: int) -> None:
             likelihood.check_domain(target)
         except CompositionError:
             continue
-        raise AssertionError(f"domain: {kind!r} is not among {likelihood.domains} and was not refused")
+        raise AssertionError(f"domain: {kind!r} is not among {likelihood.domains}, and check_domain did not refuse it")
 
 
 def _check_marginal(likelihood: ElementwiseLikelihood, kind: str, levels: int, generator: torch.Generator) -> None:
@@ -227,4 +227,4 @@ def _check_marginal(likelihood: ElementwiseLikelihood, kind: str, levels: int, g
     assert raw.shape == needed, f"marginal: shape {tuple(raw.shape)}, not {needed}"
     fitted = likelihood(raw.flatten()).log_prob(x).mean()
     start = likelihood(torch.zeros_like(raw).flatten()).log_prob(x).mean()
-    assert fitted >= start - 1e-9, "marginal: the data are less likely under it than under parameters of zero"
+    assert fitted >= start - 1e-9, "marginal: the data are less probable with it than with parameters of zero"

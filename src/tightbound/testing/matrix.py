@@ -1,4 +1,4 @@
-"""What composes with what: every combination of named parts is constructed, or refused with the reason.
+"""Compositions: every combination of named components is constructed, or refused with the reason.
 
 python -m tightbound.testing.matrix > docs/composition.md
 """
@@ -24,7 +24,7 @@ from tightbound.data import open as open_data
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 
-# arguments that a tiny model needs; all other parts are taken with their defaults
+# arguments that a tiny model needs; all other components have their defaults
 SMALL = {
     "prior": {
         "vamp": "vamp(components=3)",
@@ -68,13 +68,13 @@ SMALL = {
         "tvo": "tvo(samples=3)",
     },
 }
-DRAWN = "quantized(quantizer=gumbel(codebook_size=3), positions=2)"  # codes with a posterior, where others are certain
+DRAWN = "quantized(quantizer=gumbel(codebook_size=3), positions=2)"  # a posterior that is not deterministic
 LATENT = 4
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One name of each kind; a hierarchy has its own prior and posterior, which are then "-"."""
+    """One name of each kind; prior and posterior are "-" if the latents have their own."""
 
     prior: str
     posterior: str
@@ -88,21 +88,21 @@ class Combination:
 
 
 def structures() -> list[tuple[str, str, str]]:
-    """(prior, posterior, latents): each pair in `flat`, the hierarchies, and codes, certain and drawn."""
+    """Return (prior, posterior, latents): each pair with `flat`, and the latents that have their own."""
     pairs = itertools.product(TABLE["prior"], TABLE["posterior"])
     own = [("-", "-", name) for name in (*TABLE["latents"], DRAWN) if name != "flat"]
     return [(prior, posterior, "flat") for prior, posterior in pairs] + own
 
 
 def quantized(quantizer: str, prior: str) -> str:
-    """Latents of this quantizer with this prior over codes."""
+    """Return the text of latents with this quantizer and this code prior."""
     q, p = (SMALL[kind].get(name, name) for kind, name in (("quantizer", quantizer), ("code-prior", prior)))
     return f"quantized(quantizer={q!r}, prior={p!r}, positions=2)"
 
 
 @functools.cache
 def data_for(likelihood: str) -> Data:
-    """Twelve data on which this likelihood is one: images (1, 4, 4), or a table."""
+    """Return twelve examples that this likelihood is a distribution of: images (1, 4, 4), or a table."""
     x = np.random.default_rng(0).random((12, 1, 4, 4)).astype(np.float32)
     kinds = getattr(find("likelihood", likelihood), "domains", ())
     kind = "unit" if likelihood == "mixture" else next(iter(kinds), None)
@@ -118,10 +118,10 @@ def data_for(likelihood: str) -> Data:
 
 
 def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
-    """The model, in float64 and eval mode, and its objective, prepared and checked.
+    """Return the model, in float64 and eval mode, and its objective, prepared and checked.
 
     Raises:
-        TightboundError: where the combination is refused.
+        TightboundError: The combination is refused.
     """
 
     def text(kind: str) -> str:
@@ -143,7 +143,7 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
 
 
 def terms(c: Combination, model: VAE, objective: Objective, samples: int | None = None) -> Terms:
-    """Terms of a fixed batch of six data with fixed noise."""
+    """Return the terms of a fixed batch of six examples with fixed noise."""
     batch = next(data_for(c.likelihood).train.epoch(6))
     knobs = Knobs.final({**model.schedules, **objective.schedules})
     noise = ExampleNoise("matrix", index=batch.positions())
@@ -153,10 +153,10 @@ def terms(c: Combination, model: VAE, objective: Objective, samples: int | None 
 
 @functools.cache
 def why_not(c: Combination) -> str | None:
-    """Why a combination is refused; None where it is accepted.
+    """Return why a combination is refused; None if it is accepted.
 
     Raises:
-        Exception: whatever is no refusal in one line.
+        Exception: Any error that is not a refusal in one line.
     """
     try:
         compose(c)
@@ -167,10 +167,10 @@ def why_not(c: Combination) -> str | None:
 
 @functools.cache
 def covering(seed: int = 0) -> list[Combination]:
-    """Accepted combinations in which every pair of names that goes together occurs: a pairwise covering array.
+    """Return accepted combinations that contain every pair of names that fits: a pairwise covering array.
 
-    What refuses a combination is its structure, or the objective with the structure, or with the likelihood: these
-    are tried apart, so that the whole product need not be.
+    A combination is refused because of its structure, or of the objective with the structure or with the likelihood.
+    These are tried separately, so that the whole product need not be.
     """
     chance = random.Random(seed)
     plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
@@ -196,14 +196,14 @@ def covering(seed: int = 0) -> list[Combination]:
 
 
 def _fits(plain: Combination, structure: tuple[str, str, str], objective: str) -> bool:
-    """Under some likelihood that the objective takes; a point takes the likelihood of its objective alone."""
+    """Whether a structure fits an objective."""
     prior, posterior, latents = structure
     c = replace(plain, prior=prior, posterior=posterior, latents=latents, objective=objective)
     return why_not(c) is None
 
 
 def _fits_likelihood(plain: Combination, objective: str, likelihood: str) -> bool:
-    """With a structure that the objective takes: a Gaussian one, or a point."""
+    """Whether a likelihood fits an objective, with the posterior that the objective needs."""
     c = replace(plain, objective=objective, likelihood=likelihood)
     return why_not(c) is None or why_not(replace(c, posterior="point")) is None
 
@@ -215,14 +215,18 @@ def _pairs(c: Combination) -> frozenset[tuple[str, str, str, str]]:
 
 
 def table() -> str:
-    """The page that says what goes together and, where it does not, why."""
+    """Return the page `docs/composition.md`: which components fit, and the reasons for those that do not."""
     plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
     lines = [
-        "# What composes with what",
+        "# Which components fit together",
         "",
-        "Generated by `python -m tightbound.testing.matrix > docs/composition.md` from the parts: each cell was",
-        "constructed. A dot is accepted; a number is refused, for the reason below. Parts that no table shows, such as",
-        "networks, contexts and observations, go with all.",
+        "Any prior, posterior, likelihood and objective can be combined, unless the combination has no meaning; it is",
+        "then refused when the model is built. The tables show every combination of two kinds of components: a dot",
+        "means accepted, a number refused, for the reason with that number at the end of the page. Networks, contexts and",
+        "observations, which no table shows, fit all components. `tightbound list` describes the components.",
+        "",
+        "This page is generated; each combination was constructed:",
+        "`python -m tightbound.testing.matrix > docs/composition.md`.",
         "",
     ]
     reasons: dict[str, int] = {}
@@ -254,17 +258,21 @@ def table() -> str:
     lines += ["## Objectives (rows) and likelihoods, with prior `normal`", "", *_grid(likelihoods, rows)]
     own, codes = replace(plain, prior="-", posterior="-"), list(TABLE["code-prior"])
     rows = [[q, *(_cell(replace(own, latents=quantized(q, p)), reasons) for p in codes)] for q in TABLE["quantizer"]]
-    lines += ["## Quantizers (rows) and priors over codes, with objective `elbo`", "", *_grid(codes, rows)]
+    lines += ["## Quantizers (rows) and code priors, with objective `elbo`", "", *_grid(codes, rows)]
     codes = ["quantized", DRAWN]
     rows = [[x, *(_cell(replace(own, latents=c, likelihood=x), reasons) for c in codes)] for x in likelihoods]
-    lines += ["## Likelihoods (rows) and codes, certain and drawn", "", *_grid(["quantized", "by gumbel"], rows)]
+    lines += [
+        "## Likelihoods (rows) and code indices, deterministic and drawn",
+        "",
+        *_grid(["quantized", "by gumbel"], rows),
+    ]
     lines += ["## Reasons", "", *(f"{number}. {reason}" for reason, number in reasons.items())]
     return "\n".join(lines)
 
 
 def _cell(c: Combination, reasons: dict[str, int]) -> str:
     reason = why_not(c)
-    # the row and the column name the parts
+    # the row and the column name the components
     reason = reason and re.sub(r"\b(prior|posterior|that of|those of) [A-Z]\w+", r"\1 P", reason)
     reason = reason and re.sub(r"^objective '[\w-]+'", "the objective", reason)
     return "·" if reason is None else str(reasons.setdefault(reason, len(reasons) + 1))

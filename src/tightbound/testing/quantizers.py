@@ -16,28 +16,28 @@ from tightbound.core.schedules import Knobs
 from tightbound.quantizers.base import Quantization, Quantizer
 
 DRAWS = 20_000
-MOST = 50_000  # codes that are enumerated
+MOST = 50_000  # indices that are enumerated
 DATA, POSITIONS = 4, 2
 
 
 def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
-    """Runs every law of quantizers.
+    """Run every law of quantizers.
 
-    1. Shapes; codes are entries; z is exactly `embed` of the codes. 2. `nearest` gives the nearest of all codes, by
-    enumeration, and gives an embedded code's vector back; of a greedy quantizer, a near one, and mostly back. 3. The
-    gradient of z reaches the raw numbers at each position, and no other; that of the penalty is finite. 4. An example's
-    codes, z, penalty, posterior and moments do not depend on its batch, in training too; the penalty is summed over
-    positions. 5. The same noise gives the same. 6. Evaluation, and `moments` in training, move nothing. 7. Without a
-    posterior all samples are alike, and the moments are the codes' vectors and 0. With one, its probabilities sum to 1,
-    codes are drawn as often as they are likely, and z has the moments. 8. Under autocast, results are those of single
-    precision. 9. `start_at` leaves it a quantizer, and it is rebuilt from its description.
+    1. Shapes; indices are below the codebook size; z is exactly `embed` of the indices. 2. `nearest` gives the nearest
+    of all indices, by enumeration, and maps an embedded index to itself; a greedy quantizer gives near ones, and mostly
+    itself. 3. The gradient of z reaches the raw numbers at each position, and no other; that of the penalty is finite.
+    4. An example's indices, z, penalty, posterior and moments do not depend on its batch, in training as well; the
+    penalty is summed over positions. 5. The same noise gives the same result. 6. Evaluation, and `moments` in training,
+    change no state. 7. Without a posterior all samples are equal, and the moments are the vectors and 0. With one, its
+    probabilities sum to 1, indices have those frequencies, and z has the moments. 8. Under autocast, results are those
+    of single precision. 9. After `start_at` it is still a quantizer, and it is rebuilt from its description.
 
     Args:
-        quantizer: Of few codes (entries^depth of some thousands at most), so that they can be enumerated.
-        seed: Of the raw numbers.
+        quantizer: With few indices (codebook_size ** depth at most some thousands), so that they can be enumerated.
+        seed: Seed of the raw numbers.
 
     Raises:
-        AssertionError: naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
     """
     quantizer = copy.deepcopy(quantizer).double().eval()
     generator = torch.Generator().manual_seed(seed)
@@ -79,11 +79,11 @@ def _call(quantizer: Quantizer, raw: Tensor, samples: int, noise: Noise) -> Quan
 def _check_shapes(quantizer: Quantizer, out: Quantization) -> None:
     batch = (3, DATA, POSITIONS)
     assert out.z.shape == (*batch, quantizer.size), f"z has shape {tuple(out.z.shape)}"
-    assert out.indices.shape == (*batch, quantizer.depth), f"codes have shape {tuple(out.indices.shape)}"
-    assert out.indices.dtype == torch.long, f"codes are {out.indices.dtype}"
+    assert out.indices.shape == (*batch, quantizer.depth), f"indices have shape {tuple(out.indices.shape)}"
+    assert out.indices.dtype == torch.long, f"indices are {out.indices.dtype}"
     inside = (out.indices >= 0) & (out.indices < quantizer.codebook_size)
-    assert inside.all(), f"codes: some are not among 0 .. {quantizer.codebook_size - 1}"
-    assert torch.equal(out.z, quantizer.embed(out.indices).to(out.z)), "z is not the vectors of the codes"
+    assert inside.all(), f"indices: some are not among 0 .. {quantizer.codebook_size - 1}"
+    assert torch.equal(out.z, quantizer.embed(out.indices).to(out.z)), "z is not the vectors of the indices"
     if out.penalty is not None:
         assert out.penalty.shape == batch[:2], f"the penalty has shape {tuple(out.penalty.shape)}, not (S, B)"
         assert torch.isfinite(out.penalty).all(), "the penalty is not finite"
@@ -92,25 +92,25 @@ def _check_shapes(quantizer: Quantizer, out: Quantization) -> None:
 @torch.no_grad()
 def _check_nearest(quantizer: Quantizer, generator: torch.Generator) -> None:
     count = quantizer.codebook_size**quantizer.depth
-    assert count <= MOST, f"{count} codes are too many to enumerate: check a smaller quantizer"
+    assert count <= MOST, f"{count} indices are too many to enumerate: check a smaller quantizer"
     every = torch.tensor(list(itertools.product(range(quantizer.codebook_size), repeat=quantizer.depth)))
     vectors = quantizer.embed(every).double()
-    assert vectors.shape == (count, quantizer.size), f"{count} codes have vectors of shape {tuple(vectors.shape)}"
+    assert vectors.shape == (count, quantizer.size), f"{count} indices have vectors of shape {tuple(vectors.shape)}"
     points = torch.randn(60, quantizer.size, generator=generator, dtype=torch.float64)
     points = vectors.mean(0) + vectors.std(0) * points
     codes = quantizer.nearest(points)
-    assert codes.shape == (60, quantizer.depth), f"nearest: 60 vectors gave codes of shape {tuple(codes.shape)}"
+    assert codes.shape == (60, quantizer.depth), f"nearest: 60 vectors gave indices of shape {tuple(codes.shape)}"
     found = (quantizer.embed(codes) - points).norm(dim=-1)
     distance = torch.cdist(points, vectors, compute_mode="donot_use_mm_for_euclid_dist")
     if quantizer.greedy:
-        assert (found < distance.median(1).values).double().mean() > 0.9, "nearest: codes at random are as near"
+        assert (found < distance.median(1).values).double().mean() > 0.9, "nearest: random indices are as near"
         sums = quantizer.embed(codes)
         kept = (quantizer.embed(quantizer.nearest(sums)) - sums).norm(dim=-1) < 1e-9
-        assert kept.double().mean() > 0.9, "nearest: the vectors of codes that it gave are given others"
+        assert kept.double().mean() > 0.9, "nearest: its own vectors are mapped to others"
         return
-    assert torch.allclose(found, distance.min(1).values, atol=1e-9), "nearest: there are nearer codes"
+    assert torch.allclose(found, distance.min(1).values, atol=1e-9), "nearest: there are nearer indices"
     again = quantizer.embed(quantizer.nearest(vectors))
-    assert torch.equal(again, vectors), "nearest: a code's own vector gives another one back"
+    assert torch.equal(again, vectors), "nearest: an index's own vector is mapped to another"
 
 
 def _check_gradients(quantizer: Quantizer, raw: Tensor, seed: int) -> None:
@@ -137,9 +137,9 @@ def _check_batches(quantizer: Quantizer, raw: Tensor) -> None:
         many = _call(both, raw, 2, ExampleNoise("law", index=index))
         one = _call(alone, raw[1:2], 2, ExampleNoise("law", index=index[1:2]))
         said = "depends on its batch" + (" in training" if training else "")
-        assert torch.equal(many.indices[:, 1:2], one.indices), f"an example's code {said}"
+        assert torch.equal(many.indices[:, 1:2], one.indices), f"an example's indices {said}"
         assert torch.allclose(many.z[:, 1:2], one.z, atol=1e-10), f"an example's z {said}"
-        assert (many.penalty is None) == (one.penalty is None), f"whether there is a penalty {said}"
+        assert (many.penalty is None) == (one.penalty is None), f"the existence of a penalty {said}"
         if many.penalty is not None and one.penalty is not None:
             assert torch.allclose(many.penalty[:, 1:2], one.penalty, atol=1e-10), f"an example's penalty {said}"
         if many.posterior is not None and one.posterior is not None:
@@ -178,7 +178,7 @@ def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Quantization, seed:
         p = probs[..., entry]
         off = ((draws.indices == entry).double().mean(0) - p).abs()
         allowed = 6 * (p * (1 - p) / DRAWS).sqrt() + 10 / DRAWS
-        assert (off < allowed).all(), "posterior: codes are not drawn as often as they are likely"
+        assert (off < allowed).all(), "posterior: frequencies differ from probabilities"
     off = (draws.z.mean(0) - mean).abs()
     assert (off < 6 * (draws.z.var(0) / DRAWS).sqrt() + 1e-9).all(), f"moments: the mean is off by {off.max():.3g}"
     fourth = (draws.z - draws.z.mean(0)).pow(4).mean(0)
@@ -196,9 +196,9 @@ def _check_autocast(quantizer: Quantizer, raw: Tensor, seed: int) -> None:
         cast_ = _call(single, low, 2, Noise("law", seed))
         moments = single.moments(low)
     assert cast_.z.dtype == torch.float32, f"under autocast, z is {cast_.z.dtype}"
-    assert torch.equal(cast_.indices, plain.indices), "under autocast, codes are others"
-    assert torch.equal(cast_.z, plain.z), "under autocast, z is another"
+    assert torch.equal(cast_.indices, plain.indices), "under autocast, the indices differ"
+    assert torch.equal(cast_.z, plain.z), "under autocast, z differs"
     for one, other in zip(moments, single.moments(low.float()), strict=True):
-        assert torch.equal(one, other), "under autocast, moments are others"
+        assert torch.equal(one, other), "under autocast, the moments differ"
     if cast_.penalty is not None and plain.penalty is not None:
-        assert torch.equal(cast_.penalty, plain.penalty), "under autocast, the penalty is another"
+        assert torch.equal(cast_.penalty, plain.penalty), "under autocast, the penalty differs"

@@ -24,16 +24,22 @@ DRAWS = 20_000
 
 
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
-    """Runs every law of priors; one that has a context is given four, and one that needs an encoder a small one.
+    """Run every law of priors.
 
-    1. Shapes. 2. Normalization: a total mass of 1, by enumeration where the support is finite, else by importance
-    sampling, from a wide Student-t in R^L, from the uniform distribution on the sphere. 3. Samples lie on the
-    support, reproduce mean and variance, and the same noise the same samples. 4. Finite gradients of log p(z) reach
-    z (unless the density is constant) and every parameter. 5. Given contexts, an example's prior and its draws do not
+    A prior with a context gets four contexts, and one that needs an encoder a small encoder.
+
+    1. Shapes. 2. Normalization: a total mass of 1, by enumeration if the support is finite, else by importance
+    sampling, from a wide Student-t in R^L or from the uniform distribution on the sphere. 3. Samples lie on the
+    support, reproduce mean and variance, and are a function of the noise. 4. Finite gradients of log p(z) reach z
+    (unless the density is constant) and every parameter. 5. Given contexts, an example's prior and its draws do not
     depend on its batch.
 
+    Args:
+        prior: The prior.
+        seed: Seed of contexts and draws.
+
     Raises:
-        AssertionError: naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
     """
     prior = copy.deepcopy(prior).double()
     generator = torch.Generator().manual_seed(seed)
@@ -69,7 +75,7 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
 
 
 def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None], Distribution]:
-    """The prior as a function of the context alone, started at 200 data if it needs an encoder."""
+    """The prior as a function of the context alone, started at 200 examples if it needs an encoder."""
     if not prior.needs_encoder:
         return prior
     with seeded(0):
@@ -79,26 +85,29 @@ def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None
 
 
 def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
-    """Runs every law of posteriors.
+    """Run every law of posteriors.
 
-    1. Shapes. 2. Normalization of each example's density, as for priors; a log-density that comes with the draws is
-    that at them, or, where the density is known there alone, is normalized; in an extended space (a Monte Carlo chain),
-    E[q0(z) / q(z)] = 1 over the draws, q0 being the distribution that the network gives. 3. Samples lie on the
-    support, reproduce mean and variance, are a function of the noise, and carry finite gradients to every
-    parameter. 4. An example's posterior does not depend on the rest of its batch. A point mass has no density, and
-    only the laws without one apply.
+    1. Shapes. 2. Normalization of each example's density, as for priors. A log-density that comes with the draws is
+    that of `log_prob` or, if the density is known only at the draws, is normalized; in an extended space (a Monte Carlo
+    chain), E[q0(z) / q(z)] = 1 over the draws, with q0 the distribution that the network gives. 3. Samples lie on the
+    support, reproduce mean and variance, are a function of the noise, and carry finite gradients to every parameter. 4.
+    An example's posterior does not depend on its batch. A point mass has no density: only the laws without one apply.
 
-    A distribution whose moments are Monte Carlo estimates says of how many draws, as `moment_draws`; its moments are
-    then compared with the samples within both errors.
+    A distribution whose moments are Monte Carlo estimates gives their number of draws as `moment_draws`; the moments
+    are then compared with the samples within both errors.
+
+    Args:
+        posterior: The posterior with its network, or without one.
+        seed: Seed of data and draws.
 
     Raises:
-        AssertionError: naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
     """
     posterior = copy.deepcopy(posterior).double().eval()
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(4, *posterior.shape, generator=generator, dtype=torch.float64)
     q = posterior(x)
-    assert q.batch_shape == (4,), f"4 data gave batch shape {tuple(q.batch_shape)}"
+    assert q.batch_shape == (4,), f"4 examples gave batch shape {tuple(q.batch_shape)}"
     assert q.event_shape == (posterior.latent,), f"event shape {tuple(q.event_shape)}, not ({posterior.latent},)"
     apart = torch.cat([posterior(x[i : i + 1]).mean for i in range(4)])
     assert torch.allclose(q.mean, apart, atol=1e-10), "an example's posterior depends on its batch"
@@ -132,7 +141,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
 
 
 def _closed_moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
-    """Mean and variance; None where the family has none in closed form."""
+    """Mean and variance; None if the family has none in closed form."""
     try:
         return p.mean, p.variance
     except NotImplementedError:
@@ -143,8 +152,8 @@ def _closed_moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
 def _check_mass(p: Distribution, z: Tensor, support: str, seed: int) -> None:
     """A sum over a finite support, or E_t[p(z) / t(z)] = 1 for proposals t that cover p.
 
-    Proposals are placed by p's mean and variance, or by those of its samples z (DRAWS, *batch, latent) where it has
-    none in closed form; the density's moments are then compared with the samples'.
+    Proposals are placed by p's mean and variance, or by those of its samples z (DRAWS, *batch, latent) if it has none
+    in closed form; the density's moments are then compared with the samples'.
     """
     if p.has_enumerate_support:
         total = p.log_prob(p.enumerate_support()).exp().sum(0)
@@ -166,21 +175,21 @@ def _check_mass(p: Distribution, z: Tensor, support: str, seed: int) -> None:
 
 
 def _check_drawn(group: LatentTerms, evaluable: bool) -> None:
-    """log q that comes with draws z ~ q: that of `log_prob`, or E_q[r(z) / q(z)] = 1 for a Gaussian r within q."""
+    """log q that comes with draws z ~ q equals `log_prob`, or E_q[r(z) / q(z)] = 1 for a Gaussian r within q."""
     z, log_q = group.z, group.log_q
     if group.posterior is None:
         return
     if evaluable:
         same = log_q is None or torch.allclose(log_q[:50], group.posterior.log_prob(z[:50]), atol=1e-8)
-        assert same, "the log-density that comes with a draw is not that at it"
+        assert same, "the log-density that comes with a draw is not log_prob"
         return
-    assert log_q is not None, "not evaluable, and no log-density comes with a draw"
+    assert log_q is not None, "the density is not evaluable, and no log-density comes with a draw"
     within = torch.distributions.Normal(z.mean(0), 0.5 * z.std(0), validate_args=False)
     _check_one((within.log_prob(z).sum(-1) - log_q).exp())
 
 
 def _student(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A wide Student-t about the mean: self-contained in any number of dimensions."""
+    """Points of a wide Student-t about the mean, and their log-density."""
     scale = 1.2 * variance.sqrt()
     normal = torch.randn(DRAWS, *mean.shape, generator=generator, dtype=torch.float64)
     chi = torch.randn(DRAWS, *mean.shape, 4, generator=generator, dtype=torch.float64).square().mean(-1)
@@ -190,7 +199,7 @@ def _student(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tupl
 
 
 def _uniform(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Uniform on the sphere, by its surface measure."""
+    """Uniform points on the sphere, and their log-density in the surface measure."""
     z = torch.randn(DRAWS, *mean.shape, generator=generator, dtype=torch.float64)
     return z / z.norm(dim=-1, keepdim=True), torch.full_like(z[..., 0], -log_area(z.shape[-1]))
 
@@ -205,7 +214,7 @@ def _check_one(weight: Tensor) -> None:
 
 
 def _check_support(z: Tensor, p: Distribution, support: str) -> None:
-    """Draws (DRAWS, *batch, latent) lie where the density is one."""
+    """Draws (DRAWS, *batch, latent) lie on the support."""
     if p.has_enumerate_support:
         every = p.enumerate_support(expand=False).reshape(-1, z.shape[-1])
         found = (z[:1000].unsqueeze(-2) == every).all(-1).any(-1)
@@ -235,5 +244,5 @@ def _check_moments(z: Tensor, p: Distribution) -> None:
 
 
 def moment_error(p: Distribution | None) -> float:
-    """1 / n where p's mean and variance are estimates from n draws; 0 where they are exact."""
+    """Return 1 / n if p's mean and variance are estimates from n draws; 0 if they are exact."""
     return 1 / getattr(p, "moment_draws", math.inf)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.errors import whole
 from tightbound.core.noise import Noise, draw, unkeyed
 from tightbound.core.numerics import unrounded
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.priors.codes.base import CodePrior
 from tightbound.priors.codes.conditioning import Conditioning
 from tightbound.priors.codes.drawing import Sharpening, draw_codes, invert
@@ -91,18 +90,13 @@ class AutoregressivePrior(CodePrior):
         """
 
 
-class AutoregressiveCodes(Distribution):
+class AutoregressiveCodes(UncheckedDistribution):
     """Distribution of code indices (*batch, P, depth), each given those before it.
 
     Args:
         prior: The code prior whose network gives the logits.
         condition: Condition (*batch, C, H or 1, W or 1); None: there is none, and the batch shape is ().
     """
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     def __init__(self, prior: AutoregressivePrior, condition: Tensor | None) -> None:
         self.prior, self.condition = prior, condition
