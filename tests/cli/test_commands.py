@@ -179,13 +179,13 @@ def test_embed(cli: Cli, run: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(file["mean"]), trained.encode(test))
         assert file["label"].tolist() == test.labels.tolist()  # pyright: ignore
         assert file["index"].tolist() == list(range(297))
-        assert "sample" not in file
+        assert "draw" not in file
         mean, std = file["mean"], file["std"]
-    assert cli("embed", run, "--sample", "--out", "d.npz").status == 0
+    assert cli("embed", run, "--draw", "--out", "d.npz").status == 0
     with np.load("d.npz") as file:
-        z = (file["sample"] - mean) / std
+        z = (file["draw"] - mean) / std
         assert 0.8 < z.std() < 1.2
-        torch.testing.assert_close(torch.from_numpy(file["sample"]), trained.encode(test, draw=True))
+        torch.testing.assert_close(torch.from_numpy(file["draw"]), trained.encode(test, draw=True))
     assert cli("embed", run, "--split", "train", "--out", "c.npy").status == 0
     assert np.load("c.npy").shape == (1500, 2)
 
@@ -252,7 +252,7 @@ def test_a_report_is_of_the_weights_and_data_at_hand(cli: Cli, run: Path, tmp_pa
     """Numbers of an earlier training, of other weights or of other data do not reach the page or the run."""
     old = json.loads((run / "analysis/evaluate.json").read_text())
     assert cli("train", "--run", "run", "--resume", "--epochs", "3", "--evaluate-samples", "0").status == 0
-    assert cli("report", run, "--samples", "5", "--quick").status == 0
+    assert cli("evaluate", run, "--samples", "5").status == 0
     assert json.loads((run / "analysis/evaluate.json").read_text()) != old, "numbers of before --resume"
     kept = (run / "analysis/evaluate.json").read_bytes()
     assert cli("evaluate", run, "--weights", "last", "--samples", "5").status == 0
@@ -309,7 +309,7 @@ def test_new_data_need_not_reach_the_highest_level(cli: Cli, tmp_path: Path) -> 
     for name in ("few.npy", "dark.npy"):
         result = cli("evaluate", "run", name, "--samples", "3", "--json")
         assert result.status == 0, result.err
-        assert json.loads(result.out)["elbo"]["target"] == "17 levels"
+        assert json.loads(result.out)["estimates"]["elbo"]["target"] == "17 levels"
 
 
 def test_train_says_where_things_are_and_what_is_next(cli: Cli, tmp_path: Path) -> None:

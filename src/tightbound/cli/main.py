@@ -171,7 +171,7 @@ def _one_line(box: str, argv: Sequence[str]) -> str:
     """Return the first paragraph of tyro's framed message, with the nearest flag if one is unknown."""
     lines = [line.strip("│╭╮╰╯─ |+").strip() for line in box.splitlines()]
     said = [line if line.strip("-") else "" for line in lines[1:] if line.strip("-") or line != lines[1]]
-    text = " ".join(" ".join(itertools.takewhile(bool, said)).split())
+    text = " ".join(" ".join(itertools.takewhile(bool, said)).split()).partition(" For full helptext")[0]
     command: Any = COMMANDS[argv[0]]
     flags = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(command)]
     unknown = next((w.partition("=")[0] for w in argv if w in text and w.startswith("--")), None)
