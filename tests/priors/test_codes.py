@@ -248,7 +248,7 @@ def test_what_it_takes_must_be_given(text: str) -> None:
         (maps, context[:, :2]),
         (maps[..., :1], context),
     ):
-        with pytest.raises(CompositionError, match=r"^the prior over codes takes [^\n]* was given [^\n]*$"):
+        with pytest.raises(CompositionError, match=r"^the code prior takes [^\n]* was given [^\n]*$"):
             made(*given)
 
 
