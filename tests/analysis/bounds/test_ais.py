@@ -284,7 +284,7 @@ def test_conditional_models_draw_given_contexts_or_given_data() -> None:
     halves = tb.data.open(gray, levels=17)
     model = tb.VAE.for_data(halves, context="visible", **flags)
     assert bdmc(model, 3, like=halves.test, **how)["bdmc_gap"].value is not None
-    with pytest.raises(InputError, match="completes data"):
+    with pytest.raises(InputError, match="completes examples"):
         bdmc(model, 3, **how)
 
 
