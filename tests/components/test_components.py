@@ -46,7 +46,7 @@ specs = st.recursive(
 
 
 @given(specs)
-def test_what_is_written_is_read_back(spec: Spec) -> None:
+def test_a_spec_is_read_back_from_its_text(spec: Spec) -> None:
     assert parse(str(spec)) == spec
 
 
@@ -130,7 +130,7 @@ def built(kind: str, name: str) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BUILT for name in TABLE[kind]])
-def test_every_name_makes_a_part_that_is_rebuilt_from_json(kind: str, name: str) -> None:
+def test_every_name_makes_a_component_that_is_rebuilt_from_json(kind: str, name: str) -> None:
     part = built(kind, name)
     written = json.loads(json.dumps(describe(part), allow_nan=False))
     assert foreign(written) == []
@@ -152,7 +152,7 @@ def test_every_kind_of_the_table_is_tested() -> None:
             assert find(kind, name.replace("-", "_")) is find(kind, name)
 
 
-def test_a_model_is_rebuilt_and_a_shared_part_stays_shared() -> None:
+def test_a_model_is_rebuilt_and_a_shared_component_stays_shared() -> None:
     data = tb.data.open(gray(), levels=17)
     model = tb.VAE.for_data(data, latent=3, network="mlp(hidden=(4,))")
     written = json.loads(json.dumps(describe(model)))
@@ -185,7 +185,7 @@ NOT_ONE: list[Any] = [
 
 
 @pytest.mark.parametrize("description", NOT_ONE, ids=str)
-def test_what_is_no_description_is_refused(description: Any) -> None:
+def test_damaged_descriptions_are_refused(description: Any) -> None:
     with pytest.raises((InputError, CompositionError)):
         rebuild(description)
 

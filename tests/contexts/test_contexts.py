@@ -26,7 +26,7 @@ from tightbound.priors import LearnedNormal, StandardNormal
 @pytest.mark.parametrize(
     ("shape", "context"), [((3,), (2,)), ((1, 4, 5), (2, 4, 5)), ((2, 4, 5), (7,)), ((1, 2, 2), (9,)), ((), (3,))]
 )
-def test_joined_data_hold_both_in_the_shape_that_is_told(shape, context) -> None:
+def test_joined_examples_hold_both_in_the_expected_shape(shape, context) -> None:
     x, c = torch.randn(6, *shape), torch.randn(6, *context)
     both = join(x, c)
     assert both.shape[1:] == joined_shape(shape, context)
@@ -91,7 +91,7 @@ def test_the_bounds_of_a_conditional_linear_model_are_its_exact_conditional_evid
     assert (evidence(x, c) - evidence(x, c.flip(0))).abs().max() > 1e-2
 
 
-def test_what_is_sampled_follows_the_context() -> None:
+def test_samples_follow_the_context() -> None:
     model, _ = linear_conditional()
     c = torch.tensor([[2.0, -1.0, 0.5]], dtype=torch.float64)
     z = model.latents.draw(20_000, Noise("test"), c.expand(20_000, 3))
@@ -184,7 +184,7 @@ def test_labels_outside_the_classes_are_refused(values) -> None:
 
 
 @pytest.mark.parametrize("share", [{"columns": (0, 1)}, {"columns": (0, 0)}, {"columns": (0.9, 0.1)}, {"rows": (0, 2)}])
-def test_what_is_visible_must_be_some_and_not_all(share) -> None:
+def test_some_elements_must_be_visible_but_not_all(share) -> None:
     with pytest.raises(InputError):
         Visible((1, 4, 4), **share)
 

@@ -14,18 +14,18 @@ LIKE = torch.empty(0)
 
 
 @given(keys, keys)
-def test_a_seed_names_its_key(one: tuple[int | str, ...], two: tuple[int | str, ...]) -> None:
+def test_each_key_has_its_own_seed(one: tuple[int | str, ...], two: tuple[int | str, ...]) -> None:
     assert (key_seed(*one) == key_seed(*two)) == (one == two)
     assert 0 <= key_seed(*one) < 2**63
 
 
-def test_keys_are_not_joined() -> None:
+def test_elements_of_a_key_are_not_concatenated() -> None:
     assert len({key_seed("a", 12), key_seed("a", 1, 2), key_seed("a12"), key_seed("a", "12"), key_seed(12, "a")}) == 5
 
 
 @given(st.integers(1, 4), st.integers(1, 9), st.data())
 @settings(max_examples=40, deadline=None)
-def test_slices_are_those_of_the_global_batch(samples: int, total: int, draws: st.DataObject) -> None:
+def test_slices_equal_those_of_the_global_batch(samples: int, total: int, draws: st.DataObject) -> None:
     start = draws.draw(st.integers(0, total - 1))
     size = draws.draw(st.integers(1, total - start))
     whole, part = Noise("k", 3), Noise("k", 3, start=start, total=total)
@@ -46,7 +46,7 @@ def test_draws_differ_from_each_other_and_repeat() -> None:
 
 @given(st.permutations(range(8)), st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
-def test_noise_of_a_example_follows_the_example(order: list[int], size: int) -> None:
+def test_the_noise_of_an_example_depends_on_that_example(order: list[int], size: int) -> None:
     """Whatever the order and the batch it is in."""
     everyone = ExampleNoise("e", 0, index=torch.arange(8))
     expected = [everyone.normal((3, 8, 2), LIKE), everyone.uniform((3, 8, 2), LIKE)]
@@ -56,7 +56,7 @@ def test_noise_of_a_example_follows_the_example(order: list[int], size: int) -> 
         assert torch.equal(noise.uniform((3, len(part), 2), LIKE), expected[1][:, part])
 
 
-def test_noise_has_the_law_that_it_names() -> None:
+def test_noise_has_the_distribution_of_its_name() -> None:
     for noise in (Noise("law"), ExampleNoise("law", index=torch.arange(2000))):
         z, u = noise.normal((10, 2000), LIKE), noise.uniform((10, 2000), LIKE)
         assert abs(z.mean()) < 0.03
@@ -94,7 +94,7 @@ def test_draws_of_distributions_come_from_the_noise_and_have_gradients() -> None
         assert (gradient != 0).any()
 
 
-def test_planned_draws_are_the_draws() -> None:
+def test_recorded_draws_equal_the_draws() -> None:
     recorded = RecordedNoise(Noise("plan"))
     like = torch.empty(0)
     shapes = ((2, 3, 4), (1, 3, 5))

@@ -1,5 +1,5 @@
-"""A device that is not there: tensors on it hold real values, computed on the CPU, and what an accelerator would refuse
-is refused. It has no float64, as MPS has none, and its type is "meta", the one that torch lets be anywhere."""
+"""A simulated device: its tensors hold real values, computed on the CPU, and operations that an accelerator would refuse
+are refused. It has no float64, like MPS, and its type is "meta", which torch accepts on every machine."""
 
 from __future__ import annotations
 
@@ -49,15 +49,17 @@ class Held(Tensor):
 
 
 class StandIn(TorchDispatchMode):
-    """While it is on, tensors can be made on the device and moved there."""
+    """A mode in which tensors can be created on the device and moved there."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _computed(func, args, kwargs or {})
 
 
 class _Generator(torch.Generator):
-    """Of the stand-in device, where it is made for that. What an operation is given is another object, with the same
-    seed: the highest bit, on which no draw depends, says where it is."""
+    """A generator of the simulated device.
+
+    Operations get another object with the same seed, whose highest bit, on which no draw depends, tells the device.
+    """
 
     mark: int
 
@@ -72,7 +74,7 @@ class _Generator(torch.Generator):
 
 
 class _Autocast(torch.autocast):
-    """The CPU's, on the stand-in device."""
+    """The result of the CPU, on the simulated device."""
 
     def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
         super().__init__("cpu" if device_type == DEVICE.type else device_type, *args, **kwargs)
@@ -111,7 +113,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def stand_in() -> Iterator[torch.device]:
-    """The device, for a while; what torch does by the names of its own devices it does here for this one."""
+    """Yield the device; functions of torch that know its own devices by name work with it for a while."""
     tensor, as_tensor = torch.tensor, torch.as_tensor
 
     def made(by: Any) -> Any:
@@ -131,5 +133,5 @@ def stand_in() -> Iterator[torch.device]:
 
 
 def on_cpu(value: Any) -> Any:
-    """With all tensors on the CPU, after the device has gone."""
+    """Move all tensors to the CPU, after the device is gone."""
     return tree_map(lambda x: x.held if isinstance(x, Held) else x, value)

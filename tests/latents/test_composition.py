@@ -65,7 +65,7 @@ def test_gradients_reach_every_parameter_and_the_top_prior_knows_the_context(nam
 
 
 @pytest.mark.parametrize("name", TABLE["latents"])
-def test_a_example_depends_on_its_own_noise_and_context_alone(name: str) -> None:
+def test_an_example_depends_on_its_own_noise_and_context_alone(name: str) -> None:
     model, batch = conditional(name)
     batch = tb.core.terms.Batch(batch.x, label=batch.label, index=torch.arange(9))
     whole = model(batch, 4, ExampleNoise("test", index=torch.arange(9))).log_weight
@@ -113,7 +113,7 @@ def hierarchy_arguments() -> dict[str, Any]:
     return {"shape": SHAPE, "latent": 4, "network": MLP((6,))}
 
 
-def test_estimators_that_need_separate_p_and_q_can_see_which_ladder_has() -> None:
+def test_a_ladder_shares_parameters_and_bottom_up_does_not() -> None:
     assert hierarchy(Ladder).shares_parameters
     assert not hierarchy(BottomUp).shares_parameters
     for kind in (BottomUp, Ladder):
@@ -128,7 +128,7 @@ def test_estimators_that_need_separate_p_and_q_can_see_which_ladder_has() -> Non
             assert gradient is None or id(p) in inference
 
 
-def test_free_bits_by_group_hold_up_each_group_of_a_ladder() -> None:
+def test_free_bits_by_group_keep_each_group_of_a_ladder_in_use() -> None:
     latents = hierarchy(Ladder, groups=(4, 3, 2)).double()
     state = latents.encode(torch.randn(5, *SHAPE, dtype=torch.float64))
     groups, _ = latents.infer(state, 1, Noise("test"), Knobs())
@@ -143,7 +143,7 @@ def test_free_bits_by_group_hold_up_each_group_of_a_ladder() -> None:
 
 
 @pytest.mark.parametrize("kind", [BottomUp, Ladder])
-def test_codes_of_hierarchies_go_both_ways(kind) -> None:
+def test_latent_codes_of_hierarchies_are_encoded_and_decoded(kind) -> None:
     data = tb.data.open(gray(), levels=17)
     name = {BottomUp: "bottom-up(upper=2)", Ladder: "ladder(groups=(3, 2))"}[kind]
     model = tb.VAE.for_data(data, latent=3, latents=name, network=NETWORK)
@@ -157,7 +157,7 @@ def test_codes_of_hierarchies_go_both_ways(kind) -> None:
     assert infer.sample(model, 3).shape == (3, *SHAPE)
 
 
-def test_numbers_by_group_and_by_dimension() -> None:
+def test_estimates_by_group_and_by_dimension() -> None:
     data = tb.data.open(gray(), levels=17)
     ladder = tb.VAE.for_data(data, latents="ladder(groups=(3, 2))", network=NETWORK)
     numbers = tb.analysis.evaluate(ladder, data.test, samples=120)

@@ -160,7 +160,7 @@ def test_the_elbo_by_closed_forms_is_that_by_monte_carlo(made: str) -> None:
     assert any(group.kl is not None for group in terms.latents)
 
 
-def test_the_divergence_from_a_prior_that_saw_a_later_draw_is_not_offered() -> None:
+def test_there_is_no_closed_kl_from_a_prior_that_saw_a_later_draw() -> None:
     terms = bottom_up(two_layers(), off=0.5)(Batch(data(3)), 20_000, Noise("kl"))
     bottom, top = terms.latents
     assert bottom.kl is None

@@ -129,7 +129,7 @@ def test_the_bound_of_enumerable_codes(levels: str, prior: str) -> None:
 
 @pytest.mark.parametrize("prior", ["uniform", PIXELCNN])
 @torch.no_grad()
-def test_a_examples_terms_do_not_depend_on_its_batch(prior: str) -> None:
+def test_the_terms_of_an_example_do_not_depend_on_its_batch(prior: str) -> None:
     model = small("two levels", prior)
     x = bits().double()
 
@@ -187,7 +187,7 @@ def test_a_prior_is_replaced_and_recorded() -> None:
         ),
     ],
 )
-def test_the_users_own_parts_are_named_in_text(latents: str, prior: str) -> None:
+def test_components_of_a_users_own_are_named_in_text(latents: str, prior: str) -> None:
     """They are imported where the user trusts them, when the model is made and when it is rebuilt, and only there."""
     data = tb.data.open(bits(40).numpy(), domain="binary")
     given: dict[str, Any] = {
@@ -230,7 +230,7 @@ def test_levels_cannot_schedule_one_name_differently() -> None:
         Quantized((1, 4, 4), 2, network, [text.format(0.5), text.format(0.2)])
 
 
-def test_a_start_at_data_that_do_not_vary_keeps_the_scale_of_the_head() -> None:
+def test_starting_at_constant_data_keeps_the_scale_of_the_head() -> None:
     model = small("two levels", "uniform")
     levels = model.latents.all_levels  # pyright: ignore[reportAttributeAccessIssue]
     before = [level.head.weight.detach().clone() for level in levels]

@@ -55,7 +55,7 @@ def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelih
                 assert reason is None, (prior, posterior, reason)
 
 
-def test_the_array_covers_every_pair_that_goes_together() -> None:
+def test_the_array_covers_every_pair_that_fits() -> None:
     """Of names that must meet somewhere."""
     rows = covering()
     for kind in ("prior", "posterior", "latents", "likelihood", "objective"):
@@ -65,7 +65,7 @@ def test_the_array_covers_every_pair_that_goes_together() -> None:
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_what_is_accepted_trains(part: int) -> None:
+def test_accepted_combinations_train(part: int) -> None:
     """Every parameter has a finite gradient, and a small step along it raises the objective, at fixed noise."""
     for c in covering()[part::8]:
         model, objective = compose(c)
@@ -96,13 +96,13 @@ CODES = Combination("-", "-", "quantized", "bernoulli", "elbo")
 
 
 @pytest.mark.parametrize("likelihood", TABLE["likelihood"])
-def test_codes_go_with_every_likelihood(likelihood: str) -> None:
+def test_code_indices_fit_every_likelihood(likelihood: str) -> None:
     for latents in ("quantized", DRAWN, *(quantized(q, "pixelcnn") for q in TABLE["quantizer"])):
         assert why_not(replace(CODES, latents=latents, likelihood=likelihood)) is None
 
 
 @pytest.mark.parametrize("objective", [o for o in TABLE["objective"] if why_not(replace(CODES, objective=o)) is None])
-def test_an_objective_that_takes_codes_trains_the_encoder_to_stay_near_them(objective: str) -> None:
+def test_objectives_on_code_indices_train_the_encoder_to_stay_near_the_codebook(objective: str) -> None:
     """The loss of all groups holds the commitment once, and it reaches the encoder."""
     c = replace(CODES, objective=objective)
     model, made = compose(c)
@@ -119,11 +119,11 @@ def test_an_objective_that_takes_codes_trains_the_encoder_to_stay_near_them(obje
 @pytest.mark.parametrize(
     "objective", ["iwae", "dreg", "beta-tc", "autoencoder", "free-bits", "capacity", "lagging", "aae"]
 )
-def test_objectives_that_mean_nothing_of_certain_codes_are_refused(objective: str) -> None:
+def test_objectives_without_meaning_for_a_deterministic_posterior_are_refused(objective: str) -> None:
     assert "use objective " in str(why_not(replace(CODES, objective=objective)))
 
 
-def test_the_page_says_what_the_code_does() -> None:
+def test_the_page_of_compositions_is_up_to_date() -> None:
     page = Path(__file__).parents[2] / "docs" / "composition.md"
     assert page.read_text(encoding="utf-8").strip() == matrix.table().strip(), (
         "out of date; make it anew: python -m tightbound.testing.matrix > docs/composition.md"

@@ -86,7 +86,7 @@ def test_gaussian_keeps_its_constant() -> None:
     assert likelihood(torch.zeros(1)).log_prob(torch.tensor(0.0)).item() == pytest.approx(-0.5 * math.log(2 * math.pi))
 
 
-def test_loss_of_a_example_does_not_scale_with_the_batch() -> None:
+def test_the_loss_of_an_example_does_not_scale_with_the_batch() -> None:
     values = {n: ELBO()(terms(n=n), Knobs.final(ELBO().schedules))[0].item() for n in (1, 4, 6)}
     assert max(values.values()) - min(values.values()) < 1e-9
 

@@ -156,7 +156,7 @@ def test_joint_likelihood(text: str, shape: tuple[int, ...], target: Domain) -> 
     check_joint_likelihood(likelihood, target)
 
 
-def test_every_likelihood_is_under_a_law() -> None:
+def test_the_laws_run_on_every_likelihood() -> None:
     assert {*FAMILIES, *(parse(text).name for text, _, _ in JOINT)} == set(TABLE["likelihood"])
 
 
@@ -202,7 +202,9 @@ def test_latents(text: str) -> None:
 @pytest.mark.parametrize(
     ("quantizer", "prior"), [*((q, "pixelcnn") for q in QUANTIZERS), ("residual", "uniform"), ("gumbel", "transformer")]
 )
-def test_levels_of_codes(quantizer: str, prior: str, halvings: tuple[int, ...], shape: tuple[int, ...]) -> None:
+def test_quantized_latents_with_two_levels(
+    quantizer: str, prior: str, halvings: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
     """Color and gray, with odd, unequal and single edges; codes start at data."""
     torch.manual_seed(0)
     network = ResNet(halvings, hidden=8, blocks=1, inner=4)
@@ -211,7 +213,7 @@ def test_levels_of_codes(quantizer: str, prior: str, halvings: tuple[int, ...], 
     check_latents(latents, shape)
 
 
-def test_levels_have_quantizers_and_priors_of_their_own() -> None:
+def test_each_level_may_have_its_own_quantizer_and_prior() -> None:
     torch.manual_seed(0)
     network, shape = ResNet((1, 1), hidden=8, blocks=1, inner=4), (3, 7, 6)
     quantizers = [QUANTIZERS["residual"], GumbelQuantizer(3, 4)]
@@ -220,7 +222,7 @@ def test_levels_have_quantizers_and_priors_of_their_own() -> None:
     check_latents(latents, shape)
 
 
-def test_every_part_of_codes_is_under_a_law() -> None:
+def test_the_laws_run_on_every_quantizer_and_code_prior() -> None:
     assert set(QUANTIZERS) == set(TABLE["quantizer"])
     assert set(CODE_PRIORS) == set(TABLE["code-prior"])
 

@@ -55,7 +55,7 @@ def test_bounds_agree_with_the_enumerated_evidence() -> None:
     assert model.latents.posterior.training  # in training, too: the value is that of the discrete model
 
 
-def test_draws_are_one_hot_and_codes_name_them() -> None:
+def test_draws_are_one_hot_and_indices_name_them() -> None:
     model = discrete(groups=3, classes=4)
     group = model(Batch(X), 500).latents[0]
     vectors = group.z.detach().unflatten(-1, (3, 4))
@@ -121,7 +121,7 @@ def test_temperature_is_a_knob_with_a_schedule() -> None:
         make("posterior", "relaxed-categorical(temperature=linear(start=1.0, stop=0))", shape=(4,), latent=4)
 
 
-def test_groups_must_fit_the_size_and_each_other() -> None:
+def test_sizes_of_groups_that_do_not_fit_are_refused() -> None:
     with pytest.raises(CompositionError, match=r"latent = 10 is not groups = 3 times .* give latent=9"):
         make("prior", "categorical(groups=3)", latent=10)
     with pytest.raises(CompositionError, match="give latent=8"):

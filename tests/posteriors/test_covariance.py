@@ -44,7 +44,7 @@ def test_kl_to_a_diagonal_gaussian_is_torchs_between_full_covariances(posterior,
     assert torch.allclose(kl[:, 0], torch.distributions.kl_divergence(full(q), diagonal), atol=1e-10)
 
 
-def test_no_closed_kl_to_what_is_no_gaussian() -> None:
+def test_there_is_no_closed_kl_to_other_families_than_gaussians() -> None:
     q = made(LowRankNormal((6 * L,), L, rank=4))
     assert closed_kl(q, Mixture(L).double()()) is None
     assert closed_kl(q, Independent(torch.distributions.Laplace(torch.zeros(L), torch.ones(L)), 1)) is None

@@ -93,7 +93,7 @@ def test_log_prob_inverts_the_flow(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["planar", "sylvester"])
-def test_a_density_known_at_draws_alone_is_refused_elsewhere(text: str) -> None:
+def test_a_density_known_only_at_draws_is_refused_elsewhere(text: str) -> None:
     posterior, q = bent(text, 2)
     assert not posterior.evaluable
     with pytest.raises(NotImplementedError, match="own draws"):
@@ -153,7 +153,7 @@ def test_moments_of_a_diagonal_affine_map_are_exact() -> None:
     assert torch.allclose(q.variance, scale.square(), rtol=1e-4)
 
 
-def test_rsample_draws_by_torchs_own_generator() -> None:
+def test_rsample_uses_torchs_default_generator() -> None:
     _, q = bent("planar", 2)
     torch.manual_seed(0)
     assert q.rsample((3,)).shape == (3, 3, 2)
@@ -247,7 +247,7 @@ def test_bounds_lie_below_the_exact_evidence(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", FLOWS)
-def test_terms_of_a_example_do_not_depend_on_its_batch(text: str) -> None:
+def test_terms_of_an_example_do_not_depend_on_its_batch(text: str) -> None:
     torch.manual_seed(0)
     posterior = make("posterior", text, shape=(4,), latent=3, network=MLP((6,)))
     model = VAE(Flat(StandardNormal(3), posterior), Bernoulli((4,), 3, MLP((6,))), Identity("binary")).double()

@@ -184,7 +184,7 @@ def test_a_zero_direction_is_still_a_distribution(name: str) -> None:
     assert torch.isfinite(gradient).all()
 
 
-def test_spaces_are_not_mixed_and_a_sphere_needs_two_dimensions() -> None:
+def test_supports_are_not_mixed_and_a_sphere_needs_two_dimensions() -> None:
     posterior = make("posterior", "power-spherical", shape=(6,), latent=3)
     with pytest.raises(CompositionError, match=r"R\^L and posterior PowerSphericalPosterior .* the unit sphere"):
         Flat(make("prior", "normal", latent=3), posterior)

@@ -76,7 +76,7 @@ def test_cached_draws_are_those_from_scratch(text: str, depth: int, given: dict[
 
 
 @pytest.mark.parametrize("text", LEARNED)
-def test_a_draw_takes_one_step_a_code(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draw_takes_one_step_per_code_index(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No product or convolution has more rows than one code or, above a row of a grid, one row of it needs."""
     made = lively(text, grid=(6, 4), codebook_size=5)
     rows = []
@@ -94,7 +94,7 @@ def test_a_draw_takes_one_step_a_code(text: str, monkeypatch: pytest.MonkeyPatch
     assert set(rows) == {2}
 
 
-def test_attention_sees_what_is_out_of_the_convolutions_reach() -> None:
+def test_attention_sees_beyond_the_reach_of_convolutions() -> None:
     seen = []
     for heads in (0, 2):
         made = lively(f"pixelcnn(embedding=4, hidden=8, layers=1, attention={heads})", grid=(6, 6), codebook_size=5)
@@ -120,7 +120,7 @@ def test_samples_of_maps_fold_into_the_batch(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", LEARNED)
-def test_what_it_does_not_take_is_left_out(text: str) -> None:
+def test_conditions_that_a_prior_does_not_take_are_ignored(text: str) -> None:
     made = lively(text)
     codes = torch.randint(3, (5, 4, 1))
     p = made(torch.randn(5, 2, 2, 2), torch.randn(5, 3))
@@ -172,7 +172,7 @@ def test_training_lowers_the_code_length_below_the_uniform_one(text: str) -> Non
     assert torch.equal(draw_codes(p, (6,), Noise("draw"), Sharpening(top_k=1)), codes.expand(6, 4, 4, 2))
 
 
-def test_every_prior_over_codes_is_under_the_laws() -> None:
+def test_the_laws_run_on_every_code_prior() -> None:
     assert {parse(text).name for text in PRIORS} == set(TABLE["code-prior"])
 
 
@@ -238,7 +238,7 @@ def test_fewer_feature_maps_than_codes_of_a_position_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", LEARNED)
-def test_what_it_takes_must_be_given(text: str) -> None:
+def test_missing_conditions_are_refused(text: str) -> None:
     made = prior(text, maps=2, context=3)
     maps, context = torch.zeros(1, 2, 2, 2), torch.zeros(1, 3)
     for given in (

@@ -14,7 +14,6 @@ from tightbound.latents import Flat
 from tightbound.nn import MLP
 from tightbound.posteriors import DiagonalNormal, FullNormal, Point, Posterior
 from tightbound.priors import Exemplar, VampPrior
-from tightbound.priors import mixture as mixtures
 from tightbound.priors.mixture import FiniteMixture, component_log_probs, draw_components
 
 SHAPE = (1, 2, 3)
@@ -69,7 +68,7 @@ def test_the_encoder_is_in_the_model_once_and_the_prior_trains_it(prior) -> None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in latents.parameters())
 
 
-def test_what_does_not_fit_is_refused_with_the_reason() -> None:
+def test_priors_that_do_not_fit_are_refused_with_the_reason() -> None:
     with pytest.raises(CompositionError, match=r"density at any z.*Point.*'normal'"):
         Flat(VampPrior(2, 4, SHAPE), encoder(Point))
     with pytest.raises(CompositionError, match=r"construct the prior with shape=\(1, 2, 3\)"):
@@ -100,7 +99,7 @@ def test_pseudo_inputs_start_at_the_data_and_stay_in_their_range(x: torch.Tensor
     assert prior.pseudo_inputs.max() <= x.max()
 
 
-def test_fewer_data_than_exemplars_serve_equally_often() -> None:
+def test_with_fewer_examples_than_exemplars_each_is_used_equally_often() -> None:
     prior = Exemplar(2, 20, SHAPE)
     prior.start_at(X[:10])
     assert prior.exemplars.unique(dim=0, return_counts=True)[1].tolist() == [2] * 10
@@ -165,11 +164,10 @@ def test_normals_are_evaluated_without_points_x_components_x_dimensions() -> Non
         MultivariateNormal(torch.randn(6, 3), scale_tril=torch.eye(3) + 0.3 * torch.randn(6, 3, 3).tril(-1)),
     ],
 )
-def test_any_family_serves_in_blocks_and_is_drawn_by_component(components, monkeypatch) -> None:
+def test_mixtures_of_any_family_are_evaluated_in_blocks_and_drawn_by_component(components) -> None:
     z = torch.randn(11, 2, 3, requires_grad=True)
     exact = components.log_prob(z.unsqueeze(-2))
-    monkeypatch.setattr(mixtures, "ELEMENTS", 6 * 3 * 4)  # blocks of four points
-    got = component_log_probs(components, z)
+    got = component_log_probs(components, z, max_elements=6 * 3 * 4)  # blocks of four points
     assert got.shape == (11, 2, 6)
     assert torch.allclose(got.float(), exact, atol=1e-5)
     ours, theirs = torch.autograd.grad(got.sum(), z)[0], torch.autograd.grad(exact.sum(), z)[0]

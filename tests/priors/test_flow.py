@@ -65,7 +65,7 @@ def test_the_density_is_not_reduced_in_bfloat16() -> None:
         assert torch.equal(prior(None).log_prob(z), exact)
 
 
-def test_a_flow_fits_what_is_no_gaussian() -> None:
+def test_a_flow_fits_a_distribution_that_is_not_gaussian() -> None:
     """A ring, whose density a learned Gaussian misses by construction."""
     generator = torch.Generator().manual_seed(0)
     angle = 6.2832 * torch.rand(2000, 1, generator=generator)

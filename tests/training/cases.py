@@ -63,7 +63,7 @@ class Fetched(Dataset[Any]):
 
 
 def fetched(n: int) -> tb.data.Data:
-    """A data set that is read when it is asked for."""
+    """A data set that is read on demand."""
     return tb.data.open(Fetched(n), levels=17, test=0.1)
 
 
@@ -209,7 +209,7 @@ def reports() -> list[bool]:
 
 
 def draws() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Of a share of 3 data of 6: 5 numbers by torch's generator, and keyed ones for two samples."""
+    """For a share of 3 of 6 examples: 5 numbers from torch's generator, and keyed ones for two samples."""
     noise = Noise("test", start=3 * world.rank(), total=6)
     with noise.default():
         own = torch.rand(5)
@@ -217,7 +217,7 @@ def draws() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 def global_draw() -> np.ndarray[Any, Any]:
-    """The keyed numbers of `draws`, of all data."""
+    """The keyed numbers of `draws`, for all examples."""
     noise = Noise("test")
     with noise.default():
         return noise.normal((2, 6, 4), torch.empty(0)).numpy()

@@ -1,4 +1,4 @@
-"""Two processes that wait for work: functions of this folder's tests, called in both at once."""
+"""Two processes that wait for work: test functions, called in both at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N = 2
 
 
 class Pair:
-    """Starts both, in the same folder; `call` has a function run in them and gives what the first returns."""
+    """Two worker processes; `call` runs a function in both."""
 
     def __init__(self) -> None:
         with socket.socket() as free:
@@ -39,7 +39,7 @@ class Pair:
         ]
 
     def call(self, file: str, name: str, *args: Any) -> list[Any]:
-        """`name(*args)` of this file, in both; what each returned, or the error that one raised."""
+        """Call `name(*args)` of this file in both; return both results, or fail with the error of one."""
         for worker in self._workers:
             assert worker.stdin is not None
             pickle.dump((file, name, args), worker.stdin)
@@ -55,14 +55,14 @@ class Pair:
         return [said[rank] for rank in range(N)]
 
     def close(self) -> None:
-        """Ends both."""
+        """End both."""
         for worker in self._workers:
             worker.kill()
             worker.communicate()
 
 
 def _serve() -> None:
-    """In a worker: does as it is told, for as long as it is."""
+    """Run calls in a worker until its input ends."""
     from tightbound.core.world import connected
 
     out = os.fdopen(os.dup(1), "wb")
@@ -90,7 +90,7 @@ def _serve() -> None:
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    """Both, for a while."""
+    """Yield both workers, and end them afterwards."""
     workers = Pair()
     try:
         yield workers

@@ -1,4 +1,4 @@
-"""Two hosts, which are two network namespaces of this machine: they find each other by address alone."""
+"""Two hosts, simulated by two network namespaces of this machine, which find each other by address alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def hosts() -> Iterator[list[tuple[str, str, str]]]:
-    """Name, network interface and address of each."""
+    """The name, network interface and address of each host."""
     own = os.getpid()
     both = [(f"tb{own}{n}", f"v{own}{n}", f"10.77.0.{i}") for i, n in enumerate("ab", 1)]
     (a, first, _), (b, second, _) = both

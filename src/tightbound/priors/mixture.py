@@ -14,8 +14,6 @@ from tightbound.core.noise import Noise, draw, unkeyed
 from tightbound.core.numerics import lacks_double
 from tightbound.core.terms import UncheckedDistribution
 
-ELEMENTS = 2**24  # numbers in one block of points x components x dimensions: 64 MB in float32
-
 
 class FiniteMixture(UncheckedDistribution):
     """Mixture sum_k w_k p_k(z) whose components are the same for the whole batch.
@@ -61,10 +59,16 @@ def _(distribution: FiniteMixture, samples: Sequence[int], noise: Noise) -> Tens
 
 
 @Dispatched
-def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
-    """Return log p_k(z) (..., K) for components of batch shape (K,) at points z (..., latent)."""
+def component_log_probs(components: Distribution, z: Tensor, max_elements: int = 2**24) -> Tensor:
+    """Return log p_k(z) (..., K) for components of batch shape (K,) at points z (..., latent).
+
+    Args:
+        components: The p_k.
+        z: The points.
+        max_elements: Numbers in one block of points x components x dimensions; 2**24: 64 MB in float32.
+    """
     rows = z.reshape(-1, 1, z.shape[-1])
-    size = max(1, ELEMENTS // (components.batch_shape[0] * z.shape[-1]))
+    size = max(1, max_elements // (components.batch_shape[0] * z.shape[-1]))
     if len(rows) <= size:
         return components.log_prob(z.unsqueeze(-2))
     from torch.utils.checkpoint import checkpoint
@@ -78,10 +82,10 @@ def component_log_probs(components: Distribution, z: Tensor) -> Tensor:
 
 
 @component_log_probs.register
-def _(components: Independent, z: Tensor) -> Tensor:
+def _(components: Independent, z: Tensor, max_elements: int = 2**24) -> Tensor:
     normal = components.base_dist
     if not isinstance(normal, Normal) or lacks_double(z.device):
-        return component_log_probs.default(components, z)
+        return component_log_probs.default(components, z, max_elements)
     # The square is expanded into matrix products, which need points x components numbers only. They are in float64,
     # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat.
     loc, scale, x = normal.loc.double(), normal.scale.double(), z.double()

@@ -21,7 +21,7 @@ from tightbound.posteriors import DiagonalNormal
     outputs=st.integers(1, 3),
     kernel=st.sampled_from([1, 3, 5]),
 )
-def test_conv_retraces_every_size(shape, stages, outputs, kernel) -> None:
+def test_a_conv_decoder_restores_every_size(shape, stages, outputs, kernel) -> None:
     conv = Conv(tuple(stages), hidden=4, kernel=kernel)
     h = conv.encoder(shape)(torch.randn(2, *shape))
     assert h.shape == (2, 4)
@@ -48,7 +48,7 @@ def test_conv_gives_each_parameter_of_an_element_its_own_channel() -> None:
     assert torch.allclose(likelihood(z).log_prob(x), logits[:, 3].sum((1, 2, 3)), atol=1e-5)
 
 
-def test_a_module_of_the_users_needs_no_base_class() -> None:
+def test_modules_of_a_users_own_need_no_base_class() -> None:
     body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
     assert DiagonalNormal((1, 8, 8), 4, body)(torch.randn(2, 1, 8, 8)).mean.shape == (2, 4)
     with pytest.raises(CompositionError, match=r"nn\.Linear\(64"):

@@ -37,7 +37,7 @@ def test_the_label_enters_the_prior_alone() -> None:
     assert torch.equal(means[0], means[1])
 
 
-def test_part_of_x_cannot_be_shown_to_codes() -> None:
+def test_discrete_latents_refuse_a_context_that_is_part_of_x() -> None:
     with pytest.raises(CompositionError, match="use latents 'flat', or context 'labels'"):
         tb.VAE.for_data(labeled(), latent=4, latents=LATENTS, prior=PRIOR, context="visible(columns=(0, 0.5))")
 
