@@ -47,7 +47,7 @@ def test_a_model_conditioned_on_labels_is_diagnosed(cli: Cli, tmp_path: Path) ->
 def test_what_is_offered_applies_to_codes_on_a_sphere(cli: Cli) -> None:
     parts = ["--prior", "sphere", "--posterior", "von-mises-fisher", "--latent", "3", "--evaluate-samples", "0"]
     assert cli("train", "digits", *TINY, *parts, "--run", "s").status == 0
-    assert cli(*offered(cli("attribute", "s", "--label", "1", "--most", "20"))).status == 0
+    assert cli(*offered(cli("attribute", "s", "--label", "1", "--max-examples", "20"))).status == 0
 
 
 def test_a_model_that_completes_data_is_offered_no_paths(cli: Cli, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_damaged_analysis_is_refused_with_what_to_do(
 def test_other_damage_is_refused_with_what_to_do(cli: Cli, refused: Callable[..., str], run: Path) -> None:
     assert cli("fit-sampler", run, "--sampler", "gaussian-mixture(components=2)").status == 0
     write_atomic(run / "checkpoints" / "sampler-gaussian-mixture" / "fitted.safetensors", b"half")
-    assert "fit it again: tightbound fit-sampler" in refused("sample", run, "--sampler", "gaussian-mixture")
+    assert "fit it again with `tightbound fit-sampler`" in refused("sample", run, "--sampler", "gaussian-mixture")
     write_atomic(RunFolder(run).evaluation_file, "{}")
     assert "the run is damaged" in refused("report", run, "--quick")
 

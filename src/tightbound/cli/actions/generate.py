@@ -137,7 +137,7 @@ def interpolate(command: Interpolate) -> None:
     else:
         write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
     say(f"{command.steps} steps from example {command.start} to example {to}, linear and spherical: {out}")
-    say_next(command, "paths {run}")
+    say_next(command, "report {run}")
 
 
 def _write(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
