@@ -101,7 +101,7 @@ def test_a_sample_without_a_learned_prior_says_so(cli: Cli, images: Path, tmp_pa
     run = tmp_path / "run"
     cli("train", images, "--latents", "quantized(quantizer='vq(codebook_size=8)')", *SMALL, "--run", run)
     assert "no prior over codes has been learned" in cli("sample", run, "-n", "4").err
-    cli("fit-prior", run, "--prior", "pixelcnn(hidden=8, layers=1)", "--epochs", "1")
+    cli("fit-code-prior", run, "--prior", "pixelcnn(hidden=8, layers=1)", "--epochs", "1")
     assert "no prior" not in cli("sample", run, "-n", "4").err
 
 

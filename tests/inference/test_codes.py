@@ -117,7 +117,7 @@ def test_sharpening_is_refused_where_there_is_nothing_to_sharpen() -> None:
     flat = tb.VAE.for_data(tb.data.open(gray(), levels=17), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="Flat"):
         tb.Trained(flat).sample(2, temperature=0.5)
-    with pytest.raises(CompositionError, match="Flat have no integer codes"):
+    with pytest.raises(CompositionError, match="needs code indices"):
         infer.code_indices(flat, x())
     with pytest.raises(InputError, match="temperature"):
         model("vq(codebook_size=6)").latents.sharpened(0.0)
@@ -202,7 +202,7 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
     trained, test = tb.load("q"), tb.data.open("digits").test
     with np.load("c.npz") as file:
         codes = [file["indices_1"], file["indices_2"]]
-        assert [file["grid_1"].tolist(), file["entries_2"].tolist()] == [[4, 4], 6]
+        assert [file["grid_1"].tolist(), file["codebook_size_2"].tolist()] == [[4, 4], 6]
         assert np.array_equal(file["mean"], trained.encode(test).numpy())
         assert "std" not in file
         assert file["label"].tolist() == test.labels.tolist()  # pyright: ignore

@@ -100,7 +100,7 @@ def test_an_adversarys_loss_reaches_its_own_parameters_and_no_others() -> None:
         def __call__(self, terms, knobs):
             return terms.log_likelihood.mean(0)
 
-        def groups(self, model):
+        def parameter_groups(self, model):
             return [
                 ParameterGroup(encoder, lambda t, k: -self(t, k).mean()),
                 ParameterGroup(decoder, lambda t, k: 7 * self(t, k).mean()),

@@ -218,7 +218,7 @@ def test_training_starts_at_the_marginals_of_observed_entries() -> None:
         (lambda: Columns(kinds=["real"], families={"reel": "laplace"}), InputError, "did you mean 'real'"),
         (lambda: Columns(kinds=["real"], families=["laplace", None]), InputError, "one for each of 1 columns"),
         (lambda: Columns(kinds=["real"], families=["bernoulli"]), CompositionError, "binary values"),
-        (lambda: Columns(kinds=[("categories", "abc"[:2])]), InputError, "no kind"),
+        (lambda: Columns(kinds=[("categories", "abc"[:2])]), InputError, "not the domain"),
         (lambda: Columns((1,), 2, nn.Linear(2, 3), kinds=["real"]), CompositionError, "these columns need 1"),
         (lambda: Columns(kinds=["real"]).check_domain(Domain("real")), CompositionError, "was made for"),
         (lambda: Table(["real", "real"], std=[1.0]), InputError, "1 standard deviations"),
@@ -232,5 +232,5 @@ def test_invalid_arguments_raise(make, error: type[Exception], match: str) -> No
 def test_domain_survives_its_text_form() -> None:
     for kind in (*KINDS, "unit"):
         assert as_domain(as_domain(kind).literal) == as_domain(kind)
-    with pytest.raises(InputError, match="no kind of a column"):
+    with pytest.raises(InputError, match="not the domain of a column"):
         as_domain("mixed")
