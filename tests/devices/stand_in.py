@@ -1,7 +1,7 @@
 """A simulated device: its tensors hold real values, computed on the CPU.
 
-Operations that an accelerator would refuse are refused. It has no float64, like MPS, and its type is "meta", which torch
-accepts on every machine.
+Operations that an accelerator would refuse are refused. It has no float64, like MPS, and its type
+is "meta", which torch accepts on every machine.
 """
 
 from __future__ import annotations
