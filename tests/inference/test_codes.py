@@ -206,11 +206,11 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
         assert np.array_equal(file["mean"], trained.encode(test).numpy())
         assert "std" not in file
         assert file["label"].tolist() == test.labels.tolist()  # pyright: ignore
-    own = trained.codes(test)
+    own = trained.code_indices(test)
     assert [tuple(level.shape) for level in own] == [(297, 4, 4), (297, 2, 2)]
     assert all(np.array_equal(level.numpy().reshape(297, -1, 1), c) for level, c in zip(own, codes, strict=True))
-    assert torch.equal(trained.decode_codes(own), trained.decode_codes(codes))
-    assert torch.equal(trained.decode_codes(own), trained.reconstruct(test))
+    assert torch.equal(trained.decode_indices(own), trained.decode_indices(codes))
+    assert torch.equal(trained.decode_indices(own), trained.reconstruct(test))
     assert cli("embed", "q", "--out", "c.npy").status == 0
     assert np.array_equal(np.load("c.npy"), np.concatenate([c.reshape(297, -1) for c in codes], 1))
 

@@ -387,5 +387,5 @@ def test_on_the_command_line(copy: Path, cli: Any, refused: Any) -> None:
     assert "lr" in refused("fit-code-prior", copy, "x.npy", "--lr", -1)
     done = cli("fit-code-prior", copy, "x.npy", "--epochs", 1, "--prior", OTHER)
     assert done.status == 0, done.err
-    assert "uniform loss 6.93" in done.out
+    assert "uniform: 6.93" in done.out
     assert "prior: epoch 1/1" in done.err
