@@ -216,8 +216,8 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
 
     how = ["-n", "8", "--context", "3", "--temperature", "0.7", "--top-k", "4", "--out", "s.npy"]
     kept = cli("sample", "q", *how, "--keep", "0.25")
-    assert "kept of 32 that were drawn" in kept.out
-    before, after = (float(kept.out.split(word)[0].split()[-1]) for word in (" of all,", " of those kept"))
+    assert "kept 8 of 32 samples" in kept.out
+    before, after = (float(kept.out.split(word)[0].split()[-1]) for word in (" before,", " after"))
     assert before < after
     assert cli("reconstruct", "q", "--levels", "--out", "l.npz").status == 0
     with np.load("l.npz") as file:
