@@ -69,6 +69,8 @@ def _legends(canvas: Any, every: Sequence[Any]) -> None:
 
 
 def _height(figure: Figure) -> float:
+    if all(isinstance(panel, Bars) and panel.stacked for panel in figure.panels):
+        return 2.2
     rows = [len(panel.labels) for panel in figure.panels if isinstance(panel, Intervals)]
     named = any(isinstance(panel, Scatter) and panel.names for panel in figure.panels)
     return max(4.2 if named else 3.1, 0.32 * max(rows, default=0) + 0.9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tightbound.analysis.estimate import Estimate, value_text, with_error
-from tightbound.analysis.figures import Bars, Figure, Lines
+from tightbound.analysis.figures import Bars, Figure, Intervals, Lines
 from tightbound.analysis.result import Table
 
 Estimates = Mapping[str, Estimate]
@@ -70,8 +70,9 @@ def evaluation_sentences(estimates: Estimates) -> list[str]:
         ]
     text = f"The latent code carries {rate:.1f} nats about x"
     information, active = _value(estimates, "mutual_information"), _value(estimates, "active_units")
-    if information is not None:
-        text += f", of which {information:.1f} tell the examples apart"
+    if information is not None:  # with a reason if it is near log N, its maximum
+        at_least = "at least " if estimates["mutual_information"].reason else ""
+        text += f", of which {at_least}{information:.1f} tell the examples apart"
     if active is not None:
         kl = _listed(estimates, "kl_per_dimension") or _listed(estimates, "latent_mean")
         text += f"; {active:.0f} of {len(kl)} latent dimensions are in use"
@@ -85,7 +86,7 @@ def evaluation_figures(estimates: Estimates) -> list[Figure]:
         errors = _errors(estimates["kl_per_dimension"])
         order = sorted(range(len(values)), key=lambda i: -values[i])
         bars = Bars(
-            labels=[str(i + 1) for i in order], series={"KL": [values[i] for i in order]},
+            labels=[str(i) for i in order], series={"KL": [values[i] for i in order]},
             errors={"KL": [errors[i] for i in order]}, x_label="latent dimension, largest first", y_label="KL, nats",
         )  # fmt: skip
         caption = "A dimension without a bar carries nothing about x: the decoder ignores it."
@@ -178,26 +179,21 @@ def _error_of_ais(estimates: Estimates) -> str:
 
 
 def annealed_figures(estimates: Estimates) -> list[Figure]:
-    """Return the bounds side by side."""
-    names = {"iwae": "IWAE", "ais": "AIS", "bdmc_lower": "AIS", "bdmc_upper": "reverse AIS"}
-    panels = []
-    for title, chosen in {
-        "these examples": ("iwae", "ais"),
-        "drawn from the model": ("bdmc_lower", "bdmc_upper"),
-    }.items():
-        shown = [(names[name], estimates[name]) for name in chosen if _value(estimates, name) is not None]
-        values = [each.value for _, each in shown if isinstance(each.value, float)]
-        panels.append(
-            Bars(
-                labels=[label for label, _ in shown], series={"log p(x)": values},
-                errors={"log p(x)": [_error(each) for _, each in shown]}, title=title, y_label="nats",
-            )
-        )  # fmt: skip
+    """Return the paired differences of the bounds."""
+    names = {"ais_minus_iwae": "AIS - IWAE, these examples", "bdmc_gap": "upper - lower bound, drawn examples"}
+    shown = {label: estimates[name] for name, label in names.items() if _value(estimates, name) is not None}
+    values = [each.value for each in shown.values() if isinstance(each.value, float)]
+    half = [1.96 * _error(each) for each in shown.values()]
+    intervals = Intervals(
+        labels=list(shown), values=values, x_label="nats",
+        low=[value - error for value, error in zip(values, half, strict=True)],
+        high=[value + error for value, error in zip(values, half, strict=True)],
+    )  # fmt: skip
     caption = (
-        "Left: both are lower bounds; AIS does not use the encoder. Right: a lower and an upper bound on the same "
-        "drawn examples. Error bars are over examples and much wider than those of the paired differences."
+        "Above: if it is to the right of 0, the IWAE bound loses at least this much. Below: on examples drawn from the "
+        "model, the error of AIS is at most this. Intervals are 1.96 standard errors wide on each side."
     )
-    return [Figure("annealed", "Bounds on log p(x) without the encoder", caption, panels)]
+    return [Figure("annealed", "The bound without the encoder", caption, (intervals,))]
 
 
 def gap_sentences(estimates: Estimates) -> list[str]:
