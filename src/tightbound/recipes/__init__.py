@@ -1,7 +1,7 @@
-"""Published models as configs: what `--recipe` names."""
+"""Published models as configs."""
 
 from tightbound.recipes.base import Recipe, all_recipes, bibliography, citation, find_recipe, recipe
 
-OWN_RECIPE = {"digits": "digits"}  # built-in data that are trained with a recipe of their own, if none is named
+OWN_RECIPE = {"digits": "digits"}  # built-in data sets with a default recipe
 
 __all__ = ["OWN_RECIPE", "Recipe", "all_recipes", "bibliography", "citation", "find_recipe", "recipe"]

@@ -1,4 +1,4 @@
-"""What a recipe is, and how one is found. Free of torch."""
+"""The table of recipes, and their references. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ MODULES = ("lessons", "bounds", "priors", "posteriors", "disentangling", "diverg
 
 @dataclass(frozen=True)
 class Recipe:
-    """A published composition."""
+    """A published composition.
+
+    Args:
+        make: Function that returns the config; its docstring describes the recipe.
+        cites: Keys of its papers in references.bib.
+    """
 
     make: Callable[[], Config]
-    cites: tuple[str, ...]  # keys in references.bib
+    cites: tuple[str, ...]
 
     def __call__(self) -> Config:
-        """Its config."""
+        """Return the config."""
         return self.make()
 
     @property
@@ -36,7 +41,7 @@ _FOUND: dict[str, Recipe] = {}
 
 
 def published(*cites: str) -> Callable[[Callable[[], Config]], Callable[[], Config]]:
-    """Registers a function that gives a config as the recipe of its name, with its sources."""
+    """Register a function that returns a config as the recipe of its name, with the papers that it follows."""
 
     def register(function: Callable[[], Config]) -> Callable[[], Config]:
         _FOUND[function.__name__.replace("_", "-")] = Recipe(function, cites)
@@ -46,17 +51,17 @@ def published(*cites: str) -> Callable[[Callable[[], Config]], Callable[[], Conf
 
 
 def all_recipes() -> dict[str, Recipe]:
-    """Every recipe, by name."""
+    """Return every recipe by name."""
     for module in MODULES:
         importlib.import_module(f"tightbound.recipes.{module}")
     return _FOUND
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe by its name.
+    """Return a recipe by its name.
 
     Raises:
-        InputError: unknown name (with the nearest).
+        InputError: There is no such recipe; the message suggests the nearest name.
     """
     recipes = all_recipes()
     if name not in recipes:
@@ -65,23 +70,23 @@ def find_recipe(name: str) -> Recipe:
 
 
 def recipe(name: str) -> Config:
-    """The config of a recipe.
+    """Return the config of a recipe.
 
     Raises:
-        InputError: unknown name (with the nearest).
+        InputError: There is no such recipe; the message suggests the nearest name.
     """
     return find_recipe(name)().replace(recipe=name)
 
 
 def bibliography() -> dict[str, str]:
-    """BibTeX entries by key."""
+    """Return BibTeX entries by key."""
     text = files("tightbound.recipes").joinpath("references.bib").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=@)", text.strip())
     return {entry[entry.index("{") + 1 : entry.index(",")]: entry.strip() for entry in entries}
 
 
 def citation(entry: str) -> str:
-    """ "Kingma and Welling 2014" of a BibTeX entry."""
+    """Return the short citation of a BibTeX entry, such as "Kingma and Welling 2014"."""
     fields = {key: re.search(rf"\b{key}\s*=\s*{{(.*?)}},?\n", entry, re.DOTALL) for key in ("author", "year")}
     found = {key: match[1] for key, match in fields.items() if match is not None}
     for written, letter in (("{\\o}", "ø"), ('{\\"o}', "ö")):

@@ -1,4 +1,4 @@
-"""Conditional models, and remedies of posterior collapse."""
+"""Conditional models, and remedies for posterior collapse."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tightbound.recipes.priors import pixelvae
 
 @published("sohn2015cvae")
 def cvae() -> Config:
-    """Conditional VAE that completes images: the left half is given, the right half is modeled.
+    """Conditional VAE that completes images: the left half is given, and the right half is modeled.
 
-    `--context labels` conditions on the class in its place, "visible(rows=(0.5, 1), columns=(0, 0.5))" on a quadrant.
-    The paper's figures are of quadrants: none is a target here.
+    With context="labels" the condition is the class, with "visible(rows=(0.5, 1), columns=(0, 0.5))" a quadrant of the
+    image. The paper reports results for quadrants, which this recipe does not reproduce.
     """
     return vae().replace(
         network="mlp(hidden=(500, 500))", latent=50, prior="learned", context="visible(columns=(0, 0.5))"
@@ -22,8 +22,8 @@ def cvae() -> Config:
 
 @published("he2019lagging")
 def lagging() -> Config:
-    """Aggressive training of a lagging encoder, against the collapse that a PixelCNN decoder brings.
+    """Aggressive training of a lagging encoder, to prevent the collapse that a PixelCNN decoder causes.
 
-    The paper trains on binarized OMNIGLOT and on text; here binarized MNIST.
+    The paper trains on binarized OMNIGLOT and on text, this recipe on binarized MNIST.
     """
     return pixelvae().replace(objective="lagging")

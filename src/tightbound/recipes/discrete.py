@@ -1,4 +1,4 @@
-"""Models whose latents are codes, each with a prior over the codes that is learned in a second stage."""
+"""Models with quantized latents, and a code prior that is trained in a second stage."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tightbound.recipes.base import published
 
 @published("oord2017vqvae", "oord2016pixelcnn")
 def vq_vae() -> Config:
-    """VQ-VAE: one grid of codes from a codebook of 512, then a PixelCNN over the codes; on Fashion-MNIST.
+    """VQ-VAE: a grid of code indices from a codebook of size 512, then a PixelCNN code prior; on Fashion-MNIST.
 
-    The codebook follows the encoder by moving averages. The bound is log p(x | codes) + log p(codes), with the learned
-    prior. The paper's figures are of larger networks and other data: none is a target here.
+    The codebook follows the encoder by moving averages. The bound is log p(x | z) + log p(z) with the learned code
+    prior. The paper uses larger networks and other data.
     """
     return Config(
         data="fashion-mnist",
@@ -28,10 +28,10 @@ def vq_vae() -> Config:
 
 @published("razavi2019vqvae2", "oord2016pixelcnn")
 def vq_vae_2() -> Config:
-    """VQ-VAE-2: two levels of codes, the lower one given the upper one in encoder, decoder and prior; on scenes.
+    """VQ-VAE-2: two levels of code indices, the lower conditioned on the upper; on scenes.
 
-    One scale for all elements, not one predicted for each: under the latter, the likelihood asks least where the
-    picture is hardest, and small things blur. The paper's figures are of ImageNet and faces: none is a target here.
+    All elements share one scale. If the decoder predicted a scale for each, the likelihood would demand least where the
+    picture is hardest, and small details would blur. The paper uses ImageNet and faces.
     """
     return vq_vae().replace(
         data="scenes",
@@ -55,16 +55,16 @@ def vq_vae_2() -> Config:
 def fsq() -> Config:
     """Finite scalar quantization: four numbers rounded to 8, 5, 5 and 5 levels, 1000 codes without a codebook.
 
-    The paper's figures are of ImageNet: none is a target here.
+    The paper uses ImageNet.
     """
     return vq_vae().replace(latents="quantized(quantizer=fsq(levels=(8, 5, 5, 5)))")
 
 
 @published("lee2022rqvae")
 def rq_vae() -> Config:
-    """Residual quantization: four codes at each position, of one codebook, each of what the ones before it leave.
+    """Residual quantization: four codes at each position, each for the residual of the ones before, one codebook.
 
-    The prior is a transformer over positions and depths. The paper's figures are of other data: none is a target here.
+    The code prior is a transformer over positions and depths. The paper uses other data.
     """
     return vq_vae().replace(
         latents="quantized(quantizer=residual(depth=4, of=vq(codebook_size=256), shared=True))", prior="transformer"

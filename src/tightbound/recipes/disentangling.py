@@ -1,4 +1,4 @@
-"""Disentangled codes, on the re-rendered sprites."""
+"""Models that disentangle factors of variation, on the re-rendered sprites."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tightbound.recipes.base import published
 def beta_vae() -> Config:
     """The beta-VAE, beta = 4: convolutions, 10 latents, Bernoulli pixels, Adam 1e-4, batch 64.
 
-    The paper trains 300,000 steps and more, this recipe 20,000.
+    The paper trains at least 300,000 steps, this recipe 20,000.
     """
     return Config(
         data="sprites",
@@ -26,35 +26,35 @@ def beta_vae() -> Config:
 
 @published("burgess2018understanding")
 def annealed_vae() -> Config:
-    """Capacity annealed from 0 to 25 nats, gamma = 1000, over the first half of the steps.
+    """AnnealedVAE: capacity rises from 0 to 25 nats over the first half of the steps, with gamma = 1000.
 
-    Judged by disentanglement; the paper gives no likelihood to reach.
+    The paper reports disentanglement and no likelihood.
     """
     return beta_vae().replace(objective="capacity(capacity=linear(stop=25.0, share=0.5), gamma=1000.0)", lr=5e-4)
 
 
 @published("chen2018tcvae")
 def beta_tc_vae() -> Config:
-    """beta-TC-VAE, beta = 6 on the total correlation, stratified minibatch sampling.
+    """beta-TC-VAE: weight 6 on the total correlation, stratified minibatch sampling.
 
-    Judged by disentanglement; the paper gives no likelihood to reach.
+    The paper reports disentanglement and no likelihood.
     """
     return beta_vae().replace(objective="beta-tc(beta=6.0)", lr=1e-3)
 
 
 @published("kim2018factor")
 def factor_vae() -> Config:
-    """FactorVAE, gamma = 35: the total correlation by a density-ratio discriminator.
+    """FactorVAE: weight 35 on the total correlation, estimated by a density-ratio discriminator.
 
-    Judged by disentanglement; the paper gives no likelihood to reach. The discriminator is smaller than the paper's.
+    The paper reports disentanglement and no likelihood. The discriminator is smaller than the paper's.
     """
     return beta_vae().replace(objective="factor(gamma=35.0)")
 
 
 @published("kumar2018dip")
 def dip_vae() -> Config:
-    """DIP-VAE-II: the covariance of the aggregate posterior is led to the identity.
+    """DIP-VAE-II: the covariance of the aggregate posterior is pulled towards the identity.
 
-    Judged by disentanglement; the paper gives no likelihood to reach.
+    The paper reports disentanglement and no likelihood.
     """
     return beta_vae().replace(objective="dip(kind=2, lambda_od=10.0, lambda_d=10.0)")

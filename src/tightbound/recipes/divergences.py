@@ -1,4 +1,4 @@
-"""Autoencoders with another divergence between codes and prior, or another reconstruction."""
+"""Autoencoders with another divergence between posterior and prior, or another reconstruction loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CONV = "conv(channels=(32, 64), hidden=256)"
 
 
 def _gray() -> Config:
-    """Dequantized images by squared error: log N(x; m, I / 2) is -|x - m|^2 and a constant."""
+    """Return a config with squared error on dequantized images: log N(x; m, I / 2) is -|x - m|^2 + constant."""
     return Config(
         data="mnist",
         network=_CONV,
@@ -23,54 +23,54 @@ def _gray() -> Config:
 
 @published("zhao2019infovae")
 def info_vae() -> Config:
-    """InfoVAE: the ELBO, less 999 times the MMD between aggregate posterior and prior.
+    """InfoVAE: the ELBO minus 999 times the MMD between aggregate posterior and prior.
 
-    The paper's figures are of other networks: none is a target here.
+    The paper uses other networks.
     """
     return _gray().replace(likelihood="gaussian(scale='shared')", objective="info(alpha=0.0, lambda_=1000.0)")
 
 
 @published("tolstikhin2018wae")
 def wae() -> Config:
-    """Wasserstein autoencoder with an MMD penalty (inverse multiquadratic kernels) and a point posterior.
+    """Wasserstein autoencoder: MMD penalty with inverse multiquadratic kernels, deterministic posterior.
 
-    Judged by samples of faces; no bound exists, and no figure of the paper is a target here.
+    The paper judges samples of faces. The model has no bound on log p(x).
     """
     return _gray().replace(posterior="point", objective="wae-mmd(weight=10.0)")
 
 
 @published("makhzani2016aae", "tolstikhin2018wae")
 def aae() -> Config:
-    """Adversarial autoencoder: a discriminator on z leads the aggregate code to the prior (WAE-GAN).
+    """Adversarial autoencoder: a discriminator on z matches the aggregate posterior to the prior (WAE-GAN).
 
-    The paper's figures are Parzen estimates, which this library does not give: none is a target here.
+    The paper reports Parzen window estimates, which tightbound does not offer.
     """
     return _gray().replace(posterior="point", objective="aae")
 
 
 @published("ghosh2020rae")
 def rae() -> Config:
-    """Regularized autoencoder: L2 on the codes and on the decoder; sample by a density fitted afterwards
-    (`tightbound fit-sampler`).
+    """Regularized autoencoder: L2 penalty on the latent codes and on the decoder's weights.
 
-    Judged by samples; no bound exists, and no figure of the paper is a target here.
+    Fit a latent sampler, with `fit_sampler()`, to draw samples. The paper judges samples. The model has no bound on
+    log p(x).
     """
     return _gray().replace(posterior="point", objective="rae(penalty='l2')")
 
 
 @published("larsen2016vaegan")
 def vae_gan() -> Config:
-    """VAE-GAN: reconstruction in the features of a discriminator.
+    """VAE-GAN: reconstruction error in the features of a discriminator.
 
-    Judged by samples of faces; no figure of the paper is a target here.
+    The paper judges samples of faces.
     """
     return _gray().replace(objective="vae-gan", latent=16, lr=3e-4)
 
 
 @published("snell2017msssim")
 def ms_ssim_vae() -> Config:
-    """VAE with multi-scale structural similarity for a reconstruction term.
+    """VAE with multi-scale structural similarity as its reconstruction term.
 
-    Judged by people; no figure of the paper is a target here.
+    The paper reports judgments of people.
     """
     return _gray().replace(objective="ms-ssim", latent=16)

@@ -1,19 +1,19 @@
-"""First models: what the command runs unasked, what the lesson trains, the first VAE."""
+"""First models: the default on digits, the lesson, the original VAE."""
 
 from __future__ import annotations
 
 from tightbound.config import Config
 from tightbound.recipes.base import published
 
-DYNAMIC = "binarized(mode='dynamic')"  # the protocol of most published numbers on MNIST
+DYNAMIC = "binarized(mode='dynamic')"  # as for most published results on MNIST
 
 
 @published()
 def digits() -> Config:
-    """What `tightbound train` runs: chosen by measurement on the 8x8 digits.
+    """The default on the 8x8 digits, tuned by measurement.
 
-    Discretized logistic with one learned scale a pixel, silu, a wide and lightly dropped-out decoder, fast
-    Adam with averaged weights.
+    Discretized logistic likelihood with a learned scale for each pixel, SiLU, a wide decoder with light dropout, a high
+    learning rate and averaged weights.
     """
     return Config(
         data="digits",
@@ -35,10 +35,10 @@ def digits() -> Config:
 
 @published()
 def lesson() -> Config:
-    """The lesson's network, 784-512-256-20, on gray MNIST by cross-entropy; Adam 1e-3, batch 128, 10 epochs.
+    """The lesson's network, 784-512-256-20, on gray MNIST with cross-entropy; Adam 1e-3, batch 128, 10 epochs.
 
-    The cross-entropy of gray values is the expectation over binarizations of a Bernoulli log-likelihood.
-    Reaches a test loss of 105.56 to 105.59 in public scripts with one hidden layer of 400 units.
+    The cross-entropy of gray values is the expected Bernoulli log-likelihood over binarizations. Public scripts with
+    one hidden layer of 400 units reach a test loss of 105.56 to 105.59.
     """
     return Config(
         data="mnist",
@@ -68,15 +68,16 @@ def conv() -> Config:
 
 @published()
 def autoencoder() -> Config:
-    """The lesson's network as a plain autoencoder: a point for a posterior, no rate, no bound; for comparison."""
+    """The lesson's network as a plain autoencoder, for comparison: deterministic posterior, no rate, no bound."""
     return lesson().replace(posterior="point", objective="autoencoder")
 
 
 @published("kingma2014vae")
 def vae() -> Config:
-    """The first VAE: one hidden layer of 500 tanh units, Bernoulli pixels, on binarized MNIST.
+    """The original VAE: one hidden layer of 500 tanh units, Bernoulli likelihood, on binarized MNIST.
 
-    The paper plots bounds for several latent sizes, trained by Adagrad; here Adam, 20 latents and 20 epochs.
+    The paper plots bounds for several latent sizes and trains with Adagrad; this recipe uses Adam, 20 latents and 20
+    epochs.
     """
     return Config(
         data="mnist",

@@ -25,17 +25,19 @@ def _flow(posterior: str) -> Config:
 
 @published("kingma2016iaf")
 def iaf() -> Config:
-    """Inverse autoregressive flow posterior on an MLP; the paper's model is a deep ResNet.
+    """Inverse autoregressive flow posterior with an MLP.
 
-    No published figure is for this network: none is a target here.
+    The paper uses a deep ResNet.
     """
     return _flow("flow(kind='iaf', transforms=4)")
 
 
 @published("rezende2015flows")
 def planar() -> Config:
-    """Planar flow posterior of 10 maps; 87.5 on static MNIST in the paper (85.1 with 80), which trains a deep latent
-    Gaussian model of 40 latents."""
+    """Planar flow posterior with 10 maps.
+
+    The paper reports 87.5 on static MNIST (85.1 with 80 maps) for a deep latent Gaussian model with 40 latents.
+    """
     return _flow("planar(flows=10)")
 
 
@@ -43,7 +45,7 @@ def planar() -> Config:
 def s_vae() -> Config:
     """Hyperspherical VAE: von Mises-Fisher posterior, uniform prior on the sphere.
 
-    The paper's figures were not verified: none is a target here.
+    The results of the paper have not been reproduced.
     """
     return vae().replace(
         network="mlp(hidden=(256, 128))", latent=11, prior="sphere", posterior="von-mises-fisher", epochs=40
@@ -52,18 +54,18 @@ def s_vae() -> Config:
 
 @published("caterini2018hvae")
 def hvae() -> Config:
-    """Hamiltonian VAE: leapfrog steps on log p(x, z) from the encoder's draw.
+    """Hamiltonian VAE: leapfrog steps on log p(x, z) from a draw of the encoder.
 
-    The paper's figures were not verified: none is a target here.
+    The results of the paper have not been reproduced.
     """
     return vae().replace(posterior="hamiltonian(steps=3)", network="conv(channels=(16, 32, 32), hidden=450)", latent=64)
 
 
 @published("jang2017gumbel", "maddison2017concrete")
 def categorical() -> Config:
-    """Categorical latents: 30 variables of 10 classes, relaxed by Gumbel-softmax with straight-through.
+    """Categorical latents: 30 variables of 10 classes, relaxed by straight-through Gumbel-softmax.
 
-    The papers' figures were not verified: none is a target here.
+    The results of the papers have not been reproduced.
     """
     return vae().replace(
         network="mlp(hidden=(512, 256))",

@@ -1,4 +1,4 @@
-"""`train`: what the command `tightbound train` does, in one call."""
+"""`train`: options in, trained model out."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def train(
 ) -> Trained:
     """Build a model and an objective from options, train the model, and return it.
 
-    The options have the same names as the flags of `tightbound train`; `Trained.config` holds all of them, and a remedy
+    The options have the same names as on the command line; `Trained.config` holds all of them, and a remedy
     of `diagnose()` is a set of them: `tb.train(data, **options | diagnosis.remedy)`.
 
     Args:
