@@ -53,9 +53,6 @@ def test_a_run_that_one_process_holds_is_left_to_it(tmp_path: Path) -> None:
         with other.claimed(GRID) as second:
             assert second is not None
             assert second[0].name == "beta-2"
-        assert other.busy(["beta-1", "beta-2"]) == ["beta-1"]
-        with pytest.raises(InputError, match="another process trains 'beta-1'"):
-            other.forget(["unfinished"])
         with pytest.raises(InputError, match="another process trains 'beta-1'"):
             delete_sweep(tmp_path, GRID.names)
     with other.claimed(GRID) as again:  # not finished: whoever comes continues it
@@ -80,7 +77,6 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
     assert other.stdout is not None
     with other:
         assert other.stdout.readline().strip() == "beta-1"
-        assert Study(tmp_path).busy(["beta-1"]) == ["beta-1"]
         other.send_signal(signal.SIGKILL)
         other.wait()
     with Study(tmp_path).claimed(GRID) as claimed:
@@ -95,7 +91,7 @@ def test_failed_runs_are_trained_again_when_they_are_forgotten(tmp_path: Path) -
         study.finish(claimed[0], "failed", None, "the loss became nan")
     assert (study.records()["beta-1"].state, study.records()["beta-1"].reason) == ("failed", "the loss became nan")
     train_all(study, GRID, lambda record: 1.0)
-    study.forget(["failed"])
+    study.forget_failed()
     assert train_all(study, GRID, lambda record: 2.0)[0].score == 2
     assert [r.score for r in study.records().values()] == [1, 1, 2]
     assert study.records()["beta-1"].number == 3

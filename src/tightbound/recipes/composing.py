@@ -1,8 +1,10 @@
-"""From a config to an untrained model and its objective."""
+"""From options to data, an untrained model and its objective."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +12,7 @@ from tightbound.components import find, make, parse
 from tightbound.config import Config
 from tightbound.core.latents import DiscreteLatents
 from tightbound.data import Data, Indexed
+from tightbound.data.given import Source, training_data
 from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
@@ -67,6 +70,31 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
     )
     objective = make("objective", config.objective_spec(), trust=trust)
     return Composed(_fitting_settings(config, data, model), model, objective, notes)
+
+
+def configure(data: Any, recipe_name: str | None, options: Mapping[str, Any]) -> Config:
+    """Return the config of a recipe, or the defaults, with options changed; `data` gives the name that is recorded.
+
+    Raises:
+        InputError: If there is no such recipe, an option is unknown or a value is out of range.
+    """
+    name = os.fspath(data) if isinstance(data, str | os.PathLike) else getattr(data, "name", type(data).__name__)
+    beta = options.get("beta")
+    written = {"beta": str(beta)} if isinstance(beta, int | float) else {}
+    return (recipe(recipe_name) if recipe_name else Config()).replace(**{**options, **written}, data=name)
+
+
+def opened(
+    config: Config,
+    data: Source | tuple[Source, Source],
+    validation: Source | None = None,
+    test: Source | float | None = None,
+) -> Data:
+    """Return training data in any form as the config says how to read them."""
+    options = config.data_options()
+    share = options.pop("test")
+    named = isinstance(data, str | os.PathLike)
+    return training_data(data, validation, share if test is None and named else test, **options)
 
 
 def recorded(config: Config) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Unpack
 
-from tightbound.config import Config, FitOptions
-from tightbound.data.given import Source, training_data
-from tightbound.recipes.base import recipe as find_recipe
-from tightbound.recipes.composing import compose, recorded
+from tightbound.config import FitOptions
+from tightbound.data.given import Source
+from tightbound.recipes.composing import compose, configure, opened, recorded
 from tightbound.trained import Trained
 from tightbound.training.callbacks import CallbackLike
 from tightbound.training.fit import fit_run
@@ -73,20 +71,14 @@ def train(
         InputError: If an option or component is unknown or out of range, or the data cannot be used.
         CompositionError: If the components do not fit each other or the data.
     """
-    changes = dict(options)
-    if isinstance(beta := changes.get("beta"), int | float):
-        changes["beta"] = str(beta)
-    name = os.fspath(data) if isinstance(data, str | os.PathLike) else getattr(data, "name", type(data).__name__)
-    config = (find_recipe(recipe) if recipe else Config()).replace(**changes, data=name)
+    config = configure(data, recipe, options)
     config.check()
-    reading = config.data_options()
-    share = reading.pop("test")
-    opened = training_data(data, validation, share if test is None and isinstance(data, str) else test, **reading)
-    composed = compose(config, opened, trust=trust)
+    examples = opened(config, data, validation, test)
+    composed = compose(config, examples, trust=trust)
     fitted = fit_run(
-        composed.model, opened, composed.objective, composed.config.settings(), run=run, resume=resume,
+        composed.model, examples, composed.objective, composed.config.settings(), run=run, resume=resume,
         overwrite=overwrite, quiet=quiet, config=recorded(composed.config), callbacks=callbacks,
     )  # fmt: skip
     return Trained(
-        fitted.model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
+        fitted.model, examples, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )

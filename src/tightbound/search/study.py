@@ -182,35 +182,14 @@ class Study:
         else:
             self._study.tell(record.number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
 
-    def busy(self, names: Collection[str]) -> list[str]:
-        """Return the runs that some process trains now."""
+    def forget_failed(self) -> None:
+        """Delete the runs that failed, so that they are trained again."""
         with self._exclusive:
-            return self._busy(names)
-
-    def _busy(self, names: Collection[str]) -> list[str]:
-        found = []
-        for name in names:
-            try:
-                with self._lock(name):
-                    pass
-            except Timeout:
-                found.append(name)
-        return found
-
-    def forget(self, states: Collection[State]) -> None:
-        """Delete the runs in these states; they are trained again.
-
-        Raises:
-            InputError: A process trains one of them.
-        """
-        with self._exclusive:
-            chosen = {name: record for name, record in self.records().items() if record.state in states}
-            if busy := self._busy(chosen):
-                raise InputError(f"another process trains {busy[0]!r} in {str(self._folder)!r}; stop it first")
+            failed = [record for record in self.records().values() if record.state == "failed"]
             before: Sequence[int] = self._study.user_attrs.get("replaced", [])
-            self._study.set_user_attr("replaced", [*before, *(record.number for record in chosen.values())])
-            for name in chosen:
-                delete_run(self._folder / name)
+            self._study.set_user_attr("replaced", [*before, *(record.number for record in failed)])
+            for record in failed:
+                delete_run(self._folder / record.name)
 
     def _trial(self, record: Record) -> Trial:
         return Trial(self._study, self._study.get_trials(deepcopy=False)[record.number]._trial_id)
