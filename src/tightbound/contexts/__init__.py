@@ -1,4 +1,4 @@
-"""What a model is conditioned on: class labels, attributes, a visible part of x."""
+"""Contexts, on which a model is conditioned: class labels, attributes, a visible part of x."""
 
 from typing import TYPE_CHECKING, Any
 

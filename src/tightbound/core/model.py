@@ -99,7 +99,7 @@ class VAE(Component, Trainable):
 
     @property
     def target_name(self) -> str:
-        """What the bound is a bound on."""
+        """The quantity that the bound is a bound on, in words."""
         return ", ".join(
             [self.observation.target_name, *([self.context.description] if self.context is not None else [])]
         )

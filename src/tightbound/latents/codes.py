@@ -204,7 +204,7 @@ class CodeLatents(DiscreteLatents):
 
     @property
     def fill_description(self) -> str:
-        """What `keep_top` puts in place of the lower levels, in words."""
+        """Description of the indices that `keep_top` puts in place of the lower levels."""
         if self.has_learned_prior:
             return "drawn from the learned prior, given the levels above"
         return "nearest to the zero vector, because their prior is uniform and independent of the levels above"

@@ -107,9 +107,9 @@ class Posterior(Component, nn.Module, ABC):
             z, log_q = draw_with_log_prob(q, (samples,), noise)
         return LatentTerms(z, prior, q if self.has_density else None, log_q=log_q)
 
-    def nearest(self, code: Tensor) -> Tensor:
-        """Return the points of the support that stand for codes (..., latent), such as means outside of it."""
-        return code
+    def nearest(self, z: Tensor) -> Tensor:
+        """Return the points of the support that stand for z (..., latent), such as means outside of it."""
+        return z
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:

@@ -60,9 +60,9 @@ class RelaxedCategorical(Posterior):
         """Return the distribution at logits (B, 1, latent)."""
         return OneHotGroups(raw.reshape(len(raw), *self.logits_shape))
 
-    def nearest(self, code: Tensor) -> Tensor:
+    def nearest(self, z: Tensor) -> Tensor:
         """Return the most probable vector for probabilities (..., latent)."""
-        return one_hot(code.unflatten(-1, self.logits_shape))
+        return one_hot(z.unflatten(-1, self.logits_shape))
 
     def terms(
         self,

@@ -210,12 +210,12 @@ class AxialPosterior(Posterior):
         axis, a = raw.unbind(1)
         return self.family(self.nearest(axis), 1 + self.latent * F.softplus(a.mean(-1)))
 
-    def nearest(self, code: Tensor) -> Tensor:
-        """Scale codes (..., latent) to length 1; zero, which has no direction, becomes the first axis."""
-        first = F.one_hot(torch.zeros((), dtype=torch.long, device=code.device), self.latent).to(code)
-        largest = code.detach().abs().amax(-1, keepdim=True)
+    def nearest(self, z: Tensor) -> Tensor:
+        """Scale z (..., latent) to length 1; zero, which has no direction, becomes the first axis."""
+        first = F.one_hot(torch.zeros((), dtype=torch.long, device=z.device), self.latent).to(z)
+        largest = z.detach().abs().amax(-1, keepdim=True)
         # scaled first: the squares of tiny numbers would be zero
-        return F.normalize(torch.where(largest > 0, code / largest.where(largest > 0, 1.0), first), dim=-1)
+        return F.normalize(torch.where(largest > 0, z / largest.where(largest > 0, 1.0), first), dim=-1)
 
 
 class VonMisesFisherPosterior(AxialPosterior):
