@@ -18,6 +18,7 @@ STYLE: Any = {
     "axes.labelcolor": INK, "axes.titlesize": 11, "axes.titlelocation": "left", "xtick.color": INK,
     "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "tightbound",
 }  # fmt: skip
+LABEL = 12  # letters of a label below a bar
 SOLID = 64  # bars; more of them are drawn as one area
 BAND = 1.96  # standard errors
 ABREAST, MANY = 3, 4  # panels in a row; more panels are made smaller, in rows of four
@@ -120,12 +121,13 @@ def _(panel: Bars, axes: Any) -> None:
         places = at + (i - (len(panel.series) - 1) / 2) * width
         axes.bar(places, values, width, yerr=errors, color=COLORS[i], label=label,
                  ecolor=INK, capsize=2 if len(at) <= 32 else 0)  # fmt: skip
-    longest = max(map(len, panel.labels), default=0)
+    labels = [label if len(label) <= LABEL else label[: LABEL - 1] + "…" for label in panel.labels]
+    longest = max(map(len, labels), default=0)
     steep = longest > 3 and len(at) * longest > 24
     every = -(-len(at) // 24) if longest > 3 else -(-len(at) * longest // 32)
     shown = at[:: max(1, every)]
-    axes.set_xticks(shown, [panel.labels[i] for i in shown], rotation=45 if steep else 0, rotation_mode="anchor",
-                    ha="right" if steep else "center", fontsize=10 if len(shown) * longest <= 24 else 8)  # fmt: skip
+    axes.set_xticks(shown, [labels[i] for i in shown], rotation=45 if steep else 0, rotation_mode="anchor",
+                    ha="right" if steep else "center", fontsize=10 if len(shown) * longest <= 20 else 8)  # fmt: skip
 
 
 def _draw_stacked(panel: Bars, axes: Any) -> None:
@@ -146,6 +148,8 @@ def _(panel: Histograms, axes: Any) -> None:
         label = name if len(values) > 1 else None
         axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.55, label=label)
     axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=4)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
 
 
 @draw.register

@@ -74,16 +74,22 @@ def test_samples_say_what_they_are_decoded_from(digits: tb.data.Data) -> None:
 
 def test_a_table_shows_the_distribution_of_each_column() -> None:
     random = np.random.default_rng(0)
-    x = np.stack([random.normal(3, 2, 300), random.integers(0, 3, 300)], 1)
+    x = np.stack([random.normal(3, 2, 300), random.integers(0, 3, 300), random.poisson(2, 300)], 1)
     x[::7, 0] = np.nan
-    data = tb.data.open(x, kinds=["real", ("categories", ["a", "b", "c"])])
+    data = tb.data.open(x, kinds=["real", ("categories", ["a", "b", "c"]), "counts"])
     (figure,) = named(untrained(data).gallery()).values()
-    number, words = figure.panels
+    number, words, counts = figure.panels
     assert isinstance(number, Histograms)
     assert np.isfinite(number.series["data"]).all()
     assert isinstance(words, Bars)
-    assert words.labels == ["a", "b", "c"]
-    assert sum(words.series["data"]) == pytest.approx(1) == sum(words.series["samples"])
+    assert isinstance(counts, Bars)
+    shares = np.bincount(x[:, 1].astype(int)) / 300
+    assert dict(zip(words.labels, words.series["data"], strict=True)) == pytest.approx(
+        dict(zip("abc", shares, strict=True))
+    )
+    assert counts.labels == [str(i) for i in range(len(counts.labels))]
+    for panel in (words, counts):
+        assert sum(panel.series["data"]) == pytest.approx(1) == sum(panel.series["samples"])
 
 
 def test_examples_that_are_no_images_or_tables_are_rejected() -> None:

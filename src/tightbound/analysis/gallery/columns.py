@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS = 2000  # examples of a table, and samples, whose distributions are shown
 COLUMNS = 12  # columns that are shown
+INTEGERS = 24  # different whole numbers that have a bar each
 CATEGORIES = 12  # categories that are shown, the most frequent first
 
 
@@ -53,20 +54,18 @@ def _marginals(trained: Trained, batch: Batch) -> Figure:
 
 
 def _marginal(real: Array, drawn: Array, title: str, domain: Domain) -> Panel:
-    real = real[~np.isnan(real)]
-    if domain.kind not in ("categories", "binary"):
-        return Histograms(
-            series={"data": real.tolist(), "samples": drawn.tolist()}, bins=min(30, 8 + len(real) // 20), title=title
-        )
-    levels = domain.levels or 2
-    shares = {
-        name: np.bincount(np.rint(x).astype(int).clip(0, levels - 1), minlength=levels) / max(1, len(x))
-        for name, x in (("data", real), ("samples", drawn))
-    }
-    order = np.argsort(-shares["data"], kind="stable")[:CATEGORIES] if levels > CATEGORIES else np.arange(levels)
-    words = [str(word) for word in domain.words] or [str(i) for i in range(levels)]
-    series = {name: each[order].tolist() for name, each in shares.items()}
-    return Bars(labels=[words[i] for i in order], series=series, title=title)
+    """Return bars for categories and for few whole numbers, and a histogram otherwise."""
+    parts = {"data": real[~np.isnan(real)], "samples": drawn}
+    levels = int(max(x.max(initial=0) for x in parts.values())) + 1  # whole numbers start at 0
+    if not domain.discrete or (domain.kind != "categories" and levels > INTEGERS):
+        bins = min(30, 8 + len(real) // 20)
+        return Histograms(series={name: x.tolist() for name, x in parts.items()}, bins=bins, title=title)
+    levels = domain.levels or levels
+    counts = {name: np.bincount(np.rint(x).astype(int), minlength=levels) for name, x in parts.items()}
+    order = np.argsort(-counts["data"], kind="stable")[:CATEGORIES] if domain.words else np.arange(levels)
+    labels = [str(domain.words[i]) if domain.words else str(i) for i in order]
+    series = {name: (each[order] / max(1, each.sum())).tolist() for name, each in counts.items()}
+    return Bars(labels=labels, series=series, title=title)
 
 
 def _drawn(trained: Trained, like: Batch) -> Tensor:
