@@ -121,7 +121,7 @@ def test_the_reference_runs_differ_where_they_should(whole: dict[str, dict[str, 
 @pytest.mark.parametrize(
     ("composition", "steps"),
     [
-        *itertools.product(["everything", "scheduled"], [(4,), (6,), (9,), (18,), (1, 6, 10)]),
+        *itertools.product(["everything", "scheduled"], [(4,), (6,), (18,), (1, 6, 10)]),
         *itertools.product(["adversarial", "three_groups", "lagging"], [(6,), (1, 8)]),
     ],
     ids=str,
@@ -289,17 +289,25 @@ def second_stage(folder: RunFolder) -> Stage:
     return Stage(model, codes.train, ELBO(), codes.test, name="second")
 
 
-@pytest.mark.parametrize("steps", [9, 18 + 4, 18 + 6 + 3, 18 + 13])
-def test_two_stages(tmp_path: Path, steps: int) -> None:
-    """Metrics and checkpoints name the stage, and either stage may be interrupted."""
-    trained = train("everything", tmp_path / "whole", stages=[second_stage])
+@pytest.fixture(scope="module")
+def whole_in_two_stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The state that an uninterrupted run in two stages leaves."""
+    run = tmp_path_factory.mktemp("stages") / "run"
+    trained = train("everything", run, stages=[second_stage])
     assert [row["stage"] for row in trained.metrics] == [""] * 3 + ["second"] * 3
-    whole = state(tmp_path / "whole")
-    assert {"checkpoints/second/last.safetensors", "checkpoints/second/best.safetensors"} <= set(whole)
-    train("everything", tmp_path / "first alone")
-    alone = state(tmp_path / "first alone")
-    assert all(whole[name] == alone[name] for name in alone if "best" in name)
+    return state(run)
+
+
+def test_a_second_stage_leaves_the_first_as_it_is(whole: Any, whole_in_two_stages: dict[str, Any]) -> None:
+    assert {"checkpoints/second/last.safetensors", "checkpoints/second/best.safetensors"} <= set(whole_in_two_stages)
+    alone = whole["everything"]
+    assert all(whole_in_two_stages[name] == alone[name] for name in alone if "best" in name)
+
+
+@pytest.mark.parametrize("steps", [9, 18 + 4, 18 + 6 + 3, 18 + 13])
+def test_two_stages(whole_in_two_stages: dict[str, Any], tmp_path: Path, steps: int) -> None:
+    """Either stage may be interrupted."""
     with pytest.raises(Interrupted):
         train("everything", tmp_path / "parts", stages=[second_stage], callbacks=[SignalAt(steps)])
     train("everything", tmp_path / "parts", stages=[second_stage], resume=True)
-    assert state(tmp_path / "parts") == whole
+    assert state(tmp_path / "parts") == whole_in_two_stages
