@@ -85,7 +85,7 @@ def test_other_damage_is_refused_with_what_to_do(cli: Cli, refused: Callable[...
     write_atomic(run / "checkpoints" / "sampler-gaussian-mixture" / "fitted.safetensors", b"half")
     assert "fit it again with `tightbound fit-sampler`" in refused("sample", run, "--sampler", "gaussian-mixture")
     write_atomic(RunFolder(run).evaluation_file, "{}")
-    assert "the run is damaged" in refused("report", run, "--quick")
+    assert "evaluate.json' is damaged; delete it" in refused("report", run, "--quick")
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])
