@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tightbound.report.codes import sections as code_sections
 from torch.utils.data import TensorDataset
 
 import tightbound as tb
@@ -27,6 +26,7 @@ from tightbound.analysis import (
     rate_decomposition,
     score,
 )
+from tightbound.analysis.figures import Bars, Heatmap
 from tightbound.components import TABLE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
@@ -213,17 +213,31 @@ def test_probe() -> None:
     assert expected.estimates.keys() == found.estimates.keys()
 
 
-def test_the_report_of_codes() -> None:
+LOOKS = {
+    "code_usage": {"latents": matrix.quantized("vq", "pixelcnn")},
+    "gallery": {},
+    "latent_space": {"latent": 2},
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_pictures_of_a_model(look: str) -> None:
     data = tb.data.open("digits")
-    latents = matrix.quantized("vq", "pixelcnn")
-    model = tb.VAE.for_data(data, latents=latents, network="mlp(hidden=(6,))", seed=0).eval()
-    assert code_prior_of(model.latents) is not None
-    code_prior_of(model.latents).enable()
-    shown = next(data.test.epoch(8))
-    expected = code_sections(model, shown, data.test)
+    model = tb.VAE.for_data(data, network="mlp(hidden=(6,))", seed=0, **{"latent": 4, **LOOKS[look]}).eval()
+    if (second := code_prior_of(model.latents)) is not None:
+        second.enable()
+    some = data.test.subset(range(60))
+    expected = getattr(tb.Trained(model, data), look)(some)
     with stand_in() as device:
-        found = code_sections(model.to(device), shown, data.test)
-    assert [section.title for section in found] == [section.title for section in expected]
+        found = getattr(tb.Trained(model.to(device), data), look)(some)
+    assert [table.rows for table in found.tables] == [table.rows for table in expected.tables]
+    assert [figure.name for figure in found.figures] == [figure.name for figure in expected.figures]
+    for own, other in zip(found.figures, expected.figures, strict=True):
+        for mine, theirs in zip(own.panels, other.panels, strict=True):
+            if isinstance(mine, Bars):
+                assert mine == theirs
+            elif isinstance(mine, Heatmap):
+                np.testing.assert_allclose(mine.values, theirs.values, rtol=1e-4)
 
 
 def test_a_run_is_trained_resumed_and_loaded(tmp_path: Path) -> None:
