@@ -15,7 +15,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tightbound.cli.actions import train as cli_train
 from tightbound.cli.main import main
 
 # nothing here is large enough for two threads; what this process starts (xdist's workers, too) sees it in time
@@ -57,13 +56,6 @@ def cli(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     """Runs a command in an empty working folder, `tmp_path`."""
     monkeypatch.chdir(tmp_path)
     return lambda *argv: invoke(capsys, *argv)
-
-
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the diagnosis and leave an empty page after training, which halves its time."""
-    monkeypatch.setattr(cli_train, "_diagnose", lambda trained, data, folder: None)
-    monkeypatch.setattr(cli_train, "report", lambda trained, **_: (trained.path / "report.html").write_text(""))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,53 +227,6 @@ def test_a_mistake_does_not_overwrite(refused: Refused, run: Path, flags: list[s
     refused("train", *TINY, "--run", "run", "--overwrite", *flags)
 
 
-RUNS: dict[str, Callable[[Path], object]] = {
-    "no folder": lambda run: shutil.rmtree(run),
-    "a file": lambda run: (shutil.rmtree(run), run.write_text("hello")),
-    "no model.json": lambda run: (run / "model.json").unlink(),
-    "model.json not JSON": lambda run: (run / "model.json").write_text("{"),
-    "model.json of nothing": lambda run: (run / "model.json").write_text("{}"),
-    "model.json a list": lambda run: (run / "model.json").write_text("[1]"),
-    "model.json without arguments": lambda run: (run / "model.json").write_text('{"part": "model/vae", "id": 0}'),
-    "model.json without numbers": lambda run: (run / "model.json").write_text('{"part": "model/vae"}'),
-    "model.json of an unknown kind": lambda run: (run / "model.json").write_text('{"part": "a/b", "id": 0}'),
-    "model.json with a dangling reference": lambda run: (run / "model.json").write_text('{"same": 7}'),
-    "model.json of another part": lambda run: (run / "model.json").write_text('{"part": "network/mlp", "id": 0}'),
-    "model.json that names code": lambda run: (run / "model.json").write_text('{"part": "os:system", "id": 0}'),
-    "no run.json": lambda run: (run / "run.json").unlink(),
-    "run.json of nothing": lambda run: (run / "run.json").write_text("{}"),
-    "no config.yaml": lambda run: (run / "config.yaml").unlink(),
-    "metrics.jsonl not JSON": lambda run: (run / "metrics.jsonl").write_text("{\n"),
-    "no checkpoints": lambda run: shutil.rmtree(run / "checkpoints"),
-    "checkpoint truncated": lambda run: os.truncate(run / "checkpoints/best.safetensors", 1000),
-    "checkpoint empty": lambda run: os.truncate(run / "checkpoints/best.safetensors", 0),
-    "checkpoint altered": lambda run: _flip(run / "checkpoints/best.safetensors", -50),
-}
-
-
-def _flip(path: Path, position: int) -> None:
-    body = bytearray(path.read_bytes())
-    body[position] ^= 1
-    path.write_bytes(body)
-
-
-@pytest.mark.parametrize("case", RUNS)
-def test_a_damaged_run_is_refused(refused: Refused, run: Path, case: str) -> None:
-    RUNS[case](run)
-    refused("evaluate", run, "--samples", "2", "--per-example", "p.npz")
-
-
-def test_a_checkpoint_of_another_model_is_refused(
-    refused: Refused, cli: Callable[..., Result], run: Path, tmp_path: Path
-) -> None:
-    other = [*TINY, "--latent", "3", "--epochs", "1", "--evaluate-samples", "0", "--run", "other"]
-    assert cli("train", *other).status == 0
-    for name in ("best", "last"):
-        shutil.copy(tmp_path / f"other/checkpoints/{name}.safetensors", run / "checkpoints")
-    assert "another model" in refused("evaluate", run)
-    assert "another model" in refused("train", "--run", run, "--resume", "--epochs", "3")
-
-
 INSPECT = [
     (["evaluate", "run", "--samples", "0"], "samples"),
     (["evaluate", "run", "--samples", "2", "--per-example", "p.txt"], ".npz"),
@@ -369,3 +321,12 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_do(cli: Callable[..., 
     assert line.startswith("tightbound: the loss became")
     assert "at step" in line
     assert "--lr" in line
+
+
+def test_data_that_changed_since_training_are_refused(
+    cli: Callable[..., Result], refused: Refused, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", gray())
+    assert cli("train", "x.npy", *TINY, "--evaluate-samples", "0", "--run", "r").status == 0
+    np.save(tmp_path / "x.npy", gray()[:-1])
+    assert "changed or moved" in refused("evaluate", "r", "--samples", "2")

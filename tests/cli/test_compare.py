@@ -15,9 +15,8 @@ from conftest import TINY, Result, gray
 Cli = Callable[..., Result]
 
 
-@pytest.mark.usefixtures("plain")
 def test_compare_pairs_runs_over_the_same_examples(cli: Cli, run: Path) -> None:
-    assert cli("train", "digits", *TINY, "--seed", "1", "--run", "other").status == 0
+    assert cli("train", "digits", *TINY, "--evaluate-samples", "0", "--seed", "1", "--run", "other").status == 0
     shutil.copytree(run, "third")
     words = ("compare", run, "other", "third", "--samples", "3", "-n", "50")
     out = cli(*words, "--figures", "f").out

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import tightbound as tb
-from conftest import TINY, invoke
+from conftest import TINY, Result, invoke
 from tightbound.core.errors import InputError
 
 
@@ -75,8 +75,11 @@ def test_kinds_that_cannot_be_read_are_refused(refused, tmp_path: Path) -> None:
     assert "for each in order" in refused("train", "t.csv", "--kinds", "'real', visits='counts'")
 
 
-def test_the_recipe_of_digits_is_not_implied_where_their_domain_is_told(cli: Any) -> None:
-    """Its likelihood is one of levels."""
-    result = cli("train", "digits", "--domain", "counts", "--steps", 1, "--evaluate-samples", 0, "--run", "counts")
-    assert result.status == 0, result.err
-    assert "NegativeBinomial" in result.out
+def test_the_commands_offered_for_a_table_work(cli: Callable[..., Result], tmp_path: Path) -> None:
+    np.savetxt("t.csv", np.random.default_rng(0).normal(size=(40, 3)), delimiter=",")
+    shown = cli("train", "t.csv", "--run", "r", *TINY)
+    for _ in range(4):
+        shown = cli(*shown.out.split("next: tightbound ")[1].split(";")[0].split())
+        assert shown.status == 0, shown.err
+    assert (tmp_path / "samples.csv").is_file()
+    assert (tmp_path / "interpolation.npz").is_file()

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from itertools import product
-
 import pytest
 import torch
 from torch import nn
 
 import tightbound as tb
 from tightbound.components import TABLE
-from tightbound.contexts import Attributes, Labels, Visible
+from tightbound.contexts import Attributes, Labels
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.join import append, join, joined_shape
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, log_density
+from tightbound.core.terms import Batch
 from tightbound.latents import Flat
-from tightbound.likelihoods import Bernoulli, Gaussian, Identity
+from tightbound.likelihoods import Gaussian, Identity
 from tightbound.posteriors import DiagonalNormal
-from tightbound.priors import LearnedNormal, StandardNormal
+from tightbound.priors import LearnedNormal
 
 
 @pytest.mark.parametrize(
@@ -98,66 +95,6 @@ def test_samples_follow_the_context() -> None:
     assert torch.allclose(z.mean(0), model.latents.prior(c).mean[0], atol=0.05)
 
 
-def binary(latent: int = 2, **visible) -> tb.VAE:
-    torch.manual_seed(0)
-    context = Visible((1, 2, 3), **visible)
-    size = context.size
-    network = tb.nn.MLP((8,))
-    posterior = DiagonalNormal(joined_shape((1, 2, 3), context.shape), latent, network)
-    likelihood = Bernoulli((1, 2, 3), latent + size, network)
-    return tb.VAE(Flat(StandardNormal(latent), posterior), likelihood, Identity("binary"), context).double()
-
-
-def test_a_completing_model_is_a_distribution_of_the_hidden_elements_alone() -> None:
-    """Summed over the hidden bits, at given z and visible bits, p is 1; the visible bits count nothing."""
-    model = binary(columns=(0, 0.4))  # one column of three: four hidden bits
-    assert model.dimensions == 4
-    visible = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    total = 0.0
-    for bits in product([0.0, 1.0], repeat=4):
-        x = torch.empty(1, 1, 2, 3, dtype=torch.float64)
-        x[0, 0, :, 0], x[0, 0, :, 1:] = visible, torch.tensor(bits).reshape(2, 2)
-        seen = model.observe(Batch(x), Noise("test"))
-        z = torch.tensor([[[0.3, -1.0]]], dtype=torch.float64)
-        p = model.likelihood(append(z, seen.context), seen.context)
-        total += log_density(p, seen.x, seen.mask).exp().item()
-    assert total == pytest.approx(1, abs=1e-12)
-
-
-def test_a_mask_integrates_out_what_is_hidden() -> None:
-    p = Gaussian((3,), scale="predicted")(torch.randn(4, 6, dtype=torch.float64))
-    x = torch.randn(4, 3, dtype=torch.float64)
-    mask = torch.tensor([[True, False, True]]).expand(4, 3)
-    expected = p.base_dist.log_prob(x)[:, [0, 2]].sum(1)
-    assert torch.allclose(log_density(p, x, mask), expected)
-    assert torch.equal(log_density(p, x, None), p.log_prob(x))
-
-
-def test_a_density_without_elements_refuses_a_mask() -> None:
-    p = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
-    with pytest.raises(CompositionError, match="independent elements"):
-        log_density(p, torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
-
-
-def test_completions_keep_what_is_visible_and_are_reproducible() -> None:
-    data = tb.data.open("digits")
-    model = tb.VAE.for_data(
-        data, latent=3, network="mlp(hidden=(16,))", context="visible(columns=(0, 0.5))", prior="learned"
-    )
-    trained = tb.fit(model, data, epochs=1, quiet=True)
-    x = next(data.test.epoch(5)).x
-    drawn = trained.complete(x, 4)
-    assert drawn.shape == (5, 4, 1, 8, 8)
-    assert torch.equal(drawn[..., :4], x.unsqueeze(1).expand(-1, 4, -1, -1, -1)[..., :4].to(drawn))
-    assert torch.equal(drawn, trained.complete(x, 4))
-    assert (drawn[:, 0] != drawn[:, 1]).any()
-    bits = trained.evaluate(data.test, samples=5)
-    assert bits["bits_per_dim"].value == pytest.approx(-bits["iwae"].value / (32 * math.log(2)))
-    assert "given the visible" in bits["elbo"].target
-    with pytest.raises(InputError, match="complete"):
-        trained.sample(3)
-
-
 @pytest.mark.parametrize("name", TABLE["context"])
 def test_every_context_trains_and_samples_after_loading(name: str, tmp_path) -> None:
     x = torch.rand(40, 6)
@@ -183,12 +120,6 @@ def test_labels_outside_the_classes_are_refused(values) -> None:
         Labels(3).encode(torch.tensor(values))
 
 
-@pytest.mark.parametrize("share", [{"columns": (0, 1)}, {"columns": (0, 0)}, {"columns": (0.9, 0.1)}, {"rows": (0, 2)}])
-def test_some_elements_must_be_visible_but_not_all(share) -> None:
-    with pytest.raises(InputError):
-        Visible((1, 4, 4), **share)
-
-
 def test_a_context_without_its_data_is_refused() -> None:
     data = tb.data.open(torch.rand(20, 6), domain="unit")
     for name in ("labels", "attributes"):
@@ -199,3 +130,11 @@ def test_a_context_without_its_data_is_refused() -> None:
         model(Batch(torch.zeros(2, 1, 8, 8)))
     with pytest.raises(InputError, match="context"):
         model.generate(2, Noise("test"))
+
+
+def test_samples_are_drawn_for_attribute_values() -> None:
+    data = tb.data.open("digits")
+    trained = tb.fit(
+        tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", context="attributes"), data, steps=2, quiet=True
+    )
+    assert trained.sample(3, context=torch.tensor([1.0, 5.0, 9.0])).shape == (3, 1, 8, 8)

@@ -107,6 +107,7 @@ def test_scaled_levels_come_back_exactly():
         (np.array([[1.0, np.nan], [2.0, np.nan]]), {}, "column 2 has no values"),
         (np.full((2, 2, 2), np.nan), {}, r"8 values are NaN or infinite, the first at \(0, 0, 0, 0\)"),
         (np.array([[1e300], [0.0]]), {}, "beyond the range of float32"),
+        (np.linspace(1.7e12, 1.7e12 + 86400, 50)[:, None], {}, "subtract an offset"),  # milliseconds of a day
         ([[1, 2], [3]], {}, "rows of different lengths"),
         ({"a": 1}, {}, "cannot be read from dict"),
         (None, {}, "NoneType"),

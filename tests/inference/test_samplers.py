@@ -139,3 +139,17 @@ def test_codes_off_the_plane_are_refused() -> None:
 def test_too_few_codes_are_refused() -> None:
     with pytest.raises(InputError, match="fewer components"):
         fitted("gaussian-mixture(components=9)", codes(9))
+
+
+def test_a_sampler_fitted_to_earlier_weights_is_not_used(tmp_path) -> None:
+    data = tb.data.open("digits")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
+    trained = tb.fit(model, data, epochs=1, quiet=True, run=tmp_path / "run")
+    trained.fit_sampler("kernel(exemplars=20)", data.train)
+    trained = tb.fit(model, data, epochs=2, quiet=True, run=tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="fit_sampler"):
+        trained.sample(2, sampler="kernel")
+    with pytest.raises(InputError, match="leave out epochs"):
+        trained.fit_sampler("kernel", data.train, epochs=3)
+    with pytest.raises(InputError, match="epochs"):
+        trained.fit_sampler("flow", data.train, epochs=0)

@@ -301,3 +301,15 @@ def test_the_readme_way_in_ten_lines() -> None:
         assert getattr(tb, name) is not None
     with pytest.raises(AttributeError, match="fitt"):
         tb.fitt  # noqa: B018  # pyright: ignore
+
+
+def test_latent_codes_are_decoded_from_numpy_arrays(trained: tb.Trained) -> None:
+    assert torch.equal(trained.decode(np.zeros((3, 3))), trained.decode(torch.zeros(3, 3)))
+
+
+def test_a_float64_model_is_loaded_in_float64(data: tb.data.Data, tmp_path: Path) -> None:
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))").double()
+    trained = tb.fit(model, data, run=tmp_path / "run", **QUICK)
+    loaded = tb.load(tmp_path / "run")
+    assert torch.equal(loaded.encode(data.test), trained.encode(data.test))
+    assert loaded.encode(data.test).dtype == torch.float64

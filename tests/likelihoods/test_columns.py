@@ -234,3 +234,11 @@ def test_domain_survives_its_text_form() -> None:
         assert as_domain(as_domain(kind).literal) == as_domain(kind)
     with pytest.raises(InputError, match="not the domain of a column"):
         as_domain("mixed")
+
+
+def test_a_missing_entry_of_a_beta_column_is_left_out() -> None:
+    table = np.random.default_rng(0).random((30, 2)).astype(np.float32) * 0.8 + 0.1
+    table[3, 1] = np.nan
+    data = tb.data.open(table, kinds=["unit", "unit"])
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="columns(families={'unit': 'beta'})")
+    assert np.isfinite(evaluate(model, data.train, samples=3)["elbo"].value)

@@ -20,6 +20,7 @@ from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Binarized, ContinuousBernoulli, Gaussian, Levels, Standardized
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import StandardNormal
+from tightbound.report.rows import rows
 
 
 class Constant(nn.Module):
@@ -123,3 +124,26 @@ def test_reconstructions_are_compared_with_the_levels_and_not_with_their_noise()
     model = without_latents(ContinuousBernoulli(shape, 1, Constant(torch.zeros(4))), Levels(levels, dequantize=True))
     x = torch.full((3, *shape), 8)  # the density's mean, one half, is the middle of this level
     assert evaluate(model, x, samples=1)["reconstruction_mse"].value == pytest.approx(0, abs=1e-12)
+
+
+def test_tiny_columns_are_standardized_and_constant_columns_give_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    tiny = tb.VAE.for_data(tb.data.open(rng.normal(size=(200, 2)) * 1e-13), latent=2, network="mlp(hidden=(8,))")
+    assert torch.allclose(tiny.observation.std, torch.tensor(1e-13), rtol=0.2)  # pyright: ignore
+    mixed = np.concatenate([rng.normal(size=(200, 1)), np.full((200, 1), 3.0)], axis=1)
+    with pytest.warns(UserWarning, match="column 1 .* constant"):
+        tb.VAE.for_data(tb.data.open(mixed), latent=2, network="mlp(hidden=(8,))")
+
+
+def test_cross_entropy_with_expected_bits_is_not_called_a_likelihood() -> None:
+    x = np.random.default_rng(0).integers(0, 17, (60, 1, 4, 4)).astype(np.uint8)
+    data = tb.data.open(x, levels=17)
+    model = tb.VAE.for_data(
+        data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", observation="binarized(mode='expected')"
+    )
+    trained = tb.fit(model, data, steps=1, quiet=True)
+    with pytest.raises(InputError, match="no likelihood"):
+        trained.log_likelihood(data.test)
+    result = trained.evaluate(data.test, samples=2)
+    assert "nll" not in [row.name for row in rows(result.estimates)]
+    assert "no likelihood" in (result["iwae"].reason or "")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import tightbound as tb
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.likelihoods import Bernoulli, Categorical
 from tightbound.nn import MLP, Conv
@@ -87,9 +88,20 @@ def test_spectral_norm_is_of_the_decoder_alone_and_its_weights_have_norm_1(netwo
 
 
 def test_a_spectrally_normalized_run_is_loaded_as_it_was(tmp_path) -> None:
-    import tightbound as tb
-
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,), spectral_norm=True)", posterior="point")
     trained = tb.fit(model, data, tb.objectives.RAE(None), steps=5, quiet=True, run=tmp_path / "run")
     assert torch.equal(tb.load(tmp_path / "run").sample(3, seed=1), trained.sample(3, seed=1))
+
+
+def test_averaged_weights_keep_their_spectral_norm(tmp_path) -> None:
+    data = tb.data.open("digits")
+    network = "mlp(hidden=(32,), spectral_norm=True)"
+    model = tb.VAE.for_data(data, latent=4, network=network, likelihood="gaussian(scale=0.1)")
+    trained = tb.fit(
+        model, data, epochs=6, batch_size=64, lr=1e-2, ema=0.99, validation_size=0, quiet=True, run=tmp_path / "run"
+    )
+    assert "averaged" in trained.weights
+    for layer in trained.model.likelihood.modules():
+        if isinstance(layer, torch.nn.Linear):
+            assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, abs=0.3)

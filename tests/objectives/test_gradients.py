@@ -324,3 +324,13 @@ def test_two_groups_train_a_compiled_model() -> None:
         trained = tb.fit(model, data, DReG(), steps=3, quiet=True, validation_size=0, compile=compiled)
         losses.append(trained.metrics[-1]["train_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("near", [1e-3, 1e-6, 1e-9, -1e-6])
+def test_renyi_tends_to_the_elbo_in_single_precision(near: float) -> None:
+    weight = -100 + 3 * torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    terms = Terms(weight, (), torch.distributions.Normal(0.0, 1.0), Batch(torch.zeros(4, 1)))
+    got = make("objective", f"renyi(alpha={1 - near})")(terms, Knobs())
+    exact = weight.double()
+    exact = ((near * (exact - exact.mean(0))).exp().mean(0).log() / near + exact.mean(0)).float()
+    assert torch.allclose(got, exact, atol=2e-3)

@@ -377,15 +377,3 @@ def _prepared(run: Path, new: Path) -> RunFolder:
         file.unlink()
     write_atomic(aside.begun_file, "{}")
     return aside
-
-
-def test_on_the_command_line(copy: Path, cli: Any, refused: Any) -> None:
-    np.save(copy.parent / "x.npy", gray())
-    line = refused("train", "x.npy", "--levels", 17, "--prior-epochs", 3, "--run", "new")
-    assert "this model has no code prior" in line
-    assert "did you mean 'pixelcnn'" in refused("fit-code-prior", copy, "x.npy", "--prior", "pixelcn")
-    assert "lr" in refused("fit-code-prior", copy, "x.npy", "--lr", -1)
-    done = cli("fit-code-prior", copy, "x.npy", "--epochs", 1, "--prior", OTHER)
-    assert done.status == 0, done.err
-    assert "uniform: 6.93" in done.out
-    assert "prior: epoch 1/1" in done.err

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import tightbound as tb
 from laws.linear import Linear, linear_gaussian
 from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.geometry.measures import Measured, compare_paths, paths, traversal
 from tightbound.core.errors import InputError
+from tightbound.report.charts import drawn
 
 
 def value(found: Measured, name: str) -> float:
@@ -128,3 +131,14 @@ def test_bad_requests_are_rejected() -> None:
         paths(linear.model, x, x, steps=6)
     with pytest.raises(InputError, match="at least 4 examples"):
         paths(linear.model, x[:3], x)
+
+
+def test_figures_are_drawn_for_paths_without_length(run: Path) -> None:
+    trained = tb.load(run)
+    with torch.no_grad():
+        for parameter in trained.model.likelihood.parameters():
+            parameter.zero_()
+    found = trained.paths(pairs=4)
+    assert found["length_linear"].value is None
+    assert found.details["profile"]["step_linear"] == [None] * 16
+    assert all(drawn(figure) for figure in found.figures)

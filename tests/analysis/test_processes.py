@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import several_cases as cases
+from analysis import process_cases as cases
 from conftest import Result
 from training.processes import Pair, pair
 
