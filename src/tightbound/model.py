@@ -20,7 +20,7 @@ from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.core.noise import Noise, seeded
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
-from tightbound.data.given import Source, training_data
+from tightbound.data.given import Source, as_levels, training_data
 from tightbound.data.options import ReadOptions
 from tightbound.nn.base import Architecture
 from tightbound.objectives.base import Objective
@@ -172,7 +172,7 @@ class VAE(core.VAE):
         have their final values; to vary a value, pass an objective with that value.
 
         Args:
-            x: Raw data (B, *shape), or a `Batch` with labels or masks.
+            x: Raw data (B, *shape), read like the training data, or a `Batch` with labels or masks.
             objective: By name, `"name(argument=value)"`, or as an object.
             samples: Latent samples per example; None: the objective's own number.
             size: Number of training examples, for objectives that need it ('beta-tc').
@@ -187,6 +187,8 @@ class VAE(core.VAE):
             CompositionError: If the objective does not fit the model, or needs more than one loss.
             InputError: If an argument is unknown.
         """
+        if isinstance(x, Tensor):
+            x = as_levels(x, self.observation.source)
         return batch_loss(self, x, objective, samples=samples, size=size, reduction=reduction, seed=seed, trust=trust)
 
 
@@ -273,6 +275,7 @@ def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> 
     spec = parse(text)
     supplied = {"levels": data.domain.levels or 2, "shape": shape}
     supplied |= {"kinds": _kinds(data.domain), "names": list(data.header)}
+    supplied |= {"given": data.domain.given} if data.domain.given else {}
     if "std" in signature(find("observation", spec.name, trust=trust)).parameters:
         mean, std = moments(data.train, shape, data.domain.columns)
         supplied |= {"mean": mean, "std": std}

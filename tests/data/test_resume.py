@@ -1,6 +1,7 @@
 """Training on data that are read as they are needed: resumed runs equal uninterrupted ones."""
 
 import io
+import json
 import tarfile
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 import tightbound as tb
+from tightbound.core.errors import InputError
 from tightbound.data import Limits, open
+from tightbound.inference.reopen import run_data
 from tightbound.training.checkpoint import load
 from tightbound.training.folder import RunFolder
 
@@ -58,3 +61,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, make):
     whole, resumed = (load(RunFolder(tmp_path / run).checkpoint("last")) for run in ("whole", "half"))
     assert whole[1]["step"] == 7
     assert all(torch.equal(tensor, resumed[0][name]) for name, tensor in whole[0].items())
+
+
+def test_a_run_is_neither_resumed_nor_asked_with_data_of_another_fingerprint(tmp_path):
+    data, run = open(parquet(tmp_path)), tmp_path / "run"
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))")
+    tb.fit(model, data, run=run, steps=1, **SETTINGS)
+    folder = RunFolder(run)
+    folder.config_file.write_text(f"data: {tmp_path / 'table.parquet'}\n")
+    assert run_data(model, folder).fingerprint == data.fingerprint
+    known = folder.read(folder.run_file)
+
+    def written(**about):
+        folder.run_file.write_text(json.dumps({**known, "data": {**known["data"], **about}}))
+
+    written(fingerprint=f"sha256:{'0' * 64}")
+    said = rf"{data.fingerprint:.19} and the run was trained on data with sha256:0{{12}},.*;"
+    with pytest.raises(InputError, match=rf"{said}.*train a new run"):
+        tb.fit(model, data, run=run, resume=True, steps=2, **SETTINGS)
+    with pytest.raises(InputError, match=rf"{said}.*name the data"):
+        run_data(model, folder)
+    written(notes=["split: other", *known["data"]["notes"][1:]])
+    with pytest.raises(InputError, match=r"read as 'split: other' and are read as '4 columns"):
+        tb.fit(model, data, run=run, resume=True, steps=2, **SETTINGS)

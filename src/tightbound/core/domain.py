@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from tightbound.core.errors import InputError, suggestion
 
 Kind = Literal["binary", "levels", "categories", "counts", "unit", "real", "mixed"]
+Given = Literal["", "integers", "floats", "shares"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,21 @@ class Domain:
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
     mixed: each column of a table has its own domain, and entries may be missing (NaN).
+
+    `given` says how the training data held these values, so that other data are not misread. Levels: "" as integers,
+    "floats" as floating-point levels, "shares" as floating-point shares of the highest level. Unit: "" as
+    floating-point numbers, "integers" as the integers 0 and 1.
     """
 
     kind: Kind
     levels: int | None = None  # for "levels" and "categories" (and 2 for "binary")
     words: tuple[str, ...] = ()  # for "categories"
     columns: tuple[Domain, ...] = ()  # for "mixed"
+    given: Given = field(default="", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.given not in get_args(Given):
+            raise InputError(f"given = {self.given!r}; needed: one of {get_args(Given)}")
 
     @property
     def discrete(self) -> bool:
@@ -64,6 +74,8 @@ class Domain:
         """The literal that `as_domain` reads."""
         if self.kind == "categories":
             return (self.kind, self.words)
+        if self.given == "shares":
+            return (self.kind, self.levels, self.given)
         return (self.kind, self.levels) if self.kind == "levels" else self.kind
 
 
@@ -71,29 +83,32 @@ BINARY = Domain("binary", 2)
 COUNTS = Domain("counts")
 UNIT = Domain("unit")
 REAL = Domain("real")
+CONTAINED = {"real": ("real", "unit"), "unit": ("binary",), "counts": ("binary", "levels")}  # other kinds, as they are
+PLAIN = {"binary": BINARY, "counts": COUNTS, "unit": Domain("unit", given="integers"), "real": REAL}
 
 
 def as_domain(given: Any) -> Domain:
     """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), or a Domain.
+
+    ("levels", K, "shares") stands for levels that are written as shares of the highest one.
 
     Raises:
         InputError: It is none of these.
     """
     if isinstance(given, Domain) and given.kind != "mixed":
         return given
-    plain = {"binary": BINARY, "counts": COUNTS, "unit": UNIT, "real": REAL}
-    if isinstance(given, str) and given in plain:
-        return plain[given]
-    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 2:
-        kind, values = given
+    if isinstance(given, str) and given in PLAIN:
+        return PLAIN[given]
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) in (2, 3):
+        kind, values, held = (*given, "floats")[:3]
         if kind == "levels" and isinstance(values, int) and not isinstance(values, bool) and values >= 2:
-            return BINARY if values == 2 else Domain("levels", values)
+            return BINARY if values == 2 else Domain("levels", values, given=held)
         if kind == "categories" and isinstance(values, Sequence) and not isinstance(values, str):
             words = tuple(str(word) for word in values)
             if len(set(words)) == len(words) >= 2:
                 return Domain("categories", len(words), words)
-    near = f"; {suggestion(given, plain)}" if isinstance(given, str) and given not in ("levels", "categories") else ""
+    near = f"; {suggestion(given, PLAIN)}" if isinstance(given, str) and given not in ("levels", "categories") else ""
     raise InputError(
-        f"{given!r} is not the domain of a column{near}; needed: {', '.join(plain)}, ('levels', K), or "
+        f"{given!r} is not the domain of a column{near}; needed: {', '.join(PLAIN)}, ('levels', K), or "
         "('categories', ['word', 'word', ...])"
     )

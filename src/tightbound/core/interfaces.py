@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.component import Component
-from tightbound.core.domain import Domain
+from tightbound.core.domain import CONTAINED, Domain
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.numerics import precise
@@ -106,10 +106,8 @@ class Observation(Component, nn.Module, ABC):
 
     def check_source(self, domain: Domain) -> None:
         """Raise InputError if the model was made for raw data of another domain."""
-        accepted = {"real": ("real", "unit"), "unit": ("binary",), "counts": ("binary", "levels")}
-        within = accepted.get(self.source.kind, ())
         same = domain == self.source or (domain.levels is not None and domain.levels == self.source.levels)
-        if not same and domain.kind not in within:
+        if not same and domain.kind not in CONTAINED.get(self.source.kind, ()):
             raise InputError(
                 f"the model was made for {self.source} and the data are {domain}; "
                 "convert the data, or pass domain=, levels= or kinds= when opening them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -164,7 +164,8 @@ class Survey:
         if kind is None:
             binary = found.seen.integers and found.seen.low >= 0 and found.seen.high <= 1
             kind = BINARY if binary else REAL
-        return encoding.judge(found.seen, found.first[:, None], as_domain(kind), where)[0].domain
+        own = encoding.judge(found.seen, found.first[:, None], as_domain(kind), where)[0].domain
+        return replace(own, given=own.given or "floats") if own.kind == "levels" else own  # integers become floats
 
     def _notes(self, columns: Sequence[Domain]) -> tuple[str, ...]:
         names = [self._header[i] if self._header else i + 1 for i in range(self.width)]

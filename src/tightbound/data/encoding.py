@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, PLAIN, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, suggestion
 
-PLAIN = {"binary": BINARY, "counts": COUNTS, "unit": UNIT, "real": REAL}
 MAX_LEVELS = 65_536
 MAX_COUNT = 2**24  # float32 holds every whole number up to here
 _TOLERANCE = 1e-4  # of a level
@@ -102,8 +101,7 @@ def scale_of(declared: Domain | None) -> int:
 def judge(seen: Seen, x: np.ndarray, declared: Domain | None, name: str) -> tuple[Encoding, str]:
     """As `infer`, for values that were looked at part by part; `x` is the first part."""
     if declared is not None:
-        scaled = declared.kind == "levels" and seen.inexact and not seen.integers and seen.high <= 1
-        encoding = stored(declared, (declared.levels or 0) - 1 if scaled else 1)
+        encoding = _declared(seen, x.dtype, declared, name)
         _check(seen, declared, encoding.scale, name)
         if declared.kind == "real":
             _check_precision(x, name)
@@ -114,7 +112,7 @@ def judge(seen: Seen, x: np.ndarray, declared: Domain | None, name: str) -> tupl
         return stored(BINARY), f"{span}, taken as {BINARY}"
     if unit and seen.multiples:
         how = "all multiples of 1/255, taken as integers 0..255 and stored as uint8"
-        return stored(Domain("levels", 256), 255), f"{span}, {how}"
+        return stored(Domain("levels", 256, given="shares"), 255), f"{span}, {how}"
     if unit:
         return stored(UNIT), f"{span}, taken as {UNIT}"
     countable = seen.integers and seen.low >= 0 and seen.high < MAX_LEVELS
@@ -125,6 +123,43 @@ def judge(seen: Seen, x: np.ndarray, declared: Domain | None, name: str) -> tupl
     _check_precision(x, name)
     hint = f"; if they are levels, pass levels={int(seen.high) + 1}" if countable else ""
     return stored(REAL), f"{span}, taken as {REAL}{hint}"
+
+
+def _declared(seen: Seen, dtype: np.dtype, domain: Domain, name: str) -> Encoding:
+    """Return the encoding of values in a declared domain, which may be levels or shares of the highest one."""
+    if domain.kind == "unit":
+        if dtype == np.uint8 and seen.high == 1 and not domain.given:
+            raise InputError(
+                f"{name} holds bytes (uint8) that are all 0 or 1; needed: {domain}, as floating-point numbers: convert "
+                "them if they are such numbers, or divide levels by 255"
+            )
+        return stored(replace(domain, given="" if seen.inexact else "integers"))
+    top = (domain.levels or 2) - 1
+    if domain.kind != "levels" or top == 1:
+        return stored(domain)
+    if dtype.kind == "b":
+        raise InputError(
+            f"{name} holds booleans; needed: {domain}: convert them to integers for the levels 0 and 1, or multiply "
+            f"them by {top}"
+        )
+    given = domain.given
+    if not seen.inexact or seen.high > 1:
+        given = "floats" if seen.inexact else ""
+    elif not seen.integers:
+        given = "shares"
+    elif not given and seen.high == 1:
+        raise InputError(
+            f"{name} holds floating-point numbers that are all 0 or 1: levels, or shares of the highest one; needed: "
+            f"{domain}: give integers for the levels 0 and 1, or multiply by {top}"
+        )
+    return stored(replace(domain, given=given), top if given == "shares" else 1)
+
+
+def unclear(x: np.ndarray, domain: Domain) -> bool:
+    """Whether numbers within a domain could be levels or shares of the highest one, so that `infer` must tell."""
+    if domain.kind == "levels":
+        return x.dtype.kind == "b" or (x.dtype.kind == "f" and x.size > 0 and float(x.max()) <= 1)
+    return domain.kind == "unit" and x.dtype == np.uint8
 
 
 def declared_domain(levels: int | None, domain: str | None) -> Domain | None:
@@ -138,7 +173,7 @@ def declared_domain(levels: int | None, domain: str | None) -> Domain | None:
     if levels is not None:
         if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 2 <= levels <= MAX_LEVELS:
             raise InputError(f"levels={levels!r} was given; it must be an integer from 2 to {MAX_LEVELS}")
-        return BINARY if levels == 2 else Domain("levels", int(levels))
+        return BINARY if levels == 2 else Domain("levels", int(levels), given="floats")
     if domain is None:
         return None
     if domain not in PLAIN:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tightbound.core.domain import Domain
+from tightbound.core.domain import CONTAINED, Domain
 from tightbound.core.errors import InputError
 from tightbound.core.terms import Batch
+from tightbound.data import encoding
 from tightbound.data.columns import is_number
 from tightbound.data.dataset import Data, fingerprint
 from tightbound.data.options import Options, ReadOptions
@@ -122,6 +123,7 @@ def examples(
     options = _encoded_like(checked(labels=labels), domain, header)
     if isinstance(source, Data):
         split = source.require_test()
+        _check_domain(source.domain, domain, name)
     elif isinstance(source, Split | Batch):
         split = _as_split(source)
         if isinstance(source, Batch):
@@ -142,6 +144,35 @@ def examples(
     return split
 
 
+def as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
+    """Return raw values of a domain as stored: shares of the highest level as levels.
+
+    Args:
+        x: Values, (B, *shape).
+        domain: Domain of the model's raw data.
+        name: Name of the data in messages.
+
+    Raises:
+        InputError: If they could be levels or shares and the domain does not tell, or are neither.
+    """
+    if domain.kind != "levels" or not (x.is_floating_point() or x.dtype == torch.bool):
+        return x
+    values = x.detach().cpu().numpy()
+    if not encoding.unclear(values, domain):
+        return x
+    return torch.from_numpy(encoding.infer(values, domain, name)[0].convert(values)).to(x.device)
+
+
+def _check_domain(own: Domain, domain: Domain, name: str) -> None:
+    """Raise InputError for opened data whose stored values mean something else to the model."""
+    fewer = own.kind == domain.kind == "levels" and own.high <= domain.high and own.given != "shares"
+    if own != domain and not fewer and own.kind not in CONTAINED.get(domain.kind, ()):
+        raise InputError(
+            f"{name} holds {own} and the model was made for {domain}; pass what {name} was opened from, and it is read "
+            "like the training data"
+        )
+
+
 def check_values(x: Tensor, domain: Domain, name: str) -> None:
     """Raise InputError for values outside a domain; entries of a mixed table may be missing (NaN)."""
     if domain.kind == "mixed":
@@ -157,10 +188,10 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
 
 def _is_stored(x: np.ndarray[Any, Any], domain: Domain, shape: Sequence[int], *, as_written: bool) -> bool:
     """Whether an array needs no encoding: it has the shape and the values of the stored training data."""
-    if x.shape[1:] != tuple(shape) or x.dtype.kind not in "biuf" or x.ndim == 0:
+    if x.shape[1:] != tuple(shape) or x.dtype.kind not in "biuf" or x.ndim == 0 or encoding.unclear(x, domain):
         return False
-    if as_written and any(is_number(word) for column in domain.columns for word in column.words):
-        return False  # numbers that stand for categories are taken as they are written
+    if as_written and any(own.given == "shares" or any(map(is_number, own.words)) for own in domain.columns):
+        return False  # numbers that stand for levels or categories are taken as they are written
     try:
         check_values(torch.as_tensor(x), domain, "x")
     except InputError:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError
 from tightbound.core.latents import Draw
-from tightbound.data.given import Source, examples
+from tightbound.data.given import Source, as_levels, examples
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, attribute_vector
 from tightbound.inference.fitting import fit_sampler, load_sampler
@@ -240,4 +241,6 @@ class Inference:
             path: Straight line, or great circle, which keeps the norm that N(0, I) gives.
             labels: Labels (2, ...) of the two examples, if the model is conditional.
         """
+        domain = self.model.observation.source
+        a, b = (as_levels(torch.as_tensor(end), domain) for end in (a, b))
         return infer.interpolate(self.model, a, b, steps=steps, path=path, labels=labels)

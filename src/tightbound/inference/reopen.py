@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tightbound import data as sources
 from tightbound.config import column_kinds, read_yaml
-from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data
-from tightbound.data.source import is_array_file
-from tightbound.training.checks import check_fits
+from tightbound.data.source import checked, is_array_file, open_with
+from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
 
 
@@ -33,22 +33,18 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     chosen = name or config.get("data") or known  # a run made from Python records its settings alone
     if chosen is None:
         return None
-    names = ("levels", "domain", "kinds", "resize", "gray", "test")
+    names = ("kinds", "resize", "gray", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     options |= {"kinds": column_kinds(options.get("kinds"))}
     if chosen in sources.BUILTINS or is_array_file(str(chosen)):  # the run's were encoded pictures
         options = {k: v for k, v in options.items() if k not in ("resize", "gray")}
     source = model.observation.source
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
-        options |= {"levels": None, "domain": None, "kinds": source.columns}
+        options |= {"kinds": source.columns}
     data = sources.open(chosen, **options)
     if data.domain != source and source.kind != "mixed":  # few examples can miss the highest level
-        told = {"levels": source.levels} if source.kind == "levels" else {"domain": source.kind}
-        data = sources.open(chosen, **{**options, **told})
+        data = open_with(chosen, replace(checked(**{"test": 0.1, **options}), declared=source))
     check_fits(model, data)
-    if name is None and data.fingerprint != run["data"]["fingerprint"]:
-        raise InputError(
-            f"{str(chosen)!r} is not what the run {str(folder.path)!r} was trained on: it has changed or moved; "
-            "name the data that you mean"
-        )
+    if name is None:
+        check_own_data(folder, data, "restore them, or name the data that you mean")
     return data

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain, Given
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Observation
 from tightbound.core.noise import ExampleNoise, Noise
@@ -21,11 +21,12 @@ class Identity(Observation):
 
     Args:
         kind: Domain of the data: "real", "unit" or "binary".
+        given: How the training data held the values; see `Domain`.
     """
 
-    def __init__(self, kind: str = "real") -> None:
+    def __init__(self, kind: str = "real", given: Given = "") -> None:
         super().__init__()
-        domains = {"real": REAL, "unit": UNIT, "binary": BINARY}
+        domains = {"real": REAL, "unit": Domain("unit", given=given), "binary": BINARY}
         if kind not in domains:
             raise InputError(f"kind = {kind!r}; needed: one of {', '.join(domains)}")
         self.source = self.target = domains[kind]
@@ -54,6 +55,7 @@ class Binarized(Observation):
             are drawn once by `seed`, in training too; "expected": no bits are drawn, and the likelihood is the
             expectation over them of log p(b | z), which is not a likelihood of any data and has no bits/dim.
         seed: Seed of the fixed bits, which depend on it and on the index of the example in its split.
+        given: How the training data held the levels; see `Domain`.
 
     References:
         On the quantitative analysis of deep belief networks (Salakhutdinov and Murray 2008);
@@ -62,7 +64,7 @@ class Binarized(Observation):
 
     error_unit = "0-1 scale, squared"
 
-    def __init__(self, levels: int = 256, mode: str = "dynamic", seed: int = 0) -> None:
+    def __init__(self, levels: int = 256, mode: str = "dynamic", seed: int = 0, given: Given = "") -> None:
         super().__init__()
         names = {
             "dynamic": f"binarized (dynamic in training; fixed by seed {seed} in evaluation)",
@@ -72,7 +74,7 @@ class Binarized(Observation):
         if mode not in names:
             raise InputError(f"mode = {mode!r}; needed: one of {', '.join(names)}")
         self.levels, self.mode, self.seed = whole("levels", levels, least=2), mode, int(seed)
-        self.source = Domain("levels", levels) if levels > 2 else UNIT
+        self.source = Domain("levels", levels, given=given) if levels > 2 else Domain("unit", given=given)
         self.target, self.target_name = BINARY, names[mode]
         self.needs_index = mode == "static"
 
@@ -121,6 +123,7 @@ class Levels(Observation):
         dequantize: Add uniform noise and scale to (0, 1). A bound on the density is then a bound on the probability of
             the levels, and comparable with one; the log-density is log K nats per element lower.
         seed: Seed of the noise in evaluation.
+        given: How the training data held the levels; see `Domain`.
 
     References:
         RNADE (Uria et al. 2013); A note on the evaluation of generative models (Theis et al. 2016), Section 3.1,
@@ -129,10 +132,10 @@ class Levels(Observation):
 
     error_unit = "0-1 scale, squared"
 
-    def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0) -> None:
+    def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0, given: Given = "") -> None:
         super().__init__()
         self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
-        self.source = Domain("levels", levels)
+        self.source = Domain("levels", levels, given=given)
         self.target = UNIT if dequantize else self.source
         self.target_name = f"{levels} levels" + (f", dequantized (noise seed {seed})" if dequantize else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -103,6 +104,20 @@ def warn_of_foreign(description: Any) -> None:
         warnings.warn(f"{outside} is code of your own; load the run with trust=True", stacklevel=4)
 
 
+def check_own_data(folder: RunFolder, data: Data, fix: str) -> None:
+    """Raise InputError, with this fix, if the run was trained on other data, by their fingerprints."""
+    known = folder.read(folder.run_file)["data"]["fingerprint"]
+    if data.fingerprint != known:
+        raise InputError(f"run {str(folder.path)!r}: {_other_data(data.name, data.fingerprint, known)}; {fix}")
+
+
+def _other_data(name: str, given: str, known: str) -> str:
+    return (
+        f"the data {name!r} have the fingerprint {given:.19} and the run was trained on data with {known:.19}, because "
+        "they have changed or moved, or another version of tightbound computed it"
+    )
+
+
 def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the metrics of the run to resume.
 
@@ -118,8 +133,13 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
         if name not in _FREE and recorded["settings"].get(name) != old
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]
-    if before["data"] != recorded["data"]:
-        changed.append("the data or their split differ")
+    was, now = before["data"], recorded["data"]
+    if was["fingerprint"] != now["fingerprint"]:
+        changed.append(_other_data(now["name"], now["fingerprint"], was["fingerprint"]))
+    elif was != now:
+        pairs = zip_longest([was["name"], *was["notes"]], [now["name"], *now["notes"]])
+        old, new = next(pair for pair in pairs if pair[0] != pair[1])
+        changed.append(f"the data were read as {old!r} and are read as {new!r}")
     if changed:
         raise InputError(
             f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, prior_epochs, patience and "

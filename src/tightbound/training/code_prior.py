@@ -28,7 +28,7 @@ from tightbound.latents.codes import code_prior_of, needs_codes
 from tightbound.objectives.elbo import ELBO
 from tightbound.training import checkpoint
 from tightbound.training.callbacks import CallbackLike, Callbacks
-from tightbound.training.checks import check_fits, validation_size
+from tightbound.training.checks import check_fits, check_own_data, validation_size
 from tightbound.training.folder import CODE_PRIOR, RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.monitor import counting
@@ -204,11 +204,7 @@ def fit_code_prior(
     folder = RunFolder.open(folder.path)
     known = folder.read(folder.run_file)
     check_fits(model, data)
-    if data.fingerprint != known["data"]["fingerprint"]:
-        raise InputError(
-            f"{data.name!r} is not what the run {str(folder.path)!r} was trained on, and its code prior is trained on "
-            "the same data; pass those as data="
-        )
+    check_own_data(folder, data, "its code prior is trained on the same data: pass those as data=")
     changed = {name: value for name, value in changed.items() if value is not None}
     begun: dict[str, Any] = {"prior": None, "settings": known["settings"]}
     there, aside = folder.checkpoint("last", CODE_PRIOR), folder.aside

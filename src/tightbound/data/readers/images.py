@@ -73,8 +73,8 @@ class ImageFormat:
             raise ValueError(f"its mode is {mode} and others are {_COLORS[self.mode]}: use gray=True")
 
 
-def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> ImageFormat:
-    """Return how images with these headers, by name, are to be read.
+def judge(headers: Mapping[str, Header], wish: Wish, where: object, declared: Domain | None = None) -> ImageFormat:
+    """Return how images with these headers, by name, are to be read; black and white ones as gray if that is declared.
 
     Raises:
         InputError: If their sizes differ, or they have more than 8 bits per pixel.
@@ -92,7 +92,7 @@ def judge(headers: Mapping[str, Header], wish: Wish, where: object) -> ImageForm
             "height x width); use resize=(HEIGHT, WIDTH)"
         )
     mode = "L" if wish.gray or modes <= _GRAY else "RGB"
-    if modes == {"1"} and wish.resize is None:
+    if modes == {"1"} and wish.resize is None and declared in (None, BINARY):
         mode = "1"
     notes = []
     if not wish.gray and modes & _GRAY and mode == "RGB":

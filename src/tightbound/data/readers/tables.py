@@ -252,7 +252,7 @@ def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
         if bad := next((place for place, header in found.items() if header is None), None):
             raise InputError(f"{bad} cannot be decoded as an image; remove it")
         headers = {place: header for place, header in found.items() if header is not None}
-    return images.judge(headers, options.wish, table.title) if headers else None
+    return images.judge(headers, options.wish, table.title, options.declared) if headers else None
 
 
 def spread(size: int) -> np.ndarray:
