@@ -19,7 +19,7 @@ from tightbound.nn.base import Architecture, Shape
 from tightbound.recipes import recipe
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
-from tightbound.training.stage import Stage
+from tightbound.training.trainer import Stage
 
 
 class Locatello(Architecture):

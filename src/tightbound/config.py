@@ -173,8 +173,6 @@ class Settings:
     """auto (cuda, mps or cpu), or a torch device."""
     compile: bool = False
     """Compile the training step with torch.compile, and lay convolutions out channels-last."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """What each of several processes holds: ddp, the whole model; fsdp, a shard of it."""
     keep_memory: bool = True
     """Keep freed memory in the process instead of returning it to the system (faster steps; Linux with glibc only)."""
     checkpoint_seconds: float = 30.0
@@ -203,8 +201,7 @@ class Settings:
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
         for name, choices in (
-            ("precision", ("fp32", "bf16")), ("compile", (False, True)), ("parallel", ("ddp", "fsdp")),
-            ("keep_memory", (False, True)),
+            ("precision", ("fp32", "bf16")), ("compile", (False, True)), ("keep_memory", (False, True)),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} = {getattr(self, name)!r}; needed: one of {', '.join(map(str, choices))}")
@@ -296,7 +293,6 @@ class FitOptions(TypedDict, total=False):
     precision: Literal["fp32", "bf16"]
     device: str
     compile: bool
-    parallel: Literal["ddp", "fsdp"]
     keep_memory: bool
     checkpoint_seconds: float
 

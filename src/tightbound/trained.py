@@ -30,7 +30,6 @@ from tightbound.training.checks import choose_device
 from tightbound.training.code_prior import fit_code_prior
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
-from tightbound.training.stage import LaterStage
 from tightbound.training.weights import load_weights
 
 R = TypeVar("R", bound=Result)
@@ -223,7 +222,6 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
-    stages: Sequence[LaterStage] = (),
     callbacks: Sequence[CallbackLike] = (),
     **options: Unpack[FitOptions],
 ) -> Trained:
@@ -242,7 +240,6 @@ def fit(
         overwrite: Replace a run of that name.
         quiet: Show no progress.
         callbacks: Functions, called after each epoch with a `TrainingState`, or `Callback` objects.
-        stages: Functions (run folder) -> Stage, trained in turn afterwards.
         **options: epochs, lr, batch_size, ...: the fields of `tightbound.Settings`.
 
     Raises:
@@ -257,7 +254,7 @@ def fit(
     chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(
         model, opened, chosen, Settings.of(options),
-        run=run, resume=resume, overwrite=overwrite, quiet=quiet, stages=stages, callbacks=callbacks,
+        run=run, resume=resume, overwrite=overwrite, quiet=quiet, callbacks=callbacks,
     )  # fmt: skip
     return Trained(model, opened, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted)
 

@@ -29,7 +29,7 @@ from tightbound.training.code_prior import CodeSplit, fit_code_prior
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
 from tightbound.training.signals import Interrupted, StopFlag
-from tightbound.training.stage import Stage
+from tightbound.training.trainer import Stage
 from training.interruptions import KillAt, SignalAt, die, killed
 from training.test_loop import state
 

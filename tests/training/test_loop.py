@@ -25,9 +25,7 @@ from tightbound.core.schedules import Linear
 from tightbound.nn import MLP
 from tightbound.objectives import ELBO, IWAE, VAEGAN, FactorVAE, Lagging, Objective
 from tightbound.training import checkpoint
-from tightbound.training.folder import RunFolder
 from tightbound.training.signals import Interrupted
-from tightbound.training.stage import Stage
 from training.interruptions import KillAt, SignalAt, killed
 
 Fit = Callable[..., tb.Trained]
@@ -277,37 +275,3 @@ def test_a_dataloader_resumes_to_the_same_bits(tmp_path: Path) -> None:
         go(tmp_path / "parts", callbacks=[SignalAt(9)])
     go(tmp_path / "parts", resume=True)
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
-
-
-def second_stage(folder: RunFolder) -> Stage:
-    """A second VAE on the codes of the first, which it reads from the run."""
-    data = tb.data.open(gray(), levels=17)
-    first = everything(data)[0]
-    first.load_state_dict(checkpoint.load(folder.checkpoint("best"))[0])
-    codes = tb.data.open(tb.load(folder.path, model=first).encode(data.train), domain="real")
-    model = tb.VAE.for_data(codes, latent=2, network="mlp(hidden=(8,), dropout=0.2)")
-    return Stage(model, codes.train, ELBO(), codes.test, name="second")
-
-
-@pytest.fixture(scope="module")
-def whole_in_two_stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The state that an uninterrupted run in two stages leaves."""
-    run = tmp_path_factory.mktemp("stages") / "run"
-    trained = train("everything", run, stages=[second_stage])
-    assert [row["stage"] for row in trained.metrics] == [""] * 3 + ["second"] * 3
-    return state(run)
-
-
-def test_a_second_stage_leaves_the_first_as_it_is(whole: Any, whole_in_two_stages: dict[str, Any]) -> None:
-    assert {"checkpoints/second/last.safetensors", "checkpoints/second/best.safetensors"} <= set(whole_in_two_stages)
-    alone = whole["everything"]
-    assert all(whole_in_two_stages[name] == alone[name] for name in alone if "best" in name)
-
-
-@pytest.mark.parametrize("steps", [9, 18 + 4, 18 + 6 + 3, 18 + 13])
-def test_two_stages(whole_in_two_stages: dict[str, Any], tmp_path: Path, steps: int) -> None:
-    """Either stage may be interrupted."""
-    with pytest.raises(Interrupted):
-        train("everything", tmp_path / "parts", stages=[second_stage], callbacks=[SignalAt(steps)])
-    train("everything", tmp_path / "parts", stages=[second_stage], resume=True)
-    assert state(tmp_path / "parts") == whole_in_two_stages

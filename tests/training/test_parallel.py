@@ -64,11 +64,6 @@ def test_two_processes_train_as_one_does(name: str, both: Train, tmp_path: Path)
     same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two"))
 
 
-@pytest.mark.parametrize("name", ["conv", "ema, clip, decay", "uneven shares", "ladder", "vq-gradient", "second"])
-def test_sharded_processes_train_as_one_does(name: str, both: Train, tmp_path: Path) -> None:
-    same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two", parallel="fsdp"))
-
-
 @pytest.mark.parametrize("name", cases.ALIKE)
 def test_components_that_draw_by_themselves_train_to_the_same_weights_in_each(
     name: str, both: Train, tmp_path: Path
@@ -84,17 +79,14 @@ def test_processes_draw_different_numbers_for_their_shares(two: Pair) -> None:
     np.testing.assert_array_equal(np.concatenate([keyed, rest], 1), cases.global_draw())
 
 
-@pytest.mark.parametrize(("first", "then"), [("ddp", "ddp"), ("ddp", "fsdp"), ("fsdp", "ddp")])
-def test_a_run_is_resumed_with_another_number_of_processes(
-    first: str, then: str, two: Pair, both: Train, tmp_path: Path
-) -> None:
+def test_a_run_is_resumed_with_another_number_of_processes(two: Pair, both: Train, tmp_path: Path) -> None:
     """2 -> 1 -> 2 processes, stopped within epochs."""
     name = "ema, clip, decay"
     whole = cases.train(name, tmp_path / "whole", {"epochs": 3})
     run = tmp_path / "run"
-    assert two.call(cases.__file__, "stopped", name, run, 4, {"epochs": 3, "parallel": first}) == [4, 4]
+    assert two.call(cases.__file__, "stopped", name, run, 4, {"epochs": 3}) == [4, 4]
     assert cases.stopped(name, run, 11, {"epochs": 3, "resume": True}) == 11
-    same_curve(whole, both(name, run, epochs=3, resume=True, parallel=then))
+    same_curve(whole, both(name, run, epochs=3, resume=True))
 
 
 def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path) -> None:
@@ -108,8 +100,6 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
         ("mlp", {"objective": "beta-tc"}, "compares the examples of a batch"),
         ("mlp", {"batch_size": 1}, "needed: at least 2 for objective 'elbo'"),
         ("mlp", {"objective": "factor", "batch_size": 3}, "needed: at least 4 for objective 'factor'"),
-        ("groups", {"parallel": "fsdp"}, "use parallel='ddp'"),
-        ("mlp", {"parallel": "fsdp", "compile": True}, "a sharded model cannot be compiled"),
         ("mlp", {"run": None}, "name its folder with run="),
     ],
 )

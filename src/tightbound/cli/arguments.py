@@ -188,7 +188,7 @@ class FitSampler(OnData):
     It is saved in the run. Sample with: tightbound sample RUN --sampler NAME.
     """
 
-    action = "tightbound.cli.actions.second_stage:fit_sampler"
+    action = "tightbound.cli.actions.train:fit_sampler"
     group = "train"
 
     sampler: Annotated[str, tyro.conf.arg(metavar="COMPONENT")] = "gaussian-mixture"
@@ -208,7 +208,7 @@ class FitCodePrior(OnRun):
     before, the run stays as it was.
     """
 
-    action = "tightbound.cli.actions.second_stage:fit_code_prior"
+    action = "tightbound.cli.actions.train:fit_code_prior"
     group = "train"
     weights: ClassVar[Literal["auto"]] = "auto"
     split: ClassVar[SplitName] = "train"
@@ -240,7 +240,7 @@ class Report(OnSplits):
     Analyses that the run does not hold yet are made first.
     """
 
-    action = "tightbound.cli.actions.report:report"
+    action = "tightbound.cli.actions.ask:report"
     group = "share"
 
     quick: Flag[bool] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,18 +16,18 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import atomic
 
 
-def csv(x: Tensor, header: Sequence[str] = (), words: Sequence[Sequence[str]] = ()) -> str:
-    """A table (N, D) as text, with names of columns and the words of categories."""
-    import csv
-
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows of cells as CSV."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if header:
-        writer.writerow(header)
-    legends = words or [()] * x.shape[1]
-    for row in x.tolist():
-        writer.writerow([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)])
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
+
+
+def table_csv(x: Tensor, header: Sequence[str] = (), words: Sequence[Sequence[str]] = ()) -> str:
+    """Return a table (N, D) as CSV, with names of columns and the words of categories."""
+    legends = words or [()] * x.shape[1]
+    rows = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in x.tolist())
+    return csv_text([*([header] if header else []), *rows])
 
 
 def out_file(out: Path | None, name: str, known: tuple[str, ...]) -> Path:

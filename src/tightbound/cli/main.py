@@ -19,8 +19,7 @@ from typing import Any, NoReturn, cast
 import tyro
 
 from tightbound.cli.arguments import Command
-from tightbound.cli.commands import COMMANDS
-from tightbound.cli.overview import overview
+from tightbound.cli.commands import COMMANDS, overview
 from tightbound.cli.processes import start
 from tightbound.cli.sweep_arguments import Sweep, Swept, varying
 from tightbound.cli.training import Training
@@ -119,7 +118,7 @@ def parse(argv: Sequence[str]) -> Command:
         print(f"tightbound {version('tightbound')}")
         sys.exit(0)
     if not word or word in ("--help", "-h"):
-        print(overview(COMMANDS))
+        print(overview())
         sys.exit(0)
     if word not in COMMANDS:
         raise InputError(f"there is no command {word!r}; {suggestion(word, COMMANDS)}; see: tightbound --help")

@@ -14,14 +14,9 @@ from tightbound.trained import Trained, load
 from tightbound.training.folder import RunFolder
 
 
-def load_run(command: Any) -> Trained:
-    """The model of a command's run."""
-    return load(command.run, weights=command.weights, device=command.device, trust=command.trust)
-
-
-def load_other(command: Any, run: Path) -> Trained:
-    """Return another run that a command names, loaded like its first."""
-    return load(run, weights=command.weights, device=command.device, trust=command.trust)
+def load_run(command: Any, run: Path | None = None) -> Trained:
+    """Return the trained model of a command's run, or of another run that it names."""
+    return load(run or command.run, weights=command.weights, device=command.device, trust=command.trust)
 
 
 def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:

@@ -20,7 +20,7 @@ from tightbound.training import checkpoint
 from tightbound.training.folder import RunFolder
 from tightbound.training.loop import Loop
 from tightbound.training.signals import Interrupted, stop_on_signals
-from tightbound.training.stage import Stage
+from tightbound.training.trainer import Stage
 
 
 def fit_sampler(

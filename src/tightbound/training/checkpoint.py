@@ -46,8 +46,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = json.loads(body[8 : 8 + struct.unpack("<Q", body[:8])[0]])["__metadata__"]
         if header["crc32"] != _checksum(tensors, header["tightbound"]):
             raise ValueError("its contents do not match its checksum")
-        # in the same order in all processes: placing shards is a collective
-        return dict(sorted(tensors.items())), json.loads(header["tightbound"])
+        return tensors, json.loads(header["tightbound"])
     except OSError as error:
         raise InputError(f"cannot read the checkpoint {str(path)!r} ({error.strerror})") from error
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
@@ -101,20 +100,6 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
-def whole(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return whole tensors for those of which each process holds a shard (a collective)."""
-    return {name: t.full_tensor() if is_shard(t) else t for name, t in tensors.items()}
-
-
-def placed_as(own: Any, tensor: Tensor) -> Tensor:
-    """Return a whole tensor on the device, in the memory format and in the shards of another one."""
-    if is_shard(own):
-        from torch.distributed.tensor import distribute_tensor
-
-        return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements)
+def placed_as(own: Tensor, tensor: Tensor) -> Tensor:
+    """Return a tensor on the device and in the memory format of another one."""
     return torch.empty_like(own, dtype=tensor.dtype).copy_(tensor) if own.shape == tensor.shape else tensor
-
-
-def is_shard(tensor: Any) -> bool:
-    """Whether a process holds only its shard of this tensor."""
-    return hasattr(tensor, "full_tensor")

@@ -22,7 +22,7 @@ from tightbound.training.folder import RunFolder
 
 # settings that may change when a run is resumed
 _FREE = {
-    "epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "parallel", "compile", "keep_memory"
+    "epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "compile", "keep_memory"
 }  # fmt: skip
 
 
@@ -143,6 +143,6 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
     if changed:
         raise InputError(
             f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, prior_epochs, patience and "
-            "how steps are computed (device, compile, parallel) may change; train a new run instead"
+            "how steps are computed (device, compile) may change; train a new run instead"
         )
     return folder.metrics()

@@ -33,7 +33,7 @@ from tightbound.training.folder import CODE_PRIOR, RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.monitor import counting
 from tightbound.training.signals import Interrupted, StopFlag, stop_on_signals
-from tightbound.training.stage import Stage
+from tightbound.training.trainer import Stage
 from tightbound.training.weights import Fitted, load_stage, load_weights
 
 

@@ -32,7 +32,7 @@ from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.parallel import check_same
 from tightbound.training.signals import stop_on_signals
-from tightbound.training.stage import LaterStage, Stage
+from tightbound.training.trainer import Stage
 from tightbound.training.weights import Fitted, load_weights
 
 
@@ -47,7 +47,6 @@ def fit_run(
     overwrite: bool = False,
     quiet: bool = False,
     config: Mapping[str, Any] | None = None,
-    stages: Sequence[LaterStage] = (),
     callbacks: Sequence[CallbackLike] = (),
 ) -> Fitted:
     """Train a model, and leave it with the best weights.
@@ -64,7 +63,6 @@ def fit_run(
         overwrite: Replace a run in that folder.
         quiet: Show no progress.
         config: What config.yaml records; None: the settings.
-        stages: Further stages, trained after the model.
         callbacks: Called after steps and epochs of every stage, and at the end.
 
     Raises:
@@ -126,22 +124,16 @@ def fit_run(
 
     world.by_first(begin)
     with stop_on_signals() as flag, hooks:
-        done: list[str] = []
-        rows = loop.run(rows, flag, hooks, done=done)
+        rows = loop.run(rows, flag, hooks)
         if later is not None:
             code_prior.load_start(later, folder)
             load_weights(model, folder)
-            done.append(loop.stage.name)
             stage = code_prior.stage(model, later, train, validation, settings)
             loop = Loop(stage, settings, folder, model.device, quiet)
             rows = loop.saver.resume(rows) if resume else rows
             if loop.unfinished:
                 code_prior.fill(stage, folder, flag, quiet)
-            rows = loop.run(rows, flag, hooks, done=done)
-        for make_stage in stages:
-            done.append(loop.stage.name)
-            loop = Loop(make_stage(folder), settings, folder, model.device, quiet)
-            rows = loop.run(loop.saver.resume(rows) if resume else rows, flag, hooks, done=done)
+            rows = loop.run(rows, flag, hooks)
     fitted = Fitted(model, folder, load_weights(model, folder), rows)
     if temporary is not None:
         weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)

@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -143,10 +143,10 @@ class RunFolder:
         for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
             file.unlink()
 
-    def forget_stages(self, but: Collection[str]) -> None:
-        """Delete the checkpoints of all stages but these and the first, and keep the weights they start from."""
+    def forget_later_stages(self) -> None:
+        """Delete the checkpoints of all stages but the first, and keep the weights they start from."""
         for file in self.path.glob("checkpoints/*/*.safetensors"):
-            if file.parent.name not in but and file.stem != "start":
+            if file.stem != "start":
                 file.unlink()
 
     def outdate(self) -> None:

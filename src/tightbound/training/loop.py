@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,8 +14,7 @@ from tightbound.training.callbacks import Callbacks, TrainingState
 from tightbound.training.folder import RunFolder
 from tightbound.training.monitor import Monitor
 from tightbound.training.signals import Interrupted, StopFlag
-from tightbound.training.stage import Stage
-from tightbound.training.trainer import Trainer, mean_metrics
+from tightbound.training.trainer import Stage, Trainer, mean_metrics
 from tightbound.training.validation import Validator
 
 Rows = list[dict[str, Any]]  # metrics, one row per epoch of a stage
@@ -44,7 +42,6 @@ class Saver:
         """Write the metrics, the best weights, and the state from which `resume` continues to the same bits."""
         self.save_metrics(rows)
         tensors, scalars = self._trainer.state()
-        tensors = checkpoint.whole(tensors)
         if world.rank() == 0:
             path = self._folder.checkpoint("last", self._stage)
             checkpoint.save(path, tensors, {**scalars, **self._validator.state()})
@@ -58,7 +55,7 @@ class Saver:
         if validator.best is not None:
             averaged = self._trainer.ema is not None
             facts = {"epoch": validator.best_epoch, "value": validator.best_value, "averaged": averaged}
-            best, validator.best = checkpoint.whole(validator.best), None
+            best, validator.best = validator.best, None
             if world.rank() == 0:
                 checkpoint.save(self._folder.checkpoint("best", self._stage), best, facts)
 
@@ -102,17 +99,15 @@ class Loop:
         if self.unfinished:
             self.trainer.prepare()
 
-    def run(
-        self, rows: Rows, flag: StopFlag, callbacks: Callbacks | None = None, *, done: Sequence[str] | None = None
-    ) -> Rows:
+    def run(self, rows: Rows, flag: StopFlag, callbacks: Callbacks | None = None) -> Rows:
         """Train to the end from where the stage stands.
+
+        As soon as the first stage takes a step, those after it are outdated, and deleted.
 
         Args:
             rows: The metrics so far, of all stages.
             flag: Set by signals.
             callbacks: Called after steps and epochs.
-            done: The stages before this one, if the stages after it depend on it: they are outdated, and deleted, as
-                soon as it takes a step.
 
         Returns:
             The metrics.
@@ -125,10 +120,9 @@ class Loop:
         monitor = Monitor(trainer.total, trainer.step, trainer.epochs, self._quiet, self.stage.name)
         try:
             self.prepare()
-            if done is not None and self.unfinished:
-                keep = [*done, self.stage.name]
-                world.by_first(lambda: self._folder.forget_stages(but=keep))
-                rows = [row for row in rows if row["stage"] in keep]
+            if self.stage.name == "" and self.unfinished:
+                world.by_first(self._folder.forget_later_stages)
+                rows = [row for row in rows if row["stage"] == ""]
             while self.unfinished:
                 whole = self._run_epoch(rows, flag, monitor, callbacks)
                 if not whole:  # the run ends within an epoch: more steps must be able to continue from here

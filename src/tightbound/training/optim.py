@@ -101,17 +101,16 @@ class GroupOptimizer:
         every = {id(p) for p in model.parameters() if p.requires_grad}
         self.trains_all = every == {id(p) for p in self._params}  # of the model
 
-    def backward(self, loss: Tensor, *, keep: bool = False, everywhere: bool = False) -> None:
+    def backward(self, loss: Tensor, *, keep: bool = False) -> None:
         """Compute the gradients of this group's parameters alone.
 
         Args:
             loss: 0-d.
             keep: Keep the graph for another group's loss.
-            everywhere: There is no other group, and the graph holds stand-ins of the parameters (shards).
         """
         for p in self._params:
             p.grad = None
-        loss.backward(inputs=None if everywhere else self._params, retain_graph=keep)
+        loss.backward(inputs=self._params, retain_graph=keep)
 
     def clip(self) -> Tensor | None:
         """Clip the gradients; return their norm before clipping, 0-d, or None if there is no clipping."""

@@ -1,4 +1,4 @@
-"""Several processes that train one model, by torch's own means: replicas (DDP) or shards (FSDP2)."""
+"""Several processes that train one model: each holds a replica (DDP)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tightbound.core.noise import Key, Noise
 from tightbound.core.terms import Batch
 from tightbound.data.split import Indexed, Split, share
 from tightbound.objectives.base import Objective
-from tightbound.training.execution import Step, networks
 
 
 @dataclass(frozen=True)
@@ -82,17 +81,12 @@ def shares(
         yield Share(batch.to(device), n, first, total)
 
 
-def in_shards(settings: Settings) -> bool:
-    """Whether each of several processes holds a shard of the model."""
-    return settings.parallel == "fsdp" and world.size() > 1
-
-
 def check_parallel(objective: Objective, settings: Settings) -> None:
     """Check that several processes can train together.
 
     Raises:
         CompositionError: If the objective compares the examples of a batch, of which each process sees a share.
-        InputError: If the batch is too small for all processes, or a sharded step is to be compiled.
+        InputError: If the batch is too small for all processes.
     """
     if (n := world.size()) == 1:
         return
@@ -104,8 +98,6 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
     if settings.batch_size < n * objective.min_batch_size:  # an adversary may compare the examples of a share
         needed = f"{n * objective.min_batch_size} for objective '{objective.name}'"
         raise InputError(f"batch_size = {settings.batch_size} for {n} processes; needed: at least {needed}")
-    if settings.parallel == "fsdp" and settings.compile:
-        raise InputError("a sharded model cannot be compiled; leave out compile=, or use parallel='ddp'")
 
 
 def check_same(recorded: Mapping[str, Any]) -> None:
@@ -123,18 +115,6 @@ def replicated(model: nn.Module) -> None:
     if world.size() > 1:
         for tensor in model.state_dict().values():
             torch.distributed.broadcast(tensor, src=0)
-
-
-def shard(step: Step) -> None:
-    """Leave each process a shard of every parameter, and so of its gradient and of the optimizer's state (FSDP2)."""
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # about views, which are not changed in place
-    for network in reversed(networks(step.model)):  # gathered one by one where they are used; the innermost first
-        if any(True for _ in network.parameters()):
-            fully_shard(network)
-    fully_shard(step)  # all other parameters: densities are computed when the loss asks for them
-    register_fsdp_forward_method(step, "terms")
 
 
 def overlapping(module: nn.Module, unused: bool) -> nn.Module:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,38 @@ from torch import Tensor
 from tightbound.components import make
 from tightbound.config import Settings
 from tightbound.core import world
-from tightbound.core.errors import CompositionError, InputError, NonFinite
+from tightbound.core.errors import InputError, NonFinite
+from tightbound.core.latents import Trainable
 from tightbound.core.noise import key_seed, seeded
 from tightbound.core.schedules import Knobs, Progress
+from tightbound.data import Split
+from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
 from tightbound.training.execution import Computed, Executor, Step, not_finite
 from tightbound.training.optim import GroupOptimizer, MovingAverage
 from tightbound.training.parallel import Share, shares
-from tightbound.training.stage import Stage
 from tightbound.training.tally import Tally
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a run: a model that is trained on data towards an objective.
+
+    Attributes:
+        trains: The model.
+        data: Training data.
+        objective: What is maximized.
+        validation: Data on which the best epoch is chosen; None: the last weights count.
+        name: Enters noise keys, metrics and the checkpoints' folder; "" is the first stage.
+        settings: How it is trained; None: as the run.
+    """
+
+    trains: Trainable
+    data: Split
+    objective: Objective
+    validation: Split | None = None
+    name: str = ""
+    settings: Settings | None = None
 
 
 class Trainer:
@@ -35,7 +58,7 @@ class Trainer:
         device: Where the model is.
 
     Attributes:
-        model: The model in training; with shards, a copy of the stage's.
+        model: The model in training.
         step, epoch, batch: Steps taken, epochs completed, and batches seen of the current epoch.
         total, epochs: Steps and epochs to take in all.
         tally: Sums over the current epoch.
@@ -47,13 +70,7 @@ class Trainer:
         self.model, self.objective = stage.trains, stage.objective
         parallel.check_parallel(self.objective, settings)
         parallel.replicated(self.model)
-        self._sharded = parallel.in_shards(settings)
-        if self._sharded:
-            self.model = copy.deepcopy(self.model)  # the whole one takes the weights when all are trained
-        step = Step(self.model, self.objective, settings.precision)
-        if self._sharded:
-            parallel.shard(step)
-        self.executor = Executor(step)
+        self.executor = Executor(Step(self.model, self.objective, settings.precision))
         self.schedules = {**self.model.schedules, **self.objective.schedules}
         per_epoch = self._steps_per_epoch()
         self.total = settings.steps or settings.epochs * per_epoch
@@ -67,11 +84,6 @@ class Trainer:
             GroupOptimizer(group, self.model, settings, decay) for group in self.objective.parameter_groups(self.model)
         ]
         self._single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
-        if self._sharded and not self._single:
-            raise CompositionError(
-                f"objective '{self.objective.name}' trains parts of the model by losses of their own, and a sharded "
-                "model has one loss; use parallel='ddp'"
-            )
         aside = self.model.trained_later
         # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
         self.live = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
@@ -135,7 +147,7 @@ class Trainer:
         """Compute the gradients of a share's losses, averaged over processes."""
         for optimizer, loss in zip(due, losses, strict=True):
             keep = optimizer is not due[-1]
-            optimizer.backward(loss if weight == 1 else loss * weight, keep=keep, everywhere=self._sharded)
+            optimizer.backward(loss if weight == 1 else loss * weight, keep=keep)
             if world.size() > 1 and not self._single:
                 parallel.average_gradients(optimizer.group.params)
 
@@ -145,7 +157,7 @@ class Trainer:
         Raises:
             InputError: If compile=True and nothing can be compiled.
         """
-        overlap = world.size() > 1 and self._single and not self._sharded
+        overlap = world.size() > 1 and self._single
         if self._prepared or not (self.settings.compile or overlap):
             return
         self._prepared = True

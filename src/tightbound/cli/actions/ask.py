@@ -1,4 +1,4 @@
-"""Ask a question of a run, show the answer, and record it in the run."""
+"""Ask a question of a run, show the answer, and record it in the run; or ask all and write the report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import numpy as np
 from tightbound.analysis import record
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
-from tightbound.cli.files import check_ending, write_npz
+from tightbound.cli.arguments import Report
+from tightbound.cli.files import check_ending, csv_text, write_npz
 from tightbound.cli.remedy import remedy_command
-from tightbound.cli.runs import load_other, load_run, of_the_run, open_data, say_next, split_name
-from tightbound.cli.show import keep, say, say_json, show_result
+from tightbound.cli.runs import load_run, of_the_run, open_data, say_next, split_name
+from tightbound.cli.show import draw_next, keep, say, say_json, show_result
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.world import dismissed
 from tightbound.report.charts import drawn
+from tightbound.report.page import report as write_page
 from tightbound.training.folder import RunFolder
 
 WORDS = {"train": "training split", "test": "test split", "all": "all examples"}
@@ -61,11 +63,8 @@ def asked(command: Any) -> Analysis[Any]:
     for option in dataclasses.fields(command.analysis):
         value: Any = True if option.name == "progress" else getattr(command, option.name)
         if option.metadata.get("runs") and value is not None:
-            value = (
-                tuple(load_other(command, run) for run in value)
-                if isinstance(value, tuple)
-                else load_other(command, value)
-            )
+            several = isinstance(value, tuple)
+            value = tuple(load_run(command, run) for run in value) if several else load_run(command, value)
         options[option.name] = value
     return command.analysis(**options)
 
@@ -86,12 +85,13 @@ def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]]) ->
     if out.suffix == ".npz":
         write_npz(out, dict(columns))
         return
-    import csv
-    import io
+    flat = {name: values.tolist() for name, values in columns.items() if values.ndim == 1}
+    write_atomic(out, csv_text([flat, *zip(*flat.values(), strict=True)]))
 
-    flat = {name: values for name, values in columns.items() if values.ndim == 1}
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(flat)
-    writer.writerows(zip(*(values.tolist() for values in flat.values()), strict=True))
-    write_atomic(out, buffer.getvalue())
+
+def report(command: Report) -> None:
+    """Write the page; what the run does not hold yet is measured first."""
+    trained = load_run(command)
+    page = write_page(trained, command.data, quick=command.quick, seed=command.seed, progress=True)
+    say(f"report: {page}")
+    say_next(command, draw_next(trained.model))

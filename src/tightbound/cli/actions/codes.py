@@ -1,4 +1,4 @@
-"""`tightbound embed`, and `tightbound reconstruct --levels`: codes as data, and what those of each level hold."""
+"""`tightbound embed`: latent codes and code indices as data."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis import pictures
-from tightbound.cli.arguments import Embed, Reconstruct
-from tightbound.cli.files import Parts, check_ending, csv, npy, out_file, write_npz
+from tightbound.cli.arguments import Embed
+from tightbound.cli.files import Parts, check_ending, npy, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
-from tightbound.cli.show import endings, say
-from tightbound.core.errors import InputError, whole
+from tightbound.cli.show import say
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import CodeGrid
 from tightbound.core.world import dismissed
 from tightbound.data import Split
 from tightbound.inference import infer
-from tightbound.latents.codes import CodeLatents, needs_codes
+from tightbound.latents.codes import CodeLatents
 from tightbound.trained import Trained
 
 AT_ONCE = 500  # data whose vectors are held at once
@@ -77,7 +75,7 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
 
 def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor) -> None:
     if command.out.suffix != ".npz":
-        write_atomic(command.out, npy(chosen.numpy()) if command.out.suffix == ".npy" else csv(chosen))
+        write_atomic(command.out, npy(chosen.numpy()) if command.out.suffix == ".npy" else table_csv(chosen))
         return
     index, labels = [], []
     for batch in split.epoch(4096):
@@ -89,32 +87,3 @@ def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor)
     if split.names is not None:
         arrays["name"] = np.array(list(split.names))
     write_npz(command.out, arrays)
-
-
-def by_level(command: Reconstruct, trained: Trained) -> None:
-    """Data, and their reconstructions from the highest level of codes alone, from the two highest, ..., from all."""
-    latents = needs_codes(trained.model.latents)
-    number = len(latents.code_grids)
-    if number < 2:
-        raise InputError("--levels shows what each level of codes holds, and this model has one; leave it out")
-    known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
-    out = out_file(command.out, "levels", known)
-    _, split = open_data(command, trained)
-    batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
-    found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
-    names = ["top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
-    if out.suffix == ".png":
-        domain, across = trained.model.observation.source, pictures.columns(batch.x.shape[-1])
-        rows = [
-            pictures.to_pixels(x[start : start + across], domain)
-            for start in range(0, len(batch), across)
-            for x in (batch.x, *found)
-        ]
-        labels = ["data", *names] * (len(rows) // (number + 1))
-        write_atomic(out, pictures.png(pictures.grid(rows, labels)))
-    else:
-        arrays = {f"levels_{i}": x.numpy() for i, x in enumerate(found, 1)}
-        write_npz(out, {"x": batch.x.numpy(), **arrays})
-    say(f"{len(batch)} data above their reconstructions from {latents.description}, level by level: {out}")
-    say(f"codes of levels that are left out: {latents.fill_description}")
-    say_next(command, "report {run}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ from torch import Tensor
 
 from tightbound.analysis import classified_as, pictures
 from tightbound.analysis.estimate import with_error
-from tightbound.cli.actions.codes import by_level
 from tightbound.cli.arguments import Complete, Interpolate, Reconstruct, Sample
-from tightbound.cli.files import csv, npy, out_file, write_npz
+from tightbound.cli.files import npy, out_file, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
+from tightbound.core.terms import Batch
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed
-from tightbound.latents.codes import CodeLatents
+from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
 
 JUDGED = 500  # samples of a class, for the share that a classifier assigns to it
@@ -69,8 +70,7 @@ def complete(command: Complete) -> None:
     """Write completions of the hidden part of examples."""
     trained = load_run(command)
     out = out_file(command.out, "completions", endings(trained.model.shape))
-    _, split = open_data(command, trained)
-    batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
+    batch = _first_examples(command, trained)
     x = trained.complete(batch, command.n_samples, draw=command.draw, seed=command.seed)
     dismissed()
     if out.suffix == ".png":
@@ -78,7 +78,7 @@ def complete(command: Complete) -> None:
         rows = [pictures.to_pixels(row, domain) for row in torch.cat([batch.x.unsqueeze(1), x.to(batch.x)], 1)]
         write_atomic(out, pictures.png(pictures.grid(rows)))
     else:
-        _write(out, x.flatten(0, 1), trained, None)
+        _write(out, x.flatten(0, 1), trained)
     say(f"{len(x)} examples, each with {command.n_samples} completions of its hidden part: {out}")
     say_next(command, "evaluate {run}")
 
@@ -89,29 +89,43 @@ def reconstruct(command: Reconstruct) -> None:
     known = endings(trained.model.shape)
     if command.levels:
         dismissed()
-        by_level(command, trained)
+        _reconstruct_levels(command, trained)
         return
     out = out_file(command.out, "reconstructions", known)
-    _, split = open_data(command, trained)
     how = "draws of p(x|z)" if command.draw else "decoded posterior means"
     if out.suffix != ".png":
+        _, split = open_data(command, trained)
         x = trained.reconstruct(split, draw=command.draw, seed=command.seed)
         dismissed()
-        _write(out, x, trained, None)
+        _write(out, x, trained)
         say(f"{len(x)} reconstructions, {how}: {out}")
     else:
-        batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
+        batch = _first_examples(command, trained)
         rebuilt = trained.reconstruct(batch, draw=command.draw, seed=command.seed)
-        x, domain = batch.x, trained.model.observation.source
         dismissed()
-        rows: list[pictures.Pixels] = []
-        across = pictures.columns(x.shape[-1])
-        for start in range(0, len(x), across):
-            rows += [pictures.to_pixels(t[start : start + across], domain) for t in (x, rebuilt)]
-        labels = ["examples", "reconstructed"] * (len(rows) // 2)
-        write_atomic(out, pictures.png(pictures.grid(rows, labels)))
-        say(f"{len(x)} examples above their reconstructions, {how}: {out}")
+        _write_stacked(out, {"examples": batch.x, "reconstructed": rebuilt}, trained)
+        say(f"{len(batch)} examples above their reconstructions, {how}: {out}")
     say_next(command, f"interpolate {{run}} --out interpolation{'.png' if '.png' in known else '.npz'}")
+
+
+def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:
+    """Write examples and their reconstructions from the highest level of code indices, from the two highest, ..."""
+    latents = needs_codes(trained.model.latents)
+    number = len(latents.code_grids)
+    if number < 2:
+        raise InputError("--levels shows what each level of codes holds, and this model has one; leave it out")
+    known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
+    out = out_file(command.out, "levels", known)
+    batch = _first_examples(command, trained)
+    found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
+    if out.suffix == ".png":
+        names = ["data", "top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
+        _write_stacked(out, dict(zip(names, (batch.x, *found), strict=True)), trained)
+    else:
+        write_npz(out, {"x": batch.x.numpy(), **{f"levels_{i}": x.numpy() for i, x in enumerate(found, 1)}})
+    say(f"{len(batch)} data above their reconstructions from {latents.description}, level by level: {out}")
+    say(f"codes of levels that are left out: {latents.fill_description}")
+    say_next(command, "report {run}")
 
 
 def interpolate(command: Interpolate) -> None:
@@ -140,7 +154,22 @@ def interpolate(command: Interpolate) -> None:
     say_next(command, "report {run}")
 
 
-def _write(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
+def _first_examples(command: Complete | Reconstruct, trained: Trained) -> Batch:
+    """Return the first examples of a command's data, as many as it asks for."""
+    _, split = open_data(command, trained)
+    return next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
+
+
+def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> None:
+    """Write a picture of examples (N, *shape), each above what was made of it."""
+    first, domain = next(iter(named.values())), trained.model.observation.source
+    across = pictures.columns(first.shape[-1])
+    starts = range(0, len(first), across)
+    rows = [pictures.to_pixels(x[start : start + across], domain) for start in starts for x in named.values()]
+    write_atomic(out, pictures.png(pictures.grid(rows, [*named] * len(starts))))
+
+
+def _write(out: Path, x: Tensor, trained: Trained, picture: Callable[[Any], Any] | None = None) -> None:
     if out.suffix == ".png" and picture is not None:
         write_atomic(out, pictures.png(picture(pictures.to_pixels(x, trained.model.observation.source))))
     elif out.suffix == ".npz":
@@ -149,4 +178,4 @@ def _write(out: Path, x: Tensor, trained: Trained, picture: Any) -> None:
         write_atomic(out, npy(x.numpy()))
     else:
         observation = trained.model.observation
-        write_atomic(out, csv(x, observation.header, observation.words))
+        write_atomic(out, table_csv(x, observation.header, observation.words))
