@@ -9,101 +9,44 @@
 Names are imported when they are first used, so that `import tightbound` costs nothing.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:
-    from tightbound import (
-        analysis,
-        contexts,
-        data,
-        information,
-        likelihoods,
-        nn,
-        objectives,
-        posteriors,
-        priors,
-        quantizers,
-        testing,
-    )
-    from tightbound.analysis.estimate import Estimate
-    from tightbound.analysis.result import Result
-    from tightbound.config import Settings
-    from tightbound.core.errors import TightboundError
-    from tightbound.core.schedules import Cosine, Cyclical, Linear
-    from tightbound.latents import BottomUp, Flat, Ladder, Quantized
-    from tightbound.model import VAE
-    from tightbound.recipes.train import train
-    from tightbound.report.page import report
-    from tightbound.search import sweep
-    from tightbound.trained import Trained, compare, evaluate, fit, load
-    from tightbound.training import callbacks
-    from tightbound.training.callbacks import Callback, TrainingState
+    from tightbound import analysis as analysis
+    from tightbound import contexts as contexts
+    from tightbound import data as data
+    from tightbound import information as information
+    from tightbound import likelihoods as likelihoods
+    from tightbound import nn as nn
+    from tightbound import objectives as objectives
+    from tightbound import posteriors as posteriors
+    from tightbound import priors as priors
+    from tightbound import quantizers as quantizers
+    from tightbound import testing as testing
+    from tightbound.analysis.estimate import Estimate as Estimate
+    from tightbound.analysis.result import Result as Result
+    from tightbound.config import Settings as Settings
+    from tightbound.core.errors import TightboundError as TightboundError
+    from tightbound.core.schedules import Cosine as Cosine
+    from tightbound.core.schedules import Cyclical as Cyclical
+    from tightbound.core.schedules import Linear as Linear
+    from tightbound.latents import BottomUp as BottomUp
+    from tightbound.latents import Flat as Flat
+    from tightbound.latents import Ladder as Ladder
+    from tightbound.latents import Quantized as Quantized
+    from tightbound.model import VAE as VAE
+    from tightbound.recipes.train import train as train
+    from tightbound.report.page import report as report
+    from tightbound.search import sweep as sweep
+    from tightbound.trained import Trained as Trained
+    from tightbound.trained import compare as compare
+    from tightbound.trained import evaluate as evaluate
+    from tightbound.trained import fit as fit
+    from tightbound.trained import load as load
+    from tightbound.training import callbacks as callbacks
+    from tightbound.training.callbacks import Callback as Callback
+    from tightbound.training.callbacks import TrainingState as TrainingState
 
-_HOMES = {
-    "tightbound.analysis.estimate": ("Estimate",),
-    "tightbound.analysis.result": ("Result",),
-    "tightbound.config": ("Settings",),
-    "tightbound.core.errors": ("TightboundError",),
-    "tightbound.core.schedules": ("Cosine", "Cyclical", "Linear"),
-    "tightbound.latents": ("BottomUp", "Flat", "Ladder", "Quantized"),
-    "tightbound.model": ("VAE",),
-    "tightbound.recipes.train": ("train",),
-    "tightbound.report.page": ("report",),
-    "tightbound.search": ("sweep",),
-    "tightbound.trained": ("Trained", "compare", "evaluate", "fit", "load"),
-    "tightbound.training.callbacks": ("Callback", "TrainingState"),
-}
-_NAMES = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = {"callbacks": "tightbound.training.callbacks"}
-
-__all__ = [
-    "VAE",
-    "BottomUp",
-    "Callback",
-    "Cosine",
-    "Cyclical",
-    "Estimate",
-    "Flat",
-    "Ladder",
-    "Linear",
-    "Quantized",
-    "Result",
-    "Settings",
-    "TightboundError",
-    "Trained",
-    "TrainingState",
-    "analysis",
-    "callbacks",
-    "compare",
-    "contexts",
-    "data",
-    "evaluate",
-    "fit",
-    "information",
-    "likelihoods",
-    "load",
-    "nn",
-    "objectives",
-    "posteriors",
-    "priors",
-    "quantizers",
-    "report",
-    "sweep",
-    "testing",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    if name in __all__:
-        return importlib.import_module(_MODULES.get(name, f"tightbound.{name}"))
-    raise AttributeError(f"module 'tightbound' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -33,13 +33,8 @@ FAMILIES = {
 def test_a_package_assigns_its_public_names_once_and_all_of_them_exist(package: str) -> None:
     module = importlib.import_module(package)
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-    targets = [
-        target
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-    ]
-    lists = [target for target in targets if isinstance(target, ast.Name) and target.id == "__all__"]
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    lists = [name for name in assigned if name.id == "__all__"]
     names = getattr(module, "__all__", [])
     assert len(lists) == (1 if names else 0)
     assert len(names) == len(set(names))

@@ -3,45 +3,22 @@
 Names are imported on first use, so that the names of the built-in data sets are available without torch.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from tightbound.data.builtin import BUILTINS
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:
-    from tightbound.data.builtin.scenes import Scenes
-    from tightbound.data.builtin.sprites import Sprites
-    from tightbound.data.dataset import Data
-    from tightbound.data.given import Source
-    from tightbound.data.loader_split import LoaderSplit
-    from tightbound.data.options import Limits
-    from tightbound.data.source import open
-    from tightbound.data.split import ArraySplit, Indexed, MappedSplit, Split
+    from tightbound.data.builtin import BUILTINS as BUILTINS
+    from tightbound.data.builtin.scenes import Scenes as Scenes
+    from tightbound.data.builtin.sprites import Sprites as Sprites
+    from tightbound.data.dataset import Data as Data
+    from tightbound.data.given import Source as Source
+    from tightbound.data.loader_split import LoaderSplit as LoaderSplit
+    from tightbound.data.options import Limits as Limits
+    from tightbound.data.source import open as open
+    from tightbound.data.split import ArraySplit as ArraySplit
+    from tightbound.data.split import Indexed as Indexed
+    from tightbound.data.split import MappedSplit as MappedSplit
+    from tightbound.data.split import Split as Split
 
-__all__ = [
-    "BUILTINS",
-    "ArraySplit",
-    "Data",
-    "Indexed",
-    "Limits",
-    "LoaderSplit",
-    "MappedSplit",
-    "Scenes",
-    "Source",
-    "Split",
-    "Sprites",
-    "open",
-]
-
-_MODULES = {
-    "Data": "dataset", "Limits": "options", "LoaderSplit": "loader_split", "Scenes": "builtin.scenes",
-    "Source": "given", "Sprites": "builtin.sprites", "open": "source",
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'split')}"), name)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -1,8 +1,9 @@
 """Latents: the path from x to z and from z to features."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tightbound.components.exports import load_name, public_names
+from tightbound.components import TABLE
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.latents.bottom_up import BottomUp as BottomUp
@@ -11,13 +12,4 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.latents.ladder import Ladder as Ladder
     from tightbound.latents.quantized import Quantized as Quantized
 
-_NAMES = public_names(__name__, "latents", hierarchy=["Hierarchy"])
-__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    return load_name(__name__, _NAMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["latents"])

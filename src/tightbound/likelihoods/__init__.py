@@ -1,8 +1,9 @@
 """Likelihoods p(x | features), all normalized, and the observations that go with them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tightbound.components.exports import load_name, public_names
+from tightbound.components import TABLE
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.likelihoods.base import ElementwiseLikelihood as ElementwiseLikelihood
@@ -29,13 +30,4 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.likelihoods.student import StudentT as StudentT
     from tightbound.likelihoods.table import Table as Table
 
-_NAMES = public_names(__name__, "likelihood", "observation", base=["ElementwiseLikelihood"])
-__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    return load_name(__name__, _NAMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["likelihood"], TABLE["observation"])

@@ -1,8 +1,9 @@
 """Network architectures: encoders for data of any shape and decoders to any shape."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tightbound.components.exports import load_name, public_names
+from tightbound.components import TABLE
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.nn.base import Architecture as Architecture
@@ -13,13 +14,4 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.nn.pixelcnn import GatedPixelCNN as GatedPixelCNN
     from tightbound.nn.resnet import ResNet as ResNet
 
-_NAMES = public_names(__name__, "network", base=["Architecture", "fold", "output_size"], pixelcnn=["GatedPixelCNN"])
-__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    return load_name(__name__, _NAMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["network"])

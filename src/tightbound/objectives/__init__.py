@@ -1,8 +1,9 @@
 """Objectives: functions of the terms, in nats, to be maximized."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tightbound.components.exports import load_name, public_names
+from tightbound.components import TABLE
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.objectives.adversarial import AdversarialAutoencoder as AdversarialAutoencoder
@@ -31,13 +32,4 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.objectives.thermodynamic import TVO as TVO
     from tightbound.objectives.vae_gan import VAEGAN as VAEGAN
 
-_NAMES = public_names(__name__, "objective", base=["Objective", "ParameterGroup"])
-__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    return load_name(__name__, _NAMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["objective"])

@@ -1,8 +1,9 @@
 """Approximate posteriors q(z | x)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tightbound.components.exports import load_name, public_names
+from tightbound.components import TABLE
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.posteriors.base import Posterior as Posterior
@@ -20,13 +21,4 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.posteriors.sphere import PowerSphericalPosterior as PowerSphericalPosterior
     from tightbound.posteriors.sphere import VonMisesFisherPosterior as VonMisesFisherPosterior
 
-_NAMES = public_names(__name__, "posterior", base=["Posterior"], pushforward=["Pushforward"])
-__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    return load_name(__name__, _NAMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["posterior"])

@@ -1,8 +1,9 @@
 """Quantizers: from vectors to integer codes, and back."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tightbound.components.exports import load_name, public_names
+from tightbound.components import TABLE
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.quantizers.base import Nearest as Nearest
@@ -17,15 +18,4 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.quantizers.vector import GradientVectorQuantizer as GradientVectorQuantizer
     from tightbound.quantizers.vector import VectorQuantizer as VectorQuantizer
 
-_NAMES = public_names(
-    __name__, "quantizer", base=["Nearest", "Quantization", "Quantizer"], codebook=["Codebook"], usage=["CodebookUsage"]
-)
-__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    return load_name(__name__, _NAMES, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["quantizer"])

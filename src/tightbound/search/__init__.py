@@ -1,20 +1,12 @@
 """Sweeps: a run for each of several settings, chosen by validation data."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:
-    from tightbound.search.engine import sweep
-    from tightbound.search.result import SweepResult, SweptRun
+    from tightbound.search.engine import sweep as sweep
+    from tightbound.search.result import SweepResult as SweepResult
+    from tightbound.search.result import SweptRun as SweptRun
 
-_NAMES = {"SweepResult": "result", "SweptRun": "result", "sweep": "engine"}
-__all__ = ["SweepResult", "SweptRun", "sweep"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import names when they are first used, so that the command line can read options without torch."""
-    if name not in _NAMES:
-        raise AttributeError(f"module 'tightbound.search' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"tightbound.search.{_NAMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_names(__name__)
