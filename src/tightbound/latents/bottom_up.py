@@ -16,8 +16,8 @@ from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.latents.hierarchy import Hierarchy, Take
-from tightbound.nn import MLP, Architecture
-from tightbound.nn.base import as_sizes
+from tightbound.nn import MLP
+from tightbound.nn.base import Network, Shape, as_sizes
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import Prior
 
@@ -48,9 +48,9 @@ class BottomUp(Hierarchy):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         latent: int,
-        network: Architecture | nn.Module,
+        network: Network,
         upper: int | tuple[int, ...] | None = None,
         hidden: tuple[int, ...] = (100, 100),
         activation: str = "tanh",

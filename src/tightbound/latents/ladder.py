@@ -14,7 +14,7 @@ from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.latents.hierarchy import Hierarchy, Take
-from tightbound.nn.base import Architecture, as_sizes, fold, merge_stages, output_size
+from tightbound.nn.base import Architecture, Network, Shape, as_sizes, fold, merge_stages, output_size
 from tightbound.nn.base import activation as act
 from tightbound.priors import Prior
 
@@ -52,9 +52,9 @@ class Ladder(Hierarchy):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         latent: int,
-        network: Architecture | nn.Module,
+        network: Network,
         groups: int | tuple[int, ...] = 3,
         hidden: int = 256,
         activation: str = "relu",
@@ -184,9 +184,7 @@ def _normal(mean: Tensor, log_variance: Tensor) -> Distribution:
     return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
 
 
-def _ways_up(
-    network: Architecture | nn.Module, shape: tuple[int, ...], groups: int, hidden: int, activation: str
-) -> list[nn.Sequential]:
+def _ways_up(network: Network, shape: Shape, groups: int, hidden: int, activation: str) -> list[nn.Sequential]:
     """The networks x -> d_1, d_1 -> d_2 and so on."""
     stages = network.stages(shape) if isinstance(network, Architecture) else [nn.Sequential(network)]
     first = max(1, len(stages) - groups + 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tightbound.components import Spec, make
 from tightbound.core.errors import CompositionError
 from tightbound.latents.codes import Maps
-from tightbound.nn.base import Architecture, fold, output_size
+from tightbound.nn.base import Architecture, Network, Shape, fold, output_size
 from tightbound.priors.codes import CodePrior, Uniform
 from tightbound.quantizers import Quantizer
 
@@ -66,7 +66,7 @@ class Level(nn.Module):
 
 
 def stages_of(
-    network: Architecture | nn.Module, shape: tuple[int, ...], latent: int, positions: int
+    network: Network, shape: Shape, latent: int, positions: int
 ) -> tuple[list[nn.Module], list[tuple[int, int, int]]]:
     """Return the stages of the encoder, and the plane of the maps that each gives."""
     planes = network.map_shapes(shape) if isinstance(network, Architecture) else []

@@ -19,7 +19,7 @@ from tightbound.core.terms import DETERMINISTIC, CodeTerms, LatentTerms
 from tightbound.latents.code_prior import CodePriorStage
 from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
 from tightbound.latents.level import Level, made, one_of, prior_of, stages_of
-from tightbound.nn.base import Architecture, fold
+from tightbound.nn.base import Architecture, Network, Shape, fold
 from tightbound.priors.codes import CodePrior
 from tightbound.quantizers import Quantizer
 
@@ -63,9 +63,9 @@ class Quantized(CodeLatents):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         latent: int,
-        network: Architecture | nn.Module,
+        network: Network,
         quantizer: str | Spec | Quantizer | Sequence[str | Spec | Quantizer] = "vq",
         prior: str | Spec | CodePrior | Sequence[str | Spec | CodePrior] = "uniform",
         positions: int = 16,

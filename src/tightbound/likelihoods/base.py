@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Independent
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Likelihood
-from tightbound.nn.base import Architecture, as_sizes, fold
+from tightbound.nn.base import Architecture, Network, Shape, as_sizes, fold
 from tightbound.nn.modules import check_decoder
 
 
@@ -37,12 +37,7 @@ class ElementwiseLikelihood(Likelihood):
     event_dims: int = 0  # number of last dimensions of x that the family couples; 0: elements are independent
     includes_endpoints: bool = True  # whether a density on the unit interval is defined at 0 and 1
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        features: int | None = None,
-        network: Architecture | nn.Module | None = None,
-    ) -> None:
+    def __init__(self, shape: Shape = (), features: int | None = None, network: Network | None = None) -> None:
         super().__init__()
         self.shape = as_sizes("shape", shape)
         self.features = features

@@ -17,7 +17,7 @@ from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
-from tightbound.nn.base import Architecture, fold, output_size
+from tightbound.nn.base import Architecture, Network, Shape, fold, output_size
 
 FAMILIES = {
     "real": "gaussian(scale='per-dimension')",
@@ -56,9 +56,9 @@ class Columns(Likelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         kinds: Sequence[Any] = (),
         families: Mapping[str, str] | Sequence[str | None] | None = None,
     ) -> None:

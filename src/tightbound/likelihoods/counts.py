@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Gamma
 
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.likelihoods.special import log1p_weighted, stirling
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 
 
 class Poisson(ElementwiseLikelihood):
@@ -35,9 +35,7 @@ class NegativeBinomial(LocationScaleLikelihood):
     distribution becomes Poisson; 1 / d is the "inverse dispersion" of scvi-tools.
 
     Args:
-        shape: Shape of one example.
-        features: Size of the features that the latents give.
-        network: An architecture or a module, see `ElementwiseLikelihood`.
+        shape, features, network: As for `ElementwiseLikelihood`.
         dispersion: A number, "shared", "per-dimension" or "predicted", see `LocationScaleLikelihood`.
 
     References:
@@ -50,9 +48,9 @@ class NegativeBinomial(LocationScaleLikelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         dispersion: Scale = "per-dimension",
     ) -> None:
         super().__init__(shape, features, network, scale=dispersion)

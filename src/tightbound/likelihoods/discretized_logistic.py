@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 
 
 class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
@@ -29,9 +29,9 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         levels: int = 256,
         scale: Scale = "predicted",
     ) -> None:

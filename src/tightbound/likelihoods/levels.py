@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 
 
 class LevelLikelihood(ElementwiseLikelihood):
     """Base class of likelihoods on integer levels.
 
     Args:
-        shape: Shape of one example.
-        features: Size of the features that the latents give.
-        network: An architecture or a module, see `ElementwiseLikelihood`.
+        shape, features, network: As for `ElementwiseLikelihood`.
         levels: Number of levels K.
         family: Further arguments of the next base class.
     """
@@ -31,9 +29,9 @@ class LevelLikelihood(ElementwiseLikelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         levels: int = 256,
         **family: Any,
     ) -> None:
@@ -69,11 +67,7 @@ class Categorical(LevelLikelihood):
     domains = ("levels", "binary", "categories")
 
     def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        features: int | None = None,
-        network: Architecture | nn.Module | None = None,
-        levels: int = 256,
+        self, shape: Shape = (), features: int | None = None, network: Network | None = None, levels: int = 256
     ) -> None:
         self.outputs = whole("levels", levels, least=2)
         super().__init__(shape, features, network, levels)

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, number
 from tightbound.likelihoods.base import ElementwiseLikelihood
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 
 Scale = float | Literal["shared", "per-dimension", "predicted"]
 
@@ -22,9 +22,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
     Learned scales are stored as logarithms and start at 1.
 
     Args:
-        shape: Shape of one example.
-        features: Size of the features that the latents give.
-        network: An architecture or a module, see `ElementwiseLikelihood`.
+        shape, features, network: As for `ElementwiseLikelihood`.
         scale: A number: fixed; "shared": one learned number; "per-dimension": one learned number per element of x;
             "predicted": an output of the network per element.
     """
@@ -33,11 +31,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
     extra_outputs: int = 0  # parameters beside location and scale, the last ones of the network's outputs
 
     def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        features: int | None = None,
-        network: Architecture | nn.Module | None = None,
-        scale: Scale = "shared",
+        self, shape: Shape = (), features: int | None = None, network: Network | None = None, scale: Scale = "shared"
     ) -> None:
         choices = ("shared", "per-dimension", "predicted")
         if isinstance(scale, str) and scale not in choices:

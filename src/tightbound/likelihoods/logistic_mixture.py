@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import whole
@@ -15,7 +15,7 @@ from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
 from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.mixture import MixtureDistribution, choose
-from tightbound.nn.base import Architecture, as_sizes
+from tightbound.nn.base import Network, Shape, as_sizes
 
 
 class MixtureOfLogistics(LevelLikelihood):
@@ -29,9 +29,7 @@ class MixtureOfLogistics(LevelLikelihood):
     three coefficients per component, one per channel, of which tanh is taken, and the weight's logit in three summands.
 
     Args:
-        shape: Shape of one example.
-        features: Size of the features that the latents give.
-        network: An architecture or a module, see `ElementwiseLikelihood`.
+        shape, features, network: As for `ElementwiseLikelihood`.
         components: Number of components K.
         levels: Number of levels.
 
@@ -41,9 +39,9 @@ class MixtureOfLogistics(LevelLikelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         components: int = 5,
         levels: int = 256,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from tightbound.core.domain import Domain
@@ -13,16 +13,14 @@ from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import Gaussian
-from tightbound.nn.base import Architecture, as_sizes
+from tightbound.nn.base import Network, Shape, as_sizes
 
 
 class Mixture(ElementwiseLikelihood):
     """Mixture sum_k w_k p_k(x) for each element, with weights and components' parameters from the network.
 
     Args:
-        shape: Shape of one example.
-        features: Size of the features that the latents give.
-        network: An architecture or a module, see `ElementwiseLikelihood`.
+        shape, features, network: As for `ElementwiseLikelihood`.
         of: Family of the components, constructed without a network: an object, or text as in
             "mixture(of='student-t(df=4.0)')". The components share what it learns beside the network, such as a shared
             scale. None: a Gaussian with a shared scale.
@@ -41,9 +39,9 @@ class Mixture(ElementwiseLikelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         of: ElementwiseLikelihood | None = None,
         components: int = 3,
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.components import make
@@ -17,7 +17,7 @@ from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, SharedNoise, draw, unkeyed
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
-from tightbound.nn.base import Architecture, as_sizes, fold, output_size
+from tightbound.nn.base import Architecture, Network, Shape, as_sizes, fold, output_size
 from tightbound.nn.pixelcnn import GatedPixelCNN
 
 
@@ -55,9 +55,9 @@ class PixelCNN(Likelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         features: int,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         levels: int = 2,
         family: str | ElementwiseLikelihood = "auto",
         hidden: int = 32,

@@ -12,16 +12,14 @@ from torch.distributions import Distribution
 from tightbound.core.errors import InputError, number
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.likelihoods.special import stirling
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 
 
 class StudentT(LocationScaleLikelihood):
     """Student's t likelihood: heavier tails than a Gaussian's, which it becomes as df grows.
 
     Args:
-        shape: Shape of one example.
-        features: Size of the features that the latents give.
-        network: An architecture or a module, see `ElementwiseLikelihood`.
+        shape, features, network: As for `ElementwiseLikelihood`.
         scale: A number, "shared", "per-dimension" or "predicted", as for a Gaussian; the standard deviation is scale *
             sqrt(df / (df - 2)).
         df: Degrees of freedom: a number above 2, or "shared": 2 + exp(one learned number), which starts at 10. Above 2
@@ -36,9 +34,9 @@ class StudentT(LocationScaleLikelihood):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         features: int | None = None,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         scale: Scale = "shared",
         df: float | Literal["shared"] = "shared",
     ) -> None:

@@ -40,11 +40,7 @@ class Table(Observation):
     target_name = "observed entries, in the data's units"
 
     def __init__(
-        self,
-        kinds: Sequence[Any],
-        mean: Sequence[float] = (),
-        std: Sequence[float] = (),
-        names: Sequence[str] = (),
+        self, kinds: Sequence[Any], mean: Sequence[float] = (), std: Sequence[float] = (), names: Sequence[str] = ()
     ) -> None:
         super().__init__()
         columns = tuple(as_domain(kind) for kind in kinds)

@@ -60,6 +60,9 @@ class Architecture(Component, ABC):
         raise CompositionError(f"{type(self).__name__} has no feature maps to upsample; use network 'resnet'")
 
 
+Network = Architecture | nn.Module
+
+
 def merge_stages(stages: Iterable[nn.Sequential]) -> nn.Sequential:
     """Merge all layers of the stages into one sequence."""
     return nn.Sequential(*(layer for stage in stages for layer in stage))

@@ -79,15 +79,7 @@ class GatedLayer(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        kernel: int,
-        groups: int,
-        condition: int,
-        *,
-        first: bool,
-        dropout: float = 0.0,
+        self, inputs: int, hidden: int, kernel: int, groups: int, condition: int, *, first: bool, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.reach, self.first = kernel // 2, first

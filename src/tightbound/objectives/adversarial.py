@@ -122,11 +122,7 @@ class FactorVAE(Adversarial):
     min_batch_size = 2
 
     def __init__(
-        self,
-        gamma: float | Schedule = 35.0,
-        network: Architecture | None = None,
-        lr: float = 1e-4,
-        samples: int = 1,
+        self, gamma: float | Schedule = 35.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
     ) -> None:
         super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"gamma": as_schedule("gamma", gamma, least=0)}
@@ -166,11 +162,7 @@ class AdversarialAutoencoder(Adversarial):
     """
 
     def __init__(
-        self,
-        weight: float | Schedule = 1.0,
-        network: Architecture | None = None,
-        lr: float = 1e-4,
-        samples: int = 1,
+        self, weight: float | Schedule = 1.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
     ) -> None:
         super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"weight": as_schedule("weight", weight, least=0)}

@@ -164,11 +164,7 @@ class Capacity(RateDistortion):
     pointwise = False
 
     def __init__(
-        self,
-        capacity: float | Schedule = 25.0,
-        gamma: float | Schedule = 100.0,
-        samples: int = 1,
-        kl: KL = "auto",
+        self, capacity: float | Schedule = 25.0, gamma: float | Schedule = 100.0, samples: int = 1, kl: KL = "auto"
     ) -> None:
         super().__init__(samples, kl)
         self.schedules = {

@@ -17,7 +17,7 @@ from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.numerics import first_parameter, unrounded
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms
-from tightbound.nn.base import Architecture, as_sizes, fold
+from tightbound.nn.base import Architecture, Network, Shape, as_sizes, fold
 from tightbound.nn.modules import posterior_network
 
 
@@ -44,12 +44,7 @@ class Posterior(Component, nn.Module, ABC):
     least: ClassVar[int] = 1  # smallest size of z
     schedules: Mapping[str, Schedule] = {}
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 1,
-        network: Architecture | nn.Module | None = None,
-    ) -> None:
+    def __init__(self, shape: Shape = (), latent: int = 1, network: Network | None = None) -> None:
         super().__init__()
         self.shape, self.latent = as_sizes("shape", shape), whole("latent", latent, least=self.least)
         self.network: nn.Module | None

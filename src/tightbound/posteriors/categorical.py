@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.latents import LogLikelihood
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import CodeTerms, LatentTerms
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.categorical import OneHotGroups, one_hot, one_hot_space, perturbed
 
@@ -46,9 +46,9 @@ class RelaxedCategorical(Posterior):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         latent: int = 2,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         groups: int = 1,
         temperature: float | Schedule = 0.67,
     ) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import (
     Distribution,
     Independent,
@@ -18,7 +18,7 @@ from torch.distributions import (
 
 from tightbound.core.errors import whole
 from tightbound.core.noise import Noise, draw
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 
 
@@ -46,9 +46,7 @@ class LowRankNormal(Posterior):
     """Gaussian N(mu(x), diag sigma^2(x) + U(x) U(x)') with a narrow U: correlations at a cost linear in `latent`.
 
     Args:
-        shape: Shape of the encoder's input.
-        latent: Size of z.
-        network: Encoder; see `Posterior`.
+        shape, latent, network: As for `Posterior`.
         rank: Number of columns of U.
 
     References:
@@ -56,13 +54,7 @@ class LowRankNormal(Posterior):
         https://arxiv.org/abs/1401.4082: there the precision is diagonal plus low rank, here the covariance
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 1,
-        network: Architecture | nn.Module | None = None,
-        rank: int = 2,
-    ) -> None:
+    def __init__(self, shape: Shape = (), latent: int = 1, network: Network | None = None, rank: int = 2) -> None:
         self.rank = whole("rank", rank, least=1)
         super().__init__(shape, latent, network)
 

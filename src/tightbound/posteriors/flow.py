@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, suggestion, whole
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.nn.flows import build_flow
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.pushforward import Pushforward
@@ -30,9 +30,7 @@ class Flow(Posterior):
     comes last, so that the flow sees standard noise, where splines bend; for the affine kinds the family is the same.
 
     Args:
-        shape: Shape of the encoder's input.
-        latent: Size of z.
-        network: Encoder; see `Posterior`.
+        shape, latent, network: As for `Posterior`.
         kind: "iaf": affine autoregressive; "nsf": autoregressive monotonic rational-quadratic splines on [-5, 5];
             "realnvp": affine coupling, fast in both directions.
         transforms: Number of transforms; the order of the dimensions, or the half that is kept, alternates.
@@ -49,9 +47,9 @@ class Flow(Posterior):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         latent: int = 1,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         kind: Kind = "iaf",
         transforms: int = 2,
         hidden: tuple[int, ...] = (64,),

@@ -15,7 +15,7 @@ from tightbound.core.latents import LogLikelihood
 from tightbound.core.noise import Noise, draw_with_log_prob
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.normal import DiagonalNormal
 
 
@@ -29,9 +29,7 @@ class Hamiltonian(DiagonalNormal):
     gradients of the likelihood's network, in evaluation too.
 
     Args:
-        shape: Shape of the encoder's input.
-        latent: Size of z.
-        network: Encoder; see `Posterior`.
+        shape, latent, network: As for `Posterior`.
         steps: Number of steps K.
         step: Initial step size, in units of z; learned for each step and dimension.
         most: Upper limit of the step size.
@@ -47,9 +45,9 @@ class Hamiltonian(DiagonalNormal):
 
     def __init__(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         latent: int = 1,
-        network: Architecture | nn.Module | None = None,
+        network: Network | None = None,
         steps: int = 3,
         step: float = 0.1,
         most: float = 0.5,

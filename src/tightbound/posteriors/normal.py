@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from tightbound.core.errors import number
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 
 
@@ -35,9 +35,7 @@ class DeltaNormal(Posterior):
     Each variance is below v < 1, where (v - 1 - log v) / 2 = delta / L: log sigma^2 = log v - softplus(raw).
 
     Args:
-        shape: Shape of the encoder's input.
-        latent: Size of z.
-        network: Encoder; see `Posterior`.
+        shape, latent, network: As for `Posterior`.
         delta: Minimum rate, nats per example.
 
     References:
@@ -48,13 +46,7 @@ class DeltaNormal(Posterior):
     outputs = 2
     needs_standard_prior = True  # the rate is committed against N(0, I) alone
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 1,
-        network: Architecture | nn.Module | None = None,
-        delta: float = 1.0,
-    ) -> None:
+    def __init__(self, shape: Shape = (), latent: int = 1, network: Network | None = None, delta: float = 1.0) -> None:
         super().__init__(shape, latent, network)
         self.delta = number("delta", delta, above=0)
         self.log_most = _log_variance_at(self.delta / self.latent)

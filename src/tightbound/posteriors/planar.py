@@ -6,12 +6,12 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
 from tightbound.core.errors import whole
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.pushforward import Pushforward
 
@@ -25,9 +25,7 @@ class Planar(Posterior):
     known at the posterior's own draws only.
 
     Args:
-        shape: Shape of the encoder's input.
-        latent: Size of z.
-        network: Encoder; see `Posterior`.
+        shape, latent, network: As for `Posterior`.
         flows: Number of flows K.
 
     References:
@@ -38,13 +36,7 @@ class Planar(Posterior):
 
     evaluable: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 1,
-        network: Architecture | nn.Module | None = None,
-        flows: int = 10,
-    ) -> None:
+    def __init__(self, shape: Shape = (), latent: int = 1, network: Network | None = None, flows: int = 10) -> None:
         self.flows = whole("flows", flows, least=1)
         super().__init__(shape, latent, network)
 
@@ -99,9 +91,7 @@ class Sylvester(Posterior):
     come from the encoder, whose head grows as flows * latent^2. The density is known at the posterior's own draws only.
 
     Args:
-        shape: Shape of the encoder's input.
-        latent: Size of z.
-        network: Encoder; see `Posterior`.
+        shape, latent, network: As for `Posterior`.
         flows: Number of flows.
         reflections: Number of Householder reflections in each Q.
 
@@ -113,12 +103,7 @@ class Sylvester(Posterior):
     evaluable: ClassVar[bool] = False
 
     def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 1,
-        network: Architecture | nn.Module | None = None,
-        flows: int = 4,
-        reflections: int = 4,
+        self, shape: Shape = (), latent: int = 1, network: Network | None = None, flows: int = 4, reflections: int = 4
     ) -> None:
         self.flows, self.reflections = whole("flows", flows, least=1), whole("reflections", reflections, least=1)
         super().__init__(shape, latent, network)

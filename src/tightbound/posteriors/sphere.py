@@ -11,12 +11,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, register_kl
 from torch.distributions.constraints import Constraint
 
 from tightbound.core.noise import Noise, draw
-from tightbound.nn.base import Architecture
+from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.bessel import bessel_ratio, log_bessel
 from tightbound.priors.sphere import UniformSphere, log_area
@@ -197,12 +197,7 @@ class AxialPosterior(Posterior):
     least = 2
     family: ClassVar[type[Axial]]
 
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (),
-        latent: int = 2,
-        network: Architecture | nn.Module | None = None,
-    ) -> None:
+    def __init__(self, shape: Shape = (), latent: int = 2, network: Network | None = None) -> None:
         super().__init__(shape, latent, network)
 
     def distribution(self, raw: Tensor) -> Distribution:

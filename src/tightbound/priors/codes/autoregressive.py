@@ -27,11 +27,7 @@ class AutoregressivePrior(CodePrior):
     index of a position.
 
     Args:
-        grid: As for `CodePrior`.
-        depth: As for `CodePrior`.
-        codebook_size: As for `CodePrior`.
-        maps: As for `CodePrior`.
-        context: As for `CodePrior`.
+        grid, depth, codebook_size, maps, context: As for `CodePrior`.
         embedding: Size of the embedding of an index.
         hidden: Number of channels of the network of the maps.
         blocks: Number of residual blocks of the network of the maps.

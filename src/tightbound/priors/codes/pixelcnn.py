@@ -15,11 +15,7 @@ class PixelCNN(AutoregressivePrior):
     The maps, after their residual network, and the context enter every layer.
 
     Args:
-        grid: As for `CodePrior`.
-        depth: As for `CodePrior`.
-        codebook_size: As for `CodePrior`.
-        maps: As for `CodePrior`.
-        context: As for `CodePrior`.
+        grid, depth, codebook_size, maps, context: As for `CodePrior`.
         embedding: Size of the embedding of an index.
         hidden: Number of feature maps of a layer, divided among the indices of a position.
         layers: Number of gated layers.

@@ -20,11 +20,7 @@ class Transformer(AutoregressivePrior):
     each for row, column and place of the index that is predicted, and the maps at that position and the context.
 
     Args:
-        grid: As for `CodePrior`.
-        depth: As for `CodePrior`.
-        codebook_size: As for `CodePrior`.
-        maps: As for `CodePrior`.
-        context: As for `CodePrior`.
+        grid, depth, codebook_size, maps, context: As for `CodePrior`.
         hidden: Width of a step.
         layers: Number of blocks of attention and a two-layer network.
         heads: Number of attention heads, a divisor of `hidden`.
