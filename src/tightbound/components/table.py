@@ -5,8 +5,8 @@ from __future__ import annotations
 TABLE: dict[str, dict[str, str]] = {
     "prior": {
         "normal": "tightbound.priors.normal:StandardNormal",
-        "learned": "tightbound.priors.learned:LearnedNormal",
-        "mixture": "tightbound.priors.learned:Mixture",
+        "learned": "tightbound.priors.normal:LearnedNormal",
+        "mixture": "tightbound.priors.normal:Mixture",
         "vamp": "tightbound.priors.vamp:VampPrior",
         "exemplar": "tightbound.priors.vamp:Exemplar",
         "flow": "tightbound.priors.flow:Flow",
@@ -28,13 +28,13 @@ TABLE: dict[str, dict[str, str]] = {
         "relaxed-categorical": "tightbound.posteriors.categorical:RelaxedCategorical",
     },
     "code-prior": {
-        "uniform": "tightbound.priors.codes.uniform:Uniform",
+        "uniform": "tightbound.priors.codes.base:Uniform",
         "pixelcnn": "tightbound.priors.codes.pixelcnn:PixelCNN",
         "transformer": "tightbound.priors.codes.transformer:Transformer",
     },
     "quantizer": {
-        "vq": "tightbound.quantizers.vector:VectorQuantizer",
-        "vq-gradient": "tightbound.quantizers.vector:GradientVectorQuantizer",
+        "vq": "tightbound.quantizers.codebook:VectorQuantizer",
+        "vq-gradient": "tightbound.quantizers.codebook:GradientVectorQuantizer",
         "fsq": "tightbound.quantizers.scalar:FiniteScalarQuantizer",
         "residual": "tightbound.quantizers.residual:Residual",
         "grouped": "tightbound.quantizers.grouped:Grouped",

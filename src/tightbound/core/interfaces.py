@@ -25,15 +25,11 @@ class Likelihood(Component, nn.Module, ABC):
     shape: tuple[int, ...]
     features: int | None  # size of the features it takes; None: they are the distribution's parameters
     outputs: int = 1  # numbers that the network gives for each element of x
+    autoregressive: bool = False  # whether it can model all dependence of elements by itself, and leave features unused
 
     @property
     def elementwise(self) -> bool:
         """Whether the elements of x are independent given the features."""
-        return False
-
-    @property
-    def autoregressive(self) -> bool:
-        """Whether it can model all dependence between the elements of x by itself, and leave the features unused."""
         return False
 
     @property
@@ -98,6 +94,8 @@ class Observation(Component, nn.Module, ABC):
     source: Domain  # of the raw data
     target: Domain  # of what the likelihood sees
     target_name: str  # what the bound is a bound on
+    counts_bits: bool = False  # whether bits/dim exist: the bound is one on the probability of discrete data
+    not_a_likelihood: str | None = None  # the reason if the bound is not one on a likelihood of the data
     needs_index: bool = False  # whether its randomness is fixed by each example's index, in training as well
     error_unit: str = "squared units"
     no_bits: str = "bits of a density depend on the unit of x"  # the reason if there are no bits/dim
@@ -141,16 +139,6 @@ class Observation(Component, nn.Module, ABC):
             return self.log_slope * seen.x[0].numel()
         each = torch.as_tensor(self.log_slope).to(seen.x).expand_as(seen.x)
         return (each if seen.mask is None else each.masked_fill(~seen.mask, 0.0)).flatten(1).sum(1)
-
-    @property
-    @abstractmethod
-    def counts_bits(self) -> bool:
-        """Whether bits/dim exist: the bound is one on the probability of discrete data."""
-
-    @property
-    def not_a_likelihood(self) -> str | None:
-        """The reason if the bound is not a bound on a likelihood of the data, else None."""
-        return None
 
     @abstractmethod
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:

@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 
 from tightbound.core.dispatch import Dispatched, cached
 from tightbound.core.errors import CompositionError, NotABound
+from tightbound.core.noise import draw, unkeyed
 from tightbound.core.numerics import unrounded
 
 DETERMINISTIC = "the code indices of an example are a function of it"  # the reason if something needs a random q
@@ -242,12 +243,17 @@ class Terms:
 
 
 class UncheckedDistribution(Distribution):
-    """Base class of distributions that do not check their arguments."""
+    """Base class of distributions that do not check their arguments, and have a method of `core.noise.draw`."""
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
         """Return no constraints."""
         return {}
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Return draws (*sample_shape, *batch, *event), keyed by torch's default generator."""
+        return draw(self, tuple(sample_shape), unkeyed())
 
 
 @Dispatched

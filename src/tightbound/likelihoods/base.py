@@ -11,8 +11,8 @@ from torch.distributions import Distribution, Independent
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Likelihood
-from tightbound.nn.base import Architecture, Network, Shape, as_sizes, fold
-from tightbound.nn.modules import check_decoder
+from tightbound.nn.base import Network, Shape, as_sizes, fold
+from tightbound.nn.modules import likelihood_network
 
 
 class ElementwiseLikelihood(Likelihood):
@@ -41,13 +41,7 @@ class ElementwiseLikelihood(Likelihood):
         super().__init__()
         self.shape = as_sizes("shape", shape)
         self.features = features
-        if isinstance(network, Architecture):
-            if features is None:
-                raise CompositionError("an architecture was given without features; pass features=<latent size>")
-            network = network.decoder(features, self.outputs, self.shape)
-        elif network is not None and features is not None:
-            check_decoder(network, features, self.outputs, self.shape, type(self).__name__)
-        self.network = network
+        self.network = likelihood_network(network, features, self.outputs, self.shape, type(self).__name__)
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Return the distribution with batch shape (...) and event shape `shape` for features (..., features)."""

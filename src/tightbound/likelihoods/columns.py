@@ -17,7 +17,8 @@ from tightbound.core.interfaces import Likelihood
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood, start_bias
-from tightbound.nn.base import Architecture, Network, Shape, fold, output_size
+from tightbound.nn.base import Network, Shape, fold
+from tightbound.nn.modules import likelihood_network
 
 FAMILIES = {
     "real": "gaussian(scale='per-dimension')",
@@ -84,28 +85,12 @@ class Columns(Likelihood):
         self.register_buffer("place", grouped.argsort(), persistent=False)
         total = sum(self.widths)
         self.outputs = math.ceil(total / size)
-        if isinstance(network, Architecture):
-            if features is None:
-                raise CompositionError("an architecture was given without features; pass features=<latent size>")
-            network = network.decoder(features, 1, (total,))
-        elif (
-            network is not None
-            and features is not None
-            and (got := output_size(network, (features,), "decoder")) != total
-        ):
-            raise CompositionError(
-                f"the decoder gives {got} numbers per example and these columns need {total}; "
-                f"end it with nn.Linear(..., {total})"
-            )
-        self.network = network
+        self.network = likelihood_network(network, features, 1, (total,), "columns")
 
     grouped: Tensor  # (D,) column indices, grouped by family and domain
     place: Tensor  # (D,) position of each column in `grouped`
 
-    @property
-    def elementwise(self) -> bool:
-        """Always true."""
-        return True
+    elementwise = True
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Return the distribution with batch shape (...) and event shape (D,) for features (..., features)."""
@@ -186,11 +171,6 @@ class ColumnsDistribution(UncheckedDistribution):
         """Var[x]; for categories, which have no order, NaN."""
         kinds = zip(self.parts, self.likelihood.categories, strict=True)
         return self.join([p.variance if k is None else torch.full_like(p.mean, torch.nan) for p, k in kinds])
-
-    @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draw samples (*sample_shape, ..., D)."""
-        return self.join([p.sample(torch.Size(sample_shape)) for p in self.parts])
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Join values (..., number of its columns) of each family to (..., D), in the order of the table."""

@@ -30,12 +30,8 @@ class Identity(Observation):
         if kind not in domains:
             raise InputError(f"kind = {kind!r}; needed: one of {', '.join(domains)}")
         self.source = self.target = domains[kind]
+        self.counts_bits = self.target.discrete
         self.target_name = {"real": "density", "unit": "density on [0, 1]", "binary": "binary data"}[kind]
-
-    @property
-    def counts_bits(self) -> bool:
-        """True for binary data."""
-        return self.target.discrete
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set input and target to x."""
@@ -76,22 +72,14 @@ class Binarized(Observation):
         self.levels, self.mode, self.seed = whole("levels", levels, least=2), mode, int(seed)
         self.source = Domain("levels", levels, given=given) if levels > 2 else Domain("unit", given=given)
         self.target, self.target_name = BINARY, names[mode]
-        self.needs_index = mode == "static"
+        self.needs_index, self.counts_bits = mode == "static", mode != "expected"
+        if mode == "expected":
+            self.not_a_likelihood = "in expectation over binarizations: no likelihood of the gray data"
 
     @property
     def error_scale(self) -> float | Tensor:
         """The highest level."""
         return self.levels - 1
-
-    @property
-    def counts_bits(self) -> bool:
-        """True unless the mode is "expected"."""
-        return self.mode != "expected"
-
-    @property
-    def not_a_likelihood(self) -> str | None:
-        """The reason in mode "expected", else None."""
-        return None if self.counts_bits else "in expectation over binarizations: no likelihood of the gray data"
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set input and target to bits, or in mode "expected" to probabilities."""
@@ -131,6 +119,7 @@ class Levels(Observation):
     """
 
     error_unit = "0-1 scale, squared"
+    counts_bits = True
 
     def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0, given: Given = "") -> None:
         super().__init__()
@@ -148,11 +137,6 @@ class Levels(Observation):
     def error_scale(self) -> float | Tensor:
         """The highest level."""
         return self.levels - 1
-
-    @property
-    def counts_bits(self) -> bool:
-        """Always true: the bound is one on the probability of the levels."""
-        return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set the input in [0, 1], and the target to levels or to dequantized values in (0, 1).
@@ -180,13 +164,9 @@ class Counts(Observation):
     """Observation of counts 0, 1, 2, ...; the encoder sees log(1 + x)."""
 
     error_unit = "counts, squared"
+    counts_bits = True
     source = target = COUNTS
     target_name = "counts"
-
-    @property
-    def counts_bits(self) -> bool:
-        """Always true: the bound is one on the probability of the counts."""
-        return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set the input to log(1 + x) and the target to the counts."""
@@ -234,11 +214,6 @@ class Standardized(Observation):
     def _spread(values: Sequence[float], shape: Sequence[int]) -> Tensor:
         column = torch.tensor(list(values), dtype=torch.get_default_dtype())
         return column.reshape(tuple(shape)) if len(column) == math.prod(shape) else column
-
-    @property
-    def counts_bits(self) -> bool:
-        """Always false: the bits of a density depend on the unit of x."""
-        return False
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set input and target to standardized x."""

@@ -14,7 +14,7 @@ from tightbound.components import make
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.interfaces import Likelihood
-from tightbound.core.noise import Noise, SharedNoise, draw, unkeyed
+from tightbound.core.noise import Noise, SharedNoise, draw
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Architecture, Network, Shape, as_sizes, fold, output_size
@@ -51,6 +51,7 @@ class PixelCNN(Likelihood):
     """
 
     domains: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # those that the family has, too
+    autoregressive = True
     narrowest: ClassVar[Mapping[str, Any]] = {"layers": 1, "kernel": 3}
 
     def __init__(
@@ -100,11 +101,6 @@ class PixelCNN(Likelihood):
         self.view = {"layers": layers, "kernel": kernel}
         self.paths = whole("paths", paths, least=1)
         self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps take the most memory
-
-    @property
-    def autoregressive(self) -> bool:
-        """Always true."""
-        return True
 
     @property
     def narrower(self) -> Mapping[str, Any]:
@@ -169,11 +165,6 @@ class PixelCNNDistribution(UncheckedDistribution):
         x = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
         raw = self.likelihood.net(self.likelihood.written(x), self._rows(lead))
         return self.likelihood.parameters_of(raw).log_prob(x).flatten(1).sum(-1).reshape(lead)
-
-    @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draw ancestral samples (*sample_shape, ..., C, H, W)."""
-        return self.ancestral(sample_shape, unkeyed())[0]
 
     @property
     @torch.no_grad()

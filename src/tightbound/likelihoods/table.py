@@ -82,11 +82,6 @@ class Table(Observation):
         """Whether no column has categories."""
         return not self.nominal.any()
 
-    @property
-    def counts_bits(self) -> bool:
-        """Always false."""
-        return False
-
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (D + the number of values that represent the columns,)."""
         return (sum(_width(column) for column in self.source.columns) + len(self.source.columns),)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.core.errors import CompositionError
-from tightbound.nn.base import Shape, pass_zeros
+from tightbound.nn.base import Architecture, Network, Shape, pass_zeros
 
 
 class MeanLogVariance(nn.Module):
@@ -62,14 +62,16 @@ def posterior_network(
     return MeanLogVariance(encoder)
 
 
-def check_decoder(decoder: nn.Module, features: int, outputs: int, shape: Shape, name: str) -> None:
-    """Check that a decoder gives a likelihood's parameters.
+def likelihood_network(
+    network: Network | None, features: int | None, outputs: int, shape: Shape, name: str
+) -> nn.Module | None:
+    """Return the network of a likelihood: the decoder of an architecture, or a decoder of your own, checked.
 
     Args:
-        decoder: Maps features (B, features) to `outputs * prod(shape)` numbers for each example, in any layout of the
-            order (outputs, *shape), such as (B, outputs * prod(shape)), (B, outputs, *shape) or, if outputs is 1,
-            (B, *shape).
-        features: Size of the decoder's input.
+        network: An architecture, or a module that maps features (B, features) to `outputs * prod(shape)` numbers for
+            each example, in any layout of the order (outputs, *shape), such as (B, outputs * prod(shape)),
+            (B, outputs, *shape) or, if outputs is 1, (B, *shape).
+        features: Size of the decoder's input; None: unknown, and a module is not checked.
         outputs: Numbers for each element of x.
         shape: Shape of one example.
         name: Name of the likelihood in errors.
@@ -77,7 +79,13 @@ def check_decoder(decoder: nn.Module, features: int, outputs: int, shape: Shape,
     Raises:
         CompositionError: The decoder does not accept the features, or gives another number of outputs.
     """
-    out, needed = pass_zeros(decoder, (features,), "decoder"), outputs * math.prod(shape)
+    if isinstance(network, Architecture):
+        if features is None:
+            raise CompositionError("an architecture was given without features; pass features=<latent size>")
+        return network.decoder(features, outputs, shape)
+    if network is None or features is None:
+        return network
+    out, needed = pass_zeros(network, (features,), "decoder"), outputs * math.prod(shape)
     if not isinstance(out, Tensor):
         raise CompositionError(f"the decoder gives a tuple and likelihood {name} needs one tensor; return one tensor")
     if out[0].numel() != needed:
@@ -86,6 +94,7 @@ def check_decoder(decoder: nn.Module, features: int, outputs: int, shape: Shape,
             f"the decoder gives {_shown(out)} and likelihood {name} of data {shape} needs {needed} numbers for each "
             f"example{each}; end the decoder with nn.Linear(..., {needed}), or with layers of that size"
         )
+    return network
 
 
 def _shown(out: Tensor) -> str:

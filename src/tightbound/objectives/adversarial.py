@@ -17,11 +17,8 @@ from tightbound.objectives.base import (
     Objective,
     ParameterGroup,
     draw_prior,
-    require_density,
-    require_fixed_prior,
-    require_single_group,
+    prepared,
     require_vae,
-    unprepared_error,
 )
 from tightbound.objectives.elbo import mean_rate
 
@@ -59,6 +56,7 @@ class Adversarial(Objective):
     """
 
     has_best_epoch = False
+    needs_one_group = True
 
     def __init__(self, network: Architecture, lr: float, samples: int) -> None:
         self.network = network
@@ -67,15 +65,14 @@ class Adversarial(Objective):
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Create the discriminator."""
+        super().prepare(model, n_examples)
         dtype = next(model.parameters()).dtype
         self.networks = Discriminator(self.input_shape(model), self.network).to(dtype)
 
     @property
     def discriminator(self) -> Discriminator:
         """The discriminator, which exists after `prepare`."""
-        if not isinstance(self.networks, Discriminator):
-            raise unprepared_error(self.name)
-        return self.networks
+        return prepared(self.networks if isinstance(self.networks, Discriminator) else None, self.name)
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """Return the model's parameters with the objective, and the discriminator's with its own loss."""
@@ -119,6 +116,7 @@ class FactorVAE(Adversarial):
         Disentangling by factorizing (Kim and Mnih 2018), Eqs. 2 and 3 and Algorithm 2, https://arxiv.org/abs/1802.05983
     """
 
+    needs_density = True
     min_batch_size = 2
 
     def __init__(
@@ -126,11 +124,6 @@ class FactorVAE(Adversarial):
     ) -> None:
         super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"gamma": as_schedule("gamma", gamma, least=0)}
-
-    def check(self, terms: Terms) -> None:
-        """Require a single group of latent variables with a density."""
-        require_density(terms, self.name)
-        require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
@@ -161,20 +154,13 @@ class AdversarialAutoencoder(Adversarial):
         auto-encoders (Tolstikhin et al. 2018), Algorithm 1, https://arxiv.org/abs/1711.01558
     """
 
+    fixed_prior = True
+
     def __init__(
         self, weight: float | Schedule = 1.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
     ) -> None:
         super().__init__(network or MLP((256, 256), activation="leaky-relu"), lr, samples)
         self.schedules = {"weight": as_schedule("weight", weight, least=0)}
-
-    def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Create the discriminator; require a prior that is not learned."""
-        require_fixed_prior(require_vae(model, self.name), self.name)
-        super().prepare(model, n_examples)
-
-    def check(self, terms: Terms) -> None:
-        """Require a single group of latent variables."""
-        require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""

@@ -14,10 +14,7 @@ from tightbound.core.terms import Terms
 from tightbound.objectives.base import (
     Objective,
     generative_parameters,
-    require_fixed_prior,
-    require_single_group,
-    require_vae,
-    unprepared_error,
+    prepared,
 )
 from tightbound.objectives.decoding import MeanDecoder
 
@@ -29,16 +26,11 @@ class Autoencoder(Objective):
         samples: Latent samples per example, for a posterior that is not a point.
     """
 
+    needs_one_group = True  # inference of higher groups would not be trained
+    fixed_prior = True
+
     def __init__(self, samples: int = 1) -> None:
         self.samples = whole("samples", samples, least=1)
-
-    def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Require a prior that is not learned, because it would not be trained."""
-        require_fixed_prior(require_vae(model, "autoencoder"), "autoencoder")
-
-    def check(self, terms: Terms) -> None:
-        """Require a single group, because inference of higher groups would not be trained."""
-        require_single_group(terms, "autoencoder")
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
@@ -63,6 +55,9 @@ class RAE(Objective):
         From variational to deterministic autoencoders (Ghosh et al. 2020), Section 3, https://arxiv.org/abs/1903.12436
     """
 
+    needs_one_group = True
+    fixed_prior = True
+
     def __init__(
         self,
         penalty: Literal["l2", "gradient"] | None = "l2",
@@ -79,23 +74,17 @@ class RAE(Objective):
         self._weights: list[torch.nn.Parameter] | None = None
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Find the decoder; require a prior that is not learned."""
-        require_fixed_prior(require_vae(model, "rae"), "rae")
+        """Find the decoder and its weights."""
+        super().prepare(model, n_examples)
         self._weights = [p for p in generative_parameters(model) if p.dim() > 1]
         self._decoder = MeanDecoder(model, "rae", trains_likelihood=False) if self.penalty == "gradient" else None
 
-    def check(self, terms: Terms) -> None:
-        """Require a single group of latent variables."""
-        require_single_group(terms, "rae")
-
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
-        if self._weights is None:
-            raise unprepared_error("rae")
-        (group,) = terms.latents
+        weights, (group,) = prepared(self._weights, self.name), terms.latents
         value = terms.log_likelihood - 0.5 * self.beta * group.z.flatten(2).square().sum(-1)
-        if self.penalty == "l2" and self._weights:
-            value = value - self.weight * torch.stack([w.square().sum() for w in self._weights]).sum()
+        if self.penalty == "l2" and weights:
+            value = value - self.weight * torch.stack([w.square().sum() for w in weights]).sum()
         if self._decoder is not None:
             value = value - self.weight * jacobian_norm(self._decoder, group.z, terms.batch.context)
         return value.mean(0)

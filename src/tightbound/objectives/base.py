@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -19,6 +19,7 @@ from tightbound.core.noise import draw, unkeyed
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import LatentTerms, Terms, code_terms
 
+T = TypeVar("T")
 Loss = Callable[[Terms, Knobs], Tensor]
 
 
@@ -49,6 +50,11 @@ class Objective(Component, ABC):
     pointwise: bool = True  # whether an example's value is independent of the rest of its batch
     min_batch_size: int = 1
     trains_proposal: bool = False  # whether q(z | x) is trained as a proposal, which is wider than under the ELBO
+    needs_density: bool = False  # whether a posterior that is a point mass is refused
+    needs_draws: bool = False  # whether a deterministic posterior is refused: its importance weights are equal
+    needs_one_group: bool = False  # whether hierarchies and code indices are refused
+    fixed_prior: bool = False  # whether a learned prior is refused, which the objective would not train
+    separate_parameters: bool = False  # whether parameters that p and q share are refused
     schedules: Mapping[str, Schedule] = {}
     networks: nn.Module | None = None  # the objective's own networks (an adversary) and state; saved in checkpoints
 
@@ -71,6 +77,10 @@ class Objective(Component, ABC):
         Raises:
             CompositionError: If the model does not fit this objective.
         """
+        if self.fixed_prior:
+            _require_fixed_prior(require_vae(model, self.name), self.name)
+        if self.separate_parameters:
+            _require_separate_parameters(model, self.name)
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
         """Update the state after an epoch, from the terms of batches of held-out examples, computed on demand."""
@@ -81,6 +91,12 @@ class Objective(Component, ABC):
         Raises:
             CompositionError: If it does not.
         """
+        if self.needs_density:
+            _require_density(terms, self.name)
+        if self.needs_draws:
+            _require_draws(terms, self.name)
+        if self.needs_one_group:
+            require_single_group(terms, self.name)
 
     def loss(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the loss (0-d): the negative mean of the objective, plus the model's own penalty (of a codebook)."""
@@ -99,7 +115,7 @@ def split_groups(model: Trainable, encoder: Loss, others: Loss) -> list[Paramete
     return [ParameterGroup(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
 
 
-def require_separate_parameters(model: Trainable, name: str) -> None:
+def _require_separate_parameters(model: Trainable, name: str) -> None:
     """Raise CompositionError if p and q share parameters."""
     if model.shares_parameters:
         raise CompositionError(
@@ -108,7 +124,7 @@ def require_separate_parameters(model: Trainable, name: str) -> None:
         )
 
 
-def require_density(terms: Terms, name: str) -> None:
+def _require_density(terms: Terms, name: str) -> None:
     """Raise CompositionError if the posterior is a point mass."""
     if not all(group.has_density for group in terms.latents):
         raise CompositionError(
@@ -117,7 +133,7 @@ def require_density(terms: Terms, name: str) -> None:
         )
 
 
-def require_draws(terms: Terms, name: str) -> None:
+def _require_draws(terms: Terms, name: str) -> None:
     """Raise CompositionError if the posterior is deterministic, so that all importance weights are equal."""
     if terms.deterministic:
         raise CompositionError(
@@ -167,7 +183,7 @@ def generative_parameters(model: Trainable) -> list[nn.Parameter]:
     return [p for p in model.parameters() if id(p) not in inference]
 
 
-def require_fixed_prior(model: VAE, name: str) -> None:
+def _require_fixed_prior(model: VAE, name: str) -> None:
     """Raise CompositionError if the prior has parameters, which the objective would not train."""
     if model.latents.support == "codebook":
         raise _discrete_error(name)
@@ -185,9 +201,11 @@ def draw_prior(group: LatentTerms) -> Tensor:
     return draw(group.prior, group.z.shape[: 2 - len(group.prior.batch_shape)], unkeyed())
 
 
-def unprepared_error(name: str) -> CompositionError:
-    """Return the error for an objective that is called before `prepare`."""
-    return CompositionError(f"objective '{name}' was not prepared for a model; call prepare() first")
+def prepared(value: T | None, name: str) -> T:
+    """Return what `prepare` made for an objective; raise CompositionError if it was not called."""
+    if value is None:
+        raise CompositionError(f"objective '{name}' was not prepared for a model; call prepare() first")
+    return value
 
 
 def require_evaluable_posterior(group: LatentTerms, name: str) -> Distribution:

@@ -12,10 +12,8 @@ from tightbound.core.terms import Terms
 from tightbound.information.aggregate import Sampling, decompose, log_pairs_by_dimension, log_weights
 from tightbound.objectives.base import (
     Objective,
-    require_density,
+    prepared,
     require_evaluable_posterior,
-    require_single_group,
-    unprepared_error,
 )
 from tightbound.objectives.elbo import mean_rate
 
@@ -39,6 +37,8 @@ class BetaTC(Objective):
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 4, https://arxiv.org/abs/1802.04942
     """
 
+    needs_density = True
+    needs_one_group = True
     pointwise = False
     min_batch_size = 2
 
@@ -52,9 +52,11 @@ class BetaTC(Objective):
     ) -> None:
         log_weights(1, 1, sampling)  # raises if the name is unknown
         self.sampling: Sampling = sampling
-        self.samples, self._size = whole("samples", samples, least=1), 0
+        self.samples, self._size = whole("samples", samples, least=1), None
         weights = {"beta": beta, "alpha": alpha, "gamma": gamma}
         self.schedules = {name: as_schedule(name, value, least=0) for name, value in weights.items()}
+
+    _size: int | None
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
         """Store the number of training examples N."""
@@ -67,17 +69,17 @@ class BetaTC(Objective):
 
     def check(self, terms: Terms) -> None:
         """Require a single group with a factorized posterior."""
-        require_density(terms, "beta-tc")
-        group = require_single_group(terms, "beta-tc")
-        log_pairs_by_dimension(require_evaluable_posterior(group, "beta-tc"), group.z)
+        super().check(terms)
+        (group,) = terms.latents
+        log_pairs_by_dimension(require_evaluable_posterior(group, self.name), group.z)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
         (group,) = terms.latents
-        q, log_prior = require_evaluable_posterior(group, "beta-tc"), group.log_prior
-        if not self._size or log_prior is None:
-            raise unprepared_error("beta-tc")
-        parts = decompose(q, group.z, log_prior, log_weights(len(terms.batch), self._size, self.sampling))
+        q, log_prior = require_evaluable_posterior(group, self.name), group.log_prior
+        size = prepared(self._size, self.name)
+        assert log_prior is not None
+        parts = decompose(q, group.z, log_prior, log_weights(len(terms.batch), size, self.sampling))
         penalty = (
             knobs["alpha"] * parts.mutual_information
             + knobs["beta"] * parts.total_correlation
@@ -103,6 +105,8 @@ class DIP(Objective):
         unsupervised learning of disentangled representations (Locatello et al. 2019), https://arxiv.org/abs/1811.12359
     """
 
+    needs_density = True
+    needs_one_group = True
     pointwise = False
     min_batch_size = 2
 
@@ -116,8 +120,9 @@ class DIP(Objective):
 
     def check(self, terms: Terms) -> None:
         """Require a single group whose posterior has known means and, for kind 2, covariances."""
-        require_density(terms, "dip")
-        q = require_evaluable_posterior(group := require_single_group(terms, "dip"), "dip")
+        super().check(terms)
+        (group,) = terms.latents
+        q = require_evaluable_posterior(group, self.name)
         if self.kind == 2:
             log_pairs_by_dimension(q, group.z)  # raises unless q factorizes and so Cov[z | x] is diagonal
         try:
@@ -131,7 +136,11 @@ class DIP(Objective):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
         (group,) = terms.latents
-        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(require_evaluable_posterior(group, "dip"))
+        return (
+            terms.log_likelihood.mean(0)
+            - mean_rate(terms)
+            - self.penalty(require_evaluable_posterior(group, self.name))
+        )
 
     def penalty(self, q: Distribution) -> Tensor:
         """Return the penalty (0-d) for q with batch shape (B,)."""

@@ -6,17 +6,12 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError, number, whole
-from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.information.mmd import check_kernel, mmd
 from tightbound.objectives.base import (
     Objective,
     draw_prior,
-    require_density,
-    require_fixed_prior,
-    require_single_group,
-    require_vae,
 )
 from tightbound.objectives.elbo import mean_rate
 
@@ -39,6 +34,7 @@ class InfoVAE(Objective):
         https://arxiv.org/abs/1706.02262
     """
 
+    needs_one_group = True
     pointwise = False
     min_batch_size = 2
 
@@ -59,17 +55,8 @@ class InfoVAE(Objective):
         check_kernel(kernel, width)
         self.kernel, self.width = kernel, width
         self.samples = whole("samples", samples, least=1)
-
-    def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Require a prior that is not learned, if there is no KL term to train it."""
-        if self.alpha == 1:
-            require_fixed_prior(require_vae(model, self.name), self.name)
-
-    def check(self, terms: Terms) -> None:
-        """Require a single group, and a density if there is a KL term."""
-        require_single_group(terms, self.name)
-        if self.alpha != 1:
-            require_density(terms, self.name)
+        self.needs_density = self.alpha != 1
+        self.fixed_prior = self.alpha == 1  # no KL term would train it
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""

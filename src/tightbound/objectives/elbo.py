@@ -13,7 +13,7 @@ from torch import Tensor
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.schedules import Knobs, Schedule, as_schedule
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, require_density, require_rate
+from tightbound.objectives.base import Objective, require_rate
 
 KL = Literal["auto", "closed", "monte-carlo"]
 
@@ -26,6 +26,8 @@ class RateDistortion(Objective):
         kl: "closed": require a closed-form KL; "monte-carlo": log q - log p at the samples; "auto": closed form if
             known.
     """
+
+    needs_density = True
 
     def __init__(self, samples: int = 1, kl: KL = "auto") -> None:
         if kl not in ("auto", "closed", "monte-carlo"):
@@ -48,7 +50,7 @@ class RateDistortion(Objective):
 
     def check(self, terms: Terms) -> None:
         """Require a density, and a closed-form KL if kl="closed"."""
-        require_density(terms, self.name)
+        super().check(terms)
         if self.kl == "closed" and any(group.kl is None for group in terms.latents):
             raise CompositionError(
                 "kl='closed' was given and this prior and posterior have no closed-form KL; use kl='monte-carlo'"

@@ -9,18 +9,15 @@ from torch import Tensor
 from tightbound.core.errors import whole
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import Objective, require_density, require_draws
+from tightbound.objectives.base import Objective
 
 
 class ImportanceWeighted(Objective):
     """Base class of objectives that are functions of the importance weights."""
 
     trains_proposal = True
-
-    def check(self, terms: Terms) -> None:
-        """Require a density, and a posterior that is not deterministic."""
-        require_density(terms, self.name)
-        require_draws(terms, self.name)
+    needs_density = True
+    needs_draws = True
 
 
 class IWAE(ImportanceWeighted):

@@ -15,9 +15,8 @@ from tightbound.information.aggregate import log_pairs, mutual_information
 from tightbound.objectives.base import (
     ParameterGroup,
     generative_parameters,
+    prepared,
     require_evaluable_posterior,
-    require_single_group,
-    unprepared_error,
 )
 from tightbound.objectives.elbo import ELBO, KL
 
@@ -41,6 +40,8 @@ class Lagging(ELBO):
         steps.
     """
 
+    needs_one_group = True
+
     def __init__(self, every: int = 10, beta: float | Schedule = 1.0, samples: int = 1, kl: KL = "auto") -> None:
         super().__init__(beta, samples, kl)
         self.every = whole("every", every, least=1)
@@ -52,15 +53,13 @@ class Lagging(ELBO):
     def check(self, terms: Terms) -> None:
         """Require a single group whose density is known at the z of other examples."""
         super().check(terms)
-        group = require_single_group(terms, "lagging")
-        log_pairs(require_evaluable_posterior(group, "lagging"), group.z)
+        (group,) = terms.latents
+        log_pairs(require_evaluable_posterior(group, self.name), group.z)
 
     @property
     def phase(self) -> Phase:
         """The current phase, which exists after `prepare`."""
-        if not isinstance(self.networks, Phase):
-            raise unprepared_error("lagging")
-        return self.networks
+        return prepared(self.networks if isinstance(self.networks, Phase) else None, self.name)
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """Return the encoder, updated at each step, and the rest, updated when due."""
@@ -80,7 +79,7 @@ class Lagging(ELBO):
         total, n = 0.0, 0
         for batch in terms:
             (group,) = batch.latents
-            total += mutual_information(require_evaluable_posterior(group, "lagging"), group.z).mean(0).sum().item()
+            total += mutual_information(require_evaluable_posterior(group, self.name), group.z).mean(0).sum().item()
             n += group.z.shape[1]
         self.phase.after_epoch(total / n)
 

@@ -12,7 +12,7 @@ from tightbound.core.errors import CompositionError, number
 from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import unprepared_error
+from tightbound.objectives.base import prepared
 from tightbound.objectives.decoding import MeanDecoder, require_complete_data
 from tightbound.objectives.elbo import ELBO, KL
 
@@ -71,9 +71,7 @@ class MSSSIM(ELBO):
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
-        if self._decoder is None:
-            raise unprepared_error("ms-ssim")
-        x, decoded = self._decoder.reconstructed(terms)
+        x, decoded = prepared(self._decoder, self.name).reconstructed(terms)
         alike = ms_ssim(x.expand_as(decoded).flatten(0, 1), decoded.flatten(0, 1)).reshape(decoded.shape[:2])
         value = self.weight * (alike - 1)
         if self.likelihood:

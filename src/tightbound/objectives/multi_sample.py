@@ -9,7 +9,7 @@ from tightbound.core.errors import number, whole
 from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
-from tightbound.objectives.base import ParameterGroup, require_separate_parameters, split_groups
+from tightbound.objectives.base import ParameterGroup, split_groups
 from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
@@ -49,6 +49,8 @@ class PIWAE(ImportanceWeighted):
         https://arxiv.org/abs/1802.04537
     """
 
+    separate_parameters = True
+
     def __init__(self, m: int = 8, k: int = 8) -> None:
         self._encoder = MIWAE(m, k)
         self.samples = self._encoder.samples
@@ -56,10 +58,6 @@ class PIWAE(ImportanceWeighted):
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
         return logmeanexp(terms.log_weight)
-
-    def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Require an encoder that shares no parameters with decoder and prior."""
-        require_separate_parameters(model, "piwae")
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
         """Return decoder and prior with IWAE, and the encoder with MIWAE."""

@@ -12,7 +12,7 @@ from tightbound.core.errors import CompositionError, NotABound, whole
 from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms, code_terms
-from tightbound.objectives.base import ParameterGroup, require_separate_parameters, split_groups
+from tightbound.objectives.base import ParameterGroup, split_groups
 from tightbound.objectives.iwae import ImportanceWeighted, logmeanexp
 
 
@@ -26,13 +26,11 @@ class PathGradient(ImportanceWeighted):
     in which log w depends on phi through z only, and c is a constant, `path_weight`.
     """
 
+    separate_parameters = True  # what p owes to shared ones would be dropped with the score of q
+
     @abstractmethod
     def path_weight(self, log_weight: Tensor) -> Tensor:
         """Return c (S, B) for log-weights (S, B)."""
-
-    def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Require separate parameters: what p owes to shared ones would be dropped with the score of q."""
-        require_separate_parameters(model, self.name)
 
     def check(self, terms: Terms) -> None:
         """Require a single group of continuous z, and a density of q at any z."""

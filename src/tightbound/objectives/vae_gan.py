@@ -18,10 +18,8 @@ from tightbound.objectives.base import (
     ParameterGroup,
     draw_prior,
     generative_parameters,
-    require_density,
-    require_single_group,
+    prepared,
     require_vae,
-    unprepared_error,
 )
 from tightbound.objectives.decoding import MeanDecoder, require_complete_data
 from tightbound.objectives.elbo import mean_rate
@@ -50,6 +48,8 @@ class VAEGAN(Adversarial):
         https://arxiv.org/abs/1512.09300
     """
 
+    needs_density = True
+
     def __init__(
         self, gamma: float = 1.0, network: Architecture | None = None, lr: float = 1e-4, samples: int = 1
     ) -> None:
@@ -70,8 +70,7 @@ class VAEGAN(Adversarial):
 
     def check(self, terms: Terms) -> None:
         """Require a single group with a density, and complete examples."""
-        require_density(terms, self.name)
-        require_single_group(terms, self.name)
+        super().check(terms)
         require_complete_data(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
@@ -116,6 +115,4 @@ class VAEGAN(Adversarial):
     @property
     def decoder(self) -> MeanDecoder:
         """The mean decoder, which exists after `prepare`."""
-        if self._decoder is None:
-            raise unprepared_error(self.name)
-        return self._decoder
+        return prepared(self._decoder, self.name)

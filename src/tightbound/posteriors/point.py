@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.errors import NotABound
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.posteriors.base import Posterior
 
 
@@ -23,15 +23,10 @@ class Point(Posterior):
         return PointMass(raw[:, 0])
 
 
-class PointMass(Distribution):
+class PointMass(UncheckedDistribution):
     """Distribution with all mass at one vector (B, latent)."""
 
     has_rsample = True
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     def __init__(self, value: Tensor) -> None:
         self.value = value

@@ -9,17 +9,16 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from tightbound.core.errors import DensityUnknown
 from tightbound.core.noise import Noise, draw, draw_with_log_prob
+from tightbound.core.terms import UncheckedDistribution
 
 Push = Callable[[Tensor], tuple[Tensor, Tensor]]  # e (..., B, L) -> z (..., B, L), log |det dz/de| (..., B)
 Pull = Callable[[Tensor], Tensor]  # z (..., B, L) -> e (..., B, L)
 
 
-class Pushforward(Distribution):
+class Pushforward(UncheckedDistribution):
     """Distribution of z = f(e), e ~ N(0, I): log q(z) = log N(e; 0, I) - log |det df/de|.
 
     Mean and variance are estimates from the same `moment_draws` noise vectors for each example: scrambled Sobol points
@@ -38,11 +37,6 @@ class Pushforward(Distribution):
     def __init__(self, push: Push, pull: Pull | None, like: Tensor) -> None:
         self.push, self.pull, self._like = push, pull, like
         super().__init__(like.shape[:-1], like.shape[-1:], validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     @property
     def mean(self) -> Tensor:

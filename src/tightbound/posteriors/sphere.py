@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
-from torch.distributions.constraints import Constraint
 
-from tightbound.core.noise import Noise, draw
+from tightbound.core.noise import Noise, draw, unkeyed
+from tightbound.core.terms import UncheckedDistribution
 from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.bessel import bessel_ratio, log_bessel
@@ -24,7 +24,7 @@ from tightbound.priors.sphere import UniformSphere, log_area
 NODES = 32  # nodes of the quadrature for the derivative of a draw with respect to the concentration
 
 
-class Axial(Distribution, ABC):
+class Axial(UncheckedDistribution, ABC):
     """Density exp(kappa h(t)) / (area E_uniform[exp(kappa h(t))]) on the sphere |z| = 1 in R^L, by its surface measure.
 
     t = z . direction is the cosine of the angle from the mean direction; h, at most 0, is 0 at t = 1. Draws are exact:
@@ -47,11 +47,6 @@ class Axial(Distribution, ABC):
         self.direction, self.concentration = direction, concentration
         self.size = direction.shape[-1]
         super().__init__(direction.shape[:-1], direction.shape[-1:], validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
-        return {}
 
     @abstractmethod
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
@@ -105,7 +100,7 @@ class Axial(Distribution, ABC):
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Return draws with torch's default generator."""
-        return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
+        return draw(self, tuple(sample_shape), unkeyed())
 
 
 class VonMisesFisher(Axial):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
 from tightbound.core.errors import CompositionError, whole
-from tightbound.core.noise import Noise, draw
+from tightbound.core.noise import Noise, draw, unkeyed
 from tightbound.priors.base import Prior, conditioner
 
 
@@ -106,7 +106,7 @@ class OneHotGroups(Independent):
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Return one-hot vectors, drawn with torch's default generator."""
-        return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
+        return draw(self, tuple(sample_shape), unkeyed())
 
 
 def perturbed(logits: Tensor, samples: Sequence[int], noise: Noise) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from tightbound.core.dispatch import Dispatched
-from tightbound.core.noise import Noise, draw, unkeyed
+from tightbound.core.noise import Noise, draw
 from tightbound.core.numerics import lacks_double
 from tightbound.core.terms import UncheckedDistribution
 
@@ -43,10 +43,6 @@ class FiniteMixture(UncheckedDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density (..., *batch) at points (..., *batch, latent)."""
         return (component_log_probs(self.components, value) + self.log_weights).logsumexp(-1).to(value.dtype)
-
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return draws (*sample_shape, *batch, latent), keyed by torch's default generator."""
-        return draw(self, tuple(sample_shape), unkeyed())
 
 
 @draw.register

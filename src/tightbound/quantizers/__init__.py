@@ -10,12 +10,12 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.quantizers.base import Quantization as Quantization
     from tightbound.quantizers.base import Quantizer as Quantizer
     from tightbound.quantizers.codebook import Codebook as Codebook
+    from tightbound.quantizers.codebook import GradientVectorQuantizer as GradientVectorQuantizer
+    from tightbound.quantizers.codebook import VectorQuantizer as VectorQuantizer
     from tightbound.quantizers.grouped import Grouped as Grouped
     from tightbound.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
     from tightbound.quantizers.residual import Residual as Residual
     from tightbound.quantizers.scalar import FiniteScalarQuantizer as FiniteScalarQuantizer
     from tightbound.quantizers.usage import CodebookUsage as CodebookUsage
-    from tightbound.quantizers.vector import GradientVectorQuantizer as GradientVectorQuantizer
-    from tightbound.quantizers.vector import VectorQuantizer as VectorQuantizer
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, TABLE["quantizer"])

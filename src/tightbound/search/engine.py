@@ -13,11 +13,10 @@ from tightbound.core.files import to_json, write_atomic
 from tightbound.data import Data
 from tightbound.recipes.composing import compose, configure
 from tightbound.search.metric import METRICS
-from tightbound.search.progress import Progress
 from tightbound.search.result import SweepResult, SweptRun
 from tightbound.search.space import configured, label, space_of
 from tightbound.search.study import Kind, Search, Study, delete_sweep
-from tightbound.search.work import Plan, evaluate_on_test, in_processes, shares, work
+from tightbound.search.work import Plan, Progress, evaluate_on_test, in_processes, shares, work
 from tightbound.trained import load
 from tightbound.training.folder import RunFolder
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -20,10 +22,9 @@ from tightbound.config import Config
 from tightbound.core.errors import InputError, TightboundError
 from tightbound.data import Data
 from tightbound.recipes.composing import compose, opened, recorded
-from tightbound.search.metric import METRICS
-from tightbound.search.progress import Progress
+from tightbound.search.metric import METRICS, Metric
 from tightbound.search.space import Space, configured, label
-from tightbound.search.study import Record, Search, Study
+from tightbound.search.study import Record, Search, State, Study
 from tightbound.trained import Trained
 from tightbound.training.callbacks import TrainingState
 from tightbound.training.checks import choose_device
@@ -73,6 +74,49 @@ class Plan:
         settings = {k: v for k, v in recorded(self.base).items() if k not in (*varying, *_LOCAL)}
         drawn = {"search_seed": search.seed, "metric": self.metric} if search.kind != "grid" else {}
         return {"search": search.kind, "options": ", ".join(varying), **ranges, **drawn, **settings}
+
+
+@dataclass
+class Progress:
+    """Lines on standard error that say when runs begin and end, and at most every `seconds` how far they are."""
+
+    folder: Path
+    metric: Metric
+    quiet: bool
+    parent: int | None = None  # process that started this one
+    seconds: float = 10.0
+    began: float = 0.0
+    last: float = 0.0
+
+    def note(self, line: str) -> None:
+        """Print a line, unless quiet."""
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def say(self, record: Record, what: str, score: float | None = None) -> None:
+        """Print what happened to a run."""
+        value = "" if score is None else f", validation {self.metric.description} {score:.2f}"
+        self.note(f"{label(record.values)}: {what}{value}")
+
+    def begin(self, record: Record) -> None:
+        """Say that a run begins."""
+        self.began = self.last = time.monotonic()
+        self.say(record, str(self.folder / record.name))
+
+    def epoch(self, record: Record, epoch: int, score: float | None) -> None:
+        """Say how far a run is, if this process is one of several and enough time has passed."""
+        if self.parent is None:
+            return  # training shows its own progress
+        if os.getppid() != self.parent:
+            raise KeyboardInterrupt  # the process that started this one has died
+        if time.monotonic() - self.last > self.seconds:
+            self.last = time.monotonic()
+            self.say(record, f"epoch {epoch}", score)
+
+    def end(self, record: Record, state: State, score: float | None, reason: str | None) -> None:
+        """Say how a run ended."""
+        what = f"failed: {reason}" if state == "failed" else reason or "done"
+        self.say(record, f"{what} [{time.monotonic() - self.began:.1f} s]", score)
 
 
 def shares(device: str, jobs: int | None, left: int) -> tuple[int, int]:

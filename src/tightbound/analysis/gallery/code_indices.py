@@ -25,7 +25,7 @@ from tightbound.data import Split
 from tightbound.data.feed import evaluating
 from tightbound.inference.infer import decode, encode
 from tightbound.latents.codes import needs_codes
-from tightbound.priors.codes.factors import log_factors
+from tightbound.priors.codes.autoregressive import log_factors
 from tightbound.quantizers.usage import CodebookUsage
 
 if TYPE_CHECKING:

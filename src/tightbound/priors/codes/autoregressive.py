@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent
 
-from tightbound.core.errors import whole
-from tightbound.core.noise import Noise, draw, unkeyed
+from tightbound.core.dispatch import Dispatched
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.noise import Noise, draw
 from tightbound.core.numerics import unrounded
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.priors.codes.base import CodePrior
@@ -116,10 +118,6 @@ class AutoregressiveCodes(UncheckedDistribution):
         logits = self.prior.logits(codes, self._rows(lead))
         return logits.to(torch.promote_types(logits.dtype, torch.float32)).reshape(*lead, *logits.shape[1:])
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return ancestral draws (*sample_shape, *batch, P, depth)."""
-        return draw(self, tuple(sample_shape), unkeyed())
-
     @torch.no_grad()
     def ancestral(self, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
         """Return draws (*samples, *batch, P, depth), computed in the precision of the weights."""
@@ -156,3 +154,25 @@ def _(distribution: AutoregressiveCodes, samples: Sequence[int], noise: Noise, s
 @draw.register
 def _(distribution: AutoregressiveCodes, samples: Sequence[int], noise: Noise) -> Tensor:
     return distribution.ancestral(samples, noise, Sharpening())
+
+
+@Dispatched
+def log_factors(distribution: Distribution, codes: Tensor) -> Tensor:
+    """Return log p (..., P, depth) of each index given those before it, nats, of indices (..., P, depth).
+
+    Raises:
+        CompositionError: If the distribution does not tell.
+    """
+    raise CompositionError(f"a {type(distribution).__name__} does not say what each code costs by itself")
+
+
+@log_factors.register
+def _(distribution: Independent, codes: Tensor) -> Tensor:
+    if not isinstance(distribution.base_dist, Categorical):
+        raise CompositionError(f"a {type(distribution.base_dist).__name__} does not say what each code costs by itself")
+    return distribution.base_dist.log_prob(codes)
+
+
+@log_factors.register
+def _(distribution: AutoregressiveCodes, codes: Tensor) -> Tensor:
+    return distribution.log_factors(codes)

@@ -1,4 +1,4 @@
-"""Base class of code priors."""
+"""Base class of code priors, and the uniform one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution, Independent
 
 from tightbound.core.component import Component
 from tightbound.core.errors import whole
@@ -49,3 +50,22 @@ class CodePrior(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
         """Return the distribution: event shape (P, depth), batch shape () or, if it is conditional, (B,)."""
+
+
+class Uniform(CodePrior):
+    """Uniform code prior: all code indices are equally probable, log p = -P depth log K."""
+
+    blind: ClassVar[bool] = True
+
+    def __init__(
+        self, grid: tuple[int, int] = (1, 1), depth: int = 1, codebook_size: int = 2, maps: int = 0, context: int = 0
+    ) -> None:
+        super().__init__(grid, depth, codebook_size, maps, context)
+        self.register_buffer("logits", torch.zeros(()), persistent=False)
+
+    logits: Tensor
+
+    def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
+        """Return the distribution; batch shape (), whatever is given."""
+        logits = self.logits.expand(self.positions, self.depth, self.codebook_size)
+        return Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
