@@ -135,12 +135,8 @@ class DIP(Objective):
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
         """Return the objective, (B,) nats."""
-        (group,) = terms.latents
-        return (
-            terms.log_likelihood.mean(0)
-            - mean_rate(terms)
-            - self.penalty(require_evaluable_posterior(group, self.name))
-        )
+        q = require_evaluable_posterior(terms.latents[0], self.name)
+        return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(q)
 
     def penalty(self, q: Distribution) -> Tensor:
         """Return the penalty (0-d) for q with batch shape (B,)."""
