@@ -110,7 +110,7 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
         ("mlp", {"objective": "factor", "batch_size": 3}, "needed: at least 4 for objective 'factor'"),
         ("groups", {"parallel": "fsdp"}, "use parallel='ddp'"),
         ("mlp", {"parallel": "fsdp", "compile": True}, "a sharded model cannot be compiled"),
-        ("mlp", {"run": None}, "name its folder with run="),
+        ("mlp", {"run": None}, "pass run= with a folder"),
     ],
 )
 def test_all_processes_refuse_settings_that_need_one_process(

@@ -1,4 +1,4 @@
-"""Public names of the packages of components, derived from the table of names. Free of torch."""
+"""Public names of the packages of components, derived from the table of names. Does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The domain of values: the set of values of the data, and the set that a likelihood is a density on. Free of torch."""
+"""Domains: the set of values that data can take and that a likelihood is a density on. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Kind = Literal["binary", "levels", "categories", "counts", "unit", "real", "mixe
 
 @dataclass(frozen=True)
 class Domain:
-    """The set of values of one element of x.
+    """Set of values that one element of x can take.
 
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
-    mixed: each column of a table has its own domain, and entries may be missing (NaN).
+    mixed: each column of a table has its own domain, and values may be missing (NaN).
     """
 
     kind: Kind
@@ -61,7 +61,7 @@ class Domain:
 
     @property
     def literal(self) -> Any:
-        """The literal that `as_domain` reads."""
+        """The Python literal that `as_domain` reads back."""
         if self.kind == "categories":
             return (self.kind, self.words)
         return (self.kind, self.levels) if self.kind == "levels" else self.kind
@@ -77,7 +77,7 @@ def as_domain(given: Any) -> Domain:
     """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), or a Domain.
 
     Raises:
-        InputError: It is none of these.
+        InputError: The value is none of these.
     """
     if isinstance(given, Domain) and given.kind != "mixed":
         return given
