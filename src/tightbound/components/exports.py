@@ -1,4 +1,4 @@
-"""Public names of the packages of components, derived from the table of names. Does not import torch."""
+"""Public names of the component packages, derived from the table of names. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tightbound.components.table import TABLE
 
 
 def public_names(package: str, *kinds: str, **modules: Sequence[str]) -> dict[str, str]:
-    """Return the module of each public name of a package.
+    """Return the module that defines each public name of a package.
 
-    A component needs no line in its package's `__init__.py`: its class is public once the table of names lists it.
+    A component's class is public once the table of names lists it, without a line in its package's `__init__.py`.
 
     Args:
         package: Name of the package.
-        *kinds: Kinds of components in it, keys of the table of names.
+        *kinds: Kinds of components in the package, keys of the table of names.
         **modules: Further public names, by the submodule that defines them.
     """
     paths = [path.partition(":") for kind in kinds for path in TABLE[kind].values()]
@@ -26,7 +26,7 @@ def public_names(package: str, *kinds: str, **modules: Sequence[str]) -> dict[st
 
 
 def load_name(package: str, names: Mapping[str, str], name: str) -> Any:
-    """Import a public name when it is first used; for a package's `__getattr__`.
+    """Import a public name on first use; for a package's `__getattr__`.
 
     Raises:
         AttributeError: If the package has no such name.
