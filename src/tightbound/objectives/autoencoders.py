@@ -1,4 +1,4 @@
-"""Autoencoders without a rate: reconstruction only, or with a penalty that smooths the decoder."""
+"""Autoencoder objectives without a rate: plain reconstruction, or with a penalty that smooths the decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tightbound.objectives.decoding import MeanDecoder
 
 
 class Autoencoder(Objective):
-    """Plain autoencoder log p(x | z) without a rate, for posterior 'point'. It is not a bound on log p(x).
+    """Plain autoencoder log p(x | z) without a rate, for posterior 'point'; not a bound on log p(x).
 
     Args:
         samples: Latent samples per example, for a posterior that is not a point.
@@ -33,15 +33,15 @@ class Autoencoder(Objective):
         self.samples = whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return terms.log_likelihood.mean(0)
 
 
 class RAE(Objective):
     """Regularized autoencoder log p(x | z) - beta |z|^2 / 2 - weight penalty, for posterior 'point'.
 
-    It is not a bound on log p(x), and does not involve the prior: sample from a density fitted to the latent codes. For
-    spectral normalization use penalty=None and a network with spectral_norm=True.
+    It is not a bound on log p(x), and does not use the prior: sample from a density fitted to the latent codes. For
+    spectral normalization, use penalty=None and a network with spectral_norm=True.
 
     Args:
         penalty: "l2": the squared norm of the decoder's weights (without biases); "gradient": the squared norm of the
@@ -80,7 +80,7 @@ class RAE(Objective):
         self._decoder = MeanDecoder(model, "rae", trains_likelihood=False) if self.penalty == "gradient" else None
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         weights, (group,) = prepared(self._weights, self.name), terms.latents
         value = terms.log_likelihood - 0.5 * self.beta * group.z.flatten(2).square().sum(-1)
         if self.penalty == "l2" and weights:
@@ -99,7 +99,7 @@ def jacobian_norm(decoder: MeanDecoder, z: Tensor, context: Tensor | None) -> Te
         A stochastic estimator of the trace of the influence matrix (Hutchinson 1990),
         https://doi.org/10.1080/03610919008812866
     """
-    with torch.enable_grad():  # also in validation
+    with torch.enable_grad():  # needed in validation too
         z = z if z.requires_grad else z.detach().requires_grad_()
         mean = decoder.mean(z, context)
         signs = torch.randint_like(mean, 2) * 2 - 1
