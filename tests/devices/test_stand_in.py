@@ -14,19 +14,17 @@ from torch.utils.data import TensorDataset
 
 import tightbound as tb
 from devices.stand_in import WrongDevice, on_cpu, stand_in
-from tightbound.analysis import (
-    Subject,
-    ais,
-    diagnose,
-    evaluate,
-    inference_gap,
-    memorization,
-    paths,
-    probe,
-    rate_decomposition,
-    score,
-)
+from tightbound.analysis import Subject
+from tightbound.analysis.bounds.annealed import ais
+from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.gap import inference_gap
+from tightbound.analysis.bounds.rate import rate_decomposition
+from tightbound.analysis.detection.engine import score
+from tightbound.analysis.diagnosis.engine import diagnose
 from tightbound.analysis.figures import Bars, Heatmap
+from tightbound.analysis.geometry.measures import paths
+from tightbound.analysis.representation.engine import probe
+from tightbound.analysis.samples.copies import memorization
 from tightbound.components import TABLE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
