@@ -13,7 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, first_line
 from tightbound.data import columns, encoding
 from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays, legend
 from tightbound.data.encoding import Encoding, Seen
@@ -118,7 +118,7 @@ def from_frame(source: Any) -> Held:
             table.select([name for name in table.column_names if name != "__index_level_0__"]), "the data frame"
         )
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"the data frame cannot be used: {arrow.first_line(error)}") from None
+        raise InputError(f"the data frame cannot be used: {first_line(error)}") from None
 
 
 def _fetched(table: Table, coder: Coder, rows: np.ndarray) -> tuple[np.ndarray, None]:
