@@ -9,7 +9,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import tightbound as tb
-from tightbound.analysis import evaluate, rate_decomposition, score
+from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.rate import rate_decomposition
+from tightbound.analysis.detection.engine import score
 from tightbound.core import world
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, each

@@ -14,10 +14,13 @@ from torch import Tensor
 
 import tightbound as tb
 from conftest import Result
-from tightbound.analysis import Case, diagnose, evaluate, inference_gap, score
+from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.gap import inference_gap
 from tightbound.analysis.bounds.reconstruction import Variation
 from tightbound.analysis.comparison.compare import result_of
 from tightbound.analysis.comparison.engine import compare, difference
+from tightbound.analysis.detection.engine import score
+from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.analysis.estimate import scalar
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise

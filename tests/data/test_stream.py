@@ -8,23 +8,20 @@ from tightbound.data import Limits
 from tightbound.data.stream import Part, Stream, StreamSplit
 
 
-class Numbers(Stream):
-    """0, 1, ..., in parts of several sizes."""
+def numbers(size, part):
+    """Return 0, 1, ..., in parts of one size, as a stream."""
 
-    title = "numbers"
-
-    def __init__(self, size, part):
-        self.size, self.part = size, part
-
-    def parts(self, seed, skip):
-        for at in range(skip, self.size, self.part):
-            x = np.arange(at, min(at + self.part, self.size), dtype=np.float32)
+    def parts(seed, skip):
+        for at in range(skip, size, part):
+            x = np.arange(at, min(at + part, size), dtype=np.float32)
             yield Part(x[:, None], x.astype(np.int64))
+
+    return Stream(parts, "numbers")
 
 
 @pytest.mark.parametrize("part", [1, 7, 40, 1000])
 def test_a_shuffle_buffer_permutes_by_the_key_alone_and_goes_on_anywhere(part):
-    split = StreamSplit(Numbers(203, part), (1,), skip=3, limits=Limits(buffer=25))
+    split = StreamSplit(numbers(203, part), (1,), skip=3, limits=Limits(buffer=25))
     whole = list(split.epoch(8, key=(1,)))
     order = torch.cat([b.label for b in whole])
     assert sorted(order.tolist()) == list(range(3, 203))

@@ -14,19 +14,16 @@ from torch.utils.data import TensorDataset
 
 import tightbound as tb
 from devices.stand_in import WrongDevice, on_cpu, stand_in
-from tightbound.analysis import (
-    Subject,
-    ais,
-    diagnose,
-    evaluate,
-    inference_gap,
-    memorization,
-    paths,
-    probe,
-    rate_decomposition,
-    score,
-)
+from tightbound.analysis.bounds.annealed import ais
+from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.gap import inference_gap
+from tightbound.analysis.bounds.rate import rate_decomposition
+from tightbound.analysis.detection.engine import score
+from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.analysis.figures import Bars, Heatmap
+from tightbound.analysis.geometry.measures import paths
+from tightbound.analysis.representation.engine import probe
+from tightbound.analysis.samples.copies import memorization
 from tightbound.components import TABLE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
@@ -165,8 +162,8 @@ def judged(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
         "ais": ais(model, x, temperatures=4, chains=2),
         "gap": inference_gap(model, x, samples=4, steps=2),
     }
-    diagnose(Subject(model, x, x, {}, (), 0, 10, 4))
-    memorization(model, x, x, n=4)
+    diagnose(Case(model, x, x, {}, (), 0, 10, 4))
+    memorization(model, x, x, n_samples=4)
     paths(model, x, x, steps=4)
     return {
         f"{name}: {k}": [torch.from_numpy(np.asarray(v))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import tightbound as tb
-from tightbound.analysis import classified_as
+from tightbound.analysis.representation.steering import classified_as
 from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.linear import linear_gaussian
-from tightbound.analysis import ais, evaluate
+from tightbound.analysis.bounds.annealed import ais
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch

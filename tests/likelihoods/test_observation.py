@@ -12,7 +12,7 @@ from scipy import stats
 from torch import nn
 
 import tightbound as tb
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch

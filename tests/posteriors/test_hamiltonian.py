@@ -11,7 +11,7 @@ from torch import Tensor
 
 import tightbound as tb
 from laws.linear import Linear, linear_gaussian
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.components import describe, rebuild
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise

@@ -12,7 +12,7 @@ from scipy import integrate, special, stats
 from torch.distributions import kl_divergence
 
 import tightbound as tb
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise, Noise, draw

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import tightbound as tb
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 
 SMALL: Any = {"latent": 2, "network": "mlp(hidden=(8,))"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from tightbound.analysis.result import Result
@@ -18,6 +18,34 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result, covariant=True)
+
+
+def option(
+    default: Any = MISSING,
+    *,
+    least: int | None = None,
+    choices: tuple[str, ...] = (),
+    short: str | None = None,
+    metavar: str | None = None,
+    variant: bool = False,
+    **more: bool,
+) -> Any:
+    """Return a field of an analysis that is more than a value with a default.
+
+    Args:
+        default: Default value; without one the option is required.
+        least: Smallest value of a whole number; None is allowed if it is the default.
+        choices: The values that are allowed.
+        short: Short name of the flag, such as "-n".
+        metavar: What the help shows for a value.
+        variant: A run does not record the answer for other values than the default.
+        **more: `positional`: without a flag; `runs`: the values are runs.
+    """
+    flag = {"metavar": metavar} if metavar else {}
+    flag |= {"aliases": [short], "metavar": metavar or "INT"} if short else {}
+    return field(
+        default=default, metadata={"least": least, "choices": choices, "variant": variant, "flag": flag, **more}
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,7 @@ class Analysis(ABC, Generic[R]):
     own_training_data: ClassVar[bool] = False
     """Whether it compares the examples with the data that the model was trained on, whatever data are given."""
 
-    seed: int = 0
+    seed: int = option(0, least=0)
     """Random seed."""
     progress: bool = False
     """Show a progress bar on standard error."""
@@ -102,7 +130,12 @@ class Analysis(ABC, Generic[R]):
 
     def check(self) -> None:
         """Raise InputError for options out of range."""
-        whole("seed", self.seed, least=0)
+        for f in fields(self):
+            value, least, choices = getattr(self, f.name), f.metadata.get("least"), f.metadata.get("choices")
+            if least is not None and not (value is None and f.default is None):
+                whole(f.name, value, least=least)
+            if choices and value not in choices:
+                raise InputError(f"{f.name} = {value!r}; needed: one of {', '.join(map(repr, choices))}")
 
     @property
     def is_default(self) -> bool:

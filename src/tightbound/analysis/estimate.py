@@ -67,6 +67,8 @@ class Estimate:
         if self.value is None:
             return f"missing: {self.reason}"
         if isinstance(self.value, list):
+            if not self.value:
+                return "none"
             return f"{min(self.value):.3g} to {max(self.value):.3g} {self.unit} ({len(self.value)} values)"
         error = self.stderr if isinstance(self.stderr, float) else None
         return f"{with_error(self.value, error)} {self.unit} (n = {self.n:,})"

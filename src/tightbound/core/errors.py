@@ -84,6 +84,11 @@ def needs(extra: str, what: str) -> Iterator[None]:
         raise InputError(f"{what} need {error.name}; pip install 'tightbound[{extra}]'") from None
 
 
+def first_line(error: object) -> str:
+    """Return the first line of an error's message, or the error's name."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return "did you mean ...?" with the nearest known word, else the list of known words."""
     known = sorted(known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -16,14 +16,7 @@ from tightbound.data.split import Indexed
 
 _Item = TypeVar("_Item")
 _END: Any = object()
-
-
-class Group(Protocol):
-    """A group that was read."""
-
-    def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
-        """Return x (B, *shape) as stored, for the examples at these places in the group."""
-        ...
+Group: TypeAlias = Callable[[np.ndarray], np.ndarray]  # places (B,) in a group that was read -> x (B, *shape) as stored
 
 
 class GroupedSplit(Indexed):
@@ -42,18 +35,8 @@ class GroupedSplit(Indexed):
         window: int,
         labels: Tensor | None = None,
     ) -> None:
-        """A split of groups.
-
-        Args:
-            load: Function that reads the group of a number.
-            sizes: Number of examples in each group.
-            shape: Shape of one example.
-            dtype: Type of the stored values.
-            window: Groups that are held together to shuffle their examples.
-            labels: Labels of all examples.
-        """
-        self._load, self.shape, self._dtype, self.labels = load, shape, dtype, labels
-        self.window = window
+        """A split of groups of these sizes; `load` reads the group of a number."""
+        self._load, self.shape, self._dtype, self.window, self.labels = load, shape, dtype, window, labels
         self._ends = np.cumsum(np.asarray(sizes, np.int64))
 
     def __len__(self) -> int:
@@ -85,16 +68,12 @@ class GroupedSplit(Indexed):
             for group in groups.tolist():
                 if group not in held:
                     held[group] = self._load(group)
-            yield self._batch(rows, groups, held)
+            owner, x = self._groups(rows), np.empty((len(rows), *self.shape), self._dtype)
+            for group in groups.tolist():
+                mine = owner == group
+                x[mine] = held[group](rows.numpy()[mine] - (self._ends[group - 1] if group else 0))
+            yield Batch(torch.from_numpy(x), label=None if self.labels is None else self.labels[rows], index=rows)
             held = {group: own for group, own in held.items() if last[group] > number}
-
-    def _batch(self, rows: Tensor, groups: np.ndarray, held: dict[int, Group]) -> Batch:
-        owner, position = self._groups(rows), rows.numpy()
-        x = np.empty((len(rows), *self.shape), self._dtype)
-        for group in groups.tolist():
-            mine = owner == group
-            x[mine] = held[group][position[mine] - (self._ends[group - 1] if group else 0)]
-        return Batch(torch.from_numpy(x), label=None if self.labels is None else self.labels[rows], index=rows)
 
 
 def ahead(items: Iterator[_Item], depth: int = 2) -> Iterator[_Item]:

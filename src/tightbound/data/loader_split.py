@@ -13,15 +13,19 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
-from tightbound.data.split import Cast, Split, check_epoch, chosen, share
+from tightbound.data.split import Cast, Split, chosen, share
 from tightbound.data.stream import leading
 
 
 class LoaderSplit(Split):
     """A torch DataLoader, in its own order and its own batch size.
 
-    Batches are x, (x, y), or mappings with a key x, image or input, and perhaps y, label or target.
-    `index` counts up in the order of reading.
+    Batches are x, (x, y), or mappings with a key x, image or input, and perhaps y, label or target. `index` counts up
+    in the order of reading.
+
+    With a key the order of an epoch is the loader's own. The key seeds the generators it draws from (torch's default
+    one, or its own), so that the order of a shuffling loader repeats, and both are restored afterwards. Without a key
+    the data set is read in its natural order, if it has one. Batches before `start` are read and dropped.
     """
 
     def __init__(self, loader: DataLoader[Any], shape: tuple[int, ...], cast: Cast) -> None:
@@ -45,24 +49,6 @@ class LoaderSplit(Split):
     def steps(self, batch_size: int) -> int:
         """Return the number of batches, which have the loader's own size."""
         return len(self._loader)
-
-    def epoch(
-        self,
-        batch_size: int,
-        *,
-        key: tuple[Key, ...] | None = None,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> Iterator[Batch]:
-        """See `Split.epoch`; batches have the loader's own size, and those before `start` are read and dropped.
-
-        With a key the order is the loader's own. The key seeds the generators it draws from (torch's default one, or
-        its own), so that the order of a shuffling loader repeats, and both are restored afterwards. Without a key the
-        data set is read in its natural order, if it has one.
-        """
-        check_epoch(batch_size, start, rank, world)
-        return self._epoch(key, start, rank, world)
 
     def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
         """See `Split.picked`, and `leading` for a data set without an order."""
@@ -91,7 +77,9 @@ class LoaderSplit(Split):
             drop_last=loader.drop_last and dataset is loader.dataset,
         )
 
-    def _epoch(self, key: tuple[Key, ...] | None, start: int, rank: int, world: int) -> Iterator[Batch]:
+    def _epoch(
+        self, batch_size: int, key: tuple[Key, ...] | None, start: int, rank: int, world: int
+    ) -> Iterator[Batch]:
         done = 0
         loader = self._loader
         if key is None and self._ordered:

@@ -46,7 +46,6 @@ class Split(ABC):
         """Return the number of global batches per epoch; raise TypeError if it is not known."""
         return -(-len(self) // batch_size)
 
-    @abstractmethod
     def epoch(
         self,
         batch_size: int,
@@ -69,6 +68,18 @@ class Split(ABC):
         Raises:
             InputError: If the batch size is below 1, start is negative or rank lies outside 0 .. world - 1.
         """
+        if batch_size < 1:
+            raise InputError(f"the batch size is {batch_size}; it must be at least 1")
+        if start < 0:
+            raise InputError(f"start is {start}; it must be at least 0")
+        if not 0 <= rank < world:
+            raise InputError(f"rank {rank} of {world} processes; it must lie in 0..{world - 1}")
+        return self._epoch(batch_size, key, start, rank, world)
+
+    @abstractmethod
+    def _epoch(
+        self, batch_size: int, key: tuple[Key, ...] | None, start: int, rank: int, world: int
+    ) -> Iterator[Batch]: ...
 
     def held_out(self, validation: int, seed: int) -> tuple[Split, Split]:
         """Return the split without some of its examples, and these, for validation.
@@ -145,17 +156,9 @@ class Indexed(Split):
         """
         return torch.randperm(len(rows), generator=generator)
 
-    def epoch(
-        self,
-        batch_size: int,
-        *,
-        key: tuple[Key, ...] | None = None,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
+    def _epoch(
+        self, batch_size: int, key: tuple[Key, ...] | None, start: int, rank: int, world: int
     ) -> Iterator[Batch]:
-        """See `Split.epoch`; batches before `start` are not read."""
-        check_epoch(batch_size, start, rank, world)
         seed = key_seed(*(key or ()))
         order = torch.arange(len(self))
         if key is not None:
@@ -166,7 +169,6 @@ class Indexed(Split):
 
     def dealt(self, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """See `Split.dealt`; batches of other processes are not read."""
-        check_epoch(batch_size, 0, rank, world)
         plan = torch.arange(len(self)).split(batch_size) if len(self) else ()
         return self.batches(plan[rank::world], key_seed())
 
@@ -316,16 +318,6 @@ class _Positions(Dataset[Batch | InputError]):
             return self._split.batch(index)
         except InputError as error:
             return error
-
-
-def check_epoch(batch_size: int, start: int, rank: int, world: int) -> None:
-    """Raise InputError for arguments that `Split.epoch` refuses."""
-    if batch_size < 1:
-        raise InputError(f"the batch size is {batch_size}; it must be at least 1")
-    if start < 0:
-        raise InputError(f"start is {start}; it must be at least 0")
-    if not 0 <= rank < world:
-        raise InputError(f"rank {rank} of {world} processes; it must lie in 0..{world - 1}")
 
 
 def stack(items: Iterable[np.ndarray]) -> np.ndarray:

@@ -14,9 +14,9 @@ import tightbound as tb
 from latents.test_hierarchies import MODELS, data, two_layers
 from laws.linear import evidence, linear_gaussian
 from priors.test_evidence import DATA, GIVEN, model_of, quadrature
-from tightbound.analysis import ais, bdmc, evaluate
-from tightbound.analysis.bounds.annealed import simulated
+from tightbound.analysis.bounds.annealed import ais, bdmc, simulated
 from tightbound.analysis.bounds.annealing import Annealing, Chains
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.bounds.shown import Estimates, annealed_sentences
 from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.result import Result

@@ -11,7 +11,7 @@ import torch
 
 from laws.linear import linear_gaussian
 from tightbound.analysis import estimate as numbers
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.core.errors import InputError
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
@@ -124,3 +124,7 @@ def test_eval_mode_is_used_and_restored() -> None:
     evaluate(model, torch.ones(2, 1, 2, 3), samples=1)
     assert model.training
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_an_empty_list_of_values_can_be_printed() -> None:
+    assert str(numbers.Estimate([], None, 5, unit="dimensions", estimator="count", target="data")) == "none"

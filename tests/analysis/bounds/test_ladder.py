@@ -11,8 +11,8 @@ import torch
 
 import tightbound as tb
 from laws.linear import linear_gaussian
-from tightbound.analysis import evaluate
 from tightbound.analysis.bounds import ladder
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.bounds.shown import evaluation_figures
 from tightbound.analysis.bounds.weights import BLOCK, Weights, rungs
 from tightbound.core.errors import InputError

@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import tightbound as tb
-from tightbound.analysis import evaluate, rate_decomposition
+from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.rate import rate_decomposition
 
 
 def decoded(model: tb.VAE, data: Any, samples: int, **options: Any) -> int:

@@ -13,7 +13,8 @@ from torch import Tensor
 import tightbound as tb
 from conftest import gray
 from laws.linear import Linear, linear_gaussian
-from tightbound.analysis import evaluate, rate_decomposition
+from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.rate import rate_decomposition
 from tightbound.core.errors import InputError
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs

@@ -14,7 +14,7 @@ import torch
 
 import tightbound as tb
 from laws.linear import linear_gaussian
-from tightbound.analysis import evaluate
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.comparison import engine
 from tightbound.analysis.comparison.compare import Comparison, result_of
 from tightbound.analysis.comparison.differences import COMPARED, holm, paired

@@ -17,9 +17,11 @@ from torch import nn
 
 from conftest import Result
 from laws.linear import Linear, linear_gaussian
-from tightbound.analysis import Case, Check, Diagnosis, Estimate, Finding, diagnose
+from tightbound.analysis import Estimate
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import InactiveUnits
+from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
+from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
 from tightbound.analysis.diagnosis.worth import exchange, independent
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.cli.main import parse

@@ -97,10 +97,11 @@ def test_the_share_between_two_clusters_agrees_with_quadrature(level: float) -> 
     assert (np.diff(ratio) >= 0).all()
     less = np.cumsum(p[order]) / p.sum()
     assert within(found.estimates["separation"], float((less * q[order] / q.sum()).sum()))
-    at = np.searchsorted(found.curve["codes"], level)
-    assert (np.diff(found.curve["prior"]) >= 0).all()
+    curve = found.details["curve"]
+    at = np.searchsorted(curve["codes"], level)
+    assert (np.diff(curve["prior"]) >= 0).all()
     if level == 0.1:
-        assert found.curve["prior"][at] == pytest.approx(value(found.estimates["uncovered"]), abs=0.05)
+        assert curve["prior"][at] == pytest.approx(value(found.estimates["uncovered"]), abs=0.05)
 
 
 def test_codes_of_an_autoencoder_can_lie_far_from_the_prior() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import tightbound as tb
 from conftest import Result
-from tightbound.analysis import SampleQuality, compare_samples, fit_features, sample_quality
-from tightbound.analysis.samples.sample_quality import DESCRIPTIONS
+from tightbound.analysis.samples.features.fitting import fit_features
+from tightbound.analysis.samples.sample_quality import DESCRIPTIONS, SampleQuality, compare_samples, sample_quality
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch

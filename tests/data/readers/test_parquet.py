@@ -185,7 +185,7 @@ def test_no_more_row_groups_are_held_than_a_window_needs():
             live.add(number)
             most.append(len(live))
 
-        def __getitem__(self, places):
+        def __call__(self, places):
             return np.full((len(places), 1), self.number, np.uint8)
 
         def __del__(self):

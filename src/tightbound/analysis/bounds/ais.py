@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
-from tightbound.core.errors import whole
+from tightbound.analysis.base import Analysis, Subject, option
 
 if TYPE_CHECKING:
     from tightbound.analysis.result import Result
@@ -34,22 +33,16 @@ class Ais(Analysis["Result"]):
     reported = False
     per_example = True
 
-    temperatures: int = 500
+    temperatures: int = option(500, least=1)
     """Steps of the path from the prior to the posterior; more are more accurate and take longer."""
-    chains: int = 16
+    chains: int = option(16, least=1)
     """Chains per example."""
-    leapfrog: int = 10
+    leapfrog: int = option(10, least=1)
     """Leapfrog steps of each Hamiltonian move."""
-    samples: int = 5000
+    samples: int = option(5000, least=1)
     """Importance samples per example of the IWAE bound to compare with."""
-    max_examples: int = 50
+    max_examples: int = option(50, least=1)
     """Examples to anneal, at most, picked at random, and the number of examples to draw from the model."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        for name in ("temperatures", "chains", "leapfrog", "samples", "max_examples"):
-            whole(name, getattr(self, name), least=1)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Anneal some of the examples, and as many drawn from the model."""

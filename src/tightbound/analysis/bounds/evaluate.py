@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from tightbound.analysis.base import Analysis, Subject
-from tightbound.core.errors import InputError, whole
+from tightbound.analysis.base import Analysis, Subject, option
 
 if TYPE_CHECKING:
     from tightbound.analysis.result import Evaluation
@@ -27,17 +26,10 @@ class Evaluate(Analysis["Evaluation"]):
     distributed = True
     per_example = True
 
-    samples: int = 5000
+    samples: int = option(5000, least=1)
     """Importance samples per example, k of the IWAE bound."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = option("fp32", choices=("fp32", "bf16"))
     """Precision of the networks: bf16 is faster on processors with matrix units for it; the effect is reported."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("samples", self.samples, least=1)
-        if self.precision not in ("fp32", "bf16"):
-            raise InputError(f"precision = {self.precision!r}; needed: 'fp32' or 'bf16'")
 
     def run(self, trained: Trained, subject: Subject) -> Evaluation:
         """Evaluate the examples in one streaming pass."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
-from tightbound.core.errors import whole
+from tightbound.analysis.base import Analysis, Subject, option
 
 if TYPE_CHECKING:
     from tightbound.analysis.result import Result
@@ -29,19 +28,12 @@ class InferenceGap(Analysis["Result"]):
     reported = False
     per_example = True
 
-    samples: int = 1000
+    samples: int = option(1000, least=1)
     """Latent samples per example, for the bounds and for the estimate of log p(x)."""
-    steps: int = 200
+    steps: int = option(200, least=2)
     """Optimizer steps for each example."""
-    max_examples: int = 200
+    max_examples: int = option(200, least=1)
     """Examples to fit posteriors to, at most, picked at random."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("samples", self.samples, least=1)
-        whole("steps", self.steps, least=2)
-        whole("max_examples", self.max_examples, least=1)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Fit posteriors to some of the examples."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
-from tightbound.core.errors import whole
+from tightbound.analysis.base import Analysis, Subject, option
 
 if TYPE_CHECKING:
     from tightbound.analysis.result import Result
@@ -32,15 +31,9 @@ class RateDecomposition(Analysis["Result"]):
     distributed = True
     per_example = True
 
-    max_examples: int | None = None
+    max_examples: int | None = option(None, least=1)
     """Examples to draw a latent code for, at most, picked at random; default: 1000, or 100 if densities are
     expensive."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        if self.max_examples is not None:
-            whole("max_examples", self.max_examples, least=1)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Encode all examples and compare some of their codes with all posteriors."""

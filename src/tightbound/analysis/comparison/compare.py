@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.comparison.differences import ASSUMPTIONS, COMPARED, Difference
 from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
 from tightbound.analysis.figures import Figure, Intervals
 from tightbound.analysis.result import Result, Table
-from tightbound.core.errors import InputError, whole
+from tightbound.core.errors import InputError
 
 if TYPE_CHECKING:
     from tightbound.analysis.comparison.engine import Compared
@@ -76,20 +76,16 @@ class Compare(Analysis[Comparison]):
     data = "named"
     reported = False
 
-    others: tuple[Trained, ...] = field(
-        metadata={"positional": True, "runs": True, "variant": True, "flag": {"metavar": "RUN2 ..."}}
-    )
+    others: tuple[Trained, ...] = option(metavar="RUN2 ...", variant=True, positional=True, runs=True)
     """Runs to compare with, one or more."""
-    samples: int = 500
+    samples: int = option(500, least=1)
     """Importance samples per example, k of the IWAE bound."""
-    max_examples: int = field(default=2000, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
+    max_examples: int = option(2000, least=1, short="-n")
     """Compare on at most so many examples, picked at random."""
 
     def check(self) -> None:
         """Raise InputError for options out of range."""
         super().check()
-        whole("samples", self.samples, least=1)
-        whole("max_examples", self.max_examples, least=1)
         if not isinstance(self.others, tuple | list) or not self.others:
             raise InputError("one model was given to compare; give two or more")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, R, Subject
+from tightbound.analysis.base import Analysis, R, Subject, option
 from tightbound.analysis.result import Result
-from tightbound.core.errors import whole
 
 if TYPE_CHECKING:
     from tightbound.core.component import Component
@@ -36,20 +35,12 @@ class Scoring(Analysis[R]):
     per_example = True
     own_training_data = True
 
-    scores: tuple[str | Component, ...] = field(
-        default=(), metadata={"variant": True, "flag": {"metavar": "SCORE ..."}}
-    )
+    scores: tuple[str | Component, ...] = option((), metavar="SCORE ...", variant=True)
     """Scores to compute, each by name and with options if you like: "regret(steps=200)". Default: all of them."""
-    samples: int = 100
+    samples: int = option(100, least=1)
     """Importance samples per example, k of the IWAE bound that stands for log p(x)."""
-    max_examples: int = field(default=1000, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
+    max_examples: int = option(1000, least=1, short="-n")
     """Score at most so many examples of each data set, picked at random."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("samples", self.samples, least=1)
-        whole("max_examples", self.max_examples, least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
-from tightbound.core.errors import whole
+from tightbound.analysis.base import Analysis, Subject, option
 
 if TYPE_CHECKING:
     from tightbound.analysis.diagnosis.findings import Diagnosis
@@ -24,18 +23,12 @@ class Diagnose(Analysis["Diagnosis"]):
     name = "diagnose"
     question = "What is wrong with the model, if anything?"
 
-    max_examples: int = 1000
+    max_examples: int = option(1000, least=2)
     """Test examples to look at, and as many training examples, at most, picked at random."""
-    samples: int = 20
+    samples: int = option(20, least=1)
     """Latent samples per example."""
-    quick: bool = field(default=False, metadata={"variant": True})
+    quick: bool = option(False, variant=True)
     """Leave out the checks that take more than about a second."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("max_examples", self.max_examples, least=2)
-        whole("samples", self.samples, least=1)
 
     def run(self, trained: Trained, subject: Subject) -> Diagnosis:
         """Make each check that applies."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.result import Result
-from tightbound.core.errors import CompositionError, whole
+from tightbound.core.errors import CompositionError
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -22,13 +22,8 @@ class CodeUsage(Analysis[Result]):
     group = "look"
     fast = True
 
-    max_examples: int = field(default=1000, metadata={"variant": True})
+    max_examples: int = option(1000, least=1, variant=True)
     """Number of examples whose code indices are counted, at most; picked at random."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("max_examples", self.max_examples, least=1)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Count code indices and their prices, and decode them."""

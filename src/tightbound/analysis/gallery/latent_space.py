@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.figures import Figure, Scatter
 from tightbound.analysis.result import Result
-from tightbound.core.errors import CompositionError, whole
+from tightbound.core.errors import CompositionError
 
 if TYPE_CHECKING:
     from tightbound.analysis.estimate import Array
@@ -27,13 +27,8 @@ class LatentSpace(Analysis[Result]):
     group = "look"
     fast = True
 
-    max_examples: int = field(default=3000, metadata={"variant": True})
+    max_examples: int = option(3000, least=2, variant=True)
     """Number of examples, at most; picked at random."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("max_examples", self.max_examples, least=2)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Encode the examples and project them."""

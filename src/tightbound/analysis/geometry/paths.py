@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.estimate import Estimate, scalar
 from tightbound.analysis.figures import Bars, Figure, Lines, Panel
 from tightbound.analysis.result import Result
-from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.errors import CompositionError, InputError
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -30,19 +30,12 @@ class Paths(Analysis[Result]):
     name = "paths"
     question = "What lies between the latent codes of two examples?"
 
-    pairs: int = 200
+    pairs: int = option(200, least=2)
     """Number of pairs of examples, picked at random; fewer if there are fewer examples."""
-    steps: int = field(default=16, metadata={"variant": True})
+    steps: int = option(16, least=4, variant=True)
     """Steps of a path, a multiple of 4."""
-    against: Trained | None = field(default=None, metadata={"variant": True, "runs": True, "flag": {"metavar": "RUN"}})
+    against: Trained | None = option(None, metavar="RUN", variant=True, runs=True)
     """Another run on the same data: its paths between the same pairs are subtracted (estimates difference_...)."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("pairs", self.pairs, least=2)
-        if whole("steps", self.steps, least=4) % 4:
-            raise InputError(f"steps = {self.steps}; needed: a multiple of 4")
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Measure the paths and the response to each dimension."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
 from tightbound.analysis.figures import Figure, Lines, Pictures
 from tightbound.analysis.result import Result
-from tightbound.core.errors import InputError, whole
 
 if TYPE_CHECKING:
     from tightbound.analysis.representation.steering import Shifted
     from tightbound.core.model import VAE
     from tightbound.trained import Trained
-
-ASKED = {"variant": True}  # a run records no answer about a single label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,26 +35,18 @@ class Attribute(Analysis[Result]):
     reported = False
     per_example = True
 
-    label: int = field(metadata={**ASKED, "flag": {"metavar": "LABEL"}})
+    label: int = option(metavar="LABEL", variant=True)  # a run records no answer about a single label
     """Label to move to."""
-    against: int | None = field(default=None, metadata={**ASKED, "flag": {"metavar": "LABEL"}})
+    against: int | None = option(None, metavar="LABEL", variant=True)
     """Label to move from; default: all other labels."""
-    factor: int | None = field(default=None, metadata={**ASKED, "flag": {"metavar": "INT"}})
+    factor: int | None = option(None, metavar="INT", variant=True)
     """Column of the labels, from 0, if each example has several labels."""
-    direction: Literal["means", "probe"] = field(default="means", metadata=ASKED)
+    direction: Literal["means", "probe"] = option("means", choices=("means", "probe"), variant=True)
     """The difference of the mean codes of the two classes, or the normal of a linear probe that separates them."""
-    max_examples: int = field(default=500, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
+    max_examples: int = option(500, least=1, short="-n")
     """Shift at most so many test examples, picked at random."""
-    rows: int = 8
+    rows: int = option(8, least=1)
     """Examples in the figure, one row each."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("max_examples", self.max_examples, least=1)
-        whole("rows", self.rows, least=1)
-        if self.direction not in ("means", "probe"):
-            raise InputError(f"direction = {self.direction!r}; needed: 'means' or 'probe'")
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Shift latent codes of the examples along a direction from the training split."""

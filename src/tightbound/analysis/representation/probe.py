@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.result import Result
-from tightbound.core.errors import InputError, whole
 
 if TYPE_CHECKING:
     from tightbound.data.given import Array
@@ -32,23 +31,14 @@ class Probe(Analysis[Result]):
     question = "What are the latent codes worth?"
     splits = True
 
-    max_examples: int = field(default=10_000, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
+    max_examples: int = option(10_000, least=2, short="-n")
     """Use at most so many examples of each split, picked at random."""
-    task: Task = "auto"
+    task: Task = option("auto", choices=("auto", "classes", "numbers"))
     """Whether labels are classes or numbers; auto: integers with at most 200 values are classes."""
-    neighbors: int = 5
+    neighbors: int = option(5, least=1)
     """Number of neighbors in k-NN classification and regression."""
-    samples: int = 16
+    samples: int = option(16, least=2)
     """Latent samples per test example, for its uncertainty."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("max_examples", self.max_examples, least=2)
-        whole("neighbors", self.neighbors, least=1)
-        whole("samples", self.samples, least=2)
-        if self.task not in get_args(Task):
-            raise InputError(f"task = {self.task!r}; needed: one of {', '.join(get_args(Task))}")
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Fit to the training split, and judge the examples."""

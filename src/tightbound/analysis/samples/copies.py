@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +23,7 @@ SHOWN = 12  # samples that are shown above their nearest training examples
 FITTED = 10_000  # training examples that principal components are fitted to, at most
 
 
-@dataclass(frozen=True)
-class Copies:
+class Copies(NamedTuple):
     """How near samples are to training examples, compared with test examples.
 
     Attributes:
@@ -39,11 +37,6 @@ class Copies:
     distance: Mapping[str, Array]
     closest: Tensor
     neighbors: Tensor
-
-    def percentiles(self) -> dict[str, list[float]]:
-        """Return the distances by percentile, 0 to 100."""
-        at = np.linspace(0, 100, 101)
-        return {name: np.percentile(values, at).tolist() for name, values in self.distance.items()}
 
 
 def memorization(
@@ -68,20 +61,12 @@ def memorization(
         model: The model.
         train: Data that the model was trained on.
         test: Examples from the same source that it was not trained on.
-        n_samples: Number of samples.
-        components: Compare this many principal components of the training data; None: all values.
-        seed: Random seed.
+        n_samples: See `Memorization`, like `components` and `seed`.
         samples: Samples (n, *shape) from elsewhere, instead of the model's.
 
     Raises:
         InputError: If there are fewer than two samples or test examples, or the samples have another shape.
         CompositionError: If the model completes examples, so that its samples contain a part of them.
-
-    References:
-        A non-parametric test to detect data-copying in generative models (Meehan et al. 2020), Section 3 (the test on
-        one cell), https://arxiv.org/abs/2004.05675
-        Authenticity: How faithful is your synthetic data? (Alaa et al. 2022), Section 3,
-        https://arxiv.org/abs/2102.08921
     """
     held = [batch.to("cpu") for batch in batches(model, test, 1000)]
     drawn = _samples(model, held, whole("n_samples", n_samples, least=2), seed) if samples is None else samples
@@ -117,20 +102,15 @@ def memorization(
 def mann_whitney(x: Array, y: Array) -> tuple[float, float]:
     """Return P(X < Y) + P(X = Y) / 2, and the z-score of the Mann-Whitney test, negative if x tends to be less than y.
 
-    Args:
-        x: Sample (n,).
-        y: Sample (m,).
-
     References:
         On a test of whether one of two random variables is stochastically larger than the other (Mann and Whitney 1947)
     """
+    from scipy.stats import rankdata, tiecorrect
+
     n, m = len(x), len(y)
-    _, place, count = np.unique(np.concatenate([x, y]), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place]  # ties share their mean rank
+    ranks = rankdata(np.concatenate([x, y]))
     greater = ranks[:n].sum() - n * (n + 1) / 2
-    total = n + m
-    ties = (count**3.0 - count).sum() / (total * (total - 1))
-    spread = math.sqrt(max(n * m / 12 * (total + 1 - ties), 1e-300))
+    spread = math.sqrt(max(n * m / 12 * (n + m + 1) * tiecorrect(ranks), 1e-300))
     return 1 - greater / (n * m), (greater - n * m / 2) / spread
 
 
@@ -166,7 +146,7 @@ def _rows(model: VAE, data: Source, where: Tensor) -> Batch:
     return Batch(out["x"], index=out["index"])  # observations that draw bits use the index
 
 
-def _projection(model: VAE, train: Source, components: int | None, seed: int) -> Any:
+def _projection(model: VAE, train: Source, components: int | None, seed: int) -> Callable[[Tensor], Tensor]:
     """Return the projection onto leading principal components of the training data, or the identity."""
     if components is None:
         return lambda x: x

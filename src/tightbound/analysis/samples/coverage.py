@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean
+from tightbound.analysis.result import Result
 from tightbound.analysis.samples.neighbors import as_data, as_points, distance_unit, nearest, points
 from tightbound.core.errors import CompositionError, InputError, number, whole
 from tightbound.core.model import VAE
@@ -31,28 +31,9 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """Estimates of how far prior draws and latent codes lie in different places.
-
-    Attributes:
-        estimates: Estimates by name.
-        curve: "codes" and "prior", (CURVE,) each: their shares in the places where q(z) / p(z) is lowest.
-    """
-
-    estimates: Mapping[str, Estimate]
-    curve: Mapping[str, Array]
-
-
 def holes(
-    model: VAE,
-    train: Source,
-    test: Source,
-    *,
-    n_samples: int = 2000,
-    level: float = 0.01,
-    seed: int = 0,
-) -> Coverage:
+    model: VAE, train: Source, test: Source, *, n_samples: int = 2000, level: float = 0.01, seed: int = 0
+) -> Result:
     """Estimate the share of prior draws that lie where hardly any latent code does, and how they decode.
 
     Places are ordered by log q(z) - log p(z), where q(z) is the mean of q(z|x) over the training data: a mixture of
@@ -62,13 +43,9 @@ def holes(
     then unbiased whatever the quality of the mixture, and minus `level` it is a lower bound on the total variation
     distance between the prior and the distribution of latent codes.
 
-    Args:
-        model: The model.
-        train: Training data, which q(z) is made of.
-        test: Examples that the model was not trained on.
-        n_samples: Number of prior draws, and of test codes at least.
-        level: Share of the test codes that lie in holes, by definition.
-        seed: Random seed.
+    Returns:
+        The estimates, and as details the "curve": shares of "codes" and "prior" draws, (CURVE,) each, in the places
+        where q(z) / p(z) is lowest.
 
     Raises:
         InputError: If fewer than two test examples are given.
@@ -96,23 +73,16 @@ def holes(
     estimates |= _distances(model, few, train, seed)
     grid = np.linspace(0, 1, CURVE)
     below = np.searchsorted(np.sort(ratio), np.quantile(own, grid), side="left") / len(ratio)
-    return Coverage(estimates, {"codes": grid, "prior": np.append(below[:-1], 1.0)})
+    curve = {"codes": grid.tolist(), "prior": np.append(below[:-1], 1.0).tolist()}
+    return Result(estimates, details={"curve": curve})
 
 
 def log_mixture(
     z: Tensor, mean: Tensor, variance: Tensor, *, components_at_once: int = 1000, codes_at_once: int = 1000
 ) -> Tensor:
-    """Return log (1/N) sum_n N(z; m_n, diag v_n) in float64, nats.
+    """Return log (1/N) sum_n N(z; m_n, diag v_n) at latent codes (Z, L), in float64, nats (Z,).
 
-    Args:
-        z: Latent codes (Z, L).
-        mean: Means of the components (N, L).
-        variance: Variances of the components (N, L).
-        components_at_once: Components per block.
-        codes_at_once: Latent codes per block.
-
-    Returns:
-        Log density (Z,).
+    The components have means and variances (N, L). Blocks of components and of codes bound the memory.
     """
     total = torch.full((len(z),), -math.inf, dtype=torch.float64)
     blocks = zip(mean.double().split(components_at_once), variance.double().split(components_at_once), strict=True)
@@ -236,7 +206,7 @@ def _distances(model: VAE, groups: Mapping[str, Tensor], train: Source, seed: in
         if len(z) < FEWEST:
             estimates[f"distance_{kind}"] = _too_few(len(z), **facts)
         elif distance is None:
-            estimates[f"distance_{kind}"] = Estimate(None, None, len(z), estimator="none", reason=why, **facts)
+            estimates[f"distance_{kind}"] = Estimate.missing(str(why), n=len(z), **facts)
         else:
             own = distance[start : start + len(z)].double().numpy()
             estimates[f"distance_{kind}"] = mean(own, estimator="mean Euclidean distance", **facts)
@@ -253,5 +223,4 @@ def _root(squared: Array, **facts: Any) -> Estimate:
 
 
 def _too_few(n: int, **facts: Any) -> Estimate:
-    reason = f"only {n} latent codes are of this kind; needed: {FEWEST}"
-    return Estimate(None, None, n, estimator="none", reason=reason, **facts)
+    return Estimate.missing(f"only {n} latent codes are of this kind; needed: {FEWEST}", n=n, **facts)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.estimate import scalar
 from tightbound.analysis.figures import Figure, Lines
 from tightbound.analysis.result import Result
-from tightbound.core.errors import number, whole
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -28,16 +27,10 @@ class Holes(Analysis[Result]):
     splits = True
     reported = False
 
-    n_samples: int = field(default=2000, metadata={"variant": True, "flag": {"aliases": ["-n"], "metavar": "INT"}})
+    n_samples: int = option(2000, least=100, short="-n", variant=True)
     """Number of prior draws; at least as many latent codes of test examples are compared with them."""
-    level: float = field(default=0.01, metadata={"variant": True})
+    level: float = option(0.01, variant=True)
     """Share of the test codes that lie in holes, by definition: the worst covered places that hold this share."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("n_samples", self.n_samples, least=100)
-        number("level", self.level, above=0, below=0.5)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Order all places by log q(z) - log p(z), and count prior draws in the worst covered ones."""
@@ -47,7 +40,7 @@ class Holes(Analysis[Result]):
             trained.model, subject.train, subject.examples, n_samples=self.n_samples, level=self.level, seed=self.seed
         )
         uncovered = found.estimates["uncovered"]
-        share = scalar(uncovered)
+        share, shares = scalar(uncovered), found.details["curve"]
         verdict = "the prior matches the codes" if share < 2 * self.level else (
             "the prior is wider than the codes in some places" if share < 0.5 else "most samples come from holes"
         )  # fmt: skip
@@ -56,8 +49,8 @@ class Holes(Analysis[Result]):
             f"do: {verdict}."
         )
         curve = Lines(
-            x=found.curve["codes"].tolist(),
-            series={"prior draws": found.curve["prior"].tolist(), "prior = codes": found.curve["codes"].tolist()},
+            x=shares["codes"],
+            series={"prior draws": shares["prior"], "prior = codes": shares["codes"]},
             dashed=("prior = codes",),
             x_label="share of test codes, worst covered places first", y_label="share of prior draws",
         )  # fmt: skip
@@ -65,11 +58,10 @@ class Holes(Analysis[Result]):
             "Places of latent space in the order of how well the data cover them. The farther the curve lies above the "
             "dashed line, the more prior draws fall where few latent codes do."
         )
-        return Result(
-            found.estimates,
+        return replace(
+            found,
             sentences=(sentence,),
             caption=f"{self.n_samples:,} prior draws against the latent codes of {uncovered.n:,} examples "
             f"({subject.name})",
             figures=(Figure("holes", "Prior draws and latent codes", explained, (curve,)),),
-            details={"curve": {name: values.tolist() for name, values in found.curve.items()}},
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.analysis.figures import Figure, Histograms
 from tightbound.analysis.result import Result
-from tightbound.core.errors import InputError, whole
+from tightbound.core.errors import InputError
 
 if TYPE_CHECKING:
     from tightbound.analysis.samples.copies import Copies
@@ -37,33 +37,28 @@ class Memorization(Analysis[Result]):
     splits = True
     reported = False
 
-    n_samples: int = field(default=1000, metadata={"variant": True, "flag": {"aliases": ["-n"], "metavar": "INT"}})
+    n_samples: int = option(1000, least=2, short="-n", variant=True)
     """Number of samples."""
-    components: int | None = field(default=None, metadata={"variant": True, "flag": {"metavar": "INT"}})
+    components: int | None = option(None, least=1, metavar="INT", variant=True)
     """Compare this many principal components of the data; default: all values of an example."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("n_samples", self.n_samples, least=2)
-        if self.components is not None:
-            whole("components", self.components, least=1)
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Find the nearest training example of each sample and of each test example."""
+        import numpy as np
+
         from tightbound.analysis.samples.copies import memorization
 
         found = memorization(
             trained.model, subject.train, subject.examples, n_samples=self.n_samples, components=self.components,
             seed=self.seed,
         )  # fmt: skip
-        first = found.estimates["copying_z"]
+        first, at = found.estimates["copying_z"], np.linspace(0, 100, 101)
         return Result(
             found.estimates,
             sentences=(_verdict(found),),
             caption=f"{self.n_samples:,} samples, drawn from p(x|z), against {first.n:,} examples ({subject.name})",
             figures=_figures(trained, found),
-            details={"percentiles": found.percentiles()},
+            details={"percentiles": {name: np.percentile(d, at).tolist() for name, d in found.distance.items()}},
         )
 
 

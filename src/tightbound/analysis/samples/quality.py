@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Analysis, Subject
-from tightbound.core.errors import InputError, whole
+from tightbound.analysis.base import Analysis, Subject, option
+from tightbound.core.errors import InputError
 
 if TYPE_CHECKING:
     from tightbound.analysis.samples.sample_quality import SampleQuality
@@ -26,22 +26,17 @@ class Quality(Analysis["SampleQuality"]):
     question = "Do samples look like the data?"
     splits = True
 
-    n_samples: int = field(default=5000, metadata={"flag": {"aliases": ["-n"], "metavar": "INT"}})
+    n_samples: int = option(5000, least=1, short="-n")
     """Number of samples, compared with as many test examples; fewer if there are fewer examples."""
-    features: str = field(default="auto", metadata={"flag": {"metavar": "COMPONENT"}})
+    features: str = option("auto", metavar="COMPONENT")
     """What is compared: pca, classifier (trained on the labels of the data), identity (pixels), or your own
     "module:Class(...)"; auto: classifier if there are class labels, else pca."""
-    draw: bool = field(default=False, metadata={"variant": True})
+    draw: bool = option(False, variant=True)
     """Draw x from p(x|z) instead of taking its mean, which is smoother than data are."""
-    sampler: str | None = field(default=None, metadata={"variant": True, "flag": {"metavar": "NAME"}})
+    sampler: str | None = option(None, metavar="NAME", variant=True)
     """Draw latent codes from a latent sampler that fit_sampler() fitted, instead of the prior."""
     trust: bool = False
     """Import components from outside tightbound that the run or the features name."""
-
-    def check(self) -> None:
-        """Raise InputError for options out of range."""
-        super().check()
-        whole("n_samples", self.n_samples, least=1)
 
     def run(self, trained: Trained, subject: Subject) -> SampleQuality:
         """Fit the features, draw samples, and compare them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error, value_text
 from tightbound.analysis.figures import Bars, Figure, Panel, Scatter
 from tightbound.analysis.result import Table
 
@@ -44,7 +44,7 @@ def floor_table(estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate]
     """Return the numbers of samples beside their floor, if there is one."""
     if not floor:
         return ()
-    rows = [[name, _text(estimates[name]), _text(floor[name])] for name in estimates if name in floor]
+    rows = [[name, value_text(estimates[name]), value_text(floor[name])] for name in estimates if name in floor]
     caption = "The floor is what training examples reach instead of samples: closer to it is better."
     return (Table("Samples beside their floor", ("", "samples", "floor"), rows, caption),)
 
@@ -68,9 +68,3 @@ def figures(
         panels.append(Bars(labels=labels, series=shares, title="predicted classes", x_label="class", y_label="share"))
         explained += " A class that is rare among the samples is a mode that the model drops."
     return (Figure("sample-features", "Samples and data in feature space", explained, panels),)
-
-
-def _text(estimate: Estimate) -> str:
-    if not isinstance(estimate.value, float):
-        return "-"
-    return with_error(estimate.value, estimate.stderr if isinstance(estimate.stderr, float) else None)

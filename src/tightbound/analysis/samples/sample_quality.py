@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tightbound.analysis.estimate import Estimate, mean
+from tightbound.analysis.estimate import Estimate, mean, scalar, scalar_error
 from tightbound.analysis.result import Result
 from tightbound.analysis.samples import two_sample
 from tightbound.analysis.samples.features.base import BATCH, Features, Given, Scaled, take
@@ -50,7 +50,6 @@ DESCRIPTIONS = {
     "sharpness": "energy of the Laplacian over that of the data; below 1 samples are blurred, above 1 noisy",
     "classifier_accuracy": "accuracy of the features' classifier on the labels of the same examples",
 }
-Intervals = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,9 @@ def compare_samples(
     scaled = Scaled(tuple(y.shape[1:]))
     scaled.fit(fitting)
     about = {"features": name, "samples": "samples as given", "data": "real data as given"}
-    floor = None if z is None else _pick(z, len(x), seed)
-    return _judge(_Judge(chosen, scaled, neighbors, seed, about), x, y, floor)
+    if z is not None:
+        z = z[torch.from_numpy(np.random.default_rng(key_seed("quality", seed)).permutation(len(z))[: len(x)])]
+    return _judged(_Judge(chosen, scaled, neighbors, seed, about), x, y, z)
 
 
 def sample_quality(
@@ -132,31 +132,23 @@ def sample_quality(
     trust: bool = False,
     progress: bool = False,
 ) -> SampleQuality:
-    """Compare samples of a model with test data, in features and in the elements of x, and training data likewise.
+    """Compare samples of a model with test data, and training data likewise; see `Quality` for its options.
 
-    Samples of a conditional model are given the contexts of the test examples that they are compared with. Values that
-    are missing in these are removed from the samples too.
+    Draws from p(x|z) are compared with data as the likelihood sees them (binarized, ...). Values that are missing in
+    the test examples are removed from the samples too.
 
     Args:
         model: The model.
         data: Data that the model was trained on: features are fitted to the training split.
         test: Examples to compare with; None: the test split.
         name: Name of these examples, for captions.
-        n_samples: Number of samples, compared with as many test and training examples; fewer if there are fewer.
+        n_samples: See `Quality`, like the options that are not named here.
         features: See `fit_features`.
-        draw: Draw x from p(x|z), and compare with data as the likelihood sees them (binarized, ...), instead of taking
-            E[x|z], which is smoother than data are.
         codes: Source of latent codes instead of the prior: `sample` of a latent sampler.
         neighbors: k of precision, recall, density and coverage.
-        seed: Random seed.
-        trust: Import features from outside tightbound.
-        progress: Show a progress bar on standard error.
 
     Raises:
         InputError: If there are fewer than 40 test examples, or the model completes examples.
-
-    References:
-        Given with each number in `tightbound.analysis.samples.two_sample`.
     """
     whole("n_samples", n_samples, least=LEAST)
     if model.context is not None and model.context.completes:
@@ -166,10 +158,11 @@ def sample_quality(
         )
     held = data.require_test() if test is None else as_split(model, test)
     real, other = take(held, n_samples, seed), take(data.train, n_samples, seed)
-    for split, rows in (("test", real), ("training", other)):
-        if len(rows) < LEAST:
-            raise InputError(f"{len(rows)} {split} examples are too few to compare samples with; needed: {LEAST}")
     n = min(len(real), len(other))
+    if n < LEAST:
+        raise InputError(
+            f"{len(real)} test and {len(other)} training examples are too few to compare samples with; needed: {LEAST}"
+        )
     real, other = real[:n], other[:n]
     fitted = fit_features(data, features, seed=seed, trust=trust, progress=progress)
     scaled = Scaled(data.shape, tuple(column.literal for column in data.domain.columns))
@@ -184,16 +177,10 @@ def sample_quality(
         "data": (name or f"{data.name}, test split") + (f", {model.target_name}" if draw else ""),
     }
     judge = _Judge(fitted, scaled, neighbors, seed, about, progress)
-    return _judge(judge, x.masked_fill(torch.isnan(real.x), torch.nan), shown[0], shown[1], real.label)
+    return _judged(judge, x.masked_fill(torch.isnan(real.x), torch.nan), shown[0], shown[1], real.label)
 
 
-def _pick(x: Tensor, n: int, seed: int) -> Tensor:
-    order = np.random.default_rng(key_seed("quality", seed)).permutation(len(x))
-    return x[torch.from_numpy(order[:n])]
-
-
-@dataclass(frozen=True)
-class _Judge:
+class _Judge(NamedTuple):
     """What samples are compared by."""
 
     features: Features
@@ -204,8 +191,7 @@ class _Judge:
     progress: bool = False
 
 
-@dataclass(frozen=True)
-class _View:
+class _View(NamedTuple):
     """What is compared of n examples."""
 
     features: Array  # (n, F)
@@ -214,95 +200,78 @@ class _View:
     classes: Array | None  # (n,) predicted, if the features know classes
 
 
-def _judge(
+def _judged(
     judge: _Judge, samples: Tensor, real: Tensor, other: Tensor | None, labels: Tensor | None = None
 ) -> SampleQuality:
     """Compare samples with real data, and other data with these, for the floor."""
-    from tqdm.auto import tqdm
-
     for name, rows in (("samples", samples), ("test examples", real), ("training examples", other)):
         if rows is not None and len(rows) < LEAST:
             raise InputError(f"{len(rows)} {name} are too few to compare; give at least {LEAST}")
-    whole("neighbors", judge.neighbors, least=1)
-    if judge.neighbors >= LEAST - 3:
+    if whole("neighbors", judge.neighbors, least=1) >= LEAST - 3:
         raise InputError(f"neighbors = {judge.neighbors}; needed: a whole number of at most {LEAST - 4}")
-    views = [_look(judge, x) for x in (samples, real, other) if x is not None]
-    n, against = min(len(samples), len(real)), judge.about["data"]
-    fitted = ", which the features were fitted to, so that it is rather high" if judge.features.fitted else ""
-    found: list[tuple[dict[str, Estimate], dict[str, tuple[float, float]]]] = []
-    total = len(_names(views[1])) * (len(views) - 1)
-    with tqdm(total=total, disable=not judge.progress or None, desc="comparing", unit="number", leave=False) as bar:
-        for target, view in zip(
-            (judge.about["samples"], f"training data{fitted}"), (views[0], *views[2:]), strict=False
-        ):
-            estimates: dict[str, Estimate] = {}
-            intervals: dict[str, tuple[float, float]] = {}
-            facts: dict[str, Any] = {"n": n, "target": f"{target}; against {against}"}
-            for name, (value, unit, how) in _measure(judge, view, views[1]):
-                facts |= {"unit": unit, "estimator": how, "description": DESCRIPTIONS[name]}
-                estimates[name] = Estimate(value.value, value.stderr, **facts)
-                intervals[name] = (float(value.low), float(value.high))
-                bar.update()
-            found.append((estimates, intervals))
-    estimates, intervals = found[0]
-    if views[1].classes is not None and labels is not None:
-        right = (views[1].classes == labels.numpy()).astype(float)
-        estimates["classifier_accuracy"], intervals["classifier_accuracy"] = _accuracy(right, against)
-    floor, floor_intervals = found[1] if other is not None else ({}, {})
-    return _result(judge, views, estimates, intervals, floor, floor_intervals)
-
-
-def _result(
-    judge: _Judge,
-    views: list[_View],
-    estimates: Mapping[str, Estimate],
-    intervals: Intervals,
-    floor: Mapping[str, Estimate],
-    floor_intervals: Intervals,
-) -> SampleQuality:
-    about, classes = judge.about, _shares(judge, views)
-    n = next(iter(estimates.values())).n
+    view, data = _look(judge, samples), _look(judge, real)
+    about, count, n = judge.about, judge.features.classes, min(len(samples), len(real))
+    estimates, intervals = _estimates(judge, view, data, n, about["samples"])
+    floor, floor_intervals = {}, {}
+    if other is not None:
+        fitted = ", which the features were fitted to, so that it is rather high" if judge.features.fitted else ""
+        floor, floor_intervals = _estimates(judge, _look(judge, other), data, n, f"training data{fitted}")
+    if data.classes is not None and labels is not None:
+        right = (data.classes == labels.numpy()).astype(float)
+        estimates["classifier_accuracy"] = found = mean(
+            right, unit="share", estimator="share of right predictions", target=f"labels of {about['data']}",
+            description=DESCRIPTIONS["classifier_accuracy"],
+        )  # fmt: skip
+        value, error = scalar(found), scalar_error(found)
+        share = Measured(value, error, value - 1.96 * error, value + 1.96 * error).share(len(right))
+        intervals["classifier_accuracy"] = [float(share.low), float(share.high)]
+    classes = {
+        name: (np.bincount(part.classes, minlength=count) / len(part.classes)).round(6).tolist()
+        for name, part in (("samples", view), ("data", data))
+        if part.classes is not None
+    }
     best = " Floor: as many training examples instead of samples, the best that can be expected." * bool(floor)
     return SampleQuality(
         estimates,
         tables=floor_table(estimates, floor),
-        figures=figures(_points(views), classes),
+        figures=figures(_points(view, data), classes),
         sentences=verdict(estimates, floor),
         caption=f"{n:,} samples ({about['samples']}) against as many examples ({about['data']}). "
         f"Features: {about['features']}.{best}",
         details={
             "floor": {name: asdict(estimate) for name, estimate in floor.items()},
-            "intervals": _known(estimates, intervals),
-            "floor_intervals": _known(floor, floor_intervals),
+            "intervals": intervals,
+            "floor_intervals": floor_intervals,
             "about": dict(about),
             "classes": classes,
         },
     )
 
 
-def _known(estimates: Mapping[str, Estimate], intervals: Intervals) -> dict[str, list[float]]:
-    return {name: list(bounds) for name, bounds in intervals.items() if estimates[name].value is not None}
+def _estimates(
+    judge: _Judge, view: _View, data: _View, n: int, target: str
+) -> tuple[dict[str, Estimate], dict[str, list[float]]]:
+    """Return all numbers with their 95% intervals."""
+    from tqdm.auto import tqdm
 
-
-def _accuracy(right: Array, against: str) -> tuple[Estimate, tuple[float, float]]:
-    """Return the classifier's accuracy on real data, with its interval."""
-    estimate = mean(
-        right, unit="share", estimator="share of right predictions", target=f"labels of {against}",
-        description=DESCRIPTIONS["classifier_accuracy"],
-    )  # fmt: skip
-    stderr = float(right.std(ddof=1)) / len(right) ** 0.5
-    share = Measured(float(right.mean()), stderr, right.mean() - 1.96 * stderr, right.mean() + 1.96 * stderr)
-    share = share.share(len(right))
-    return estimate, (float(share.low), float(share.high))
+    estimates, intervals = {}, {}
+    shown = {"disable": not judge.progress or None, "desc": "comparing", "unit": "number", "leave": False}
+    for name, (found, unit, how) in tqdm(_measured(judge, view, data), **shown):
+        estimates[name] = Estimate(
+            found.value, found.stderr, n=n, target=f"{target}; against {judge.about['data']}", unit=unit,
+            estimator=how, description=DESCRIPTIONS[name],
+        )  # fmt: skip
+        if estimates[name].value is not None:
+            intervals[name] = [float(found.low), float(found.high)]
+    return estimates, intervals
 
 
 def _look(judge: _Judge, x: Tensor) -> _View:
     """Return what is compared of examples x (n, *shape)."""
     features = judge.features.of(x)
-    size = judge.scaled.size
-    order = np.random.default_rng(key_seed("elements", judge.seed)).permutation(size)
+    order = np.random.default_rng(key_seed("elements", judge.seed)).permutation(judge.scaled.size)
     pick = torch.from_numpy(np.sort(order[:ELEMENTS]))
-    elements, energy = [], []
+    elements, energy, classes = [], [], None
     is_image = len(judge.scaled.shape) == 3 and min(judge.scaled.shape[1:]) >= 3
     for part in x.split(BATCH):
         each = judge.scaled(part)
@@ -311,21 +280,13 @@ def _look(judge: _Judge, x: Tensor) -> _View:
             inner = each[..., 1:-1, 1:-1]
             around = each[..., :-2, 1:-1] + each[..., 2:, 1:-1] + each[..., 1:-1, :-2] + each[..., 1:-1, 2:]
             energy.append((around - 4 * inner).double().square().flatten(1).mean(1))
-    classes = None
     if judge.features.classes:
         classes = torch.cat([judge.features.predict(part) for part in features.split(BATCH)]).numpy()
     energies = torch.cat(energy).numpy() if energy else None
     return _View(features.numpy(), torch.cat(elements).numpy(), energies, classes)
 
 
-def _names(view: _View) -> list[str]:
-    """Return the names of the numbers that are measured."""
-    absent = {"classifier_accuracy"} | ({"class_entropy", "class_distance"} if view.classes is None else set())
-    absent |= {"sharpness"} if view.energy is None else set()
-    return [name for name in DESCRIPTIONS if name not in absent]
-
-
-def _measure(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Measured, str, str]]]:
+def _measured(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Measured, str, str]]]:
     """Yield name, value, unit and estimator of each number."""
     by, seed, k = f"features {judge.about['features']}", judge.seed, judge.neighbors
     resampled = f"bootstrap of rows ({RESAMPLES} resamples)"
@@ -345,33 +306,19 @@ def _measure(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Mea
         yield "class_entropy", (entropy, "nats", f"predicted classes, {by}; {resampled}")
         distance = two_sample.class_distance(x.classes, y.classes, count, seed)
         yield "class_distance", (distance, "share", f"total variation of predicted classes, {by}; {resampled}")
-    some = f"{x.elements.shape[1]} elements of x, scaled by the training data's deviation; {blocks}"
-    yield "mean_gap", (two_sample.mean_gap(x.elements, y.elements, seed), "standard deviations", some)
-    yield "spread", (two_sample.spread(x.elements, y.elements, seed), "ratio", some)
-    yield "covariance_gap", (two_sample.covariance_gap(x.elements, y.elements, seed), "ratio", some)
+    how = f"{x.elements.shape[1]} elements of x, scaled by the training data's deviation; {blocks}"
+    for name, value in two_sample.elements(x.elements, y.elements, seed).items():
+        yield name, (value, "standard deviations" if name == "mean_gap" else "ratio", how)
     if x.energy is not None and y.energy is not None:
         how = f"mean square of the Laplacian within images; {blocks}"
         yield "sharpness", (two_sample.mean_ratio(x.energy, y.energy, seed), "ratio", how)
 
 
-def _shares(judge: _Judge, views: list[_View]) -> dict[str, list[float]]:
-    """Return the shares of the predicted classes."""
-    count = judge.features.classes
-    pairs = (("samples", views[0].classes), ("data", views[1].classes))
-    return {
-        name: (np.bincount(classes, minlength=count) / len(classes)).round(6).tolist()
-        for name, classes in pairs
-        if classes is not None
-    }
-
-
-def _points(views: list[_View]) -> dict[str, list[list[float]]]:
+def _points(samples: _View, data: _View) -> dict[str, list[list[float]]]:
     """Return the features on the first two principal axes of the data's features."""
-    data = views[1].features
-    center = data.mean(0)
-    _, axes = np.linalg.eigh(np.atleast_2d(np.cov(data.T)))
-    first = axes[:, ::-1][:, :2]
+    _, axes = np.linalg.eigh(np.atleast_2d(np.cov(data.features.T)))
+    first, center = axes[:, ::-1][:, :2], data.features.mean(0)
     return {
         name: ((view.features[:POINTS] - center) @ first).round(3).tolist()
-        for name, view in (("data", views[1]), ("samples", views[0]))
+        for name, view in (("data", data), ("samples", samples))
     }

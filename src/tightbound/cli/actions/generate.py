@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tightbound.analysis import classified_as, pictures
+from tightbound.analysis import pictures
 from tightbound.analysis.estimate import with_error
+from tightbound.analysis.representation.steering import classified_as
 from tightbound.cli.arguments import Complete, Interpolate, Reconstruct, Sample
 from tightbound.cli.files import npy, out_file, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, first_line
+from tightbound.core.files import write_atomic
 
 Convert = Callable[[bytes], bytes]
 
@@ -54,12 +54,13 @@ def cached(
     for name in absent:
         addresses = [mirror + (sources or {}).get(name, name) for mirror in mirrors]
         try:
-            _write(home / name, _fetch(addresses, folder, convert, lambda c, n=name: _payload(c, files[n], read)))
+            content = _fetch(addresses, folder, convert, lambda c, n=name: _payload(c, files[n], read))
         except OSError as error:
             raise InputError(
                 f"{folder} could not be fetched ({error}); put {', '.join(absent)} into {home}, "
                 f"or set TIGHTBOUND_DATA to a folder that holds them in {folder}{os.sep}"
             ) from None
+        write_atomic(home / name, content)
     return [_stored(home / name, digest, read) for name, digest in files.items()]
 
 
@@ -77,7 +78,7 @@ def _payload(content: bytes, digest: str, read: Convert) -> bytes:
     try:
         payload = read(content)
     except Exception as error:  # decoders of gzip and zip raise many kinds for garbage
-        raise ValueError(f"is corrupt ({_first_line(error)})") from None
+        raise ValueError(f"is corrupt ({first_line(error)})") from None
     found = hashlib.sha256(payload).hexdigest()
     if found != digest:
         raise ValueError(f"does not hold the published data (SHA-256 {found[:12]}..., not {digest[:12]}...)")
@@ -95,7 +96,7 @@ def _fetch(addresses: Sequence[str], name: str, convert: Convert, verify: Conver
             return content
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            reasons.append(f"{address.split('/')[2]}: {_first_line(reason)}")
+            reasons.append(f"{address.split('/')[2]}: {first_line(reason)}")
     raise OSError("; ".join(reasons))
 
 
@@ -110,20 +111,3 @@ def _received(response: http.client.HTTPResponse, total: int, name: str) -> byte
     if total and len(data) != total:
         raise OSError(f"the connection ended after {len(data)} of {total} bytes")
     return bytes(data)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a whole file or none: under a temporary name in the same folder, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _first_line(error: object) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, first_line
 from tightbound.data.dataset import Arrays, Data, from_arrays
 from tightbound.data.options import Options
 
@@ -29,7 +29,7 @@ def open_arrays(path: Path, options: Options) -> Data:
     except _CORRUPT as error:
         if isinstance(error, InputError):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error)
         if "Object arrays" in reason:
             reason = "it holds pickled Python objects, which may run code; save a numeric array instead"
         raise InputError(f"{path} cannot be read as an array: {reason}") from None

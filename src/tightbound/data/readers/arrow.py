@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tightbound.core.errors import InputError, suggestion
+from tightbound.core.errors import InputError, first_line, suggestion
 from tightbound.data.columns import Words
 from tightbound.data.readers import images
 from tightbound.data.readers.images import File, ImageFormat
@@ -259,8 +259,3 @@ def readable(title: object, what: str) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{title} cannot be read as {what}: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its name."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

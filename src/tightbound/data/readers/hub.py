@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tightbound.core.errors import InputError, needs
+from tightbound.core.errors import InputError, first_line, needs
 from tightbound.data.dataset import Data
 from tightbound.data.options import Options
 from tightbound.data.readers import arrow
@@ -47,7 +47,7 @@ def load_saved(path: Path) -> Any:
     try:
         return datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as a saved data set: {arrow.first_line(error)}") from None
+        raise InputError(f"{path} cannot be read as a saved data set: {first_line(error)}") from None
 
 
 def open_hub(source: Any, title: str, name: str, options: Options) -> Data:

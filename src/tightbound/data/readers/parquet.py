@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tightbound.core.errors import InputError
-from tightbound.data.groups import GroupedSplit
+from tightbound.data.groups import Group, GroupedSplit
 from tightbound.data.options import Limits
 from tightbound.data.readers.arrow import readable
 from tightbound.data.readers.paths import parted
@@ -101,9 +101,13 @@ class ParquetTable(Table):
         window = int(max(2, limits.window // max(1, weights.mean())))
         coder = replace(coder, raw=replace(coder.raw, threads=WORKERS if lazy else 1))
 
-        def load(number: int) -> Any:
-            group = _Group(self._read(number, coder.names), coder, self, self._start(number))
-            return group if lazy else group[np.arange(len(group.table))]
+        def load(number: int) -> Group:
+            table, start = self._read(number, coder.names), self._start(number)
+
+            def rows(places: np.ndarray) -> np.ndarray:
+                return coder(table.take(places), lambda i: self.place(start + int(places[i])))
+
+            return rows if lazy else rows(np.arange(len(table))).__getitem__
 
         held = min(window, len(self._sizes))
         note = (
@@ -124,16 +128,6 @@ class ParquetTable(Table):
         group = self._groups[number]
         with readable(group.path, "Parquet"):
             return group.to_table(columns=list(names), use_threads=False)
-
-
-class _Group:
-    """A row group: rows are decoded as they are taken."""
-
-    def __init__(self, table: pa.Table, coder: Coder, owner: Table, start: int) -> None:
-        self.table, self._coder, self._owner, self._start = table, coder, owner, start
-
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return self._coder(self.table.take(places), lambda i: self._owner.place(self._start + int(places[i])))
 
 
 def is_parquet(path: Path) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,40 +12,14 @@ from tightbound.data.dataset import Data
 from tightbound.data.options import Options
 from tightbound.data.readers import arrow
 from tightbound.data.readers.arrow import Place
-from tightbound.data.readers.tables import Coder, Held, coder_of, understood
-from tightbound.data.stream import Part, Stream, open_stream
+from tightbound.data.readers.tables import Held, coder_of, understood
+from tightbound.data.stream import Part, Stream, StreamSplit, buffered
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
-class Tables(Protocol):
-    """A stream of tables."""
-
-    def __call__(self, seed: int | None, skip: int, size: int) -> Iterator[tuple[pa.Table, Place]]:
-        """Yield tables of `size` rows, without the first `skip`; a seed shuffles the shards."""
-        ...
-
-
-class TableStream(Stream):
-    """The examples that a coder makes of the rows of tables, and labels from a column of numbers."""
-
-    def __init__(self, tables: Tables, coder: Coder, label: str | None, title: str, order: str, size: int) -> None:
-        self._tables, self._coder, self._label, self._size = tables, coder, label, size
-        self.title, self.order = title, order
-
-    def parts(self, seed: int | None, skip: int) -> Iterator[Part]:
-        """See `Stream.parts`."""
-        for rows, place in self._tables(seed, skip, self._size):
-            absent = [name for name in (*self._coder.names, self._label) if name and name not in rows.schema.names]
-            if absent:
-                raise InputError(f"{place(0)} and following have no column {absent[0]}; make all rows alike")
-            x, label = self._coder(rows, place), None
-            if self._label is not None:
-                label, words = arrow.numbers(rows[self._label])
-                if words or np.isnan(label).any():
-                    raise InputError(f"{place(0)} and following lack numbers in column {self._label}; fill them")
-            yield Part(x, label)
+# (seed, skip, size) -> tables of `size` rows, without the first `skip`; a seed shuffles the shards
+Tables: TypeAlias = "Callable[[int | None, int, int], Iterator[tuple[pa.Table, Place]]]"
 
 
 def open_tables(
@@ -57,11 +31,14 @@ def open_tables(
     *,
     judged: int,
     size: int,
-    order: str = Stream.order,
+    order: str = "the stream's own order",
     notes: tuple[str, ...] = (),
     classes: dict[str, tuple[str, ...]] | None = None,
 ) -> Data:
     """Open a stream of tables as a data set.
+
+    The first examples of `test`, or of the stream itself, are set aside for testing; none if there is no `test` and all
+    data are for training (`options.test` is None).
 
     Args:
         train: Tables for training, and for testing if there is no `test`.
@@ -76,7 +53,7 @@ def open_tables(
         classes: See `Table.classes`.
 
     Raises:
-        InputError: If there are no rows, columns that cannot be used, or labels that are not in a column.
+        InputError: If there are too few rows, columns that cannot be used, or labels that are not in a column.
     """
     if options.labels is not None and options.label_column is None:
         raise InputError("labels were given for a stream; let its rows have them, and name the column")
@@ -92,7 +69,43 @@ def open_tables(
         if words or np.isnan(y).any():
             label = None
             seen += ("no labels: they are words or missing; a stream needs a number in each row",)
-    notes = (*notes, *seen, *values, f"judged by the first {len(head):,} rows")
-    streams = [None if rows is None else TableStream(rows, coder, label, title, order, size) for rows in (train, test)]
-    assert streams[0] is not None
-    return open_stream(streams[0], streams[1], coder.shape, coder.domain, name, notes, options, raw.header)
+
+    def stream(tables: Tables) -> Stream:
+        def parts(seed: int | None, skip: int) -> Iterator[Part]:
+            for rows, place in tables(seed, skip, size):
+                absent = [name for name in (*coder.names, label) if name and name not in rows.schema.names]
+                if absent:
+                    raise InputError(f"{place(0)} and following have no column {absent[0]}; make all rows alike")
+                x, y = coder(rows, place), None
+                if label is not None:
+                    y, words = arrow.numbers(rows[label])
+                    if words or np.isnan(y).any():
+                        raise InputError(f"{place(0)} and following lack numbers in column {label}; fill them")
+                yield Part(x, y)
+
+        return Stream(parts, title)
+
+    own, limits = stream(train), options.limits
+    whole = StreamSplit(own, coder.shape, 0, limits)
+    aside = (own if test is None else stream(test)).first(limits.set_aside)
+    rest, split = whole, ()
+    if test is not None or options.test is not None:
+        source = "set aside from the stream" if test is None else "of the test stream"
+        split = (
+            f"split: the first {len(aside):,} examples {source}, in memory, are for testing; validation takes the next "
+            "ones",
+        )
+    if test is None and options.test is not None:
+        if next(own.parts(None, len(aside)), None) is None:
+            raise InputError(
+                f"{title} ended after {len(aside)} examples; needed: more than {limits.set_aside}, of which the first "
+                "are set aside for testing: hold them in an array or a map-style data set"
+            )
+        rest = StreamSplit(own, coder.shape, len(aside), limits)
+    notes = (*notes, *seen, *values, f"judged by the first {len(head):,} rows", *split)
+    notes += (
+        f"a stream of unknown length: say how long to train with steps=; an epoch is in {order}, shuffled within a "
+        f"buffer of {buffered(aside.x, limits):,} examples",
+    )
+    digest = "none: a stream may change what it gives"
+    return Data(name, rest, aside if split else None, coder.domain, notes, digest, False, whole, raw.header)

@@ -6,14 +6,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, first_line
 from tightbound.data import columns, encoding
 from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays, legend
 from tightbound.data.encoding import Encoding, Seen
@@ -64,7 +64,8 @@ class Table(ABC):
 
     def split(self, coder: Coder, limits: Limits) -> tuple[Indexed, str]:
         """Return the rows as a split that reads them as they are needed, and a note."""
-        split = MappedSplit(_Fetch(self, coder), len(self), coder.shape, names=self.names, workers=WORKERS)
+        fetch = partial(_fetched, self, coder)
+        split = MappedSplit(fetch, len(self), coder.shape, names=self.names, workers=WORKERS)
         how = f"{len(self):,} examples, read as they are needed by {WORKERS} processes: too large for memory"
         return split, how
 
@@ -117,20 +118,11 @@ def from_frame(source: Any) -> Held:
             table.select([name for name in table.column_names if name != "__index_level_0__"]), "the data frame"
         )
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"the data frame cannot be used: {arrow.first_line(error)}") from None
+        raise InputError(f"the data frame cannot be used: {first_line(error)}") from None
 
 
-class _Fetch:
-    """Positions (B,) -> x (B, *shape) as stored, for worker processes."""
-
-    def __init__(self, table: Table, coder: Coder) -> None:
-        self._table, self._coder = table, coder
-
-    def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
-        if len(indices) == 0:
-            return np.empty((0, *self._coder.shape), self._coder.dtype), None
-        rows = self._table.take(indices, self._coder.names)
-        return self._coder(rows, lambda i: self._table.place(int(indices[i]))), None
+def _fetched(table: Table, coder: Coder, rows: np.ndarray) -> tuple[np.ndarray, None]:
+    return coder(table.take(rows, coder.names), lambda i: table.place(int(rows[i]))), None
 
 
 @dataclass(frozen=True)

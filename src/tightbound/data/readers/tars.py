@@ -6,22 +6,25 @@ import hashlib
 import json
 import math
 import re
+import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, first_line
 from tightbound.data.readers import images
-from tightbound.data.readers.arrow import LABELS, first_line
+from tightbound.data.readers.arrow import LABELS
 from tightbound.data.readers.paths import found, parted
 from tightbound.data.readers.tables import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+F = TypeVar("F")
 DATA = frozenset({suffix.lstrip(".") for suffix in images.SUFFIXES} | {"npy"})
 LABEL_FILES = ("cls", "json")
 _META = re.compile(r"__[^/]*__($|/)")  # files that WebDataset leaves out
@@ -85,6 +88,48 @@ def label(extension: str, content: bytes, where: str) -> int | float | str | Non
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
+def samples(
+    files: Iterable[tuple[str, F]], title: str, read: Callable[[F], bytes], others: set[str]
+) -> Iterator[tuple[str, str, F, int | float | str | None]]:
+    """Yield key, name and file of the image or array of each sample, and its label.
+
+    A sample consists of named files that follow each other. Hidden files, ones without a suffix and metadata are left
+    out, as by WebDataset; `others` is told of them.
+
+    Raises:
+        InputError: If a sample has no image or array, or several, or its label cannot be read.
+    """
+    for key, sample in groupby(_visible(files, others), lambda file: file[0]):
+        data, mark = [], None
+        for _, extension, file in sample:
+            name, last = f"{key}.{extension}", extension.rpartition(".")[2]
+            if last in DATA:
+                data.append((name, file))
+            elif last not in LABEL_FILES:
+                others.add(f".{last}")
+            elif mark is None:
+                mark = label(last, read(file), f"{title}: {name}")
+        if len(data) > 1:
+            raise InputError(f"{title}: sample {key} holds more than one image or array; keep one")
+        if not data:
+            raise InputError(
+                f"{title}: sample {key} has neither an image nor a .npy; needed: a file of one of "
+                f"{', '.join(sorted(DATA))}, next to the others of that name"
+            )
+        yield key, *data[0], mark
+
+
+def _visible(files: Iterable[tuple[str, F]], others: set[str]) -> Iterator[tuple[str, str, F]]:
+    for name, file in files:
+        key, extension = key_of(name)
+        if _META.match(name):
+            continue
+        if extension and key[-1:] not in ("", "/"):
+            yield key, extension, file
+        else:
+            others.add("hidden ones" if extension else "ones without a suffix")
+
+
 class TarTable(Table):
     """The samples of tar files: each has an image or a .npy file, and perhaps a label."""
 
@@ -101,66 +146,39 @@ class TarTable(Table):
         self._paths = [*train, *test]
         self.names = self._keys = list[str]()
         self._extensions: list[str] = []
-        self._places: list[list[int]] = []  # of each sample: file, offset, size, extension
-        self._labels: list[int | float | str | None] = []
-        self._others: set[str] = set()
-        digest = hashlib.sha256()
+        labels: list[int | float | str | None] = []
+        places: list[tuple[int, int, int]] = []  # of each sample: file, offset, size
+        others, digest = set[str](), hashlib.sha256()
+
+        def noted(path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+            for member in members(path):
+                if not _META.match(member.name):
+                    digest.update(f"{member.name} {member.size} {member.chksum}".encode())
+                    yield member.name, member
+
         for number, path in enumerate(self._paths):
             if test and number == len(train):
                 self.train = len(self._keys)
             before = len(self._keys)
-            for line in self._index(number, path):
-                digest.update(line.encode())
+            with path.open("rb") as file:
+
+                def read(member: tarfile.TarInfo, file: BinaryIO = file) -> bytes:
+                    file.seek(member.offset_data)
+                    return file.read(member.size)
+
+                for key, name, member, mark in samples(noted(path), str(path), read, others):
+                    self._keys.append(key)
+                    self._extensions.append(sys.intern(name[len(key) :]))
+                    labels.append(mark)
+                    places.append((number, member.offset_data, member.size))
             if len(self._keys) == before:
                 raise InputError(f"{path} has no samples: it is empty, or holds other files; remove it")
-        self._table = np.array(self._places, np.int64)
-        self._places.clear()
-        self._digest = digest.hexdigest()
-        missing = sum(each is None for each in self._labels)
-        self.y = np.array(self._labels) if missing == 0 else None
+        self._places, self._digest = np.array(places, np.int64), digest.hexdigest()
+        missing = sum(each is None for each in labels)
+        self.y = np.array(labels) if missing == 0 else None
         self.notes = (f"{len(self):,} samples in {len(self._paths)} tar file{'s' * (len(self._paths) > 1)}", *notes)
-        self.notes += (f"left out: files, {', '.join(sorted(self._others))[:100]}",) if self._others else ()
+        self.notes += (f"left out: files, {', '.join(sorted(others))[:100]}",) if others else ()
         self.notes += (f"no labels: {missing:,} samples have none",) if 0 < missing < len(self) else ()
-
-    def _index(self, number: int, path: Path) -> Iterator[str]:
-        """Index one file; yield what identifies each of its members."""
-        key: str | None = None
-        with path.open("rb") as file:
-            for member in members(path):
-                if _META.match(member.name):
-                    continue
-                yield f"{member.name} {member.size} {member.chksum}"
-                own, extension = key_of(member.name)
-                last = extension.rpartition(".")[2]
-                if not extension or own[-1:] in ("", "/"):  # WebDataset leaves them out, too
-                    self._others.add("hidden ones" if extension else "ones without a suffix")
-                    continue
-                if own != key:
-                    self._check_complete(key)
-                    key = own
-                    self._keys.append(own)
-                    self._labels.append(None)
-                    self._places.append([number, -1, 0, 0])
-                if last in DATA:
-                    if self._places[-1][1] >= 0:
-                        raise InputError(f"{path}: sample {own} holds more than one image or array; keep one")
-                    if last not in self._extensions:
-                        self._extensions.append(last)
-                    self._places[-1] = [number, member.offset_data, member.size, self._extensions.index(last)]
-                elif last in LABEL_FILES:
-                    file.seek(member.offset_data)
-                    read = label(last, file.read(member.size), f"{path}: {member.name}")
-                    self._labels[-1] = read if self._labels[-1] is None else self._labels[-1]
-                else:
-                    self._others.add(f".{last}")
-            self._check_complete(key)
-
-    def _check_complete(self, key: str | None) -> None:
-        if key is not None and self._places[-1][1] < 0:
-            raise InputError(
-                f"{self._paths[self._places[-1][0]]}: sample {key} has neither an image nor a .npy; "
-                f"needed: a file of one of {', '.join(sorted(DATA))}, next to the others of that name"
-            )
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -170,7 +188,7 @@ class TarTable(Table):
         import pyarrow as pa
 
         content = []
-        for number, offset, size, _ in self._table[rows].tolist():
+        for number, offset, size in self._places[rows].tolist():
             with self._paths[number].open("rb", buffering=0) as file:
                 file.seek(offset)
                 content.append(file.read(size))
@@ -178,8 +196,7 @@ class TarTable(Table):
 
     def place(self, row: int) -> str:
         """See `Table.place`."""
-        number, _, _, extension = self._table[row]
-        return f"{self._paths[number]}: {self._keys[row]}.{self._extensions[extension]}"
+        return f"{self._paths[self._places[row, 0]]}: {self._keys[row]}{self._extensions[row]}"
 
     def fingerprint(self) -> str:
         """See `Table.fingerprint`: of the names, sizes and header checksums of the files."""

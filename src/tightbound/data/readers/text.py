@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tightbound.core.domain import as_domain
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, first_line
 from tightbound.data.columns import by_column, is_number, title
 from tightbound.data.options import Options
-from tightbound.data.readers.arrow import first_line
 from tightbound.data.readers.tables import Held
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -
     options.refuse(what, kinds=True).refuse_labels(f"{what}; let it give pairs (x, y)")
     x, _ = _read(dataset, np.arange(min(JUDGED, size)))
     code, values, shape = sampled(x, options.declared, "an example")
-    whole = MappedSplit(_Fetch(dataset, code, shape), size, shape, workers=WORKERS)
+    whole = MappedSplit(partial(_fetched, dataset, code, shape), size, shape, workers=WORKERS)
     how = f"{size:,} examples of {shape}, read as they are needed by {WORKERS} processes: too large for memory"
     return divided(whole, None, name, code.domain, (how, values), f"none: {what}", options.test)
 
@@ -64,17 +65,11 @@ def _read(dataset: Dataset[Any], indices: np.ndarray) -> tuple[np.ndarray, Tenso
     return stack(x for x, _ in examples), torch.stack(labels) if len(labels) == len(examples) else None
 
 
-class _Fetch:
-    """Positions (B,) -> x (B, *shape) as stored and labels, for worker processes."""
-
-    def __init__(self, dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...]) -> None:
-        self._dataset, self._code, self._shape = dataset, code, shape
-
-    def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
-        if len(indices) == 0:
-            return np.empty((0, *self._shape), self._code.dtype), None
-        x, y = _read(self._dataset, indices)
-        return as_stored(x, self._code, self._shape, "an example"), y
+def _fetched(
+    dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...], rows: np.ndarray
+) -> tuple[np.ndarray, Tensor | None]:
+    x, y = _read(dataset, rows)
+    return as_stored(x, code, shape, "an example"), y
 
 
 def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str) -> np.ndarray:

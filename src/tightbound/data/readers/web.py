@@ -8,21 +8,22 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tightbound.core.errors import InputError, needs
+from tightbound.core.errors import InputError, first_line
 from tightbound.data.dataset import Data
 from tightbound.data.options import Options
 from tightbound.data.readers import paths, tars
-from tightbound.data.readers.arrow import Place, first_line
+from tightbound.data.readers.arrow import Place
 from tightbound.data.readers.table_stream import open_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _TIMEOUT = 60  # seconds
+_Sample = tuple[str, str, bytes, int | float | str | None]
 
 
 def is_url(source: str) -> bool:
@@ -34,10 +35,8 @@ def open_web(source: str, options: Options) -> Data:
     """Open tar files at an address, which may have ranges in braces.
 
     Raises:
-        InputError: If the package webdataset is missing, a file cannot be fetched, or samples cannot be used.
+        InputError: If a file cannot be fetched, or samples cannot be used.
     """
-    with needs("stream", "shards on the web"):
-        import webdataset  # noqa: F401
     options.refuse(source, kinds=True, column=True).refuse_labels("a stream; let its samples have .cls files")
     urls = paths.expanded(source)
     notes = (f"samples of {len(urls)} tar files on the web",)
@@ -65,37 +64,33 @@ class _Shards:
                 yield _table(some, url)
 
 
-def _table(samples: list[dict[str, Any]], url: str) -> tuple[pa.Table, Place]:
+def _table(samples: list[_Sample], url: str) -> tuple[pa.Table, Place]:
     import pyarrow as pa
 
-    names, content, labels = [], [], []
-    for sample in samples:
-        data = [name for name in sample if name.rpartition(".")[2] in tars.DATA]
-        where = f"{url}: {sample['__key__']}"
-        if len(data) != 1:
-            raise InputError(f"{where} holds {len(data)} images or arrays; needed: 1")
-        names.append(f"{where}.{data[0]}")
-        content.append(sample[data[0]])
-        found = (tars.label(n, sample[n], f"{where}.{n}") for n in sample if n in tars.LABEL_FILES)
-        labels.append(next((label for label in found if label is not None), None))
+    _, names, content, labels = zip(*samples, strict=True)
     columns = {"x": pa.array(content, pa.binary())}
     if any(label is not None for label in labels):
         words = any(isinstance(label, str) for label in labels)
         columns["label"] = pa.array([str(label) if words and label is not None else label for label in labels])
-    return pa.table(columns), names.__getitem__
+    return pa.table(columns), lambda i: f"{url}: {names[i]}"
 
 
-def _samples(url: str) -> Iterator[dict[str, Any]]:
-    """Yield the samples of a tar file as mappings of extensions to bytes."""
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
+def _samples(url: str) -> Iterator[_Sample]:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-            yield from group_by_keys(tar_file_expander(iter([{"url": url, "stream": response}])))
+        with (
+            urllib.request.urlopen(url, timeout=_TIMEOUT) as response,
+            tarfile.open(fileobj=response, mode="r|*", errors="replace") as tar,
+        ):
+            yield from tars.samples(_files(tar), url, bytes, set())
             response.read()  # the padding of the tar
             if response.length:  # a connection that is lost between two files looks like the end of the tar
                 raise InputError(f"{url} is cut short: {response.length:,} bytes never came; try again")
-    except (OSError, http.client.HTTPException, tarfile.TarError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
         raise InputError(f"{url} cannot be read: {first_line(error)}") from None
+
+
+def _files(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    while (member := tar.next()) is not None:
+        if member.isreg() and (file := tar.extractfile(member)) is not None:
+            yield member.name, file.read()
+        tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  # they are not needed again

@@ -44,16 +44,17 @@ def neighbors(x: Array, y: Array, k: int = 5, seed: int = 0) -> dict[str, Measur
             dense[case] += np.count_nonzero(inside)
             covered[case] |= inside.any(0)
             recalled[case] |= (some <= radius_x[case][rows][kept][:, None]).any(0)
-    found: dict[str, list[float]] = {"precision": [], "recall": [], "density": [], "coverage": []}
-    for case in range(cases):
-        in_x, in_y = blocks_x != case, blocks_y != case
-        found["precision"].append(precise[case, in_x].mean())
-        found["recall"].append(recalled[case, in_y].mean())
-        found["density"].append(dense[case] / (k * in_x.sum()))
-        found["coverage"].append(covered[case, in_y].mean())
-    measured = {name: jackknife(float(values[-1]), np.array(values[:-1])) for name, values in found.items()}
-    rows = {"precision": len(x), "recall": len(y), "coverage": len(y)}
-    return {name: m.share(rows[name]) if name in rows else m.within(0.0, np.inf) for name, m in measured.items()}
+    in_x, in_y = blocks_x != np.arange(cases)[:, None], blocks_y != np.arange(cases)[:, None]
+
+    def share(hit: Array, among: Array) -> Measured:  # rows that are left out count in neither
+        return jackknife((hit & among).sum(1) / among.sum(1)).share(hit.shape[1])
+
+    return {
+        "precision": share(precise, in_x),
+        "recall": share(recalled, in_y),
+        "density": jackknife(dense / (k * in_x.sum(1))).within(0.0, np.inf),
+        "coverage": share(covered, in_y),
+    }
 
 
 def _radii(x: Array, k: int, blocks: Array) -> Array:

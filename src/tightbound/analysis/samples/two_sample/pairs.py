@@ -39,12 +39,9 @@ def kernel_distance(x: Array, y: Array, seed: int = 0) -> Measured:
         base = inner / size + 1
         return base * base * base
 
-    within_x, within_y = _within(x, cubic, seed, "x"), _within(y, cubic, seed, "y")
-    between = _Sums.of(x, y, cubic, block_of(len(x), seed, "x"), block_of(len(y), seed, "y"))
-
-    value = within_x.mean() + within_y.mean() - 2 * between.mean()
-    left = [within_x.mean(b) + within_y.mean(b) - 2 * between.mean(b) for b in range(BLOCKS)]
-    return jackknife(value, np.array(left))
+    return jackknife(
+        _means(x, x, cubic, seed, "xx") + _means(y, y, cubic, seed, "yy") - 2 * _means(x, y, cubic, seed, "xy")
+    )
 
 
 def diversity(x: Array, y: Array, seed: int = 0) -> Measured:
@@ -53,43 +50,23 @@ def diversity(x: Array, y: Array, seed: int = 0) -> Measured:
     def distance(a: Array, b: Array, rows: slice, inner: Array) -> Array:
         return np.sqrt(squared_distances(a, b, rows, inner))
 
-    within_x, within_y = _within(x, distance, seed, "x"), _within(y, distance, seed, "y")
-    left = [_ratio(within_x.mean(b), within_y.mean(b)) for b in range(BLOCKS)]
-    return jackknife(_ratio(within_x.mean(), within_y.mean()), np.array(left)).within(0.0, np.inf)
+    within_x, within_y = _means(x, x, distance, seed, "xx"), _means(y, y, distance, seed, "yy")
+    return jackknife(np.where(within_y > 0, within_x / np.where(within_y > 0, within_y, 1), np.nan)).within(0.0, np.inf)
 
 
-def _ratio(a: float, b: float) -> float:
-    return a / b if b > 0 else np.nan
+def _means(x: Array, y: Array, kernel: Callable[..., Array], seed: int, names: str) -> Array:
+    """Return the mean of a kernel over pairs of rows, without each block in turn, then with all rows (BLOCKS + 1,).
 
-
-class _Sums:
-    """Sums of a kernel over pairs of rows, by block, so that any block can be left out."""
-
-    def __init__(self, sums: Array, pairs: Array) -> None:
-        self.sums, self.pairs = sums, pairs  # (BLOCKS, BLOCKS) each
-
-    @classmethod
-    def of(cls, x: Array, y: Array, kernel: Callable[..., Array], blocks_x: Array, blocks_y: Array) -> _Sums:
-        to_x, to_y = np.eye(BLOCKS)[blocks_x], np.eye(BLOCKS)[blocks_y]
-        sums = np.zeros((BLOCKS, BLOCKS))
-        for rows, inner in tiles(x, y):
-            sums += to_x[rows].T @ (kernel(x, y, rows, inner) @ to_y)
-        return cls(sums, np.outer(to_x.sum(0), to_y.sum(0)))
-
-    def mean(self, without: int | None = None) -> float:
-        """Return the mean over all pairs, or over those without the rows of a block."""
-        keep = np.arange(BLOCKS) != (-1 if without is None else without)
-        return float(self.sums[np.ix_(keep, keep)].sum() / self.pairs[np.ix_(keep, keep)].sum())
-
-
-def _within(x: Array, kernel: Callable[..., Array], seed: int, name: str) -> _Sums:
-    """Return the sums over pairs of two different rows."""
-    blocks = block_of(len(x), seed, name)
-
-    def apart(a: Array, b: Array, rows: slice, inner: Array) -> Array:
-        values = kernel(a, b, rows, inner)
-        values[np.arange(len(values)), np.arange(rows.start, rows.stop)] = 0.0
-        return values
-
-    found = _Sums.of(x, x, apart, blocks, blocks)
-    return _Sums(found.sums, found.pairs - np.diag(np.bincount(blocks, minlength=BLOCKS)))
+    If both names are the same, x and y are one sample, and a pair is two different rows.
+    """
+    within = names[0] == names[1]
+    in_x, in_y = (np.eye(BLOCKS)[block_of(len(rows), seed, name)] for rows, name in zip((x, y), names, strict=True))
+    sums, pairs = np.zeros((BLOCKS, BLOCKS)), np.outer(in_x.sum(0), in_y.sum(0))
+    for rows, inner in tiles(x, y):
+        values = kernel(x, y, rows, inner)
+        if within:
+            values[np.arange(len(values)), np.arange(rows.start, rows.stop)] = 0.0
+        sums += in_x[rows].T @ (values @ in_y)
+    pairs -= np.diag(in_x.sum(0)) * within
+    keep = [np.ix_(kept, kept) for kept in (*~np.eye(BLOCKS, dtype=bool), np.ones(BLOCKS, bool))]
+    return np.array([sums[kept].sum() / pairs[kept].sum() for kept in keep])

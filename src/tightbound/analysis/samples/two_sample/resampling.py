@@ -45,20 +45,31 @@ class Measured:
         return Measured(self.value + shift, self.stderr, self.low + shift, self.high + shift)
 
 
-def jackknife(value: float, left_out: Array) -> Measured:
-    """Return a statistic with the error that follows from its values (BLOCKS,) with each block of rows left out.
+def block_of(n: int, seed: int, name: str) -> Array:
+    """Return the block 0 .. BLOCKS - 1 of each row (n,), at random, since data may be ordered by class."""
+    return np.random.default_rng(key_seed("blocks", name, seed)).permutation(np.arange(n) % BLOCKS)
+
+
+def leave_out(x: Array, y: Array, seed: int, statistic: Callable[[Array, Array], float]) -> Array:
+    """Return a statistic of rows x (n, ...) and y (m, ...) without each block in turn, then of all, (BLOCKS + 1,)."""
+    own, other = block_of(len(x), seed, "x"), block_of(len(y), seed, "y")
+    return np.array([statistic(x[own != block], y[other != block]) for block in range(BLOCKS + 1)])
+
+
+def jackknife(values: Array) -> Measured:
+    """Return a statistic with its error, from its values without each block in turn, then with all rows (BLOCKS + 1,).
 
     References:
         The jackknife and the bootstrap for general stationary observations (Kuensch 1989), for independent rows
         Bootstrap methods and their application (Davison and Hinkley 1997), Section 2.7
     """
-    blocks = len(left_out)
-    stderr = math.sqrt((blocks - 1) / blocks * float(((left_out - left_out.mean()) ** 2).sum()))
+    left, value = values[:-1], float(values[-1])
+    stderr = math.sqrt((len(left) - 1) / len(left) * float(((left - left.mean()) ** 2).sum()))
     return Measured(value, stderr, value - T * stderr, value + T * stderr)
 
 
-def bootstrap(value: float, resampled: Array) -> Measured:
-    """Return a statistic with the error that follows from its values (R,) on resampled rows.
+def bootstrap(n: int, m: int, statistic: Callable[[Array, Array], float], seed: int) -> Measured:
+    """Return a statistic of how often each of n and m rows counts, with the error from rows drawn with replacement.
 
     Distances are larger on resampled rows, by about their bias. The interval is therefore made of the deviations from
     their mean (pivotal).
@@ -66,20 +77,9 @@ def bootstrap(value: float, resampled: Array) -> Measured:
     References:
         An introduction to the bootstrap (Efron and Tibshirani 1993), Sections 6.2 and 10.2
     """
-    deviation = resampled - resampled.mean()
+    random, x, y = np.random.default_rng(key_seed("bootstrap", seed)), np.full(n, 1 / n), np.full(m, 1 / m)
+    value = statistic(np.ones(n), np.ones(m))
+    again = [statistic(random.multinomial(n, x), random.multinomial(m, y)) for _ in range(RESAMPLES)]
+    deviation = np.array(again) - np.mean(again)
     low, high = np.quantile(deviation, [0.025, 0.975])
     return Measured(value, float(deviation.std(ddof=1)), value - float(high), value - float(low))
-
-
-def block_of(n: int, seed: int, name: str) -> Array:
-    """Return the block 0 .. BLOCKS - 1 of each row (n,), at random, since data may be ordered by class."""
-    return np.random.default_rng(key_seed("blocks", name, seed)).permutation(np.arange(n) % BLOCKS)
-
-
-def resampled(
-    n: int, m: int, statistic: Callable[[Array, Array], float], seed: int, resamples: int = RESAMPLES
-) -> Array:
-    """Return a statistic (resamples,) of the counts with which n and m rows are drawn with replacement."""
-    random = np.random.default_rng(key_seed("bootstrap", seed))
-    x, y = np.full(n, 1 / n), np.full(m, 1 / m)
-    return np.array([statistic(random.multinomial(n, x), random.multinomial(m, y)) for _ in range(resamples)])
