@@ -19,7 +19,7 @@ from tightbound.data.builtin import BUILTINS, GRIDS, published
 from tightbound.data.builtin.factors import FactorGrid
 from tightbound.data.columns import Kinds
 from tightbound.data.dataset import Arrays, Data, fingerprint, from_arrays
-from tightbound.data.options import Limits, Options, Wish
+from tightbound.data.options import Limits, Options
 from tightbound.data.readers import arrays, hub, parquet, paths, tables, tars, text, torch_data, web
 from tightbound.data.readers.folder import ImageFolder
 from tightbound.data.split import ArraySplit
@@ -60,30 +60,22 @@ def open(
     """
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of the data to test on, between 0 and 1")
-    return open_with(source, checked(levels, domain, kinds, resize, gray, test, labels, limits))
+    others = {"resize": resize, "gray": gray, "test": test, "labels": labels, "limits": limits}
+    return open_with(source, checked(levels, domain, kinds, **others))
 
 
-def checked(
-    levels: int | None = None,
-    domain: str | None = None,
-    kinds: Kinds | None = None,
-    resize: tuple[int, int] | None = None,
-    gray: bool = False,
-    test: float | None = None,
-    labels: Any = None,
-    limits: Limits | None = None,
-) -> Options:
+def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds | None = None, **others: Any) -> Options:
     """Return the options of `open`, checked; with `test=None` nothing is set aside for testing."""
     declared = encoding.declared_domain(levels, domain)
     if kinds is not None and declared is not None:
         raise InputError("kinds are given for the columns of a table, in place of levels and domain; leave out one")
-    return Options(declared, kinds, Wish(resize, gray), test, labels, limits or Limits())
+    return Options(declared, kinds, **{name: value for name, value in others.items() if value is not None})
 
 
 def open_with(source: Any, options: Options) -> Data:
     """Open a data set with checked options."""
     if isinstance(source, str) and source in BUILTINS:
-        options.refuse(source, images=True, kinds=True).refuse_labels(f"{source!r}, which has its own; leave them out")
+        options.refuse(source, images=True, kinds=True, labels=f"{source!r}, which has its own; leave them out")
         return _open_grid(source, options) if source in GRIDS else _open_published(source, options)
     if isinstance(source, os.PathLike | str):
         return _open_path(os.fspath(source), options)

@@ -40,14 +40,8 @@ class Layout:
 def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[str] = ()) -> Layout:
     """Return what a table of this schema holds.
 
-    Args:
-        schema: Names and types of the columns.
-        label: Column of labels; None: one with such a name beside arrays or images, and none in a table of numbers.
-        title: Name of the source, in messages.
-        wanted: Columns to take from a table of numbers and words, in this order; empty: all.
-
-    Raises:
-        InputError: If a column cannot be used, or does not exist.
+    Without the name of a column of labels, one of `LABELS` beside arrays or images holds them. The `wanted` columns of a
+    table of numbers and words are taken in this order; none: all.
     """
     if len(set(schema.names)) < len(schema.names):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
@@ -152,10 +146,7 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
 def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[str, ...]]) -> tuple[np.ndarray, Words]:
     """Return columns of numbers or words as (N, D), and the words of those that have any.
 
-    Args:
-        table: The table.
-        names: The columns.
-        classes: For columns of integers, the words that these stand for; -1 stands for a missing one.
+    `classes` are the words that the integers of some columns stand for; -1 stands for a missing one.
     """
     found = [numbers(table[name]) for name in names]
     for i, name in enumerate(names):
@@ -166,11 +157,7 @@ def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[st
 
 
 def array(column: pa.ChunkedArray, place: Place) -> np.ndarray:
-    """Return a column of lists, all of one shape, as (N, ...).
-
-    Raises:
-        InputError: If rows differ in shape, or hold nulls.
-    """
+    """Return a column of lists, all of one shape, as (N, ...)."""
     import pyarrow as pa
     from pyarrow import types
 
@@ -217,17 +204,9 @@ def encoded(column: pa.ChunkedArray, place: Place) -> list[File]:
 def decoded(
     column: pa.ChunkedArray, seen: ImageFormat | None, place: Place, threads: int = 1, skip: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column of encoded images (N, C, H, W) or .npy files (N, ...), and which rows these are (B,).
+    """Return a column of encoded images (N, C, H, W) or .npy files (N, ...), and which rows these are (N,).
 
-    Args:
-        column: The column.
-        seen: How images are read; None: there are .npy files only.
-        place: Describes a row.
-        threads: Threads that decode.
-        skip: Leave out what cannot be decoded.
-
-    Raises:
-        InputError: If a row cannot be decoded, or rows differ in shape.
+    Without an image format there are .npy files only. With `skip` what cannot be decoded is left out.
     """
     files = encoded(column, place)
 

@@ -24,11 +24,7 @@ class ImageFolder(Table):
     skips_broken = True
 
     def __init__(self, root: Path) -> None:
-        """Read the header of each image; hidden files are left out.
-
-        Raises:
-            InputError: If the folder has no readable images.
-        """
+        """Read the header of each image; hidden files are left out."""
         import pyarrow as pa
 
         self.root, self.title = root, str(root)

@@ -37,11 +37,7 @@ def has_transform(source: Any) -> bool:
 
 
 def load_saved(path: Path) -> Any:
-    """Return the data set of a folder, memory-mapped.
-
-    Raises:
-        InputError: If the package is missing, or the folder is damaged.
-    """
+    """Return the data set of a folder, memory-mapped."""
     with needs("stream", "folders of Hugging Face data sets"):
         import datasets
     try:
@@ -51,11 +47,7 @@ def load_saved(path: Path) -> Any:
 
 
 def open_hub(source: Any, title: str, name: str, options: Options) -> Data:
-    """Open a Dataset, an IterableDataset, or a dictionary of these with a split for training.
-
-    Raises:
-        InputError: If splits are missing, or columns cannot be used.
-    """
+    """Open a Dataset, an IterableDataset, or a dictionary of these with a split for training."""
     import datasets
 
     train, test, notes = _splits(source)

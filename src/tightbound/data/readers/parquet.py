@@ -29,11 +29,7 @@ class ParquetTable(Table):
     """One or more Parquet files with the same columns."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file, or the files of a folder and those below it.
-
-        Raises:
-            InputError: If a file cannot be read, or the files differ in their columns.
-        """
+        """Open a file, or the files of a folder and those below it."""
         import pyarrow.dataset as ds
 
         self.title = str(path)

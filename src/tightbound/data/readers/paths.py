@@ -18,11 +18,7 @@ def is_pattern(source: str) -> bool:
 
 
 def expanded(pattern: str) -> list[str]:
-    """Return every name that ranges of numbers in braces, {000..009}, stand for.
-
-    Raises:
-        InputError: If a range ends before it begins.
-    """
+    """Return every name that ranges of numbers in braces, {000..009}, stand for."""
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
@@ -42,11 +38,7 @@ def stem(source: str) -> str:
 
 
 def found(source: str) -> list[Path]:
-    """Return the tar files of a folder or a pattern.
-
-    Raises:
-        InputError: If one of a range, or all of a wildcard, are missing.
-    """
+    """Return the tar files of a folder or a pattern."""
     path = Path(source).expanduser()
     if path.is_dir():
         return sorted(path.glob("*.tar"))

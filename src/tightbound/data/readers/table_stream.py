@@ -40,20 +40,8 @@ def open_tables(
     The first examples of `test`, or of the stream itself, are set aside for testing; none if there is no `test` and all
     data are for training (`options.test` is None).
 
-    Args:
-        train: Tables for training, and for testing if there is no `test`.
-        test: Tables for testing.
-        title: Name of the source, in messages.
-        name: Name of the data set.
-        options: Options of `open`.
-        judged: The first so many rows tell what the columns hold.
-        size: Rows that are read together.
-        order: The order of an epoch, in a note.
-        notes: Notes on the source.
-        classes: See `Table.classes`.
-
-    Raises:
-        InputError: If there are too few rows, columns that cannot be used, or labels that are not in a column.
+    The first `judged` rows tell what the columns hold, `size` rows are read together, and `order` is what a note says of
+    an epoch; for `classes` see `Table`.
     """
     if options.labels is not None and options.label_column is None:
         raise InputError("labels were given for a stream; let its rows have them, and name the column")

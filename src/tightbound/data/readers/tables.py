@@ -104,11 +104,7 @@ def is_frame(source: object) -> bool:
 
 
 def from_frame(source: Any) -> Held:
-    """Return a data frame as a table in memory.
-
-    Raises:
-        InputError: If a column mixes types.
-    """
+    """Return a data frame as a table in memory."""
     import narwhals as nw
     import pyarrow as pa
 
@@ -183,11 +179,7 @@ class Coder:
 
 
 def open_table(table: Table, name: str, options: Options) -> Data:
-    """Open a table as a data set.
-
-    Raises:
-        InputError: If columns cannot be used, the options do not fit them, or there are no rows.
-    """
+    """Open a table as a data set."""
     if len(table) == 0:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
     raw, kinds, notes = understood(table, options)
@@ -223,7 +215,7 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
         if options.declared is None and len(binary) < len(plan.columns):
             kinds = {**dict.fromkeys(binary, "binary"), **kinds}
     seen = _judged(table, plan, options) if plan.kind == "images" else None
-    if options.wish and seen is None:
+    if options.for_images and seen is None:
         raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
     notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
     return replace(raw, images=seen), kinds, notes
@@ -231,7 +223,6 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
 
 def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
     """Return what the images of a table have in common, judged by a few; None: they are .npy files."""
-    options.wish.check()
     headers = table.headers
     if headers is None:
         some = spread(len(table))
@@ -244,7 +235,7 @@ def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
         if bad := next((place for place, header in found.items() if header is None), None):
             raise InputError(f"{bad} cannot be decoded as an image; remove it")
         headers = {place: header for place, header in found.items() if header is not None}
-    return images.judge(headers, options.wish, table.title, options.declared) if headers else None
+    return images.judge(headers, options, table.title) if headers else None
 
 
 def spread(size: int) -> np.ndarray:

@@ -30,11 +30,7 @@ def delimiter(path: Path) -> str | None:
 
 
 def read_text(path: Path, options: Options) -> Held:
-    """Read a table: a first row without any number is the header; rows without any value are left out.
-
-    Raises:
-        InputError: If the file is damaged or empty, its rows differ in length, or a column mixes numbers and words.
-    """
+    """Read a table: a first row without any number is the header; rows without any value are left out."""
     import pyarrow as pa
     import pyarrow.csv as pacsv
     from pyarrow import compute

@@ -32,12 +32,8 @@ def is_url(source: str) -> bool:
 
 
 def open_web(source: str, options: Options) -> Data:
-    """Open tar files at an address, which may have ranges in braces.
-
-    Raises:
-        InputError: If a file cannot be fetched, or samples cannot be used.
-    """
-    options.refuse(source, kinds=True, column=True).refuse_labels("a stream; let its samples have .cls files")
+    """Open tar files at an address, which may have ranges in braces."""
+    options.refuse(source, kinds=True, column=True, labels="a stream; let its samples have .cls files")
     urls = paths.expanded(source)
     notes = (f"samples of {len(urls)} tar files on the web",)
     order = "the order of its shards, shuffled"
