@@ -8,17 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import compute, types
 
 from tightbound.core.errors import InputError, first_line, suggestion
 from tightbound.data.columns import Words
 from tightbound.data.readers import images
 from tightbound.data.readers.images import File, ImageFormat
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 LABELS = ("label", "labels", "y", "target", "cls", "class")
 _DATA = ("x", "image", "img", "images", "input", "data", "pixel_values")
@@ -40,8 +39,8 @@ class Layout:
 def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[str] = ()) -> Layout:
     """Return what a table of this schema holds.
 
-    Without the name of a column of labels, one of `LABELS` beside arrays or images holds them. The `wanted` columns of a
-    table of numbers and words are taken in this order; none: all.
+    Without the name of a column of labels, one of `LABELS` beside arrays or images holds them. Of a table of numbers
+    and words the `wanted` columns are taken, in this order; none: all.
     """
     if len(set(schema.names)) < len(schema.names):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
@@ -80,8 +79,6 @@ def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[st
 
 def _kind(given: pa.DataType) -> Kind | None:
     """Return what a column of this type holds; None: nothing that can be used."""
-    from pyarrow import types
-
     kind = _storage(given)
     if types.is_dictionary(kind):
         kind = kind.value_type
@@ -98,27 +95,19 @@ def _kind(given: pa.DataType) -> Kind | None:
 
 
 def _numeric(kind: pa.DataType) -> bool:
-    from pyarrow import types
-
     return types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
 
 
 def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _storage(kind: Any) -> Any:
-    import pyarrow as pa
-
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _joined(column: pa.ChunkedArray) -> Any:
     """Return a column in one piece, as stored."""
-    import pyarrow as pa
-
     whole = column.combine_chunks()
     whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
     return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
@@ -126,9 +115,6 @@ def _joined(column: pa.ChunkedArray) -> Any:
 
 def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return a column as numbers (N,), NaN where it is null; for words their ranks, and the words."""
-    import pyarrow as pa
-    from pyarrow import compute, types
-
     values = _joined(column)
     if types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -158,9 +144,6 @@ def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[st
 
 def array(column: pa.ChunkedArray, place: Place) -> np.ndarray:
     """Return a column of lists, all of one shape, as (N, ...)."""
-    import pyarrow as pa
-    from pyarrow import types
-
     values, shape = _joined(column), [len(column)]
     while not _numeric(values.type):
         _refuse_null(values, shape, place)
@@ -232,8 +215,6 @@ def decoded(
 @contextmanager
 def readable(title: object, what: str) -> Iterator[None]:
     """Raise InputError if a file or data set in this block cannot be read as what it should be."""
-    import pyarrow as pa
-
     try:
         yield
     except (OSError, pa.ArrowException) as error:

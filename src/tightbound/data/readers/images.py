@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError
@@ -52,8 +53,6 @@ class ImageFormat:
 
     def decode(self, file: File) -> np.ndarray:
         """Return the pixels (C, H, W), uint8; raise one of `errors()`, where a ValueError says what does not fit."""
-        from PIL import Image
-
         with Image.open(file) as image:
             self._check(image.mode, (image.height, image.width))
             converted = image.convert(self.mode)
@@ -105,8 +104,6 @@ def judge(headers: Mapping[str, Header], options: Options, where: object) -> Ima
 
 def header(file: File) -> Header | None:
     """Return the mode and the size (height, width) of an image; None if it cannot be read."""
-    from PIL import Image
-
     try:
         with Image.open(file) as image:
             return image.mode, (image.height, image.width)
@@ -135,6 +132,4 @@ def scaled(x: np.ndarray, declared: Domain | None) -> np.ndarray:
 
 def errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that Pillow raises for files that are not images, truncated or far too large."""
-    from PIL import Image
-
     return OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError

@@ -9,6 +9,7 @@ from pathlib import Path
 from tightbound.core.errors import InputError
 
 _PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -71,3 +72,9 @@ def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ..
     if second == "test" and "validation" in found:
         notes.append("left out: the files of validation data; validation data are taken from the training data")
     return found["train"], found[second], tuple(notes)
+
+
+def delimiter(path: Path) -> str | None:
+    """Return the delimiter that a file's name stands for; None: it is not a table as text."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return _DELIMITERS.get(suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower())

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
@@ -23,9 +24,6 @@ from tightbound.data.readers.arrow import Layout, Place
 from tightbound.data.readers.images import Header, ImageFormat
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
 from tightbound.data.split import WORKERS, Indexed, MappedSplit
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class Table(ABC):
@@ -97,16 +95,9 @@ class Held(Table):
         yield self.table.select(list(names))
 
 
-def is_frame(source: object) -> bool:
-    """Whether this is a data frame or a table of Arrow, without importing any package."""
-    known = {kind.__module__.partition(".")[0] for kind in type(source).__mro__} & {"pandas", "polars", "pyarrow"}
-    return bool(known) and hasattr(source, "columns")
-
-
 def from_frame(source: Any) -> Held:
     """Return a data frame as a table in memory."""
     import narwhals as nw
-    import pyarrow as pa
 
     try:
         table = nw.from_native(source, eager_only=True).to_arrow()
@@ -245,8 +236,6 @@ def spread(size: int) -> np.ndarray:
 
 def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
     """Read all rows into memory."""
-    import pyarrow as pa
-
     if raw.layout.kind == "columns":
         x, words = raw(pa.concat_tables(table.scan(raw.layout.columns)), table.place)
         return replace(held, x=x, words=words)

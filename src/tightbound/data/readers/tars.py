@@ -11,18 +11,16 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.readers import images
 from tightbound.data.readers.arrow import LABELS
 from tightbound.data.readers.paths import found, parted
 from tightbound.data.readers.tables import Table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 F = TypeVar("F")
 DATA = frozenset({suffix.lstrip(".") for suffix in images.SUFFIXES} | {"npy"})
@@ -124,8 +122,6 @@ class TarTable(Table):
 
     def __init__(self, source: str) -> None:
         """Index the files of a folder, a file or a pattern; a name, a label and 32 bytes are kept for each sample."""
-        import pyarrow as pa
-
         self.title, self.schema = source, pa.schema([("x", pa.binary())])
         train, test, notes = parted(found(source))
         self._paths = [*train, *test]
@@ -170,8 +166,6 @@ class TarTable(Table):
 
     def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
         """See `Table.take`."""
-        import pyarrow as pa
-
         content = []
         for number, offset, size in self._places[rows].tolist():
             with self._paths[number].open("rb", buffering=0) as file:
