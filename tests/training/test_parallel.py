@@ -100,7 +100,7 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
         ("mlp", {"objective": "beta-tc"}, "compares the examples of a batch"),
         ("mlp", {"batch_size": 1}, "needed: at least 2 for objective 'elbo'"),
         ("mlp", {"objective": "factor", "batch_size": 3}, "needed: at least 4 for objective 'factor'"),
-        ("mlp", {"run": None}, "name its folder with run="),
+        ("mlp", {"run": None}, "pass run= with a folder"),
     ],
 )
 def test_all_processes_refuse_settings_that_need_one_process(

@@ -1,1 +1,1 @@
-"""The one idea: conditionals that return distributions, and the terms objectives are made of."""
+"""Algebra of a model: conditionals that return distributions, and the terms that objectives are computed from."""

@@ -1,4 +1,4 @@
-"""The base of all components: it remembers constructor arguments. Free of torch."""
+"""Base class of all components, which remembers constructor arguments. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 @functools.cache
 def signature(cls: type) -> inspect.Signature:
     """Return the signature of a component's constructor, without `self`."""
-    # not inspect.signature(cls): `Component.__new__` hides `__init__` in the first releases of Python 3.11
+    # inspect.signature(cls) would not do: `Component.__new__` hides `__init__` in early releases of Python 3.11
     if cls.__init__ is object.__init__:
         return inspect.Signature()
     found = inspect.signature(cls.__init__)
@@ -21,19 +21,19 @@ def signature(cls: type) -> inspect.Signature:
 class Component:
     """Mixin that remembers how an object was constructed, so that `describe` can write it as JSON.
 
-    The bases of priors, posteriors, likelihoods, ... have it. Construct components from numbers, strings, sequences,
-    mappings and other components; anything else (such as a module of your own) cannot be rebuilt from JSON.
+    The base classes of priors, posteriors, likelihoods, ... inherit it. Construct components from numbers, strings,
+    sequences, mappings and other components; anything else (such as a module of your own) cannot be rebuilt from JSON.
     """
 
-    nested: ClassVar[Mapping[str, str]] = {}  # arguments that are components: name -> kind; given as text or objects
-    builds: ClassVar[Sequence[str]] = ()  # arguments that are specs of components, which the constructor makes itself
+    nested: ClassVar[Mapping[str, str]] = {}  # component arguments: name -> kind; each is given as text or as an object
+    builds: ClassVar[Sequence[str]] = ()  # arguments that describe components which the constructor builds itself
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments before `__init__` sees them."""
         self = super().__new__(cls)
-        # past nn.Module.__setattr__: arguments that are modules must not be registered a second time
+        # bypass nn.Module.__setattr__, which would register arguments that are modules a second time
         self.__dict__["_given"] = (args, kwargs)
         return self
 
@@ -43,5 +43,5 @@ class Component:
         return dict(signature(type(self)).bind(*args, **kwargs).arguments)
 
     def record_again(self, **changed: Any) -> None:
-        """Replace some of the recorded arguments, after the object has changed as if it had been given these."""
+        """Replace recorded arguments, for an object that has changed as if it had been constructed with these."""
         self.__dict__["_given"] = ((), {**self.constructor_arguments(), **changed})

@@ -1,4 +1,4 @@
-"""Functions that dispatch on the type of their first argument, and cached properties, that torch.compile can trace.
+"""Functions that dispatch on their first argument's type, and cached properties; torch.compile can trace both.
 
 `functools.singledispatch` and, in Python 3.11, `functools.cached_property` hold locks or weak references, which torch
 cannot trace in all supported versions.
@@ -17,10 +17,10 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 class Dispatched(Generic[P, R]):
-    """A function with methods: the one registered for the nearest class of the first argument is called.
+    """A generic function that calls the method registered for the nearest base class of its first argument.
 
     Args:
-        default: Called for classes without a method.
+        default: Function called for classes without a method.
     """
 
     def __init__(self, default: Callable[Concatenate[Any, P], R]) -> None:
@@ -42,8 +42,8 @@ class Dispatched(Generic[P, R]):
         return self.default(first, *args, **kwargs)
 
 
-class cached(Generic[R]):  # noqa: N801, a decorator as `property` is
-    """A property that is computed when it is first asked for."""
+class cached(Generic[R]):  # noqa: N801, a decorator like `property`
+    """Property that is computed on first access."""
 
     def __init__(self, compute: Callable[[Any], R]) -> None:
         self._compute, self._name = compute, f"_{compute.__name__}"

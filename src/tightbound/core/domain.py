@@ -1,4 +1,4 @@
-"""The domain of values: the set of values of the data, and the set that a likelihood is a density on. Free of torch."""
+"""Domains: the set of values that data can take and that a likelihood is a density on. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Given = Literal["", "integers", "floats", "shares"]
 
 @dataclass(frozen=True)
 class Domain:
-    """The set of values of one element of x.
+    """Set of values that one element of x can take.
 
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
-    mixed: each column of a table has its own domain, and entries may be missing (NaN).
+    mixed: each column of a table has its own domain, and values may be missing (NaN).
 
-    `given` says how the training data held these values, so that other data are not misread. Levels: "" as integers,
+    `given` tells how the training data held these values, so that other data are not misread. Levels: "" as integers,
     "floats" as floating-point levels, "shares" as floating-point shares of the highest level. Unit: "" as
     floating-point numbers, "integers" as the integers 0 and 1.
     """
@@ -71,7 +71,7 @@ class Domain:
 
     @property
     def literal(self) -> Any:
-        """The literal that `as_domain` reads."""
+        """The Python literal that `as_domain` reads back."""
         if self.kind == "categories":
             return (self.kind, self.words)
         if self.given == "shares":
@@ -93,7 +93,7 @@ def as_domain(given: Any) -> Domain:
     ("levels", K, "shares") stands for levels that are written as shares of the highest one.
 
     Raises:
-        InputError: It is none of these.
+        InputError: The value is none of these.
     """
     if isinstance(given, Domain) and given.kind != "mixed":
         return given

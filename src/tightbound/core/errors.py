@@ -1,4 +1,4 @@
-"""Errors for people (what was given, what is needed, how to fix it), and checks of numbers. Free of torch."""
+"""Error classes, and checks of numbers. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 
 
 class TightboundError(Exception):
-    """Base of all errors that tightbound raises on purpose; the command line prints them in one line."""
+    """Base class of errors that tightbound raises on purpose; the command line prints them on one line."""
 
     exit_status = 2
 
 
 class InputError(TightboundError, ValueError):
-    """Data, a file, an argument or a number that cannot be used."""
+    """Invalid data, file, argument or number."""
 
 
 class CompositionError(TightboundError, ValueError):
-    """Components that do not fit together."""
+    """Components that cannot be combined."""
 
 
 class NotABound(CompositionError):
-    """A bound on log p(x) was requested of a model whose posterior or prior has no density."""
+    """A bound on log p(x) was requested from a model whose posterior or prior has no density."""
 
 
 class DensityUnknown(CompositionError, NotImplementedError):
-    """A density was requested where it is not known, such as that of some flows away from their own draws."""
+    """A density was requested where it is unknown, as for some flows at points they did not draw themselves."""
 
 
 class NonFinite(TightboundError, ArithmeticError):
@@ -39,7 +39,7 @@ class NonFinite(TightboundError, ArithmeticError):
 
 
 class OtherFailed(TightboundError):
-    """Another process that works with this one has ended or failed."""
+    """Another process of the same launch has ended or failed."""
 
     exit_status = 1
 
@@ -48,31 +48,32 @@ class OtherFailed(TightboundError):
 
 
 class ReaderLost(TightboundError, OSError):
-    """A process that reads data was killed."""
+    """A data-loading process was killed."""
 
     exit_status = 1
 
     @classmethod
     def of(cls, error: Exception) -> ReaderLost | None:
-        """Return this error if torch's error means that a reader was killed, else None.
+        """Return this error if torch's error means that a data-loading process was killed, else None.
 
-        Torch raises it wherever the program stands; a message that was cut off ends in another error.
+        Torch can raise its error at any point of the program. If the process died while it was sending a message, torch
+        raises EOFError or ConnectionError instead.
         """
         if not isinstance(error, EOFError | ConnectionError) and "DataLoader worker" not in str(error):
             return None
         return cls(
-            "a process that reads the data was ended from outside, perhaps for lack of memory; pass resume= to "
-            "continue a run from its last checkpoint"
+            "a data-loading process was killed, perhaps because memory ran out; pass resume= to continue a run from "
+            "its last checkpoint"
         )
 
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
-    """Report missing optional packages that are imported in this block in one line.
+    """Report a missing optional package that is imported in this block, in one line.
 
     Args:
-        extra: The extra that installs them.
-        what: What needs them, a plural.
+        extra: Extra of tightbound that installs the package.
+        what: Feature that needs the package, as a plural noun.
 
     Raises:
         InputError: If a package is missing.
@@ -105,10 +106,10 @@ def number(
     most: float = math.inf,
     whole: bool = False,
 ) -> float:
-    """Return a finite number within its limits; `above` and `below` exclude them.
+    """Check a finite number against its limits and return it; `above` and `below` are exclusive.
 
     Raises:
-        InputError: If it is none; the message names the argument, its value and what is needed.
+        InputError: If the check fails; the message names the argument, its value and what is needed.
     """
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"of at least {least:g}"] * (least > -math.inf)
     limits += [f"below {below:g}"] * (below < math.inf) + [f"of at most {most:g}"] * (most < math.inf)
@@ -122,9 +123,9 @@ def number(
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's numbers, too
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)  # includes NumPy's numbers
 
 
 def whole(name: str, value: Any, *, least: int) -> int:
-    """Return a whole number of at least `least`; raise InputError if it is none."""
+    """Check a whole number of at least `least` and return it; raise InputError if it is anything else."""
     return int(number(name, value, least=least, whole=True))

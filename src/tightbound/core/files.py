@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one. Free of torch."""
+"""Atomic writes: a reader sees the old file or the new one, never a part of one. Does not import torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name in the same folder, and rename it at the end.
 
     Raises:
-        InputError: If the disk is full or the folder cannot be written. Nothing is left behind, and an existing file of
-            that name stays as it was.
+        InputError: If the disk is full or the folder cannot be written. The temporary file is removed, and an existing
+            file of that name is unchanged.
     """
     temporary: str | None = None
     try:
@@ -38,13 +38,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise InputError(
-                f"cannot write {str(path)!r} ({error.strerror}); free space there or name another folder"
+                f"cannot write {str(path)!r} ({error.strerror}); free space there or choose another folder"
             ) from error
         raise
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a whole file; for errors see `atomic`."""
+    """Write a whole file atomically; see `atomic` for errors."""
     data = content.encode() if isinstance(content, str) else content
     with atomic(path) as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""Bases of likelihoods, contexts and observations."""
+"""Base classes of likelihoods, contexts and observations."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Likelihood(Component, nn.Module, ABC):
     """p(x | features): a module whose call returns a distribution with event shape `shape`."""
 
     shape: tuple[int, ...]
-    features: int | None  # size of the features it takes; None: they are the distribution's parameters
-    outputs: int = 1  # numbers that the network gives for each element of x
+    features: int | None  # size of the input features; None: the features are the distribution's parameters
+    outputs: int = 1  # number of network outputs per element of x
 
     @property
     def elementwise(self) -> bool:
@@ -33,12 +33,12 @@ class Likelihood(Component, nn.Module, ABC):
 
     @property
     def autoregressive(self) -> bool:
-        """Whether it can model all dependence between the elements of x by itself, and leave the features unused."""
+        """Whether this likelihood can model all dependence between elements of x and so ignore the features."""
         return False
 
     @property
     def narrower(self) -> Mapping[str, Any]:
-        """Constructor arguments with which it would model less of that dependence by itself, or empty."""
+        """Constructor arguments that make an autoregressive likelihood model less of that dependence; may be empty."""
         return {}
 
     @abstractmethod
@@ -46,7 +46,7 @@ class Likelihood(Component, nn.Module, ABC):
         """Map features (..., features) to a distribution with batch shape (...) and event shape `shape`."""
 
     def start_at(self, x: Tensor) -> None:
-        """Initialize p(x | z) so that an untrained network gives about the marginals of targets x (N, *shape)."""
+        """Initialize p(x | z) to approximately the marginals of targets x (N, *shape), for an untrained network."""
 
     @abstractmethod
     def check_domain(self, target: Domain) -> None:
@@ -54,78 +54,78 @@ class Likelihood(Component, nn.Module, ABC):
 
 
 class Context(Component, nn.Module, ABC):
-    """The variable c that x is conditioned on: p(x | c) = E_p(z | c) p(x | z, c)."""
+    """Variable c that x is conditioned on: p(x | c) = E_p(z | c) p(x | z, c)."""
 
-    shape: tuple[int, ...]  # of one example's context
-    description: ClassVar[str]  # such as "given the class label"; follows the name of what is bounded
+    shape: tuple[int, ...]  # shape of one example's context
+    description: ClassVar[str]  # such as "given the class label"; appended to the name of the bounded quantity
     completes: ClassVar[bool] = False  # whether c is a part of x, so that the model completes the rest
     classes: int = 0  # number of class labels if c is one (0 .. classes - 1), else 0
-    modeled: int | None = None  # number of elements of x that are left to the model; None: all
+    modeled: int | None = None  # number of elements of x that the model explains; None: all
 
     @property
     def size(self) -> int:
-        """Numbers in the context of an example."""
+        """Number of values in the context of an example."""
         return math.prod(self.shape)
 
     @abstractmethod
     def forward(self, seen: Batch) -> Batch:
-        """Set `context` (B, *shape) of an observed batch, and `mask` if the context gives a part of x.
+        """Set `context` (B, *shape) of an observed batch, and `mask` if the context is a part of x.
 
         Raises:
-            InputError: The data lack what the context is made of.
+            InputError: The data lack what the context is computed from.
         """
 
     @abstractmethod
     def encode(self, values: Tensor) -> Tensor:
-        """Return the contexts (n, *shape) for values that a user names, such as class labels (n,).
+        """Return the contexts (n, *shape) of values that a user passes, such as class labels (n,).
 
         Raises:
-            InputError: The values are of another kind.
+            InputError: The values are of the wrong kind.
         """
 
     def examples(self, n: int) -> Tensor:
-        """Return up to n values for `encode`, to show the model with.
+        """Return up to n values for `encode`, with which a report can show the model.
 
         Raises:
-            InputError: No values are valid for all data.
+            InputError: No value is valid for all data.
         """
         raise InputError("this model is conditional; pass context=")
 
 
 class Observation(Component, nn.Module, ABC):
-    """The map from raw data to the encoder's input and the likelihood's target, and the measure."""
+    """Map from raw data to the encoder's input and the likelihood's target, with its change of measure."""
 
-    source: Domain  # of the raw data
-    target: Domain  # of what the likelihood sees
-    target_name: str  # what the bound is a bound on
-    needs_index: bool = False  # whether its randomness is fixed by each example's index, in training as well
+    source: Domain  # domain of the raw data
+    target: Domain  # domain of the likelihood's target
+    target_name: str  # the quantity that is bounded, in words
+    needs_index: bool = False  # whether each example's index fixes its randomness, even in training
     error_unit: str = "squared units"
-    no_bits: str = "bits of a density depend on the unit of x"  # the reason if there are no bits/dim
+    no_bits: str = "bits of a density depend on the unit of x"  # the reason why bits/dim are undefined, if they are
     header: Sequence[str] = ()  # names of the columns of a table
-    words: Sequence[Sequence[str]] = ()  # the words that the numbers 0, 1, ... of each column stand for
+    words: Sequence[Sequence[str]] = ()  # for each column, the words that its numbers 0, 1, ... stand for
 
     def check_source(self, domain: Domain) -> None:
-        """Raise InputError if the model was made for raw data of another domain."""
+        """Raise InputError if the model was built for raw data of another domain."""
         same = domain == self.source or (domain.levels is not None and domain.levels == self.source.levels)
         if not same and domain.kind not in CONTAINED.get(self.source.kind, ()):
             raise InputError(
-                f"the model was made for {self.source} and the data are {domain}; "
+                f"the model was built for {self.source} and the data are {domain}; "
                 "convert the data, or pass domain=, levels= or kinds= when opening them"
             )
 
     @property
     def log_slope(self) -> float | Tensor:
-        """log |d target / d raw| of each element, in nats: one number for all, or (*shape)."""
+        """log |d target / d raw| of each element, in nats: one number for all elements, or (*shape)."""
         return 0.0
 
     @property
     def error_scale(self) -> float | Tensor:
-        """The unit of reconstruction errors, in raw units: one for all elements, or (*shape)."""
+        """The unit of reconstruction errors, in raw units: one number for all elements, or (*shape)."""
         return 1.0
 
     @property
     def metric(self) -> bool:
-        """Whether distances between examples are meaningful; they are not between categories."""
+        """Whether distances between examples are meaningful; between categories they are not."""
         return True
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -145,37 +145,37 @@ class Observation(Component, nn.Module, ABC):
     @property
     @abstractmethod
     def counts_bits(self) -> bool:
-        """Whether bits/dim exist: the bound is one on the probability of discrete data."""
+        """Whether bits/dim are defined, because the bound is on the probability of discrete data."""
 
     @property
     def not_a_likelihood(self) -> str | None:
-        """The reason if the bound is not a bound on a likelihood of the data, else None."""
+        """The reason why the objective is not a bound on a likelihood of the data; None if it is one."""
         return None
 
     @abstractmethod
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Set `input` and the target `x` of a raw batch in floating point.
+        """Set `input` and the target `x` of a raw batch, in floating point.
 
-        Random observations are fixed, by their own seed and each example's index, unless `training`.
+        Unless `training`, a random observation is fixed by its own seed and each example's index.
         """
 
     @abstractmethod
     def restore(self, target: Tensor) -> Tensor:
-        """Convert targets, or their means, to the units of the raw data."""
+        """Convert targets, or means of targets, to the units of the raw data."""
 
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
-        """Return what a reconstruction is compared with, in the units of the raw data."""
+        """Return the values to compare a reconstruction with, in the units of the raw data."""
         return raw
 
     def realized(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
-        """Return what draws of p(x | z) are compared with, in the units of the raw data.
+        """Return the values to compare draws from p(x | z) with, in the units of the raw data.
 
-        These are the data as the likelihood sees them, with NaN for missing elements.
+        These are the likelihood's targets, with NaN for missing elements.
         """
         return self.restore(seen.x).where(~torch.isnan(raw), torch.nan)
 
     def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
-        """Return (B,) the mean squared error of observed elements in units of `error_scale`; NaN if none is."""
+        """Return the mean squared error (B,) of observed elements in units of `error_scale`; NaN without any."""
         squared = precise((restored - self.reference(raw, seen)) / self.error_scale).square()
         if seen.mask is not None:
             squared = squared.masked_fill(~seen.mask.to(squared.device), torch.nan)

@@ -1,4 +1,4 @@
-"""Examples and their contexts in one tensor that any network takes."""
+"""Join examples and their contexts into one tensor that any network accepts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def joined_shape(shape: Shape, context: Shape) -> Shape:
 def join(x: Tensor, context: Tensor | None) -> Tensor:
     """Join x (B, *shape) with a context (B, *context) to (B, *joined_shape).
 
-    A context of the same height and width becomes additional channels; any other is written, row by row, into
-    additional channels that are zero elsewhere. Vectors are concatenated.
+    Vectors are concatenated. A context of the same height and width becomes additional channels; any other is written
+    row by row into additional channels, padded with zeros.
     """
     if context is None:
         return x
@@ -40,7 +40,7 @@ def join(x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def append(features: Tensor, context: Tensor | None) -> Tensor:
-    """Append a context (B, *context) to features (..., B, F): (..., B, F + size of the context)."""
+    """Append a context (B, *context) to features (..., B, F); return (..., B, F + size of the context)."""
     if context is None:
         return features
     flat = context.flatten(1).to(features)

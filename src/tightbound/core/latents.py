@@ -1,4 +1,4 @@
-"""Bases of what is trained, and of latents: the path from x to z and from z to features."""
+"""Base classes of trainable models and of latents, the path from x to z and from z to features."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tightbound.core.terms import Batch, LatentTerms, Terms
 
 LogLikelihood = Callable[[Tensor], Tensor]  # features (S, B, features) -> (S, B) log p(x | features)
 Draw = Callable[[int, Noise, Tensor | None], Tensor]  # (n, noise, contexts (n, *context)) -> z (n, latent)
-State = Any  # what Latents.encode returns and Latents.infer takes: opaque to everybody else
+State = Any  # the value that Latents.encode returns and Latents.infer takes; other code must not look inside
 
 
 class Trainable(nn.Module, ABC):
-    """A model that one stage of a run trains: a VAE, or the code prior of one."""
+    """Model that one stage of a run trains: a VAE or its code prior."""
 
-    unit: str = "dim"  # what `bits` divides by: an example has many
+    unit: str = "dim"  # the unit of an example that `bits` is per
     trained_later: frozenset[str] = frozenset()  # names in the state dict that a later stage trains
 
     @property
@@ -40,40 +40,40 @@ class Trainable(nn.Module, ABC):
 
     @property
     def shares_parameters(self) -> bool:
-        """Whether p and q have parameters in common; some gradient estimators need that they have none."""
+        """Whether p and q share parameters; some gradient estimators require that they do not."""
         return False
 
     def bits(self, nats: float) -> float | None:
-        """Convert the log-likelihood of an example to bits per `unit`; None if the model does not count bits."""
+        """Convert the log-likelihood of an example to bits per `unit`; return None if bits are undefined."""
         return None
 
     @property
     def baselines(self) -> Mapping[str, float]:
-        """Mean log-likelihoods of simple models, in nats per example, to compare this model with, by name."""
+        """Mean log-likelihoods of simple reference models, in nats per example, by name."""
         return {}
 
 
 class Latents(Component, nn.Module, ABC):
-    """The path from x to z, q(z | x), and from z to the features that the likelihood takes, p(z).
+    """Path from x to z through q(z | x), and from z to the likelihood's features, with the prior p(z).
 
-    A subclass sets `features` and `latent` and writes five methods: `encode`, `infer`, `draw`, `decode` and `moments`.
-    The other methods are optional. Those without a default implementation raise an error that names the method to
-    write when an analysis or an objective needs it. `tightbound.testing.check_latents` runs the laws.
+    A subclass sets `features` and `latent` and defines five methods: `encode`, `infer`, `draw`, `decode` and `moments`.
+    The other methods are optional. If an analysis or an objective needs one without a default implementation, it raises
+    an error that names the method to define. `tightbound.testing.check_latents` runs the laws.
 
     Shapes: B examples, S samples per example, `latent` numbers in a flat latent code z (all groups of latent
     variables, concatenated).
     """
 
-    features: int  # size of the vector that the likelihood takes
+    features: int  # size of the feature vector that the likelihood takes
     latent: int  # size of the flat latent code of an example
-    moments_of: str = "q(z|x)"  # what `moments` describes, for reports
-    local_of: str = "q(z|x)"  # what `local` parametrizes, for reports
+    moments_of: str = "q(z|x)"  # name of the distribution that `moments` describes, for reports
+    local_of: str = "q(z|x)"  # name of the distribution that `local` parametrizes, for reports
 
     # Required
 
     @abstractmethod
     def encode(self, x: Tensor, context: Tensor | None = None) -> State:
-        """Return the deterministic part of inference for x (B, *shape); it runs once for any number of samples."""
+        """Run the deterministic part of inference on x (B, *shape), once for any number of samples."""
 
     @abstractmethod
     def infer(
@@ -82,8 +82,8 @@ class Latents(Component, nn.Module, ABC):
         """Draw from q(z | x).
 
         Args:
-            state: What `encode` returned.
-            samples: S.
+            state: The value that `encode` returned.
+            samples: Number of samples S per example.
             noise: Source of all random numbers.
             knobs: Current values of `schedules`.
             log_likelihood: log p(x | features) of the batch, for a q that depends on the model (Hamiltonian).
@@ -94,11 +94,11 @@ class Latents(Component, nn.Module, ABC):
 
     @abstractmethod
     def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """Return z (n, latent): n ancestral draws from the prior."""
+        """Return n ancestral draws z (n, latent) from the prior."""
 
     @abstractmethod
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the features (B, features) of z (B, latent), such as a posterior mean."""
+        """Return the features (B, features) at z (B, latent), such as a posterior mean."""
 
     @abstractmethod
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
@@ -107,11 +107,11 @@ class Latents(Component, nn.Module, ABC):
     # Optional, without a default implementation
 
     def local(self, x: Tensor) -> Tensor:
-        """Return the variational parameters (B, ...) of each example of x (B, *shape), from which `state` makes q."""
+        """Return each example's variational parameters (B, ...) for x (B, *shape); `state` builds q from them."""
         self._missing("local(x)")
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
-        """Return what `encode` returns, from variational parameters that were encoded or fitted to an example."""
+        """Return the state, as `encode` does, from variational parameters that were encoded or fitted per example."""
         self._missing("state(local, context)")
 
     def log_prior(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -124,14 +124,14 @@ class Latents(Component, nn.Module, ABC):
         Only for latents whose q depends on the context through `local` alone.
 
         Args:
-            z: (M, latent).
+            z: Latent codes (M, latent).
             local: Variational parameters (N, ...) of any examples.
 
         Returns:
-            (M, N, F): by dimension (F = latent) if q factorizes over the dimensions of z, else F = 1.
+            (M, N, F): per dimension (F = latent) if q factorizes over the dimensions of z, else F = 1.
 
         Raises:
-            NotABound, DensityUnknown: q has no density, or it is not known at z of other examples.
+            NotABound, DensityUnknown: q has no density, or its density is unknown at z of other examples.
         """
         self._missing("log_pairs(z, local)", DensityUnknown)
 
@@ -142,11 +142,11 @@ class Latents(Component, nn.Module, ABC):
     # Optional, with a default
 
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Initialize what can start at data (such as pseudo-inputs) from encoder inputs x (N, *shape)."""
+        """Initialize data-dependent parameters (such as pseudo-inputs) from encoder inputs x (N, *shape)."""
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
-        """The schedules that prior and posterior declare, by knob name."""
+        """The schedules that the prior and the posterior declare, by knob name."""
         return {}
 
     @property
@@ -161,12 +161,12 @@ class Latents(Component, nn.Module, ABC):
 
     @property
     def shares_parameters(self) -> bool:
-        """Whether p(z) and q(z | x) have parameters in common; some gradient estimators need that they have none."""
+        """Whether p(z) and q(z | x) share parameters; some gradient estimators require that they do not."""
         return False
 
     @property
     def expensive_pairs(self) -> bool:
-        """Whether each pair of `log_pairs` takes passes through a network."""
+        """Whether each pair in `log_pairs` costs passes through a network."""
         return False
 
     @property
@@ -175,35 +175,35 @@ class Latents(Component, nn.Module, ABC):
         return f"{self.latent} latents"
 
     def implements(self, method: str) -> bool:
-        """Return whether the class writes an optional method, such as "log_prior"."""
+        """Return whether the class defines an optional method, such as "log_prior"."""
         return getattr(type(self), method) is not getattr(Latents, method)
 
     def _missing(self, method: str, error: type[CompositionError] = CompositionError) -> NoReturn:
-        raise error(f"latents {type(self).__name__} do not implement {method}, which is needed here; write that method")
+        raise error(f"latents {type(self).__name__} do not define {method}, which is needed here; define that method")
 
 
 class DiscreteLatents(Latents):
-    """Latents whose z are integers, each embedded as a vector.
+    """Latents whose z is a grid of code indices, each embedded as a vector.
 
-    The embeddings belong to p and to q. A context enters the prior alone, p(z | c): encoder and decoder do not see it.
+    p and q share the embeddings. A context enters only the prior, p(z | c): encoder and decoder do not see it.
     """
 
     @property
     def deterministic(self) -> bool:
-        """Whether q(z | x) has all its mass at one point, so that the ELBO is all that importance weights give."""
+        """Whether q(z | x) has all its mass at one point, so that more samples do not tighten the ELBO."""
         return True
 
     @property
     def code_prior(self) -> Trainable | None:
-        """The part of the prior that is trained after the rest of the model; None if there is none."""
+        """The code prior, which is trained after the rest of the model; None if there is none."""
         return None
 
     @property
     def support(self) -> str:
-        """Vectors of a codebook."""
+        """The set that z lies in: the vectors of a codebook."""
         return "codebook"
 
     @property
     def shares_parameters(self) -> bool:
-        """Codebooks, and what decodes a level for the one below, belong to p and to q."""
+        """True: p and q share the codebooks, and the networks that decode a level for the level below."""
         return True

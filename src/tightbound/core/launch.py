@@ -1,4 +1,4 @@
-"""What a launcher (torchrun) tells the processes that it starts. Free of torch until several have something to say."""
+"""What a launcher (torchrun) tells the processes that it starts. Imports torch only when several must communicate."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from tightbound.core.errors import InputError
 
 
 def started() -> bool:
-    """Whether this process was started as one of several."""
+    """Return whether this process was started as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
 
 
 def first() -> bool:
-    """Whether this process is the first of those that were started together."""
+    """Return whether this process is the first of those that were started together."""
     return not started() or os.environ["RANK"] == "0"
 
 
 def go_alone() -> None:
-    """From now on, count this process as started by itself."""
+    """Treat this process from now on as if it had been started by itself."""
     os.environ["WORLD_SIZE"] = "1"
 
 
 def again() -> bool:
-    """Whether the launcher has started its processes again because one of them died."""
+    """Return whether the launcher has restarted its processes because one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def job() -> str | None:
-    """Return a name for this call of the launcher, the same after restarts; None if there is no launcher.
+    """Return a name for this call of the launcher, which restarts do not change; None if there is no launcher.
 
-    Only the first process's answer counts: without a rendezvous id it names that process's own launcher.
+    Use the first process's value only: without a rendezvous id, each process names its own launcher.
     """
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
 
 
 def check_named(run: object) -> None:
-    """Check that a run of several processes, or one that may be started again, has a folder.
+    """Check that a run of several processes, or one that may be restarted, has a folder.
 
     Raises:
-        InputError: If it has none.
+        InputError: If it has no folder.
     """
     if run is None and (started() or job() is not None):
         raise InputError(
-            "processes of a launcher share a run, and find it again when they are restarted; "
-            "name its folder with run=, where all of them can read and write"
+            "a launcher's processes share a run and must find it after a restart, so it needs a folder; "
+            "pass run= with a folder that all of them can read and write"
         )
 
 
 @contextlib.contextmanager
 def first_alone_speaks() -> Iterator[None]:
-    """Show what the first process prints, and nothing of the others."""
+    """Show what the first process prints, and silence the others."""
     if first():
         yield
         return
@@ -70,9 +70,9 @@ def first_alone_speaks() -> Iterator[None]:
 
 
 def meeting() -> tuple[Any, int, int]:
-    """Return the store in which these processes meet, this one's number, and how many there are.
+    """Return the store that these processes share, the rank of this process, and the number of processes.
 
-    The store is kept apart from those of earlier starts, which may hold the addresses of dead processes.
+    Each restart uses a separate store, because an earlier one may hold the addresses of dead processes.
     """
     from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.rendezvous import rendezvous
@@ -82,7 +82,7 @@ def meeting() -> tuple[Any, int, int]:
 
 
 def first_to_report(message: str) -> bool:
-    """Whether no other process has reported this message; from now on it counts as reported."""
+    """Mark a message as reported, and return whether this process is the first to report it."""
     if not started():
         return True
     try:
@@ -94,7 +94,7 @@ def first_to_report(message: str) -> bool:
 
 
 def reported(seconds: float = 5.0) -> bool:
-    """Whether another process has reported what ended it, or does so within some seconds."""
+    """Return whether another process has reported why it ended, or does so within some seconds."""
     try:
         store, _, _ = meeting()
         store.wait(["said"], timedelta(seconds=seconds))

@@ -1,4 +1,4 @@
-"""The model: latents, likelihood and observation."""
+"""The model, which combines latents, likelihood, observation and context."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
 
 
 class VAE(Component, Trainable):
-    """A latent-variable model: p(z), q(z | x) and p(x | z).
+    """Latent-variable model with p(z), q(z | x) and p(x | z).
 
     Args:
-        latents: The path from x to z and back to features; it owns prior and posterior.
+        latents: The path from x to z and back to features; it owns the prior and the posterior.
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
-        context: The variable c that x is conditioned on; None: nothing. The encoder then sees x joined with c
-            (`core.join`), the prior sees c, and the likelihood gets the features followed by c. Of discrete latents,
-            the prior alone sees it.
+        context: The variable c that x is conditioned on; None: no variable. The encoder sees x joined with c
+            (`core.join`), the prior sees c, and the likelihood gets the features followed by c. With discrete latents,
+            only the prior sees c.
 
     Raises:
-        CompositionError: The likelihood is not a density on the observation's targets, or the shapes differ.
+        CompositionError: The likelihood is not a density on the observation's targets, or shapes do not match.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), https://arxiv.org/abs/1312.6114
@@ -47,8 +47,8 @@ class VAE(Component, Trainable):
         likelihood.check_domain(observation.target)
         if context is not None and context.completes and observation.input_shape(likelihood.shape) != likelihood.shape:
             raise CompositionError(
-                f"context {type(context).__name__} shows elements of x as they are, and {type(observation).__name__} "
-                "writes them in another shape for the encoder; use context 'labels', or numeric data"
+                f"context {type(context).__name__} shows elements of x unchanged, and {type(observation).__name__} "
+                "changes their shape for the encoder; use context 'labels', or numeric data"
             )
         if context is not None and context.modeled is not None and not likelihood.elementwise:
             raise CompositionError(
@@ -57,23 +57,23 @@ class VAE(Component, Trainable):
             )
         if observation.not_a_likelihood and not likelihood.elementwise:
             raise CompositionError(
-                f"{type(likelihood).__name__} predicts elements from each other, and its log-probability has no closed "
-                "expectation over binarizations; observe with binarized('dynamic') or binarized('static')"
+                f"{type(likelihood).__name__} predicts elements from each other; their log-probability has no closed "
+                "expectation over binarizations; use the observation binarized('dynamic') or binarized('static')"
             )
         if context is not None and context.completes and prior_only:
             raise CompositionError(
-                f"the decoder of {type(latents).__name__} sees the latent code alone, not the part of x that context "
+                f"the decoder of {type(latents).__name__} sees only the latent code, not the part of x that context "
                 f"{type(context).__name__} shows; use latents 'flat', or context 'labels'"
             )
         features = latents.features + (0 if context is None or prior_only else context.size)
         if likelihood.features is not None and likelihood.features != features:
-            beside = "" if context is None else f" beside {context.size} of the context"
+            beside = "" if context is None else f" and the context {context.size}"
             raise CompositionError(
-                f"the latents give {latents.features} features{beside} and the likelihood takes {likelihood.features}; "
+                f"the latents give {latents.features} features{beside}; the likelihood takes {likelihood.features}; "
                 f"construct the likelihood with features={features}"
             )
         self.latents, self.likelihood, self.observation, self.context = latents, likelihood, observation, context
-        self.prepared_objectives: dict[object, Any] = {}  # by text or object: those of `loss`, prepared for this model
+        self.prepared_objectives: dict[object, Any] = {}  # the objectives that `loss` prepared, by text or object
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,32 +93,32 @@ class VAE(Component, Trainable):
 
     @property
     def dimensions(self) -> int:
-        """D: the number of elements of x that are modeled; a context may hold some of them."""
+        """The number D of elements of x that are modeled; those that the context holds do not count."""
         some = None if self.context is None else self.context.modeled
         return math.prod(self.shape) if some is None else some
 
     @property
     def target_name(self) -> str:
-        """The quantity that the bound is a bound on, in words."""
+        """The quantity that is bounded, in words."""
         return ", ".join(
             [self.observation.target_name, *([self.context.description] if self.context is not None else [])]
         )
 
     @property
     def deterministic(self) -> bool:
-        """Whether q(z | x) has all its mass at one code, so that the ELBO is all that importance weights give."""
+        """Whether q(z | x) has all its mass at one point, so that more samples do not tighten the ELBO."""
         return isinstance(self.latents, DiscreteLatents) and self.latents.deterministic
 
     @property
     def trained_later(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Names in the state dict of the code prior, which is trained after the rest."""
+        """Names of the code prior's tensors in the state dict; it is trained after the rest."""
         later = self.latents.code_prior if isinstance(self.latents, DiscreteLatents) else None
         own = () if later is None else later.modules()
         tensors = {id(t) for m in own for t in (*m._parameters.values(), *m._buffers.values())}
         return frozenset(n for n, t in self.state_dict(keep_vars=True).items() if id(t) in tensors)
 
     def bits(self, nats: float) -> float | None:
-        """Return -nats / (D ln 2), or None if the observation does not count bits."""
+        """Return -nats / (D ln 2), or None if bits are undefined for the observation."""
         return -nats / (self.dimensions * math.log(2)) if self.observation.counts_bits else None
 
     def inference_parameters(self) -> list[nn.Parameter]:
@@ -127,7 +127,7 @@ class VAE(Component, Trainable):
 
     @property
     def shares_parameters(self) -> bool:
-        """Whether p and q have parameters in common, in the latents or in a likelihood that is tied to the encoder."""
+        """Whether p and q share parameters, in the latents or in a likelihood that is tied to the encoder."""
         encoder = {id(p) for p in self.inference_parameters()}
         return self.latents.shares_parameters or any(id(p) in encoder for p in self.likelihood.parameters())
 
@@ -137,8 +137,8 @@ class VAE(Component, Trainable):
         Args:
             batch: Raw data.
             samples: Latent samples per example.
-            noise: Source of the draws; None: keyed by torch's default generator.
-            knobs: Values of the schedules; None: their final ones.
+            noise: Source of the draws; None: seeded by torch's default generator.
+            knobs: Values of the schedules; None: their final values.
         """
         noise = noise or unkeyed()
         knobs = Knobs.final(self.schedules) if knobs is None else knobs
@@ -148,12 +148,12 @@ class VAE(Component, Trainable):
     terms = forward
 
     def observe(self, batch: Batch, noise: Noise, *, context: bool = True) -> Batch:
-        """Return a raw batch with the encoder's `input`, the likelihood's target `x` and the context.
+        """Add the encoder's `input`, the likelihood's target `x` and the context to a raw batch.
 
         Args:
             batch: Raw data.
             noise: Source of the draws.
-            context: False: leave the context out; the data need not hold what it is made of.
+            context: Whether to add the context; if False, the data need not contain it.
         """
         first = first_parameter(self)
         x = batch.x if first is None else batch.x.to(first.dtype)
@@ -161,20 +161,20 @@ class VAE(Component, Trainable):
         return self.context(seen) if context and self.context is not None else replace(seen, context=None)
 
     def start_at(self, seen: Batch, *, likelihood: bool = True) -> None:
-        """Initialize what can start at data from an observed batch: pseudo-inputs, and the likelihood's marginals."""
+        """Initialize pseudo-inputs and, with `likelihood`, the likelihood's marginals from an observed batch."""
         with torch.no_grad():
             self.latents.start_at(self.encoder_input(seen), seen.context)
         if likelihood:
             self.likelihood.start_at(_complete(seen))
 
     def encode_state(self, seen: Batch) -> State:
-        """Return the deterministic part of inference; it runs once for any number of samples."""
+        """Run the deterministic part of inference, once for any number of samples."""
         return self.latents.encode(self.encoder_input(seen), seen.context)
 
     def encode_local(self, seen: Batch) -> tuple[Tensor | None, State]:
-        """Return the variational parameters (B, ...) of an observed batch, and its encoded state.
+        """Return the variational parameters (B, ...) and the encoded state of an observed batch.
 
-        The former is None if the latents do not implement `Latents.local`.
+        The parameters are None if the latents do not define `Latents.local`.
         """
         if not self.latents.implements("local"):
             return None, self.encode_state(seen)
@@ -182,7 +182,7 @@ class VAE(Component, Trainable):
         return local, self.latents.state(local, seen.context)
 
     def encoder_input(self, seen: Batch) -> Tensor:
-        """Return what the encoder sees of an observed batch."""
+        """Return the encoder's input: the batch's `input`, joined with the context if the encoder sees it."""
         if seen.input is None:
             raise CompositionError("the batch has not been observed; call model.observe(batch, noise) first")
         return join(seen.input, self._shown(seen.context))
@@ -195,9 +195,9 @@ class VAE(Component, Trainable):
         return Terms(value, groups, likelihood, seen)
 
     def log_likelihood(self, seen: Batch, z: Tensor) -> Tensor:
-        """Return log p(x | z) (S, B), in the measure of the raw data, of an observed batch at z (S, B, latent).
+        """Return log p(x | z) (S, B) of an observed batch at z (S, B, latent), in the measure of the raw data.
 
-        For algorithms that move z, such as Markov chains. For draws from q(z | x), use `terms_from`.
+        This serves algorithms that move z, such as Markov chains. For draws from q(z | x), use `terms_from`.
         """
         context = None if seen.context is None else seen.context.expand(len(z), *seen.context.shape).flatten(0, 1)
         features = self.latents.decode(z.flatten(0, 1), context).unflatten(0, z.shape[:2])
@@ -212,7 +212,7 @@ class VAE(Component, Trainable):
     def infer(
         self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """Draw from q(z | x) for an observed batch: the terms of each group, and features (S, B, features)."""
+        """Draw from q(z | x) for an observed batch; return each group's terms, and features (S, B, features)."""
 
         def log_likelihood(features: Tensor) -> Tensor:
             return log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
@@ -225,10 +225,10 @@ class VAE(Component, Trainable):
         Args:
             n: Number of draws.
             noise: Source of the draws.
-            context: (n, *context.shape), for a conditional model.
+            context: Contexts (n, *context.shape), for a conditional model.
 
         Raises:
-            InputError: The model is conditional and context= is missing or has another shape.
+            InputError: The shape of context= is wrong, or context= is missing or not expected.
         """
         self._check_context(n, context)
         return self._likelihood_at(self.latents.decode(self.latents.draw(n, noise, context), context), context)
@@ -239,7 +239,7 @@ class VAE(Component, Trainable):
         return self._likelihood_at(self.latents.decode(z, context), context)
 
     def _shown(self, context: Tensor | None) -> Tensor | None:
-        """The context that encoder and decoder see."""
+        """Return the context that encoder and decoder see."""
         return None if isinstance(self.latents, DiscreteLatents) else context
 
     def _likelihood_at(self, features: Tensor, context: Tensor | None) -> Distribution:
@@ -251,12 +251,12 @@ class VAE(Component, Trainable):
         given = None if context is None else tuple(context.shape)
         if needed != given:
             raise InputError(
-                f"context= has shape {given} and the model needs {needed}; make it with model.context.encode(values)"
+                f"context= has shape {given} and the model needs {needed}; compute it with model.context.encode(values)"
             )
 
 
 def _complete(seen: Batch) -> Tensor:
-    """The target (B, *shape), its masked elements replaced by observed ones of other examples in turn."""
+    """Return the target (B, *shape), with masked elements replaced by observed ones from other examples in turn."""
     if seen.mask is None:
         return seen.x
     x = seen.x.flatten(1).clone()

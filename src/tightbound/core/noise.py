@@ -1,4 +1,4 @@
-"""Random numbers as a function of a key, so that runs resume, shard and re-batch to the same numbers."""
+"""Random numbers that depend on a key alone, so that resuming, sharding and re-batching do not change them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def key_seed(*key: Key) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's default generators, for code that takes no generator, and restore them."""
-    # not torch.manual_seed: it formats and stores a stack trace for each accelerator that is missing
+    """Seed torch's default generators for code that takes no generator, and restore them afterwards."""
+    # torch.manual_seed would format and store a stack trace for each accelerator that is missing
     cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     generators = [torch.default_generator, *cuda]
     states = [generator.get_state() for generator in generators]
@@ -40,12 +40,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Noise:
-    """Noise of one training step: drawn for the global batch, sliced by rank.
+    """Noise of one training step, drawn for the global batch and sliced by rank.
 
     Args:
-        key: What the draws depend on, such as (seed, stage, epoch, step). Each draw adds its number.
-        start: This process holds the examples start .. start + B of the global batch.
-        total: Size of the global batch; None: this process holds all of it.
+        key: Key of the draws, such as (seed, stage, epoch, step); each draw appends its number.
+        start: Index in the global batch of the first example that this process holds.
+        total: Size of the global batch; None: this process holds the whole batch.
     """
 
     def __init__(self, *key: Key, start: int = 0, total: int | None = None) -> None:
@@ -54,7 +54,7 @@ class Noise:
 
     @property
     def whole(self) -> bool:
-        """Whether this process holds all examples of the batch, not a share of it."""
+        """Whether this process holds all examples of the batch."""
         return self._total is None
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
@@ -67,12 +67,12 @@ class Noise:
 
     @contextmanager
     def default(self) -> Iterator[None]:
-        """Seed torch's default generators, for code that takes no generator, and restore them."""
+        """Seed torch's default generators for code that takes no generator, and restore them afterwards."""
         with seeded(self._seed()):
             yield
 
     def branch(self) -> Noise:
-        """Return a separate stream, for code that draws an unknown number of times; it counts as one draw."""
+        """Return a separate stream for code that makes an unknown number of draws; it counts as one draw."""
         self._draws += 1
         branch = copy.copy(self)
         branch._key, branch._draws = (*self._key, self._draws), 0
@@ -83,7 +83,7 @@ class Noise:
         return key_seed(*self._key, self._draws)
 
     def _seed(self) -> int:
-        """A seed for code that draws for the examples of this process alone; processes get different numbers."""
+        """Return a seed for code that draws for this process's examples only; each process gets a different one."""
         seed = self._next()
         return seed if self.whole else key_seed(seed, self._start)
 
@@ -97,19 +97,19 @@ class Noise:
 
 
 def unkeyed() -> Noise:
-    """Return noise that follows torch's default generator, for calls without a key."""
+    """Return noise seeded by torch's default generator, for calls without a key."""
     return Noise("unkeyed", int(torch.randint(2**62, ())))
 
 
 class ExampleNoise(Noise):
-    """Noise of an evaluation: the draws of an example depend on the key and its index alone.
+    """Noise of an evaluation: an example's draws depend only on the key and on the example's index.
 
-    No number changes with the batch size or the order. `default` seeds by the whole batch: code that takes no generator
-    does depend on the batching.
+    They do not depend on batch size or order. Only code that takes no generator does, since `default` seeds it by the
+    whole batch.
 
     Args:
-        key: What the draws depend on, such as ("evaluate", seed, block).
-        index: (B,) index of each example in its split.
+        key: Key of the draws, such as ("evaluate", seed, block).
+        index: Index (B,) of each example in its split.
     """
 
     def __init__(self, *key: Key, index: Tensor) -> None:
@@ -117,7 +117,7 @@ class ExampleNoise(Noise):
         super().__init__(*key, *self._index)
 
     def branch(self) -> Noise:
-        """Return a separate stream, in which each example's draws again depend on that example alone."""
+        """Return a separate stream, in which each example's draws again depend on that example only."""
         branch = cast(ExampleNoise, super().branch())
         branch._prefix = (*self._prefix, self._draws)
         return branch
@@ -125,7 +125,7 @@ class ExampleNoise(Noise):
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         samples, batch, *event = shape
         if batch != len(self._index):
-            raise ValueError(f"noise for {batch} examples was asked for, but this noise has {len(self._index)} indices")
+            raise ValueError(f"noise for {batch} examples was requested, but this noise has {len(self._index)} indices")
         self._draws += 1
         generator = torch.Generator(like.device)
         out = like.new_empty((batch, samples, *event))
@@ -135,20 +135,20 @@ class ExampleNoise(Noise):
 
 
 class SharedNoise(Noise):
-    """Noise that differs along the first axis only and is the same for all examples."""
+    """Noise that varies along the first axis only and is the same for all examples."""
 
     def _draw(self, fill: Callable[..., Any], shape: Sequence[int], like: Tensor) -> Tensor:
         return super()._draw(fill, (shape[0], *(1 for _ in shape[1:])), like).expand(*shape)
 
 
 class FoldedNoise(Noise):
-    """Noise (S, B, ...) for code that sees samples and examples as one batch, and draws (1, S B, ...)."""
+    """View of noise (S, B, ...) for code that folds samples and examples into one batch (1, S B, ...)."""
 
     def __init__(self, noise: Noise, samples: int) -> None:
         self._noise, self._samples = noise, samples
 
     def branch(self) -> FoldedNoise:
-        """Return this view of the branch of that noise."""
+        """Return this view of a branch of the underlying noise."""
         return FoldedNoise(self._noise.branch(), self._samples)
 
     @property
@@ -165,10 +165,10 @@ class FoldedNoise(Noise):
 
 
 class RecordedNoise(Noise):
-    """Record of the draws from another noise, so that they can be made before the code that needs them runs.
+    """Noise that records the draws it makes from another noise, so that they can be made in advance next time.
 
     Attributes:
-        plan: For each draw, how it is filled, its shape, and an empty tensor of its dtype and device.
+        plan: For each draw, the function that fills it, its shape, and an empty tensor of its dtype and device.
         plain: Whether the plan is complete: no code asked for a branch or for the default generator.
     """
 
@@ -178,7 +178,7 @@ class RecordedNoise(Noise):
         self.plain = True
 
     def branch(self) -> Noise:
-        """Return a branch of the other noise."""
+        """Return a branch of the underlying noise."""
         self.plain = False
         return self._noise.branch()
 
@@ -196,12 +196,12 @@ class RecordedNoise(Noise):
         return self._noise._draw(fill, shape, like)
 
     def repeat(self, noise: Noise) -> list[Tensor]:
-        """Make the draws of this plan from another noise."""
+        """Make the recorded draws from another noise."""
         return [noise._draw(fill, shape, like) for fill, shape, like in self.plan]
 
 
 class DrawnNoise(Noise):
-    """Draws that were made in advance, in order."""
+    """Noise that returns draws made in advance, in order."""
 
     def __init__(self, draws: Sequence[Tensor]) -> None:
         self._made, self._draws = draws, 0
@@ -213,10 +213,10 @@ class DrawnNoise(Noise):
 
 @Dispatched
 def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Tensor:
-    """Draw (*samples, *batch, *event) from a distribution, by a differentiable path if one exists.
+    """Draw (*samples, *batch, *event) from a distribution, reparametrized if possible.
 
     Families with a method registered here take their random numbers from `noise`; others draw from torch's default
-    generator, seeded by it.
+    generator, which `noise` seeds.
     """
     with noise.default():
         if distribution.has_rsample:
@@ -228,7 +228,7 @@ def draw(distribution: Distribution, samples: Sequence[int], noise: Noise) -> Te
 def draw_with_log_prob(
     distribution: Distribution, samples: Sequence[int], noise: Noise
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw, and return the log-density (*samples, *batch) of the draws as well if drawing gives it, else None.
+    """Draw, and also return the log-density (*samples, *batch) of the draws if drawing computes it, else None.
 
     Families with an expensive or unknown density (flows) register a method here.
     """

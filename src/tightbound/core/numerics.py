@@ -1,4 +1,4 @@
-"""Precision and device of numbers: code outside of autocast, and float64, which some devices lack."""
+"""Numerical precision: code outside of autocast, and float64, which some devices lack."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-NO_FLOAT64 = {"mps"}  # types of devices without float64; add the type of another backend without it
+NO_FLOAT64 = {"mps"}  # device types without float64
 _NOTHING = nullcontext()
 
 
 def unrounded(device: str) -> AbstractContextManager[object]:
-    """Disable autocast for this type of device: networks may be in bfloat16, densities are not."""
+    """Disable autocast for this device type, since densities need full precision even if networks use bfloat16."""
     on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else _NOTHING
 
 
 def first_parameter(module: nn.Module) -> nn.Parameter | None:
-    """Return `next(module.parameters(), None)`, at a fraction of its cost."""
+    """Return `next(module.parameters(), None)` at a fraction of the cost."""
     for parameter in module._parameters.values():
         if parameter is not None:
             return parameter
@@ -34,10 +34,10 @@ def lacks_double(device: torch.device) -> bool:
 
 
 def capable(x: Tensor) -> Tensor:
-    """Return x on a device with float64: its own, or the CPU."""
+    """Return x on a device with float64: its own device, or else the CPU."""
     return x.cpu() if lacks_double(x.device) else x
 
 
 def precise(x: Tensor) -> Tensor:
-    """Return x in float64, on a device that has it."""
+    """Return x in float64, on its own device if that has float64, or else on the CPU."""
     return capable(x).double()

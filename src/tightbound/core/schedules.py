@@ -1,4 +1,4 @@
-"""Schedules: numbers that depend on the progress of training; the trainer evaluates them into knobs."""
+"""Schedules: numbers that depend on the progress of training. The trainer evaluates them at each step as knobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Progress:
 
 
 class Schedule(Component, ABC):
-    """A number that depends on progress alone."""
+    """Number that depends only on the progress of training."""
 
     @abstractmethod
     def __call__(self, progress: Progress) -> float:
@@ -38,7 +38,7 @@ class Schedule(Component, ABC):
 
 
 class Constant(Schedule):
-    """The same value throughout."""
+    """Constant value."""
 
     def __init__(self, value: float = 1.0) -> None:
         self.value = number("value", value)
@@ -66,12 +66,13 @@ class _Ramp(Schedule):
 
 
 class Linear(_Ramp):
-    """Straight ramp from `start` to `stop`, such as a KL warm-up.
+    """Linear ramp from `start` to `stop`, such as a KL warm-up.
 
     Args:
-        start, stop: The values at its ends.
-        steps: Its length in steps; None: a share of the run.
-        share: That share.
+        start: Value at step 0.
+        stop: Value at the end of the ramp.
+        steps: Length of the ramp in steps; None: `share` of the run.
+        share: Length of the ramp as a fraction of the run.
 
     References:
         Bowman et al. 2016, https://arxiv.org/abs/1511.06349.
@@ -83,12 +84,13 @@ class Linear(_Ramp):
 
 
 class Cosine(_Ramp):
-    """Half a cosine from `start` to `stop`.
+    """Half-cosine ramp from `start` to `stop`.
 
     Args:
-        start, stop: The values at its ends.
-        steps: Its length in steps; None: a share of the run.
-        share: That share.
+        start: Value at step 0.
+        stop: Value at the end of the ramp.
+        steps: Length of the ramp in steps; None: `share` of the run.
+        share: Length of the ramp as a fraction of the run.
     """
 
     def shape(self, t: float) -> float:
@@ -97,12 +99,13 @@ class Cosine(_Ramp):
 
 
 class Cyclical(Schedule):
-    """Equal cycles, each a straight ramp and then a constant.
+    """Equal cycles, each a linear ramp followed by a constant.
 
     Args:
-        start, stop: The values at the ends of a ramp.
+        start: Value at the beginning of a ramp.
+        stop: Value at the end of a ramp.
         cycles: Number of cycles.
-        ramp: Share of a cycle that the ramp takes.
+        ramp: Length of the ramp as a fraction of a cycle.
 
     References:
         Fu et al. 2019, Eq. 6, https://arxiv.org/abs/1903.10145.
@@ -121,10 +124,10 @@ class Cyclical(Schedule):
 
 
 class CosineDecay(Schedule):
-    """Decay of a learning rate: a linear warm-up, then half a cosine from 1 to `final`.
+    """Learning-rate factor with a linear warm-up, then half a cosine from 1 to `final`.
 
     Args:
-        warmup: Steps of the warm-up.
+        warmup: Length of the warm-up in steps.
         final: Factor at the end of the run.
 
     References:
@@ -135,7 +138,7 @@ class CosineDecay(Schedule):
         self.warmup, self.final = whole("warmup", warmup, least=0), number("final", final, least=0)
 
     def __call__(self, progress: Progress) -> float:
-        """Return the factor on the learning rate."""
+        """Return the learning-rate factor."""
         if progress.step < self.warmup:
             return (progress.step + 1) / self.warmup
         t = (progress.step - self.warmup) / max(progress.total - self.warmup, 1)
@@ -147,10 +150,10 @@ class CosineDecay(Schedule):
 
 
 class LinearDecay(CosineDecay):
-    """Decay of a learning rate: a linear warm-up, then a straight line from 1 to `final`.
+    """Learning-rate factor with a linear warm-up, then a straight line from 1 to `final`.
 
     Args:
-        warmup: Steps of the warm-up.
+        warmup: Length of the warm-up in steps.
         final: Factor at the end of the run.
     """
 
@@ -160,7 +163,7 @@ class LinearDecay(CosineDecay):
 
 
 class Knobs(dict[str, Tensor]):
-    """Values of schedules at one step, by name, as 0-d tensors (so that a new value does not recompile)."""
+    """Values of schedules at one step, by name, as 0-d tensors so that a new value does not cause recompilation."""
 
     @classmethod
     def at(cls, schedules: Mapping[str, Schedule], progress: Progress) -> Knobs:
@@ -174,10 +177,10 @@ class Knobs(dict[str, Tensor]):
 
 
 def as_schedule(name: str, value: float | Schedule, *, least: float = -math.inf) -> Schedule:
-    """Return a schedule; a number becomes a constant one.
+    """Convert a number to a constant schedule; return a schedule unchanged.
 
     Raises:
-        InputError: If it is neither, not finite, or below `least` anywhere.
+        InputError: If the value is neither, is not finite, or falls below `least`.
     """
     schedule = value if isinstance(value, Schedule) else Constant(number(name, value))
     for bound in ("value", "start", "stop"):

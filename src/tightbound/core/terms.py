@@ -1,4 +1,4 @@
-"""The records that pass between data, model and objective. B examples, S samples per example, F factors."""
+"""Records that data, model and objective exchange. Shapes: B examples, S samples per example, F factors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tightbound.core.dispatch import Dispatched, cached
 from tightbound.core.errors import CompositionError, NotABound
 from tightbound.core.numerics import unrounded
 
-DETERMINISTIC = "the code indices of an example are a function of it"  # the reason if something needs a random q
+DETERMINISTIC = "the code indices of an example are a function of it"  # why what needs a random q is undefined
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The data of one step. From a loader `x` is raw; the model's observation sets `input` and the target `x`."""
+    """Data of one step. A loader gives raw `x`; the model's observation sets `input` and replaces `x` by the target."""
 
     x: Tensor  # (B, *shape)
-    input: Tensor | None = None  # (B, *shape) what the encoder sees; None before the observation
+    input: Tensor | None = None  # (B, *shape) the encoder's input; None before the observation
     context: Tensor | None = None  # (B, ...)
     label: Tensor | None = None  # (B,) or (B, factors)
     mask: Tensor | None = None  # (B, *shape) true where the target is observed; None: everywhere
@@ -34,7 +34,7 @@ class Batch:
         return len(self.x)
 
     def positions(self) -> Tensor:
-        """Return the index of each example (B,); if it is unknown, its place in the batch."""
+        """Return the index (B,) of each example, or its position in the batch if the index is unknown."""
         return torch.arange(len(self)) if self.index is None else self.index
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
@@ -62,7 +62,7 @@ class Batch:
 
 
 class CodeGrid(NamedTuple):
-    """The grid of code indices of one level: H * W positions in raster order, with `depth` indices at each."""
+    """Grid of code indices of one level: H * W positions in raster order, with `depth` indices at each."""
 
     height: int
     width: int
@@ -71,34 +71,34 @@ class CodeGrid(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(P, depth)."""
+        """The shape (P, depth), where P = H * W."""
         return self.height * self.width, self.depth
 
     @property
     def plane(self) -> tuple[int, ...]:
-        """(H, W), or (H, W, depth) if there are several indices at a position."""
+        """The shape (H, W), or (H, W, depth) if a position has several indices."""
         return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
 
 
 @dataclass(frozen=True)
 class LatentTerms:
-    """One group of latent variables. Densities are computed when an objective asks for them."""
+    """One group of latent variables, whose densities are computed on first access."""
 
     z: Tensor  # (S, B, *latent_shape)
     prior: Distribution | None = None  # p(z | groups above); batch shape (), (B,) or (S, B)
     posterior: Distribution | None = None  # q(z | x, groups above); None: no density (a point mass), no bound
-    log_q: Tensor | None = None  # (S, B) log q of z, if drawing gave it too (flows, Monte Carlo chains)
-    closed: bool = True  # False: the prior saw a draw made after z, so that KL(posterior || prior) is not the rate
-    penalty: Tensor | None = None  # (S, B) minimized beside the bound, for what gets no gradient from it (a codebook)
+    log_q: Tensor | None = None  # (S, B) log q at z, if drawing computed it (flows, Monte Carlo chains)
+    closed: bool = True  # False: the prior depends on a draw made after z, so KL(posterior || prior) is not the rate
+    penalty: Tensor | None = None  # (S, B) minimized too, for parameters without a gradient from the bound (a codebook)
 
     @property
     def value(self) -> Tensor:
-        """(S, B, ...) what `prior` and `posterior` are distributions of."""
+        """The value (S, B, ...) that `prior` and `posterior` are distributions of."""
         return self.z
 
     @property
     def deterministic(self) -> bool:
-        """Whether q has all its mass at one of countably many points: log q = 0, and further samples are copies."""
+        """Whether q has all its mass at one of countably many points, so that log q = 0 and all samples are equal."""
         return False
 
     @property
@@ -108,23 +108,23 @@ class LatentTerms:
 
     @cached
     def log_prior(self) -> Tensor | None:
-        """(S, B) log p(z | groups above)."""
+        """log p(z | groups above), (S, B)."""
         return None if self.prior is None else self._log_prob(self.prior)
 
     @cached
     def log_posterior(self) -> Tensor | None:
-        """(S, B) log q(z | x, groups above); None: a continuous point mass (autoencoder), no bound exists."""
+        """log q(z | x, groups above), (S, B); None for a continuous point mass (autoencoder), which has no bound."""
         if self.log_q is not None:
             return self.log_q
         return None if self.posterior is None else self._log_prob(self.posterior)
 
     def _log_prob(self, distribution: Distribution) -> Tensor:
-        with unrounded(self.z.device.type):  # networks may be in bfloat16; densities are not
+        with unrounded(self.z.device.type):
             return distribution.log_prob(self.value)
 
     @cached
     def kl(self) -> Tensor | None:
-        """(S, B, F) KL in closed form given the groups above, F = 1 if it does not factorize; None if none is known."""
+        """Closed-form KL (S, B, F) given the groups above, F = 1 if it does not factorize; None if unknown."""
         if self.posterior is None or self.prior is None or not self.closed:
             return None
         with unrounded(self.z.device.type):
@@ -132,7 +132,7 @@ class LatentTerms:
         return None if kl is None else kl.expand(*self.z.shape[:2], kl.shape[-1])
 
     def rate(self) -> Tensor:
-        """Return KL(q || p) (S, B, F): in closed form if there is one, else log q - log p at the sample.
+        """Return KL(q || p) (S, B, F), in closed form if known, else as log q - log p at the sample.
 
         Raises:
             NotABound: The group has no density.
@@ -156,25 +156,25 @@ class LatentTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeTerms(LatentTerms):
-    """One group of code indices; z are the vectors that they stand for.
+    """One group of code indices; z holds the code vectors that they select.
 
     With neither `posterior` nor `log_q`, q is deterministic: the indices are a function of x.
     """
 
     indices: Tensor  # (S, B, *grid) integers
     codebook_size: int  # indices are 0 .. codebook_size - 1
-    shared: bool = False  # whether all indices of the grid refer to one codebook, not each to its own
+    shared: bool = False  # whether all positions of the grid share one codebook
     relaxed: bool = False  # whether prior and posterior are distributions of z, not of the indices
-    vectors: Tensor | None = None  # (B, P, size) or (S, B, P, size) the quantizer's input, if it takes the nearest code
+    vectors: Tensor | None = None  # (B, P, size) or (S, B, P, size) input of a nearest-code quantizer
 
     @property
     def value(self) -> Tensor:
-        """(S, B, *grid) the indices, or z if `relaxed`."""
+        """The indices (S, B, *grid), or z if `relaxed`."""
         return self.z if self.relaxed else self.indices
 
     @property
     def deterministic(self) -> bool:
-        """Whether the indices are a function of x: log q = 0, and further samples are copies."""
+        """Whether the indices are a function of x, so that log q = 0 and all samples are equal."""
         return self.posterior is None and self.log_q is None
 
     @property
@@ -184,12 +184,12 @@ class CodeTerms(LatentTerms):
 
     @property
     def capacity(self) -> float:
-        """Nats of an example's indices if all were equally probable."""
+        """Information in an example's indices if all were equally probable, in nats."""
         return self.indices.shape[2:].numel() * math.log(self.codebook_size)
 
     @cached
     def log_posterior(self) -> Tensor | None:
-        """(S, B) log q(indices | x, groups above)."""
+        """log q(indices | x, groups above), (S, B)."""
         if self.deterministic:
             return self.z.new_zeros(self.z.shape[:2])
         if self.log_q is not None:
@@ -204,33 +204,33 @@ class CodeTerms(LatentTerms):
 
 
 def code_terms(groups: Iterable[LatentTerms], *, relaxed: bool = False) -> list[CodeTerms]:
-    """Return the groups of code indices; with `relaxed`, those whose z relaxes one-hot vectors as well."""
+    """Return the groups of code indices; `relaxed` includes groups whose z is a relaxation of one-hot vectors."""
     return [g for g in groups if isinstance(g, CodeTerms) and (relaxed or not g.relaxed)]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The log-densities of one batch, per sample and example, in nats."""
+    """Log-densities of one batch, per sample and example, in nats."""
 
     log_likelihood: Tensor  # (S, B) log p(x | z), in the measure of the raw data
     latents: tuple[LatentTerms, ...]
-    likelihood: Distribution  # of x given z
+    likelihood: Distribution  # p(x | z)
     batch: Batch  # x is the likelihood's target
 
     @property
     def deterministic(self) -> bool:
-        """Whether q(z | x) has all its mass at one point, so that the ELBO is all that importance weights give."""
+        """Whether q(z | x) has all its mass at one point, so that more samples do not tighten the ELBO."""
         return bool(self.latents) and all(group.deterministic for group in self.latents)
 
     @property
     def penalty(self) -> Tensor | None:
-        """(S, B) what training minimizes beside an objective; None: nothing."""
+        """Penalty (S, B) that training minimizes in addition to the objective; None if there is none."""
         penalties = [group.penalty for group in self.latents if group.penalty is not None]
         return torch.stack(penalties).sum(0) if penalties else None
 
     @property
     def log_weight(self) -> Tensor:
-        """(S, B) log p(x | z) + sum log p(z) - sum log q(z | x).
+        """log p(x | z) + sum log p(z) - sum log q(z | x), (S, B).
 
         Raises:
             NotABound: A group has no density.
@@ -252,12 +252,12 @@ class UncheckedDistribution(Distribution):
 
 @Dispatched
 def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) -> Tensor:
-    """Return log p (...) of the observed elements of x (B, *event); the others are integrated out.
+    """Return log p (...) of the observed elements of x (B, *event), with the others integrated out.
 
     Args:
-        distribution: p, with event shape (*event).
-        x: (B, *event).
-        observed: (B, *event), true where x is given; None: everywhere.
+        distribution: The distribution p, with event shape (*event).
+        x: Values (B, *event).
+        observed: Mask (B, *event), true where x is observed; None: everywhere.
 
     Raises:
         CompositionError: Elements of this distribution cannot be integrated out.
@@ -265,7 +265,7 @@ def log_density(distribution: Distribution, x: Tensor, observed: Tensor | None) 
     if observed is None:
         return distribution.log_prob(x)
     raise CompositionError(
-        f"{type(distribution).__name__} cannot leave out elements of x, and the data or the context mask some; "
+        f"{type(distribution).__name__} cannot leave out elements of x, but the data or the context mask some; "
         "use a likelihood with independent elements"
     )
 
@@ -275,8 +275,8 @@ def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
     base, dims = distribution.base_dist, distribution.reinterpreted_batch_ndims
     if observed is not None and base.event_shape:
         raise CompositionError(
-            f"{type(base).__name__} couples elements of x, and the data or the context mask some; "
-            "use a likelihood of independent elements"
+            f"{type(base).__name__} couples elements of x, but the data or the context mask some; "
+            "use a likelihood with independent elements"
         )
     return summed_log_prob(base, x, observed, dims)
 
@@ -285,7 +285,7 @@ def _(distribution: Independent, x: Tensor, observed: Tensor | None) -> Tensor:
 def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
     """Return log p (...) of observed elements, summed over the last `dims` batch dimensions, which are independent.
 
-    A family that can do so without the log-probability of each element registers a method here.
+    Families that need not compute the log-probability of each element register a method here.
     """
     elements = distribution.log_prob(x)
     if observed is None:
@@ -294,7 +294,7 @@ def summed_log_prob(distribution: Distribution, x: Tensor, observed: Tensor | No
 
 
 def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """Return KL(q || p) (..., F) in closed form, by factor if both factorize; None if torch knows none."""
+    """Return the closed-form KL(q || p) (..., F), per factor if both factorize, or None if torch has none."""
     try:
         if isinstance(q, Independent) and isinstance(p, Independent):
             kl = kl_divergence(q.base_dist, p.base_dist)

@@ -1,6 +1,6 @@
-"""The processes that work together: one, unless a launcher (torchrun) started several and `connected` joined them.
+"""Collectives of the processes that work together: one, unless a launcher (torchrun) started several.
 
-Each function is a collective: all processes call it, in the same order, or all wait. With one process it does nothing.
+All processes must call a collective, in the same order, or all of them wait. With one process it does nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _apart = ContextVar("apart", default=False)
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Join the processes that a launcher started, for a while."""
+    """Join the processes that a launcher started, for the duration of a block."""
     if not started() or dist.is_initialized():
         yield
         return
@@ -39,22 +39,22 @@ def connected() -> Iterator[None]:
 
 
 def join() -> None:
-    """Join the processes that a launcher started until this one ends, if they are not joined yet."""
+    """Join the processes that a launcher started until this one ends, unless they are joined already."""
     if started() and not dist.is_initialized():
         _join()
         atexit.register(leave)
 
 
 def leave() -> None:
-    """Leave the other processes."""
+    """Disconnect from the other processes."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _join() -> None:
-    """Connect over nccl where each process has a GPU of its own, else over gloo.
+    """Connect over nccl if each process has its own GPU, else over gloo.
 
-    The timeout is long because a process that has done its part waits for slower ones; a death is noticed at once.
+    The timeout is long because a process that finishes early waits for slower ones; a death is noticed at once.
     """
     gpus = torch.cuda.is_available()
     if gpus:
@@ -66,7 +66,7 @@ def _join() -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Work alone for a while, as if there were no other processes."""
+    """Work as if there were no other processes, for the duration of a block."""
     token = _apart.set(True)
     try:
         yield
@@ -75,10 +75,10 @@ def apart() -> Iterator[None]:
 
 
 def dismissed() -> None:
-    """Let the first process go on as the only one, and end the others.
+    """Continue in the first process alone, and end the others.
 
     Raises:
-        SystemExit: With status 0, in the others.
+        SystemExit: In the other processes, with status 0.
     """
     if size() > 1:
         others = rank() > 0
@@ -94,7 +94,7 @@ def rank() -> int:
 
 
 def size() -> int:
-    """Return how many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() and not _apart.get() else 1
 
 
@@ -116,7 +116,7 @@ def agreed(value: T) -> T:
 
 
 def gathered(value: T) -> list[T]:
-    """Return the value of each process, in their order; values must be picklable."""
+    """Return the value of each process, in order of rank; values must be picklable."""
     if size() == 1:
         return [value]
     found: list[T | None] = [None] * size()
@@ -125,19 +125,19 @@ def gathered(value: T) -> list[T]:
 
 
 def shared(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """Return `[function(item) for item in items]`, each process computing its part: see `in_turn`."""
+    """Return `[function(item) for item in items]`; each process computes its part (see `in_turn`)."""
     return in_turn(map(function, items[rank() :: size()]))
 
 
 def in_turn(own: Iterable[T]) -> list[T]:
-    """Return the results of all processes, one of each in turn, in all of them.
+    """Return the results of all processes, interleaved, in every process.
 
     Args:
         own: This process's results, computed `apart`; tensors should be on the CPU.
 
     Raises:
-        TightboundError: The first that any process raised, in all of them.
-        InputError: If the processes were given different work.
+        TightboundError: In every process, the first one that any process raised.
+        InputError: If the processes were given different amounts of work.
     """
     if size() == 1:
         return list(own)
@@ -155,12 +155,12 @@ def in_turn(own: Iterable[T]) -> list[T]:
     counts = [len(part) for part, _ in every]
     total, n = sum(counts), len(counts)
     if counts != [len(range(first, total, n)) for first in range(n)]:
-        raise InputError(f"{n} processes were given different data; give all of them the same, which they share")
+        raise InputError(f"{n} processes were given different data; give all of them the same data, which they share")
     return [every[i % n][0][i // n] for i in range(total)]
 
 
 def by_first(do: Callable[[], T]) -> T:
-    """Return what the first process computes; the others do not compute it.
+    """Call a function in the first process only, and return its result in all of them.
 
     Raises:
         InputError: In all processes, if the first raised a TightboundError.
@@ -180,10 +180,10 @@ def by_first(do: Callable[[], T]) -> T:
 
 
 def at_once(do: Callable[[], T]) -> T:
-    """Return what this process computes, once all processes have computed theirs.
+    """Call a function in every process, and return this process's result when all have finished.
 
     Raises:
-        OtherFailed: If another process failed; that one raises its own error.
+        OtherFailed: If another process failed; the failed process raises its own error.
     """
     if size() == 1:
         return do()
@@ -208,15 +208,15 @@ def barrier() -> None:
 
 
 def only_one(what: str, instead: str) -> None:
-    """Check that there is one process.
+    """Check that there is only one process.
 
     Raises:
         InputError: If there are several.
     """
     if size() > 1:
-        raise InputError(f"{what} works in one process, and there are {size()}; {instead}")
+        raise InputError(f"{what} works in one process only, but there are {size()}; {instead}")
 
 
 def together(values: Sequence[float]) -> list[float]:
-    """Return the sums of a few numbers over processes, in double precision."""
+    """Return the sum of each number over processes, in double precision."""
     return summed(torch.tensor(values, dtype=torch.float64)).tolist() if size() > 1 else list(values)

@@ -1,4 +1,4 @@
-"""The table of recipes, and their references. Free of torch."""
+"""The table of recipes, and their references. Does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep found: its runs, the best of them, tables and the rate-distortion plane. Free of torch."""
+"""What a sweep found: its runs, the best of them, tables and the rate-distortion plane. Does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that vary in a sweep, with the values that each may take. Free of torch."""
+"""Options that vary in a sweep, with the values that each may take. Does not import torch."""
 
 from __future__ import annotations
 

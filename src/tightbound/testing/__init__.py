@@ -1,19 +1,19 @@
-"""Law suites: what every component must satisfy, for tightbound's own and for yours.
+"""Law suites that every component must pass, tightbound's own and yours.
 
-Each raises AssertionError with the law that is broken:
+Each function raises AssertionError with the law that is broken:
 
     from tightbound.testing import check_likelihood
     check_likelihood(MyLikelihood())
 
-| function                 | pass                                                                              |
+| function                 | argument                                                                          |
 |--------------------------|-----------------------------------------------------------------------------------|
 | `check_likelihood`       | a likelihood of independent elements, constructed without a network and shape=()  |
 | `check_joint_likelihood` | a likelihood that couples elements, with at most 4096 values of x, and its domain  |
-| `check_prior`            | a prior; with a context or an encoder, small ones are made                        |
+| `check_prior`            | a prior; if it needs contexts or an encoder, small ones are made                  |
 | `check_posterior`        | a posterior with its network, or without one                                      |
-| `check_latents`          | latents, and the shape of the encoder's input; returns unwritten optional methods |
+| `check_latents`          | latents, and the shape of the encoder's input; returns missing optional methods   |
 | `check_quantizer`        | a quantizer with a small codebook                                                 |
-| `check_code_prior`       | a code prior on so small a grid that all code indices can be enumerated           |
+| `check_code_prior`       | a code prior on a grid small enough to enumerate all code indices                 |
 | `check_objective`        | an objective; a small model is made unless you pass one                           |
 """
 

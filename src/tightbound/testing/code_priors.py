@@ -1,4 +1,4 @@
-"""Laws of code priors, and drawing without caches, which cached drawing must equal."""
+"""Laws of code priors, and a reference for drawing that uses no caches."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ BATCH = 4
 
 
 def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
-    """Run every law of code priors, on a grid so small that all code indices are enumerated.
+    """Run every law of code priors, on a grid small enough to enumerate all code indices.
 
-    Parameters are set at random, since the output of an untrained network may hardly depend on anything.
+    Parameters are set at random, because the output of an untrained network may hardly depend on its input.
 
-    1. Batch and event shapes. 2. The probabilities of all grids sum to 1. 3. If there are `log_factors`, they sum to
-    `log_prob`, each is normalized, and none depends on a later index. 4. Draws have the exact frequencies of indices
-    and of pairs of indices, also at another temperature and with top_k; they are a function of the noise, and leave
-    `log_prob` as it is. 5. Towards temperature 0, and with top_k = 1, each index is the most probable one after those
-    before it. 6. Given maps or a context, an example's prior and draws do not depend on its batch; leading dimensions
-    of samples broadcast. 7. A gradient that is finite and not zero reaches every parameter. 8. The prior is rebuilt
-    from its description.
+    1. Batch and event shapes are right. 2. The probabilities of all grids sum to 1. 3. `log_factors`, if defined, sum
+    to `log_prob`; each is normalized, and none depends on a later index. 4. Draws have the exact frequencies of indices
+    and of pairs of indices, also at another temperature and with top_k; they depend only on the noise, and do not
+    change `log_prob`. 5. As the temperature approaches 0, and with top_k = 1, each index is the most probable one given
+    those before it. 6. Given maps or a context, an example's prior and draws do not depend on its batch, and leading
+    sample dimensions broadcast. 7. A finite, nonzero gradient reaches every parameter. 8. The prior can be rebuilt from
+    its description.
 
     Args:
-        prior: With at most 10,000 grids of indices.
-        seed: Seed of parameters and draws.
+        prior: Code prior with at most 10,000 grids of indices.
+        seed: Seed of the parameters and draws.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -61,7 +61,7 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     factors = _factors(one, every, log_prob, prior.codebook_size)
     sharpenings = [Sharpening(), Sharpening(0.5)]
     if not any((factor.sort(i).values.diff(dim=i) < 1e-9).any() for i, factor in enumerate(factors)):
-        sharpenings.append(Sharpening(1.7, 2))  # of equally probable indices, any may be left out
+        sharpenings.append(Sharpening(1.7, 2))  # with ties, top_k may leave out any of the tied indices
     for sharpening in sharpenings:
         _check_frequencies(one, every, _sharpened(factors, sharpening), sharpening, seed)
     again = one.log_prob(every)
@@ -70,14 +70,14 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
         _check_greedy(one, factors, sharpening, prior.codebook_size)
     x = every[torch.randint(len(every), (3, BATCH), generator=generator)]
     together = p.log_prob(x)
-    assert together.shape == (3, BATCH), f"log p of codes {tuple(x.shape)} has shape {tuple(together.shape)}"
+    assert together.shape == (3, BATCH), f"log p of code indices {tuple(x.shape)} has shape {tuple(together.shape)}"
     _check_apart(prior, p, x, together, maps, context)
     _check_gradients(prior, together)
     description = describe(prior)
     if not foreign(description):
         rebuilt = rebuild(description, trust=True).double().eval()
         rebuilt.load_state_dict(prior.state_dict())
-        assert torch.equal(rebuilt(maps, context).log_prob(x), together), "the rebuilt prior differs"
+        assert torch.equal(rebuilt(maps, context).log_prob(x), together), "the prior rebuilt from JSON differs"
 
 
 @torch.no_grad()
@@ -88,14 +88,14 @@ def draw_from_scratch(
     sharpening: Sharpening,
     codes: int | None = None,
 ) -> Tensor:
-    """Draw what `draw_codes` draws, with a full pass of the network for each index.
+    """Make the same draws as `draw_codes`, with a full pass of the network for each index.
 
     Args:
-        distribution: The distribution.
+        distribution: Distribution to draw from.
         samples: Shape of the samples.
         noise: Source of the draws.
-        sharpening: Of the logits.
-        codes: Draw only so many indices, and leave the others at 0; None: all.
+        sharpening: Temperature and top_k of the logits.
+        codes: Number of indices to draw, leaving the others at 0; None: all.
     """
     shape = (*samples, *distribution.batch_shape, *distribution.event_shape)
     drawn, uniform = torch.zeros(shape, dtype=torch.long), None
@@ -113,29 +113,29 @@ def _conditions(prior: CodePrior, generator: torch.Generator) -> tuple[Tensor | 
 
 
 def _factors(p: Distribution, every: Tensor, log_prob: Tensor, codebook_size: int) -> Tensor:
-    """log p of index i given those before it (L, K, ..., K), by enumeration; compared with the distribution's own."""
+    """Return log p of each index given those before it (L, K, ..., K), and check the distribution's own factors."""
     length = every[0].numel()
     joint = log_prob.reshape((codebook_size,) * length)
     up_to = [joint.logsumexp(tuple(range(i, length)), keepdim=True) if i < length else joint for i in range(length + 1)]
     factors = torch.stack([(up_to[i + 1] - up_to[i]).expand(joint.shape) for i in range(length)])
     if isinstance(p, AutoregressiveCodes):
         own = p.log_factors(every)
-        assert own.shape == every.shape, f"log_factors of codes {tuple(every.shape)} have shape {tuple(own.shape)}"
+        assert own.shape == every.shape, f"log_factors of {tuple(every.shape)} have shape {tuple(own.shape)}"
         assert torch.allclose(own.sum((-2, -1)), log_prob, atol=1e-10), "log_factors do not sum to log_prob"
         own = own.flatten(1).T.reshape(length, *joint.shape)
         for i in range(length):
             later = own[i].reshape(*(codebook_size,) * (i + 1), -1)
             assert (later - later[..., :1]).abs().max() < 1e-10, (
-                f"causality: a later code changes the factor of code {i}"
+                f"causality: a later index changes the factor of index {i}"
             )
             mass = later[..., 0].exp().sum(-1)
-            assert (mass - 1).abs().max() < 1e-9, f"normalization: the factors of code {i} sum to {mass.max():.9f}"
-        assert torch.allclose(own, factors, atol=1e-8), "a factor is not the conditional probability of its code"
+            assert (mass - 1).abs().max() < 1e-9, f"normalization: the factors of index {i} sum to {mass.max():.9f}"
+        assert torch.allclose(own, factors, atol=1e-8), "a factor is not the conditional probability of its index"
     return factors
 
 
 def _sharpened(factors: Tensor, sharpening: Sharpening) -> Tensor:
-    """Exact probabilities (N,) of all grids, each index drawn from its sharpened conditional distribution."""
+    """Return the exact probabilities (N,) of all grids if each index has its sharpened conditional distribution."""
     log_prob = torch.zeros_like(factors[0])
     for i, factor in enumerate(factors):
         powers = factor / sharpening.temperature
@@ -149,7 +149,7 @@ def _sharpened(factors: Tensor, sharpening: Sharpening) -> Tensor:
 def _check_frequencies(p: Distribution, every: Tensor, exact: Tensor, sharpening: Sharpening, seed: int) -> None:
     codes = draw_codes(p, (DRAWS,), Noise("law", seed), sharpening)
     same = draw_codes(p, (DRAWS,), Noise("law", seed), sharpening)
-    assert torch.equal(codes, same), "the same noise gave other draws"
+    assert torch.equal(codes, same), "the same noise gave different draws"
     assert codes.dtype == torch.long, f"indices are {codes.dtype}, not integers"
     assert codes.shape == (DRAWS, *every.shape[1:]), f"draws have shape {tuple(codes.shape)}"
     codebook_size = int(every.max()) + 1
@@ -174,7 +174,7 @@ def _check_greedy(p: Distribution, factors: Tensor, sharpening: Sharpening, code
 def _check_apart(
     prior: CodePrior, p: Distribution, x: Tensor, together: Tensor, maps: Tensor | None, context: Tensor | None
 ) -> None:
-    """Example by example against the batch; and leading dimensions of the conditions."""
+    """Check that an example's log p and draws do not depend on its batch, and that the conditions are used."""
     if not p.batch_shape:
         assert torch.allclose(together[1, 2], p.log_prob(x[1, 2]), atol=1e-10), "log p depends on the batch"
         return

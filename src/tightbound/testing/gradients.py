@@ -1,4 +1,4 @@
-"""The law that gradients reach every parameter."""
+"""Check that gradients reach every parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of likelihoods whose elements depend on one another."""
+"""Laws of likelihoods that couple the elements of x."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ DRAWS = 4000
 
 
 def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int = 0) -> None:
-    """Run every law of likelihoods that couple elements, on few elements, all of whose values are enumerated.
+    """Run every law of likelihoods that couple elements, on few enough elements to enumerate all values of x.
 
-    1. Batch and event shapes; x (B, *shape) against features (S, B, features). 2. The probabilities of all x sum to 1.
-    3. Samples have the means and the second moments of the enumeration, and are a function of the noise; `mean` is
-    its mean, within 5% of the range. 4. An example's log p and mean do not depend on its batch. 5. Finite gradients
-    reach every parameter. 6. Other domains are refused. 7. `start_at` raises the likelihood of data under an untrained
-    network. 8. The likelihood is rebuilt from its description.
+    1. Batch and event shapes are right; x (B, *shape) broadcasts against features (S, B, features). 2. The
+    probabilities of all x sum to 1. 3. Samples have the exact means and second moments, and depend only on the noise;
+    `mean` is within 5% of the range of the exact mean. 4. An example's log p and mean do not depend on its batch.
+    5. Finite gradients reach every parameter. 6. `check_domain` refuses other domains. 7. `start_at` raises the
+    likelihood of data under an untrained network. 8. The likelihood can be rebuilt from its description.
 
     Args:
-        likelihood: With at most 4096 values of x.
-        target: Domain of each element, discrete; or a mixed domain of such columns without categories.
-        seed: Seed of parameters and data.
+        likelihood: Likelihood with at most 4096 values of x.
+        target: Discrete domain of each element; or a mixed domain of such columns, without categories.
+        seed: Seed of the parameters and data.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -37,7 +37,7 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
     fresh, likelihood = likelihood, copy.deepcopy(likelihood).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for p in likelihood.parameters():  # an untrained network may hardly depend on anything
+        for p in likelihood.parameters():  # an untrained network's output may hardly depend on its input
             fan = p[0].numel() if p.dim() > 1 else 1
             p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) / fan**0.5)
     size = torch.Size(likelihood.shape).numel()
@@ -73,24 +73,24 @@ def check_joint_likelihood(likelihood: Likelihood, target: Domain, *, seed: int 
         again = rebuild(description, trust=True).double()
         again.load_state_dict(likelihood.state_dict())
         same = torch.equal(again(features).log_prob(x), likelihood(features).log_prob(x))
-        assert same, "the rebuilt likelihood differs"
+        assert same, "the likelihood rebuilt from JSON differs"
 
 
 def _check_samples(likelihood: Likelihood, features: Tensor, every: Tensor, probability: Tensor, seed: int) -> None:
     p = likelihood(features)
     x = draw(p, (DRAWS,), Noise("check", seed)).double()
-    assert torch.equal(x, draw(p, (DRAWS,), Noise("check", seed)).double()), "the same noise gave other samples"
+    assert torch.equal(x, draw(p, (DRAWS,), Noise("check", seed)).double()), "the same noise gave different samples"
     top = every.amax(0)
-    assert ((x == x.round()) & (x >= 0) & (x <= top)).all(), "samples: outside their domain"
+    assert ((x == x.round()) & (x >= 0) & (x <= top)).all(), "samples: some lie outside the domain"
     flat, weighted = x.flatten(1), every.flatten(1)
     mean = probability @ weighted
     second = weighted.T @ (weighted * probability[:, None])
     for name, found, exact in (("mean", flat.mean(0), mean), ("second moment", flat.T @ flat / DRAWS, second)):
         allowed = 5.5 * top.max().item() ** 2 / 2 / DRAWS**0.5
         off = (found - exact).abs().max().item()
-        assert off < allowed, f"samples: their {name} is off by {off:.3g}"
+        assert off < allowed, f"samples: the {name} is off by {off:.3g}"
     off = (p.mean.flatten() - mean).abs().max().item()
-    assert off < 0.05 * top.max().item(), f"mean: it is off by {off:.3g}"
+    assert off < 0.05 * top.max().item(), f"mean: off by {off:.3g}"
 
 
 def _check_refuses(likelihood: Likelihood, target: Domain) -> None:
@@ -100,12 +100,12 @@ def _check_refuses(likelihood: Likelihood, target: Domain) -> None:
             likelihood.check_domain(other)
         except CompositionError:
             continue
-        raise AssertionError(f"domain: {other} was not refused")
+        raise AssertionError(f"domain: check_domain did not refuse {other}")
 
 
 def _check_start(likelihood: Likelihood, features: Tensor, levels: Tensor, generator: torch.Generator) -> None:
     unit = torch.rand(3, 500, *likelihood.shape, generator=generator, dtype=torch.float64).mean(0)
-    x = (0.8 * unit * levels).floor()  # with one mode, and not in the middle
+    x = (0.8 * unit * levels).floor()  # one mode, off the middle of the range
     before = likelihood(features).log_prob(x).mean().item()
     likelihood.start_at(x)
     after = likelihood(features).log_prob(x).mean().item()

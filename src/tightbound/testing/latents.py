@@ -19,48 +19,49 @@ from tightbound.testing.gradients import gradients_of
 from tightbound.testing.vectors import moment_error
 
 REQUIRED = {
-    "encode": "encode(x, context) -> state, what infer and moments take",
-    "infer": "infer(state, samples, noise, knobs, log_likelihood) -> (LatentTerms of each group, features (S, B, F))",
+    "encode": "encode(x, context) -> state, which infer and moments take",
+    "infer": "infer(state, samples, noise, knobs, log_likelihood) -> (LatentTerms per group, features (S, B, F))",
     "draw": "draw(n, noise, context) -> z (n, latent), ancestral draws from the prior",
     "decode": "decode(z, context) -> features (B, F)",
     "moments": "moments(state) -> mean and variance of q(z | x), each (B, latent)",
 }
 OPTIONAL = {
-    "local": "local(x), with state(local, context): fits q to each example (inference gap, regret), and log_pairs",
+    "local": "local(x), with state(local, context): fitting q to each example (inference gap, regret), and log_pairs",
     "log_prior": "log_prior(z, context): annealed importance sampling, holes, paths, the score 'prior'",
     "log_pairs": "log_pairs(z, local): the decomposition of the rate",
-    "inference_parameters": "inference_parameters(): encoder_lr=, and objectives that train the encoder apart",
+    "inference_parameters": "inference_parameters(): encoder_lr=, and objectives that train the encoder separately",
 }
 
 
 def check_latents(latents: Latents | type[Latents], shape: tuple[int, ...], *, seed: int = 0) -> list[str]:
     """Run every law of latents on random data.
 
-    1. The five required methods are there. 2. All terms have their shapes; code indices are integers below the codebook
-    size. 3. An example's terms depend on its own noise alone, not on its batch or on the number of samples; those of a
-    deterministic posterior on no noise. 4. The closed-form KL is the mean of log q - log p. 5. `decode` gives the
-    features of a sample's groups; `draw` and `moments` have their shapes; `moments` are those of the samples (of a
-    Monte Carlo chain, those of its start) or, for several groups, of each given those drawn before it at their means.
-    6. Gradients reach every parameter, from the terms or the penalty. If the optional methods are there:
-    7. `log_prior` is the sum over the groups. 8. `log_pairs` of an example's own z is log q(z | x), or is refused with
-    the reason. 9. A code prior gives, when it is enabled, the log-probability of the same code indices, and gradients
-    reach all of its parameters; before that, they reach none.
+    1. The five required methods are defined. 2. All terms have the right shapes; code indices are integers below the
+    codebook size. 3. An example's terms depend only on its own noise, not on its batch; with a deterministic posterior
+    they depend on no noise. 4. The closed-form KL is the mean of log q - log p. 5. `decode` gives the features of a
+    sample's groups; `draw` and `moments` have the right shapes; `moments` are the moments of the samples or, with
+    several groups, of each group given the means of the groups drawn before it. 6. Gradients reach every parameter,
+    from the terms or the penalty.
+
+    Laws of the optional methods: 7. `log_prior` is the sum over the groups. 8. `log_pairs` of an example's own z is
+    log q(z | x), or raises an error with the reason. 9. An enabled code prior gives the log-probability of the same
+    code indices, and gradients reach all of its parameters; before that, they reach none.
 
     Args:
-        latents: An object, or a class to find out which required methods it lacks.
+        latents: An object, or a class in order to find out which required methods it lacks.
         shape: Shape of an example of the encoder's input.
-        seed: Seed of data and noise.
+        seed: Seed of the data and noise.
 
     Returns:
-        The optional methods that the latents do not write, each with what it is needed for.
+        The optional methods that the latents do not define, each with what needs it.
 
     Raises:
         AssertionError: A law is broken; the message names it.
     """
     kind = latents if isinstance(latents, type) else type(latents)
     missing = [what for name, what in REQUIRED.items() if getattr(kind, name) is getattr(Latents, name)]
-    assert not missing, f"latents {kind.__name__} lack {len(missing)} of 5 methods; write " + "; ".join(missing)
-    assert not isinstance(latents, type), f"latents {kind.__name__} have all methods; construct and pass an object"
+    assert not missing, f"latents {kind.__name__} lack {len(missing)} of 5 methods; define " + "; ".join(missing)
+    assert not isinstance(latents, type), f"latents {kind.__name__} define all methods; construct and pass an object"
     latents = copy.deepcopy(latents).double().eval()
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
@@ -73,8 +74,8 @@ def check_latents(latents: Latents | type[Latents], shape: tuple[int, ...], *, s
     groups, features = infer(state, 5, ExampleNoise("law", index=index))
     _check_shapes(latents, groups, features)
     z = torch.cat([group.z.flatten(2) for group in groups], dim=-1)
-    assert z.shape[2] == latents.latent, f"the groups have {z.shape[2]} numbers for each example, not {latents.latent}"
-    assert torch.allclose(latents.decode(z[0]), features[0], atol=1e-10), "decode: not the features of those groups"
+    assert z.shape[2] == latents.latent, f"the groups have {z.shape[2]} numbers per example, not {latents.latent}"
+    assert torch.allclose(latents.decode(z[0]), features[0], atol=1e-10), "decode: not the features of the same groups"
     priors = [group.log_prior for group in groups]
     exact = not isinstance(latents, CodeLatents) or latents.recoverable
     if latents.implements("log_prior") and exact and all(value is not None for value in priors):
@@ -88,7 +89,7 @@ def check_latents(latents: Latents | type[Latents], shape: tuple[int, ...], *, s
         _check_moments(latents, state, infer, seed)
     drawn = latents.draw(7, Noise("law", seed))
     assert drawn.shape == (7, latents.latent), f"draw(7) gave z of shape {tuple(drawn.shape)}"
-    assert latents.decode(drawn).shape == (7, latents.features), "decode(draw(7)) gave features of another size"
+    assert latents.decode(drawn).shape == (7, latents.features), "decode(draw(7)) gave features of the wrong size"
     value = features.square().sum()
     groups, _ = infer(state, 2, Noise("law", seed))
     for group in groups:
@@ -135,7 +136,7 @@ def _check_moments(
     infer: Callable[[State, int, Noise], tuple[tuple[LatentTerms, ...], Tensor]],
     seed: int,
 ) -> None:
-    """KL and moments against samples."""
+    """Compare KL and moments with samples."""
     many = max(500, min(20_000, 2**18 // latents.features))
     groups, _ = infer(state, many, Noise("law", seed))
     for group in groups:
@@ -154,21 +155,22 @@ def _check_moments(
         off = (z.mean(0) - mean).abs()
         error = 1 / many + (0 if drawn_indices else moment_error(groups[0].posterior))
         assert (off <= 5.5 * (z.var(0) * error).sqrt() + 1e-9).all(), "moments: not the mean of the samples"
-    elif not chain and not drawn_indices:  # the mean of drawn vectors is no vector of the codebook: no draw is there
+    elif not chain and not drawn_indices:  # with drawn indices, no draw equals the mean
         still, _ = infer(state, 1, Still("law"))
         z = torch.cat([group.z[0].flatten(1) for group in still], dim=-1)
-        assert torch.allclose(z, mean, atol=1e-10), "moments: not the groups' means, each given those before it"
+        assert torch.allclose(z, mean, atol=1e-10), "moments: not the mean of each group given the groups before it"
         widths = [
             torch.zeros_like(g.z[0]).flatten(1) if g.posterior is None else g.posterior.variance.expand(1, 3, -1)[0]
             for g in still
         ]
-        assert torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10), "moments: not those variances"
+        same = torch.allclose(torch.cat(widths, dim=-1), variance, atol=1e-10)
+        assert same, "moments: not the variance of each group given the groups before it"
 
 
 def _check_code_prior(
     later: CodePriorStage, groups: Sequence[LatentTerms], again: Callable[[], Sequence[LatentTerms]]
 ) -> None:
-    """The same code indices before and after the code prior is enabled."""
+    """Check that enabling the code prior keeps the code indices and gives their log-probability."""
     before = [group.log_prior for group in groups]
     indices = later.indices(groups)
     assert not indices.is_floating_point(), f"the code prior trains on {indices.dtype}, not on integers"
@@ -180,16 +182,16 @@ def _check_code_prior(
     value = later(Batch(indices.to(groups[0].z.dtype))).log_likelihood
     total = torch.stack([group.log_prior[0] for group in taken if group.log_prior is not None]).sum(0)
     assert value.shape == (1, len(indices)), f"the code prior gives shape {tuple(value.shape)}, not (1, B)"
-    assert torch.allclose(value[0], total, atol=1e-8), "the code prior's log p(indices) is not that of the model"
+    assert torch.allclose(value[0], total, atol=1e-8), "the code prior's log p(indices) differs from the model's"
     gradients_of(value.sum(), dict(later.named_parameters()))
     later.disable()
     for one, other in zip(before, again(), strict=True):
         same = one is None or (other.log_prior is not None and torch.equal(one, other.log_prior))
-        assert same, "a code prior that was disabled again is still in use"
+        assert same, "the code prior is still in use after it was disabled"
 
 
 def _check_pairs(latents: Latents, x: Tensor, z: Tensor, groups: Sequence[LatentTerms]) -> None:
-    """Pairs against the densities of the first sample of each example."""
+    """Compare `log_pairs` with the densities of the first sample of each example."""
     local = latents.local(x)
     try:
         pairs = latents.log_pairs(z, local)
@@ -204,7 +206,7 @@ def _check_pairs(latents: Latents, x: Tensor, z: Tensor, groups: Sequence[Latent
 
 
 class Still(Noise):
-    """Noise that is zero: Gaussian draws are means."""
+    """Noise that is zero, so that Gaussian draws are means."""
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Return zeros."""

@@ -1,4 +1,4 @@
-"""Laws of likelihoods."""
+"""Laws of likelihoods with independent elements."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood
 
 DRAWS = 100_000
-DEVIATIONS = 30_000  # above the mean to which counts are summed: by Cantelli's inequality 1.2e-9 at most lies beyond
+DEVIATIONS = 30_000  # sum counts up to so many sd above the mean: the rest is at most 1.2e-9 (Cantelli's inequality)
 
 
 def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases: int = 5) -> None:
-    """Run every law of likelihoods of independent elements.
+    """Run every law of likelihoods with independent elements.
 
-    1. Batch and event shapes. 2. Normalization over the support (sum, or quadrature); mean and variance, if it is a
-    sum. 3. Mean, variance and support of the samples, and the frequency of each value of a finite support. 4. The
-    gradient of log p agrees with finite differences. 5. Log p and gradient are finite for extreme parameters.
-    6. Elements are independent, and so are examples. 7. `check_domain` refuses domains on which this is not a density.
-    8. `fit_marginals` fits the mean of data. 9. The likelihood is rebuilt from its description.
+    1. Batch and event shapes are right. 2. The density is normalized over its support (by summation or quadrature);
+    with a sum, mean and variance are right too. 3. Samples have the right mean, variance and support and, on a finite
+    support, the right frequencies. 4. The gradient of log p agrees with finite differences. 5. log p and its gradient
+    are finite for extreme parameters. 6. Elements and examples are independent. 7. `check_domain` refuses domains on
+    which this is not a density. 8. `fit_marginals` makes the data more probable. 9. The likelihood can be rebuilt from
+    its description.
 
     Args:
-        likelihood: Constructed with features and network None and shape (); if it couples elements, with a small shape.
+        likelihood: Likelihood without features and network, of shape (), or of a small shape if it couples elements.
         seed: Seed of the random parameters.
-        cases: Number of random parameters.
+        cases: Number of random parameter vectors.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -72,11 +73,11 @@ def check_likelihood(likelihood: ElementwiseLikelihood, *, seed: int = 0, cases:
         again = rebuild(description, trust=True).double()
         again.load_state_dict(likelihood.state_dict())
         x = _inside(p, kind, levels)
-        assert torch.equal(again(raws).log_prob(x), p.log_prob(x)), "the rebuilt likelihood differs"
+        assert torch.equal(again(raws).log_prob(x), p.log_prob(x)), "the likelihood rebuilt from JSON differs"
 
 
 def _support(p: Distribution, kind: str, levels: int) -> Tensor:
-    """All values (N, *shape); for counts, all but a tail of known size."""
+    """Return all values (N, *shape); for counts, all but a tail of known size."""
     if kind == "counts":
         levels = int(p.mean + DEVIATIONS * p.variance.sqrt()) + 2
     line = torch.arange(levels, dtype=torch.float64)
@@ -94,7 +95,7 @@ def _check_sums(p: Distribution, support: Tensor) -> None:
 
 
 def _check_frequencies(p: Distribution, x: Tensor, levels: int) -> None:
-    """Frequencies of values of all elements jointly, which the moments of each do not show."""
+    """Compare joint frequencies of all elements with probabilities; marginal moments would not show dependence."""
     chance = p.log_prob(_support(p, "levels", levels)).exp()
     place = levels ** torch.arange(p.event_shape.numel() - 1, -1, -1)
     number = (x.reshape(len(x), -1).long() * place).sum(1)
@@ -104,7 +105,7 @@ def _check_frequencies(p: Distribution, x: Tensor, levels: int) -> None:
 
 
 def _check_integrates(p: Distribution, kind: str) -> bool:
-    """False if the integral is unknown: a density on [0, 1] with mass between 1 and the number before it."""
+    """Check the integral; return False if it is unknown, because mass lies between 1 and the next smaller float."""
     from scipy.integrate import quad
     from scipy.special import expit
 
@@ -127,17 +128,17 @@ def _check_integrates(p: Distribution, kind: str) -> bool:
 
 
 def _check_samples(p: Distribution, kind: str, levels: int, seed: int) -> Tensor:
-    """The samples (N, *shape)."""
+    """Check samples (N, *shape), and return them."""
     x = draw(p, (DRAWS,), Noise("check", seed)).double()
     again = draw(p, (DRAWS,), Noise("check", seed)).double()
-    assert torch.equal(x, again), "samples: the same noise key gave other samples"
+    assert torch.equal(x, again), "samples: the same noise key gave different samples"
     if kind in ("binary", "levels"):
         inside = (x == x.round()) & (x >= 0) & (x <= levels - 1)
-        assert inside.all(), f"samples: outside 0..{levels - 1}"
+        assert inside.all(), f"samples: some lie outside 0..{levels - 1}"
     if kind == "counts":
         assert ((x == x.round()) & (x >= 0)).all(), "samples: not all are counts"
     if kind == "unit":
-        assert ((x >= 0) & (x <= 1)).all(), "samples: outside [0, 1]"
+        assert ((x >= 0) & (x <= 1)).all(), "samples: some lie outside [0, 1]"
     fourth, sd = (x - x.mean(0)).pow(4).mean(0), p.variance.sqrt()
     errors = {
         "mean": (x.mean(0) - p.mean, (x.var(0) / DRAWS).sqrt()),
@@ -145,12 +146,12 @@ def _check_samples(p: Distribution, kind: str, levels: int, seed: int) -> Tensor
     }
     for name, (difference, stderr) in errors.items():
         allowed = 5 * torch.maximum(stderr, sd / DRAWS**0.5) + 1e-9
-        assert (difference.abs() < allowed).all(), f"samples: their {name} is off by {difference.abs().max():.3g}"
+        assert (difference.abs() < allowed).all(), f"samples: the {name} is off by {difference.abs().max():.3g}"
     return x
 
 
 def _inside(p: Distribution, kind: str, levels: int) -> Tensor:
-    """A value within the support, off its edges, for each element."""
+    """Return a value inside the support, off its edges, for each element."""
     if kind in ("binary", "levels"):
         return p.mean.detach().round().clamp(0, levels - 1)
     if kind == "counts":
@@ -227,4 +228,4 @@ def _check_marginal(likelihood: ElementwiseLikelihood, kind: str, levels: int, g
     assert raw.shape == needed, f"marginal: shape {tuple(raw.shape)}, not {needed}"
     fitted = likelihood(raw.flatten()).log_prob(x).mean()
     start = likelihood(torch.zeros_like(raw).flatten()).log_prob(x).mean()
-    assert fitted >= start - 1e-9, "marginal: the data are less probable with it than with parameters of zero"
+    assert fitted >= start - 1e-9, "marginal: the data are less probable than with all parameters zero"

@@ -1,4 +1,4 @@
-"""Compositions: every combination of named components is constructed, or refused with the reason.
+"""Check that every combination of named components is either constructed or refused with a reason.
 
 python -m tightbound.testing.matrix > docs/composition.md
 """
@@ -24,7 +24,7 @@ from tightbound.data import open as open_data
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 
-# arguments that a tiny model needs; all other components have their defaults
+# arguments for a tiny model; all other components use their defaults
 SMALL = {
     "prior": {
         "vamp": "vamp(components=3)",
@@ -68,13 +68,13 @@ SMALL = {
         "tvo": "tvo(samples=3)",
     },
 }
-DRAWN = "quantized(quantizer=gumbel(codebook_size=3), positions=2)"  # a posterior that is not deterministic
+DRAWN = "quantized(quantizer=gumbel(codebook_size=3), positions=2)"  # with a posterior that is not deterministic
 LATENT = 4
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One name of each kind; prior and posterior are "-" if the latents have their own."""
+    """One component name of each kind; prior and posterior are "-" if the latents have their own."""
 
     prior: str
     posterior: str
@@ -88,21 +88,21 @@ class Combination:
 
 
 def structures() -> list[tuple[str, str, str]]:
-    """Return (prior, posterior, latents): each pair with `flat`, and the latents that have their own."""
+    """Return all (prior, posterior, latents): each pair with `flat`, and the latents that have their own."""
     pairs = itertools.product(TABLE["prior"], TABLE["posterior"])
     own = [("-", "-", name) for name in (*TABLE["latents"], DRAWN) if name != "flat"]
     return [(prior, posterior, "flat") for prior, posterior in pairs] + own
 
 
 def quantized(quantizer: str, prior: str) -> str:
-    """Return the text of latents with this quantizer and this code prior."""
+    """Return the spec of latents with this quantizer and this code prior."""
     q, p = (SMALL[kind].get(name, name) for kind, name in (("quantizer", quantizer), ("code-prior", prior)))
     return f"quantized(quantizer={q!r}, prior={p!r}, positions=2)"
 
 
 @functools.cache
 def data_for(likelihood: str) -> Data:
-    """Return twelve examples that this likelihood is a distribution of: images (1, 4, 4), or a table."""
+    """Return twelve examples in this likelihood's domain: images (1, 4, 4), or a table."""
     x = np.random.default_rng(0).random((12, 1, 4, 4)).astype(np.float32)
     kinds = getattr(find("likelihood", likelihood), "domains", ())
     kind = "unit" if likelihood == "mixture" else next(iter(kinds), None)
@@ -118,7 +118,7 @@ def data_for(likelihood: str) -> Data:
 
 
 def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
-    """Return the model, in float64 and eval mode, and its objective, prepared and checked.
+    """Build the model, in float64 and eval mode, and its objective; prepare and check them.
 
     Raises:
         TightboundError: The combination is refused.
@@ -153,10 +153,10 @@ def terms(c: Combination, model: VAE, objective: Objective, samples: int | None 
 
 @functools.cache
 def why_not(c: Combination) -> str | None:
-    """Return why a combination is refused; None if it is accepted.
+    """Return the reason why a combination is refused; None if it is accepted.
 
     Raises:
-        Exception: Any error that is not a refusal in one line.
+        Exception: Any error other than a TightboundError.
     """
     try:
         compose(c)
@@ -167,10 +167,10 @@ def why_not(c: Combination) -> str | None:
 
 @functools.cache
 def covering(seed: int = 0) -> list[Combination]:
-    """Return accepted combinations that contain every pair of names that fits: a pairwise covering array.
+    """Return a pairwise covering array: accepted combinations that contain every pair of compatible names.
 
-    A combination is refused because of its structure, or of the objective with the structure or with the likelihood.
-    These are tried separately, so that the whole product need not be.
+    A combination is refused because of its structure, or because the objective does not fit the structure or the
+    likelihood. Trying these separately avoids trying the whole product.
     """
     chance = random.Random(seed)
     plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
@@ -196,14 +196,14 @@ def covering(seed: int = 0) -> list[Combination]:
 
 
 def _fits(plain: Combination, structure: tuple[str, str, str], objective: str) -> bool:
-    """Whether a structure fits an objective."""
+    """Return whether a structure fits an objective."""
     prior, posterior, latents = structure
     c = replace(plain, prior=prior, posterior=posterior, latents=latents, objective=objective)
     return why_not(c) is None
 
 
 def _fits_likelihood(plain: Combination, objective: str, likelihood: str) -> bool:
-    """Whether a likelihood fits an objective, with the posterior that the objective needs."""
+    """Return whether a likelihood fits an objective, with the posterior that the objective needs."""
     c = replace(plain, objective=objective, likelihood=likelihood)
     return why_not(c) is None or why_not(replace(c, posterior="point")) is None
 
@@ -215,7 +215,7 @@ def _pairs(c: Combination) -> frozenset[tuple[str, str, str, str]]:
 
 
 def table() -> str:
-    """Return the page `docs/composition.md`: which components fit, and the reasons for those that do not."""
+    """Return the page `docs/composition.md`: which components fit together, and why others do not."""
     plain = Combination("normal", "normal", "flat", "bernoulli", "elbo")
     lines = [
         "# Which components fit together",
@@ -233,7 +233,7 @@ def table() -> str:
     priors, posteriors = list(TABLE["prior"]), list(TABLE["posterior"])
     rows = [
         [p, *(_cell(replace(plain, prior=p, posterior=q), reasons) for q in posteriors)] for p in priors
-    ]  # under the autoencoder's objective, which asks for no density
+    ]  # with the objective `autoencoder`, which needs no density
     lines += ["## Priors (rows) and posteriors, with objective `autoencoder`", "", *_grid(posteriors, rows)]
     spaces = [("normal", q, "flat") for q in posteriors if why_not(replace(plain, posterior=q)) is None]
     spaces += [s for s in structures() if s[0] != "normal" and s[1] == "normal"]
@@ -272,7 +272,7 @@ def table() -> str:
 
 def _cell(c: Combination, reasons: dict[str, int]) -> str:
     reason = why_not(c)
-    # the row and the column name the components
+    # the row and the column already name the components
     reason = reason and re.sub(r"\b(prior|posterior|that of|those of) [A-Z]\w+", r"\1 P", reason)
     reason = reason and re.sub(r"^objective '[\w-]+'", "the objective", reason)
     return "·" if reason is None else str(reasons.setdefault(reason, len(reasons) + 1))

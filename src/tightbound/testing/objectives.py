@@ -23,16 +23,16 @@ from tightbound.testing.gradients import gradients_of
 def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = None) -> None:
     """Run every law of objectives on a small model.
 
-    1. One finite value per example. 2. A pointwise objective's value of an example does not change with the size or
-    the order of the batch; an objective whose values do change declares pointwise = False. 3. Gradients reach every
-    parameter that a group trains, and no parameter is in two groups. 4. Each group's loss falls along its own gradient;
-    the first is minus the objective. 5. The loss of the objective's own networks (an adversary) reaches none of the
-    model's parameters.
+    1. The objective gives one finite value per example. 2. The values of a pointwise objective do not depend on the
+    size or order of the batch; any other objective declares pointwise = False. 3. Gradients reach every parameter that
+    a group trains, and no parameter is in two groups. 4. Each group's loss falls along its negative gradient; the first
+    group's loss is minus the objective. 5. The loss of the objective's own networks (an adversary) gives no gradient to
+    the model's parameters.
 
     Args:
-        objective: The objective; its `prepare` and `check` are called.
-        seed: Seed of data and noise.
-        model: A model of binary data, in float64 and eval mode; None: `small_model`.
+        objective: Objective to check; its `prepare` and `check` are called.
+        seed: Seed of the data and noise.
+        model: Model of binary data, in float64 and eval mode; None: `small_model`.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -75,7 +75,7 @@ def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = 
             leaked = torch.autograd.grad(before, list(model.parameters()), allow_unused=True, retain_graph=True)
             assert all(g is None for g in leaked), "the loss of an adversary reaches parameters of the model"
         step_downhill(group.params, gradients_of(before, {f"parameter {k}": p for k, p in enumerate(group.params)}))
-        if adversarial or i == 0:  # other losses may be ones whose gradient alone has a meaning
+        if adversarial or i == 0:  # of other losses, only the gradient may be meaningful
             assert evaluated(group.loss, everything) < before, "a small step along a group's gradient raises its loss"
     if not adversarial:
         after = evaluated(objective, everything)
@@ -83,7 +83,7 @@ def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = 
 
 
 def small_model(seed: int = 0, point: bool = False) -> VAE:
-    """Return a VAE of 3 latents for binary data (1, 2, 3), in float64 and eval mode."""
+    """Return a VAE with 3 latent dimensions for binary data (1, 2, 3), in float64 and eval mode."""
     with seeded(seed):
         network = MLP((8,), activation="tanh")
         posterior = (Point if point else DiagonalNormal)((1, 2, 3), 3, network)
@@ -93,7 +93,7 @@ def small_model(seed: int = 0, point: bool = False) -> VAE:
 
 @torch.no_grad()
 def step_downhill(params: Sequence[torch.nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Take a small step downhill."""
+    """Take a small step against the gradient."""
     norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
     for p, g in zip(params, gradients, strict=True):
         p.sub_(1e-4 * g / norm)

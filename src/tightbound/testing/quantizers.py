@@ -16,25 +16,26 @@ from tightbound.core.schedules import Knobs
 from tightbound.quantizers.base import Quantization, Quantizer
 
 DRAWS = 20_000
-MOST = 50_000  # indices that are enumerated
+MOST = 50_000  # maximum number of indices to enumerate
 DATA, POSITIONS = 4, 2
 
 
 def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
     """Run every law of quantizers.
 
-    1. Shapes; indices are below the codebook size; z is exactly `embed` of the indices. 2. `nearest` gives the nearest
-    of all indices, by enumeration, and maps an embedded index to itself; a greedy quantizer gives near ones, and mostly
-    itself. 3. The gradient of z reaches the raw numbers at each position, and no other; that of the penalty is finite.
-    4. An example's indices, z, penalty, posterior and moments do not depend on its batch, in training as well; the
-    penalty is summed over positions. 5. The same noise gives the same result. 6. Evaluation, and `moments` in training,
-    change no state. 7. Without a posterior all samples are equal, and the moments are the vectors and 0. With one, its
-    probabilities sum to 1, indices have those frequencies, and z has the moments. 8. Under autocast, results are those
-    of single precision. 9. After `start_at` it is still a quantizer, and it is rebuilt from its description.
+    1. Shapes are right, indices are below the codebook size, and z is exactly `embed` of the indices. 2. `nearest`
+    finds the nearest of all indices, by enumeration, and maps a code vector to its own index; a greedy quantizer finds
+    near indices, and mostly its own. 3. The gradient of z at a position reaches the inputs at that position only; the
+    gradient of the penalty is finite. 4. An example's indices, z, penalty, posterior and moments do not depend on its
+    batch, not even in training; the penalty is summed over positions. 5. The same noise gives the same result.
+    6. Evaluation, and `moments` in training, change no state. 7. Without a posterior, all samples are equal, the mean
+    is z and the variance is 0. With one, its probabilities sum to 1, indices have these frequencies, and z has the
+    right moments. 8. Autocast does not change results in single precision. 9. The laws hold after `start_at` too, and
+    the quantizer can be rebuilt from its description.
 
     Args:
-        quantizer: With few indices (codebook_size ** depth at most some thousands), so that they can be enumerated.
-        seed: Seed of the raw numbers.
+        quantizer: Quantizer with few indices (codebook_size ** depth is at most some thousands), for enumeration.
+        seed: Seed of the inputs.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -51,7 +52,7 @@ def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
         again = rebuild(description, trust=True).double().eval()
         again.load_state_dict(quantizer.state_dict())
         same = torch.equal(_call(again, raw, 1, Noise(seed)).z, _call(quantizer, raw, 1, Noise(seed)).z)
-        assert same, "the rebuilt quantizer differs"
+        assert same, "the quantizer rebuilt from JSON differs"
 
 
 def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, seed: int) -> None:
@@ -59,8 +60,8 @@ def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, s
     out = _call(quantizer, raw, 3, Noise("law", seed))
     _check_shapes(quantizer, out)
     same = _call(quantizer, raw, 3, Noise("law", seed))
-    assert torch.equal(out.z, same.z), "the same noise gave other samples"
-    assert torch.equal(out.indices, same.indices), "the same noise gave other samples"
+    assert torch.equal(out.z, same.z), "the same noise gave different samples"
+    assert torch.equal(out.indices, same.indices), "the same noise gave different samples"
     _check_nearest(quantizer, generator)
     _check_gradients(quantizer, raw, seed)
     _check_batches(quantizer, raw)
@@ -69,7 +70,7 @@ def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, s
     quantizer.train().moments(raw)
     quantizer.eval()
     after = quantizer.state_dict()
-    assert all(torch.equal(after[k], v) for k, v in before.items()), "evaluation or moments moved the codebook"
+    assert all(torch.equal(after[k], v) for k, v in before.items()), "evaluation or moments changed the codebook"
 
 
 def _call(quantizer: Quantizer, raw: Tensor, samples: int, noise: Noise) -> Quantization:
@@ -82,8 +83,8 @@ def _check_shapes(quantizer: Quantizer, out: Quantization) -> None:
     assert out.indices.shape == (*batch, quantizer.depth), f"indices have shape {tuple(out.indices.shape)}"
     assert out.indices.dtype == torch.long, f"indices are {out.indices.dtype}"
     inside = (out.indices >= 0) & (out.indices < quantizer.codebook_size)
-    assert inside.all(), f"indices: some are not among 0 .. {quantizer.codebook_size - 1}"
-    assert torch.equal(out.z, quantizer.embed(out.indices).to(out.z)), "z is not the vectors of the indices"
+    assert inside.all(), f"indices: some lie outside 0 .. {quantizer.codebook_size - 1}"
+    assert torch.equal(out.z, quantizer.embed(out.indices).to(out.z)), "z differs from the code vectors of the indices"
     if out.penalty is not None:
         assert out.penalty.shape == batch[:2], f"the penalty has shape {tuple(out.penalty.shape)}, not (S, B)"
         assert torch.isfinite(out.penalty).all(), "the penalty is not finite"
@@ -92,7 +93,7 @@ def _check_shapes(quantizer: Quantizer, out: Quantization) -> None:
 @torch.no_grad()
 def _check_nearest(quantizer: Quantizer, generator: torch.Generator) -> None:
     count = quantizer.codebook_size**quantizer.depth
-    assert count <= MOST, f"{count} indices are too many to enumerate: check a smaller quantizer"
+    assert count <= MOST, f"{count} indices are too many to enumerate; check a smaller quantizer"
     every = torch.tensor(list(itertools.product(range(quantizer.codebook_size), repeat=quantizer.depth)))
     vectors = quantizer.embed(every).double()
     assert vectors.shape == (count, quantizer.size), f"{count} indices have vectors of shape {tuple(vectors.shape)}"
@@ -103,25 +104,25 @@ def _check_nearest(quantizer: Quantizer, generator: torch.Generator) -> None:
     found = (quantizer.embed(codes) - points).norm(dim=-1)
     distance = torch.cdist(points, vectors, compute_mode="donot_use_mm_for_euclid_dist")
     if quantizer.greedy:
-        assert (found < distance.median(1).values).double().mean() > 0.9, "nearest: random indices are as near"
+        assert (found < distance.median(1).values).double().mean() > 0.9, "nearest: random indices are equally near"
         sums = quantizer.embed(codes)
         kept = (quantizer.embed(quantizer.nearest(sums)) - sums).norm(dim=-1) < 1e-9
-        assert kept.double().mean() > 0.9, "nearest: its own vectors are mapped to others"
+        assert kept.double().mean() > 0.9, "nearest: code vectors are not mapped to themselves"
         return
-    assert torch.allclose(found, distance.min(1).values, atol=1e-9), "nearest: there are nearer indices"
+    assert torch.allclose(found, distance.min(1).values, atol=1e-9), "nearest: other indices are nearer"
     again = quantizer.embed(quantizer.nearest(vectors))
-    assert torch.equal(again, vectors), "nearest: an index's own vector is mapped to another"
+    assert torch.equal(again, vectors), "nearest: a code vector is not mapped to its own index"
 
 
 def _check_gradients(quantizer: Quantizer, raw: Tensor, seed: int) -> None:
     leaf = raw.clone().requires_grad_()
     out = _call(quantizer, leaf, 1, Noise("law", seed))
     weight = torch.randn(quantizer.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    assert out.z.requires_grad, "no gradient of z reaches the raw numbers"
+    assert out.z.requires_grad, "no gradient of z reaches the inputs"
     value = (out.z[0, 1, 0] * weight).sum()
     (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True, materialize_grads=True)
     assert torch.isfinite(gradient).all(), "the gradient of z is not finite"
-    assert gradient[1, 0].abs().max() > 0, "no gradient of z reaches the raw numbers"
+    assert gradient[1, 0].abs().max() > 0, "no gradient of z reaches the inputs"
     gradient[1, 0] = 0
     assert gradient.abs().max() == 0, "the gradient of z at a position reaches other positions"
     if out.penalty is not None and out.penalty.requires_grad:
@@ -139,7 +140,7 @@ def _check_batches(quantizer: Quantizer, raw: Tensor) -> None:
         said = "depends on its batch" + (" in training" if training else "")
         assert torch.equal(many.indices[:, 1:2], one.indices), f"an example's indices {said}"
         assert torch.allclose(many.z[:, 1:2], one.z, atol=1e-10), f"an example's z {said}"
-        assert (many.penalty is None) == (one.penalty is None), f"the existence of a penalty {said}"
+        assert (many.penalty is None) == (one.penalty is None), f"whether there is a penalty {said}"
         if many.penalty is not None and one.penalty is not None:
             assert torch.allclose(many.penalty[:, 1:2], one.penalty, atol=1e-10), f"an example's penalty {said}"
         if many.posterior is not None and one.posterior is not None:
@@ -159,8 +160,8 @@ def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Quantization, seed:
     assert mean.shape == variance.shape == out.z.shape[1:], f"moments have shapes {mean.shape}, {variance.shape}"
     if out.posterior is None:
         assert (out.indices == out.indices[0]).all(), "without a posterior, samples differ"
-        assert torch.equal(mean, out.z[0]), "moments: the mean is not z, and there is no posterior"
-        assert variance.abs().max() == 0, "moments: a variance, and there is no posterior"
+        assert torch.equal(mean, out.z[0]), "moments: without a posterior, the mean is not z"
+        assert variance.abs().max() == 0, "moments: without a posterior, the variance is not 0"
         return
     q = cast(Independent, out.posterior)
     shape = (POSITIONS, quantizer.depth)
@@ -172,7 +173,7 @@ def _check_posterior(quantizer: Quantizer, raw: Tensor, out: Quantization, seed:
     assert torch.allclose(probs.sum(-1), torch.ones(()).double()), "posterior: probabilities do not sum to 1"
     some = out.indices[:1]
     log_q = probs.log().gather(-1, some[0].unsqueeze(-1)).sum((1, 2, 3))
-    assert torch.allclose(q.log_prob(some)[0], log_q), "posterior: log q is not that of its probabilities"
+    assert torch.allclose(q.log_prob(some)[0], log_q), "posterior: log q does not agree with its probabilities"
     draws = _call(quantizer, raw, DRAWS, Noise("frequencies", seed))
     for entry in range(quantizer.codebook_size):
         p = probs[..., entry]

@@ -26,17 +26,17 @@ DRAWS = 20_000
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
     """Run every law of priors.
 
-    A prior with a context gets four contexts, and one that needs an encoder a small encoder.
+    A prior with a context gets four contexts, and a prior that needs an encoder gets a small one.
 
-    1. Shapes. 2. Normalization: a total mass of 1, by enumeration if the support is finite, else by importance
-    sampling, from a wide Student-t in R^L or from the uniform distribution on the sphere. 3. Samples lie on the
-    support, reproduce mean and variance, and are a function of the noise. 4. Finite gradients of log p(z) reach z
-    (unless the density is constant) and every parameter. 5. Given contexts, an example's prior and its draws do not
-    depend on its batch.
+    1. Shapes are right. 2. The total mass is 1, by enumeration if the support is finite, else by importance sampling
+    from a wide Student-t distribution in R^L or from the uniform distribution on the sphere. 3. Samples lie on the
+    support, reproduce mean and variance, and depend only on the noise. 4. Finite gradients of log p(z) reach z (unless
+    the density is constant) and every parameter. 5. Given contexts, an example's prior and draws do not depend on its
+    batch.
 
     Args:
-        prior: The prior.
-        seed: Seed of contexts and draws.
+        prior: Prior to check.
+        seed: Seed of the contexts and draws.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -50,7 +50,7 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
     assert p.batch_shape in allowed, f"the batch shape is {tuple(p.batch_shape)}, not {' or '.join(map(str, allowed))}"
     assert p.event_shape == (prior.latent,), f"event shape {tuple(p.event_shape)}, not ({prior.latent},)"
     z = draw(p, (DRAWS,), Noise("law", seed))
-    assert torch.equal(z, draw(p, (DRAWS,), Noise("law", seed))), "the same noise gave other samples"
+    assert torch.equal(z, draw(p, (DRAWS,), Noise("law", seed))), "the same noise gave different samples"
     _check_moments(z, p)
     _check_support(z, p, prior.support)
     for i in range(2 if p.batch_shape else 1):
@@ -75,7 +75,7 @@ def check_prior(prior: Prior, *, seed: int = 0) -> None:
 
 
 def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None], Distribution]:
-    """The prior as a function of the context alone, started at 200 examples if it needs an encoder."""
+    """Return the prior as a function of the context alone; give it an encoder and 200 examples if it needs them."""
     if not prior.needs_encoder:
         return prior
     with seeded(0):
@@ -87,18 +87,18 @@ def _called(prior: Prior, generator: torch.Generator) -> Callable[[Tensor | None
 def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
     """Run every law of posteriors.
 
-    1. Shapes. 2. Normalization of each example's density, as for priors. A log-density that comes with the draws is
-    that of `log_prob` or, if the density is known only at the draws, is normalized; in an extended space (a Monte Carlo
-    chain), E[q0(z) / q(z)] = 1 over the draws, with q0 the distribution that the network gives. 3. Samples lie on the
-    support, reproduce mean and variance, are a function of the noise, and carry finite gradients to every parameter. 4.
-    An example's posterior does not depend on its batch. A point mass has no density: only the laws without one apply.
+    1. Shapes are right. 2. Each example's density is normalized, as for priors. A log-density that comes with the draws
+    equals `log_prob` or, if the density is known only at the draws, is normalized; in an extended space (a Monte Carlo
+    chain), E[q0(z) / q(z)] = 1 over the draws, where q0 is the network's distribution. 3. Samples lie on the support,
+    reproduce mean and variance, depend only on the noise, and carry finite gradients to every parameter. 4. An
+    example's posterior does not depend on its batch. For a point mass, only the laws that need no density apply.
 
-    A distribution whose moments are Monte Carlo estimates gives their number of draws as `moment_draws`; the moments
-    are then compared with the samples within both errors.
+    A distribution whose moments are Monte Carlo estimates gives their number of draws as `moment_draws`; the
+    comparison with the samples then allows for both errors.
 
     Args:
-        posterior: The posterior with its network, or without one.
-        seed: Seed of data and draws.
+        posterior: Posterior to check, with or without a network.
+        seed: Seed of the data and draws.
 
     Raises:
         AssertionError: A law is broken; the message names it.
@@ -118,7 +118,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
 
     with torch.no_grad():
         group = terms(q, DRAWS, Noise("law", seed))
-        assert torch.equal(group.z, terms(q, DRAWS, Noise("law", seed)).z), "the same noise gave other samples"
+        assert torch.equal(group.z, terms(q, DRAWS, Noise("law", seed)).z), "the same noise gave different samples"
         _check_support(group.z, q, posterior.support)
         if group.posterior is None and group.log_q is not None:
             _check_one((q.log_prob(group.z) - group.log_q).exp())
@@ -141,7 +141,7 @@ def check_posterior(posterior: Posterior, *, seed: int = 0) -> None:
 
 
 def _closed_moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
-    """Mean and variance; None if the family has none in closed form."""
+    """Return the mean and variance; None if the family has no closed form."""
     try:
         return p.mean, p.variance
     except NotImplementedError:
@@ -150,10 +150,10 @@ def _closed_moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
 
 @torch.no_grad()
 def _check_mass(p: Distribution, z: Tensor, support: str, seed: int) -> None:
-    """A sum over a finite support, or E_t[p(z) / t(z)] = 1 for proposals t that cover p.
+    """Check that the mass is 1, by a sum over a finite support or as E_t[p(z) / t(z)] for proposals t that cover p.
 
-    Proposals are placed by p's mean and variance, or by those of its samples z (DRAWS, *batch, latent) if it has none
-    in closed form; the density's moments are then compared with the samples'.
+    The mean and variance of p place the proposals. If they have no closed form, those of the samples z
+    (DRAWS, *batch, latent) do, and the moments of the density are then compared with those of the samples.
     """
     if p.has_enumerate_support:
         total = p.log_prob(p.enumerate_support()).exp().sum(0)
@@ -171,17 +171,17 @@ def _check_mass(p: Distribution, z: Tensor, support: str, seed: int) -> None:
             off, by = z - mean, weight.unsqueeze(-1) * (points - mean).pow(power)
             error = ((off.pow(power).var(0) + by.var(0)) / DRAWS).sqrt()
             gap = (off.pow(power).mean(0) - by.mean(0)).abs()
-            assert (gap <= 5.5 * error).all(), f"samples: their {name} is not the density's, by {gap.max().item():.3g}"
+            assert (gap <= 5.5 * error).all(), f"samples: the {name} is off the density's by {gap.max().item():.3g}"
 
 
 def _check_drawn(group: LatentTerms, evaluable: bool) -> None:
-    """log q that comes with draws z ~ q equals `log_prob`, or E_q[r(z) / q(z)] = 1 for a Gaussian r within q."""
+    """Check that log q of draws equals `log_prob`, or that E_q[r(z) / q(z)] = 1 for a Gaussian r within q."""
     z, log_q = group.z, group.log_q
     if group.posterior is None:
         return
     if evaluable:
         same = log_q is None or torch.allclose(log_q[:50], group.posterior.log_prob(z[:50]), atol=1e-8)
-        assert same, "the log-density that comes with a draw is not log_prob"
+        assert same, "the log-density that comes with a draw differs from log_prob"
         return
     assert log_q is not None, "the density is not evaluable, and no log-density comes with a draw"
     within = torch.distributions.Normal(z.mean(0), 0.5 * z.std(0), validate_args=False)
@@ -189,7 +189,7 @@ def _check_drawn(group: LatentTerms, evaluable: bool) -> None:
 
 
 def _student(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points of a wide Student-t about the mean, and their log-density."""
+    """Draw from a wide Student-t distribution about the mean; return the points and their log-density."""
     scale = 1.2 * variance.sqrt()
     normal = torch.randn(DRAWS, *mean.shape, generator=generator, dtype=torch.float64)
     chi = torch.randn(DRAWS, *mean.shape, 4, generator=generator, dtype=torch.float64).square().mean(-1)
@@ -199,14 +199,14 @@ def _student(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tupl
 
 
 def _uniform(mean: Tensor, variance: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Uniform points on the sphere, and their log-density in the surface measure."""
+    """Draw uniformly on the sphere; return the points and their log-density in the surface measure."""
     z = torch.randn(DRAWS, *mean.shape, generator=generator, dtype=torch.float64)
     return z / z.norm(dim=-1, keepdim=True), torch.full_like(z[..., 0], -log_area(z.shape[-1]))
 
 
 @torch.no_grad()
 def _check_one(weight: Tensor) -> None:
-    """Importance weights (DRAWS, ...) of a normalized target have mean 1."""
+    """Check that importance weights (DRAWS, ...) have mean 1, as they have for a normalized target."""
     total, stderr = weight.mean(0), weight.std(0) / math.sqrt(len(weight))
     assert stderr.max() < 0.2, "the density is too far from the proposals to check its mass"
     off = (total - 1).abs() > 5 * stderr + 1e-9
@@ -214,33 +214,33 @@ def _check_one(weight: Tensor) -> None:
 
 
 def _check_support(z: Tensor, p: Distribution, support: str) -> None:
-    """Draws (DRAWS, *batch, latent) lie on the support."""
+    """Check that draws (DRAWS, *batch, latent) lie on the support."""
     if p.has_enumerate_support:
         every = p.enumerate_support(expand=False).reshape(-1, z.shape[-1])
         found = (z[:1000].unsqueeze(-2) == every).all(-1).any(-1)
-        assert found.all(), "samples: some lie outside of the support"
+        assert found.all(), "samples: some lie outside the support"
     if support == "sphere":
         off = (z.norm(dim=-1) - 1).abs().max()
-        assert off < 1e-9, f"samples: their length is off 1 by {off:.3g}"
+        assert off < 1e-9, f"samples: the length differs from 1 by {off:.3g}"
 
 
 @torch.no_grad()
 def _check_moments(z: Tensor, p: Distribution) -> None:
-    """Samples (DRAWS, *batch, latent) have the mean and the variance of p."""
+    """Check that samples (DRAWS, *batch, latent) have the mean and variance of p."""
     assert z.shape == (DRAWS, *p.batch_shape, *p.event_shape), f"samples have shape {tuple(z.shape)}"
     closed = _closed_moments(p)
-    if closed is None:  # `_check_mass` compares them with the density's
+    if closed is None:  # then `_check_mass` compares the samples with the density
         return
     mean, variance = closed
     draws = 1 / (1 / DRAWS + moment_error(p))
     stderr = (z.var(0) / draws).sqrt()
     off = (z.mean(0) - mean).abs()
-    assert (off <= 5.5 * stderr + 1e-9).all(), f"samples: their mean is off by {off.max().item():.3g}"
+    assert (off <= 5.5 * stderr + 1e-9).all(), f"samples: the mean is off by {off.max().item():.3g}"
     fourth = (z - z.mean(0)).pow(4).mean(0)
     stderr = ((fourth - z.var(0) ** 2).clamp_min(0) / draws).sqrt()
     off = (z.var(0) - variance).abs()
     # the sample variance divides by n - 1
-    assert (off <= 5.5 * stderr + 1e-9 + 1e-4 * variance).all(), f"samples: their variance is off by {off.max():.3g}"
+    assert (off <= 5.5 * stderr + 1e-9 + 1e-4 * variance).all(), f"samples: the variance is off by {off.max():.3g}"
 
 
 def moment_error(p: Distribution | None) -> float:
