@@ -1,6 +1,6 @@
-"""The settings of a run, as the command line, YAML files and recipes write them. Free of torch.
+"""Settings of a run, as the command line, YAML files and recipes write them. Does not import torch.
 
-The docstring below a field is its help on the command line, and the string in an `Annotated` type its placeholder.
+The docstring below a field is its command-line help, and the string in an `Annotated` type is its placeholder.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ else:
 _Component = Annotated[str, "COMPONENT"]
 _Int = Annotated[int | None, "INT"]
 _Float = Annotated[float | None, "FLOAT"]
-_CUSTOM = "custom"  # how a run records an optimizer that was given as a function
+_CUSTOM = "custom"  # recorded in place of an optimizer that was given as a function
 
 
 @dataclass(frozen=True)
 class Composition:
-    """The data, the model and the objective of a run."""
+    """Data, model and objective of a run."""
 
     data: str = "digits"
     """A built-in data set, a file (.npy, .csv, .parquet, ...), tar shards or a folder."""
@@ -40,7 +40,7 @@ class Composition:
     network: _Component = "auto"
     """Architecture of encoder and decoder: auto, mlp, conv, or with arguments: "mlp(hidden=(512, 256))"."""
     likelihood: _Component = "auto"
-    """Likelihood p(x | z); auto: one that fits the data."""
+    """Likelihood p(x | z); auto: chosen to fit the data."""
     observation: _Component = "auto"
     """How raw data become the likelihood's target: auto, "binarized(mode='static', seed=1)",
     "levels(dequantize=True)", ..."""
@@ -49,26 +49,26 @@ class Composition:
     posterior: _Component = "auto"
     """Approximate posterior q(z | x); auto: normal."""
     latents: _Component = "flat"
-    """Structure of the latents: flat (one group, with that prior and posterior), a hierarchy, or quantized."""
+    """Structure of the latents: flat (one group with this prior and posterior), a hierarchy, or quantized."""
     context: Annotated[str | None, "COMPONENT"] = None
-    """What x is conditioned on: labels, attributes, "visible(columns=(0, 0.5))"; none by default."""
+    """Variable that x is conditioned on: labels, attributes, "visible(columns=(0, 0.5))"; default: none."""
     objective: _Component = "elbo"
     """Objective to maximize: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
     beta: Annotated[str | None, "NUMBER|SCHEDULE"] = None
     """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"."""
     start_at_data: bool = True
-    """Start the decoder's output bias at the marginals of the training data."""
+    """Initialize the decoder's output bias to the marginals of the training data."""
     levels: _Int = None
-    """The data are integers 0 .. levels - 1 (inferred otherwise)."""
+    """Number of levels of integer data, 0 .. levels - 1; default: inferred."""
     domain: Annotated[Literal["binary", "counts", "unit", "real"] | None, "{binary,counts,unit,real}"] = None
-    """Kind of the data's values (inferred otherwise, except for counts: the integers 0, 1, 2, ...)."""
+    """Domain of the data; default: inferred, except for counts (the integers 0, 1, 2, ...)."""
     kinds: Annotated[str | None, "KINDS"] = None
     """Kinds of a table's columns, by name or in order: "visits='counts', city='categories', grade=('levels', 5)"
-    (inferred otherwise: words are categories, 0 and 1 are binary, other numbers are real)."""
+    (default: inferred; words are categories, 0 and 1 are binary, other numbers are real)."""
     resize: Annotated[tuple[int, int] | None, "HEIGHT WIDTH"] = None
     """Resize encoded images to this height and width."""
     gray: bool = False
-    """Read encoded images as gray."""
+    """Read encoded images as grayscale."""
     test: float = 0.1
     """Fraction of the data to set aside for testing, if the data have no test split of their own."""
 
@@ -109,10 +109,10 @@ class Composition:
 
 
 def column_kinds(text: str | None) -> Any:
-    """Parse column kinds, "visits='counts'", "'real', 'binary'" or "{'my column': 'counts'}", for `data.open`.
+    """Parse column kinds such as "visits='counts'", "'real', 'binary'" or "{'my column': 'counts'}", for `data.open`.
 
     Raises:
-        InputError: If the text has another form.
+        InputError: If the text does not have such a form.
     """
     if text is None:
         return None
@@ -126,12 +126,12 @@ def column_kinds(text: str | None) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained."""
+    """Training options."""
 
     epochs: int = 20
     """Passes over the training data."""
     steps: _Int = None
-    """Optimizer steps, in place of epochs."""
+    """Number of optimizer steps, instead of epochs."""
     batch_size: int = 128
     """Examples per step."""
     lr: float = 1e-3
@@ -151,12 +151,11 @@ class Settings:
     clip: _Float = None
     """Maximum norm of the gradient; longer gradients are scaled down to it."""
     ema: _Float = None
-    """Decay of an exponential moving average of the weights, such as 0.999; the average is then what is evaluated."""
+    """Decay of an exponential moving average of the weights, such as 0.999; the averaged weights are then evaluated."""
     patience: _Int = None
     """Stop after this many epochs without a better validation objective."""
     prior_epochs: _Int = None
-    """Passes over the code indices to train a code prior, after the rest of the model; default: as long as the
-    rest."""
+    """Passes over the code indices to train a code prior, after the rest of the model; default: same as epochs."""
     prior_lr: _Float = None
     """Learning rate of the code prior; default: same as lr."""
     prior_batch_size: _Int = None
@@ -166,13 +165,13 @@ class Settings:
     validation_size: _Int = None
     """Training examples to set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
     seed: int = 0
-    """Seed of all random numbers."""
+    """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: run the networks in bfloat16 and reduce densities in float32."""
     device: str = "auto"
     """auto (cuda, mps or cpu), or a torch device."""
     compile: bool = False
-    """Compile the training step with torch.compile, and lay convolutions out channels-last."""
+    """Compile the training step with torch.compile, and use channels-last memory for convolutions."""
     keep_memory: bool = True
     """Keep freed memory in the process instead of returning it to the system (faster steps; Linux with glibc only)."""
     checkpoint_seconds: float = 30.0
@@ -226,7 +225,7 @@ class Settings:
             )
 
     def recorded(self) -> dict[str, Any]:
-        """Return the settings as JSON can hold them; an optimizer given as a function is recorded as "custom"."""
+        """Return the settings as JSON values; an optimizer given as a function is recorded as "custom"."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)}
         return values | ({"optimizer": _CUSTOM} if callable(self.optimizer) else {})
 
@@ -236,7 +235,7 @@ class Settings:
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
     def for_code_prior(self) -> Self:
-        """Return the settings with which a code prior is trained."""
+        """Return the settings for training a code prior."""
         return self.replace(
             epochs=self.prior_epochs or self.epochs,
             steps=None if self.prior_epochs else self.steps,
@@ -251,7 +250,7 @@ class Settings:
         """Build settings from names and values.
 
         Raises:
-            InputError: If a name is unknown (the message suggests the nearest) or a value is out of range.
+            InputError: If a name is unknown (the message suggests the nearest one) or a value is out of range.
         """
         return cls().replace(**values)
 
@@ -299,7 +298,7 @@ class FitOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Config(Settings, Composition):
-    """A whole run."""
+    """Complete configuration of a run: composition and training options."""
 
     def check(self) -> None:
         """Raise InputError for values out of range."""
@@ -307,7 +306,7 @@ class Config(Settings, Composition):
         Settings.check(self)
 
     def settings(self) -> Settings:
-        """Return the settings of training."""
+        """Return the training options."""
         return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
 
 
@@ -330,10 +329,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InputError(f"cannot read the config {str(path)!r} ({reason})") from error
+        raise InputError(f"cannot read the config {str(path)!r} ({reason}); pass the path of a YAML file") from error
     except yaml.YAMLError as error:
         where = str(error).replace("\n", " ")
         raise InputError(f"{str(path)!r} is not YAML ({where})") from error
     if not isinstance(values, dict):
-        raise InputError(f"{str(path)!r} must hold `name: value` lines, as config.yaml of a run does")
+        raise InputError(f"{str(path)!r} must hold `name: value` lines, like the config.yaml of a run")
     return values

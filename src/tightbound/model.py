@@ -1,4 +1,4 @@
-"""The model that users build: from objects, or from data with components by name."""
+"""The model that users build, from objects or from data and component names."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _Kind = TypeVar("_Kind")
 
 
 class VAE(core.VAE):
-    """A latent-variable model: p(z), q(z|x) and p(x|z).
+    """Latent-variable model with p(z), q(z | x) and p(x | z).
 
     Build it from objects, or from data with `VAE.for_data`.
 
     Args:
-        latents: Inference of z from x, and features of z for the likelihood; holds prior and posterior.
+        latents: The path from x to z and back to features; it holds the prior and the posterior.
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
-        context: What x is conditioned on; None: nothing.
+        context: The variable that x is conditioned on; None: no variable.
 
     Raises:
-        CompositionError: If the parts do not fit each other, with the reason and the fix.
+        CompositionError: If the components cannot be combined; the message gives the reason and the fix.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), https://arxiv.org/abs/1312.6114
@@ -69,31 +69,35 @@ class VAE(core.VAE):
         trust: bool = False,
         **reading: Unpack[ReadOptions],
     ) -> Self:
-        """Build a model that fits the data; each component by name, `"name(argument=value)"`, as an object, or
-        as a class of your own that takes the sizes it needs.
+        """Build a model for the data.
+
+        Give each component as a name, `"name(argument=value)"`, as an object, or as your own class, whose constructor
+        gets the sizes that it takes.
 
         Args:
-            data: Training data in any form: array, tensor, data frame, path, built-in name, Dataset, DataLoader. They
-                give shape, domain and, for real values, mean and scale.
+            data: Training data in any form: array, tensor, data frame, path, built-in name, Dataset, DataLoader. The
+                model takes the shape, the domain and, for real values, the mean and scale from them.
             latent: Size of z.
-            encoder: Your own encoder: x (B, *shape) -> features (B, F), to which a head for the posterior's parameters
-                is added, or -> a pair (mean, log-variance) of (B, latent) each.
-            decoder: Your own decoder: z (B, latent) -> the likelihood's parameters.
-            network: Architecture of an encoder or decoder that is not given; "auto": "conv" for images of 16
-                pixels or more each way, else "mlp"; for quantized latents and images of 8 pixels or more, "resnet".
-            likelihood: "auto": bernoulli for binary data, discretized-logistic for integer levels, negative-binomial
-                for counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a mixed table.
-            observation: How raw data become the likelihood's target; "auto": as that likelihood needs.
+            encoder: Your own encoder. It maps x (B, *shape) to features (B, F), to which a head for the posterior's
+                parameters is added, or to a pair (mean, log-variance), each (B, latent).
+            decoder: Your own decoder. It maps z (B, latent) to the likelihood's parameters.
+            network: Architecture of the encoder or decoder if you pass none. "auto": "conv" for images of at least
+                16 x 16 pixels, else "mlp"; for quantized latents and images of at least 8 x 8 pixels, "resnet".
+            likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels,
+                negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a
+                mixed table.
+            observation: How raw data become the likelihood's target; "auto": as the likelihood needs.
             prior: p(z); "auto": "normal", or the default of the latents.
-            posterior: q(z|x); "auto": "normal", or the default of the latents.
-            latents: "flat": one group with that prior and posterior; hierarchies have priors and posteriors of their
-                own; "quantized" takes a code prior.
-            context: What x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None: nothing.
-            start_at_data: Start the decoder's output bias and a learned scale at the marginals of the training data
-                (if the likelihood is given by name), and pseudo-inputs of a prior at examples.
-            seed: Random seed of the initial weights; torch's default generator is left as it was.
-            trust: Import components of your own, written "module:Class(...)".
-            **reading: How the data are read: levels, domain, kinds, labels, resize, gray (see `tightbound.data.open`).
+            posterior: q(z | x); "auto": "normal", or the default of the latents.
+            latents: "flat": one group with this prior and posterior; hierarchies have their own priors and posteriors;
+                "quantized" takes a code prior.
+            context: The variable that x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None:
+                no variable.
+            start_at_data: Initialize the decoder's output bias and a learned scale to the marginals of the training
+                data (if the likelihood is given by name), and the pseudo-inputs of a prior to examples.
+            seed: Random seed of the initial weights; torch's default generator does not change.
+            trust: Import your own components, written "module:Class(...)".
+            **reading: How to read the data: levels, domain, kinds, labels, resize, gray (see `tightbound.data.open`).
 
         Raises:
             InputError: If a component or an argument is unknown, or the data cannot be used.
@@ -124,9 +128,9 @@ class VAE(core.VAE):
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
             elif encoder is not None:
-                raise CompositionError("latents= is an object, which has its own encoder; leave out encoder=")
+                raise CompositionError("the object in latents= has its own encoder; leave out encoder=")
             if encoder is not None and isinstance(posterior, Posterior):
-                raise CompositionError("posterior= is an object, which has its own encoder; leave out encoder=")
+                raise CompositionError("the object in posterior= has its own encoder; leave out encoder=")
             discrete = isinstance(latents, DiscreteLatents)
             beside = 0 if discrete else beside
             named = isinstance(spec, Spec | type)
@@ -138,20 +142,20 @@ class VAE(core.VAE):
                 "kinds": _kinds(observation.target),
             }
             if decoder is not None and not named:
-                raise CompositionError("likelihood= is an object, which has its own decoder; leave out decoder=")
+                raise CompositionError("the object in likelihood= has its own decoder; leave out decoder=")
             spec = _built("likelihood", spec, trust, supplied)
             spec = _is(spec, Likelihood)
             if tuple(spec.shape) != shape:
                 raise CompositionError(
-                    f"likelihood= was made for data of shape {tuple(spec.shape)} and the data have {shape}; "
+                    f"likelihood= was built for data of shape {tuple(spec.shape)}, and these have shape {shape}; "
                     f"pass the class, likelihood={type(spec).__name__}, to build it for these data"
                 )
             model = cls(latents, spec, _is(observation, Observation), context)
             if start_at_data:
-                # up to 10,000 examples, at most 256 MB
+                # at most 10,000 examples or 256 MB
                 most = max(100, min(10_000, 2**26 // math.prod(shape)))
                 batch = model.observe(next(data.train.epoch(most, key=("start",))), Noise("start"))
-                # the initial weights of a decoder that was given are its own
+                # a decoder that was passed keeps its initial weights
                 model.start_at(batch, likelihood=named and decoder is None)
         return model
 
@@ -166,22 +170,22 @@ class VAE(core.VAE):
         seed: int | None = None,
         trust: bool = False,
     ) -> Tensor:
-        """Return the loss of a batch in nats, for a training loop of your own.
+        """Return the loss of a batch in nats, for your own training loop.
 
-        It is minus the objective, plus the model's own penalty (of a codebook). Schedules (such as a warm-up of beta)
+        It is minus the objective, plus the model's own penalty (for a codebook). Schedules (such as a warm-up of beta)
         have their final values; to vary a value, pass an objective with that value.
 
         Args:
             x: Raw data (B, *shape), read like the training data, or a `Batch` with labels or masks.
-            objective: By name, `"name(argument=value)"`, or as an object.
-            samples: Latent samples per example; None: the objective's own number.
+            objective: Objective as `"name(argument=value)"` or as an object.
+            samples: Latent samples per example; None: the objective's default.
             size: Number of training examples, for objectives that need it ('beta-tc').
             reduction: "mean" or "sum" over the batch, or "none".
             seed: Random seed of the draws; None: torch's default generator.
-            trust: Import an objective of your own, written "module:Class(...)".
+            trust: Import your own objective, written "module:Class(...)".
 
         Returns:
-            The loss, 0-d, or (B,) with reduction "none".
+            The loss: a scalar, or (B,) with reduction "none".
 
         Raises:
             CompositionError: If the objective does not fit the model, or needs more than one loss.
@@ -200,7 +204,7 @@ def _is(component: object, kind: type[_Kind]) -> _Kind:
 
 def _context(text: str, data: Data, trust: bool) -> Context:
     labels = data.train.labels
-    if labels is None:  # data that are rendered or read as they are needed
+    if labels is None:  # the data are rendered or read on demand
         labels = next(data.train.epoch(1)).label
         labels = None if labels is None or labels.dim() == 1 else labels
     are_classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
@@ -210,21 +214,21 @@ def _context(text: str, data: Data, trust: bool) -> Context:
 
 
 def _latents(text: str, chosen: dict[str, Any], trust: bool, supplied: dict[str, Any]) -> Latents:
-    """Return latents with the chosen prior and posterior, if they take them."""
+    """Return latents with the chosen prior and posterior, if the latents take them."""
     kind = find("latents", parse(text).name, trust=trust)
     takes = signature(kind).parameters
     for name, given in chosen.items():
         if name in takes and name in getattr(kind, "builds", ()):
             if given != "auto" and name in parse(text).kwargs:
                 raise CompositionError(
-                    f"latents= {text!r} has a {name}, and {name}= {given!s} was given; leave out one"
+                    f"latents= {text!r} has a {name}, but {name}= {given!s} was given too; leave one out"
                 )
             supplied |= {} if given == "auto" else {name: given}
         elif name in takes:
             given = "normal" if given == "auto" else given
             supplied[name] = _is(_built(name, given, trust, supplied), {"prior": Prior, "posterior": Posterior}[name])
         elif given != "auto":
-            raise CompositionError(f"latents= {text!r} has a {name} of its own; leave out {name}= {given!s}")
+            raise CompositionError(f"latents= {text!r} has its own {name}; leave out {name}= {given!s}")
     return _is(make("latents", text, trust=trust, **supplied), Latents)
 
 
@@ -241,7 +245,7 @@ def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:
 def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
     if len(shape) == 3 and min(shape[1:]) >= 8:
         kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
-        if issubclass(kind, DiscreteLatents):  # with 4 x 4 maps at least
+        if issubclass(kind, DiscreteLatents):  # the grid of code indices is at least 4 x 4
             return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
     return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
 
@@ -259,8 +263,8 @@ def _default_likelihood(domain: Domain) -> str:
 
 
 def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
-    """The observation under which a likelihood of these kinds sees the data: as they are, as bits, or, where it is a
-    density and the data are whole numbers, dequantized."""
+    """Return the observation for a likelihood of these kinds: unchanged data, binarized data, or dequantized data if
+    the likelihood is a density and the data are whole numbers."""
     if domain.kind in ("levels", "binary") and "unit" in kinds and not {"levels", "binary"} & {*kinds}:
         return "levels(dequantize=True)"
     if domain.kind == "levels":
@@ -289,14 +293,26 @@ def _kinds(domain: Domain) -> list[Any]:
 
 
 def moments(split: Split, shape: tuple[int, ...], columns: Sequence[Domain] = ()) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each column of a table, over its observed entries, or of all elements of other
-    data; a constant column has standard deviation 1, and is warned of where it is real. In one pass, batch by batch."""
+    """Compute the mean and standard deviation of data in one pass, batch by batch.
+
+    Args:
+        split: The data.
+        shape: Shape of an example.
+        columns: Domains of the columns of a table.
+
+    Returns:
+        Means and standard deviations: of the observed values in each column of a table, or of all elements of other
+        data together. The standard deviation of a constant column is 1; a warning names it if it is real.
+
+    Raises:
+        InputError: If the split is empty.
+    """
     table = len(shape) == 1
     size = math.prod(shape) if table else 1
     n, mean, square = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
     for batch in split.epoch(4096):
         x = batch.x.double().flatten(1) if table else batch.x.double().reshape(-1, 1)
-        # Chan et al. 1979: the update of mean and squared deviations by a batch
+        # update mean and squared deviations by a batch (Chan et al. 1979)
         seen = ~torch.isnan(x)
         more, x = seen.sum(0), x.masked_fill(~seen, 0.0)
         own = x.sum(0) / more.clamp_min(1)
@@ -304,14 +320,14 @@ def moments(split: Split, shape: tuple[int, ...], columns: Sequence[Domain] = ()
         square = square + ((x - own) * seen).square().sum(0) + delta.square() * n * more / total
         mean, n = mean + delta * more / total, n + more
     if n.sum() == 0:
-        raise InputError("the training split is empty; give at least two data")
+        raise InputError("the training split is empty; give at least two examples")
     std = (square / n.clamp_min(1)).sqrt()
     varies = std > 1e-7 * mean.abs().clamp_min(1e-30)
     constant = [i for i in (~varies).nonzero().flatten().tolist() if not columns or columns[i].kind == "real"]
     if table and constant:
         where = ", ".join(map(str, constant[:5]))
         warnings.warn(
-            f"column {where} of the training data is constant: a density on it has no limit as the scale shrinks; "
+            f"column {where} of the training data is constant, so its density has no maximum as its scale shrinks; "
             "leave it out",
             stacklevel=4,
         )

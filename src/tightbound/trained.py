@@ -36,19 +36,19 @@ R = TypeVar("R", bound=Result)
 
 
 class Trained(Inference, Analyses):
-    """A trained model: latent codes, reconstructions, samples, and one method per analysis.
+    """Trained model, with methods to encode, reconstruct and sample, and one method per analysis.
 
-    `fit` and `load` return one; `Trained(model)` wraps a model from a training loop of your own. Data are accepted in
-    every form (array, tensor, data frame, path, built-in name, Dataset, DataLoader, `Data`, split); results are tensors
-    on the CPU, in the units of the data.
+    `fit` and `load` return one; `Trained(model)` wraps a model from your own training loop. Methods accept data in any
+    form (array, tensor, data frame, path, built-in name, Dataset, DataLoader, `Data`, split) and return tensors on the
+    CPU, in the units of the data.
 
     Args:
-        model: The model; it is set to evaluation mode while it is used.
-        data: Its training data, which some analyses compare with; None: those of the run, if there is one.
-        folder: Folder of its run; None: it has none.
-        weights: Which weights the model holds, in words.
+        model: The model; methods put it in evaluation mode while they use it.
+        data: The training data, which some analyses need; None: those of the run, if there is one.
+        folder: Folder of the run; None: there is no run.
+        weights: The weights that the model holds, in words.
         metrics: Training metrics, one row per epoch.
-        keep: Object that lives as long as this one, such as the owner of a temporary folder.
+        keep: Object to keep alive as long as this one, such as the owner of a temporary folder.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Trained(Inference, Analyses):
 
     @cached_property
     def data(self) -> Data | None:
-        """The training data, opened again from where the run says they are; None: unknown."""
+        """The training data, reopened from the source that the run records; None: unknown."""
         return None if self.folder is None else run_data(self.model, self.folder)
 
     @property
@@ -81,17 +81,16 @@ class Trained(Inference, Analyses):
         return {} if self.folder is None else read_yaml(self.folder.config_file)
 
     def analyze(self, analysis: Analysis[R], data: Source | None = None, train: Source | None = None) -> R:
-        """Ask a question of the model: what each analysis method does, also for an analysis of your own.
+        """Run an analysis, built-in or your own, on the model.
 
         Args:
-            analysis: The question, with its options.
-            data: Examples that it is about; a `Data` also gives the training data. None: the test split of the training
-                data.
-            train: Training data, which some analyses compare with; None: those the model was trained on.
+            analysis: The analysis, with its options.
+            data: Examples to analyze; a `Data` also gives the training data. None: the test split of the training data.
+            train: Training data, which some analyses need; None: the data that the model was trained on.
 
         Raises:
-            InputError: If data are needed and not known, or do not fit the model.
-            CompositionError: If the question makes no sense for this model.
+            InputError: If data are needed and unknown, or do not fit the model.
+            CompositionError: If the analysis is undefined for this model.
         """
         if data is None and analysis.data == "required":
             raise InputError(f"{analysis.name}() compares other data with the model's own; pass data=")
@@ -105,7 +104,7 @@ class Trained(Inference, Analyses):
         known = data if isinstance(data, Data) else self.data if train is None else self._as_training_data(train)
         if data is None:
             if known is None:
-                raise InputError("the data of this model are not known; pass data=")
+                raise InputError("the data of this model are unknown; pass data=")
             return Subject(known.require_test(), known, f"{known.name}, test split")
         name = f"{data.name}, test split" if isinstance(data, Data) else data if isinstance(data, str) else "given data"
         return Subject(self._examples(data), known, name)
@@ -127,16 +126,16 @@ class Trained(Inference, Analyses):
         resume: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Train the prior over code indices again, or another one, for the same first stage, and save it in the run.
+        """Train the code prior again, or a different one, on the same code indices, and save it in the run.
 
         Args:
-            data: The training data; None: those of the run.
-            prior: "pixelcnn(hidden=128)", ..., or one per level, the lowest first; None: like the present one.
-            epochs: Passes over the code indices; None: as the run.
-            lr: Learning rate; None: as the run.
-            batch_size: Examples per step; None: as the run.
-            max_examples: Training examples whose code indices it is trained on, at most; None: as the run.
-            resume: Continue, up to `epochs` in all, an interrupted prior or the present one.
+            data: Training data; None: those of the run.
+            prior: "pixelcnn(hidden=128)", ..., or one per level, lowest first; None: the same as the present one.
+            epochs: Passes over the code indices; None: as in the run.
+            lr: Learning rate; None: as in the run.
+            batch_size: Examples per step; None: as in the run.
+            max_examples: Train on the code indices of at most this many training examples; None: as in the run.
+            resume: Continue to train an interrupted code prior or the present one, up to `epochs` in total.
             quiet: Show no progress.
 
         Raises:
@@ -147,7 +146,7 @@ class Trained(Inference, Analyses):
             raise InputError("the model has no run to save a code prior in; train it with fit(..., run=FOLDER)")
         given = self.data if data is None else data
         if given is None:
-            raise InputError("the training data are not known; pass data=")
+            raise InputError("the training data are unknown; pass data=")
         fitted = fit_code_prior(
             self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
             prior_batch_size=batch_size, prior_max_examples=max_examples,
@@ -174,9 +173,9 @@ class Trained(Inference, Analyses):
 
         Args:
             n: Number of samples to keep.
-            data: Labeled training data of the classifier; None: those the model was trained on.
-            keep: Share of the samples to keep: n / keep are drawn.
-            draw: Draw x from p(x|z) instead of its mean.
+            data: Labeled training data for the classifier; None: the data that the model was trained on.
+            keep: Fraction of the samples to keep; n / keep samples are drawn.
+            draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.
             context: As for `sample`.
             sampler: As for `sample`.
@@ -195,12 +194,12 @@ class Trained(Inference, Analyses):
         )  # fmt: skip
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
-        """Return the tightest bound on log p(x) of each example, nats (N,): IWAE with this many samples.
+        """Return the tightest bound on log p(x) of each example (N,), in nats: IWAE with this many samples.
 
-        It is the ELBO if the posterior is deterministic, since importance weights then add nothing to it.
+        With a deterministic posterior it is the ELBO, which more samples do not tighten.
 
         Raises:
-            InputError: If the model has no bound on a likelihood: a plain autoencoder, or cross-entropy in expectation
+            InputError: If the model bounds no likelihood, as with a plain autoencoder or a cross-entropy in expectation
                 over binarizations.
         """
         if self.model.observation.not_a_likelihood:
@@ -229,27 +228,27 @@ def fit(
 
     Args:
         model: The model; trained in place.
-        data: Training data in any form; of an array or a Dataset all examples are trained on. A pair is (training data,
+        data: Training data in any form; all examples of an array or a Dataset are used. A pair is (training data,
             test data).
-        objective: Objective to maximize, or its name: "iwae(samples=5)"; None: the ELBO.
+        objective: Objective to maximize, as an object or as text such as "iwae(samples=5)"; None: the ELBO.
         validation: Validation data; None: a tenth of the training data, at most 5,000 examples (see the option
             `validation_size`).
         test: Test data, for the analyses.
-        run: Folder of the run; None: a temporary folder that is removed with the result.
-        resume: Continue that run from its last checkpoint, to the same bits.
-        overwrite: Replace a run of that name.
+        run: Folder of the run; None: a temporary folder that is deleted with the result.
+        resume: Continue the run from its last checkpoint; results are identical to an uninterrupted run.
+        overwrite: Replace an existing run in that folder.
         quiet: Show no progress.
-        callbacks: Functions, called after each epoch with a `TrainingState`, or `Callback` objects.
+        callbacks: Functions to call after each epoch with a `TrainingState`, or `Callback` objects.
         **options: epochs, lr, batch_size, ...: the fields of `tightbound.Settings`.
 
     Raises:
-        InputError: If the data do not fit the model, the run exists, or options changed on resume.
+        InputError: If the data do not fit the model, the run exists already, or options changed on resume.
         CompositionError: If the objective does not fit the model.
         NonFinite: If the loss becomes NaN or infinite.
         Interrupted: On Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     if not isinstance(model, VAE):
-        raise InputError(f"fit was given a {type(model).__name__}; needed: a VAE, such as VAE.for_data(x)")
+        raise InputError(f"fit() was given a {type(model).__name__}; needed: a VAE, such as VAE.for_data(x)")
     opened = training_data(data, validation, test, like=model.observation.source)
     chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(
@@ -271,20 +270,20 @@ def load(
 
     Args:
         run: Folder of the run.
-        model: The model, built as for training, if it contains modules that a run cannot rebuild.
-        weights: "auto": the best weights, else averaged, else last; `Trained.weights` says which.
-        device: "auto": cuda, mps or cpu, or a torch device.
-        trust: Import components from outside tightbound that the run names.
+        model: The model, built as it was for training; needed if it contains modules that a run cannot rebuild.
+        weights: "auto": the best weights, else the averaged ones, else the last; `Trained.weights` says which.
+        device: A torch device; "auto": cuda, mps or cpu.
+        trust: Import components outside tightbound that the run names.
 
     Raises:
-        InputError: If there is no run, or a checkpoint is damaged or of another model.
-        CompositionError: If a module of your own is needed: pass `model=`.
+        InputError: If there is no run, or a checkpoint is damaged or belongs to another model.
+        CompositionError: If the model contains your own module (pass `model=`).
     """
     folder = RunFolder.open(run)
     built = model if model is not None else rebuild(folder.read(folder.model_file), trust=trust)
     if not isinstance(built, VAE):
         raise InputError(
-            f"{str(folder.model_file)!r} describes a {type(built).__name__} and not a VAE; the run is damaged"
+            f"{str(folder.model_file)!r} describes a {type(built).__name__}, not a VAE; the run is damaged"
         )
     words = load_weights(built, folder, weights)
     built.to(choose_device(device))
@@ -294,7 +293,7 @@ def load(
 def evaluate(
     model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, precision: Literal["fp32", "bf16"] = "fp32"
 ) -> Evaluation:
-    """Compute bounds on log p(x) of a model that `fit` never saw; see `Trained.evaluate`."""
+    """Compute bounds on log p(x) of a model from your own training loop; see `Trained.evaluate`."""
     return Trained(model).evaluate(data, samples=samples, seed=seed, precision=precision)
 
 

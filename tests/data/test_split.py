@@ -365,9 +365,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    ("how", "said"), [("killed", "a data-loading process was killed"), ("interrupted", "400")]
-)
+@pytest.mark.parametrize(("how", "said"), [("killed", "a data-loading process was killed"), ("interrupted", "400")])
 def test_a_killed_reader_is_said_in_one_line_and_ctrl_c_is_left_to_the_process_that_trains(tmp_path, how, said):
     script = tmp_path / "script.py"
     script.write_text(KILLED.format(how=how))

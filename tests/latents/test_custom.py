@@ -72,7 +72,7 @@ def test_the_laws_name_the_methods_that_are_missing() -> None:
         def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
             return torch.zeros(n, 2)
 
-    with pytest.raises(AssertionError, match=r"Half lack 3 of 5 methods; write infer.*decode.*moments"):
+    with pytest.raises(AssertionError, match=r"Half lack 3 of 5 methods; define infer.*decode.*moments"):
         check_latents(Half, (1, 2, 2))
     with pytest.raises(TypeError, match=r"decode.*infer.*moments"):
         Half()  # pyright: ignore[reportAbstractUsage]
@@ -106,7 +106,7 @@ def test_the_model_trains_and_is_evaluated_without_the_optional_methods(tmp_path
     found = trained.evaluate(X, samples=20)
     assert math.isfinite(found["iwae"].value)
     assert found["aggregate_kl"].value is None
-    assert found["aggregate_kl"].reason == "latents Scaled do not implement local(x)"
+    assert found["aggregate_kl"].reason == "latents Scaled do not define local(x)"
     assert trained.sample(3).shape == (3, 1, 2, 2)
 
 
@@ -116,5 +116,5 @@ def test_a_method_that_is_needed_is_named() -> None:
         made.log_prior(torch.zeros(1, 3, 2))
     with pytest.raises(CompositionError, match=r"do not implement inference_parameters\(\)"):
         made.loss(torch.from_numpy(X), "dreg")
-    with pytest.raises(CompositionError, match=r"do not implement local\(x\)"):
+    with pytest.raises(CompositionError, match=r"do not define local\(x\)"):
         made.latents.local(torch.zeros(1, 1, 2, 2))

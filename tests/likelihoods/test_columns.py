@@ -161,7 +161,7 @@ def test_missing_entries_have_no_effect_and_no_gradient() -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-    # p of the observed entries is the same whatever stands in the target where nothing was observed
+    # p of the observed values is the same whatever stands in the target where nothing was observed
     seen = model.observe(Batch(raw), Noise("x"))
     other = torch.where(seen.mask, seen.x, torch.ones_like(seen.x))
     values = [log_density(terms.likelihood, x, seen.mask) for x in (seen.x, other)]

@@ -242,5 +242,5 @@ def test_an_error_is_reported_once_and_a_run_needs_a_name(tmp_path: Path) -> Non
     agent = torchrun(tmp_path, *RESTARTS, *TRAIN, "--epochs", "1")
     _, err = agent.communicate(timeout=240)
     assert agent.returncode != 0
-    assert err.count("tightbound: processes of a launcher share a run") == 4  # the first start, and three more
+    assert err.count("tightbound: a launcher's processes share a run") == 4  # the first start, and three more
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Components by name: the table of names, the text form `"name(argument=value)"`, and JSON. Does not import torch."""
+"""Components by name: their table, the text form `"name(argument=value)"`, and JSON. Does not import torch."""
 
 from tightbound.components.registry import find, make, name_of
 from tightbound.components.saving import describe, foreign, rebuild, untrusted

@@ -1,4 +1,4 @@
-"""Finding and constructing components by name."""
+"""Find and construct components by name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
             others = [other for other in TABLE if name.replace("_", "-") in TABLE[other]]
             if others:
                 known = ", ".join(sorted(table))
-                raise InputError(f"there is no {kind} {name!r}, which names a {' or a '.join(others)}; known: {known}")
+                raise InputError(f"there is no {kind} {name!r} ({name!r} is a {' or a '.join(others)}); known: {known}")
             raise InputError(f"there is no {kind} {name!r}; {suggestion(name, table)}")
     module, _, attribute = path.partition(":")
     try:
@@ -48,16 +48,16 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
 def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -> Any:
     """Construct a component from its text.
 
-    Positional arguments of the text fill the constructor's parameters that are not in `supplied`, in order. A class
-    with arguments that are components declares their kinds in `nested` (name -> kind): they may be written as text, and
-    get `shape` and `levels`, too. A class that constructs components itself lists those arguments in `builds` and gets
+    Positional arguments in the text fill the constructor's parameters that are not in `supplied`, in order. A class
+    whose arguments are components declares their kinds in `nested` (name -> kind): they may be written as text, and
+    also get `shape` and `levels`. A class that constructs components itself lists those arguments in `builds`, and gets
     their specs.
 
     Args:
         kind: A key of the table of names, such as `"prior"`.
         spec: The component, such as `"vamp(components=50)"`.
         trust: Allow import paths as names.
-        **supplied: Arguments (shape, latent, ...) for constructors that take them and texts that do not name them.
+        **supplied: Arguments (shape, latent, ...) that are passed if the constructor takes them and the text has none.
 
     Raises:
         InputError: A name or an argument is unknown, or the component refuses it.
@@ -86,7 +86,7 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
         remedy = f"name them: {', '.join(f'{word}=...' for word in takes)}" if takes else "it takes none"
         raise InputError(f"{kind} {str(spec)!r} has too many positional arguments; {remedy}")
     if twice := [word for word in free[: len(spec.args)] if word in spec.kwargs]:
-        raise InputError(f"{kind} {str(spec)!r} gives {twice[0]!r} twice; leave one out")
+        raise InputError(f"{kind} {str(spec)!r} gives {twice[0]!r} twice; remove one of them")
     given = {**dict(zip(free, spec.args, strict=False)), **spec.kwargs}
     kwargs = {k: argument(k, v) if k in builds else v for k, v in supplied.items() if k in takes}
     kwargs |= {k: argument(k, v) for k, v in given.items()}
@@ -116,7 +116,7 @@ def _nested(value: Any, trust: bool) -> Any:
 
 
 def name_of(cls: type) -> str:
-    """Return "kind/name" for a class in the table of names, its import path for any other."""
+    """Return "kind/name" for a class in the table of names, or the import path of any other class."""
     path = f"{cls.__module__}:{cls.__qualname__}"
     names = (f"{kind}/{name}" for kind, table in TABLE.items() for name, p in table.items() if p == path)
     return next(names, path)

@@ -1,4 +1,4 @@
-"""Components as JSON and back."""
+"""Write components as JSON, and rebuild them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tightbound.core.errors import CompositionError, InputError
 
 
 def describe(value: Any) -> Any:
-    """Return JSON from which `rebuild` constructs an equal value.
+    """Return a JSON value from which `rebuild` constructs an equal object.
 
-    A component that occurs twice is written once and referred to after that. An object that is not a component
-    is written as its import path only: see `foreign`.
+    A component that occurs twice is written once and then referred to. An object that is not a component is written as
+    its import path only; see `foreign`.
     """
     return _describe(value, {})
 
@@ -37,7 +37,7 @@ def _describe(value: Any, seen: dict[int, int]) -> Any:
 
 
 def foreign(description: Any) -> list[str]:
-    """List the import paths in a description that `rebuild` cannot construct: the user's own modules."""
+    """List the import paths of objects in a description that `rebuild` cannot construct: the user's own modules."""
     if isinstance(description, Mapping):
         own = [str(description["foreign"])] if "foreign" in description else []
         return own + [path for value in description.values() for path in foreign(value)]
@@ -47,7 +47,7 @@ def foreign(description: Any) -> list[str]:
 
 
 def untrusted(description: Any) -> list[str]:
-    """List the import paths in a description that `rebuild` needs `trust` for: the user's own components."""
+    """List the import paths in a description that `rebuild` imports only with `trust`: the user's own components."""
     if isinstance(description, Mapping):
         path = str(description.get("part", ""))
         return [path] * (":" in path) + [p for value in description.values() for p in untrusted(value)]
@@ -55,15 +55,15 @@ def untrusted(description: Any) -> list[str]:
 
 
 def rebuild(description: Any, *, trust: bool = False) -> Any:
-    """Construct the value that `describe` wrote.
+    """Construct the object that `describe` described.
 
     Args:
-        description: What `describe` returned.
-        trust: Import the user's own components; otherwise only tightbound's.
+        description: The value that `describe` returned.
+        trust: Whether to import the user's own components too.
 
     Raises:
-        CompositionError: The description needs a module of the user's own (pass `model=`).
-        InputError: The description is damaged, or names code that is not trusted.
+        CompositionError: The description contains the user's own module (pass `model=`).
+        InputError: The description is damaged, or names untrusted code.
     """
     try:
         return _rebuild(description, {}, trust)
@@ -82,7 +82,7 @@ def _rebuild(value: Any, made: dict[int, Any], trust: bool) -> Any:
     if "foreign" in value:
         raise CompositionError(
             f"the model contains {value['foreign']!r}, which is not a tightbound component and cannot be rebuilt; "
-            "construct the model and pass it with model=, such as load(run, model=mine)"
+            "construct the model yourself and pass it with model=, such as load(run, model=mine)"
         )
     if "part" not in value:
         return {k: _rebuild(v, made, trust) for k, v in value.items()}

@@ -1,4 +1,4 @@
-"""The text form of a component, `"name(argument=value)"`."""
+"""Text form of components, `"name(argument=value)"`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tightbound.core.errors import InputError
 
 @dataclass(frozen=True)
 class Spec:
-    """A component as text: a name and literal arguments, `"name(arg=value)"`; arguments may be specs."""
+    """Component as text: a name and arguments that are literals or specs, `"name(arg=value)"`."""
 
     name: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    trust: bool = False  # whether names in it may be import paths
+    trust: bool = False  # whether names may be import paths
 
     def replace(self, **kwargs: Any) -> Spec:
         """Return the same component with these arguments set."""
@@ -37,7 +37,7 @@ def _written(value: Any) -> str:
 
 
 def parse(text: str) -> Spec:
-    """Read `"name"`, `"name(arg=value)"` or `"package.module:Class(arg=value)"`. Nothing is evaluated.
+    """Parse `"name"`, `"name(arg=value)"` or `"package.module:Class(arg=value)"` without evaluating anything.
 
     Raises:
         InputError: The text does not have that form.

@@ -1,4 +1,4 @@
-"""The table of names: kind -> name -> import path. Read by the command line and by `load`."""
+"""The table of names: kind -> name -> import path. The command line and `load` read it."""
 
 from __future__ import annotations
 

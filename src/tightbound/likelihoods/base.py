@@ -1,4 +1,4 @@
-"""The base class of likelihoods with independent elements given the features."""
+"""Base class of likelihoods whose elements are independent given the features."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tightbound.nn.modules import check_decoder
 class ElementwiseLikelihood(Likelihood):
     """Base class of likelihoods p(x | features) that are a product of one univariate density per element.
 
-    A family defines `domains`, `outputs` and `distribution`, and may define `fit_marginals` and `fit_learned`. A family
-    that couples elements sets `event_dims`.
+    A subclass defines `domains`, `outputs` and `distribution`, and may define `fit_marginals` and `fit_learned`. If it
+    couples elements, it sets `event_dims`.
 
     Args:
         shape: Shape of one example.
         features: Size of the features that the latents give; required with an architecture.
         network: An architecture, or any module (B, features) -> (B, outputs * prod(shape)); None: the features are
-            these numbers already.
+            the raw parameters already.
 
     Raises:
-        CompositionError: If the module does not map features to that many numbers.
+        CompositionError: If the module has the wrong number of outputs.
     """
 
     domains: tuple[Kind, ...]  # domains of x on which this is a density
-    outputs: int = 1  # parameters that the network gives for each element of x
+    outputs: int = 1  # number of parameters per element of x, which the network computes
     levels: int = 2  # number of levels, for a distribution on integer levels
-    event_dims: int = 0  # number of last dimensions of x that the family couples; 0: elements are independent
+    event_dims: int = 0  # number of trailing dimensions of x that the family couples; 0: elements are independent
     includes_endpoints: bool = True  # whether a density on the unit interval is defined at 0 and 1
 
     def __init__(
@@ -63,15 +63,14 @@ class ElementwiseLikelihood(Likelihood):
 
     @property
     def elementwise(self) -> bool:
-        """Whether elements are independent: unless the family couples them."""
+        """Whether the elements of x are independent given the features."""
         return self.event_dims == 0
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return the family at raw parameters (..., outputs, *shape).
+        """Return the distribution at raw parameters (..., outputs, *shape).
 
-        Its batch shape is (..., *shape); of a family with `event_dims`, the last dimensions of `shape` are its event
-        shape.
+        Its batch shape is (..., *shape), of which the last `event_dims` dimensions are its event shape instead.
         """
 
     def fit_marginals(self, x: Tensor) -> Tensor:
@@ -86,15 +85,15 @@ class ElementwiseLikelihood(Likelihood):
         if target.kind not in self.domains:
             name = type(self).__name__
             raise CompositionError(
-                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.domains)} and the data are "
+                f"{name} is a distribution of {' or '.join(_NEEDS[k] for k in self.domains)}, and the data are "
                 f"{target}; {_FIX[target.kind]}"
             )
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Start at the marginals of targets x (N, *shape), before training.
+        """Initialize to the marginals of targets x (N, *shape), before training.
 
-        This sets the bias of the network's last layer, and the parameters that are learned beside the network.
+        This sets the bias of the network's last layer, and the parameters outside the network.
 
         Raises:
             CompositionError: If the last layer has no suitable bias.
@@ -105,11 +104,11 @@ class ElementwiseLikelihood(Likelihood):
         self.fit_learned(x)
 
     def fit_learned(self, x: Tensor) -> None:
-        """Fit the parameters that are learned beside the network to the marginals of targets x (N, *shape)."""
+        """Fit the learned parameters outside the network to the marginals of targets x (N, *shape)."""
 
 
 def start_bias(network: nn.Module | None, *values: Tensor) -> None:
-    """Set the bias of the network's last layer to the first of the values that has its size.
+    """Set the bias of the network's last layer to the first of the values that has the same size.
 
     Raises:
         CompositionError: If there is no such bias.
@@ -121,7 +120,7 @@ def start_bias(network: nn.Module | None, *values: Tensor) -> None:
             biases[-1].copy_(value.flatten())
             return
     raise CompositionError(
-        "the decoder's last layer has no bias per element or channel of x to start at the data's marginals; "
+        "the decoder's last layer needs a bias per element or channel of x to start at the data's marginals; "
         "pass start_at_data=False"
     )
 
@@ -138,8 +137,8 @@ _NEEDS = {
 _FIX = {
     "binary": "use 'bernoulli'",
     "levels": (
-        "use 'categorical', 'binomial', 'discretized-logistic' or 'logistic-mixture', observe with 'binarized' for "
-        "'bernoulli', with 'levels(dequantize=True)' for a density, or with 'counts' for 'negative-binomial'"
+        "use 'categorical', 'binomial', 'discretized-logistic' or 'logistic-mixture', or the observation 'binarized' "
+        "with 'bernoulli', 'levels(dequantize=True)' with a density, or 'counts' with 'negative-binomial'"
     ),
     "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial'",
     "categories": "use 'categorical'",

@@ -1,4 +1,4 @@
-"""Bernoulli likelihood on bits, and the continuous Bernoulli on the unit interval."""
+"""Bernoulli likelihood on bits, and continuous Bernoulli density on the unit interval."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from tightbound.likelihoods.base import ElementwiseLikelihood
 class Bernoulli(ElementwiseLikelihood):
     """Bernoulli likelihood of independent bits, with logits from the network.
 
-    Given numbers in [0, 1] in place of bits, `log_prob` is the expectation of log p(b | z) over b ~ Bernoulli(x), which
-    is not a likelihood of x. Only the observation `binarized('expected')` uses it so, and its bounds are named
-    accordingly.
+    For numbers in [0, 1] instead of bits, `log_prob` is the expectation of log p(b | z) over b ~ Bernoulli(x), which is
+    not a likelihood of x. Only the observation `binarized(mode='expected')` uses this, and its bounds are named so.
     """
 
     domains = ("binary",)
@@ -27,7 +26,7 @@ class Bernoulli(ElementwiseLikelihood):
         return torch.distributions.Bernoulli(logits=logits, validate_args=False)
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the logits of the means, with one observation of each value added."""
+        """Return the logits of the means after adding one observation of each value."""
         return torch.logit((x.sum(0) + 1) / (len(x) + 2)).unsqueeze(0)
 
 
@@ -35,8 +34,8 @@ class Bernoulli(ElementwiseLikelihood):
 def _(bits: torch.distributions.Bernoulli, x: Tensor, observed: Tensor | None, dims: int) -> Tensor:
     """Return x l - log(1 + exp l) for logits l, summed.
 
-    The difference is taken per element, because a difference of two sums loses nats where x is large. Without
-    gradients, intermediate results are not kept, and working in place takes half the time.
+    The difference is taken per element, because a difference of two sums loses precision where x is large. Without
+    gradients, intermediate results are not needed, and working in place takes half the time.
     """
     if dims == 0:
         return summed_log_prob.default(bits, x, observed, dims)
@@ -72,5 +71,5 @@ class ContinuousBernoulli(ElementwiseLikelihood):
         return torch.distributions.ContinuousBernoulli(logits=logits, validate_args=False)
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the logits of the means; their sign is right, although the family's mean is closer to one half."""
+        """Return the logits of the means; their sign is right, although the distribution's mean is closer to 1/2."""
         return torch.logit(x.mean(0).clamp(0.01, 0.99)).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""Beta density on the open unit interval."""
+"""Beta likelihood on the open unit interval."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tightbound.likelihoods.special import log1p_or, stirling
 class Beta(ElementwiseLikelihood):
     """Beta(a, b) density, with log a and log b from the network.
 
-    At x = 0 and x = 1 the density is zero or infinite for almost all a and b, so data that contain them are refused
-    when their density is computed; they are not moved inside. Integer levels are observed with
-    'levels(dequantize=True)', whose targets lie inside; for other data, 'continuous-bernoulli' is defined at both ends.
+    At x = 0 and x = 1 the density is zero or infinite for almost all a and b, so `log_prob` raises an error there. For
+    integer levels, use the observation 'levels(dequantize=True)', whose targets lie inside the interval; for other
+    data, use 'continuous-bernoulli', which is defined at both ends.
     """
 
     domains = ("unit",)
@@ -29,7 +29,7 @@ class Beta(ElementwiseLikelihood):
         return BetaDistribution(*raw.unbind(-1 - len(self.shape)))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return log a and log b by the method of moments, with a + b from 0.1 to 1000."""
+        """Return log a and log b by the method of moments, with a + b limited to 0.1 .. 1000."""
         mean = x.mean(0).clamp(1e-3, 1 - 1e-3)
         total = (mean * (1 - mean) / x.var(0, correction=0).clamp_min(1e-6) - 1).clamp(0.1, 1000)
         return torch.stack([mean * total, (1 - mean) * total]).log()
@@ -39,8 +39,8 @@ class BetaDistribution(torch.distributions.Beta):
     """Beta(exp(log_a), exp(log_b)), with a log-density that stays accurate in float32 for large a and b.
 
     Args:
-        log_a: (...).
-        log_b: (...).
+        log_a: log a, (...).
+        log_b: log b, (...).
     """
 
     has_rsample = False
@@ -60,20 +60,20 @@ class BetaDistribution(torch.distributions.Beta):
         """
         if not ((value > 0) & (value < 1)).all():
             raise InputError(
-                "x contains 0 or 1, where a beta density is zero or infinite; use 'continuous-bernoulli', or observe "
-                "levels with 'levels(dequantize=True)'"
+                "x contains 0 or 1, where a beta density is zero or infinite; use 'continuous-bernoulli', or for "
+                "integer levels the observation 'levels(dequantize=True)'"
             )
         a, b, difference = self.log_a.exp(), self.log_b.exp(), self.log_a - self.log_b
         log_x, log_rest = value.log(), torch.log1p(-value)
         m, n = torch.sigmoid(difference), torch.sigmoid(-difference)
-        offset = torch.where(value > 0.5, n - (1 - value), value - m)  # x - m, from the end nearer to x
+        offset = torch.where(value > 0.5, n - (1 - value), value - m)  # x - m, computed from the end nearer to x
         first = log1p_or(offset / m, log_x - F.logsigmoid(difference))
         second = log1p_or(-offset / n, log_rest - F.logsigmoid(-difference))
         return a * first + b * second - log_x - log_rest + stirling(a + b) - stirling(a) - stirling(b)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draw samples (*sample_shape, ...); those that rounding takes to 0 or 1 become the nearest number inside."""
+        """Draw samples (*sample_shape, ...), clamped to the open interval."""
         draws = super().sample(torch.Size(sample_shape))
         limits = torch.finfo(draws.dtype)
         return draws.clamp(limits.tiny, 1 - limits.eps / 2)

@@ -1,4 +1,4 @@
-"""Likelihood of a table: a product of one family per column."""
+"""Likelihood of tables, with one family of distributions per column."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ FAMILIES = {
 
 
 class Columns(Likelihood):
-    """Product over columns d of p_d(x_d | z), each a family that fits the column's kind.
+    """Likelihood of tables: the product over columns d of p_d(x_d | z), each of a family that fits the column's kind.
 
-    Missing entries of x are integrated out by leaving out their factors. All parameters come from one network.
+    Missing values of x are integrated out by leaving out their factors. All parameters come from one network.
 
     Args:
         shape: (D,); optional.
         features: Size of the features that the latents give; required with an architecture.
-        network: An architecture, or a module (B, features) -> (B, all parameters); None: the features are these.
+        network: An architecture, or a module (B, features) -> (B, all parameters); None: features are the parameters.
         kinds: The kind of each column: "real", "binary", "counts", "unit", ("levels", K), ("categories", words).
-        families: Families to use in place of gaussian (with a scale per column), bernoulli, categorical,
+        families: Families to use instead of gaussian (with a scale per column), bernoulli, categorical,
             negative-binomial and continuous-bernoulli, as text: by kind, {"real": "student-t"}, or one per column
-            (None: the default of its kind).
+            (None: the default for its kind).
 
     Raises:
         InputError: If a kind or family is unknown.
-        CompositionError: If a family is not a distribution of its column, or the network has another number of outputs.
+        CompositionError: If a family does not fit its column, or the network has the wrong number of outputs.
 
     References:
         Handling incomplete heterogeneous data using VAEs (Nazabal et al. 2020), Section 2,
@@ -68,10 +68,10 @@ class Columns(Likelihood):
         self.shape, self.features = (size,), features
         if size == 0:
             raise CompositionError(
-                "likelihood 'columns' needs the kind of each column and none is given; open the data with kinds="
+                "likelihood 'columns' needs the kind of each column, and none is given; open the data with kinds="
             )
         if tuple(shape) not in ((), self.shape):
-            raise CompositionError(f"data of shape {tuple(shape)} were given {size} kinds; give one per column")
+            raise CompositionError(f"{size} kinds were given for data of shape {tuple(shape)}; give one per column")
         members: dict[tuple[str, Domain], list[int]] = {}
         for i, text in enumerate(_texts(self.columns, {} if families is None else families)):
             members.setdefault((text, self.columns[i]), []).append(i)
@@ -94,7 +94,7 @@ class Columns(Likelihood):
             and (got := output_size(network, (features,), "decoder")) != total
         ):
             raise CompositionError(
-                f"the decoder gives {got} numbers per example and these columns need {total}; "
+                f"the decoder gives {got} numbers per example, and these columns need {total}; "
                 f"end it with nn.Linear(..., {total})"
             )
         self.network = network
@@ -121,13 +121,13 @@ class Columns(Likelihood):
         if target.columns != self.columns:
             mine = Domain("mixed", columns=self.columns)
             raise CompositionError(
-                f"likelihood 'columns' was made for {mine} and the data are {target}; pass kinds= of these data, or "
+                f"likelihood 'columns' was built for {mine}, and the data are {target}; pass kinds= of these data, or "
                 "open the data with the same kinds="
             )
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Start at the marginals of targets x (N, D), before training."""
+        """Initialize to the marginals of targets x (N, D), before training."""
         parts = list(zip(self._families(), x[:, self.grouped].split(self.sizes, -1), strict=True))
         start_bias(self.network, torch.cat([family.fit_marginals(part).flatten() for family, part in parts]))
         for family, part in parts:
@@ -159,7 +159,7 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
 
 
 class ColumnsDistribution(UncheckedDistribution):
-    """Independent columns, each with a family of its own; batch shape (..., D).
+    """Distribution of independent columns, each of its own family; batch shape (..., D).
 
     Args:
         likelihood: The likelihood that the columns belong to.
@@ -177,13 +177,13 @@ class ColumnsDistribution(UncheckedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """E[x]; for categories, which have no order, the most probable one."""
+        """E[x]; for categories, which have no order, the most probable category."""
         levels = self.likelihood.categories
         return self.join([p.mean if k is None else _mode(p, k) for p, k in zip(self.parts, levels, strict=True)])
 
     @property
     def variance(self) -> Tensor:
-        """Var[x]; for categories, which have no order, NaN."""
+        """Var[x]; NaN for categories, which have no order."""
         kinds = zip(self.parts, self.likelihood.categories, strict=True)
         return self.join([p.variance if k is None else torch.full_like(p.mean, torch.nan) for p, k in kinds])
 
@@ -193,13 +193,13 @@ class ColumnsDistribution(UncheckedDistribution):
         return self.join([p.sample(torch.Size(sample_shape)) for p in self.parts])
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Join values (..., number of its columns) of each family to (..., D), in the order of the table."""
+        """Join the values (..., number of columns) of all families to (..., D), in the order of the table."""
         dtype = max((p.dtype for p in parts if p.is_floating_point()), key=lambda d: d.itemsize, default=torch.float32)
         return torch.cat([p.to(dtype) for p in parts], -1)[..., self.likelihood.place]
 
 
 def _mode(p: Distribution, levels: int) -> Tensor:
-    """Return the most probable of 0 .. levels - 1."""
+    """Return the most probable of the levels 0 .. levels - 1."""
     k = torch.arange(levels, device=p.mean.device, dtype=p.mean.dtype)
     return torch.stack([p.log_prob(value.expand(p.batch_shape)) for value in k], -1).argmax(-1)
 

@@ -24,14 +24,14 @@ class Poisson(ElementwiseLikelihood):
         return PoissonDistribution(raw.squeeze(-1 - len(self.shape)))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the logarithms of the means, with half an event added."""
+        """Return the logarithms of the means after adding half an event."""
         return ((x.sum(0) + 0.5) / len(x)).log().unsqueeze(0)
 
 
 class NegativeBinomial(LocationScaleLikelihood):
-    """Negative binomial likelihood with mean m and variance m + d m^2, d the `dispersion`.
+    """Negative binomial likelihood with mean m and variance m + d m^2, where d is the `dispersion`.
 
-    The network gives log m; d is fixed, learned or predicted, like the scale of a Gaussian. As d goes to 0 the
+    The network gives log m; d is fixed, learned or predicted, like the scale of a Gaussian. As d goes to 0, the
     distribution becomes Poisson; 1 / d is the "inverse dispersion" of scvi-tools.
 
     Args:
@@ -63,12 +63,12 @@ class NegativeBinomial(LocationScaleLikelihood):
         return NegativeBinomialDistribution(log_mean, -dispersion.log())
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log mean with half an event added, and the dispersion by moments, at least 0.01."""
+        """Return the log mean after adding half an event, and the dispersion by moments, at least 0.01."""
         return _moments(x, torch.zeros_like(x[0]))
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    """Zero with probability w, else negative binomial; the network also gives the logit of w.
+    """Zero-inflated negative binomial likelihood: zero with probability w, which the network predicts.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al. 2018), Methods,
@@ -82,11 +82,11 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         return ZeroInflated(super().distribution(raw), raw.select(-1 - len(self.shape), -1))
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log mean and dispersion of the negative binomial, which half of the zeros are attributed to."""
+        """Return the log mean and dispersion of the negative binomial, to which half of the zeros are attributed."""
         return _moments(x, _half_zeros(x))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the parameters of the negative binomial, and the logits of half of the zeros."""
+        """Return the parameters of the negative binomial, and the logits of half the share of zeros."""
         return torch.cat([super().fit_marginals(x), torch.logit(_half_zeros(x)).unsqueeze(0)])
 
 
@@ -95,7 +95,7 @@ def _half_zeros(x: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor, inflation: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log mean and dispersion of a negative binomial whose share of the data is 1 - inflation."""
+    """Return the log mean and dispersion of a negative binomial that a fraction 1 - inflation of the data follows."""
     mean = (x.sum(0) + 0.5) / len(x) / (1 - inflation)
     second = (x.square().sum(0) + 0.5) / len(x) / (1 - inflation)
     return mean.log(), ((second - mean - mean.square()) / mean.square()).clamp_min(1e-2)
@@ -105,7 +105,7 @@ class PoissonDistribution(UncheckedDistribution):
     """Poisson(exp(log_rate)), with log-probabilities that stay accurate in float32 for large counts.
 
     Args:
-        log_rate: (...).
+        log_rate: Logarithm of the rate, (...).
     """
 
     def __init__(self, log_rate: Tensor) -> None:
@@ -113,7 +113,7 @@ class PoissonDistribution(UncheckedDistribution):
         super().__init__(log_rate.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return -x (e^u - 1 - u) - log x - s(x) with u = log(rate / x), the saddle-point form.
+        """Return -x (e^u - 1 - u) - log x - s(x), the saddle-point form, with u = log(rate / x) and s as in `stirling`.
 
         References:
             Fast and accurate computation of binomial probabilities (Loader 2000), Section 4
@@ -140,11 +140,11 @@ class PoissonDistribution(UncheckedDistribution):
 
 
 class NegativeBinomialDistribution(UncheckedDistribution):
-    """Poisson whose rate is drawn from Gamma(r, r / mean); its variance is mean + mean^2 / r.
+    """Negative binomial: a Poisson whose rate has a Gamma(r, r / mean) distribution; variance mean + mean^2 / r.
 
     Args:
-        log_mean: (...).
-        log_shape: (...) log r, the negative logarithm of the dispersion.
+        log_mean: Logarithm of the mean, (...).
+        log_shape: log r, the negative logarithm of the dispersion, (...).
     """
 
     def __init__(self, log_mean: Tensor, log_shape: Tensor) -> None:
@@ -156,7 +156,7 @@ class NegativeBinomialDistribution(UncheckedDistribution):
 
         With s as in `stirling`, it is
         x log(m (x + r) / (x (m + r))) - r log((m + r) / (x + r)) + s(x + r) - s(r) - s(x) - log x.
-        The first two terms vanish at m = x, so that no term is much larger than the result.
+        The first two terms vanish at m = x, so no term is much larger than the result.
         """
         zero = value == 0
         x = value.masked_fill(zero, 1.0)
@@ -187,11 +187,11 @@ class NegativeBinomialDistribution(UncheckedDistribution):
 
 
 class ZeroInflated(UncheckedDistribution):
-    """Zero with probability w, else a draw of another distribution of counts.
+    """Zero with probability w, else a draw from another distribution of counts.
 
     Args:
-        counts: The other distribution, batch shape (...).
-        logits: (...) logits of w.
+        counts: The other distribution, with batch shape (...).
+        logits: Logits of w, (...).
     """
 
     def __init__(self, counts: Distribution, logits: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Logistic density integrated over the cells of K levels."""
+"""Logistic density integrated over the cell of each level."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tightbound.nn.base import Architecture
 class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
     """Discretized logistic likelihood: P(k) = F(k + 1/2) - F(k - 1/2) for a logistic F.
 
-    The first and the last level take the tails. Location and scale refer to the levels mapped to [-1, 1].
+    The first and last levels include the tails. Location and scale refer to levels mapped to [-1, 1].
 
     References:
         Improved variational inference with inverse autoregressive flow (Kingma et al. 2016), Section 5;
@@ -50,12 +50,12 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
 
 
 class DiscretizedLogisticDistribution(UncheckedDistribution):
-    """Logistic rounded to the nearest of the integers 0 .. K - 1.
+    """Logistic distribution rounded to the nearest of the integers 0 .. K - 1.
 
     Args:
-        location: (...), in units of levels.
-        scale: (...), in units of levels.
-        levels: K.
+        location: Locations (...), in units of levels.
+        scale: Scales (...), in units of levels.
+        levels: Number of levels K.
     """
 
     def __init__(self, location: Tensor, scale: Tensor, levels: int) -> None:
@@ -65,7 +65,7 @@ class DiscretizedLogisticDistribution(UncheckedDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log P(value), accurate far into the tails.
 
-        With a and b the standardized upper and lower edges of the cell, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
+        If a and b are the standardized upper and lower edges of the cell, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
         """
         width = 1 / self.scale
         center = (value - self.location) * width
@@ -77,7 +77,7 @@ class DiscretizedLogisticDistribution(UncheckedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean sum_k P(X > k), added up level by level so that memory does not grow with their number."""
+        """The mean sum_k P(X > k), summed level by level to save memory."""
         return sum((self._above(k) for k in range(self.levels - 1)), torch.zeros_like(self.location))
 
     @property

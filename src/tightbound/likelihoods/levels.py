@@ -24,7 +24,7 @@ class LevelLikelihood(ElementwiseLikelihood):
         features: Size of the features that the latents give.
         network: An architecture or a module, see `ElementwiseLikelihood`.
         levels: Number of levels K.
-        family: Further arguments of the next base class.
+        **family: Further arguments of the next base class.
     """
 
     domains: tuple[Kind, ...] = ("levels", "binary")
@@ -41,17 +41,17 @@ class LevelLikelihood(ElementwiseLikelihood):
         super().__init__(shape, features, network, **family)
 
     def check_domain(self, target: Domain) -> None:
-        """Raise CompositionError if the targets are not integers, or have another number of levels."""
+        """Raise CompositionError if the targets are not integers or have a different number of levels."""
         super().check_domain(target)
         if target.levels != self.levels:
             raise CompositionError(
-                f"{type(self).__name__} was made for {self.levels} levels and the data have {target.levels}; "
+                f"{type(self).__name__} was built for {self.levels} levels, and the data have {target.levels}; "
                 f"pass levels={target.levels}"
             )
 
 
 class Binomial(LevelLikelihood):
-    """Binomial(K - 1, sigmoid(logit)) likelihood: smooth over neighboring levels, with one parameter per element."""
+    """Binomial(K - 1, sigmoid(logit)) likelihood, smooth over neighboring levels, with one parameter per element."""
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at logits (..., 1, *shape)."""
@@ -59,7 +59,7 @@ class Binomial(LevelLikelihood):
         return torch.distributions.Binomial(self.levels - 1, logits=logits, validate_args=False)
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the logits of the mean levels, with one observation of each end added."""
+        """Return the logits of the mean levels after adding one observation of each end."""
         return torch.logit((x.sum(0) / (self.levels - 1) + 1) / (len(x) + 2)).unsqueeze(0)
 
 
@@ -83,16 +83,16 @@ class Categorical(LevelLikelihood):
         return LevelCategorical(raw.movedim(-1 - len(self.shape), -1))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return the log frequencies, with one observation spread over the levels added."""
-        counts = torch.stack([(x == k).sum(0) for k in range(self.levels)])  # a one-hot (N, *shape, K) is too large
+        """Return the log frequencies after adding one observation, spread over all levels."""
+        counts = torch.stack([(x == k).sum(0) for k in range(self.levels)])  # a one-hot tensor would be too large
         return ((counts + 1 / self.levels) / (len(x) + 1)).log().to(x.dtype)
 
 
 class LevelCategorical(torch.distributions.Categorical):
-    """Categorical distribution whose categories are numbers, so that it has a mean and a variance.
+    """Categorical distribution over the numbers 0 .. K - 1, with a mean and a variance.
 
     Args:
-        logits: (..., K).
+        logits: Logits of the categories, (..., K).
     """
 
     def __init__(self, logits: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Gaussian and Laplace densities with a fixed, learned or predicted scale."""
+"""Gaussian and Laplace likelihoods with a fixed, learned or predicted scale."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
         shape: Shape of one example.
         features: Size of the features that the latents give.
         network: An architecture or a module, see `ElementwiseLikelihood`.
-        scale: A number: fixed; "shared": one learned number; "per-dimension": one learned number per element of x;
-            "predicted": an output of the network per element.
+        scale: A number (fixed); "shared": one learned number; "per-dimension": one learned number per element of x;
+            "predicted": one output of the network per element.
     """
 
-    scale_name: str = "scale"  # the family's name of the scale, for errors
-    extra_outputs: int = 0  # parameters beside location and scale, the last ones of the network's outputs
+    scale_name: str = "scale"  # name of the scale in error messages
+    extra_outputs: int = 0  # number of further parameters, after location and scale in the network's outputs
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
 
     @abstractmethod
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return location and scale, (*shape) each, that fit the marginals of targets x (N, *shape)."""
+        """Return the location and scale, each (*shape), that fit the marginals of targets x (N, *shape)."""
 
     def fit_marginals(self, x: Tensor) -> Tensor:
         """Return the fitted location and, if predicted, the log scale."""
@@ -59,14 +59,14 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
 
     @torch.no_grad()
     def fit_learned(self, x: Tensor) -> None:
-        """Fit a learned scale; a shared one to the root mean square of the elements' scales."""
+        """Fit a learned scale; a shared one becomes the root mean square of the elements' scales."""
         if self.log_scale is not None:
             scale = self.fit_location_scale(x)[1]
             shared = self.log_scale.shape != scale.shape
             self.log_scale.copy_((scale.square().mean().sqrt() if shared else scale).log())
 
     def location_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return location and scale, (..., *shape), for raw parameters (..., outputs, *shape)."""
+        """Return the location and scale, each (..., *shape), for raw parameters (..., outputs, *shape)."""
         parameters = raw.unbind(-1 - len(self.shape))
         location = parameters[0]
         if self.fixed is not None:
@@ -76,7 +76,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
 
 
 class Gaussian(LocationScaleLikelihood):
-    """Gaussian likelihood with mean from the network; `scale` is the standard deviation.
+    """Gaussian likelihood with the mean from the network; `scale` is the standard deviation.
 
     References:
         Simple and effective VAE training with calibrated decoders (Rybkin et al. 2021),
@@ -90,7 +90,7 @@ class Gaussian(LocationScaleLikelihood):
         return torch.distributions.Normal(*self.location_scale(raw), validate_args=False)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation."""
+        """Return the mean and standard deviation."""
         return x.mean(0), x.std(0, correction=0).clamp_min(1e-2)
 
 
@@ -104,6 +104,6 @@ class Laplace(LocationScaleLikelihood):
         return torch.distributions.Laplace(*self.location_scale(raw), validate_args=False)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return median and mean absolute deviation."""
+        """Return the median and mean absolute deviation."""
         median = x.median(0).values
         return median, (x - median).abs().mean(0).clamp_min(1e-2)

@@ -1,4 +1,4 @@
-"""Mixtures of discretized logistics, in which the channels of a color image are coupled."""
+"""Mixtures of discretized logistics, which couple the channels of a color image."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tightbound.nn.base import Architecture, as_sizes
 class MixtureOfLogistics(LevelLikelihood):
     """Mixture of discretized logistics with predicted weights, locations and scales.
 
-    For images (3, H, W), one component is drawn for the three channels of a pixel; within it, the location of green is
-    linear in the pixel's red, and that of blue in its red and green. For other shapes elements are independent.
-    Locations and scales refer to the levels mapped to [-1, 1].
+    For images (3, H, W), the three channels of a pixel share one component; within it, the location of green is linear
+    in the pixel's red, and the location of blue is linear in its red and green. For other shapes, elements are
+    independent. Locations and scales refer to levels mapped to [-1, 1].
 
-    The network gives the same number of outputs for each element. For the channels of a coupled pixel they contain
-    three coefficients per component, one per channel, of which tanh is taken, and the weight's logit in three summands.
+    The network gives the same number of outputs for each element. In a coupled pixel, each channel holds one of the
+    component's three coefficients (before tanh), and one of three summands of the logit of its weight.
 
     Args:
         shape: Shape of one example.
@@ -49,7 +49,7 @@ class MixtureOfLogistics(LevelLikelihood):
     ) -> None:
         self.components = whole("components", components, least=1)
         self.coupled = len(as_sizes("shape", shape)) == 3 and shape[0] == 3
-        self.per_component = 4 if self.coupled else 3  # numbers per component
+        self.per_component = 4 if self.coupled else 3  # network outputs per component and element
         self.outputs = self.per_component * self.components
         super().__init__(shape, features, network, levels)
         self.event_dims = 3 if self.coupled else 0
@@ -68,8 +68,8 @@ class MixtureOfLogistics(LevelLikelihood):
     def fit_marginals(self, x: Tensor) -> Tensor:
         """Return equal weights, no coupling, and components that fit the data's means and variances.
 
-        For independent elements, the locations are K quantiles of the logistic with the data's mean and variance, and
-        the scale is divided by K. Coupled elements share their component, so all components are that logistic.
+        With independent elements, the locations are K quantiles of the logistic with the data's mean and variance, and
+        the scale is divided by K. Coupled elements share their component, so all components are this logistic.
         """
         y = x / ((self.levels - 1) / 2) - 1
         scale = y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
@@ -85,17 +85,17 @@ class MixtureOfLogistics(LevelLikelihood):
 class ColorDistribution(UncheckedDistribution):
     """Mixture of discretized logistics on color images, with event shape (3, H, W).
 
-    Mean and variance are sums over all colors for up to `exact_levels` levels. For more, they are quadratures over each
-    component with points of a Sobol sequence scrambled with seed 0, the same for every pixel and example. With 128
-    points the mean is then off by up to 0.02 standard deviations, the variance by up to 5%.
+    With at most `exact_levels` levels, mean and variance are sums over all colors. With more, they are quadratures over
+    each component, with points of a Sobol sequence scrambled with seed 0, the same for every pixel and example. With
+    128 points the mean is off by up to 0.02 standard deviations and the variance by up to 5%.
 
     Args:
-        logits: (..., K, H, W) logits of the weights.
-        location: (..., K, 3, H, W), for levels mapped to [-1, 1].
-        scale: (..., K, 3, H, W), for levels mapped to [-1, 1].
-        coefficients: (..., K, 3, H, W) of red in green, red in blue, green in blue.
+        logits: Logits of the weights, (..., K, H, W).
+        location: Locations (..., K, 3, H, W), for levels mapped to [-1, 1].
+        scale: Scales (..., K, 3, H, W), for levels mapped to [-1, 1].
+        coefficients: Coefficients (..., K, 3, H, W) of red in green, red in blue, and green in blue.
         levels: Number of levels.
-        exact_levels: Largest number of levels for exact moments.
+        exact_levels: Maximum number of levels for exact moments.
         points: Number of quadrature points.
     """
 
@@ -117,7 +117,7 @@ class ColorDistribution(UncheckedDistribution):
         super().__init__(location.shape[:-4], location.shape[-3:], validate_args=False)
 
     def channel(self, number: int, before: Sequence[Tensor]) -> DiscretizedLogisticDistribution:
-        """Return p_k of a channel given the levels of the channels before it: batch shape (..., K, H, W)."""
+        """Return p_k of a channel given the levels of the channels before it, with batch shape (..., K, H, W)."""
         location = self.location[number]
         for coefficient, level in zip(self.coefficients[number], before, strict=True):
             location = location + coefficient * (level / self.half - 1)
@@ -129,12 +129,12 @@ class ColorDistribution(UncheckedDistribution):
         return self._log_pixels(value.unsqueeze(-4).unbind(-3)).logsumexp(-3).sum((-2, -1))
 
     def _log_pixels(self, color: Sequence[Tensor]) -> Tensor:
-        """Return log w_k p_k of three channels, (..., K, H, W)."""
+        """Return log w_k p_k (..., K, H, W) of the three channels together."""
         parts = (self.channel(i, color[:i]).log_prob(level) for i, level in enumerate(color))
         return sum(parts, self.log_weight)
 
     def _colors(self, uniform: Sequence[Tensor]) -> Tensor:
-        """Return each component's colors (..., K, 3, H, W) at three uniform numbers, one channel after the other."""
+        """Map one uniform number per channel to each component's colors (..., K, 3, H, W)."""
         levels: list[Tensor] = []
         for number, u in enumerate(uniform):
             levels.append(self.channel(number, levels).icdf(u))
@@ -159,7 +159,7 @@ class ColorDistribution(UncheckedDistribution):
         return self._expectation(lambda colors: (colors - mean).square())
 
     def _expectation(self, of: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the expectation of a function of each channel, of colors that broadcast with (..., K, 3, H, W)."""
+        """Return the expectation per channel of a function of colors, which broadcast with (..., K, 3, H, W)."""
         total = torch.zeros((), dtype=self.log_weight.dtype, device=self.log_weight.device)
         if self.levels <= self.exact_levels:
             for color in itertools.product(range(self.levels), repeat=3):

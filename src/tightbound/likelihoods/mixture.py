@@ -1,4 +1,4 @@
-"""Mixtures of any family, element by element."""
+"""Mixtures of any family of independent elements."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tightbound.nn.base import Architecture, as_sizes
 
 
 class Mixture(ElementwiseLikelihood):
-    """Mixture sum_k w_k p_k(x) for each element, with weights and components' parameters from the network.
+    """Mixture likelihood sum_k w_k p_k(x) for each element, with weights and component parameters from the network.
 
     Args:
         shape: Shape of one example.
         features: Size of the features that the latents give.
         network: An architecture or a module, see `ElementwiseLikelihood`.
-        of: Family of the components, constructed without a network: an object, or text as in
-            "mixture(of='student-t(df=4.0)')". The components share what it learns beside the network, such as a shared
+        of: Family of the components, as an object constructed without a network, or as text:
+            "mixture(of='student-t(df=4.0)')". The components share parameters outside the network, such as a shared
             scale. None: a Gaussian with a shared scale.
         components: Number of components K.
 
@@ -37,7 +37,7 @@ class Mixture(ElementwiseLikelihood):
     """
 
     nested: ClassVar = {"of": "likelihood"}
-    start_examples: ClassVar[int] = 1000  # number of examples that the components start at
+    start_examples: ClassVar[int] = 1000  # number of examples that the components are fitted to at the start
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Mixture(ElementwiseLikelihood):
             raise InputError(f"of = {of!r}; needed: a likelihood with independent elements, such as of='gaussian'")
         if of.network is not None or of.event_dims or of.shape != shape:
             raise CompositionError(
-                f"mixture needs a family with independent elements, of shape {shape} and without a network, and this "
+                f"mixture needs a family of independent elements with shape {shape} and without a network, but this "
                 f"{type(of).__name__} has shape {of.shape}, {of.event_dims} coupled dimensions and "
                 f"{'no' if of.network is None else 'a'} network; construct it with the shape only"
             )
@@ -74,7 +74,7 @@ class Mixture(ElementwiseLikelihood):
         return MixtureDistribution(logits, parts, len(self.shape))
 
     def fit_marginals(self, x: Tensor) -> Tensor:
-        """Return equal weights, and each component fitted to its share of the sorted values of each element."""
+        """Return equal weights, and components each fitted to one part of the sorted values of each element."""
         shares = x[: self.start_examples].sort(0).values.tensor_split(self.components)
         if len(x) < self.components:
             shares = [x] * self.components
@@ -83,16 +83,16 @@ class Mixture(ElementwiseLikelihood):
         )
 
     def fit_learned(self, x: Tensor) -> None:
-        """Fit what the family learns to all targets."""
+        """Fit the family's parameters outside the network to all targets."""
         self.of.fit_learned(x)
 
 
 class MixtureDistribution(UncheckedDistribution):
-    """Mixture sum_k w_k p_k(x).
+    """Mixture distribution sum_k w_k p_k(x).
 
     Args:
-        logits: (..., K, *shape) logits of the weights.
-        components: The p_k, batch shape (..., K, *shape).
+        logits: Logits of the weights, (..., K, *shape).
+        components: The p_k, with batch shape (..., K, *shape).
         dims: Number of dimensions of `shape`.
     """
 
@@ -124,9 +124,9 @@ class MixtureDistribution(UncheckedDistribution):
 
 
 def choose(log_weight: Tensor, draws: Tensor, axis: int) -> Tensor:
-    """Choose one of the draws (S, ..., K, *shape) for each element, by the weights (..., K, *shape).
+    """Choose one of K draws (S, ..., K, *shape) for each element at random, with weights (..., K, *shape).
 
-    K is at the negative axis. Along dimensions in which the weights have size 1, the same component is chosen.
+    `axis` is the negative index of K. Along dimensions where the weights have size 1, all elements share the choice.
     """
     samples = draws.shape[: draws.dim() - log_weight.dim()]
     index = Categorical(logits=log_weight.movedim(axis, -1), validate_args=False).sample(samples).unsqueeze(-1)

@@ -34,7 +34,7 @@ class Identity(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """True for binary data."""
+        """Whether the data are binary."""
         return self.target.discrete
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
@@ -47,14 +47,14 @@ class Identity(Observation):
 
 
 class Binarized(Observation):
-    """Observation of gray levels as probabilities of bits.
+    """Observation that treats gray levels as probabilities of bits.
 
     Args:
         levels: Number K of gray levels; level k is the probability k / (K - 1). 2: data in [0, 1] are probabilities.
-        mode: "dynamic": bits are drawn anew at each visit in training, and once by `seed` in evaluation; "static": bits
-            are drawn once by `seed`, in training too; "expected": no bits are drawn, and the likelihood is the
-            expectation over them of log p(b | z), which is not a likelihood of any data and has no bits/dim.
-        seed: Seed of the fixed bits, which depend on it and on the index of the example in its split.
+        mode: "dynamic": bits are redrawn at each visit in training, and fixed by `seed` in evaluation; "static": bits
+            are fixed by `seed` in training too; "expected": no bits are drawn, and the objective uses the expectation
+            of log p(b | z) over bits b, which is not a likelihood of any data and has no bits/dim.
+        seed: Seed of fixed bits, which depend on it and on the index of the example in its split.
         given: How the training data held the levels; see `Domain`.
 
     References:
@@ -85,13 +85,13 @@ class Binarized(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """True unless the mode is "expected"."""
+        """Whether the mode is other than "expected"."""
         return self.mode != "expected"
 
     @property
     def not_a_likelihood(self) -> str | None:
-        """The reason in mode "expected", else None."""
-        return None if self.counts_bits else "in expectation over binarizations: no likelihood of the gray data"
+        """The reason if the mode is "expected", else None."""
+        return None if self.counts_bits else "an expectation over binarizations, not a likelihood of the gray levels"
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set input and target to bits, or in mode "expected" to probabilities."""
@@ -106,7 +106,7 @@ class Binarized(Observation):
         return target * (self.levels - 1)
 
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
-        """Return the bits as gray levels, because they are the data."""
+        """Return the bits as gray levels, since the bits are the data that the model explains."""
         return self.restore(seen.x)
 
     def realized(self, raw: Tensor, seen: Batch, noise: Noise) -> Tensor:
@@ -120,8 +120,8 @@ class Levels(Observation):
 
     Args:
         levels: Number of levels K.
-        dequantize: Add uniform noise and scale to (0, 1). A bound on the density is then a bound on the probability of
-            the levels, and comparable with one; the log-density is log K nats per element lower.
+        dequantize: Add uniform noise and scale to (0, 1). A bound on the density is then also a bound on the
+            probability of the levels, and comparable with one; log K nats per element convert between them.
         seed: Seed of the noise in evaluation.
         given: How the training data held the levels; see `Domain`.
 
@@ -141,7 +141,7 @@ class Levels(Observation):
 
     @property
     def log_slope(self) -> float:
-        """-log K for dequantized levels, else 0."""
+        """log |d target / d raw|: -log K for dequantized levels, else 0."""
         return -math.log(self.levels) if self.dequantize else 0.0
 
     @property
@@ -151,14 +151,13 @@ class Levels(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Always true: the bound is one on the probability of the levels."""
+        """True, because the bound is on the probability of the levels."""
         return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
-        """Set the input in [0, 1], and the target to levels or to dequantized values in (0, 1).
+        """Set the input to values in [0, 1], and the target to levels or to dequantized values in (0, 1).
 
-        Dequantized values that rounding would take to 0 or 1, where densities may be infinite, stay half a step of the
-        noise inside.
+        Dequantized values stay inside by half a step of the noise, because densities may be infinite at 0 and 1.
         """
         x = batch.x
         scaled = x / (self.levels - 1)
@@ -170,14 +169,14 @@ class Levels(Observation):
         return replace(batch, input=scaled, x=inside)
 
     def restore(self, target: Tensor) -> Tensor:
-        """Return levels; from dequantized values, the center of the cell without bias."""
+        """Return levels; dequantized values are mapped back without bias."""
         if not self.dequantize:
             return target
         return (target * self.levels - 0.5).clamp(0, self.levels - 1)
 
 
 class Counts(Observation):
-    """Observation of counts 0, 1, 2, ...; the encoder sees log(1 + x)."""
+    """Observation of counts 0, 1, 2, ..., of which the encoder sees log(1 + x)."""
 
     error_unit = "counts, squared"
     source = target = COUNTS
@@ -185,7 +184,7 @@ class Counts(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Always true: the bound is one on the probability of the counts."""
+        """True, because the bound is on the probability of the counts."""
         return True
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
@@ -201,7 +200,7 @@ class Standardized(Observation):
     """Observation of real numbers as (x - mean) / std; bounds are reported in the original units.
 
     Args:
-        mean: Mean of the training data: one number each, or one for each element of x, flattened.
+        mean: Mean of the training data: one number, or one number per element of x, flattened.
         std: Standard deviation of the training data, in the same form.
         shape: Shape of one example.
     """
@@ -227,7 +226,7 @@ class Standardized(Observation):
 
     @property
     def log_slope(self) -> Tensor:
-        """-log std."""
+        """log |d target / d raw| = -log std."""
         return -self.std.log()
 
     @staticmethod
@@ -237,7 +236,7 @@ class Standardized(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Always false: the bits of a density depend on the unit of x."""
+        """False, because the bits of a density depend on the unit of x."""
         return False
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
@@ -251,7 +250,7 @@ class Standardized(Observation):
 
 
 def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tensor:
-    """Draw uniform numbers (B, *shape): fresh ones, or fixed ones keyed by the seed and each example's index."""
+    """Draw uniform numbers (B, *shape) from `fresh`, or fixed ones keyed by the seed and each example's index."""
     if fresh is not None:
         return fresh.uniform((1, *like.shape), like)[0]
     return ExampleNoise("observation", seed, index=batch.positions()).uniform((1, *like.shape), like)[0]

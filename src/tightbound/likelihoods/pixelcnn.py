@@ -1,4 +1,4 @@
-"""An autoregressive decoder for images, in which each element depends on the earlier ones and on z."""
+"""Autoregressive likelihood of images, in which each element depends on earlier elements and on z."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tightbound.nn.pixelcnn import GatedPixelCNN
 
 
 class PixelCNN(Likelihood):
-    """Autoregressive likelihood p(x | z) = prod_i p(x_i | x_<i, z): a gated PixelCNN that z enters in every layer.
+    """Autoregressive likelihood prod_i p(x_i | x_<i, z), a gated PixelCNN with z as an input of every layer.
 
-    Elements come in raster order, and the channels of a pixel in order. A decoder that models the dependence of pixels
-    by itself may leave z unused: check the rate and the active units.
+    Pixels come in raster order, and the channels of a pixel in order. Such a decoder can model the dependence between
+    pixels by itself and ignore z: check the rate and the active units.
 
     Args:
         shape: (C, H, W).
         features: Size of the features that the latents give.
-        network: An architecture, or a module (B, features) -> maps (B, n * H * W), that spreads the features over the
-            image; None: a linear map of the features, the same at every pixel.
+        network: An architecture, or a module (B, features) -> maps (B, n * H * W), which spreads the features over the
+            image; None: one linear map of the features for all pixels.
         levels: Number of levels K of discrete data.
         family: Family of x_i given the earlier elements: an elementwise likelihood, as an object of shape () or as
             text, "discretized-logistic(scale='shared')"; "auto": bernoulli for 2 levels, else categorical.
-        hidden: Feature maps of a layer, divided among the channels of x.
+        hidden: Number of feature maps per layer, divided among the channels of x.
         layers: Number of layers of the PixelCNN.
-        kernel: Edge of its kernels. A pixel sees layers * (kernel // 2) pixels far.
-        maps: Number of feature maps that an architecture gives.
+        kernel: Kernel size. The field of view extends layers * (kernel // 2) pixels from a pixel.
+        maps: Number of feature maps that `network` gives if it is an architecture.
         paths: Number of sampled images that `mean` averages over.
 
     Raises:
@@ -50,7 +50,7 @@ class PixelCNN(Likelihood):
         https://arxiv.org/abs/1606.05328; PixelVAE (Gulrajani et al. 2017), https://arxiv.org/abs/1611.05013
     """
 
-    domains: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # those that the family has, too
+    domains: ClassVar[tuple[Kind, ...]] = ("levels", "binary", "unit", "real")  # if the family has them too
     narrowest: ClassVar[Mapping[str, Any]] = {"layers": 1, "kernel": 3}
 
     def __init__(
@@ -70,7 +70,7 @@ class PixelCNN(Likelihood):
         self.shape, self.features = as_sizes("shape", shape), whole("features", features, least=1)
         if len(self.shape) != 3:
             raise CompositionError(
-                f"PixelCNN needs images (channels, height, width) and the data have shape {self.shape}; "
+                f"PixelCNN needs images (channels, height, width), and the data have shape {self.shape}; "
                 "use a likelihood with independent elements, such as 'bernoulli' or 'gaussian'"
             )
         if isinstance(family, str):
@@ -99,18 +99,18 @@ class PixelCNN(Likelihood):
         )  # fmt: skip
         self.view = {"layers": layers, "kernel": kernel}
         self.paths = whole("paths", paths, least=1)
-        self.outputs = max(family.outputs, -(-4 * hidden // channels))  # a layer's maps take the most memory
+        self.outputs = max(family.outputs, -(-4 * hidden // channels))  # the maps of a layer need the most memory
 
     @property
     def autoregressive(self) -> bool:
-        """Always true."""
+        """True."""
         return True
 
     @property
     def narrower(self) -> Mapping[str, Any]:
-        """Arguments of the smallest field of view; empty if this is it.
+        """Arguments for the smallest field of view; empty if the likelihood has it already.
 
-        What lies beyond a pixel's neighbors must then come through z.
+        Information from beyond a pixel's neighbors must then come through z.
 
         References:
             Variational lossy autoencoder (Chen et al. 2017), Section 2, https://arxiv.org/abs/1611.02731
@@ -125,13 +125,13 @@ class PixelCNN(Likelihood):
         return PixelCNNDistribution(self, condition, features.shape[:-1])
 
     def parameters_of(self, raw: Tensor) -> Distribution:
-        """Return the family at raw parameters (..., outputs), in float32 at least: batch shape (...)."""
+        """Return the distribution with batch shape (...) at raw parameters (..., outputs), at least in float32."""
         return self.family.distribution(raw.to(torch.promote_types(raw.dtype, torch.float32)))
 
     def written(self, x: Tensor) -> Tensor:
         """Return x as network inputs: levels in [-1, 1], other data unchanged.
 
-        No level is mapped to 0, which stands for what lies beyond the edge.
+        With an even number of levels none is mapped to 0, which the padding beyond the edge has.
         """
         top = self.family.levels - 1
         return 2 * x / top - 1 if "binary" in self.family.domains else x
@@ -145,7 +145,7 @@ class PixelCNN(Likelihood):
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
-        """Start at the marginals of each channel of targets x (N, C, H, W), before training."""
+        """Initialize to the marginals of each channel of targets x (N, C, H, W), before training."""
         self.net.bias.copy_(torch.cat([self.family.fit_marginals(channel.flatten()) for channel in x.unbind(1)]))
         self.family.fit_learned(x.flatten())
 
@@ -155,8 +155,8 @@ class PixelCNNDistribution(UncheckedDistribution):
 
     Args:
         likelihood: The likelihood, with network and family.
-        condition: (..., n), or maps (..., n, H, W).
-        lead: The batch shape.
+        condition: Features (..., n), or feature maps (..., n, H, W).
+        lead: Batch shape.
     """
 
     def __init__(self, likelihood: PixelCNN, condition: Tensor, lead: torch.Size) -> None:
@@ -178,17 +178,17 @@ class PixelCNNDistribution(UncheckedDistribution):
     @property
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """An unbiased estimate of E[x], which has no closed form, from `paths` ancestral samples y.
+        """Unbiased estimate of E[x], which has no closed form, from `paths` ancestral samples y.
 
-        It averages E[x_i | y_<i] in place of y_i (Rao and Blackwell), which has less variance. All examples share one
-        stream of fixed random numbers, so that the result depends on z only.
+        It averages E[x_i | y_<i] instead of y_i, which has less variance (Rao-Blackwell). All examples share one stream
+        of fixed random numbers, so the result depends only on z.
         """
         noise = SharedNoise("pixelcnn mean")
         return self.ancestral((self.likelihood.paths,), noise)[1].mean(0)
 
     @torch.no_grad()
     def ancestral(self, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draw samples y, and return them with E[x_i | y_<i] along them: (*samples, ..., C, H, W) each."""
+        """Draw samples y; return y and E[x_i | y_<i], each (*samples, ..., C, H, W)."""
         lead = torch.Size((*samples, *self.batch_shape))
         y = self.condition.new_zeros(*lead, *self.event_shape)
         means = torch.zeros_like(y)

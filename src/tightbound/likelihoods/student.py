@@ -1,4 +1,4 @@
-"""Student's t density with a location and a scale."""
+"""Student's t likelihood with a location and a scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tightbound.nn.base import Architecture
 
 
 class StudentT(LocationScaleLikelihood):
-    """Student's t likelihood: heavier tails than a Gaussian's, which it becomes as df grows.
+    """Student's t likelihood, with heavier tails than a Gaussian, which it approaches as df grows.
 
     Args:
         shape: Shape of one example.
@@ -24,8 +24,8 @@ class StudentT(LocationScaleLikelihood):
         network: An architecture or a module, see `ElementwiseLikelihood`.
         scale: A number, "shared", "per-dimension" or "predicted", as for a Gaussian; the standard deviation is scale *
             sqrt(df / (df - 2)).
-        df: Degrees of freedom: a number above 2, or "shared": 2 + exp(one learned number), which starts at 10. Above 2
-            the variance exists.
+        df: Degrees of freedom: a number above 2, so that the variance exists, or "shared": 2 + exp(one learned number),
+            which starts at 10.
 
     References:
         Student-t variational autoencoder for robust density estimation (Takahashi et al. 2018), IJCAI,
@@ -62,19 +62,19 @@ class StudentT(LocationScaleLikelihood):
 
 
 class StudentTDistribution(torch.distributions.StudentT):
-    """Location-scale t, with a log-density that stays accurate in float32 for many degrees of freedom.
+    """Location-scale t distribution, with a log-density that stays accurate in float32 for many degrees of freedom.
 
     Args:
-        df: (...).
-        loc: (...).
-        scale: (...).
+        df: Degrees of freedom (...).
+        loc: Locations (...).
+        scale: Scales (...).
     """
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         super().__init__(df, loc, scale, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density, with log Gamma(df/2 + 1/2) - log Gamma(df/2) by differences of `stirling`."""
+        """Return the log-density, with log Gamma(df/2 + 1/2) - log Gamma(df/2) from differences of `stirling`."""
         h = self.df / 2
         y = (value - self.loc) / self.scale
         gammas = h * torch.log1p(0.5 / h) + 0.5 * torch.log(h + 0.5) - 0.5 + stirling(h + 0.5) - stirling(h)

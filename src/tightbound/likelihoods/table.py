@@ -1,4 +1,4 @@
-"""Observation of tables with columns of several kinds and missing entries."""
+"""Observation of tables with columns of several kinds and missing values."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tightbound.core.terms import Batch
 
 
 class Table(Observation):
-    """Observation of columns of several kinds, in which NaN marks a missing entry.
+    """Observation of tables with columns of several kinds, in which NaN marks a missing value.
 
-    The encoder sees real columns standardized, counts as log(1 + x), levels in [0, 1], categories one-hot, zeros for
-    missing entries, and then the mask. The target has real columns standardized; its missing entries are masked, and
-    their share of p(x | z) and of the measure is integrated out.
+    The encoder sees standardized real columns, counts as log(1 + x), levels in [0, 1], one-hot categories, zeros for
+    missing values, and then the mask. In the target, real columns are standardized and missing values are masked, so
+    that p(x | z) and the measure integrate them out.
 
     Args:
         kinds: The kind of each column, as for the likelihood `columns`.
-        mean: Mean of each column's observed training data; those of real columns are used.
-        std: Standard deviation of each column, in the same way.
+        mean: Mean of each column's observed training data; only the means of real columns are used.
+        std: Standard deviation of each column's observed training data.
         names: Names of the columns.
 
     References:
@@ -35,9 +35,9 @@ class Table(Observation):
         https://arxiv.org/abs/1807.03653
     """
 
-    no_bits = "columns of a table are of several kinds, and an example may lack some"
+    no_bits = "columns of a table have different kinds, and an example may lack some"
     error_unit = "standard deviations (real), 0-1 scale (levels), wrong or right (categories); squared"
-    target_name = "observed entries, in the data's units"
+    target_name = "observed values, in the data's units"
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Table(Observation):
         unit = [_unit(column, s) for column, s in zip(columns, stds, strict=True)]
         for name, values in (("mean", center), ("std", scale), ("unit", unit)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.get_default_dtype()), persistent=False)
-        # The value in place of a missing entry must be in the support of its column; it is masked.
+        # a missing value is masked, but its replacement must lie in the support of its column
         filled = torch.tensor([0.5 if c.kind == "unit" else 0.0 for c in columns], dtype=torch.get_default_dtype())
         self.register_buffer("filled", filled, persistent=False)
         self.register_buffer("nominal", torch.tensor([c.kind == "categories" for c in columns]), persistent=False)
@@ -73,7 +73,7 @@ class Table(Observation):
 
     @property
     def log_slope(self) -> Tensor:
-        """-log std for real columns, 0 for others."""
+        """log |d target / d raw|: -log std for real columns, 0 for others."""
         return -self.std.log()
 
     @property
@@ -88,11 +88,11 @@ class Table(Observation):
 
     @property
     def counts_bits(self) -> bool:
-        """Always false."""
+        """False."""
         return False
 
     def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return (D + the number of values that represent the columns,)."""
+        """Return (number of values that represent the columns + D,), for the values and the mask."""
         return (sum(_width(column) for column in self.source.columns) + len(self.source.columns),)
 
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
@@ -116,17 +116,17 @@ class Table(Observation):
 
 
 def _width(column: Domain) -> int:
-    """Return how many numbers represent the column in the input."""
+    """Return how many numbers represent a column in the input."""
     return (column.levels or 1) if column.kind == "categories" else 1
 
 
 def _unit(column: Domain, std: float) -> float:
-    """Return the unit of the column's errors."""
+    """Return the unit of a column's errors."""
     return {"real": std, "counts": std, "levels": column.high}.get(column.kind, 1.0)
 
 
 def _written(x: Tensor, column: Domain) -> Tensor:
-    """Return a column (B,) as the encoder sees it, (B, width)."""
+    """Return the encoder's input (B, width) for a column (B,)."""
     if column.kind == "categories":
         return F.one_hot(x.long(), column.levels or 1).to(x)
     return {"counts": torch.log1p, "levels": lambda v: v / column.high}.get(column.kind, lambda v: v)(x).unsqueeze(1)

@@ -189,7 +189,7 @@ def test_scores_of_an_expectation_have_a_caveat() -> None:
     found = score(model, data.test, data.train, scores=["nll", "complexity"], samples=2, max_examples=9)
     number = found.estimates["nll"]
     assert number.value is not None
-    assert "no likelihood of the gray data" in (number.reason or "")
+    assert "not a likelihood of the gray levels" in (number.reason or "")
 
 
 @pytest.mark.parametrize(
