@@ -112,9 +112,9 @@ def test_the_model_trains_and_is_evaluated_without_the_optional_methods(tmp_path
 
 def test_a_method_that_is_needed_is_named() -> None:
     made = model()
-    with pytest.raises(DensityUnknown, match=r"Scaled do not implement log_prior\(z, context\).*; define that method"):
+    with pytest.raises(DensityUnknown, match=r"Scaled do not define log_prior\(z, context\).*; define that method"):
         made.log_prior(torch.zeros(1, 3, 2))
-    with pytest.raises(CompositionError, match=r"do not implement inference_parameters\(\)"):
+    with pytest.raises(CompositionError, match=r"do not define inference_parameters\(\)"):
         made.loss(torch.from_numpy(X), "dreg")
     with pytest.raises(CompositionError, match=r"do not define local\(x\)"):
         made.latents.local(torch.zeros(1, 1, 2, 2))

@@ -98,7 +98,7 @@ def table_with_holes(mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tens
     return x.masked_fill(holes, NAN)
 
 
-def test_bounds_equal_the_exact_density_of_observed_entries() -> None:
+def test_bounds_equal_the_exact_density_of_observed_values() -> None:
     model, mean, covariance = gaussian_table()
     x = table_with_holes(mean, covariance)
     exact = []
@@ -112,7 +112,7 @@ def test_bounds_equal_the_exact_density_of_observed_entries() -> None:
     result = evaluate(model, x, samples=20)
     assert result.per_example["iwae"].tolist() == pytest.approx(exact, abs=1e-9)
     assert result["bits_per_dim"].value is None
-    assert "several kinds" in result["bits_per_dim"].reason
+    assert "different kinds" in result["bits_per_dim"].reason
 
 
 def test_reconstruction_is_the_conditional_mean_of_missing_entries() -> None:
@@ -170,7 +170,7 @@ def test_missing_entries_have_no_effect_and_no_gradient() -> None:
     assert not seen.input.isnan().any()
 
 
-def test_log_det_counts_observed_entries() -> None:
+def test_log_det_counts_observed_values() -> None:
     table = Table(["real", "binary", "real"], mean=[1.0, 0.5, 2.0], std=[4.0, 0.5, 0.25]).double()
     x = torch.tensor([[1.0, 0.0, NAN], [NAN, NAN, NAN], [1.0, NAN, 2.0]], dtype=torch.float64)
     seen = table(Batch(x), Noise("x"), False)
@@ -195,7 +195,7 @@ def test_log_det_of_a_completion_counts_hidden_entries() -> None:
     assert torch.allclose(terms.log_likelihood, hidden.log_prob(x)[..., 2:].sum(-1), atol=1e-9)
 
 
-def test_training_starts_at_the_marginals_of_observed_entries() -> None:
+def test_training_starts_at_the_marginals_of_observed_values() -> None:
     data = tb.data.open(mixed(4000), kinds=KINDS)
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
     with torch.no_grad():
@@ -220,7 +220,7 @@ def test_training_starts_at_the_marginals_of_observed_entries() -> None:
         (lambda: Columns(kinds=["real"], families=["bernoulli"]), CompositionError, "binary values"),
         (lambda: Columns(kinds=[("categories", "abc"[:2])]), InputError, "not the domain"),
         (lambda: Columns((1,), 2, nn.Linear(2, 3), kinds=["real"]), CompositionError, "these columns need 1"),
-        (lambda: Columns(kinds=["real"]).check_domain(Domain("real")), CompositionError, "was made for"),
+        (lambda: Columns(kinds=["real"]).check_domain(Domain("real")), CompositionError, "was built for"),
         (lambda: Table(["real", "real"], std=[1.0]), InputError, "1 standard deviations"),
     ],
 )

@@ -122,9 +122,9 @@ def test_temperature_is_a_knob_with_a_schedule() -> None:
 
 
 def test_sizes_of_groups_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(CompositionError, match=r"latent = 10 is not groups = 3 times .* give latent=9"):
+    with pytest.raises(CompositionError, match=r"latent = 10 is not groups = 3 times .* pass latent=9"):
         make("prior", "categorical(groups=3)", latent=10)
-    with pytest.raises(CompositionError, match="give latent=8"):
+    with pytest.raises(CompositionError, match="pass latent=8"):
         make("posterior", "relaxed-categorical(groups=4)", shape=(4,), latent=4)
     with pytest.raises(CompositionError, match=r"CategoricalPrior is a distribution on one-hot vectors .* 2 one-hot"):
         Flat(

@@ -254,7 +254,7 @@ def test_missing_conditions_are_refused(text: str) -> None:
 
 def test_codes_of_another_distribution_are_refused() -> None:
     normal = Independent(Normal(torch.zeros(2, 1), 1.0), 2)
-    with pytest.raises(CompositionError, match="codes cannot be drawn from a Normal"):
+    with pytest.raises(CompositionError, match="code indices cannot be drawn from a Normal"):
         draw_codes(normal, (3,), Noise("draw"), Sharpening())
 
 

@@ -314,7 +314,7 @@ def test_usage_knows_the_codebooks_of_a_quantizer(text: str, codebooks: int) -> 
 
 
 def test_indices_out_of_range_raise() -> None:
-    with pytest.raises(InputError, match="3 indices per position, for 2 codebooks"):
+    with pytest.raises(InputError, match="3 indices per position for 2 codebooks"):
         CodebookUsage.empty(4, 2).add(torch.zeros(5, 3, dtype=torch.long))
     with pytest.raises(InputError, match="needed: 0"):
         CodebookUsage.empty(4).add(torch.tensor([1, 4]))

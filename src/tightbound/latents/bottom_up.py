@@ -1,4 +1,4 @@
-"""Several stochastic layers with bottom-up inference."""
+"""Hierarchy of stochastic layers with bottom-up inference."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from tightbound.priors import Prior
 
 
 class BottomUp(Hierarchy):
-    """Stochastic layers: p(z_N) .. p(z_1 | z_2), with inference from the bottom up, q(z_1 | x) .. q(z_N | z_N-1).
+    """Hierarchy p(z_N) .. p(z_1 | z_2) with bottom-up inference, q(z_1 | x) .. q(z_N | z_N-1).
 
-    All are diagonal Gaussians, and p and q share no parameters; features are z_1. Each sample of a group draws one of
-    the group above it. p(z_i | z_i+1) is then conditional on a draw that depends on z_i, so that the rate of all
-    groups but the top one is log q - log p at the samples.
+    All conditionals are diagonal Gaussians, p and q share no parameters, and the features are z_1. For each sample of a
+    group, one sample of the group above is drawn. p(z_i | z_i+1) is then conditional on a draw that depends on z_i, so
+    the rate of all groups but the top one is log q - log p at the samples.
 
     Args:
         shape: Shape of the encoder's input: x, joined with the context if there is one.
         latent: Size of z_1.
         network: Network of q(z_1 | x): an architecture, or any module (B, *shape) -> (B, ...).
-        upper: Sizes of z_2 .. z_N; None: z_2 alone, half the size of z_1.
+        upper: Sizes of z_2 .. z_N; None: only z_2, with half the size of z_1.
         hidden: Hidden sizes of the network of each conditional between groups.
         activation: Activation of these networks.
         top: p(z_N); None: N(0, I), shifted by the context.
-        context: Size of the context, which each conditional takes; 0: there is none.
+        context: Size of the context, which each conditional takes; 0: no context.
 
     References:
         Importance weighted autoencoders (Burda et al. 2016), Eqs. 1 and 2 and Section 5 (latent = 100),
         https://arxiv.org/abs/1509.00519
     """
 
-    local_of = "q(z_1|x), the groups above left to their networks"
+    local_of = "q(z_1|x), with the groups above from their networks"
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class BottomUp(Hierarchy):
         return cast(DiagonalNormal, self.posteriors[0])
 
     def local(self, x: Tensor) -> Tensor:
-        """Return the parameters of q(z_1 | x); z_1 determines those of the groups above."""
+        """Return the parameters of q(z_1 | x); the groups above depend on x only through z_1."""
         return self._first.raw(x)
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
@@ -95,7 +95,7 @@ class BottomUp(Hierarchy):
         return tuple(groups), groups[0].z
 
     def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
-        """Return log q(z_1 | x_j) + sum log q(z_i | z_i-1) (M, N, 1); the groups above z_1 do not depend on x."""
+        """Return log q(z_1 | x_j) + sum log q(z_i | z_i-1) (M, N, 1), of which only the first term depends on x."""
         groups = z.split(self.sizes, dim=-1)
         own = self._first.at(local).log_prob(groups[0].unsqueeze(1))
         for q, (below, group) in zip(self.posteriors[1:], pairwise(groups), strict=True):
@@ -103,7 +103,7 @@ class BottomUp(Hierarchy):
         return own.unsqueeze(-1)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """Return moments (B, latent) of q(z_1 | x), then of q(z_i | z_i-1) with z_i-1 at its mean."""
+        """Return the moments (B, latent) of q(z_1 | x), then of q(z_i | z_i-1) with z_i-1 at its mean."""
         q, _, context = state
         walk = [q]
         for posterior in self.posteriors[1:]:
@@ -122,5 +122,5 @@ class BottomUp(Hierarchy):
         return z[..., : self.features]
 
     def inference_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of all q."""
+        """Return the parameters of the posteriors of all groups."""
         return list(self.posteriors.parameters())

@@ -1,4 +1,4 @@
-"""The trainable part of the prior over code indices."""
+"""The code priors of all levels as one model to train."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PriorsOf = Callable[[Sequence[Tensor], Tensor | None], list[Distribution]]
 
 
 class CodePriorStage(Trainable):
-    """The priors of all levels as one model, trained after the rest on code indices (B, N), by their log-probability.
+    """Code priors of all levels as one model, which is trained after the rest to maximize log p of indices (B, N).
 
     Args:
         priors: The prior of each level, lowest first.
-        learned: A 0-d boolean buffer of the latents: whether the priors are in use, and not uniform ones.
+        learned: A 0-d boolean buffer of the latents: whether the priors are in use, instead of uniform ones.
         grids: The code grid of each level.
-        priors_of: Gives p(indices of each level | levels above, context) at indices (B, P, depth) of each level.
+        priors_of: Function that returns p(indices of each level | levels above, context) at indices (B, P, depth).
     """
 
     unit = "code"
@@ -40,12 +40,12 @@ class CodePriorStage(Trainable):
         self._grids, self._priors_of = grids, priors_of
 
     def disable(self) -> None:
-        """Make all code indices equally probable, and the priors not trainable."""
+        """Use uniform priors, and freeze the code priors."""
         self.learned.fill_(False)
         self.priors.requires_grad_(False)
 
     def enable(self) -> None:
-        """Put the priors to use, and make them trainable."""
+        """Use the code priors, and make them trainable."""
         self.learned.fill_(True)
         self.priors.requires_grad_(True)
 
@@ -56,7 +56,7 @@ class CodePriorStage(Trainable):
 
     @property
     def baselines(self) -> Mapping[str, float]:
-        """All indices equally probable."""
+        """Log-probability with uniform priors, in nats per example."""
         return {"uniform": -sum(math.prod(grid.shape) * math.log(grid.codebook_size) for grid in self._grids)}
 
     def bits(self, nats: float) -> float:

@@ -1,4 +1,4 @@
-"""Code indices as data: what latents that are grids of code indices offer."""
+"""Base class of latents that are grids of code indices."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tightbound.priors.codes import Sharpening, draw_codes
 from tightbound.quantizers import Quantizer
 
 Maps = Tensor  # (..., C, H, W)
-Take = Callable[[int, Maps | None], Tensor]  # (i, maps from above) -> vectors (..., P, size) of level i
+Take = Callable[[int, Maps | None], Tensor]  # (level i, maps from above) -> vectors (..., P, size)
 
 
 class HasCodes(Protocol):
-    """One level."""
+    """Level with a plane (C, H, W) and a quantizer."""
 
     plane: tuple[int, int, int]
     quantizer: Quantizer
 
 
 class CodeLatents(DiscreteLatents):
-    """Latents that are grids of code indices, one per level, lowest first. A flat latent code is their vectors.
+    """Base class of latents that are grids of code indices, one per level, lowest first.
 
-    `code_latents` and `needs_codes` find out whether the latents of a model are of this type.
+    A flat latent code holds the vectors of all levels. Use `code_latents` or `needs_codes` to check a model's latents.
     """
 
-    sizes: list[int]  # numbers in the vectors of each level
+    sizes: list[int]  # number of elements in the vectors of each level
 
     @property
     @abstractmethod
@@ -46,19 +46,19 @@ class CodeLatents(DiscreteLatents):
     @property
     @abstractmethod
     def has_learned_prior(self) -> bool:
-        """Whether a code prior has been learned and is in use; until then all indices are equally probable."""
+        """Whether a learned code prior is in use; otherwise all indices are equally probable."""
 
     @property
     @abstractmethod
     def code_prior(self) -> CodePriorStage | None:
-        """The code prior as a model to train; None if no level has one with parameters."""
+        """The code prior as a model to train; None if it has no parameters at any level."""
 
     @abstractmethod
     def replace_code_prior(self, prior: str | Sequence[str] | None) -> None:
         """Replace the code prior by an untrained one.
 
         Args:
-            prior: As text, for all levels or for each; None: untrained priors like the present ones.
+            prior: Code prior as text, for all levels or one per level; None: like the present ones.
 
         Raises:
             InputError, CompositionError: The prior does not fit.
@@ -69,7 +69,7 @@ class CodeLatents(DiscreteLatents):
         """Return the features (..., features) of the path from the highest level to the lowest.
 
         Args:
-            take: Gives the vectors of a level when it is shown what was decoded from those above.
+            take: Function that returns the vectors of a level, given the maps decoded from the levels above.
         """
 
     @abstractmethod
@@ -78,9 +78,9 @@ class CodeLatents(DiscreteLatents):
 
     @abstractmethod
     def encode_indices(self, state: State) -> list[Tensor]:
-        """Return the indices (B, P, depth) of each level that stand for an example.
+        """Return the indices (B, P, depth) of each level that represent an example.
 
-        If q is a distribution, these are the indices nearest to its mean, level by level.
+        If q is not deterministic, these are the indices nearest to its mean, level by level.
         """
 
     @property
@@ -90,7 +90,7 @@ class CodeLatents(DiscreteLatents):
 
     @property
     def recoverable(self) -> bool:
-        """Whether the indices can be told from z exactly."""
+        """Whether z determines the indices exactly."""
         return True
 
     @property
@@ -109,28 +109,28 @@ class CodeLatents(DiscreteLatents):
         return [part.unflatten(-1, (-1, level.quantizer.size)) for level, part in parts]
 
     def nearest_indices(self, z: Tensor) -> list[Tensor]:
-        """Return the indices (B, P, depth) of each level that are nearest to z (B, latent)."""
+        """Return the indices (B, P, depth) of each level whose vectors are nearest to z (B, latent)."""
         return [one.quantizer.nearest(own) for one, own in zip(self.all_levels, self.split(z), strict=True)]
 
     def embed(self, indices: Sequence[Tensor]) -> Tensor:
-        """Return z (B, latent) of the indices (B, P, depth) of each level."""
+        """Return z (B, latent) for the indices (B, P, depth) of each level."""
         vectors = [one.quantizer.embed(own) for one, own in zip(self.all_levels, indices, strict=True)]
         return flattened(vectors[::-1])
 
     def priors_of(self, indices: Sequence[Tensor], context: Tensor | None = None) -> list[Distribution]:
-        """Return p(indices of each level | levels above, context) at indices (B, P, depth), lowest level first."""
+        """Return p(indices | levels above, context) of each level, lowest first, at indices (B, P, depth)."""
         shown: dict[int, Maps | None] = {}
 
         def take(i: int, above: Maps | None) -> Tensor:
             shown[i] = above
             return self.all_levels[i].quantizer.embed(indices[i])
 
-        with torch.no_grad():  # the indices are given: their probability trains the priors alone
+        with torch.no_grad():  # their probability trains only the priors
             self.down(take)
         return [self.prior(i, shown[i], context) for i in range(len(self.all_levels))]
 
     def log_prior_of(self, indices: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
-        """Return log p (B,) of the indices (B, P, depth) of each level."""
+        """Return log p (B,) of the indices (B, P, depth) of all levels."""
         priors = self.priors_of(indices, context)
         return torch.stack([p.log_prob(own) for p, own in zip(priors, indices, strict=True)]).sum(0)
 
@@ -139,15 +139,15 @@ class CodeLatents(DiscreteLatents):
         return self.log_prior_of(self.nearest_indices(z), context)
 
     def draw(self, n: int, noise: Noise, context: Tensor | None = None, sharpening: Sharpening | None = None) -> Tensor:
-        """Return z (n, latent): the vectors of n ancestral draws."""
+        """Return the vectors z (n, latent) of n ancestral draws of the indices."""
         return self.complete((), noise, context, n, sharpening)
 
     def sharpened(self, temperature: float = 1.0, top_k: int | None = None) -> Draw:
-        """Return `draw` with a sharper prior than the model's; such draws are typical rather than fair.
+        """Return `draw` with a sharper prior than the model's, whose draws are more typical and less varied.
 
         Args:
-            temperature: Divides the logits of each index given those before it.
-            top_k: Draw from the k most probable values of each index alone; None: from all.
+            temperature: Divisor of the logits of each index given those before it.
+            top_k: Draw only from the k most probable values of each index; None: from all.
 
         Raises:
             CompositionError: No code prior has been learned.
@@ -156,8 +156,8 @@ class CodeLatents(DiscreteLatents):
         sharpening = Sharpening(temperature, top_k)
         if not self.has_learned_prior:
             raise CompositionError(
-                "temperature= and top_k= need a learned code prior, and under the uniform one all code indices are "
-                "equally probable; leave them out, or train with prior='pixelcnn' or 'transformer'"
+                "temperature= and top_k= need a learned code prior, but this model has a uniform one; leave them out, "
+                "or train with prior='pixelcnn' or 'transformer'"
             )
         return functools.partial(self.draw, sharpening=sharpening)
 
@@ -169,14 +169,14 @@ class CodeLatents(DiscreteLatents):
         n: int = 1,
         sharpening: Sharpening | None = None,
     ) -> Tensor:
-        """Return z (B, latent) with the indices of the highest levels given and those of the others drawn.
+        """Return z (B, latent) with the given indices at the highest levels and drawn ones at the others.
 
         Args:
-            known: Indices (B, P, depth) of the highest levels, the lowest of these first; empty: B = n.
+            known: Indices (B, P, depth) of the highest levels, the lowest of these first; it may be empty.
             noise: Source of the draws.
-            context: (B, *context).
-            n: B if `known` is empty.
-            sharpening: Of the logits; None: none.
+            context: Contexts (B, *context).
+            n: Number of examples B if `known` is empty.
+            sharpening: Temperature and top-k of the draws; None: no change.
         """
         first = len(self.all_levels) - len(known)
         n = len(known[0]) if known else n
@@ -195,7 +195,7 @@ class CodeLatents(DiscreteLatents):
         return flattened(drawn)
 
     def keep_top(self, indices: Sequence[Tensor], levels: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """Return z (B, latent) of the highest `levels` of indices (B, P, depth) alone: see `fill_description`."""
+        """Keep the highest `levels` of indices (B, P, depth) and fill in the others; return z (B, latent)."""
         first = len(self.all_levels) - levels
         if self.has_learned_prior:
             return self.complete(indices[first:], noise, context)
@@ -204,20 +204,20 @@ class CodeLatents(DiscreteLatents):
 
     @property
     def fill_description(self) -> str:
-        """Description of the indices that `keep_top` puts in place of the lower levels."""
+        """Description of the indices that `keep_top` fills in at the lower levels."""
         if self.has_learned_prior:
             return "drawn from the learned prior, given the levels above"
         return "nearest to the zero vector, because their prior is uniform and independent of the levels above"
 
     def check_indices(self, indices: Sequence[Tensor]) -> list[Tensor]:
-        """Return indices (N, H, W[, depth]) or (N, P, depth) of each level as (N, P, depth).
+        """Check the indices (N, H, W[, depth]) or (N, P, depth) of each level; return them as (N, P, depth).
 
         Raises:
             InputError: The number of levels, a shape, a type or a value is wrong.
         """
         grids = self.code_grids
         if len(indices) != len(grids):
-            raise InputError(f"code indices of {len(indices)} levels; needed: those of all {len(grids)} levels")
+            raise InputError(f"code indices of {len(indices)} levels; needed: indices of all {len(grids)} levels")
         found = []
         for i, (own, grid) in enumerate(zip(map(torch.as_tensor, indices), grids, strict=True)):
             same = len(own) == len(indices[0]) if own.dim() else False
@@ -229,25 +229,25 @@ class CodeLatents(DiscreteLatents):
             own = own.long()  # not all of torch's integer types have a minimum
             if own.numel() and not 0 <= int(own.min()) <= int(own.max()) < grid.codebook_size:
                 span = f"{int(own.min())} to {int(own.max())}"
-                raise InputError(f"code indices of level {i + 1} go from {span}; needed: 0 to {grid.codebook_size - 1}")
+                raise InputError(f"code indices of level {i + 1} are {span}; needed: 0 to {grid.codebook_size - 1}")
             found.append(own.reshape(-1, *grid.shape))
         return found
 
 
 def code_latents(latents: Latents) -> CodeLatents | None:
-    """Return latents that are grids of code indices; None if they are others."""
+    """Return the latents if they are grids of code indices, else None."""
     return latents if isinstance(latents, CodeLatents) else None
 
 
 def needs_codes(latents: Latents, what: str = "this") -> CodeLatents:
-    """Return latents that are grids of code indices.
+    """Check that latents are grids of code indices, and return them.
 
     Args:
-        latents: Of any type.
-        what: What needs them, for the error message.
+        latents: Latents of any type.
+        what: Name of the feature that needs code indices, for the error message.
 
     Raises:
-        CompositionError: The latents are of another type.
+        CompositionError: The latents are not grids of code indices.
     """
     if not isinstance(latents, CodeLatents):
         raise CompositionError(
@@ -258,10 +258,10 @@ def needs_codes(latents: Latents, what: str = "this") -> CodeLatents:
 
 
 def code_prior_of(latents: Latents) -> CodePriorStage | None:
-    """Return the code prior as a model to train; None if the latents have none."""
+    """Return the code prior as a model to train, or None if the latents have none."""
     return latents.code_prior if isinstance(latents, CodeLatents) else None
 
 
 def flattened(vectors: Sequence[Tensor]) -> Tensor:
-    """Return z (B, latent), lowest level first, from vectors (B, P, size) of the levels from the highest on."""
+    """Return z (B, latent), lowest level first, from the vectors (B, P, size) of the levels, highest first."""
     return torch.cat([part.flatten(1) for part in reversed(vectors)], 1)

@@ -19,23 +19,23 @@ SUPPORTS = {"real": "R^L", "sphere": "the unit sphere", "one-hot": "one-hot vect
 
 
 class Flat(Latents):
-    """z ~ p(z), x ~ p(x | z), with q(z | x); features are z itself.
+    """Latents with one group z, prior p(z) and posterior q(z | x); the features are z itself.
 
     Args:
         prior: p(z).
-        posterior: q(z | x), over vectors of the same size. A prior that needs an encoder gets this one.
+        posterior: q(z | x), with the same size of z. A prior that needs an encoder uses this one.
 
     Raises:
-        CompositionError: The sizes, or the sets that z lies in, differ; the prior is made of the encoder and does not
-            fit it; the posterior is made for the prior N(0, I) and this is another.
+        CompositionError: The sizes or supports of z differ; the prior does not fit the encoder that it uses; or the
+            posterior needs the prior N(0, I) and has another.
     """
 
     def __init__(self, prior: Prior, posterior: Posterior) -> None:
         super().__init__()
         if prior.latent != posterior.latent:
             raise CompositionError(
-                f"the prior has {prior.latent} dimensions and the posterior {posterior.latent}; "
-                "give both the same latent="
+                f"the prior has {prior.latent} dimensions and the posterior has {posterior.latent}; "
+                "pass the same latent= to both"
             )
         if prior.support not in ("any", posterior.support):
             here, there = (
@@ -43,23 +43,23 @@ class Flat(Latents):
                 for one in (prior, posterior)
             )
             raise CompositionError(
-                f"prior {here} and posterior {there}, so that no bound exists; use two on the same set, such as prior "
+                f"prior {here} and posterior {there}, so no bound exists; use two on the same set, such as prior "
                 "'normal' with posterior 'normal', 'sphere' with 'von-mises-fisher' or 'categorical' with "
                 "'relaxed-categorical'"
             )
         if posterior.needs_standard_prior and not prior.standard:
             raise CompositionError(
-                f"posterior {type(posterior).__name__} is made for the prior N(0, I) and this one is "
+                f"posterior {type(posterior).__name__} needs the prior N(0, I), and this prior is "
                 f"{type(prior).__name__}; use prior 'normal', or posterior 'normal'"
             )
         if prior.needs_evaluable and not posterior.evaluable:
             raise CompositionError(
-                f"prior {type(prior).__name__} uses the posterior's density at any z, and that of "
-                f"{type(posterior).__name__} is not known there; use another posterior, such as 'normal'"
+                f"prior {type(prior).__name__} uses the posterior's density at any z, which is unknown for "
+                f"{type(posterior).__name__}; use another posterior, such as 'normal'"
             )
         if prior.needs_encoder and prior.shape not in ((), posterior.shape):
             raise CompositionError(
-                f"prior {type(prior).__name__} holds encoder inputs of shape {prior.shape} and the encoder takes "
+                f"prior {type(prior).__name__} holds encoder inputs of shape {prior.shape}, and the encoder takes "
                 f"{posterior.shape}; construct the prior with shape={posterior.shape}"
             )
         self.prior, self.posterior = prior, posterior
@@ -72,7 +72,7 @@ class Flat(Latents):
 
     @property
     def support(self) -> str:
-        """The set that the posterior's z lies in."""
+        """The set that z lies in."""
         return self.posterior.support
 
     @property
@@ -82,16 +82,16 @@ class Flat(Latents):
 
     @property
     def shares_parameters(self) -> bool:
-        """Whether the prior is made of the encoder."""
+        """Whether the prior uses the encoder."""
         return self.prior.needs_encoder
 
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Show encoder inputs x (N, *shape) to the prior."""
+        """Initialize the prior's pseudo-inputs from encoder inputs x (N, *shape)."""
         self.prior.start_at(x)
 
     def _prior(self, context: Tensor | None) -> Distribution:
         flat = None if context is None else context.flatten(1)
-        # the encoder is passed at each call: a prior that held it would put its weights into the model twice
+        # pass the encoder at each call: if the prior held it, its weights would be in the model twice
         return self.prior(flat, self.posterior) if self.prior.needs_encoder else self.prior(flat)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> State:
@@ -99,7 +99,7 @@ class Flat(Latents):
         return self.state(self.local(x), context)
 
     def local(self, x: Tensor) -> Tensor:
-        """Return the parameters of the posterior's family."""
+        """Return the parameters of the posterior for each example."""
         return self.posterior.raw(x)
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
@@ -127,22 +127,22 @@ class Flat(Latents):
         """Return log q(z_i | x_j) (M, N, F); F = 1 if the posterior's dimensions depend on each other."""
         if self.posterior.has_density and not self.posterior.evaluable:
             raise DensityUnknown(
-                f"the density of {type(self.posterior).__name__} is not known at z of other examples; use a "
-                "posterior such as 'normal' or 'flow'"
+                f"the density of {type(self.posterior).__name__} is unknown at z of other examples; use a posterior "
+                "such as 'normal' or 'flow'"
             )
         return log_factors(self.posterior.at(local), z.unsqueeze(1))
 
     @property
     def expensive_pairs(self) -> bool:
-        """Whether each pair takes passes through the posterior's network."""
+        """Whether each pair costs passes through the posterior's network."""
         return self.posterior.expensive
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """Return mean and variance (B, latent) of q(z | x)."""
+        """Return the mean and variance (B, latent) of q(z | x)."""
         return state[0].mean, state[0].variance
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return z, or the nearest point of its support if z (a mean) lies off it."""
+        """Return z, or the nearest point of the support if z (such as a mean) lies off it."""
         return self.posterior.nearest(z)
 
     def inference_parameters(self) -> list[nn.Parameter]:

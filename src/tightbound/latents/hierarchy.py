@@ -1,4 +1,4 @@
-"""The base of hierarchies."""
+"""Base class of hierarchies of latent variables."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tightbound.core.noise import Noise, draw
 from tightbound.core.schedules import Schedule
 from tightbound.priors import LearnedNormal, Prior, StandardNormal
 
-Take = Callable[[int, Distribution], Tensor]  # (i, p(z_i+1 | groups above)) -> z_i+1, counted from 0
+Take = Callable[[int, Distribution], Tensor]  # (i, p(z_i+1 | groups above)) -> z_i+1; i counts from 0
 
 
 class Hierarchy(Latents):
-    """Groups z_1 .. z_N of latent variables, from the bottom up: p(z) = p(z_N) prod_i p(z_i | groups above).
+    """Base class of hierarchies of groups z_1 .. z_N, bottom first, with p(z) = p(z_N) prod_i p(z_i | groups above).
 
-    A flat latent code is all groups, z_1 first. The mean of q(z | x) has no closed form: `moments` are the mean and the
-    variance of each group given those drawn before it at their means, so that they are deterministic.
+    A flat latent code holds all groups, z_1 first. The mean of q(z | x) has no closed form, so `moments` returns the
+    mean and variance of each group given the means of the groups drawn before it.
 
     Args:
         sizes: Sizes of z_1 .. z_N.
         top: p(z_N); None: N(0, I), or with a context N(m(c), diag s^2(c)), initially N(0, I).
-        context: Size of the context; 0: there is none.
+        context: Size of the context; 0: no context.
 
     Raises:
-        CompositionError: The top prior has another size, is not on R^L, or is made of an encoder.
+        CompositionError: The top prior has the wrong size, is not on R^L, or uses an encoder.
     """
 
-    moments_of = "q(z|x), each group given those drawn before it at their means,"
+    moments_of = "q(z|x), each group given the means of the groups drawn before it,"
 
     def __init__(self, sizes: tuple[int, ...], top: Prior | None, context: int) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class Hierarchy(Latents):
             top = LearnedNormal(sizes[-1], context) if context else StandardNormal(sizes[-1])
         if top.latent != sizes[-1]:
             raise CompositionError(
-                f"the top group has {sizes[-1]} dimensions and its prior {top.latent}; give it latent={sizes[-1]}"
+                f"the top group has {sizes[-1]} dimensions and its prior has {top.latent}; pass it latent={sizes[-1]}"
             )
         if top.needs_encoder or top.support != "real":
             raise CompositionError(
                 f"{type(top).__name__} cannot be the prior of a hierarchy's top group, which lies in R^L and has no "
-                "encoder of its own; use one such as 'normal', 'learned' or 'mixture'"
+                "encoder of its own; use a prior such as 'normal', 'learned' or 'mixture'"
             )
         self.top = top
 
@@ -65,9 +65,9 @@ class Hierarchy(Latents):
         """Return the features (..., features) of the path from z_N (..., sizes[-1]) to the bottom.
 
         Args:
-            top: z_N.
-            context: (B, *context); None: there is none.
-            take: Gives each further z_i, from index N - 2 to 0, when it is shown p(z_i | groups above).
+            top: The top group z_N.
+            context: Contexts (B, *context); None: no context.
+            take: Function that returns each further z_i, from index N - 2 to 0, given p(z_i | groups above).
         """
 
     def top_prior(self, context: Tensor | None) -> Distribution:

@@ -1,4 +1,4 @@
-"""A hierarchy whose inference shares the generative path from the top to the bottom."""
+"""Hierarchy whose inference shares the generative path from the top to the bottom."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ Gaussian = tuple[Tensor, Tensor]  # mean and log-variance, (..., L) each
 
 
 class Ladder(Hierarchy):
-    """p(z_N) prod p(z_i | z_>i), with inference from the top down on the same path, q(z_N | x) prod q(z_i | z_>i, x).
+    """Ladder hierarchy, whose top-down inference q(z_N | x) prod q(z_i | z_>i, x) shares the path of the prior.
 
-    All are diagonal Gaussians. Upwards, the encoder gives deterministic states d_1 .. d_N, and each a Gaussian
-    estimate of z_i. Downwards, states t_i = t_i+1 + f_i(t_i+1, z_i+1) give p(z_i | z_>i); q(z_i | z_>i, x) is its
-    product with the estimate. Features are all groups: each has a skip connection to x. Unlike in the paper, variances
-    are exponentials, not softplus, and layer normalization replaces batch normalization, under which the bound of an
-    example would depend on others.
+    The prior is p(z_N) prod p(z_i | z_>i), and all conditionals are diagonal Gaussians. On the way up, the encoder
+    computes deterministic states d_1 .. d_N, and a Gaussian estimate of z_i from each. On the way down, states
+    t_i = t_i+1 + f_i(t_i+1, z_i+1) give p(z_i | z_>i), and q(z_i | z_>i, x) is its normalized product with the
+    estimate. The features are all groups, so each has a skip connection to x. Unlike in the paper, variances are
+    exponentials instead of softplus, and layer normalization replaces batch normalization, which would make the bound
+    of an example depend on others.
 
-    Lower groups stay unused for long, or for good, unless the rate costs little at first: train with a warm-up,
-    `elbo(beta=linear(...))`, or with free bits by group.
+    Lower groups stay unused for a long time, or permanently, unless the rate costs little at first: train with a
+    warm-up, `elbo(beta=linear(...))`, or with free bits per group.
 
     Args:
         shape: Shape of the encoder's input: x, joined with the context if there is one.
         latent: Size of z_1, if `groups` is a number.
-        network: Network of the upward path: the stages of an architecture, assigned to the groups from the top, with
-            hidden layers added if there are fewer than groups; or any module (B, *shape) -> (B, ...), which gives d_1.
-        groups: Number N of groups, each half the size of the one below it; or all their sizes, z_1 first.
-        hidden: Width of the states t_i, and of added layers.
-        activation: Activation of both.
+        network: Network of the upward path: an architecture, whose stages are assigned to the groups from the top, with
+            hidden layers added if it has too few; or any module (B, *shape) -> (B, ...), which computes d_1.
+        groups: Number N of groups, each half the size of the one below it; or the sizes of all groups, z_1 first.
+        hidden: Width of the states t_i and of added layers.
+        activation: Activation of the states and of added layers.
         top: p(z_N); None: N(0, I), shifted by the context.
-        context: Size of the context, which the top state takes; 0: there is none.
+        context: Size of the context, an input of the top state; 0: no context.
 
     References:
         Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 13 to 19, https://arxiv.org/abs/1602.02282
@@ -65,7 +66,7 @@ class Ladder(Hierarchy):
             groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=2)))
         if len(as_sizes("groups", groups)) < 2:
             raise InputError(
-                f"groups = {groups!r}; needed: at least two sizes, or their number; for one group use latents 'flat'"
+                f"groups = {groups!r}; needed: at least two sizes, or a number of groups; for one, use latents 'flat'"
             )
         super().__init__(as_sizes("groups", groups), top, context)
         self.features = self.latent
@@ -81,7 +82,7 @@ class Ladder(Hierarchy):
 
     @property
     def shares_parameters(self) -> bool:
-        """True: the path from the top belongs to p and to q."""
+        """True, because p and q share the path from the top."""
         return True
 
     def local(self, x: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Ladder(Hierarchy):
         return tuple(reversed(groups)), features
 
     def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
-        """Return log q(z_N | x_j) + sum log q(z_i | z_>i, x_j) (M, N, 1), on one path from the top for each z."""
+        """Return log q(z_N | x_j) + sum log q(z_i | z_>i, x_j) (M, N, 1), with one path from the top for each z."""
         groups, estimates = z.split(self.sizes, dim=-1), self._estimates(local)
         parts = [_normal(*estimates[-1]).log_prob(groups[-1].unsqueeze(1))]
 
@@ -129,7 +130,7 @@ class Ladder(Hierarchy):
         return torch.stack(parts).sum(0).unsqueeze(-1)
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """Return moments (B, latent) of q(z_1 | z_>1, x) .. q(z_N | x), with the groups above at their means."""
+        """Return the moments (B, latent) of q(z_1 | z_>1, x) .. q(z_N | x), with the groups above at their means."""
         estimates, _, context = state
         walk = [estimates[-1]]
 
@@ -152,7 +153,7 @@ class Ladder(Hierarchy):
         return torch.cat([*reversed(groups)], dim=-1)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return z: it is the features."""
+        """Return z, which is the features."""
         return z
 
     def inference_parameters(self) -> list[nn.Parameter]:
@@ -161,7 +162,7 @@ class Ladder(Hierarchy):
 
 
 def merge(one: Gaussian, other: Gaussian) -> Gaussian:
-    """Return the normalized product of two Gaussian densities: precisions add up and weight the means.
+    """Return the normalized product of two Gaussian densities, in which precisions add up and weight the means.
 
     References:
         Ladder variational autoencoders (Sønderby et al. 2016), Eqs. 17 and 18, https://arxiv.org/abs/1602.02282
@@ -171,7 +172,7 @@ def merge(one: Gaussian, other: Gaussian) -> Gaussian:
 
 
 def _head(width: int, size: int) -> nn.Module:
-    """A layer (..., width) -> (..., 2 size): mean, then log-variance."""
+    """Return a layer (..., width) -> (..., 2 size) for a mean and a log-variance."""
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * size))
 
 
@@ -187,7 +188,7 @@ def _normal(mean: Tensor, log_variance: Tensor) -> Distribution:
 def _ways_up(
     network: Architecture | nn.Module, shape: tuple[int, ...], groups: int, hidden: int, activation: str
 ) -> list[nn.Sequential]:
-    """The networks x -> d_1, d_1 -> d_2 and so on."""
+    """Return the networks x -> d_1, d_1 -> d_2 and so on."""
     stages = network.stages(shape) if isinstance(network, Architecture) else [nn.Sequential(network)]
     first = max(1, len(stages) - groups + 1)
     ways = [merge_stages(stages[:first]), *stages[first:]]

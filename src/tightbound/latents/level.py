@@ -1,4 +1,4 @@
-"""One level of discrete latents, and how its components are made."""
+"""One level of discrete latents, and the construction of its components."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Kind = TypeVar("Kind")
 
 
 class Level(nn.Module):
-    """One grid of code indices.
+    """Level with one grid of code indices.
 
     Args:
-        up: Maps the level below, or x, to maps (B, *plane).
-        plane: (C, H, W).
-        above: Channels of the maps that levels above give to this one; 0: there is none.
-        quantizer: Of this level.
+        up: Network from the maps of the level below, or from x, to maps (B, *plane).
+        plane: Shape (C, H, W) of the maps.
+        above: Number of channels of the maps from the levels above; 0: there are no levels above.
+        quantizer: Quantizer of this level.
         prior: p(indices of this level | levels above).
-        uniform: The prior until the other one is trained.
-        rise: Maps the vectors of this level, joined with the maps from above, to the plane below; None: lowest level.
+        uniform: Prior to use until `prior` is trained.
+        rise: Network from this level's vectors, joined with the maps from above, to the plane below; None: lowest.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Level(nn.Module):
         self.quantizer, self.prior, self.uniform, self.rise = quantizer, prior, uniform, rise
 
     def raw(self, maps: Maps, above: Maps | None) -> Tensor:
-        """Return the quantizer's input (..., P, inputs) from maps (B, *plane) and maps from above (..., B, C, H, W)."""
+        """Return the quantizer's input (..., P, inputs) for maps (B, *plane) and maps from above (..., B, C, H, W)."""
         if above is not None:
             maps = torch.cat([maps.expand(*above.shape[:-3], *maps.shape[-3:]), above], -3)
         return fold(self.head, maps, 3).flatten(-2).transpose(-2, -1)
 
     def standardize(self, raw: Tensor) -> None:
-        """Rescale the head, which gave these numbers, so that each has mean 0 and variance 1.
+        """Rescale the head so that each of its outputs `raw` gets mean 0 and variance 1.
 
-        An untrained encoder gives nearly the same vector everywhere, and then moves faster than a codebook can follow.
-        A number that varies by its rounding alone keeps its scale.
+        Otherwise an untrained encoder gives nearly the same vector everywhere, and then changes faster than a codebook
+        can follow. An output that varies only by rounding keeps its scale.
         """
         std, mean = torch.std_mean(raw.flatten(0, -2), 0, correction=0)
         scale = torch.where(std > 1e-5 * (1 + mean.abs()), 1 / std, 1.0)
@@ -68,7 +68,7 @@ class Level(nn.Module):
 def stages_of(
     network: Architecture | nn.Module, shape: tuple[int, ...], latent: int, positions: int
 ) -> tuple[list[nn.Module], list[tuple[int, int, int]]]:
-    """Return the stages of the encoder, and the plane of the maps that each gives."""
+    """Return the stages of the encoder, and the plane of each stage's maps."""
     planes = network.map_shapes(shape) if isinstance(network, Architecture) else []
     if isinstance(network, Architecture) and planes:
         return [*network.stages(shape)], [(c, h, w) for c, h, w in planes]
@@ -81,10 +81,10 @@ def stages_of(
 def prior_of(
     given: str | Spec | CodePrior, i: int, quantizer: Quantizer, plane: tuple[int, int, int], above: int, context: int
 ) -> tuple[CodePrior, Uniform]:
-    """Return the prior of level i, and the uniform one.
+    """Return the prior of level i, and a uniform prior for it.
 
     Raises:
-        CompositionError: The prior was constructed for other code indices.
+        CompositionError: The prior was constructed for a different grid of code indices.
     """
     depth, size = quantizer.depth, quantizer.codebook_size
     about = {"grid": plane[1:], "depth": depth, "codebook_size": size, "maps": above, "context": context}
@@ -92,7 +92,7 @@ def prior_of(
     for name, value in about.items():
         if prior.needs[name] != value:
             raise CompositionError(
-                f"{type(prior).__name__} of level {i} has {name}={prior.needs[name]} and the level needs {value}; "
+                f"{type(prior).__name__} of level {i} has {name}={prior.needs[name]}, and the level needs {value}; "
                 f"construct it with {name}={value}"
             )
     return prior, Uniform(plane[1:], depth, size, above, context)
@@ -101,18 +101,18 @@ def prior_of(
 def one_of(
     given: str | Spec | Kind | Sequence[str | Spec | Kind], level: int, levels: int, what: str
 ) -> str | Spec | Kind:
-    """Return the component of one level, from one for all levels or one for each."""
+    """Return the component of one level, given one for all levels or one per level."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         if levels > 1 and isinstance(given, nn.Module):
-            raise CompositionError(f"there are {levels} levels and one {what}; give a list of {levels}, or its text")
+            raise CompositionError(f"there are {levels} levels and one {what}; pass a list of {levels}, or its text")
         return cast("str | Spec | Kind", given)
     if len(given) != levels:
-        raise CompositionError(f"there are {levels} levels, and {what}= is given for {len(given)}; give one for each")
+        raise CompositionError(f"there are {levels} levels, and {what}= is given for {len(given)}; pass one per level")
     return given[level]
 
 
 def made(kind: type[Kind], name: str, given: str | Spec | Kind, **about: Any) -> Kind:
-    """Return a component of this kind, given as one or as text."""
+    """Return a component of this kind, given as an object or as text."""
     found = make(name, given, **about) if isinstance(given, str | Spec) else given
     if not isinstance(found, kind):
         raise CompositionError(f"{type(found).__name__} was given where a {kind.__name__} is needed")

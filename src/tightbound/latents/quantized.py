@@ -1,4 +1,4 @@
-"""Discrete latents: grids of code indices at one or more levels."""
+"""Discrete latents: grids of code indices on one or more levels."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from tightbound.quantizers import Quantizer
 
 
 class Quantized(CodeLatents):
-    """Grids of code indices, one per level: x -> maps -> vectors -> indices -> vectors -> features.
+    """Discrete latents: a grid of code indices per level, x -> maps -> vectors -> indices -> vectors -> features.
 
-    The highest level is quantized first. What it holds, decoded to the plane of the level below, is shown to that
-    level's encoder, and conditions its prior; the features are the vectors of the lowest level joined with all that was
-    decoded from above. q has all its mass at one index at each position, log q = 0, so that log p(x | indices) +
-    log p(indices) is a lower bound on log p(x); with quantizer 'gumbel', q is a distribution.
+    The highest level is quantized first. Its vectors, decoded to the plane of the level below, are an input of that
+    level's encoder and condition its prior; the features are the vectors of the lowest level joined with the maps
+    decoded from above. The posterior has all its mass at one index per position, log q = 0, so
+    log p(x | indices) + log p(indices) is a lower bound on log p(x). With quantizer 'gumbel', q is not deterministic.
 
-    A flat latent code is the vectors of all positions, lowest level first, and `decode` takes the nearest indices (for
-    residual quantization, where the search may miss them, the vectors as they are).
+    A flat latent code holds the vectors of all positions, lowest level first. `decode` uses the nearest indices, except
+    for residual quantization, where the search may miss them: then it uses the vectors unchanged.
 
     Args:
         shape: Shape of the encoder's input.
-        latent: Size of the vector that stands for a code index.
-        network: An architecture: one with planes ('resnet') gives a level for each of them; from the output of any
-            other, or of any module (B, *shape) -> (B, ...), `positions` vectors are made, in one level.
-        quantizer: "vq(codebook_size=512)", ..., for all levels, or one for each, lowest first; as text or objects.
-        prior: p(indices), likewise: "uniform", or a code prior that is learned in a second stage ("pixelcnn",
-            "transformer"); until then all indices are equally probable.
-        positions: Code indices of an example, if the network has no planes.
-        context: Size of the context, which the prior alone takes; 0: there is none.
-        start_size: Number of examples whose vectors codebooks start at.
+        latent: Size of the vector for a code index.
+        network: An architecture or any module (B, *shape) -> (B, ...). An architecture with planes ('resnet') gives one
+            level per plane; the output of any other network is mapped to `positions` vectors on one level.
+        quantizer: One for all levels, such as "vq(codebook_size=512)", or one per level, lowest first; text or objects.
+        prior: p(indices), in the same form: "uniform", or a code prior that is learned in a second stage ("pixelcnn",
+            "transformer"), until which all indices are equally probable.
+        positions: Number of positions per example, if the network has no planes.
+        context: Size of the context, which only the prior takes; 0: no context.
+        start_size: Number of examples from which the codebooks are initialized.
 
     Raises:
-        CompositionError: The number of components is not that of the levels, or they are made for other sizes; no prior
-            takes the context; quantizers schedule the same name differently.
+        CompositionError: The components do not match the levels in number or size; there is a context and no prior
+            takes it; or quantizers have different schedules of the same name.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), https://arxiv.org/abs/1711.00937;
@@ -87,17 +87,17 @@ class Quantized(CodeLatents):
             above = self.planes[i - 1][0]
         if context and all(level.prior.blind for level in self.all_levels):
             raise CompositionError(
-                "a context enters latents 'quantized' through their prior alone, and a uniform one takes none, so that "
+                "a context enters latents 'quantized' only through their prior, and the uniform prior takes none, so "
                 "x would not depend on it; use prior='pixelcnn' or 'transformer', or leave out context="
             )
-        # components that were made from text are recorded as objects: text does not say whether it is trusted
+        # record components built from text as objects, since text does not tell whether it is trusted
         self.record_again(
             quantizer=[level.quantizer for level in self.all_levels], prior=[level.prior for level in self.all_levels]
         )
         self.sizes = [level.quantizer.size * math.prod(level.plane[1:]) for level in self.all_levels]
         for name, own in self.schedules.items():
             if any(describe(own) != describe(level.quantizer.schedules.get(name, own)) for level in self.all_levels):
-                raise CompositionError(f"quantizers of several levels schedule {name} differently; give all the same")
+                raise CompositionError(f"quantizers have different schedules of {name}; give all of them the same one")
         self.latent = sum(self.sizes)
         bottom = self.all_levels[0]
         self.features = (bottom.quantizer.size + bottom.above) * math.prod(bottom.plane[1:])
@@ -136,7 +136,7 @@ class Quantized(CodeLatents):
 
     @property
     def has_learned_prior(self) -> bool:
-        """True after the second stage, if there is one to learn."""
+        """Whether the second stage has been trained, if there is one."""
         return bool(self.learned) and not all(level.prior.blind for level in self.all_levels)
 
     @property
@@ -146,17 +146,17 @@ class Quantized(CodeLatents):
 
     @property
     def deterministic(self) -> bool:
-        """Whether all quantizers take the one nearest index."""
+        """Whether all quantizers choose the nearest index."""
         return all(level.quantizer.deterministic for level in self.all_levels)
 
     @property
     def recoverable(self) -> bool:
-        """False if a quantizer searches for indices greedily."""
+        """Whether no quantizer searches for indices greedily."""
         return not any(level.quantizer.greedy for level in self.all_levels)
 
     @torch.no_grad()
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Initialize the codebooks at the vectors of the first examples, from the highest level on."""
+        """Initialize the codebooks from the vectors of the first examples, highest level first."""
         maps = self._maps(self.local(x[: self._start_size]))
 
         def take(i: int, above: Maps | None) -> Tensor:
@@ -211,19 +211,19 @@ class Quantized(CodeLatents):
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
     ) -> tuple[tuple[LatentTerms, ...], Tensor]:
-        """Return a group for each level, and features (S, B, features)."""
+        """Return one group per level, and features (S, B, features)."""
         maps, context = state
         groups: list[LatentTerms] = []
 
         def take(i: int, above: Maps | None) -> Tensor:
             quantizer, raw = self.all_levels[i].quantizer, self.all_levels[i].raw(maps[i], above)
-            drawn = raw.dim() == 4  # (S, B, P, inputs), as a level above was drawn
+            drawn = raw.dim() == 4  # (S, B, P, inputs), because a level above was drawn
             if drawn:
                 found = quantizer(raw.flatten(0, 1), 1, FoldedNoise(noise, samples), knobs).unfold(samples)
             else:
                 found = quantizer(raw, samples, noise, knobs)
             copies = found.posterior is None and not drawn
-            # given drawn levels above, log q = 0 for one index, and yet samples differ
+            # given drawn levels above, log q = 0 for the nearest index, and yet samples differ
             zero = found.z.new_zeros(found.z.shape[:2]) if found.posterior is None and drawn else None
             groups.append(
                 CodeTerms(
@@ -232,20 +232,20 @@ class Quantized(CodeLatents):
                     vectors=found.vectors,
                 )
             )  # fmt: skip
-            return found.z[0] if copies else found.z  # one pass serves all samples while they are copies
+            return found.z[0] if copies else found.z  # one pass is enough while all samples are equal
 
         features = self.down(take)
         features = features if features.dim() == 3 else features.expand(samples, *features.shape)
         return tuple(reversed(groups)), features
 
     def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
-        """Raise DensityUnknown: an example's indices are a function of it, or drawn level by level."""
+        """Raise DensityUnknown, since an example's indices are a function of it or are drawn level by level."""
         if self.deterministic:
-            raise DensityUnknown(DETERMINISTIC + ", so that log q at the indices of other examples is 0 or -inf")
-        raise DensityUnknown("log q of code indices that are drawn is not known at those of other examples")
+            raise DensityUnknown(DETERMINISTIC + ", so log q at the indices of other examples is 0 or -inf")
+        raise DensityUnknown("log q of drawn code indices is unknown at the indices of other examples")
 
     def moments(self, state: State) -> tuple[Tensor, Tensor]:
-        """Return mean and variance (B, latent) of the vectors; levels above take the indices nearest to the mean."""
+        """Return the mean and variance (B, latent) of the vectors, given the indices nearest to the means above."""
         maps, _ = state
         means: list[Tensor] = []
         variances: list[Tensor] = []
@@ -274,10 +274,10 @@ class Quantized(CodeLatents):
         return indices
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the features of the nearest indices, or of z itself if the search is greedy (residual)."""
+        """Return the features at the nearest indices, or at z itself if the search is greedy (residual)."""
         vectors = self.split(z)
         return self.down(lambda i, _: self.all_levels[i].quantizer.project(vectors[i]))
 
     def inference_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the encoder and of the heads that make vectors from its maps."""
+        """Return the parameters of the encoder and of the heads that turn its maps into vectors."""
         return [p for level in self.all_levels for part in (level.up, level.head) for p in part.parameters()]

@@ -1,4 +1,4 @@
-"""Base class of posteriors: an encoder network, a linear head, a family."""
+"""Base class of posteriors, which consist of an encoder network, a linear head and a family of distributions."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from tightbound.nn.modules import posterior_network
 
 
 class Posterior(Component, nn.Module, ABC):
-    """Posterior q(z|x): a module whose call returns a distribution of vectors of size `latent`.
+    """Base class of posteriors q(z | x), whose call returns a distribution of vectors of size `latent`.
 
     Args:
         shape: Shape of the encoder's input: x, joined with the context if there is one.
         latent: Size of z.
-        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added; None: no
-            network, the input is already the parameters of the family, as many as `raw_shape` has.
+        network: An architecture, or any module (B, *shape) -> (B, ...), to which a linear head is added; None: the
+            input holds the parameters of the distribution, of shape `raw_shape`.
 
     Raises:
-        CompositionError: If the network does not take that shape.
+        CompositionError: If the network does not accept inputs of this shape.
     """
 
-    outputs: int  # parameters of the family for each latent dimension; see `raw_shape`
-    has_density: ClassVar[bool] = True  # False: a point mass, which has no density, so no bound exists
-    evaluable: ClassVar[bool] = True  # False: log q is known at its own draws only, or nowhere
-    expensive: ClassVar[bool] = False  # whether its density at other points needs passes through a network
-    support: str = "real"  # support of z: "real" (R^L), "sphere", ...; the prior must have the same
-    accepts_pair: ClassVar[bool] = False  # whether an encoder may give its parameters as (mean, log-variance)
-    needs_standard_prior: ClassVar[bool] = False  # its guarantee holds for the prior N(0, I) only
-    least: ClassVar[int] = 1  # smallest size of z
+    outputs: int  # number of parameters per latent dimension; see `raw_shape`
+    has_density: ClassVar[bool] = True  # False: a point mass, which has no density, so that no bound exists
+    evaluable: ClassVar[bool] = True  # False: log q is known only at its own draws, or nowhere
+    expensive: ClassVar[bool] = False  # whether its density at other points costs passes through a network
+    support: str = "real"  # support of z: "real" (R^L), "sphere", ...; the prior needs the same support
+    accepts_pair: ClassVar[bool] = False  # whether the encoder may return a pair (mean, log-variance)
+    needs_standard_prior: ClassVar[bool] = False  # whether its guarantee holds only for the prior N(0, I)
+    least: ClassVar[int] = 1  # minimum size of z
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(
@@ -56,8 +56,8 @@ class Posterior(Component, nn.Module, ABC):
         if network is None:
             if math.prod(self.shape) != math.prod(self.raw_shape):
                 raise CompositionError(
-                    f"{type(self).__name__} without a network reads its parameters from the input: "
-                    f"shape {self.shape} must hold {math.prod(self.raw_shape)} numbers; give network="
+                    f"{type(self).__name__} without a network reads its parameters from the input, so "
+                    f"shape {self.shape} must hold {math.prod(self.raw_shape)} numbers; pass network="
                 )
             self.network = None
         else:
@@ -67,7 +67,7 @@ class Posterior(Component, nn.Module, ABC):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Shape of the parameters of one example, as `distribution` takes them."""
+        """The shape of one example's parameters, as `distribution` takes them."""
         return (self.outputs, self.latent)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
@@ -75,13 +75,13 @@ class Posterior(Component, nn.Module, ABC):
         return self.at(self.raw(x))
 
     def raw(self, x: Tensor) -> Tensor:
-        """Map x (B, *shape) to the parameters (B, *raw_shape) of q(z|x)."""
+        """Map x (B, *shape) to the parameters (B, *raw_shape) of q(z | x)."""
         raw = x if self.network is None else fold(self.network, x, len(self.shape))
         return raw.reshape(*x.shape[: x.dim() - len(self.shape)], *self.raw_shape)
 
     def at(self, raw: Tensor) -> Distribution:
         """Return `distribution`, computed outside of autocast."""
-        with unrounded(raw.device.type):  # matrices rounded to bfloat16 would change the density
+        with unrounded(raw.device.type):  # rounding matrices to bfloat16 would change the density
             return self.distribution(raw)
 
     def terms(
@@ -93,10 +93,10 @@ class Posterior(Component, nn.Module, ABC):
         knobs: Knobs,
         log_likelihood: LogLikelihood | None = None,
     ) -> LatentTerms:
-        """Draw z (S, B, latent) from q, which `forward` returned, with what is known about its density.
+        """Draw z (S, B, latent) from q, which `forward` returned, and describe its density.
 
         Args:
-            q: The distribution.
+            q: The posterior of the batch.
             samples: Number of latent samples S.
             noise: Source of the draws.
             knobs: Values of `schedules`.
@@ -108,9 +108,9 @@ class Posterior(Component, nn.Module, ABC):
         return LatentTerms(z, prior, q if self.has_density else None, log_q=log_q)
 
     def nearest(self, z: Tensor) -> Tensor:
-        """Return the points of the support that stand for z (..., latent), such as means outside of it."""
+        """Map z (..., latent), such as means outside the support, to the nearest points of the support."""
         return z
 
     @abstractmethod
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return the family at raw parameters (B, *raw_shape): (B, outputs, latent) unless `raw_shape` differs."""
+        """Return the distribution at raw parameters (B, *raw_shape), by default (B, outputs, latent)."""

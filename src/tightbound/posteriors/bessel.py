@@ -9,26 +9,27 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-RADIUS = 16.0  # of v and x together, from which on the uniform expansion is used
-SERIES = 56  # terms of the power series, for x below RADIUS
-DEBYE = 12  # terms of the uniform expansion
+RADIUS = 16.0  # the uniform expansion is used for v^2 + x^2 above the square of this
+SERIES = 56  # number of terms of the power series, for x below RADIUS
+DEBYE = 12  # number of terms of the uniform expansion
 
 
 def log_bessel(order: float, x: Tensor) -> Tensor:
-    """Return log(e^-x Gamma(v + 1) (2 / x)^v I_v(x)), which is 0 at x = 0: I_v without its growth and its power of x.
+    """Return log(e^-x Gamma(v + 1) (2 / x)^v I_v(x)), which is 0 at x = 0 and varies slowly.
 
-    A power series near the origin, and Debye's expansion elsewhere, whose terms fall as powers of 1 / sqrt(v^2 + x^2).
-    Both have derivatives of any order by autograd. In float64 the relative error of I_v is below 1e-11 (v <= 100).
+    It uses a power series near the origin and Debye's expansion elsewhere, whose terms fall as powers of
+    1 / sqrt(v^2 + x^2). Autograd gives derivatives of any order. In float64 the relative error of I_v is below 1e-11
+    for v <= 100.
 
     Args:
         order: Order v >= 0.
-        x: Arguments of any shape, >= 0.
+        x: Arguments x >= 0, of any shape.
 
     References:
         NIST Digital Library of Mathematical Functions, 10.25.2 and 10.41.3, https://dlmf.nist.gov/10.41
     """
     near = x.square() + order**2 < RADIUS**2
-    # each branch sees arguments that it is good for: the other's infinities would be NaN in the gradient
+    # give each branch only arguments that suit it: infinities in the other would make the gradient NaN
     series = _series(order, torch.where(near, x, 0.0)) if order < RADIUS else torch.zeros_like(x)
     return torch.where(near, series, _debye(order, torch.where(near, RADIUS, x)))
 
@@ -46,7 +47,7 @@ def _series(order: float, x: Tensor) -> Tensor:
 
 
 def _debye(order: float, x: Tensor) -> Tensor:
-    """Return v eta - x with its prefactor, in r = sqrt(v^2 + x^2), and log sum_k U_k(p) / v^k, with p = v / r."""
+    """Return v eta - x, the log prefactor and log sum_k U_k(p) / v^k, added up; p = v / r and r^2 = v^2 + x^2."""
     r = (x.square() + order**2).sqrt()
     k = torch.arange(DEBYE + 1, dtype=x.dtype, device=x.device)
     coefficients = torch.tensor(_debye_polynomials(), dtype=x.dtype, device=x.device)

@@ -1,4 +1,4 @@
-"""Categorical posterior, trained through its continuous relaxation."""
+"""Categorical posterior, trained with the gradient of its continuous relaxation."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tightbound.priors.categorical import OneHotGroups, one_hot, one_hot_space, 
 
 
 class RelaxedCategorical(Posterior):
-    """One-hot vectors drawn by Gumbel-max, with the straight-through Gumbel-softmax gradient.
+    """Categorical posterior over one-hot vectors, with the straight-through Gumbel-softmax gradient.
 
-    z is exactly one-hot, in training too, and log q, log p and the KL are those of the discrete distributions, so every
-    bound is one of the discrete model. Only the gradient is approximate: z has the gradient of softmax((log p + g) /
-    t), where g is the Gumbel noise of the draw. It is biased, less as the temperature t falls, when its variance grows.
-    (The closed-form KL has its exact gradient.)
+    z is exactly one-hot, even in training, and log q, log p and the KL belong to the discrete distributions, so every
+    bound holds for the discrete model. Only the gradient is approximate: z has the gradient of
+    softmax((log p + g) / t), where g is the Gumbel noise of the draw. As the temperature t falls, its bias falls and
+    its variance grows. The closed-form KL has its exact gradient.
 
     Args:
         shape: Shape of the encoder's input.
-        latent: Size of z, groups * classes.
+        latent: Size of z: groups * classes.
         network: Encoder; see `Posterior`.
         groups: Number of one-hot vectors.
-        temperature: Temperature t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
+        temperature: Temperature t >= 0.01, or a schedule, such as linear(start=1.0, stop=0.5).
 
     Raises:
         CompositionError: If the groups do not divide `latent` into at least two classes each.
@@ -61,7 +61,7 @@ class RelaxedCategorical(Posterior):
         return OneHotGroups(raw.reshape(len(raw), *self.logits_shape))
 
     def nearest(self, z: Tensor) -> Tensor:
-        """Return the most probable vector for probabilities (..., latent)."""
+        """Return the most probable one-hot vectors for probabilities (..., latent)."""
         return one_hot(z.unflatten(-1, self.logits_shape))
 
     def terms(
@@ -73,7 +73,7 @@ class RelaxedCategorical(Posterior):
         knobs: Knobs,
         log_likelihood: LogLikelihood | None = None,
     ) -> LatentTerms:
-        """Draw one-hot z (S, B, latent), with the classes (S, B, groups)."""
+        """Draw one-hot z (S, B, latent) and its class indices (S, B, groups)."""
         logits = perturbed(cast(OneHotGroups, q).logits, (samples,), noise)
         soft = (logits / knobs["temperature"].to(logits)).softmax(-1).flatten(-2)
         z = one_hot(logits) + (soft - soft.detach())

@@ -1,4 +1,4 @@
-"""Gaussian posteriors with correlations."""
+"""Gaussian posteriors with correlated dimensions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tightbound.posteriors.base import Posterior
 
 
 class FullNormal(Posterior):
-    """Full-covariance Gaussian N(mu(x), L L') with a lower triangular L(x).
+    """Full-covariance Gaussian posterior N(mu(x), L L') with a lower triangular L(x).
 
     References:
         An introduction to variational autoencoders (Kingma and Welling 2019), Section 2.5.1, Algorithm 2,
@@ -32,7 +32,7 @@ class FullNormal(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean, log-variance and rows of L."""
+        """The shape of one example's parameters: mean, log-variance and rows of L."""
         return (2 + self.latent, self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
@@ -43,7 +43,7 @@ class FullNormal(Posterior):
 
 
 class LowRankNormal(Posterior):
-    """Gaussian N(mu(x), diag sigma^2(x) + U(x) U(x)') with a narrow U: correlations at a cost linear in `latent`.
+    """Gaussian posterior N(mu(x), diag sigma^2(x) + U(x) U(x)'), whose cost is linear in `latent`.
 
     Args:
         shape: Shape of the encoder's input.
@@ -53,7 +53,7 @@ class LowRankNormal(Posterior):
 
     References:
         Stochastic backpropagation and approximate inference in deep generative models (Rezende et al. 2014),
-        https://arxiv.org/abs/1401.4082: there the precision is diagonal plus low rank, here the covariance
+        https://arxiv.org/abs/1401.4082; the paper makes the precision, not the covariance, diagonal plus low-rank
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LowRankNormal(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean, log-variance and columns of U."""
+        """The shape of one example's parameters: mean, log-variance and columns of U."""
         return (2 + self.rank, self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
@@ -96,7 +96,7 @@ def _(distribution: LowRankMultivariateNormal, samples: Sequence[int], noise: No
 @register_kl(MultivariateNormal, Independent)
 @register_kl(LowRankMultivariateNormal, Independent)
 def _(q: MultivariateNormal | LowRankMultivariateNormal, p: Independent) -> Tensor:
-    """Return KL(q || p) to a diagonal Gaussian, for which E_q[-log p] needs only the moments of q; torch has none."""
+    """Return KL(q || p) for a diagonal Gaussian p, which torch lacks; E_q[-log p] needs only the moments of q."""
     normal = p.base_dist
     if not isinstance(normal, Normal) or p.event_shape != q.event_shape:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Posteriors by invertible normalizing flows."""
+"""Posteriors from invertible normalizing flows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ KINDS = {
     "iaf": "maf",
     "nsf": "nsf",
     "realnvp": "realnvp",
-}  # as `invertible` calls them
+}  # names in `build_flow`
 
 
 class Flow(Posterior):
-    """Flow posterior z = mu(x) + sigma(x) f(e; h(x)), e ~ N(0, I), with a flow f of zuko.
+    """Flow posterior z = mu(x) + sigma(x) f(e; h(x)), e ~ N(0, I), with a flow f from zuko.
 
-    f is the identity at first, so q starts as the diagonal Gaussian. The autoregressive kinds run in their fast
+    f is initially the identity, so q starts as a diagonal Gaussian. The autoregressive kinds run in their fast
     direction: a draw and its log-density cost one pass; the density at another z takes `latent` passes per transform.
-        The encoder's scale
-    comes last, so that the flow sees standard noise, where splines bend; for the affine kinds the family is the same.
+    The encoder's scale is applied last, so that the flow sees standard noise, in the range of the splines; with the
+    affine kinds, the order does not change the family.
 
     Args:
         shape: Shape of the encoder's input.
@@ -35,9 +35,9 @@ class Flow(Posterior):
         network: Encoder; see `Posterior`.
         kind: "iaf": affine autoregressive; "nsf": autoregressive monotonic rational-quadratic splines on [-5, 5];
             "realnvp": affine coupling, fast in both directions.
-        transforms: Number of transforms; the order of the dimensions, or the half that is kept, alternates.
-        hidden: Widths of the hidden layers of their networks.
-        features: Size of h(x), the encoder's output on which these are conditioned.
+        transforms: Number of transforms; the order of the dimensions, or the unchanged half, alternates.
+        hidden: Widths of the hidden layers of each transform.
+        features: Size of h(x), the encoder output that conditions the transforms.
 
     References:
         Improved variational inference with inverse autoregressive flow (Kingma et al. 2016), Eqs. 8-11,
@@ -65,7 +65,7 @@ class Flow(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean, log-variance and h, concatenated."""
+        """The shape of one example's parameters: mean, log-variance and h, concatenated."""
         return (2 * self.latent + self.features,)
 
     def distribution(self, raw: Tensor) -> Distribution:

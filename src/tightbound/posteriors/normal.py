@@ -14,7 +14,7 @@ from tightbound.posteriors.base import Posterior
 
 
 class DiagonalNormal(Posterior):
-    """Diagonal Gaussian posterior N(mu(x), diag sigma^2(x)), with heads for mean and log-variance.
+    """Diagonal Gaussian posterior N(mu(x), diag sigma^2(x)), with a head for mean and log-variance.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling 2014), Eq. 9, https://arxiv.org/abs/1312.6114
@@ -30,23 +30,23 @@ class DiagonalNormal(Posterior):
 
 
 class DeltaNormal(Posterior):
-    """Diagonal Gaussian whose KL from N(0, I) is above `delta` for every example: a committed rate.
+    """Diagonal Gaussian posterior whose KL from N(0, I) is above `delta` for every example (a committed rate).
 
-    Each variance is below v < 1, where (v - 1 - log v) / 2 = delta / L: log sigma^2 = log v - softplus(raw).
+    Each variance stays below v < 1, where (v - 1 - log v) / 2 = delta / L, by log sigma^2 = log v - softplus(raw).
 
     Args:
         shape: Shape of the encoder's input.
         latent: Size of z.
         network: Encoder; see `Posterior`.
-        delta: Minimum rate, nats per example.
+        delta: Minimum rate in nats per example.
 
     References:
-        Preventing posterior collapse with delta-VAEs (Razavi et al. 2019), Section 2, with its bound on the variances
-        of independent dimensions, https://arxiv.org/abs/1901.03416
+        Preventing posterior collapse with delta-VAEs (Razavi et al. 2019), Section 2, the bound on variances of
+        independent dimensions, https://arxiv.org/abs/1901.03416
     """
 
     outputs = 2
-    needs_standard_prior = True  # the rate is committed against N(0, I) alone
+    needs_standard_prior = True  # the minimum rate holds only for N(0, I)
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class DeltaNormal(Posterior):
         self.log_most = _log_variance_at(self.delta / self.latent)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return the distribution at means and distances of log-variances from their limit, before a softplus."""
+        """Return the distribution at means and at distances of log-variances from their limit (before softplus)."""
         mean, below = raw.unbind(-2)
         return _diagonal(mean, self.log_most - F.softplus(below))
 

@@ -15,14 +15,14 @@ from tightbound.nn.base import Architecture
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.pushforward import Pushforward
 
-SLOPE = 1e-3  # the least slope of a step along any direction: what keeps it invertible in floating point
+SLOPE = 1e-3  # minimum slope of a step along any direction, to keep it invertible in floating point
 
 
 class Planar(Posterior):
-    """Planar flow posterior: z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + u tanh(w'z_{k-1} + b) for each flow.
+    """Planar flow posterior, with steps z_k = z_{k-1} + u tanh(w'z_{k-1} + b) from a diagonal Gaussian.
 
-    The encoder gives u, w and b; u is moved along w so that w'u > -1, which makes each step invertible. The density is
-    known at the posterior's own draws only.
+    The encoder gives u, w and b of each flow, and mean and variance of z_0. u is moved along w so that w'u > -1, which
+    makes the step invertible. The density is known only at the posterior's own draws.
 
     Args:
         shape: Shape of the encoder's input.
@@ -32,8 +32,8 @@ class Planar(Posterior):
 
     References:
         Variational inference with normalizing flows (Rezende and Mohamed 2015), Eqs. 10-13 and Appendix A.1,
-        https://arxiv.org/abs/1505.05770; their m(x) = -1 + softplus(x) is shifted here so that m(0) = 0: u = 0
-        is the identity
+        https://arxiv.org/abs/1505.05770; their m(x) = -1 + softplus(x) is shifted here so that m(0) = 0, and u = 0 is
+        the identity
     """
 
     evaluable: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class Planar(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Mean and log-variance, then u, w and b of each flow."""
+        """The shape of one example's parameters: mean and log-variance, then u, w and b of each flow."""
         return (2 * self.latent + self.flows * (2 * self.latent + 1),)
 
     def distribution(self, raw: Tensor) -> Distribution:
@@ -72,10 +72,10 @@ class Planar(Posterior):
 
 
 def invertible(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return u (..., L), moved along w so that w'u >= -1 + SLOPE, and this w'u (..., 1)."""
+    """Move u (..., L) along w so that w'u >= -1 + SLOPE; return the new u and w'u (..., 1)."""
     norm = w.norm(dim=-1, keepdim=True)
     direction = normalize(w, dim=-1)
-    before = (direction * u).sum(-1, keepdim=True)  # u along w, as it is given
+    before = (direction * u).sum(-1, keepdim=True)  # component of the given u along w
     after = _above_minus_one(norm * before)
     moved = after / norm.clamp_min(torch.finfo(w.dtype).tiny)
     across = u - before * direction
@@ -84,19 +84,18 @@ def invertible(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _above_minus_one(x: Tensor) -> Tensor:
-    """Return softplus(x + c) - softplus(c) with softplus(c) = 1 - SLOPE, precise near 0 and far from it."""
+    """Return softplus(x + c) - softplus(c), where softplus(c) = 1 - SLOPE, precise near 0 and far from it."""
     low = math.exp(SLOPE - 1)  # sigmoid(-c)
     below = torch.log1p((1 - low) * torch.expm1(x.clamp_max(0)))
     return torch.where(x > 0, x + torch.log1p(low * torch.expm1(-x.clamp_min(0))), below)
 
 
 class Sylvester(Posterior):
-    """Sylvester flow posterior: z_0 ~ N(mu(x), diag sigma^2(x)), then z_k = z_{k-1} + Q R tanh(S Q'z_{k-1} + b) per
-    flow.
+    """Sylvester flow posterior, with steps z_k = z_{k-1} + Q R tanh(S Q'z_{k-1} + b) from a diagonal Gaussian.
 
     These are planar flows with as many hidden units as dimensions. Q is a product of Householder reflections; R and S
-    are upper triangular with r_ii s_ii > -1, which makes each step invertible (r_ii is moved as u is in `Planar`). All
-    come from the encoder, whose head grows as flows * latent^2. The density is known at the posterior's own draws only.
+    are upper triangular with r_ii s_ii > -1, which makes each step invertible (r_ii is moved like u in `Planar`). All
+    come from the encoder, whose head grows as flows * latent^2. The density is known only at the posterior's own draws.
 
     Args:
         shape: Shape of the encoder's input.
@@ -125,9 +124,10 @@ class Sylvester(Posterior):
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
-        """Rows of parameters: mean and log-variance, then those of each flow.
+        """The shape of one example's parameters: mean and log-variance, then the rows of each flow.
 
-        A flow has the diagonals of R and S, b, a matrix with R above and S' below its diagonal, and the reflections.
+        The rows of a flow are the diagonals of R and S, b, a matrix with R above and S' below its diagonal, and the
+        reflections.
         """
         return (2 + self.flows * (3 + self.latent + self.reflections), self.latent)
 
@@ -147,7 +147,7 @@ class Sylvester(Posterior):
         return Pushforward(push, None, mean)
 
     def _step(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return Q R (B, L, L), S Q' (B, L, L), b (B, L) and r_ii s_ii (B, L) of the rows of a flow."""
+        """Return Q R (B, L, L), S Q' (B, L, L), b (B, L) and r_ii s_ii (B, L) from the rows of a flow."""
         s = rows[..., 1, :]
         r, slopes = (v.squeeze(-1) for v in invertible(rows[..., 0, :].unsqueeze(-1), s.unsqueeze(-1)))
         matrix = rows[..., 3 : 3 + self.latent, :] / self.latent**0.5

@@ -1,4 +1,4 @@
-"""Point mass: the encoder of a plain autoencoder."""
+"""Deterministic posterior, the encoder of a plain autoencoder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tightbound.posteriors.base import Posterior
 
 
 class Point(Posterior):
-    """Deterministic posterior z = f(x). It has no density, so a model with it has no bound on log p(x)."""
+    """Deterministic posterior z = f(x), which has no density and so no bound on log p(x)."""
 
     outputs = 1
     has_density = False
     evaluable = False
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return the point mass at codes (B, 1, latent)."""
+        """Return the point mass at latent codes (B, 1, latent)."""
         return PointMass(raw[:, 0])
 
 
@@ -30,7 +30,7 @@ class PointMass(Distribution):
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
+        """Return no constraints."""
         return {}
 
     def __init__(self, value: Tensor) -> None:
@@ -53,4 +53,4 @@ class PointMass(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Raise NotABound."""
-        raise NotABound("a point mass has no density; use a posterior with one, such as 'normal'")
+        raise NotABound("a point mass has no density; use a posterior with a density, such as 'normal'")

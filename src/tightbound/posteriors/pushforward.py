@@ -1,4 +1,4 @@
-"""Distributions of a differentiable map of Gaussian noise."""
+"""Distribution of a differentiable map of Gaussian noise."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Pull = Callable[[Tensor], Tensor]  # z (..., B, L) -> e (..., B, L)
 class Pushforward(Distribution):
     """Distribution of z = f(e), e ~ N(0, I): log q(z) = log N(e; 0, I) - log |det df/de|.
 
-    Mean and variance are estimates from the same `moment_draws` noise vectors for each example: scrambled Sobol points
-    (seed 0) through the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They are
-    exact if f is affine with a diagonal matrix.
+    Mean and variance are estimates from `moment_draws` noise vectors, the same for all examples: scrambled Sobol points
+    (seed 0) mapped by the normal quantile function, and their negatives, scaled to variance 1 in each dimension. They
+    are exact if f is affine with a diagonal matrix.
 
     Args:
-        push: f, with its log-determinant.
-        pull: Inverse of f; None: unknown, and the density is known at own draws only.
+        push: The map f, which also returns its log-determinant.
+        pull: Inverse of f; None: unknown, so that the density is known only at draws.
         like: Tensor (B, latent) that gives batch shape, dtype and device.
     """
 
-    moment_draws: ClassVar[int] = 128  # behind mean and variance; a distribution without this has them exactly
+    moment_draws: ClassVar[int] = 128  # draws behind mean and variance; distributions with exact moments lack this
     has_rsample = True
 
     def __init__(self, push: Push, pull: Pull | None, like: Tensor) -> None:
@@ -41,7 +41,7 @@ class Pushforward(Distribution):
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
+        """Return no constraints."""
         return {}
 
     @property
@@ -56,18 +56,18 @@ class Pushforward(Distribution):
 
     @cached_property
     def _nodes(self) -> Tensor:
-        """Return noise (moment_draws, B, latent)."""
+        """Return the images (moment_draws, B, latent) of the noise vectors."""
         engine = torch.quasirandom.SobolEngine(self.event_shape[0], scramble=True, seed=0)
-        # of the 2^30 cells of the sequence the middles, so that no quantile is infinite
+        # use the middles of the sequence's 2^30 cells, so that no quantile is infinite
         half = torch.special.ndtri(engine.draw(self.moment_draws // 2, dtype=torch.float64) + 2.0**-31)
         half = (half / half.square().mean(0).sqrt()).to(self._like)
         noise = torch.cat([half, -half]).reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
-        # few at a time: the networks of a spline take a hundred times the memory of z
+        # process few at a time, because the networks of a spline take a hundred times the memory of z
         parts = [self.push(e.expand(len(e), *self._like.shape))[0] for e in noise.split(8)]
         return torch.cat(parts)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return draws with torch's default generator."""
+        """Draw with torch's default generator."""
         return self.push(torch.randn((*sample_shape, *self._like.shape)).to(self._like))[0]
 
     def at(self, e: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,15 +76,15 @@ class Pushforward(Distribution):
         return z, -0.5 * (e.square() + math.log(2 * math.pi)).sum(-1) - log_det
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log q (..., B), nats, by the inverse of f.
+        """Return log q (..., B) in nats, using the inverse of f.
 
         Raises:
-            DensityUnknown: If the inverse is not known.
+            DensityUnknown: If the inverse is unknown.
         """
         if self.pull is None:
             raise DensityUnknown(
-                "this flow has no inverse in closed form, so that its density is known at its own draws alone and not "
-                "at other data's; use one that inverts, such as posterior 'flow'"
+                "this flow has no closed-form inverse, so its density is known only at its own draws; use an "
+                "invertible flow, such as posterior 'flow'"
             )
         return self.at(self.pull(value))[1]
 

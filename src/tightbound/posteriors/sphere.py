@@ -1,4 +1,4 @@
-"""Posteriors on the unit sphere, symmetric about a mean direction."""
+"""Posteriors on the unit sphere that are symmetric about a mean direction."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ NODES = 32  # nodes of the quadrature for the derivative of a draw with respect 
 
 
 class Axial(Distribution, ABC):
-    """Density exp(kappa h(t)) / (area E_uniform[exp(kappa h(t))]) on the sphere |z| = 1 in R^L, by its surface measure.
+    """Base class of distributions on the sphere |z| = 1 in R^L that are symmetric about a mean direction.
 
-    t = z . direction is the cosine of the angle from the mean direction; h, at most 0, is 0 at t = 1. Draws are exact:
-    t by rejection from Ulrich's envelope, the rest uniform. Their gradient is the pathwise one, with d t / d kappa by
-    implicit differentiation of the distribution function: unbiased, without a correction for the rejection.
+    The density in the surface measure is exp(kappa h(t)) / (area E_uniform[exp(kappa h(t))]), where t = z . direction
+    is the cosine of the angle from the mean direction, and h <= 0 is 0 at t = 1. Draws are exact: t by rejection from
+    Ulrich's envelope, the rest uniform. They have the pathwise gradient, with d t / d kappa from implicit
+    differentiation of the distribution function, which is unbiased without a correction for the rejection.
 
     Args:
-        direction: Mean directions (B, L) of length 1, L >= 2.
-        concentration: Concentrations kappa (B,), >= 0; 0 is the uniform distribution.
+        direction: Mean directions (B, L) of length 1, with L >= 2.
+        concentration: Concentrations kappa (B,) >= 0; 0 is the uniform distribution.
 
     References:
         Simulation of the von Mises Fisher distribution (Wood 1994), algorithm VM*,
@@ -50,37 +51,37 @@ class Axial(Distribution, ABC):
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
-        """Return no constraints: nothing is checked here."""
+        """Return no constraints."""
         return {}
 
     @abstractmethod
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
-        """Return h, given (1 - t) / 2 and (1 + t) / 2: each is exact where it is small."""
+        """Return h, given (1 - t) / 2 and (1 + t) / 2, each of which is accurate where it is small."""
 
     @property
     @abstractmethod
     def log_mean(self) -> Tensor:
-        """Return log E[exp(kappa h)] (B,) over the uniform distribution."""
+        """log E[exp(kappa h)] (B,) over the uniform distribution."""
 
     @property
     @abstractmethod
     def mean_statistic(self) -> Tensor:
-        """Return E h (B,), the derivative of `log_mean` with respect to kappa."""
+        """E h (B,), the derivative of `log_mean` with respect to kappa."""
 
     @property
     @abstractmethod
     def cosine(self) -> Tensor:
-        """Return E t (B,)."""
+        """E t (B,)."""
 
     @property
     @abstractmethod
     def spread(self) -> Tensor:
-        """Return E[1 - t^2] (B,)."""
+        """E[1 - t^2] (B,)."""
 
     @property
     @abstractmethod
     def envelope(self) -> Tensor:
-        """Return b (B,): exp(kappa h) (1 - t (1 - b) / (1 + b))^(L - 1) is largest at t = (1 - b) / (1 + b)."""
+        """b (B,), such that exp(kappa h) (1 - t (1 - b) / (1 + b))^(L - 1) is largest at t = (1 - b) / (1 + b)."""
 
     @property
     def mean(self) -> Tensor:
@@ -91,25 +92,25 @@ class Axial(Distribution, ABC):
     def variance(self) -> Tensor:
         """Variance (B, L) of each coordinate."""
         along, across = self.direction.square(), self.spread.unsqueeze(-1) / (self.size - 1)
-        of_t = (1 - self.spread - self.cosine.square()).unsqueeze(-1).clamp_min(0)  # only rounding makes it smaller
+        of_t = (1 - self.spread - self.cosine.square()).unsqueeze(-1).clamp_min(0)  # negative only by rounding
         return of_t * along + across * (1 - along).clamp_min(0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density (...), nats, at points (..., L) of the sphere."""
+        """Return the log-density (...) in nats at points (..., L) of the sphere."""
         near, far = ((value - sign * self.direction).square().sum(-1) / 4 for sign in (1, -1))
         return self.concentration * self.statistic(near, far) - self.log_mean - log_area(self.size)
 
     def entropy(self) -> Tensor:
-        """Return the entropy (B,), nats, with respect to the surface measure."""
+        """Return the entropy (B,) in nats, with respect to the surface measure."""
         return log_area(self.size) - _kl_uniform(self)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return draws with torch's default generator."""
+        """Draw with torch's default generator."""
         return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
 
 
 class VonMisesFisher(Axial):
-    """Von Mises-Fisher distribution, h = t - 1: the density is proportional to exp(kappa z . direction)."""
+    """Von Mises-Fisher distribution, with h = t - 1 and density proportional to exp(kappa z . direction)."""
 
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
         """Return t - 1."""
@@ -117,33 +118,33 @@ class VonMisesFisher(Axial):
 
     @property
     def log_mean(self) -> Tensor:
-        """Return it from the Bessel function of order L/2 - 1."""
+        """log E[exp(kappa h)] (B,), from the Bessel function of order L/2 - 1."""
         return log_bessel(self.size / 2 - 1, self.concentration)
 
     @property
     def mean_statistic(self) -> Tensor:
-        """Return E t - 1."""
+        """E h = E t - 1."""
         return self.cosine - 1
 
     @property
     def cosine(self) -> Tensor:
-        """Return I_(L/2)(kappa) / I_(L/2 - 1)(kappa)."""
+        """E t = I_(L/2)(kappa) / I_(L/2 - 1)(kappa)."""
         return self.concentration * bessel_ratio(self.size / 2 - 1, self.concentration)
 
     @property
     def spread(self) -> Tensor:
-        """Return (L - 1) E t / kappa."""
+        """E[1 - t^2] = (L - 1) E t / kappa."""
         return (self.size - 1) * bessel_ratio(self.size / 2 - 1, self.concentration)
 
     @property
     def envelope(self) -> Tensor:
-        """Return Wood's b."""
+        """b as in Wood 1994."""
         twice = 2 * self.concentration
         return (self.size - 1) / (twice + (twice.square() + (self.size - 1) ** 2).sqrt())
 
 
 class PowerSpherical(Axial):
-    """Power spherical distribution, h = log((1 + t) / 2): proportional to (1 + z . direction)^kappa."""
+    """Power spherical distribution, with h = log((1 + t) / 2) and density proportional to (1 + z . direction)^kappa."""
 
     def statistic(self, near: Tensor, far: Tensor) -> Tensor:
         """Return log((1 + t) / 2)."""
@@ -159,37 +160,38 @@ class PowerSpherical(Axial):
 
     @property
     def log_mean(self) -> Tensor:
-        """Return log B(alpha, beta) / B(beta, beta)."""
+        """log E[exp(kappa h)] = log(B(alpha, beta) / B(beta, beta))."""
         beta = self._beta
         return log_gamma_ratio(self._alpha, beta) - math.lgamma(beta) + math.lgamma(2 * beta)
 
     @property
     def mean_statistic(self) -> Tensor:
-        """Return E log of a Beta variable."""
+        """E h, the expected logarithm of a Beta variable."""
         return digamma_difference(self._alpha, self._beta)
 
     @property
     def cosine(self) -> Tensor:
-        """Return kappa / (kappa + L - 1)."""
+        """E t = kappa / (kappa + L - 1)."""
         return self.concentration / (self.concentration + self.size - 1)
 
     @property
     def spread(self) -> Tensor:
-        """Return 4 alpha beta / ((alpha + beta) (alpha + beta + 1))."""
+        """E[1 - t^2] = 4 alpha beta / ((alpha + beta) (alpha + beta + 1))."""
         total = self._alpha + self._beta
         return 4 * self._alpha * self._beta / (total * (total + 1))
 
     @property
     def envelope(self) -> Tensor:
-        """Return (L - 1) / (2 kappa + L - 1)."""
+        """b = (L - 1) / (2 kappa + L - 1)."""
         return (self.size - 1) / (2 * self.concentration + self.size - 1)
 
 
 class AxialPosterior(Posterior):
-    """Posterior of an axial family: a direction, and kappa = 1 + L softplus(a), a the mean of the head's second row.
+    """Base class of posteriors of an axial family, with a direction and kappa = 1 + L softplus(a) from the encoder.
 
-    The factor L makes E[z . direction] about a half at first, in any dimension. The minimum kappa of 1 is that of the
-    code of Davidson et al. 2018: at 0 the posterior is the prior, and a decoder never learns to use z.
+    a is the mean of the head's second row. The factor L makes E[z . direction] about one half initially, in any
+    dimension. The minimum kappa of 1 is taken from the code of Davidson et al. 2018: at 0 the posterior equals the
+    prior, and the decoder never learns to use z.
     """
 
     outputs = 2
@@ -206,7 +208,7 @@ class AxialPosterior(Posterior):
         super().__init__(shape, latent, network)
 
     def distribution(self, raw: Tensor) -> Distribution:
-        """Return the distribution at unnormalized directions and numbers whose mean gives kappa (B, 2, latent)."""
+        """Return the distribution at (B, 2, latent): unnormalized directions, and numbers whose mean gives kappa."""
         axis, a = raw.unbind(1)
         return self.family(self.nearest(axis), 1 + self.latent * F.softplus(a.mean(-1)))
 
@@ -214,12 +216,12 @@ class AxialPosterior(Posterior):
         """Scale z (..., latent) to length 1; zero, which has no direction, becomes the first axis."""
         first = F.one_hot(torch.zeros((), dtype=torch.long, device=z.device), self.latent).to(z)
         largest = z.detach().abs().amax(-1, keepdim=True)
-        # scaled first: the squares of tiny numbers would be zero
+        # scale first, because the squares of tiny numbers would underflow
         return F.normalize(torch.where(largest > 0, z / largest.where(largest > 0, 1.0), first), dim=-1)
 
 
 class VonMisesFisherPosterior(AxialPosterior):
-    """Von Mises-Fisher posterior on the sphere |z| = 1: q(z|x) proportional to exp(kappa(x) mu(x) . z).
+    """Von Mises-Fisher posterior on the sphere |z| = 1, with q(z | x) proportional to exp(kappa(x) mu(x) . z).
 
     References:
         Hyperspherical variational auto-encoders (Davidson et al. 2018), Eqs. 1 to 4, https://arxiv.org/abs/1804.00891
@@ -229,7 +231,7 @@ class VonMisesFisherPosterior(AxialPosterior):
 
 
 class PowerSphericalPosterior(AxialPosterior):
-    """Power spherical posterior on |z| = 1: q(z|x) proportional to (1 + mu(x) . z)^kappa(x).
+    """Power spherical posterior on the sphere |z| = 1, with q(z | x) proportional to (1 + mu(x) . z)^kappa(x).
 
     It needs no Bessel function.
 
@@ -253,8 +255,8 @@ def _kl_uniform(q: Axial) -> Tensor:
 def _(distribution: Axial, samples: Sequence[int], noise: Noise) -> Tensor:
     angle, across = _propose(distribution, samples, noise.branch())
     angle = _implicit(distribution, angle).unsqueeze(-1)
-    # (0, across), reflected to where it is orthogonal to the direction; of the two reflections the one that is
-    # smooth about this direction
+    # reflect (0, across) so that it becomes orthogonal to the direction, with that one of the two possible reflections
+    # that is smooth around this direction
     direction, rest = distribution.direction, distribution.direction[..., 1:]
     first = direction[..., :1]
     factor = (rest * across).sum(-1, keepdim=True) / (1 + first.abs())
@@ -271,8 +273,8 @@ def _propose(q: Axial, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Te
     top = kappa * q.statistic(b / (1 + b), 1 / (1 + b))
     angle, across, done = None, None, torch.zeros(shape, dtype=torch.bool, device=kappa.device)
     while angle is None or across is None or not done.all():
-        # a uniform point of the sphere: its first coordinate is a symmetric Beta variable, of which the rest's
-        # direction is independent
+        # the first coordinate of a uniform point on the sphere is a symmetric Beta variable, and is independent of the
+        # direction of the others
         e = F.normalize(noise.normal((*shape, q.size), kappa), dim=-1)
         rest = e[..., 1:]
         square = rest.square().sum(-1).clamp_min(tiny)
@@ -290,10 +292,10 @@ def _propose(q: Axial, samples: Sequence[int], noise: Noise) -> tuple[Tensor, Te
 
 
 def _implicit(q: Axial, angle: Tensor) -> Tensor:
-    """Return the angles with d angle / d kappa = -(d F / d kappa) / p at fixed F, the distribution function.
+    """Return the angles with gradient d angle / d kappa = -(d F / d kappa) / p, where F is the distribution function.
 
-    d F / d kappa is the integral of (h - E h) p over the angles from 0, or minus that to pi: on the side where h - E h
-    has one sign, as far as p is not negligible, by Gauss-Legendre quadrature.
+    d F / d kappa is the integral of (h - E h) p over the angles from 0, or minus the integral to pi. Gauss-Legendre
+    quadrature computes it on the side where h - E h has one sign, as far as p is not negligible.
     """
     if not (torch.is_grad_enabled() and q.concentration.requires_grad):
         return angle
@@ -326,7 +328,7 @@ def _quadrature() -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple((nodes + 1) / 2), tuple(weights / 2)
 
 
-SHIFT = 8  # Stirling's series is used from there on
+SHIFT = 8  # Stirling's series is used above this argument
 
 
 def log_gamma_ratio(a: Tensor, b: float) -> Tensor:

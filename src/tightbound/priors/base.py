@@ -17,19 +17,19 @@ Encode = Callable[[Tensor], Distribution]  # encoder inputs (K, *shape) -> q(z |
 
 
 class Prior(Component, nn.Module, ABC):
-    """Prior p(z | context): a module whose call returns a distribution of vectors of size `latent`.
+    """Base class of priors p(z | context), whose call returns a distribution of vectors of size `latent`.
 
     Args:
         latent: Size of z.
         context: Size of the context (B, context); 0: there is none.
     """
 
-    support: str = "real"  # support of z: "real" (R^L), "sphere", ...; the posterior must have the same
-    least: ClassVar[int] = 1  # smallest size of z
-    needs_encoder: ClassVar[bool] = False  # True: it is called with the encoder: forward(context, encode)
-    standard: ClassVar[bool] = False  # whether it is N(0, I) for every context
-    needs_evaluable: ClassVar[bool] = False  # True: it evaluates the density of that encoder at any z
-    shape: tuple[int, ...] = ()  # shape of that encoder's input, if the prior holds pseudo-inputs
+    support: str = "real"  # support of z: "real" (R^L), "sphere", ...; the posterior needs the same support
+    least: ClassVar[int] = 1  # minimum size of z
+    needs_encoder: ClassVar[bool] = False  # whether it is called with the encoder: forward(context, encode)
+    standard: ClassVar[bool] = False  # whether the prior is N(0, I) for every context
+    needs_evaluable: ClassVar[bool] = False  # whether it evaluates the encoder's density at arbitrary z
+    shape: tuple[int, ...] = ()  # shape of the encoder's input, if the prior holds pseudo-inputs
     schedules: Mapping[str, Schedule] = {}
 
     def __init__(self, latent: int = 1, context: int = 0) -> None:
@@ -38,14 +38,14 @@ class Prior(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Return p(z): event shape (latent,), batch shape () or, if it depends on the context, (B,)."""
+        """Return p(z) with event shape (latent,) and batch shape () or, if it depends on the context, (B,)."""
 
     def start_at(self, x: Tensor) -> None:
-        """Take pseudo-inputs, if the prior has any, from encoder inputs x (N, *shape)."""
+        """Initialize the prior's pseudo-inputs, if it has any, from encoder inputs x (N, *shape)."""
 
 
 def conditioner(context: int, outputs: int, hidden: int = 64) -> nn.Module | None:
-    """Return a small network from the context to shifts of parameters, zero at first; None if there is no context."""
+    """Return a small network from the context to parameter shifts, zero at first, or None without a context."""
     if not context:
         return None
     last = nn.Linear(hidden, outputs)

@@ -15,13 +15,13 @@ from tightbound.priors.base import Prior, conditioner
 
 
 class CategoricalPrior(Prior):
-    """Prior of independent one-hot vectors, concatenated: uniform, or with learned probabilities.
+    """Prior over concatenated independent one-hot vectors, with uniform or learned probabilities.
 
     Args:
-        latent: Size of z, groups * classes.
+        latent: Size of z: groups * classes.
         groups: Number of one-hot vectors.
-        learned: Learn the logits, which are 0 at first.
-        context: Size of the context; a network of it shifts the logits.
+        learned: Learn the logits, which start at 0.
+        context: Size of the context; a network of the context shifts the logits.
 
     Raises:
         CompositionError: If the groups do not divide `latent` into at least two classes each.
@@ -59,13 +59,13 @@ def one_hot_space(latent: int, groups: int) -> tuple[str, tuple[int, int]]:
     if latent != groups * classes or classes < 2:
         near = groups * max(2, classes)
         raise CompositionError(
-            f"latent = {latent} is not groups = {groups} times a number of classes of at least 2; give latent={near}"
+            f"latent = {latent} is not groups = {groups} times at least 2 classes; pass latent={near}"
         )
     return "one-hot" if groups == 1 else f"{groups} one-hot vectors of {classes} classes", (groups, classes)
 
 
 class OneHotGroups(Independent):
-    """Independent one-hot vectors, concatenated (..., groups * classes), with logits (..., groups, classes)."""
+    """Concatenated independent one-hot vectors (..., groups * classes), with logits (..., groups, classes)."""
 
     def __init__(self, logits: Tensor) -> None:
         base = Categorical(logits=logits, validate_args=False)
@@ -74,7 +74,7 @@ class OneHotGroups(Independent):
 
     @property
     def has_enumerate_support(self) -> bool:
-        """Whether the support can be enumerated: always."""
+        """True: the support can be enumerated."""
         return True
 
     @property
@@ -93,11 +93,11 @@ class OneHotGroups(Independent):
         return self.mean * (1 - self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return nats (...) at one-hot vectors (..., groups * classes); differentiable in them as z . log p."""
+        """Return log p (...) at one-hot vectors (..., groups * classes), differentiable in them as z . log p."""
         return (value.unflatten(-1, self.logits.shape[-2:]) * self.logits).sum((-2, -1))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """Return every vector (classes^groups, ..., groups * classes); with expand=False, 1 in place of the batch."""
+        """Return all vectors (classes^groups, ..., groups * classes); with expand=False, batch dimensions are 1."""
         groups, classes = self.logits.shape[-2:]
         codes = torch.cartesian_prod(*[torch.arange(classes, device=self.logits.device)] * groups)
         every = F.one_hot(codes.reshape(-1, groups), classes).to(self.logits).flatten(-2)
@@ -105,18 +105,18 @@ class OneHotGroups(Independent):
         return every.expand(-1, *self.batch_shape, -1) if expand else every
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return one-hot vectors, drawn with torch's default generator."""
+        """Draw one-hot vectors with torch's default generator."""
         return draw(self, tuple(sample_shape), Noise(int(torch.randint(2**62, ()))))
 
 
 def perturbed(logits: Tensor, samples: Sequence[int], noise: Noise) -> Tensor:
-    """Return logits (*samples, ..., classes) with Gumbel noise added; the largest is a draw (Gumbel-max)."""
+    """Add Gumbel noise to logits (*samples, ..., classes); the argmax of the result is a draw (Gumbel-max)."""
     u = noise.uniform((*samples, *logits.shape), logits).clamp_min(torch.finfo(logits.dtype).tiny)
     return logits - (-u.log()).log()
 
 
 def one_hot(perturbed: Tensor) -> Tensor:
-    """Map (..., groups, classes) to (..., groups * classes), with a one at the largest of each group."""
+    """Map (..., groups, classes) to (..., groups * classes), with a one at the largest element of each group."""
     return F.one_hot(perturbed.argmax(-1), perturbed.shape[-1]).to(perturbed).flatten(-2)
 
 

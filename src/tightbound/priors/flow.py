@@ -1,4 +1,4 @@
-"""Normalizing flow prior."""
+"""Normalizing-flow prior."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tightbound.priors.base import Prior
 
 
 class Flow(Prior):
-    """Flow prior p(z) = N(f(z); 0, I) |det df/dz| with a learned bijection f of zuko, N(0, I) at first.
+    """Flow prior p(z) = N(f(z); 0, I) |det df/dz| with a learned bijection f from zuko, initially N(0, I).
 
-    The density needs one pass of f. A draw needs its inverse, which takes `latent` passes if f is autoregressive. Mean
-    and variance have no closed form.
+    The density takes one pass of f; a draw takes its inverse, which is `latent` passes if f is autoregressive. Mean and
+    variance have no closed form.
 
     Args:
         latent: Size of z.
         kind: "maf", "nsf" or "realnvp".
         transforms: Number of transforms.
         hidden: Widths of the hidden layers of each transform.
-        context: Size of the context, an input of the networks of f.
+        context: Size of the context, which is an input of the networks of f.
 
     References:
         Variational lossy autoencoder (Chen et al. 2017), Section 3.2, https://arxiv.org/abs/1611.02731
@@ -55,11 +55,11 @@ class Flow(Prior):
 
 
 class NormalizingFlow(UncheckedDistribution):
-    """Distribution of f^-1(e) for e from a diagonal Gaussian.
+    """Distribution of f^-1(e), where e has a diagonal Gaussian distribution.
 
     Args:
-        bijection: f, from z to e: a torch Transform with `call_and_ladj`.
-        base: Distribution of e; batch shape (*batch, latent).
+        bijection: The map f from z to e, a torch Transform with `call_and_ladj`.
+        base: Distribution of e, with batch shape (*batch, latent).
     """
 
     has_rsample = True
@@ -70,12 +70,12 @@ class NormalizingFlow(UncheckedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density (..., *batch) at points (..., *batch, latent)."""
-        with unrounded(value.device.type):  # with a Jacobian in bfloat16 the density would not be normalized
+        with unrounded(value.device.type):  # a Jacobian in bfloat16 would make the density unnormalized
             e, log_det = self.bijection.call_and_ladj(value)
             return self.base.log_prob(e) + log_det
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return draws (*sample_shape, *batch, latent) with torch's default generator."""
+        """Draw (*sample_shape, *batch, latent) with torch's default generator."""
         return self.pull(self.base.rsample(torch.Size(sample_shape)))
 
     def pull(self, e: Tensor) -> Tensor:

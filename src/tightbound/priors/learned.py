@@ -12,12 +12,13 @@ from tightbound.priors.mixture import FiniteMixture
 
 
 class LearnedNormal(Prior):
-    """Gaussian prior N(m, diag s^2) with learned m and s, N(0, I) at first; a network of the context shifts m and log
-    s.
+    """Gaussian prior N(m, diag s^2) with learned m and s, initially N(0, I).
+
+    A network of the context shifts m and log s.
 
     References:
         Learning structured output representation using deep conditional generative models (Sohn et al. 2015), Eq. 3,
-        for the prior network of the context,
+        for a prior network of the context,
         https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
     """
 
@@ -49,7 +50,7 @@ class Mixture(Prior):
 
     References:
         Deep unsupervised clustering with Gaussian mixture variational autoencoders (Dilokthanakul et al. 2016),
-        https://arxiv.org/abs/1611.02648; as a prior: VampPrior (Tomczak and Welling 2018), Section 4,
+        https://arxiv.org/abs/1611.02648; as a baseline prior: VampPrior (Tomczak and Welling 2018), Section 4,
         https://arxiv.org/abs/1705.07120
     """
 

@@ -1,4 +1,4 @@
-"""Finite mixtures, evaluated at many points in bounded memory."""
+"""Finite mixtures that can be evaluated at many points in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tightbound.core.terms import UncheckedDistribution
 
 
 class FiniteMixture(UncheckedDistribution):
-    """Mixture sum_k w_k p_k(z) whose components are the same for the whole batch.
+    """Mixture sum_k w_k p_k(z) with the same components for the whole batch.
 
     Args:
         logits: Logits (*batch, K) of the weights w.
-        components: The p_k; batch shape (K,), event shape (latent,).
+        components: The p_k, with batch shape (K,) and event shape (latent,).
     """
 
     has_rsample = False  # the choice of a component is not differentiable
@@ -36,7 +36,7 @@ class FiniteMixture(UncheckedDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Variance (*batch, latent), within and between components."""
+        """Variance (*batch, latent), the sum of the variances within and between components."""
         between = self.components.mean - self.mean.unsqueeze(-2)  # (*batch, K, latent)
         return (self.log_weights.exp().unsqueeze(-1) * (self.components.variance + between.square())).sum(-2)
 
@@ -45,7 +45,7 @@ class FiniteMixture(UncheckedDistribution):
         return (component_log_probs(self.components, value) + self.log_weights).logsumexp(-1).to(value.dtype)
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Return draws (*sample_shape, *batch, latent), keyed by torch's default generator."""
+        """Draw (*sample_shape, *batch, latent), seeded by torch's default generator."""
         return draw(self, tuple(sample_shape), unkeyed())
 
 
@@ -54,18 +54,18 @@ class FiniteMixture(UncheckedDistribution):
 def _(distribution: FiniteMixture, samples: Sequence[int], noise: Noise) -> Tensor:
     weights = distribution.log_weights.exp()
     u = noise.uniform((*samples, *distribution.batch_shape, 1), weights)
-    below = weights.cumsum(-1)[..., :-1]  # without the last, which rounding may leave short of 1
+    below = weights.cumsum(-1)[..., :-1]  # omit the last sum, which rounding can leave below 1
     return draw_components(distribution.components, (u >= below).sum(-1), noise)
 
 
 @Dispatched
 def component_log_probs(components: Distribution, z: Tensor, max_elements: int = 2**24) -> Tensor:
-    """Return log p_k(z) (..., K) for components of batch shape (K,) at points z (..., latent).
+    """Return log p_k(z) (..., K) for components with batch shape (K,) at points z (..., latent).
 
     Args:
         components: The p_k.
         z: The points.
-        max_elements: Numbers in one block of points x components x dimensions; 2**24: 64 MB in float32.
+        max_elements: Maximum size of one block of points x components x dimensions; 2**24 is 64 MB in float32.
     """
     rows = z.reshape(-1, 1, z.shape[-1])
     size = max(1, max_elements // (components.batch_shape[0] * z.shape[-1]))
@@ -73,7 +73,7 @@ def component_log_probs(components: Distribution, z: Tensor, max_elements: int =
         return components.log_prob(z.unsqueeze(-2))
     from torch.utils.checkpoint import checkpoint
 
-    # intermediate values are recomputed for the gradients instead of stored
+    # recompute intermediate values for the gradients instead of storing them
     blocks = [
         checkpoint(components.log_prob, block, use_reentrant=False, preserve_rng_state=False)
         for block in rows.split(size)
@@ -86,7 +86,7 @@ def _(components: Independent, z: Tensor, max_elements: int = 2**24) -> Tensor:
     normal = components.base_dist
     if not isinstance(normal, Normal) or lacks_double(z.device):
         return component_log_probs.default(components, z, max_elements)
-    # The square is expanded into matrix products, which need points x components numbers only. They are in float64,
+    # Expand the square into matrix products, which need memory for points x components only. They are in float64,
     # since the terms cancel: at a scale of 0.01, float32 would lose tenths of a nat.
     loc, scale, x = normal.loc.double(), normal.scale.double(), z.double()
     precision = scale.square().reciprocal()
@@ -96,14 +96,14 @@ def _(components: Independent, z: Tensor, max_elements: int = 2**24) -> Tensor:
 
 @Dispatched
 def draw_components(components: Distribution, index: Tensor, noise: Noise) -> Tensor:
-    """Return draws (..., latent), from the component that each element of index (...) names."""
+    """Draw (..., latent) from the component that each element of `index` (...) selects."""
     flat = index.flatten()
     counts = flat.bincount(minlength=components.batch_shape[0])
-    # all components are drawn as often as the most frequent one; the j-th draw goes to the j-th element that names it
+    # draw every component as often as the most frequent one; its j-th draw goes to the j-th element that selects it
     order = flat.argsort(stable=True)
     turn = torch.empty_like(flat)
     turn[order] = torch.arange(len(flat), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
-    with noise.default():  # components are not examples of the batch, whose noise can be keyed by example
+    with noise.default():  # noise keyed by example does not apply, since components are not examples
         draws = components.sample(torch.Size((int(counts.max()),)))
     return draws[turn, flat].reshape(*index.shape, -1)
 

@@ -1,4 +1,4 @@
-"""The standard normal prior."""
+"""Standard normal prior."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class StandardNormal(Prior):
     scale: Tensor
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Return N(0, I); batch shape ()."""
+        """Return N(0, I) with batch shape ()."""
         return Independent(Normal(self.loc, self.scale, validate_args=False), 1, validate_args=False)

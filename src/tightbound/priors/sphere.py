@@ -38,7 +38,7 @@ class Sphere(Prior):
     like: Tensor
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        """Return the prior; batch shape ()."""
+        """Return the prior with batch shape ()."""
         return UniformSphere(self.like)
 
 
@@ -60,12 +60,12 @@ class UniformSphere(UncheckedDistribution):
         return torch.full_like(self.like, 1 / len(self.like))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return minus the log of the area (...) at points (..., L) of the sphere."""
+        """Return minus the log of the sphere's area (...) at points (..., L)."""
         return value.new_full(value.shape[:-1], -log_area(value.shape[-1]))
 
 
 def log_area(size: int) -> float:
-    """Return the log of the area of the unit sphere in R^size, 2 pi^(L/2) / Gamma(L/2)."""
+    """Return the log of the area 2 pi^(L/2) / Gamma(L/2) of the unit sphere in R^L, where L is `size`."""
     return math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2)
 
 

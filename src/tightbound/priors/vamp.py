@@ -13,23 +13,23 @@ from tightbound.nn.base import as_sizes
 from tightbound.priors.base import Encode, Prior, conditioner
 from tightbound.priors.mixture import FiniteMixture
 
-NOISE = 0.01  # standard deviation of the noise on initial pseudo-inputs, in half-ranges of the data
+NOISE = 0.01  # standard deviation of the noise on initial pseudo-inputs, as a fraction of the data's half-range
 
 
 class VampPrior(Prior):
-    """VampPrior sum_k w_k q(z|u_k): the mixture of posteriors at K learned pseudo-inputs u.
+    """VampPrior sum_k w_k q(z | u_k), the mixture of posteriors at K learned pseudo-inputs u_k.
 
-    A tanh keeps pseudo-inputs within the range of the data that `start_at` saw; the paper has a hardtanh, whose
-    gradient vanishes at the edge. Without data they stay in (-3, 3) and start at N(0, 1). A network of the context
-    shifts the logits of w.
+    A tanh keeps the pseudo-inputs within the range of the data that `start_at` saw; the paper uses a hardtanh, whose
+    gradient vanishes at the edge. Without data, they stay in (-3, 3) and start as draws from N(0, 1). A network of the
+    context shifts the logits of w.
 
     Args:
         latent: Size of z.
         components: Number of pseudo-inputs K.
         shape: Shape of the encoder's input.
-        learned_weights: Learn w; else w = 1/K unless there is a context.
-        start: Where `start_at` puts the pseudo-inputs: "data", each at a random example, or "mean", all at the mean,
-            with a little noise.
+        learned_weights: Learn w; otherwise w = 1/K, unless there is a context.
+        start: Initial pseudo-inputs in `start_at`: "data", each at a random example, or "mean", all at the mean; a
+            little noise is added.
         context: Size of the context.
 
     References:
@@ -65,7 +65,7 @@ class VampPrior(Prior):
     limits: Tensor  # (2,) smallest and largest number in the data
 
     def start_at(self, x: Tensor) -> None:
-        """Take the range of inputs x (N, *shape), and initialize the pseudo-inputs within it.
+        """Set the range of the pseudo-inputs from encoder inputs x (N, *shape), and initialize them within it.
 
         Raises:
             InputError: If x is constant.
@@ -74,10 +74,10 @@ class VampPrior(Prior):
         middle, half = self._middle()
         if half == 0:
             raise InputError(
-                f"the data are {middle.item():g} everywhere, so that pseudo-inputs have no range; give data that vary"
+                f"the data are {middle.item():g} everywhere, so pseudo-inputs have no range; pass data that vary"
             )
         at = random_rows(x, self.components) if self.start == "data" else x.mean(0).expand_as(self.raw)
-        within = ((at - middle) / half).clamp(-0.95, 0.95)  # not at the edge, where the tanh is flat
+        within = ((at - middle) / half).clamp(-0.95, 0.95)  # off the edge, where the tanh is flat
         with torch.no_grad():
             self.raw.copy_(middle + half * (within.atanh() + NOISE * torch.randn_like(self.raw)))
 
@@ -104,15 +104,14 @@ class VampPrior(Prior):
 
 
 class Exemplar(Prior):
-    """Exemplar prior (1/N) sum_n N(z; mu(x_n), sigma^2 I): a kernel density at the posterior means of N training
-    examples.
+    """Exemplar prior, a kernel density at the posterior means of N training examples.
 
-    One variance is learned. The exemplars are drawn from the data that `start_at` sees, and saved with the model; if
-    the data are fewer than N, each is used about equally often.
+    The density is (1/N) sum_n N(z; mu(x_n), sigma^2 I), with one learned variance. The exemplars are drawn from the
+    data that `start_at` sees, and saved with the model; with fewer than N examples, each is used about equally often.
 
     The paper leaves out an example's own exemplar in training. Here the prior does not know which example z belongs to,
-    so the training bound of exemplars is that of a model that has memorized them. The bound on held-out examples is
-    valid. Keep N small compared with the data.
+    so the training bound on exemplars is too high, as in a model that has memorized them. The bound on held-out
+    examples is valid. Keep N small compared with the data.
 
     Args:
         latent: Size of z.
@@ -137,12 +136,12 @@ class Exemplar(Prior):
     started: Tensor
 
     def start_at(self, x: Tensor) -> None:
-        """Take the exemplars from inputs x (M, *shape)."""
+        """Choose the exemplars from encoder inputs x (M, *shape)."""
         self.exemplars.copy_(random_rows(x, len(self.exemplars)))
         self.started.fill_(True)
 
     def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
-        """Return the kernel density; batch shape ().
+        """Return the kernel density with batch shape ().
 
         Raises:
             CompositionError: If no encoder is given, or `start_at` has not been called.
@@ -157,15 +156,15 @@ class Exemplar(Prior):
 
 
 def random_rows(x: Tensor, n: int) -> Tensor:
-    """Return n rows of x (N, ...) in random order; no row repeats before all others were used."""
+    """Return n rows of x (N, ...) in random order; no row repeats before all rows have been used."""
     return x[torch.randperm(len(x), device=x.device).repeat(-(-n // len(x)))[:n]]
 
 
 def given(encode: Encode | None) -> Encode:
-    """Return the encoder that a prior was called with.
+    """Return the encoder that a prior was called with, after checking that there is one.
 
     Raises:
-        CompositionError: If there is none.
+        CompositionError: If there is no encoder.
     """
     if encode is None:
         raise CompositionError("this prior uses the encoder; call it as prior(context, encode)")

@@ -1,4 +1,4 @@
-"""Quantizers: from vectors to integer codes, and back."""
+"""Quantizers, which map vectors to code indices and back."""
 
 from typing import TYPE_CHECKING
 

@@ -22,16 +22,16 @@ from tightbound.quantizers.gradients import GRADIENTS, with_gradient
 
 @dataclass(frozen=True)
 class Quantization:
-    """Result of a quantizer. S samples, B examples, P positions."""
+    """Result of a quantizer for S samples, B examples and P positions."""
 
     z: Tensor  # (S, B, P, size) vectors of the code indices, with a gradient to the encoder's outputs
-    indices: Tensor  # (S, B, P, depth) integers
-    penalty: Tensor | None = None  # (S, B) minimized beside the bound, by what gets no gradient from it
+    indices: Tensor  # (S, B, P, depth) code indices
+    penalty: Tensor | None = None  # (S, B) minimized too, for parameters that get no gradient from the bound
     posterior: Independent | None = None  # q(indices | x), Independent(Categorical, 2); None: deterministic
-    vectors: Tensor | None = None  # (B, P, size) the vectors that the indices are nearest to; None: they were drawn
+    vectors: Tensor | None = None  # (B, P, size) vectors whose nearest indices these are; None: indices were drawn
 
     def unfold(self, samples: int) -> Quantization:
-        """Split the result for (S B, P, inputs) into one for each of the S samples."""
+        """Split the result for inputs (S B, P, inputs) into S samples."""
 
         def each(value: Tensor) -> Tensor:
             return value.squeeze(0).unflatten(0, (samples, -1))
@@ -48,20 +48,20 @@ class Quantization:
 class Quantizer(Component, nn.Module, ABC):
     """Base class of maps from vectors to code indices and back.
 
-    Each position has `depth` indices 0 .. codebook_size - 1, which stand for a vector of `size` numbers. In training, a
-    call may move a codebook that is not a parameter, but only after its result was computed: an example's result never
-    depends on the rest of its batch.
+    Each position has `depth` indices 0 .. codebook_size - 1, which select a vector of `size` elements. In training, a
+    call may update a codebook that is not a parameter, but only after computing the result, so an example's result
+    never depends on the rest of its batch.
 
     Args:
         size: Size of the quantized vector.
     """
 
-    codebook_size: int  # K, values that an index can take
-    depth: int = 1  # indices per position
+    codebook_size: int  # number of values K of an index
+    depth: int = 1  # number of indices per position
     schedules: Mapping[str, Schedule] = {}
-    unbounded: bool = False  # whether code vectors can lie anywhere, so that a remainder can be quantized again
+    unbounded: bool = False  # whether code vectors can lie anywhere, so that a residual can be quantized again
     deterministic: bool = False  # whether the indices are a function of the vectors, without a posterior
-    greedy: bool = False  # whether indices are found one after the other, so that `nearest` may miss the nearest
+    greedy: bool = False  # whether indices are found one after another, so that `nearest` may miss the nearest
 
     def __init__(self, size: int = 16) -> None:
         super().__init__()
@@ -69,17 +69,17 @@ class Quantizer(Component, nn.Module, ABC):
 
     @property
     def inputs(self) -> int:
-        """Numbers per position that the quantizer takes from the encoder."""
+        """Number of encoder outputs per position that the quantizer takes."""
         return self.size
 
     @property
     def shared(self) -> bool:
-        """Whether all indices of a position belong to one codebook, instead of one each."""
+        """Whether all indices of a position share one codebook."""
         return self.depth == 1
 
     @abstractmethod
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """Quantize the encoder's outputs; in training, a codebook that is not a parameter follows them.
+        """Quantize the encoder's outputs, and in training update a codebook that is not a parameter.
 
         Args:
             raw: Outputs of the encoder, (B, P, inputs).
@@ -98,31 +98,31 @@ class Quantizer(Component, nn.Module, ABC):
 
     @abstractmethod
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance (B, P, size) of the vectors under q(indices | x), without moving a codebook.
+        """Return the mean and variance (B, P, size) of the vectors under q(indices | x), without changing a codebook.
 
         Args:
             raw: Outputs of the encoder, (B, P, inputs).
         """
 
     def encode(self, raw: Tensor) -> Tensor:
-        """Return the code indices (B, P, depth) nearest to the mean for the encoder's outputs (B, P, inputs)."""
+        """Return the code indices (B, P, depth) nearest to the mean, for the encoder's outputs (B, P, inputs)."""
         return self.nearest(self.moments(raw)[0])
 
     def project(self, vectors: Tensor) -> Tensor:
         """Return the code vectors nearest to vectors (..., size); a greedy quantizer returns them unchanged.
 
-        A greedy quantizer may not find the indices of a vector that is exactly representable.
+        A greedy quantizer may fail to find the indices of a vector that can be represented exactly.
         """
         return vectors if self.greedy else self.embed(self.nearest(vectors))
 
     def start_at(self, raw: Tensor) -> None:
-        """Start the codebook at outputs (N, inputs) of an untrained encoder."""
+        """Initialize the codebook from outputs (N, inputs) of an untrained encoder."""
 
     def with_size(self, size: int) -> Self:
         """Return a new quantizer with the same arguments, for vectors of this size.
 
         Raises:
-            CompositionError: If it was constructed for another size, or can have no other.
+            CompositionError: If it was constructed for another size, or its size is fixed.
         """
         args, kwargs = self._given
         takes = signature(type(self))
@@ -130,7 +130,7 @@ class Quantizer(Component, nn.Module, ABC):
         own = self.size if "size" in given or "size" not in takes.parameters else size
         if own != size:
             raise CompositionError(
-                f"the vectors have size {size} and {type(self).__name__} has size = {own}; give both the same size"
+                f"the vectors have size {size} and {type(self).__name__} has size = {own}; make the sizes equal"
             )
         return type(self)(**given, **({"size": size} if "size" in takes.parameters and "size" not in given else {}))
 
@@ -159,22 +159,22 @@ class Nearest(Quantizer):
         return raw
 
     def assign(self, vectors: Tensor) -> Tensor:
-        """Return the code indices (..., depth) of the encoder's vectors (..., size)."""
+        """Return the code indices (..., depth) for the encoder's vectors (..., size)."""
         return self.nearest(vectors)
 
     def candidates(self, vectors: Tensor, n: int) -> Tensor:
-        """Return code indices (..., n, depth) near vectors (..., size), up to `n` of them, the nearest first."""
+        """Return up to `n` code indices (..., n, depth) near vectors (..., size), nearest first."""
         return self.nearest(vectors).unsqueeze(-2)
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:
-        """Return the penalty (B,) for vectors (B, P, size) and their indices (B, P, depth), summed over positions."""
+        """Return the penalty (B,), summed over positions, for vectors (B, P, size) and their indices (B, P, depth)."""
         return None
 
     def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
-        """Move what is not a parameter, after vectors (B, P, size) and their indices (B, P, depth)."""
+        """Update a codebook that is not a parameter, with vectors (B, P, size) and their indices (B, P, depth)."""
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """Quantize in float32 at least, also under autocast; all samples are equal. See `Quantizer.forward`."""
+        """Quantize in at least float32, even under autocast; all samples are equal. See `Quantizer.forward`."""
         with unrounded(raw.device.type):
             vectors = self.to_vectors(precise(raw))
             indices = self.assign(vectors)
@@ -194,21 +194,21 @@ class Nearest(Quantizer):
 
     @torch.no_grad()
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the vectors of the indices, and a variance of 0."""
+        """Return the vectors of the indices, and zero variance."""
         z = self.embed(self.encode(raw))
         return z, torch.zeros_like(z)
 
 
 def precise(x: Tensor) -> Tensor:
-    """Return x in float32, or in its own dtype if that is more precise."""
+    """Return x in at least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def as_quantizer(given: Quantizer | str) -> Quantizer:
-    """Return a quantizer that is given as an object or as text.
+    """Return a quantizer, given as an object or as text.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If the value is neither.
     """
     found = make("quantizer", given) if isinstance(given, str) else given
     if not isinstance(found, Quantizer):

@@ -1,4 +1,4 @@
-"""Codebooks: K code vectors, the search for the nearest, and restarts that keep them in use."""
+"""Codebooks of K code vectors, with nearest-vector search and restarts of unused vectors."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tightbound.core.numerics import unrounded
 from tightbound.core.world import gathered, summed
 from tightbound.quantizers.base import Nearest, precise
 
-BLOCK = 2**24  # default for how many numbers a search holds at once
+BLOCK = 2**24  # default number of elements that a search holds at once
 
 
 class Codebook(Nearest, ABC):
     """Base class of quantizers with K code vectors, and a penalty that keeps the encoder near them.
 
-    The codebook starts at the means that k-means finds among the first examples. A code vector that is hardly used is
-    set to a vector of the batch.
+    The codebook is initialized by k-means on the first examples. A code vector that is rarely used is replaced by a
+    vector of the batch.
 
     Args:
         size: Size of a code vector.
         codebook_size: Number of code vectors K.
         commitment: Weight of |v - sg(e)|^2 for the vector v and its code vector e, summed over an example.
         decay: Decay per step of the moving average of each code vector's use.
-        restart: A code vector used less than this share of the even use is set to a vector of the batch; 0: never.
-        cosine: Scale vectors and code vectors to length 1, so that the nearest has the largest cosine.
-        gradient: "straight-through" or "rotation": how the gradient of z reaches the vectors; the codebook gets none of
-            it.
+        restart: A code vector used less than this fraction of even use is replaced by a vector of the batch; 0: never.
+        cosine: Scale vectors and code vectors to length 1, so that the nearest one has the largest cosine.
+        gradient: "straight-through" or "rotation": how the gradient of z reaches the vectors. The codebook gets no
+            gradient from z.
 
     Raises:
         InputError: If the gradient is unknown.
@@ -44,7 +44,7 @@ class Codebook(Nearest, ABC):
     """
 
     codebook: Tensor  # (codebook_size, size)
-    use: Tensor  # (codebook_size,) moving average of how often each code vector is chosen; 1 is the even share
+    use: Tensor  # (codebook_size,) moving average of each code vector's use, relative to even use
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Codebook(Nearest, ABC):
         self.restart = number("restart", restart, least=0, below=1)
         self.cosine, self.unbounded = bool(cosine), not cosine
         if cosine and self.size < 2:
-            raise CompositionError("cosine=True needs vectors with a direction, and size = 1; give size=2 or more")
+            raise CompositionError("cosine=True needs vectors with a direction, but size = 1; pass size=2 or more")
         self.register_buffer("use", torch.ones(self.codebook_size))
         self.register_codebook(self.to_vectors(torch.randn(self.codebook_size, self.size) / self.size**0.5))
 
@@ -72,28 +72,28 @@ class Codebook(Nearest, ABC):
         """Register the codebook (codebook_size, size) as a buffer or a parameter."""
 
     def to_vectors(self, raw: Tensor) -> Tensor:
-        """Return the encoder's outputs unchanged, or scaled to length 1."""
+        """Return the encoder's outputs, scaled to length 1 if `cosine`."""
         return F.normalize(raw, dim=-1) if self.cosine else raw
 
     def embed(self, indices: Tensor) -> Tensor:
         """Return the vectors (..., size) of code indices (..., 1)."""
-        return self.to_vectors(self.codebook[indices.squeeze(-1)])  # an optimizer moves parameters off the sphere
+        return self.to_vectors(self.codebook[indices.squeeze(-1)])  # an optimizer may move parameters off the sphere
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Return the code indices (..., 1) nearest to vectors (..., size)."""
         return nearest_rows(vectors, self.to_vectors(self.codebook))
 
     def candidates(self, vectors: Tensor, n: int) -> Tensor:
-        """Return the code indices (..., n, 1) of exactly the n nearest code vectors, the nearest first."""
+        """Return the code indices (..., n, 1) of exactly the n nearest code vectors, nearest first."""
         return nearest_rows(vectors, self.to_vectors(self.codebook), n).unsqueeze(-1)
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor:
-        """Return the commitment (B,), whose gradient goes to the vectors only."""
+        """Return the commitment penalty (B,), whose gradient reaches only the vectors."""
         return self.commitment * (vectors - self.embed(indices).detach()).square().sum((1, 2))
 
     @torch.no_grad()
     def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
-        """Count the use of code vectors, and restart those that are hardly used at different vectors of the batch.
+        """Count the use of code vectors, and replace rarely used ones by different vectors of the batch.
 
         A vector is picked with probability proportional to its squared distance to the nearest code vector, as in
         k-means++ (Arthur and Vassilvitskii 2007), so that vectors with a large error get new code vectors.
@@ -105,25 +105,25 @@ class Codebook(Nearest, ABC):
         dead = (self.use < self.restart).nonzero().squeeze(1)
         if len(dead):
             far = (vectors - self.embed(indices)).square().sum(-1).flatten()
-            # Drawn without replacement: the first events of exponential waiting times with these rates.
+            # draw without replacement: take the first events of exponential waiting times with these rates
             waits = -torch.log1p(-noise.uniform((1, *vectors.shape[:2]), vectors).flatten()) / far
             candidates = vectors.flatten(0, 1)
             if not noise.whole:
                 shares = zip(*gathered((far.cpu(), waits.cpu(), candidates.cpu())), strict=True)
                 far, waits, candidates = (torch.cat(parts).to(vectors.device) for parts in shares)
-            n = min(len(dead), int(far.count_nonzero()))  # a vector that is in the codebook is not added again
+            n = min(len(dead), int(far.count_nonzero()))  # do not add a vector that is in the codebook already
             new = candidates[waits.argsort()[:n]].unique(dim=0)
             self.use[dead[: len(new)]] = 1.0
             self.set_vectors(dead[: len(new)], new)
 
     def move_vectors(self, vectors: Tensor, indices: Tensor, counts: Tensor, noise: Noise) -> None:
-        """Move code vectors that are not parameters.
+        """Update code vectors that are not parameters.
 
         Args:
-            vectors: Vectors (N, size) of this process's share of the batch.
-            indices: Their code indices (N,).
-            counts: Use (codebook_size,) over the whole batch.
-            noise: Noise of the batch, which knows whether this process has all of it.
+            vectors: Vectors (N, size) of this process's part of the batch.
+            indices: Code indices (N,) of these vectors.
+            counts: Use (codebook_size,) in the whole batch.
+            noise: Noise of the batch, which tells whether this process holds the whole batch.
         """
 
     @torch.no_grad()
@@ -133,15 +133,15 @@ class Codebook(Nearest, ABC):
 
     @torch.no_grad()
     def start_at(self, raw: Tensor) -> None:
-        """Start at the means that k-means finds among vectors (N, size).
+        """Initialize the codebook by k-means on vectors (N, size).
 
-        If there are fewer different vectors than code vectors, the others keep their random start.
+        With fewer distinct vectors than code vectors, the remaining code vectors keep their random values.
         """
         import numpy as np
         from sklearn.cluster import KMeans
 
         vectors = self.to_vectors(precise(raw))
-        # Picked at random: every n-th vector would come from the same few positions of all examples.
+        # pick at random, because every n-th vector would come from the same few positions of all examples
         picked = np.random.default_rng(key_seed("k-means")).permutation(len(vectors))[: 64 * self.codebook_size]
         vectors = vectors.cpu().numpy()[picked]
         few = min(self.codebook_size, len(np.unique(vectors, axis=0)))
@@ -158,20 +158,20 @@ def over_batch(values: Tensor, noise: Noise) -> Tensor:
 
 @torch.no_grad()
 def nearest_rows(vectors: Tensor, table: Tensor, n: int = 1, block: int = BLOCK) -> Tensor:
-    """Return the indices (..., most) of the rows of a table that are nearest to vectors, the nearest first.
+    """Return the indices (..., n) of the n rows of a table that are nearest to each vector, nearest first.
 
-    Distances are computed in float32 at least.
+    Distances are computed in at least float32.
 
     Args:
-        vectors: (..., size).
-        table: (K, size).
-        n: Number of rows to find; all K if there are fewer.
-        block: Number of distances held at once.
+        vectors: Vectors (..., size).
+        table: Table (K, size).
+        n: Number of rows to find, at most K.
+        block: Maximum number of distances in memory.
     """
     kind = torch.promote_types(precise(vectors).dtype, table.dtype)
     with unrounded(vectors.device.type):
         table = table.to(kind)
-        # Centering loses fewer digits in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, of which |v|^2 is not needed.
+        # centering loses fewer digits in |v - e|^2 = |v|^2 - 2 v.e + |e|^2, where |v|^2 is not needed
         center = table.mean(0)
         table = table - center
         lengths = table.square().sum(1)

@@ -1,4 +1,4 @@
-"""Gradient estimators for quantization, whose own gradient is zero: that of z as a smooth function of the vector."""
+"""Gradient estimators for quantization, which replace its zero gradient by that of a smooth function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SMALL = 1e-6  # vectors shorter than this have no direction
 
 
 def straight_through(vectors: Tensor, nearest: Tensor) -> Tensor:
-    """Return a function whose gradient is that of the vector (van den Oord et al. 2017, Section 3.2).
+    """Return the vectors themselves, so that the gradient passes unchanged.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 3.2,
@@ -21,9 +21,9 @@ def straight_through(vectors: Tensor, nearest: Tensor) -> Tensor:
 
 
 def rotation(vectors: Tensor, nearest: Tensor) -> Tensor:
-    """Return |e| / |v| R v, with the rotation R of v to e and the ratio of lengths held constant.
+    """Return |e| / |v| R v, where R rotates v to e, and R and the ratio of lengths are held constant.
 
-    z then keeps its angle and its relative length to the vector v. Straight-through if either is zero.
+    z then keeps its angle and relative length to the vector v. If v or e is zero, the gradient is straight-through.
 
     References:
         Restructuring vector quantization with the rotation trick (Fifty et al. 2024), Section 4.2,
@@ -49,6 +49,6 @@ GRADIENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def with_gradient(name: str, vectors: Tensor, nearest: Tensor) -> Tensor:
-    """Return exactly the nearest vectors (..., size), with this estimator's gradient to the vectors (..., size)."""
+    """Return exactly the nearest code vectors (..., size), with the named estimator's gradient to the vectors."""
     smooth = GRADIENTS[name](vectors, nearest)
-    return nearest.detach() + (smooth - smooth.detach())  # x - sg(x) is 0, without a rounding error
+    return nearest.detach() + (smooth - smooth.detach())  # x - sg(x) is exactly 0

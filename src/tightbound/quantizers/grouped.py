@@ -1,4 +1,4 @@
-"""Grouped quantization: the parts of a vector are quantized separately."""
+"""Grouped quantization, which quantizes the parts of a vector separately."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tightbound.quantizers.base import Quantization, Quantizer, as_quantizer
 
 
 class Grouped(Quantizer):
-    """Quantizer of equal parts of a vector, each with a quantizer of its own; their penalties are added.
+    """Grouped quantizer: each of several equal parts of a vector has its own quantizer, and penalties are added.
 
     Args:
         size: Size of the whole vector.
@@ -23,7 +23,7 @@ class Grouped(Quantizer):
         of: Quantizer to construct for each part: an object, or text such as "vq(codebook_size=64)"; None: "vq".
 
     Raises:
-        CompositionError: If `groups` does not divide the size, or `of` has another size than a part.
+        CompositionError: If `groups` does not divide the size, or the size of `of` is not that of a part.
 
     References:
         Product quantization for nearest neighbor search (Jegou et al. 2011), Section 2.2,
@@ -38,7 +38,7 @@ class Grouped(Quantizer):
         groups = whole("groups", groups, least=1)
         if self.size % groups:
             near = groups * max(1, round(self.size / groups))
-            raise CompositionError(f"size = {self.size} is not divisible into groups = {groups}; give size={near}")
+            raise CompositionError(f"size = {self.size} is not divisible into groups = {groups}; pass size={near}")
         chosen = as_quantizer("vq" if of is None else of)
         made = [chosen.with_size(self.size // groups) for _ in range(groups)]
         self.each, self.depth = nn.ModuleList(made), groups * chosen.depth
@@ -52,11 +52,11 @@ class Grouped(Quantizer):
 
     @property
     def inputs(self) -> int:
-        """Numbers per position that all parts take from the encoder."""
+        """Number of encoder outputs per position that all parts take."""
         return sum(q.inputs for q in self.parts)
 
     def split(self, numbers: Tensor) -> list[tuple[Quantizer, Tensor]]:
-        """Return each quantizer with its share of the last axis."""
+        """Return each quantizer with its part of the last axis."""
         return list(zip(self.parts, numbers.chunk(len(self.each), -1), strict=True))
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
@@ -87,11 +87,11 @@ class Grouped(Quantizer):
         return torch.cat([q.encode(part) for q, part in self.split(raw)], -1)
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of all parts."""
+        """Return the mean and variance (B, P, size) of all parts."""
         means, variances = zip(*(q.moments(part) for q, part in self.split(raw)), strict=True)
         return torch.cat(means, -1), torch.cat(variances, -1)
 
     def start_at(self, raw: Tensor) -> None:
-        """Start the codebook of each part."""
+        """Initialize the codebook of each part."""
         for q, part in self.split(raw):
             q.start_at(part)

@@ -1,4 +1,4 @@
-"""Code indices drawn from a categorical posterior, trained through a continuous relaxation."""
+"""Code indices drawn from a categorical posterior, trained with the gradient of a continuous relaxation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tightbound.quantizers.codebook import nearest_rows
 
 
 class GumbelQuantizer(Quantizer):
-    """Quantizer with a categorical q(index | x) at each position, whose logits the encoder gives.
+    """Gumbel-softmax quantizer, with a categorical q(index | x) at each position, whose logits the encoder gives.
 
-    Indices are drawn by Gumbel-max, and z is exactly the vector of the drawn index, in training too, so that log q and
-    the KL are those of the discrete distribution. The gradient of z to the logits is that of softmax((logits + g) / t)
-    @ codebook, g the Gumbel noise of the draw. It is biased, less so as the temperature t falls, but its variance then
-    grows. The gradient to the codebook is exact.
+    Indices are drawn by Gumbel-max, and z is exactly the vector of the drawn index, even in training, so log q and the
+    KL belong to the discrete distribution. The gradient of z with respect to the logits is that of
+    softmax((logits + g) / t) @ codebook, where g is the Gumbel noise of the draw. As the temperature t falls, its bias
+    falls and its variance grows. The gradient with respect to the codebook is exact.
 
     Args:
         size: Size of a code vector.
         codebook_size: Number of code vectors K.
-        temperature: t, at least 0.01, or its schedule, such as linear(start=1.0, stop=0.5).
+        temperature: Temperature t >= 0.01, or a schedule, such as linear(start=1.0, stop=0.5).
 
     References:
         Categorical reparameterization with Gumbel-softmax (Jang et al. 2017), Section 2.2,
@@ -46,7 +46,7 @@ class GumbelQuantizer(Quantizer):
         return self.codebook_size
 
     def forward(self, raw: Tensor, samples: int, noise: Noise, knobs: Knobs) -> Quantization:
-        """Draw in float32 at least, also under autocast; there is no penalty. See `Quantizer.forward`."""
+        """Draw in at least float32, even under autocast; there is no penalty. See `Quantizer.forward`."""
         with unrounded(raw.device.type):
             logits = precise(raw).unsqueeze(-2)
             q = Categorical(logits=logits, validate_args=False)
@@ -69,7 +69,7 @@ class GumbelQuantizer(Quantizer):
             p = precise(raw).softmax(-1)
             codebook = self.codebook.to(p)
             mean = p @ codebook
-            # Centering loses fewer digits in E[e^2] - E[e]^2.
+            # centering loses fewer digits in E[e^2] - E[e]^2
             center = codebook.mean(0)
             variance = p @ (codebook - center).square() - (mean - center).square()
         return mean, variance.clamp_min(0)

@@ -1,4 +1,4 @@
-"""Residual quantization: the remainder of each code vector is quantized again."""
+"""Residual quantization, which quantizes what each code vector leaves over again."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from tightbound.quantizers.codebook import BLOCK
 
 
 class Residual(Nearest):
-    """Sequence of quantizers, each applied to the remainder of the ones before it; z is the sum of their vectors.
+    """Residual quantizer: a sequence of quantizers, each applied to the residual of the previous ones.
 
-    The penalty is the sum of theirs. The gradient of z to the vector is that of `of`, applied once, to the sum.
+    z is the sum of their vectors, and the penalty is the sum of their penalties. The gradient estimator of `of` is
+    applied once, to the sum.
 
-    The code indices of the encoder's vectors are found one after the other, as in the paper, or with a beam search,
-    which leaves a smaller remainder and costs proportionally more. Neither is guaranteed to find the nearest sum. The
-    beam of `nearest` has a width of at least 16, so that hardly any sum is given other indices than its own.
+    The code indices of the encoder's vectors are found one after another, as in the paper, or with a beam search, which
+    leaves a smaller residual and costs proportionally more. Neither is guaranteed to find the nearest sum. The beam of
+    `nearest` has a width of at least 16, so that almost every sum gets its own indices.
 
     Args:
         size: Size of the quantized vector.
         depth: Number of quantizers.
         of: Quantizer to construct for each depth: an object, or text such as "vq(codebook_size=256)"; None: "vq".
         shared: Use one quantizer for all depths.
-        beam: Number of candidates, those with the smallest remainder, that each depth passes to the next.
+        beam: Number of candidates (with the smallest residuals) that each depth passes to the next.
 
     Raises:
-        CompositionError: If the quantizer's code vectors are confined to a part of the space (cosine, finite scalar,
-            Gumbel), if it has another size, or if it is shared and has several indices per position.
+        CompositionError: If the quantizer's code vectors cannot lie anywhere in space (cosine, finite scalar, Gumbel),
+            if it has another size, or if it is shared and has several indices per position.
 
     References:
         Autoregressive image generation using residual quantization (Lee et al. 2022), Eqs. 3 to 6,
@@ -49,8 +50,8 @@ class Residual(Nearest):
         chosen = as_quantizer("vq" if of is None else of)
         if not chosen.unbounded:
             raise CompositionError(
-                f"residual needs a quantizer whose code vectors can lie anywhere, and those of this "
-                f"{type(chosen).__name__} cannot; use of='vq'"
+                f"residual needs a quantizer whose code vectors can lie anywhere, which is not so for this "
+                f"{type(chosen).__name__}; use of='vq'"
             )
         depth = whole("depth", depth, least=1)
         if shared and chosen.depth > 1:
@@ -76,16 +77,16 @@ class Residual(Nearest):
         return cast(list[Nearest], list(self.each) * (self.steps if self.one else 1))
 
     def embed(self, indices: Tensor) -> Tensor:
-        """Return the sum of the vectors of code indices (..., depth), (..., size)."""
+        """Return the sum (..., size) of the vectors of code indices (..., depth)."""
         parts = indices.chunk(self.steps, -1)
         return torch.stack([q.embed(part) for q, part in zip(self.sequence, parts, strict=True)]).sum(0)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """Return the code indices (..., depth) near vectors (..., size), by a beam search of width 16 at least."""
+        """Return the code indices (..., depth) near vectors (..., size), by a beam search of width at least 16."""
         return self.candidates(vectors, max(self.beam, 16))[..., 0, :]
 
     def assign(self, vectors: Tensor) -> Tensor:
-        """Return the code indices (..., depth) of vectors (..., size), by a search with the given beam."""
+        """Return the code indices (..., depth) near vectors (..., size), by a beam search of width `beam`."""
         return self.candidates(vectors, self.beam)[..., 0, :]
 
     @torch.no_grad()
@@ -110,20 +111,20 @@ class Residual(Nearest):
         return indices
 
     def penalty(self, vectors: Tensor, indices: Tensor) -> Tensor | None:
-        """Return the sum (B,) of the penalties, each of which draws the vector to the sum of the vectors so far."""
+        """Return the sum (B,) of the penalties, each of which pulls the vector to the sum of code vectors so far."""
         each = [q.penalty(rest, part) for q, rest, part in self.left(vectors, indices)]
         return None if any(p is None for p in each) else torch.stack(cast(list[Tensor], each)).sum(0)
 
     def left(self, vectors: Tensor, indices: Tensor) -> Iterator[tuple[Nearest, Tensor, Tensor]]:
-        """Yield each quantizer with its input, a remainder of vectors (..., size), and its indices."""
+        """Yield each quantizer with its input, the residual of vectors (..., size), and its indices."""
         for q, part in zip(self.sequence, indices.chunk(self.steps, -1), strict=True):
             yield q, vectors, part
             vectors = vectors - q.embed(part).detach()
 
     @torch.no_grad()
     def update_codebook(self, vectors: Tensor, indices: Tensor, noise: Noise) -> None:
-        """Move the codebooks; a shared one follows the remainders at all depths at once."""
-        each = list(self.left(vectors, indices))  # before any of them moves
+        """Update the codebooks; a shared one is updated once with the residuals at all depths."""
+        each = list(self.left(vectors, indices))  # before any codebook changes
         if self.one:
             _, rests, parts = zip(*each, strict=True)
             self.sequence[0].update_codebook(torch.cat(rests, 1), torch.cat(parts, 1), noise)
@@ -133,9 +134,9 @@ class Residual(Nearest):
 
     @torch.no_grad()
     def start_at(self, raw: Tensor) -> None:
-        """Start each codebook at its remainder.
+        """Initialize each codebook from its residuals.
 
-        A shared codebook starts twice: at the vectors, and then at the remainders of all depths under the first start.
+        A shared codebook is initialized twice: from the vectors, and then from the residuals at all depths that result.
         """
         rest, left = raw, []
         for q in self.sequence:

@@ -1,4 +1,4 @@
-"""Use of a codebook over a stream of code indices: a whole epoch or data set, never a batch."""
+"""Use of a codebook over many code indices, such as those of an epoch or a data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tightbound.quantizers.base import Quantizer
 
 
 class QuantizationError(NamedTuple):
-    """Sums from which the mean distance of vectors to their code vectors, and the vectors' variance, are computed."""
+    """Sums that give the mean squared distance of vectors to their code vectors, and the variance of the vectors."""
 
     n: int
     squared: float  # sum of |v - e|^2
@@ -45,8 +45,8 @@ class CodebookUsage:
     """Counts of code indices by codebook, and the quantization error.
 
     Args:
-        counts: (codebooks, codebook_size) how often each index was chosen; zeros at first, see `empty`.
-        distances: Sums of squared errors; None: not known.
+        counts: How often each index was chosen (codebooks, codebook_size); `empty` starts at zero.
+        distances: Sums of squared errors; None: unknown.
     """
 
     counts: Tensor
@@ -63,51 +63,51 @@ class CodebookUsage:
         return cls.empty(quantizer.codebook_size, 1 if quantizer.shared else quantizer.depth)
 
     def add(self, indices: Tensor) -> None:
-        """Count code indices (..., depth); each place of the last axis has its own codebook, unless there is only one.
+        """Count code indices (..., depth); each element of the last axis has its own codebook, unless all share one.
 
         Raises:
-            InputError: If the last axis has another number of indices, or indices are out of range.
+            InputError: If the size of the last axis is wrong, or indices are out of range.
         """
         codebooks, codebook_size = self.counts.shape
         if codebooks > 1 and indices.shape[-1] != codebooks:
-            raise InputError(f"{indices.shape[-1]} indices per position, for {codebooks} codebooks; give one each")
+            raise InputError(f"{indices.shape[-1]} indices per position for {codebooks} codebooks; pass one for each")
         columns = indices.detach().reshape(-1, codebooks).cpu()
         if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < codebook_size:
             raise InputError(f"code indices are {columns.min()} .. {columns.max()}; needed: 0 .. {codebook_size - 1}")
         self.counts += torch.stack([column.bincount(minlength=codebook_size) for column in columns.unbind(1)])
 
     def add_distances(self, vectors: Tensor, chosen: Tensor) -> None:
-        """Add the error of vectors (..., size) to their code vectors (..., size)."""
+        """Add the distances of vectors (..., size) from their code vectors (..., size)."""
         self.add_error(QuantizationError.of(vectors, chosen))
 
     def add_error(self, distances: QuantizationError) -> None:
-        """Add the error of further vectors."""
+        """Add the quantization error of further vectors."""
         self.distances = distances if self.distances is None else self.distances + distances
 
     @property
     def used(self) -> Tensor:
-        """(codebooks,) number of indices that occur."""
+        """Number of indices that occur, (codebooks,)."""
         return (self.counts > 0).sum(1)
 
     @property
     def used_share(self) -> Tensor:
-        """(codebooks,) share of the indices that occur."""
+        """Fraction of the indices that occur, (codebooks,)."""
         return self.used / self.counts.shape[1]
 
     @property
     def entropy(self) -> Tensor:
-        """(codebooks,) entropy of the frequencies of indices, nats."""
+        """Entropy of the index frequencies in nats, (codebooks,)."""
         p = self.counts.double() / self.counts.sum(1, keepdim=True)
         return -torch.special.xlogy(p, p).sum(1)
 
     @property
     def perplexity(self) -> Tensor:
-        """(codebooks,) exp(entropy): the number of equally used indices with the same entropy."""
+        """exp(entropy), the number of equally used indices with the same entropy, (codebooks,)."""
         return self.entropy.exp()
 
     @property
     def relative_entropy(self) -> float:
-        """Share of the bits that is in use: entropy over log K, averaged over codebooks."""
+        """Entropy divided by log K, averaged over codebooks: the fraction of the bits in use."""
         codebooks, codebook_size = self.counts.shape
         return float(self.entropy.sum() / (codebooks * torch.tensor(float(codebook_size)).log().double()))
 
@@ -115,8 +115,8 @@ class CodebookUsage:
     def relative_error(self) -> float | None:
         """Mean |v - e|^2 over the variance E|v - Ev|^2 of the vectors.
 
-        0 is lossless, and 1 is as bad as one code vector at the mean. None if no distances were added, or the vectors
-        do not vary.
+        0 is lossless, and 1 is as bad as one code vector at the mean. None if no distances were added or the vectors do
+        not vary.
         """
         found = self.distances
         return found.squared / found.spread if found is not None and found.spread > 0 else None

@@ -119,7 +119,7 @@ class Gathered:
     def encoded(self, seen: Batch, local: Tensor | None) -> Encoded:
         """Return an observed batch and its variational parameters (B, ...) in the form that `take` needs."""
         if not self._why:
-            missing = f"latents {type(self.model.latents).__name__} do not implement local(x)"
+            missing = f"latents {type(self.model.latents).__name__} do not define local(x)"
             self._why = [missing if local is None else self._cannot(seen[:1], local[:1])]
         (why,) = self._why
         return Encoded(seen.positions().cpu(), local.cpu() if local is not None and why is None else None, why)

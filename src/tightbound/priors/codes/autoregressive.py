@@ -21,10 +21,10 @@ Choose = Callable[[Tensor, int, int], Tensor]
 
 
 class AutoregressivePrior(CodePrior):
-    """Autoregressive code prior: p(indices | c) = prod_i p(index_i | indices before it, c), in raster order.
+    """Base class of autoregressive code priors, p(indices | c) = prod_i p(index_i | indices before it, c).
 
-    The indices of one position follow each other in their own order. Each is embedded by a learned table, one for each
-    index of a position.
+    Positions come in raster order, and the indices of a position in their own order. Each of these has its own learned
+    embedding table.
 
     Args:
         grid: As for `CodePrior`.
@@ -33,8 +33,8 @@ class AutoregressivePrior(CodePrior):
         maps: As for `CodePrior`.
         context: As for `CodePrior`.
         embedding: Size of the embedding of an index.
-        hidden: Number of channels of the network of the maps.
-        blocks: Number of residual blocks of the network of the maps.
+        hidden: Number of channels of the network for the maps.
+        blocks: Number of residual blocks of the network for the maps.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class AutoregressivePrior(CodePrior):
         self.table = nn.Embedding(self.depth * self.codebook_size, whole("embedding", embedding, least=1))
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> AutoregressiveCodes:
-        """Return the distribution, given maps (*batch, maps, H, W) and a context (*batch, context).
+        """Return the distribution given maps (*batch, maps, H, W) and a context (*batch, context).
 
         Raises:
-            CompositionError: If something that the prior takes is not given.
+            CompositionError: If maps or a context are needed and missing.
         """
         condition = self.conditioning(maps, context)
         return AutoregressiveCodes(self, condition)
@@ -67,7 +67,7 @@ class AutoregressivePrior(CodePrior):
         return self.table(codes + self.codebook_size * torch.arange(self.depth, device=codes.device))
 
     def embed_one(self, codes: Tensor, index: int) -> Tensor:
-        """Embed indices (...) at one place of a position as (..., embedding)."""
+        """Embed the indices (...) with number `index` of a position as (..., embedding)."""
         return self.table(codes + self.codebook_size * index)
 
     @abstractmethod
@@ -81,21 +81,21 @@ class AutoregressivePrior(CodePrior):
 
     @abstractmethod
     def generate(self, rows: int, condition: Tensor | None, choose: Choose) -> None:
-        """Generate indices (N, P, depth) one by one, with cached intermediate results.
+        """Generate indices (N, P, depth) one by one, caching intermediate results.
 
         Args:
             rows: Number of grids N.
             condition: Condition (N, C, H or 1, W or 1), if there is one.
-            choose: Function (logits (N, K), position, place at the position) -> indices (N,).
+            choose: Function (logits (N, K), position, number of the index at the position) -> indices (N,).
         """
 
 
 class AutoregressiveCodes(UncheckedDistribution):
-    """Distribution of code indices (*batch, P, depth), each given those before it.
+    """Distribution of code indices (*batch, P, depth), each conditioned on those before it.
 
     Args:
         prior: The code prior whose network gives the logits.
-        condition: Condition (*batch, C, H or 1, W or 1); None: there is none, and the batch shape is ().
+        condition: Condition (*batch, C, H or 1, W or 1); None: no condition, and batch shape ().
     """
 
     def __init__(self, prior: AutoregressivePrior, condition: Tensor | None) -> None:
@@ -104,17 +104,17 @@ class AutoregressiveCodes(UncheckedDistribution):
         super().__init__(batch, torch.Size((prior.positions, prior.depth)), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log p (...) of grids of indices, nats, in one pass."""
+        """Return log p (...) of grids of indices in nats, in one pass."""
         return self.log_factors(value).sum((-2, -1))
 
     def log_factors(self, value: Tensor) -> Tensor:
-        """Return log p (..., P, depth) of each index given those before it, nats; `log_prob` is their sum."""
+        """Return log p (..., P, depth) of each index given those before it, in nats; `log_prob` is the sum."""
         logits = self.logits(value)
         codes = value.expand(logits.shape[:-1])
         return -F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none").view(codes.shape)
 
     def logits(self, value: Tensor) -> Tensor:
-        """Return the logits (..., P, depth, K) of each index of value (..., P, depth); at least float32."""
+        """Return the logits (..., P, depth, K) of each index of value (..., P, depth), at least in float32."""
         lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
         codes = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
         logits = self.prior.logits(codes, self._rows(lead))
@@ -126,7 +126,7 @@ class AutoregressiveCodes(UncheckedDistribution):
 
     @torch.no_grad()
     def ancestral(self, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
-        """Return draws (*samples, *batch, P, depth), computed in the precision of the weights."""
+        """Draw (*samples, *batch, P, depth), computing in the precision of the weights."""
         lead = torch.Size((*samples, *self.batch_shape))
         weight = self.prior.table.weight
         like = weight.new_empty((), dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -145,7 +145,7 @@ class AutoregressiveCodes(UncheckedDistribution):
         return torch.stack(codes, 1).reshape(*lead, *self.event_shape)
 
     def _rows(self, lead: torch.Size) -> Tensor | None:
-        """Return the condition of each element of this shape, (N, C, H or 1, W or 1)."""
+        """Return the condition expanded to batch shape `lead`, as (N, C, H or 1, W or 1)."""
         if self.condition is None:
             return None
         event = self.condition.shape[-3:]

@@ -14,19 +14,19 @@ from tightbound.core.errors import whole
 
 
 class CodePrior(Component, nn.Module, ABC):
-    """Code prior p(indices | maps of the groups above, context): a module that returns a distribution of integers.
+    """Base class of code priors p(indices | maps of the groups above, context), whose call returns a distribution.
 
-    Positions are in raster order. Each has `depth` code indices, in order (residual or grouped quantization).
+    Positions are in raster order. Each has `depth` ordered code indices (residual or grouped quantization).
 
     Args:
         grid: Height and width (H, W) of the grid; P = H * W positions.
         depth: Number of code indices at each position.
         codebook_size: Number of values K of a code index.
-        maps: Channels of the maps (B, maps, H, W) of the groups above; 0: there are none.
+        maps: Number of channels of the maps (B, maps, H, W) of the groups above; 0: there are no maps.
         context: Size of the context (B, context); 0: there is none.
     """
 
-    blind: ClassVar[bool] = False  # it is the same whatever it is given
+    blind: ClassVar[bool] = False  # whether the prior ignores maps and context
 
     def __init__(
         self, grid: tuple[int, int] = (1, 1), depth: int = 1, codebook_size: int = 2, maps: int = 0, context: int = 0
@@ -38,7 +38,7 @@ class CodePrior(Component, nn.Module, ABC):
 
     @property
     def needs(self) -> Mapping[str, object]:
-        """Sizes that the prior was made for, by the names of the constructor."""
+        """The sizes that the prior was built for, by constructor argument."""
         return {name: getattr(self, name) for name in ("grid", "depth", "codebook_size", "maps", "context")}
 
     @property
@@ -48,4 +48,4 @@ class CodePrior(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
-        """Return the distribution: event shape (P, depth), batch shape () or, if it is conditional, (B,)."""
+        """Return the distribution with event shape (P, depth) and batch shape () or, if it is conditional, (B,)."""

@@ -1,4 +1,4 @@
-"""Condition of a code prior: maps of the groups above, and the context."""
+"""Condition of a code prior, from the maps of the groups above and the context."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tightbound.nn.resnet import Block
 
 
 class Conditioning(nn.Module):
-    """Network of the maps, with the context added.
+    """Network that combines the maps of the groups above with the context.
 
     Args:
         grid: Height and width (H, W).
-        maps: Channels of the maps; 0: there are none.
+        maps: Number of channels of the maps; 0: there are no maps.
         context: Size of the context; 0: there is none.
         hidden: Number of channels.
         blocks: Number of residual blocks.
@@ -36,10 +36,10 @@ class Conditioning(nn.Module):
             self.network = nn.Sequential(nn.Conv2d(maps, hidden, 3, padding=1), *residual)
 
     def forward(self, maps: Tensor | None, context: Tensor | None) -> Tensor | None:
-        """Map (..., maps, H, W) and (..., context) to (..., outputs, H or 1, W or 1); None if neither is taken.
+        """Map maps (..., maps, H, W) and context (..., context) to (..., outputs, H or 1, W or 1); None without both.
 
         Raises:
-            CompositionError: If something that is taken is not given, or has another shape.
+            CompositionError: If maps or a context are needed, and are missing or have the wrong shape.
         """
         given: list[Tensor] = []
         if self.network is not None:
@@ -57,5 +57,5 @@ def _checked(what: str, given: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     if given is None or given.shape[-len(shape) :] != shape or given.dim() < len(shape):
         got = "none" if given is None else f"shape {tuple(given.shape)}"
         needed = f"(..., {', '.join(map(str, shape))})"
-        raise CompositionError(f"the code prior takes {what} of shape {needed} and was given {got}; give that shape")
+        raise CompositionError(f"the code prior takes {what} of shape {needed} and was given {got}; pass that shape")
     return given

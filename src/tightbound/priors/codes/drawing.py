@@ -1,4 +1,4 @@
-"""Drawing code indices: changes of logits before a draw, and draws by inverting the distribution function."""
+"""Draw code indices by inverting the distribution function, with optional temperature and top-k."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tightbound.core.noise import Noise
 
 @dataclass(frozen=True)
 class Sharpening:
-    """Change of the logits of each index before it is drawn; densities are not affected.
+    """Temperature and top-k for drawing code indices; densities are not affected.
 
-    Draws at another temperature than 1, or of the top k only, are not draws of the model: they are more typical and
-    less varied.
+    Draws with a temperature other than 1, or with top_k, do not follow the model's distribution: with a temperature
+    below 1, or with top_k, they are more typical and less varied.
 
     Args:
-        temperature: Divisor of the logits; towards 0 the most probable index is always drawn.
+        temperature: Divisor of the logits; near 0, the most probable index is always drawn.
         top_k: Draw only the k most probable indices; None: all.
 
     Raises:
@@ -38,11 +38,11 @@ class Sharpening:
             whole("top_k", self.top_k, least=1)
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return changed logits (..., K), not normalized."""
+        """Return the changed logits (..., K), not normalized."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             kept = logits.topk(self.top_k, -1)
             logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
-        if self.temperature != 1:  # the largest logit becomes 0 first, so that none overflows
+        if self.temperature != 1:  # shift the largest logit to 0 first, to prevent overflow
             least = torch.finfo(logits.dtype).tiny
             logits = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, least)
         return logits
@@ -50,14 +50,14 @@ class Sharpening:
 
 @Dispatched
 def draw_codes(distribution: Distribution, samples: Sequence[int], noise: Noise, sharpening: Sharpening) -> Tensor:
-    """Draw code indices (*samples, *batch, P, depth) with one uniform number each, so that examples are independent.
+    """Draw code indices (*samples, *batch, P, depth), using one uniform number per index.
 
     Raises:
-        CompositionError: If the distribution is not one of code indices.
+        CompositionError: If the distribution is not a distribution of code indices.
     """
     raise CompositionError(
-        f"codes cannot be drawn from a {type(distribution).__name__}; needed: the distribution that a prior over codes "
-        "gives, or one with a method registered by draw_codes.register"
+        f"code indices cannot be drawn from a {type(distribution).__name__}; needed: the distribution that a code "
+        "prior returns, or one with a method registered by draw_codes.register"
     )
 
 
@@ -72,8 +72,8 @@ def _(distribution: Independent, samples: Sequence[int], noise: Noise, sharpenin
 
 
 def invert(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Return the smallest index (...) whose distribution function (..., K) exceeds a uniform number (...)."""
+    """Return the smallest index (...) at which the distribution function exceeds a uniform number (...)."""
     cumulative = logits.softmax(-1).cumsum(-1)
-    # of the total, which rounding keeps from 1: a code of probability 0 is then never drawn, not even the last
+    # scale by the total, which rounding keeps from 1, so that the last index is not drawn if it has probability 0
     target = uniform.unsqueeze(-1) * cumulative[..., -1:]
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1)

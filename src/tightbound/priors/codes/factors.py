@@ -12,18 +12,18 @@ from tightbound.priors.codes.autoregressive import AutoregressiveCodes
 
 @Dispatched
 def log_factors(distribution: Distribution, codes: Tensor) -> Tensor:
-    """Return log p (..., P, depth) of each index given those before it, nats, of indices (..., P, depth).
+    """Return log p (..., P, depth) of each index given those before it, in nats, for indices (..., P, depth).
 
     Raises:
-        CompositionError: If the distribution does not tell.
+        CompositionError: If the distribution has no log-probability per index.
     """
-    raise CompositionError(f"a {type(distribution).__name__} does not say what each code costs by itself")
+    raise CompositionError(f"a {type(distribution).__name__} has no log-probability per code index")
 
 
 @log_factors.register
 def _(distribution: Independent, codes: Tensor) -> Tensor:
     if not isinstance(distribution.base_dist, Categorical):
-        raise CompositionError(f"a {type(distribution.base_dist).__name__} does not say what each code costs by itself")
+        raise CompositionError(f"a {type(distribution.base_dist).__name__} has no log-probability per code index")
     return distribution.base_dist.log_prob(codes)
 
 

@@ -1,4 +1,4 @@
-"""Gated PixelCNN over code indices, with causal self-attention."""
+"""Gated PixelCNN code prior with causal self-attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tightbound.priors.codes.autoregressive import AutoregressivePrior, Choose
 
 
 class PixelCNN(AutoregressivePrior):
-    """Gated PixelCNN: gated convolutions over nearby indices, and attention over all indices before.
+    """Gated PixelCNN code prior, with gated convolutions over nearby indices and attention over all earlier ones.
 
     The maps, after their residual network, and the context enter every layer.
 
@@ -21,12 +21,12 @@ class PixelCNN(AutoregressivePrior):
         maps: As for `CodePrior`.
         context: As for `CodePrior`.
         embedding: Size of the embedding of an index.
-        hidden: Number of feature maps of a layer, divided among the indices of a position.
+        hidden: Number of feature maps per layer, divided among the indices of a position.
         layers: Number of gated layers.
-        kernel: Odd edge length of the convolutions.
-        attention: Number of heads of the attention after the middle and the last layer, a divisor of `hidden`; 0: none.
-        dropout: Dropout of the gates in training.
-        blocks: Number of residual blocks of the network of the maps.
+        kernel: Kernel size of the convolutions, an odd number.
+        attention: Number of attention heads after the middle and last layers, a divisor of `hidden`; 0: no attention.
+        dropout: Dropout rate of the gates in training.
+        blocks: Number of residual blocks of the network for the maps.
 
     Raises:
         InputError: If a number is out of range.
@@ -71,7 +71,7 @@ class PixelCNN(AutoregressivePrior):
         return self.net(x, condition).flatten(2, 3).transpose(1, 2)
 
     def generate(self, rows: int, condition: Maps | None, choose: Choose) -> None:
-        """Generate indices at a cost that is linear in their number, apart from the attention."""
+        """Generate indices at a cost linear in their number, except for the attention."""
 
         def step(logits: Tensor, row: int, column: int, index: int) -> Tensor:
             return self.embed_one(choose(logits, row * self.grid[1] + column, index), index)

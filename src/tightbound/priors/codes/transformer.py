@@ -1,4 +1,4 @@
-"""Causal transformer over the sequence of code indices."""
+"""Causal transformer code prior."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tightbound.priors.codes.autoregressive import AutoregressivePrior, Choose
 
 
 class Transformer(AutoregressivePrior):
-    """Transformer over one sequence of P * depth code indices, each given all before it.
+    """Transformer code prior over one sequence of P * depth code indices, each given all earlier ones.
 
-    The input of a step is the embedding of the previous index (a learned vector at the first step), a learned vector
-    each for row, column and place of the index that is predicted, and the maps at that position and the context.
+    The input of a step is the sum of the embedding of the previous index (a learned vector at the first step), learned
+    vectors for the row, column and number of the predicted index, and a linear map of its condition: the maps at its
+    position, and the context.
 
     Args:
         grid: As for `CodePrior`.
@@ -25,18 +26,18 @@ class Transformer(AutoregressivePrior):
         codebook_size: As for `CodePrior`.
         maps: As for `CodePrior`.
         context: As for `CodePrior`.
-        hidden: Width of a step.
-        layers: Number of blocks of attention and a two-layer network.
+        hidden: Width of the transformer.
+        layers: Number of blocks, each with attention and a two-layer network.
         heads: Number of attention heads, a divisor of `hidden`.
-        dropout: Dropout of the blocks in training.
-        blocks: Number of residual blocks of the network of the maps.
+        dropout: Dropout rate of the blocks in training.
+        blocks: Number of residual blocks of the network for the maps.
 
     Raises:
         InputError: If a number is out of range.
 
     References:
-        Language models are unsupervised multitask learners (Radford et al. 2019), Section 2.3; over the codes of
-        images: Taming transformers for high-resolution image synthesis (Esser et al. 2021), Section 3.2,
+        Language models are unsupervised multitask learners (Radford et al. 2019), Section 2.3; for codes of images:
+        Taming transformers for high-resolution image synthesis (Esser et al. 2021), Section 3.2,
         https://arxiv.org/abs/2012.09841
     """
 
@@ -76,7 +77,7 @@ class Transformer(AutoregressivePrior):
         return torch.stack([head(out[:, :, i]) for i, head in enumerate(self.heads)], 2)
 
     def generate(self, rows: int, condition: Maps | None, choose: Choose) -> None:
-        """Generate indices; each step reads the cached keys and values of all before it."""
+        """Generate indices; each step reads the cached keys and values of all earlier steps."""
         at = self._places(condition).unbind(1)
         step = self.net.steps(rows, len(at), self.start)
         before = self.start.expand(rows, -1)
@@ -86,7 +87,7 @@ class Transformer(AutoregressivePrior):
             before = self.embed_one(choose(logits, position, index), index)
 
     def _places(self, condition: Maps | None) -> Tensor:
-        """Return what is added to each step for the index that it predicts, (N or 1, P * depth, hidden)."""
+        """Return the inputs that describe the index each step predicts, (N or 1, P * depth, hidden)."""
         at = (self.rows + self.columns + self.indices).flatten(0, 1).unsqueeze(0)
         if self.spread is not None and condition is not None:
             spread = self.spread(condition.flatten(2).transpose(1, 2))  # (N, P or 1, hidden)

@@ -12,7 +12,7 @@ from tightbound.priors.codes.base import CodePrior
 
 
 class Uniform(CodePrior):
-    """Uniform code prior: all code indices are equally probable, log p = -P depth log K."""
+    """Uniform code prior, with log p = -P depth log K for all code indices."""
 
     blind: ClassVar[bool] = True
 
@@ -25,6 +25,6 @@ class Uniform(CodePrior):
     logits: Tensor
 
     def forward(self, maps: Tensor | None = None, context: Tensor | None = None) -> Distribution:
-        """Return the distribution; batch shape (), whatever is given."""
+        """Return the distribution with batch shape ()."""
         logits = self.logits.expand(self.positions, self.depth, self.codebook_size)
         return Independent(Categorical(logits=logits, validate_args=False), 2, validate_args=False)
