@@ -86,7 +86,7 @@ class Broken(VectorQuantizer):
         ("training", "in training"),
         ("range", "indices"),
         ("nearest", "nearer"),
-        ("moves", "moved"),
+        ("moves", "changed the codebook"),
         ("variance", "variance"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Objectives: functions of the terms, in nats, to be maximized."""
+"""Objectives: functions of the terms, in nats, that training maximizes."""
 
 from typing import TYPE_CHECKING
 

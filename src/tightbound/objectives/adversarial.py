@@ -1,4 +1,4 @@
-"""Objectives with an adversary on z: FactorVAE, and the adversarial autoencoder (WAE-GAN)."""
+"""Objectives with an adversary on z: FactorVAE and the adversarial autoencoder (WAE-GAN)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tightbound.objectives.elbo import mean_rate
 
 
 class Discriminator(nn.Module):
-    """Network that returns log D / (1 - D), D the probability that its input is real.
+    """Network that returns log D / (1 - D), where D is the probability that its input is real.
 
     Args:
         shape: Shape of the input.
@@ -41,16 +41,16 @@ class Discriminator(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the features below the last hidden layer, (..., *shape) -> (..., width)."""
+        """Return the features (..., width) below the last hidden layer for inputs (..., *shape)."""
         return fold(self.body, x, len(self.shape)).flatten(x.dim() - len(self.shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., *shape) -> (...)."""
+        """Map inputs (..., *shape) to logits (...)."""
         return self.head(self.features(x)).squeeze(-1)
 
 
 class Adversarial(Objective):
-    """Base class of objectives with a discriminator, which has a loss and an optimizer of its own.
+    """Base class of objectives with a discriminator, which has its own loss and optimizer.
 
     Args:
         network: Architecture of the discriminator below its last hidden layer.
@@ -93,25 +93,25 @@ class Adversarial(Objective):
         return ParameterGroup(list(self.discriminator.parameters()), loss, optim={"lr": self.lr, "betas": (0.5, 0.9)})
 
     def input_shape(self, model: Trainable) -> tuple[int, ...]:
-        """Return the shape of the discriminator's input, here that of z."""
+        """Return the shape of the discriminator's input, by default the shape of z."""
         return (require_vae(model, self.name).latents.latent,)
 
     @abstractmethod
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """Return the two inputs that the discriminator tells apart, (..., *input_shape) each."""
+        """Return the two inputs that the discriminator tells apart, each (..., *input_shape)."""
 
 
 class FactorVAE(Adversarial):
-    """ELBO minus gamma TC(q(z)), the total correlation by a density ratio: E_q log D(z) / (1 - D(z)).
+    """FactorVAE objective: ELBO minus gamma TC(q(z)), where a discriminator estimates the total correlation TC.
 
-    The discriminator D tells z from z whose dimensions are permuted independently over the batch. With the optimal D
-    the value is below the ELBO in expectation; with another D the estimate may err in either direction, and the value
-    is not a bound.
+    The discriminator D tells z from z with dimensions permuted independently over the batch, and TC is estimated as
+    E_q log D(z) / (1 - D(z)). With the optimal D, the value is below the ELBO in expectation; with any other D, the
+    estimate may err in either direction, and the value is not a bound.
 
     Args:
         gamma: Weight of the total correlation, or its schedule.
         network: Architecture of the discriminator below its last hidden layer; None: 2 layers of 256 leaky ReLU (the
-            paper uses 6 of 1000 in all).
+            paper has 6 layers of 1000 in total).
         lr: Learning rate of the discriminator; Adam with betas (0.5, 0.9).
         samples: Latent samples per example.
 
@@ -137,7 +137,7 @@ class FactorVAE(Adversarial):
         require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         (group,) = terms.latents
         total_correlation = self.discriminator(group.z.flatten(2)).mean(0)
         return terms.log_likelihood.mean(0) - mean_rate(terms) - knobs["gamma"] * total_correlation
@@ -149,10 +149,10 @@ class FactorVAE(Adversarial):
 
 
 class AdversarialAutoencoder(Adversarial):
-    """E_q[log p(x | z)] + weight log D(z), where D tells draws of the prior from z.
+    """Adversarial autoencoder E_q[log p(x | z)] + weight log D(z), where D tells draws from the prior from z.
 
-    It is not a bound on log p(x), and works with posterior 'point'. With the cost -log p(x | z) in place of the squared
-    error it is also WAE-GAN. The encoder's loss is the non-saturating one.
+    It is not a bound on log p(x), and works with posterior 'point'. It is also WAE-GAN, with the cost -log p(x | z)
+    instead of the squared error. The encoder has the non-saturating loss.
 
     Args:
         weight: Weight of the adversary, in nats; the papers use 1 (AAE) and 10 (WAE-GAN).
@@ -185,18 +185,18 @@ class AdversarialAutoencoder(Adversarial):
         require_single_group(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         (group,) = terms.latents
         fooled = F.logsigmoid(self.discriminator(group.z.flatten(2))).mean(0)
         return terms.log_likelihood.mean(0) + knobs["weight"] * fooled
 
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """Return draws of the prior, and z."""
+        """Return draws from the prior, and z."""
         (group,) = terms.latents
         return draw_prior(group).flatten(2), group.z.flatten(2)
 
 
 def permute_dimensions(z: Tensor) -> Tensor:
-    """Permute each dimension of z (S, B, L) over the batch independently: approximately draws of prod_d q(z_d)."""
+    """Permute each dimension of z (S, B, L) over the batch independently, to draw approximately from prod_d q(z_d)."""
     order = torch.rand(z.shape, device=z.device).argsort(1)
     return z.gather(1, order)

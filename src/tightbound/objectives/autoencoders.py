@@ -1,4 +1,4 @@
-"""Autoencoders without a rate: reconstruction only, or with a penalty that smooths the decoder."""
+"""Autoencoder objectives without a rate: plain reconstruction, or with a penalty that smooths the decoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tightbound.objectives.decoding import MeanDecoder
 
 
 class Autoencoder(Objective):
-    """Plain autoencoder log p(x | z) without a rate, for posterior 'point'. It is not a bound on log p(x).
+    """Plain autoencoder log p(x | z) without a rate, for posterior 'point'; not a bound on log p(x).
 
     Args:
         samples: Latent samples per example, for a posterior that is not a point.
@@ -33,23 +33,23 @@ class Autoencoder(Objective):
         self.samples = whole("samples", samples, least=1)
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Require a prior that is not learned, because it would not be trained."""
+        """Require a prior without parameters, because they would not be trained."""
         require_fixed_prior(require_vae(model, "autoencoder"), "autoencoder")
 
     def check(self, terms: Terms) -> None:
-        """Require a single group, because inference of higher groups would not be trained."""
+        """Require a single group, because the inference networks of higher groups would not be trained."""
         require_single_group(terms, "autoencoder")
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return terms.log_likelihood.mean(0)
 
 
 class RAE(Objective):
     """Regularized autoencoder log p(x | z) - beta |z|^2 / 2 - weight penalty, for posterior 'point'.
 
-    It is not a bound on log p(x), and does not involve the prior: sample from a density fitted to the latent codes. For
-    spectral normalization use penalty=None and a network with spectral_norm=True.
+    It is not a bound on log p(x), and does not use the prior: sample from a density fitted to the latent codes. For
+    spectral normalization, use penalty=None and a network with spectral_norm=True.
 
     Args:
         penalty: "l2": the squared norm of the decoder's weights (without biases); "gradient": the squared norm of the
@@ -79,7 +79,7 @@ class RAE(Objective):
         self._weights: list[torch.nn.Parameter] | None = None
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Find the decoder; require a prior that is not learned."""
+        """Find the decoder; require a prior without parameters."""
         require_fixed_prior(require_vae(model, "rae"), "rae")
         self._weights = [p for p in generative_parameters(model) if p.dim() > 1]
         self._decoder = MeanDecoder(model, "rae", trains_likelihood=False) if self.penalty == "gradient" else None
@@ -89,7 +89,7 @@ class RAE(Objective):
         require_single_group(terms, "rae")
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         if self._weights is None:
             raise unprepared_error("rae")
         (group,) = terms.latents
@@ -110,7 +110,7 @@ def jacobian_norm(decoder: MeanDecoder, z: Tensor, context: Tensor | None) -> Te
         A stochastic estimator of the trace of the influence matrix (Hutchinson 1990),
         https://doi.org/10.1080/03610919008812866
     """
-    with torch.enable_grad():  # also in validation
+    with torch.enable_grad():  # needed in validation too
         z = z if z.requires_grad else z.detach().requires_grad_()
         mean = decoder.mean(z, context)
         signs = torch.randint_like(mean, 2) * 2 - 1

@@ -1,4 +1,4 @@
-"""The base class of objectives, and the parameter groups that they train."""
+"""Base class of objectives, and the parameter groups that they train."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def always(step: int) -> bool:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that are trained by one loss, and by no other."""
+    """Parameters that exactly one loss trains."""
 
     params: list[nn.Parameter]
-    loss: Loss  # 0-d, to be minimized
+    loss: Loss  # scalar, to be minimized
     due: Callable[[int], bool] = always  # whether the parameters are updated at this step
     optim: Mapping[str, Any] = field(default_factory=dict)  # optimizer settings that differ from the run's
 
 
 class Objective(Component, ABC):
-    """Base class of objectives: functions (Terms, Knobs) -> (B,) nats, to be maximized.
+    """Base class of objectives, functions (Terms, Knobs) -> (B,) in nats that training maximizes.
 
-    The trainer averages over the batch, once. Random numbers come from torch's default generator, which the trainer
+    The trainer averages once over the batch. Random numbers come from torch's default generator, which the trainer
     seeds at each step.
     """
 
-    samples: int = 1  # S, latent samples per example in training
-    has_best_epoch: bool = True  # False if a changing adversary measures the value: epochs are not comparable
+    samples: int = 1  # number of latent samples S per example in training
+    has_best_epoch: bool = True  # False if the value depends on an adversary, so that epochs are not comparable
     pointwise: bool = True  # whether an example's value is independent of the rest of its batch
     min_batch_size: int = 1
-    trains_proposal: bool = False  # whether q(z | x) is trained as a proposal, which is wider than under the ELBO
+    trains_proposal: bool = False  # whether q(z | x) is trained as a proposal, and so wider than with the ELBO
     schedules: Mapping[str, Schedule] = {}
-    networks: nn.Module | None = None  # the objective's own networks (an adversary) and state; saved in checkpoints
+    networks: nn.Module | None = None  # the objective's own networks (an adversary) and state, saved in checkpoints
 
     @property
     def name(self) -> str:
@@ -59,10 +59,10 @@ class Objective(Component, ABC):
 
     @abstractmethod
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Create what the objective owns for this model, before training.
+        """Prepare the objective for a model, before training.
 
         Args:
             model: The model.
@@ -73,27 +73,27 @@ class Objective(Component, ABC):
         """
 
     def end_epoch(self, terms: Iterable[Terms]) -> None:
-        """Update the state after an epoch, from the terms of batches of held-out examples, computed on demand."""
+        """Update the objective's state after an epoch, from the terms of held-out batches (computed on demand)."""
 
     def check(self, terms: Terms) -> None:
         """Check that a model, given by its terms on a few examples, fits this objective.
 
         Raises:
-            CompositionError: If it does not.
+            CompositionError: If the model does not fit.
         """
 
     def loss(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the loss (0-d): the negative mean of the objective, plus the model's own penalty (of a codebook)."""
+        """Return the scalar loss: the negative mean of the objective, plus the model's own penalty (for a codebook)."""
         loss = -self(terms, knobs).mean()
         return loss if terms.penalty is None else loss + terms.penalty.mean()
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """Return the groups of parameters with their losses; here one group with all parameters."""
+        """Return the parameter groups with their losses, by default one group with all parameters."""
         return [ParameterGroup(list(model.parameters()), self.loss)]
 
 
 def split_groups(model: Trainable, encoder: Loss, others: Loss) -> list[ParameterGroup]:
-    """Return the parameters of q(z | x) as a group after all others; a group with nothing to train is left out."""
+    """Return two groups: all other parameters, then those of q(z | x); omit a group with nothing to train."""
     inner = {id(p) for p in model.inference_parameters()}
     sides = [([p for p in model.parameters() if id(p) not in inner], others), (model.inference_parameters(), encoder)]
     return [ParameterGroup(params, loss) for params, loss in sides if any(p.requires_grad for p in params)]
@@ -103,7 +103,7 @@ def require_separate_parameters(model: Trainable, name: str) -> None:
     """Raise CompositionError if p and q share parameters."""
     if model.shares_parameters:
         raise CompositionError(
-            f"objective '{name}' trains the parameters of q(z | x) separately from those of p(x, z), and in this model "
+            f"objective '{name}' trains the parameters of q(z | x) separately from those of p(x, z), but in this model "
             "they share some; use objective 'iwae' or 'elbo', or a prior, latents and networks that share none"
         )
 
@@ -112,7 +112,7 @@ def require_density(terms: Terms, name: str) -> None:
     """Raise CompositionError if the posterior is a point mass."""
     if not all(group.has_density for group in terms.latents):
         raise CompositionError(
-            f"objective '{name}' needs a posterior with a density and this one is a point mass; "
+            f"objective '{name}' needs a posterior with a density, and this one is a point mass; "
             "use posterior 'normal', or objective 'autoencoder'"
         )
 
@@ -121,13 +121,13 @@ def require_draws(terms: Terms, name: str) -> None:
     """Raise CompositionError if the posterior is deterministic, so that all importance weights are equal."""
     if terms.deterministic:
         raise CompositionError(
-            f"objective '{name}' averages over draws of q(z | x), and this posterior is deterministic, so that it "
-            "would be the ELBO; use objective 'elbo', or quantizer 'gumbel'"
+            f"objective '{name}' averages over draws from q(z | x), and with this deterministic posterior it would be "
+            "the ELBO; use objective 'elbo', or quantizer 'gumbel'"
         )
 
 
 def require_rate(terms: Terms, name: str) -> None:
-    """Raise CompositionError if no gradient changes the rate."""
+    """Raise CompositionError if training cannot change the rate."""
     if terms.deterministic:
         raise CompositionError(
             f"objective '{name}' controls the rate, and the rate of a deterministic posterior is constant until the "
@@ -148,7 +148,7 @@ def require_single_group(terms: Terms, name: str) -> LatentTerms:
         raise _discrete_error(name)
     if len(terms.latents) != 1:
         raise CompositionError(
-            f"objective '{name}' compares all of z with the prior and needs one group of latent variables; this model "
+            f"objective '{name}' compares z with the prior and needs one group of latent variables, and this model "
             f"has {len(terms.latents)}; use latents 'flat'"
         )
     return terms.latents[0]
@@ -157,7 +157,7 @@ def require_single_group(terms: Terms, name: str) -> LatentTerms:
 def require_vae(model: Trainable, name: str) -> VAE:
     """Return the model if it can encode and decode; raise CompositionError otherwise."""
     if not isinstance(model, VAE):
-        raise CompositionError(f"objective '{name}' encodes and decodes; give it a VAE, not {type(model).__name__}")
+        raise CompositionError(f"objective '{name}' needs a VAE and was given a {type(model).__name__}; pass a VAE")
     return model
 
 
@@ -174,14 +174,14 @@ def require_fixed_prior(model: VAE, name: str) -> None:
     inference = {id(p) for p in model.latents.inference_parameters()}
     if any(id(p) not in inference for p in model.latents.parameters()):
         raise CompositionError(
-            f"objective '{name}' does not train the prior, and this one is learned; use prior 'normal'"
+            f"objective '{name}' does not train the prior, and this prior has parameters; use prior 'normal'"
         )
 
 
 def draw_prior(group: LatentTerms) -> Tensor:
     """Draw z from the prior, in the group's shape, with torch's default generator."""
     if group.prior is None:
-        raise CompositionError("draws of the prior are needed and these latents have no prior; use prior 'normal'")
+        raise CompositionError("draws from the prior are needed, and these latents have no prior; use prior 'normal'")
     return draw(group.prior, group.z.shape[: 2 - len(group.prior.batch_shape)], unkeyed())
 
 
@@ -194,7 +194,7 @@ def require_evaluable_posterior(group: LatentTerms, name: str) -> Distribution:
     """Return q(z | x) if its density is known at the z of other examples; raise CompositionError otherwise."""
     if group.posterior is None:
         raise CompositionError(
-            f"objective '{name}' needs q(z | x) at the z of other examples, and this posterior knows its density at "
-            "its own draws only; use posterior 'normal'"
+            f"objective '{name}' needs q(z | x) at z of other examples, and the density of this posterior is known "
+            "only at its own draws; use posterior 'normal'"
         )
     return group.posterior

@@ -1,4 +1,4 @@
-"""The loss of one batch, for a training loop of your own."""
+"""The loss of one batch, for your own training loop."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def batch_loss(
     seed: int | None = None,
     trust: bool = False,
 ) -> Tensor:
-    """Return the loss of a batch in nats: minus the objective, plus the model's own penalty (of a codebook).
+    """Return the loss of a batch in nats: minus the objective, plus the model's own penalty (for a codebook).
 
     Schedules of the objective and the model (such as a warm-up of beta) have their final values; to vary a value, pass
     an objective with that value.
 
     Args:
-        model: The model; its parameters get gradients.
+        model: Model whose parameters get gradients.
         x: Raw data (B, *shape), or a `Batch` with labels or masks.
-        objective: By name, `"name(argument=value)"`, or as an object.
-        samples: Latent samples per example; None: the objective's own number.
+        objective: Objective as `"name(argument=value)"` or as an object.
+        samples: Latent samples per example; None: the objective's default.
         size: Number of training examples, for objectives that need it ('beta-tc').
         reduction: "mean" or "sum" over the batch, or "none".
         seed: Random seed of the draws; None: torch's default generator.
-        trust: Import an objective of your own, written "module:Class(...)".
+        trust: Import your own objective, written "module:Class(...)".
 
     Returns:
-        The loss, 0-d, or (B,) with reduction "none".
+        The loss: a scalar, or (B,) with reduction "none".
 
     Raises:
         CompositionError: The objective does not fit the model, or needs more than one loss.
@@ -74,11 +74,11 @@ def batch_loss(
 
 
 def _prepare(objective: Objective, model: VAE, size: int | None) -> None:
-    """Prepare an objective for the model, and refuse one that a single loss does not train."""
+    """Prepare an objective for the model; raise CompositionError if it needs more than one loss."""
     objective.prepare(model, size)
     several = len(objective.parameter_groups(model)) > 1 or objective.networks is not None
     if several or type(objective).loss is not Objective.loss:
         raise CompositionError(
-            f"objective '{objective.name}' needs several losses, or networks of its own, which one loss cannot train; "
+            f"objective '{objective.name}' needs several losses or its own networks, which one loss cannot train; "
             "train with fit(), or use an objective with one loss, such as 'elbo' or 'iwae'"
         )

@@ -1,4 +1,4 @@
-"""The mean of p(x | z), for objectives that use it beside log p(x | z)."""
+"""The mean of p(x | z), for objectives that use more than log p(x | z)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tightbound.objectives.base import require_vae
 
 
 class MeanDecoder:
-    """The mean of p(x | z) and the target x; bits, levels and the unit interval are on the 0-1 scale.
+    """Mean of p(x | z) and target x; bits, levels and the unit interval are on the 0-1 scale.
 
     Args:
         model: The VAE.
-        name: Name of the objective, for errors.
-        trains_likelihood: Whether the likelihood is trained by its mean only, so that all of its parameters must affect
-            it.
+        name: Name of the objective, for error messages.
+        trains_likelihood: Whether the likelihood is trained only through its mean, which must then depend on all of its
+            parameters.
 
     Raises:
         CompositionError: If the likelihood's mean is unknown, has no gradient, or leaves a parameter untrained.
@@ -63,7 +63,7 @@ class MeanDecoder:
                 mean = z.detach()
             if not mean.requires_grad:
                 raise CompositionError(
-                    f"objective '{self._name}' is a function of the mean of p(x | z), and the mean of "
+                    f"objective '{self._name}' uses the gradient of the mean of p(x | z), and the mean of "
                     f"{type(model.likelihood).__name__} has no gradient; use 'bernoulli' or 'gaussian(scale=1.0)'"
                 )
             gradients = torch.autograd.grad(mean.sum(), [z, *named.values()], allow_unused=True)[1:]
@@ -79,5 +79,5 @@ def require_complete_data(terms: Terms, name: str) -> None:
     """Raise CompositionError if the data or a context mask elements of x."""
     if terms.batch.mask is not None:
         raise CompositionError(
-            f"objective '{name}' needs complete examples, and elements of these are masked; use objective 'elbo'"
+            f"objective '{name}' needs complete examples, and some elements are masked; use objective 'elbo'"
         )

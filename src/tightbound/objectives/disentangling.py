@@ -21,10 +21,10 @@ from tightbound.objectives.elbo import mean_rate
 
 
 class BetaTC(Objective):
-    """E_q[log p(x | z)] - alpha I_q(x; z) - beta TC(q(z)) - gamma sum_d KL(q(z_d) || p(z_d)).
+    """beta-TC objective E_q[log p(x | z)] - alpha I_q(x; z) - beta TC(q(z)) - gamma sum_d KL(q(z_d) || p(z_d)).
 
-    The three terms are estimated from the batch. With all weights 1 the value is the Monte Carlo ELBO, whatever the
-    sampling; with others it is not a bound on log p(x). Under a prior that does not factorize, the last term is
+    The last three terms are estimated from the batch. With all weights 1, the value is the Monte Carlo ELBO for any
+    `sampling`; with other weights it is not a bound on log p(x). If the prior does not factorize, the last term is
     KL(prod_d q(z_d) || p(z)).
 
     Args:
@@ -32,7 +32,7 @@ class BetaTC(Objective):
         alpha: Weight of the mutual information, or its schedule.
         gamma: Weight of the dimension-wise KL, or its schedule.
         sampling: "mss" (stratified) or "mws" (weighted) estimate of q(z). The total correlation of "mws" is too high by
-            up to (L - 1) log N, in its value but hardly in its gradient.
+            up to (L - 1) log N in value, with hardly an effect on its gradient.
         samples: Latent samples per example.
 
     References:
@@ -61,7 +61,7 @@ class BetaTC(Objective):
         if n_examples is None:
             raise CompositionError(
                 "objective 'beta-tc' needs the number of training examples, which is unknown for a stream; "
-                "give data of known length, pass size= to VAE.loss, or use objective 'factor'"
+                "pass data of known length, pass size= to VAE.loss, or use objective 'factor'"
             )
         self._size = n_examples
 
@@ -72,7 +72,7 @@ class BetaTC(Objective):
         log_pairs_by_dimension(require_evaluable_posterior(group, "beta-tc"), group.z)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         (group,) = terms.latents
         q, log_prior = require_evaluable_posterior(group, "beta-tc"), group.log_prior
         if not self._size or log_prior is None:
@@ -87,14 +87,15 @@ class BetaTC(Objective):
 
 
 class DIP(Objective):
-    """ELBO minus lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, C a covariance of the latent codes.
+    """DIP objective: ELBO minus a penalty on the covariance C of the latent codes.
 
-    C is estimated from the batch, whose examples share the penalty. The value is a lower bound on the ELBO.
+    The penalty is lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, with C estimated from the batch, whose
+    examples share it. The value is a lower bound on the ELBO.
 
     Args:
-        kind: 1: C = Cov_x E[z | x], of the means; 2: C = Cov z, which adds E_x Var[z | x].
-        lambda_od: Weight of the covariances.
-        lambda_d: Weight of the variances; None: 10 lambda_od for kind 1, lambda_od for kind 2.
+        kind: 1: C = Cov_x E[z | x], the covariance of the means; 2: C = Cov z, which adds E_x Var[z | x].
+        lambda_od: Weight of the off-diagonal elements.
+        lambda_d: Weight of the diagonal; None: 10 lambda_od for kind 1, lambda_od for kind 2.
         samples: Latent samples per example.
 
     References:
@@ -129,12 +130,12 @@ class DIP(Objective):
             ) from None
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         (group,) = terms.latents
         return terms.log_likelihood.mean(0) - mean_rate(terms) - self.penalty(require_evaluable_posterior(group, "dip"))
 
     def penalty(self, q: Distribution) -> Tensor:
-        """Return the penalty (0-d) for q with batch shape (B,)."""
+        """Return the scalar penalty for q with batch shape (B,)."""
         centered = q.mean - q.mean.mean(0)
         covariance = centered.mT @ centered / len(centered)
         variance = covariance.diagonal()

@@ -22,16 +22,16 @@ from tightbound.objectives.elbo import mean_rate
 
 
 class InfoVAE(Objective):
-    """E_q[log p(x | z)] - (1 - alpha) KL(q(z | x) || p(z)) - (alpha + lambda - 1) MMD^2(q(z), p(z)).
+    """InfoVAE objective E_q[log p(x | z)] - (1 - alpha) KL(q || p) - (alpha + lambda - 1) MMD^2(q(z), p(z)).
 
-    It is not a bound on log p(x). The batch shares the last term, whose estimate is unbiased and may be negative; for a
-    batch of one example, which has no pairs, the term is zero.
+    It is not a bound on log p(x). The examples of a batch share the last term, whose estimate is unbiased and may be
+    negative; it is zero for a batch of one example, which has no pairs.
 
     Args:
-        alpha: Share of the KL that is left out; with 1 the posterior may be a point mass.
-        lambda_: With alpha, the weight of the discrepancy, in nats.
+        alpha: Fraction of the KL to leave out; with 1, the posterior may be a point mass.
+        lambda_: Together with alpha, the weight of the discrepancy in nats.
         kernel: "imq", "rbf" or "laplacian", each averaged over several widths.
-        width: A squared length; None: that of N(0, I).
+        width: Squared length scale of the kernel; None: chosen for N(0, I).
         samples: Latent samples per example.
 
     References:
@@ -53,7 +53,7 @@ class InfoVAE(Objective):
         self.alpha, self.lambda_ = number("alpha", alpha, most=1), number("lambda_", lambda_, least=0)
         if self.alpha + self.lambda_ < 1:
             raise InputError(
-                f"alpha = {alpha} and lambda_ = {lambda_} would reward a discrepancy from the prior, with weight "
+                f"alpha = {alpha} and lambda_ = {lambda_} would reward a discrepancy from the prior with weight "
                 f"{1 - alpha - lambda_:g}; needed: alpha + lambda_ of at least 1"
             )
         check_kernel(kernel, width)
@@ -61,7 +61,7 @@ class InfoVAE(Objective):
         self.samples = whole("samples", samples, least=1)
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
-        """Require a prior that is not learned, if there is no KL term to train it."""
+        """Require a prior without parameters, if there is no KL term to train them."""
         if self.alpha == 1:
             require_fixed_prior(require_vae(model, self.name), self.name)
 
@@ -72,7 +72,7 @@ class InfoVAE(Objective):
             require_density(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         value = terms.log_likelihood.mean(0)
         if self.alpha != 1:
             value = value - (1 - self.alpha) * mean_rate(terms)
@@ -85,9 +85,9 @@ class InfoVAE(Objective):
 
 
 class WAE(InfoVAE):
-    """E_q[log p(x | z)] - weight MMD^2(q(z), p(z)), a Wasserstein autoencoder with the cost -log p(x | z).
+    """Wasserstein autoencoder E_q[log p(x | z)] - weight MMD^2(q(z), p(z)), with the cost -log p(x | z).
 
-    With a Gaussian likelihood of fixed scale the cost is the squared error. It is not a bound on log p(x), and works
+    With a Gaussian likelihood of fixed scale, the cost is the squared error. It is not a bound on log p(x), and works
     with posterior 'point'. It is InfoVAE with alpha = 1, and treats batches of one example in the same way.
 
     Args:

@@ -1,4 +1,4 @@
-"""The evidence lower bound, and variants that weight the rate: beta, free bits, capacity."""
+"""Evidence lower bound, and variants that weight the rate: beta, free bits and capacity."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KL = Literal["auto", "closed", "monte-carlo"]
 
 
 class RateDistortion(Objective):
-    """Base class of objectives E_q[log p(x | z)] - penalty(rate), estimated from L samples.
+    """Base class of objectives E_q[log p(x | z)] - penalty(rate).
 
     Args:
-        samples: L.
+        samples: Number of samples per example.
         kl: "closed": require a closed-form KL; "monte-carlo": log q - log p at the samples; "auto": closed form if
             known.
     """
@@ -33,30 +33,30 @@ class RateDistortion(Objective):
         self.samples, self.kl = whole("samples", samples, least=1), kl
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return mean_over_samples(terms.log_likelihood) - self.penalty(self.rates(terms), knobs)
 
     def rates(self, terms: Terms) -> list[Tensor]:
-        """Return the rates (B, F) of each group, averaged over the samples."""
+        """Return the rates (B, F) of each group, averaged over samples."""
         if self.kl == "monte-carlo":
             return [mean_over_samples(group.log_ratio()).unsqueeze(-1) for group in terms.latents]
         return [mean_over_samples(group.rate()) for group in terms.latents]
 
     @abstractmethod
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Return (B,) nats for the rates (B, F) of each group, or 0-d if the batch shares the penalty."""
+        """Return the penalty in nats for the rates (B, F) of each group: (B,), or a scalar if the batch shares it."""
 
     def check(self, terms: Terms) -> None:
         """Require a density, and a closed-form KL if kl="closed"."""
         require_density(terms, self.name)
         if self.kl == "closed" and any(group.kl is None for group in terms.latents):
             raise CompositionError(
-                "kl='closed' was given and this prior and posterior have no closed-form KL; use kl='monte-carlo'"
+                "kl='closed' was given, but this prior and posterior have no closed-form KL; use kl='monte-carlo'"
             )
 
 
 class ELBO(RateDistortion):
-    """Evidence lower bound E_q[log p(x | z)] - beta KL(q || p), a bound on log p(x) for beta = 1.
+    """Evidence lower bound E_q[log p(x | z)] - beta KL(q || p), which bounds log p(x) for beta = 1.
 
     Args:
         beta: Weight of the rate, or its schedule.
@@ -77,8 +77,8 @@ class ELBO(RateDistortion):
         super().check(terms)
         if terms.deterministic and (beta := float(Knobs.final(self.schedules)["beta"])) != 1:
             warnings.warn(
-                f"beta = {beta:g} changes only the reported loss: the rate of a deterministic posterior is constant "
-                "until the code prior is trained; for another rate, change the number of code indices or "
+                f"beta = {beta:g} changes only the reported loss, because the rate of a deterministic posterior is "
+                "constant until the code prior is trained; to change the rate, change the number of code indices or "
                 "codebook_size=, or use quantizer 'gumbel'",
                 stacklevel=2,
             )
@@ -89,11 +89,11 @@ class ELBO(RateDistortion):
 
 
 class FreeBits(RateDistortion):
-    """ELBO in which a rate below `free_bits` nats has a constant cost: the penalty is sum max(free_bits, rate).
+    """ELBO with free bits: the penalty is sum max(free_bits, rate), so rates below `free_bits` nats cost the same.
 
     Args:
-        free_bits: Nats, or their schedule, for each unit of `over`.
-        over: "factor" (latent dimension), "group", or "total".
+        free_bits: Free nats for each unit of `over`, or their schedule.
+        over: Unit of the limit: "factor" (latent dimension), "group" or "total".
         average: "batch": the limit applies to the batch mean of each unit's rate, as in the paper; "example": it
             applies to each example's rate.
         beta: Weight of the rate, or its schedule.
@@ -126,13 +126,13 @@ class FreeBits(RateDistortion):
         }
 
     def check(self, terms: Terms) -> None:
-        """Require a rate that training changes and, for over="factor", one per latent dimension."""
+        """Require a rate that training changes and, for over="factor", a rate per latent dimension."""
         super().check(terms)
         require_rate(terms, self.name)
         pairs = zip(self.rates(terms), terms.latents, strict=True)
         if self.over == "factor" and any(r.shape[-1] == 1 < g.z[0, 0].numel() for r, g in pairs):
             raise CompositionError(
-                "over='factor' needs the KL of each latent dimension, and only their sum is known here; "
+                "over='factor' needs the KL of each latent dimension, but only their sum is known here; "
                 "use over='group', or kl='closed' with a prior and a posterior that factorize"
             )
 
@@ -149,11 +149,11 @@ class FreeBits(RateDistortion):
 
 
 class Capacity(RateDistortion):
-    """E_q[log p(x | z)] - gamma |batch-mean KL - capacity|, which drives the rate to a target that may grow.
+    """Capacity objective E_q[log p(x | z)] - gamma |batch-mean KL - capacity|, which drives the rate to a target.
 
     Args:
-        capacity: C in nats, or its schedule, such as linear(stop=25).
-        gamma: Weight of the distance from C, or its schedule.
+        capacity: Target rate in nats, or its schedule, such as linear(stop=25).
+        gamma: Weight of the distance from the target, or its schedule.
         samples: Latent samples per example.
         kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
 
@@ -182,20 +182,20 @@ class Capacity(RateDistortion):
         require_rate(terms, self.name)
 
     def penalty(self, rates: list[Tensor], knobs: Knobs) -> Tensor:
-        """Return gamma |mean rate - C|, the same for each example."""
+        """Return the scalar gamma |mean rate - capacity|."""
         return knobs["gamma"] * (sum_factors(rates).mean() - knobs["capacity"]).abs()
 
 
 def mean_over_samples(values: Tensor) -> Tensor:
-    """Average (S, ...) over samples to (...); for one sample this needs no computation."""
+    """Average (S, ...) over samples to (...), without computation for one sample."""
     return values.squeeze(0) if len(values) == 1 else values.mean(0)
 
 
 def sum_factors(rates: list[Tensor]) -> Tensor:
-    """Sum the rates (B, F) of all groups to (B,); 0 for a model without latents."""
+    """Sum the rates (B, F) of all groups to (B,); return 0 for a model without latents."""
     return functools.reduce(torch.add, (rate.sum(-1) for rate in rates)) if rates else torch.zeros(())
 
 
 def mean_rate(terms: Terms) -> Tensor:
-    """Return KL(q || p) of all groups, (B,), in closed form if known, averaged over the samples."""
+    """Return KL(q || p) (B,) of all groups, in closed form if known, averaged over samples."""
     return sum_factors([mean_over_samples(group.rate()) for group in terms.latents])

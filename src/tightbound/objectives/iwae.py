@@ -1,4 +1,4 @@
-"""The importance-weighted bound."""
+"""Importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class IWAE(ImportanceWeighted):
     """Importance-weighted bound log (1/k) sum_i p(x, z_i) / q(z_i | x), which tightens with k.
 
     Args:
-        samples: k.
+        samples: Number of samples k.
 
     References:
         Importance weighted autoencoders (Burda et al. 2016), Eq. 8, https://arxiv.org/abs/1509.00519
@@ -37,10 +37,10 @@ class IWAE(ImportanceWeighted):
         self.samples = whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return logmeanexp(terms.log_weight)
 
 
 def logmeanexp(log_weight: Tensor) -> Tensor:
-    """Return the logarithm of the mean over samples of exp(log_weight), (S, B) -> (B,)."""
+    """Return the logarithm (B,) of the mean over samples of exp(log_weight) for log-weights (S, B)."""
     return log_weight.logsumexp(0) - math.log(len(log_weight))

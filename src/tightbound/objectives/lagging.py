@@ -1,4 +1,4 @@
-"""The ELBO with an encoder that is trained ahead of the decoder."""
+"""ELBO with an encoder that is trained ahead of the decoder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tightbound.objectives.elbo import ELBO, KL
 
 
 class Lagging(ELBO):
-    """ELBO with an initial phase in which decoder and prior are updated at every `every`-th step only.
+    """ELBO with an initial phase in which decoder and prior are updated only at every `every`-th step.
 
-    This aggressive phase ends when the mutual information I_q(x; z) on held-out data is smaller after an epoch than
-    after the one before. It is estimated batch by batch as log q(z | x) - log q(z), with q(z) of the batch, and is at
-    most the logarithm of the batch size.
+    This aggressive phase ends when an epoch reduces the mutual information I_q(x; z) on held-out data, which is
+    estimated batch by batch as log q(z | x) - log q(z), with q(z) from the batch, and is at most the logarithm of the
+    batch size.
 
     Args:
         every: Steps of the encoder per step of the decoder.
@@ -37,8 +37,8 @@ class Lagging(ELBO):
 
     References:
         Lagging inference networks and posterior collapse in variational autoencoders (He et al. 2019), Algorithm 1,
-        https://arxiv.org/abs/1901.05534. Its inner loop runs until it gains no more; here it has a fixed number of
-        steps.
+        https://arxiv.org/abs/1901.05534; there the inner loop runs until it stops improving, here for a fixed number of
+        steps
     """
 
     def __init__(self, every: int = 10, beta: float | Schedule = 1.0, samples: int = 1, kl: KL = "auto") -> None:
@@ -86,7 +86,7 @@ class Lagging(ELBO):
 
 
 class Phase(nn.Module):
-    """State of a resumable run: whether the encoder leads, and its last mutual information."""
+    """State of the phase: whether it is aggressive, and the last mutual information."""
 
     aggressive: Tensor
     information: Tensor

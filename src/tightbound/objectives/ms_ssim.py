@@ -1,4 +1,4 @@
-"""Structural similarity of images as a reconstruction term."""
+"""Objective with structural similarity of images as the reconstruction term."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WINDOW, SIGMA = 11, 1.5  # pixels
 
 
 class MSSSIM(ELBO):
-    """-weight (1 - MS-SSIM(x, m(z))) + likelihood E_q[log p(x | z)] - beta KL(q || p), m(z) the mean of p(x | z).
+    """Structural-similarity objective -weight (1 - MS-SSIM(x, E[x | z])) + likelihood E_q[log p(x | z)] - beta KL.
 
-    It is not a bound on log p(x). Small images have fewer scales, see `ms_ssim`.
+    It is not a bound on log p(x). Small images have fewer scales; see `ms_ssim`.
 
     Args:
         weight: Cost in nats of images that have nothing in common.
-        likelihood: Weight of the log-likelihood; if above 0, a learned scale is trained, too.
+        likelihood: Weight of the log-likelihood; if above 0, a learned scale is trained too.
         beta: Weight of the rate, or its schedule.
         samples: Latent samples per example.
         kl: "closed", "monte-carlo" or "auto", see `RateDistortion`.
@@ -55,7 +55,7 @@ class MSSSIM(ELBO):
         if math.isinf(self._decoder.span):
             raise CompositionError(
                 "objective 'ms-ssim' needs data with a known range, and these are real numbers; "
-                "open the data with domain='unit', or give integer levels"
+                "open the data with domain='unit', or pass integer levels"
             )
 
     def check(self, terms: Terms) -> None:
@@ -65,12 +65,12 @@ class MSSSIM(ELBO):
         shape = tuple(terms.batch.x.shape[1:])
         if len(shape) != 3:
             raise CompositionError(
-                f"objective 'ms-ssim' needs images (channels, height, width) and the data have shape {shape}; "
+                f"objective 'ms-ssim' needs images (channels, height, width), and the data have shape {shape}; "
                 "use objective 'elbo'"
             )
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         if self._decoder is None:
             raise unprepared_error("ms-ssim")
         x, decoded = self._decoder.reconstructed(terms)
@@ -84,13 +84,13 @@ class MSSSIM(ELBO):
 def ms_ssim(x: Tensor, y: Tensor, span: float = 1.0) -> Tensor:
     """Return the multi-scale structural similarity (N,) of images x and y (N, C, H, W), averaged over channels.
 
-    It is 1 for equal images. The Gaussian window has sigma 1.5 and 11 pixels, or as many (an odd number) as fit. Of the
-    paper's five scales, those are used at which it fits, with their weights scaled to a sum of 1: 3 for 64 pixels, 2
-    for 28, 1 for 8. A negative similarity of a scale counts as 1e-6, because its power is undefined.
+    It is 1 for equal images. The Gaussian window has sigma 1.5 and 11 pixels, or the largest odd number that fits. It
+    uses those of the paper's five scales at which the window fits, with weights rescaled to a sum of 1: 3 scales for 64
+    pixels, 2 for 28, 1 for 8. A negative similarity at a scale counts as 1e-6, because its power is undefined.
 
     Args:
-        x: Images.
-        y: Images.
+        x: Images (N, C, H, W).
+        y: Images (N, C, H, W).
         span: Largest possible value minus the smallest.
 
     References:
@@ -115,7 +115,7 @@ def ms_ssim(x: Tensor, y: Tensor, span: float = 1.0) -> Tensor:
 
 
 def _similarity(x: Tensor, y: Tensor, window: Tensor, span: float) -> tuple[Tensor, Tensor]:
-    """Return luminance, and contrast times structure, (N, 1, h, w) each, of windows inside (N, 1, H, W)."""
+    """Return luminance, and contrast times structure, each (N, 1, h, w), of all windows inside (N, 1, H, W)."""
     stack = torch.cat([x, y, x * x, y * y, x * y])
     blurred = F.conv2d(F.conv2d(stack, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
     mean_x, mean_y, square_x, square_y, cross = blurred.chunk(5)

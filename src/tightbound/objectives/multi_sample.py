@@ -30,15 +30,15 @@ class MIWAE(ImportanceWeighted):
         self.samples = self.m * self.k
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         weight = terms.log_weight
         return logmeanexp(weight.reshape(self.k, self.m, *weight.shape[1:])).mean(0)
 
 
 class PIWAE(ImportanceWeighted):
-    """IWAE with m k samples for decoder and prior, and MIWAE(m, k) for the encoder.
+    """IWAE with m * k samples for decoder and prior, and MIWAE(m, k) for the encoder.
 
-    The signal of IWAE's gradient for the encoder is lost in noise as k grows. The value is that of IWAE.
+    With IWAE, the signal in the encoder's gradient is lost in noise as k grows. The value is that of IWAE.
 
     Args:
         m: Number of bounds for the encoder.
@@ -54,7 +54,7 @@ class PIWAE(ImportanceWeighted):
         self.samples = self._encoder.samples
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return logmeanexp(terms.log_weight)
 
     def prepare(self, model: Trainable, n_examples: int | None) -> None:
@@ -71,10 +71,10 @@ class PIWAE(ImportanceWeighted):
 
 
 class CIWAE(ImportanceWeighted):
-    """beta ELBO + (1 - beta) IWAE, from the same k samples.
+    """Combination beta ELBO + (1 - beta) IWAE, from the same k samples.
 
     Args:
-        samples: k.
+        samples: Number of samples k.
         beta: Weight of the ELBO, in [0, 1].
 
     References:
@@ -86,7 +86,7 @@ class CIWAE(ImportanceWeighted):
         self.samples, self.beta = whole("samples", samples, least=1), number("beta", beta, least=0, most=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         weight = terms.log_weight
         return self.beta * weight.mean(0) + (1 - self.beta) * logmeanexp(weight)
 
@@ -94,12 +94,12 @@ class CIWAE(ImportanceWeighted):
 class Renyi(ImportanceWeighted):
     """Variational Renyi bound 1 / (1 - alpha) log (1/k) sum_i w_i^(1 - alpha).
 
-    alpha = 1 is the ELBO (the limit), alpha = 0 is IWAE. For alpha < 0 its limit in k lies above log p(x), so it is not
-    a lower bound; as alpha goes to -infinity it becomes `VRMax`.
+    alpha = 1 is the ELBO (as a limit), alpha = 0 is IWAE. For alpha < 0, its limit in k lies above log p(x), so it is
+    not a lower bound; as alpha goes to -infinity, it becomes `VRMax`.
 
     Args:
         alpha: Order of the divergence.
-        samples: k.
+        samples: Number of samples k.
 
     References:
         Renyi divergence variational inference (Li and Turner 2016), Eq. 14, https://arxiv.org/abs/1602.02311
@@ -109,22 +109,22 @@ class Renyi(ImportanceWeighted):
         self.alpha, self.samples = number("alpha", alpha), whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         weight, power = terms.log_weight, 1 - self.alpha
         if power == 0:
             return weight.mean(0)
         mean = weight.mean(0)
         off = power * (weight - mean)
-        # Near alpha = 1, the logarithm of a mean of numbers near 1 loses all digits.
+        # near alpha = 1, the logarithm of a mean of numbers near 1 would lose all digits
         near = mean + off.clamp(-1, 1).expm1().mean(0).log1p() / power
         return torch.where(off.abs().amax(0) < 0.1, near, logmeanexp(power * weight) / power)
 
 
 class VRMax(ImportanceWeighted):
-    """Largest of k log-weights: the variational Renyi bound as alpha goes to -infinity. It is not a lower bound.
+    """Largest of k log-weights, the variational Renyi bound as alpha goes to -infinity; not a lower bound.
 
     Args:
-        samples: k.
+        samples: Number of samples k.
 
     References:
         Renyi divergence variational inference (Li and Turner 2016), on VR-max,
@@ -135,5 +135,5 @@ class VRMax(ImportanceWeighted):
         self.samples = whole("samples", samples, least=1)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return terms.log_weight.amax(0)

@@ -1,4 +1,4 @@
-"""A VAE whose reconstructions are compared by the features of a discriminator."""
+"""Objective that compares reconstructions by the features of a discriminator."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from tightbound.objectives.elbo import mean_rate
 
 
 class VAEGAN(Adversarial):
-    """E_q[log N(f(x); f(m(z)), I)] - KL(q || p), f the features of a discriminator of data, m(z) the mean of p(x | z).
+    """VAE-GAN objective E_q[log N(f(x); f(E[x | z]), I)] - KL(q || p), where f are features of a discriminator.
 
-    The features are those below the discriminator's last hidden layer, which itself keeps little beyond what separates
+    The features are taken below the discriminator's last hidden layer, which itself holds little beyond what separates
     data from fakes. They are standardized over the layer, so that distances do not depend on their scale (the paper
     uses batch normalization, which is not pointwise).
 
-    It is not a bound on log p(x), and uses only the mean of p(x | z). Three groups of parameters are trained, each by
-    its own loss: the encoder by the value; the decoder by gamma times its first term (and a learned prior by the
-    second) and by -log D of reconstructions and of decoded draws of the prior (the non-saturating loss); the
-    discriminator D by telling both from data.
+    It is not a bound on log p(x), and uses only the mean of p(x | z). Three groups of parameters have their own losses:
+    the encoder maximizes the value; the decoder maximizes gamma times the first term (and a learned prior the second)
+    and log D of reconstructions and of decoded draws from the prior (the non-saturating loss); the discriminator D
+    learns to tell both from data.
 
     Args:
         gamma: Weight of the reconstruction in the decoder's loss.
@@ -64,7 +64,7 @@ class VAEGAN(Adversarial):
         super().prepare(model, n_examples)
         if self.discriminator.width < 3:
             raise CompositionError(
-                f"objective 'vae-gan' compares standardized features and the discriminator has "
+                f"objective 'vae-gan' compares standardized features, and the discriminator has "
                 f"{self.discriminator.width}; pass network= with at least 3 units in its last layer"
             )
 
@@ -75,11 +75,11 @@ class VAEGAN(Adversarial):
         require_complete_data(terms, self.name)
 
     def __call__(self, terms: Terms, knobs: Knobs) -> Tensor:
-        """Return the objective, (B,) nats."""
+        """Return the objective (B,) in nats."""
         return self.likeness(terms) - mean_rate(terms)
 
     def likeness(self, terms: Terms) -> Tensor:
-        """Return the log-density (B,) of the features of x around those of its reconstructions."""
+        """Return the Gaussian log-density (B,) of the features of x around those of its reconstructions."""
         x, decoded = self.decoder.reconstructed(terms)
         error = self._standardized(decoded) - self._standardized(x)
         return -0.5 * (error.square().sum(-1).mean(0) + error.shape[-1] * math.log(2 * math.pi))
@@ -89,7 +89,7 @@ class VAEGAN(Adversarial):
         return F.layer_norm(features, features.shape[-1:])
 
     def parameter_groups(self, model: Trainable) -> list[ParameterGroup]:
-        """Return encoder, decoder (with a learned prior), and discriminator."""
+        """Return the groups of encoder, decoder (with a learned prior) and discriminator."""
 
         def decoder_loss(terms: Terms, knobs: Knobs) -> Tensor:
             fooled = F.logsigmoid(self.discriminator(self._fakes(terms))).mean(1).sum()
@@ -103,11 +103,11 @@ class VAEGAN(Adversarial):
         return require_vae(model, self.name).shape
 
     def real_and_fake(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """Return data, and the fakes: reconstructions and decoded draws of the prior."""
+        """Return the data, and the fakes: reconstructions and decoded draws from the prior."""
         return self.decoder.scaled(terms.batch.x), self._fakes(terms)
 
     def _fakes(self, terms: Terms) -> Tensor:
-        """Return reconstructions and decoded draws of the prior, (2, S B, *shape)."""
+        """Return reconstructions and decoded draws from the prior, (2, S B, *shape)."""
         (group,) = terms.latents
         decoded = self.decoder.reconstructed(terms)[1]
         drawn = self.decoder.mean(draw_prior(group), terms.batch.context)
