@@ -249,7 +249,7 @@ def seen(**changes) -> Terms:
 
 
 class AtItsDraws(Normal):
-    """Distribution with a density that is known at its own draws only."""
+    """Distribution with a density that is known only at its own draws."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise NotImplementedError
@@ -268,8 +268,8 @@ def test_terms_without_a_path_derivative_raise(objective) -> None:
     for refused, reason in (
         (replace(terms, latents=terms.latents * 2), "2 groups"),
         (replace(terms, latents=(discrete,)), "discrete"),
-        (seen(posterior=q, log_q=drawn), "at its own draws only"),
-        (seen(posterior=None, log_q=drawn), "at its own draws only"),
+        (seen(posterior=q, log_q=drawn), "only at its own draws"),
+        (seen(posterior=None, log_q=drawn), "only at its own draws"),
         (seen(posterior=None), "point mass"),
     ):
         with pytest.raises(CompositionError, match=reason):
