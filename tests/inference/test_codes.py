@@ -112,7 +112,7 @@ def test_sharper_draws_are_likelier_and_the_limit_is_one_code() -> None:
 
 
 def test_sharpening_is_refused_where_there_is_nothing_to_sharpen() -> None:
-    with pytest.raises(CompositionError, match="under the uniform one"):
+    with pytest.raises(CompositionError, match="this model has a uniform one"):
         model("vq(codebook_size=6)", prior="uniform").latents.sharpened(0.5)
     flat = tb.VAE.for_data(tb.data.open(gray(), levels=17), latent=2, network="mlp(hidden=(4,))")
     with pytest.raises(CompositionError, match="Flat"):

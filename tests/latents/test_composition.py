@@ -166,7 +166,7 @@ def test_estimates_by_group_and_by_dimension() -> None:
     assert by_group == pytest.approx(numbers["kl_per_group"].value)
     assert sum(by_group) == pytest.approx(numbers["rate"].value)
     assert "closed form given the groups above" in numbers["kl_per_group"].estimator
-    assert "at their means" in numbers["active_units"].target
+    assert "given the means of" in numbers["active_units"].target
     bottom_up = tb.VAE.for_data(data, latent=3, latents="bottom-up(upper=2)", network=NETWORK)
     numbers = tb.analysis.evaluate(bottom_up, data.test, samples=120)
     assert numbers["kl_per_dimension"].value is None

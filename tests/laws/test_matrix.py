@@ -48,7 +48,7 @@ def test_every_continuous_prior_and_posterior_goes_with_every_likelihood(likelih
         for posterior in DENSITIES:
             reason = why_not(Combination(prior, posterior, "flat", likelihood, "iwae"))
             if find("posterior", posterior).needs_standard_prior and prior != "normal":
-                assert "made for the prior N(0, I)" in str(reason)
+                assert "needs the prior N(0, I)" in str(reason)
             elif find("prior", prior).needs_evaluable and not find("posterior", posterior).evaluable:
                 assert "density at any z" in str(reason)
             else:

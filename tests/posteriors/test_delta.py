@@ -41,7 +41,7 @@ def test_no_parameters_bring_the_kl_below_delta(delta: float, latent: int) -> No
 def test_the_rate_is_committed_against_n_0_1_alone() -> None:
     posterior = DeltaNormal((2, 2), 3, MLP((4,)))
     Flat(StandardNormal(3), posterior)
-    with pytest.raises(CompositionError, match="made for the prior"):
+    with pytest.raises(CompositionError, match="needs the prior"):
         Flat(LearnedNormal(3), posterior)
     with pytest.raises(InputError, match="delta"):
         DeltaNormal((6,), 3, delta=0.0)

@@ -28,7 +28,7 @@ class Unnormalized(NormalizingFlow):
 
 
 @pytest.mark.parametrize(
-    ("kind", "law"), [(Wide, "variance is not"), (Shifted, "mean is not"), (Unnormalized, "normalization")]
+    ("kind", "law"), [(Wide, "variance is off"), (Shifted, "mean is off"), (Unnormalized, "normalization")]
 )
 def test_a_wrong_flow_is_caught_though_it_has_no_closed_moments(kind: type[NormalizingFlow], law: str) -> None:
     class Wrong(Flow):
