@@ -132,7 +132,7 @@ def test_the_class_asked_for_changes_the_draw(levels: int) -> None:
 
 
 def test_a_context_and_a_prior_that_takes_none_are_refused() -> None:
-    with pytest.raises(CompositionError, match="through their prior alone, and the uniform prior takes none"):
+    with pytest.raises(CompositionError, match="only through their prior, and the uniform prior takes none"):
         model("vq(codebook_size=6)", prior="uniform", context="labels")
 
 
