@@ -277,15 +277,15 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def peers_python() -> str:
+def peers_python(folder: Path = PEERS) -> str:
     """Return the Python of the peers' environment.
 
     Raises:
         SystemExit: there is none; with how to make it.
     """
-    python = PEERS / "bin" / "python"
+    python = folder / "bin" / "python"
     if not python.is_file():
-        sys.exit(f"there is no {PEERS}; make it with: python {HERE / 'peers.py'} (or leave the peers out: --no-peers)")
+        sys.exit(f"there is no {folder}; make it with: python {HERE / 'peers.py'} (or leave the peers out: --no-peers)")
     return str(python)
 
 

@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import venv
+from pathlib import Path
 
 from harness import PEERS, peers_python
 
@@ -18,11 +19,11 @@ from harness import PEERS, peers_python
 PACKAGES = ("torch==2.13.0", "pythae==0.1.2", "disent==0.8.0", "jax==0.10.2", "safetensors")
 
 
-def main() -> None:
+def main(folder: Path = PEERS) -> None:
     argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
-    if not (PEERS / "bin" / "python").is_file():
-        venv.create(PEERS, with_pip=True)
-    sys.exit(subprocess.run([peers_python(), "-m", "pip", "install", *PACKAGES]).returncode)
+    if not (folder / "bin" / "python").is_file():
+        venv.create(folder, with_pip=True)
+    sys.exit(subprocess.run([peers_python(folder), "-m", "pip", "install", *PACKAGES]).returncode)
 
 
 if __name__ == "__main__":

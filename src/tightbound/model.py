@@ -177,8 +177,8 @@ class VAE(core.VAE):
 
         Args:
             x: Raw data (B, *shape), read like the training data, or a `Batch` with labels or masks.
-            objective: By name, `"name(argument=value)"`, or as an object.
-            samples: Latent samples per example; None: the objective's own number.
+            objective: Objective as `"name(argument=value)"` or as an object.
+            samples: Latent samples per example; None: the objective's default.
             size: Number of training examples, for objectives that need it ('beta-tc').
             reduction: "mean" or "sum" over the batch, or "none".
             seed: Random seed of the draws; None: torch's default generator.

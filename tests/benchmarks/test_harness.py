@@ -109,18 +109,15 @@ def test_the_load_is_that_of_before_the_contestants(monkeypatch):
 
 
 def test_an_environment_of_peers_that_was_left_half_made_is_made(tmp_path, monkeypatch):
-    import harness
     import peers
 
     def create(folder, with_pip):
         (folder / "bin").mkdir()
         (folder / "bin" / "python").touch()
 
-    for module in (harness, peers):
-        monkeypatch.setattr(module, "PEERS", tmp_path)  # which is there, and empty
     monkeypatch.setattr("venv.create", create)
     monkeypatch.setattr("sys.argv", ["peers.py"])
     monkeypatch.setattr("subprocess.run", lambda command: subprocess.CompletedProcess(command, 0))
     with pytest.raises(SystemExit) as done:
-        peers.main()
+        peers.main(tmp_path)  # which is there, and empty
     assert done.value.code == 0

@@ -115,7 +115,7 @@ def test_evaluate_as_a_table_shows_the_nll_and_explains_each_number(cli: Cli, ru
 
 def test_an_autoencoder_has_no_bound_and_says_why(cli: Cli, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", gray())
-    flags = ["--posterior", "point", "--objective", "autoencoder", "--run", "ae"]
+    flags = ["--posterior", "point", "--objective", "autoencoder", "--evaluate-samples", "0", "--run", "ae"]
     assert cli("train", "x.npy", *TINY, *flags).status == 0
     numbers = json.loads(cli("evaluate", "ae", "--samples", "5", "--json").out)["estimates"]
     missing = {name for name, number in numbers.items() if number["value"] is None}
@@ -124,6 +124,7 @@ def test_an_autoencoder_has_no_bound_and_says_why(cli: Cli, tmp_path: Path) -> N
     assert missing == bounds | of_the_rate | WEIGHTS
     assert all("point mass" in numbers[name]["reason"] for name in missing)
     assert numbers["distortion"]["value"] > 0
+    assert cli("report", "ae", "--quick").status == 0
     page = (tmp_path / "ae/report.html").read_text()
     assert "point mass" in page
 
@@ -312,9 +313,9 @@ def test_new_data_need_not_reach_the_highest_level(cli: Cli, tmp_path: Path) -> 
 def test_train_says_where_things_are_and_what_is_next(cli: Cli, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", gray())
     first = cli("train", "x.npy", *TINY)
-    second = cli("train", "x.npy", *TINY, "--epochs", "1")
+    second = cli("train", "x.npy", *TINY, "--epochs", "1", "--evaluate-samples", "0")
     assert "runs/x/report.html" in first.out
-    assert "runs/x-2/report.html" in second.out, "a run that exists is not touched"
+    assert "trained: runs/x-2," in second.out, "a run that exists is not touched"
     (offer,) = re.findall(r"tightbound (sample .*?\.png)", first.out)
     assert cli(*offer.split()).status == 0
 

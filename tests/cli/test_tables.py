@@ -77,7 +77,7 @@ def test_kinds_that_cannot_be_read_are_refused(refused, tmp_path: Path) -> None:
 
 def test_the_commands_offered_for_a_table_work(cli: Callable[..., Result], tmp_path: Path) -> None:
     np.savetxt("t.csv", np.random.default_rng(0).normal(size=(40, 3)), delimiter=",")
-    shown = cli("train", "t.csv", "--run", "r", *TINY)
+    shown = cli("train", "t.csv", "--run", "r", *TINY, "--evaluate-samples", "0")
     for _ in range(4):
         shown = cli(*shown.out.split("next: tightbound ")[1].split(";")[0].split())
         assert shown.status == 0, shown.err

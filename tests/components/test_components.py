@@ -210,5 +210,5 @@ def test_arguments_come_from_the_text_first_and_then_from_the_composition() -> N
     ("kind", "name", "description"), [("prior", "pixelcnn", "a code-prior"), ("code-prior", "normal", "a prior")]
 )
 def test_a_component_of_another_kind_is_named_as_such(kind: str, name: str, description: str) -> None:
-    with pytest.raises(InputError, match=f"no {kind} '{name}', .*{description}.*known"):
+    with pytest.raises(InputError, match=f"no {kind} '{name}' .*is {description}.*known"):
         find(kind, name)

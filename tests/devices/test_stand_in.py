@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,10 @@ def test_analyses() -> None:
 def test_other_settings_of_training(how: dict[str, Any]) -> None:
     with stand_in() as device:
         model = copy.deepcopy(matrix.compose(PLAIN)[0]).float()
-        tb.fit(model, matrix.data_for("bernoulli"), epochs=1, batch_size=4, device=str(device), quiet=True, **how)
+        data = matrix.data_for("bernoulli")
+        trained = tb.fit(model, data, epochs=1, batch_size=4, device=str(device), quiet=True, **how)
+    (row,) = trained.metrics
+    assert math.isfinite(row["train_loss"])
 
 
 @pytest.mark.parametrize("sampler", TABLE["sampler"])

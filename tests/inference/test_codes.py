@@ -12,7 +12,7 @@ from torch import Tensor
 
 import tightbound as tb
 from conftest import Result, gray
-from tightbound.analysis.samples.rejection import _kept, _quotas
+from tightbound.analysis.samples.rejection import keep_best, whole_quotas
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.inference import infer
@@ -132,7 +132,7 @@ def test_the_class_asked_for_changes_the_draw(levels: int) -> None:
 
 
 def test_a_context_and_a_prior_that_takes_none_are_refused() -> None:
-    with pytest.raises(CompositionError, match="through their prior alone, and the uniform prior takes none"):
+    with pytest.raises(CompositionError, match="only through their prior, and the uniform prior takes none"):
         model("vq(codebook_size=6)", prior="uniform", context="labels")
 
 
@@ -160,12 +160,12 @@ def test_the_best_of_each_class_are_kept() -> None:
         wanted.append(classes)
         return p[:total]
 
-    kept = _kept(draw, lambda x: x, 4, 0.5, None, "test")
+    kept = keep_best(draw, lambda x: x, 4, 0.5, None, "test")
     assert kept.x.tolist() == p[[0, 2, 4, 6]].tolist()
     assert kept.drawn == 8
     assert kept.before == pytest.approx(0.75)
     assert kept.after == pytest.approx(0.85)
-    kept = _kept(draw, lambda x: x, 4, 0.5, torch.tensor([1, 0]), "test")  # all that is drawn for 0 comes first
+    kept = keep_best(draw, lambda x: x, 4, 0.5, torch.tensor([1, 0]), "test")  # all that is drawn for 0 comes first
     assert wanted[-1] is not None
     assert wanted[-1].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert kept.classes.tolist() == [1, 0, 1, 0]
@@ -173,9 +173,9 @@ def test_the_best_of_each_class_are_kept() -> None:
 
 
 def test_quotas_are_proportional_whole_and_add_up() -> None:
-    assert _quotas(torch.tensor([5, 0, 3, 2]), 5).tolist() == [3, 0, 1, 1]
+    assert whole_quotas(torch.tensor([5, 0, 3, 2]), 5).tolist() == [3, 0, 1, 1]
     counts = torch.randint(0, 40, (30,), generator=torch.Generator().manual_seed(0))
-    quotas = _quotas(counts, int(counts.sum()) // 4)
+    quotas = whole_quotas(counts, int(counts.sum()) // 4)
     assert quotas.sum() == counts.sum() // 4
     assert ((quotas - counts / 4).abs() < 1).all()
     assert (quotas <= counts).all()

@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused(kind) -> None:
     data = tb.data.open(gray(), levels=17)
     name = {BottomUp: "bottom-up", Ladder: "ladder"}[kind]
     for part in ({"prior": "mixture"}, {"posterior": "full"}):
-        with pytest.raises(CompositionError, match="of its own"):
+        with pytest.raises(CompositionError, match="its own"):
             tb.VAE.for_data(data, latents=name, **part)  # pyright: ignore
     with pytest.raises(InputError, match="groups = "):
         hierarchy(Ladder, groups=(3,))
@@ -160,7 +160,7 @@ def test_latent_codes_of_hierarchies_are_encoded_and_decoded(kind) -> None:
 def test_estimates_by_group_and_by_dimension() -> None:
     data = tb.data.open(gray(), levels=17)
     ladder = tb.VAE.for_data(data, latents="ladder(groups=(3, 2))", network=NETWORK)
-    numbers = tb.analysis.evaluate(ladder, data.test, samples=120)
+    numbers = tb.evaluate(ladder, data.test, samples=120)
     assert len(numbers["kl_per_dimension"].value) == 5  # pyright: ignore
     by_group = [sum(numbers["kl_per_dimension"].value[i:j]) for i, j in ((0, 3), (3, 5))]  # pyright: ignore
     assert by_group == pytest.approx(numbers["kl_per_group"].value)
@@ -168,7 +168,7 @@ def test_estimates_by_group_and_by_dimension() -> None:
     assert "closed form given the groups above" in numbers["kl_per_group"].estimator
     assert "given the means of" in numbers["active_units"].target
     bottom_up = tb.VAE.for_data(data, latent=3, latents="bottom-up(upper=2)", network=NETWORK)
-    numbers = tb.analysis.evaluate(bottom_up, data.test, samples=120)
+    numbers = tb.evaluate(bottom_up, data.test, samples=120)
     assert numbers["kl_per_dimension"].value is None
     assert numbers["kl_per_dimension"].reason
     assert "of 1 of 2 groups, as log q - log p of the others" in numbers["kl_per_group"].estimator

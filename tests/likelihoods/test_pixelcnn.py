@@ -48,7 +48,7 @@ def test_cached_sampling_equals_sampling_from_scratch(shape, levels, arguments) 
     noise, x = Noise("same", 1), torch.zeros(2, 2, *shape, dtype=torch.float64)
     for row, column, channel in itertools.product(range(shape[1]), range(shape[2]), range(shape[0])):
         with torch.no_grad():
-            raw = likelihood.net(likelihood.written(x).flatten(0, 1), distribution._rows(torch.Size((2, 2))))
+            raw = likelihood.net(likelihood.written(x).flatten(0, 1), distribution.rows(torch.Size((2, 2))))
             element = likelihood.parameters_of(raw[:, channel, row, column].reshape(2, 2, -1))
             x[..., channel, row, column] = draw(element, (), noise)
     assert torch.allclose(cached, x, atol=1e-9)

@@ -63,7 +63,7 @@ def test_the_encoder_is_in_the_model_once_and_the_prior_trains_it(prior) -> None
     assert len(set(pointers)) == len(pointers)
     assert sum(p.numel() for p in latents.parameters()) == sum(p.numel() for m in (prior, q) for p in m.parameters())
     assert latents.shares_parameters
-    latents._prior(None).log_prob(torch.randn(6, 2)).sum().backward()
+    latents.prior_given(None).log_prob(torch.randn(6, 2)).sum().backward()
     # exemplars take the means alone; the log-variances' half of the head has no gradient
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in latents.parameters())
 

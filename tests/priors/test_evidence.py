@@ -49,7 +49,7 @@ def quadrature(model: tb.VAE, c: torch.Tensor | None) -> tuple[torch.Tensor, tor
     """(6,) log of the integral over z of p(z | c) and of p(z | c) p(x | z, c)."""
     grid = torch.linspace(-20, 20, 40_001, dtype=torch.float64)
     z = grid[:, None, None].expand(-1, 6, 1)
-    log_prior = model.latents._prior(c).log_prob(z)  # pyright: ignore
+    log_prior = model.latents.prior_given(c).log_prob(z)  # pyright: ignore
     features = z if c is None else torch.cat([z, c.expand(len(z), -1, -1)], -1)
     log_joint = log_prior + model.likelihood(features, c).log_prob(DATA)
     step = math.log(grid[1] - grid[0])
@@ -74,7 +74,7 @@ def test_bounds_and_draws_of_every_prior_agree_with_quadrature(prior: str, conte
         assert error.max() < 0.1
         assert ((iwae - exact).abs() < 5 * error + 1e-3).all()
         # draws from the prior, weighted by the likelihood, find the same evidence
-        p = model.latents._prior(c)  # pyright: ignore
+        p = model.latents.prior_given(c)  # pyright: ignore
         z = draw(p, (20_000,), Noise("test"))
         z = z if p.batch_shape else z.unsqueeze(1).expand(-1, 6, -1)
         features = z if c is None else torch.cat([z, c.expand(len(z), -1, -1)], -1)

@@ -168,6 +168,7 @@ def torchrun(tmp_path: Path, *words: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_example_trains_in_two_processes(tmp_path: Path) -> None:
     """And evaluates there: both have the same numbers, and the first one prints them."""
     script = Path(__file__).parents[2] / "examples" / "distributed.py"

@@ -22,7 +22,7 @@ class Domain:
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
     mixed: each column of a table has its own domain, and values may be missing (NaN).
 
-    `given` says how the training data held these values, so that other data are not misread. Levels: "" as integers,
+    `given` tells how the training data held these values, so that other data are not misread. Levels: "" as integers,
     "floats" as floating-point levels, "shares" as floating-point shares of the highest level. Unit: "" as
     floating-point numbers, "integers" as the integers 0 and 1.
     """

@@ -20,16 +20,7 @@ Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0
 
 
 def by_column(kinds: Kinds | None, header: Sequence[str], width: int) -> dict[int, Any]:
-    """Return the kinds that the user declared, by the number of their column.
-
-    Args:
-        kinds: One kind for each column (None: to be inferred), or some by name or number of the column.
-        header: Names of the columns; may be empty.
-        width: Number of columns.
-
-    Raises:
-        InputError: If there is no such column, or not one kind for each.
-    """
+    """Return the kinds that the user declared, one for each column or by name or number, by number of the column."""
     if kinds is None:
         return {}
     if isinstance(kinds, Mapping):
@@ -68,14 +59,13 @@ class _Found:
 
 
 class Survey:
-    """A pass over a table, part by part, that finds the domain of each column.
+    """A pass over a table, part by part, that finds the domain of each column; some kinds may be declared.
 
     A column without a declared kind holds categories if it holds words, is binary if it holds 0 and 1 alone, and is
     real otherwise.
     """
 
     def __init__(self, header: Sequence[str], kinds: Mapping[int, Any], name: str) -> None:
-        """Survey columns of these names, for some of which a user declared the kind; see `by_column`."""
         self._header, self._kinds, self._name = header, kinds, name
         self._found: list[_Found] = []
         self.size = 0
@@ -91,11 +81,7 @@ class Survey:
         return bool(self._kinds) or any(found.words or found.missing for found in self._found)
 
     def add(self, x: np.ndarray, words: Words) -> None:
-        """Look at rows (B, D), NaN where an entry is missing.
-
-        Raises:
-            InputError: If entries are infinite, or the rows have another length than those before.
-        """
+        """Look at rows (B, D), NaN where an entry is missing."""
         if not self.size:
             self._found = [_Found() for _ in range(x.shape[1])]
         elif x.shape[1] != self.width:
@@ -135,14 +121,7 @@ class Survey:
         return f"{self._name}: {title(i, self._header)}"
 
     def domain(self, declared: Domain | None = None) -> tuple[Domain, tuple[str, ...]]:
-        """Return the domain of the table, and notes.
-
-        Args:
-            declared: Domain of all columns whose kind was not declared.
-
-        Raises:
-            InputError: If a column has no values, or values that its kind does not allow.
-        """
+        """Return the domain of the table, and notes; `declared` is the domain of all columns of no declared kind."""
         columns = [self._column(i, found, self._kinds.get(i, declared)) for i, found in enumerate(self._found)]
         return Domain("mixed", columns=tuple(columns)), self._notes(columns)
 
@@ -179,11 +158,7 @@ class Survey:
 
 
 def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str) -> np.ndarray:
-    """Return rows (B, D) as stored, float32 with NaN where an entry is missing.
-
-    Raises:
-        InputError: If an entry lies outside the domain of its column.
-    """
+    """Return rows (B, D) as stored, float32 with NaN where an entry is missing."""
     out = np.full(x.shape, np.nan, np.float32)
     for i, (column, own) in enumerate(zip(x.T, domain.columns, strict=True)):
         seen, where = ~np.isnan(column), f"{name}: {title(i, header)}"

@@ -80,11 +80,7 @@ class Arrays:
 
 
 def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
-    """Return the data set of raw arrays: inferred domain, stored values, splits.
-
-    Raises:
-        InputError: If the values cannot be used, or contradict the options.
-    """
+    """Return the data set of raw arrays: inferred domain, stored values, splits."""
     title = "the array" if name == "array" else name
     encoding.check_numeric(raw.x, title)
     mapped = isinstance(raw.x, np.memmap)
@@ -129,43 +125,29 @@ def divided(
     digest: str,
     test: float | None,
 ) -> Data:
-    """Return the data set of examples with random access.
+    """Return the data set of examples with random access; for the arguments see `Data` and `Arrays`.
 
-    Args:
-        whole: All examples.
-        train: The first so many are training data, the others test data; None: as `test` says.
-        name: Name of the data set.
-        domain: Domain of the values.
-        notes: What was inferred.
-        digest: Fingerprint.
-        test: Share to set aside for testing by a fixed permutation; None: nothing.
-
-    Raises:
-        InputError: If a split would be empty.
+    With `train` the first examples are for training and the others for testing. Otherwise this share, `test`, is set
+    aside for testing by a fixed permutation; None: nothing.
     """
-    size = len(whole)
+    data, size = Data(name, whole, None, domain, notes, digest, False, whole), len(whole)
     if train is not None:
         if not 0 < train < size:
             raise InputError(f"{name} has an empty training or test split; both need examples")
-        rows = torch.arange(size)
-        return Data(name, whole.subset(rows[:train]), whole.subset(rows[train:]), domain, notes, digest, False, whole)
-    if test is None:
-        return Data(name, whole, None, domain, notes, digest, False, whole)
-    if size < 2:
-        raise InputError(f"{name} has 1 example; at least 2 are needed, one to train on and one to test on")
-    held = min(max(1, round(test * size)), size - 1)
-    order = np.random.default_rng(0).permutation(size)
-    note = f"split: {size - held:,} train and {held:,} test by a fixed permutation"
-    first, rest = whole.subset(np.sort(order[held:])), whole.subset(np.sort(order[:held]))
-    return Data(name, first, rest, domain, (*notes, note), digest, False, whole)
+        first, rest = np.split(np.arange(size), [train])
+    elif test is None:
+        return data
+    else:
+        if size < 2:
+            raise InputError(f"{name} has 1 example; at least 2 are needed, one to train on and one to test on")
+        held = min(max(1, round(test * size)), size - 1)
+        rest, first = map(np.sort, np.split(np.random.default_rng(0).permutation(size), [held]))
+        notes = (*notes, f"split: {size - held:,} train and {held:,} test by a fixed permutation")
+    return replace(data, train=whole.subset(first), test=whole.subset(rest), notes=notes)
 
 
 def as_labels(y: np.ndarray | None, size: int) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Return labels as a tensor, whole numbers as int64, and notes; words are numbered in alphabetical order.
-
-    Raises:
-        InputError: If there is not one label for each of `size` examples, or labels are neither numbers nor words.
-    """
+    """Return labels as a tensor, whole numbers as int64, and notes; words are numbered in alphabetical order."""
     if y is None:
         return None, ()
     if y.ndim == 0 or len(y) != size:

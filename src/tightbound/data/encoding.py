@@ -25,11 +25,7 @@ class Encoding:
     scale: int = 1
 
     def __call__(self, x: np.ndarray, name: str = "the data") -> np.ndarray:
-        """Return x (B, ...) as stored.
-
-        Raises:
-            InputError: If a value is not finite, or lies outside the domain.
-        """
+        """Return x (B, ...) as stored."""
         if x.size:
             _check(Seen.of(x, self.scale, name), self.domain, self.scale, name)
         return self.convert(x)
@@ -85,9 +81,6 @@ def infer(x: np.ndarray, declared: Domain | None = None, name: str = "the data")
         x: Raw values (N, ...).
         declared: Domain that the user declared, which overrules the inference.
         name: Name of the source, for messages.
-
-    Raises:
-        InputError: If values are not finite, or lie outside the declared domain.
     """
     check_numeric(x, name)
     return judge(Seen.of(x, scale_of(declared), name), x, declared, name)
@@ -163,11 +156,7 @@ def unclear(x: np.ndarray, domain: Domain) -> bool:
 
 
 def declared_domain(levels: int | None, domain: str | None) -> Domain | None:
-    """Return the domain that the user declared, or None.
-
-    Raises:
-        InputError: If the name is unknown, both are given, or the number of levels lies outside 2..65536.
-    """
+    """Return the domain that the user declared, or None."""
     if levels is not None and domain is not None:
         raise InputError(f"levels={levels} and domain={domain!r} were both given; give one of them")
     if levels is not None:
@@ -199,11 +188,7 @@ def check_numeric(x: np.ndarray, name: str) -> None:
 
 
 def channels_first(x: np.ndarray, name: str) -> tuple[np.ndarray, str]:
-    """Return a view of x (N, ...) as (N, D) or (N, C, H, W), and a note on how its shape was read.
-
-    Raises:
-        InputError: If x has fewer than 2 or more than 4 axes.
-    """
+    """Return a view of x (N, ...) as (N, D) or (N, C, H, W), and a note on how its shape was read."""
     given = f"shape: {x.shape}"
     if x.ndim < 2:
         raise InputError(

@@ -96,11 +96,7 @@ class LoaderSplit(Split):
 
 
 def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
-    """Return x and label of an item of a DataLoader or data set: x, (x, y), or a mapping.
-
-    Raises:
-        InputError: If a mapping has no x, or x is not an array of numbers.
-    """
+    """Return x and label of an item of a DataLoader or data set: x, (x, y), or a mapping."""
     label = None
     if isinstance(raw, dict):
         found = next((raw[k] for k in ("x", "image", "input") if k in raw), None)

@@ -42,39 +42,31 @@ class ReadOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How encoded images are to be read."""
-
-    resize: tuple[int, int] | None = None  # height, width
-    gray: bool = False
-
-    def __bool__(self) -> bool:
-        return self.resize is not None or bool(self.gray)
-
-    def check(self) -> None:
-        """Raise InputError if the size is not a height and a width."""
-        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 1):
-            raise InputError(f"resize={self.resize} was given; it must be a height and a width, such as (64, 64)")
-
-
-@dataclass(frozen=True)
 class Options:
     """What a user asks for beside the source; not every option applies to every source."""
 
     declared: Domain | None = None  # domain of the values
     kinds: Kinds | None = None
-    wish: Wish = Wish()
+    resize: tuple[int, int] | None = None  # height and width of encoded images
+    gray: bool = False  # read encoded images as gray
     test: float | None = None  # None: nothing is set aside for testing
     labels: Any = None
     limits: Limits = Limits()
     columns: tuple[str, ...] = ()  # the columns of a table to take, in this order; (): all
 
     @property
+    def for_images(self) -> bool:
+        """Whether there are options for encoded images."""
+        return self.resize is not None or self.gray
+
+    @property
     def label_column(self) -> str | None:
         """Name of the column that holds the labels."""
         return self.labels if isinstance(self.labels, str) else None
 
-    def refuse(self, title: str, *, images: bool = False, kinds: bool = False, column: bool = False) -> Options:
+    def refuse(
+        self, title: str, *, images: bool = False, kinds: bool = False, column: bool = False, labels: str | None = None
+    ) -> Options:
         """Raise InputError for options that do not apply to a source.
 
         Args:
@@ -82,8 +74,9 @@ class Options:
             images: Refuse options for encoded images.
             kinds: Refuse kinds of columns.
             column: Refuse the name of a column of labels.
+            labels: Refuse labels; this completes "labels were given for ...".
         """
-        if images and self.wish:
+        if images and self.for_images:
             raise InputError(
                 "resize and gray apply to folders of images and other encoded images; change arrays before opening them"
             )
@@ -93,9 +86,6 @@ class Options:
             raise InputError(
                 f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"
             )
+        if labels and self.labels is not None:
+            raise InputError(f"labels were given for {labels}")
         return self
-
-    def refuse_labels(self, reason: str) -> None:
-        """Raise InputError if labels were given."""
-        if self.labels is not None:
-            raise InputError(f"labels were given for {reason}")

@@ -19,9 +19,8 @@ from tightbound.data.builtin import BUILTINS, GRIDS, published
 from tightbound.data.builtin.factors import FactorGrid
 from tightbound.data.columns import Kinds
 from tightbound.data.dataset import Arrays, Data, fingerprint, from_arrays
-from tightbound.data.options import Limits, Options, Wish
-from tightbound.data.readers import arrays, hub, parquet, paths, tables, tars, text, torch_data, web
-from tightbound.data.readers.folder import ImageFolder
+from tightbound.data.options import Limits, Options
+from tightbound.data.readers import arrays, paths, torch_data
 from tightbound.data.split import ArraySplit
 
 
@@ -60,37 +59,34 @@ def open(
     """
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of the data to test on, between 0 and 1")
-    return open_with(source, checked(levels, domain, kinds, resize, gray, test, labels, limits))
+    others = {"resize": resize, "gray": gray, "test": test, "labels": labels, "limits": limits}
+    return open_with(source, checked(levels, domain, kinds, **others))
 
 
-def checked(
-    levels: int | None = None,
-    domain: str | None = None,
-    kinds: Kinds | None = None,
-    resize: tuple[int, int] | None = None,
-    gray: bool = False,
-    test: float | None = None,
-    labels: Any = None,
-    limits: Limits | None = None,
-) -> Options:
+def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds | None = None, **others: Any) -> Options:
     """Return the options of `open`, checked; with `test=None` nothing is set aside for testing."""
     declared = encoding.declared_domain(levels, domain)
     if kinds is not None and declared is not None:
         raise InputError("kinds are given for the columns of a table, in place of levels and domain; leave out one")
-    return Options(declared, kinds, Wish(resize, gray), test, labels, limits or Limits())
+    return Options(declared, kinds, **{name: value for name, value in others.items() if value is not None})
 
 
 def open_with(source: Any, options: Options) -> Data:
     """Open a data set with checked options."""
     if isinstance(source, str) and source in BUILTINS:
-        options.refuse(source, images=True, kinds=True).refuse_labels(f"{source!r}, which has its own; leave them out")
+        options.refuse(source, images=True, kinds=True, labels=f"{source!r}, which has its own; leave them out")
         return _open_grid(source, options) if source in GRIDS else _open_published(source, options)
     if isinstance(source, os.PathLike | str):
         return _open_path(os.fspath(source), options)
-    if tables.is_frame(source):
+    name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
+    if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
+        from tightbound.data.readers import tables
+
         return tables.open_table(tables.from_frame(source), "data frame", options)
-    if hub.is_hub(source) and not hub.has_transform(source):
-        name = type(source).__name__
+    hugging = "datasets" in packages  # what a function of the user's makes of the rows is read like a data set of torch
+    if hugging and (isinstance(source, dict) or getattr(source, "format", {}).get("type") != "custom"):
+        from tightbound.data.readers import hub
+
         return hub.open_hub(source, name, name, options)
     if isinstance(source, DataLoader):
         return torch_data.open_loaders(source, None, options)
@@ -98,14 +94,14 @@ def open_with(source: Any, options: Options) -> Data:
         if len(source) != 2 or not all(isinstance(each, DataLoader) for each in source):
             raise InputError(f"{len(source)} loaders were given; give one, or a pair (train_loader, test_loader)")
         return torch_data.open_loaders(source[0], source[1] if source[1] is not source[0] else None, options)
-    if isinstance(source, Dataset) or hub.is_hub(source):
+    if isinstance(source, Dataset) or hugging:
         return torch_data.open_dataset(cast(Any, source), options)
     options.refuse("an array", images=True)
     if isinstance(source, Tensor | list) or hasattr(source, "__array__"):
         y = None if options.labels is None else np.asarray(options.refuse("an array", column=True).labels)
         return from_arrays(Arrays(as_array(source), y, kinds=options.kinds), "array", options)
     raise InputError(
-        f"data cannot be read from {type(source).__name__}; give a built-in name ({', '.join(sorted(BUILTINS))}), "
+        f"data cannot be read from {name}; give a built-in name ({', '.join(sorted(BUILTINS))}), "
         "an array, a data frame, a file, a folder of images, a Dataset or a DataLoader"
     )
 
@@ -123,11 +119,14 @@ def as_array(source: Any) -> np.ndarray[Any, Any]:
 def is_array_file(source: str | os.PathLike[str]) -> bool:
     """Whether this is a file of arrays or a table as text, by its name: it holds no encoded images."""
     path = Path(source)
-    return path.suffix.lower() in arrays.SUFFIXES or text.delimiter(path) is not None
+    return path.suffix.lower() in arrays.SUFFIXES or paths.delimiter(path) is not None
 
 
 def _open_path(source: str, options: Options) -> Data:
     """Open a file, a folder, a pattern of names or an address."""
+    from tightbound.data.readers import folder as images
+    from tightbound.data.readers import hub, parquet, tables, tars, text, web
+
     path = Path(source).expanduser()
     folder, name = path.is_dir(), path.resolve().name
     if web.is_url(source):
@@ -143,12 +142,12 @@ def _open_path(source: str, options: Options) -> Data:
         return tables.open_table(tars.TarTable(source), paths.stem(source), options)
     if folder:
         options.refuse(source, kinds=True, column=True)
-        return tables.open_table(ImageFolder(path), name, options)
+        return tables.open_table(images.ImageFolder(path), name, options)
     options.refuse(source, images=True)
     if not path.exists():
         known = suggestion(source.lower(), BUILTINS)
         raise InputError(f"{source!r} is neither a file, a folder, nor a built-in data set; {known}")
-    if text.delimiter(path) is not None:
+    if paths.delimiter(path) is not None:
         return tables.open_table(text.read_text(path, options), path.stem, options)
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.open_arrays(path, options)

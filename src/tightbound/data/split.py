@@ -321,11 +321,7 @@ class _Positions(Dataset[Batch | InputError]):
 
 
 def stack(items: Iterable[np.ndarray]) -> np.ndarray:
-    """Return arrays of one shape as one array (B, ...).
-
-    Raises:
-        InputError: If shapes differ.
-    """
+    """Return arrays of one shape as one array (B, ...)."""
     items = list(items)
     for i, item in enumerate(items):
         if item.shape != items[0].shape:

@@ -89,7 +89,8 @@ class Flat(Latents):
         """Initialize the prior's pseudo-inputs from encoder inputs x (N, *shape)."""
         self.prior.start_at(x)
 
-    def _prior(self, context: Tensor | None) -> Distribution:
+    def prior_given(self, context: Tensor | None) -> Distribution:
+        """Return p(z | context)."""
         flat = None if context is None else context.flatten(1)
         # pass the encoder at each call: if the prior held it, its weights would be in the model twice
         return self.prior(flat, self.posterior) if self.prior.needs_encoder else self.prior(flat)
@@ -104,7 +105,7 @@ class Flat(Latents):
 
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
         """Return (q(z | x), p(z))."""
-        return self.posterior.at(local), self._prior(context)
+        return self.posterior.at(local), self.prior_given(context)
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
@@ -116,12 +117,12 @@ class Flat(Latents):
 
     def draw(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
         """Return n draws (n, latent) from the prior."""
-        prior = self._prior(context)
+        prior = self.prior_given(context)
         return draw(prior, () if prior.batch_shape else (n,), noise)
 
     def log_prior(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return log p(z) (B,)."""
-        return self._prior(context).log_prob(z)
+        return self.prior_given(context).log_prob(z)
 
     def log_pairs(self, z: Tensor, local: Tensor) -> Tensor:
         """Return log q(z_i | x_j) (M, N, F); F = 1 if the posterior's dimensions depend on each other."""

@@ -163,7 +163,7 @@ class PixelCNNDistribution(UncheckedDistribution):
         """Return the log-density, computed in one pass for all elements."""
         lead = torch.broadcast_shapes(value.shape[:-3], self.batch_shape)
         x = value.expand(*lead, *self.event_shape).reshape(-1, *self.event_shape)
-        raw = self.likelihood.net(self.likelihood.written(x), self._rows(lead))
+        raw = self.likelihood.net(self.likelihood.written(x), self.rows(lead))
         return self.likelihood.parameters_of(raw).log_prob(x).flatten(1).sum(-1).reshape(lead)
 
     @property
@@ -191,10 +191,11 @@ class PixelCNNDistribution(UncheckedDistribution):
             return self.likelihood.written(drawn).reshape(-1, 1)
 
         size = (lead.numel(), self.event_shape[1], self.event_shape[2])
-        self.likelihood.net.generate(size, self._rows(lead), step, y)
+        self.likelihood.net.generate(size, self.rows(lead), step, y)
         return y, means
 
-    def _rows(self, lead: torch.Size) -> Tensor:
+    def rows(self, lead: torch.Size) -> Tensor:
+        """Return what the network is conditioned on, for batches of shape `lead`: (lead.numel(), ...)."""
         event = self.condition.shape[len(self.batch_shape) :]
         return self.condition.expand(*lead, *event).reshape(-1, *event)
 

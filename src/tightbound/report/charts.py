@@ -47,9 +47,10 @@ def drawn(figure: Figure) -> bytes:
         for axes in grid[count:]:
             axes.set_visible(False)
         _legends(canvas, list(grid[:count]))
-        canvas.draw_without_rendering()  # settles the layout, which decides where there is room for names
-        for axes, panel in zip(grid, figure.panels, strict=False):
-            if isinstance(panel, Scatter):
+        named = [(p, axes) for p, axes in zip(figure.panels, grid, strict=False) if isinstance(p, Scatter) and p.names]
+        if named:
+            canvas.draw_without_rendering()  # settles the layout, which decides where there is room for names
+            for panel, axes in named:
                 write_names(panel, axes)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None})
@@ -179,7 +180,7 @@ def write_names(panel: Scatter, axes: Any) -> None:
     from matplotlib.transforms import Bbox
 
     points = [point for own in panel.series.values() for point in own]
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(points)] if panel.names else []
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(points)]
     for series, names in panel.names.items():
         for name, at in zip(names, panel.series[series], strict=False):
             for x, y in ((8, 6), (8, -12), (-8, 6), (-8, -12), (8, 18), (-8, 18), (8, -24), (-8, -24)):

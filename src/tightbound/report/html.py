@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from tightbound.analysis.figures import Figure
 from tightbound.analysis.result import Result, Table
-from tightbound.report.charts import drawn
 from tightbound.report.rows import Row, rows
 
 
-def section(title: str, result: Result, *, figures: Sequence[Figure] | None = None) -> str:
+def section(title: str, result: Result, images: Mapping[str, bytes]) -> str:
     """Return a section: conclusions, figures and tables, with the table of estimates folded below.
 
     Args:
         title: Heading.
         result: The answer.
-        figures: Figures to show; None: all of the result.
+        images: The figures of the result, drawn, by name.
     """
     parts = [f"<section><h2>{escape(title)}</h2>"]
     parts += [f"<p class=sentence>{escape(sentence)}</p>" for sentence in result.sentences]
-    parts += [figure_html(figure) for figure in (result.figures if figures is None else figures)]
+    parts += [figure_html(figure, images[figure.name]) for figure in result.figures]
     parts += [table_html(table) for table in result.tables]
     if result.estimates:
         shown = estimates_html(rows(result.estimates))
@@ -32,10 +31,10 @@ def section(title: str, result: Result, *, figures: Sequence[Figure] | None = No
     return "\n".join([*parts, "</section>"])
 
 
-def figure_html(figure: Figure) -> str:
+def figure_html(figure: Figure, image: bytes) -> str:
     """Return a figure with its caption, the image embedded."""
     kind, look = ("png", "pixels") if figure.is_picture else ("svg+xml", "chart")
-    source = base64.b64encode(drawn(figure)).decode()
+    source = base64.b64encode(image).decode()
     return (
         f'<figure><h3>{escape(figure.title)}</h3><img class={look} alt="{escape(figure.title)}" '
         f'src="data:image/{kind};base64,{source}"><figcaption>{escape(figure.caption)}</figcaption></figure>'

@@ -81,15 +81,17 @@ def report(
 
 def write_page(trained: Trained, folder: RunFolder, results: Mapping[str, Result]) -> Path:
     """Write the page and its figures from answers by analysis, in this order."""
+    images: dict[str, bytes] = {}
     for result in results.values():
         for figure in result.figures:
+            images[figure.name] = drawn(figure)
             ending = "png" if figure.is_picture else "svg"
-            write_atomic(folder.path / "figures" / f"{figure.name}.{ending}", drawn(figure))
-    write_atomic(folder.report_file, _page(trained, folder, results))
+            write_atomic(folder.path / "figures" / f"{figure.name}.{ending}", images[figure.name])
+    write_atomic(folder.report_file, _page(trained, folder, results, images))
     return folder.report_file
 
 
-def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result]) -> str:
+def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result], images: Mapping[str, bytes]) -> str:
     style = files("tightbound.report").joinpath("page.css").read_text(encoding="utf-8")
     title, run = folder.path.resolve().name, folder.read(folder.run_file)
     parameters = sum(p.numel() for p in trained.model.parameters())
@@ -100,7 +102,7 @@ def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result]) ->
     body = [f"<h1>{escape(title)}</h1>", "<ul class=lead>", *(f"<li>{escape(line)}</li>" for line in lead), "</ul>"]
     questions = {name: analysis.question for name, analysis in analyses().items()}
     body += [_summary(results)]
-    body += [section(questions[name], result) for name, result in results.items()]
+    body += [section(questions[name], result, images) for name, result in results.items()]
     body.append(_settings(trained.config, run))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - tightbound</title>'

@@ -142,11 +142,11 @@ def test_the_encoder_plays_no_part() -> None:
 @pytest.mark.parametrize("made", MODELS)
 def test_hierarchies(made: str) -> None:
     true, x = two_layers(), data(10)
-    found = ais(MODELS[made](true, off=1.0), x, temperatures=120, chains=8, leapfrog=4)
+    found = ais(MODELS[made](true, off=1.0), x, temperatures=60, chains=8, leapfrog=4)
     close(found, true.evidence(x), 0.15)
 
 
-@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow(kind='nsf')", "flow"])
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
 @pytest.mark.parametrize("context", [False, True])
 def test_any_prior_with_and_without_a_context(prior: str, context: bool) -> None:
     model, times = model_of(prior, context), 5
@@ -194,9 +194,9 @@ def test_missing_elements_are_integrated_out() -> None:
     mask[:, [1, 4]] = False
     kept = [0, 2, 3, 5]
     exact = evidence(X[:, kept], linear.w[kept], linear.m[kept], linear.sigma)
-    close(ais(linear.model, Batch(X, mask=mask), temperatures=50, chains=8, leapfrog=5), exact, 0.15)
-    drawn = bdmc(linear.model, 30, temperatures=30, chains=4, leapfrog=5, like=Batch(X, mask=mask))
-    whole = bdmc(linear.model, 30, temperatures=30, chains=4, leapfrog=5)
+    close(ais(linear.model, Batch(X, mask=mask), temperatures=25, chains=8, leapfrog=5), exact, 0.15)
+    drawn = bdmc(linear.model, 30, temperatures=10, chains=4, leapfrog=5, like=Batch(X, mask=mask))
+    whole = bdmc(linear.model, 30, temperatures=10, chains=4, leapfrog=5)
     assert drawn["bdmc_lower"].value > whole["bdmc_lower"].value + 1  # log-densities of fewer elements
 
 
@@ -217,7 +217,7 @@ def test_numbers_do_not_depend_on_the_batch_size() -> None:
 def test_rows_that_move_at_once_are_bounded() -> None:
     model, most = linear_gaussian().model, [0]
     hook = model.likelihood.register_forward_hook(lambda _, given, __: most.append(given[0].shape[:-1].numel()) or None)
-    ais(model, X, temperatures=2, chains=3, max_rows=12)
+    ais(model, X[:9], temperatures=2, chains=3, max_rows=12)
     bdmc(model, 9, temperatures=2, chains=3, max_rows=12)
     hook.remove()
     assert max(most) <= 16  # in the pilot run
@@ -225,7 +225,7 @@ def test_rows_that_move_at_once_are_bounded() -> None:
 
 def test_step_sizes_are_tuned_and_effective_chains_grow_with_temperatures() -> None:
     model = linear_gaussian(sigma=0.1).model
-    few, many = (ais(model, X[:4], temperatures=t, chains=6, leapfrog=6) for t in (15, 90))
+    few, many = (ais(model, X[:4], temperatures=t, chains=6, leapfrog=6) for t in (10, 50))
     assert 0.45 < many["acceptance"].value < 0.85  # pyright: ignore[reportOperatorIssue]
     assert 1 <= few["ess"].value < many["ess"].value <= 6  # pyright: ignore[reportOperatorIssue]
     one = ais(model, X[:2], temperatures=1)

@@ -20,6 +20,7 @@ from laws.linear import Linear, linear_gaussian
 from tightbound.analysis import Estimate
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import InactiveUnits
+from tightbound.analysis.diagnosis.checks.regularization import OverRegularized, UnderRegularized
 from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
 from tightbound.analysis.diagnosis.worth import exchange, independent
@@ -121,7 +122,7 @@ def test_the_exchange_rate_is_the_weight_of_the_rate(beta: float, name: str | No
     rate = case.exchange.rate
     assert abs(scalar(rate) - beta) < 3 * scalar_error(rate) + 0.05 * beta
     assert scalar_error(rate) < 0.2 * beta
-    found = [f for f in diagnose(case).findings if f.name.endswith("regularized")]
+    found = diagnose(case, [OverRegularized(), UnderRegularized()]).findings
     assert [(f.name, f.severity) for f in found] == ([] if name is None else [(name, severity)])
 
 
@@ -362,7 +363,8 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_remedy_is_a_command_that_parses(config: dict[str, Any]) -> None:
-    case = of_linear(linear_gaussian(), config=config)
+    linear = linear_gaussian()
+    case = case_of(linear.model, drawn(linear, 60), drawn(linear, 60, seed=1), config=config)
     proposals = [remedies.use_of_z(case), remedies.free_bits(case), remedies.longer(config)]
     proposals += [remedies.full_rate(config) or {}, {"latent": 3}, {"lr": 0.0001, "clip": 10.0}]
     for options in proposals:
@@ -370,6 +372,7 @@ def test_every_remedy_is_a_command_that_parses(config: dict[str, Any]) -> None:
         own += ["--beta", config["beta"]] if "beta" in config else []
         command: Any = parse(["train", *remedied(["digits", "--latent", "4", *own], options, Path("new"))])
         command.check()
+        assert command.run == Path("new")
         if ":" not in command.objective:
             make("objective", command.objective_spec())
 

@@ -70,7 +70,7 @@ def test_hues_reach_their_surface_and_no_other() -> None:
 
 
 def test_larger_solids_fill_more_and_the_camera_orbits() -> None:
-    share = scenes._light()[..., 2, :, :] > 0  # (8, 4, 15, 64, 64)
+    share = scenes.brightness()[..., 2, :, :] > 0  # (8, 4, 15, 64, 64)
     filled = share.sum((-1, -2))
     assert (np.diff(filled, axis=0) > 0).all()
     ball = share[:, 2]

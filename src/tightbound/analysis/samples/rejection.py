@@ -108,10 +108,10 @@ def best_samples(
     def probabilities(x: Tensor) -> Tensor:
         return torch.cat([features.probabilities(features.of(part)) for part in x.split(BATCH)])
 
-    return _kept(drawn, probabilities, n, keep, asked, named(features, data, 0))
+    return keep_best(drawn, probabilities, n, keep, asked, named(features, data, 0))
 
 
-def _kept(
+def keep_best(
     draw: Callable[[int, Tensor | None], Tensor],
     probabilities: Callable[[Tensor], Tensor],
     n: int,
@@ -119,10 +119,20 @@ def _kept(
     asked: Tensor | None,
     judge: str,
 ) -> Kept:
+    """Draw n / keep samples and keep the best of each class, in proportion to how often the classes were drawn.
+
+    Args:
+        draw: Draws samples (total, *shape), given their number and, if classes were asked for, the class of each.
+        probabilities: Probabilities (N, classes) of samples (N, *shape).
+        n: Number of samples to keep.
+        keep: Share of the samples to keep.
+        asked: Classes that were asked for, repeated up to n; None for the most probable ones.
+        judge: Name of the classifier.
+    """
     if asked is None:
         x = draw(math.ceil(n / keep), None)
         score, own = probabilities(x).max(1)
-        quota = _quotas(own.bincount(), n)
+        quota = whole_quotas(own.bincount(), n)
         chosen = torch.cat([_best(score, own == c, int(most)) for c, most in enumerate(quota)]).sort().values
     else:
         turns = asked[torch.arange(n) % len(asked)].long()
@@ -141,7 +151,7 @@ def _best(score: Tensor, among: Tensor, most: int) -> Tensor:
     return places[score[places].topk(most).indices]
 
 
-def _quotas(counts: Tensor, n: int) -> Tensor:
+def whole_quotas(counts: Tensor, n: int) -> Tensor:
     """Distribute n in proportion to counts, in whole numbers, by largest remainder."""
     exact = counts.double() * n / counts.sum()
     quotas = exact.floor().long()

@@ -42,12 +42,9 @@ def cached(
         files: File name -> SHA-256 of its payload.
         folder: Name below `cache_folder()`.
         mirrors: Addresses that a name is appended to, tried in order.
-        read: Function from the content of a file to its payload; may raise anything if the content is damaged.
+        read: Content of a file -> payload; may raise anything if the content is damaged.
         sources: File name -> name on the mirrors, where it differs.
-        convert: Function from what was downloaded to the content of the file.
-
-    Raises:
-        InputError: If a file is damaged, or absent and cannot be fetched; it names the files and the folder.
+        convert: What was downloaded -> content of the file.
     """
     home = cache_folder() / folder
     absent = [name for name in files if not (home / name).is_file()]

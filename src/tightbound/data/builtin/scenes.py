@@ -46,7 +46,7 @@ class Scenes(FactorGrid):
     def render(self, *factors: np.ndarray) -> np.ndarray:
         """See `FactorGrid.render`: (B, 3, 64, 64)."""
         hues, (scale, shape, turn) = np.stack(factors[:3], 1), factors[3:]
-        light = _light()[scale, shape, turn]  # (B, 3 surfaces, 64, 64)
+        light = brightness()[scale, shape, turn]  # (B, 3 surfaces, 64, 64)
         x = np.einsum("bsc,bshw->bchw", self._hues[hues], light, optimize=True)
         return np.rint(255 * x).clip(0, 255).astype(np.uint8)
 
@@ -59,7 +59,7 @@ class Hit(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _light() -> Array:
+def brightness() -> Array:
     """Return the brightness (8, 4, 15, 3, 64, 64) of the surfaces, times the share of each pixel they fill."""
     scales = np.linspace(0.75, 1.25, 8, dtype=np.float32)
     turns = np.linspace(-np.pi / 6, np.pi / 6, 15, dtype=np.float32)

@@ -1,1 +1,1 @@
-"""Readers: from files and objects of other packages to data sets."""
+"""Readers of files and objects. Each raises `InputError` for what it cannot read or use."""

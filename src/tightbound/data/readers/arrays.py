@@ -18,11 +18,7 @@ _CORRUPT = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyEr
 
 
 def open_arrays(path: Path, options: Options) -> Data:
-    """Open a .npy or .npz file; a large .npy file is memory-mapped.
-
-    Raises:
-        InputError: If the file is damaged, holds pickled objects, or its arrays cannot be used.
-    """
+    """Open a .npy or .npz file; a large .npy file is memory-mapped."""
     options.refuse(path.name, images=True, column=True)
     try:
         found = _single(path, options.limits.memory) if path.suffix.lower() == ".npy" else _archive(path)

@@ -8,17 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import compute, types
 
 from tightbound.core.errors import InputError, first_line, suggestion
 from tightbound.data.columns import Words
 from tightbound.data.readers import images
 from tightbound.data.readers.images import File, ImageFormat
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 LABELS = ("label", "labels", "y", "target", "cls", "class")
 _DATA = ("x", "image", "img", "images", "input", "data", "pixel_values")
@@ -40,14 +39,8 @@ class Layout:
 def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[str] = ()) -> Layout:
     """Return what a table of this schema holds.
 
-    Args:
-        schema: Names and types of the columns.
-        label: Column of labels; None: one with such a name beside arrays or images, and none in a table of numbers.
-        title: Name of the source, in messages.
-        wanted: Columns to take from a table of numbers and words, in this order; empty: all.
-
-    Raises:
-        InputError: If a column cannot be used, or does not exist.
+    Without the name of a column of labels, one of `LABELS` beside arrays or images holds them. Of a table of numbers
+    and words the `wanted` columns are taken, in this order; none: all.
     """
     if len(set(schema.names)) < len(schema.names):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
@@ -86,8 +79,6 @@ def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[st
 
 def _kind(given: pa.DataType) -> Kind | None:
     """Return what a column of this type holds; None: nothing that can be used."""
-    from pyarrow import types
-
     kind = _storage(given)
     if types.is_dictionary(kind):
         kind = kind.value_type
@@ -104,27 +95,19 @@ def _kind(given: pa.DataType) -> Kind | None:
 
 
 def _numeric(kind: pa.DataType) -> bool:
-    from pyarrow import types
-
     return types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
 
 
 def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _storage(kind: Any) -> Any:
-    import pyarrow as pa
-
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _joined(column: pa.ChunkedArray) -> Any:
     """Return a column in one piece, as stored."""
-    import pyarrow as pa
-
     whole = column.combine_chunks()
     whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
     return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
@@ -132,9 +115,6 @@ def _joined(column: pa.ChunkedArray) -> Any:
 
 def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return a column as numbers (N,), NaN where it is null; for words their ranks, and the words."""
-    import pyarrow as pa
-    from pyarrow import compute, types
-
     values = _joined(column)
     if types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -152,10 +132,7 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
 def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[str, ...]]) -> tuple[np.ndarray, Words]:
     """Return columns of numbers or words as (N, D), and the words of those that have any.
 
-    Args:
-        table: The table.
-        names: The columns.
-        classes: For columns of integers, the words that these stand for; -1 stands for a missing one.
+    `classes` are the words that the integers of some columns stand for; -1 stands for a missing one.
     """
     found = [numbers(table[name]) for name in names]
     for i, name in enumerate(names):
@@ -166,14 +143,7 @@ def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[st
 
 
 def array(column: pa.ChunkedArray, place: Place) -> np.ndarray:
-    """Return a column of lists, all of one shape, as (N, ...).
-
-    Raises:
-        InputError: If rows differ in shape, or hold nulls.
-    """
-    import pyarrow as pa
-    from pyarrow import types
-
+    """Return a column of lists, all of one shape, as (N, ...)."""
     values, shape = _joined(column), [len(column)]
     while not _numeric(values.type):
         _refuse_null(values, shape, place)
@@ -217,17 +187,9 @@ def encoded(column: pa.ChunkedArray, place: Place) -> list[File]:
 def decoded(
     column: pa.ChunkedArray, seen: ImageFormat | None, place: Place, threads: int = 1, skip: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column of encoded images (N, C, H, W) or .npy files (N, ...), and which rows these are (B,).
+    """Return a column of encoded images (N, C, H, W) or .npy files (N, ...), and which rows these are (N,).
 
-    Args:
-        column: The column.
-        seen: How images are read; None: there are .npy files only.
-        place: Describes a row.
-        threads: Threads that decode.
-        skip: Leave out what cannot be decoded.
-
-    Raises:
-        InputError: If a row cannot be decoded, or rows differ in shape.
+    Without an image format there are .npy files only. With `skip` what cannot be decoded is left out.
     """
     files = encoded(column, place)
 
@@ -253,8 +215,6 @@ def decoded(
 @contextmanager
 def readable(title: object, what: str) -> Iterator[None]:
     """Raise InputError if a file or data set in this block cannot be read as what it should be."""
-    import pyarrow as pa
-
     try:
         yield
     except (OSError, pa.ArrowException) as error:

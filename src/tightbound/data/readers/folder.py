@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from tightbound.core.errors import InputError
 from tightbound.data.readers import images
 from tightbound.data.readers.tables import Table
 from tightbound.data.split import WORKERS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class ImageFolder(Table):
@@ -24,13 +21,7 @@ class ImageFolder(Table):
     skips_broken = True
 
     def __init__(self, root: Path) -> None:
-        """Read the header of each image; hidden files are left out.
-
-        Raises:
-            InputError: If the folder has no readable images.
-        """
-        import pyarrow as pa
-
+        """Read the header of each image; hidden files are left out."""
         self.root, self.title = root, str(root)
         self.schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
         every = sorted(
@@ -62,8 +53,6 @@ class ImageFolder(Table):
 
     def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
         """See `Table.take`."""
-        import pyarrow as pa
-
         files = [{"bytes": None, "path": str(self.root / self.files[row])} for row in rows.tolist()]
         return pa.Table.from_pydict({"image": files}, self.schema)
 

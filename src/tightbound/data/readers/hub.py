@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line, needs
 from tightbound.data.dataset import Data
@@ -17,31 +18,14 @@ from tightbound.data.readers.arrow import Place
 from tightbound.data.readers.table_stream import Tables, open_tables
 from tightbound.data.readers.tables import Table, open_table
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 def is_saved(path: Path) -> bool:
     """Whether `save_to_disk` made this folder."""
     return any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
-def is_hub(source: Any) -> bool:
-    """Whether this is an object of the package, without importing it."""
-    return any(kind.__module__.partition(".")[0] == "datasets" for kind in type(source).__mro__)
-
-
-def has_transform(source: Any) -> bool:
-    """Whether a function of the user's makes the examples, so that they are read as those of a torch data set."""
-    return not isinstance(source, dict) and getattr(source, "format", {}).get("type") == "custom"
-
-
 def load_saved(path: Path) -> Any:
-    """Return the data set of a folder, memory-mapped.
-
-    Raises:
-        InputError: If the package is missing, or the folder is damaged.
-    """
+    """Return the data set of a folder, memory-mapped."""
     with needs("stream", "folders of Hugging Face data sets"):
         import datasets
     try:
@@ -51,11 +35,7 @@ def load_saved(path: Path) -> Any:
 
 
 def open_hub(source: Any, title: str, name: str, options: Options) -> Data:
-    """Open a Dataset, an IterableDataset, or a dictionary of these with a split for training.
-
-    Raises:
-        InputError: If splits are missing, or columns cannot be used.
-    """
+    """Open a Dataset, an IterableDataset, or a dictionary of these with a split for training."""
     import datasets
 
     train, test, notes = _splits(source)

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import dataset as ds
 
 from tightbound.core.errors import InputError
 from tightbound.data.groups import Group, GroupedSplit
@@ -18,9 +20,6 @@ from tightbound.data.readers.paths import parted
 from tightbound.data.readers.tables import Coder, Table
 from tightbound.data.split import WORKERS, Indexed
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 SUFFIXES = (".parquet", ".pq")
 _PART = 1 << 24  # bytes of columns per part of a scan
 
@@ -29,13 +28,7 @@ class ParquetTable(Table):
     """One or more Parquet files with the same columns."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file, or the files of a folder and those below it.
-
-        Raises:
-            InputError: If a file cannot be read, or the files differ in their columns.
-        """
-        import pyarrow.dataset as ds
-
+        """Open a file, or the files of a folder and those below it."""
         self.title = str(path)
         train, test, self.notes = parted(sorted(found(path)) if path.is_dir() else [path])
         if folders := sorted({each.parent.name for each in (*train, *test) if "=" in each.parent.name}):
@@ -67,8 +60,6 @@ class ParquetTable(Table):
 
     def scan(self, names: tuple[str, ...]) -> Iterator[pa.Table]:
         """See `Table.scan`."""
-        import pyarrow as pa
-
         rows = int(np.clip(_PART * self._sizes.sum() / max(1, self._weights.sum()), 64, 65_536))
         for group in self._groups:
             with readable(group.path, "Parquet"):
@@ -78,8 +69,6 @@ class ParquetTable(Table):
 
     def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
         """See `Table.take`; reads the row group of each row."""
-        import pyarrow as pa
-
         owner = np.searchsorted(self._ends, rows, side="right")
         parts, order = [], []
         for group in np.unique(owner).tolist():

@@ -9,6 +9,7 @@ from pathlib import Path
 from tightbound.core.errors import InputError
 
 _PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -18,11 +19,7 @@ def is_pattern(source: str) -> bool:
 
 
 def expanded(pattern: str) -> list[str]:
-    """Return every name that ranges of numbers in braces, {000..009}, stand for.
-
-    Raises:
-        InputError: If a range ends before it begins.
-    """
+    """Return every name that ranges of numbers in braces, {000..009}, stand for."""
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
@@ -42,11 +39,7 @@ def stem(source: str) -> str:
 
 
 def found(source: str) -> list[Path]:
-    """Return the tar files of a folder or a pattern.
-
-    Raises:
-        InputError: If one of a range, or all of a wildcard, are missing.
-    """
+    """Return the tar files of a folder or a pattern."""
     path = Path(source).expanduser()
     if path.is_dir():
         return sorted(path.glob("*.tar"))
@@ -79,3 +72,9 @@ def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ..
     if second == "test" and "validation" in found:
         notes.append("left out: the files of validation data; validation data are taken from the training data")
     return found["train"], found[second], tuple(notes)
+
+
+def delimiter(path: Path) -> str | None:
+    """Return the delimiter that a file's name stands for; None: it is not a table as text."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return _DELIMITERS.get(suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower())

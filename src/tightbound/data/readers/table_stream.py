@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from tightbound.core.errors import InputError
 from tightbound.data.dataset import Data
@@ -14,9 +15,6 @@ from tightbound.data.readers import arrow
 from tightbound.data.readers.arrow import Place
 from tightbound.data.readers.tables import Held, coder_of, understood
 from tightbound.data.stream import Part, Stream, StreamSplit, buffered
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # (seed, skip, size) -> tables of `size` rows, without the first `skip`; a seed shuffles the shards
 Tables: TypeAlias = "Callable[[int | None, int, int], Iterator[tuple[pa.Table, Place]]]"
@@ -40,20 +38,8 @@ def open_tables(
     The first examples of `test`, or of the stream itself, are set aside for testing; none if there is no `test` and all
     data are for training (`options.test` is None).
 
-    Args:
-        train: Tables for training, and for testing if there is no `test`.
-        test: Tables for testing.
-        title: Name of the source, in messages.
-        name: Name of the data set.
-        options: Options of `open`.
-        judged: The first so many rows tell what the columns hold.
-        size: Rows that are read together.
-        order: The order of an epoch, in a note.
-        notes: Notes on the source.
-        classes: See `Table.classes`.
-
-    Raises:
-        InputError: If there are too few rows, columns that cannot be used, or labels that are not in a column.
+    The first `judged` rows tell what the columns hold, `size` rows are read together, and `order` is that of an epoch,
+    in a note; for `classes` see `Table`.
     """
     if options.labels is not None and options.label_column is None:
         raise InputError("labels were given for a stream; let its rows have them, and name the column")

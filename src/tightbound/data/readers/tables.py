@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
@@ -23,9 +24,6 @@ from tightbound.data.readers.arrow import Layout, Place
 from tightbound.data.readers.images import Header, ImageFormat
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
 from tightbound.data.split import WORKERS, Indexed, MappedSplit
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class Table(ABC):
@@ -97,20 +95,9 @@ class Held(Table):
         yield self.table.select(list(names))
 
 
-def is_frame(source: object) -> bool:
-    """Whether this is a data frame or a table of Arrow, without importing any package."""
-    known = {kind.__module__.partition(".")[0] for kind in type(source).__mro__} & {"pandas", "polars", "pyarrow"}
-    return bool(known) and hasattr(source, "columns")
-
-
 def from_frame(source: Any) -> Held:
-    """Return a data frame as a table in memory.
-
-    Raises:
-        InputError: If a column mixes types.
-    """
+    """Return a data frame as a table in memory."""
     import narwhals as nw
-    import pyarrow as pa
 
     try:
         table = nw.from_native(source, eager_only=True).to_arrow()
@@ -183,11 +170,7 @@ class Coder:
 
 
 def open_table(table: Table, name: str, options: Options) -> Data:
-    """Open a table as a data set.
-
-    Raises:
-        InputError: If columns cannot be used, the options do not fit them, or there are no rows.
-    """
+    """Open a table as a data set."""
     if len(table) == 0:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
     raw, kinds, notes = understood(table, options)
@@ -223,7 +206,7 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
         if options.declared is None and len(binary) < len(plan.columns):
             kinds = {**dict.fromkeys(binary, "binary"), **kinds}
     seen = _judged(table, plan, options) if plan.kind == "images" else None
-    if options.wish and seen is None:
+    if options.for_images and seen is None:
         raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
     notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
     return replace(raw, images=seen), kinds, notes
@@ -231,7 +214,6 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
 
 def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
     """Return what the images of a table have in common, judged by a few; None: they are .npy files."""
-    options.wish.check()
     headers = table.headers
     if headers is None:
         some = spread(len(table))
@@ -244,7 +226,7 @@ def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
         if bad := next((place for place, header in found.items() if header is None), None):
             raise InputError(f"{bad} cannot be decoded as an image; remove it")
         headers = {place: header for place, header in found.items() if header is not None}
-    return images.judge(headers, options.wish, table.title, options.declared) if headers else None
+    return images.judge(headers, options, table.title) if headers else None
 
 
 def spread(size: int) -> np.ndarray:
@@ -254,8 +236,6 @@ def spread(size: int) -> np.ndarray:
 
 def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
     """Read all rows into memory."""
-    import pyarrow as pa
-
     if raw.layout.kind == "columns":
         x, words = raw(pa.concat_tables(table.scan(raw.layout.columns)), table.place)
         return replace(held, x=x, words=words)

@@ -11,18 +11,16 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.readers import images
 from tightbound.data.readers.arrow import LABELS
 from tightbound.data.readers.paths import found, parted
 from tightbound.data.readers.tables import Table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 F = TypeVar("F")
 DATA = frozenset({suffix.lstrip(".") for suffix in images.SUFFIXES} | {"npy"})
@@ -32,11 +30,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")  # longer ones are words
 
 
 def members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the files in a tar, reading their headers only; links and folders are left out.
-
-    Raises:
-        InputError: If the tar is damaged or cut short, or holds a sparse file.
-    """
+    """Yield the files in a tar, reading their headers only; links and folders are left out."""
     at, end = 0, path.stat().st_size
     try:
         with tarfile.open(path, "r:", encoding="utf-8", errors="replace") as tar, path.open("rb") as file:
@@ -71,11 +65,7 @@ def key_of(name: str) -> tuple[str, str]:
 
 
 def label(extension: str, content: bytes, where: str) -> int | float | str | None:
-    """Return the label that a .cls or .json file holds, or None.
-
-    Raises:
-        InputError: If it is not text, or not JSON.
-    """
+    """Return the label that a .cls or .json file holds, or None."""
     try:
         text = content.decode().strip()
         value = json.loads(text) if extension == "json" else text
@@ -95,9 +85,6 @@ def samples(
 
     A sample consists of named files that follow each other. Hidden files, ones without a suffix and metadata are left
     out, as by WebDataset; `others` is told of them.
-
-    Raises:
-        InputError: If a sample has no image or array, or several, or its label cannot be read.
     """
     for key, sample in groupby(_visible(files, others), lambda file: file[0]):
         data, mark = [], None
@@ -134,13 +121,7 @@ class TarTable(Table):
     """The samples of tar files: each has an image or a .npy file, and perhaps a label."""
 
     def __init__(self, source: str) -> None:
-        """Index the files of a folder, a file or a pattern; a name, a label and 32 bytes are kept for each sample.
-
-        Raises:
-            InputError: If a file is damaged or has no samples, or a sample has no image, or several.
-        """
-        import pyarrow as pa
-
+        """Index the files of a folder, a file or a pattern; a name, a label and 32 bytes are kept for each sample."""
         self.title, self.schema = source, pa.schema([("x", pa.binary())])
         train, test, notes = parted(found(source))
         self._paths = [*train, *test]
@@ -185,8 +166,6 @@ class TarTable(Table):
 
     def take(self, rows: np.ndarray, names: tuple[str, ...]) -> pa.Table:
         """See `Table.take`."""
-        import pyarrow as pa
-
         content = []
         for number, offset, size in self._places[rows].tolist():
             with self._paths[number].open("rb", buffering=0) as file:

@@ -6,42 +6,28 @@ import csv
 import gzip
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import compute
+from pyarrow import csv as pacsv
 
 from tightbound.core.domain import as_domain
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.columns import by_column, is_number, title
 from tightbound.data.options import Options
+from tightbound.data.readers import paths
 from tightbound.data.readers.tables import Held
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MISSING = ("", "nan", "na", "n/a", "null", "?")  # cells without a value, in any case
 
 
-def delimiter(path: Path) -> str | None:
-    """Return the delimiter that a file's name stands for; None: it is not a table as text."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    return DELIMITERS.get(suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower())
-
-
 def read_text(path: Path, options: Options) -> Held:
-    """Read a table: a first row without any number is the header; rows without any value are left out.
-
-    Raises:
-        InputError: If the file is damaged or empty, its rows differ in length, or a column mixes numbers and words.
-    """
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
-    from pyarrow import compute
-
+    """Read a table: a first row without any number is the header; rows without any value are left out."""
     pc: Any = compute
 
-    split = delimiter(path) or ","
+    split = paths.delimiter(path) or ","
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
         text = content.decode("utf-8-sig")
@@ -104,8 +90,6 @@ def _as_written(names: list[str], options: Options, titled: bool) -> set[str]:
 
 def _numbers(column: pa.Array) -> tuple[pa.Array, int | None]:
     """Return a column as numbers if it holds any, and the first cell that is not a number among numbers."""
-    import pyarrow as pa
-
     try:
         return column.cast(pa.float64()), None
     except pa.ArrowInvalid:

@@ -25,11 +25,7 @@ JUDGED = 64  # examples by which data are judged that are too many to look at al
 
 
 def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
-    """Open a map-style data set: in memory where it fits, otherwise read by worker processes.
-
-    Raises:
-        InputError: If it is a stream or empty, or its examples cannot be used.
-    """
+    """Open a map-style data set: in memory where it fits, otherwise read by worker processes."""
     name = type(dataset).__name__
     options.refuse(name, images=True, column=True)
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
@@ -50,7 +46,7 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
 
 def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -> Data:
     what = "a data set too large for memory"
-    options.refuse(what, kinds=True).refuse_labels(f"{what}; let it give pairs (x, y)")
+    options.refuse(what, kinds=True, labels=f"{what}; let it give pairs (x, y)")
     x, _ = _read(dataset, np.arange(min(JUDGED, size)))
     code, values, shape = sampled(x, options.declared, "an example")
     whole = MappedSplit(partial(_fetched, dataset, code, shape), size, shape, workers=WORKERS)
@@ -92,11 +88,8 @@ def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: 
 
     Without a test loader the training loader serves as both, unless all data are for training (`options.test` is
     None).
-
-    Raises:
-        InputError: If a loader gives nothing, or the two differ in shape.
     """
-    options.refuse("a loader", images=True, kinds=True).refuse_labels("a DataLoader; let it give pairs (x, y)")
+    options.refuse("a loader", images=True, kinds=True, labels="a DataLoader; let it give pairs (x, y)")
     code, values, shape = sampled(_peek(train), options.declared, "a batch")
     if test is not None and (own := encoding.channels_first(_peek(test), "test data")[0].shape[1:]) != shape:
         raise InputError(f"the training loader gives examples of shape {shape}, the test loader {own}; make them equal")

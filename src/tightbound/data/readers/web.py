@@ -8,9 +8,9 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.dataset import Data
@@ -18,9 +18,6 @@ from tightbound.data.options import Options
 from tightbound.data.readers import paths, tars
 from tightbound.data.readers.arrow import Place
 from tightbound.data.readers.table_stream import open_tables
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _TIMEOUT = 60  # seconds
 _Sample = tuple[str, str, bytes, int | float | str | None]
@@ -32,12 +29,8 @@ def is_url(source: str) -> bool:
 
 
 def open_web(source: str, options: Options) -> Data:
-    """Open tar files at an address, which may have ranges in braces.
-
-    Raises:
-        InputError: If a file cannot be fetched, or samples cannot be used.
-    """
-    options.refuse(source, kinds=True, column=True).refuse_labels("a stream; let its samples have .cls files")
+    """Open tar files at an address, which may have ranges in braces."""
+    options.refuse(source, kinds=True, column=True, labels="a stream; let its samples have .cls files")
     urls = paths.expanded(source)
     notes = (f"samples of {len(urls)} tar files on the web",)
     order = "the order of its shards, shuffled"
@@ -65,8 +58,6 @@ class _Shards:
 
 
 def _table(samples: list[_Sample], url: str) -> tuple[pa.Table, Place]:
-    import pyarrow as pa
-
     _, names, content, labels = zip(*samples, strict=True)
     columns = {"x": pa.array(content, pa.binary())}
     if any(label is not None for label in labels):
