@@ -32,45 +32,50 @@ class Composition:
     """Data, model and objective of a run."""
 
     data: str = "digits"
-    """A built-in data set, a file (.npy, .csv, .parquet, ...), tar shards or a folder."""
+    """Built-in data set, file (.npy, .csv, .parquet, ...), tar shards or folder."""
     recipe: Annotated[str | None, "NAME"] = None
-    """A published composition; other options change its components."""
+    """Published composition to start from; other options change parts of it."""
     latent: int = 16
-    """Size of the latent vector z."""
+    """Number of dimensions of the latent vector z."""
     network: _Component = "auto"
-    """Architecture of encoder and decoder: auto, mlp, conv, or with arguments: "mlp(hidden=(512, 256))"."""
+    """Network of the encoder and the decoder: mlp, conv or resnet, with arguments if you like: "mlp(hidden=(512,
+    256))"; auto: conv for images of 16 x 16 pixels or more, else mlp; for quantized latents of images, resnet."""
     likelihood: _Component = "auto"
-    """Likelihood p(x | z); auto: chosen to fit the data."""
+    """Likelihood p(x | z), such as gaussian or bernoulli; auto: one that fits the kind of the data."""
     observation: _Component = "auto"
-    """How raw data become the likelihood's target: auto, "binarized(mode='static', seed=1)",
-    "levels(dequantize=True)", ..."""
+    """How raw data become what the likelihood explains: "binarized(mode='static', seed=1)", "levels(dequantize=True)",
+    ...; auto: as the likelihood needs."""
     prior: _Component = "auto"
-    """Prior p(z); auto: normal, or uniform over code indices."""
+    """Prior p(z), such as "vamp(components=500)"; auto: normal, or uniform over code indices."""
     posterior: _Component = "auto"
-    """Approximate posterior q(z | x); auto: normal."""
+    """Approximate posterior q(z | x), such as full or flow; auto: normal."""
     latents: _Component = "flat"
-    """Structure of the latents: flat (one group with this prior and posterior), a hierarchy, or quantized."""
+    """Structure of the latent variables: flat (one vector), bottom-up or ladder (hierarchies), or quantized (a grid of
+    code indices)."""
     context: Annotated[str | None, "COMPONENT"] = None
-    """Variable that x is conditioned on: labels, attributes, "visible(columns=(0, 0.5))"; default: none."""
+    """What x is conditioned on: labels, attributes, or a visible part of x, "visible(columns=(0, 0.5))". Default:
+    nothing."""
     objective: _Component = "elbo"
     """Objective to maximize: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""
     beta: Annotated[str | None, "NUMBER|SCHEDULE"] = None
-    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)"."""
+    """Weight of the rate in the objective: a number, or a schedule such as "linear(steps=2000)". Default: as the
+    objective has it (1 for elbo)."""
     start_at_data: bool = True
     """Initialize the decoder's output bias to the marginals of the training data."""
     levels: _Int = None
-    """Number of levels of integer data, 0 .. levels - 1; default: inferred."""
+    """Number of levels K of data that are integers 0 .. K - 1. Default: inferred from the data."""
     domain: Annotated[Literal["binary", "counts", "unit", "real"] | None, "{binary,counts,unit,real}"] = None
-    """Domain of the data; default: inferred, except for counts (the integers 0, 1, 2, ...)."""
+    """Kind of the data's values: binary (0 and 1), counts (0, 1, 2, ...), unit (from 0 to 1) or real. Default: inferred
+    from the data; counts are never inferred."""
     kinds: Annotated[str | None, "KINDS"] = None
-    """Kinds of a table's columns, by name or in order: "visits='counts', city='categories', grade=('levels', 5)"
-    (default: inferred; words are categories, 0 and 1 are binary, other numbers are real)."""
+    """Kinds of a table's columns, by name or in order: "visits='counts', city='categories', grade=('levels', 5)".
+    Default: words are categories, 0 and 1 are binary, and other numbers are real."""
     resize: Annotated[tuple[int, int] | None, "HEIGHT WIDTH"] = None
-    """Resize encoded images to this height and width."""
+    """Height and width that image files are resized to."""
     gray: bool = False
-    """Read encoded images as grayscale."""
+    """Read image files as gray."""
     test: float = 0.1
-    """Fraction of the data to set aside for testing, if the data have no test split of their own."""
+    """Share of the data to set aside for testing, if the data have no test split of their own."""
 
     def check(self) -> None:
         """Raise InputError for numbers out of range and components that cannot be parsed."""
@@ -131,49 +136,52 @@ class Settings:
     epochs: int = 20
     """Passes over the training data."""
     steps: _Int = None
-    """Number of optimizer steps, instead of epochs."""
+    """Number of optimizer steps, instead of epochs=."""
     batch_size: int = 128
     """Examples per step."""
     lr: float = 1e-3
     """Learning rate."""
     encoder_lr: _Float = None
-    """Learning rate of q(z | x); default: same as lr."""
+    """Learning rate of q(z | x). Default: same as lr=."""
     decoder_lr: _Float = None
-    """Learning rate of everything but q(z | x); default: same as lr."""
+    """Learning rate of everything but q(z | x). Default: same as lr=."""
     schedule: _Component = "constant"
-    """Decay of the learning rate: constant, "cosine(warmup=500, final=0.01)", ..."""
+    """Decay of the learning rate: constant, linear, or "cosine(warmup=500, final=0.01)", whose final value is a share
+    of lr=."""
     optimizer: Literal["adam", "adamw"] | OptimizerFactory = "adam"
-    """Adam, or AdamW (decoupled weight decay)."""
+    """Optimizer: adam, or adamw (decoupled weight decay)."""
     eps: float = 1e-8
-    """Adam's epsilon."""
+    """Epsilon of the optimizer, added to the denominator of its steps."""
     weight_decay: float = 0.0
-    """Weight decay."""
+    """Weight decay of the optimizer."""
     clip: _Float = None
-    """Maximum norm of the gradient; longer gradients are scaled down to it."""
+    """Maximum norm of the gradient; longer gradients are scaled down to it. Default: no limit."""
     ema: _Float = None
-    """Decay of an exponential moving average of the weights, such as 0.999; the averaged weights are then evaluated."""
+    """Decay of an exponential moving average of the weights, such as 0.999; the averaged weights are then evaluated.
+    Default: no averaging."""
     patience: _Int = None
-    """Stop after this many epochs without a better validation objective."""
+    """Stop after this many epochs without a better validation objective. Default: train all epochs."""
     prior_epochs: _Int = None
-    """Passes over the code indices to train a code prior, after the rest of the model; default: same as epochs."""
+    """Passes over the code indices to train a code prior, after the rest of the model. Default: as long as the rest."""
     prior_lr: _Float = None
-    """Learning rate of the code prior; default: same as lr."""
+    """Learning rate of the code prior. Default: same as lr=."""
     prior_batch_size: _Int = None
-    """Examples per step of the code prior; default: same as batch_size."""
+    """Examples per step of the code prior. Default: same as batch_size=."""
     prior_max_examples: int = 60_000
-    """Train the code prior on at most this many training examples, picked at random."""
+    """Maximum number of training examples for the code prior, picked at random."""
     validation_size: _Int = None
-    """Training examples to set aside for choosing the best epoch; 0: none; default: a tenth, at most 5000."""
+    """Training examples to set aside for choosing the best epoch; 0: none. Default: a tenth, at most 5000."""
     seed: int = 0
     """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: run the networks in bfloat16 and reduce densities in float32."""
+    """Precision of the networks: fp32, or bf16 (bfloat16; densities are still summed in float32)."""
     device: str = "auto"
-    """auto (cuda, mps or cpu), or a torch device."""
+    """Device: auto (the first available of cuda, mps and cpu), or the name of a torch device."""
     compile: bool = False
-    """Compile the training step with torch.compile, and use channels-last memory for convolutions."""
+    """Compile the training step with torch.compile: slower to start, faster per step."""
     keep_memory: bool = True
-    """Keep freed memory in the process instead of returning it to the system (faster steps; Linux with glibc only)."""
+    """Keep freed memory in the process instead of returning it to the system, for faster steps (Linux with glibc
+    only)."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints; one is also written at the end and on Ctrl-C."""
 

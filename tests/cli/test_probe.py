@@ -67,4 +67,4 @@ def test_unknown_labels_are_refused(refused: Callable[..., str], run: Path) -> N
     assert "no example has label 12" in refused("attribute", run, "--label", "12")
     assert "--label" in refused("attribute", run)
     assert "class-regions" in refused("sample", run, "--label", "3", "--out", "s.png")
-    assert "max_examples = 1" in refused("probe", run, "--max-examples", "1")
+    assert "--max-examples 1" in refused("probe", run, "--max-examples", "1")

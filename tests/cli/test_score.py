@@ -91,7 +91,7 @@ def test_unusable_scores_and_data_are_refused_in_one_line(refused: Callable[...,
     assert "shape" in refused("score", run, "wide.npy")
     assert "no score 'nlll'" in refused("score", run, "--scores", "nlll")
     assert ".npz or .csv" in refused("score", run, "--per-example", "s.txt")
-    assert "max_examples = 0" in refused("score", run, "-n", "0")
+    assert "-n 0" in refused("score", run, "-n", "0")
     assert "model's own test data" in refused("detect", run, "digits")
     assert "DATA" in refused("detect", run)
 

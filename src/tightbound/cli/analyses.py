@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_type_hints
@@ -14,6 +12,7 @@ import tyro
 
 from tightbound.analysis.base import Analysis
 from tightbound.analysis.table import analyses
+from tightbound.cli import options
 from tightbound.cli.arguments import Command, Flag, OnData, OnRun, OnSplits, Options, SplitName
 
 _GIVEN = ("seed", "progress")  # `--seed` is an option of every command; progress is always shown
@@ -21,7 +20,7 @@ _GIVEN_AS: dict[str, Any] = {"Trained": Path, "Component": str}  # how a command
 
 
 class Ask(Command):
-    """A command that asks a question of a run."""
+    """Base of the commands that ask a question of a run."""
 
     action = "tightbound.cli.actions.ask:ask"
     analysis: ClassVar[type[Analysis[Any]]]
@@ -29,7 +28,7 @@ class Ask(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the answer goes."""
+    """Options for writing the answer."""
 
     json: Flag[bool] = False
     """Print one JSON object on standard output."""
@@ -39,7 +38,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class PerExample:
-    """Values of each example."""
+    """Option for writing the values of each example."""
 
     per_example: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the values of each example to this .npz or .csv file."""
@@ -47,22 +46,23 @@ class PerExample:
 
 @dataclass(frozen=True, kw_only=True)
 class OnOtherData(Options, OnRun):
-    """A command on a run and on other data, which must be given."""
+    """Base of the commands on a run and on other data, which must be given."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """Data to compare with the run's own: a built-in name, a file, a folder or tar shards."""
+    """Data to compare with the run's own: built-in data set, file, folder or tar shards."""
     split: SplitName = "auto"
-    """Split of these data to use; auto: the test split of built-in data, all examples of other data."""
+    """Split of DATA to use; auto: the test split of built-in data sets, all examples of other data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnNamedData(Options, OnRun):
-    """A command on a run, with data as an option."""
+    """Base of the commands on a run, with data as an option."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
-    """Data to use instead of the run's own: a built-in name, a file, a folder or tar shards."""
+    """Data to use instead of the run's own: built-in data set, file, folder or tar shards."""
     split: SplitName = "auto"
-    """Split to use; auto: the test split of the run's data and of built-in data, all examples of other data."""
+    """Split of the data to use; auto: the test split of the run's own data and of built-in data sets, all examples of
+    other data."""
 
 
 _DATA = {"optional": OnData, "required": OnOtherData, "named": OnNamedData}
@@ -75,14 +75,12 @@ def commands() -> dict[str, type[Command]]:
 
 def _command(analysis: type[Analysis[Any]]) -> type[Command]:
     hints = get_type_hints(analysis, localns=_GIVEN_AS, include_extras=True)
-    descriptions = _descriptions(analysis)
     own: list[Any] = []
     for option in dataclasses.fields(analysis):
         if option.name in _GIVEN:
             continue
-        shown: dict[str, Any] = {"help": descriptions[option.name], **option.metadata.get("flag", {})}
         hint = Flag[bool] if hints[option.name] is bool else hints[option.name]
-        hint = Annotated[hint, tyro.conf.arg(**shown)]
+        hint = Annotated[hint, tyro.conf.arg(**option.metadata.get("flag", {}))]
         if option.metadata.get("positional"):
             hint = Annotated[hint, tyro.conf.Positional]
         given = {} if option.default is dataclasses.MISSING else {"default": option.default}
@@ -90,19 +88,8 @@ def _command(analysis: type[Analysis[Any]]) -> type[Command]:
     on = OnSplits if analysis.splits else _DATA[analysis.data]
     bases = (PerExample,) * analysis.per_example + (Output, on, Ask)
     about = f"{analysis.question}\n\n{inspect.cleandoc(analysis.__doc__ or '').partition('References:')[0].strip()}"
-    members = {"analysis": analysis, "group": analysis.group, "distributed": analysis.distributed, "__doc__": about}
+    members = {
+        "analysis": analysis, "group": analysis.group, "distributed": analysis.distributed, "__doc__": about,
+        "helps": options.descriptions(analysis),
+    }  # fmt: skip
     return dataclasses.make_dataclass(analysis.__name__, own, bases=bases, namespace=members, frozen=True, kw_only=True)
-
-
-def _descriptions(analysis: type) -> dict[str, str]:
-    """Return the docstrings below the fields of a class and its bases."""
-    found: dict[str, str] = {}
-    for cls in reversed(analysis.__mro__):
-        if not dataclasses.is_dataclass(cls):
-            continue
-        (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                found[field.target.id] = inspect.cleandoc(ast.literal_eval(text.value))
-    return found

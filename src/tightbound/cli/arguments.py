@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,21 +20,22 @@ SplitName = Literal["auto", "train", "test", "all"]
 
 
 class Command:
-    """A command: `action` names the function that carries it out, imported when it is called."""
+    """Base of all commands: `action` names the function that carries it out, imported when it is called."""
 
     action: str
     group: ClassVar[str] = "look"  # group in `tightbound --help`
     distributed: ClassVar[bool] = False  # whether several processes share the work; else the first does it alone
+    helps: ClassVar[Mapping[str, str]] = {}  # help of options that have no docstring below them
 
     def __call__(self) -> Any:
-        """Carry it out."""
+        """Carry out the command."""
         module, _, name = self.action.partition(":")
         return getattr(importlib.import_module(module), name)(self)
 
 
 @dataclass(frozen=True)
 class OnRun(Command):
-    """A command on a run."""
+    """Base of the commands on a run."""
 
     run: _Run
     """Folder of a run, as `tightbound train` writes it."""
@@ -41,43 +43,44 @@ class OnRun(Command):
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is loaded."""
+    """Options for loading a run."""
 
     weights: Literal["auto", "best", "ema", "last"] = "auto"
     """Weights to use: best (by validation), ema (averaged) or last; auto takes the first of these that exists."""
     seed: int = 0
     """Random seed."""
     device: str = "auto"
-    """Device: auto (cuda, mps or cpu), or the name of a torch device."""
+    """Device: auto (the first available of cuda, mps and cpu), or the name of a torch device."""
     trust: Flag[bool] = False
     """Allow importing components of your own that the run names ("module:Class")."""
 
 
 @dataclass(frozen=True)
 class OnData(Options, OnRun):
-    """A command on a run and one split of data."""
+    """Base of the commands on a run and one split of data."""
 
     data: _Data = None
-    """Data to use instead of the run's own: a built-in name, a file, a folder or tar shards."""
+    """Data to use instead of the run's own: built-in data set, file, folder or tar shards."""
     split: SplitName = "auto"
-    """Split to use; auto: the test split of the run's own and of built-in data, all examples of other data."""
+    """Split of the data to use; auto: the test split of the run's own data and of built-in data sets, all examples of
+    other data."""
 
 
 @dataclass(frozen=True)
 class OnSplits(Options, OnRun):
-    """A command on a run and both splits of its data."""
+    """Base of the commands on a run and both splits of its data."""
 
     split: ClassVar[SplitName] = "auto"
 
     data: _Data = None
-    """Data to use instead of the run's own: a built-in name, a file, a folder or tar shards."""
+    """Data to use instead of the run's own: built-in data set, file, folder or tar shards."""
 
 
 @dataclass(frozen=True)
 class Sample(Options, OnRun):
     """Write samples: decoded draws from the prior.
 
-    Each sample is the mean of p(x|z) for a draw of z; --draw draws x, too.
+    Each sample is the mean of p(x|z) for a draw of z; with --draw, x is drawn as well.
     """
 
     action = "tightbound.cli.actions.generate:sample"
@@ -92,19 +95,19 @@ class Sample(Options, OnRun):
     draw: Flag[bool] = False
     """Draw x from p(x|z) instead of taking its mean."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
-    """What a conditional model is conditioned on: class labels, taken in turn (default: each class), or one set of
-    attributes."""
+    """What a conditional model is conditioned on: class labels, used in turn, or the numbers of one set of attributes.
+    Default: each class in turn."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw z from this latent sampler instead of the prior; fit it first with `tightbound fit-sampler`."""
     label: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
-    """Draw only this class; requires --sampler class-regions."""
+    """Draw only examples of this class; requires --sampler class-regions."""
     temperature: float = 1.0
     """Temperature of a learned code prior: values below 1 give more probable and less varied samples."""
     top_k: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
     """Draw each code index from the K most probable ones of a learned code prior."""
     keep: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """Draw more samples and keep this share of each class, such as 0.25: those that a classifier, trained on the
-    labels of the run's data, is most certain about."""
+    """Draw more samples and keep this share of each class, such as 0.25: those that a classifier is most certain about,
+    which is trained on the labels of the run's data."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,9 @@ class Reconstruct(OnData):
     distributed = True
 
     n_examples: Annotated[int, _Count] = 16
-    """Number of examples in a picture."""
+    """Number of examples in a picture; other files hold all examples."""
     out: _Out = None
-    """File to write: .png (examples above reconstructions), .npz, .npy (all examples), or .csv for tables. Default:
+    """File to write: .png (examples above reconstructions), .npz, .npy, or .csv for tables. Default:
     reconstructions.png or reconstructions.csv."""
     draw: Flag[bool] = False
     """Draw z from q(z|x) and x from p(x|z) instead of taking means."""
@@ -136,7 +139,7 @@ class Complete(OnData):
     n_examples: Annotated[int, _Count] = 8
     """Number of examples."""
     n_samples: int = 7
-    """Completions of each example."""
+    """Number of completions of each example."""
     out: _Out = None
     """File to write: .png (a row per example: the example, then completions), .npz, .npy, or .csv for tables. Default:
     completions.png or completions.csv."""
@@ -154,11 +157,11 @@ class Interpolate(OnData):
     action = "tightbound.cli.actions.generate:interpolate"
 
     start: Annotated[int, tyro.conf.arg(name="from")] = 0
-    """Position of the first example in the split, from 0."""
+    """Position in the split of the example to begin with, counted from 0."""
     to: _Whole = None
-    """Position of the last example in the split. Default: 7, or the last one."""
+    """Position in the split of the example to end with. Default: 7, or the last one."""
     steps: int = 9
-    """Number of pictures, both ends included."""
+    """Number of decoded points of each path, both ends included."""
     out: _Out = None
     """File to write: .png or .npz. Default: interpolation.png or interpolation.npz."""
 
@@ -185,7 +188,7 @@ class Embed(OnData):
 class FitSampler(OnData):
     """Fit a density to the training codes, for sampling when the prior does not match them.
 
-    It is saved in the run. Sample with: tightbound sample RUN --sampler NAME.
+    The latent sampler is saved in the run. To use it: tightbound sample RUN --sampler NAME
     """
 
     action = "tightbound.cli.actions.train:fit_sampler"
@@ -195,14 +198,14 @@ class FitSampler(OnData):
     """Latent sampler: gaussian-mixture, kernel, flow, vae (a second VAE) or class-regions (for labeled data), with
     arguments if you like: "gaussian-mixture(components=20)"."""
     split: SplitName = "train"
-    """Split whose latent codes it is fitted to."""
+    """Split whose latent codes the sampler is fitted to."""
     epochs: _Whole = None
-    """Epochs of a sampler that is trained by gradients (flow, vae). Default: its own number."""
+    """Epochs of a latent sampler that is trained by gradients (flow, vae). Default: as the sampler has it."""
 
 
 @dataclass(frozen=True)
 class FitCodePrior(OnRun):
-    """Train the code prior of a quantized run longer, again, or another one.
+    """Train the code prior of a quantized run for longer, again, or train another one.
 
     The rest of the model stays as it is. The new prior replaces the old one when its training ends; if it is stopped
     before, the run stays as it was.
@@ -214,9 +217,9 @@ class FitCodePrior(OnRun):
     split: ClassVar[SplitName] = "train"
 
     data: _Data = None
-    """Where the run's data are, if they have moved."""
+    """The run's data, if they have moved: file, folder or tar shards."""
     prior: Annotated[str | None, tyro.conf.arg(metavar="COMPONENT")] = None
-    """Code prior: pixelcnn or transformer, with arguments if you like. Default: like the run's."""
+    """Code prior: pixelcnn or transformer, with arguments if you like. Default: the same as in the run."""
     epochs: _Whole = None
     """Passes over the code indices. Default: as in the run."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -226,9 +229,9 @@ class FitCodePrior(OnRun):
     max_examples: _Whole = None
     """Maximum number of training examples, picked at random. Default: as in the run."""
     resume: Flag[bool] = False
-    """Continue an interrupted prior, or the present one, up to --epochs in all."""
+    """Continue the training that was interrupted, or train the present code prior for longer, up to --epochs in all."""
     device: str = "auto"
-    """Device: auto (cuda, mps or cpu), or the name of a torch device."""
+    """Device: auto (the first available of cuda, mps and cpu), or the name of a torch device."""
     trust: Flag[bool] = False
     """Allow importing components of your own that the run names ("module:Class")."""
 
@@ -237,14 +240,14 @@ class FitCodePrior(OnRun):
 class Report(OnSplits):
     """Write report.html: pictures, verdict and all numbers of a run on one page.
 
-    Analyses that the run does not hold yet are made first.
+    Analyses that are not recorded in the run yet are carried out first.
     """
 
     action = "tightbound.cli.actions.ask:report"
     group = "share"
 
     quick: Flag[bool] = False
-    """Make only the analyses that take seconds."""
+    """Carry out only the analyses that take seconds."""
 
 
 Kind = Literal[

@@ -1,17 +1,17 @@
-"""The commands by name, and the text of `tightbound --help`. Free of torch."""
+"""The commands, by name; their overview; messages in their words. Free of torch."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
-
-import tyro
+from collections.abc import Sequence
+from typing import Any, cast
 
 from tightbound.cli import analyses, arguments
+from tightbound.cli.options import is_positional, shown
 from tightbound.cli.sweep_arguments import Sweep
 from tightbound.cli.training import Train
+from tightbound.cli.translate import flag, translate
 
-_Class = TypeVar("_Class", bound=type)
 GROUPS = {
     "train": "Train a model",
     "look": "Look at what it makes",
@@ -19,32 +19,10 @@ GROUPS = {
     "share": "Share and look up",
 }
 _INTRODUCTION = """\
-usage: tightbound COMMAND [OPTIONS]
+usage: tightbound COMMAND [OPTIONS]    (tightbound COMMAND --help explains a command)
 
-Variational autoencoders with honest numbers.
-Begin with: tightbound train    (8x8 digits, about a minute, ends with a report)
+Variational autoencoders with honest numbers. Begin with: tightbound train
 """
-_END = "tightbound COMMAND --help explains a command; tightbound --version prints the version."
-
-
-def _shown(command: _Class) -> _Class:
-    """Let tyro show a command's fields as a person expects.
-
-    The placeholder in `Annotated[type, "PLACEHOLDER"]` becomes the metavar. A default of None or False is not shown:
-    the help text says what happens then.
-    """
-    hints: dict[str, Any] = get_type_hints(command, include_extras=True)
-    for field in dataclasses.fields(command):  # pyright: ignore[reportArgumentType]
-        hint = hints[field.name]
-        kind, *markers = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        known = [tyro.conf.arg(metavar=marker) if isinstance(marker, str) else marker for marker in markers]
-        if field.default is None or field.default is False:
-            known.append(tyro.conf.arg(help_behavior_hint=""))
-        if known:
-            command.__annotations__[field.name] = Annotated[kind, *known]
-    return command
-
-
 _COMMANDS: dict[str, type[arguments.Command]] = {
     "train": Train,
     "sweep": Sweep,
@@ -60,7 +38,7 @@ _COMMANDS: dict[str, type[arguments.Command]] = {
     "list": arguments.List,
     "cite": arguments.Cite,
 }
-COMMANDS = {name: _shown(command) for name, command in _COMMANDS.items()}
+COMMANDS = {name: shown(command, _COMMANDS) for name, command in _COMMANDS.items()}
 
 
 def overview() -> str:
@@ -68,12 +46,27 @@ def overview() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [_INTRODUCTION]
     for group, title in GROUPS.items():
-        named = [
-            (name, (command.__doc__ or "").strip()) for name, command in COMMANDS.items() if command.group == group
-        ]
-        lines += [
-            f"{title}:",
-            *(f"  {name:{width}}{text.splitlines()[0].removesuffix('.')}" for name, text in named),
-            "",
-        ]
-    return "\n".join([*lines, _END])
+        about = {name: (command.__doc__ or "").strip() for name, command in COMMANDS.items() if command.group == group}
+        lines.append(f"{title}:")
+        lines += [f"  {name:{width}}{text.splitlines()[0].removesuffix('.')}" for name, text in about.items()]
+    return "\n".join(lines)
+
+
+def in_flags(message: str, command: type[arguments.Command] | None, argv: Sequence[str] = ()) -> str:
+    """Return a message of the library in the words of the command line.
+
+    Args:
+        message: The message.
+        command: The command that it is about; None: not known.
+        argv: The words that were given, for messages about one of their values.
+    """
+    names = [] if command is None else [field.name for field in dataclasses.fields(cast(Any, command))]
+    words = {word.partition("=")[0] for word in argv}
+    counted = {name: "-n" for name in ("n", "n_samples", "n_examples", "max_examples") if "-n" in words}
+    return translate(
+        message,
+        {*names, *(field.name for field in dataclasses.fields(Train))},  # options of training, for what to train anew
+        COMMANDS,
+        positional=[name for name in names if name == "data" and is_positional(command, name)],
+        given={name: flag(name) for name in names if flag(name) in words} | counted,
+    )

@@ -1,4 +1,4 @@
-"""What commands write."""
+"""Files that commands write."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def table_csv(x: Tensor, header: Sequence[str] = (), words: Sequence[Sequence[st
 
 
 def out_file(out: Path | None, name: str, known: tuple[str, ...]) -> Path:
-    """The file that is asked for, or one of this name with the first ending; checked before anything is computed."""
+    """Return the file that was asked for, or one of this name with the first ending, after checking it."""
     chosen = Path(name + known[0]) if out is None else out
     check_ending(chosen, known)
     return chosen
 
 
 def check_ending(out: Path, known: tuple[str, ...]) -> None:
-    """Before anything is computed."""
+    """Raise InputError if a file has another ending or its folder does not exist."""
     if out.suffix not in known:
         raise InputError(f"cannot write {str(out)!r}: its ending must be {' or '.join(known)}")
     if not out.parent.is_dir():
@@ -46,21 +46,21 @@ def check_ending(out: Path, known: tuple[str, ...]) -> None:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """The bytes of a .npy file."""
+    """Return the bytes of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 class Parts(NamedTuple):
-    """An array that is never held as a whole."""
+    """Array that is never held in memory as a whole."""
 
     shape: tuple[int, ...]
     parts: Iterable[Tensor]  # float32, of rows in order
 
 
 def write_npz(out: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays by name, or `Parts` of them one after the other; whole or not at all."""
+    """Write arrays by name, `Parts` one part at a time; if writing fails, no file is left behind."""
     with atomic(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

@@ -19,11 +19,10 @@ from typing import Any, NoReturn, cast
 import tyro
 
 from tightbound.cli.arguments import Command
-from tightbound.cli.commands import COMMANDS, overview
+from tightbound.cli.commands import COMMANDS, in_flags, overview
 from tightbound.cli.processes import start
 from tightbound.cli.sweep_arguments import Sweep, Swept, varying
 from tightbound.cli.training import Training
-from tightbound.cli.translate import translate
 from tightbound.config import Config, read_yaml
 from tightbound.core import launch
 from tightbound.core.errors import InputError, OtherFailed, ReaderLost, TightboundError, suggestion
@@ -60,18 +59,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _note(argv: Sequence[str], message: Warning | str, *_: object) -> None:
     """Print a warning as one line."""
-    print(f"note: {_in_flags(argv, str(message))}", file=sys.stderr)
+    print(f"note: {in_flags(str(message), _command(argv))}", file=sys.stderr)
 
 
-def _in_flags(argv: Sequence[str], message: str) -> str:
-    """Return a message of the library in the words of the command line."""
-    command = COMMANDS.get(argv[0]) if argv else None
-    options = () if command is None else [field.name for field in dataclasses.fields(cast(Any, command))]
-    return translate(message, (*options, "run", "trust"), COMMANDS)
+def _command(argv: Sequence[str]) -> type[Command] | None:
+    return COMMANDS.get(argv[0]) if argv else None
 
 
 def _fail(argv: Sequence[str], message: str, status: int) -> NoReturn:
-    message = _in_flags(argv, message)
+    message = in_flags(message, _command(argv), argv)
     if launch.first_to_report(message):
         print(f"tightbound: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""How commands find a run, its model and its data."""
+"""Find the run of a command, its model and its data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_data(command: Any, trained: Trained) -> tuple[Data, Split]:
     """Return the data that a command names, or the run's own, and the split that it asks for."""
     data = trained.data if command.data is None else run_data(trained.model, RunFolder(command.run), command.data)
     if data is None:
-        raise InputError(f"the run {str(command.run)!r} does not say where its data are; name them after the run")
+        raise InputError(f"the run {str(command.run)!r} does not record where its data are; give DATA after the run")
     split = split_name(command, data)
     return data, data.require_test() if split == "test" else data.train if split == "train" else data.whole
 
@@ -38,10 +38,10 @@ def split_name(command: Any, data: Data) -> str:
 
 
 def of_the_run(command: Any) -> bool:
-    """Whether numbers are of the run's best weights on its own test data: what the run's folder records."""
+    """Return whether the numbers describe the run's default weights on its own test data, which the run records."""
     return command.data is None and command.split == "auto" and command.weights == "auto"
 
 
 def say_next(command: Any, what: str) -> None:
-    """Offers a command; {run} stands for the run."""
+    """Print a command to continue with; {run} stands for the run."""
     say(f"next: tightbound {what.format(run=shlex.quote(str(command.run)))}")

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Print the answers of commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tightbound.analysis.base import Analysis
 from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.pictures import is_image
 from tightbound.analysis.result import Result, Table
+from tightbound.cli.commands import in_flags
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.report.rows import rows
@@ -23,6 +24,11 @@ TEXT = 40  # characters; a table's column with longer cells wraps
 def say(line: str, file: TextIO | None = None) -> None:
     """Print one line at once."""
     print(line, file=file or sys.stdout, flush=True)
+
+
+def note(message: str) -> None:
+    """Print a note on standard error, in the words of the command line."""
+    say(f"note: {in_flags(message, None)}", sys.stderr)
 
 
 def say_json(found: Any) -> None:
@@ -40,13 +46,13 @@ def keep(folder: RunFolder, analysis: Analysis[Any], result: Result) -> None:
     try:
         record.save(folder, analysis, result)
     except InputError as error:
-        say(f"note: the answer was not recorded in the run: {error}", sys.stderr)
+        note(f"the answer was not recorded in the run: {error}")
 
 
 def show_result(result: Result) -> None:
     """Print the answer of an analysis: conclusions, estimates, then tables."""
     for sentence in result.sentences:
-        say(sentence)
+        say(in_flags(sentence, None))
     if result.estimates and not result.tabulated:
         show_estimates(result.estimates, result.caption)
     elif result.caption:
@@ -66,7 +72,8 @@ def show_estimates(estimates: Mapping[str, Estimate], caption: str = "") -> None
     table.add_column("value ± stderr", max_width=20)  # long lists of numbers wrap, since descriptions need the room
     table.add_column("unit: description", overflow="fold")
     for row in rows(estimates):
-        table.add_row(row.name, row.value, Text(f"{row.unit}: {row.description}"))  # Text: brackets are not markup
+        text = in_flags(f"{row.unit}: {row.description}", None)
+        table.add_row(row.name, row.value, Text(text))  # Text: brackets are not markup
     console = Console()
     if caption:
         console.print(caption, highlight=False, markup=False)
@@ -94,8 +101,8 @@ def show_table(shown: Table) -> None:
         console.print(shown.caption, highlight=False, markup=False)
     needed = console.measure(table, options=console.options.update(width=10_000)).minimum
     (console if needed <= console.width else Console(width=needed)).print(table)
-    for note in shown.notes:
-        console.print(note, highlight=False, markup=False)
+    for line in shown.notes:
+        console.print(in_flags(line, None), highlight=False, markup=False)
 
 
 def draw_next(model: VAE) -> str:

@@ -45,15 +45,15 @@ class Sweep(Training):
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder of the sweep. Default: runs/ and a name made of data, recipe and the options that vary."""
     overwrite: Flag[bool] = False
-    """Delete the sweep in the folder first."""
+    """Delete the sweep in the folder --run first."""
     search: Literal["grid", "random", "tpe"] = "grid"
-    """grid: every combination of the values. random: random draws from values and ranges. tpe: draws guided by the
-    results of earlier runs (tree-structured Parzen estimator)."""
+    """How settings are chosen: grid (every combination of the values), random (random draws from values and ranges) or
+    tpe (draws guided by the results of earlier runs, by a tree-structured Parzen estimator)."""
     trials: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Number of runs of a random or TPE search. Default: 20."""
     metric: Literal["elbo", "objective", "distortion"] = "elbo"
-    """Validation number by which runs are chosen and pruned. Use objective only if all runs train for the same one, and
-    distortion for autoencoders, which have no ELBO."""
+    """Validation number by which runs are chosen and pruned. Use objective only if all runs have the same objective,
+    and distortion for autoencoders, which have no ELBO."""
     prune: Flag[bool] = False
     """Stop a run early if its best validation number is below the median of the other runs at the same epoch (from the
     fifth epoch on, after five runs have ended)."""

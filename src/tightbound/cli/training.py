@@ -15,31 +15,34 @@ from tightbound.core.errors import InputError, whole
 
 @dataclass(frozen=True)
 class Training(Config, Command):
-    """What commands that train have in common."""
+    """Base of the commands that train."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = "digits"
-    """A built-in data set (`tightbound list datasets`), a .npy, .npz, .csv or .parquet file, a folder of images or of
-    Parquet files, tar shards "shards-{000..009}.tar", or a folder saved by Hugging Face's datasets."""
-    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
-    """The run's folder; default: runs/ and a name made of data and recipe."""
+    """Built-in data set (`tightbound list datasets`), .npy, .npz, .csv or .parquet file, folder of images or of Parquet
+    files, tar shards "shards-{000..009}.tar", or folder saved by Hugging Face's datasets."""
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Published composition to start from (`tightbound list recipes`); other options change parts of it."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder of the run. Default: runs/ and a name made of data and recipe."""
     overwrite: Flag[bool] = False
-    """Replace the run of that name."""
+    """Replace the run in the folder --run."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A YAML file of these options, such as a run's config.yaml; flags change parts of it."""
+    """YAML file with values of these options, such as a run's config.yaml; flags take precedence."""
     evaluate_samples: int = 500
-    """Importance samples of the evaluation at the end; 0: no evaluation and no report."""
+    """Importance samples per example in the evaluation at the end; 0: no evaluation and no report."""
     evaluate_data: int = 1000
-    """Test data of the evaluation at the end, at most, picked at random (`tightbound evaluate` takes all)."""
+    """Maximum number of test examples in the evaluation at the end, picked at random (`tightbound evaluate` takes
+    all)."""
     optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam, or AdamW (decoupled weight decay)."""
+    """Optimizer: adam, or adamw (decoupled weight decay)."""
     trust: Flag[bool] = False
-    """Import parts of your own, written "module:Class(...)"."""
+    """Allow importing components of your own, written "module:Class(argument=value)"."""
 
     def __post_init__(self) -> None:
-        """Checks in `__call__`, since tyro would put a box around the error."""
+        """Leave the checks to `__call__`, since tyro would put a box around the error."""
 
     def check(self) -> None:
-        """Refuses numbers out of range."""
+        """Raise InputError for numbers out of range and options that do not go together."""
         Config.check(self)
         whole("evaluate_samples", self.evaluate_samples, least=0)
         whole("evaluate_data", self.evaluate_data, least=1)
@@ -51,8 +54,10 @@ class Training(Config, Command):
 class Train(Training):
     """Train a model, evaluate it and write a report.
 
-    Parts are written "name" or "name(argument=value)"; `tightbound list likelihoods` and the like name them.
-    On digits, and with no data named, it starts from the recipe of that name, not from the defaults below.
+    A COMPONENT is a name, or a name with arguments: "vamp(components=50)". `tightbound list` shows the names and
+    arguments of each kind, such as `tightbound list priors`.
+
+    Without DATA, and for digits, the defaults are those of the recipe "digits" instead of the ones below.
     """
 
     action = "tightbound.cli.actions.train:train"
@@ -60,12 +65,13 @@ class Train(Training):
     distributed = True
 
     resume: Flag[bool] = False
-    """Go on with --run from its last checkpoint."""
+    """Continue the run in the folder --run from its last checkpoint."""
     processes: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
-    """Processes of this machine that train together: one per GPU. On a CPU, one process with all cores is faster."""
+    """Number of processes on this machine that train together, one per GPU. On a CPU, one process with all cores is
+    faster."""
 
     def __call__(self) -> None:
-        """Carries it out."""
+        """Check the options and train."""
         self.check()
         whole("processes", self.processes, least=1)
         if self.resume and self.overwrite:

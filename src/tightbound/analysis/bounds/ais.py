@@ -34,15 +34,15 @@ class Ais(Analysis["Result"]):
     per_example = True
 
     temperatures: int = option(500, least=1)
-    """Steps of the path from the prior to the posterior; more are more accurate and take longer."""
+    """Number of temperatures between the prior and the posterior; more are more accurate and take longer."""
     chains: int = option(16, least=1)
-    """Chains per example."""
+    """Number of annealing chains per example."""
     leapfrog: int = option(10, least=1)
-    """Leapfrog steps of each Hamiltonian move."""
+    """Leapfrog steps per Hamiltonian move."""
     samples: int = option(5000, least=1)
-    """Importance samples per example of the IWAE bound to compare with."""
+    """Importance samples per example for the IWAE bound that is compared."""
     max_examples: int = option(50, least=1)
-    """Examples to anneal, at most, picked at random, and the number of examples to draw from the model."""
+    """Maximum number of examples, picked at random; as many are drawn from the model for the check of the error."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Anneal some of the examples, and as many drawn from the model."""

@@ -24,11 +24,12 @@ from tightbound.inference.infer import contexts
 DESCRIPTIONS = {
     "ais": "log p(x) by annealed importance sampling from p(z): a lower bound in expectation, whatever q(z|x) is",
     "iwae": "importance-weighted lower bound on log p(x) of the same examples",
-    "ais_minus_iwae": "paired difference: if above 0, what the IWAE bound loses at least",
+    "ais_minus_iwae": "paired difference; if above 0, the IWAE bound loses at least this much",
     "acceptance": "share of the Hamiltonian Monte Carlo moves that were accepted; about 0.65 is best",
     "ess": "effective number of chains per example, (sum w)^2 / sum w^2; if near 1, use more temperatures",
     "bdmc_lower": "log p(x) by AIS of examples drawn from the model: a lower bound in expectation",
-    "bdmc_upper": "reverse AIS of the same drawn examples, from the z they were made of: an upper bound in expectation",
+    "bdmc_upper": "reverse AIS of the same drawn examples, from the z they were decoded from: an upper bound in "
+    "expectation",
     "bdmc_gap": "bdmc_upper - bdmc_lower: the error of AIS is at most this on examples like the model's own",
 }
 

@@ -16,12 +16,12 @@ from tightbound.quantizers.usage import CodebookUsage, QuantizationError
 
 DESCRIPTIONS = {
     "uniform_rate": "the rate if all code indices were equally probable",
-    "prior_gain": "nats that the code prior saves: uniform_rate - rate; 0 until a code prior is trained",
+    "prior_gain": "what the code prior saves: uniform_rate - rate; 0 until a code prior is trained",
     "prior_gain_share": "prior_gain as a share of uniform_rate",
     "codes_used": "share of the vectors of each codebook that occur in these data, the lowest level first",
     "code_perplexity": "number of code vectors in even use, by codebook: exp of the entropy of their frequencies",
     "quantization_error": "squared distance of the encoder's vectors to their code vectors, over the variance of the "
-    "former, by level; 0: nothing is lost",
+    "encoder's vectors, by level; 0: nothing is lost",
 }
 
 

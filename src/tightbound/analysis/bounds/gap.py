@@ -23,8 +23,8 @@ from tightbound.data.feed import Source, batches, evaluating
 
 FIT_SAMPLES = 8  # samples of q(z|x) per gradient of the fit
 DESCRIPTIONS = {
-    "amortization_gap": "what a posterior fitted to each example gains over the encoder's",
-    "approximation_gap": "what even the fitted posterior loses, since its family does not contain p(z|x)",
+    "amortization_gap": "what a posterior that is fitted to each example gains over the encoder's",
+    "approximation_gap": "what the fitted posterior still loses, since its family does not contain p(z|x)",
     "inference_gap": "both together: log p(x) - ELBO, which is KL(q(z|x) || p(z|x))",
     "elbo": "lower bound on log p(x) with the encoder's posterior",
     "elbo_fitted": "lower bound on log p(x) with the posterior fitted to each example",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceGap(Analysis["Result"]):
-    """Split what the ELBO loses of log p(x) into the part of the encoder and the part of the posterior's family.
+    """Split the gap between the ELBO and log p(x) into a part of the encoder and a part of the posterior's family.
 
     A posterior is fitted to each example while the model is held fixed. What it gains over the encoder's posterior is
     the amortization gap; what it still loses is the approximation gap.
@@ -31,9 +31,9 @@ class InferenceGap(Analysis["Result"]):
     samples: int = option(1000, least=1)
     """Latent samples per example, for the bounds and for the estimate of log p(x)."""
     steps: int = option(200, least=2)
-    """Optimizer steps for each example."""
+    """Optimizer steps that fit the posterior of each example."""
     max_examples: int = option(200, least=1)
-    """Examples to fit posteriors to, at most, picked at random."""
+    """Maximum number of examples, picked at random."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Fit posteriors to some of the examples."""

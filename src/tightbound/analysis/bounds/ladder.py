@@ -21,10 +21,10 @@ from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_e
 DESCRIPTIONS = {
     "iwae_ladder": "the IWAE bound by number of samples k, all from the same samples",
     "iwae_gain": "what each k adds to the bound of the k before it",
-    "convergence": "nats by which the bound would still rise with ever more samples, if its bias falls as 1/k",
+    "convergence": "how much the bound would still rise with ever more samples, if its bias falls as 1/k",
     "effective_samples": "number of equally weighted samples with the same information: (sum w)^2 / sum w^2",
     "pareto_k": "heaviness of the tail of the importance weights: good below 0.5, unreliable above 0.7",
-    "pareto_k_high": "share of the examples with pareto_k > 0.7, whose bound may lie far below log p(x)",
+    "pareto_k_high": "examples with pareto_k > 0.7, whose bound may lie far below log p(x)",
     "bf16_difference": "effect of bfloat16 on the bound: bfloat16 minus float32, same examples and noise",
 }
 ALWAYS = ("iwae_ladder", "iwae_gain", "convergence", "effective_samples", "pareto_k", "pareto_k_high")

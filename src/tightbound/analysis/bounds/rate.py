@@ -26,10 +26,11 @@ from tightbound.information import AggregateStream
 DRAWS, EXPENSIVE_DRAWS = 1000, 100  # the latter if each density takes passes through a network
 
 DESCRIPTIONS = {
-    "mutual_information": "I(x; z): nats of the rate that tell the examples apart",
+    "mutual_information": "I(x; z): the part of the rate that tells examples apart",
     "information_upper": "upper bound; I(x; z) of the population lies between mutual_information and this",
-    "aggregate_kl": "KL(q(z) || p(z)): the rest of the rate, because the codes of all data are not distributed as the "
-    "prior; samples suffer from it",
+    "aggregate_kl": "KL(q(z) || p(z)): the rest of the rate: how far the latent codes of all examples together are "
+    "from "
+    "the prior; samples suffer from it",
     "total_correlation": "dependence between latent dimensions over the data; the first part of aggregate_kl",
     "dimension_wise_kl": "sum over dimensions of KL(q(z_d) || p(z_d)); the second part of aggregate_kl",
     "marginal_kl": "KL(q(z_d) || p(z_d)) by latent dimension",

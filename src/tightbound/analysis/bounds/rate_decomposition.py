@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class RateDecomposition(Analysis["Result"]):
     """Split the rate into mutual information, total correlation and dimension-wise KL.
 
-    The first part tells examples apart. The other two make up KL(q(z) || p(z)): the latent codes of all examples
-    together are not distributed as the prior, and samples suffer from it. An evaluation contains these numbers, too;
-    here the number of draws can be chosen.
+    Mutual information is the part that tells examples apart. The other two make up KL(q(z) || p(z)): how far the
+    latent codes of all examples together are from the prior, from which samples suffer. An evaluation contains these
+    numbers, too; here the number of draws can be chosen.
 
     References:
         ELBO surgery (Hoffman and Johnson 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
@@ -32,7 +32,7 @@ class RateDecomposition(Analysis["Result"]):
     per_example = True
 
     max_examples: int | None = option(None, least=1)
-    """Examples to draw a latent code for, at most, picked at random; default: 1000, or 100 if densities are
+    """Maximum number of examples to draw a latent code for, picked at random. Default: 1000, or 100 if densities are
     expensive."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:

@@ -62,11 +62,11 @@ def evaluation_sentences(estimates: Estimates) -> list[str]:
     if rate is None:
         return []
     if _value(estimates, "uniform_rate") is not None:
-        cost, share = _text(estimates["uniform_rate"]), value_text(estimates["prior_gain_share"])
-        learned = f"the code prior saves a share of {share} of it"
-        unlearned = "all code indices are equally probable, since no code prior has been trained"
+        cost, share = f"{_value(estimates, 'uniform_rate'):.1f} nats", _value(estimates, "prior_gain_share") or 0.0
+        learned = f"with equal probabilities, and the code prior saves {share:.0%} of it"
+        unlearned = "with equal probabilities, because no code prior has been trained"
         return [
-            f"The code indices cost {cost} per example; {learned if _value(estimates, 'prior_gain') else unlearned}."
+            f"The code indices cost {cost} per example {learned if _value(estimates, 'prior_gain') else unlearned}."
         ]
     text = f"The latent code carries {rate:.1f} nats about x"
     information, active = _value(estimates, "mutual_information"), _value(estimates, "active_units")
@@ -124,11 +124,12 @@ def rate_figures(estimates: Estimates) -> list[Figure]:
                 if isinstance(part.value, float)},  # Monte Carlo error may make a part negative
     )  # fmt: skip
     caption = (
-        "Mutual information tells examples apart. The rest is KL(q(z) || p(z)): the latent codes of all examples "
-        "together are not distributed as the prior, and samples suffer from it."
+        "Mutual information tells examples apart. The rest is KL(q(z) || p(z)): how far the latent codes of all "
+        "examples "
+        "together are from the prior, from which samples suffer."
     )
     if by_dimension:
-        caption += " Total correlation is the part of it that comes from dependent dimensions."
+        caption += " Total correlation is the part of the rest that comes from dependence between dimensions."
     if information.reason:
         caption += f" Mutual information is {information.reason}: for more examples it may be far higher."
     return [Figure("rate-parts", "What the rate is made of", caption, (bars,))]
@@ -141,8 +142,8 @@ def rate_sentences(estimates: Estimates) -> list[str]:
         return [f"The rate cannot be decomposed: {information.reason}."]
     caveat = f" ({information.reason})" if information.reason else ""
     return [
-        f"{_text(information)} of the rate tell the examples apart{caveat}; {_text(rest)} are the distance of all "
-        "codes together from the prior."
+        f"{_text(information)} of the rate tell the examples apart{caveat}; {_text(rest)} are the distance of the "
+        "latent codes of all examples together from the prior."
     ]
 
 

@@ -24,15 +24,15 @@ DESCRIPTIONS = {
     "elbo": "evidence lower bound: at most log p(x) in expectation; -ELBO = rate + distortion",
     "iwae": "importance-weighted lower bound on log p(x): tighter than the ELBO, and tighter with more samples",
     "bits_per_dim": "bits needed to encode one element of x (such as a pixel), at most this many; lower is better",
-    "rate": "KL(q(z|x) || p(z)): nats of information about x that the latent code carries",
-    "distortion": "-E_q[log p(x|z)]: nats still needed to encode x when z is known",
+    "rate": "KL(q(z|x) || p(z)): information about x that the latent code carries",
+    "distortion": "-E_q[log p(x|z)]: what is still needed to encode x when z is known",
     **reconstruction.DESCRIPTIONS,
     **code_indices.DESCRIPTIONS,
     "active_units": "latent dimensions in use: those with Var_x(E_q[z|x]) > 0.01",
     "kl_per_group": "the rate by group of latent variables, the lowest group first",
     "kl_per_dimension": "the rate by latent dimension",
-    "latent_mean": "mean of z over the data by dimension; 0 if z is distributed as N(0, 1)",
-    "latent_std": "standard deviation of z over the data by dimension; 1 if z is distributed as N(0, 1)",
+    "latent_mean": "mean of z over all examples, by dimension; 0 if z is distributed as N(0, 1)",
+    "latent_std": "standard deviation of z over all examples, by dimension; 1 if z is distributed as N(0, 1)",
     **ladder.DESCRIPTIONS,
 }
 NO_DENSITY = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
@@ -166,7 +166,7 @@ def _bounds(
         per_example |= {"iwae": weights.bounds[:, -1], "iwae_ladder": weights.bounds}
         per_example |= {"effective_samples": weights.effective, "pareto_k": weights.pareto_k}
         found |= ladder.estimates(weights, changed, facts)
-    description = "nats needed to encode z, which is a function of x, under the prior in use" if deterministic else ""
+    description = "nats needed to encode z, which is a function of x, under the prior" if deterministic else ""
     found["rate"] = mean(rate, **facts, estimator=kl, description=description)
     found["kl_per_group"] = mean(by_group, **facts, estimator=kl)
     found["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), closed, facts, kl)

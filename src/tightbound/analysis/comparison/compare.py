@@ -61,11 +61,11 @@ class Comparison(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Analysis[Comparison]):
-    """Compare trained models on the same examples, with the same noise: is one better than another?
+    """Compare trained models on the same examples, with the same noise.
 
-    Differences are paired over examples, so that their standard errors are much smaller than those of each model. Each
-    has a two-sided p-value, corrected over all pairs (Holm), the probability that the first model is better, and the
-    share of examples on which it is.
+    Differences are paired over examples, so that their standard errors are much smaller than those of each model. For
+    each difference there is a two-sided p-value, corrected for the number of pairs (Holm), the probability that the
+    first model is better, and the share of examples on which it is better.
 
     References:
         A simple sequentially rejective multiple test procedure (Holm 1979), https://www.jstor.org/stable/4615733
@@ -77,11 +77,11 @@ class Compare(Analysis[Comparison]):
     reported = False
 
     others: tuple[Trained, ...] = option(metavar="RUN2 ...", variant=True, positional=True, runs=True)
-    """Runs to compare with, one or more."""
+    """One or more runs to compare with."""
     samples: int = option(500, least=1)
-    """Importance samples per example, k of the IWAE bound."""
+    """Importance samples per example: k of the IWAE bound."""
     max_examples: int = option(2000, least=1, short="-n")
-    """Compare on at most so many examples, picked at random."""
+    """Maximum number of examples, picked at random."""
 
     def check(self) -> None:
         """Raise InputError for options out of range."""
@@ -179,7 +179,11 @@ def _table(found: Compared, to_best: Mapping[str, list[Difference]]) -> Table:
                 cells = [_cell(one.difference), *("-" if v is None else format(v, how) for v, how in values)]
             rows.append((f"  {run}", _cell(own[quantity]), *cells))
     pairs = len(found.runs) * (len(found.runs) - 1) // 2
-    caption = f"Paired differences to {found.best}" + f"; p corrected for {pairs} pairs (Holm)" * (pairs > 1) + "."
+    caption = (
+        f"Paired differences from {found.best}, with a two-sided p-value"
+        + f" (corrected for {pairs} pairs, Holm)" * (pairs > 1)
+        + ". P(better): probability that the model is better; wins: share of examples on which it is better."
+    )
     columns = ("", "mean ± stderr", "difference", "p", "P(better)", "wins")
     return Table("Differences", columns, rows, caption, [ASSUMPTIONS])
 

@@ -13,8 +13,8 @@ from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_er
 COMPARED = {"iwae": 1, "elbo": 1, "rate": 0, "distortion": -1, "reconstruction_mse": -1}
 LEVEL = 0.05  # a difference whose corrected p-value is below this counts as one
 ASSUMPTIONS = (
-    "Assumptions: the mean of the paired differences is normally distributed about the true mean, with their standard "
-    "error. The differences are those of these trained weights over test examples, not over seeds of training."
+    "Assumption: the mean of the paired differences is normally distributed about the true mean, with their standard "
+    "error. The differences describe these trained weights on test examples; other seeds of training may differ."
 )
 
 if TYPE_CHECKING:

@@ -46,6 +46,8 @@ class Detect(Scoring[Result]):
             max_examples=self.max_examples, seed=self.seed, progress=self.progress,
         )  # fmt: skip
         sets, names = (found.own.per_example, found.other.per_example), (own_name, subject.name)
+        short = tuple(name.partition(", ")[0] for name in names)
+        labels = (short[0], short[1]) if short[0] != short[1] else names
         sizes = [len(each["index"]) for each in sets]
         columns = {name: np.concatenate([each[name] for each in sets]) for name in sets[0] if name in sets[1]}
         means = {
@@ -60,8 +62,8 @@ class Detect(Scoring[Result]):
             per_example={"is_other": np.repeat([0, 1], sizes), **columns},
             tabulated=True,
             caption=f"{sizes[1]:,} examples ({names[1]}) against {sizes[0]:,} of the model's own ({names[0]})",
-            sentences=shown.conclusions(found, names),
-            tables=shown.detection_tables(found, names, chance),
-            figures=shown.histograms(found.own.estimates, dict(zip(names, sets, strict=True)), found.estimates),
+            sentences=shown.conclusions(found, labels),
+            tables=shown.detection_tables(found, labels, chance),
+            figures=shown.histograms(found.own.estimates, dict(zip(labels, sets, strict=True)), found.estimates),
             details={"intervals": intervals, "chance": {"auroc": 0.5, "aupr": chance}},
         )

@@ -21,7 +21,7 @@ from tightbound.data.feed import Source, pick
 
 AREAS: dict[str, tuple[Callable[[Array, Array], Area], str]] = {
     "auroc": (auroc, "probability that an example of the other data scores higher; 0.5 is chance"),
-    "aupr": (aupr, "average precision for finding the other data; their share is chance"),
+    "aupr": (aupr, "average precision for finding the other data; chance is their share"),
 }
 
 
@@ -75,7 +75,7 @@ def score(
         model: The model.
         data: Examples to score.
         train: Training data, which some scores compare with.
-        scores: Scores, as objects or by name: "regret(steps=200)"; empty: all that there are.
+        scores: Scores, as objects or by name: "regret(steps=200)"; empty: all of them.
         samples: Importance samples of the IWAE bound that stands for log p(x).
         max_examples: Score at most so many examples, picked at random.
         reference: Compare with as many training examples as are scored, but at least with this many.

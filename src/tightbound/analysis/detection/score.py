@@ -36,11 +36,11 @@ class Scoring(Analysis[R]):
     own_training_data = True
 
     scores: tuple[str | Component, ...] = option((), metavar="SCORE ...", variant=True)
-    """Scores to compute, each by name and with options if you like: "regret(steps=200)". Default: all of them."""
+    """Scores to compute, with arguments if you like: nll "regret(steps=200)". Default: all scores."""
     samples: int = option(100, least=1)
-    """Importance samples per example, k of the IWAE bound that stands for log p(x)."""
+    """Importance samples per example: k of the IWAE bound, which takes the place of log p(x)."""
     max_examples: int = option(1000, least=1, short="-n")
-    """Score at most so many examples of each data set, picked at random."""
+    """Maximum number of examples of each data set, picked at random."""
 
 
 @dataclass(frozen=True, kw_only=True)

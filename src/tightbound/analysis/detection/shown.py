@@ -33,7 +33,7 @@ def unusual_table(unusual: Mapping[str, Sequence[int]]) -> list[Table]:
     if not unusual:
         return []
     rows = [(name, ", ".join(map(str, indices))) for name, indices in unusual.items()]
-    caption = "Positions in the data, from 0; the most unusual example first."
+    caption = "Positions in the data, counted from 0; the most unusual example first."
     return [Table("The most unusual examples", ("score", "examples"), rows, caption)]
 
 
@@ -89,15 +89,18 @@ def conclusions(found: Detected, names: tuple[str, str]) -> list[str]:
     if misled:
         said.append(
             f"The likelihood is misled: the model finds {other} more likely than its own data ({own}), so a high "
-            "likelihood does not show that an example belongs to them. Simple examples are likely, whatever they show."
+            "likelihood does not show that an example belongs to its own data. Simple examples are likely, whatever "
+            "they "
+            "show."
         )
     areas = {name: scalar(found.estimates[f"{name}_auroc"]) for name in found.own.estimates}
     known = {name: area for name, area in areas.items() if area == area}  # NaN: missing
     if known:
         best = max(known, key=lambda name: known[name])
         said.append(
-            f"Highest AUROC: {best}, {_cell(found, f'{best}_auroc')}; with this probability an example of {other} "
-            f"scores higher than one of {own}."
+            f"Highest AUROC: {best}, {_cell(found, f'{best}_auroc')}: the probability that an example of {other} "
+            "scores "
+            f"higher than one of {own}."
         )
     return said
 
@@ -118,7 +121,7 @@ def detection_tables(found: Detected, names: tuple[str, str], chance: float) -> 
         f"the score is misled. AUPR: average precision for finding {other}; chance is {chance:.2g}."
     )
     tables = [Table("Detection", ("score", "AUROC [95%]", "AUPR [95%]"), areas, caption, notes)] if known else []
-    head = ("score", f"{own} ±", f"{other} ±", "unit")
+    head = ("score", own, other, "unit")
     return [*tables, Table("Means of the scores", head, means, f"Means with standard errors; {HIGHER}.")]
 
 

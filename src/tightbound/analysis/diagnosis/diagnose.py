@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class Diagnose(Analysis["Diagnosis"]):
     """Look for posterior collapse, holes, overfitting and other failures, each with evidence and a remedy.
 
-    Test data are compared with as many training data. Validation data are neither.
+    Test examples are compared with as many training examples. Validation examples are not used.
     """
 
     name = "diagnose"
     question = "What is wrong with the model, if anything?"
 
     max_examples: int = option(1000, least=2)
-    """Test examples to look at, and as many training examples, at most, picked at random."""
+    """Maximum number of test examples, and of training examples, picked at random."""
     samples: int = option(20, least=1)
     """Latent samples per example."""
     quick: bool = option(False, variant=True)

@@ -23,7 +23,7 @@ class CodeUsage(Analysis[Result]):
     fast = True
 
     max_examples: int = option(1000, least=1, variant=True)
-    """Number of examples whose code indices are counted, at most; picked at random."""
+    """Maximum number of examples whose code indices are counted, picked at random."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Count code indices and their prices, and decode them."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Gallery(Analysis[Result]):
     """Show samples from the prior, reconstructions, and paths between two examples, as pictures or charts.
 
-    Shown are means of p(x|z). For tables: the marginal distributions of the data and of draws from the model.
+    Pictures show means of p(x|z). For tables, charts show the marginal distributions of the data and of draws from
+    the model.
     """
 
     name = "gallery"

@@ -28,7 +28,7 @@ class LatentSpace(Analysis[Result]):
     fast = True
 
     max_examples: int = option(3000, least=2, variant=True)
-    """Number of examples, at most; picked at random."""
+    """Maximum number of examples, picked at random."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Encode the examples and project them."""

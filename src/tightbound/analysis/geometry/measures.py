@@ -26,8 +26,8 @@ DESCRIPTIONS = {
     "roughness": ("ratio", "mean second difference over mean step in data space; 0: straight and even"),
     "midpoint_distance": ("ratio", "distance of the middle to the nearest training example over that of the ends; over "
                                    "1: the path leaves the data"),
-    "midpoint_density": ("nats", "log p(z) in the middle minus that of the ends; below 0: the path leads via places "
-                                 "that are improbable under the prior"),
+    "midpoint_density": ("nats", "log p(z) in the middle minus that of the ends; below 0: the path leads through "
+                                 "places that are improbable under the prior"),
 }  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def _estimates(per_pair: Mapping[str, Array], steps: int) -> dict[str, Estimate]
         unit="ratio",
         target="the mean of two reconstructions, in data space",
         estimator="mean over pairs of examples",
-        description="midpoint_distance of a cross-fade; a path that is more than a cross-fade stays below",
+        description="midpoint distance of a cross-fade; a path that is better than a cross-fade has a smaller one",
     )
     return estimates
 

@@ -22,9 +22,9 @@ MOVED = 100  # examples that the response to each dimension is averaged over, at
 class Paths(Analysis[Result]):
     """Measure linear and spherical paths between the latent codes of pairs of examples, decoded to data space.
 
-    Measured are their length and evenness, and how far from the data they lead: a path that does better than a
-    cross-fade of both examples stays nearer to the training data in its middle. Also measured is how far x moves with
-    each latent dimension.
+    The analysis measures the length and evenness of the paths, and how far from the data they lead: a path that is
+    better than a cross-fade of the two examples stays nearer to the training data in its middle. It also measures how
+    far x moves with each latent dimension.
     """
 
     name = "paths"
@@ -33,9 +33,10 @@ class Paths(Analysis[Result]):
     pairs: int = option(200, least=2)
     """Number of pairs of examples, picked at random; fewer if there are fewer examples."""
     steps: int = option(16, least=4, variant=True)
-    """Steps of a path, a multiple of 4."""
+    """Number of steps of each path, a multiple of 4."""
     against: Trained | None = option(None, metavar="RUN", variant=True, runs=True)
-    """Another run on the same data: its paths between the same pairs are subtracted (estimates difference_...)."""
+    """Another run on the same data, to compare with: the differences between both, on the same pairs, are reported as
+    estimates difference_..."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Measure the paths and the response to each dimension."""
@@ -104,14 +105,14 @@ def _figures(profile: Mapping[str, Sequence[float | None]], estimates: Mapping[s
     )  # fmt: skip
     panels: list[Panel] = [speed, distance]
     explained = (
-        "Left: how fast x moves along the path; a peak is a place where a small step of z changes x a lot. Then: the "
+        "Left: how fast x moves along the path; a peak is a place where a small step of z changes x a lot. Next: the "
         "distance to the nearest training example; a path above the cross-fade leads away from the data."
     )
     response = estimates["response"].value
     if isinstance(response, list):
         order = sorted(range(len(response)), key=lambda i: -response[i])
-        labels, values = [str(i + 1) for i in order], [response[i] for i in order]
+        labels, values = [str(i) for i in order], [response[i] for i in order]
         panels.append(Bars(labels=labels, series={"response": values}, title="response to each dimension",
                            x_label="latent dimension, largest first", y_label="distance in x"))  # fmt: skip
-        explained += " Right: how far x moves with each latent dimension; the decoder ignores one without a bar."
+        explained += " Right: how far x moves with each latent dimension; the decoder ignores dimensions without a bar."
     return (Figure("paths", "Paths between latent codes", explained, panels),)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Attribute(Analysis[Result]):
     """Shift latent codes along an attribute direction, decode them, and measure the effect.
 
-    The direction leads from one label to another, and is found from training examples. Latent codes of test examples
-    are shifted and decoded; the decoded examples are encoded again, and a linear probe of the latent codes of training
-    examples says which label they have.
+    The direction leads from one label to another and is estimated from training examples. Latent codes of test examples
+    are shifted and decoded. What was decoded is encoded again, and a linear probe, fitted to the latent codes of
+    training examples, predicts its label.
 
     References:
         Autoencoding beyond pixels (Larsen et al. 2016), Section 4.2, https://arxiv.org/abs/1512.09300
@@ -36,17 +36,18 @@ class Attribute(Analysis[Result]):
     per_example = True
 
     label: int = option(metavar="LABEL", variant=True)  # a run records no answer about a single label
-    """Label to move to."""
+    """Class label to move to."""
     against: int | None = option(None, metavar="LABEL", variant=True)
-    """Label to move from; default: all other labels."""
+    """Class label to move from. Default: all other labels."""
     factor: int | None = option(None, metavar="INT", variant=True)
-    """Column of the labels, from 0, if each example has several labels."""
+    """Which label is meant, counted from 0, if each example has several labels."""
     direction: Literal["means", "probe"] = option("means", choices=("means", "probe"), variant=True)
-    """The difference of the mean codes of the two classes, or the normal of a linear probe that separates them."""
+    """Direction of the shift: means (the difference of the mean latent codes of the two classes) or probe (the normal
+    of a linear probe that separates them)."""
     max_examples: int = option(500, least=1, short="-n")
-    """Shift at most so many test examples, picked at random."""
+    """Maximum number of test examples, picked at random."""
     rows: int = option(8, least=1)
-    """Examples in the figure, one row each."""
+    """Number of examples in the figure, one per row."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Shift latent codes of the examples along a direction from the training split."""

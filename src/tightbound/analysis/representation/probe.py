@@ -19,9 +19,9 @@ Task = Literal["auto", "classes", "numbers"]
 class Probe(Analysis[Result]):
     """Evaluate the latent codes on downstream tasks: prediction, clustering, few labels, uncertainty.
 
-    Latent codes of the training split are fitted to, those of the test split are judged. Posterior means are compared
-    with draws from q(z|x) and with as many principal components of the input. Without labels, only uncertainty is
-    measured, against reconstruction errors.
+    Predictors are fitted to latent codes of the training split and evaluated on those of the test split. Posterior
+    means are compared with draws from q(z|x) and with as many principal components of the input. Without labels, only
+    uncertainty is evaluated, against reconstruction errors.
 
     References:
         Selective classification for deep neural networks (Geifman and El-Yaniv 2017), https://arxiv.org/abs/1705.08500
@@ -32,13 +32,13 @@ class Probe(Analysis[Result]):
     splits = True
 
     max_examples: int = option(10_000, least=2, short="-n")
-    """Use at most so many examples of each split, picked at random."""
+    """Maximum number of examples of each split, picked at random."""
     task: Task = option("auto", choices=("auto", "classes", "numbers"))
-    """Whether labels are classes or numbers; auto: integers with at most 200 values are classes."""
+    """What labels are: classes or numbers; auto: integers with at most 200 values are classes."""
     neighbors: int = option(5, least=1)
     """Number of neighbors in k-NN classification and regression."""
     samples: int = option(16, least=2)
-    """Latent samples per test example, for its uncertainty."""
+    """Latent samples per test example, for the estimate of its uncertainty."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Fit to the training split, and judge the examples."""

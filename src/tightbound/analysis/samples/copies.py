@@ -181,13 +181,13 @@ def _estimates(distance: Array, between: Array, n: int, components: int | None) 
     estimates = {
         "copying_z": estimate(
             z, 1.0, unit="standard errors", estimator=f"Mann-Whitney z-score; {by}", **facts,
-            description="below -3: samples are nearer to training examples than test examples are (copies); about 0: "
+            description="nearness of samples to training examples, compared with test examples; below -3: copies, "
+            "about 0: "
             "equally near",
         ),
         "nearer_than_test": estimate(
             probability, stderr, unit="probability", estimator=f"Mann-Whitney U / (n m); {by}", **facts,
-            description="that a sample is nearer to the training data than a test example is; 0.5: equally "
-            "near",
+            description="a sample is nearer to the training data than a test example is; 0.5: equally near",
         ),
         "distance_ratio": estimate(
             ratio, ratio * math.hypot(*relative), unit="ratio", **facts,

@@ -148,13 +148,14 @@ def _shares(
     return {
         "uncovered": estimate(
             share, np.std(shares, ddof=1), unit="share", estimator=by, **facts,
-            description=f"prior draws that lie in the places that hold the worst covered {level:.0%} of the "
-            "test codes",
+            description=f"prior draws in holes: the least covered places, which hold {level:.0%} of the latent codes "
+            "of "
+            "test examples",
         ),
         "separation": estimate(
             _auc(np.sort(ratio), own.ravel()), np.std(separations, ddof=1), unit="probability", estimator=by, **facts,
-            description="that a test code lies in a better covered place than a prior draw; 0.5: the same "
-            "places",
+            description="a latent code of a test example lies in a better covered place than a prior draw; 0.5: "
+            "equally covered",
         ),
     }  # fmt: skip
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Holes(Analysis[Result]):
-    """Compare where the prior draws latent codes with where the codes of the data lie.
+    """Compare where the prior draws latent codes with where the latent codes of the data lie.
 
-    Samples that are decoded from places without codes of data ("holes") are often unlike the data. Also measured is
-    how well the encoder recovers a code from what it was decoded to, and how far that is from the training data.
+    Samples that are decoded from places without codes of the data ("holes") are often unlike the data. The analysis
+    also measures how well the encoder recovers a latent code from what it was decoded to, and how far that is from the
+    training data.
     """
 
     name = "holes"
@@ -28,12 +29,12 @@ class Holes(Analysis[Result]):
     reported = False
 
     n_samples: int = option(2000, least=100, short="-n", variant=True)
-    """Number of prior draws; at least as many latent codes of test examples are compared with them."""
+    """Number of draws from the prior; at least as many latent codes of test examples are compared with them."""
     level: float = option(0.01, variant=True)
-    """Share of the test codes that lie in holes, by definition: the worst covered places that hold this share."""
+    """Definition of a hole: the least covered places, which hold this share of the latent codes of test examples."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
-        """Order all places by log q(z) - log p(z), and count prior draws in the worst covered ones."""
+        """Order all places by log q(z) - log p(z), and count prior draws in the least covered ones."""
         from tightbound.analysis.samples.coverage import holes
 
         found = holes(
@@ -52,11 +53,12 @@ class Holes(Analysis[Result]):
             x=shares["codes"],
             series={"prior draws": shares["prior"], "prior = codes": shares["codes"]},
             dashed=("prior = codes",),
-            x_label="share of test codes, worst covered places first", y_label="share of prior draws",
+            x_label="share of test codes, least covered places first", y_label="share of prior draws",
         )  # fmt: skip
         explained = (
-            "Places of latent space in the order of how well the data cover them. The farther the curve lies above the "
-            "dashed line, the more prior draws fall where few latent codes do."
+            "Places in latent space, ordered by how well the data cover them. The farther the curve lies above the "
+            "dashed "
+            "line, the more prior draws fall where few latent codes do."
         )
         return replace(
             found,

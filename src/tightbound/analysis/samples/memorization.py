@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Memorization(Analysis[Result]):
     """Compare the distances of samples and of test examples to their nearest training examples.
 
-    Test examples cannot be copies. Samples that are clearly nearer to training examples than test examples are copy
-    them. A model that fits badly makes samples far from all data; that does not make them novel.
+    Test examples cannot be copies of training examples. If samples are clearly nearer to training examples than test
+    examples are, the model copies. A model that fits badly makes samples far from all data; that does not make them
+    novel.
 
     References:
         A non-parametric test to detect data-copying in generative models (Meehan et al. 2020), Section 3 (the test on
@@ -40,7 +41,7 @@ class Memorization(Analysis[Result]):
     n_samples: int = option(1000, least=2, short="-n", variant=True)
     """Number of samples."""
     components: int | None = option(None, least=1, metavar="INT", variant=True)
-    """Compare this many principal components of the data; default: all values of an example."""
+    """Number of principal components in which distances are measured. Default: all values of an example."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Find the nearest training example of each sample and of each test example."""
@@ -67,7 +68,8 @@ def _verdict(found: Copies) -> str:
     excess = scalar(near) - scalar(usual)
     copies = excess >= 0.1 and excess > 3 * math.hypot(scalar_error(near), scalar_error(usual))
     return (
-        f"{scalar(near):.0%} of the samples are nearer to their nearest training example than that is to any other, "
+        f"{scalar(near):.0%} of the samples are nearer to their nearest training example than that example is to any "
+        "other, "
         f"against {scalar(usual):.0%} of the test examples: "
         + ("some samples are copies." if copies else "no sign of copying.")
     )

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Quality(Analysis["SampleQuality"]):
     """Compare samples with test data: distances between features, precision and recall, diversity, sharpness.
 
-    Each number stands beside its floor: the same number for as many training examples instead of samples, which is the
-    best that can be expected. Samples of a conditional model are given the contexts of the test examples that they are
+    Each number stands beside its floor, the best that can be expected: the same number for as many training examples
+    instead of samples. Samples of a conditional model are given the contexts of the test examples that they are
     compared with.
     """
 
@@ -29,14 +29,14 @@ class Quality(Analysis["SampleQuality"]):
     n_samples: int = option(5000, least=1, short="-n")
     """Number of samples, compared with as many test examples; fewer if there are fewer examples."""
     features: str = option("auto", metavar="COMPONENT")
-    """What is compared: pca, classifier (trained on the labels of the data), identity (pixels), or your own
-    "module:Class(...)"; auto: classifier if there are class labels, else pca."""
+    """Features to compare: pca, classifier (trained on the labels of the data), identity (the values themselves), or
+    your own, "module:Class(...)"; auto: classifier if there are class labels, else pca."""
     draw: bool = option(False, variant=True)
-    """Draw x from p(x|z) instead of taking its mean, which is smoother than data are."""
+    """Draw x from p(x|z) instead of taking its mean, which is smoother than data."""
     sampler: str | None = option(None, metavar="NAME", variant=True)
-    """Draw latent codes from a latent sampler that fit_sampler() fitted, instead of the prior."""
+    """Draw z from this latent sampler instead of the prior; fit it first with fit_sampler()."""
     trust: bool = False
-    """Import components from outside tightbound that the run or the features name."""
+    """Allow importing components of your own that the run or features= names ("module:Class")."""
 
     def run(self, trained: Trained, subject: Subject) -> SampleQuality:
         """Fit the features, draw samples, and compare them."""

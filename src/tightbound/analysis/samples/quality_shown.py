@@ -57,9 +57,8 @@ def figures(
     panels: list[Panel] = [
         Scatter(series=padded, title="features", x_label="first principal axis of the data", y_label="second axis")
     ]
-    explained = (
-        "Where only data lie, samples lack a part of the data; where only samples lie, they are unlike any data."
-    )
+    explained = "Where there are only data, samples lack a part of the data; where there are only samples, they are "
+    "unlike the data."
     if classes:
         data = classes["data"]
         order = sorted(sorted(range(len(data)), key=lambda i: -data[i])[:MOST_CLASSES])

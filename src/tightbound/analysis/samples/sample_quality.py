@@ -34,21 +34,21 @@ ELEMENTS = 512  # elements of x whose covariances are compared; picked at random
 POINTS = 1000  # points per cloud in the figure
 
 DESCRIPTIONS = {
-    "frechet": "Frechet distance of the features, as Gaussians; 0 is best, small samples raise it",
+    "frechet": "Fréchet distance of the features, as Gaussians; 0 is best, small samples raise it",
     "frechet_debiased": "the same minus the bias of small samples; about 0 is best",
     "kernel": "squared maximum mean discrepancy of the features; about 0 is best",
-    "precision": "samples within neighborhoods of data: are they plausible?",
-    "recall": "data within neighborhoods of samples: is all the variety there?",
-    "density": "neighborhoods of data that a sample lies in, over k; about 1 is best",
-    "coverage": "neighborhoods of data that contain a sample: are modes dropped?",
-    "diversity": "mean distance of two samples over that of two examples; below 1 the samples are too alike",
+    "precision": "samples within neighborhoods of examples: are the samples plausible?",
+    "recall": "examples within neighborhoods of samples: is all of the variety there?",
+    "density": "mean number of neighborhoods of examples that a sample lies in, over k; about 1 is best",
+    "coverage": "neighborhoods of examples that contain a sample: are modes dropped?",
+    "diversity": "mean distance of two samples over that of two examples; below 1, samples are too alike",
     "class_entropy": "entropy of the samples' predicted classes; below the floor, some classes are rare",
     "class_distance": "samples that would have to change class to match the data; 0 is best",
     "mean_gap": "root mean square difference of the elements' means; 0 is best",
-    "spread": "variance of the elements over that of the data; below 1 samples are gray or too alike",
+    "spread": "variance of the elements over that of the data; below 1, samples are too gray or too alike",
     "covariance_gap": "relative difference of the elements' covariances; 0 is best",
-    "sharpness": "energy of the Laplacian over that of the data; below 1 samples are blurred, above 1 noisy",
-    "classifier_accuracy": "accuracy of the features' classifier on the labels of the same examples",
+    "sharpness": "energy of the Laplacian over that of the data; below 1, samples are blurred, above 1, noisy",
+    "classifier_accuracy": "accuracy of the classifier that gives the features, on the same examples",
 }
 
 

@@ -54,6 +54,9 @@ def ask(command: Any) -> None:
         return
     say(f"weights: {trained.weights}")
     show_result(result)
+    if result.figures and command.figures is None:
+        names = ", ".join(figure.name for figure in result.figures)
+        say(f"figures ({names}): add --figures FOLDER to write them")
     say_next(command, "report {run}") if again is None else say(f"next: {again}")
 
 

@@ -1,4 +1,4 @@
-"""`tightbound embed`: latent codes and code indices as data."""
+"""`tightbound embed`: write latent codes and code indices."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tightbound.inference import infer
 from tightbound.latents.codes import CodeLatents
 from tightbound.trained import Trained
 
-AT_ONCE = 500  # data whose vectors are held at once
+AT_ONCE = 500  # examples whose vectors are held at once
 
 
 def embed(command: Embed) -> None:
-    """Writes codes, with what they can be matched to."""
+    """Write the latent codes or code indices of examples."""
     trained = load_run(command)
     check_ending(command.out, (".npz", ".npy", ".csv"))
     _, split = open_data(command, trained)
@@ -46,11 +46,11 @@ def _vectors(command: Embed, trained: Trained, split: Split) -> str:
     arrays |= {} if codes.sample is None else {"draw": codes.sample.numpy()}
     _write(command, split, arrays, chosen)
     what = "draws from q(z|x)" if command.draw else "posterior means"
-    return f"{len(chosen):,} codes of {chosen.shape[1]} dimensions, {what}"
+    return f"{len(chosen):,} latent codes of {chosen.shape[1]} dimensions, {what}"
 
 
 def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[CodeGrid]) -> str:
-    """The vectors, which may not fit into memory, are computed again for each array of them."""
+    """Write code indices and their vectors, which may not fit into memory and are computed again for each array."""
     levels = infer.code_indices(trained.model, split, draw=command.draw, seed=command.seed).levels
     dismissed()
     arrays: dict[str, Any] = {}
@@ -65,12 +65,12 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
 
     shape = (len(levels[0]), trained.model.latents.latent)
     arrays["mean"] = Parts(shape, (mean for mean, _ in moments()))
-    deterministic = not next(moments())[1].any()  # where codes are drawn, none of them is without any doubt
+    deterministic = not next(moments())[1].any()  # drawn codes always have a variance
     if not deterministic:
         arrays["std"] = Parts(shape, (std for _, std in moments()))
     _write(command, split, arrays, torch.cat([own.flatten(1) for own in levels], 1))
     left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
-    return f"{shape[0]:,} data as {trained.model.latents.description}{left_out}"
+    return f"{shape[0]:,} examples as {trained.model.latents.description}{left_out}"
 
 
 def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor) -> None:

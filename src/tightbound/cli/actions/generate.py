@@ -114,18 +114,20 @@ def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:
     latents = needs_codes(trained.model.latents)
     number = len(latents.code_grids)
     if number < 2:
-        raise InputError("--levels shows what each level of codes holds, and this model has one; leave it out")
+        raise InputError(
+            "--levels shows what each level of code indices holds, and this model has one level; leave it out"
+        )
     known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
     out = out_file(command.out, "levels", known)
     batch = _first_examples(command, trained)
     found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
     if out.suffix == ".png":
-        names = ["data", "top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
+        names = ["examples", "top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
         _write_stacked(out, dict(zip(names, (batch.x, *found), strict=True)), trained)
     else:
         write_npz(out, {"x": batch.x.numpy(), **{f"levels_{i}": x.numpy() for i, x in enumerate(found, 1)}})
-    say(f"{len(batch)} data above their reconstructions from {latents.description}, level by level: {out}")
-    say(f"codes of levels that are left out: {latents.fill_description}")
+    say(f"{len(batch)} examples above their reconstructions from {latents.description}, level by level: {out}")
+    say(f"code indices of levels that are left out: {latents.fill_description}")
     say_next(command, "report {run}")
 
 

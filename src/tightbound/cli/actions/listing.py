@@ -14,7 +14,7 @@ OWN_SUPPLIED = {"quantizer": ("size",), "code-prior": ("grid", "depth", "entries
 
 
 def show(command: List) -> None:
-    """Prints the names of a kind, with a line on each."""
+    """Print the names of a kind, each with a description."""
     entries = _entries(command.kind)
     if command.json:
         print(json.dumps(entries, indent=2, ensure_ascii=False))
@@ -32,7 +32,7 @@ def show(command: List) -> None:
 
 
 def cite(command: Cite) -> None:
-    """Prints the BibTeX entries of a recipe."""
+    """Print the BibTeX entries of a recipe."""
     from tightbound.recipes import bibliography, find_recipe
 
     keys, entries = find_recipe(command.recipe).cites, bibliography()

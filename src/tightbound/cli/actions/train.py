@@ -14,8 +14,10 @@ from tightbound.analysis.diagnosis.diagnose import Diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis
 from tightbound.analysis.result import Evaluation
 from tightbound.cli.arguments import FitCodePrior, FitSampler
+from tightbound.cli.commands import in_flags
+from tightbound.cli.remedy import remedy_command
 from tightbound.cli.runs import load_run, open_data, say_next
-from tightbound.cli.show import draw_next, endings, keep, say, show_result
+from tightbound.cli.show import draw_next, endings, keep, note, say, show_result
 from tightbound.cli.training import Train, Training
 from tightbound.components import parse
 from tightbound.core import launch, world
@@ -46,12 +48,15 @@ def train(command: Train) -> None:
     if evaluation is not None:
         show_result(evaluation)
         for sentence in () if diagnosis is None else diagnosis.sentences:
-            say(sentence)
+            say(in_flags(sentence, Train))
         say(f"report: {RunFolder(run).report_file}")
     place = shlex.quote(str(run))
-    offer = draw_next(trained.model).format(run=place)
-    more = "all test data" if trained.model.deterministic else "all test data and 5000 samples per example"
-    say(f"next: tightbound {offer}; to evaluate on {more}: tightbound evaluate {place}")
+    more = "all test data" if trained.model.deterministic else "all test data, 5000 samples per example"
+    again = None if diagnosis is None else remedy_command(run, diagnosis.remedy)
+    if again is not None:
+        say(f"remedy: {again}")
+    say(f"evaluate on {more}: tightbound evaluate {place}")
+    say(f"next: tightbound {draw_next(trained.model).format(run=place)}")
 
 
 def carry_out(command: Train, run: Path) -> Carried:
@@ -59,8 +64,8 @@ def carry_out(command: Train, run: Path) -> Carried:
     data = sources.open(command.data, **command.data_options())
     composed = compose(command, data, trust=command.trust)
     fitting, model, objective = composed.config, composed.model, composed.objective
-    for note in (*composed.notes, *(f"{data.name}: {note}" for note in data.notes)):
-        say(note)
+    for line in (*composed.notes, *(f"{data.name}: {line}" for line in data.notes)):
+        say(line)
     config = recorded(fitting)
     likelihood = type(model.likelihood).__name__
     say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.description}, "
@@ -89,19 +94,19 @@ def carry_out(command: Train, run: Path) -> Carried:
 
 
 def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder) -> Diagnosis | None:
-    """Make and record a quick diagnosis; None, with a note, if there are too few examples."""
+    """Record and return a quick diagnosis; None, with a note, if there are too few examples."""
     quick = Diagnose(max_examples=300, samples=10, quick=True)
     try:
         found = quick.run(trained, Subject(data.require_test(), data, f"{data.name}, test split"))
     except InputError as error:
-        say(f"note: no diagnosis of the model: {error}", sys.stderr)
+        note(f"no diagnosis of the model: {error}")
         return None
     keep(folder, quick, found)
     return found
 
 
 def run_name(command: Training) -> str:
-    """A name for a run, of data and recipe."""
+    """Return a name for a run, made of the names of data and recipe."""
     source = (paths.stem(command.data) if paths.is_pattern(command.data) else Path(command.data).stem) or "data"
     return source if command.recipe in (None, source) else f"{source}-{command.recipe}"
 
@@ -112,7 +117,7 @@ def fit_sampler(command: FitSampler) -> None:
     _, split = open_data(command, trained)
     trained.fit_sampler(command.sampler, split, epochs=command.epochs, seed=command.seed)
     name = parse(command.sampler).name
-    say(f"latent sampler {name}: fitted to the codes of {len(split):,} examples, saved in {command.run}")
+    say(f"latent sampler {name}: fitted to the latent codes of {len(split):,} examples, saved in {command.run}")
     say_next(command, f"sample {{run}} --sampler {name} --out samples{endings(trained.model.shape)[0]}")
 
 

@@ -73,11 +73,14 @@ class NothingLearned(Check):
         if not case.has_bound:
             return NO_BOUND
         if not case.model.observation.target.discrete:
-            return "p(x|z) is a density: elements that hardly vary cost as little as one likes"
+            return (
+                "p(x|z) is a density, and elements that hardly vary can have any density: there is nothing to "
+                "compare with"
+            )
         if remedies.knobs(case.config).get("beta") != 1:
-            return "the ELBO was not what was maximized"
+            return "the model was not trained to maximize the ELBO"
         if case.evaluation.has_uniform_codes:
-            return "all code indices are equally probable, and cost more than they would: see uniform-prior"
+            return "no code prior has been trained, so that code indices cost more than they need to: see uniform-prior"
         return None
 
     def measure(self, case: Case) -> Evidence:
@@ -97,8 +100,8 @@ class NothingLearned(Check):
         if not scalar(learned) + 2 * scalar_error(learned) < 0:
             return None
         description = (
-            f"The model has learned nothing: its training data cost {-scalar(learned):.2g} nats more than if the "
-            "elements of x were independent."
+            f"The model has learned nothing: its training data cost {-scalar(learned):.2g} nats more than under a "
+            "model with independent elements."
         )
         return Finding(self.name, "severe", evidence, description, remedies.learning(case.config))
 

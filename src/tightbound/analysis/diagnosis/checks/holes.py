@@ -10,7 +10,7 @@ from tightbound.analysis.samples.coverage import holes
 
 
 class PriorHoles(Check):
-    """Share of prior draws that lie where fewer than 1% of the codes of test data do.
+    """Share of prior draws that lie where fewer than 1% of the latent codes of test data do.
 
     A prior that matches the codes has 1% of its draws there. A finding is, by two standard errors, more than half: most
     samples are then made of codes that the decoder has hardly ever seen. It is moderate, severe from 90%.
@@ -18,11 +18,11 @@ class PriorHoles(Check):
     Args:
         max_examples: Training examples that the aggregate posterior is made of, at most.
         draws: Number of prior draws.
-        level: Share of the codes of test data that lie outside of the covered region.
+        level: Share of the latent codes of test data that lie outside of the covered region.
     """
 
     name = "holes"
-    question = "Does the prior draw codes where the codes of the data are?"
+    question = "Does the prior draw latent codes where those of the data are?"
 
     def __init__(self, max_examples: int = 10_000, draws: int = 1000, level: float = 0.01) -> None:
         self.max_examples, self.draws, self.level = max_examples, draws, level
@@ -53,7 +53,8 @@ class PriorHoles(Check):
             else ""
         )
         description = (
-            f"{scalar(share):.0%} of the prior's draws lie where fewer than {self.level:.0%} of the codes of test data "
-            f"do{distance}."
+            f"{scalar(share):.0%} of the prior's draws lie where fewer than {self.level:.0%} of the latent codes of "
+            "test "
+            f"data do{distance}."
         )
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))

@@ -51,7 +51,7 @@ class OverRegularized(_Regularization):
     """A rate that is weighted too heavily: more of it would pay for itself."""
 
     name = "over-regularized"
-    question = "Would more rate pay for itself?"
+    question = "Would more rate save more distortion than it costs?"
 
     def skips(self, case: Case) -> str | None:
         """Also return a reason if the posterior was not trained by the ELBO."""
@@ -69,7 +69,7 @@ class OverRegularized(_Regularization):
             return None
         description = (
             f"Another nat in z would save {value:.1f} nats of distortion, where 1 is right: the rate is weighted too "
-            "heavily, so that codes carry too little and reconstructions are blurred."
+            "heavily, so that latent codes carry too little and reconstructions are blurred."
         )
         options = remedies.full_rate(case.config) or remedies.longer(case.config)
         return Finding(self.name, severity, evidence, description, options)
@@ -79,7 +79,7 @@ class UnderRegularized(_Regularization):
     """A rate that costs more than it saves."""
 
     name = "under-regularized"
-    question = "Is what z carries worth its price?"
+    question = "Is the rate worth its cost?"
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge whether a nat of rate saves less than half a nat of distortion."""
@@ -91,7 +91,7 @@ class UnderRegularized(_Regularization):
         assert severity is not None  # the limits are the same
         description = (
             f"The last nat in z saves {value:.2g} nats of distortion, where 1 is right: posteriors are narrower than "
-            "is worth their price, and codes need not lie where the prior draws them."
+            "they should be, and latent codes need not lie where the prior draws them."
         )
         options = remedies.full_rate(case.config) or {"objective": "elbo"}
         return Finding(self.name, severity, evidence, description, options)
