@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import functools
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from tightbound.components import describe, rebuild
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.latents import DiscreteLatents, Draw, Latents, State
 from tightbound.core.noise import Noise
+from tightbound.core.schedules import Schedule
 from tightbound.core.terms import CodeGrid
 from tightbound.latents.code_prior import CodePriorStage
-from tightbound.priors.codes import Sharpening, draw_codes
-from tightbound.quantizers import Quantizer
+from tightbound.latents.level import Level, Maps, one_of, prior_of
+from tightbound.nn.base import fold
+from tightbound.priors.codes import CodePrior, Sharpening, draw_codes
 
-Maps = Tensor  # (..., C, H, W)
 Take = Callable[[int, Maps | None], Tensor]  # (level i, maps from above) -> vectors (..., P, size)
-
-
-class HasCodes(Protocol):
-    """Level with a plane (C, H, W) and a quantizer."""
-
-    plane: tuple[int, int, int]
-    quantizer: Quantizer
 
 
 class CodeLatents(DiscreteLatents):
@@ -36,24 +30,11 @@ class CodeLatents(DiscreteLatents):
     A flat latent code holds the vectors of all levels. Use `code_latents` or `needs_codes` to check a model's latents.
     """
 
+    levels: nn.ModuleList
+    learned: Tensor  # 0-d, whether the priors are in use
     sizes: list[int]  # number of elements in the vectors of each level
+    context: int  # size of the context
 
-    @property
-    @abstractmethod
-    def all_levels(self) -> Sequence[HasCodes]:
-        """The levels, lowest first."""
-
-    @property
-    @abstractmethod
-    def has_learned_prior(self) -> bool:
-        """Whether a learned code prior is in use; otherwise all indices are equally probable."""
-
-    @property
-    @abstractmethod
-    def code_prior(self) -> CodePriorStage | None:
-        """The code prior as a model to train; None if it has no parameters at any level."""
-
-    @abstractmethod
     def replace_code_prior(self, prior: str | Sequence[str] | None) -> None:
         """Replace the code prior by an untrained one.
 
@@ -63,35 +44,91 @@ class CodeLatents(DiscreteLatents):
         Raises:
             InputError, CompositionError: The prior does not fit.
         """
+        number, new = len(self.levels), list[CodePrior]()
+        for i, level in enumerate(self.all_levels):
+            alike = rebuild(describe(level.prior), trust=True) if prior is None else one_of(prior, i, number, "prior")
+            about = (level.quantizer, level.plane, level.above, self.context)
+            new.append(prior_of(alike, i, *about)[0].to(self.learned.device))
+        for level, own in zip(self.all_levels, new, strict=True):
+            level.prior = own
+        self.record_again(prior=new)
+        self.learned.fill_(True)
+        if self.code_prior is not None:
+            self.code_prior.disable()
 
-    @abstractmethod
+    @property
+    def code_prior(self) -> CodePriorStage | None:
+        """The priors of all levels, if they have parameters."""
+        priors = [level.prior for level in self.all_levels]
+        if not any(True for prior in priors for _ in prior.parameters()):
+            return None
+        return CodePriorStage(priors, self.learned, self.code_grids, self.priors_of)
+
+    @property
+    def all_levels(self) -> Sequence[Level]:
+        """The levels, lowest first."""
+        return cast("Sequence[Level]", self.levels)
+
+    @property
+    def has_learned_prior(self) -> bool:
+        """Whether the second stage has been trained, if there is one."""
+        return bool(self.learned) and not all(level.prior.blind for level in self.all_levels)
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The schedules of the quantizers, by knob name."""
+        return {name: s for level in self.all_levels for name, s in level.quantizer.schedules.items()}
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all quantizers choose the nearest index."""
+        return all(level.quantizer.deterministic for level in self.all_levels)
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether no quantizer searches for indices greedily."""
+        return not any(level.quantizer.greedy for level in self.all_levels)
+
     def down(self, take: Take) -> Tensor:
         """Return the features (..., features) of the path from the highest level to the lowest.
 
         Args:
             take: Function that returns the vectors of a level, given the maps decoded from the levels above.
         """
+        above: Maps | None = None
+        here = torch.empty(0)
+        for i in reversed(range(len(self.levels))):
+            level = self.all_levels[i]
+            vectors = take(i, above)
+            here = vectors.transpose(-2, -1).unflatten(-1, level.plane[1:])
+            here = here if above is None else torch.cat([here, above], -3)
+            above = None if level.rise is None else fold(level.rise, here, 3)
+        return here.flatten(-3)
 
-    @abstractmethod
     def prior(self, i: int, above: Maps | None, context: Tensor | None) -> Distribution:
         """Return p(indices of level i | levels above, context)."""
+        level = self.all_levels[i]
+        if not self.learned:
+            return level.uniform()
+        return level.prior(above, None if context is None else context.flatten(1))
 
-    @abstractmethod
     def encode_indices(self, state: State) -> list[Tensor]:
-        """Return the indices (B, P, depth) of each level that represent an example.
+        """Return the indices (B, P, depth) of each level that the quantizers choose."""
+        maps, _ = state
+        indices: list[Tensor] = []
 
-        If q is not deterministic, these are the indices nearest to its mean, level by level.
-        """
+        def take(i: int, above: Maps | None) -> Tensor:
+            quantizer = self.all_levels[i].quantizer
+            indices.insert(0, quantizer.encode(self.all_levels[i].raw(maps[i], above)))
+            return quantizer.embed(indices[0])
+
+        self.down(take)
+        return indices
 
     @property
     def code_grids(self) -> list[CodeGrid]:
         """The grid of each level."""
         return [CodeGrid(*one.plane[1:], one.quantizer.depth, one.quantizer.codebook_size) for one in self.all_levels]
-
-    @property
-    def recoverable(self) -> bool:
-        """Whether z determines the indices exactly."""
-        return True
 
     @property
     def description(self) -> str:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from tightbound.components import Spec, make
 from tightbound.core.errors import CompositionError
-from tightbound.latents.codes import Maps
 from tightbound.nn.base import Architecture, Network, Shape, fold, output_size
 from tightbound.priors.codes import CodePrior, Uniform
 from tightbound.quantizers import Quantizer
 
 Kind = TypeVar("Kind")
+Maps = Tensor  # (..., C, H, W)
 
 
 class Level(nn.Module):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, cast
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from tightbound.components import Spec, describe, rebuild
+from tightbound.components import Spec, describe
 from tightbound.core.errors import CompositionError, DensityUnknown, whole
 from tightbound.core.latents import LogLikelihood, State
 from tightbound.core.noise import FoldedNoise, Noise
-from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.schedules import Knobs
 from tightbound.core.terms import DETERMINISTIC, CodeTerms, LatentTerms
-from tightbound.latents.code_prior import CodePriorStage
-from tightbound.latents.codes import CodeLatents, Maps, Take, flattened
-from tightbound.latents.level import Level, made, one_of, prior_of, stages_of
-from tightbound.nn.base import Architecture, Network, Shape, fold
+from tightbound.latents.codes import CodeLatents, flattened
+from tightbound.latents.level import Level, Maps, made, one_of, prior_of, stages_of
+from tightbound.nn.base import Architecture, Network, Shape
 from tightbound.priors.codes import CodePrior
 from tightbound.quantizers import Quantizer
 
@@ -76,7 +74,7 @@ class Quantized(CodeLatents):
         stages, self.planes = stages_of(network, shape, latent, whole("positions", positions, least=1))
         number = len(self.planes)
         self.levels = nn.ModuleList()
-        self._context, self._start_size = context, whole("start_size", start_size, least=1)
+        self.context, self._start_size = context, whole("start_size", start_size, least=1)
         above = 0
         for i in reversed(range(number)):
             plane = self.planes[i]
@@ -104,55 +102,6 @@ class Quantized(CodeLatents):
         self.register_buffer("learned", torch.tensor(True))  # whether the priors are in use
         if self.code_prior is not None:
             self.code_prior.disable()
-
-    learned: Tensor
-
-    def replace_code_prior(self, prior: str | Sequence[str] | None) -> None:
-        """See `CodeLatents.replace_code_prior`."""
-        number, new = len(self.levels), list[CodePrior]()
-        for i, level in enumerate(self.all_levels):
-            alike = rebuild(describe(level.prior), trust=True) if prior is None else one_of(prior, i, number, "prior")
-            about = (level.quantizer, level.plane, level.above, self._context)
-            new.append(prior_of(alike, i, *about)[0].to(self.learned.device))
-        for level, own in zip(self.all_levels, new, strict=True):
-            level.prior = own
-        self.record_again(prior=new)
-        self.learned.fill_(True)
-        if self.code_prior is not None:
-            self.code_prior.disable()
-
-    @property
-    def code_prior(self) -> CodePriorStage | None:
-        """The priors of all levels, if they have parameters."""
-        priors = [level.prior for level in self.all_levels]
-        if not any(True for prior in priors for _ in prior.parameters()):
-            return None
-        return CodePriorStage(priors, self.learned, self.code_grids, self.priors_of)
-
-    @property
-    def all_levels(self) -> Sequence[Level]:
-        """The levels, lowest first."""
-        return cast("Sequence[Level]", self.levels)
-
-    @property
-    def has_learned_prior(self) -> bool:
-        """Whether the second stage has been trained, if there is one."""
-        return bool(self.learned) and not all(level.prior.blind for level in self.all_levels)
-
-    @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """The schedules of the quantizers, by knob name."""
-        return {name: s for level in self.all_levels for name, s in level.quantizer.schedules.items()}
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether all quantizers choose the nearest index."""
-        return all(level.quantizer.deterministic for level in self.all_levels)
-
-    @property
-    def recoverable(self) -> bool:
-        """Whether no quantizer searches for indices greedily."""
-        return not any(level.quantizer.greedy for level in self.all_levels)
 
     @torch.no_grad()
     def start_at(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -188,25 +137,6 @@ class Quantized(CodeLatents):
     def state(self, local: Tensor, context: Tensor | None = None) -> State:
         """Return (maps of each level, context)."""
         return self._maps(local), context
-
-    def down(self, take: Take) -> Tensor:
-        """See `CodeLatents.down`."""
-        above: Maps | None = None
-        here = torch.empty(0)
-        for i in reversed(range(len(self.levels))):
-            level = self.all_levels[i]
-            vectors = take(i, above)
-            here = vectors.transpose(-2, -1).unflatten(-1, level.plane[1:])
-            here = here if above is None else torch.cat([here, above], -3)
-            above = None if level.rise is None else fold(level.rise, here, 3)
-        return here.flatten(-3)
-
-    def prior(self, i: int, above: Maps | None, context: Tensor | None) -> Distribution:
-        """Return p(indices of level i | levels above, context)."""
-        level = self.all_levels[i]
-        if not self.learned:
-            return level.uniform()
-        return level.prior(above, None if context is None else context.flatten(1))
 
     def infer(
         self, state: State, samples: int, noise: Noise, knobs: Knobs, log_likelihood: LogLikelihood | None = None
@@ -259,19 +189,6 @@ class Quantized(CodeLatents):
 
         self.down(take)
         return flattened(means), flattened(variances)
-
-    def encode_indices(self, state: State) -> list[Tensor]:
-        """Return the indices (B, P, depth) of each level that the quantizers choose."""
-        maps, _ = state
-        indices: list[Tensor] = []
-
-        def take(i: int, above: Maps | None) -> Tensor:
-            quantizer = self.all_levels[i].quantizer
-            indices.insert(0, quantizer.encode(self.all_levels[i].raw(maps[i], above)))
-            return quantizer.embed(indices[0])
-
-        self.down(take)
-        return indices
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the features at the nearest indices, or at z itself if the search is greedy (residual)."""

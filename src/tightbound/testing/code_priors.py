@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from tightbound.components import describe, foreign, rebuild
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.priors.codes import AutoregressiveCodes, CodePrior, Sharpening, draw_codes
 from tightbound.priors.codes.drawing import invert
-from tightbound.testing.gradients import gradients_of
+from tightbound.testing.common import check_rebuilt, gradients_of
 
 DRAWS = 4000
 BATCH = 4
@@ -73,11 +72,7 @@ def check_code_prior(prior: CodePrior, *, seed: int = 0) -> None:
     assert together.shape == (3, BATCH), f"log p of code indices {tuple(x.shape)} has shape {tuple(together.shape)}"
     _check_apart(prior, p, x, together, maps, context)
     _check_gradients(prior, together)
-    description = describe(prior)
-    if not foreign(description):
-        rebuilt = rebuild(description, trust=True).double().eval()
-        rebuilt.load_state_dict(prior.state_dict())
-        assert torch.equal(rebuilt(maps, context).log_prob(x), together), "the prior rebuilt from JSON differs"
+    check_rebuilt(prior, lambda own: own(maps, context).log_prob(x))
 
 
 @torch.no_grad()

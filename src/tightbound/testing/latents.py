@@ -15,7 +15,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeTerms, LatentTerms, code_terms
 from tightbound.latents.code_prior import CodePriorStage
 from tightbound.latents.codes import CodeLatents, code_prior_of
-from tightbound.testing.gradients import gradients_of
+from tightbound.testing.common import gradients_of
 from tightbound.testing.vectors import moment_error
 
 REQUIRED = {

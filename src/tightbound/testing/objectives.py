@@ -17,7 +17,7 @@ from tightbound.nn import MLP
 from tightbound.objectives.base import Objective
 from tightbound.posteriors import DiagonalNormal, Point
 from tightbound.priors import StandardNormal
-from tightbound.testing.gradients import gradients_of
+from tightbound.testing.common import gradients_of
 
 
 def check_objective(objective: Objective, *, seed: int = 0, model: VAE | None = None) -> None:

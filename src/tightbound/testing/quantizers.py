@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from tightbound.components import describe, foreign, rebuild
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
 from tightbound.quantizers.base import Quantization, Quantizer
+from tightbound.testing.common import check_rebuilt
 
 DRAWS = 20_000
 MOST = 50_000  # maximum number of indices to enumerate
@@ -47,12 +47,7 @@ def check_quantizer(quantizer: Quantizer, *, seed: int = 0) -> None:
     rows = torch.randn(8 * quantizer.codebook_size, quantizer.inputs, generator=generator, dtype=torch.float64)
     quantizer.start_at(rows)
     _check_laws(quantizer, raw, generator, seed)
-    description = describe(quantizer)
-    if not foreign(description):
-        again = rebuild(description, trust=True).double().eval()
-        again.load_state_dict(quantizer.state_dict())
-        same = torch.equal(_call(again, raw, 1, Noise(seed)).z, _call(quantizer, raw, 1, Noise(seed)).z)
-        assert same, "the quantizer rebuilt from JSON differs"
+    check_rebuilt(quantizer, lambda own: _call(own, raw, 1, Noise(seed)).z)
 
 
 def _check_laws(quantizer: Quantizer, raw: Tensor, generator: torch.Generator, seed: int) -> None:

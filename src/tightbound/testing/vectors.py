@@ -18,7 +18,7 @@ from tightbound.posteriors import DiagonalNormal
 from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 from tightbound.priors.sphere import log_area
-from tightbound.testing.gradients import gradients_of
+from tightbound.testing.common import gradients_of
 
 DRAWS = 20_000
 
