@@ -1,6 +1,7 @@
 """Numbers that could be levels or shares of the highest level mean what they meant in the training data."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -117,6 +118,15 @@ def test_a_column_of_levels_keeps_its_meaning():
     known = tuple(as_domain(column.literal) for column in data.domain.columns)  # as a run records them
     row = examples([[1.0, 1.0]], Domain("mixed", columns=known), (2,)).batch(torch.arange(1)).x
     assert row.tolist() == [[2, 1]]
+
+
+def test_numbers_in_place_of_words_and_bytes_in_a_column_of_numbers_are_what_they_are():
+    frame = pd.DataFrame({"word": list("xyz"), "share": [0.25, 0.5, 1.0]})
+    data = training_data(frame, kinds={"share": "unit"})
+    for kind in (np.float64, np.uint8):
+        codes = pd.DataFrame({"word": np.array([1, 0], kind), "share": np.array([1, 0], kind)})
+        rows = examples(codes, data.domain, (2,), data.header).batch(torch.arange(2)).x
+        assert rows.tolist() == [[1, 1], [0, 0]]
 
 
 def test_opened_data_of_another_domain_are_refused():

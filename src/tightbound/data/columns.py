@@ -144,7 +144,8 @@ class Survey:
             binary = found.seen.integers and found.seen.low >= 0 and found.seen.high <= 1
             kind = BINARY if binary else REAL
         own = encoding.judge(found.seen, found.first[:, None], as_domain(kind), where)[0].domain
-        return replace(own, given=own.given or "floats") if own.kind == "levels" else own  # integers become floats
+        plain = {"levels": "floats", "unit": "integers"}.get(own.kind, "")  # all columns may have become floats
+        return replace(own, given=own.given or plain)
 
     def _notes(self, columns: Sequence[Domain]) -> tuple[str, ...]:
         names = [self._header[i] if self._header else i + 1 for i in range(self.width)]
@@ -176,7 +177,8 @@ def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, n
 def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, where: str) -> np.ndarray:
     """Return the categories of values: words, numbers as they are written, or numbers in place of words."""
     if words is None and not all(map(is_number, domain.words)):
-        return encoding.infer(values[:, None], Domain("levels", domain.levels), where)[0].convert(values)
+        known = Domain("levels", domain.levels, given="floats")
+        return encoding.infer(values[:, None], known, where)[0].convert(values)
     if words is None:
         distinct, values = np.unique(values, return_inverse=True)
         words = tuple(f"{v:.9g}" for v in distinct)

@@ -83,36 +83,28 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     """Return the data set of raw arrays: inferred domain, stored values, splits."""
     title = "the array" if name == "array" else name
     encoding.check_numeric(raw.x, title)
-    mapped = isinstance(raw.x, np.memmap)
+    mapped, cast, beside = isinstance(raw.x, np.memmap), None, ""
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
     if raw.x.ndim == 2 and not mapped and (raw.words or raw.kinds is not None or np.isnan(raw.x).any()):
-        return _mixed(raw, name, title, options)
-    x, shape = encoding.channels_first(raw.x, title)
-    code, values = encoding.infer(x, options.declared, title)
-    labels, legend = as_labels(raw.y, len(x))
-    if isinstance(x, np.memmap) or isinstance(x.base, np.memmap):
-        whole = ArraySplit(x, labels, raw.names, cast=code.convert)
+        size, width = raw.x.shape
+        kinds = [options.declared] * width if raw.kinds is None else raw.kinds
+        survey = columns.Survey(raw.header, columns.by_column(kinds, raw.header, width), title)
+        survey.add(raw.x, raw.words)
+        domain, notes = survey.domain()
+        x, beside = columns.encode(raw.x, raw.header, raw.words, domain, title), repr(domain)
+        notes = (f"shape: {raw.x.shape}, read as {size} examples of {width} columns", *notes)
     else:
-        x = np.ascontiguousarray(code.convert(x))
-        whole = ArraySplit(x, labels, raw.names)
-    notes = (*raw.notes, shape, values, *legend)
-    data = divided(whole, raw.train, name, code.domain, notes, fingerprint(x, labels), options.test)
-    return replace(data, header=raw.header)
-
-
-def _mixed(raw: Arrays, name: str, title: str, options: Options) -> Data:
-    """Return the data set of a table whose columns have domains of their own, or that lacks entries."""
-    size, width = raw.x.shape
-    kinds = [options.declared] * width if raw.kinds is None else raw.kinds
-    survey = columns.Survey(raw.header, columns.by_column(kinds, raw.header, width), title)
-    survey.add(raw.x, raw.words)
-    domain, found = survey.domain()
-    x = columns.encode(raw.x, raw.header, raw.words, domain, title)
-    labels, legend = as_labels(raw.y, size)
-    notes = (*raw.notes, f"shape: {raw.x.shape}, read as {size} examples of {width} columns", *found, *legend)
-    digest = fingerprint(x, labels, repr(domain))
-    data = divided(ArraySplit(x, labels), raw.train, name, domain, notes, digest, options.test)
+        x, shape = encoding.channels_first(raw.x, title)
+        code, values = encoding.infer(x, options.declared, title)
+        domain, notes = code.domain, (shape, values)
+        if mapped or isinstance(x.base, np.memmap):
+            cast = code.convert
+        else:
+            x = np.ascontiguousarray(code.convert(x))
+    labels, legend = as_labels(raw.y, len(x))
+    whole, notes = ArraySplit(x, labels, raw.names, cast), (*raw.notes, *notes, *legend)
+    data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test)
     return replace(data, header=raw.header)
 
 
