@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
 import tightbound as tb
+from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.components import describe, rebuild, untrusted
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise
@@ -122,7 +123,7 @@ def test_the_bound_of_enumerable_codes(levels: str, prior: str) -> None:
     assert torch.allclose(model.latents.log_prior_of(every), log_p, atol=1e-10)  # pyright: ignore
     evidence = torch.stack([(decoded.log_prob(example.double()) + log_p).logsumexp(0) for example in x])
     assert (bound < evidence).all()
-    result = tb.analysis.evaluate(model, x, samples=3)
+    result = evaluate(model, x, samples=3)
     assert np.allclose(result.per_example["elbo"], bound, atol=1e-5)
     assert result["elbo"].value == pytest.approx(bound.mean().item(), abs=1e-5)
 
