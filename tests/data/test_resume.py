@@ -82,5 +82,5 @@ def test_a_run_is_neither_resumed_nor_asked_with_data_of_another_fingerprint(tmp
     with pytest.raises(InputError, match=rf"{said}.*name the data"):
         run_data(model, folder)
     written(notes=["split: other", *known["data"]["notes"][1:]])
-    with pytest.raises(InputError, match=r"read as 'split: other' and are read as '4 columns"):
+    with pytest.raises(InputError, match=r"read as 'split: other' and are now read as '4 columns"):
         tb.fit(model, data, run=run, resume=True, steps=2, **SETTINGS)
