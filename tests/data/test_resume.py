@@ -76,7 +76,7 @@ def test_a_run_is_neither_resumed_nor_asked_with_data_of_another_fingerprint(tmp
         folder.run_file.write_text(json.dumps({**known, "data": {**known["data"], **about}}))
 
     written(fingerprint=f"sha256:{'0' * 64}")
-    said = rf"{data.fingerprint:.19} and the run was trained on data with sha256:0{{12}},.*;"
+    said = rf"{data.fingerprint:.19}, and the run was trained on data with sha256:0{{12}};.*;"
     with pytest.raises(InputError, match=rf"{said}.*train a new run"):
         tb.fit(model, data, run=run, resume=True, steps=2, **SETTINGS)
     with pytest.raises(InputError, match=rf"{said}.*name the data"):
