@@ -76,11 +76,11 @@ def test_a_run_is_neither_resumed_nor_asked_with_data_of_another_fingerprint(tmp
         folder.run_file.write_text(json.dumps({**known, "data": {**known["data"], **about}}))
 
     written(fingerprint=f"sha256:{'0' * 64}")
-    said = rf"{data.fingerprint:.19} and the run was trained on data with sha256:0{{12}},.*;"
+    said = rf"{data.fingerprint:.19}, and the run was trained on data with sha256:0{{12}};.*;"
     with pytest.raises(InputError, match=rf"{said}.*train a new run"):
         tb.fit(model, data, run=run, resume=True, steps=2, **SETTINGS)
     with pytest.raises(InputError, match=rf"{said}.*name the data"):
         run_data(model, folder)
     written(notes=["split: other", *known["data"]["notes"][1:]])
-    with pytest.raises(InputError, match=r"read as 'split: other' and are read as '4 columns"):
+    with pytest.raises(InputError, match=r"read as 'split: other' and are now read as '4 columns"):
         tb.fit(model, data, run=run, resume=True, steps=2, **SETTINGS)

@@ -82,5 +82,5 @@ def test_invalid_arguments_raise() -> None:
         mmd(x, x, "rbff")
     with pytest.raises(InputError, match="width"):
         mmd(x, x, "rbf", 0.0)
-    with pytest.raises(InputError, match="at least two each"):
+    with pytest.raises(InputError, match="at least two rows in each"):
         mmd(x[:1], x)

@@ -92,11 +92,11 @@ def test_outputs_come_first() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"decoder": decoder(10, 10)}, r"gives \(B, 10, 10\) and likelihood Bernoulli of data \(1, 4, 4\) needs 16"),
-        ({"decoder": nn.Linear(5, 16)}, r"the decoder does not take input of shape \('batch', 3\)"),
-        ({"encoder": Pair(8)}, r"\(\(B, 8\), \(B, 8\)\) and latent=3 needs a pair .* of \(B, 3\) each"),
+        ({"decoder": decoder(10, 10)}, r"gives \(B, 10, 10\), and likelihood Bernoulli of data \(1, 4, 4\) needs 16"),
+        ({"decoder": nn.Linear(5, 16)}, r"the decoder does not accept inputs of shape \('batch', 3\)"),
+        ({"encoder": Pair(8)}, r"\(\(B, 8\), \(B, 8\)\), and latent=3 needs a pair .* each \(B, 3\)"),
         ({"encoder": Pair(), "posterior": "full"}, "posterior FullNormal needs one tensor of features"),
-        ({"encoder": nn.Linear(7, 2)}, "the encoder does not take input of shape"),
+        ({"encoder": nn.Linear(7, 2)}, "the encoder does not accept inputs of shape"),
         ({"encoder": Named()}, r"to dict; needed: tensors with the batch axis first"),
         ({"encoder": Pair(), "posterior": DiagonalNormal((1, 4, 4), 3, features())}, "leave out encoder="),
     ],

@@ -305,7 +305,7 @@ def test_fit_prior_takes_the_place_of_the_old_one(copy: Path) -> None:
 
 
 def test_fit_prior_is_resumed(copy: Path, tmp_path: Path) -> None:
-    """Both the run's own prior and a new one that was stopped; until it ends the run is as it was."""
+    """Both the run's own prior and a new one that was stopped; until it ends the run is unchanged."""
     data = tb.data.open(gray(), levels=17)
     tb.load(copy).fit_code_prior(data, epochs=3, resume=True, quiet=True)
     train(tmp_path / "whole", prior_epochs=3)

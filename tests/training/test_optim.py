@@ -155,7 +155,7 @@ class Hoarder(torch.optim.SGD):
     ("factory", "reason"),
     [
         (lambda p: None, "returned NoneType; needed: a function"),
-        (lambda p: torch.optim.SGD(p[:1], lr=1.0), "returned one of other parameters"),
+        (lambda p: torch.optim.SGD(p[:1], lr=1.0), "returned an optimizer of other parameters"),
         (lambda p: torch.optim.LBFGS(p), "LBFGS evaluates the loss several times per step"),
         (lambda p: Hoarder(p, lr=1e-3), "optimizer Hoarder keeps a list"),
         ("custom", "pass it again as optimizer="),

@@ -120,7 +120,7 @@ def test_an_error_of_the_first_process_is_raised_in_both(two: Pair, tmp_path: Pa
 @pytest.mark.parametrize("what", ["data", "settings"])
 def test_processes_with_different_settings_are_refused_by_all(what: str, two: Pair, tmp_path: Path) -> None:
     for refusal in two.call(cases.__file__, "different", what, tmp_path / "run"):
-        assert refusal == f"2 processes were started with different {what}; start all with the same"
+        assert refusal == f"2 processes were started with different {what}; start all of them alike"
     assert not (tmp_path / "run").exists()
 
 

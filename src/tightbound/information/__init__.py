@@ -1,4 +1,4 @@
-"""Estimators of the information in latent codes, and of the distance of their distribution from the prior."""
+"""Estimators of the information in latent codes, and of the distance between their distribution and the prior."""
 
 from tightbound.information.aggregate import (
     Decomposition,

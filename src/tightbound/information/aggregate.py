@@ -1,8 +1,8 @@
 """The aggregate posterior q(z) = E_x q(z | x), estimated from a batch.
 
-It is computed from the densities log q(z_i | x_j) of the batch's codes under all of its examples. S samples, B
-examples, L dimensions, N the size of the data set; all values in nats. If N = B, the batch is the data set and q(z) is
-exact.
+It is computed from the densities log q(z_i | x_j) of the batch's latent codes given each of its examples. Shapes: S
+samples, B examples, L dimensions; N is the size of the data set, and all values are in nats. If N = B, the batch is the
+data set and q(z) is exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Sampling = Literal["mss", "mws"]
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Decomposition of KL(q(z | x) || p(z)) into three terms per draw, to be averaged over draws and examples.
+    """Decomposition of KL(q(z | x) || p(z)) into three terms per sample, whose means over samples and examples count.
 
     References:
         Isolating sources of disentanglement in VAEs (Chen et al. 2018), Eq. 2, https://arxiv.org/abs/1802.04942
@@ -37,14 +37,14 @@ class Decomposition:
 def log_weights(batch: int, size: int | None = None, sampling: Sampling = "mss") -> Tensor:
     """Return log W (B, B) such that sum_j W_ij q(z_i | x_j) estimates q(z_i), for a batch drawn without replacement.
 
-    "mss", stratified: an example's own density has weight 1 / N, on the diagonal, and the others of the batch share the
-    rest. It is unbiased, and exact for B = N. The paper's estimator gives one of the others a different weight; this is
-    its mean over which one that is, with the same expectation and less variance. "mws", weighted: 1 / (N B) throughout.
-    Its logarithm is below log q(z) in expectation, by log N for B = N.
+    "mss" (stratified): an example's own density has weight 1 / N, on the diagonal, and the other examples of the batch
+    share the rest. It is unbiased, and exact for B = N. The paper's estimator gives one of the others a different
+    weight; this is the mean over all choices of that one, with the same expectation and less variance. "mws"
+    (weighted): all weights are 1 / (N B). Its logarithm is below log q(z) in expectation, by log N for B = N.
 
     Args:
-        batch: B.
-        size: N; None: the batch is the data set.
+        batch: Batch size B.
+        size: Size N of the data set; None: the batch is the data set.
         sampling: "mss" or "mws".
 
     References:
@@ -62,7 +62,7 @@ def log_weights(batch: int, size: int | None = None, sampling: Sampling = "mss")
 
 
 def log_pairs(q: Distribution, z: Tensor) -> Tensor:
-    """Return log q(z_i | x_j), (S, B, B), of z (S, B, L) under q with batch shape (B,).
+    """Return log q(z_i | x_j) (S, B, B) at z (S, B, L) for q with batch shape (B,).
 
     Raises:
         CompositionError: If q depends on the sample.
@@ -72,7 +72,7 @@ def log_pairs(q: Distribution, z: Tensor) -> Tensor:
 
 
 def log_pairs_by_dimension(q: Distribution, z: Tensor) -> Tensor:
-    """Return log q(z_id | x_j), (S, B, B, L), of z (S, B, L) under a factorized q with batch shape (B,).
+    """Return log q(z_id | x_j) (S, B, B, L) at z (S, B, L) for a factorized q with batch shape (B,).
 
     Raises:
         CompositionError: If q does not factorize over the dimensions of z.
@@ -81,14 +81,14 @@ def log_pairs_by_dimension(q: Distribution, z: Tensor) -> Tensor:
     pairs = log_factors(q, z.unsqueeze(2))
     if pairs.shape[-1] != z.shape[-1]:
         raise CompositionError(
-            f"marginals q(z_d | x) are needed and {type(q).__name__} does not factorize over the dimensions of z; "
+            f"marginals q(z_d | x) are needed, and {type(q).__name__} does not factorize over the dimensions of z; "
             "use posterior 'normal'"
         )
     return pairs
 
 
 def log_aggregate(pairs: Tensor, weights: Tensor) -> Tensor:
-    """Return log q(z_i), (S, B, ...), from pairs (S, B, B, ...) and log weights (B, B)."""
+    """Return log q(z_i) (S, B, ...) from pairs (S, B, B, ...) and log weights (B, B)."""
     weights = weights.to(pairs)
     return (pairs + weights.reshape(*weights.shape, *[1] * (pairs.dim() - 3))).logsumexp(2)
 
@@ -98,9 +98,9 @@ def decompose(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor) ->
 
     Args:
         q: Factorized posterior with batch shape (B,).
-        z: Draws of it, (S, B, L).
+        z: Draws (S, B, L) from q.
         log_prior: log p(z), (S, B).
-        weights: (B, B), from `log_weights`.
+        weights: Log weights (B, B) from `log_weights`.
 
     Raises:
         CompositionError: If q does not factorize.
@@ -112,33 +112,33 @@ def decompose(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor) ->
 
 
 def mutual_information(q: Distribution, z: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return log q(z | x) - log q(z), (S, B), whose mean is I_q(x; z).
+    """Return log q(z | x) - log q(z) (S, B), whose mean is I_q(x; z).
 
     It is at most log N if the batch is the data set.
 
     Args:
         q: Posterior with batch shape (B,).
-        z: Draws of it, (S, B, L).
-        weights: (B, B), from `log_weights`; None: the batch is the data set.
+        z: Draws (S, B, L) from q.
+        weights: Log weights (B, B) from `log_weights`; None: the batch is the data set.
     """
     pairs = log_pairs(q, z)
     return _own(pairs) - log_aggregate(pairs, log_weights(z.shape[1]) if weights is None else weights)
 
 
 def aggregate_kl(q: Distribution, z: Tensor, log_prior: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return log q(z) - log p(z), (S, B), whose mean is KL(q(z) || p(z)).
+    """Return log q(z) - log p(z) (S, B), whose mean is KL(q(z) || p(z)).
 
     Args:
         q: Posterior with batch shape (B,).
-        z: Draws of it, (S, B, L).
+        z: Draws (S, B, L) from q.
         log_prior: log p(z), (S, B).
-        weights: (B, B), from `log_weights`; None: the batch is the data set.
+        weights: Log weights (B, B) from `log_weights`; None: the batch is the data set.
     """
     return log_aggregate(log_pairs(q, z), log_weights(z.shape[1]) if weights is None else weights) - log_prior
 
 
 def _own(pairs: Tensor) -> Tensor:
-    """Return log q(z_i | x_i), (S, B, B) -> (S, B)."""
+    """Return log q(z_i | x_i) (S, B) from pairs (S, B, B)."""
     return pairs.diagonal(dim1=1, dim2=2)
 
 
@@ -146,6 +146,6 @@ def _require_one_per_example(q: Distribution) -> None:
     """Raise CompositionError if q depends on the sample."""
     if len(q.batch_shape) != 1:
         raise CompositionError(
-            f"densities at the codes of other examples need one q(z | x) per example, and {type(q).__name__} has batch "
-            f"shape {tuple(q.batch_shape)}; use a posterior that does not depend on the sample, such as 'normal'"
+            f"densities at z of other examples need one q(z | x) per example, and {type(q).__name__} has batch shape "
+            f"{tuple(q.batch_shape)}; use a posterior that does not depend on the sample, such as 'normal'"
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tightbound.core.errors import InputError, number, suggestion
 
-# functions of the distance in widths
+# functions of the distance, measured in widths
 KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "rbf": lambda r: (-r.square()).exp(),
     "imq": lambda r: 1 / (1 + r.square()),
@@ -21,16 +21,16 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 def mmd(
     x: Tensor, y: Tensor, kernel: str = "imq", width: float | None = None, scales: tuple[float, ...] = SCALES
 ) -> Tensor:
-    """Return an unbiased estimate (0-d) of the squared discrepancy between the distributions of x (n, L) and y (m, L).
+    """Return an unbiased scalar estimate of the squared discrepancy between the distributions of x and y.
 
-    Its expectation is zero if the two are equal, so that it may be negative. The kernel is the mean over `scales` of
-    k(r), r^2 = |x - y|^2 / (scale width), and at most 1.
+    Its expectation is zero if the distributions are equal, so it may be negative. The kernel is the mean over `scales`
+    of k(r), where r^2 = |x - y|^2 / (scale width), and is at most 1.
 
     Args:
-        x: First sample.
-        y: Second sample.
-        kernel: "rbf" exp(-r^2), "imq" 1 / (1 + r^2), "laplacian" exp(-r).
-        width: A squared length; None: 2 L, the mean of |z - z'|^2 for draws of N(0, I).
+        x: First sample (n, L).
+        y: Second sample (m, L).
+        kernel: "rbf" exp(-r^2), "imq" 1 / (1 + r^2), or "laplacian" exp(-r).
+        width: Squared length scale; None: 2 L, the mean of |z - z'|^2 for draws from N(0, I).
         scales: Factors of the width.
 
     Raises:
@@ -43,9 +43,9 @@ def mmd(
     """
     check_kernel(kernel, width)
     if min(len(x), len(y)) < 2:
-        raise InputError(f"samples have {len(x)} and {len(y)} rows; give at least two each")
+        raise InputError(f"the samples have {len(x)} and {len(y)} rows; pass at least two rows in each")
     width = 2.0 * x.shape[-1] if width is None else width
-    # The product form x.x + y.y - 2 x.y loses small distances.
+    # the product form x.x + y.y - 2 x.y would lose small distances
     across = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     lengths = [(scale * width) ** 0.5 for scale in scales]
     within_x, within_y, between = (

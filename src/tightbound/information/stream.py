@@ -1,4 +1,4 @@
-"""The aggregate posterior at given codes, from a stream of densities under all examples."""
+"""The aggregate posterior at given latent codes, from a stream of densities given all examples."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tightbound.core.numerics import capable
 
 
 class AggregateStream:
-    """Accumulator of log q(z_i) and sum_d log q(z_id) at M codes, with q(z) the mean of q(z | x_j) over added examples.
+    """Accumulator of log q(z_i) and log q(z_id) at M latent codes, with q(z) the mean of q(z | x_j) over examples.
 
     Args:
-        own: (M,) position of each code's example in the order of adding.
+        own: Position (M,) of each latent code's own example in the order of adding.
         dimensions: Number of latent dimensions L.
 
     References:
@@ -30,7 +30,7 @@ class AggregateStream:
         self.size = 0
 
     def add(self, pairs: Tensor) -> None:
-        """Add the next B examples, by log q(z_i | x_j), (M, B, F), as `Latents.log_pairs` returns it."""
+        """Add the next B examples, given log q(z_i | x_j) (M, B, F) from `Latents.log_pairs`."""
         pairs = capable(pairs)
         if pairs.shape[-1] == self._latent:
             part = pairs.logsumexp(1).double()
@@ -45,15 +45,15 @@ class AggregateStream:
 
     @property
     def aggregate(self) -> Tensor:
-        """(M,) log q(z_i)."""
+        """log q(z_i), (M,)."""
         return torch.logaddexp(self.own, self._others) - math.log(self.size)
 
     @property
     def without_own(self) -> Tensor:
-        """(M,) log of the mean of q(z_i | x_j) over the other examples; -inf if there are none."""
+        """Log of the mean of q(z_i | x_j) over the other examples, (M,); -inf if there are none."""
         return self._others - math.log(max(self.size - 1, 1))
 
     @property
     def by_dimension(self) -> Tensor | None:
-        """(M, L) log q(z_id); None if q does not factorize over the dimensions."""
+        """log q(z_id), (M, L); None if q does not factorize over the dimensions."""
         return None if self._dimensions is None else self._dimensions - math.log(self.size)

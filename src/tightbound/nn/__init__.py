@@ -1,4 +1,4 @@
-"""Network architectures: encoders for data of any shape and decoders to any shape."""
+"""Network architectures: encoders for data of any shape, and decoders to data of any shape."""
 
 from typing import TYPE_CHECKING
 

@@ -19,7 +19,7 @@ class CausalAttention(nn.Module):
         queries: Size of the inputs that queries are computed from.
         keys: Size of the inputs that keys and values are computed from.
         hidden: Size of the output, divided among the heads.
-        heads: Number of heads; a divisor of `hidden`.
+        heads: Number of heads, a divisor of `hidden`.
         dropout: Dropout probability of the attention weights in training.
 
     References:
@@ -29,10 +29,10 @@ class CausalAttention(nn.Module):
     def __init__(self, queries: int, keys: int, hidden: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if whole("hidden", hidden, least=1) % whole("heads", heads, least=1):
-            raise InputError(f"hidden = {hidden} is not a multiple of heads = {heads}; give one that is")
+            raise InputError(f"hidden = {hidden} is not a multiple of heads = {heads}; pass a multiple")
         self.heads, self.dropout = heads, number("dropout", dropout, least=0, below=1)
         self.query = nn.Linear(queries, hidden)
-        # A bias of the keys would shift all scores of a query alike, which the softmax cancels.
+        # a bias of the keys would shift all scores of a query equally, and the softmax would cancel it
         self.key_value = nn.Linear(keys, 2 * hidden, bias=False)
         self.out = nn.Linear(hidden, hidden)
 
@@ -47,29 +47,29 @@ class CausalAttention(nn.Module):
         return self.query(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def project_keys(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute keys and values, (B, heads, L, d) each, from (B, L, keys)."""
+        """Compute keys and values, each (B, heads, L, d), from (B, L, keys)."""
         k, v = self.key_value(keys).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return k, v
 
     def merge_heads(self, heads: Tensor) -> Tensor:
-        """Combine the outputs of the heads, (B, heads, L, d) -> (B, L, hidden)."""
+        """Combine the outputs (B, heads, L, d) of the heads to (B, L, hidden)."""
         return self.out(heads.transpose(1, 2).flatten(2))
 
 
 class KeyValueCache:
-    """Keys and values of a sequence so far, for attention step by step.
+    """Cache of a sequence's keys and values so far, for attention step by step.
 
     Args:
         attention: The attention layer.
         batch: Number of sequences B.
         length: Maximum number of steps.
-        like: Tensor with the dtype and device to work in.
+        like: Tensor that gives the dtype and device.
     """
 
     def __init__(self, attention: CausalAttention, batch: int, length: int, like: Tensor) -> None:
         hidden, heads = attention.query.out_features, attention.heads
         self.length, cache = 0, like.new_empty(2, batch, heads, length, hidden // heads)
-        # A step is small, so its cost is the number of calls: weights and views are prepared once.
+        # a step is small, so its cost is the number of calls: prepare weights and views once
         self.cache, self.slots = cache.flatten(1, 2), cache.unbind(3)
         self.key_value = attention.key_value.weight.T.contiguous()
         scale = (heads / hidden) ** 0.5
@@ -92,17 +92,17 @@ class KeyValueCache:
 
 
 class PixelAttention(nn.Module):
-    """Residual attention of each position of a PixelCNN to all strictly earlier positions in raster order.
+    """Residual attention of each position of a PixelCNN to all earlier positions in raster order.
 
-    Queries are computed from the position and from the channels of the first group, which no element of the position
-    has entered, so that one result serves all groups. Keys are computed from the position, all channels and the
+    Queries are computed from the position and from the channels of the first group, which do not depend on the elements
+    of the position, so that one result serves all groups. Keys are computed from the position, all channels and the
     elements themselves. The first position attends to a key of zeros.
 
     Args:
-        hidden: Channels of the feature maps.
-        inputs: Channels that represent the elements of a position.
-        groups: Elements per position.
-        heads: Number of heads; a divisor of `hidden`.
+        hidden: Number of channels of the feature maps.
+        inputs: Number of channels that represent the elements of a position.
+        groups: Number of elements per position.
+        heads: Number of heads, a divisor of `hidden`.
 
     References:
         PixelSNAIL (Chen et al. 2018), Section 2.2, https://arxiv.org/abs/1712.09763
@@ -133,7 +133,7 @@ class PixelAttention(nn.Module):
 
 
 def position_features(height: int, width: int, like: Tensor) -> Tensor:
-    """Return sines and cosines of row and column, (H * W, 4 * OCTAVES) (Vaswani et al. 2017, Section 3.5)."""
+    """Return sines and cosines (H * W, 4 * OCTAVES) of row and column (Vaswani et al. 2017, Section 3.5)."""
     frequency = 2 * torch.pi / 2.0 ** torch.arange(2, 2 + OCTAVES, device=like.device, dtype=like.dtype)
     rows, columns = (
         torch.arange(n, device=like.device, dtype=like.dtype)[:, None] * frequency for n in (height, width)

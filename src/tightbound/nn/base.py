@@ -1,4 +1,4 @@
-"""The base class of architectures, and helpers for networks. A network may also be any module of the user's."""
+"""Base class of architectures, and helpers for networks. A network may also be any module of the user's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Architecture(Component, ABC):
-    """Builder of encoders for any data shape and decoders to any data shape."""
+    """Base class of architectures, which build encoders and decoders for data of any shape."""
 
     @abstractmethod
     def encoder(self, shape: Shape) -> nn.Module:
@@ -41,14 +41,14 @@ class Architecture(Component, ABC):
 
     @abstractmethod
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
-        """Build a module that maps (B, features) -> (B, outputs * prod(shape)) numbers, in any layout of that order."""
+        """Build a module that maps (B, features) -> (B, outputs * prod(shape)), in any layout of that order."""
 
     def for_vectors(self) -> Architecture:
         """Return a variant of this architecture whose decoder takes vectors instead of feature maps."""
         return self
 
     def map_shapes(self, shape: Shape) -> list[Shape]:
-        """Return the shape (C, H, W) of the feature maps that each stage gives; empty if the stages give no maps."""
+        """Return the shape (C, H, W) of each stage's feature maps; empty if the stages return no maps."""
         return []
 
     def upsampler(self, inputs: int, level: int, shape: Shape) -> nn.Module:
@@ -76,7 +76,7 @@ def activation(name: str) -> nn.Module:
 
 
 def as_sizes(name: str, values: object) -> Shape:
-    """Return a positive integer, or a sequence of them, as a tuple; `name` is the argument's name in errors."""
+    """Return a positive integer or a sequence of them as a tuple; `name` is the argument's name in errors."""
     values = (values,) if isinstance(values, int) else values
     ok = isinstance(values, (tuple, list)) and all(
         isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values
@@ -102,7 +102,7 @@ def spectrally_normalized(network: nn.Module) -> nn.Module:
 
 
 def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
-    """Apply a network to the last `event_dims` dimensions of x, with all leading ones folded into one batch axis.
+    """Apply a network to the last `event_dims` dimensions of x, folding all leading ones into one batch axis.
 
     The result has at least float32 precision, so that later sums of bfloat16 outputs are not rounded.
     """
@@ -113,7 +113,7 @@ def fold(network: nn.Module, x: Tensor, event_dims: int) -> Tensor:
 
 
 def output_size(network: nn.Module, shape: Shape, what: str) -> int:
-    """Return the number of outputs per example of a network that gives one tensor: see `pass_zeros`."""
+    """Return the number of outputs per example of a network that returns one tensor; see `pass_zeros`."""
     out = pass_zeros(network, shape, what)
     if not isinstance(out, Tensor):
         raise CompositionError(f"the {what} gives a tuple of {len(out)} tensors; needed: one tensor (batch, ...)")
@@ -126,10 +126,10 @@ def pass_zeros(network: nn.Module, shape: Shape, what: str) -> Tensor | tuple[Te
     Args:
         network: The network.
         shape: Shape of one example.
-        what: Name of the network in errors.
+        what: Name of the network in error messages.
 
     Raises:
-        CompositionError: If the network does not accept that shape, or does not keep the batch axis.
+        CompositionError: If the network does not accept this shape, or does not keep the batch axis.
     """
     like = next(network.parameters(), torch.empty(0))
     training = [module for module in network.modules() if module.training]
@@ -140,7 +140,7 @@ def pass_zeros(network: nn.Module, shape: Shape, what: str) -> Tensor | tuple[Te
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise CompositionError(
-            f"the {what} does not take input of shape {('batch', *shape)} ({reason}); "
+            f"the {what} does not accept inputs of shape {('batch', *shape)} ({reason}); "
             f"begin it with a layer for that shape, such as nn.Flatten() and nn.Linear({math.prod(shape)}, ...)"
         ) from error
     finally:

@@ -11,19 +11,19 @@ from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_
 
 
 class Conv(Architecture):
-    """Strided convolutions and their mirror image, for images (C, H, W) of any size.
+    """Convolutional network of strided convolutions and their mirror image, for images (C, H, W) of any size.
 
-    Each stage halves the image, rounding up, until an edge is one pixel. The decoder retraces those sizes, so that odd
-    and unequal edges come back exactly.
+    Each stage halves the image, rounding up. The decoder retraces these sizes, so that odd and unequal edges come back
+    exactly.
 
     Args:
-        channels: Channels of each stage.
+        channels: Number of channels of each stage.
         hidden: Width of the fully connected layer between the convolutions and the latent code.
-        kernel: Edge of the convolution kernels; odd.
-        activation: Activation of all layers but the last.
-        dropout: Probability of dropping a unit of the fully connected layers.
-        spectral_norm: Divide each weight of the decoder by its largest singular value (for a convolution, the one of
-            its kernel as a matrix).
+        kernel: Kernel size of the convolutions, an odd number.
+        activation: Activation of all layers except the last.
+        dropout: Dropout probability of the fully connected layers.
+        spectral_norm: Divide each weight of the decoder by its largest singular value (for a convolution, that of its
+            kernel as a matrix).
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Conv(Architecture):
     def _shapes(self, shape: Shape) -> list[tuple[int, int, int]]:
         if len(shape) != 3:
             raise CompositionError(
-                f"network 'conv' needs images (channels, height, width) and the data have shape {shape}; use 'mlp'"
+                f"network 'conv' needs images (channels, height, width), and the data have shape {shape}; use 'mlp'"
             )
         c, h, w = shape
         ladder = [(c, h, w)]

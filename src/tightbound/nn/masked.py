@@ -1,4 +1,4 @@
-"""Masked convolutions and the gated layer of a PixelCNN: causal in raster order, without a blind spot."""
+"""Masked convolutions and the gated layer of a PixelCNN, causal in raster order and without a blind spot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class MaskedConv2d(nn.Conv2d):
 
     The channels of input and output are divided into `ordered_groups` groups of about equal size, one for each channel
     of an example. At its own pixel, output group g sees the input groups before g (mask A of the paper) or up to g
-    (mask B); further left it sees all.
+    (mask B); further left it sees all groups.
 
     Args:
-        inputs: Input channels.
-        outputs: Output channels.
+        inputs: Number of input channels.
+        outputs: Number of output channels.
         width: Number of pixels seen, including the pixel itself.
         ordered_groups: Number of groups G.
-        strict: Use mask A.
+        strict: Whether to use mask A instead of mask B.
         halves: Number of parts of the output (gates), each of which has all groups.
 
     References:
@@ -53,23 +53,23 @@ class MaskedConv2d(nn.Conv2d):
 
 
 def channel_groups(channels: int, groups: int) -> Tensor:
-    """Return the group of each channel, (channels,): `groups` runs of about equal length, in order."""
+    """Return the group (channels,) of each channel, in ordered runs of about equal length."""
     return torch.arange(channels) * groups // channels
 
 
 class GatedLayer(nn.Module):
     """Gated layer tanh(a + s) sigmoid(b + t) with a vertical stack v and a horizontal stack h.
 
-    v sees the rows above a pixel; h also sees the pixels to its left in the same row. v of row i is computed from the
-    rows above i only and enters h at each pixel, so that together they see every earlier pixel within reach.
+    v sees the rows above a pixel; h also sees the pixels to its left in the same row. v in row i is computed only from
+    the rows above i and is an input of h at each pixel, so that together they see every earlier pixel within reach.
 
     Args:
-        inputs: Input channels of both stacks.
-        hidden: Output channels of both stacks.
-        kernel: Edge of the convolutions, odd; half of it is seen.
-        groups: Ordered groups of channels per pixel, see `MaskedConv2d`.
-        condition: Channels of the condition (B, condition, 1 or H, 1 or W) that is added before the gates; 0: none.
-        first: Whether the inputs are x itself: the predicted element is then hidden, and there is no residual
+        inputs: Number of input channels of both stacks.
+        hidden: Number of output channels of both stacks.
+        kernel: Kernel size of the convolutions, an odd number, of which the causal half is used.
+        groups: Number of ordered groups of channels per pixel; see `MaskedConv2d`.
+        condition: Number of channels of the condition (B, condition, 1 or H, 1 or W), added before the gates; 0: none.
+        first: Whether the inputs are x itself; then the predicted element is hidden, and there is no residual
             connection.
         dropout: Dropout probability of the gates' outputs in training.
 
@@ -98,7 +98,7 @@ class GatedLayer(nn.Module):
         return v, out if self.first else out + h
 
     def conditions(self, condition: Maps | None) -> tuple[Maps, Maps]:
-        """Return what the condition adds to each stack before its gates, (B or 1, 2 hidden, 1 or H, 1 or W)."""
+        """Return the condition's contribution to each stack before its gates, (B or 1, 2 hidden, 1 or H, 1 or W)."""
         if self.condition is None or condition is None:
             none = self.across.weight.new_zeros(1, 1, 1, 1)
             return none, none
@@ -106,12 +106,12 @@ class GatedLayer(nn.Module):
         return to_v, to_h
 
     def rows(self, v: Maps, condition: Maps) -> tuple[Maps, Maps]:
-        """Compute the vertical stack without padding above: its output and its contribution to h."""
+        """Compute the vertical stack without padding above; return its output and its contribution to h."""
         before = self.vertical(v)
         return gate(before + condition), self.across(before)
 
 
 def gate(x: Maps) -> Maps:
-    """Apply the gates, (B, 2 c, H, W) -> (B, c, H, W)."""
+    """Apply the gates to (B, 2 c, H, W); return (B, c, H, W)."""
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)

@@ -17,8 +17,8 @@ class MLP(Architecture):
         hidden: Widths of the encoder's hidden layers.
         activation: Activation of the hidden layers.
         dropout: Probability of dropping a hidden unit.
-        decoder_hidden: Widths of the decoder's hidden layers; None: the encoder's in reverse.
-        decoder_dropout: Dropout probability of the decoder; None: the encoder's.
+        decoder_hidden: Widths of the decoder's hidden layers; None: those of the encoder in reverse.
+        decoder_dropout: Dropout probability of the decoder; None: the same as in the encoder.
         spectral_norm: Divide each weight of the decoder by its largest singular value.
     """
 

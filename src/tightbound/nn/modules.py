@@ -1,4 +1,4 @@
-"""Encoders and decoders of your own: any module, checked with one forward pass when the model is built."""
+"""The user's own encoders and decoders: any module, checked by one forward pass when the model is built."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tightbound.nn.base import Architecture, Network, Shape, pass_zeros
 
 
 class MeanLogVariance(nn.Module):
-    """An encoder with a head of its own: x (B, *shape) -> mean and log-variance, stacked to (B, 2, latent).
+    """Encoder with its own head, which maps x (B, *shape) to mean and log-variance, stacked to (B, 2, latent).
 
     Args:
-        encoder: A module that returns a pair of tensors (B, latent).
+        encoder: Module that returns a pair of tensors (B, latent).
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -31,14 +31,14 @@ class MeanLogVariance(nn.Module):
 def posterior_network(
     encoder: nn.Module, shape: Shape, raw_shape: Shape, name: str, *, accepts_pair: bool
 ) -> nn.Module:
-    """Return the network of a posterior: the encoder with a linear head, or with its own.
+    """Return the network of a posterior: the encoder with a linear head, or with its own head.
 
     Args:
-        encoder: Maps x (B, *shape) to features (B, ...) or, if `accepts_pair`, to a pair (mean, log-variance) of
-            (B, latent) each.
+        encoder: Module that maps x (B, *shape) to features (B, ...) or, if `accepts_pair`, to a pair
+            (mean, log-variance), each (B, latent).
         shape: Shape of the encoder's input.
-        raw_shape: Shape of the posterior's parameters of one example.
-        name: Name of the posterior in errors.
+        raw_shape: Shape of the posterior's parameters for one example.
+        name: Name of the posterior in error messages.
         accepts_pair: Whether the parameters are a mean and a log-variance.
 
     Raises:
@@ -50,14 +50,14 @@ def posterior_network(
     shapes = [_shown(part) for part in out]
     if not accepts_pair:
         raise CompositionError(
-            f"the encoder gives a tuple of {' and '.join(shapes)} and posterior {name} needs one tensor of features "
+            f"the encoder gives a tuple of {' and '.join(shapes)}, and posterior {name} needs one tensor of features "
             "(B, F); return one tensor, or use posterior 'normal'"
         )
     latent = raw_shape[-1]
     if len(out) != 2 or any(part[0].numel() != latent for part in out):
         raise CompositionError(
-            f"the encoder gives ({', '.join(shapes)}) and latent={latent} needs a pair (mean, log-variance) "
-            f"of (B, {latent}) each; return such a pair, or one tensor of features (B, F)"
+            f"the encoder gives ({', '.join(shapes)}), and latent={latent} needs a pair (mean, log-variance), "
+            f"each (B, {latent}); return such a pair, or one tensor of features (B, F)"
         )
     return MeanLogVariance(encoder)
 
@@ -65,19 +65,19 @@ def posterior_network(
 def likelihood_network(
     network: Network | None, features: int | None, outputs: int, shape: Shape, name: str
 ) -> nn.Module | None:
-    """Return the network of a likelihood: the decoder of an architecture, or a decoder of your own, checked.
+    """Return the network of a likelihood: an architecture's decoder, or the user's own module after a check.
 
     Args:
-        network: An architecture, or a module that maps features (B, features) to `outputs * prod(shape)` numbers for
-            each example, in any layout of the order (outputs, *shape), such as (B, outputs * prod(shape)),
+        network: An architecture, or a module that maps features (B, features) to `outputs * prod(shape)` numbers per
+            example, in any layout with the order (outputs, *shape), such as (B, outputs * prod(shape)),
             (B, outputs, *shape) or, if outputs is 1, (B, *shape).
-        features: Size of the decoder's input; None: unknown, and a module is not checked.
-        outputs: Numbers for each element of x.
+        features: Size of the decoder's input; None: unknown, so that a module is not checked.
+        outputs: Number of parameters per element of x.
         shape: Shape of one example.
-        name: Name of the likelihood in errors.
+        name: Name of the likelihood in error messages.
 
     Raises:
-        CompositionError: The decoder does not accept the features, or gives another number of outputs.
+        CompositionError: The decoder does not accept the features, or gives the wrong number of outputs.
     """
     if isinstance(network, Architecture):
         if features is None:
@@ -87,11 +87,11 @@ def likelihood_network(
         return network
     out, needed = pass_zeros(network, (features,), "decoder"), outputs * math.prod(shape)
     if not isinstance(out, Tensor):
-        raise CompositionError(f"the decoder gives a tuple and likelihood {name} needs one tensor; return one tensor")
+        raise CompositionError(f"the decoder gives a tuple, and likelihood {name} needs one tensor; return one tensor")
     if out[0].numel() != needed:
-        each = f" ({outputs} for each element, in the order (outputs, *shape))" if outputs > 1 else ""
+        each = f" ({outputs} per element, in the order (outputs, *shape))" if outputs > 1 else ""
         raise CompositionError(
-            f"the decoder gives {_shown(out)} and likelihood {name} of data {shape} needs {needed} numbers for each "
+            f"the decoder gives {_shown(out)}, and likelihood {name} of data {shape} needs {needed} numbers per "
             f"example{each}; end the decoder with nn.Linear(..., {needed}), or with layers of that size"
         )
     return network

@@ -1,4 +1,4 @@
-"""Gated PixelCNN over a grid, in one pass or element by element."""
+"""Gated PixelCNN over a grid, evaluated in one pass or element by element."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from tightbound.nn.masked import GatedLayer, Maps, MaskedConv2d, gate
 
 
 class GatedPixelCNN(nn.Module):
-    """Parameters of p(x_i | x_<i, c) for every element i of a grid (H, W) with G channels.
+    """Network for the parameters of p(x_i | x_<i, c) for every element i of a grid (H, W) with G channels.
 
     Elements come in raster order, and channel by channel within a pixel.
 
     Args:
-        groups: G, the elements of a pixel that are predicted in turn; 1 for a grid of code indices.
-        outputs: Parameters per element.
-        inputs: Channels that represent an element: 1 for a number, or the size of an embedding of code indices.
-        hidden: Feature maps of a layer, divided among the groups; at least G.
-        layers: Gated layers; each sees kernel // 2 pixels further.
-        kernel: Edge of the convolutions; odd, at least 3.
-        condition: Channels of c (B, condition), or of maps (B, condition, H, W), which enters every layer; 0: none.
-        attention: Heads of the causal self-attention after the middle and the last layer, a divisor of `hidden`; it
-            sees all earlier elements, however far. 0: no attention.
+        groups: Number G of elements per pixel, predicted in turn; 1 for a grid with one code index per position.
+        outputs: Number of parameters per element.
+        inputs: Number of channels that represent an element: 1 for a number, or the size of an index's embedding.
+        hidden: Number of feature maps per layer, divided among the groups; at least G.
+        layers: Number of gated layers, each of which sees kernel // 2 pixels further.
+        kernel: Kernel size of the convolutions, an odd number of at least 3.
+        condition: Number of channels of the condition c, (B, condition) or maps (B, condition, H, W), which is an input
+            of every layer; 0: none.
+        attention: Number of heads of causal self-attention over all earlier elements, after the middle and last layers;
+            a divisor of `hidden`. 0: no attention.
         dropout: Dropout probability of the layers' gates in training.
 
     Raises:
@@ -86,7 +87,7 @@ class GatedPixelCNN(nn.Module):
 
         Args:
             x: Elements as network inputs, (B, groups * inputs, H, W).
-            condition: (B, condition) or (B, condition, H, W); None if the network takes none.
+            condition: Condition (B, condition) or (B, condition, H, W); None if the network takes none.
         """
         maps, v, h = _as_maps(condition), x, x
         for layer, attention in self._layers():
@@ -108,11 +109,11 @@ class GatedPixelCNN(nn.Module):
         step.
 
         Args:
-            size: B, H, W.
+            size: Batch size and grid size (B, H, W).
             condition: As in `forward`.
-            step: Function of the parameters (B, outputs), row, column and group that returns the element as network
-                input, (B, inputs).
-            like: Tensor with the dtype and device to work in.
+            step: Function that, given the parameters (B, outputs), row, column and group, returns the element as
+                network input (B, inputs).
+            like: Tensor that gives the dtype and device.
         """
         caches: list[_Layer | _Attention] = []
         for layer, attention in self._layers():
@@ -160,7 +161,7 @@ class _Layer:
         self.layer = layer
         self.rows = like.new_zeros(batch, inputs, rows, width)  # the most recent rows
         columns = like.new_zeros(batch, layer.reach + width, inputs)  # begins with the zeros beyond the edge
-        # A step is small, so its cost is the number of calls: weights and views are prepared once.
+        # a step is small, so its cost is the number of calls: prepare weights and views once
         self.here = columns[:, layer.reach :].unbind(1)
         self.seen = [columns[:, i : i + layer.reach + 1].flatten(1) for i in range(width)]
         self.across: Sequence[Tensor] = ()  # (B, 2 hidden) for each column of this row
@@ -170,7 +171,7 @@ class _Layer:
         self.weight, self.out = weight.T.contiguous(), out.T.contiguous()
 
     def down(self, v: Maps, row: int) -> Maps:
-        """Push the next row (B, inputs, 1, W) of v, return the output in this row, and begin a row of h."""
+        """Push the next row (B, inputs, 1, W) of v, begin a row of h, and return the output of v in this row."""
         self.rows = torch.cat([self.rows, v], 2)[:, :, 1:]
         v, across = self.layer.rows(self.rows, self.to_v[:, :, row : row + 1])
         across = across + self.to_h[:, :, row : row + 1]
@@ -185,7 +186,7 @@ class _Layer:
         return out if self.layer.first else out + h
 
     def close(self, x: Tensor, column: int) -> None:
-        """Store x (B, inputs * groups), all elements of this pixel; deeper layers do not need the last one."""
+        """Store all elements x (B, inputs * groups) of this pixel; deeper layers do not need the last element."""
         if self.layer.first:
             self.here[column].copy_(x)
 
@@ -201,15 +202,15 @@ class _Attention:
         )
         core = attention.attention
         self.cache = KeyValueCache(core, batch, height * width + 1, like)
-        self.cache.append(like.new_zeros(batch, core.key_value.in_features))  # what the first position attends to
-        self.h, self.read = like, None  # of the current position
+        self.cache.append(like.new_zeros(batch, core.key_value.in_features))  # key of the first position
+        self.h, self.read = like, None  # input and attention's output at the current position
 
     def down(self, v: Maps, row: int) -> Maps:
         """Return v unchanged; the vertical stack has no attention."""
         return v
 
     def right(self, h: Tensor, column: int) -> Tensor:
-        """Return h (B, hidden) with the attention's output added; the first group's call attends for all groups."""
+        """Return h (B, hidden) plus the attention's output, which is computed once for all groups."""
         if self.read is None:
             at = self.at[self.cache.length - 1]
             self.read = self.cache.attend(self.attention.queries(h, at))
@@ -217,7 +218,7 @@ class _Attention:
         return h + self.read
 
     def close(self, x: Tensor, column: int) -> None:
-        """Store x (B, inputs * groups), all elements of this position as network inputs."""
+        """Store all elements x (B, inputs * groups) of this position."""
         self.cache.append(self.attention.keys(self.h, x, self.at[self.cache.length - 1]))
         self.read = None
 

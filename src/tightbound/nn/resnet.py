@@ -1,4 +1,4 @@
-"""Residual convolutional networks whose encoders give feature maps."""
+"""Residual convolutional network whose encoder can return feature maps."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tightbound.nn.base import Architecture, Shape, activation, as_sizes, merge_
 
 
 class ResNet(Architecture):
-    """Strided convolutions and residual blocks, for images (C, H, W) of any size.
+    """Residual network of strided convolutions and residual blocks, for images (C, H, W) of any size.
 
-    Each level halves the image a few times, rounding up; the decoder retraces those sizes. The encoder gives feature
-    maps instead of vectors, so that latents `quantized` have a grid of code indices at each level.
+    Each level halves the image a few times, rounding up; the decoder retraces these sizes. The encoder returns feature
+    maps instead of vectors, so that latents `quantized` have a grid of code indices on each level.
 
     Unlike in the paper, blocks use group normalization; without it, training takes several times as many steps.
 
     Args:
-        halvings: How often each level halves the image: (2,) gives maps of a quarter of the edges; (2, 1) has a second
-            level of an eighth.
-        hidden: Channels.
-        blocks: Residual blocks of each level, in encoder and decoder.
-        inner: Channels within a block.
+        halvings: How often each level halves the image: (2,) gives maps with a quarter of the edge lengths, and (2, 1)
+            has a second level with an eighth.
+        hidden: Number of channels.
+        blocks: Number of residual blocks per level, in encoder and decoder.
+        inner: Number of channels within a block.
         activation: Activation of all layers.
-        maps: Whether the decoder takes feature maps, as latents `quantized` give them; else it takes vectors.
+        maps: Whether the decoder takes feature maps, which latents `quantized` give, or vectors.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 4.1,
@@ -88,12 +88,12 @@ class ResNet(Architecture):
         elif rest or not channels:
             raise CompositionError(
                 f"network 'resnet' decodes maps of {height} x {width}, and {features} features are not a multiple of "
-                "that; use it with maps=False, or with latents 'quantized'"
+                "their size; use it with maps=False, or with latents 'quantized'"
             )
         up = self._up(channels, outputs * shape[0], [*reversed(ladder)])
         decoder = _initialized(nn.Sequential(*into, nn.Unflatten(1, (channels, height, width)), *up))
         with torch.no_grad():
-            up[-1].get_parameter("weight").mul_(0.1)  # so that p(x | z) starts near the marginals of x
+            up[-1].get_parameter("weight").mul_(0.1)  # start p(x | z) near the marginals of x
         return decoder
 
     def _up(self, inputs: int, outputs: int, ladder: list[tuple[int, int]]) -> list[nn.Module]:
@@ -114,10 +114,10 @@ class ResNet(Architecture):
         return activation(self.activation)
 
     def _ladders(self, shape: Shape) -> list[list[tuple[int, int]]]:
-        """Return, for each level, the size (H, W) of its input and after each halving."""
+        """Return the sizes (H, W) on each level: the input's, and those after each halving."""
         if len(shape) != 3:
             raise CompositionError(
-                f"network 'resnet' needs images (channels, height, width) and the data have shape {shape}; use 'mlp'"
+                f"network 'resnet' needs images (channels, height, width), and the data have shape {shape}; use 'mlp'"
             )
         size, ladders = (shape[1], shape[2]), []
         for times in self.halvings:
@@ -130,7 +130,7 @@ class ResNet(Architecture):
 
 
 def _initialized(network: nn.Sequential) -> nn.Sequential:
-    """Initialize weights so that the size of activations is the same in all layers.
+    """Initialize weights so that activations have the same scale in all layers.
 
     torch's own initialization shrinks them by two thirds per layer.
 
@@ -150,7 +150,7 @@ def _initialized(network: nn.Sequential) -> nn.Sequential:
 def normalized(channels: int, max_groups: int = 8) -> nn.GroupNorm:
     """Return a group normalization layer for this number of channels, in groups of at least 4.
 
-    On maps of a single pixel, the channels of a group are all that is averaged over.
+    On maps of a single pixel, only the channels of a group are averaged over.
 
     References:
         Group normalization (Wu and He 2018), https://arxiv.org/abs/1803.08494
@@ -178,7 +178,7 @@ class Block(nn.Module):
 
 
 class _Halve(nn.Sequential):
-    """Convolution that halves maps of any size, rounding up; its kernel of 4 covers each pixel evenly."""
+    """Convolution that halves maps of any size, rounding up, with a kernel of 4, which covers pixels evenly."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         height, width = size
@@ -187,7 +187,7 @@ class _Halve(nn.Sequential):
 
 
 class _Double(nn.ConvTranspose2d):
-    """Transposed convolution that doubles maps, and cuts off a row or a column if needed."""
+    """Transposed convolution that doubles maps, and crops a row or a column if needed."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         super().__init__(inputs, outputs, 4, stride=2, padding=1)

@@ -1,4 +1,4 @@
-"""A causal transformer, over a whole sequence or step by step."""
+"""Causal transformer, evaluated on a whole sequence or step by step."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ INIT_STD = 0.02  # standard deviation of initial weights and embeddings
 
 
 class CausalTransformer(nn.Module):
-    """Pre-norm blocks of causal attention and a two-layer network; output i depends on inputs 0 .. i.
+    """Causal transformer of pre-norm blocks, whose output i depends on inputs 0 .. i.
 
     Args:
         hidden: Size of a step's vector.
         layers: Number of blocks.
-        heads: Attention heads; a divisor of `hidden`.
-        dropout: Dropout probability of attention weights, and of each block's output.
+        heads: Number of attention heads, a divisor of `hidden`.
+        dropout: Dropout probability of attention weights and of each block's output.
 
     References:
         Language models are unsupervised multitask learners (Radford et al. 2019), Section 2.3, with its initial scales,
@@ -41,7 +41,7 @@ class CausalTransformer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         with torch.no_grad():
-            for block in self._blocks():  # so that the sum over all blocks has the scale of one
+            for block in self._blocks():  # give the sum over all blocks the scale of one block
                 block.attention.out.weight /= (2 * layers) ** 0.5
                 block.last.weight /= (2 * layers) ** 0.5
 
@@ -85,7 +85,7 @@ class _Block(nn.Module):
 
 
 class _Step:
-    """A block applied one step at a time."""
+    """Block that is applied one step at a time."""
 
     def __init__(self, block: _Block, batch: int, length: int, like: Tensor) -> None:
         self.block, self.cache = block, KeyValueCache(block.attention, batch, length, like)

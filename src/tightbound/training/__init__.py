@@ -1,4 +1,4 @@
-"""Training: callbacks for `fit`. Does not import torch."""
+"""Callbacks for `fit`. Does not import torch."""
 
 from tightbound.training.callbacks import Callback, TensorBoard, TrainingState
 

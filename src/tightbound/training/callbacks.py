@@ -1,4 +1,4 @@
-"""Callbacks: code of yours that training calls after steps and epochs. Free of torch until one of them needs it."""
+"""Callbacks: your own code, which training calls after steps and epochs. Imports torch only on use."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where training stands when a callback is called."""
+    """State of training when a callback is called."""
 
-    stage: str  # "" is the first stage, the model itself
+    stage: str  # name of the stage; "" is the first, which trains the model itself
     step: int  # optimizer steps taken in this stage
     epoch: int  # epochs completed in this stage
-    metrics: Mapping[str, Any]  # of the epoch that ended or, after a step, means over its batch; nats per example
+    metrics: Mapping[str, Any]  # metrics of the epoch or, after a step, means over the batch; nats per example
     model: Trainable  # the model in training, with its current weights
 
 
 class Callback:
-    """Base of callbacks: override the hooks you need.
+    """Base class of callbacks: override the hooks you need.
 
-    Each process of several calls them. An error that a hook raises ends training; the run can be resumed.
+    Every process calls them. An error in a hook ends training; the run can be resumed.
     """
 
     def on_step(self, state: TrainingState) -> object:
         """Run after each optimizer step."""
 
     def on_epoch(self, state: TrainingState) -> object:
-        """Run after each epoch, when the checkpoint that was due has been written."""
+        """Run after each epoch, once any checkpoint that was due has been written."""
 
     def on_end(self, state: TrainingState) -> object:
-        """Run once, after the last stage, or when a signal or an error ended training."""
+        """Run once, after the last stage or after a signal or an error that ended training."""
 
 
 CallbackLike = Callback | Callable[[TrainingState], object]  # a function is called after each epoch
 
 
 class _AfterEpoch(Callback):
-    """A function as a callback."""
+    """Callback that calls a function after each epoch."""
 
     def __init__(self, function: Callable[[TrainingState], object]) -> None:
         self._function = function
@@ -54,13 +54,13 @@ class _AfterEpoch(Callback):
 
 
 class Callbacks(Callback):
-    """Several callbacks as one; a context manager whose end calls `on_end`.
+    """Several callbacks as one, and a context manager that calls `on_end` on exit.
 
     Args:
-        callbacks: Called in this order.
+        callbacks: Callbacks, in the order of calling.
 
     Raises:
-        InputError: If one is neither a `Callback` nor callable.
+        InputError: If one of them is neither a `Callback` nor callable.
     """
 
     def __init__(self, callbacks: Sequence[CallbackLike] = ()) -> None:
@@ -94,11 +94,11 @@ class Callbacks(Callback):
 
 
 class TensorBoard(Callback):
-    """Write the metrics of each epoch for TensorBoard, from the first process alone.
+    """Callback that writes the metrics of each epoch for TensorBoard, from the first process only.
 
     Args:
         log_dir: Folder for the event files.
-        every: Also write the metrics of the batch after every so many steps.
+        every: Also write the metrics of a batch each time after this many steps.
 
     Raises:
         InputError: If the package tensorboard is missing.

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in a safetensors file, scalars as JSON in its header. Nothing is ever unpickled."""
+"""Checkpoints: safetensors files with scalars as JSON in the header. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) 
     seen: set[int] = set()
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
-        # safetensors refuses tensors that share memory (tied weights)
+        # safetensors does not accept tensors that share memory (tied weights)
         whole[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
     text = json.dumps(dict(scalars))
@@ -51,12 +51,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"cannot read the checkpoint {str(path)!r} ({error.strerror})") from error
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
         raise InputError(
-            f"the checkpoint {str(path)!r} is damaged ({error}); load another one of the run, or train again"
+            f"the checkpoint {str(path)!r} is damaged ({error}); load another checkpoint of the run, or train again"
         ) from error
 
 
 def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
-    """Return a checksum of names, types, shapes, contents and scalars."""
+    """Return a checksum of the tensors' names, types, shapes and contents, and of the scalars."""
     crc = zlib.crc32(scalars.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -67,16 +67,16 @@ def _checksum(tensors: Mapping[str, Tensor], scalars: str) -> str:
 
 
 def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, aside: Collection[str] = ()) -> None:
-    """Load weights into a model, which takes their type.
+    """Load weights into a model, and convert the model to their type.
 
     Args:
         model: The model.
-        tensors: Its weights.
-        path: The checkpoint that they come from.
-        aside: Names of tensors to leave as they are.
+        tensors: The weights, by name.
+        path: The checkpoint that they come from, for error messages.
+        aside: Names of tensors to leave unchanged.
 
     Raises:
-        InputError: If they are another model's weights.
+        InputError: If the weights belong to another model.
     """
     try:
         model.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
@@ -86,20 +86,20 @@ def into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, aside: Col
         model.load_state_dict({**placed, **own})
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[-1].split())
-        raise InputError(f"the checkpoint {str(path)!r} is another model's ({reason})") from error
+        raise InputError(f"the checkpoint {str(path)!r} belongs to another model ({reason})") from error
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put "prefix/" before the names."""
+    """Add "prefix/" to the names of tensors."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with "prefix/", without it."""
+    """Return the tensors whose names begin with "prefix/", with the prefix removed."""
     start = f"{prefix}/"
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
 def placed_as(own: Tensor, tensor: Tensor) -> Tensor:
-    """Return a tensor on the device and in the memory format of another one."""
+    """Return `tensor` on the device and in the memory format of `own`."""
     return torch.empty_like(own, dtype=tensor.dtype).copy_(tensor) if own.shape == tensor.shape else tensor

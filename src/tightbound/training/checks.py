@@ -27,23 +27,23 @@ _FREE = {
 
 
 def check_fits(model: VAE, data: Data) -> None:
-    """Raise InputError if the data differ in shape or domain from what the model was made for."""
+    """Raise InputError if the model was built for data of another shape or domain."""
     if tuple(data.shape) != tuple(model.shape):
-        fix = "resize them with resize=(height, width)" if len(model.shape) == 3 else "give the same columns"
+        fix = "resize them with resize=(height, width)" if len(model.shape) == 3 else "pass the same columns"
         raise InputError(
-            f"the data have shape {tuple(data.shape)} and the model was made for {tuple(model.shape)}; "
-            f"{fix} or make a model for them"
+            f"the data have shape {tuple(data.shape)}, and the model was built for {tuple(model.shape)}; "
+            f"{fix} or build a model for them"
         )
     model.observation.check_source(data.domain)
     if model.observation.needs_index and not isinstance(data.train, Indexed):
         raise InputError(
-            "static binarization needs each example's index, which a DataLoader does not give; "
+            "static binarization needs each example's index, which a DataLoader does not provide; "
             "pass the data set itself, or use observation=\"binarized(mode='dynamic')\""
         )
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the first available of cuda, mps and cpu.
+    """Return the device of this name; "auto" is the first available of cuda, mps and cpu.
 
     Raises:
         InputError: If the device cannot be used.
@@ -60,7 +60,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def validation_size(settings: Settings, data: Data) -> int:
-    """Return how many training examples are set aside for validation."""
+    """Return the number of training examples to set aside for validation."""
     if settings.validation_size is not None:
         return settings.validation_size
     return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
@@ -75,11 +75,11 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
     """
     if settings.patience is not None and not objective.has_best_epoch:
         raise InputError(
-            f"objective '{objective.name}' is measured by an adversary that is trained, too; leave out patience="
+            f"the value of objective '{objective.name}' depends on an adversary that changes; leave out patience="
         )
     clash = set(model.schedules) & set(objective.schedules)
     if clash:
-        raise CompositionError(f"model and objective both schedule {', '.join(sorted(clash))}; rename one")
+        raise CompositionError(f"model and objective both have a schedule {', '.join(sorted(clash))}; rename one")
     if len(first) < objective.min_batch_size:
         raise InputError(
             f"objective '{objective.name}' compares the examples of a batch, and this batch has {len(first)}; "
@@ -95,17 +95,17 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
 
 
 def warn_of_foreign(description: Any) -> None:
-    """Warn of components that loading the run will ask for."""
+    """Warn about components that loading the run will need from the user."""
     own = ", ".join(foreign(description))
     if own:
         warnings.warn(f"{own} cannot be rebuilt from the run; load it with load(run, model=mine)", stacklevel=4)
     outside = ", ".join(untrusted(description))
     if outside:
-        warnings.warn(f"{outside} is code of your own; load the run with trust=True", stacklevel=4)
+        warnings.warn(f"{outside} is your own code; load the run with trust=True", stacklevel=4)
 
 
 def check_own_data(folder: RunFolder, data: Data, fix: str) -> None:
-    """Raise InputError, with this fix, if the run was trained on other data, by their fingerprints."""
+    """Raise InputError, with this fix, if the run was trained on data with another fingerprint."""
     known = folder.read(folder.run_file)["data"]["fingerprint"]
     if data.fingerprint != known:
         raise InputError(f"run {str(folder.path)!r}: {_other_data(data.name, data.fingerprint, known)}; {fix}")
@@ -113,8 +113,8 @@ def check_own_data(folder: RunFolder, data: Data, fix: str) -> None:
 
 def _other_data(name: str, given: str, known: str) -> str:
     return (
-        f"the data {name!r} have the fingerprint {given:.19} and the run was trained on data with {known:.19}, because "
-        "they have changed or moved, or another version of tightbound computed it"
+        f"the data {name!r} have the fingerprint {given:.19}, and the run was trained on data with {known:.19}; they "
+        "may have changed or moved, or another version of tightbound computed the fingerprint"
     )
 
 
@@ -122,7 +122,7 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
     """Return the metrics of the run to resume.
 
     Raises:
-        InputError: If the run was made with other settings, or with another model, objective or data.
+        InputError: If the run was trained with other settings, or with another model, objective or data.
     """
     folder = RunFolder.open(folder.path)
     before = folder.read(folder.run_file)
@@ -139,10 +139,10 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
     elif was != now:
         pairs = zip_longest([was["name"], *was["notes"]], [now["name"], *now["notes"]])
         old, new = next(pair for pair in pairs if pair[0] != pair[1])
-        changed.append(f"the data were read as {old!r} and are read as {new!r}")
+        changed.append(f"the data were read as {old!r} and are now read as {new!r}")
     if changed:
         raise InputError(
             f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, prior_epochs, patience and "
-            "how steps are computed (device, compile) may change; train a new run instead"
+            "the execution mode (device, compile) may change; train a new run instead"
         )
     return folder.metrics()

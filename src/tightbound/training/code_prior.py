@@ -1,4 +1,4 @@
-"""The code prior, a second stage: a prior over code indices, trained on the indices that the trained model gives."""
+"""Train the code prior in a second stage, on the code indices that the trained model gives."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tightbound.training.weights import Fitted, load_stage, load_weights
 
 
 def check(model: VAE, settings: Settings, train: Split, first: Batch) -> None:
-    """Check, before anything is trained, that the code prior can be trained.
+    """Check before training that the code prior can be trained.
 
     Raises:
         InputError: If settings of a code prior are given for a model without one, or the data are a stream.
@@ -49,7 +49,7 @@ def check(model: VAE, settings: Settings, train: Split, first: Batch) -> None:
         if asked := settings.changed_for_code_prior():
             given = ", ".join(f"{name} = {value!r}" for name, value in asked.items())
             raise InputError(
-                f"{given}: this model has no code prior; give it one, such as prior='pixelcnn' with "
+                f"{given}: this model has no code prior; pass one, such as prior='pixelcnn' with "
                 "latents='quantized', or leave these settings out (None)"
             )
         return
@@ -64,22 +64,22 @@ def check(model: VAE, settings: Settings, train: Split, first: Batch) -> None:
     if value.shape != (1, len(first)) or not torch.isfinite(value).all():
         found = f"shape {tuple(value.shape)}" if value.shape != (1, len(first)) else "values that are not finite"
         raise CompositionError(
-            f"the code prior's log-probability of {len(first)} examples has {found}; needed: a finite number for each"
+            f"the code prior's log-probability of {len(first)} examples has {found}; needed: one finite number each"
         )
 
 
 class CodeSplit(Indexed):
-    """Code indices (N, ...) and contexts (N, *context) of data, computed by `fill`.
+    """Split of code indices (N, ...) and contexts (N, *context), which `fill` computes.
 
     Args:
-        model: Gives the code indices, one draw each, with the weights that it has when `fill` is called.
-        prior: Its code prior.
+        model: Model that gives the code indices, one draw each, with its weights at the time of `fill`.
+        prior: The model's code prior.
         split: The data.
-        settings: How many examples at most, and the seed.
+        settings: Settings with the maximum number of examples and the seed.
         name: Name of the data in progress messages.
 
     Raises:
-        InputError: If the data are a stream without end.
+        InputError: If the data are a stream of unknown length.
     """
 
     def __init__(self, model: VAE, prior: CodePriorStage, split: Split, settings: Settings, name: str) -> None:
@@ -100,7 +100,7 @@ class CodeSplit(Indexed):
         return Batch(self._indices[indices], context=context, index=indices)
 
     def fill(self, folder: RunFolder, flag: StopFlag, quiet: bool) -> None:
-        """Compute the code indices, in the smallest integers that hold them.
+        """Compute the code indices, stored in the smallest integer type that holds them.
 
         Raises:
             Interrupted: After a signal.
@@ -120,12 +120,12 @@ class CodeSplit(Indexed):
                 if (by := flag.agreed()[0]) is not None:
                     raise Interrupted.at("while the data were encoded for the code prior", folder, by)
         if self._indices is None:
-            raise InputError("there are no data to train the code prior on; give at least one example")
+            raise InputError("there are no data to train the code prior on; pass at least one example")
         self._n, self._indices = done, self._indices[:done]
         self._context = torch.cat(contexts) if contexts else None
 
     def _encoded(self, batch_size: int = 64) -> Iterator[Batch]:
-        """Yield batches of code indices, of examples picked at random if there are more than are wanted."""
+        """Yield batches of code indices of all examples, or of a random subset if there are too many."""
         split, total = self._split, _size(self._split)
         rows = torch.arange(total)
         if self._n < total:
@@ -143,7 +143,7 @@ class CodeSplit(Indexed):
 
 
 def stage(model: VAE, prior: CodePriorStage, train: Split, validation: Split | None, settings: Settings) -> Stage:
-    """Return the stage that trains the code prior; `fill` its data before it runs."""
+    """Return the stage that trains the code prior; call `fill` before it runs."""
     data = CodeSplit(model, prior, train, settings, "training")
     held_out = None if validation is None else CodeSplit(model, prior, validation, settings, "validation")
     prior.enable()
@@ -158,12 +158,12 @@ def fill(stage: Stage, folder: RunFolder, flag: StopFlag, quiet: bool) -> None:
 
 
 def save_start(prior: CodePriorStage, folder: RunFolder) -> None:
-    """Keep the untrained weights, for a run that is resumed before there are trained ones."""
+    """Save the untrained weights, for a run that is resumed before its code prior is trained."""
     checkpoint.save(folder.checkpoint("start", CODE_PRIOR), prior.state_dict(), {})
 
 
 def load_start(prior: CodePriorStage, folder: RunFolder) -> None:
-    """Load what `save_start` kept."""
+    """Load the weights that `save_start` saved."""
     path = folder.checkpoint("start", CODE_PRIOR)
     checkpoint.into(prior, checkpoint.load(path)[0], path)
 
@@ -179,38 +179,38 @@ def fit_code_prior(
     callbacks: Sequence[CallbackLike] = (),
     **changed: Any,
 ) -> Fitted:
-    """Train the code prior of a finished run again, or another one, and return a model that has it.
+    """Train the code prior of a finished run again, or a different one, and return a model with it.
 
-    Everything is written beside the run and replaces its files at the end: until then the run stays as it is. Results
-    about the run (evaluation, analyses, report) are then deleted.
+    Everything is written to a separate folder and replaces the run's files at the end; until then the run does not
+    change. Results about the run (evaluation, analyses, report) are then deleted.
 
     Args:
-        model: The run's model; it is not changed.
+        model: The run's model, which does not change.
         folder: The run.
         data: The data that the run was trained on.
-        prior: Another prior, as text, or a list of one for each level, lowest first; None: one like the run's.
-        resume: Continue, to more epochs, what was stopped, or else the run's own code prior.
+        prior: A different prior as text, or a list of one per level, lowest first; None: the same as in the run.
+        resume: Continue interrupted training, or else continue the run's own code prior for more epochs.
         quiet: Show no progress.
-        callbacks: Called after steps and epochs, and at the end.
-        changed: Settings of the code prior that differ from the run's: prior_epochs, prior_lr, ...
+        callbacks: Functions or callbacks to call after steps and epochs, and at the end.
+        **changed: Settings of the code prior that differ from the run's: prior_epochs, prior_lr, ...
 
     Raises:
-        InputError: If there are several processes, the data are others, the run has no code prior, or more than the
-            epochs changed on resume.
+        InputError: If there are several processes, the data differ, the run has no code prior, or something other than
+            the epochs changed on resume.
         CompositionError: If the prior does not fit.
         Interrupted: After a signal.
     """
-    world.only_one("training a code prior by itself", "call it without a launcher, or train it with the run")
+    world.only_one("training a code prior separately", "call it without a launcher, or train it with the run")
     folder = RunFolder.open(folder.path)
     known = folder.read(folder.run_file)
     check_fits(model, data)
-    check_own_data(folder, data, "its code prior is trained on the same data: pass those as data=")
+    check_own_data(folder, data, "its code prior needs the same data; pass them as data=")
     changed = {name: value for name, value in changed.items() if value is not None}
     begun: dict[str, Any] = {"prior": None, "settings": known["settings"]}
     there, aside = folder.checkpoint("last", CODE_PRIOR), folder.aside
     if resume:
         if prior is not None or changed.keys() - {"prior_epochs"}:
-            raise InputError("on resume only the epochs of a code prior may change; leave out the rest, or resume=")
+            raise InputError("on resume, only the epochs of a code prior may change; leave out the rest, or resume=")
         if aside.begun_file.is_file():
             begun = aside.read(aside.begun_file)
         elif not there.is_file():
@@ -225,7 +225,7 @@ def fit_code_prior(
     module = code_prior_of(model.latents)
     if module is None:
         raise InputError(
-            f"the model of the run {str(folder.path)!r} has no code prior; name one, such as prior='pixelcnn', for "
+            f"the model of the run {str(folder.path)!r} has no code prior; pass prior=, such as prior='pixelcnn' with "
             "latents 'quantized'"
         )
     load_stage(model.to(device), folder)
@@ -253,7 +253,7 @@ def fit_code_prior(
             rows = loop.run(rows, flag, hooks)
     except Interrupted as stop:
         raise Interrupted(
-            f"stopped by {stop.by.name}; the run {str(folder.path)!r} is as it was; to continue, pass resume=", stop.by
+            f"stopped by {stop.by.name}; the run {str(folder.path)!r} is unchanged; to continue, pass resume=", stop.by
         ) from None
     aside.write_metrics(rows)
     run = {**known, "settings": settings.recorded(), "fitted_priors": [*known.get("fitted_priors", []), provenance()]}
@@ -263,7 +263,7 @@ def fit_code_prior(
 
 
 def _config(config: Mapping[str, Any], settings: Settings, prior: str | Sequence[str] | None) -> dict[str, Any]:
-    """Return what config.yaml of the run records with the new code prior."""
+    """Return the run's configuration with the new code prior, for config.yaml."""
     new = dict(config)
     new |= {name: value for name, value in settings.recorded().items() if name.startswith("prior_")}
     if prior is not None and "latents" in new:  # a run made from Python does not record its components here
@@ -278,14 +278,14 @@ def _config(config: Mapping[str, Any], settings: Settings, prior: str | Sequence
 def _size(split: Split) -> int:
     if split.size is None:
         raise InputError(
-            "a code prior is trained on a known number of examples, and these data are a stream; give a file or a data "
+            "a code prior is trained on a known number of examples, and these data are a stream; pass a file or a data "
             "set, or use prior='uniform', which is not trained"
         )
     return split.size
 
 
 def _code_indices(model: VAE, prior: CodePriorStage, batch: Batch, seed: int) -> Batch:
-    """Return code indices of a raw batch and its context; those of an example depend on it alone."""
+    """Return the code indices and context of a raw batch; each example's depend only on that example."""
     seen = model.observe(batch, Noise("codes", seed))
     noise = ExampleNoise("codes", seed, index=batch.positions())
     groups, _ = model.infer(seen, model.encode_state(seen), 1, noise, Knobs.final(model.schedules))

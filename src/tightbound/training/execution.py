@@ -1,4 +1,4 @@
-"""The computation of one training step, and how it is executed: eagerly or compiled."""
+"""Computation of one training step, and its execution mode: eager or compiled."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Computed = tuple[tuple[Tensor, ...], Summary]
 
 
 class Step(nn.Module):
-    """Compute the losses of a batch, and a summary for the metrics.
+    """Module that computes the losses of a batch, and a summary for the metrics.
 
     Args:
         model: The model in training.
-        objective: What is maximized.
+        objective: Objective to maximize.
         precision: "bf16" runs the networks under autocast.
     """
 
@@ -35,10 +35,13 @@ class Step(nn.Module):
         self._compiled: Callable[..., Computed] | None = None
 
     def forward(self, batch: Batch, noise: Noise | list[Tensor], knobs: Knobs, losses: Sequence[Loss]) -> Computed:
-        """Return the losses, 0-d, and the summary, whose loss is the first one without the model's penalty.
+        """Return the scalar losses and the summary, whose loss is the first one without the model's penalty.
 
         Args:
-            noise: A list holds draws made in advance, which a compiled step takes.
+            batch: Raw data.
+            noise: Source of the draws, or a list of draws made in advance, which a compiled step takes.
+            knobs: Values of the schedules.
+            losses: Functions of the terms and the knobs.
         """
         if self._compiled is not None and isinstance(noise, list):
             return self._compiled(batch, noise, knobs, losses)
@@ -71,16 +74,16 @@ class Step(nn.Module):
 
 
 class Executor:
-    """Execute a step eagerly or compiled.
+    """Executor of a step, eager or compiled.
 
     A step is compiled as one graph if all its draws can be made in advance (random generators cannot be traced);
-    otherwise each network of the model is compiled by itself. The model must not be used elsewhere until `close`.
+    otherwise each network of the model is compiled separately. The model must not be used elsewhere until `close`.
 
     Args:
-        step: What is computed.
+        step: Step to compute.
 
     Attributes:
-        call: Computes a step: `step`, or what joins it to other processes.
+        call: Function that computes a step: `step`, or a wrapper that connects it to other processes.
         compiled: "step", "networks" or "no".
     """
 
@@ -88,26 +91,26 @@ class Executor:
         self.step = step
         self.call: Callable[..., Computed] = step
         self.compiled: Literal["step", "networks", "no"] = "no"
-        self._planned: tuple[Any, RecordedNoise] | None = None  # the draws that batches of this form need
-        self._networks: list[nn.Module] = []  # whose forward was replaced
+        self._planned: tuple[Any, RecordedNoise] | None = None  # form of a batch, and the draws that it needs
+        self._networks: list[nn.Module] = []  # networks whose forward was replaced
 
     def draws(self, batch: Batch, noise: Noise) -> Noise | list[Tensor]:
-        """Return what `call` takes as noise: the draws themselves, for batches that the compiled step is made for."""
+        """Return the noise for `call`: draws made in advance if the step was compiled for such batches."""
         if self.compiled != "step" or self._planned is None or self._planned[0] != _form(batch):
             return noise
         return self._planned[1].repeat(noise)
 
     def plan(self, batch: Batch, noise: Noise, knobs: Knobs, losses: Sequence[Loss]) -> Computed:
-        """Compute a step, and record which draws batches of this form need."""
+        """Compute a step, and record the draws that batches of this form need."""
         recorded = RecordedNoise(noise)
         self._planned = (_form(batch), recorded)
         return self.step(batch, recorded, knobs, losses)
 
     def compile(self, run: Callable[[], object]) -> bool:
-        """Compile as much as can be compiled, the same in all processes; return whether anything was.
+        """Compile as much as possible, the same in all processes; return whether anything was compiled.
 
         Args:
-            run: Computes a step, forward and backward, to try.
+            run: Function that computes a step, forward and backward, as a trial.
         """
         from torch._dynamo.exc import TorchDynamoException
 
@@ -131,7 +134,7 @@ class Executor:
     def _compile_networks(self) -> None:
         from torch._functorch import config
 
-        config.donated_buffer = False  # several losses may be taken of one graph, whose buffers are then needed again
+        config.donated_buffer = False  # several losses may use one graph, whose buffers are then needed again
         self._networks, self.compiled = networks(self.step.model), "networks"
         for network in self._networks:
             network.forward = torch.compile(network.forward)  # Module.compile does nothing on torch's own modules
@@ -142,7 +145,7 @@ class Executor:
         self._networks, self.compiled = [], "no"
 
     def close(self) -> None:
-        """Leave the model as it was before."""
+        """Restore the model to its state before compilation."""
         if self.compiled != "no":
             self._undo()
             self._format(torch.contiguous_format)
@@ -160,7 +163,7 @@ def networks(model: nn.Module) -> list[nn.Module]:
 
 
 def not_finite(terms: Terms) -> list[str]:
-    """Name the terms that are NaN or infinite somewhere."""
+    """Return the names of the terms that contain NaN or infinity."""
     named = [("log-likelihood", terms.log_likelihood)]
     for i, group in enumerate(terms.latents):
         where = f" of group {i}" if len(terms.latents) > 1 else ""
@@ -170,5 +173,5 @@ def not_finite(terms: Terms) -> list[str]:
 
 
 def _form(batch: Batch) -> Any:
-    """Return the shapes and types that a compiled step is made for."""
+    """Return the shapes and types of a batch, which a compiled step depends on."""
     return [(t.shape, t.dtype) if t is not None else None for t in vars(batch).values()]

@@ -1,4 +1,4 @@
-"""`fit_run`: train a model on data into a run folder."""
+"""Train a model on data, and write the run to a folder."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def fit_run(
     config: Mapping[str, Any] | None = None,
     callbacks: Sequence[CallbackLike] = (),
 ) -> Fitted:
-    """Train a model, and leave it with the best weights.
+    """Train a model, and load the best weights into it.
 
     Args:
         model: The model, trained in place.
-        data: The data: their training split, and their validation split or a part of the training split.
-        objective: What is maximized; None: the ELBO.
-        settings: How to train.
-        run: The run's folder; None: a temporary one, deleted with the result. A process that a launcher (torchrun)
-            started is joined with the others: all call this function, with a folder that all can read and write.
-        resume: Continue the run from its last checkpoint. Processes that torchrun starts again after one died do so
-            without being asked.
-        overwrite: Replace a run in that folder.
+        data: Data with a training split; validation uses their validation split or a part of the training split.
+        objective: Objective to maximize; None: the ELBO.
+        settings: Training options.
+        run: Folder of the run; None: a temporary one, deleted with the result. A process that a launcher (torchrun)
+            started joins the others: all call this function, with a folder that all can read and write.
+        resume: Continue the run from its last checkpoint. Processes that torchrun restarts after one has died always
+            do so.
+        overwrite: Replace an existing run in that folder.
         quiet: Show no progress.
-        config: What config.yaml records; None: the settings.
-        callbacks: Called after steps and epochs of every stage, and at the end.
+        config: Configuration to write to config.yaml; None: the settings.
+        callbacks: Functions or callbacks to call after steps and epochs of every stage, and at the end.
 
     Raises:
         InputError: If the data do not fit the model, the run exists, or settings changed on resume.
@@ -97,14 +97,14 @@ def fit_run(
     later = code_prior_of(model.latents)
     if later is not None:
         later.disable()
-    # everything that may be refused is checked before the first byte is written
+    # check everything that can fail before writing the first byte
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
         rows = loop.saver.resume(rows)
     else:
         world.by_first(lambda: folder.check_free(overwrite))
     loop.prepare()
-    world.barrier()  # all have read what is now changed
+    world.barrier()  # all processes have read the files that now change
 
     def begin() -> None:
         if resume:

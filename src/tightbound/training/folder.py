@@ -20,15 +20,14 @@ from tightbound.core.files import to_json, write_atomic
 from tightbound.core.launch import job
 
 CODE_PRIOR = "prior"  # the stage that trains a code prior, in checkpoints, metrics and noise keys
-_COMPLETE, _FILES = "complete", "files.json"  # new files that are about to replace the run's, and their list
+_COMPLETE, _FILES = "complete", "files.json"  # folder of complete files that replace the run's, and their list
 
 
 class RunFolder:
-    """The files of a run: config.yaml, run.json, model.json, metrics, checkpoints,
-    analysis, figures, report.html.
+    """Folder of a run, with config.yaml, run.json, model.json, metrics, checkpoints, analysis, figures, report.html.
 
     Args:
-        path: The folder.
+        path: Path of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -36,7 +35,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open a run that exists.
+        """Open an existing run.
 
         Raises:
             InputError: If the folder is missing or is not a run.
@@ -51,48 +50,48 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The settings."""
+        """File of the configuration."""
         return self.path / "config.yaml"
 
     @property
     def model_file(self) -> Path:
-        """The components, from which the model is rebuilt."""
+        """File that describes the components, from which the model is rebuilt."""
         return self.path / "model.json"
 
     @property
     def run_file(self) -> Path:
-        """The provenance: versions, seed, data, command, hardware."""
+        """File of the provenance: versions, seed, data, command, hardware."""
         return self.path / "run.json"
 
     @property
     def evaluation_file(self) -> Path:
-        """Evaluation of the run's best weights on its own test data."""
+        """File of the evaluation of the run's best weights on its own test data."""
         return self.analysis_file("evaluate")
 
     def analysis_file(self, name: str) -> Path:
-        """The result of an analysis on the run's own data: "diagnosis", "quality", ..."""
+        """Return the file of an analysis ("diagnosis", "quality", ...) of the run's own data."""
         return self.path / "analysis" / f"{name}.json"
 
     @property
     def report_file(self) -> Path:
-        """The report page."""
+        """File of the report page."""
         return self.path / "report.html"
 
     @property
     def aside(self) -> RunFolder:
-        """A folder within this one, for files that replace the run's own when they are complete."""
+        """Subfolder for files that replace the run's own when they are complete."""
         return RunFolder(self.path / "unfinished")
 
     @property
     def begun_file(self) -> Path:
-        """In a folder that is `aside`: what was begun there."""
+        """File in an `aside` folder that records the training that was begun there."""
         return self.path / "begun.json"
 
     def accept(self, new: RunFolder) -> None:
-        """Replace the run's files by those of a folder that is `aside`, all or none.
+        """Replace the run's files by those of an `aside` folder, all or none.
 
         Files that the folder lacks stay, except for checkpoints of later stages; results about the run are deleted. If
-        the process is killed in the middle, the replacement is completed when the run is opened next.
+        the process is killed in between, the next opening of the run completes the replacement.
         """
         new.begun_file.unlink()
         files = [str(file.relative_to(new.path)) for file in sorted(new.path.rglob("*")) if file.is_file()]
@@ -101,9 +100,9 @@ class RunFolder:
         self.settle()
 
     def settle(self) -> None:
-        """Complete what `accept` began; several processes may do so at once."""
+        """Complete a replacement that `accept` began; several processes may do so at once."""
         complete = self.path / _COMPLETE
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # there is no list, or no longer
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # there is no list, or not any more
             names = set(json.loads((complete / _FILES).read_text(encoding="utf-8")))
             self.outdate()
             for file in self.path.glob("checkpoints/*/*.safetensors"):
@@ -111,13 +110,13 @@ class RunFolder:
                     file.unlink(missing_ok=True)
             for name in sorted(names):
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):  # it has been moved
+                with contextlib.suppress(FileNotFoundError):  # another process has moved it
                     (complete / name).replace(self.path / name)
             (complete / _FILES).unlink(missing_ok=True)
         shutil.rmtree(complete, ignore_errors=True)
 
     def checkpoint(self, name: str, stage: str = "") -> Path:
-        """Return the file of a checkpoint: "last" or "best" of a stage ("" is the first), or "start" of a later one."""
+        """Return the file of checkpoint "last" or "best" of a stage ("" is the first), or "start" of a later stage."""
         return self.path / "checkpoints" / stage / f"{name}.safetensors"
 
     def check_free(self, overwrite: bool = False) -> None:
@@ -127,10 +126,10 @@ class RunFolder:
             InputError: If the folder is not empty, unless it holds a run to overwrite.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{str(self.path)!r} is a file; give a folder as run=")
+            raise InputError(f"{str(self.path)!r} is a file; pass a folder as run=")
         if self.path.is_dir() and any(self.path.iterdir()):
             if not self.model_file.is_file():
-                raise InputError(f"the folder {str(self.path)!r} is not empty and holds no run; give another as run=")
+                raise InputError(f"the folder {str(self.path)!r} is not empty and holds no run; pass another as run=")
             if not overwrite:
                 raise InputError(
                     f"the run {str(self.path)!r} exists; pass resume= to continue it, overwrite= to replace it, or "
@@ -138,13 +137,13 @@ class RunFolder:
                 )
 
     def empty(self) -> None:
-        """Delete what an earlier run trained."""
+        """Delete the checkpoints and metrics of an earlier run."""
         self.settle()
         for file in (*self.path.glob("checkpoints/**/*.safetensors"), *self.path.glob("metrics.*")):
             file.unlink()
 
     def forget_later_stages(self) -> None:
-        """Delete the checkpoints of all stages but the first, and keep the weights they start from."""
+        """Delete the checkpoints of all stages except the first, but keep their initial weights."""
         for file in self.path.glob("checkpoints/*/*.safetensors"):
             if file.stem != "start":
                 file.unlink()
@@ -158,7 +157,7 @@ class RunFolder:
         shutil.rmtree(self.aside.path, ignore_errors=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
-        """Write config.yaml, model.json and run.json; if that fails, remove a folder that is new."""
+        """Write config.yaml, model.json and run.json; if that fails, remove a new folder."""
         new = not self.path.exists()
         try:
             self._describe(config, model, run)
@@ -178,7 +177,7 @@ class RunFolder:
         """Read a JSON file of the run.
 
         Raises:
-            InputError: If it is missing or damaged.
+            InputError: If the file is missing or damaged.
         """
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
@@ -191,14 +190,14 @@ class RunFolder:
         return value
 
     def begun_by(self, job: str | None) -> bool:
-        """Whether this folder holds a run that this call of torchrun began or resumed (see `core.launch.job`)."""
+        """Return whether this call of torchrun (see `core.launch.job`) began or resumed the run in this folder."""
         if job is None or not self.model_file.is_file():
             return False
         known = self.read(self.run_file)
         return job in (known.get("job"), *(resumed.get("job") for resumed in known.get("resumed", ())))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Read metrics.jsonl: one row per epoch of a stage."""
+        """Read metrics.jsonl, with one row per epoch of a stage."""
         file = self.path / "metrics.jsonl"
         if not file.is_file():
             return []
@@ -226,7 +225,7 @@ def unused(base: str | Path) -> Path:
 
 
 def provenance() -> dict[str, Any]:
-    """Return versions, command and hardware."""
+    """Return the versions, command and hardware of this process."""
     import torch
 
     from tightbound.core.world import size

@@ -1,4 +1,4 @@
-"""The loop of one stage: epochs, validation, checkpoints and signals, in order."""
+"""Training loop of one stage, with validation, checkpoints and signals."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ Rows = list[dict[str, Any]]  # metrics, one row per epoch of a stage
 
 
 class Saver:
-    """Write the metrics and checkpoints of a stage, and read them back.
+    """Writer and reader of the metrics and checkpoints of a stage.
 
     Args:
         folder: The run.
-        trainer, validator: What is saved.
+        trainer: Trainer whose state is saved.
+        validator: Validator whose state is saved.
     """
 
     def __init__(self, folder: RunFolder, trainer: Trainer, validator: Validator) -> None:
@@ -35,11 +36,11 @@ class Saver:
 
     @property
     def due(self) -> bool:
-        """Whether the first process finds that it is time for a checkpoint."""
+        """Whether it is time for a checkpoint, by the clock of the first process."""
         return world.rank() == 0 and time.monotonic() - self._saved > self._trainer.settings.checkpoint_seconds
 
     def save(self, rows: Rows) -> None:
-        """Write the metrics, the best weights, and the state from which `resume` continues to the same bits."""
+        """Write the metrics, the best weights, and the state from which `resume` continues exactly."""
         self.save_metrics(rows)
         tensors, scalars = self._trainer.state()
         if world.rank() == 0:
@@ -71,13 +72,13 @@ class Saver:
 
 
 class Loop:
-    """Train one stage.
+    """Training loop of one stage.
 
     Args:
-        stage: What is trained.
-        settings: How, unless the stage has its own.
-        folder: Where checkpoints and metrics go.
-        device: Where the model is.
+        stage: Stage to train.
+        settings: Training options, unless the stage has its own.
+        folder: Folder for checkpoints and metrics.
+        device: Device of the model.
         quiet: Show no progress.
     """
 
@@ -90,27 +91,27 @@ class Loop:
 
     @property
     def unfinished(self) -> bool:
-        """Whether anything is left to do."""
+        """Whether any training is left."""
         trainer = self.trainer
         return (trainer.step < trainer.total or trainer.batch > 0) and not self.validator.out_of_patience
 
     def prepare(self) -> None:
-        """Compile the step, if that is asked for and any step is left."""
+        """Compile the step if that was requested and any step is left."""
         if self.unfinished:
             self.trainer.prepare()
 
     def run(self, rows: Rows, flag: StopFlag, callbacks: Callbacks | None = None) -> Rows:
-        """Train to the end from where the stage stands.
+        """Train the stage from its present state to the end.
 
-        As soon as the first stage takes a step, those after it are outdated, and deleted.
+        As soon as the first stage takes a step, the checkpoints of later stages are outdated and deleted.
 
         Args:
-            rows: The metrics so far, of all stages.
-            flag: Set by signals.
-            callbacks: Called after steps and epochs.
+            rows: The metrics of all stages so far.
+            flag: Flag that signals set.
+            callbacks: Callbacks to call after steps and epochs.
 
         Returns:
-            The metrics.
+            The metrics, one row per epoch of a stage.
 
         Raises:
             NonFinite: If a term of the loss became NaN or infinite; the last checkpoint is intact.
@@ -125,7 +126,7 @@ class Loop:
                 rows = [row for row in rows if row["stage"] == ""]
             while self.unfinished:
                 whole = self._run_epoch(rows, flag, monitor, callbacks)
-                if not whole:  # the run ends within an epoch: more steps must be able to continue from here
+                if not whole:  # the run ends within an epoch, and a run with more steps must continue from here
                     self.saver.save(rows)
                 rows.append(self.validator.finish_epoch())
                 monitor.epoch(rows[-1])
@@ -141,11 +142,11 @@ class Loop:
         finally:
             monitor.close()
             trainer.executor.close()
-        world.barrier()  # all can read what was written
+        world.barrier()  # all processes can now read the files
         return rows
 
     def _run_epoch(self, rows: Rows, flag: StopFlag, monitor: Monitor, callbacks: Callbacks) -> bool:
-        """Train to the end of the epoch, or of the run; return whether all of the epoch's data were seen."""
+        """Train to the end of the epoch or of the run; return whether the epoch is complete."""
         trainer = self.trainer
         trainer.model.train()
         began = time.perf_counter()

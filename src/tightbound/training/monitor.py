@@ -1,4 +1,4 @@
-"""Progress of training on standard error."""
+"""Show the progress of training on standard error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _bar(total: int, start: int, quiet: bool) -> tqdm[Any]:
 
 @contextmanager
 def counting(total: int, title: str, quiet: bool) -> Iterator[Callable[[int], object]]:
-    """Show how much of some work is left; yield a function to call with the number of examples just done."""
+    """Show the progress of some work; yield a function to call with the number of examples just done."""
     if not quiet and not _live():
         print(title, file=sys.stderr, flush=True)
     bar = _bar(total, 0, quiet)
@@ -38,12 +38,12 @@ def counting(total: int, title: str, quiet: bool) -> Iterator[Callable[[int], ob
 
 
 class Monitor:
-    """A progress bar in a terminal or a notebook, and about twenty plain lines elsewhere.
+    """Progress bar in a terminal or a notebook, or about twenty plain lines elsewhere.
 
     Args:
-        total: Steps of the stage.
-        start: Steps already taken.
-        epochs: Epochs of the stage.
+        total: Number of steps of the stage.
+        start: Number of steps already taken.
+        epochs: Number of epochs of the stage.
         quiet: Show nothing.
         stage: Name of the stage; "" is the first.
     """
@@ -77,5 +77,5 @@ class Monitor:
             print(", ".join(words), f"[{row['seconds']:.1f} s]", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar."""
         self._bar.close()

@@ -1,4 +1,4 @@
-"""Optimizers: one for each parameter group of an objective."""
+"""Optimizers, one per parameter group of an objective."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tightbound.training.checkpoint import placed_as
 
 
 class Optimizer(Protocol):
-    """The interface of torch.optim that training uses."""
+    """Protocol of the part of torch.optim that training uses."""
 
     param_groups: list[dict[str, Any]]
-    state: Any  # by parameter, a dictionary of tensors and numbers
+    state: Any  # dictionary of tensors and numbers, by parameter
 
     def step(self) -> object:
         """Update the parameters by their gradients."""
@@ -33,13 +33,13 @@ class Optimizer(Protocol):
 class Adam:
     """Adam and AdamW, with the parameter groups and the state of torch.optim.
 
-    Constructing any optimizer of torch.optim imports torch's compiler, which takes about as long as importing torch,
-    and their bookkeeping costs a twentieth of a small model's step; the function below them does the same arithmetic.
+    Constructing an optimizer of torch.optim imports torch's compiler, which takes about as long as importing torch, and
+    its bookkeeping costs a twentieth of a small model's step. This class calls the same underlying function.
 
     Args:
         groups: Parameter groups, {"params": ..., "lr": ...}.
         decoupled: Decouple weight decay from the gradient (AdamW).
-        options: eps, weight_decay and betas of all groups.
+        options: Defaults of all groups: eps, weight_decay and betas.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]], decoupled: bool, options: Mapping[str, Any]) -> None:
@@ -73,13 +73,13 @@ class Adam:
 
 
 class GroupOptimizer:
-    """Update one group's parameters: learning rates, schedule, clipping, and a state that checkpoints can hold.
+    """Optimizer of one parameter group, with learning rates, schedule, clipping and a state for checkpoints.
 
     Args:
-        group: The parameters, and the loss that trains them. Options of its own, such as a learning rate, go before
-            those of the settings.
-        model: Tells which of the parameters are the encoder's.
-        settings: Optimizer, rates and constants.
+        group: The parameters and the loss that trains them; the group's own options, such as a learning rate, take
+            precedence over the settings.
+        model: Model that tells which parameters belong to the encoder.
+        settings: Training options: optimizer, rates and constants.
         decay: Factor on the learning rates.
 
     Raises:
@@ -99,13 +99,13 @@ class GroupOptimizer:
         self._rates = [each["lr"] for each in self._optimizer.param_groups]
         self._numbered = list(enumerate(p for each in self._optimizer.param_groups for p in each["params"]))
         every = {id(p) for p in model.parameters() if p.requires_grad}
-        self.trains_all = every == {id(p) for p in self._params}  # of the model
+        self.trains_all = every == {id(p) for p in self._params}  # whether it trains all of the model's parameters
 
     def backward(self, loss: Tensor, *, keep: bool = False) -> None:
-        """Compute the gradients of this group's parameters alone.
+        """Compute the gradients of this group's parameters only.
 
         Args:
-            loss: 0-d.
+            loss: Scalar loss.
             keep: Keep the graph for another group's loss.
         """
         for p in self._params:
@@ -113,12 +113,12 @@ class GroupOptimizer:
         loss.backward(inputs=self._params, retain_graph=keep)
 
     def clip(self) -> Tensor | None:
-        """Clip the gradients; return their norm before clipping, 0-d, or None if there is no clipping."""
+        """Clip the gradients; return their norm before clipping (a scalar), or None without clipping."""
         return None if self._clip is None else nn.utils.clip_grad_norm_(self._params, self._clip)
 
     @torch.no_grad()
     def step(self, progress: Progress) -> None:
-        """Update the parameters by the gradients that `backward` left."""
+        """Update the parameters with the gradients from `backward`."""
         if progress.step % 50 == 0:
             self._flush()
         factor = self._decay(progress)
@@ -127,10 +127,10 @@ class GroupOptimizer:
         self._optimizer.step()
 
     def _flush(self) -> None:
-        """Set subnormal numbers of the state to zero: they move no weight, and slow down a CPU's arithmetic.
+        """Set subnormal numbers in the state to zero, since they change no weight and slow down a CPU.
 
-        Moments of units that no longer learn end there and stay: nine tenths of the smallest numbers round to
-        themselves.
+        The moments of units that no longer learn become subnormal and stay so, because nine tenths of the smallest
+        numbers round to themselves.
         """
         for _, p in self._numbered:
             if p.grad is not None:
@@ -140,7 +140,7 @@ class GroupOptimizer:
 
     @torch.no_grad()
     def arrange(self) -> None:
-        """Lay the state out in memory as the parameters are, as fused updates require."""
+        """Give the state the memory layout of the parameters, which fused updates require."""
         for _, p in self._numbered:
             state = self._optimizer.state.get(p, {})
             for key, value in state.items():
@@ -148,10 +148,10 @@ class GroupOptimizer:
                     state[key] = torch.empty_like(p, dtype=value.dtype).copy_(value)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the optimizer's tensors by "parameter number/name", and the rest as JSON can hold it.
+        """Return the optimizer's tensors by "parameter number/name", and the rest as JSON values.
 
         Raises:
-            InputError: If the optimizer keeps something else.
+            InputError: If the state holds anything else.
         """
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = {}
@@ -163,23 +163,23 @@ class GroupOptimizer:
                     values[f"{i}/{key}"] = value
                 else:
                     raise InputError(
-                        f"optimizer {self._kind} keeps a {type(value).__name__} ({key!r}), and a checkpoint holds "
+                        f"optimizer {self._kind} keeps a {type(value).__name__} ({key!r}), but a checkpoint holds only "
                         "tensors and numbers; use another optimizer="
                     )
         options = [{k: v for k, v in g.items() if k != "lr" and _is_number(v)} for g in self._optimizer.param_groups]
         return tensors, {"kind": self._kind, "values": values, "options": options}
 
     def load_state(self, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
-        """Restore what `state` returned.
+        """Restore the state that `state` returned.
 
         Raises:
-            InputError: If another optimizer left it.
+            InputError: If the state belongs to another optimizer.
         """
         options = rest["options"]
         if rest["kind"] != self._kind or len(options) != len(self._optimizer.param_groups):
             raise InputError(
                 f"the run was trained with optimizer {rest['kind']}, and optimizer= gives {self._kind}; "
-                "pass the same one to resume it"
+                "pass the same optimizer to resume it"
             )
         for group, own in zip(self._optimizer.param_groups, options, strict=True):
             group.update(own)
@@ -191,7 +191,7 @@ class GroupOptimizer:
             number, _, key = name.partition("/")
             p = params[int(number)]
             if isinstance(value, Tensor):
-                counts = key == "step" and not fused[id(p)]  # on the CPU unless the kernel reads it
+                counts = key == "step" and not fused[id(p)]  # it stays on the CPU unless the kernel reads it
                 value = value if counts else placed_as(p, value) if value.shape == p.shape else value.to(p.device)
             self._optimizer.state.setdefault(p, {})[key] = value
 
@@ -201,7 +201,7 @@ class GroupOptimizer:
 
 
 def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Settings, own: Mapping[str, Any]) -> Adam:
-    """Return Adam with a parameter group for each learning rate; a group's own rate goes before all others."""
+    """Return Adam with a parameter group per learning rate; the group's own rate takes precedence."""
     rates_differ = settings.encoder_lr is not None or settings.decoder_lr is not None
     encoder = {id(p) for p in model.inference_parameters()} if rates_differ else set[int]()
     options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay, **own}
@@ -215,13 +215,13 @@ def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Settings, 
 
 
 def _from_factory(factory: OptimizerFactory, params: list[nn.Parameter], own: Mapping[str, Any]) -> Optimizer:
-    """Return the optimizer that the user's function makes, with the options that the group asks for."""
+    """Return the optimizer from the user's function, with the options of the parameter group."""
     made: Any = factory(list(params))
     needed = "needed: a function that takes a list of parameters and returns a torch optimizer of all of them"
     if not all(hasattr(made, name) for name in ("param_groups", "state", "step")):
         raise InputError(f"optimizer= returned {type(made).__name__}; {needed}")
     if {id(p) for group in made.param_groups for p in group["params"]} != {id(p) for p in params}:
-        raise InputError(f"optimizer= returned one of other parameters; {needed}")
+        raise InputError(f"optimizer= returned an optimizer of other parameters; {needed}")
     closure = inspect.signature(made.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise InputError(f"{type(made).__name__} evaluates the loss several times per step; use another optimizer=")
@@ -238,8 +238,8 @@ class MovingAverage:
     """Exponential moving average of a model's floating-point state (Polyak averaging).
 
     Args:
-        tensors: The state to average; copied.
-        decay: Weight of the average at each step; the first steps use (1 + n) / (10 + n) where that is less.
+        tensors: The state to average, which is copied.
+        decay: Weight of the average at each step; the first steps use (1 + n) / (10 + n) if that is less.
     """
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]], decay: float) -> None:
@@ -248,6 +248,6 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Move towards the current state after this many steps."""
+        """Update the average with the current state after this many steps."""
         update: Callable[..., Any] = get_ema_multi_avg_fn(min(self.decay, (1 + steps) / (10 + steps)))
         update(list(self.average.values()), [tensors[n] for n in self.average], steps)

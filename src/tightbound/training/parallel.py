@@ -1,4 +1,4 @@
-"""Several processes that train one model: each holds a replica (DDP)."""
+"""Train one model in several processes, each of which holds a replica (DDP)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tightbound.objectives.base import Objective
 
 @dataclass(frozen=True)
 class Share:
-    """This process's part of a global batch.
+    """Part of a global batch that this process handles.
 
     Attributes:
         data: The examples, on the model's device.
-        n: How many of them this process counts: none of those that another process counts.
-        first: Position of the first one in the global batch.
+        n: Number of these examples that this process counts; each example is counted by one process.
+        first: Position of the first example in the global batch.
         total: Size of the global batch.
     """
 
@@ -38,12 +38,12 @@ class Share:
 
     @property
     def whole(self) -> bool:
-        """Whether it is the whole global batch."""
+        """Whether this is the whole global batch."""
         return len(self.data) == self.total
 
     @property
     def weight(self) -> float:
-        """Factor on a mean over these examples that makes the mean over processes that of the global batch."""
+        """Factor on the mean over these examples, such that the mean over processes is that of the global batch."""
         return 1.0 if self.whole else self.n * world.size() / self.total
 
     def noise(self, *key: Key) -> Noise:
@@ -60,9 +60,9 @@ def shares(
     start: int = 0,
     whole: bool = False,
 ) -> Iterator[Share]:
-    """Yield this process's parts of the global batches: see `Split.epoch`.
+    """Yield this process's parts of the global batches; see `Split.epoch`.
 
-    Each process gets all of a batch with fewer examples than there are processes, and of all batches with `whole`.
+    With `whole`, or if a batch has fewer examples than there are processes, each process gets the whole batch.
     """
     if whole:
         for batch in split.epoch(size, key=key, start=start):
@@ -85,14 +85,14 @@ def check_parallel(objective: Objective, settings: Settings) -> None:
     """Check that several processes can train together.
 
     Raises:
-        CompositionError: If the objective compares the examples of a batch, of which each process sees a share.
+        CompositionError: If the objective compares the examples of a batch, of which each process sees only a part.
         InputError: If the batch is too small for all processes.
     """
     if (n := world.size()) == 1:
         return
     if not objective.pointwise:
         raise CompositionError(
-            f"objective '{objective.name}' compares the examples of a batch, and each of {n} processes sees a share of "
+            f"objective '{objective.name}' compares the examples of a batch, and each of {n} processes sees a part of "
             "it; train in one process, or use an objective of single examples, such as 'elbo'"
         )
     if settings.batch_size < n * objective.min_batch_size:  # an adversary may compare the examples of a share
@@ -106,7 +106,7 @@ def check_same(recorded: Mapping[str, Any]) -> None:
     differing = [name for name in first if any(other[name] != first[name] for other in others)]
     if differing:
         raise InputError(
-            f"{world.size()} processes were started with different {', '.join(differing)}; start all with the same"
+            f"{world.size()} processes were started with different {', '.join(differing)}; start all of them alike"
         )
 
 
@@ -121,19 +121,19 @@ def overlapping(module: nn.Module, unused: bool) -> nn.Module:
     """Wrap a module so that gradients are averaged over processes during the backward pass (DDP).
 
     Args:
-        module: Computes the loss.
-        unused: Whether the loss leaves out some parameters.
+        module: Module that computes the loss.
+        unused: Whether the loss does not depend on some parameters.
     """
     ddp: Any = nn.parallel.DistributedDataParallel
-    names = ("forward_sync_buffers", "broadcast_buffers")  # in later and in earlier releases
+    names = ("forward_sync_buffers", "broadcast_buffers")  # the option's names in later and earlier releases
     sync = next(name for name in names if name in inspect.signature(ddp).parameters)
-    # about weights with one channel, say: the numbers are right, and gradients of this size cost nothing
+    # raised for weights with one channel, say: the numbers are right, and gradients of this size cost nothing
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return ddp(module, find_unused_parameters=unused, init_sync=False, **{sync: False})
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average gradients over processes, all at once."""
+    """Average gradients over processes, in one collective."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     torch.distributed.all_reduce(flat)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: training stops after a checkpoint."""
+"""Stop training after a checkpoint on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ class Interrupted(TightboundError, KeyboardInterrupt):
 
     @classmethod
     def at(cls, where: str, folder: RunFolder, by: signal.Signals) -> Interrupted:
-        """Say where training stopped and how to continue it."""
+        """Return the error, with where training stopped and how to continue it."""
         return cls(f"stopped by {by.name} {where}; to continue the run {str(folder.path)!r}, pass resume=", by)
 
 
 class StopFlag:
-    """Set by the first SIGINT or SIGTERM.
+    """Flag that the first SIGINT or SIGTERM sets.
 
-    A second SIGINT acts at once. A second SIGTERM does nothing: launchers pass on signals that their processes have
-    received already.
+    A second SIGINT acts at once. A second SIGTERM does nothing, because launchers forward signals that their processes
+    have already received.
     """
 
     raised: signal.Signals | None = None
 
     def agreed(self, due: bool = False) -> tuple[signal.Signals | None, bool]:
-        """Return the signal that any process received, and whether `due` holds in any (one collective)."""
+        """Return the signal that any process received, and whether `due` holds in any process (one collective)."""
         interrupt, end, due_somewhere = together([self.raised == signal.SIGINT, self.raised == signal.SIGTERM, due])
         return signal.SIGINT if interrupt else signal.SIGTERM if end else None, bool(due_somewhere)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopFlag]:
-    """Turn the first SIGINT or SIGTERM into a flag that the loop looks at (in the main thread only)."""
+    """Turn the first SIGINT or SIGTERM into a flag that the training loop checks (in the main thread only)."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    previous = {s: handler for s, handler in previous.items() if handler != signal.SIG_IGN}  # nohup and the like
+    previous = {s: handler for s, handler in previous.items() if handler != signal.SIG_IGN}  # such as under nohup
 
     def handle(number: int, frame: object) -> None:
         flag.raised = flag.raised or signal.Signals(number)

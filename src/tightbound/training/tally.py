@@ -1,4 +1,4 @@
-"""Metrics of an epoch: sums over its examples, and counts of their code indices."""
+"""Metrics of an epoch, from sums over its examples and counts of code indices."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tightbound.quantizers.usage import CodebookUsage
 
 @dataclass(frozen=True)
 class Summary:
-    """What a batch contributes to the metrics.
+    """Contribution of a batch to the metrics.
 
     Attributes:
-        sums: Sums over the examples, by name, 0-d.
-        codes: By level, code indices (..., codebooks) and the codebook size.
+        sums: Sums over the examples, scalars by name.
+        codes: Code indices (..., codebooks) and codebook size, by level.
     """
 
     sums: dict[str, Tensor]
@@ -30,11 +30,11 @@ class Summary:
 
 
 def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:
-    """Return what the terms of a batch contribute to the metrics.
+    """Return the contribution of a batch to the metrics.
 
     Args:
-        terms: The terms.
-        loss: Minus the mean of the objective, without the penalty; None: it was not computed.
+        terms: The terms of the batch.
+        loss: Minus the mean of the objective, without the penalty; None: not computed.
     """
     samples, n = terms.log_likelihood.shape
     sums = {} if loss is None else {"loss": loss.detach() * n}
@@ -53,7 +53,7 @@ def summarize(terms: Terms, loss: Tensor | None = None) -> Summary:
 
 
 class Tally:
-    """Sums over the batches of all processes, and how often each code vector was used.
+    """Sums over the batches of all processes, and the usage of code vectors.
 
     Attributes:
         sums: Sums of values per example, by name; "n" is the number of examples.
@@ -65,11 +65,11 @@ class Tally:
         self.usage: dict[int, CodebookUsage] = {}
 
     def add(self, n: int, summary: Summary) -> dict[str, float]:
-        """Add this process's share of a batch; return the sums over the whole batch.
+        """Add this process's part of a batch; return the sums over the whole batch.
 
         Args:
-            n: Examples of the share; 0: other processes count them all, and `summary` is ignored.
-            summary: What the share contributes.
+            n: Number of examples to count; 0: other processes count all of them, and `summary` is ignored.
+            summary: Contribution of this process's part.
         """
         names = list(summary.sums)
         own = torch.stack([*summary.sums.values()]).tolist()  # one wait for the accelerator
@@ -85,11 +85,11 @@ class Tally:
         return found
 
     def metrics(self, split: str, model: Trainable) -> dict[str, Any]:
-        """Return means over the examples, under names such as "train_loss".
+        """Return means over the examples, with names such as "train_loss".
 
-        Loss (without the penalty), reconstruction, KL, ELBO and penalty are in nats per example. For discrete latents,
-        by level and codebook: how many code vectors were used in the epoch, and their perplexity, the exponential of
-        the entropy of their frequencies.
+        Loss (without the penalty), reconstruction, KL, ELBO and penalty are in nats per example. Discrete latents add,
+        by level and codebook, the number of code vectors used in the epoch and their perplexity, the exponential of the
+        entropy of their frequencies.
         """
         n = self.sums["n"]
         row: dict[str, Any] = {f"{split}_{k}": v / n for k, v in self.sums.items() if k != "n"}
@@ -103,7 +103,7 @@ class Tally:
         return row
 
     def state(self) -> dict[str, Tensor]:
-        """Return the counts, by level; a resumed run also needs `sums`."""
+        """Return the counts by level; a resumed run also needs `sums`."""
         return {str(level): usage.counts for level, usage in self.usage.items()}
 
     def load(self, sums: Mapping[str, float], counts: Mapping[str, Tensor]) -> None:
@@ -115,7 +115,7 @@ class Tally:
 
 
 def perplexities(row: Mapping[str, Any], split: str = "train") -> list[float]:
-    """Return the perplexity of each level in an epoch's metrics: the geometric mean over its codebooks."""
+    """Return each level's perplexity, the geometric mean over its codebooks, from an epoch's metrics."""
     start, levels = f"{split}_perplexity_", dict[str, list[float]]()
     for name, value in row.items():
         if name.startswith(start):

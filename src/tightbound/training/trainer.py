@@ -1,4 +1,4 @@
-"""Taking the optimizer steps of a stage."""
+"""The optimizer steps of a stage."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from tightbound.training.tally import Tally
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of a run: a model that is trained on data towards an objective.
+    """Part of a run that trains a model on data with an objective.
 
     Attributes:
         trains: The model.
         data: Training data.
-        objective: What is maximized.
-        validation: Data on which the best epoch is chosen; None: the last weights count.
-        name: Enters noise keys, metrics and the checkpoints' folder; "" is the first stage.
-        settings: How it is trained; None: as the run.
+        objective: Objective to maximize.
+        validation: Data for choosing the best epoch; None: the last weights are used.
+        name: Name of the stage in noise keys, metrics and the checkpoints' folder; "" is the first stage.
+        settings: Training options; None: those of the run.
     """
 
     trains: Trainable
@@ -50,17 +50,17 @@ class Stage:
 
 
 class Trainer:
-    """Take the optimizer steps of one stage.
+    """Trainer that takes the optimizer steps of one stage.
 
     Args:
         stage: The model, its data and its objective.
-        settings: How to train.
-        device: Where the model is.
+        settings: Training options.
+        device: Device of the model.
 
     Attributes:
         model: The model in training.
-        step, epoch, batch: Steps taken, epochs completed, and batches seen of the current epoch.
-        total, epochs: Steps and epochs to take in all.
+        step, epoch, batch: Number of steps taken, epochs completed, and batches seen in the current epoch.
+        total, epochs: Total number of steps and epochs.
         tally: Sums over the current epoch.
         seconds: Time spent on steps, over all epochs.
     """
@@ -85,7 +85,7 @@ class Trainer:
         ]
         self._single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
         aside = self.model.trained_later
-        # the live tensors themselves: a memory format gives parameters other storage, which views would not follow
+        # hold the tensors themselves: a change of memory format gives parameters new storage, and views keep the old
         self.live = {name: t for name, t in self.model.state_dict(keep_vars=True).items() if name not in aside}
         # buffers, such as the vectors of a spectral norm, follow the weights and are not averaged
         averaged = {name: self.live[name] for name, _ in self.model.named_parameters() if name in self.live}
@@ -101,12 +101,12 @@ class Trainer:
         except TypeError:
             if self.settings.steps is None:
                 raise InputError(
-                    "the data are a stream of unknown length; give the length of training by steps="
+                    "the data are a stream of unknown length; pass the length of training as steps="
                 ) from None
             return self.settings.steps
 
     def batches(self) -> Iterator[Share]:
-        """Yield what is left of the current epoch's batches, in the order of (seed, stage, epoch)."""
+        """Yield the remaining batches of the current epoch, in the order keyed by (seed, stage, epoch)."""
         key = ("order", self.settings.seed, self.stage.name, self.epoch)
         return shares(self.stage.data, self.settings.batch_size, self.device, key=key, start=self.batch)
 
@@ -132,7 +132,7 @@ class Trainer:
         for name, value in (*found.items(), *((name, norm.item()) for name, norm in norms)):
             if not math.isfinite(value):
                 raise NonFinite(self._diagnosis(batch, knobs, name, value))
-        for optimizer in due:  # all gradients were taken at the same parameters
+        for optimizer in due:  # after all gradients were computed at the same parameters
             optimizer.step(progress)
         self.step += 1
         self.batch += 1
@@ -144,7 +144,7 @@ class Trainer:
         return batch.noise("train", self.settings.seed, self.stage.name, self.epoch, self.step)
 
     def _backward(self, due: Sequence[GroupOptimizer], losses: Sequence[Tensor], weight: float) -> None:
-        """Compute the gradients of a share's losses, averaged over processes."""
+        """Compute the gradients of the losses, averaged over processes."""
         for optimizer, loss in zip(due, losses, strict=True):
             keep = optimizer is not due[-1]
             optimizer.backward(loss if weight == 1 else loss * weight, keep=keep)
@@ -152,7 +152,7 @@ class Trainer:
                 parallel.average_gradients(optimizer.group.params)
 
     def prepare(self) -> None:
-        """Compile the step and join it to other processes, if that is asked for; the state stays as it is.
+        """Compile the step and connect it to other processes, if requested, without changing the state.
 
         Raises:
             InputError: If compile=True and nothing can be compiled.
@@ -181,7 +181,7 @@ class Trainer:
             unused = any(p.grad is None for p in self.model.parameters() if p.requires_grad)
             executor.call = parallel.overlapping(executor.step, unused)
         if self.settings.compile:
-            if self._single:  # only then may a step become one graph
+            if self._single:  # otherwise a step cannot be one graph
                 run(executor.plan)
             if not executor.compile(
                 lambda: run(lambda x, noise, *rest: executor.call(x, executor.draws(x, noise), *rest))
@@ -197,7 +197,7 @@ class Trainer:
             optimizer.arrange()
 
     def finish_epoch(self) -> dict[str, Any]:
-        """Close the epoch's sums; return its metrics."""
+        """End the epoch, and return its metrics."""
         progress = Progress(self.step, self.epoch, self.total)
         row: dict[str, Any] = {"stage": self.stage.name, "epoch": self.epoch + 1, "step": self.step}
         row |= {"seconds": self.seconds, **self.tally.metrics("train", self.model)}
@@ -208,17 +208,17 @@ class Trainer:
         return row
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights to evaluate: their average if there is one, else the current ones."""
+        """Return the weights to evaluate: the averaged ones if there are any, else the current ones."""
         return {**self.live, **(self.ema.average if self.ema is not None else {})}
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
-        """Put the weights to evaluate into the model for a while."""
+        """Put the weights to evaluate into the model, for the duration of a block."""
         if self.ema is None:
             yield
             return
         live = {name: t.detach().clone() for name, t in self.live.items()}
-        self.model.load_state_dict(self.weights(), strict=False)  # what is set aside stays
+        self.model.load_state_dict(self.weights(), strict=False)  # weights of later stages stay
         try:
             yield
         finally:
@@ -232,12 +232,12 @@ class Trainer:
         clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
         rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
         return (
-            f"the {name} became {value} at step {self.step} (epoch {self.epoch + 1}); the term that went bad: "
+            f"the {name} became {value} at step {self.step} (epoch {self.epoch + 1}); terms that are not finite: "
             f"{', '.join(bad) or name}; lower {rate} or {clip}; nothing after the last checkpoint is kept"
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the tensors and scalars from which training continues to the same bits."""
+        """Return the tensors and scalars from which training continues exactly."""
         tensors = checkpoint.prefixed("model", self.live)
         if self.ema is not None:
             tensors |= checkpoint.prefixed("ema", self.ema.average)
@@ -253,15 +253,15 @@ class Trainer:
         return tensors, {**scalars, "sums": self.tally.sums, "optimizers": optimizers}
 
     def load(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], path: Path) -> None:
-        """Restore what `state` returned, from the checkpoint at this path.
+        """Restore the state that `state` returned, from the checkpoint at this path.
 
         Raises:
-            InputError: If more steps were taken than are asked for, or another model or optimizer left it.
+            InputError: If more steps were taken than requested, or the model or the optimizer differs.
         """
         if scalars["step"] > self.total:
             raise InputError(
-                f"the run has taken {scalars['step']} steps, and {self.total} were asked for; "
-                "give more epochs= or steps="
+                f"the run has taken {scalars['step']} steps, and {self.total} were requested; "
+                "pass more epochs= or steps="
             )
         checkpoint.into(self.model, checkpoint.under("model", tensors), path, self.model.trained_later)
         if self.ema is not None:
@@ -277,5 +277,5 @@ class Trainer:
 
 
 def mean_metrics(found: Mapping[str, float]) -> dict[str, float]:
-    """Return the means of a batch's sums, under the names of an epoch's metrics."""
+    """Return the means of a batch's sums, with the names of an epoch's metrics."""
     return {f"train_{name}": value / found["n"] for name, value in found.items() if name != "n"}

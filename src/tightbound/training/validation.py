@@ -19,14 +19,14 @@ from tightbound.training.trainer import Trainer
 
 
 class Validator:
-    """Validate a stage after each epoch, and keep its best weights.
+    """Validator that evaluates a stage after each epoch, and keeps its best weights.
 
     Args:
-        trainer: Takes the steps of the stage.
+        trainer: Trainer of the stage.
 
     Attributes:
         best: The best weights, until they are written.
-        best_value, best_epoch: Their objective, nats per example, and their epoch.
+        best_value, best_epoch: Objective of the best weights in nats per example, and their epoch.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -36,12 +36,12 @@ class Validator:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether too many epochs have passed without a better one."""
+        """Whether more epochs than `patience` allows have passed without an improvement."""
         patience = self._trainer.settings.patience
         return patience is not None and self._stale >= patience
 
     def finish_epoch(self) -> dict[str, Any]:
-        """Close the epoch, let the objective look at held-out data, and validate; return the epoch's metrics."""
+        """End the epoch, update the objective with held-out data, and validate; return the epoch's metrics."""
         trainer = self._trainer
         row, objective, validation = trainer.finish_epoch(), trainer.objective, trainer.stage.validation
         held_out = self._held_out(validation or trainer.stage.data, whole=True)
@@ -65,7 +65,7 @@ class Validator:
 
     @torch.no_grad()
     def _validate(self, split: Split) -> dict[str, Any]:
-        """Return the metrics on validation data: fixed noise, and the schedules at their end."""
+        """Return the metrics on validation data, with fixed noise and the final values of the schedules."""
         trainer = self._trainer
         tally, knobs = Tally(), Knobs.final(trainer.schedules)
         with trainer.evaluated_weights():
@@ -75,11 +75,11 @@ class Validator:
 
     @torch.no_grad()
     def _held_out(self, split: Split, whole: bool = False) -> Iterator[tuple[int, Terms]]:
-        """Yield how many examples of each batch count, and the batch's terms, in eval mode.
+        """Yield the number of examples to count in each batch and the batch's terms, in eval mode.
 
         Args:
             split: The data.
-            whole: Give each process whole batches, as what compares the examples of a batch needs.
+            whole: Give each process whole batches, for objectives that compare the examples of a batch.
         """
         trainer = self._trainer
         seed, stage = trainer.settings.seed, trainer.stage.name
@@ -91,11 +91,11 @@ class Validator:
                 yield batch.n, trainer.executor.step.terms(batch.data, noise, knobs)
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         best = self.best_value if math.isfinite(self.best_value) else None
         return {"best_epoch": self.best_epoch, "best_value": best, "stale": self._stale}
 
     def load(self, scalars: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
+        """Restore the state that `state` returned."""
         self.best_epoch, self._stale = scalars["best_epoch"], scalars["stale"]
         self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]

@@ -1,4 +1,4 @@
-"""Loading the weights of a run."""
+"""Load the weights of a run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Fitted:
     Attributes:
         model: The model, with the weights to evaluate.
         folder: The run.
-        weights: Which weights the model holds, in words.
+        weights: The weights that the model holds, in words.
         metrics: One row per epoch.
-        before: The result that this one replaces: it owns a temporary folder.
+        before: The result that this one replaces, which may own a temporary folder.
     """
 
     model: VAE
@@ -37,10 +37,10 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     """Load "best", "ema" or "last" weights ("auto": the first of these that exists) into the model.
 
     Returns:
-        Which weights they are, in words.
+        The loaded weights, in words.
 
     Raises:
-        InputError: If there is no such checkpoint, or it is damaged or another model's.
+        InputError: If there is no such checkpoint, or it is damaged or belongs to another model.
     """
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
@@ -51,13 +51,13 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
         code_prior.enable()
     elif code_prior is not None:
         code_prior.disable()
-        words += "; code prior: untrained, so that code indices are taken to be uniform"
+        words += "; code prior: untrained, so a uniform one is used"
     model.eval()
     return words
 
 
 def load_stage(model: Trainable, folder: RunFolder, stage: str = "", which: str = "auto") -> str:
-    """Load the weights of one stage: see `load_weights`."""
+    """Load the weights of one stage; see `load_weights`."""
     best, last = folder.checkpoint("best", stage), folder.checkpoint("last", stage)
     if which == "best" and not best.is_file():
         raise InputError(f"{str(folder.path)!r} has no best weights: it had no validation data; use weights='last'")

@@ -236,6 +236,7 @@ def test_the_fingerprint_of_shards_that_are_read_changes_with_their_members(tmp_
 @pytest.fixture
 def served(tmp_path):
     """The address of a web server that gives the files of a folder."""
+
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
