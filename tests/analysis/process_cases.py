@@ -61,7 +61,7 @@ def found(kind: str) -> dict[str, Any]:
     if codes.context is None:
         arrays["sampled"] = infer.sample(vae, 5, draw=True, batch_size=2).numpy()
     else:
-        arrays["completed"] = infer.complete(vae, x, 120, draw=True).numpy()
+        arrays["completed"] = tb.Trained(vae).complete(x, 120, draw=True).numpy()
     if isinstance(vae.latents, CodeLatents):
         for i, level in enumerate(infer.code_indices(vae, x, batch_size=25).levels):
             arrays[f"codes of level {i}"] = level.numpy()

@@ -110,7 +110,7 @@ def test_a_likelihood_with_dependent_colors_refuses_a_visible_part() -> None:
 
 def test_a_visible_part_of_a_mixed_table_is_refused_with_the_reason() -> None:
     data = tb.data.open(np.random.default_rng(0).random((20, 3)).astype(np.float32), kinds=["real", "real", "unit"])
-    with pytest.raises(CompositionError, match="another shape"):
+    with pytest.raises(CompositionError, match="changes their shape"):
         tb.VAE.for_data(data, latent=2, network=SMALL_NET, context="visible")
 
 

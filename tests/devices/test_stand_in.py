@@ -29,7 +29,7 @@ from tightbound.components import TABLE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.data import Data
-from tightbound.inference.infer import complete, encode, reconstruct, sample
+from tightbound.inference.infer import encode, reconstruct, sample
 from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
@@ -112,7 +112,7 @@ def used(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
     found = {name: [torch.from_numpy(each)] for name, each in {**result.per_example, **rate.per_draw}.items()}
     found["codes"] = [codes.mean, codes.variance, torch.as_tensor(codes.sample)]
     if model.context is not None and model.context.completes:
-        found["completed"] = [complete(model, x, 2, draw=True)]
+        found["completed"] = [tb.Trained(model).complete(x, 2, draw=True)]
     else:
         found["reconstructed"], found["drawn"] = [reconstruct(model, x)], [sample(model, 3, draw=True)]
     return found

@@ -14,7 +14,7 @@ from tightbound.analysis.representation.steering import classified_as
 from tightbound.components import make
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
-from tightbound.inference.attributes import attribute_vector, class_labels, vector_of_codes
+from tightbound.inference.attributes import class_labels, vector_of_codes
 from tightbound.inference.regions import ClassRegions
 
 
@@ -152,4 +152,4 @@ def test_a_model_that_completes_data_has_no_vectors(tmp_path: Path) -> None:
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", context="visible")
     with pytest.raises(CompositionError, match="completes examples"):
-        attribute_vector(model, data.test, 3)
+        tb.Trained(model).attribute_vector(data.test, 3)

@@ -222,7 +222,7 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
     assert cli("reconstruct", "q", "--levels", "--out", "l.npz").status == 0
     with np.load("l.npz") as file:
         assert np.array_equal(file["levels_2"], trained.reconstruct(test).numpy()[:16])
-    assert "temperature = 0.0" in refused("sample", "q", "--temperature", "0")
+    assert "--temperature 0.0" in refused("sample", "q", "--temperature", "0")
     assert "above 0 and below 1" in refused("sample", "q", "--keep", "1")
     assert "did you mean 'pixelcnn'" in refused("train", "digits", *parts[:6], "--prior", "pixelcn")
     for kind, name in (("quantizers", "residual"), ("code-priors", "transformer")):

@@ -226,7 +226,7 @@ def test_networks_of_ones_own(data: tb.data.Data, tmp_path: Path) -> None:
 
 
 def test_networks_that_do_not_fit_are_explained(data: tb.data.Data) -> None:
-    with pytest.raises(CompositionError, match=r"decoder gives .B, 60. .*needs 64.*nn.Linear\(..., 64\)"):
+    with pytest.raises(CompositionError, match=r"decoder gives .B, 60.*needs 64.*nn.Linear\(..., 64\)"):
         composed(data, decoder=nn.Linear(3, 60))
     with pytest.raises(CompositionError, match="decoder does not accept inputs of shape"):
         composed(data, decoder=nn.Linear(4, 64))

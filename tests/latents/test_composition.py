@@ -152,7 +152,7 @@ def test_latent_codes_of_hierarchies_are_encoded_and_decoded(kind) -> None:
     assert codes.mean.shape == codes.variance.shape == (5, 5)
     assert torch.equal(codes.mean, infer.encode(model, x).mean)
     assert torch.allclose(infer.reconstruct(model, x), infer.decode(model, codes.mean))
-    path = infer.interpolate(model, x[0], x[1], steps=4, path="spherical")
+    path = tb.Trained(model).interpolate(x[0], x[1], steps=4, path="spherical")
     assert torch.allclose(path[[0, -1]], infer.reconstruct(model, x[:2]), atol=1e-3)
     assert infer.sample(model, 3).shape == (3, *SHAPE)
 

@@ -10,43 +10,8 @@ from torch import Tensor
 
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
-from tightbound.data.feed import Source
-from tightbound.inference.infer import encode
 
 Direction = Literal["means", "probe"]
-
-
-def attribute_vector(
-    model: VAE,
-    data: Source,
-    label: int,
-    against: int | None = None,
-    *,
-    factor: int | None = None,
-    direction: Direction = "means",
-    seed: int = 0,
-) -> Tensor:
-    """Return the vector (latent,) that moves latent codes from one class to another, from labeled examples.
-
-    Args:
-        model: The model.
-        data: Labeled examples.
-        label: Class to move to.
-        against: Class to move from; None: all other classes.
-        factor: Column of the labels (N, factors), if each example has several.
-        direction: As for `vector_of_codes`.
-        seed: Random seed.
-
-    Raises:
-        InputError: If there are no labels, or not these.
-        CompositionError: If the model completes examples.
-
-    References:
-        Autoencoding beyond pixels (Larsen et al. 2016), Section 4.2, https://arxiv.org/abs/1512.09300
-    """
-    refuse_completion(model)
-    codes = encode(model, data, seed=seed)
-    return vector_of_codes(codes.mean, class_labels(codes.label, factor), label, against, direction=direction)
 
 
 def vector_of_codes(

@@ -6,7 +6,7 @@ Several processes share the batches; all of them must call.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,14 +14,16 @@ from torch import Tensor
 
 from tightbound.core import world
 from tightbound.core.errors import InputError, whole
-from tightbound.core.latents import Draw
+from tightbound.core.latents import Draw, State
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.schedules import Knobs
-from tightbound.core.terms import Batch, code_terms
-from tightbound.data.feed import Source, check_shape, each, evaluating
+from tightbound.core.terms import Batch, LatentTerms, code_terms
+from tightbound.data.feed import Source, each, evaluating
 from tightbound.latents.codes import needs_codes
+
+R = TypeVar("R")
 
 
 class Codes(NamedTuple):
@@ -41,27 +43,36 @@ class Indices(NamedTuple):
     context: Tensor | None  # (N, *context) what each example is conditioned on, if the model is
 
 
+def each_example(model: VAE, source: Source, batch_size: int, rows: Callable[[Batch, int], R], verb: str) -> list[R]:
+    """Return `rows(batch, number)` for each batch; raise InputError if there are no examples."""
+    found = each(model, source, batch_size, rows)
+    if not found:
+        raise InputError(f"there are no examples to {verb}; give at least one")
+    return found
+
+
+def _inferred(model: VAE, batch: Batch, draw: bool, seed: int) -> tuple[Batch, State, tuple[LatentTerms, ...]]:
+    """Return an observed batch, its encoded state and, if asked for, the groups of one draw for each example."""
+    seen = model.observe(batch, Noise("encode", seed))
+    state = model.encode_state(seen)
+    if not draw:
+        return seen, state, ()
+    noise = ExampleNoise("encode", seed, index=batch.positions())
+    return seen, state, model.infer(seen, state, 1, noise, Knobs.final(model.schedules))[0]
+
+
 def encode(model: VAE, source: Source, *, draw: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
     """Return means and variances of q(z|x) of raw data (N, *shape), and with `draw` one draw for each example."""
 
     def rows(batch: Batch, number: int) -> dict[str, Tensor]:
-        seen = model.observe(batch, Noise("encode", seed))
-        state = model.encode_state(seen)
+        seen, state, groups = _inferred(model, batch, draw, seed)
         mean, variance = model.latents.moments(state)
-        part = {"mean": mean, "variance": variance}
+        part = {"mean": mean, "variance": variance, "context": seen.context, "label": batch.label}
         if draw:
-            noise = ExampleNoise("encode", seed, index=batch.positions())
-            groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
             part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
-        if seen.context is not None:
-            part["context"] = seen.context
-        if batch.label is not None:
-            part["label"] = batch.label
-        return {name: t.cpu() for name, t in part.items()}
+        return {name: t.cpu() for name, t in part.items() if t is not None}
 
-    parts = each(model, source, batch_size, rows)
-    if not parts:
-        raise InputError("there are no examples to encode; give at least one")
+    parts = each_example(model, source, batch_size, rows, "encode")
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     rest = (columns.get(name) for name in ("sample", "context", "label"))
     return Codes(columns["mean"], columns["variance"], *rest)
@@ -79,20 +90,12 @@ def code_indices(model: VAE, source: Source, *, draw: bool = False, seed: int = 
     latents = needs_codes(model.latents)
 
     def rows(batch: Batch, number: int) -> Indices:
-        seen = model.observe(batch, Noise("encode", seed))
-        state = model.encode_state(seen)
-        if draw:
-            noise = ExampleNoise("encode", seed, index=batch.positions())
-            groups, _ = model.infer(seen, state, 1, noise, Knobs.final(model.schedules))
-            levels = [group.indices[0] for group in code_terms(groups)]
-        else:
-            levels = latents.encode_indices(state)
+        seen, state, groups = _inferred(model, batch, draw, seed)
+        levels = [g.indices[0] for g in code_terms(groups)] if draw else latents.encode_indices(state)
         context = None if seen.context is None else seen.context.cpu()
         return Indices([codes.to("cpu", torch.int32) for codes in levels], context)
 
-    found = each(model, source, batch_size, rows)
-    if not found:
-        raise InputError("there are no examples to encode; give at least one")
+    found = each_example(model, source, batch_size, rows, "encode")
     levels = [torch.cat(parts) for parts in zip(*(part.levels for part in found), strict=True)]
     contexts = [part.context for part in found if part.context is not None]
     return Indices(levels, torch.cat(contexts) if contexts else None)
@@ -213,10 +216,7 @@ def reconstruct(
                 x = torch.where(seen.mask.cpu(), x, model.observation.reference(batch.x, seen).cpu().to(x))
         return x
 
-    out = each(model, source, batch_size, rows)
-    if not out:
-        raise InputError("there are no examples to reconstruct; give at least one")
-    return torch.cat(out)
+    return torch.cat(each_example(model, source, batch_size, rows, "reconstruct"))
 
 
 def sample(
@@ -273,36 +273,6 @@ def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
     return made[torch.arange(n) % len(made)]
 
 
-def complete(model: VAE, source: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
-    """Return examples (N, n, *shape), in the units of the data, whose hidden elements come from p(hidden | visible).
-
-    Args:
-        n: Completions of each example.
-        draw: Draw x; else E[x|z] for z from p(z | visible).
-
-    Raises:
-        InputError: If the model is not conditioned on a part of x.
-    """
-    whole("completions of each example", n, least=1)
-
-    def rows(batch: Batch, number: int) -> Tensor:
-        seen = model.observe(batch, Noise("complete", seed))
-        if seen.mask is None or seen.context is None:
-            raise InputError("the model is not conditioned on a part of x; train it with context='visible(...)'")
-        noise = Noise("complete", seed, number)
-        given = seen.context.repeat_interleave(n, 0)
-        likelihood = model.generate(len(given), noise, given)
-        x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
-        reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
-        x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
-        return x.unflatten(0, (-1, n)).cpu()
-
-    out = each(model, source, max(1, 500 // n), rows)
-    if not out:
-        raise InputError("there are no examples to complete; give at least one")
-    return torch.cat(out)
-
-
 def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Return points (T, latent) at positions t (T,) on the straight line from a to b (latent,)."""
     t = t.unsqueeze(-1)
@@ -327,38 +297,3 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 PATHS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": linear, "spherical": spherical}
-
-
-def interpolate(
-    model: VAE,
-    a: Tensor,
-    b: Tensor,
-    *,
-    steps: int = 9,
-    path: Literal["linear", "spherical"] = "linear",
-    labels: Tensor | None = None,
-) -> Tensor:
-    """Return E[x|z] (steps, *shape) along a path between the posterior means of two examples.
-
-    A context is interpolated linearly.
-
-    Args:
-        a: First example (*shape), raw.
-        b: Last example (*shape), raw.
-        labels: Labels (2, ...) of the two, for a model that is conditioned on them.
-
-    Raises:
-        InputError: If there are fewer than 2 steps, or the path is unknown.
-    """
-    if steps < 2:
-        raise InputError(f"steps = {steps}; needed: a whole number of at least 2")
-    if path not in PATHS:
-        raise InputError(f"path = {path!r}; needed: one of {', '.join(PATHS)}")
-    for end in (a, b):
-        check_shape(model, end.shape)
-    batch = Batch(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]), label=labels)
-    ends, t = encode(model, batch), torch.linspace(0, 1, steps)
-    context = ends.context
-    if context is not None:
-        context = linear(context[0].flatten(), context[1].flatten(), t).unflatten(1, context.shape[1:])
-    return decode(model, PATHS[path](ends.mean[0], ends.mean[1], t), context=context)

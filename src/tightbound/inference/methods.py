@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import Draw
+from tightbound.core.noise import Noise
+from tightbound.core.noise import draw as draw_from
+from tightbound.core.terms import Batch
+from tightbound.data.feed import check_shape
 from tightbound.data.given import Source, as_levels, examples
 from tightbound.inference import infer
-from tightbound.inference.attributes import Direction, attribute_vector
+from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.fitting import fit_sampler, load_sampler
 from tightbound.latents.codes import needs_codes
 
@@ -212,8 +216,17 @@ class Inference:
             against: Class to move from; None: all other classes.
             factor: Column of the labels, if each example has several.
             direction: "means": difference of the class means; "probe": normal of a linear probe that separates them.
+
+        Raises:
+            InputError: If there are no labels, or not these.
+            CompositionError: If the model completes examples.
+
+        References:
+            Autoencoding beyond pixels (Larsen et al. 2016), Section 4.2, https://arxiv.org/abs/1512.09300
         """
-        return attribute_vector(self.model, self._examples(data), label, against, factor=factor, direction=direction)
+        refuse_completion(self.model)
+        codes = infer.encode(self.model, self._examples(data))
+        return vector_of_codes(codes.mean, class_labels(codes.label, factor), label, against, direction=direction)
 
     def complete(self, data: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
         """Return n completions (N, n, *shape) of the hidden part of each example, as means or with `draw` as draws.
@@ -221,7 +234,22 @@ class Inference:
         Raises:
             CompositionError: If the model has no context 'visible'.
         """
-        return infer.complete(self.model, self._examples(data), n, draw=draw, seed=seed)
+        whole("completions of each example", n, least=1)
+        model = self.model
+
+        def rows(batch: Batch, number: int) -> Tensor:
+            seen = model.observe(batch, Noise("complete", seed))
+            if seen.mask is None or seen.context is None:
+                raise InputError("the model is not conditioned on a part of x; train it with context='visible(...)'")
+            noise = Noise("complete", seed, number)
+            given = seen.context.repeat_interleave(n, 0)
+            likelihood = model.generate(len(given), noise, given)
+            x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
+            reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
+            x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
+            return x.unflatten(0, (-1, n)).cpu()
+
+        return torch.cat(infer.each_example(model, self._examples(data), max(1, 500 // n), rows, "complete"))
 
     def interpolate(
         self,
@@ -239,8 +267,23 @@ class Inference:
             b: Last example (*shape).
             steps: Number of points, both ends included.
             path: Straight line, or great circle, which keeps the norm that N(0, I) gives.
-            labels: Labels (2, ...) of the two examples, if the model is conditional.
+            labels: Labels (2, ...) of the two examples, if the model is conditional; the context is interpolated
+                linearly.
+
+        Raises:
+            InputError: If there are fewer than 2 steps, or the path is unknown.
         """
         domain = self.model.observation.source
         a, b = (as_levels(torch.as_tensor(end), domain) for end in (a, b))
-        return infer.interpolate(self.model, a, b, steps=steps, path=path, labels=labels)
+        if steps < 2:
+            raise InputError(f"steps = {steps}; needed: a whole number of at least 2")
+        if path not in infer.PATHS:
+            raise InputError(f"path = {path!r}; needed: one of {', '.join(infer.PATHS)}")
+        for end in (a, b):
+            check_shape(self.model, end.shape)
+        batch = Batch(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]), label=labels)
+        ends, t = infer.encode(self.model, batch), torch.linspace(0, 1, steps)
+        context = ends.context
+        if context is not None:
+            context = infer.linear(context[0].flatten(), context[1].flatten(), t).unflatten(1, context.shape[1:])
+        return infer.decode(self.model, infer.PATHS[path](ends.mean[0], ends.mean[1], t), context=context)

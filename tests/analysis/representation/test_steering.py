@@ -14,7 +14,6 @@ from tightbound.analysis.representation.steering import STRENGTHS, classified_as
 from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError
 from tightbound.core.terms import Batch
-from tightbound.inference.attributes import attribute_vector
 
 
 def clouds(n: int = 600) -> tuple[Tensor, Tensor]:
@@ -48,7 +47,7 @@ def test_adding_the_vector_changes_the_class_and_adding_nothing_does_not() -> No
     model, (codes, labels) = plane(), clouds()
     batch = Batch(codes, label=labels)
     done = steer(model, batch, batch, 7, 2, strengths=(-1.0, 0.0, 1.0), max_examples=100)
-    torch.testing.assert_close(done.vector, attribute_vector(model, batch, 7, 2))
+    torch.testing.assert_close(done.vector, tb.Trained(model).attribute_vector(batch, 7, 2))
     assert [done.estimates[name].value for name in ("-1", "+0", "+1")] == [0, 0, 1]
     assert done.estimates["+1"].n == 100
     torch.testing.assert_close(done.x[:, 2], done.codes + done.vector)
