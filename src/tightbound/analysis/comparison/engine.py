@@ -56,10 +56,7 @@ def compare(
     Args:
         models: Two or more models, by name.
         data: Examples on which all of them are evaluated.
-        samples: Importance samples, k of the IWAE bound.
-        max_examples: At most so many examples, picked at random; None: all.
-        seed: Random seed.
-        progress: Show progress bars on standard error.
+        samples, max_examples, seed, progress: See `Compare`.
 
     Raises:
         InputError: If there are fewer than two models or examples, or the models bound different things.

@@ -62,8 +62,7 @@ def paths(model: VAE, data: Source, train: Source, *, steps: int = 16, seed: int
         model: The model.
         data: Examples (2 P) that pairs are made of.
         train: Training data, in which the nearest example is searched for.
-        steps: Number of steps of a path, a multiple of 4.
-        seed: Random seed.
+        steps, seed: See `Paths`.
 
     Raises:
         InputError: If there are fewer than two pairs, or steps is not a multiple of 4.

@@ -99,11 +99,7 @@ def probe(
         model: The model.
         train: Labeled examples to fit to.
         test: Labeled examples to judge by. Without labels, uncertainty is compared with reconstruction errors alone.
-        max_examples: At most so many examples of each, picked at random.
-        task: Whether labels are classes or numbers; "auto": integers (N,) with at most 200 values are classes.
-        neighbors: k of k-NN.
-        samples: Latent samples per test example, for its uncertainty.
-        seed: Random seed.
+        max_examples, task, neighbors, samples, seed: See `Probe`.
         memory: Numbers of encoder input held at once, which limits the examples further.
 
     Raises:

@@ -72,14 +72,9 @@ def steer(
         model: The model.
         train: Labeled examples that vector and probe are fitted to.
         test: Labeled examples whose latent codes are shifted.
-        label: Label to move to.
-        against: Label to move from; None: all others.
-        factor: Column of the labels, if each example has several.
-        direction: Direction of the vector, see `vector_of_codes`.
+        label, against, factor, direction, max_examples, seed: See `Attribute`.
         strengths: Multiples of the vector.
-        max_examples: Shift at most so many test examples, picked at random.
         max_fit: Fit to at most so many training examples, and look for the label in as many test examples.
-        seed: Random seed.
 
     Raises:
         InputError: If no example has such a label, or there are no strengths.
