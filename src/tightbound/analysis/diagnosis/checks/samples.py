@@ -52,8 +52,8 @@ class PriorHoles(Check):
             else ""
         )
         description = (
-            f"{scalar(share):.0%} of the prior's draws lie where fewer than {self.level:.0%} of the latent codes of test "
-            f"data do{distance}."
+            f"{scalar(share):.0%} of the prior's draws lie where fewer than {self.level:.0%} of the latent codes of "
+            f"test data do{distance}."
         )
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
 
