@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tightbound.analysis.estimate import Estimate, percent, scalar, scalar_error, value_text, with_error
 from tightbound.analysis.figures import Figure, Lines
-from tightbound.analysis.representation.engine import METHODS, Probed
+from tightbound.analysis.representation.supervised import Supervised
 from tightbound.analysis.result import Result, Table
 
+METHODS = ("linear", "knn")
 SIZES = (1, 10, 100)  # labels per class in the table
 MEASURES = {
     "entropy": "entropy of q(z|x)",
@@ -17,6 +19,30 @@ MEASURES = {
     "probe": "variance of the probe over z",
     "confidence": "the probe's own uncertainty",
 }
+
+
+@dataclass
+class Probed:
+    """Estimates of a probe, and what its tables and figures show.
+
+    Attributes:
+        about: Task, numbers of examples, classes, factors, neighbors, ...
+        reason: Why there is no task; None: there is one.
+        estimates: Estimates by name.
+        curve: Accuracy by the number of labels per class.
+        risk: Share of errors by coverage, for each measure of uncertainty.
+        methods: Fitted methods by kind of features.
+    """
+
+    about: dict[str, Any]
+    reason: str | None = None
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    curve: dict[str, Any] | None = None
+    risk: dict[str, Any] | None = None
+    methods: dict[str, Supervised] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
 
 
 def result_of(found: Probed, name: str) -> Result:
