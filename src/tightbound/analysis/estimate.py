@@ -89,12 +89,21 @@ def value_text(estimate: Estimate, few: int = 5) -> str:
     return with_error(value, error)
 
 
+def percent(estimate: Estimate) -> str:
+    """Return a share with its standard error as a percentage."""
+    if estimate.value is None:
+        return "-"
+    return with_error(100 * scalar(estimate), None if estimate.stderr is None else 100 * scalar_error(estimate))
+
+
 def mean(x: Array, **facts: Any) -> Estimate:
-    """Return the mean over examples of x (N,) or (N, L), with the standard error sd / sqrt(N)."""
-    n = len(x)
-    value = x.mean(0)
-    stderr = x.std(0, ddof=1) / math.sqrt(n) if n > 1 else None
-    return estimate(value, stderr, n=n, **facts)
+    """Return the mean over examples of x (N,) or (N, L), with its standard error."""
+    return estimate(x.mean(0), mean_error(x) if len(x) > 1 else None, n=len(x), **facts)
+
+
+def mean_error(x: Array) -> Any:
+    """Return the standard error sd / sqrt(N) of the mean over examples of x (N,) or (N, L)."""
+    return x.std(0, ddof=1) / math.sqrt(len(x))
 
 
 def _values(value: float | list[float]) -> list[float]:
@@ -119,14 +128,13 @@ def spread(mu: Array, variance: Array, **facts: Any) -> Estimate:
     center, second = mu.mean(0), (mu**2 + variance).mean(0)
     value = np.sqrt(np.maximum(second - center**2, 0))
     influence = (mu**2 + variance - second - 2 * center * (mu - center)) / (2 * np.maximum(value, 1e-12))
-    return estimate(value, influence.std(0, ddof=1) / math.sqrt(n) if n > 1 else None, n=n, **facts)
+    return estimate(value, mean_error(influence) if n > 1 else None, n=n, **facts)
 
 
 def ratio(x: Array, y: Array, **facts: Any) -> Estimate:
     """Return the mean of x over the mean of y, (N,) each, paired; standard error by the delta method."""
     value = x.mean() / y.mean()
-    stderr = (x - value * y).std(ddof=1) / abs(y.mean()) / math.sqrt(len(x)) if len(x) > 1 else None
-    return estimate(value, stderr, n=len(x), **facts)
+    return estimate(value, mean_error(x - value * y) / abs(y.mean()) if len(x) > 1 else None, n=len(x), **facts)
 
 
 def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
@@ -145,7 +153,7 @@ def active_units(mu: Array, threshold: float = 0.01, **facts: Any) -> Estimate:
     variance = deviation.mean(0) * n / max(n - 1, 1)
     if n == 1:
         return Estimate(None, None, n, reason="a variance needs at least two examples", **facts)
-    error = np.maximum(deviation.std(0, ddof=1) / math.sqrt(n), 1e-300)
+    error = np.maximum(mean_error(deviation), 1e-300)
     p = np.array([0.5 * math.erfc((threshold - v) / (e * math.sqrt(2))) for v, e in zip(variance, error, strict=True)])
     return estimate(float((variance > threshold).sum()), math.sqrt((p * (1 - p)).sum()), n=n, **facts)
 

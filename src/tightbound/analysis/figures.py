@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -90,6 +92,15 @@ class Intervals(Panel):
     low: Sequence[float]
     high: Sequence[float]
     reference: float | None = 0.0
+
+    @classmethod
+    def of(cls, estimates: Mapping[str, Estimate], **names: str) -> Intervals:
+        """Return 95% intervals of estimates that are one number, by label."""
+        values = [scalar(each) for each in estimates.values()]
+        half = [0.0 if each.stderr is None else 1.96 * scalar_error(each) for each in estimates.values()]
+        pairs = list(zip(values, half, strict=True))
+        low, high = [value - error for value, error in pairs], [value + error for value, error in pairs]
+        return cls(labels=list(estimates), values=values, low=low, high=high, **names)
 
 
 @dataclass(frozen=True, kw_only=True)

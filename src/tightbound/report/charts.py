@@ -21,6 +21,8 @@ STYLE: Any = {
 LABEL = 12  # letters of a label below a bar
 SOLID = 64  # bars; more of them are drawn as one area
 BAND = 1.96  # standard errors
+FEW, MOST = 3, 5  # names in a legend: up to FEW inside the panel, beyond MOST in a column beside it
+LETTERS = 8  # letters of tick labels for each inch
 ABREAST, MANY = 3, 4  # panels in a row; more panels are made smaller, in rows of four
 
 
@@ -61,10 +63,13 @@ def _legends(canvas: Any, every: Sequence[Any]) -> None:
     """Add a legend to each panel, or one to the figure if all panels have the same."""
     found = [axes.get_legend_handles_labels() for axes in every]
     if len(found) > 1 and found[0][1] and all(labels == found[0][1] for _, labels in found):
-        canvas.legend(*found[0], loc="outside upper left", ncols=len(found[0][1]), fontsize=9)
+        canvas.legend(*found[0], loc="outside upper left", ncols=len(found[0][1]), fontsize=9, markerscale=2)
+        return
+    if len(found) == 1 and FEW < len(found[0][1]) <= MOST:  # inside, so many names would hide curves
+        canvas.legend(*found[0], loc="outside upper left", ncols=2, fontsize=9)
         return
     for axes, (_, labels) in zip(every, found, strict=True):
-        if len(labels) > 5:
+        if len(labels) > MOST:
             axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6)
         elif labels:
             axes.legend(fontsize=9)
@@ -91,13 +96,16 @@ def _(panel: Lines, axes: Any) -> None:
         reference = name in panel.dashed
         color = GRAY if reference else COLORS[i % len(COLORS)]
         axes.plot(
-            x, y, "--" if reference else "-", marker="o" if panel.markers else None, ms=4, color=color, label=name
-        )
+            x, y, "--" if reference else "-", marker="o" if panel.markers else None, ms=4, color=color,
+            label=name if len(panel.series) > 1 else None,
+        )  # fmt: skip
         if name in panel.errors:
             half = BAND * np.asarray(panel.errors[name], float)
             axes.fill_between(x, y - half, y + half, color=color, alpha=0.18, lw=0)
     if panel.log_x:
         axes.set_xscale("log")
+    elif all(float(x).is_integer() for x in panel.x):  # such as epochs
+        axes.locator_params(axis="x", integer=True)
     if panel.low is not None or panel.high is not None:
         axes.set_ylim(panel.low, panel.high)
 
@@ -124,8 +132,9 @@ def _(panel: Bars, axes: Any) -> None:
                  ecolor=INK, capsize=2 if len(at) <= 32 else 0)  # fmt: skip
     labels = [label if len(label) <= LABEL else label[: LABEL - 1] + "…" for label in panel.labels]
     longest = max(map(len, labels), default=0)
-    steep = longest > 3 and len(at) * longest > 24
-    every = -(-len(at) // 24) if longest > 3 else -(-len(at) * longest // 32)
+    room = int(LETTERS * axes.get_position().width * axes.figure.get_figwidth())
+    steep = longest > 3 and len(at) * longest > room
+    every = -(-len(at) // max(1, room * 3 // 4)) if longest > 3 else -(-len(at) * longest // max(1, room))
     shown = at[:: max(1, every)]
     axes.set_xticks(shown, [labels[i] for i in shown], rotation=45 if steep else 0, rotation_mode="anchor",
                     ha="right" if steep else "center", fontsize=10 if len(shown) * longest <= 20 else 8)  # fmt: skip
@@ -138,6 +147,7 @@ def _draw_stacked(panel: Bars, axes: Any) -> None:
         left += np.asarray(values, float)
     axes.set_ylim(-0.6, len(panel.labels) + 0.1 * len(panel.series))  # room for the legend
     axes.margins(x=0.02)
+    axes.locator_params(axis="x", nbins=6)
 
 
 @draw.register
@@ -147,7 +157,10 @@ def _(panel: Histograms, axes: Any) -> None:
     edges = np.histogram_bin_edges(np.concatenate(values), panel.bins)
     for i, (name, each) in enumerate(zip(panel.series, values, strict=True)):
         label = name if len(values) > 1 else None
-        axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.55, label=label)
+        if i == 0:
+            axes.hist(each, edges, density=True, color=COLORS[i], alpha=0.45, label=label)
+        else:  # an outline, since overlaid colors would mix to gray
+            axes.hist(each, edges, density=True, color=COLORS[i], histtype="step", lw=1.6, label=label)
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=4)
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))

@@ -101,8 +101,8 @@ def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result], im
     ]
     body = [f"<h1>{escape(title)}</h1>", "<ul class=lead>", *(f"<li>{escape(line)}</li>" for line in lead), "</ul>"]
     questions = {name: analysis.question for name, analysis in analyses().items()}
-    body += [_summary(results)]
-    body += [section(questions[name], result, images) for name, result in results.items()]
+    sections = {name: section(questions[name], result, images) for name, result in results.items()}
+    body += [sections.pop("gallery", ""), _summary(results), *sections.values()]
     body.append(_settings(trained.config, run))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - tightbound</title>'
@@ -112,7 +112,7 @@ def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result], im
 
 
 def _summary(results: Mapping[str, Result]) -> str:
-    """The verdict and a few numbers, at the top of the page."""
+    """Return the verdict and a few numbers, below the first pictures."""
     parts: list[str] = []
     if "diagnose" in results and results["diagnose"].sentences:
         parts.append(f"<p class=verdict>{escape(results['diagnose'].sentences[0])}</p>")

@@ -420,7 +420,7 @@ def test_other_data_leave_no_diagnosis_in_the_run(cli: Callable[..., Result], ru
 
 
 def test_refused(refused: Callable[..., str], run: Path) -> None:
-    assert "= 1" in refused("diagnose", run, "--max-examples", "1")
+    assert "--max-examples 1" in refused("diagnose", run, "--max-examples", "1")
 
 
 def test_a_check_of_ones_own_is_made() -> None:

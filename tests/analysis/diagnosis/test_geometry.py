@@ -12,8 +12,8 @@ from torch import Tensor
 
 from laws.linear import Linear, linear_gaussian
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.checks.encoder import EncoderOverfitting
-from tightbound.analysis.diagnosis.checks.memorization import CopiedSamples
+from tightbound.analysis.diagnosis.checks.fit import EncoderOverfitting
+from tightbound.analysis.diagnosis.checks.samples import CopiedSamples
 from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.analysis.diagnosis.findings import Finding
 from tightbound.analysis.estimate import Estimate
@@ -22,9 +22,9 @@ from tightbound.config import Config
 from tightbound.data.split import ArraySplit
 
 CHECKS = [
-    "tightbound.analysis.diagnosis.checks.holes:PriorHoles",
-    "tightbound.analysis.diagnosis.checks.encoder:EncoderOverfitting",
-    "tightbound.analysis.diagnosis.checks.memorization:CopiedSamples",
+    "tightbound.analysis.diagnosis.checks.samples:PriorHoles",
+    "tightbound.analysis.diagnosis.checks.fit:EncoderOverfitting",
+    "tightbound.analysis.diagnosis.checks.samples:CopiedSamples",
 ]
 CONFIG: dict[str, Any] = {"network": "mlp(hidden=(32,))", "prior": "normal", "latents": "flat"}
 

@@ -60,10 +60,8 @@ class Ais(Analysis["Result"]):
         options = {**how, "seed": self.seed, "progress": self.progress}
         found = ais(model, some, against=bound, **options)
         drawn = bdmc(model, len(some), like=some, **options)
-        estimates = {
-            **found.estimates,
-            **{name: estimate for name, estimate in drawn.estimates.items() if name.startswith("bdmc")},
-        }
+        gap = {name: estimate for name, estimate in drawn.estimates.items() if name.startswith("bdmc")}
+        estimates = {**found.estimates, **gap}
         bounds = {name: bound.per_example[name] for name in ("iwae",) if name in bound.per_example}
         return Result(
             estimates,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,12 +58,8 @@ def ais(
     Args:
         model: The model.
         data: Examples, in any form.
-        temperatures: Steps of the path, see `Annealing`.
-        chains: Chains per example.
-        leapfrog: Leapfrog steps per move.
-        seed: Random seed.
+        temperatures, chains, leapfrog, seed, progress: See `Ais`.
         against: Evaluation that contains the IWAE bound of these examples, by their index; adds the paired difference.
-        progress: Show a progress bar on standard error.
         max_rows: (chain, example) pairs to move at once, at most.
 
     Returns:
@@ -74,23 +69,18 @@ def ais(
     Raises:
         CompositionError: If latent codes do not lie in R^L (on a sphere, one-hot).
         InputError: If there are no examples, a number is below 1, or `against` is of other examples.
-
-    References:
-        Annealed importance sampling (Neal 2001), https://arxiv.org/abs/physics/9803008;
-        On the quantitative analysis of decoder-based generative models (Wu et al. 2017),
-        https://arxiv.org/abs/1611.04273
     """
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
-    found = _Found()
+    parts: list[dict[str, Tensor]] = []
     with evaluating(model), _bar(data, how, 1, progress) as bar:
         for batch in batches(model, data, at_once(model, chains, max_rows)):
             seen = model.observe(batch, Noise("ais", seed))
             chain = Chains(model, seen, batch.positions(), how, "ais", bar.update)
-            found.add(index=batch.positions(), **chain.forward("ais"))
-    if not found.parts:
+            parts.append({"index": batch.positions(), **chain.forward("ais")})
+    if not parts:
         raise InputError("there are no data to estimate log p(x) of; give at least one example")
-    per_example = found.arrays()
+    per_example = _joined(parts)
     facts = {"target": model.target_name, "samples": chains, "reason": model.observation.not_a_likelihood}
     estimator = f"AIS: log-mean-exp of {how.description()}"
     estimates = {"ais": mean(per_example["ais"], unit="nats", estimator=estimator, **facts)}
@@ -120,13 +110,9 @@ def bdmc(
     Args:
         model: The model.
         n_samples: Number of examples to draw. The first ones are the same whatever the number is.
-        temperatures: Steps of the path, see `Annealing`.
-        chains: Chains per example.
-        leapfrog: Leapfrog steps per move.
-        seed: Random seed.
+        temperatures, chains, leapfrog, seed, progress: See `Ais`.
         like: Examples whose contexts and missing entries the drawn ones get, in turn; None: nothing is missing, and a
             conditional model gets its usual contexts, such as each class in turn.
-        progress: Show a progress bar on standard error.
         max_rows: (chain, example) pairs to move at once, at most.
 
     Returns:
@@ -136,22 +122,18 @@ def bdmc(
     Raises:
         CompositionError: If latent codes do not lie in R^L (on a sphere, one-hot).
         InputError: If a number is below 1, or `like` is missing although the model needs a context that only data have.
-
-    References:
-        Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse et al. 2015),
-        https://arxiv.org/abs/1511.02543; Wu et al. 2017, Section 4, https://arxiv.org/abs/1611.04273
     """
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
     whole("n_samples", n_samples, least=1)
-    found, size = _Found(), at_once(model, chains, max_rows)
+    parts, size = [], at_once(model, chains, max_rows)
     with evaluating(model), _bar(range(n_samples), how, 2, progress) as bar:
         given = _given(model, n_samples, like)
         for rows in torch.arange(n_samples).split(size):
             seen, codes = simulated(model, rows, given, seed)
             chain = Chains(model, seen, rows, how, "bdmc", bar.update)
-            found.add(**chain.forward("lower"), upper=chain.backward(codes))
-    per_example = found.arrays()
+            parts.append({**chain.forward("lower"), "upper": chain.backward(codes)})
+    per_example = _joined(parts)
     per_example["gap"] = per_example["upper"] - per_example["lower"]
     target = "examples drawn from the model" + ("" if model.context is None else f", {model.context.description}")
     facts = {"unit": "nats", "target": target, "samples": chains}
@@ -164,17 +146,8 @@ def bdmc(
     return _explained(estimates | _health(per_example, how), per_example)
 
 
-@dataclass
-class _Found:
-    """Values of each example, batch by batch."""
-
-    parts: list[dict[str, Tensor]] = field(default_factory=list)
-
-    def add(self, **values: Tensor) -> None:
-        self.parts.append({name: value.cpu() for name, value in values.items()})
-
-    def arrays(self) -> dict[str, Array]:
-        return {name: torch.cat([part[name] for part in self.parts]).numpy() for name in self.parts[0]}
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Array]:
+    return {name: torch.cat([part[name].cpu() for part in parts]).numpy() for name in parts[0]}
 
 
 def _given(model: VAE, n: int, like: Source | None) -> Batch:
@@ -247,15 +220,16 @@ def _paired(per_example: Mapping[str, Array], against: Evaluation, ais: Estimate
 def _health(per_example: Mapping[str, Array], how: Annealing) -> dict[str, Estimate]:
     """Return how well the chains moved."""
     facts = {"target": "the chains of AIS", "samples": how.chains}
-    moved = per_example["acceptance"]
-    if np.isnan(moved).all():
+    acceptance = mean(
+        per_example["acceptance"], unit="share", estimator="mean over moves of the probability of acceptance", **facts
+    )
+    if how.temperatures == 1:
         why = "there are no moves: one temperature is importance sampling from p(z)"
-        acceptance = Estimate.missing(why, n=len(moved), unit="share", **facts)
-    else:
-        estimator = "mean over moves of the probability of acceptance"
-        acceptance = mean(moved, unit="share", estimator=estimator, **facts)
-    ess = mean(per_example["ess"], unit="chains", estimator="Kish, by example", **facts)
-    return {"acceptance": acceptance, "ess": ess}
+        acceptance = Estimate.missing(why, n=acceptance.n, unit="share", **facts)
+    return {
+        "acceptance": acceptance,
+        "ess": mean(per_example["ess"], unit="chains", estimator="Kish, by example", **facts),
+    }
 
 
 def _explained(estimates: Mapping[str, Estimate], per_example: Mapping[str, Array]) -> Result:

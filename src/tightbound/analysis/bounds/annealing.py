@@ -126,9 +126,9 @@ class Chains:
         """Return log-weights (S, B) of chains along these temperatures, with step sizes (B,) in between, and the share
         of accepted moves (B,), NaN if there are none."""
         noise = self._noise(name)
-        log_weight, accepted = torch.zeros_like(place.change), torch.zeros_like(place.change)
+        log_weight, accepted = torch.zeros_like(place.values[1]), torch.zeros_like(place.values[1])
         for number, (beta, following) in enumerate(pairwise(betas)):
-            log_weight = log_weight + (following - beta) * place.change
+            log_weight = log_weight + (following - beta) * place.values[1]
             if number < len(sizes):
                 place, probability = self._move(place, following, sizes[number], noise)
                 accepted = accepted + probability

@@ -12,7 +12,7 @@ from torch import Tensor
 from tightbound.analysis.bounds.estimator import MAX_ROWS, at_once
 from tightbound.analysis.bounds.local import fit_local
 from tightbound.analysis.bounds.weights import BLOCK
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
@@ -55,9 +55,7 @@ def inference_gap(
     Args:
         model: The model.
         data: Examples, in any form; all of them are used, and a few hundred are enough.
-        samples: Samples for the bounds, and k of the estimate of log p(x).
-        steps: Steps of Adam per example.
-        seed: Random seed.
+        samples, steps, seed: See `InferenceGap`.
         log_likelihood: log p(x) of each example (N,) from a better estimator, such as annealed importance sampling;
             None: IWAE-k with q*, which is below log p(x), so that the approximation gap comes out too small.
         max_rows: (sample, example) pairs to decode at once, at most.
@@ -70,10 +68,6 @@ def inference_gap(
         InputError: If there are no examples, or `log_likelihood` has another number of them.
         NotABound: If the posterior has no density.
         CompositionError: If the latent code is a function of x, so that there is no posterior to fit.
-
-    References:
-        Inference suboptimality in variational autoencoders (Cremer et al. 2018), Section 3,
-        https://arxiv.org/abs/1801.03558
     """
     samples, steps = whole("samples", samples, least=1), whole("steps", steps, least=2)
     if model.deterministic:
@@ -108,19 +102,13 @@ def inference_gap(
 def encoder_overfitting(test: Result, train: Result) -> Estimate:
     """Return the amortization gap on test data minus that on training data, nats."""
     one, other = (np.asarray(gap.per_example["amortization_gap"]) for gap in (test, train))
-    parts = [values.var(ddof=1) / len(values) if len(values) > 1 else math.nan for values in (one, other)]
-    stderr = math.sqrt(sum(parts))
-    gap = test["amortization_gap"]
+    gap, several = test["amortization_gap"], min(len(one), len(other)) > 1
     return estimate(
-        one.mean() - other.mean(),
-        None if math.isnan(stderr) else stderr,
-        n=len(one),
-        unit="nats",
-        target=gap.target,
-        samples=gap.samples,
+        one.mean() - other.mean(), math.hypot(mean_error(one), mean_error(other)) if several else None, n=len(one),
+        unit="nats", target=gap.target, samples=gap.samples,
         estimator=f"amortization gap of {len(one)} test examples minus that of {len(other)} training examples",
         description="what the encoder loses on examples that it was not trained on",
-    )
+    )  # fmt: skip
 
 
 def _fit(model: VAE, seen: Batch, steps: int, seed: int, rows: int, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,20 +117,16 @@ def _fit(model: VAE, seen: Batch, steps: int, seed: int, rows: int, fit: Fit) ->
     index = seen.positions()
     size = max(1, rows // BLOCK)
 
+    def elbo(local: Tensor) -> Tensor:
+        """Return the ELBO (B,) over `BLOCK` draws."""
+        parts = (slice(start, start + size) for start in range(0, len(seen), size))
+        noises = ((part, ExampleNoise("gap", "choose", seed, index=index[part])) for part in parts)
+        return torch.cat([_log_weight(model, seen[p], local[p], noise, BLOCK).mean(0) for p, noise in noises])
+
     def better(first: Tensor, second: Tensor) -> Tensor:
-        """For each example the one with the greater ELBO, over `BLOCK` draws."""
-        gains = []
-        for start in range(0, len(seen), size):
-            part = slice(start, start + size)
-            one, two = (
-                _log_weight(
-                    model, seen[part], local[part], ExampleNoise("gap", "choose", seed, index=index[part]), BLOCK
-                ).mean(0)
-                for local in (first, second)
-            )
-            gains.append(two - one)
-        second_is = (torch.cat(gains) > 0).to(first.device)  # false for NaN
-        return torch.where(second_is.view(-1, *[1] * (first.dim() - 1)), second, first)
+        """Return for each example the one with the greater ELBO; the first if one is NaN."""
+        gained = (elbo(second) - elbo(first) > 0).to(first.device)
+        return torch.where(gained.view(-1, *[1] * (first.dim() - 1)), second, first)
 
     encoder, short = fit(model, seen, steps=steps // 2, samples=FIT_SAMPLES, seed=seed)
     _, long = fit(model, seen, steps=steps, samples=FIT_SAMPLES, seed=seed)

@@ -19,30 +19,22 @@ class Place:
     """Positions of chains, S for each of B examples, with the log-densities and gradients there."""
 
     z: Tensor  # (S, B, L)
-    base: Tensor  # (S, B) log f_0
-    change: Tensor  # (S, B) log f_1 - log f_0
-    base_slope: Tensor  # (S, B, L)
-    change_slope: Tensor  # (S, B, L)
+    values: Tensor  # (2, S, B): log f_0, and log f_1 - log f_0
+    slopes: Tensor  # (2, S, B, L): their gradients
 
     def log_density(self, beta: float) -> Tensor:
         """Return log f_beta, (S, B)."""
-        return self.base + beta * self.change
+        return self.values[0] + beta * self.values[1]
 
     def slope(self, beta: float) -> Tensor:
         """Return the gradient of log f_beta, (S, B, L)."""
-        return self.base_slope + beta * self.change_slope
+        return self.slopes[0] + beta * self.slopes[1]
 
     def moved(self, to: Place, where: Tensor) -> Place:
         """Return the place in which the chains with `where` (S, B) have moved to `to`."""
         there = where.to(self.z.device).unsqueeze(-1)
-        where = where.to(self.base.device)
-        return Place(
-            torch.where(there, to.z, self.z),
-            torch.where(where, to.base, self.base),
-            torch.where(where, to.change, self.change),
-            torch.where(there, to.base_slope, self.base_slope),
-            torch.where(there, to.change_slope, self.change_slope),
-        )
+        values = torch.where(where.to(self.values.device), to.values, self.values)
+        return Place(torch.where(there, to.z, self.z), values, torch.where(there, to.slopes, self.slopes))
 
 
 @dataclass(frozen=True)
@@ -58,8 +50,7 @@ class Path:
             z = z.detach().requires_grad_()
             values = self.base(z), self.change(z)
             slopes = [_slope(value, z) for value in values]
-        base, change = (precise(value.detach()) for value in values)
-        return Place(z.detach(), base, change, *slopes)
+        return Place(z.detach(), torch.stack([precise(value.detach()) for value in values]), torch.stack(slopes))
 
 
 def _slope(value: Tensor, z: Tensor) -> Tensor:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tightbound.analysis.bounds.pareto import MIN_TAIL, RELIABLE, tail_size
-from tightbound.analysis.bounds.weights import rungs
+from tightbound.analysis.bounds.weights import PerExample, rungs
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
 
 DESCRIPTIONS = {
@@ -32,29 +31,8 @@ ENOUGH = 0.1  # nats: with less than this left the bound counts as converged; pu
 FEW = 0.1  # share of the examples that may have unreliable weights
 
 
-@dataclass(frozen=True)
-class PerExample:
-    """Summaries of the importance weights of each example.
-
-    Attributes:
-        bounds: IWAE bound by k, (N, rungs).
-        effective: Effective sample size, (N,).
-        pareto_k: Shape of the tail, (N,); NaN if no tail could be fitted.
-    """
-
-    bounds: Array
-    effective: Array
-    pareto_k: Array
-
-
 def estimates(weights: PerExample, changed: Array | None, facts: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return the estimates of `DESCRIPTIONS`.
-
-    Args:
-        weights: Summaries of the importance weights.
-        changed: Bound in bfloat16 minus bound in float32 of some examples (n,); None: everything is in float32.
-        facts: Unit, target, samples, and a reason if the bound is not one on a likelihood.
-    """
+    """Return the estimates of `DESCRIPTIONS`; for `changed` see `rounding`."""
     samples = facts["samples"]
     ks = rungs(samples)
     disjoint = "log-mean-exp of k importance weights from q(z|x), mean over all disjoint sets of k samples"
@@ -67,8 +45,12 @@ def estimates(weights: PerExample, changed: Array | None, facts: Mapping[str, An
     else:
         paired = f"paired differences over examples; {disjoint}"
         found["iwae_gain"] = mean(gains, **plain, estimator=paired, at=[float(k) for k in ks[1:]])
-        step = _Step.last(weights.bounds, ks)
-        found["convergence"] = mean(step.left, **plain, estimator=step.description)
+        step = _last_step(weights.bounds, ks)
+        how = (
+            f"gain from k = {step.start:,} to {step.end:,}, extrapolated as if the bias fell as 1/k (generalized "
+            "jackknife, Nowozin 2018), which holds for large k if the weights have a variance"
+        )
+        found["convergence"] = mean(step.left, **plain, estimator=how)
     of_weights = {**plain, "target": "importance weights"}
     found["effective_samples"] = mean(
         weights.effective, **{**of_weights, "unit": "samples"}, estimator="mean over examples of (sum w)^2 / sum w^2"
@@ -78,7 +60,7 @@ def estimates(weights: PerExample, changed: Array | None, facts: Mapping[str, An
 
 
 def rounding(changed: Array | None, facts: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return the effect of bfloat16 on the bound, if it was used; see `estimates`."""
+    """Return the mean effect of bfloat16 on the bound, from that of some examples (n,); None: it was not used."""
     if changed is None:
         return {}
     how = f"paired, on the first {len(changed)} examples"
@@ -90,7 +72,7 @@ def verdict(weights: PerExample, samples: int) -> str | None:
     ks = rungs(samples)
     if len(ks) == 1:
         return None
-    step = _Step.last(weights.bounds, ks)
+    step = _last_step(weights.bounds, ks)
     facts = {"unit": "nats", "target": "", "estimator": ""}
     left, gain = mean(step.left, **facts), mean(step.gain, **facts)
     if left.value is None:
@@ -115,15 +97,12 @@ def verdict(weights: PerExample, samples: int) -> str | None:
 
 
 def _tail(k: Array, facts: Mapping[str, Any]) -> dict[str, Estimate]:
-    known = k[~np.isnan(k)]
+    known, size = k[~np.isnan(k)], tail_size(facts["samples"])
     shape, share = {**facts, "unit": "shape"}, {**facts, "unit": "share of examples"}
-    size = tail_size(facts["samples"])
     if not len(known):
         reason = f"the tail has {size} weights per example; needed: {MIN_TAIL} different ones"
-        return {
-            "pareto_k": Estimate.missing(n=len(k), **{**shape, "reason": reason}),
-            "pareto_k_high": Estimate.missing(n=len(k), **{**share, "reason": reason}),
-        }
+        missing = (Estimate.missing(n=len(k), **{**each, "reason": reason}) for each in (shape, share))
+        return dict(zip(("pareto_k", "pareto_k_high"), missing, strict=True))
     how = f"generalized Pareto density of the {size} largest weights (PSIS, Vehtari et al. 2024)"
     return {
         "pareto_k": mean(known, **shape, estimator=f"mean over examples; {how}"),
@@ -131,8 +110,7 @@ def _tail(k: Array, facts: Mapping[str, Any]) -> dict[str, Estimate]:
     }
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """Gain (N,) from `start` samples, the largest k of at most half of them, to all `end` samples.
 
     It is `slow` if the gain is larger than 1/k predicts from the step before, by two standard errors.
@@ -143,30 +121,21 @@ class _Step:
     gain: Array
     slow: bool
 
-    @classmethod
-    def last(cls, bounds: Array, ks: list[int]) -> _Step:
-        half = max(i for i, k in enumerate(ks) if 2 * k <= ks[-1])
-        gain = bounds[:, -1] - bounds[:, half]
-        slow = False
-        if half > 0 and len(gain) > 1:
-            before, middle, last = ks[half - 1], ks[half], ks[-1]
-            predicted = (1 / middle - 1 / last) / (1 / before - 1 / middle)
-            excess = gain - predicted * (bounds[:, half] - bounds[:, half - 1])
-            slow = bool(excess.mean() > 2 * excess.std(ddof=1) / math.sqrt(len(excess)))
-        return cls(ks[half], ks[-1], gain, slow)
-
     @property
     def left(self) -> Array:
         """(N,) what is left to the limit if the bias falls as 1/k: a Richardson step."""
         return self.gain * (self.start / (self.end - self.start))
 
-    @property
-    def description(self) -> str:
-        """How the limit was estimated."""
-        return (
-            f"gain from k = {self.start:,} to {self.end:,}, extrapolated as if the bias fell as 1/k (generalized "
-            "jackknife, Nowozin 2018), which holds for large k if the weights have a variance"
-        )
+
+def _last_step(bounds: Array, ks: list[int]) -> _Step:
+    half = max(i for i, k in enumerate(ks) if 2 * k <= ks[-1])
+    gain, slow = bounds[:, -1] - bounds[:, half], False
+    if half > 0 and len(gain) > 1:
+        before, middle, last = ks[half - 1], ks[half], ks[-1]
+        predicted = (1 / middle - 1 / last) / (1 / before - 1 / middle)
+        excess = gain - predicted * (bounds[:, half] - bounds[:, half - 1])
+        slow = bool(excess.mean() > 2 * excess.std(ddof=1) / math.sqrt(len(excess)))
+    return _Step(ks[half], ks[-1], gain, slow)
 
 
 def _nats(number: Estimate) -> str:

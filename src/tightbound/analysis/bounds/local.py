@@ -37,10 +37,6 @@ def fit_local(
 
     Raises:
         NotABound: If the posterior is deterministic, so that there is no ELBO.
-
-    References:
-        Inference suboptimality in variational autoencoders (Cremer et al. 2018), Section 5.1,
-        https://arxiv.org/abs/1801.03558
     """
     whole("steps", steps, least=1)
     whole("samples", samples, least=1)

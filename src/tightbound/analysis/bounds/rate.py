@@ -59,9 +59,7 @@ def rate_decomposition(
     Args:
         model: The model.
         data: Examples, in any form.
-        max_examples: Draw one code for each of this many examples, picked at random; None: 1000, or 100 if the density
-            of a code under another example's posterior takes passes through a network.
-        seed: Random seed.
+        max_examples, seed: See `RateDecomposition`.
         batch_size: Examples to encode at once.
         chunk: Codes in one block of pairs.
         max_elements: Codes x examples x dimensions in one block of pairs, at most.

@@ -32,10 +32,6 @@ def _errors(estimate: Estimate) -> list[float]:
     return estimate.stderr if isinstance(estimate.stderr, list) else [0.0] * n
 
 
-def _error(estimate: Estimate) -> float:
-    return estimate.stderr if isinstance(estimate.stderr, float) else 0.0
-
-
 def _text(estimate: Estimate) -> str:
     return f"{value_text(estimate)} {estimate.unit}" if estimate.value is not None else f"nothing ({estimate.reason})"
 
@@ -149,7 +145,7 @@ def rate_sentences(estimates: Estimates) -> list[str]:
 
 def annealed_sentences(estimates: Estimates) -> list[str]:
     """Return how loose the IWAE bound is, and how far off AIS itself can be."""
-    return [_looseness(estimates), _error_of_ais(estimates)]
+    return [_looseness(estimates), _error_of_ais(estimates["bdmc_gap"])]
 
 
 def _looseness(estimates: Estimates) -> str:
@@ -169,8 +165,7 @@ def _looseness(estimates: Estimates) -> str:
     return f"{text}they agree, with a paired difference of {with_error(value, difference.stderr)} nats."
 
 
-def _error_of_ais(estimates: Estimates) -> str:
-    gap = estimates["bdmc_gap"]
+def _error_of_ais(gap: Estimate) -> str:
     text = f"For {gap.n:,} examples drawn from the model, log p(x) is also bounded from above; the two bounds "
     if not isinstance(gap.value, float) or not isinstance(gap.stderr, float):
         return f"{text}are {_text(gap)} apart, which a single example cannot tell from chance."
@@ -183,18 +178,11 @@ def annealed_figures(estimates: Estimates) -> list[Figure]:
     """Return the paired differences of the bounds."""
     names = {"ais_minus_iwae": "AIS - IWAE, these examples", "bdmc_gap": "upper - lower bound, drawn examples"}
     shown = {label: estimates[name] for name, label in names.items() if _value(estimates, name) is not None}
-    values = [each.value for each in shown.values() if isinstance(each.value, float)]
-    half = [1.96 * _error(each) for each in shown.values()]
-    intervals = Intervals(
-        labels=list(shown), values=values, x_label="nats",
-        low=[value - error for value, error in zip(values, half, strict=True)],
-        high=[value + error for value, error in zip(values, half, strict=True)],
-    )  # fmt: skip
     caption = (
         "Above: if it is to the right of 0, the IWAE bound loses at least this much. Below: on examples drawn from the "
         "model, the error of AIS is at most this. Intervals are 1.96 standard errors wide on each side."
     )
-    return [Figure("annealed", "The bound without the encoder", caption, (intervals,))]
+    return [Figure("annealed", "The bound without the encoder", caption, (Intervals.of(shown, x_label="nats"),))]
 
 
 def gap_sentences(estimates: Estimates) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from tightbound.analysis.bounds import code_indices, ladder, reconstruction
 from tightbound.analysis.bounds.code_indices import CodeBooks, Counted
 from tightbound.analysis.bounds.rate import Encoded
 from tightbound.analysis.bounds.reconstruction import Variation
+from tightbound.analysis.bounds.weights import PerExample
 from tightbound.analysis.estimate import Array, Estimate, active_units, estimate, mean, spread
 from tightbound.analysis.result import Evaluation
 from tightbound.core.model import VAE
@@ -38,44 +39,51 @@ DESCRIPTIONS = {
 NO_DENSITY = "the posterior is a point mass, which has no density: no bound on log p(x) exists"
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Values of each example of a batch, (B, ...) each, on the CPU.
+class Sampled(NamedTuple):
+    """Means over the samples of a batch of B examples, on the CPU.
 
     Attributes:
-        index: Positions of the examples.
-        log_likelihood: log p(x|z), mean over samples.
+        log_likelihood: log p(x|z), (B,).
         rates: Rate by group, (B, F) each; empty if there is no density.
         closed: By group, whether the KL has a closed form.
-        ladder: IWAE bounds (B, rungs), None if there are none; likewise `effective` and `pareto_k`.
-        effective: Effective sample size.
-        pareto_k: Shape of the tail of the weights.
-        gain: Log-probability of the code indices minus that under the uniform prior; None without code indices.
-        codes: Code indices of the discrete groups.
-        mean: Posterior mean.
-        variance: Posterior variance.
-        error: Squared reconstruction error.
+        weights: Importance weights; None if there are no densities, or the ELBO is exact.
+        gain: Log-probability of the code indices minus that under the uniform prior, (B,); None without code indices.
+        codes: Code indices of the discrete groups, at the first sample.
+    """
+
+    log_likelihood: Tensor
+    rates: list[Tensor]
+    closed: tuple[bool, ...]
+    weights: PerExample | None
+    gain: Tensor | None
+    codes: list[Counted]
+
+    @property
+    def bound(self) -> Array:
+        """Tightest bound (B,), of a model that has one."""
+        if self.weights is not None:
+            return self.weights.bounds[:, -1]
+        return (self.log_likelihood - total_rate(self.rates)).numpy()
+
+
+class Rows(NamedTuple):
+    """Values of each example of a batch of B examples, on the CPU.
+
+    Attributes:
+        index: Positions of the examples, (B,).
+        sampled: Means over latent samples.
+        mean: Posterior mean (B, latent); empty for code indices.
+        variance: Posterior variance, likewise.
+        error: Squared reconstruction error (B,).
         encoded: Variational parameters, for the decomposition of the rate.
     """
 
     index: Tensor
-    log_likelihood: Tensor
-    rates: list[Tensor]
-    closed: tuple[bool, ...]
-    ladder: Tensor | None
-    effective: Tensor | None
-    pareto_k: Tensor | None
-    gain: Tensor | None
-    codes: list[Counted]
+    sampled: Sampled
     mean: Tensor
     variance: Tensor
     error: Tensor
     encoded: Encoded
-
-    @property
-    def bound(self) -> Tensor:
-        """Tightest bound (B,), of a model that has one."""
-        return self.log_likelihood - total_rate(self.rates) if self.ladder is None else self.ladder[:, -1]
 
 
 def total_rate(rates: Sequence[Tensor]) -> Tensor:
@@ -86,23 +94,18 @@ def total_rate(rates: Sequence[Tensor]) -> Tensor:
 def summarized(
     model: VAE, rows: Sequence[Rows], variation: Variation, changed: Array | None, samples: int
 ) -> Evaluation:
-    """Return the evaluation without the parts of the rate.
+    """Return the evaluation without the parts of the rate, from batches of rows.
 
-    Args:
-        model: The model.
-        rows: Values of each example, by batch.
-        variation: Variance of the data.
-        changed: Effect of bfloat16 on the bound, (n,); None: float32 was used.
-        samples: Samples per example.
+    `variation` is the variance of the data; for `changed` see `ladder.rounding`.
     """
     deterministic = model.deterministic
     target, index = model.target_name, _column(rows, "index")
-    distortion = -_column(rows, "log_likelihood")
+    distortion = -_array([part.sampled.log_likelihood for part in rows])
     drawn = "at the one value of z" if deterministic else f"expectation over {samples} samples of q(z|x) per example"
     facts = {"unit": "nats", "target": target, "samples": None if deterministic else samples}
     per_example = {"index": index, "distortion": distortion, "reconstruction_mse": _column(rows, "error")}
     sentences: list[str] = []
-    if rows[0].rates:
+    if rows[0].sampled.rates:
         bounded = {**facts, "reason": model.observation.not_a_likelihood}
         found = _bounds(model, rows, per_example, changed, samples, drawn, bounded)
         if not deterministic:
@@ -131,8 +134,9 @@ def _column(rows: Sequence[Rows], name: str) -> Array:
     return _array([getattr(part, name) for part in rows])
 
 
-def _weights(rows: Sequence[Rows]) -> ladder.PerExample:
-    return ladder.PerExample(_column(rows, "ladder"), _column(rows, "effective"), _column(rows, "pareto_k"))
+def _weights(rows: Sequence[Rows]) -> PerExample:
+    parts = [part.sampled.weights for part in rows if part.sampled.weights is not None]
+    return PerExample(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def _bounds(
@@ -145,8 +149,8 @@ def _bounds(
     facts: dict[str, Any],
 ) -> dict[str, Estimate]:
     """Return bounds and rate, whose values are added to `per_example`."""
-    rates = [_array(group) for group in zip(*(part.rates for part in rows), strict=True)]
-    closed = rows[0].closed
+    rates = [_array(group) for group in zip(*(part.sampled.rates for part in rows), strict=True)]
+    closed = rows[0].sampled.closed
     by_group = np.stack([group.sum(1) for group in rates], axis=1)
     rate = by_group.sum(1)
     elbo = -per_example["distortion"] - rate
@@ -170,8 +174,9 @@ def _bounds(
     found["rate"] = mean(rate, **facts, estimator=kl, description=description)
     found["kl_per_group"] = mean(by_group, **facts, estimator=kl)
     found["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), closed, facts, kl)
-    if rows[0].gain is not None:
-        per_example["prior_gain"] = _column(rows, "gain")
+    gains = [part.sampled.gain for part in rows if part.sampled.gain is not None]
+    if gains:
+        per_example["prior_gain"] = _array(gains)
         found |= code_indices.prices(rate, per_example["prior_gain"], facts)
     return found
 
@@ -179,23 +184,20 @@ def _bounds(
 def _latent_space(model: VAE, rows: Sequence[Rows], per_example: dict[str, Array]) -> dict[str, Estimate]:
     """Return where the latent codes lie, or which code indices are in use."""
     target = f"{model.latents.moments_of} over the data"
-    units = {"active_units": "dimensions", "latent_mean": "z", "latent_std": "z"}
-    if rows[0].codes:
+    z, dimensions = {"unit": "z", "target": target}, {"unit": "dimensions", "target": target}
+    if rows[0].sampled.codes:
         books = CodeBooks()
         for part in rows:
-            books.add(part.codes)
+            books.add(part.sampled.codes)
         per_example["codes"] = books.indices
-        why = "the latent is a grid of code indices: see codes_used"
-        n = len(per_example["index"])
-        missing = {name: Estimate.missing(why, n=n, unit=unit, target=target) for name, unit in units.items()}
-        return missing | books.estimates()
+        facts = {"active_units": dimensions, "latent_mean": z, "latent_std": z}
+        why, n = "the latent is a grid of code indices: see codes_used", len(per_example["index"])
+        return {name: Estimate.missing(why, n=n, **each) for name, each in facts.items()} | books.estimates()
     mu, variance = (per_example.setdefault(name, _column(rows, name)) for name in ("mean", "variance"))
-    how = "sqrt(Var mu + E sigma^2); delta method"
-    facts: dict[str, dict[str, Any]] = {name: {"unit": unit, "target": target} for name, unit in units.items()}
     return {
-        "active_units": active_units(mu, **facts["active_units"], estimator="count of Var_x(E_q[z|x]) > 0.01"),
-        "latent_mean": mean(mu, **facts["latent_mean"], estimator="mean of posterior means"),
-        "latent_std": spread(mu, variance, **facts["latent_std"], estimator=how),
+        "active_units": active_units(mu, **dimensions, estimator="count of Var_x(E_q[z|x]) > 0.01"),
+        "latent_mean": mean(mu, **z, estimator="mean of posterior means"),
+        "latent_std": spread(mu, variance, **z, estimator="sqrt(Var mu + E sigma^2); delta method"),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,20 @@ def rungs(samples: int) -> list[int]:
     """Return 1, 10, 100, 1000, 5000, 10,000, 50,000, ... below `samples`, and `samples` itself."""
     further = (k * 10**power for power in range(4, 1 + math.ceil(math.log10(samples))) for k in (1, 5))
     return [k for k in (*FIRST, *further) if k < samples] + [samples]
+
+
+class PerExample(NamedTuple):
+    """Summaries of the importance weights of each example.
+
+    Attributes:
+        bounds: IWAE bound by k, (N, rungs).
+        effective: Effective sample size, (N,).
+        pareto_k: Shape of the tail, (N,); NaN if no tail could be fitted.
+    """
+
+    bounds: Array
+    effective: Array
+    pareto_k: Array
 
 
 class Weights:
@@ -73,13 +88,8 @@ class Weights:
 
     def ladder(self) -> Tensor:
         """Return the IWAE bound for each k, (B, rungs) nats."""
-        return torch.stack(
-            [
-                torch.as_tensor(total) / (self.samples // k) - math.log(k)
-                for total, k in zip(self._bounds, self.rungs, strict=True)
-            ],
-            dim=1,
-        )
+        bounds = zip(self._bounds, self.rungs, strict=True)
+        return torch.stack([torch.as_tensor(sums) / (self.samples // k) - math.log(k) for sums, k in bounds], dim=1)
 
     def effective(self) -> Tensor:
         """Return the effective sample size (sum w)^2 / sum w^2, (B,)."""
@@ -93,3 +103,7 @@ class Weights:
         if len(largest) <= MIN_TAIL:
             return np.full(largest.shape[1], np.nan)
         return pareto_shape(largest.T.cpu().numpy())
+
+    def summary(self) -> PerExample:
+        """Return what is kept of the weights."""
+        return PerExample(self.ladder().cpu().numpy(), self.effective().cpu().numpy(), self.pareto_k())

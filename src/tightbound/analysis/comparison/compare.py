@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.comparison.differences import ASSUMPTIONS, COMPARED, Difference
-from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.estimate import Estimate, value_text
 from tightbound.analysis.figures import Figure, Intervals
 from tightbound.analysis.result import Result, Table
 from tightbound.core.errors import InputError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tightbound.trained import Trained
 
 BETTER = {1: "higher is better", -1: "lower is better", 0: "neither is better"}
-BAND = 1.96  # standard errors
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,8 @@ def _table(found: Compared, to_best: Mapping[str, list[Difference]]) -> Table:
             if run in differences:
                 one = differences[run]
                 values = ((one.p_corrected, ".2g"), (one.probability, ".3f"), (one.win_rate, ".0%"))
-                cells = [_cell(one.difference), *("-" if v is None else format(v, how) for v, how in values)]
-            rows.append((f"  {run}", _cell(own[quantity]), *cells))
+                cells = [value_text(one.difference), *("-" if v is None else format(v, how) for v, how in values)]
+            rows.append((f"  {run}", value_text(own[quantity]), *cells))
     pairs = len(found.runs) * (len(found.runs) - 1) // 2
     caption = (
         f"Paired differences from {found.best}, with a two-sided p-value"
@@ -194,19 +193,7 @@ def _figures(found: Compared, to_best: Mapping[str, list[Difference]]) -> list[F
         known = [one for one in differences if one.difference.value is not None]
         if not known:
             continue
-        values = [scalar(one.difference) for one in known]
-        half = [0.0 if one.difference.stderr is None else BAND * scalar_error(one.difference) for one in known]
-        panels.append(
-            Intervals(
-                title=quantity, x_label=known[0].difference.unit, labels=[one.a for one in known], values=values,
-                low=[v - h for v, h in zip(values, half, strict=True)],
-                high=[v + h for v, h in zip(values, half, strict=True)],
-            )
-        )  # fmt: skip
+        unit = known[0].difference.unit
+        panels.append(Intervals.of({one.a: one.difference for one in known}, title=quantity, x_label=unit))
     caption = f"Differences to {found.best}, mean over {found.n:,} examples with 95% intervals; 0: no difference."
     return [Figure("differences", "Differences between the models", caption, panels)] if panels else []
-
-
-def _cell(estimate: Estimate) -> str:
-    error = estimate.stderr if isinstance(estimate.stderr, float) else None
-    return with_error(estimate.value, error) if isinstance(estimate.value, float) else "-"

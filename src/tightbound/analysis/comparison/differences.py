@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.estimate import Estimate, mean_error, scalar, scalar_error, with_error
 
 # quantity -> which values are better: 1 higher, -1 lower, 0 neither
 COMPARED = {"iwae": 1, "elbo": 1, "rate": 0, "distortion": -1, "reconstruction_mse": -1}
@@ -88,7 +88,7 @@ def described(quantity: str, a: str, b: str) -> str:
 
 def paired(gap: Array) -> tuple[float, float, float]:
     """Return mean, standard error and z of differences (N,), N >= 2; z is 0 if all differences are 0."""
-    value, stderr = float(gap.mean()), float(gap.std(ddof=1) / math.sqrt(len(gap)))
+    value, stderr = float(gap.mean()), float(mean_error(gap))
     z = value / stderr if stderr > 0 else math.copysign(math.inf, value) if value else 0.0
     return value, stderr, z
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from tightbound.core.terms import DETERMINISTIC
 from tightbound.data.feed import Source, pick
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(NamedTuple):
     """Estimates of each model, and the differences of all pairs.
 
     Attributes:
@@ -56,10 +55,7 @@ def compare(
     Args:
         models: Two or more models, by name.
         data: Examples on which all of them are evaluated.
-        samples: Importance samples, k of the IWAE bound.
-        max_examples: At most so many examples, picked at random; None: all.
-        seed: Random seed.
-        progress: Show progress bars on standard error.
+        samples, max_examples, seed, progress: See `Compare`.
 
     Raises:
         InputError: If there are fewer than two models or examples, or the models bound different things.
@@ -105,7 +101,7 @@ def difference(a: str, b: str, quantity: str, first: Evaluation, second: Evaluat
     gap = gap[~np.isnan(gap)]
     if len(gap) < 2:
         reason = missing[0] if missing else "fewer than two examples have it"
-        none = Estimate(None, None, number.n, estimator="none", reason=reason, **facts)
+        none = Estimate.missing(str(reason), n=number.n, **facts)
         return Difference(a, b, quantity, none, None, None, None, None, None)
     sign = COMPARED[quantity] or 1
     value, stderr, z = paired(gap)

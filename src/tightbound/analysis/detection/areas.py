@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ Array = np.ndarray[Any, Any]
 Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution
 
 
-@dataclass(frozen=True)
-class Area:
+class Area(NamedTuple):
     """An area under a curve.
 
     Attributes:
@@ -32,14 +30,10 @@ class Area:
 
 
 def auroc(own: Array, other: Array) -> Area:
-    """Return the probability that an example of `other` scores higher than one of `own`; ties count half.
+    """Return the probability that an example of `other` (M,) scores higher than one of `own` (N,); ties count half.
 
     The standard error is DeLong's, and the interval is symmetric on the logit scale. If the two sets do not overlap,
     that error is zero; the interval is then the exact binomial one for min(N, M) disjoint pairs that are all in order.
-
-    Args:
-        own: Scores (N,).
-        other: Scores (M,).
 
     References:
         Comparing the areas under two or more correlated receiver operating characteristic curves (DeLong et al. 1988),
@@ -49,8 +43,8 @@ def auroc(own: Array, other: Array) -> Area:
 
     rank, is_other = _ranks(own, other)
     value = float(roc_auc_score(is_other, rank))
-    variance = _shares_below(own, other).var(ddof=1) / len(other) if len(other) > 1 else math.nan
-    variance += _shares_below(other, own).var(ddof=1) / len(own) if len(own) > 1 else math.nan
+    variance = shares_below(own, other).var(ddof=1) / len(other) if len(other) > 1 else math.nan
+    variance += shares_below(other, own).var(ddof=1) / len(own) if len(own) > 1 else math.nan
     if value in (0.0, 1.0):
         edge = 0.025 ** (1 / min(len(own), len(other)))
         how = "exact binomial interval for disjoint pairs, since the scores of the two sets do not overlap"
@@ -60,7 +54,7 @@ def auroc(own: Array, other: Array) -> Area:
 
 
 def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, block: int = 1 << 19) -> Area:
-    """Return the average precision with `other` as the positives; a score that knows nothing has M / (N + M).
+    """Return the average precision with `other` (M,) as the positives beside `own` (N,); M / (N + M) is chance.
 
     The standard error comes from a bootstrap within both sets. The interval is symmetric on the logit scale, because
     percentile intervals cover too seldom. If the two sets do not overlap, every resample gives the same value, and the
@@ -69,7 +63,7 @@ def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, bloc
     Args:
         own: Scores (N,).
         other: Scores (M,).
-        seed: Random seed.
+        seed: Random seed of the bootstrap.
         resamples: Number of bootstrap resamples.
         block: Weights in memory at a time.
 
@@ -117,7 +111,7 @@ def _ranks(own: Array, other: Array) -> tuple[Array, Array]:
     return rank, np.repeat([0, 1], [len(own), len(other)])
 
 
-def _shares_below(below: Array, above: Array) -> Array:
+def shares_below(below: Array, above: Array) -> Array:
     """Return, for each of `above`, the share of `below` that is less; ties count half."""
     order = np.sort(below)
     return (np.searchsorted(order, above, "left") + np.searchsorted(order, above, "right")) / (2 * len(below))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ AREAS: dict[str, tuple[Callable[[Array, Array], Area], str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(NamedTuple):
     """Scores of one data set.
 
     Attributes:
@@ -40,8 +38,7 @@ class Scored:
     per_example: Mapping[str, Array]
 
 
-@dataclass(frozen=True)
-class Detected:
+class Detected(NamedTuple):
     """How well scores tell other data from a model's own.
 
     Attributes:
@@ -57,91 +54,58 @@ class Detected:
     intervals: Mapping[str, tuple[float, float]]
 
 
-def score(
-    model: VAE,
-    data: Source,
-    train: Source,
-    *,
-    scores: Sequence[Component | str] = (),
-    samples: int = 100,
-    max_examples: int = 1000,
-    reference: int = 1000,
-    seed: int = 0,
-    progress: bool = False,
-) -> Scored:
-    """Score examples: the higher, the more unusual.
-
-    Args:
-        model: The model.
-        data: Examples to score.
-        train: Training data, which some scores compare with.
-        scores: Scores, as objects or by name: "regret(steps=200)"; empty: all of them.
-        samples: Importance samples of the IWAE bound that stands for log p(x).
-        max_examples: Score at most so many examples, picked at random.
-        reference: Compare with as many training examples as are scored, but at least with this many.
-        seed: Random seed.
-        progress: Show progress bars on standard error.
-
-    Raises:
-        InputError: If the data do not fit the model, there are none, or a score is unknown.
-    """
-    chosen = _chosen(scores)
-    scored, known = _views(model, (data,), train, samples, max_examples, reference, seed, progress)
-    return _score(scored, known, chosen)
+def score(model: VAE, data: Source, train: Source, **options: Any) -> Scored:
+    """Score examples: the higher, the more unusual; see `score_all`."""
+    return score_all(model, (data,), train, **options)[0]
 
 
-def detect(
-    model: VAE,
-    own: Source,
-    other: Source,
-    train: Source,
-    *,
-    scores: Sequence[Component | str] = (),
-    samples: int = 100,
-    max_examples: int = 1000,
-    reference: int = 1000,
-    seed: int = 0,
-    progress: bool = False,
-) -> Detected:
+def detect(model: VAE, own: Source, other: Source, train: Source, **options: Any) -> Detected:
     """Measure how well each score tells other data from a model's own: AUROC and AUPR of "is one of the others".
 
     Args:
         model: The model.
         own: Examples like those that the model was trained on, but not these.
         other: Examples that should be more unusual.
-        train: As for `score`, like the arguments that follow.
-
-    Raises:
-        InputError: As `score`.
+        train: Training data, which some scores compare with.
+        **options: See `score_all`.
     """
-    chosen = _chosen(scores)
-    first, second, known = _views(model, (own, other), train, samples, max_examples, reference, seed, progress)
-    a, b = _score(first, known, chosen), _score(second, known, chosen)
-    estimates, intervals = {}, {}
-    for part in chosen:
-        for kind in AREAS:
-            name = f"{part.name}_{kind}"
-            estimates[name], interval = _area(part.name, kind, a, b)
-            if interval is not None:
-                intervals[name] = interval
-    return Detected(a, b, estimates, intervals)
+    a, b = score_all(model, (own, other), train, **options)
+    found = {f"{name}_{kind}": _area(name, kind, a, b) for name in a.estimates for kind in AREAS}
+    intervals = {name: interval for name, (_, interval) in found.items() if interval is not None}
+    return Detected(a, b, {name: number for name, (number, _) in found.items()}, intervals)
 
 
-def _views(
+def score_all(
     model: VAE,
     sources: Sequence[Source],
     train: Source,
-    samples: int,
-    max_examples: int,
-    reference: int,
-    seed: int,
-    progress: bool,
-) -> list[View]:
+    *,
+    scores: Sequence[Component | str] = (),
+    samples: int = 100,
+    max_examples: int = 1000,
+    reference: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Scored]:
+    """Score the examples of several data sets.
+
+    Args:
+        model: The model.
+        sources: Data sets to score.
+        train: Training data, which some scores compare with.
+        scores, samples, max_examples, seed, progress: See `ScoreExamples`.
+        reference: Compare with as many training examples as are scored, but at least with this many.
+
+    Raises:
+        InputError: If the data do not fit the model, there are none, or a score is unknown.
+    """
+    chosen = _chosen(scores)
     whole("samples", samples, least=1)
     picked = [pick(model, source, max_examples, seed) for source in sources]
     # another seed: if training data are scored, they are compared with other training examples
     picked.append(pick(model, train, max(max_examples, reference), key_seed("train", seed)))
-    return [View(model, batch, samples, seed, progress) for batch in picked]
+    *views, known = (View(model, batch, samples, seed, progress) for batch in picked)
+    return [_score(view, known, chosen) for view in views]
 
 
 def _chosen(scores: Sequence[Component | str]) -> list[Score]:
@@ -163,18 +127,16 @@ def _score(data: View, train: View, scores: Sequence[Score]) -> Scored:
             "description": part.description,
         }
         reason = part.reason_missing(data)
-        if reason is not None:
-            estimates[part.name] = Estimate(None, None, len(index), estimator="none", reason=reason, **facts)
-            continue
-        values = np.asarray(part(data, train), dtype=float)
-        per_example[part.name] = values
-        facts |= {"estimator": part.estimator(data, train), "reason": part.caveat(data.model)}
-        known = values[~np.isnan(values)]
-        if len(known):
-            estimates[part.name] = mean(known, **facts)
-        else:
-            facts["reason"] = "no example has this score"
-            estimates[part.name] = Estimate(None, None, len(index), **facts)
+        if reason is None:
+            per_example[part.name] = values = np.asarray(part(data, train), dtype=float)
+            facts |= {"estimator": part.estimator(data, train)}
+            facts |= {"reason": data.model.observation.not_a_likelihood if part.of_bound else None}
+            known = values[~np.isnan(values)]
+            if len(known):
+                estimates[part.name] = mean(known, **facts)
+                continue
+            reason = "no example has this score"
+        estimates[part.name] = Estimate.missing(reason, n=len(index), **facts)
     return Scored(data.batch, estimates, per_example)
 
 
@@ -186,14 +148,12 @@ def _area(name: str, kind: str, a: Scored, b: Scored) -> tuple[Estimate, tuple[f
         "description": description,
     }
     missing = [part.estimates[name].reason for part in (a, b) if name not in part.per_example]
-    if missing:
-        own = other = np.zeros(0)
-    else:
-        own, other = (part.per_example[name][~np.isnan(part.per_example[name])] for part in (a, b))
+    values = [np.zeros(0) if missing else part.per_example[name] for part in (a, b)]
+    own, other = (each[~np.isnan(each)] for each in values)
     facts["n"] = len(own) + len(other)
     if min(len(own), len(other)) < 2:
         reason = missing[0] if missing else "at least two examples of each data set must have this score"
-        return Estimate(None, None, estimator="none", reason=reason, **facts), None
+        return Estimate.missing(str(reason), **facts), None
     found = area(own, other)
     reason = a.estimates[name].reason
     if found.stderr is None:

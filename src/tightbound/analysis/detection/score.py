@@ -9,6 +9,7 @@ from tightbound.analysis.base import Analysis, R, Subject, option
 from tightbound.analysis.result import Result
 
 if TYPE_CHECKING:
+    from tightbound.analysis.estimate import Array
     from tightbound.core.component import Component
     from tightbound.trained import Trained
 
@@ -20,10 +21,15 @@ class Scores(Result):
     def unusual(self, n: int = 8) -> dict[str, list[int]]:
         """Return the positions of the n most unusual examples by each score, the most unusual first."""
         index = self.per_example["index"]
-        import numpy as np
+        scores = {name: values for name, values in self.per_example.items() if name != "index"}
+        return {name: index[most_unusual(values)[:n]].tolist() for name, values in scores.items()}
 
-        scores = {name: np.nan_to_num(v, nan=-np.inf, posinf=np.inf) for name, v in self.per_example.items()}
-        return {name: index[np.argsort(-v)[:n]].tolist() for name, v in scores.items() if name != "index"}
+
+def most_unusual(values: Array) -> Array:
+    """Return the order of scores (N,), the highest first; those that are missing come last."""
+    import numpy as np
+
+    return np.argsort(-np.nan_to_num(values, nan=-np.inf, posinf=np.inf))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ import numpy as np
 
 from tightbound.analysis import pictures as images
 from tightbound.analysis.detection.engine import Detected, Scored
+from tightbound.analysis.detection.score import most_unusual
 from tightbound.analysis.detection.scores.base import Array
-from tightbound.analysis.estimate import Estimate, scalar, with_error
-from tightbound.analysis.figures import Figure, Histograms, Pictures
+from tightbound.analysis.estimate import Estimate, scalar, value_text
+from tightbound.analysis.figures import Figure, Histograms
 from tightbound.analysis.result import Table
 from tightbound.core.model import VAE
 
@@ -74,11 +75,10 @@ def pictures(model: VAE, found: Scored, n: int = 12) -> list[Figure]:
     scores = {name: values for name, values in found.per_example.items() if name != "index"}
     if not images.is_image(model.shape) or not scores:
         return []
-    order = [np.argsort(-np.nan_to_num(v, nan=-np.inf, posinf=np.inf))[:n].tolist() for v in scores.values()]
+    order = [most_unusual(values)[:n].tolist() for values in scores.values()]
     rows = [images.to_pixels(found.batch.x[chosen], model.observation.source) for chosen in order]
-    picture = Pictures(png=images.png(images.grid(rows, list(scores))))
     caption = "One row for each score, with the most unusual example at the left."
-    return [Figure("most-unusual", "The most unusual examples", caption, [picture])]
+    return [Figure("most-unusual", "The most unusual examples", caption, [images.panel(rows, list(scores))])]
 
 
 def conclusions(found: Detected, names: tuple[str, str]) -> list[str]:
@@ -110,7 +110,7 @@ def detection_tables(found: Detected, names: tuple[str, str], chance: float) -> 
     known = [name for name in found.own.estimates if f"{name}_auroc" in found.intervals]
     areas = [(name, _cell(found, f"{name}_auroc"), _cell(found, f"{name}_aupr")) for name in known]
     means = [
-        (name, *(_mean(part.estimates[name]) for part in (found.own, found.other)), found.own.estimates[name].unit)
+        (name, *(value_text(part.estimates[name]) for part in (found.own, found.other)), found.own.estimates[name].unit)
         for name in found.own.estimates
     ]
     missing = {name: estimate.reason for name, estimate in found.own.estimates.items() if name not in known}
@@ -128,8 +128,3 @@ def detection_tables(found: Detected, names: tuple[str, str], chance: float) -> 
 def _cell(found: Detected, name: str) -> str:
     low, high = found.intervals[name]
     return f"{found.estimates[name].value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _mean(estimate: Estimate) -> str:
-    error = estimate.stderr if isinstance(estimate.stderr, float) else None
-    return with_error(estimate.value, error) if isinstance(estimate.value, float) else "-"

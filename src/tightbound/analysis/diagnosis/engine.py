@@ -14,15 +14,15 @@ import torch
 
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.diagnosis.findings import Diagnosis, Evidence, Finding, Severity
-from tightbound.analysis.diagnosis.worth import Exchange, exchange
-from tightbound.analysis.estimate import value_text
+from tightbound.analysis.diagnosis.worth import Exchange, exchange, independent
+from tightbound.analysis.estimate import Array, value_text
 from tightbound.analysis.result import Evaluation, Table
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
-from tightbound.core.noise import key_seed
+from tightbound.core.noise import Noise, key_seed
 from tightbound.core.terms import Batch
 from tightbound.data import Split
-from tightbound.data.feed import pick
+from tightbound.data.feed import evaluating, pick
 from tightbound.inference.infer import Codes, encode
 
 # import paths of the checks, in the order in which they are made
@@ -35,11 +35,11 @@ CHECKS: tuple[str, ...] = (
     "tightbound.analysis.diagnosis.checks.regularization:UnderRegularized",
     "tightbound.analysis.diagnosis.checks.variance:VarianceCollapse",
     "tightbound.analysis.diagnosis.checks.codebook:CodebookCollapse",
-    "tightbound.analysis.diagnosis.checks.prior:UniformPrior",
-    "tightbound.analysis.diagnosis.checks.holes:PriorHoles",
+    "tightbound.analysis.diagnosis.checks.codebook:UniformPrior",
+    "tightbound.analysis.diagnosis.checks.samples:PriorHoles",
     "tightbound.analysis.diagnosis.checks.fit:Overfitting",
-    "tightbound.analysis.diagnosis.checks.encoder:EncoderOverfitting",
-    "tightbound.analysis.diagnosis.checks.memorization:CopiedSamples",
+    "tightbound.analysis.diagnosis.checks.fit:EncoderOverfitting",
+    "tightbound.analysis.diagnosis.checks.samples:CopiedSamples",
     "tightbound.analysis.diagnosis.checks.fit:Undertrained",
 )
 
@@ -119,6 +119,22 @@ class Case:
         """Exchange rate between rate and distortion on the training examples."""
         return exchange(self.model, self.train_data, self.train_codes, self.seed)
 
+    def observed(self, data: Batch) -> Batch:
+        """Return examples as the likelihood sees them, on the CPU."""
+        with evaluating(self.model):
+            return self.model.observe(data.to(self.model.device), Noise("evaluate", self.seed)).to("cpu")
+
+    def independent_elements(self, data: Batch, max_examples: int = 5000) -> Array:
+        """Return what examples cost if elements of x are independent with the marginals of training data, nats (N,).
+
+        The cost is in the measure of the raw data. The marginals are fitted to `max_examples` training examples, or to
+        as many as the case looks at if these are more.
+        """
+        observation, seen = self.model.observation, self.observed(data)
+        train = self.observed(self.some(self.train, max(max_examples, self.max_examples)))
+        shift = torch.as_tensor(observation.log_det(seen), dtype=torch.float64).expand(len(seen))
+        return independent(train, seen, observation.target) - shift.numpy()
+
     @property
     def has_bound(self) -> bool:
         """Whether the model has a bound on log p(x); plain autoencoders have none."""
@@ -136,21 +152,23 @@ class Check(ABC):
     expensive: ClassVar[bool] = False
     """Whether the check takes more than about a second, so that a quick diagnosis leaves it out."""
 
-    def skips(self, case: Case) -> str | None:
-        """Return why the check does not apply to this model; None: it applies."""
-        return None
-
     @abstractmethod
     def measure(self, case: Case) -> Evidence:
         """Return the estimates that the check judges, by name.
 
         Raises:
-            CompositionError: If they cannot be measured for this model; the check then counts as skipped.
+            CompositionError: If they make no sense for this model (see `require`); the check then counts as skipped.
         """
 
     @abstractmethod
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Return what the evidence shows; None: nothing is wrong."""
+
+
+def require(met: bool, reason: str) -> None:
+    """Raise CompositionError with the reason why a check does not apply, unless a condition is met."""
+    if not met:
+        raise CompositionError(reason)
 
 
 def diagnose(
@@ -172,7 +190,7 @@ def diagnose(
     for each in checks:
         check = each if isinstance(each, Check) else _imported(each)
         questions[check.name] = check.question
-        reason = stopped or ("left out of a quick diagnosis" if quick and check.expensive else check.skips(case))
+        reason = stopped or ("left out of a quick diagnosis" if quick and check.expensive else None)
         if reason is None:
             try:
                 evidence[check.name] = check.measure(case)

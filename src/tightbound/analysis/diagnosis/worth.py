@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,12 +26,19 @@ SCALES = tuple(math.exp(0.5 * k) for k in range(-6, 7) if k)  # from a twentieth
 def costs(model: VAE, data: Batch, codes: Tensor, seed: int = 0, max_rows: int = MAX_ROWS) -> Array:
     """Return -log p(x | z) of raw examples (N, *shape) at flat codes (N, latent), nats (N,) in the measure of the raw
     data."""
+    return -_at(model, data, codes, seed, max_rows, model.log_likelihood)
+
+
+def _at(
+    model: VAE, data: Batch, codes: Tensor, seed: int, max_rows: int, density: Callable[[Batch, Tensor], Tensor]
+) -> Array:
+    """Return a density of observed examples and their codes (1, B, latent), for all examples (N,)."""
     out, size = [], at_once(model, 1, max_rows)
     with evaluating(model):
         for start in range(0, len(data), size):
             seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
             z = codes[start : start + size].to(seen.x)
-            out.append(-model.log_likelihood(seen, z.unsqueeze(0))[0].cpu().double())
+            out.append(density(seen, z.unsqueeze(0))[0].cpu().double())
     return torch.cat(out).numpy()
 
 
@@ -92,8 +99,7 @@ def _marginal_cost(x: Tensor, new: Tensor, domain: Domain) -> Tensor:
     return 0.5 * ((new - (x.mean() if len(x) else 0.0)) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(NamedTuple):
     """Exchange of rate for distortion at which a posterior has settled.
 
     Attributes:
@@ -123,12 +129,12 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int
     References:
         Fixing a broken ELBO (Alemi et al. 2018), Section 2, https://arxiv.org/abs/1711.00464
     """
-    z, center = _drawn(codes).double(), codes.mean.double()
+    z, center = drawn(codes).double(), codes.mean.double()
 
     def at(scale: float) -> tuple[Array, Array]:
         moved = center + scale * (z - center)
-        log_p = _log_priors(model, data, moved, seed, max_rows) + moved.shape[1] * math.log(scale)
-        return costs(model, data, moved, seed, max_rows), log_p
+        log_p = _at(model, data, moved, seed, max_rows, lambda seen, z: model.log_prior(z, seen.context))
+        return costs(model, data, moved, seed, max_rows), log_p + moved.shape[1] * math.log(scale)
 
     above, below, now = at(math.exp(STEP)), at(math.exp(-STEP)), at(1.0)
     saved, paid = above[0] - below[0], above[1] - below[1]  # R(t) = const - L log t - log p(z)
@@ -153,18 +159,8 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int
     )  # fmt: skip
 
 
-def _drawn(codes: Codes) -> Tensor:
+def drawn(codes: Codes) -> Tensor:
+    """Return the draws of q(z|x), (N, latent)."""
     if codes.sample is None:
         raise ValueError("the codes have no draws; encode with sample=True")
     return codes.sample
-
-
-def _log_priors(model: VAE, data: Batch, codes: Tensor, seed: int, max_rows: int) -> Array:
-    """Return log p(z) under the contexts of the examples, (N,)."""
-    out, size = [], at_once(model, 1, max_rows)
-    with evaluating(model):
-        for start in range(0, len(data), size):
-            seen = model.observe(data[start : start + size].to(model.device), Noise("evaluate", seed))
-            z = codes[start : start + size].to(seen.x)
-            out.append(model.log_prior(z.unsqueeze(0), seen.context)[0].cpu().double())
-    return torch.cat(out).numpy()

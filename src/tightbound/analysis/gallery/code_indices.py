@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -37,21 +36,13 @@ PANELS = 3  # codebooks that are shown
 SCALE = 16  # pixels per position at least, so that code indices are drawn as squares and not smoothed
 
 
-@dataclass(frozen=True)
-class Counted:
-    """Code indices of n examples, counted.
-
-    Attributes:
-        n: Number of examples.
-        usage: Counts of each level.
-        prices: Nats of each position (H, W) by level, mean over examples; None: the prior is uniform or does not tell.
-        grids: Grid of each level.
-    """
+class Counted(NamedTuple):
+    """Code indices of n examples, counted."""
 
     n: int
-    usage: Sequence[CodebookUsage]
-    prices: Sequence[Tensor] | None
-    grids: Sequence[CodeGrid]
+    usage: Sequence[CodebookUsage]  # of each level
+    prices: Sequence[Tensor] | None  # nats of each position (H, W) by level, mean over examples; None: uniform, unknown
+    grids: Sequence[CodeGrid]  # of each level
 
 
 def count(model: VAE, split: Split, max_examples: int) -> Counted:
@@ -68,13 +59,13 @@ def count(model: VAE, split: Split, max_examples: int) -> Counted:
                 break
     grids = needs_codes(model.latents).code_grids
     prices = [(each / n).view(grid.height, grid.width) for each, grid in zip(total, grids, strict=False)]
-    if not total or all(_uniform(price, grid) for price, grid in zip(prices, grids, strict=True)):
-        return Counted(n, books.usage, None, grids)
-    return Counted(n, books.usage, prices, grids)
+    uneven = any((price - _uniform(grid)).abs().max() >= 1e-4 for price, grid in zip(prices, grids, strict=False))
+    return Counted(n, books.usage, prices if uneven else None, grids)
 
 
-def _uniform(price: Tensor, grid: CodeGrid) -> bool:
-    return bool((price - grid.depth * math.log(grid.codebook_size)).abs().max() < 1e-4)
+def _uniform(grid: CodeGrid) -> float:
+    """Return the nats of a position if all code indices are equally probable."""
+    return grid.depth * math.log(grid.codebook_size)
 
 
 def _nats(groups: Sequence[LatentTerms]) -> list[Tensor]:
@@ -127,7 +118,7 @@ def prices(found: Counted) -> Figure:
     assert found.prices is not None
     panels: list[Panel] = []
     for i, (price, grid) in reversed([*enumerate(zip(found.prices, found.grids, strict=True))]):
-        uniform = grid.depth * math.log(grid.codebook_size)
+        uniform = _uniform(grid)
         title = f"level {i + 1}: {float(price.sum()):.0f} of {uniform * price.numel():.0f} nats"
         high = max(uniform, float(price.max()))
         panels.append(Heatmap(values=price.double().tolist(), low=0.0, high=high, equal=True,

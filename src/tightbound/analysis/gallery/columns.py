@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from tightbound.analysis.base import Subject
 from tightbound.analysis.estimate import Array
@@ -14,7 +13,6 @@ from tightbound.analysis.figures import Bars, Figure, Histograms, Panel
 from tightbound.analysis.gallery.drawing import given, some, source
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
-from tightbound.core.terms import Batch
 
 if TYPE_CHECKING:
     from tightbound.trained import Trained
@@ -31,26 +29,25 @@ def figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
     Raises:
         CompositionError: If the examples are no table.
     """
-    shape = trained.model.shape
-    if len(shape) != 1:
-        raise CompositionError(f"no picture shows examples of shape {tuple(shape)}; needed: images or tables")
+    model = trained.model
+    if len(model.shape) != 1:
+        raise CompositionError(f"no picture shows examples of shape {tuple(model.shape)}; needed: images or tables")
     batch = some(subject.examples if subject.data is None else subject.data.whole, ROWS)
-    return (_marginals(trained, batch),)
-
-
-def _marginals(trained: Trained, batch: Batch) -> Figure:
-    samples, observation = _drawn(trained, batch), trained.model.observation
-    real, drawn = batch.x.double().numpy(), samples.double().numpy()
+    if model.context is not None and model.context.completes:
+        samples = trained.complete(batch, draw=True)[:, 0]
+    else:  # in the contexts of the examples
+        context = None if model.context is None else given(batch)
+        samples = trained.sample(len(batch), draw=True, context=context)
+    real, drawn, domain = batch.x.double().numpy(), samples.double().numpy(), model.observation.source
     columns = min(COLUMNS, real.shape[1])
-    names = [str(name) for name in observation.header] or [f"column {i + 1}" for i in range(columns)]
-    domain = observation.source
+    names = [str(name) for name in model.observation.header] or [f"column {i + 1}" for i in range(columns)]
     panels = [
         _marginal(real[:, i], drawn[:, i], names[i], domain.columns[i] if domain.columns else domain)
         for i in range(columns)
     ]
     shown = f"The first {columns} of {real.shape[1]} columns." if columns < real.shape[1] else ""
     counts = f"Distributions of {len(real):,} examples and as many draws of p(x|z), by column."
-    return Figure("samples", "Samples", f"{source(trained, batch)} {counts} {shown}".strip(), panels)
+    return (Figure("samples", "Samples", f"{source(trained, batch)} {counts} {shown}".strip(), panels),)
 
 
 def _marginal(real: Array, drawn: Array, title: str, domain: Domain) -> Panel:
@@ -66,11 +63,3 @@ def _marginal(real: Array, drawn: Array, title: str, domain: Domain) -> Panel:
     labels = [str(domain.words[i]) if domain.words else str(i) for i in order]
     series = {name: (each[order] / max(1, each.sum())).tolist() for name, each in counts.items()}
     return Bars(labels=labels, series=series, title=title)
-
-
-def _drawn(trained: Trained, like: Batch) -> Tensor:
-    """Return draws of x, as many as there are examples, in the contexts of these."""
-    context = trained.model.context
-    if context is not None and context.completes:
-        return trained.complete(like, draw=True)[:, 0]
-    return trained.sample(len(like), draw=True, context=None if context is None else given(like))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +30,7 @@ DESCRIPTIONS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Paths between latent codes, measured.
 
     Attributes:
@@ -62,8 +60,7 @@ def paths(model: VAE, data: Source, train: Source, *, steps: int = 16, seed: int
         model: The model.
         data: Examples (2 P) that pairs are made of.
         train: Training data, in which the nearest example is searched for.
-        steps: Number of steps of a path, a multiple of 4.
-        seed: Random seed.
+        steps, seed: See `Paths`.
 
     Raises:
         InputError: If there are fewer than two pairs, or steps is not a multiple of 4.
@@ -113,7 +110,7 @@ def traversal(model: VAE, data: Source, *, reach: float = 2.0, seed: int = 0) ->
     }
     if model.latents.support != "real":
         why = "latent codes do not lie in R^L, so that no dimension can move alone"
-        return Estimate(None, None, len(codes.mean), estimator="none", reason=why, **facts)
+        return Estimate.missing(why, n=len(codes.mean), **facts)
     moved = torch.empty(codes.mean.shape, dtype=torch.float64)
     for d in range(codes.mean.shape[1]):
         ends = []

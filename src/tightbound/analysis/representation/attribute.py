@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tightbound.analysis.base import Analysis, Subject, option
-from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
-from tightbound.analysis.figures import Figure, Lines, Pictures
+from tightbound.analysis.estimate import percent, scalar, scalar_error
+from tightbound.analysis.figures import Figure, Lines
 from tightbound.analysis.result import Result
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Attribute(Analysis[Result]):
         )  # fmt: skip
         start = "any other label" if self.against is None else f"label {self.against}"
         sentence = (
-            f"Shifted by the full vector, {_percent(found.estimates['+1'])}% of {len(found.codes):,} test examples "
-            f"with {start} are classified as {self.label}; without a shift, {_percent(found.estimates['+0'])}%."
+            f"Shifted by the full vector, {percent(found.estimates['+1'])}% of {len(found.codes):,} test examples "
+            f"with {start} are classified as {self.label}; without a shift, {percent(found.estimates['+0'])}%."
         )
         return Result(
             found.estimates,
@@ -84,11 +84,11 @@ class Attribute(Analysis[Result]):
         shown = found.x[: self.rows]
         rows = [pictures.to_pixels(row, model.observation.source) for row in shown]
         labels = [str(label) for label in found.labels[: self.rows].tolist()]
-        grid = pictures.grid(rows, labels, [f"{s:+g}" for s in found.strengths])
+        panel = pictures.panel(rows, labels, [f"{s:+g}" for s in found.strengths])
         caption = (
             f"Test examples, with their labels at the left, shifted towards label {self.label}; above, the strength."
         )
-        return [Figure("attribute", f"Towards label {self.label}", caption, [Pictures(png=pictures.png(grid))])]
+        return [Figure("attribute", f"Towards label {self.label}", caption, [panel])]
 
     def _curve(self, found: Shifted) -> Figure:
         name = f"classified as {self.label}"
@@ -100,7 +100,3 @@ class Attribute(Analysis[Result]):
         )  # fmt: skip
         caption = "Share of the shifted examples that a linear probe classifies as the label, with 95% intervals."
         return Figure("attribute-effect", "Effect of the shift", caption, [panel])
-
-
-def _percent(estimate: Estimate) -> str:
-    return with_error(100 * scalar(estimate), 100 * scalar_error(estimate))

@@ -81,23 +81,19 @@ def agreement(truth: Array, found: Array, seed: int = 0, *, resamples: int = 200
 
 
 def normalized_information(tables: Array) -> Array:
-    """Return mutual information over the mean of the two entropies (T,); 0 if both are zero.
+    """Return mutual information over the mean of both entropies (T,) from counts (T, classes, clusters); 0 if both are
+    zero."""
+    from scipy.stats import entropy
 
-    Args:
-        tables: Counts (T, classes, clusters).
-    """
     p = tables / tables.sum((1, 2), keepdims=True)
-    of, into = _entropy(p.sum(2)), _entropy(p.sum(1))
-    information = of + into - _entropy(p.reshape(len(p), -1))
+    of, into, both = entropy(p.sum(2), axis=1), entropy(p.sum(1), axis=1), entropy(p.reshape(len(p), -1), axis=1)
+    information = of + into - both
     return information / np.maximum((of + into) / 2, 1e-300)
 
 
 def adjusted_rand(tables: Array) -> Array:
-    """Return the share of pairs on which classes and clusters agree (T,), corrected for chance.
-
-    Args:
-        tables: Counts (T, classes, clusters).
-    """
+    """Return the share of pairs on which classes and clusters agree (T,), corrected for chance, from counts
+    (T, classes, clusters)."""
 
     def pairs(counts: Array) -> Array:
         return (counts * (counts - 1.0) / 2).reshape(len(counts), -1).sum(1)
@@ -107,8 +103,3 @@ def adjusted_rand(tables: Array) -> Array:
     expected = of * into / (n * (n - 1) / 2)
     span = (of + into) / 2 - expected
     return np.where(span == 0, 1.0, (both - expected) / np.where(span == 0, 1, span))
-
-
-def _entropy(p: Array) -> Array:
-    """Return the entropy (T,), nats, of probabilities (T, K)."""
-    return -(p * np.log(np.where(p > 0, p, 1))).sum(1)

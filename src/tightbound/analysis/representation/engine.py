@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,8 +15,9 @@ from tightbound.analysis.representation import clustering, supervised
 from tightbound.analysis.representation.features import inputs, reconstruction_error
 from tightbound.analysis.representation.probe import Task
 from tightbound.analysis.representation.scored import Pair, accuracy, explained
-from tightbound.analysis.representation.supervised import Supervised
+from tightbound.analysis.representation.shown import METHODS, Probed, result_of
 from tightbound.analysis.representation.uncertainty import about_errors, about_reconstructions, uncertainty
+from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
@@ -28,34 +28,9 @@ from tightbound.inference.infer import encode
 CLASSES = 200  # integer labels with more different values are numbers
 FEW = 10  # labels per class, for the estimate that stands for the curve
 KINDS = {"": "posterior means", "draws": "one draw of q(z|x) each", "pca": "principal components of the input"}
-METHODS = ("linear", "knn")
 
 
-@dataclass
-class Probed:
-    """Estimates of a probe, and what its tables and figures show.
-
-    Attributes:
-        about: Task, numbers of examples, classes, factors, neighbors, ...
-        reason: Why there is no task; None: there is one.
-        estimates: Estimates by name.
-        curve: Accuracy by the number of labels per class.
-        risk: Share of errors by coverage, for each measure of uncertainty.
-        methods: Fitted methods by kind of features.
-    """
-
-    about: dict[str, Any]
-    reason: str | None = None
-    estimates: dict[str, Estimate] = field(default_factory=dict)
-    curve: dict[str, Any] | None = None
-    risk: dict[str, Any] | None = None
-    methods: dict[str, Supervised] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Estimate:
-        return self.estimates[name]
-
-
-def probe_arrays(
+def probe_codes(
     codes_train: Any,
     labels_train: Any,
     codes_test: Any,
@@ -64,8 +39,21 @@ def probe_arrays(
     task: Task = "auto",
     neighbors: int = 5,
     seed: int = 0,
-) -> Probed:
-    """Measure prediction, clustering and label efficiency of latent codes; see `probe_codes`."""
+) -> Result:
+    """Measure prediction, clustering and label efficiency of latent codes that you have, from any model.
+
+    Args:
+        codes_train: Latent codes (N, L) to fit to.
+        labels_train: Classes or numbers (N,), or numbers (N, factors).
+        codes_test: Latent codes (M, L) to judge by.
+        labels_test: Their labels (M,) or (M, factors).
+        task: Whether labels are classes or numbers; "auto": integers with at most 200 values are classes.
+        neighbors: k of k-NN.
+        seed: Random seed.
+
+    Raises:
+        InputError: If codes and labels do not match, or there is only one class.
+    """
     codes, labels = (Pair(*map(_array, ends)) for ends in ((codes_train, codes_test), (labels_train, labels_test)))
     for name, x, y in (("training", codes.train, labels.train), ("test", codes.test, labels.test)):
         if x.ndim != 2 or len(x) != len(y) or len(x) < 2 or not np.isfinite(x).all():
@@ -76,7 +64,7 @@ def probe_arrays(
     reason = _no_task(labels, task)
     if reason:
         raise InputError(reason)
-    return _predict({"": codes}, labels, _task(labels, task), neighbors, seed)
+    return result_of(_predict({"": codes}, labels, _task(labels, task), neighbors, seed), "given codes")
 
 
 def probe(
@@ -99,11 +87,7 @@ def probe(
         model: The model.
         train: Labeled examples to fit to.
         test: Labeled examples to judge by. Without labels, uncertainty is compared with reconstruction errors alone.
-        max_examples: At most so many examples of each, picked at random.
-        task: Whether labels are classes or numbers; "auto": integers (N,) with at most 200 values are classes.
-        neighbors: k of k-NN.
-        samples: Latent samples per test example, for its uncertainty.
-        seed: Random seed.
+        max_examples, task, neighbors, samples, seed: See `Probe`.
         memory: Numbers of encoder input held at once, which limits the examples further.
 
     Raises:
@@ -262,7 +246,7 @@ def _no_task(labels: Pair, task: Task) -> str | None:
 
 
 def _missing(n: int, reason: str | None) -> Estimate:
-    return Estimate(None, None, n, unit="share right", estimator="none", target="labels of test data", reason=reason)
+    return Estimate.missing(str(reason), n=n, unit="share right", target="labels of test data")
 
 
 def _joined(name: str, kind: str) -> str:

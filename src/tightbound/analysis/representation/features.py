@@ -12,7 +12,8 @@ from tightbound.analysis.estimate import Array
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.data.feed import Source, batches, evaluating
+from tightbound.core.terms import Batch
+from tightbound.data.feed import Source, each
 
 
 class Inputs(NamedTuple):
@@ -29,30 +30,32 @@ class Inputs(NamedTuple):
 
 def inputs(model: VAE, source: Source, seed: int = 0) -> Inputs:
     """Return what a classifier of the examples themselves can look at."""
-    parts: list[Tensor] = []
-    labels: list[Tensor] = []
-    with evaluating(model):
-        for batch in batches(model, source, 500):
-            raw = replace(batch, x=batch.x.to(torch.get_default_dtype()))
-            seen = model.observation(raw, Noise("inputs", seed), False)
-            assert seen.input is not None
-            parts.append(seen.input.flatten(1).float().cpu())
-            labels += [] if batch.label is None else [batch.label.cpu()]
+
+    def seen(batch: Batch, number: int) -> tuple[Tensor, Tensor | None]:
+        raw = replace(batch, x=batch.x.to(torch.get_default_dtype()))
+        given = model.observation(raw, Noise("inputs", seed), False).input
+        assert given is not None
+        return given.flatten(1).float().cpu(), None if batch.label is None else batch.label.cpu()
+
+    parts = each(model, source, 500, seen)
     if not parts:
         raise InputError("there are no examples; give at least one")
-    return Inputs(torch.cat(parts).numpy(), torch.cat(labels).numpy() if len(labels) == len(parts) else None)
+    labels = [label for _, label in parts if label is not None]
+    return Inputs(
+        torch.cat([x for x, _ in parts]).numpy(), torch.cat(labels).numpy() if len(labels) == len(parts) else None
+    )
 
 
 def reconstruction_error(model: VAE, source: Source, seed: int = 0) -> Array:
     """Return the mean squared error (N,) of decoding the posterior mean; NaN for an example with nothing observed."""
-    parts: list[Tensor] = []
-    with evaluating(model):
-        for batch in batches(model, source, 500):
-            seen = model.observe(batch, Noise("encode", seed))
-            mean, _ = model.latents.moments(model.encode_state(seen))
-            restored = model.observation.restore(model.decode(mean, seen.context).mean)
-            parts.append(model.observation.error(restored, batch.x, seen).cpu())
-    return torch.cat(parts).numpy()
+
+    def error(batch: Batch, number: int) -> Tensor:
+        seen = model.observe(batch, Noise("encode", seed))
+        mean, _ = model.latents.moments(model.encode_state(seen))
+        restored = model.observation.restore(model.decode(mean, seen.context).mean)
+        return model.observation.error(restored, batch.x, seen).cpu()
+
+    return torch.cat(each(model, source, 500, error)).numpy()
 
 
 def into_domain(model: VAE, x: Tensor) -> Tensor:

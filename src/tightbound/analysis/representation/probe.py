@@ -9,7 +9,6 @@ from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.result import Result
 
 if TYPE_CHECKING:
-    from tightbound.data.given import Array
     from tightbound.trained import Trained
 
 Task = Literal["auto", "classes", "numbers"]
@@ -50,34 +49,3 @@ class Probe(Analysis[Result]):
             neighbors=self.neighbors, samples=self.samples, seed=self.seed,
         )  # fmt: skip
         return result_of(found, subject.name)
-
-
-def probe_codes(
-    codes_train: Array,
-    labels_train: Array,
-    codes_test: Array,
-    labels_test: Array,
-    *,
-    task: Task = "auto",
-    neighbors: int = 5,
-    seed: int = 0,
-) -> Result:
-    """Measure prediction, clustering and label efficiency of latent codes that you have, from any model.
-
-    Args:
-        codes_train: Latent codes (N, L) to fit to.
-        labels_train: Classes or numbers (N,), or numbers (N, factors).
-        codes_test: Latent codes (M, L) to judge by.
-        labels_test: Their labels (M,) or (M, factors).
-        task: Whether labels are classes or numbers; "auto": integers (N,) with at most 200 values are classes.
-        neighbors: k of k-NN.
-        seed: Random seed.
-
-    Raises:
-        InputError: If codes and labels do not match, or there is only one class.
-    """
-    from tightbound.analysis.representation.engine import probe_arrays
-    from tightbound.analysis.representation.shown import result_of
-
-    found = probe_arrays(codes_train, labels_train, codes_test, labels_test, task=task, neighbors=neighbors, seed=seed)
-    return result_of(found, "given codes")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.analysis.estimate import Array, Estimate, estimate
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean_error
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def explained(truth: Array, predicted: Array) -> Scored:
 
 def _estimate(value: Array, influence: Array, facts: dict[str, Any]) -> Estimate:
     n = len(influence)
-    stderr = influence.std(0, ddof=1) / math.sqrt(n) if n > 1 else None
+    stderr = mean_error(influence) if n > 1 else None
     if value.ndim and len(value) == 1:
         value, stderr = value[0], None if stderr is None else stderr[0]
     return estimate(value, stderr, n=n, **facts)

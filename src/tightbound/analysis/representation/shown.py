@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from tightbound.analysis.estimate import Estimate, scalar, scalar_error, with_error
+from tightbound.analysis.estimate import Estimate, percent, scalar, scalar_error, value_text, with_error
 from tightbound.analysis.figures import Figure, Lines
-from tightbound.analysis.representation.engine import METHODS, Probed
+from tightbound.analysis.representation.supervised import Supervised
 from tightbound.analysis.result import Result, Table
 
+METHODS = ("linear", "knn")
 SIZES = (1, 10, 100)  # labels per class in the table
 MEASURES = {
     "entropy": "entropy of q(z|x)",
@@ -17,6 +19,30 @@ MEASURES = {
     "probe": "variance of the probe over z",
     "confidence": "the probe's own uncertainty",
 }
+
+
+@dataclass
+class Probed:
+    """Estimates of a probe, and what its tables and figures show.
+
+    Attributes:
+        about: Task, numbers of examples, classes, factors, neighbors, ...
+        reason: Why there is no task; None: there is one.
+        estimates: Estimates by name.
+        curve: Accuracy by the number of labels per class.
+        risk: Share of errors by coverage, for each measure of uncertainty.
+        methods: Fitted methods by kind of features.
+    """
+
+    about: dict[str, Any]
+    reason: str | None = None
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    curve: dict[str, Any] | None = None
+    risk: dict[str, Any] | None = None
+    methods: dict[str, Supervised] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
 
 
 def result_of(found: Probed, name: str) -> Result:
@@ -49,8 +75,8 @@ def sentences(found: Probed) -> list[str]:
     else:
         compared = f"{knn} does {'better' if scalar(gain) > 0 else 'worse'} on posterior means than on {than}"
     said = [
-        f"{compared}: {_percent(gain)} points.",
-        f"Drawing z costs it {_percent(estimates['knn_noise_cost'])} points.",
+        f"{compared}: {percent(gain)} points.",
+        f"Drawing z costs it {percent(estimates['knn_noise_cost'])} points.",
     ]
     area = estimates.get("variance_wrong")
     if area is not None and area.value is not None:
@@ -117,13 +143,13 @@ def _prediction(found: Probed) -> Table:
     rows = [
         [
             words if factor is None else f"{words}, factor {factor}",
-            *(_percent(each) if classes else _cell(each, factor) for each in (estimates[m + k] for k in kinds)),
+            *(percent(each) if classes else _cell(each, factor) for each in (estimates[m + k] for k in kinds)),
         ]
         for m, words in names.items()
         for factor in factors
     ]
     if classes:
-        rows.append(["majority", _percent(estimates["majority"]), *[""] * (len(kinds) - 1)])
+        rows.append(["majority", percent(estimates["majority"]), *[""] * (len(kinds) - 1)])
     unit = f"{about['classes']} classes: % right" if classes else "R^2: 1 is perfect, 0 the mean"
     return Table("Predicting the labels", ("method", *kinds.values()), rows, f"{unit}.")
 
@@ -154,7 +180,7 @@ def _few_labels(found: Probed) -> list[Table]:
             own = curve.get(method + kind)
             if own is not None:
                 cells = [f"{100 * own['mean'][i]:.1f} ± {100 * own['sd'][i]:.1f}" for i in places]
-                rows.append([f"{name}, {words}", *cells, _percent(found.estimates[method + kind])])
+                rows.append([f"{name}, {words}", *cells, percent(found.estimates[method + kind])])
     head = [f"{curve['labels_per_class'][i]} per class" for i in places]
     caption = f"% right; mean and standard deviation over {curve['draws']} draws of the labeled examples."
     return [Table("Few labels", ("method", *head, f"all {curve['all']:,}"), rows, caption)]
@@ -192,14 +218,6 @@ def _short(estimate: Estimate) -> str:
 
 def _cell(estimate: Estimate, factor: int | None = None) -> str:
     value, stderr = estimate.value, estimate.stderr
-    if factor is not None and isinstance(value, list):
-        value, stderr = value[factor], stderr[factor] if isinstance(stderr, list) else None
-    if not isinstance(value, float):
-        return "-"
-    return with_error(value, stderr if isinstance(stderr, float) else None)
-
-
-def _percent(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "-"
-    return with_error(100 * scalar(estimate), None if estimate.stderr is None else 100 * scalar_error(estimate))
+    if factor is None or not isinstance(value, list):
+        return value_text(estimate)
+    return with_error(value[factor], stderr[factor] if isinstance(stderr, list) else None)

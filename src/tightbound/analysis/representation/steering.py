@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from tightbound.inference.infer import decode, encode
 STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 
 
-@dataclass(frozen=True)
-class Shifted:
+class Shifted(NamedTuple):
     """The effect of adding an attribute vector to the latent codes of N examples.
 
     Attributes:
@@ -72,14 +71,9 @@ def steer(
         model: The model.
         train: Labeled examples that vector and probe are fitted to.
         test: Labeled examples whose latent codes are shifted.
-        label: Label to move to.
-        against: Label to move from; None: all others.
-        factor: Column of the labels, if each example has several.
-        direction: Direction of the vector, see `vector_of_codes`.
+        label, against, factor, direction, max_examples, seed: See `Attribute`.
         strengths: Multiples of the vector.
-        max_examples: Shift at most so many test examples, picked at random.
         max_fit: Fit to at most so many training examples, and look for the label in as many test examples.
-        seed: Random seed.
 
     Raises:
         InputError: If no example has such a label, or there are no strengths.
@@ -160,15 +154,12 @@ def classified_as(
     if not len(own):
         raise InputError(f"no test example has label {label}; give a label that some have")
     knn = KNeighborsClassifier(min(neighbors, len(known.x))).fit(known.x, known.labels)
-    shares = {"generated": inputs(model, into_domain(model, generated), seed).x, "data": own}
-    description = {
-        "generated": f"generated examples that are classified as {label}",
-        "data": f"test examples of class {label} that are classified as {label}",
-    }
+    made = inputs(model, into_domain(model, generated), seed).x
+    judged = {"generated": ("generated examples", made), "data": (f"test examples of class {label}", own)}
     return {
         name: accuracy(np.asarray(knn.predict(x)) == label).estimate(
             unit="share", target=f"{neighbors}-NN on the input of the encoder, of {len(known.x):,} training examples",
-            estimator="share; binomial standard error", description=description[name],
+            estimator="share; binomial standard error", description=f"{what} that are classified as {label}",
         )
-        for name, x in shares.items()
+        for name, (what, x) in judged.items()
     }  # fmt: skip

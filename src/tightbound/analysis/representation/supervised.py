@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,19 +57,12 @@ class Linear:
         return self.model.predict_proba(self.scaler.transform(features))
 
 
-@dataclass(frozen=True)
-class Supervised:
-    """Scores of two methods on one kind of features.
+class Supervised(NamedTuple):
+    """Scores of two methods on one kind of features."""
 
-    Attributes:
-        scores: Scores of "linear" and "knn".
-        linear: The linear classifier; None for regression.
-        reason: A reservation about the linear method.
-    """
-
-    scores: dict[str, Scored]
-    linear: Linear | None = None
-    reason: str | None = None
+    scores: dict[str, Scored]  # of "linear" and "knn"
+    linear: Linear | None = None  # the linear classifier; None for regression
+    reason: str | None = None  # a reservation about the linear method
 
 
 def classify(features: Pair, labels: Pair, neighbors: int = 5) -> Supervised:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,19 +30,12 @@ MEASURES = {
 NO_SPREAD = "the posterior is deterministic: it has no entropy and no spread"
 
 
-@dataclass(frozen=True)
-class Uncertainty:
-    """Measures of uncertainty for N examples; None if the posterior is deterministic, so that there is none.
+class Uncertainty(NamedTuple):
+    """Measures of uncertainty for N examples; None if the posterior is deterministic, so that there is none."""
 
-    Attributes:
-        entropy: Entropy (N,) of q(z|x), nats.
-        variance: Variance (N,) of E[x|z] over draws of z, averaged over elements.
-        probe: Variance (N,) of a probe's probabilities over draws of z, summed over classes.
-    """
-
-    entropy: Array | None
-    variance: Array | None
-    probe: Array | None
+    entropy: Array | None  # (N,) of q(z|x), nats
+    variance: Array | None  # (N,) of E[x|z] over draws of z, averaged over elements
+    probe: Array | None  # (N,) of a probe's probabilities over draws of z, summed over classes
 
 
 def uncertainty(
@@ -101,20 +93,14 @@ def about_reconstructions(found: Uncertainty, error: Array) -> dict[str, Estimat
         error: Reconstruction errors (N,); NaN is left out.
     """
     known = np.isfinite(error)
-    poor = error > np.quantile(error[known], POOR) if known.any() else known
-    estimates = {}
-    for name in ("entropy", "variance"):
-        value = getattr(found, name)
-        facts: dict[str, Any] = {
-            "n": int(known.sum()), "unit": "AUROC", "target": "reconstruction error above its 90th percentile",
-            "description": f"{MEASURES[name]}: probability that it is larger for a poor reconstruction; 0.5 is chance",
-        }  # fmt: skip
-        estimates[f"{name}_poor"] = (
-            Estimate(None, None, **facts, estimator="none", reason=NO_SPREAD)
-            if value is None
-            else _area(poor[known], value[known], facts)
+    poor = error[known] > np.quantile(error[known], POOR) if known.any() else known[known]
+    return {
+        f"{name}_poor": _area(
+            poor, None if value is None else value[known], target="reconstruction error above its 90th percentile",
+            description=f"{MEASURES[name]}: probability that it is larger for a poor reconstruction; 0.5 is chance",
         )
-    return estimates
+        for name, value in found._asdict().items() if name != "probe"
+    }  # fmt: skip
 
 
 def about_errors(
@@ -132,28 +118,23 @@ def about_errors(
         The AUROC of "the linear probe errs" and the area under the risk-coverage curve, for each measure; and the
         curves by measure, with their "coverage".
     """
-    values = {f.name: getattr(found, f.name) for f in fields(found)} | {"confidence": confidence}
     estimates: dict[str, Estimate] = {}
-    curves: dict[str, list[float]] = {}
-    n, target = len(wrong), "errors of the linear probe of posterior means"
-    for name, value in values.items():
-        wrongs: dict[str, Any] = {"n": n, "unit": "AUROC", "target": target}
-        description = (
-            f"{MEASURES[name]}: probability that it is larger where the probe errs; 0.5 is chance",
-            f"{MEASURES[name]}: mean share of errors among the most certain examples, over all coverages",
-        )
-        if value is None:
-            none = Estimate(None, None, **wrongs, estimator="none", reason=NO_SPREAD)
-            estimates[f"{name}_wrong"] = replace(none, description=description[0])
-            estimates[f"{name}_risk"] = replace(none, unit="share wrong", description=description[1])
-            continue
-        estimates[f"{name}_wrong"] = _area(wrong, value, {**wrongs, "description": description[0]})
-        estimates[f"{name}_risk"] = area_under_risk(
-            wrong, value, seed, unit="share wrong", target=target, description=description[1],
-            estimator="area under the risk-coverage curve; bootstrap",
+    curves = {"coverage": COVERAGE.tolist()}
+    target = "errors of the linear probe of posterior means"
+    for name, value in {**found._asdict(), "confidence": confidence}.items():
+        estimates[f"{name}_wrong"] = _area(
+            wrong, value, target=target,
+            description=f"{MEASURES[name]}: probability that it is larger where the probe errs; 0.5 is chance",
         )  # fmt: skip
+        about = f"{MEASURES[name]}: mean share of errors among the most certain examples, over all coverages"
+        facts = {"unit": "share wrong", "target": target, "description": about}
+        if value is None:
+            estimates[f"{name}_risk"] = Estimate.missing(NO_SPREAD, n=len(wrong), **facts)
+            continue
+        how = "area under the risk-coverage curve; bootstrap"
+        estimates[f"{name}_risk"] = area_under_risk(wrong, value, seed, **facts, estimator=how)
         curves[name] = risk_coverage(wrong, value).tolist()
-    return estimates, {"coverage": COVERAGE.tolist(), **curves}
+    return estimates, curves
 
 
 def risk_coverage(wrong: Array, uncertain: Array) -> Array:
@@ -198,11 +179,14 @@ def _spread(model: VAE, terms: Terms) -> Tensor:
     return squared.flatten(1).nanmean(1).nan_to_num()
 
 
-def _area(positive: Array, score: Array, facts: dict[str, Any]) -> Estimate:
+def _area(positive: Array, score: Array | None, **facts: Any) -> Estimate:
     """Return the AUROC with which a score finds the positive examples."""
+    facts |= {"n": len(positive), "unit": "AUROC"}
+    if score is None:
+        return Estimate.missing(NO_SPREAD, **facts)
     if not 1 < positive.sum() < len(positive) - 1:
         why = f"{positive.sum()} of {len(positive)} examples are positive; needed: two, and two that are not"
-        return Estimate(None, None, **facts, estimator="none", reason=why)
+        return Estimate.missing(why, **facts)
     area = auroc(score[~positive], score[positive])
     none = None if area.stderr is not None else "no standard error: the two sets do not overlap"
     return estimate(area.value, area.stderr, **facts, estimator=area.estimator, reason=none)

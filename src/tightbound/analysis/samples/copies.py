@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error
 from tightbound.analysis.samples.neighbors import as_data, inputs, nearest, observed, realized
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
@@ -174,9 +174,9 @@ def _estimates(distance: Array, between: Array, n: int, components: int | None) 
     probability, z = mann_whitney(drawn, held)
     # variance of P(X < Y): over x, of its share of larger y; over y, of its share of smaller x
     above = [1 - np.searchsorted(np.sort(held), drawn) / len(held), np.searchsorted(np.sort(drawn), held) / n]
-    stderr = math.sqrt(sum(values.var(ddof=1) / len(values) for values in above))
+    stderr = math.hypot(*map(mean_error, above))
     ratio = drawn.mean() / max(held.mean(), 1e-300)
-    relative = [values.std(ddof=1) / math.sqrt(len(values)) / max(values.mean(), 1e-300) for values in (drawn, held)]
+    relative = [mean_error(values) / max(values.mean(), 1e-300) for values in (drawn, held)]
     facts = {"n": len(held), "target": "draws of x from the model against test examples"}
     estimates = {
         "copying_z": estimate(

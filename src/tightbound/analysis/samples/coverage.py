@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean
+from tightbound.analysis.detection.areas import shares_below
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error
 from tightbound.analysis.result import Result
 from tightbound.analysis.samples.neighbors import as_data, as_points, distance_unit, nearest, points
 from tightbound.core.errors import CompositionError, InputError, number, whole
@@ -138,7 +139,7 @@ def _shares(
         others = own[:, generator.integers(0, own.shape[1], own.shape[1])].ravel()
         limits.append(np.quantile(others, level))
         shares.append(np.searchsorted(some, limits[-1]) / len(some))
-        separations.append(_auc(some, others))
+        separations.append(shares_below(some, others).mean())
     mixture = f"q(z) from the posterior moments of {len(codes.mean):,} training examples"
     if not codes.variance.any():
         mixture = f"q(z) a kernel density of {len(codes.mean):,} training codes (Scott's rule)"
@@ -153,17 +154,12 @@ def _shares(
             "test examples",
         ),
         "separation": estimate(
-            _auc(np.sort(ratio), own.ravel()), np.std(separations, ddof=1), unit="probability", estimator=by, **facts,
+            shares_below(ratio, own.ravel()).mean(), np.std(separations, ddof=1), unit="probability", estimator=by,
             description="a latent code of a test example lies in a better covered place than a prior draw; 0.5: "
             "equally covered",
+            **facts,
         ),
     }  # fmt: skip
-
-
-def _auc(below: Array, above: Array) -> float:
-    """Return the probability that one of `above` exceeds one of `below`, which is sorted; ties count half."""
-    left, right = (np.searchsorted(below, above, side=side) for side in ("left", "right"))
-    return float((left + right).mean() / (2 * len(below)))
 
 
 def _round_trip(model: VAE, groups: Mapping[str, Tensor], spread: Tensor, seed: int) -> dict[str, Estimate]:
@@ -218,9 +214,7 @@ def _distances(model: VAE, groups: Mapping[str, Tensor], train: Source, seed: in
 def _root(squared: Array, **facts: Any) -> Estimate:
     """Return the square root of a mean, with its standard error by the delta method."""
     root = math.sqrt(squared.mean())
-    return estimate(
-        root, squared.std(ddof=1) / math.sqrt(len(squared)) / (2 * max(root, 1e-12)), n=len(squared), **facts
-    )
+    return estimate(root, mean_error(squared) / (2 * max(root, 1e-12)), n=len(squared), **facts)
 
 
 def _too_few(n: int, **facts: Any) -> Estimate:

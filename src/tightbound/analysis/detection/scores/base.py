@@ -59,11 +59,6 @@ class View:
             return f"-IWAE, {self.samples} importance samples"
         return f"-ELBO: {DETERMINISTIC}, and importance samples would add nothing"
 
-    @property
-    def means(self) -> Array:
-        """Posterior means (N, latent)."""
-        return self.evaluation.per_example["mean"]
-
     @cached_property
     def classes(self) -> Array | None:
         """Labels (N,), if they are classes: integers, with two or more classes of two or more examples; else None."""
@@ -84,6 +79,8 @@ class Score(Component, ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     """What the score is, in one line."""
+    of_bound: ClassVar[bool] = True
+    """Whether it is made of the bound on log p(x), which a model may lack, or which may bound something else."""
 
     def unit(self, model: VAE) -> str:
         """Return the unit of the values."""
@@ -97,13 +94,9 @@ class Score(Component, ABC):
         """Return what is scored."""
         return model.target_name
 
-    def caveat(self, model: VAE) -> str | None:
-        """Return what the values are not, if the model's bound is not a bound on a likelihood."""
-        return model.observation.not_a_likelihood
-
     def reason_missing(self, data: View) -> str | None:
         """Return why this model has no such score on these data; None: it has one."""
-        return None if data.has_bound else str(data.evaluation["iwae"].reason)
+        return str(data.evaluation["iwae"].reason) if self.of_bound and not data.has_bound else None
 
     @abstractmethod
     def __call__(self, data: View, train: View) -> Array:

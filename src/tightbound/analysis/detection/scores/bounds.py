@@ -71,6 +71,7 @@ class Reconstruction(Score):
 
     name = "reconstruction"
     description = "squared error of decoding the posterior mean"
+    of_bound = False
 
     def unit(self, model: VAE) -> str:
         """Return the unit of squared errors."""
@@ -83,14 +84,6 @@ class Reconstruction(Score):
     def target(self, model: VAE) -> str:
         """Return what is compared."""
         return "E[x|z] at the posterior mean, against x"
-
-    def caveat(self, model: VAE) -> str | None:
-        """Return None: an error does not depend on the target of the bound."""
-        return None
-
-    def reason_missing(self, data: View) -> str | None:
-        """Return None: every model has this score."""
-        return None
 
     def __call__(self, data: View, train: View) -> Array:
         """Return the values (N,)."""

@@ -29,6 +29,7 @@ class Mahalanobis(Score):
 
     name = "mahalanobis"
     description = "squared distance of the latent code from those of training examples, under their covariance"
+    of_bound = False
 
     def unit(self, model: VAE) -> str:
         """Return the unit: squared standard deviations."""
@@ -37,10 +38,6 @@ class Mahalanobis(Score):
     def target(self, model: VAE) -> str:
         """Return what is measured."""
         return f"the mean of {model.latents.moments_of}"
-
-    def caveat(self, model: VAE) -> str | None:
-        """Return None: a distance does not depend on the target of the bound."""
-        return None
 
     def reason_missing(self, data: View) -> str | None:
         """Return why the latent codes have no mean and covariance; None: they have."""
@@ -56,18 +53,13 @@ class Mahalanobis(Score):
 
     def __call__(self, data: View, train: View) -> Array:
         """Return the values (N,)."""
-        classes = np.zeros(len(train.means)) if train.classes is None else train.classes
-        return mahalanobis(data.means, train.means, classes)
+        z, codes = (view.evaluation.per_example["mean"] for view in (data, train))
+        return mahalanobis(z, codes, np.zeros(len(codes)) if train.classes is None else train.classes)
 
 
 def mahalanobis(z: Array, codes: Array, classes: Array) -> Array:
-    """Return the squared distance (N,) of z to the nearest class mean, under the shrunk covariance about these means.
-
-    Args:
-        z: Latent codes (N, L) to measure.
-        codes: Latent codes (M, L) to compare with.
-        classes: Their classes (M,).
-    """
+    """Return the squared distance (N,) of z (N, L) to the nearest mean of a class of codes (M, L), under the shrunk
+    covariance about these means."""
     from sklearn.covariance import LedoitWolf
 
     names, which = np.unique(classes, return_inverse=True)
@@ -83,14 +75,11 @@ class Prior(Score):
 
     name = "prior"
     description = "-log p(z) at the posterior mean"
+    of_bound = False
 
     def target(self, model: VAE) -> str:
         """Return what is measured."""
         return f"p(z) at the mean of {model.latents.moments_of}"
-
-    def caveat(self, model: VAE) -> str | None:
-        """Return None: a density of z does not depend on the target of the bound."""
-        return None
 
     def reason_missing(self, data: View) -> str | None:
         """Return why the prior has no informative density at a posterior mean; None: it has."""

@@ -50,8 +50,7 @@ class Complexity(Score):
 
     def __call__(self, data: View, train: View) -> Array:
         """Return the values (N,), bits."""
-        lengths = code_lengths(data)
-        return -data.bound / math.log(2) - lengths
+        return -data.bound / math.log(2) - code_lengths(data)
 
 
 def code_lengths(data: View) -> Array:

@@ -7,10 +7,9 @@ import math
 import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.checks.shared import drawn, independent_elements
-from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
-from tightbound.analysis.diagnosis.worth import constant_code, costs, swapped
+from tightbound.analysis.diagnosis.worth import constant_code, costs, drawn, swapped
 from tightbound.analysis.estimate import Array, Estimate, mean, ratio, scalar, scalar_error
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import ExampleNoise, Noise
@@ -40,22 +39,19 @@ class PosteriorCollapse(Check):
     name = "posterior-collapse"
     question = "Does z carry anything that the decoder uses?"
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason if there is no rate."""
-        return None if case.has_bound else NO_RATE
-
     def measure(self, case: Case) -> Evidence:
         """Return rate, mutual information, active units, and what x costs without its code."""
+        require(case.has_bound, NO_RATE)
         model, test, seed = case.model, case.test_data, case.seed
         found = case.evaluation
         elbo = found.per_example["elbo"]
-        same = constant_code(model, case.train_data, drawn(case, train=True), seed)
+        same = constant_code(model, case.train_data, drawn(case.train_codes), seed)
         alone = costs(model, test, same.expand(len(elbo), -1), seed)
         evidence = {
             "rate": found["rate"],
             "mutual_information": information(case),
             "active_units": found["active_units"],
-            "swapped_code": swapped(model, test, drawn(case), seed),
+            "swapped_code": swapped(model, test, drawn(case.codes), seed),
             "gain": mean(
                 alone + elbo, unit="nats", target="-log p(x|one code for all) - (-ELBO)",
                 description="nats that an example saves by having a code of its own, after paying for it",
@@ -63,7 +59,7 @@ class PosteriorCollapse(Check):
             ),
         }  # fmt: skip
         if model.likelihood.autoregressive:
-            alike = independent_elements(case, case.test_data)
+            alike = case.independent_elements(case.test_data)
             evidence["share_through_z"] = ratio(
                 alone + elbo, alike + elbo, unit="", target="gain / (cost of independent elements - (-ELBO))",
                 description="share of what the model knows about x, beyond its marginals, that comes through z",
@@ -112,16 +108,13 @@ class InactiveUnits(Check):
     name = "inactive-units"
     question = "How much of the latent space is in use?"
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason unless a variance of 0.01 is small: a one-hot code's is at most 0.09 for one class in ten."""
-        support = case.model.latents.support
-        if case.evaluation.has_code_indices:
-            return "the latent is a grid of code indices: see codebook-collapse"
-        known = support == "real" or case.evaluation["kl_per_dimension"].value is not None
-        return None if known else f"codes lie on {support}, and how much each dimension carries is not known"
-
     def measure(self, case: Case) -> Evidence:
         """Return the inactive dimensions and the rate by group."""
+        support, known = case.model.latents.support, case.evaluation["kl_per_dimension"].value is not None
+        require(not case.evaluation.has_code_indices, "the latent is a grid of code indices: see codebook-collapse")
+        # elsewhere a variance of 0.01 may not be small: a one-hot code has at most 0.09 for one class in ten
+        unknown = f"codes lie on {support}, and how much each dimension carries is not known"
+        require(support == "real" or known, unknown)
         found = case.evaluation
         kl, mu = found["kl_per_dimension"], found.per_example["mean"]
         off = mu.var(0, ddof=1) < 0.01

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 
+from tightbound.analysis.bounds.gap import encoder_overfitting, inference_gap
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.checks.shared import independent_elements
-from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.checks.collapse import NO_RATE
+from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean, scalar, scalar_error
+from tightbound.analysis.estimate import Estimate, estimate, mean, mean_error, scalar, scalar_error
+from tightbound.core.terms import DETERMINISTIC
 
 NO_BOUND = "the posterior is a point mass: no bound on log p(x) exists"
 
@@ -68,24 +68,15 @@ class NothingLearned(Check):
     name = "nothing-learned"
     question = "Does the model know more about x than the frequencies of its elements?"
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason unless x has a probability and the objective was meant to raise the bound."""
-        if not case.has_bound:
-            return NO_BOUND
-        if not case.model.observation.target.discrete:
-            return (
-                "p(x|z) is a density, and elements that hardly vary can have any density: there is nothing to "
-                "compare with"
-            )
-        if remedies.knobs(case.config).get("beta") != 1:
-            return "the model was not trained to maximize the ELBO"
-        if case.evaluation.has_uniform_codes:
-            return "no code prior has been trained, so that code indices cost more than they need to: see uniform-prior"
-        return None
-
     def measure(self, case: Case) -> Evidence:
         """Return what is known beyond the marginals."""
-        learned = case.train_evaluation.per_example["elbo"] + independent_elements(case, case.train_data)
+        require(case.has_bound, NO_BOUND)
+        dense = "p(x|z) is a density, and elements that hardly vary can have any density: nothing to compare with"
+        require(case.model.observation.target.discrete, dense)
+        require(remedies.knobs(case.config).get("beta") == 1, "the model was not trained to maximize the ELBO")
+        uniform = "no code prior has been trained, so that code indices cost more than they need to: see uniform-prior"
+        require(not case.evaluation.has_uniform_codes, uniform)
+        learned = case.train_evaluation.per_example["elbo"] + case.independent_elements(case.train_data)
         return {
             "learned": mean(
                 learned, unit="nats", target="ELBO - log p of independent elements, on training data",
@@ -117,19 +108,13 @@ class Undertrained(Check):
     question = "Had the loss settled when training ended?"
     least = 8  # epochs: a line through the last three of them leaves one to measure its error by
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason unless there are enough epochs with a loss that means the same in each of them."""
-        rows = _first_stage(case)
-        if len(rows) < self.least:
-            return f"the run has {len(rows)} epochs; needed: {self.least}"
-        made = remedies.objective(case.config)
-        if made is None or not made.has_best_epoch:
-            return "the objective is measured by an adversary that changes: its loss does not show progress"
-        return None
-
     def measure(self, case: Case) -> Evidence:
         """Return the fall of the loss in the last quarter, also as a share of the whole fall."""
-        rows = _first_stage(case)
+        rows = [row for row in case.metrics if not row.get("stage")]  # of the first stage
+        require(len(rows) >= self.least, f"the run has {len(rows)} epochs; needed: {self.least}")
+        made = remedies.objective(case.config)
+        changing = "the objective is measured by an adversary that changes: its loss does not show progress"
+        require(made is not None and made.has_best_epoch, changing)
         name = "validation_loss" if "validation_loss" in rows[-1] else "train_loss"
         loss = np.array([row[name] for row in rows], dtype=float)
         n, quarter = len(loss), len(loss) // 4
@@ -175,19 +160,16 @@ class Overfitting(Check):
     name = "overfitting"
     question = "Does what was learned on the training data hold on test data?"
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason if there is no bound."""
-        return None if case.has_bound else NO_BOUND
-
     def measure(self, case: Case) -> Evidence:
         """Return the ELBO on training and test data, and the share of the gain over the marginals that holds."""
+        require(case.has_bound, NO_BOUND)
         fitted, new = case.train_evaluation, case.evaluation
         a, b = fitted.per_example["elbo"], new.per_example["elbo"]
         gap = a.mean() - b.mean()
-        stderr = math.hypot(*(x.std(ddof=1) / math.sqrt(len(x)) for x in (a, b)))
+        stderr = math.hypot(mean_error(a), mean_error(b))
         free = fitted.per_example["rate"].mean() if fitted.has_uniform_codes else 0.0
-        learned = a + free + independent_elements(case, case.train_data)
-        held = b + free + independent_elements(case, case.test_data)
+        learned = a + free + case.independent_elements(case.train_data)
+        held = b + free + case.independent_elements(case.test_data)
         evidence = {
             "train_elbo": fitted["elbo"],
             "test_elbo": new["elbo"],
@@ -202,8 +184,8 @@ class Overfitting(Check):
             "description": "share of what was learned on training data that holds on test data",
         }  # fmt: skip
         value = held.mean() / learned.mean()
-        error = math.hypot(_error(held) / learned.mean(), value * _error(learned) / learned.mean())
-        if learned.mean() <= 2 * _error(learned):
+        error = math.hypot(mean_error(held), value * mean_error(learned)) / learned.mean()
+        if learned.mean() <= 2 * mean_error(learned):
             reason = "the model is no better than independent elements on its own training data"
             share = Estimate.missing(reason, **facts)
         else:
@@ -231,11 +213,59 @@ def _against(case: Case) -> remedies.Options:
     return remedies.weight_decay(case.config)
 
 
-def _error(x: Array) -> float:
-    """Return the standard error of the mean of x (N,)."""
-    return float(x.std(ddof=1) / math.sqrt(len(x)))
+class EncoderOverfitting(Check):
+    """What the encoder loses on test data but not on training data.
 
+    The amortization gap is what a posterior fitted to a single example gains over the encoder's. If it is larger on
+    test data than on training data, the encoder is overfitted, since the decoder is the same in both terms of each gap.
+    A finding is, by two standard errors, more than a nat, and more than all that inference loses on training data,
+    including the approximation gap, which the posterior's family costs on any data: the inference gap at least
+    doubles. It is moderate from 5 nats, severe from 20. An equal gap on both is no overfitting, however large.
 
-def _first_stage(case: Case) -> list[Mapping[str, Any]]:
-    """Return the epochs of the first training stage."""
-    return [row for row in case.metrics if not row.get("stage")]
+    Args:
+        max_examples: Examples of each split that posteriors are fitted to, at most.
+        steps: Steps of each fit.
+
+    References:
+        Inference suboptimality in variational autoencoders (Cremer et al. 2018), Sections 3 and 5.4,
+        https://arxiv.org/abs/1801.03558
+    """
+
+    name = "amortization-gap"
+    expensive = True
+    question = "Is the encoder as good on test data as on training data?"
+    least = 1.0  # nats: a mean that is off by 1.4 standard deviations of the posterior
+    grades: tuple[tuple[float, Severity], ...] = ((20.0, "severe"), (5.0, "moderate"))
+
+    def __init__(self, max_examples: int = 100, steps: int = 60) -> None:
+        self.max_examples, self.steps = max_examples, steps
+
+    def measure(self, case: Case) -> Evidence:
+        """Return the gaps on test and training data, and their difference."""
+        require(not case.model.deterministic, f"{DETERMINISTIC}: there is no posterior to fit to an example")
+        require(case.has_bound, NO_RATE)
+        test, train = (
+            inference_gap(case.model, data[: self.max_examples], samples=case.samples, steps=self.steps, seed=case.seed)
+            for data in (case.test_data, case.train_data)
+        )
+        return {
+            "overfitting": encoder_overfitting(test, train),
+            "amortization_gap": test["amortization_gap"],
+            "amortization_gap_train": train["amortization_gap"],
+            "approximation_gap": test["approximation_gap"],
+            "gain_of_doubling": test["gain_of_doubling"],
+        }
+
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Judge by the difference of the gaps."""
+        lost, family = evidence["overfitting"], scalar(evidence["approximation_gap"])
+        gap, fitted = scalar(evidence["amortization_gap"]), scalar(evidence["amortization_gap_train"])
+        if not scalar(lost) - 2 * scalar_error(lost) > max(self.least, fitted + family):
+            return None
+        grades: list[Severity] = [grade for limit, grade in self.grades if scalar(lost) > limit]
+        severity: Severity = grades[0] if grades else "mild"
+        description = (
+            f"The encoder is overfitted: on test data it loses {gap:.1f} nats compared with posteriors fitted to each "
+            f"example, on training data {fitted:.1f}; the model explains test data better than its bound says."
+        )
+        return Finding(self.name, severity, evidence, description, remedies.dropout(case.config))

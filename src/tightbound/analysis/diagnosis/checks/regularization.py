@@ -6,9 +6,9 @@ import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import NO_RATE, NOTHING
-from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
-from tightbound.analysis.estimate import Estimate, estimate, scalar, scalar_error
+from tightbound.analysis.estimate import Estimate, estimate, mean_error, scalar, scalar_error
 
 GRADES: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"), (2.0, "mild"))
 
@@ -24,21 +24,15 @@ class _Regularization(Check):
         beta-VAE (Higgins et al. 2017), https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason unless codes have a density, form one group, and lie where they can be rescaled."""
-        if not case.has_bound:
-            return NO_RATE
-        if scalar(case.evaluation["rate"]) < NOTHING:
-            return f"z carries less than {NOTHING} nats: there is nothing to weigh"
-        if case.model.latents.support != "real":
-            return f"codes lie on {case.model.latents.support}, where posteriors cannot be rescaled"
-        groups = case.evaluation["kl_per_group"].value
-        if isinstance(groups, list) and len(groups) > 1:
-            return "posteriors of lower groups follow the draws of higher ones, and leave their family when rescaled"
-        return None
-
     def measure(self, case: Case) -> Evidence:
         """Return the exchange rate, what rescaling would gain, and the scales of the codes."""
+        support, groups = case.model.latents.support, case.evaluation["kl_per_group"].value
+        require(case.has_bound, NO_RATE)
+        nothing = f"z carries less than {NOTHING} nats: there is nothing to weigh"
+        require(scalar(case.evaluation["rate"]) >= NOTHING, nothing)
+        require(support == "real", f"codes lie on {support}, where posteriors cannot be rescaled")
+        following = "posteriors of lower groups follow the draws of higher ones, and leave their family when rescaled"
+        require(not isinstance(groups, list) or len(groups) < 2, following)
         return {
             "exchange_rate": case.exchange.rate,
             "rescaling_gain": case.exchange.gain,
@@ -53,12 +47,12 @@ class OverRegularized(_Regularization):
     name = "over-regularized"
     question = "Would more rate save more distortion than it costs?"
 
-    def skips(self, case: Case) -> str | None:
-        """Also return a reason if the posterior was not trained by the ELBO."""
+    def measure(self, case: Case) -> Evidence:
+        """Return the same, if the posterior was trained by the ELBO."""
         made = remedies.objective(case.config)
-        if made is not None and made.trains_proposal:
-            return "q(z|x) was trained as the proposal of an importance sampler, which is wider than the ELBO asks for"
-        return super().skips(case)
+        wider = "q(z|x) was trained as the proposal of an importance sampler, which is wider than the ELBO asks for"
+        require(made is None or not made.trains_proposal, wider)
+        return super().measure(case)
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge whether a nat of rate saves more than two nats of distortion."""
@@ -106,9 +100,8 @@ def _severity(factor: float, least: float) -> Severity | None:
 
 def _posterior_std(case: Case) -> Estimate:
     variance = case.codes.variance.double().numpy()
-    second = variance.mean(0)
-    value = np.sqrt(second)
-    stderr = variance.std(0, ddof=1) / np.sqrt(len(variance)) / (2 * np.maximum(value, 1e-12))
+    value = np.sqrt(variance.mean(0))
+    stderr = mean_error(variance) / (2 * np.maximum(value, 1e-12))
     return estimate(
         value, stderr, n=len(variance), unit="z", target="q(z|x) over the data", estimator="sqrt(E sigma^2)",
         description="width of the posterior by latent dimension",

@@ -9,8 +9,7 @@ import torch
 
 from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.checks.shared import observed
-from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
 from tightbound.core.domain import Domain
@@ -39,18 +38,13 @@ class VarianceCollapse(Check):
     name = "variance-collapse"
     question = "Is the scale of p(x|z) finer than the data?"
 
-    def skips(self, case: Case) -> str | None:
-        """Return a reason unless the likelihood has a density by element."""
-        if not case.model.likelihood.elementwise:
-            return "the likelihood does not give each element a variance of its own"
-        if not _continuous(case).any():
-            return "x is discrete: p(x|z) is a probability, which is at most 1"
-        return None
-
     def measure(self, case: Case) -> Evidence:
         """Return the scales, compared with the resolution of the data and with the errors on test data."""
+        own = "the likelihood does not give each element a variance of its own"
+        require(case.model.likelihood.elementwise, own)
         which = _continuous(case)
-        train, test = observed(case, case.train_data), observed(case, case.test_data)
+        require(bool(which.any()), "x is discrete: p(x|z) is a probability, which is at most 1")
+        train, test = case.observed(case.train_data), case.observed(case.test_data)
         center, scale = (part[:, which] for part in _moments(case))
         x = _elements(test.x, test.mask)[:, which]
         grid = _resolution(_elements(train.x, train.mask)[:, which])

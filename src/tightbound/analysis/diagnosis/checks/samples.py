@@ -1,14 +1,61 @@
-"""Memorization: samples that are copies of training examples."""
+"""Failures of samples: holes, where the prior draws codes and the data have none, and copies of training examples."""
 
 from __future__ import annotations
 
 import math
 
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.engine import Case, Check
+from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.analysis.samples.copies import memorization
+from tightbound.analysis.samples.coverage import holes
+
+
+class PriorHoles(Check):
+    """Share of prior draws that lie where fewer than 1% of the latent codes of test data do.
+
+    A prior that matches the codes has 1% of its draws there. A finding is, by two standard errors, more than half: most
+    samples are then made of codes that the decoder has hardly ever seen. It is moderate, severe from 90%.
+
+    Args:
+        max_examples: Training examples that the aggregate posterior is made of, at most.
+        draws: Number of prior draws.
+        level: Share of the latent codes of test data that lie outside of the covered region.
+    """
+
+    name = "holes"
+    question = "Does the prior draw latent codes where those of the data are?"
+
+    def __init__(self, max_examples: int = 10_000, draws: int = 1000, level: float = 0.01) -> None:
+        self.max_examples, self.draws, self.level = max_examples, draws, level
+
+    def measure(self, case: Case) -> Evidence:
+        """Return the shares, and what is decoded in holes and elsewhere."""
+        known = "the decoder knows every code index, wherever the prior draws it: see uniform-prior"
+        require(not case.evaluation.has_code_indices, known)
+        train = case.some(case.train, self.max_examples)
+        return holes(
+            case.model, train, case.test_data, n_samples=self.draws, level=self.level, seed=case.seed
+        ).estimates
+
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Judge by the share of prior draws in holes."""
+        share = evidence["uncovered"]
+        if not scalar(share) - 2 * scalar_error(share) > 0.5:
+            return None
+        severity: Severity = "severe" if scalar(share) > 0.9 else "moderate"
+        far, near = scalar(evidence["distance_holes"]), scalar(evidence["distance_codes"])
+        distance = (
+            f", and what they decode to is {far / near:.2f} times as far from training data as reconstructions are"
+            if far > 0 and near > 0
+            else ""
+        )
+        description = (
+            f"{scalar(share):.0%} of the prior's draws lie where fewer than {self.level:.0%} of the latent codes of "
+            f"test data do{distance}."
+        )
+        return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
 
 
 class CopiedSamples(Check):
