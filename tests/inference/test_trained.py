@@ -230,7 +230,7 @@ def test_networks_that_do_not_fit_are_explained(data: tb.data.Data) -> None:
         composed(data, decoder=nn.Linear(3, 60))
     with pytest.raises(CompositionError, match="decoder does not accept inputs of shape"):
         composed(data, decoder=nn.Linear(4, 64))
-    with pytest.raises(CompositionError, match=r"encoder does not take input.*nn.Linear\(64"):
+    with pytest.raises(CompositionError, match=r"encoder does not accept input.*nn.Linear\(64"):
         composed(data, encoder=nn.Linear(63, 8))
 
 
