@@ -45,7 +45,7 @@ def train(quantizer: Codebook, steps: int, batch: int = 32) -> None:
 
 
 def share_used(quantizer: Codebook) -> float:
-    usage = CodebookUsage.for_quantizer(quantizer)
+    usage = CodebookUsage.empty(quantizer.codebook_size)
     usage.add(quantizer.nearest(normal(300, 16, quantizer.size, seed=99)))
     return float(usage.used_share)
 

@@ -27,6 +27,7 @@ from tightbound.quantizers import (
     Residual,
     VectorQuantizer,
 )
+from tightbound.quantizers.usage import QuantizationError
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -274,7 +275,7 @@ def test_usage_over_a_stream_equals_usage_in_one_call() -> None:
     for part in range(0, 50, 8):
         rows = slice(part, part + 8)
         usage.add(codes[:, rows])
-        usage.add_distances(vectors[:, rows], chosen[:, rows])
+        usage.add_error(QuantizationError.of(vectors[:, rows], chosen[:, rows]))
     for column in (0, 1):
         counts = np.bincount(codes[..., column].flatten(), minlength=7)
         p = counts[counts > 0] / counts.sum()
@@ -307,7 +308,7 @@ def test_a_shared_codebook_is_counted_over_the_whole_grid() -> None:
 )
 def test_usage_knows_the_codebooks_of_a_quantizer(text: str, codebooks: int) -> None:
     quantizer = make("quantizer", text, size=8)
-    usage = CodebookUsage.for_quantizer(quantizer)
+    usage = CodebookUsage.empty(quantizer.codebook_size, 1 if quantizer.shared else quantizer.depth)
     assert usage.counts.shape == (codebooks, 512)
     usage.add(quantizer.nearest(torch.randn(5, 8)))
     assert usage.counts.sum() == 5 * quantizer.depth

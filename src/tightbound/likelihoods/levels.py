@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class LevelLikelihood(ElementwiseLikelihood):
     """
 
     domains: tuple[Kind, ...] = ("levels", "binary")
+    free: ClassVar[bool] = False  # whether the network gives a number for each level
 
     def __init__(
         self,
@@ -36,6 +37,8 @@ class LevelLikelihood(ElementwiseLikelihood):
         **family: Any,
     ) -> None:
         self.levels = whole("levels", levels, least=2)
+        if self.free:
+            self.outputs = self.levels
         super().__init__(shape, features, network, **family)
 
     def check_domain(self, target: Domain) -> None:
@@ -65,12 +68,7 @@ class Categorical(LevelLikelihood):
     """Categorical likelihood with K free probabilities per element (K-way softmax)."""
 
     domains = ("levels", "binary", "categories")
-
-    def __init__(
-        self, shape: Shape = (), features: int | None = None, network: Network | None = None, levels: int = 256
-    ) -> None:
-        self.outputs = whole("levels", levels, least=2)
-        super().__init__(shape, features, network, levels)
+    free = True
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at logits (..., K, *shape)."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError
-from tightbound.quantizers.base import Quantizer
 
 
 class QuantizationError(NamedTuple):
@@ -57,11 +56,6 @@ class CodebookUsage:
         """Return counts of zero."""
         return cls(torch.zeros(codebooks, codebook_size, dtype=torch.long))
 
-    @classmethod
-    def for_quantizer(cls, quantizer: Quantizer) -> Self:
-        """Return counts of zero for this quantizer's codebooks."""
-        return cls.empty(quantizer.codebook_size, 1 if quantizer.shared else quantizer.depth)
-
     def add(self, indices: Tensor) -> None:
         """Count code indices (..., depth); each element of the last axis has its own codebook, unless all share one.
 
@@ -75,10 +69,6 @@ class CodebookUsage:
         if columns.numel() and not 0 <= int(columns.min()) <= int(columns.max()) < codebook_size:
             raise InputError(f"code indices are {columns.min()} .. {columns.max()}; needed: 0 .. {codebook_size - 1}")
         self.counts += torch.stack([column.bincount(minlength=codebook_size) for column in columns.unbind(1)])
-
-    def add_distances(self, vectors: Tensor, chosen: Tensor) -> None:
-        """Add the distances of vectors (..., size) from their code vectors (..., size)."""
-        self.add_error(QuantizationError.of(vectors, chosen))
 
     def add_error(self, distances: QuantizationError) -> None:
         """Add the quantization error of further vectors."""

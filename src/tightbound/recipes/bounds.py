@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tightbound.config import Config
 from tightbound.recipes.base import published
-from tightbound.recipes.lessons import DYNAMIC
+from tightbound.recipes.lessons import BINARIZED
 
 
 @published("burda2016iwae")
@@ -14,15 +14,10 @@ def iwae() -> Config:
     The paper reports a negative log-likelihood (NLL) of 84.78 after 3280 epochs, and 86.76 with k = 1. This recipe
     trains 60 epochs with warm-up and cosine decay. With objective="elbo" it is the paper's VAE.
     """
-    return Config(
-        data="mnist",
+    return BINARIZED.replace(
         network="mlp(hidden=(200, 200), activation='tanh')",
         latent=50,
-        likelihood="bernoulli",
-        observation=DYNAMIC,
         objective="iwae(samples=50)",
-        epochs=60,
-        batch_size=100,
         lr=2e-3,
         eps=1e-4,
         schedule="cosine(warmup=500, final=0.01)",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from tightbound.config import Config
 from tightbound.recipes.base import published
 
-DYNAMIC = "binarized(mode='dynamic')"  # as for most published results on MNIST
+BINARIZED = Config(  # as for most published results on MNIST
+    data="mnist", likelihood="bernoulli", observation="binarized(mode='dynamic')", epochs=60, batch_size=100, lr=1e-3
+)
 
 
 @published()
@@ -79,13 +81,4 @@ def vae() -> Config:
     The paper plots bounds for several latent sizes and trains with Adagrad; this recipe uses Adam, 20 latents and 20
     epochs.
     """
-    return Config(
-        data="mnist",
-        network="mlp(hidden=(500,), activation='tanh')",
-        latent=20,
-        likelihood="bernoulli",
-        observation=DYNAMIC,
-        epochs=20,
-        batch_size=100,
-        lr=1e-3,
-    )
+    return BINARIZED.replace(network="mlp(hidden=(500,), activation='tanh')", latent=20, epochs=20)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from tightbound.config import Config
 from tightbound.recipes.base import published
-from tightbound.recipes.lessons import DYNAMIC, vae
+from tightbound.recipes.lessons import BINARIZED, vae
 
 
 def _flow(posterior: str) -> Config:
-    return Config(
-        data="mnist",
+    return BINARIZED.replace(
         network="mlp(hidden=(400, 400), activation='silu')",
         latent=40,
-        likelihood="bernoulli",
-        observation=DYNAMIC,
         posterior=posterior,
         objective="elbo(beta=linear(share=0.1))",
-        epochs=60,
-        batch_size=100,
-        lr=1e-3,
         schedule="cosine(warmup=500, final=0.02)",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tightbound.config import Config
 from tightbound.recipes.base import published
-from tightbound.recipes.lessons import DYNAMIC, vae
+from tightbound.recipes.lessons import BINARIZED, vae
 
 
 @published("tomczak2018vamp")
@@ -13,17 +13,11 @@ def vamp() -> Config:
 
     The paper reports an NLL of 82.38, and 84.50 with N(0, I) (gated layers, 100 epochs of warm-up, early stopping).
     """
-    return Config(
-        data="mnist",
+    return BINARIZED.replace(
         network="mlp(hidden=(300, 300), activation='silu')",
         latent=40,
-        likelihood="bernoulli",
-        observation=DYNAMIC,
         prior="vamp(components=500)",
         objective="elbo(beta=linear(share=0.2))",
-        epochs=60,
-        batch_size=100,
-        lr=1e-3,
         schedule="cosine(warmup=500, final=0.02)",
     )
 
@@ -34,18 +28,12 @@ def ladder() -> Config:
 
     The paper reports an NLL of 82.12 with five layers, and 81.74 after fine-tuning.
     """
-    return Config(
-        data="mnist",
+    return vamp().replace(
         network="mlp(hidden=(512, 256), activation='leaky-relu')",
         latent=64,
         latents="ladder(groups=3)",
-        likelihood="bernoulli",
-        observation=DYNAMIC,
-        objective="elbo(beta=linear(share=0.2))",
-        epochs=60,
+        prior="auto",
         batch_size=128,
-        lr=1e-3,
-        schedule="cosine(warmup=500, final=0.02)",
     )
 
 
@@ -55,16 +43,13 @@ def pixelvae() -> Config:
 
     The results of the paper have not been reproduced.
     """
-    return Config(
-        data="mnist",
+    return BINARIZED.replace(
         network="conv(channels=(32, 64), hidden=256)",
         latent=16,
         likelihood="pixelcnn",
-        observation=DYNAMIC,
         objective="free-bits(free_bits=4.0, over='total', beta=linear(share=0.2))",
         epochs=20,
         batch_size=64,
-        lr=1e-3,
     )
 
 
