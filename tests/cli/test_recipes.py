@@ -118,9 +118,8 @@ def test_a_recipes_network_gives_way_to_one_for_grids_of_codes(cli: Cli, tmp_pat
 
 def test_a_sweep_of_an_adapted_recipe_can_be_continued(cli: Cli, images: Path, tmp_path: Path) -> None:
     options = ("sweep", images, "--recipe", "vq-vae", "--prior", "uniform", *SMALL[:4], "--evaluate-samples", "1")
-    assert (
-        cli(*options, "--batch-size", "16", "--seed", "0", "1", "--jobs", "1", "--run", tmp_path / "runs").status == 0
-    )
-    again = cli(*options, "--batch-size", "16", "--seed", "0", "1", "--jobs", "1", "--run", tmp_path / "runs")
+    options += ("--batch-size", "16", "--seed", "0", "1", "--jobs", "1", "--run", tmp_path / "runs")
+    assert cli(*options).status == 0
+    again = cli(*options)
     assert again.status == 0
     assert again.err.count("done before") == 2
