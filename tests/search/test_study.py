@@ -53,7 +53,7 @@ def test_a_run_that_one_process_holds_is_left_to_it(tmp_path: Path) -> None:
         with other.claimed(GRID) as second:
             assert second is not None
             assert second[0].name == "beta-2"
-        with pytest.raises(InputError, match="another process trains 'beta-1'"):
+        with pytest.raises(InputError, match="another process is training 'beta-1'"):
             delete_sweep(tmp_path, GRID.names)
     with other.claimed(GRID) as again:  # not finished: whoever comes continues it
         assert again is not None

@@ -1,1 +1,1 @@
-"""What is made with a trained model: codes, reconstructions, samples, interpolations."""
+"""Use of a trained model: latent codes, reconstructions, samples and interpolations."""

@@ -1,4 +1,4 @@
-"""Attribute vectors: directions in latent space that change a label."""
+"""Attribute vectors, which are directions in latent space that change a label."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Direction = Literal["means", "probe"]
 def vector_of_codes(
     codes: Tensor, labels: Tensor, label: int, against: int | None = None, *, direction: Direction = "means"
 ) -> Tensor:
-    """Return the vector (latent,) between two classes, from codes (N, latent) and labels (N,).
+    """Return the vector (latent,) from one class to another, given latent codes (N, latent) and labels (N,).
 
     Args:
-        codes: Latent codes.
-        labels: Class of each code.
+        codes: Latent codes (N, latent).
+        labels: Class (N,) of each latent code.
         label: Class to move to.
         against: Class to move from; None: all other classes.
         direction: "means": difference of the class means. "probe": normal of the plane by which logistic regression on
-            standardized codes separates the two, as long as the distance of the means along it; it contains less of
-            attributes that are correlated with this one.
+            standardized codes separates the classes, with the length of the distance between the means along it. A
+            probe contains less of other attributes that are correlated with this one.
     """
     if direction not in get_args(Direction):
         raise InputError(f"direction = {direction!r}; needed: one of {', '.join(get_args(Direction))}")
@@ -37,7 +37,7 @@ def vector_of_codes(
             known = ", ".join(str(v) for v in labels.unique().tolist()[:20])
             raise InputError(f"no example has label {name}; known labels: {known}")
     if label == against:
-        raise InputError(f"label= and against= are both {label}; give two labels, or leave out against= for all others")
+        raise InputError(f"label= and against= are both {label}; pass two labels, or leave out against= for all others")
     if direction == "means":
         return codes[there].mean(0) - codes[here].mean(0)
     from sklearn.linear_model import LogisticRegression
@@ -53,13 +53,13 @@ def vector_of_codes(
 
 
 def class_labels(labels: Tensor | None, factor: int | None = None) -> Tensor:
-    """Return labels (N,) as whole numbers, those of a factor if there are several.
+    """Return class labels (N,) as whole numbers, taking one factor if there are several.
 
     Raises:
-        InputError: If there are none.
+        InputError: If there are no class labels.
     """
     if labels is None:
-        raise InputError("the examples have no labels; give labeled examples")
+        raise InputError("the examples have no labels; pass labeled examples")
     if labels.dim() == 2:
         if factor is None or not 0 <= factor < labels.shape[1]:
             raise InputError(
@@ -67,9 +67,9 @@ def class_labels(labels: Tensor | None, factor: int | None = None) -> Tensor:
             )
         labels = labels[:, factor]
     elif factor is not None:
-        raise InputError(f"factor = {factor}, but each example has one label; leave it out")
+        raise InputError(f"factor = {factor}, but each example has one label; leave out factor=")
     if labels.is_floating_point() and not bool((labels == labels.round()).all()):
-        raise InputError("the labels are not whole numbers; give classes")
+        raise InputError("the labels are not whole numbers; pass class labels")
     return labels.long()
 
 
@@ -77,5 +77,5 @@ def refuse_completion(model: VAE) -> None:
     """Raise CompositionError if latent codes describe only the hidden part of examples."""
     if model.context is not None and model.context.completes:
         raise CompositionError(
-            "the codes of a model that completes examples depend on the visible part; use another model"
+            "the latent codes of a model that completes examples depend on the visible part; use another model"
         )

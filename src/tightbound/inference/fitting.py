@@ -1,4 +1,4 @@
-"""Fitting a latent sampler to the codes of a trained model, saving it in the run, and loading it again."""
+"""Fit a latent sampler to the latent codes of a trained model, save it in the run, and load it."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ def fit_sampler(
     quiet: bool = True,
     trust: bool = False,
 ) -> Sampler:
-    """Fit a latent sampler to draws of q(z|x) over the examples, and save it in the run under its name.
+    """Fit a latent sampler to draws from q(z | x) for the examples, and save it in the run under its name.
 
-    Codes of a conditional model are pooled over its contexts, which is right if z does not depend on them.
+    Latent codes of a conditional model are pooled over its contexts, which is right if z does not depend on them.
 
     Args:
         model: The trained model.
-        folder: Its run.
+        folder: The run.
         source: Examples, usually the training split.
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
-        epochs: Epochs of a sampler that is trained by gradients; None: its own default.
+        epochs: Epochs for a sampler that is trained by gradients; None: its default.
         seed: Random seed.
         quiet: Show no progress.
-        trust: Import a sampler of your own.
+        trust: Import your own sampler.
 
     Raises:
-        CompositionError: If the codes do not lie in R^L.
+        CompositionError: If the latent codes do not lie in R^L.
         InputError: If epochs= is given for a sampler that is not trained by gradients, or labels are missing.
         Interrupted: On Ctrl-C; nothing is saved.
     """
     spec = parse(sampler) if isinstance(sampler, str) else sampler
     if model.context is not None and model.context.completes:
         raise CompositionError(
-            "the codes of a model that completes examples depend on the visible part; use complete()"
+            "the latent codes of a model that completes examples depend on the visible part; use complete()"
         )
     if model.latents.support != "real":
         raise CompositionError(
-            f"the codes of this model lie on {model.latents.support!r}, and latent samplers are densities on R^L; "
+            f"the latent codes of this model lie on {model.latents.support!r}, and samplers are densities on R^L; "
             "sample from the prior"
         )
     coded = encode(model, source, draw=True, seed=seed)
@@ -100,7 +100,7 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
     """Return a latent sampler that was fitted for a run.
 
     Raises:
-        InputError: If there is none of that name (the message lists the existing ones).
+        InputError: If there is no sampler of this name (the message lists the existing ones).
     """
     path = _file(folder, name)
     if not path.is_file():

@@ -1,6 +1,6 @@
-"""Latent codes, reconstructions, samples and interpolations: batched, in evaluation mode, without gradients.
+"""Compute latent codes, reconstructions, samples and interpolations: batched, in evaluation mode, without gradients.
 
-Several processes share the batches; all of them must call.
+Several processes share the batches; all of them must call these functions.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ R = TypeVar("R")
 class Codes(NamedTuple):
     """Latent codes of N examples."""
 
-    mean: Tensor  # (N, latent) of q(z | x)
-    variance: Tensor  # (N, latent)
-    sample: Tensor | None  # (N, latent) draws, if they were asked for
-    context: Tensor | None  # (N, *context) what each example is conditioned on, if the model is
-    label: Tensor | None  # (N,) or (N, factors), if the data have them
+    mean: Tensor  # (N, latent) means of q(z | x)
+    variance: Tensor  # (N, latent) variances of q(z | x)
+    sample: Tensor | None  # (N, latent) draws, if requested
+    context: Tensor | None  # (N, *context) context of each example, if the model is conditional
+    label: Tensor | None  # (N,) or (N, factors) labels, if the data have them
 
 
 class Indices(NamedTuple):
     """Code indices of N examples."""
 
-    levels: list[Tensor]  # (N, P, depth) of each level, the lowest first
-    context: Tensor | None  # (N, *context) what each example is conditioned on, if the model is
+    levels: list[Tensor]  # (N, P, depth) for each level, lowest first
+    context: Tensor | None  # (N, *context) context of each example, if the model is conditional
 
 
 def each_example(model: VAE, source: Source, batch_size: int, rows: Callable[[Batch, int], R], verb: str) -> list[R]:
@@ -62,7 +62,7 @@ def _inferred(model: VAE, batch: Batch, draw: bool, seed: int) -> tuple[Batch, S
 
 
 def encode(model: VAE, source: Source, *, draw: bool = False, seed: int = 0, batch_size: int = 500) -> Codes:
-    """Return means and variances of q(z|x) of raw data (N, *shape), and with `draw` one draw for each example."""
+    """Return the means and variances of q(z | x) for raw data (N, *shape) and, with `draw`, one draw per example."""
 
     def rows(batch: Batch, number: int) -> dict[str, Tensor]:
         seen, state, groups = _inferred(model, batch, draw, seed)
@@ -82,10 +82,14 @@ def code_indices(model: VAE, source: Source, *, draw: bool = False, seed: int = 
     """Return the code indices of raw data (N, *shape), whose vectors `encode` returns.
 
     Args:
-        draw: Draw from q(indices|x), if that is a distribution.
+        model: The model.
+        source: Raw data.
+        draw: Draw from q(indices | x) if it is not deterministic.
+        seed: Random seed.
+        batch_size: Examples per batch.
 
     Raises:
-        CompositionError: If the latent is not quantized.
+        CompositionError: If the latents are not quantized.
     """
     latents = needs_codes(model.latents)
 
@@ -111,23 +115,26 @@ def decode_indices(
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
-    """Return E[x|indices] (N, *shape), in the units of the data, of code indices (N, H, W[, depth]) of each level.
+    """Return E[x | indices] (N, *shape), in the units of the data, for code indices (N, H, W[, depth]) of each level.
 
     Args:
-        codes: Code indices of each level, the lowest first.
-        levels: Use this many of the highest levels only, see `CodeLatents.fill_description`; None: all.
+        model: The model.
+        codes: Code indices of each level, lowest first.
+        levels: Use only this many of the highest levels; see `CodeLatents.fill_description`. None: all.
         context: As for `decode`.
         draw: As for `decode`.
+        seed: Random seed.
+        batch_size: Examples per batch.
 
     Raises:
-        InputError: If the indices have other shapes or are out of range, or a context is missing.
-        CompositionError: If the latent is not quantized.
+        InputError: If the indices have the wrong shape or are out of range, or a context is missing.
+        CompositionError: If the latents are not quantized.
     """
     latents = needs_codes(model.latents)
     whole_codes = latents.check_indices([torch.as_tensor(own) for own in codes])
     number = len(whole_codes)
     if levels is not None and not 1 <= whole("levels", levels, least=1) <= number:
-        raise InputError(f"levels = {levels}; needed: 1 to {number}, the levels of the model")
+        raise InputError(f"levels = {levels}; needed: 1 to {number}, the number of levels of the model")
 
     def flat(start: int, end: int, given: Tensor | None) -> Tensor:
         part = [own[start:end].to(model.device) for own in whole_codes]
@@ -147,15 +154,18 @@ def decode(
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
-    """Return E[x|z] (N, *shape), in the units of the data, of latent codes (N, latent); with `draw`, draws of x.
+    """Return E[x | z] (N, *shape), in the units of the data, for latent codes (N, latent); with `draw`, draws of x.
 
     Args:
+        model: The model.
         codes: Flat latent codes.
         context: Contexts (N, *context.shape) of a conditional model; `model.context.encode` makes them from labels.
-        draw: Draw x from p(x|z) instead of its mean.
+        draw: Draw x from p(x | z) instead of using its mean.
+        seed: Random seed.
+        batch_size: Examples per batch.
 
     Raises:
-        InputError: If the codes have another size, or a context is missing.
+        InputError: If the latent codes have the wrong size, or a context is missing.
     """
     codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
     if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
@@ -172,7 +182,7 @@ def _decoded(
     seed: int,
     batch_size: int,
 ) -> Tensor:
-    """Decode the flat codes (end - start, latent) that `flat(start, end, contexts)` returns, to (n, *shape)."""
+    """Decode the flat latent codes (end - start, latent) from `flat(start, end, contexts)` to x (n, *shape)."""
 
     def part(start: int) -> Tensor:
         end = min(n, start + batch_size)
@@ -189,17 +199,20 @@ def _decoded(
 def reconstruct(
     model: VAE, source: Source, *, levels: int | None = None, seed: int = 0, batch_size: int = 500
 ) -> Tensor:
-    """Return E[x|z] at the posterior mean of each example (N, *shape), in the units of the data.
+    """Return E[x | z] (N, *shape) at the posterior mean of each example, in the units of the data.
 
     Elements of x that the context shows are kept.
 
     Args:
-        levels: For quantized latents: use this many of the highest levels only, see `CodeLatents.fill_description`.
-        seed: Random seed of the levels that are drawn then.
+        model: The model.
+        source: Raw data.
+        levels: Use only this many of the highest levels of quantized latents; see `CodeLatents.fill_description`.
+        seed: Random seed of the other levels.
+        batch_size: Examples per batch.
 
     Raises:
         InputError: If there are no examples, or the model does not have these levels.
-        CompositionError: If levels= is given and the latent is not quantized.
+        CompositionError: If levels= is given and the latents are not quantized.
     """
 
     def rows(batch: Batch, number: int) -> Tensor:
@@ -229,15 +242,18 @@ def sample(
     context: Tensor | None = None,
     codes: Draw | None = None,
 ) -> Tensor:
-    """Return E[x|z] (n, *shape), in the units of the data, for z from the prior; with `draw`, draws of x.
+    """Return E[x | z] (n, *shape), in the units of the data, for z from the prior; with `draw`, draws of x.
 
     Args:
+        model: The model.
         n: Number of samples.
-        draw: Draw x from p(x|z) instead of its mean.
-        context: For a conditional model: values that `model.context` encodes, such as class labels (m,), taken in
-            turn; None: its examples, such as each class in turn.
-        codes: Function (n, noise, contexts) -> (n, latent) that replaces the prior: `sample` of a latent sampler, or
-            a sharpened code prior.
+        draw: Draw x from p(x | z) instead of using its mean.
+        seed: Random seed.
+        batch_size: Samples per batch.
+        context: For a conditional model, values that `model.context` encodes, such as class labels (m,), taken in
+            turn; None: the context's examples, such as each class in turn.
+        codes: Function (n, noise, contexts) -> (n, latent) that replaces the prior: `sample` of a latent sampler, or a
+            sharpened code prior.
 
     Raises:
         InputError: If the context does not fit the model, or is missing and the model has no examples of it.
@@ -261,7 +277,7 @@ def sample(
 
 
 def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
-    """Return contexts (n, *context) of values taken in turn, or of the model's examples; None if it has no context."""
+    """Return contexts (n, *context) for the values in turn, or for the model's examples; None without a context."""
     if model.context is None:
         if values is not None:
             raise InputError("the model is not conditional; leave out context=")
@@ -269,7 +285,7 @@ def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
     chosen = model.context.examples(n) if values is None or model.context.completes else torch.as_tensor(values)
     made = model.context.encode(chosen)
     if not len(made):
-        raise InputError("context= is empty; give at least one value")
+        raise InputError("context= is empty; pass at least one value")
     return made[torch.arange(n) % len(made)]
 
 
@@ -282,7 +298,7 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Return points (T, latent) at positions t (T,) on the great circle from a to b (latent,).
 
-    The norm goes from that of a to that of b, so that the path stays where N(0, I) has its mass.
+    The norm changes linearly from that of a to that of b, so the path stays where N(0, I) has its mass.
 
     References:
         Sampling generative networks (White 2016), Section 2, https://arxiv.org/abs/1609.04468

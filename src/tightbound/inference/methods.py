@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Inference:
-    """Half of `tightbound.Trained`: what a model says about given examples, and what it generates."""
+    """Methods of `tightbound.Trained` that encode examples and generate new ones."""
 
     model: VAE
     folder: RunFolder | None
@@ -40,17 +40,17 @@ class Inference:
 
     def _run(self) -> RunFolder:
         if self.folder is None:
-            raise InputError("latent samplers are saved in the model's run, and it has none; fit with run=FOLDER")
+            raise InputError("latent samplers are saved in the model's run, but there is none; fit with run=FOLDER")
         return self.folder
 
     def _training_data(self, data: Data | None, why: str) -> Data:
         known = self.data if data is None else data
         if known is None:
-            raise InputError(f"{why} needs the training data, which are not known; pass data=")
+            raise InputError(f"{why} needs the training data, which are unknown; pass data=")
         return known
 
     def encode(self, data: Source, *, draw: bool = False, seed: int = 0) -> Tensor:
-        """Return the posterior means of the examples (N, latent), or with `draw` one draw of q(z|x) for each."""
+        """Return the posterior mean of each example (N, latent), or with `draw` one draw from q(z | x) each."""
         codes = infer.encode(self.model, self._examples(data), draw=draw, seed=seed)
         return codes.mean if codes.sample is None else codes.sample
 
@@ -62,49 +62,49 @@ class Inference:
         draw: bool = False,
         seed: int = 0,
     ) -> Tensor:
-        """Return the means E[x|z] (N, *shape) of latent codes (N, latent), or with `draw` a draw of p(x|z) for each.
+        """Return E[x | z] (N, *shape) for latent codes (N, latent), or with `draw` one draw from p(x | z) each.
 
         Args:
-            z: Latent codes.
+            z: Latent codes (N, latent).
             context: As for `sample`.
-            draw: Draw x from p(x|z) instead of its mean.
+            draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.
         """
         contexts = infer.contexts(self.model, len(z), context)
         return infer.decode(self.model, z, context=contexts, draw=draw, seed=seed)
 
     def reconstruct(self, data: Source, *, draw: bool = False, levels: int | None = None, seed: int = 0) -> Tensor:
-        """Return the means E[x|z] (N, *shape) at the posterior means, or with `draw` draws of p(x|z) for z from q(z|x).
+        """Return E[x | z] (N, *shape) at the posterior mean of each example, or with `draw` one draw each.
 
         Args:
             data: Examples, in any form.
-            draw: Draw z from q(z|x) and x from p(x|z).
-            levels: Of a quantized latent with several levels: decode this many of the highest levels; those below are
-                drawn given these (under a uniform prior: the nearest to zero).
+            draw: Draw z from q(z | x) and x from p(x | z).
+            levels: For quantized latents with several levels: decode only this many of the highest levels; the others
+                are drawn given these (with a uniform prior, they are set to the indices nearest to zero).
             seed: Random seed.
         """
         split = self._examples(data)
         if not draw:
             return infer.reconstruct(self.model, split, levels=levels, seed=seed)
         if levels is not None:
-            raise InputError("draw= and levels= were both given; give one of them")
+            raise InputError("draw= and levels= were both given; pass only one of them")
         codes = infer.encode(self.model, split, draw=True, seed=seed)
         assert codes.sample is not None
         return infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
 
     def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
-        """Return the code indices of each level of a quantized latent, the lowest level first.
+        """Return the code indices of each level of quantized latents, lowest level first.
 
         Args:
             data: Examples, in any form.
-            draw: Draw from q(indices|x), if that is a distribution.
+            draw: Draw from q(indices | x) if it is not deterministic.
             seed: Random seed.
 
         Returns:
-            For each level integers (N, H, W), or (N, H, W, depth) if there are several at each position.
+            Code indices (N, H, W) for each level, or (N, H, W, depth) if a position has several.
 
         Raises:
-            CompositionError: If the latent is not quantized.
+            CompositionError: If the latents are not quantized.
         """
         levels = infer.code_indices(self.model, self._examples(data), draw=draw, seed=seed).levels
         tables = needs_codes(self.model.latents).code_grids
@@ -118,17 +118,17 @@ class Inference:
         draw: bool = False,
         seed: int = 0,
     ) -> Tensor:
-        """Return the means E[x|indices] (N, *shape) of code indices, or with `draw` draws of p(x|indices).
+        """Return E[x | indices] (N, *shape) for code indices, or with `draw` one draw from p(x | indices) each.
 
         Args:
             indices: Code indices of each level, as `code_indices` returns them.
             context: As for `sample`.
-            draw: Draw x instead of its mean.
+            draw: Draw x instead of using its mean.
             seed: Random seed.
 
         Raises:
-            InputError: If the indices have other shapes, or are out of range.
-            CompositionError: If the latent is not quantized.
+            InputError: If the indices have the wrong shape or are out of range.
+            CompositionError: If the latents are not quantized.
         """
         contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context)
         return infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed)
@@ -139,11 +139,11 @@ class Inference:
         """Fit a density to latent codes and save it in the run, for sampling when the prior does not match the codes.
 
         Args:
-            sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae" (a second VAE) for
-                `sample(sampler="flow")`, or "class-regions(components=3)" of labeled data for
+            sampler: "gaussian-mixture(components=10)", "kernel", "flow" or "vae" (a second VAE), for
+                `sample(sampler="flow")`; or "class-regions(components=3)" with labeled data, for
                 `sample(sampler="class-regions", label=3)`.
-            data: Examples whose latent codes it is fitted to; None: the training split.
-            epochs: Epochs of a sampler that is trained by gradients; None: its own default.
+            data: Examples to whose latent codes the density is fitted; None: the training split.
+            epochs: Epochs for a sampler that is trained by gradients; None: its default.
             seed: Random seed.
         """
         split = self._training_data(None, "fit_sampler()").train if data is None else self._examples(data)
@@ -161,18 +161,18 @@ class Inference:
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> Tensor:
-        """Return the means E[x|z] (n, *shape) for n draws of z from the prior, or with `draw` draws of p(x|z).
+        """Return E[x | z] (n, *shape) for n draws of z from the prior, or with `draw` one draw from p(x | z) each.
 
         Args:
             n: Number of samples.
-            draw: Draw x from p(x|z) instead of its mean.
+            draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.
             context: Class labels or attributes (m, ...) for a conditional model, taken in turn; None: each class.
-            sampler: Draw z from a latent sampler that `fit_sampler` fitted, instead of the prior.
-            label: Class to draw, with a sampler that knows classes.
-            temperature: Divide the logits of a learned code prior by this; other values than 1 do not give draws of
-                the model.
-            top_k: Draw each code index from the k most probable ones.
+            sampler: Draw z from a latent sampler that `fit_sampler` has fitted, instead of the prior.
+            label: Class to sample, with a sampler that has classes.
+            temperature: Divide the logits of a learned code prior by this; with values other than 1, draws do not
+                follow the model's distribution.
+            top_k: Draw each code index only from the k most probable ones.
 
         Raises:
             InputError: If there is no such sampler, class or context.
@@ -182,11 +182,11 @@ class Inference:
         return infer.sample(self.model, n, draw=draw, seed=seed, context=context, codes=source)
 
     def _source(self, sampler: str | None, label: int | None, temperature: float, top_k: int | None) -> Draw | None:
-        """Return where latent codes come from; None: the prior as it is."""
+        """Return the function that draws latent codes; None: use the prior unchanged."""
         if sampler is None and label is not None:
             raise InputError(
                 "label= selects a class of a latent sampler: fit 'class-regions' and pass sampler='class-regions'; for "
-                "a conditional model pass the label as context="
+                "a conditional model, pass the label as context="
             )
         sharp = temperature != 1 or top_k is not None
         if sampler is None:
@@ -194,7 +194,7 @@ class Inference:
             return needs_codes(latents, "temperature= or top_k=").sharpened(temperature, top_k) if sharp else None
         if sharp:
             raise InputError(
-                f"temperature= and top_k= change the prior, and sampler {sampler!r} replaces it; give one or the other"
+                f"temperature= and top_k= change the prior, and sampler {sampler!r} replaces it; pass only one of them"
             )
         fitted = load_sampler(self._run(), sampler)
         return (fitted if label is None else fitted.of(label)).sample
@@ -229,7 +229,7 @@ class Inference:
         return vector_of_codes(codes.mean, class_labels(codes.label, factor), label, against, direction=direction)
 
     def complete(self, data: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
-        """Return n completions (N, n, *shape) of the hidden part of each example, as means or with `draw` as draws.
+        """Return n completions (N, n, *shape) of the hidden part of each example, as means, or with `draw` as draws.
 
         Raises:
             CompositionError: If the model has no context 'visible'.
@@ -260,13 +260,13 @@ class Inference:
         path: Literal["linear", "spherical"] = "linear",
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Return the means E[x|z] (steps, *shape) along a path between the latent codes of two examples.
+        """Return E[x | z] (steps, *shape) along a path between the latent codes of two examples.
 
         Args:
             a: First example (*shape).
             b: Last example (*shape).
-            steps: Number of points, both ends included.
-            path: Straight line, or great circle, which keeps the norm that N(0, I) gives.
+            steps: Number of points, including both ends.
+            path: Straight line, or great circle, which keeps the norm typical of N(0, I).
             labels: Labels (2, ...) of the two examples, if the model is conditional; the context is interpolated
                 linearly.
 

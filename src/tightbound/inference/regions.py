@@ -1,4 +1,4 @@
-"""A latent sampler by class: samples one class from a model that was trained without labels."""
+"""Latent sampler by class, to sample one class from a model that was trained without labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tightbound.inference.samplers import GaussianMixture, Sampler, fit_mixture
 
 
 class ClassRegions(GaussianMixture):
-    """Gaussian mixture for the codes of each class, weighted by the share of the class.
+    """Latent sampler with a Gaussian mixture per class, weighted by the fraction of the class.
 
     Args:
-        latent: Size of a code.
-        components: Number of components of each class.
+        latent: Size of a latent code.
+        components: Number of components per class.
         labels: The classes, whole numbers; by default those of the data.
     """
 
@@ -29,12 +29,12 @@ class ClassRegions(GaussianMixture):
         """Fit the mixture of each class.
 
         Raises:
-            InputError: If there are no class labels, or a class has too few codes.
+            InputError: If there are no class labels, or a class has too few examples.
         """
         if labels is None or labels.dim() != 1 or labels.is_floating_point() or len(labels) != len(codes):
             given = "none" if labels is None else f"{tuple(labels.shape)} of {labels.dtype}"
             raise InputError(
-                f"class-regions needs class labels, whole numbers (N,), and was given {given}; pass labels"
+                f"class-regions needs class labels, whole numbers (N,), and was given {given}; pass class labels"
             )
         super(GaussianMixture, self).start_at(codes, seed)
         standard = ((codes - self.mean) / self.std).double()
@@ -42,8 +42,8 @@ class ClassRegions(GaussianMixture):
             own = standard[labels == label]
             if len(own) <= self.each:
                 raise InputError(
-                    f"class {label} has {len(own)} codes, and {self.each} components need more; use fewer components, "
-                    "or leave the class out: 'class-regions(labels=(...))'"
+                    f"class {label} has {len(own)} examples, and {self.each} components need more; use fewer, "
+                    "or leave out the class: 'class-regions(labels=(...))'"
                 )
             log_weights, loc, scale_tril = fit_mixture(own, self.each, seed)
             rows = self._rows(i)
@@ -59,7 +59,7 @@ class ClassRegions(GaussianMixture):
         """
         if label not in self.labels:
             there = ", ".join(map(str, self.labels))
-            raise InputError(f"there is no region of class {label}; known classes: {there}")
+            raise InputError(f"there is no region for class {label}; known classes: {there}")
         rows, one = self._rows(self.labels.index(label)), GaussianMixture(self.latent, self.each).to(self.loc)
         for name in ("mean", "std"):
             getattr(one, name).copy_(getattr(self, name))

@@ -1,4 +1,4 @@
-"""Opening the data of a run again."""
+"""Reopen the data of a run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         name: Other data: a built-in name, a file, a folder or shards; None: the run's own.
 
     Returns:
-        The data; None if the run does not say where its own data are.
+        The data; None if the run does not record where its own data are.
 
     Raises:
         InputError: If the run's own data have changed or moved, or other data do not fit the model.
     """
     config, run = read_yaml(folder.config_file), folder.read(folder.run_file)
     known = run["data"]["name"] if run["data"]["name"] in sources.BUILTINS else None
-    chosen = name or config.get("data") or known  # a run made from Python records its settings alone
+    chosen = name or config.get("data") or known  # a run started from Python records only its settings
     if chosen is None:
         return None
     names = ("kinds", "resize", "gray", "test")
@@ -46,5 +46,5 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         data = open_with(chosen, replace(checked(**{"test": 0.1, **options}), declared=source))
     check_fits(model, data)
     if name is None:
-        check_own_data(folder, data, "restore them, or name the data that you mean")
+        check_own_data(folder, data, "restore them, or name the data to use")
     return data

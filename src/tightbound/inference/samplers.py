@@ -26,13 +26,13 @@ from tightbound.priors.mixture import FiniteMixture
 
 
 class Sampler(Component, Trainable):
-    """Distribution of flat latent codes (latent,), fitted to those of the training examples.
+    """Base class of latent samplers, distributions fitted to flat latent codes (latent,) of training examples.
 
     Args:
-        latent: Size of a code.
+        latent: Size of a latent code.
     """
 
-    epochs: ClassVar[int] = 0  # epochs of training by gradients after `start_at`; 0: none are needed
+    epochs: ClassVar[int] = 0  # epochs of training by gradients after `start_at`; 0: no such training
 
     def __init__(self, latent: int = 1) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Sampler(Component, Trainable):
     std: Tensor
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Take the mean and scale of codes (N, latent), and fit what needs no gradients.
+        """Set mean and scale from latent codes (N, latent), and fit the parameters that need no gradients.
 
         Args:
             codes: Latent codes.
@@ -52,45 +52,47 @@ class Sampler(Component, Trainable):
             labels: Classes (N,), for a sampler that depends on them.
 
         Raises:
-            InputError: If there are too few codes.
+            InputError: If there are too few latent codes.
         """
         if len(codes) < 2:
-            raise InputError(f"a latent sampler needs at least 2 codes and was given {len(codes)}; give more examples")
+            raise InputError(
+                f"a latent sampler needs at least 2 examples and was given {len(codes)}; pass more examples"
+            )
         self.mean.copy_(codes.mean(0))
         self.std.copy_(codes.std(0).clamp_min(1e-6))
 
     @abstractmethod
     def standardized(self, n: int, noise: Noise) -> Tensor:
-        """Return draws (n, latent) of standardized codes."""
+        """Draw standardized latent codes (n, latent)."""
 
     def sample(self, n: int, noise: Noise, context: Tensor | None = None) -> Tensor:
-        """Return draws (n, latent) of codes; the context is ignored."""
+        """Draw latent codes (n, latent); the context is ignored."""
         return self.mean + self.std * self.standardized(n, noise)
 
     def of(self, label: int) -> Sampler:
-        """Return a sampler of the codes of one class.
+        """Return a sampler for one class.
 
         Raises:
-            InputError: If it knows no classes, or not this one.
+            InputError: If the sampler has no classes, or not this one.
         """
         raise InputError(
-            f"latent sampler {type(self).__name__} knows no classes; fit 'class-regions' to sample class {label}"
+            f"latent sampler {type(self).__name__} has no classes; fit 'class-regions' to sample class {label}"
         )
 
 
 class DensitySampler(Sampler):
-    """Latent sampler with a density."""
+    """Base class of latent samplers with a density."""
 
     @abstractmethod
     def distribution(self) -> Distribution:
-        """Return the distribution of standardized codes; batch shape ()."""
+        """Return the distribution of standardized latent codes, with batch shape ()."""
 
     def log_prob(self, codes: Tensor) -> Tensor:
-        """Return the log-density (...) of codes (..., latent), nats."""
+        """Return the log-density (...) of latent codes (..., latent) in nats."""
         return self.distribution().log_prob((codes - self.mean) / self.std) - self.std.log().sum()
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """Return the log-density of codes as a log-likelihood without latents."""
+        """Return the log-density of latent codes as a log-likelihood without latents."""
         return Terms(self.log_prob(batch.x).unsqueeze(0), (), self.distribution(), batch)
 
     def standardized(self, n: int, noise: Noise) -> Tensor:
@@ -99,10 +101,10 @@ class DensitySampler(Sampler):
 
 
 class GaussianMixture(DensitySampler):
-    """Gaussian mixture with full covariances, fitted by scikit-learn's EM.
+    """Latent sampler with a full-covariance Gaussian mixture, fitted by scikit-learn's EM.
 
     Args:
-        latent: Size of a code.
+        latent: Size of a latent code.
         components: Number of components K.
 
     References:
@@ -124,7 +126,7 @@ class GaussianMixture(DensitySampler):
         """Fit the mixture."""
         super().start_at(codes, seed)
         if len(codes) <= self.components:
-            raise InputError(f"{self.components} components need more than {len(codes)} codes; use fewer components")
+            raise InputError(f"{self.components} components need more than {len(codes)} examples; use fewer components")
         log_weights, loc, scale_tril = fit_mixture(((codes - self.mean) / self.std).double(), self.components, seed)
         self.log_weights.copy_(log_weights)
         self.loc.copy_(loc)
@@ -138,7 +140,7 @@ class GaussianMixture(DensitySampler):
 
 
 def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit a Gaussian mixture to codes (N, latent) in double precision, by scikit-learn's EM.
+    """Fit a Gaussian mixture to latent codes (N, latent) in double precision, by scikit-learn's EM.
 
     Returns:
         Log-weights (K,), means (K, latent) and Cholesky factors (K, latent, latent).
@@ -153,12 +155,12 @@ def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tens
 
 
 class Kernel(DensitySampler):
-    """Kernel density: an equal mixture of N(c_n, (h s)^2) over codes c_n with scale s.
+    """Latent sampler with a kernel density, an equal mixture of N(c_n, (h s)^2) over codes c_n with scale s.
 
     Args:
-        latent: Size of a code.
-        exemplars: Maximum number of codes to keep, picked at random.
-        bandwidth: h; None: Scott's rule, N^(-1 / (latent + 4)).
+        latent: Size of a latent code.
+        exemplars: Maximum number of latent codes to keep, picked at random.
+        bandwidth: Bandwidth h; None: Scott's rule, N^(-1 / (latent + 4)).
 
     References:
         Multivariate density estimation (Scott 1992), Eq. 6.42
@@ -169,13 +171,13 @@ class Kernel(DensitySampler):
         self.bandwidth = None if bandwidth is None else number("bandwidth", bandwidth, above=0)
         kept = whole("exemplars", exemplars, least=1)
         self.register_buffer("codes", torch.zeros(kept, self.latent))
-        self.register_buffer("log_weights", torch.zeros(kept))  # -inf for unused entries
+        self.register_buffer("log_weights", torch.zeros(kept))  # -inf for unused rows
 
     codes: Tensor
     log_weights: Tensor
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Keep codes, picked at random."""
+        """Keep latent codes, picked at random."""
         super().start_at(codes, seed)
         generator = torch.Generator().manual_seed(key_seed("kernel", seed))
         kept = codes[torch.randperm(len(codes), generator=generator)[: len(self.codes)]]
@@ -191,10 +193,10 @@ class Kernel(DensitySampler):
 
 
 class FlowSampler(DensitySampler):
-    """Normalizing flow, fitted by maximum likelihood.
+    """Latent sampler with a normalizing flow, fitted by maximum likelihood.
 
     Args:
-        latent: Size of a code.
+        latent: Size of a latent code.
         kind: As for the prior `flow`.
         transforms: As for the prior `flow`.
         hidden: As for the prior `flow`.
@@ -214,11 +216,11 @@ class FlowSampler(DensitySampler):
 
 
 class SecondVAE(Sampler):
-    """Second VAE on the codes of the first: z is drawn from p(z|u), and u from N(0, I).
+    """Latent sampler with a second VAE on the codes of the first: z is drawn from p(z | u), and u from N(0, I).
 
     Args:
-        latent: Size of a code.
-        hidden: Widths of the encoder's hidden layers; the decoder has the same in reverse.
+        latent: Size of a latent code.
+        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
 
     References:
         Diagnosing and enhancing VAE models (Dai and Wipf 2019), Section 4, https://arxiv.org/abs/1903.05789
@@ -233,7 +235,7 @@ class SecondVAE(Sampler):
         self.vae = VAE(latents, Gaussian((size,), size, network), Identity())
 
     def forward(self, batch: Batch, samples: int = 1, noise: Noise | None = None, knobs: Knobs | None = None) -> Terms:
-        """Return the terms of the second VAE for standardized codes."""
+        """Return the terms of the second VAE for standardized latent codes."""
         return self.vae(Batch((batch.x - self.mean) / self.std, index=batch.index), samples, noise, knobs)
 
     def standardized(self, n: int, noise: Noise) -> Tensor:

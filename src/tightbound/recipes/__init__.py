@@ -1,4 +1,4 @@
-"""Published models as configs."""
+"""Published models as configurations."""
 
 from tightbound.recipes.base import Recipe, all_recipes, bibliography, citation, find_recipe, recipe
 

@@ -1,4 +1,4 @@
-"""The table of recipes, and their references. Does not import torch."""
+"""Table of recipes and their references. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MODULES = ("lessons", "bounds", "priors", "posteriors", "disentangling", "diverg
 
 @dataclass(frozen=True)
 class Recipe:
-    """A published composition.
+    """Published composition.
 
     Args:
         make: Function that returns the config; its docstring describes the recipe.
-        cites: Keys of its papers in references.bib.
+        cites: Keys of the papers in references.bib.
     """
 
     make: Callable[[], Config]
@@ -33,7 +33,7 @@ class Recipe:
 
     @property
     def description(self) -> str:
-        """The first line of its docstring."""
+        """First paragraph of the function's docstring."""
         return (inspect.getdoc(self.make) or "").partition("\n\n")[0].replace("\n", " ")
 
 
@@ -41,7 +41,7 @@ _FOUND: dict[str, Recipe] = {}
 
 
 def published(*cites: str) -> Callable[[Callable[[], Config]], Callable[[], Config]]:
-    """Register a function that returns a config as the recipe of its name, with the papers that it follows."""
+    """Register a function that returns a config as the recipe of this name, with the papers that it follows."""
 
     def register(function: Callable[[], Config]) -> Callable[[], Config]:
         _FOUND[function.__name__.replace("_", "-")] = Recipe(function, cites)
@@ -58,7 +58,7 @@ def all_recipes() -> dict[str, Recipe]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by its name.
+    """Return a recipe by name.
 
     Raises:
         InputError: There is no such recipe; the message suggests the nearest name.

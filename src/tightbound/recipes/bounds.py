@@ -9,10 +9,10 @@ from tightbound.recipes.lessons import BINARIZED
 
 @published("burda2016iwae")
 def iwae() -> Config:
-    """The one-layer IWAE: 784-200-200-50, tanh, k = 50, on dynamically binarized MNIST.
+    """One-layer IWAE: 784-200-200-50, tanh, k = 50, on dynamically binarized MNIST.
 
     The paper reports a negative log-likelihood (NLL) of 84.78 after 3280 epochs, and 86.76 with k = 1. This recipe
-    trains 60 epochs with warm-up and cosine decay. With objective="elbo" it is the paper's VAE.
+    trains for 60 epochs with warm-up and cosine decay. With objective="elbo" it is the paper's VAE.
     """
     return BINARIZED.replace(
         network="mlp(hidden=(200, 200), activation='tanh')",
@@ -26,7 +26,7 @@ def iwae() -> Config:
 
 @published("burda2016iwae")
 def iwae_2() -> Config:
-    """The two-layer IWAE: 784-200-200-100, then 100-100-50, tanh, k = 50.
+    """Two-layer IWAE: 784-200-200-100, then 100-100-50, tanh, k = 50.
 
     The paper reports an NLL of 82.90 after 3280 epochs, and 85.33 with k = 1.
     """
@@ -35,7 +35,7 @@ def iwae_2() -> Config:
 
 @published("rainforth2018tighter")
 def miwae() -> Config:
-    """MIWAE: the mean of 8 importance-weighted bounds with 8 samples each, for the one-layer IWAE model.
+    """MIWAE: mean of 8 importance-weighted bounds with 8 samples each, for the one-layer IWAE model.
 
     A public repository reports an NLL of 84.97 ± 0.10 after 3280 epochs.
     """
@@ -53,7 +53,7 @@ def ciwae() -> Config:
 
 @published("rainforth2018tighter")
 def piwae() -> Config:
-    """PIWAE: the decoder maximizes IWAE with 64 samples and the encoder MIWAE(8, 8), for the one-layer model.
+    """PIWAE: IWAE with 64 samples for the decoder and MIWAE(8, 8) for the encoder, for the one-layer model.
 
     A public repository reports an NLL of 84.46 ± 0.06.
     """

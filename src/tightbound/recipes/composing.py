@@ -1,4 +1,4 @@
-"""From options to data, an untrained model and its objective."""
+"""Build data, an untrained model and its objective from options."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ C = TypeVar("C", bound=Config)
 
 @dataclass(frozen=True)
 class Composed(Generic[C]):
-    """A model before training.
+    """Untrained model with its objective.
 
     Attributes:
-        config: The config as it was adapted to the data (see `compose`).
-        notes: Adaptations that a person should know of.
+        config: The config, adapted to the data (see `compose`).
+        notes: Adaptations that the user should know about.
     """
 
     config: C
@@ -39,12 +39,12 @@ class Composed(Generic[C]):
 def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
     """Build the model and the objective that a config describes.
 
-    Options that a recipe chose for its own data and latents are replaced by their defaults if they do not fit others.
+    Options that a recipe sets for its own data and latents return to their defaults if they do not fit other ones.
 
     Args:
         config: Options of the composition and of training.
-        data: Data that the model is made for.
-        trust: Import components from outside tightbound, written "module:Class(...)".
+        data: Data to build the model for.
+        trust: Import components outside tightbound, written "module:Class(...)".
 
     Raises:
         CompositionError: The components do not fit together, or do not fit the data.
@@ -52,7 +52,7 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
     """
     notes: tuple[str, ...] = ()
     if _network_does_not_fit(config, trust):
-        notes = (f"network: auto, because that of recipe {config.recipe!r} is for other latents",)
+        notes = (f"network: auto, because the network of recipe {config.recipe!r} is for other latents",)
         config = dataclasses.replace(config, network="auto")
     model = VAE.for_data(
         data,
@@ -73,7 +73,7 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
 
 
 def configure(data: Any, recipe_name: str | None, options: Mapping[str, Any]) -> Config:
-    """Return the config of a recipe, or the defaults, with options changed; `data` gives the name that is recorded.
+    """Return the config of a recipe, or the defaults, with options changed; `data` gives the recorded name.
 
     Raises:
         InputError: If there is no such recipe, an option is unknown or a value is out of range.
@@ -90,7 +90,7 @@ def opened(
     validation: Source | None = None,
     test: Source | float | None = None,
 ) -> Data:
-    """Return training data in any form as the config says how to read them."""
+    """Open training data in any form, with the reading options of the config."""
     options = config.data_options()
     share = options.pop("test")
     named = isinstance(data, str | os.PathLike)
@@ -98,13 +98,13 @@ def opened(
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """Return what config.yaml of a run holds."""
+    """Return the contents of a run's config.yaml."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)} | config.recorded()
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def _network_does_not_fit(config: Config, trust: bool) -> bool:
-    """Return whether the network is a recipe's, but the latents are others, which need feature maps."""
+    """Return whether the network is the recipe's, but the latents are different ones that need feature maps."""
     if config.recipe is None:
         return False
     own = recipe(config.recipe)
@@ -113,7 +113,7 @@ def _network_does_not_fit(config: Config, trust: bool) -> bool:
 
 
 def _fitting_settings(config: C, data: Data, model: VAE) -> C:
-    """Drop a recipe's settings of a second stage that the model lacks, and validation data of more than a tenth."""
+    """Drop a recipe's settings for a missing second stage, and a validation size of more than a tenth of the data."""
     if config.recipe is None:
         return config
     own = recipe(config.recipe).settings()

@@ -1,4 +1,4 @@
-"""Models with quantized latents, and a code prior that is trained in a second stage."""
+"""Models with quantized latents and a code prior that is trained in a second stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tightbound.recipes.base import published
 
 @published("oord2017vqvae", "oord2016pixelcnn")
 def vq_vae() -> Config:
-    """VQ-VAE: a grid of code indices from a codebook of size 512, then a PixelCNN code prior; on Fashion-MNIST.
+    """VQ-VAE: a grid of code indices with codebook size 512, then a PixelCNN code prior; on Fashion-MNIST.
 
     The codebook follows the encoder by moving averages. The bound is log p(x | z) + log p(z) with the learned code
     prior. The paper uses larger networks and other data.
@@ -30,8 +30,8 @@ def vq_vae() -> Config:
 def vq_vae_2() -> Config:
     """VQ-VAE-2: two levels of code indices, the lower conditioned on the upper; on scenes.
 
-    All elements share one scale. If the decoder predicted a scale for each, the likelihood would demand least where the
-    picture is hardest, and small details would blur. The paper uses ImageNet and faces.
+    All elements share one scale. If the decoder predicted a scale for each element, errors would cost least where the
+    picture is hardest to model, and small details would blur. The paper uses ImageNet and faces.
     """
     return vq_vae().replace(
         data="scenes",
@@ -53,7 +53,7 @@ def vq_vae_2() -> Config:
 
 @published("mentzer2024fsq", "oord2016pixelcnn")
 def fsq() -> Config:
-    """Finite scalar quantization: four numbers rounded to 8, 5, 5 and 5 levels, 1000 codes without a codebook.
+    """Finite scalar quantization: four elements rounded to 8, 5, 5 and 5 levels, 1000 indices without a codebook.
 
     The paper uses ImageNet.
     """
@@ -62,7 +62,7 @@ def fsq() -> Config:
 
 @published("lee2022rqvae")
 def rq_vae() -> Config:
-    """Residual quantization: four codes at each position, each for the residual of the ones before, one codebook.
+    """Residual quantization: four indices per position from one codebook, each for the residual of the earlier ones.
 
     The code prior is a transformer over positions and depths. The paper uses other data.
     """

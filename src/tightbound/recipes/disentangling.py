@@ -8,9 +8,9 @@ from tightbound.recipes.base import published
 
 @published("higgins2017beta")
 def beta_vae() -> Config:
-    """The beta-VAE, beta = 4: convolutions, 10 latents, Bernoulli pixels, Adam 1e-4, batch 64.
+    """beta-VAE with beta = 4: convolutions, 10 latents, Bernoulli pixels, Adam 1e-4, batch 64.
 
-    The paper trains at least 300,000 steps, this recipe 20,000.
+    The paper trains for at least 300,000 steps, this recipe for 20,000.
     """
     return Config(
         data="sprites",

@@ -1,4 +1,4 @@
-"""Autoencoders with another divergence between posterior and prior, or another reconstruction loss."""
+"""Autoencoders with a different divergence between posterior and prior, or a different reconstruction loss."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def aae() -> Config:
 def rae() -> Config:
     """Regularized autoencoder: L2 penalty on the latent codes and on the decoder's weights.
 
-    Fit a latent sampler, with `fit_sampler()`, to draw samples. The paper judges samples. The model has no bound on
+    To draw samples, fit a latent sampler with `fit_sampler()`. The paper judges samples. The model has no bound on
     log p(x).
     """
     return _gray().replace(posterior="point", objective="rae(penalty='l2')")
@@ -71,6 +71,6 @@ def vae_gan() -> Config:
 def ms_ssim_vae() -> Config:
     """VAE with multi-scale structural similarity as its reconstruction term.
 
-    The paper reports judgments of people.
+    The paper reports human judgments.
     """
     return _gray().replace(objective="ms-ssim", latent=16)

@@ -1,4 +1,4 @@
-"""First models: the default on digits, the lesson, the original VAE."""
+"""First models: the default on digits, the lesson, and the original VAE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BINARIZED = Config(  # as for most published results on MNIST
 
 @published()
 def digits() -> Config:
-    """The default on the 8x8 digits, tuned by measurement.
+    """Default for the 8x8 digits, tuned by measurement.
 
     Discretized logistic likelihood with a learned scale for each pixel, SiLU, a wide decoder with light dropout, a high
     learning rate and averaged weights.
@@ -37,7 +37,7 @@ def digits() -> Config:
 
 @published()
 def lesson() -> Config:
-    """The lesson's network, 784-512-256-20, on gray MNIST with cross-entropy; Adam 1e-3, batch 128, 10 epochs.
+    """Network of the lesson, 784-512-256-20, on gray MNIST with cross-entropy; Adam 1e-3, batch 128, 10 epochs.
 
     The cross-entropy of gray values is the expected Bernoulli log-likelihood over binarizations. Public scripts with
     one hidden layer of 400 units reach a test loss of 105.56 to 105.59.
@@ -57,7 +57,7 @@ def lesson() -> Config:
 
 @published()
 def conv() -> Config:
-    """Strided convolutions for images of any size: a good first try on pictures."""
+    """Strided convolutions for images of any size, a good first model for pictures."""
     return Config(
         data="mnist",
         network="conv(channels=(32, 64), hidden=256)",
@@ -70,13 +70,13 @@ def conv() -> Config:
 
 @published()
 def autoencoder() -> Config:
-    """The lesson's network as a plain autoencoder, for comparison: deterministic posterior, no rate, no bound."""
+    """Network of the lesson as a plain autoencoder, for comparison: deterministic posterior, no rate, no bound."""
     return lesson().replace(posterior="point", objective="autoencoder")
 
 
 @published("kingma2014vae")
 def vae() -> Config:
-    """The original VAE: one hidden layer of 500 tanh units, Bernoulli likelihood, on binarized MNIST.
+    """Original VAE: one hidden layer of 500 tanh units, Bernoulli likelihood, on binarized MNIST.
 
     The paper plots bounds for several latent sizes and trains with Adagrad; this recipe uses Adam, 20 latents and 20
     epochs.

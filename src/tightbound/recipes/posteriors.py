@@ -19,7 +19,7 @@ def _flow(posterior: str) -> Config:
 
 @published("kingma2016iaf")
 def iaf() -> Config:
-    """Inverse autoregressive flow posterior with an MLP.
+    """Inverse autoregressive flow posterior with an MLP encoder.
 
     The paper uses a deep ResNet.
     """
@@ -48,7 +48,7 @@ def s_vae() -> Config:
 
 @published("caterini2018hvae")
 def hvae() -> Config:
-    """Hamiltonian VAE: leapfrog steps on log p(x, z) from a draw of the encoder.
+    """Hamiltonian VAE: leapfrog steps on log p(x, z) from a draw of the encoder's Gaussian.
 
     The results of the paper have not been reproduced.
     """

@@ -1,4 +1,4 @@
-"""Better priors, hierarchies, conditional models, and a remedy for posterior collapse."""
+"""Learned priors, hierarchies, conditional models, and a remedy for posterior collapse."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def pixelvae() -> Config:
 def cvae() -> Config:
     """Conditional VAE that completes images: the left half is given, and the right half is modeled.
 
-    With context="labels" the condition is the class, with "visible(rows=(0.5, 1), columns=(0, 0.5))" a quadrant of the
-    image. The paper reports results for quadrants, which this recipe does not reproduce.
+    With context="labels" the condition is the class, and with "visible(rows=(0.5, 1), columns=(0, 0.5))" it is a
+    quadrant of the image. The paper reports results for quadrants, which this recipe does not reproduce.
     """
     return vae().replace(
         network="mlp(hidden=(500, 500))", latent=50, prior="learned", context="visible(columns=(0, 0.5))"
@@ -67,7 +67,7 @@ def cvae() -> Config:
 
 @published("he2019lagging")
 def lagging() -> Config:
-    """Aggressive training of a lagging encoder, to prevent the collapse that a PixelCNN decoder causes.
+    """Aggressive training of a lagging encoder, to prevent the posterior collapse that a PixelCNN decoder causes.
 
     The paper trains on binarized OMNIGLOT and on text, this recipe on binarized MNIST.
     """

@@ -1,4 +1,4 @@
-"""`train`: options in, trained model out."""
+"""Train a model from options."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def train(
 ) -> Trained:
     """Build a model and an objective from options, train the model, and return it.
 
-    The options have the same names as on the command line; `Trained.config` holds all of them, and a remedy
-    of `diagnose()` is a set of them: `tb.train(data, **options | diagnosis.remedy)`.
+    The options have the same names as on the command line. `Trained.config` holds all of them, and a remedy of
+    `diagnose()` is a dictionary of options: `tb.train(data, **options | diagnosis.remedy)`.
 
     Args:
         data: Training data in any form, or a pair (training data, test data).
         recipe: A published composition that the options change.
         validation: Validation data; None: a part of the training data.
-        test: Test data, or the share of a file to set aside for testing.
+        test: Test data, or the fraction of a file to set aside for testing.
         run: Folder of the run; None: a temporary one.
-        resume: Continue the run.
-        overwrite: Replace a run of that name.
+        resume: Continue the run from its last checkpoint.
+        overwrite: Replace an existing run in that folder.
         quiet: Show no progress.
-        callbacks: Called after steps and epochs.
-        trust: Import components from outside tightbound, written "module:Class(...)".
+        callbacks: Functions or callbacks to call after epochs and steps.
+        trust: Import components outside tightbound, written "module:Class(...)".
         **options: latent, prior, objective, epochs, lr, ...
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sweeps: a run for each of several settings, chosen by validation data."""
+"""Sweeps, which train a run for each of several settings and choose the best by validation data."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`sweep`: trains a run for each of several settings, and compares them."""
+"""Train a run for each of several settings, and compare them."""
 
 from __future__ import annotations
 
@@ -55,38 +55,38 @@ def sweep(
 
     Args:
         data: Training data, in any form that `fit()` accepts.
-        values: Option -> its values: a sequence, or for a random or TPE search also a range, "uniform(0.1, 4)",
-            "log(1e-4, 1e-2)" or "int(2, 64)", by itself or as an argument of a component:
+        values: Values of each option that varies: a sequence, or for a random or TPE search also a range,
+            "uniform(0.1, 4)", "log(1e-4, 1e-2)" or "int(2, 64)", on its own or as an argument of a component, such as
             "vamp(components=int(10, 500))".
-        run: Folder of the sweep: each run is a folder in it, beside sweep.json.
-        validation: Validation data; None: examples are taken from the training data.
-        test: Test data, or the share of a file to set aside for testing; without test data, runs have no test numbers.
+        run: Folder of the sweep, which holds one folder per run, and sweep.json.
+        validation: Validation data; None: examples are set aside from the training data.
+        test: Test data, or the fraction of a file to set aside for testing; without test data, runs are not tested.
         search: "grid" (all combinations of the values), "random" (random draws), or "tpe" (draws guided by earlier
             runs: Optuna's tree-structured Parzen estimator).
         trials: Number of runs of a random or TPE search.
-        metric: Validation number by which runs are chosen and pruned.
-        prune: Stop a run whose best validation number is below the median of the others' at the same epoch, from the
+        metric: Validation metric by which runs are chosen and pruned.
+        prune: Stop a run whose best value so far is below the median of the other runs at the same epoch, from the
             fifth epoch on and after five runs have ended.
-        jobs: Number of runs trained at once, each in a process; None: as many as the cores allow, one on an
+        jobs: Number of runs to train at once, each in its own process; None: as many as the cores allow, or one on an
             accelerator.
-        search_seed: Random seed of the values that are drawn.
+        search_seed: Random seed of the drawn values.
         retry: Train failed runs again.
         overwrite: Delete the sweep in the folder first.
         evaluate_samples: Importance samples of the evaluation on test data.
         max_examples: Maximum number of test examples, picked at random.
-        trust: Import components from outside tightbound, written "module:Class(...)".
+        trust: Import components outside tightbound, written "module:Class(...)".
         quiet: Show no progress.
         recipe: A published composition that the options change.
-        options: All other options, the same for all runs: fields of the composition (latent, network, prior, ...) and
-            of training (epochs, lr, seed, ...).
+        **options: All other options, the same for all runs: fields of the composition (latent, network, prior, ...)
+            and of training (epochs, lr, seed, ...).
 
     Returns:
         The runs with their validation scores and test numbers.
 
     Raises:
-        InputError: Values that cannot be swept, or a folder that holds another sweep.
-        CompositionError: A value fits none of the others.
-        Interrupted: Ctrl-C; checkpoints have been written.
+        InputError: If values cannot be swept, or the folder holds another sweep.
+        CompositionError: If a value fits none of the others.
+        Interrupted: On Ctrl-C, after checkpoints were written.
     """
     base = configure(data, recipe, options)
     space = space_of(values)
@@ -120,7 +120,7 @@ def sweep(
         evaluate_on_test(load(best.path, device=base.device, trust=trust), examples, plan)
         found = _result(plan, study)
     if left:
-        tell.note(f"other processes still train {', '.join(left)}; the last to end shows all runs")
+        tell.note(f"other processes are still training {', '.join(left)}; the last one to finish shows all runs")
     write_atomic(plan.folder / "sweep.json", to_json(found.to_json(figures=False)))
     return found
 
@@ -132,16 +132,17 @@ def _check_arguments(plan: Plan, jobs: int | None) -> None:
         whole(name, value, least=1)
     whole("search_seed", plan.search.seed, least=0)
     if grid and (ranged := [d.field for d in plan.space if d.ranged]):
-        raise InputError(f"{ranged[0]}= has a range, which a grid cannot list; give search=random or tpe, or values")
+        raise InputError(
+            f"{ranged[0]}= has a range, which a grid cannot list; pass search='random' or 'tpe', or values"
+        )
     if not grid and any(d.field == "seed" for d in plan.space):
         raise InputError("seed= cannot be searched; sweep the seeds of the chosen settings in a grid")
     if plan.base.validation_size == 0 and (not grid or plan.prune):
-        raise InputError("validation_size=0 leaves no data to choose runs by; a search and prune= need validation data")
+        raise InputError("a search and prune= need validation data, and validation_size=0 leaves none; leave it out")
 
 
 def _check_values(plan: Plan, data: Data, tries: int = 20) -> None:
-    """Raise an error if a value fits none of the others, before anything is trained; `tries` combinations of each value
-    are tried."""
+    """Raise an error before training if a value fits none of the others, after `tries` combinations per value."""
     fields, extremes = [d.field for d in plan.space], [d.extremes() for d in plan.space]
     for i, values in enumerate(extremes):
         for value in values:

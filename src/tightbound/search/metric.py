@@ -1,4 +1,4 @@
-"""Validation numbers by which the runs of a sweep are chosen."""
+"""Validation metrics by which the runs of a sweep are chosen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tightbound.training.folder import CODE_PRIOR, RunFolder
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the metrics of a run; larger scores are better.
+    """Column of the metrics of a run, as a score of which larger values are better.
 
     Args:
         description: Name in messages and tables.
-        key: Column.
+        key: Name of the column.
         sign: -1 if smaller values of the column are better.
-        second: Whether the second stage of training (the code prior) changes the number.
+        second: Whether the second stage of training (the code prior) changes the metric.
     """
 
     description: str
@@ -27,14 +27,14 @@ class Metric:
     second: bool = False
 
     def at_epoch(self, row: Mapping[str, Any]) -> float | None:
-        """Return the score after an epoch of the first stage; None after other epochs, or if it is not finite."""
+        """Return the score after an epoch of the first stage; None in later stages, or if it is not finite."""
         return self._score(row.get(self.key) if row["stage"] == "" else None)
 
     def of_run(self, folder: RunFolder) -> float | None:
-        """Return the score at the weights that are evaluated, or None if the run has no finite one.
+        """Return the score of the weights to evaluate, or None if it is missing or not finite.
 
-        The bound of a model with a learned code prior combines both stages: the distortion of the first and the code
-        length of the second.
+        The bound of a model with a learned code prior combines the distortion of the first stage and the code length of
+        the second.
         """
         stages: dict[str, list[dict[str, Any]]] = {}
         for row in folder.metrics():
@@ -58,8 +58,7 @@ METRICS = {
 
 
 def _evaluated(folder: RunFolder, stage: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the epoch whose weights are evaluated: the best by the validation objective if it was saved, else the
-    last."""
+    """Return the metrics of the evaluated weights: the best by the validation objective if saved, else the last."""
     if folder.checkpoint("best", stage).is_file():
         return min((row for row in rows if not math.isnan(row["validation_loss"])), key=lambda r: r["validation_loss"])
     return rows[-1]

@@ -1,4 +1,4 @@
-"""What a sweep found: its runs, the best of them, tables and the rate-distortion plane. Does not import torch."""
+"""Result of a sweep: runs, the best run, tables and the rate-distortion plane. Does not import torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DOMINATED = "○ dominated: another run has no more rate and no more distortion
 
 @dataclass(frozen=True)
 class SweptRun:
-    """One run of a sweep.
+    """Run of a sweep.
 
     Attributes:
         path: Folder of the run.
         values: Values of the options that vary, as text.
         state: "done", "pruned", "failed", or "unfinished".
-        score: Validation number by which runs are chosen, larger is better; None if the run cannot be chosen.
-        reason: Why the run was pruned or failed.
+        score: Validation metric by which runs are chosen (larger is better); None if the run cannot be chosen.
+        reason: The reason why the run was pruned or failed.
         tested: Evaluation on test data; None if the run was not evaluated.
     """
 
@@ -40,24 +40,24 @@ class SweptRun:
 
     @property
     def label(self) -> str:
-        """The values in a line."""
+        """The values on one line."""
         return ", ".join(self.values.values())
 
     def estimate(self, name: str) -> Estimate | None:
-        """Return an estimate on test data; None if it does not exist."""
+        """Return an estimate on test data, or None if there is none."""
         found = None if self.tested is None else self.tested.estimates.get(name)
         return None if found is None or found.value is None else found
 
     @property
     def plane(self) -> tuple[float, float] | None:
-        """Rate and distortion; None if one of them does not exist."""
+        """Rate and distortion, or None if one of them is missing."""
         rate, distortion = self.estimate("rate"), self.estimate("distortion")
         return None if rate is None or distortion is None else (scalar(rate), scalar(distortion))
 
 
 @dataclass(frozen=True)
 class SweepResult(Result):
-    """The runs of a sweep, as estimates, tables and a figure.
+    """Result of a sweep, with its runs as estimates, tables and a figure.
 
     Attributes:
         runs: All runs that have begun.
@@ -73,7 +73,7 @@ class SweepResult(Result):
 
         Args:
             options: Names of the options that vary.
-            metric: Validation number by which runs are chosen.
+            metric: Validation metric by which runs are chosen.
             runs: All runs that have begun.
             all_tested: Whether every run is evaluated on test data, or only the best.
         """

@@ -1,4 +1,4 @@
-"""Options that vary in a sweep, with the values that each may take. Does not import torch."""
+"""Options that vary in a sweep, and the values that each can take. Does not import torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tightbound.core.errors import InputError, number, suggestion
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-# Options that change the data or the defaults of other options are left out: runs would not compare.
+# without options that change the data or the defaults of others, since runs would not be comparable
 _EXCLUDED = ("data", "recipe", "levels", "domain", "kinds", "resize", "gray", "test")
 OPTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in _EXCLUDED)
 _TYPES = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(Config).items()}
@@ -29,7 +29,7 @@ Pick = Callable[[str, "Range"], float]  # parameter name, range -> a number
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included.
+    """Range of numbers from `low` to `high`, both included.
 
     Args:
         low, high: Limits.
@@ -62,7 +62,7 @@ class Range:
         return cls(low, high, log, integer)
 
     def suggest(self, trial: Trial, name: str) -> float:
-        """Let an Optuna trial choose a number, rounded to the four digits that tables show."""
+        """Let an Optuna trial choose a number, rounded to four digits for tables."""
         if self.integer:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         value = trial.suggest_float(name, self.low, self.high, log=self.log)
@@ -71,11 +71,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One option that varies.
+    """Option that varies in a sweep.
 
     Args:
         field: Name of the option.
-        words: Its values as text: plain values, ranges, and components with ranges as arguments.
+        words: Values as text: plain values, ranges, and components with ranges as arguments.
 
     Raises:
         InputError: The option cannot vary, a value is given twice, or a range does not fit the option's type.
@@ -90,13 +90,13 @@ class Dimension:
         seen = [_meaning(word) for word in self.words]
         for word, own in zip(self.words, seen, strict=True):
             if seen.count(own) > 1:
-                raise InputError(f"{self.field}={word} was given twice; give each value once")
+                raise InputError(f"{self.field}={word} was given twice; pass each value once")
             if int in _TYPES[self.field] and any(not found.integer for found in ranges(word)):
                 raise InputError(f"{self.field}={word} was given; needed: integers, such as int(2, 64)")
 
     @property
     def ranged(self) -> bool:
-        """Whether some value contains a range."""
+        """Whether any value contains a range."""
         return any(ranges(word) for word in self.words)
 
     def draw(self, trial: Trial) -> str:
@@ -105,7 +105,7 @@ class Dimension:
         return _fill(word, self.field, lambda name, within: within.suggest(trial, name))
 
     def extremes(self) -> tuple[str, ...]:
-        """Return every word, with the ranges in it replaced by their lower and by their upper limits."""
+        """Return every value with its ranges replaced by their lower limits, and by their upper limits."""
         ends: tuple[Pick, Pick] = (lambda name, within: within.low, lambda name, within: within.high)
         return tuple(dict.fromkeys(_fill(word, self.field, end) for word in self.words for end in ends))
 
@@ -114,7 +114,7 @@ Space = tuple[Dimension, ...]
 
 
 def space_of(values: Mapping[str, Any]) -> Space:
-    """Return the dimensions of `{option: value, range or sequence of them}`.
+    """Return the dimensions for `{option: value, range or sequence of these}`.
 
     Raises:
         InputError: No option has several values or a range, or one of them cannot vary (see `Dimension`).
@@ -130,11 +130,11 @@ def configured(base: Config, values: Mapping[str, str]) -> Config:
     """Return the config with some options replaced by values written as text.
 
     Raises:
-        InputError: A value is not of its option's type or out of range.
+        InputError: A value has the wrong type or is out of range.
     """
     changes: dict[str, Any] = {field: _typed(field, word) for field, word in values.items()}
     if "epochs" in changes and "steps" not in changes:
-        changes["steps"] = None  # epochs that vary replace the steps of a recipe
+        changes["steps"] = None  # varying epochs replace the steps of a recipe
     return base.replace(**changes)
 
 
@@ -152,9 +152,9 @@ def _typed(field: str, word: str) -> Any:
 
 
 def grid(space: Space) -> dict[str, dict[str, str]]:
-    """Return all combinations of the values by the names of their runs; the last option varies fastest.
+    """Return all combinations of the values, by run name; the last option varies fastest.
 
-    A name depends on the values alone, so that runs keep theirs when values are added.
+    A name depends only on the values, so runs keep their names when values are added.
     """
     fields = [d.field for d in space]
     points = [dict(zip(fields, words, strict=True)) for words in itertools.product(*(d.words for d in space))]
@@ -175,7 +175,7 @@ def _digest(point: Mapping[str, str]) -> str:
 
 
 def label(values: Mapping[str, str]) -> str:
-    """Return values as a person reads them: "beta = 1, latent = 8"."""
+    """Return values as readable text: "beta = 1, latent = 8"."""
     return ", ".join(f"{field} = {value}" for field, value in values.items())
 
 
@@ -196,7 +196,7 @@ def _ranges(value: Any) -> Iterator[Range]:
 
 
 def _meaning(word: str) -> str | float:
-    """Return the number that a word is, if it is one: 1, 1.0 and 1e0 are the same."""
+    """Convert a word to a number if possible, so that 1, 1.0 and 1e0 are equal."""
     try:
         return float(word)
     except ValueError:
@@ -207,7 +207,7 @@ def _spec(word: str) -> Spec | None:
     try:
         return parse(word) if "(" in word else None
     except InputError:
-        return None  # the option that the word belongs to reads it again, and refuses it
+        return None  # the option parses the word again, and raises the error
 
 
 def _fill(word: str, name: str, pick: Pick) -> str:

@@ -1,7 +1,7 @@
 """State of a sweep: an Optuna study in the sweep's folder, shared by all processes that work on it.
 
-Optuna's journal file records the runs; a file lock per run says that a process trains it. The operating system releases
-such a lock when its process dies, however it dies, so that another process can continue the run.
+Optuna's journal file records the runs, and a process holds a file lock for the run that it trains. The operating system
+releases the lock however the process ends, so that another process can continue the run.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _JOURNAL, _LOCKS = "study.log", "locks"
 
 @dataclass(frozen=True)
 class Search:
-    """Which runs a sweep trains.
+    """Search strategy, which determines the runs of a sweep.
 
     Args:
-        kind: "grid" (all combinations), "random" (random draws) or "tpe" (draws guided by the runs before them).
+        kind: "grid" (all combinations), "random" (random draws) or "tpe" (draws guided by earlier runs).
         space: Options that vary.
         trials: Number of runs of a random or TPE search.
         seed: Random seed of the draws.
@@ -49,7 +49,7 @@ class Search:
 
     @property
     def names(self) -> list[str]:
-        """Names of the runs, in the order in which they are begun."""
+        """Names of the runs, in order of their start."""
         return list(grid(self.space)) if self.kind == "grid" else [f"trial-{i:03}" for i in range(self.trials)]
 
     def sampler(self, index: int) -> optuna.samplers.BaseSampler:
@@ -64,18 +64,18 @@ class Search:
 
 @dataclass(frozen=True)
 class Record:
-    """What the study knows about one run."""
+    """Record of one run in the study."""
 
     name: str
     values: Mapping[str, str]
     state: State
     score: float | None  # larger is better; None: the run cannot be chosen
     reason: str | None  # why it was pruned or failed
-    number: int  # of its trial in the study
+    number: int  # number of the trial in the study
 
 
 class Study:
-    """The study in a folder; created if there is none.
+    """Study in a folder, which is created if there is none.
 
     Args:
         folder: Folder of the sweep.
@@ -111,7 +111,7 @@ class Study:
             ) from error
 
     def agree(self, plan: Mapping[str, Any]) -> None:
-        """Record what is searched and with which settings, or check that it is what is recorded.
+        """Record the plan of the sweep, or check that it equals the recorded one.
 
         Raises:
             InputError: The folder holds a different sweep.
@@ -125,7 +125,7 @@ class Study:
         if changed:
             raise InputError(
                 f"the folder {str(self._folder)!r} holds another sweep ({changed[0]} was {before.get(changed[0])} and "
-                f"is {plan.get(changed[0])}); choose another run=, or replace the sweep with overwrite="
+                f"is now {plan.get(changed[0])}); choose another run=, or replace the sweep with overwrite="
             )
 
     def records(self) -> dict[str, Record]:
@@ -136,10 +136,10 @@ class Study:
 
     @contextmanager
     def claimed(self, search: Search) -> Iterator[tuple[Record, bool] | None]:
-        """Lock the first run that is not over and that no process trains.
+        """Lock the first unfinished run that no other process is training.
 
         Yields:
-            The run and whether it had begun before; None if there is no such run.
+            The run and whether it had begun before, or None if there is no such run.
         """
         with ExitStack() as held:
             yield self._claim(search, held)
@@ -153,13 +153,13 @@ class Study:
                 try:
                     held.enter_context(self._lock(name))
                 except Timeout:
-                    continue  # another process trains it
+                    continue  # another process is training it
                 if name in known:
                     return known[name], True
                 self._study.sampler = search.sampler(index)
                 trial = self._study.ask()
                 trial.set_user_attr("values", search.values(name, trial))
-                trial.set_user_attr("run", name)  # last: a trial without it does not count
+                trial.set_user_attr("run", name)  # set last, since a trial without it does not count
                 return self.records()[name], False
         return None
 
@@ -199,10 +199,10 @@ class Study:
 
 
 def delete_sweep(folder: Path, names: Collection[str]) -> None:
-    """Delete the study in a folder with its runs, readable or not, and runs of these names.
+    """Delete the study in a folder (readable or not) with its runs, and the runs with these names.
 
     Raises:
-        InputError: A process trains one of them.
+        InputError: Another process is training one of the runs.
     """
     known = [file.stem for file in (folder / _LOCKS).glob("*.lock") if file.stem not in ("claims", "journal")]
     for name in {*known, *names}:
@@ -211,14 +211,14 @@ def delete_sweep(folder: Path, names: Collection[str]) -> None:
                 with FileLock(folder / _LOCKS / f"{name}.lock", blocking=False):
                     pass
         except Timeout:
-            raise InputError(f"another process trains {name!r} in {str(folder)!r}; stop it first") from None
+            raise InputError(f"another process is training {name!r} in {str(folder)!r}; stop it first") from None
     for name in {*known, *names}:
         delete_run(folder / name)
     (folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def delete_run(path: Path) -> None:
-    """Delete the folder of a run, if it is one."""
+    """Delete a folder if it is a run."""
     if (path / "model.json").is_file():
         shutil.rmtree(path)
 

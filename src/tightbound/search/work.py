@@ -1,4 +1,4 @@
-"""The runs of a sweep, trained in this process or in several: each takes runs from the study until none are left."""
+"""Train the runs of a sweep, in this process or several, each of which takes runs until none are left."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
 from tightbound.training.signals import Interrupted
 
-_LOCAL = ("device", "checkpoint_seconds")  # may differ between the processes of a sweep
+_LOCAL = ("device", "checkpoint_seconds")  # settings that may differ between the processes of a sweep
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the processes of a sweep share."""
+    """Plan that the processes of a sweep share."""
 
     folder: Path
     data: tuple[Any, Any, Any]  # training, validation and test data
@@ -60,7 +60,7 @@ class Plan:
         return self.search.kind == "grid"
 
     def open(self) -> Data:
-        """Return the data."""
+        """Open the data."""
         return opened(self.base, *self.data)
 
     def study(self) -> Study:
@@ -68,7 +68,7 @@ class Plan:
         return Study(self.folder, prune=self.prune)
 
     def agreed(self) -> dict[str, Any]:
-        """Return what must not change between calls; a grid may be given more values, a search more trials."""
+        """Return what must not change between calls; a grid may get more values, and a search more trials."""
         varying, search = [d.field for d in self.space], self.search
         ranges = {d.field: " ".join(d.words) for d in self.space} if search.kind != "grid" else {}
         settings = {k: v for k, v in recorded(self.base).items() if k not in (*varying, *_LOCAL)}
@@ -78,12 +78,12 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Lines on standard error that say when runs begin and end, and at most every `seconds` how far they are."""
+    """Progress of a sweep on standard error: when runs begin and end, and every `seconds` how far they are."""
 
     folder: Path
     metric: Metric
     quiet: bool
-    parent: int | None = None  # process that started this one
+    parent: int | None = None  # id of the process that started this one
     seconds: float = 10.0
     began: float = 0.0
     last: float = 0.0
@@ -94,17 +94,17 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     def say(self, record: Record, what: str, score: float | None = None) -> None:
-        """Print what happened to a run."""
+        """Print an event of a run."""
         value = "" if score is None else f", validation {self.metric.description} {score:.2f}"
         self.note(f"{label(record.values)}: {what}{value}")
 
     def begin(self, record: Record) -> None:
-        """Say that a run begins."""
+        """Print that a run begins."""
         self.began = self.last = time.monotonic()
         self.say(record, str(self.folder / record.name))
 
     def epoch(self, record: Record, epoch: int, score: float | None) -> None:
-        """Say how far a run is, if this process is one of several and enough time has passed."""
+        """Print how far a run is, if this process is one of several and enough time has passed."""
         if self.parent is None:
             return  # training shows its own progress
         if os.getppid() != self.parent:
@@ -114,13 +114,13 @@ class Progress:
             self.say(record, f"epoch {epoch}", score)
 
     def end(self, record: Record, state: State, score: float | None, reason: str | None) -> None:
-        """Say how a run ended."""
+        """Print how a run ended."""
         what = f"failed: {reason}" if state == "failed" else reason or "done"
         self.say(record, f"{what} [{time.monotonic() - self.began:.1f} s]", score)
 
 
 def shares(device: str, jobs: int | None, left: int) -> tuple[int, int]:
-    """Return the number of processes, and threads in each."""
+    """Return the number of processes, and the number of threads in each."""
     from loky import cpu_count
 
     cores, given = cpu_count(), os.environ.get("OMP_NUM_THREADS", "")
@@ -142,7 +142,7 @@ def in_processes(plan: Plan, jobs: int, threads: int, tell: Progress) -> None:
                 started = [pool.submit(_worker, plan, tell.quiet, os.getpid()) for _ in range(jobs)]
                 stopped += [True for each in started if each.result()]
         except BrokenProcessPool:
-            if not stopped:  # else Ctrl-C came while they were starting
+            if not stopped:  # otherwise Ctrl-C came while they were starting
                 raise WorkerLost("a process that trained runs was killed, perhaps because memory ran out; lower jobs=, "
                                  "and repeat the same command to continue") from None  # fmt: skip
     if stopped:
@@ -156,7 +156,7 @@ class WorkerLost(TightboundError):
 
 
 def _worker(plan: Plan, quiet: bool, parent: int) -> bool:
-    """Train in a process of several; return whether Ctrl-C stopped it."""
+    """Train runs in one of several processes; return whether Ctrl-C stopped it."""
     warnings.simplefilter("ignore")
     try:
         work(plan, plan.open(), plan.study(), Progress(plan.folder, METRICS[plan.metric], quiet, parent), alone=False)
@@ -167,8 +167,11 @@ def _worker(plan: Plan, quiet: bool, parent: int) -> bool:
 
 @contextmanager
 def _ctrl_c_is_theirs(tell: Progress) -> Iterator[list[bool]]:
-    """Leave the first Ctrl-C to the other processes, which receive it, too, and write checkpoints; yield whether it
-    came, as a list that is then not empty."""
+    """Leave the first Ctrl-C to the other processes, which also receive it and write checkpoints.
+
+    Yields:
+        A list that is not empty once Ctrl-C has come.
+    """
     stopped: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
         yield stopped
@@ -177,7 +180,7 @@ def _ctrl_c_is_theirs(tell: Progress) -> Iterator[list[bool]]:
     def first(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, previous)
         stopped.append(True)
-        tell.note("stopping when checkpoints are written; press Ctrl-C again to stop at once")
+        tell.note("stopping after writing checkpoints; press Ctrl-C again to stop at once")
 
     previous = signal.signal(signal.SIGINT, first)
     try:
@@ -187,7 +190,7 @@ def _ctrl_c_is_theirs(tell: Progress) -> Iterator[list[bool]]:
 
 
 def work(plan: Plan, data: Data, study: Study, tell: Progress, *, alone: bool) -> None:
-    """Train runs until none are left; an error ends its run, not the sweep."""
+    """Train runs until none are left; an error ends only its run, not the sweep."""
     while True:
         with study.claimed(plan.search) as claimed:
             if claimed is None:
@@ -209,7 +212,7 @@ def work(plan: Plan, data: Data, study: Study, tell: Progress, *, alone: bool) -
 
 
 class _Pruned(Exception):
-    """A run is stopped because others were better at the same epoch."""
+    """A run was stopped because others were better at the same epoch."""
 
 
 def _train(
@@ -218,12 +221,12 @@ def _train(
     """Train, or continue, one run; return its score."""
     run, metric = RunFolder(plan.folder / record.name), METRICS[plan.metric]
     if resumed and not run.model_file.is_file():
-        shutil.rmtree(run.path, ignore_errors=True)  # a process was killed before the folder was a run
+        shutil.rmtree(run.path, ignore_errors=True)  # the process was killed before the folder became a run
 
     def after_epoch(state: TrainingState) -> None:
         row = state.metrics
         if state.stage == "" and metric.key not in row and not plan.all_tested:
-            raise InputError(f"this model has no validation {metric.description} to be chosen by; give another metric=")
+            raise InputError(f"this model has no validation {metric.description}; pass another metric= to choose by")
         score = metric.at_epoch(row)
         tell.epoch(record, state.epoch, score)
         if score is not None and study.reached(record, state.epoch, score):
