@@ -105,7 +105,7 @@ def test_a_run_without_a_score_is_done_but_cannot_be_chosen(tmp_path: Path) -> N
 def test_processes_must_agree_on_the_sweep(tmp_path: Path) -> None:
     Study(tmp_path).agree({"search": "grid", "lr": 0.1})
     Study(tmp_path).agree({"search": "grid", "lr": 0.1})
-    with pytest.raises(InputError, match=r"holds another sweep \(lr was 0.1 and is 0.2\)"):
+    with pytest.raises(InputError, match=r"holds another sweep \(lr was 0.1 and is now 0.2\)"):
         Study(tmp_path).agree({"search": "grid", "lr": 0.2})
     delete_sweep(tmp_path, GRID.names)
     Study(tmp_path).agree({"search": "grid", "lr": 0.2})

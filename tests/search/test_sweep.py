@@ -107,7 +107,7 @@ def test_a_search_evaluates_only_the_best_on_test_data(tmp_path: Path) -> None:
     assert found.best is not None
     assert [run for run in found.runs if run.tested] == [found.best]
     assert all((run.score or 0.0) <= (found.best.score or 0.0) for run in found.runs)
-    with pytest.raises(InputError, match=r"holds another sweep .search_seed was 0 and is 1"):
+    with pytest.raises(InputError, match=r"holds another sweep .search_seed was 0 and is now 1"):
         sweep(tmp_path, values, search="tpe", trials=3, search_seed=1)
     more = sweep(tmp_path, values, search="tpe", trials=4)
     assert [run.values for run in more.runs[:3]] == [run.values for run in found.runs]
@@ -127,9 +127,9 @@ def test_arrays_are_swept_too(tmp_path: Path) -> None:
 def test_the_folder_of_another_sweep_is_refused_or_replaced(tmp_path: Path) -> None:
     sweep(tmp_path, {"beta": (0.1, 10)})
     before = (tmp_path / "sweep.json").read_bytes()
-    with pytest.raises(InputError, match=r"lr was 0.001 and is 0.01"):
+    with pytest.raises(InputError, match=r"lr was 0.001 and is now 0.01"):
         sweep(tmp_path, {"beta": (0.1, 10)}, lr=0.01)
-    with pytest.raises(InputError, match=r"options was beta and is latent"):
+    with pytest.raises(InputError, match=r"options was beta and is now latent"):
         sweep(tmp_path, {"latent": (1, 2)}, beta=1)
     assert (tmp_path / "sweep.json").read_bytes() == before
     found = sweep(tmp_path, {"latent": (1, 2)}, overwrite=True)
@@ -141,7 +141,9 @@ def test_a_model_without_an_elbo_is_searched_by_another_metric(tmp_path: Path) -
     options: dict[str, Any] = {"values": {"latent": (2, 3)}, "posterior": "point", "objective": "autoencoder",
                                "search": "random", "trials": 2}  # fmt: skip
     found = sweep(tmp_path / "elbo", **options)
-    assert {run.reason for run in found.runs} == {"this model has no validation ELBO; pass another metric="}
+    assert {run.reason for run in found.runs} == {
+        "this model has no validation ELBO; pass another metric= to choose by"
+    }
     assert not list((tmp_path / "elbo").glob("*/analysis/evaluate.json"))
     assert sweep(tmp_path / "distortion", **options, metric="distortion").best is not None
 
