@@ -263,8 +263,10 @@ class List(Command):
     action = "tightbound.cli.actions.listing:show"
     group = "share"
 
-    kind: Annotated[Kind, tyro.conf.Positional]
-    """What to list."""
+    kind: Annotated[Kind, tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
+    """What to list: datasets, recipes, or the components of a kind: likelihoods, priors, posteriors, objectives,
+    latents, contexts, samplers, features, networks, observations, schedules, decays, scores, quantizers or
+    code-priors."""
     json: Flag[bool] = False
     """Print one JSON object on standard output."""
 

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import io
-import itertools
 import os
 import sys
 import warnings
@@ -20,9 +19,11 @@ import tyro
 
 from tightbound.cli.arguments import Command
 from tightbound.cli.commands import COMMANDS, in_flags, overview
+from tightbound.cli.mistakes import one_line
 from tightbound.cli.processes import start
 from tightbound.cli.sweep_arguments import Sweep, Swept, varying
 from tightbound.cli.training import Training
+from tightbound.cli.translate import flag
 from tightbound.config import Config, read_yaml
 from tightbound.core import launch
 from tightbound.core.errors import InputError, OtherFailed, ReaderLost, TightboundError, suggestion
@@ -117,7 +118,7 @@ def parse(argv: Sequence[str]) -> Command:
         print(overview())
         sys.exit(0)
     if word not in COMMANDS:
-        raise InputError(f"there is no command {word!r}; {suggestion(word, COMMANDS)}; see: tightbound --help")
+        raise InputError(f"there is no command {word!r} (see: tightbound --help); {suggestion(word, COMMANDS)}")
     if word == "sweep" and not {"--help", "-h"} & set(argv):
         return _sweep(argv)
     return _training(argv) if word in ("train", "sweep") else _cli(argv)
@@ -159,21 +160,8 @@ def _cli(argv: Sequence[str], default: Command | None = None) -> Command:
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise InputError(_one_line(said.getvalue(), argv)) from None
-
-
-def _one_line(box: str, argv: Sequence[str]) -> str:
-    """Return the first paragraph of tyro's framed message, with the nearest flag if one is unknown."""
-    lines = [line.strip("│╭╮╰╯─ |+").strip() for line in box.splitlines()]
-    said = [line if line.strip("-") else "" for line in lines[1:] if line.strip("-") or line != lines[1]]
-    text = " ".join(" ".join(itertools.takewhile(bool, said)).split()).partition(" For full helptext")[0]
-    command: Any = COMMANDS[argv[0]]
-    flags = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(command)]
-    unknown = next((w.partition("=")[0] for w in argv if w in text and w.startswith("--")), None)
-    if text.startswith("Unrecognized") and unknown is not None:
-        near = suggestion(unknown, flags)
-        text += f"; {near}" if near.startswith("did you mean") else ""
-    return f"{text}; see: tightbound {argv[0]} --help"
+        fields = dataclasses.fields(cast(Any, COMMANDS[argv[0]]))
+        raise InputError(one_line(said.getvalue(), argv, [flag(field.name) for field in fields])) from None
 
 
 def _train_defaults(argv: Sequence[str]) -> tuple[bool, Config]:

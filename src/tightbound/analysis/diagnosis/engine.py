@@ -258,7 +258,8 @@ def _result(
 
 
 def _facts(evidence: Evidence) -> str:
-    single = {name: estimate for name, estimate in evidence.items() if isinstance(estimate.value, float)}
+    """Return the first few numbers of a check; the estimates hold all of them."""
+    single = [(name, estimate) for name, estimate in evidence.items() if isinstance(estimate.value, float)]
     return "; ".join(
-        f"{name.replace('_', ' ')} {value_text(estimate)} {estimate.unit}".strip() for name, estimate in single.items()
+        f"{name.replace('_', ' ')} {value_text(estimate)} {estimate.unit}".strip() for name, estimate in single[:4]
     )
