@@ -330,3 +330,20 @@ def test_data_that_changed_since_training_are_refused(
     assert cli("train", "x.npy", *TINY, "--evaluate-samples", "0", "--run", "r").status == 0
     np.save(tmp_path / "x.npy", gray()[:-1])
     assert "changed or moved" in refused("evaluate", "r", "--samples", "2")
+
+
+PARSED = {
+    "train --lr fast": "--lr fast; needed: a number",
+    "train --lr=fast": "--lr fast; needed: a number",
+    "train --steps=many": "--steps many; needed: a whole number",
+    "train --resize 3": "--resize 3; needed: HEIGHT WIDTH",
+    "train --domain reel": "--domain 'reel'; needed: one of binary, counts, real, unit",
+    "sample r -n x": "--n-samples x; needed: a whole number",
+    "list prior": "kind 'prior'; needed: one of",
+    "compare": "RUN is missing",
+}
+
+
+@pytest.mark.parametrize(("words", "said"), PARSED.items())
+def test_words_that_cannot_be_parsed_say_what_is_needed(refused: Refused, words: str, said: str) -> None:
+    assert refused(*words.split()).startswith(f"tightbound: {said}")

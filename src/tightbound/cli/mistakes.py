@@ -37,11 +37,13 @@ def _reworded(text: str, whole: str, argv: Sequence[str], flags: Collection[str]
     if found := re.match(r"Error parsing (?:-\w/)?(--[\w-]+): (.*)", text):
         placeholder = re.search(rf"Argument helptext: (?:-\w \S+, )?{found[1]}((?: [A-Z]+)+) ", whole)
         words = list(itertools.takewhile(lambda word: not word.startswith("--"), argv[_after(argv, found[1]) :]))
-        words = words or [found[2].rpartition(": ")[2].strip("'")]  # written --flag=value, or by its short name
+        if not words:  # written --flag=value, or by its short name
+            words = re.findall(r"'([^']*)'", found[2])[-1:]
         if needed := next((kind for start, kind in _NUMBERS.items() if found[2].startswith(start)), None):
             return f"{found[1]} {' '.join(words[:1])}; needed: {needed}"
         if "could be instantiated" in found[2] and placeholder is not None:
-            return f"{found[1]} {' '.join(words)}; needed: {_PLACEHOLDERS.get(placeholder[1].strip(), placeholder[1].strip())}"
+            needed = placeholder[1].strip()
+            return f"{found[1]} {' '.join(words)}; needed: {_PLACEHOLDERS.get(needed, needed)}"
     if text.startswith("Unrecognized options: "):
         unknown = next((word.partition("=")[0] for word in argv if word in text and word.startswith("--")), None)
         near = "" if unknown is None else suggestion(unknown, flags)
