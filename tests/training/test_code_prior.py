@@ -314,7 +314,7 @@ def test_fit_prior_is_resumed(copy: Path, tmp_path: Path) -> None:
     shutil.copytree(copy, tmp_path / "uninterrupted")
     tb.load(tmp_path / "uninterrupted").fit_code_prior(data, OTHER, quiet=True)
     trained = tb.load(copy)
-    with pytest.raises(Interrupted, match=r"as it was.*resume="):
+    with pytest.raises(Interrupted, match=r"is unchanged.*resume="):
         fit_code_prior(trained.model, RunFolder(copy), data, OTHER, callbacks=[SignalAt(5)])
     assert before == {p: p.read_bytes() for p in before}
     trained.fit_code_prior(data, resume=True, quiet=True)
