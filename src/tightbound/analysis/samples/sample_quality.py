@@ -292,8 +292,8 @@ def _measured(judge: _Judge, x: _View, y: _View) -> Iterator[tuple[str, tuple[Me
     resampled = f"bootstrap of rows ({RESAMPLES} resamples)"
     blocks = f"jackknife over {BLOCKS} blocks of rows"
     biased, debiased = two_sample.frechet(x.features, y.features, seed)
-    yield "frechet", (biased, "feature variances", f"Frechet distance, {by}; {blocks}")
-    how = f"Frechet distance minus its jackknife bias, {by}; {blocks}"
+    yield "frechet", (biased, "feature variances", f"Fréchet distance, {by}; {blocks}")
+    how = f"Fréchet distance minus its jackknife bias, {by}; {blocks}"
     yield "frechet_debiased", (debiased, "feature variances", how)
     kernel = two_sample.kernel_distance(x.features, y.features, seed)
     yield "kernel", (kernel, "squared kernel", f"unbiased MMD^2, kernel (x'y / F + 1)^3, {by}; {blocks}")

@@ -24,7 +24,7 @@ def frechet_distance(mean_a: Array, covariance_a: Array, mean_b: Array, covarian
     It is |m - n|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2); the covariances may be singular.
 
     References:
-        The Frechet distance between multivariate normal distributions (Dowson and Landau 1982),
+        The Fréchet distance between multivariate normal distributions (Dowson and Landau 1982),
         https://doi.org/10.1016/0047-259X(82)90077-X
         GANs trained by a two time-scale update rule (Heusel et al. 2017), Section 2, for its use on features,
         https://arxiv.org/abs/1706.08500
@@ -39,7 +39,7 @@ def frechet_distance(mean_a: Array, covariance_a: Array, mean_b: Array, covarian
 
 
 def frechet(x: Array, y: Array, seed: int = 0) -> tuple[Measured, Measured]:
-    """Return the Frechet distance between features x (n, F) and y (m, F), and the same minus its bias.
+    """Return the Fréchet distance between features x (n, F) and y (m, F), and the same minus its bias.
 
     The distance between two small samples of one distribution is positive, by about a constant over n, because their
     moments are noisy. A jackknife over blocks of rows estimates that bias. It does so better than a bootstrap: for two
