@@ -17,7 +17,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import Batch
-from tightbound.data.feed import Source, batches, evaluating
+from tightbound.data.feed import Source, batches, evaluating, first
 from tightbound.inference.infer import contexts
 
 DESCRIPTIONS = {
@@ -156,20 +156,10 @@ def _given(model: VAE, n: int, like: Source | None) -> Batch:
         context = contexts(model, n)
         like_weights = next(model.parameters(), torch.empty(0))
         return Batch(torch.empty(n, 0), context=None if context is None else context.to(like_weights))
-    parts = []
-    for batch in batches(model, like, n):
-        parts.append(model.observe(batch, Noise("bdmc")))
-        if sum(map(len, parts)) >= n:
-            break
-    if not parts:
-        raise InputError("there are no data to draw examples like; give at least one example")
-    take = torch.arange(n, device=model.device) % sum(map(len, parts))
-
-    def column(name: str) -> Tensor | None:
-        values = [getattr(part, name) for part in parts]
-        return None if any(value is None for value in values) else torch.cat(values)[take]
-
-    return Batch(torch.empty(n, 0), context=column("context"), mask=column("mask"))
+    seen = model.observe(first(model, like, n).to(model.device), Noise("bdmc"))
+    take = torch.arange(n, device=model.device) % len(seen)
+    context, mask = (None if part is None else part[take] for part in (seen.context, seen.mask))
+    return Batch(torch.empty(n, 0), context=context, mask=mask)
 
 
 def simulated(model: VAE, rows: Tensor, given: Batch, seed: int) -> tuple[Batch, Tensor]:

@@ -82,9 +82,9 @@ def evaluate(
     if precision != "fp32" and found[0].sampled.rates:
         changed = _effect_of_precision(model, first(model, data, COMPARED), size, samples, seed, found)
     result = summarized(model, found, variation, changed, samples)
-    gathered.take([part.encoded for part in found])
     with evaluating(model):
-        return replace(result, estimates={**result.estimates, **gathered.rate().estimates})
+        parts = gathered.rate([part.encoded for part in found])
+    return replace(result, estimates={**result.estimates, **parts.estimates})
 
 
 def at_once(model: VAE, samples: int, max_rows: int = MAX_ROWS) -> int:

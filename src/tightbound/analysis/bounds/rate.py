@@ -82,9 +82,9 @@ def rate_decomposition(
         seen = model.observe(batch, Noise("rate", seed))
         return gathered.encoded(seen, model.encode_local(seen)[0])
 
-    gathered.take(each(model, data, batch_size, encoded))
+    parts = each(model, data, batch_size, encoded)
     with evaluating(model):
-        return gathered.rate()
+        return gathered.rate(parts)
 
 
 class Encoded(NamedTuple):
@@ -102,9 +102,9 @@ class Encoded(NamedTuple):
 
 
 class Gathered:
-    """Collects the variational parameters of a pass over the data, then decomposes their rate.
+    """Brings the batches of a pass over the data into one form, then decomposes their rate; see `rate_decomposition`.
 
-    Several processes may encode some of the examples each; all of them take all. See `rate_decomposition`.
+    Several processes may encode some of the examples each; all of them decompose the rate of all.
     """
 
     def __init__(
@@ -112,20 +112,15 @@ class Gathered:
     ) -> None:
         self.model, self.seed, self.chunk, self.max_elements = model, seed, chunk, max_elements
         self.draws = max_examples if max_examples is None else whole("max_examples", max_examples, least=1)
-        self._encoded: Sequence[Encoded] = ()
         self._why: list[str | None] = []  # once it is known
 
     def encoded(self, seen: Batch, local: Tensor | None) -> Encoded:
-        """Return an observed batch and its variational parameters (B, ...) in the form that `take` needs."""
+        """Return an observed batch and its variational parameters (B, ...)."""
         if not self._why:
             missing = f"latents {type(self.model.latents).__name__} do not define local(x)"
             self._why = [missing if local is None else self._cannot(seen[:1], local[:1])]
         (why,) = self._why
         return Encoded(seen.positions().cpu(), local.cpu() if local is not None and why is None else None, why)
-
-    def take(self, encoded: Sequence[Encoded]) -> None:
-        """Take all batches, in order."""
-        self._encoded = encoded
 
     def _cannot(self, seen: Batch, local: Tensor) -> str | None:
         """Return why there is no aggregate posterior, judged by one example; None: there is one."""
@@ -142,63 +137,56 @@ class Gathered:
             return str(error)
         return None
 
-    def rate(self) -> Result:
-        """Decompose the rate of all examples that were taken.
+    def rate(self, encoded: Sequence[Encoded]) -> Result:
+        """Decompose the rate of all batches, in order.
 
         Raises:
             InputError: If there are none.
         """
-        if not self._encoded:
+        if not encoded:
             raise InputError("there are no data to decompose the rate on; give at least one example")
-        if (why := self._encoded[0].why) is not None:
-            return _missing(why, sum(len(part.positions) for part in self._encoded))
-        latents, positions = self.model.latents, torch.cat([part.positions for part in self._encoded])
-        local = torch.cat([part.local for part in self._encoded if part.local is not None]).to(self.model.device)
+        latents, positions = self.model.latents, torch.cat([part.positions for part in encoded])
+        if (why := encoded[0].why) is not None:
+            facts = {"n": len(positions), "unit": "nats", "target": "q(z|x) over the data", "samples": 1}
+            none = {name: Estimate.missing(why, description=text, **facts) for name, text in DESCRIPTIONS.items()}
+            return Result(none)
+        local = torch.cat([part.local for part in encoded if part.local is not None]).to(self.model.device)
         n = min(len(local), self.draws or (EXPENSIVE_DRAWS if latents.expensive_pairs else DRAWS))
         pick = np.sort(np.random.default_rng(key_seed("rate", self.seed)).permutation(len(local))[:n])
         own = torch.from_numpy(pick)
         noise = ExampleNoise("rate", self.seed, index=positions[own])
         state = latents.state(local[own.to(local.device)])
         groups, _ = latents.infer(state, 1, noise, Knobs.final(self.model.schedules))
-        return self._decomposed(groups, local, own, positions[own])
+        z, prior = _flat(groups), [precise(group.log_prior[0]) for group in groups if group.log_prior is not None]
 
-    def _decomposed(self, groups: tuple[LatentTerms, ...], local: Tensor, own: Tensor, index: Tensor) -> Result:
-        z, size = _flat(groups), len(local)
-        log_prior = torch.stack([precise(group.log_prior[0]) for group in groups if group.log_prior is not None]).sum(0)
+        def about(part: tuple[Tensor, Tensor]) -> list[Tensor | None]:
+            codes, rows = part
+            stream = AggregateStream(rows.to(codes.device), latents.latent)
+            for some in local.split(max(1, self.max_elements // codes.numel())):
+                stream.add(latents.log_pairs(codes, some))
+            found = (stream.own, stream.aggregate, stream.without_own, stream.by_dimension)
+            return [None if value is None else value.cpu() for value in found]
 
-        def about(part: tuple[Tensor, Tensor]) -> dict[str, Tensor | None]:
-            stream = self._stream(*part, local)
-            found = {name: getattr(stream, name) for name in ("own", "aggregate", "without_own", "by_dimension")}
-            return {name: None if value is None else value.cpu() for name, value in found.items()}
-
-        streams = shared(about, list(zip(z.split(self.chunk), own.split(self.chunk), strict=True)))
-
-        def array(name: str) -> Array:
-            return torch.cat([value for stream in streams if (value := stream[name]) is not None]).numpy()
-
-        q, aggregate, prior = array("own"), array("aggregate"), log_prior.cpu().numpy()
+        parts = shared(about, list(zip(z.split(self.chunk), own.split(self.chunk), strict=True)))
+        q, aggregate, without_own, marginals = (_joined(column) for column in zip(*parts, strict=True))
+        log_prior = torch.stack(prior).sum(0).cpu().numpy()
         per_draw = {
-            "index": index.numpy(),
-            "rate": q - prior,
+            "index": positions[own].numpy(),
+            "rate": q - log_prior,
             "mutual_information": q - aggregate,
-            "information_upper": q - array("without_own"),
-            "aggregate_kl": aggregate - prior,
+            "information_upper": q - without_own,
+            "aggregate_kl": aggregate - log_prior,
         }
-        found = _information(per_draw, size)
-        factorizes = all(stream["by_dimension"] is not None for stream in streams)
-        marginals = array("by_dimension") if factorizes else None
-        parts, more = _by_dimension(self.model, groups, marginals, aggregate, prior, size, found["aggregate_kl"])
-        found, per_draw = found | parts, per_draw | more
-        return Result(
-            {name: replace(found[name], description=description) for name, description in DESCRIPTIONS.items()},
-            per_example=per_draw,
-        )
-
-    def _stream(self, codes: Tensor, own: Tensor, local: Tensor) -> AggregateStream:
-        stream = AggregateStream(own.to(codes.device), self.model.latents.latent)
-        for part in local.split(max(1, self.max_elements // codes.numel())):
-            stream.add(self.model.latents.log_pairs(codes, part))
-        return stream
+        if marginals is not None:
+            per_draw["total_correlation"] = aggregate - marginals.sum(1)
+            per_draw["dimension_wise_kl"] = marginals.sum(1) - log_prior
+            prior_d = None if groups[0].prior is None else log_factors(groups[0].prior, groups[0].z[0])
+            if prior_d is not None and prior_d.shape[1] == latents.latent:  # one group of independent dimensions
+                per_draw["marginal_kl"] = marginals - prior_d.cpu().double().numpy()
+        found = _estimates(per_draw, len(local))
+        per_draw.pop("marginal_kl", None)
+        described = {name: replace(found[name], description=text) for name, text in DESCRIPTIONS.items()}
+        return Result(described, per_example=per_draw)
 
 
 def _flat(groups: tuple[LatentTerms, ...]) -> Tensor:
@@ -206,83 +194,41 @@ def _flat(groups: tuple[LatentTerms, ...]) -> Tensor:
     return torch.cat([group.z[0].flatten(1) for group in groups], dim=1)
 
 
-def _information(per_draw: Mapping[str, Array], size: int) -> dict[str, Estimate]:
+def _joined(parts: Sequence[Tensor | None]) -> Any:
+    return torch.cat([part for part in parts if part is not None]).numpy() if parts[0] is not None else None
+
+
+def _estimates(per_draw: Mapping[str, Array], size: int) -> dict[str, Estimate]:
+    """Return the estimates from values per draw, for q(z) over `size` examples."""
     n, most = len(per_draw["rate"]), math.log(size)
     facts = {"unit": "nats", "target": f"q(z|x) over {size:,} examples", "samples": 1}
-    information = per_draw["mutual_information"]
-    near = float(information.mean()) > most - 1
-    drawn = f"over one draw of q(z|x) for each of {n:,} examples, where q(z) is the mean over all {size:,}"
-    exact = "exact for these examples up to Monte Carlo error"
-    low = f"{exact}; a lower bound for the population, at most log N"
+    near = float(per_draw["mutual_information"].mean()) > most - 1
     close = f"near log N = {most:.2f}, the most that {size:,} examples can show" if near else None
     far = close and "holds for these examples; the value of the population may be far lower"
-    found = {
-        "mutual_information": mean(
-            information, **facts, reason=close,
-            estimator=f"mean of log q(z|x) - log q(z) {drawn}: {low}",
-        ),
-        "aggregate_kl": mean(
-            per_draw["aggregate_kl"], **facts, reason=far,
-            estimator=f"mean of log q(z) - log p(z) {drawn}: {exact}; an upper bound for the population",
-        ),
-    }  # fmt: skip
-    if size > 1:
-        how = f"mean of log q(z|x) - log q(z) {drawn} but the example itself: an upper bound for the population"
-        found["information_upper"] = mean(per_draw["information_upper"], **facts, estimator=how)
-    else:
-        why = "with one example, nothing is left without it"
-        found["information_upper"] = Estimate.missing(why, n=n, **facts)
-    return found
-
-
-def _by_dimension(
-    model: VAE,
-    groups: tuple[LatentTerms, ...],
-    marginals: Array | None,
-    aggregate: Array,
-    prior: Array,
-    size: int,
-    of_aggregate: Estimate,
-) -> tuple[dict[str, Estimate], dict[str, Array]]:
-    """Return the two parts of the aggregate KL, as estimates and per draw.
-
-    `marginals` (n, L) are log q(z_d), None if q(z|x) does not factorize; `aggregate` and `prior` (n,) are log q(z) and
-    log p(z).
-    """
-    n, facts = len(prior), {"unit": "nats", "target": of_aggregate.target, "samples": 1}
-    if marginals is None:
+    exact = "exact for these examples up to Monte Carlo error"
+    drawn = f"over one draw of q(z|x) for each of {n:,} examples, where q(z) is the mean over all {size:,}"
+    both = f"over one draw for each of {n:,} examples, where q(z) and q(z_d) are means over all {size:,}"
+    high = f"{both}: {exact}; too high for the population"
+    own = "log q(z|x) - log q(z)"
+    no_kl = None if "marginal_kl" in per_draw else "the prior does not factorize over the latent dimensions"
+    how = {
+        "mutual_information": f"{own} {drawn}: {exact}; a lower bound for the population, at most log N",
+        "information_upper": f"{own} {drawn} but the example itself: an upper bound for the population",
+        "aggregate_kl": f"log q(z) - log p(z) {drawn}: {exact}; an upper bound for the population",
+        "total_correlation": f"log q(z) - sum_d log q(z_d) {high}, since log q(z) contains the example's own share",
+        "dimension_wise_kl": f"sum_d log q(z_d) - log p(z) {high} by an amount that vanishes with N",
+        "marginal_kl": f"log q(z_d) - log p(z_d) {both}",
+    }
+    caveats = {"mutual_information": close, "aggregate_kl": far, "total_correlation": far}
+    caveats["dimension_wise_kl"] = no_kl and f"{no_kl}: this is no KL, and may be negative"
+    missing = {"marginal_kl": no_kl}
+    if "total_correlation" not in per_draw:
         why = "q(z|x) does not factorize over the latent dimensions, so that its marginals are not known"
-        names = ("total_correlation", "dimension_wise_kl", "marginal_kl")
-        return {name: Estimate.missing(why, n=n, **facts) for name in names}, {}
-    drawn = f"over one draw for each of {n:,} examples, where q(z) and q(z_d) are means over all {size:,}"
-    exact = f"{drawn}: exact for these examples up to Monte Carlo error; too high for the population"
-    parts = {"total_correlation": aggregate - marginals.sum(1), "dimension_wise_kl": marginals.sum(1) - prior}
-    by_dimension = _marginal_kl(model, groups, marginals, facts, drawn)
-    no_kl = by_dimension.reason and f"{by_dimension.reason}: this is no KL, and may be negative"
+        missing = dict.fromkeys(("total_correlation", "dimension_wise_kl", "marginal_kl"), why)
+    if size == 1:
+        missing["information_upper"] = "with one example, nothing is left without it"
     return {
-        "total_correlation": mean(
-            parts["total_correlation"], **facts, reason=of_aggregate.reason,
-            estimator=f"mean of log q(z) - sum_d log q(z_d) {exact}, since log q(z) contains the example's own share",
-        ),
-        "dimension_wise_kl": mean(
-            parts["dimension_wise_kl"], **facts, reason=no_kl,
-            estimator=f"mean of sum_d log q(z_d) - log p(z) {exact} by an amount that vanishes with N",
-        ),
-        "marginal_kl": by_dimension,
-    }, parts  # fmt: skip
-
-
-def _marginal_kl(
-    model: VAE, groups: tuple[LatentTerms, ...], marginals: Array, facts: Mapping[str, Any], drawn: str
-) -> Estimate:
-    """Return KL(q(z_d) || p(z_d)); the prior has marginals if it is one group of independent dimensions."""
-    prior = groups[0].prior
-    factors = log_factors(prior, groups[0].z[0]).cpu().double().numpy() if prior is not None else marginals[:, :0]
-    if factors.shape[1] != model.latents.latent:
-        return Estimate.missing("the prior does not factorize over the latent dimensions", n=len(marginals), **facts)
-    return mean(marginals - factors, **facts, estimator=f"mean of log q(z_d) - log p(z_d) {drawn}")
-
-
-def _missing(why: str, n: int) -> Result:
-    facts = {"n": n, "unit": "nats", "target": "q(z|x) over the data", "samples": 1}
-    return Result({name: Estimate.missing(why, description=text, **facts) for name, text in DESCRIPTIONS.items()})
+        name: Estimate.missing(why, n=n, **facts) if (why := missing.get(name)) else
+        mean(per_draw[name], **facts, reason=caveats.get(name), estimator=f"mean of {estimator}")
+        for name, estimator in how.items()
+    }  # fmt: skip

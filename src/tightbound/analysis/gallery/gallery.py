@@ -27,12 +27,12 @@ class Gallery(Analysis[Result]):
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Draw the figures that fit the shape of the data."""
-        from tightbound.analysis.gallery import columns, images
+        from tightbound.analysis.gallery.drawing import image_figures, table_figures
         from tightbound.analysis.pictures import is_image
 
         # a random pick, since the examples may be ordered by class
         if is_image(trained.model.shape):
-            figures = images.figures(trained, subject.examples)
+            figures = image_figures(trained, subject.examples)
         else:
-            figures = columns.figures(trained, subject)
+            figures = table_figures(trained, subject)
         return Result({}, figures=figures, caption=f"Examples are picked at random ({subject.name}).")
