@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean, ratio
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error, ratio
 from tightbound.core.terms import CodeTerms, LatentTerms, code_terms
 from tightbound.quantizers.usage import CodebookUsage, QuantizationError
 
@@ -26,21 +26,13 @@ DESCRIPTIONS = {
 
 
 class Counted(NamedTuple):
-    """Code indices of one level for a batch of B examples, one draw each.
+    """Code indices of one level for a batch of B examples, one draw each."""
 
-    Attributes:
-        indices: Code indices (B, P, depth), in the smallest integer type.
-        codebook_size: Number of vectors of each codebook.
-        codebooks: Number of codebooks.
-        squared: Sum of squared distances of vectors to their code vectors, (B,).
-        distances: The same over the batch, with the variance of the vectors.
-    """
-
-    indices: Tensor
+    indices: Tensor  # (B, P, depth), in the smallest integer type
     codebook_size: int
     codebooks: int
-    squared: Tensor | None = None
-    distances: QuantizationError | None = None
+    squared: Tensor | None = None  # (B,) sum of squared distances of vectors to their code vectors
+    distances: QuantizationError | None = None  # the same over the batch, with the variance of the vectors
 
 
 def counted(groups: Sequence[LatentTerms]) -> list[Counted]:
@@ -50,7 +42,8 @@ def counted(groups: Sequence[LatentTerms]) -> list[Counted]:
 
 def _counted(group: CodeTerms) -> Counted:
     drawn, size = group.indices[0].cpu(), group.codebook_size
-    found = Counted(drawn.to(_smallest(size)), size, 1 if group.shared else drawn.shape[-1])
+    smallest = torch.uint8 if size <= 2**8 else torch.int16 if size <= 2**15 else torch.int32
+    found = Counted(drawn.to(smallest), size, 1 if group.shared else drawn.shape[-1])
     if group.vectors is None:
         return found
     vectors, chosen = (x.cpu().double() for x in (group.vectors, group.z[0]))
@@ -90,10 +83,8 @@ class CodeBooks:
         sizes = [usage.counts.shape[1] for usage in self.usage]
         drawn = ", one draw each" if not all(self._squared) else ""
         facts: dict[str, Any] = {"n": n, "target": f"code indices of the data{drawn}"}
-        same = all(size == sizes[0] for size in sizes)
-        unit = (
-            f"of {sizes[0]:,} code vectors" if same else f"of {', '.join(f'{size:,}' for size in sizes)} code vectors"
-        )
+        shown = sizes[:1] if len(set(sizes)) == 1 else sizes
+        unit = f"of {', '.join(f'{size:,}' for size in shown)} code vectors"
         caveat = "counted over these data: more data may use more"
         used = [share for usage in self.usage for share in usage.used_share.tolist()]
         perplexity = [value for usage in self.usage for value in usage.perplexity.tolist()]
@@ -116,19 +107,14 @@ class CodeBooks:
             return Estimate.missing(reason, **facts)
         value = np.array([distance for distance in distances if distance is not None])
         squared = np.stack([torch.cat(each).numpy() for each in self._squared], 1)  # (N, levels)
-        relative = squared.std(0, ddof=1) / math.sqrt(n) / np.maximum(squared.mean(0), 1e-300) if n > 1 else None
+        relative = mean_error(squared) / np.maximum(squared.mean(0), 1e-300) if n > 1 else None
         how = "mean squared distance over the variance of all vectors of the level (its own error is not counted)"
         return estimate(value, None if relative is None else value * relative, estimator=how, **facts)
 
 
 def prices(rate: Array, gain: Array, facts: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return what code indices cost.
-
-    Args:
-        rate: Rate of each example (N,), nats.
-        gain: Gain of the prior over the uniform one (N,), nats.
-        facts: Target, samples, and a reason if the bound is not one on a likelihood.
-    """
+    """Return what code indices cost, from the rate of each example and the prior's gain over the uniform one, nats (N,)
+    each."""
     uniform = rate + gain
     about = {**facts, "unit": "nats"}
     compared = {"target": "code prior in use against the uniform one", "samples": facts["samples"]}
@@ -139,10 +125,6 @@ def prices(rate: Array, gain: Array, facts: Mapping[str, Any]) -> dict[str, Esti
         "prior_gain": mean(gain, unit="nats", estimator=how, **compared),
         "prior_gain_share": ratio(gain, uniform, unit="share", estimator=share, **compared),
     }
-
-
-def _smallest(size: int) -> torch.dtype:
-    return torch.uint8 if size <= 2**8 else torch.int16 if size <= 2**15 else torch.int32
 
 
 def _errors(indices: Sequence[Tensor], usage: CodebookUsage) -> list[float]:

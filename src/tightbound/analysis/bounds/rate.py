@@ -221,7 +221,7 @@ def _estimates(per_draw: Mapping[str, Array], size: int) -> dict[str, Estimate]:
     }
     caveats = {"mutual_information": close, "aggregate_kl": far, "total_correlation": far}
     caveats["dimension_wise_kl"] = no_kl and f"{no_kl}: this is no KL, and may be negative"
-    missing = {"marginal_kl": no_kl}
+    missing: dict[str, str | None] = {"marginal_kl": no_kl}
     if "total_correlation" not in per_draw:
         why = "q(z|x) does not factorize over the latent dimensions, so that its marginals are not known"
         missing = dict.fromkeys(("total_correlation", "dimension_wise_kl", "marginal_kl"), why)

@@ -16,7 +16,7 @@ from tightbound.analysis.bounds.code_indices import CodeBooks, Counted
 from tightbound.analysis.bounds.rate import Encoded
 from tightbound.analysis.bounds.reconstruction import Variation
 from tightbound.analysis.bounds.weights import PerExample
-from tightbound.analysis.estimate import Array, Estimate, active_units, estimate, mean, spread
+from tightbound.analysis.estimate import Array, Estimate, active_units, estimate, mean, scalar, scalar_error, spread
 from tightbound.analysis.result import Evaluation
 from tightbound.core.model import VAE
 from tightbound.core.terms import DETERMINISTIC
@@ -70,7 +70,7 @@ class Rows(NamedTuple):
     """Values of each example of a batch of B examples, on the CPU.
 
     Attributes:
-        index: Positions of the examples, (B,).
+        positions: Positions of the examples, (B,).
         sampled: Means over latent samples.
         mean: Posterior mean (B, latent); empty for code indices.
         variance: Posterior variance, likewise.
@@ -78,7 +78,7 @@ class Rows(NamedTuple):
         encoded: Variational parameters, for the decomposition of the rate.
     """
 
-    index: Tensor
+    positions: Tensor
     sampled: Sampled
     mean: Tensor
     variance: Tensor
@@ -99,7 +99,7 @@ def summarized(
     `variation` is the variance of the data; for `changed` see `ladder.rounding`.
     """
     deterministic = model.deterministic
-    target, index = model.target_name, _column(rows, "index")
+    target, index = model.target_name, _column(rows, "positions")
     distortion = -_array([part.sampled.log_likelihood for part in rows])
     drawn = "at the one value of z" if deterministic else f"expectation over {samples} samples of q(z|x) per example"
     facts = {"unit": "nats", "target": target, "samples": None if deterministic else samples}
@@ -184,7 +184,8 @@ def _bounds(
 def _latent_space(model: VAE, rows: Sequence[Rows], per_example: dict[str, Array]) -> dict[str, Estimate]:
     """Return where the latent codes lie, or which code indices are in use."""
     target = f"{model.latents.moments_of} over the data"
-    z, dimensions = {"unit": "z", "target": target}, {"unit": "dimensions", "target": target}
+    z: dict[str, Any] = {"unit": "z", "target": target}
+    dimensions = {**z, "unit": "dimensions"}
     if rows[0].sampled.codes:
         books = CodeBooks()
         for part in rows:
@@ -228,11 +229,6 @@ def _bits(model: VAE, found: Mapping[str, Estimate], name: str) -> Estimate:
         return Estimate.missing(str(bound.reason), **facts)
     if not model.observation.counts_bits:
         return Estimate.missing(str(model.observation.not_a_likelihood or model.observation.no_bits), **facts)
-    a_bit = model.dimensions * math.log(2)
-    value, stderr = np.asarray(bound.value), bound.stderr
-    return estimate(
-        -value / a_bit,
-        None if stderr is None else np.asarray(stderr) / a_bit,
-        **facts,
-        estimator=f"-{name} / (D ln 2), D = {model.dimensions}",
-    )
+    a_bit, how = model.dimensions * math.log(2), f"-{name} / (D ln 2), D = {model.dimensions}"
+    stderr = None if bound.stderr is None else scalar_error(bound) / a_bit
+    return estimate(-scalar(bound) / a_bit, stderr, **facts, estimator=how)

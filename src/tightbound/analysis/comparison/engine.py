@@ -12,7 +12,7 @@ import numpy as np
 
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.comparison.differences import COMPARED, Difference, described, holm, paired
-from tightbound.analysis.estimate import Estimate, estimate
+from tightbound.analysis.estimate import Estimate, estimate, scalar
 from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
@@ -120,10 +120,9 @@ def _pairs(found: Mapping[str, Evaluation], quantity: str) -> list[Difference]:
 
 
 def _rank(evaluation: Evaluation) -> float:
-    bound = None if evaluation.bound is None else evaluation[evaluation.bound].value
-    error = evaluation["reconstruction_mse"].value
-    value = bound if bound is not None else None if error is None else -np.asarray(error)
-    return -math.inf if value is None else float(np.asarray(value))
+    bound = math.nan if evaluation.bound is None else scalar(evaluation[evaluation.bound])
+    value = -scalar(evaluation["reconstruction_mse"]) if math.isnan(bound) else bound
+    return -math.inf if math.isnan(value) else value
 
 
 def _compared_as(quantity: str, evaluation: Evaluation, among: Iterable[Evaluation]) -> str:

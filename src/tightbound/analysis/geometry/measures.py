@@ -189,22 +189,25 @@ def _nonzero(x: Tensor) -> Tensor:
 
 
 def _estimates(per_pair: Mapping[str, Array], steps: int) -> dict[str, Estimate]:
-    estimates = {}
-    for path in PATHS:
-        target = f"{path} path between the posterior means of two examples"
-        for name, (unit, description) in DESCRIPTIONS.items():
-            estimator = f"mean over pairs of examples, paths of {steps} steps"
-            estimates[f"{name}_{path}"] = _mean(
-                per_pair[f"{name}_{path}"], unit=unit, target=target, estimator=estimator, description=description
-            )
-    estimates["crossfade_distance"] = _mean(
+    estimates = {
+        f"{name}_{path}": _mean(
+            per_pair[f"{name}_{path}"],
+            unit=unit,
+            target=f"{path} path between the posterior means of two examples",
+            estimator=f"mean over pairs of examples, paths of {steps} steps",
+            description=description,
+        )
+        for path in PATHS
+        for name, (unit, description) in DESCRIPTIONS.items()
+    }
+    fade = _mean(
         per_pair["crossfade_distance"],
         unit="ratio",
         target="the mean of two reconstructions, in data space",
         estimator="mean over pairs of examples",
         description="midpoint distance of a cross-fade; a path that is better than a cross-fade has a smaller one",
     )
-    return estimates
+    return estimates | {"crossfade_distance": fade}  # fmt: skip
 
 
 def _mean(values: Array, **facts: Any) -> Estimate:

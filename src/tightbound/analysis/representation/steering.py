@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from tightbound.inference.infer import decode, encode
 STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 
 
-class Shifted(NamedTuple):
+@dataclass(frozen=True)
+class Shifted:
     """The effect of adding an attribute vector to the latent codes of N examples.
 
     Attributes:

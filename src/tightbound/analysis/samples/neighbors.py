@@ -11,7 +11,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.terms import Batch
-from tightbound.data.feed import Source, batches, evaluating
+from tightbound.data.feed import Source, batches, each, evaluating
 
 BLOCK = 1000  # examples per block
 
@@ -97,13 +97,13 @@ def realized(model: VAE, data: Source, seed: int = 0) -> Tensor:
     Returns:
         x (N, *shape) on the CPU, comparable with draws of x; NaN for missing values.
     """
-    out = []
-    with evaluating(model):
-        for batch in batches(model, data, BLOCK):
-            seen = model.observe(batch, Noise("realised", seed))
-            noise = ExampleNoise("realised", seed, index=batch.positions())
-            out.append(model.observation.realized(batch.x, seen, noise).cpu())
-    return torch.cat(out)
+
+    def one(batch: Batch, number: int) -> Tensor:
+        seen = model.observe(batch, Noise("realised", seed))
+        noise = ExampleNoise("realised", seed, index=batch.positions())
+        return model.observation.realized(batch.x, seen, noise).cpu()
+
+    return torch.cat(each(model, data, BLOCK, one))
 
 
 def inputs(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:

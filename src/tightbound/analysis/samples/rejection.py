@@ -62,10 +62,7 @@ def best_samples(
         data: Labeled data that the classifier is trained on; it is stored for the next time (see `fit_features`).
         n: Number of samples to keep.
         keep: Share of the samples to keep, above 0 and below 1.
-        draw: See `infer.sample`.
-        seed: Random seed.
-        context: See `infer.sample`.
-        codes: See `infer.sample`.
+        codes, draw, context, seed: See `infer.sample`.
         label: Class of all samples from `codes`, if it is known.
         progress: Show a progress bar of the classifier's training on standard error.
 

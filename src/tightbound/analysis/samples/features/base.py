@@ -90,7 +90,7 @@ class Scaled(nn.Module):
     def __init__(self, shape: Sequence[int], kinds: Sequence[Any] = ()) -> None:
         super().__init__()
         self.columns = tuple(as_domain(kind) for kind in kinds)
-        width = sum(_width(column) for column in self.columns)
+        width = sum((column.levels or 1) if column.kind == "categories" else 1 for column in self.columns)
         self.shape = (width,) if self.columns else tuple(shape)
         self.size = math.prod(self.shape)
         own = self.shape if len(self.shape) == 1 else ()
@@ -106,19 +106,14 @@ class Scaled(nn.Module):
 
     def fit(self, train: Split) -> None:
         """Compute mean and scale over all training data in one pass; a constant column keeps its scale."""
-        count: Tensor | float = 0.0
-        total: Tensor | float = 0.0
-        square: Tensor | float = 0.0
+        sums = torch.zeros(3, *self.mean.shape, dtype=torch.float64)  # of ones, x and x^2
         axes = 0 if self.mean.dim() else tuple(range(len(self.shape) + 1))
         for batch in train.epoch(BATCH):
             x = self._written(batch.x).double()
-            count = count + (~x.isnan()).sum(axes)
-            total = total + x.nansum(axes)
-            square = square + x.square().nansum(axes)
-        count = torch.as_tensor(count).clamp_min(1)
-        mean = torch.as_tensor(total) / count
-        variance = torch.as_tensor(square) / count - mean.square()
-        std = variance.clamp_min(0).sqrt()
+            sums += torch.stack([part.nansum(axes) for part in ((~x.isnan()).double(), x, x.square())])
+        count, total, square = sums
+        mean = total / count.clamp_min(1)
+        std = (square / count.clamp_min(1) - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-7 * (1 + mean.abs()), std, 1.0))
 
@@ -128,10 +123,6 @@ class Scaled(nn.Module):
         if not self.columns:
             return x
         return torch.cat([_one_hot(x[:, i], column) for i, column in enumerate(self.columns)], 1)
-
-
-def _width(column: Domain) -> int:
-    return (column.levels or 1) if column.kind == "categories" else 1
 
 
 def _one_hot(x: Tensor, column: Domain) -> Tensor:
