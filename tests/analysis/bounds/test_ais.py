@@ -268,7 +268,7 @@ def test_a_bound_that_is_not_on_a_likelihood_says_so() -> None:
         for mode in ("expected", "dynamic")
     )
     assert expected.target == "expected, binarized"
-    assert "no likelihood" in str(expected.reason)
+    assert "not a likelihood" in str(expected.reason)
     assert drawn.reason is None
 
 
@@ -316,7 +316,7 @@ def test_refusals() -> None:
             ais(model, x, **{name: 0})
     with pytest.raises(InputError, match="no data"):
         ais(model, x[:0])
-    with pytest.raises(InputError, match="no data"):
+    with pytest.raises(InputError, match="no examples"):
         bdmc(model, 2, like=x[:0])
     with pytest.raises(InputError, match="n_samples = 0"):
         bdmc(model, 0)
