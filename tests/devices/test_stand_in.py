@@ -109,7 +109,7 @@ def used(made: VAE, data: Data, device: torch.device) -> dict[str, Any]:
     result = evaluate(model, x, samples=5)
     codes = encode(model, x, draw=True)
     rate = rate_decomposition(model, x)
-    found = {name: [torch.from_numpy(each)] for name, each in {**result.per_example, **rate.per_draw}.items()}
+    found = {name: [torch.from_numpy(each)] for name, each in {**result.per_example, **rate.per_example}.items()}
     found["codes"] = [codes.mean, codes.variance, torch.as_tensor(codes.sample)]
     if model.context is not None and model.context.completes:
         found["completed"] = [tb.Trained(model).complete(x, 2, draw=True)]
