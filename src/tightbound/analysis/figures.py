@@ -94,7 +94,7 @@ class Intervals(Panel):
     reference: float | None = 0.0
 
     @classmethod
-    def of(cls, estimates: Mapping[str, Estimate], **names: str) -> Intervals:
+    def of(cls, estimates: Mapping[str, Estimate], **names: Any) -> Intervals:
         """Return 95% intervals of estimates that are one number, by label."""
         values = [scalar(each) for each in estimates.values()]
         half = [0.0 if each.stderr is None else 1.96 * scalar_error(each) for each in estimates.values()]

@@ -93,7 +93,7 @@ TABLE: dict[str, dict[str, str]] = {
         "class-regions": "tightbound.inference.regions:ClassRegions",
     },
     "features": {
-        "pca": "tightbound.analysis.samples.features.pca:PCA",
+        "pca": "tightbound.analysis.samples.features.base:PCA",
         "classifier": "tightbound.analysis.samples.features.classifier:Classifier",
         "identity": "tightbound.analysis.samples.features.base:Identity",
     },

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from tightbound.analysis.bounds.hmc import Path, transition
+from tightbound.analysis.bounds.annealing import Path, transition
 
 N = 40_000
 WIDE = MultivariateNormal(torch.tensor([1.0, -2.0]).double(), torch.tensor([[2.0, 0.9], [0.9, 1.0]]).double())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto
 
-from tightbound.analysis.bounds.pareto import fit_generalized_pareto, pareto_shape, tail_size
+from tightbound.analysis.bounds.weights import fit_generalized_pareto, pareto_shape, tail_size
 
 
 @pytest.mark.parametrize("shape", [-0.4, 0.0, 0.3, 0.7, 1.2])

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import tightbound as tb
 from laws.linear import linear_gaussian
-from tightbound.analysis.bounds.local import elbo_at, fit_local
+from tightbound.analysis.bounds.gap import elbo_at, fit_local
 from tightbound.analysis.detection.engine import detect, score
 from tightbound.analysis.detection.score import Scores
 from tightbound.analysis.detection.scores import Complexity, Regret, View

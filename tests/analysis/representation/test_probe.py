@@ -17,8 +17,8 @@ import tightbound as tb
 from laws.linear import linear_gaussian
 from tightbound.analysis.representation.clustering import adjusted_rand, agreement, normalized_information
 from tightbound.analysis.representation.engine import probe, probe_codes
-from tightbound.analysis.representation.scored import accuracy, explained
 from tightbound.analysis.representation.shown import Probed, figures, sentences, tables
+from tightbound.analysis.representation.supervised import accuracy, explained
 from tightbound.analysis.representation.uncertainty import (
     Uncertainty,
     about_errors,

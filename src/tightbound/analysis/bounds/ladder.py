@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tightbound.analysis.bounds.pareto import MIN_TAIL, RELIABLE, tail_size
-from tightbound.analysis.bounds.weights import PerExample, rungs
+from tightbound.analysis.bounds.weights import MIN_TAIL, RELIABLE, PerExample, rungs, tail_size
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
 
 DESCRIPTIONS = {

@@ -173,7 +173,12 @@ def _bounds(
     description = "nats needed to encode z, which is a function of x, under the prior" if deterministic else ""
     found["rate"] = mean(rate, **facts, estimator=kl, description=description)
     found["kl_per_group"] = mean(by_group, **facts, estimator=kl)
-    found["kl_per_dimension"] = _by_dimension(model, np.concatenate(rates, axis=1), closed, facts, kl)
+    by_dimension = np.concatenate(rates, axis=1)
+    if all(closed) and by_dimension.shape[1] == model.latents.latent:
+        found["kl_per_dimension"] = mean(by_dimension, **facts, estimator=kl)
+    else:
+        reason = "the KL of this prior and posterior is not a sum over latent dimensions"
+        found["kl_per_dimension"] = Estimate.missing(n=len(rate), **{**facts, "reason": reason})
     gains = [part.sampled.gain for part in rows if part.sampled.gain is not None]
     if gains:
         per_example["prior_gain"] = _array(gains)
@@ -212,13 +217,6 @@ def _kl_estimator(closed: tuple[bool, ...], samples: int) -> str:
         return f"KL of each group in closed form given the groups above, over {samples} samples"
     some = f"{closed.count(True)} of {len(closed)} groups"
     return f"KL in closed form of {some}, as log q - log p of the others, over {samples} samples"
-
-
-def _by_dimension(model: VAE, rates: Array, closed: tuple[bool, ...], facts: Mapping[str, Any], kl: str) -> Estimate:
-    if not all(closed) or rates.shape[1] != model.latents.latent:
-        reason = "the KL of this prior and posterior is not a sum over latent dimensions"
-        return Estimate.missing(n=len(rates), **{**facts, "reason": reason})
-    return mean(rates, **facts, estimator=kl)
 
 
 def _bits(model: VAE, found: Mapping[str, Estimate], name: str) -> Estimate:

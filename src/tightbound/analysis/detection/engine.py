@@ -120,12 +120,7 @@ def _score(data: View, train: View, scores: Sequence[Score]) -> Scored:
     index = data.batch.positions().numpy()
     estimates, per_example = {}, {"index": index}
     for part in scores:
-        facts: dict[str, Any] = {
-            "unit": part.unit(data.model),
-            "target": part.target(data.model),
-            "samples": data.samples,
-            "description": part.description,
-        }
+        facts: dict[str, Any] = {**part.facts(data.model), "samples": data.samples}
         reason = part.reason_missing(data)
         if reason is None:
             per_example[part.name] = values = np.asarray(part(data, train), dtype=float)

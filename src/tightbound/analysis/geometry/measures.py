@@ -145,8 +145,12 @@ def _walk(model: VAE, codes: Codes, count: int, path: str, t: Tensor) -> dict[st
     for start in range(0, count, size):
         rows = range(start, min(start + size, count))
         z = torch.stack([PATHS[path](codes.mean[i], codes.mean[count + i], t) for i in rows])
-        context = None if codes.context is None else _contexts(codes.context, rows, count, t)
-        flat = None if context is None else context.flatten(0, 1)
+        context = flat = None
+        if codes.context is not None:  # on the straight line
+            given = codes.context.flatten(1)
+            context = torch.stack([linear(given[i], given[count + i], t) for i in rows])
+            context = context.unflatten(2, codes.context.shape[1:])
+            flat = context.flatten(0, 1)
         x = as_points(model, decode(model, z.flatten(0, 1), context=flat)).unflatten(0, z.shape[:2])
         steps = x.diff(dim=1).norm(dim=2).double()
         mean_step = _nonzero(steps.mean(1))
@@ -162,12 +166,6 @@ def _walk(model: VAE, codes: Codes, count: int, path: str, t: Tensor) -> dict[st
             }
         )
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _contexts(context: Tensor, rows: range, count: int, t: Tensor) -> Tensor:
-    """Return contexts (P, T, *context) on the straight line."""
-    flat, shape = context.flatten(1), context.shape[1:]
-    return torch.stack([linear(flat[i], flat[count + i], t) for i in rows]).unflatten(2, shape)
 
 
 def _density(model: VAE, z: Tensor, context: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from tightbound.analysis.estimate import Array, Estimate, estimate
-from tightbound.analysis.representation.scored import Pair
+from tightbound.analysis.representation.supervised import Pair
 from tightbound.core.noise import key_seed
 
 STARTS = {"kmeans": 10, "mixture": 3}

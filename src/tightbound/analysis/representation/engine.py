@@ -14,8 +14,8 @@ from tightbound.analysis.estimate import Array, Estimate, estimate
 from tightbound.analysis.representation import clustering, supervised
 from tightbound.analysis.representation.features import inputs, reconstruction_error
 from tightbound.analysis.representation.probe import Task
-from tightbound.analysis.representation.scored import Pair, accuracy, explained
 from tightbound.analysis.representation.shown import METHODS, Probed, result_of
+from tightbound.analysis.representation.supervised import Pair, accuracy, explained
 from tightbound.analysis.representation.uncertainty import about_errors, about_reconstructions, uncertainty
 from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError, whole

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate
 from tightbound.analysis.representation.features import inputs, into_domain
-from tightbound.analysis.representation.scored import accuracy
-from tightbound.analysis.representation.supervised import LINEAR, Linear
+from tightbound.analysis.representation.supervised import LINEAR, Linear, accuracy
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed

@@ -127,7 +127,7 @@ def about_errors(
             description=f"{MEASURES[name]}: probability that it is larger where the probe errs; 0.5 is chance",
         )  # fmt: skip
         about = f"{MEASURES[name]}: mean share of errors among the most certain examples, over all coverages"
-        facts = {"unit": "share wrong", "target": target, "description": about}
+        facts: dict[str, Any] = {"unit": "share wrong", "target": target, "description": about}
         if value is None:
             estimates[f"{name}_risk"] = Estimate.missing(NO_SPREAD, n=len(wrong), **facts)
             continue

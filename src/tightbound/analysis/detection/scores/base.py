@@ -79,20 +79,22 @@ class Score(Component, ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     """What the score is, in one line."""
+    unit: ClassVar[str] = "nats"
+    """Unit of the values; "{error}": the unit of reconstruction errors."""
+    target: ClassVar[str] = "{bound}"
+    """What is scored; "{bound}": what the bound is a bound on, "{codes}": what latent codes are the means of."""
     of_bound: ClassVar[bool] = True
     """Whether it is made of the bound on log p(x), which a model may lack, or which may bound something else."""
-
-    def unit(self, model: VAE) -> str:
-        """Return the unit of the values."""
-        return "nats"
 
     @abstractmethod
     def estimator(self, data: View, train: View) -> str:
         """Return how a value is estimated."""
 
-    def target(self, model: VAE) -> str:
-        """Return what is scored."""
-        return model.target_name
+    def facts(self, model: VAE) -> dict[str, str]:
+        """Return unit, target and description of the values."""
+        words = {"bound": model.target_name, "codes": model.latents.moments_of, "error": model.observation.error_unit}
+        target = self.target.format(**words)
+        return {"unit": self.unit.format(**words), "target": target, "description": self.description}
 
     def reason_missing(self, data: View) -> str | None:
         """Return why this model has no such score on these data; None: it has one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tightbound.analysis.detection.scores.base import Array, Score, View
-from tightbound.core.model import VAE
 
 
 class NLL(Score):
@@ -71,19 +70,13 @@ class Reconstruction(Score):
 
     name = "reconstruction"
     description = "squared error of decoding the posterior mean"
+    target = "E[x|z] at the posterior mean, against x"
+    unit = "{error}"
     of_bound = False
-
-    def unit(self, model: VAE) -> str:
-        """Return the unit of squared errors."""
-        return model.observation.error_unit
 
     def estimator(self, data: View, train: View) -> str:
         """Return how the elements are combined."""
         return "mean over elements"
-
-    def target(self, model: VAE) -> str:
-        """Return what is compared."""
-        return "E[x|z] at the posterior mean, against x"
 
     def __call__(self, data: View, train: View) -> Array:
         """Return the values (N,)."""

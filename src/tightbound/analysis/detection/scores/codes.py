@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.detection.scores.base import Array, Score, View
-from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.terms import DETERMINISTIC, Batch
 from tightbound.data.feed import each
@@ -29,15 +28,9 @@ class Mahalanobis(Score):
 
     name = "mahalanobis"
     description = "squared distance of the latent code from those of training examples, under their covariance"
+    target = "the mean of {codes}"
+    unit = "squared sd"
     of_bound = False
-
-    def unit(self, model: VAE) -> str:
-        """Return the unit: squared standard deviations."""
-        return "squared sd"
-
-    def target(self, model: VAE) -> str:
-        """Return what is measured."""
-        return f"the mean of {model.latents.moments_of}"
 
     def reason_missing(self, data: View) -> str | None:
         """Return why the latent codes have no mean and covariance; None: they have."""
@@ -75,11 +68,8 @@ class Prior(Score):
 
     name = "prior"
     description = "-log p(z) at the posterior mean"
+    target = "p(z) at the mean of {codes}"
     of_bound = False
-
-    def target(self, model: VAE) -> str:
-        """Return what is measured."""
-        return f"p(z) at the mean of {model.latents.moments_of}"
 
     def reason_missing(self, data: View) -> str | None:
         """Return why the prior has no informative density at a posterior mean; None: it has."""

@@ -29,10 +29,7 @@ class Complexity(Score):
 
     name = "complexity"
     description = "NLL in bits minus bits of a lossless code: the input-complexity score S"
-
-    def unit(self, model: VAE) -> str:
-        """Return the unit of code lengths."""
-        return "bits"
+    unit = "bits"
 
     def estimator(self, data: View, train: View) -> str:
         """Return how the two terms are computed."""

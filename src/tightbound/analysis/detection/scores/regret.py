@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tightbound.analysis.bounds.estimator import at_once
-from tightbound.analysis.bounds.local import elbo_at, fit_local
+from tightbound.analysis.bounds.gap import elbo_at, fit_local
 from tightbound.analysis.detection.scores.base import Array, Score, View
 from tightbound.core.errors import number, whole
 from tightbound.core.noise import ExampleNoise, Noise

@@ -43,7 +43,7 @@ class CodebookCollapse(Check):
         parts = list(_inferred(case, len(case.test_data)))
         levels = [u for i, _ in enumerate(parts[0]) if (u := _usage([part[i] for part in parts])) is not None]
         bits = [usage.relative_entropy for usage in levels]
-        size, used = (sum(int(n) for n in each) for each in zip(*map(_sizes, levels), strict=True))
+        size, used = sum(u.counts.numel() for u in levels), sum(int(u.used.sum()) for u in levels)
         rare = [float(usage.used_share.mean()) for usage in levels if usage.counts.sum() >= SEEN * usage.counts.numel()]
         facts = {"stderr": None, "n": len(case.test_data), "target": "code indices of test data, one draw each"}
         share = "share of the bits of the codebooks that is in use"
@@ -103,11 +103,6 @@ def _usage(parts: Sequence[LatentTerms]) -> CodebookUsage | None:
     for part in codes:
         usage.add(part.indices[0])
     return usage
-
-
-def _sizes(usage: CodebookUsage) -> tuple[int, int]:
-    """Return how many code vectors there are, and how many occur."""
-    return usage.counts.numel(), int(usage.used.sum())
 
 
 def _inferred(case: Case, n: int) -> Iterator[tuple[LatentTerms, ...]]:

@@ -137,16 +137,12 @@ def _remedy(evidence: Evidence, case: Case) -> remedies.Options:
     if source.kind == "levels":
         return {"observation": "levels", "likelihood": "discretized-logistic"}
     if source.kind == "unit":
-        return {"likelihood": "beta" if _strictly_inside(case) else "continuous-bernoulli"}
+        inside = bool(((case.train_data.x > 0) & (case.train_data.x < 1)).all())
+        return {"likelihood": "beta" if inside else "continuous-bernoulli"}
     coarse = "widened" not in evidence or scalar(evidence["widened"]) == 1
     if source.kind == "real" and coarse:
         return {"likelihood": "gaussian(scale='shared')"}
     return {}  # a table: only its owner knows which columns are whole numbers
-
-
-def _strictly_inside(case: Case) -> bool:
-    x = case.train_data.x
-    return bool(((x > 0) & (x < 1)).all())
 
 
 def _continuous(case: Case) -> Array:
