@@ -73,7 +73,8 @@ class NothingLearned(Check):
         require(case.has_bound, NO_BOUND)
         dense = "p(x|z) is a density, and elements that hardly vary can have any density: nothing to compare with"
         require(case.model.observation.target.discrete, dense)
-        require(remedies.knobs(case.config).get("beta") == 1, "the model was not trained to maximize the ELBO")
+        weight = float(remedies.knobs(case.config).get("beta", math.nan))
+        require(weight == 1, "the model was not trained to maximize the ELBO")
         uniform = "no code prior has been trained, so that code indices cost more than they need to: see uniform-prior"
         require(not case.evaluation.has_uniform_codes, uniform)
         learned = case.train_evaluation.per_example["elbo"] + case.independent_elements(case.train_data)
