@@ -10,6 +10,8 @@ from tightbound.analysis.figures import Figure
 from tightbound.analysis.result import Result, Table
 from tightbound.report.rows import Row, rows
 
+LONG = 10  # rows; longer tables are folded
+
 
 def section(title: str, result: Result, images: Mapping[str, bytes]) -> str:
     """Return a section: conclusions, figures and tables, with the table of estimates folded below.
@@ -42,7 +44,7 @@ def figure_html(figure: Figure, image: bytes) -> str:
 
 
 def table_html(table: Table) -> str:
-    """Return a table with its title, caption and notes."""
+    """Return a table with its title, caption and notes; a long one is folded."""
     head = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in table.columns)
     body = "".join(
         f"<tr><th scope=row>{escape(row[0])}</th>" + "".join(_cell(cell) for cell in row[1:]) + "</tr>"
@@ -50,10 +52,12 @@ def table_html(table: Table) -> str:
     )
     caption = f"<p>{escape(table.caption)}</p>" if table.caption else ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
-    return (
-        f"<h3>{escape(table.title)}</h3>{caption}<div class=wide><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>{notes}"
+    content = (
+        f"{caption}<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{notes}"
     )
+    if len(table.rows) > LONG:
+        return f"<details><summary>{escape(table.title)}</summary>{content}</details>"
+    return f"<h3>{escape(table.title)}</h3>{content}"
 
 
 def _cell(text: str) -> str:

@@ -122,11 +122,17 @@ def _summary(results: Mapping[str, Result]) -> str:
         if "iwae" in names and "elbo" in names:
             names.remove("elbo")
         cards = "".join(
-            f"<div><b>{escape(value_text(estimates[name]))}</b><span>{escape(NUMBERS[name])}</span></div>"
+            f"<div>{_card(value_text(estimates[name]))}<span>{escape(NUMBERS[name])}</span></div>"
             for name in names[:SHOWN]
         )
         parts.append(f"<div class=numbers>{cards}</div>")
     return "\n".join(parts)
+
+
+def _card(text: str) -> str:
+    """Return a number of the summary, with its standard error in small print."""
+    value, sign, error = text.partition(" ± ")
+    return f"<b>{escape(value)}{f' <small>± {escape(error)}</small>' if sign else ''}</b>"
 
 
 def _settings(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def swapped(model: VAE, data: Batch, codes: Tensor, seed: int = 0) -> Estimate:
     own, other = costs(model, data, codes, seed), costs(model, data, codes.roll(1, 0), seed)
     return mean(
         other - own, unit="nats", target="-log p(x|z)",
-        description="what decoding another example's code costs; 0 if z is ignored",
+        description="what decoding another example's latent code costs; 0 if z is ignored",
         estimator="paired difference, the next example's code against its own, one draw each",
     )  # fmt: skip
 

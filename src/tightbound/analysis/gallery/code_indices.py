@@ -99,8 +99,8 @@ def usage(found: Counted) -> Figure:
         panels.append(Bars(labels=labels, series={"uses": share.tolist()}, reference=1.0,
                            title=f"{name}: {int(each.used[book])} of {len(counts)} used",
                            x_label="code index, most used first", y_label="uses over even use"))  # fmt: skip
-    explained = "How often each code index is chosen; at the dashed line all would be used evenly."
-    explained += f" Shown are {PANELS} of {len(books)} codebooks." if len(books) > PANELS else ""
+    explained = "How often each code index is chosen; the dashed line is even use."
+    explained += f" {PANELS} of {len(books)} codebooks are shown." if len(books) > PANELS else ""
     return Figure("code-usage", "Use of the codebooks", explained, panels)
 
 

@@ -94,11 +94,11 @@ def image_figures(trained: Trained, split: Split) -> Sequence[Figure]:
     else:
         x = trained.sample(min(DRAWN, DOWN * across), context=None if context is None else given(batch))
         labels = " The labels of test examples are given." * (context is not None)
-        explained = f"{source(trained, batch)}{labels} Shown is the mean of p(x|z)."
+        explained = f"{source(trained, batch)}{labels} The pictures are means of p(x|z)."
         pixels = pictures.to_pixels(x, model.observation.source)  # stretched together, if they have no fixed scale
         found = [Figure("samples", "Samples", explained, (pictures.panel(pictures.in_rows(pixels, across)),))]
     shown = batch[:across]
-    explained = f"Above examples, below what is decoded from their {'code indices' if codes else 'posterior means'}."
+    explained = f"Above: examples; below: decoded from their {'code indices' if codes else 'posterior means'}."
     rows = (shown.x, trained.reconstruct(shown))
     found.append(figure("reconstructions", "Reconstructions", explained, rows, ("example", "decoded")))
     if codes:
@@ -107,8 +107,8 @@ def image_figures(trained: Trained, split: Split) -> Sequence[Figure]:
     steps = min(STEPS, across)
     rows = [trained.interpolate(batch.x[0], batch.x[-1], steps=steps, path=path, labels=ends) for path in PATHS]
     explained = (
-        "Between the latent codes of two examples: on a straight line, and on a great circle, which keeps to where "
-        "N(0, I) has its mass."
+        "Decoded paths between the latent codes of two examples: a straight line, and a great circle, which stays "
+        "where N(0, I) has its mass."
     )
     return [*found, figure("interpolation", "Interpolation", explained, rows, PATHS)]
 

@@ -54,7 +54,9 @@ class LatentSpace(Analysis[Result]):
         explained = "Each point is the posterior mean of an example"
         explained += ", colored by class." if colored else "."
         if colored and trained.model.context is None:
-            explained += " Classes that form regions can be told apart by their codes, though training used no labels."
+            explained += (
+                " Classes that form regions can be told apart by their latent codes, although training used no labels."
+            )
         if z.shape[1] > 2:
             explained += f" The two axes hold {share:.0%} of the variance."
         figure = Figure("latent-space", "Latent codes of the examples", explained, (panel,))

@@ -54,7 +54,7 @@ class PosteriorCollapse(Check):
             "swapped_code": swapped(model, test, drawn(case.codes), seed),
             "gain": mean(
                 alone + elbo, unit="nats", target="-log p(x|one code for all) - (-ELBO)",
-                description="nats that an example saves by having a code of its own, after paying for it",
+                description="nats that an example saves by having a latent code of its own, after paying for it",
                 estimator="paired difference; the common code is the best of 9 on training data",
             ),
         }  # fmt: skip
@@ -75,8 +75,9 @@ class PosteriorCollapse(Check):
         swap = scalar(evidence["swapped_code"])
         if carried < NOTHING or (carried < A_BIT and scalar(gain) <= 2 * scalar_error(gain)):
             description = (
-                f"The decoder ignores z: a code carries {max(carried, 0.0):.2f} nats about its example, and decoding "
-                f"another example's code costs {swap:.2f} nats."
+                f"The decoder ignores z: a latent code carries {max(carried, 0.0):.2f} nats about its example, and "
+                "decoding "
+                f"another example's latent code costs {swap:.2f} nats."
             )
             return self._finding("severe", evidence, description, case)
         share = evidence.get("share_through_z")
@@ -159,7 +160,7 @@ def information(case: Case, max_examples: int = 300) -> Estimate:
     """Return I_q(x; z) under the aggregate posterior of a few test examples."""
     model = case.model
     few = case.test_data[: min(max_examples, max(2, int(math.sqrt(2e7 / model.latents.latent))))].to(model.device)
-    about = "nats that a code tells about which example it belongs to"
+    about = "nats that a latent code tells about which example it belongs to"
     facts = {"unit": "nats", "target": f"I_q(x; z) for these {len(few)} examples", "description": about}
     if model.deterministic:
         return _entropy(case.evaluation.per_example["codes"], about)
