@@ -43,5 +43,5 @@ def test_discrete_latents_refuse_a_context_that_is_part_of_x() -> None:
 
 
 def test_a_prior_that_is_named_twice_is_refused() -> None:
-    with pytest.raises(CompositionError, match="leave out one"):
+    with pytest.raises(CompositionError, match="leave one out"):
         tb.VAE.for_data(labeled(), latent=4, latents="quantized(prior='uniform')", prior=PRIOR)

@@ -219,7 +219,7 @@ def test_training_starts_at_the_marginals_of_observed_values() -> None:
         (lambda: Columns(kinds=["real"], families=["laplace", None]), InputError, "one for each of 1 columns"),
         (lambda: Columns(kinds=["real"], families=["bernoulli"]), CompositionError, "binary values"),
         (lambda: Columns(kinds=[("categories", "abc"[:2])]), InputError, "not the domain"),
-        (lambda: Columns((1,), 2, nn.Linear(2, 3), kinds=["real"]), CompositionError, "these columns need 1"),
+        (lambda: Columns((1,), 2, nn.Linear(2, 3), kinds=["real"]), CompositionError, "needs 1 numbers per example"),
         (lambda: Columns(kinds=["real"]).check_domain(Domain("real")), CompositionError, "was built for"),
         (lambda: Table(["real", "real"], std=[1.0]), InputError, "1 standard deviations"),
     ],

@@ -142,8 +142,8 @@ def test_cross_entropy_with_expected_bits_is_not_called_a_likelihood() -> None:
         data, latent=2, network="mlp(hidden=(8,))", likelihood="bernoulli", observation="binarized(mode='expected')"
     )
     trained = tb.fit(model, data, steps=1, quiet=True)
-    with pytest.raises(InputError, match="no likelihood"):
+    with pytest.raises(InputError, match="not a likelihood"):
         trained.log_likelihood(data.test)
     result = trained.evaluate(data.test, samples=2)
     assert "nll" not in [row.name for row in rows(result.estimates)]
-    assert "no likelihood" in (result["iwae"].reason or "")
+    assert "not a likelihood" in (result["iwae"].reason or "")

@@ -90,7 +90,10 @@ class Columns(Likelihood):
     grouped: Tensor  # (D,) column indices, grouped by family and domain
     place: Tensor  # (D,) position of each column in `grouped`
 
-    elementwise = True
+    @property
+    def elementwise(self) -> bool:
+        """Whether the columns are independent given the features: always."""
+        return True
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Return the distribution with batch shape (...) and event shape (D,) for features (..., features)."""
