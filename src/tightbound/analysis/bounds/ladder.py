@@ -88,7 +88,10 @@ def verdict(weights: PerExample, samples: int) -> str | None:
             f"{RELIABLE}): the IWAE bound holds, but they cannot tell how far below log p(x) it lies. See ais()."
         )
     if most < ENOUGH:
-        return f"The IWAE bound has converged: {moved}, and less than {ENOUGH} nats are left."
+        return (
+            f"The IWAE bound has converged: {moved}, and less than {ENOUGH} nats are left if q(z|x) covers all of "
+            "p(z|x). Samples of q cannot show a mode that q misses; ais() can."
+        )
     rest = f"about {left.value:.2f} nats are left" if scalar(gain) > 0 else f"up to {most:.2f} nats may be left"
     if step.slow:
         rest = f"more than {left.value:.2f} nats are left, since the steps shrink more slowly than 1/k"

@@ -17,6 +17,9 @@ PARTS = {
 WHOLE = {"mutual_information": "mutual information", "aggregate_kl": "KL(q(z) || p(z))"}
 
 
+MOVED = 0.3  # acceptance rate below which the chains of AIS count as still
+
+
 def _value(estimates: Estimates, name: str) -> float | None:
     found = estimates[name].value if name in estimates else None
     return found if isinstance(found, float) else None
@@ -144,8 +147,8 @@ def rate_sentences(estimates: Estimates) -> list[str]:
 
 
 def annealed_sentences(estimates: Estimates) -> list[str]:
-    """Return how loose the IWAE bound is, and how far off AIS itself can be."""
-    return [_looseness(estimates), _error_of_ais(estimates["bdmc_gap"])]
+    """Return how loose the IWAE bound is, how far off AIS itself can be, and whether its chains moved."""
+    return [_looseness(estimates), _error_of_ais(estimates["bdmc_gap"]), *_still(estimates)]
 
 
 def _looseness(estimates: Estimates) -> str:
@@ -159,7 +162,7 @@ def _looseness(estimates: Estimates) -> str:
         return f"{text}they differ by {value:.2f} nats, which a single example cannot tell from chance."
     by = with_error(abs(value), difference.stderr)
     if value > 2 * difference.stderr:
-        return f"{text}the IWAE bound is loose by {by} nats."
+        return f"{text}the IWAE bound is loose by {by} nats, even if it has converged: q(z|x) misses part of p(z|x)."
     if value < -2 * difference.stderr:
         return f"{text}both are lower bounds, and AIS is the looser one by {by} nats; use more temperatures."
     return f"{text}they agree, with a paired difference of {with_error(value, difference.stderr)} nats."
@@ -172,6 +175,16 @@ def _error_of_ais(gap: Estimate) -> str:
     if gap.value <= 2 * gap.stderr:
         return f"{text}cannot be told apart ({_text(gap)}): no error of AIS is visible there."
     return f"{text}are {_text(gap)} apart: the mean error of AIS is at most this there."
+
+
+def _still(estimates: Estimates) -> list[str]:
+    moved = _value(estimates, "acceptance")
+    if moved is None or moved >= MOVED:
+        return []
+    return [
+        f"The chains of AIS hardly moved: {moved:.0%} of their moves were accepted, where about 65% is best. AIS then "
+        "says little about p(x); use more temperatures, or a decoder with more noise."
+    ]
 
 
 def annealed_figures(estimates: Estimates) -> list[Figure]:
