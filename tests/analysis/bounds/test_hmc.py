@@ -30,7 +30,7 @@ def moves(path: Path, z: Tensor, beta: float, size: float, steps: int, number: i
         momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype)
         u = torch.rand(z.shape[:2], generator=generator, dtype=z.dtype)
         sizes = torch.full(z.shape[:2], size, dtype=z.dtype)
-        place, probability = transition(path, place, beta, sizes, steps, momentum, u)
+        place, probability = transition(path, place, torch.tensor(beta), sizes, steps, momentum, u)
         accepted += probability.mean().item() / number
     return place.z, accepted
 
