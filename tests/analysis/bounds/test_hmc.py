@@ -86,4 +86,4 @@ def test_a_diverged_trajectory_is_refused() -> None:
 def test_a_density_that_does_not_depend_on_z_has_no_slope() -> None:
     place = Path(WIDE.log_prob, lambda z: torch.zeros(z.shape[:2], dtype=z.dtype)).at(WIDE.sample((4, 2)))
     assert torch.equal(place.slopes[1], torch.zeros(4, 2, 2).double())
-    assert torch.equal(place.slope(0.5), place.slopes[0])
+    assert torch.equal(place.slope(torch.tensor(0.5)), place.slopes[0])
