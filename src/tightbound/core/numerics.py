@@ -28,6 +28,15 @@ def first_parameter(module: nn.Module) -> nn.Parameter | None:
     return None
 
 
+def bounded(log: Tensor, limit: float = 25.0) -> Tensor:
+    """Return logarithms of scales, moved into [-limit, limit].
+
+    Far from the training data a network's outputs have any size. Within the default limit, squares of the scale and of
+    its inverse are finite in float32, so that densities are finite and normalized for every output.
+    """
+    return log.clamp(-limit, limit)
+
+
 def lacks_double(device: torch.device) -> bool:
     """Return whether a device has no float64."""
     return device.type in NO_FLOAT64

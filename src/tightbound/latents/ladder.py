@@ -11,6 +11,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.join import append
 from tightbound.core.latents import LogLikelihood, State
 from tightbound.core.noise import Noise, draw
+from tightbound.core.numerics import bounded
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import LatentTerms
 from tightbound.latents.hierarchy import Hierarchy, Take
@@ -178,7 +179,7 @@ def _head(width: int, size: int) -> nn.Module:
 
 def _halves(raw: Tensor) -> Gaussian:
     mean, log_variance = raw.chunk(2, dim=-1)
-    return mean, log_variance
+    return mean, bounded(log_variance, 50)
 
 
 def _normal(mean: Tensor, log_variance: Tensor) -> Distribution:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError
+from tightbound.core.numerics import bounded
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.special import log1p_or, stirling
 
@@ -46,8 +47,8 @@ class BetaDistribution(torch.distributions.Beta):
     has_rsample = False
 
     def __init__(self, log_a: Tensor, log_b: Tensor) -> None:
-        self.log_a, self.log_b = log_a, log_b
-        super().__init__(log_a.exp(), log_b.exp(), validate_args=False)
+        self.log_a, self.log_b = bounded(log_a), bounded(log_b)
+        super().__init__(self.log_a.exp(), self.log_b.exp(), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of x in (0, 1).

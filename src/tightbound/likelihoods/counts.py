@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, Gamma
 
+from tightbound.core.numerics import bounded
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
@@ -107,7 +108,7 @@ class PoissonDistribution(UncheckedDistribution):
     """
 
     def __init__(self, log_rate: Tensor) -> None:
-        self.log_rate = log_rate
+        self.log_rate = bounded(log_rate, 30)
         super().__init__(log_rate.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -146,7 +147,7 @@ class NegativeBinomialDistribution(UncheckedDistribution):
     """
 
     def __init__(self, log_mean: Tensor, log_shape: Tensor) -> None:
-        self.log_mean, self.log_shape = log_mean, log_shape
+        self.log_mean, self.log_shape = bounded(log_mean, 30), log_shape
         super().__init__(log_mean.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, number
+from tightbound.core.numerics import bounded
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Network, Shape
 
@@ -66,7 +67,7 @@ class LocationScaleLikelihood(ElementwiseLikelihood):
         if self.fixed is not None:
             return location, torch.full_like(location, self.fixed)
         log_scale = parameters[1] if self.log_scale is None else self.log_scale
-        return location, log_scale.exp().expand_as(location)
+        return location, bounded(log_scale).exp().expand_as(location)
 
 
 class Gaussian(LocationScaleLikelihood):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import whole
+from tightbound.core.numerics import bounded
 from tightbound.core.terms import UncheckedDistribution
 from tightbound.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
 from tightbound.likelihoods.levels import LevelLikelihood
@@ -57,6 +58,7 @@ class MixtureOfLogistics(LevelLikelihood):
         axis = -1 - len(self.shape)
         shape = (self.per_component, self.components)
         logits, location, log_scale, *rest = raw.unflatten(axis, shape).unbind(axis - 1)
+        log_scale = bounded(log_scale)
         if rest:
             return ColorDistribution(logits.sum(-3), location, log_scale.exp(), rest[0].tanh(), self.levels)
         half = (self.levels - 1) / 2

@@ -18,6 +18,7 @@ from torch.distributions import (
 
 from tightbound.core.errors import whole
 from tightbound.core.noise import Noise, draw
+from tightbound.core.numerics import bounded
 from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 
@@ -38,7 +39,7 @@ class FullNormal(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at means, log-variances and rows (B, 2 + latent, latent)."""
         lower = raw[..., 2:, :].tril(-1) / self.latent**0.5
-        scale = lower + torch.diag_embed((0.5 * raw[..., 1, :]).exp())
+        scale = lower + torch.diag_embed(bounded(0.5 * raw[..., 1, :]).exp())
         return MultivariateNormal(raw[..., 0, :], scale_tril=scale, validate_args=False)
 
 
@@ -66,7 +67,7 @@ class LowRankNormal(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at means, log-variances and columns (B, 2 + rank, latent)."""
         factor = raw[..., 2:, :].mT / self.rank**0.5
-        return LowRankMultivariateNormal(raw[..., 0, :], factor, raw[..., 1, :].exp(), validate_args=False)
+        return LowRankMultivariateNormal(raw[..., 0, :], factor, bounded(raw[..., 1, :]).exp(), validate_args=False)
 
 
 @draw.register

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tightbound.core.errors import InputError, suggestion, whole
+from tightbound.core.numerics import bounded
 from tightbound.nn.base import Network, Shape
 from tightbound.nn.flows import build_flow
 from tightbound.posteriors.base import Posterior
@@ -69,6 +70,7 @@ class Flow(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at means, log-variances and features (B, 2 latent + features)."""
         mean, log_variance, features = raw.split((self.latent, self.latent, self.features), dim=-1)
+        log_variance = bounded(log_variance, 50)
         scale, log_det = (0.5 * log_variance).exp(), 0.5 * log_variance.sum(-1)
         flow = self.flow(features)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from tightbound.core.errors import number
+from tightbound.core.numerics import bounded
 from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 
@@ -58,7 +59,7 @@ class DeltaNormal(Posterior):
 
 
 def _diagonal(mean: Tensor, log_variance: Tensor) -> Distribution:
-    return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
+    return Independent(Normal(mean, bounded(0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
 
 
 def _log_variance_at(kl: float) -> float:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
 from tightbound.core.errors import whole
+from tightbound.core.numerics import bounded
 from tightbound.nn.base import Network, Shape
 from tightbound.posteriors.base import Posterior
 from tightbound.posteriors.pushforward import Pushforward
@@ -48,6 +49,7 @@ class Planar(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at parameters (B, 2 latent + flows (2 latent + 1))."""
         mean, log_variance, steps = raw.split((self.latent, self.latent, raw.shape[-1] - 2 * self.latent), dim=-1)
+        log_variance = bounded(log_variance, 50)
         steps = steps.unflatten(-1, (self.flows, -1)).unbind(-2)
         parameters = [step.split((self.latent, self.latent, 1), dim=-1) for step in steps]
         made = [(*invertible(u, w), w, b) for u, w, b in parameters]
@@ -118,7 +120,7 @@ class Sylvester(Posterior):
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at rows (B, 2 + flows (3 + latent + reflections), latent)."""
-        mean, log_variance = raw[..., 0, :], raw[..., 1, :]
+        mean, log_variance = raw[..., 0, :], bounded(raw[..., 1, :], 50)
         made = [self._step(step) for step in raw[..., 2:, :].unflatten(-2, (self.flows, -1)).unbind(-3)]
 
         def push(e: Tensor) -> tuple[Tensor, Tensor]:

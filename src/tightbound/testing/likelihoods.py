@@ -167,19 +167,49 @@ def _check_gradient(likelihood: ElementwiseLikelihood, p: Distribution, raw: Ten
 
 
 def _check_extremes(likelihood: ElementwiseLikelihood, kind: str, levels: int) -> None:
+    """Check float32 where networks are far from their training data: all parameters extreme, alike or in turn."""
     single = copy.deepcopy(likelihood).float()
+    size = likelihood.outputs * math.prod(likelihood.shape)
     limits = {
         "real": (-10.0, 10.0),
         "counts": (0.0, 1e6),
         "unit": (0.0, 1.0) if likelihood.includes_endpoints else (1e-6, 1 - 1e-6),
     }
-    for size in (-15.0, 15.0):
-        raw = torch.full((likelihood.outputs * math.prod(likelihood.shape),), size, requires_grad=True)
-        ends = torch.stack([torch.full(likelihood.shape, end) for end in limits.get(kind, (0.0, levels - 1.0))])
-        value = single(raw).log_prob(ends)
-        (gradient,) = torch.autograd.grad(value.sum(), raw)
-        assert torch.isfinite(value).all(), f"extremes: log p is {value.tolist()} in float32 at parameters {size}"
-        assert torch.isfinite(gradient).all(), f"extremes: the gradient is not finite at parameters {size}"
+    ends = torch.stack([torch.full(likelihood.shape, end) for end in limits.get(kind, (0.0, levels - 1.0))])
+    signs = torch.ones(4, size)
+    signs[1], signs[2, ::2], signs[3, 1::2] = -1, -1, -1
+    for far in (15.0, 20.0, 100.0):
+        for raw in far * signs:
+            at = f"in float32 at parameters {raw.tolist()}"
+            leaf = raw.clone().requires_grad_()
+            p = single(leaf)
+            value = p.log_prob(ends)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+            assert torch.isfinite(value).all(), f"extremes: log p is {value.tolist()} {at}"
+            assert torch.isfinite(gradient).all(), f"extremes: the gradient is not finite {at}"
+            with torch.no_grad():
+                _check_extreme_moments(single(raw), kind, levels, at)
+
+
+def _check_extreme_moments(p: Distribution, kind: str, levels: int, at: str) -> None:
+    """Check mass, mean and variance where they can be enumerated, and that samples have values of the kind."""
+    mean, variance = p.mean.double(), p.variance.double()
+    assert torch.isfinite(mean).all(), f"extremes: the mean is {mean.tolist()} {at}"
+    assert (torch.isfinite(variance) & (variance > -1e-3 * levels**2)).all(), f"extremes: variance {variance} {at}"
+    if kind in ("binary", "levels"):
+        support = _support(p, kind, levels)
+        chance = p.log_prob(support.float()).double().exp()
+        assert abs(chance.sum() - 1) < 1e-4, f"extremes: the probabilities sum to {chance.sum()} {at}"
+        exact = torch.tensordot(chance, support, dims=1)
+        spread = torch.tensordot(chance, (support - exact).square(), dims=1)
+        assert torch.allclose(mean, exact, rtol=1e-4, atol=1e-4 * levels), f"extremes: mean {mean}, not {exact} {at}"
+        assert torch.allclose(variance, spread, rtol=1e-3, atol=1e-4 * levels**2), (
+            f"extremes: variance {variance}, not {spread} {at}"
+        )
+    x = draw(p, (100,), Noise("extremes", 0))
+    assert torch.isfinite(x).all(), f"extremes: samples that are not finite {at}"
+    low, high = {"unit": (0.0, 1.0), "counts": (0.0, math.inf)}.get(kind, (-math.inf, math.inf))
+    assert ((x >= low) & (x <= high)).all(), f"extremes: samples outside [{low}, {high}] {at}"
 
 
 def _check_ends(p: Distribution) -> None:
