@@ -295,3 +295,18 @@ def test_bad_settings_are_refused() -> None:
         score(model, x, x, scores=["regret(steps=0)"])
     with pytest.raises(InputError, match="shape"):
         score(model, x[:, :3], x)
+
+
+def test_a_row_far_from_the_data_is_the_most_unusual_by_every_score() -> None:
+    """Three columns around 0, and a row of years: the encoder's outputs there are far beyond those in training."""
+    generator = np.random.default_rng(0)
+    train, rows = (generator.normal(size=(n, 3)).astype(np.float32) for n in (400, 100))
+    rows[17] = (2019, 2020, 2021)
+    trained = tb.fit(tb.VAE.for_data(train, latent=2, network="mlp(hidden=(16,))"), train, epochs=3, quiet=True)
+    found = trained.score(rows)
+    scores = {name: values for name, values in found.per_example.items() if name != "index"}
+    assert {"nll", "elbo", "typicality", "regret", "mahalanobis"} <= scores.keys()
+    for name, values in scores.items():
+        assert np.isfinite(values).all(), name
+        assert values.argmax() == 17, name
+    assert trained.evaluate(rows, samples=5)["elbo"].value is not None
