@@ -206,7 +206,7 @@ def test_samplers(sampler: str) -> None:
 
 def test_probe() -> None:
     data = tb.data.open("digits")
-    some, others = data.train.subset(range(80)), data.test.subset(range(60))
+    some, others = data.train.subset(range(40)), data.test.subset(range(30))
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(6,))", seed=0)
     expected = probe(model, some, others)
     with stand_in() as device:

@@ -216,7 +216,13 @@ def test_correlations_are_fitted_better_than_by_a_diagonal_gaussian(text: str) -
 
 @pytest.mark.parametrize("text", FLOWS)
 def test_bends_are_fitted_better_than_by_a_gaussian(text: str) -> None:
-    assert reached(text, banana) < 0.85 * reached("full", banana)
+    assert reached(text, banana) < 0.85 * best_gaussian()
+
+
+@functools.cache
+def best_gaussian() -> float:
+    """The KL that a Gaussian with full covariance reaches on the bend."""
+    return reached("full", banana)
 
 
 def test_splines_find_both_modes() -> None:

@@ -133,7 +133,7 @@ def test_clustering_scores_equal_scikit_learn() -> None:
 def test_bootstrap_error_of_a_clustering_matches_its_spread() -> None:
     generator = np.random.default_rng(0)
     values, errors = [], []
-    for repeat in range(60):
+    for repeat in range(30):
         truth = generator.integers(3, size=400)
         found = np.where(generator.random(400) < 0.7, truth, generator.integers(3, size=400))
         number = agreement(truth, found, repeat, unit="", target="", estimator="")["ari"]
