@@ -48,7 +48,7 @@ def log(state: tb.TrainingState) -> None:
 with tempfile.TemporaryDirectory() as folder:
     run = f"{folder}/own"
     trained = tb.fit(
-        build(), x, epochs=3, run=run, quiet=True, callbacks=[log], optimizer=lambda p: torch.optim.RAdam(p, lr=1e-3)
+        build(), x, epochs=20, run=run, quiet=True, callbacks=[log], optimizer=lambda p: torch.optim.RAdam(p, lr=1e-3)
     )
     same = tb.load(run, model=build())
     assert torch.equal(same.encode(x[:5]), trained.encode(x[:5]))
