@@ -15,7 +15,7 @@ class Gumbel(tb.likelihoods.ElementwiseLikelihood):
 
     def distribution(self, raw):  # (..., 2, *shape) -> batch shape (..., *shape)
         location, log_scale = raw.unbind(-1 - len(self.shape))
-        return torch.distributions.Gumbel(location, log_scale.exp(), validate_args=False)
+        return torch.distributions.Gumbel(location, log_scale.clamp(-25, 25).exp(), validate_args=False)
 
     def fit_marginals(self, x):  # (N, *shape) -> (2, *shape): parameters to start training at
         scale = x.std(0, correction=0).clamp_min(1e-2) * 6**0.5 / torch.pi

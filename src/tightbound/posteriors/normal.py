@@ -27,7 +27,7 @@ class DiagonalNormal(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at means and log-variances (..., 2, latent)."""
         mean, log_variance = raw.unbind(-2)
-        return _diagonal(mean, log_variance)
+        return _diagonal(mean, bounded(log_variance, 50))
 
 
 class DeltaNormal(Posterior):
@@ -55,11 +55,11 @@ class DeltaNormal(Posterior):
     def distribution(self, raw: Tensor) -> Distribution:
         """Return the distribution at means and at distances of log-variances from their limit (before softplus)."""
         mean, below = raw.unbind(-2)
-        return _diagonal(mean, self.log_most - F.softplus(below))
+        return _diagonal(mean, self.log_most - F.softplus(bounded(below)))
 
 
 def _diagonal(mean: Tensor, log_variance: Tensor) -> Distribution:
-    return Independent(Normal(mean, bounded(0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
+    return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
 
 
 def _log_variance_at(kl: float) -> float:
