@@ -14,6 +14,7 @@ from torch import nn
 import tightbound as tb
 from tightbound.components import make
 from tightbound.data import Data
+from tightbound.data.memory import keep_freed_memory
 from tightbound.inference.infer import encode, sample
 from tightbound.nn.base import Architecture, Shape
 from tightbound.recipes import recipe
@@ -58,6 +59,8 @@ def _training(options: dict[str, Any], model: tb.VAE, data: Data) -> worker.Turn
     )  # fmt: skip
     if options.get("channels_last"):
         to_channels_last(model)
+    if settings.keep_memory:
+        keep_freed_memory()  # as `fit` does
     folder = RunFolder(Path(worker.scratch()))
     stage = Stage(model, data.whole, make("objective", "elbo"))
     loop = Loop(stage, settings, folder, torch.device("cpu"), quiet=True)
