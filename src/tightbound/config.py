@@ -272,7 +272,12 @@ class Settings:
         for name in values:
             if name not in names:
                 raise InputError(f"there is no setting {name!r}; {suggestion(name, names)}")
-        return dataclasses.replace(self, **values)
+        # a scalar of NumPy, as from np.logspace, is the number that it holds
+        plain = {
+            name: v.item() if getattr(v, "shape", None) == () and hasattr(v, "item") else v
+            for name, v in values.items()
+        }
+        return dataclasses.replace(self, **plain)
 
 
 class FitOptions(TypedDict, total=False):

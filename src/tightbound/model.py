@@ -20,7 +20,7 @@ from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.core.noise import Noise, seeded
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Split
-from tightbound.data.given import Source, as_levels, training_data
+from tightbound.data.given import Source, raw_batch, training_data
 from tightbound.data.options import ReadOptions
 from tightbound.nn.base import Architecture
 from tightbound.objectives.base import Objective
@@ -189,10 +189,10 @@ class VAE(core.VAE):
 
         Raises:
             CompositionError: If the objective does not fit the model, or needs more than one loss.
-            InputError: If an argument is unknown.
+            InputError: If an argument is unknown, or x has another shape or values than the training data.
         """
-        if isinstance(x, Tensor):
-            x = as_levels(x, self.observation.source)
+        if not isinstance(x, Batch):
+            x = raw_batch(x, self.observation.source, self.shape)
         return batch_loss(self, x, objective, samples=samples, size=size, reduction=reduction, seed=seed, trust=trust)
 
 

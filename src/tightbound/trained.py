@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -280,6 +281,8 @@ def load(
         CompositionError: If the model contains your own module (pass `model=`).
     """
     folder = RunFolder.open(run)
+    if model is not None and not isinstance(model, VAE):
+        raise InputError(f"model = {model!r}; needed: a VAE, built as it was for training")
     built = model if model is not None else rebuild(folder.read(folder.model_file), trust=trust)
     if not isinstance(built, VAE):
         raise InputError(
@@ -294,10 +297,27 @@ def evaluate(
     model: VAE, data: Source, *, samples: int = 5000, seed: int = 0, precision: Literal["fp32", "bf16"] = "fp32"
 ) -> Evaluation:
     """Compute bounds on log p(x) of a model from your own training loop; see `Trained.evaluate`."""
-    return Trained(model).evaluate(data, samples=samples, seed=seed, precision=precision)
+    return as_trained(model).evaluate(data, samples=samples, seed=seed, precision=precision)
 
 
-def compare(models: Sequence[Trained], data: Source | None = None, **options: Any) -> Comparison:
-    """Compare trained models with the first one on the same data; see `Trained.compare`."""
-    first, *others = models
+def compare(models: Sequence[Trained | VAE | str], data: Source | None = None, **options: Any) -> Comparison:
+    """Compare trained models, or runs by their folders, with the first one on the same data; see `Trained.compare`."""
+    if not isinstance(models, Sequence) or isinstance(models, str) or not models:
+        raise InputError(f"models = {models!r}; needed: a list of trained models or folders of runs")
+    first, *others = map(as_trained, models)
     return first.compare(data, others=tuple(others), **options)
+
+
+def as_trained(model: Trained | VAE | str | os.PathLike[str]) -> Trained:
+    """Return a trained model, whether it is given as one, as a bare model, or as the folder of its run.
+
+    Raises:
+        InputError: If it is none of these, or there is no such run.
+    """
+    if isinstance(model, Trained):
+        return model
+    if isinstance(model, VAE):
+        return Trained(model)
+    if isinstance(model, str | os.PathLike):
+        return load(os.fspath(model))
+    raise InputError(f"a {type(model).__name__} was given; needed: a trained model, a VAE, or the folder of a run")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tightbound.analysis.estimate import Estimate
 from tightbound.analysis.figures import Figure
+from tightbound.core.errors import suggestion
 
 if TYPE_CHECKING:
     from tightbound.analysis.estimate import Array
@@ -61,7 +62,15 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     def __getitem__(self, name: str) -> Estimate:
+        if name not in self.estimates:
+            raise KeyError(f"no estimate {name!r}; {suggestion(name, self.estimates)}")
         return self.estimates[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.estimates
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
 
     def __str__(self) -> str:
         width = max((len(name) for name in self.estimates), default=0)

@@ -62,6 +62,12 @@ def training_data(
     Raises:
         InputError: If the data cannot be used, or the splits differ in shape or domain.
     """
+    for name, number in (("validation", validation), ("test", test)):
+        if isinstance(number, float | int) and (name == "validation" or not isinstance(source, str | os.PathLike)):
+            raise InputError(
+                f"{name} = {number} is a number, and nothing is set aside from data in memory; pass {name} examples, "
+                "or validation_size= for a number of training examples"
+            )
     if isinstance(source, tuple):
         source, second, labels = _pair(source)
         if second is not None and test is not None:
@@ -171,6 +177,25 @@ def _check_domain(own: Domain, domain: Domain, name: str) -> None:
             f"{name} holds {own} and the model was made for {domain}; pass what {name} was opened from, and it is read "
             "like the training data"
         )
+
+
+def raw_batch(x: Any, domain: Domain, shape: Sequence[int]) -> Tensor:
+    """Return one batch of raw data (B, *shape) as a tensor, encoded like the data that a model was trained on.
+
+    Raises:
+        InputError: If it is not one tensor of that shape, is empty, or has values outside the domain.
+    """
+    needed = f"one tensor of shape (B, {', '.join(map(str, shape))})"
+    if isinstance(x, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in x):
+        raise InputError(f"x is a {type(x).__name__} of {len(x)} parts; needed: {needed}, such as batch[0]")
+    x = torch.as_tensor(x)
+    if len(shape) == 3 and shape[0] == 1 and x.shape[1:] == tuple(shape[1:]):
+        x = x.unsqueeze(1)
+    if x.shape[1:] != tuple(shape) or x.dim() == 0 or len(x) == 0:
+        raise InputError(f"x has shape {tuple(x.shape)}; needed: {needed}, with B at least 1")
+    x = as_levels(x, domain)
+    check_values(x, domain, "x")
+    return x
 
 
 def check_values(x: Tensor, domain: Domain, name: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tightbound.components import make, parse
-from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, seeded, unkeyed
 from tightbound.core.schedules import Knobs
@@ -54,6 +54,10 @@ def batch_loss(
     """
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f"reduction = {reduction!r}; needed: 'mean', 'sum' or 'none'")
+    if samples is not None:
+        whole("samples", samples, least=1)
+    if seed is not None:
+        whole("seed", seed, least=0)
     batch = (x if isinstance(x, Batch) else Batch(torch.as_tensor(x))).to(model.device)
     known = model.prepared_objectives
     chosen = known.get(objective)

@@ -18,7 +18,7 @@ from tightbound.core.files import write_atomic
 from tightbound.data.given import Source
 from tightbound.report.charts import drawn
 from tightbound.report.html import section
-from tightbound.trained import Trained
+from tightbound.trained import Trained, as_trained
 from tightbound.training.folder import RunFolder
 
 FIRST = ("gallery", "diagnose")  # what a person comes for; the others follow in the order of the table
@@ -35,12 +35,12 @@ SHOWN = 5  # of these numbers, at the top of the page
 
 
 def report(
-    trained: Trained, data: Source | None = None, *, quick: bool = False, seed: int = 0, progress: bool = False
+    trained: Trained | str, data: Source | None = None, *, quick: bool = False, seed: int = 0, progress: bool = False
 ) -> Path:
     """Write the report page of a run, after asking the questions that its records do not answer yet.
 
     Args:
-        trained: The model, which has a run.
+        trained: The model, which has a run, or the folder of the run.
         data: Data to ask about; None: those of the run.
         quick: Ask only what takes seconds.
         seed: Random seed.
@@ -52,6 +52,7 @@ def report(
     Raises:
         InputError: If the model has no run, or a record is damaged.
     """
+    trained = as_trained(trained)
     if trained.folder is None:
         raise InputError("a report is written into the model's run, and it has none; fit with run=FOLDER")
     folder, subject = trained.folder, trained.subject(data)

@@ -57,14 +57,15 @@ class Callbacks(Callback):
     """Several callbacks as one, and a context manager that calls `on_end` on exit.
 
     Args:
-        callbacks: Callbacks, in the order of calling.
+        callbacks: Callbacks, in the order of calling, or a single one.
 
     Raises:
         InputError: If one of them is neither a `Callback` nor callable.
     """
 
-    def __init__(self, callbacks: Sequence[CallbackLike] = ()) -> None:
-        self._callbacks = [_as_callback(each) for each in callbacks]
+    def __init__(self, callbacks: Sequence[CallbackLike] | CallbackLike = ()) -> None:
+        several = [callbacks] if callable(callbacks) or isinstance(callbacks, Callback) else callbacks
+        self._callbacks = [_as_callback(each) for each in several]
         self._last: TrainingState | None = None
         self.wants_steps = any(type(each).on_step is not Callback.on_step for each in self._callbacks)
 

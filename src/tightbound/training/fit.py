@@ -12,6 +12,7 @@ from typing import Any
 from tightbound.components import describe
 from tightbound.config import Settings
 from tightbound.core import launch, world
+from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.data.memory import keep_freed_memory
@@ -72,6 +73,8 @@ def fit_run(
         Interrupted: After Ctrl-C or SIGTERM; a checkpoint was written.
     """
     objective, settings, hooks = objective or ELBO(), settings or Settings(), Callbacks(callbacks)
+    if resume and overwrite:
+        raise InputError("resume= continues the run and overwrite= replaces it; pass one of them")
     if settings.keep_memory:
         keep_freed_memory()
     world.join()

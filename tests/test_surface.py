@@ -1,0 +1,98 @@
+"""The surface that users call: near misses are one clear line, and near matches work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
+
+import tightbound as tb
+from tightbound.core.errors import InputError
+
+X = np.random.default_rng(0).integers(0, 17, (60, 8, 8)).astype(np.uint8)
+NET = "mlp(hidden=(4,))"
+
+
+@pytest.fixture(scope="module")
+def levels() -> tb.VAE:
+    return tb.VAE.for_data(X, latent=2, network=NET, levels=17)
+
+
+@pytest.mark.parametrize(
+    ("x", "match"),
+    [
+        (torch.full((3, 1, 8, 8), 3.5), "values from 3.5 to 3.5"),
+        (torch.full((3, 1, 8, 8), -1), "values from -1 to -1"),
+        (torch.full((3, 1, 8, 8), 17), "values from 17 to 17"),
+        (torch.full((3, 1, 8, 8), torch.nan), "not finite"),
+        (torch.zeros(1, 8), r"shape \(1, 8\); needed: one tensor of shape \(B, 1, 8, 8\)"),
+        (torch.zeros(0, 1, 8, 8), "with B at least 1"),
+        (torch.zeros(3, 64), r"shape \(3, 64\)"),
+        ([torch.zeros(3, 1, 8, 8), torch.zeros(3)], r"x is a list of 2 parts; .* such as batch\[0\]"),
+    ],
+)
+def test_a_loss_of_other_data_is_refused(levels: tb.VAE, x: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        levels.loss(x)
+
+
+def test_a_loss_takes_images_without_their_channel(levels: tb.VAE) -> None:
+    x = torch.from_numpy(X[:5])
+    assert torch.equal(levels.loss(x, seed=0), levels.loss(x.unsqueeze(1), seed=0))
+    for name, value in (("samples", 0), ("samples", 2.5), ("seed", 1.5)):
+        with pytest.raises(InputError, match=name):
+            levels.loss(x, **{name: value})
+
+
+def test_shares_of_data_in_memory_are_refused(levels: tb.VAE) -> None:
+    for name in ("validation", "test"):
+        with pytest.raises(InputError, match=f"{name} = 0.2 is a number"):
+            tb.fit(levels, X, **{name: 0.2}, steps=1, quiet=True)
+
+
+def test_a_loader_that_picks_examples_is_refused(levels: tb.VAE) -> None:
+    data = TensorDataset(torch.from_numpy(X).unsqueeze(1))
+    picking = DataLoader(data, batch_size=10, sampler=SubsetRandomSampler(range(20)))
+    with pytest.raises(InputError, match="picks examples by a SubsetRandomSampler"):
+        tb.Trained(levels).encode(picking)
+    assert len(tb.Trained(levels).encode(DataLoader(data, batch_size=7, shuffle=True))) == 60
+
+
+def test_numpy_scalars_are_numbers(tmp_path: Path) -> None:
+    model = tb.VAE.for_data(X, latent=np.int64(2), network=NET, levels=17)
+    tb.fit(model, X, run=tmp_path / "run", lr=np.float64(1e-3), epochs=np.int64(1), quiet=True)
+    assert tb.load(tmp_path / "run").encode(X).shape == (60, 2)
+
+
+def test_runs_are_compared_by_their_folders_and_models_as_they_are(run: Path, levels: tb.VAE) -> None:
+    found = tb.compare([str(run), levels], X, samples=2)
+    assert len(found.runs) == 2
+    assert tb.evaluate(str(run), tb.load(run).data, samples=2)["elbo"].value is not None
+    for models in ([], "run", 3):
+        with pytest.raises(InputError, match="needed: a list of trained models or folders of runs"):
+            tb.compare(models)
+    with pytest.raises(InputError, match="int was given; needed: a trained model"):
+        tb.evaluate(3, X)
+    with pytest.raises(InputError, match="needed: a VAE, built as it was for training"):
+        tb.load(run, model=tb.VAE)
+
+
+def test_one_callback_needs_no_list(levels: tb.VAE) -> None:
+    epochs = []
+    tb.fit(levels, X, epochs=2, quiet=True, callbacks=lambda state: epochs.append(state.epoch))
+    assert epochs == [1, 2]
+    with pytest.raises(InputError, match="pass one of them"):
+        tb.fit(levels, X, epochs=1, resume=True, overwrite=True)
+
+
+def test_a_result_is_asked_by_name(levels: tb.VAE) -> None:
+    found = tb.evaluate(levels, X, samples=2)
+    assert "elbo" in found
+    assert "nothing" not in found
+    assert set(found) == set(found.estimates)
+    with pytest.raises(KeyError, match="did you mean 'iwae'"):
+        found["iwea"]
