@@ -96,3 +96,14 @@ def test_a_result_is_asked_by_name(levels: tb.VAE) -> None:
     assert set(found) == set(found.estimates)
     with pytest.raises(KeyError, match="did you mean 'iwae'"):
         found["iwea"]
+
+
+def test_a_run_with_validation_data_in_memory_asks_for_data(tmp_path: Path) -> None:
+    """A run cannot find such data again; that is no damage of the data that it was trained on."""
+    digits = tb.data.open("digits")
+    model = tb.VAE.for_data(digits, latent=2, network=NET)
+    tb.fit(model, digits, validation=X[:10], run=tmp_path / "run", steps=2, quiet=True)
+    loaded = tb.load(tmp_path / "run")
+    with pytest.raises(InputError, match="data="):
+        loaded.evaluate(samples=2)
+    assert loaded.evaluate(digits, samples=2)["elbo"].value is not None

@@ -39,6 +39,9 @@ Array: TypeAlias = np.ndarray[Any, Any] | Tensor | Sequence[Any]
 Source: TypeAlias = Array | Frame | str | os.PathLike[str] | Dataset[Any] | DataLoader[Any] | Data | Split | Batch
 
 
+AS_GIVEN = "examples, as given"  # ends the note of validation or test data that came in memory
+
+
 def training_data(
     source: Source | tuple[Source, Source],
     validation: Source | None = None,
@@ -100,7 +103,7 @@ def training_data(
     if digest.startswith("sha256"):
         marks = [digest, *(f"{name} {_mark(split)}" for name, split in given.items())]
         digest = f"sha256:{hashlib.sha256(' '.join(marks).encode()).hexdigest()}"
-    sizes = [f"{name}: {split.size:,} examples, as given" for name, split in given.items() if split.size is not None]
+    sizes = [f"{name}: {split.size:,} {AS_GIVEN}" for name, split in given.items() if split.size is not None]
     return replace(data, **given, fingerprint=digest, notes=(*data.notes, *sizes))
 
 

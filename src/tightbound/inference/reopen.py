@@ -9,6 +9,7 @@ from tightbound import data as sources
 from tightbound.config import column_kinds, read_yaml
 from tightbound.core.model import VAE
 from tightbound.data import Data
+from tightbound.data.given import AS_GIVEN
 from tightbound.data.source import checked, is_array_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
@@ -23,7 +24,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         name: Other data: a built-in name, a file, a folder or shards; None: the run's own.
 
     Returns:
-        The data; None if the run does not record where its own data are.
+        The data; None if the run does not record where all its own data are.
 
     Raises:
         InputError: If the run's own data have changed or moved, or other data do not fit the model.
@@ -31,7 +32,8 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     config, run = read_yaml(folder.config_file), folder.read(folder.run_file)
     known = run["data"]["name"] if run["data"]["name"] in sources.BUILTINS else None
     chosen = name or config.get("data") or known  # a run started from Python records only its settings
-    if chosen is None:
+    in_memory = name is None and any(note.endswith(AS_GIVEN) for note in run["data"]["notes"])  # validation= or test=
+    if chosen is None or in_memory:
         return None
     names = ("kinds", "resize", "gray", "test")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
