@@ -107,3 +107,15 @@ def test_a_run_with_validation_data_in_memory_asks_for_data(tmp_path: Path) -> N
     with pytest.raises(InputError, match="data="):
         loaded.evaluate(samples=2)
     assert loaded.evaluate(digits, samples=2)["elbo"].value is not None
+
+
+def test_codes_are_decoded_with_a_context_each_or_one_for_all() -> None:
+    model = tb.VAE.for_data((X, np.arange(60) % 3), latent=2, network=NET, levels=17, context="labels")
+    trained, z = tb.Trained(model), torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    one, each = trained.decode(z, context=torch.tensor([1])), trained.decode(z, context=torch.tensor([1] * 6))
+    assert torch.equal(one, each)
+    for wrong in (2, 9):
+        with pytest.raises(InputError, match=f"context= has {wrong} values and z has 6 codes"):
+            trained.decode(z, context=torch.zeros(wrong, dtype=torch.long))
+    with pytest.raises(InputError, match="z holds 2 values that are not finite"):
+        trained.decode(torch.full((1, 2), torch.nan), context=torch.tensor([1]))

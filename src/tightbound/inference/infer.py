@@ -170,6 +170,8 @@ def decode(
     codes = torch.as_tensor(codes, dtype=next((p.dtype for p in model.parameters()), None))
     if codes.dim() != 2 or codes.shape[1] != model.latents.latent:
         raise InputError(f"z has shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
+    if not torch.isfinite(codes).all():
+        raise InputError(f"z holds {int((~torch.isfinite(codes)).sum())} values that are not finite; replace them")
     return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, draw, seed, batch_size)
 
 

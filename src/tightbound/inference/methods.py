@@ -66,10 +66,21 @@ class Inference:
 
         Args:
             z: Latent codes (N, latent).
-            context: As for `sample`.
+            context: For a conditional model, one value for each code or one for all, such as class labels (N,); None:
+                as for `sample`.
             draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.
+
+        Raises:
+            InputError: If z has another shape or is not finite, or there are more or fewer contexts than codes.
         """
+        conditional = self.model.context
+        if context is not None and conditional is not None and not conditional.completes:
+            given = len(conditional.encode(torch.as_tensor(context)))
+            if given not in (1, len(z)):
+                raise InputError(
+                    f"context= has {given} values and z has {len(z)} codes; pass one for each or one for all"
+                )
         contexts = infer.contexts(self.model, len(z), context)
         return infer.decode(self.model, z, context=contexts, draw=draw, seed=seed)
 

@@ -12,6 +12,8 @@ import torch
 from laws.linear import linear_gaussian
 from tightbound.analysis import estimate as numbers
 from tightbound.analysis.bounds.estimator import evaluate
+from tightbound.analysis.bounds.shown import evaluation_sentences
+from tightbound.analysis.estimate import Estimate
 from tightbound.core.errors import InputError
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
@@ -128,3 +130,14 @@ def test_eval_mode_is_used_and_restored() -> None:
 
 def test_an_empty_list_of_values_can_be_printed() -> None:
     assert str(numbers.Estimate([], None, 5, unit="dimensions", estimator="count", target="data")) == "none"
+
+
+@pytest.mark.parametrize(("information", "part"), [(0.2, "0.1"), (-0.05, "0.0"), (0.06, "0.1")])
+def test_the_sentence_says_no_more_information_than_the_rate(information: float, part: str) -> None:
+    """The estimate of the mutual information has an error, by which it can lie above the rate or below 0."""
+    found = {
+        "rate": Estimate(0.1, 0.01, 50, "nats", "", ""),
+        "mutual_information": Estimate(information, 0.1, 50, "nats", "", ""),
+    }
+    expected = f"The latent code carries 0.1 nats about x, of which {part} tell the examples apart."
+    assert evaluation_sentences(found) == [expected]

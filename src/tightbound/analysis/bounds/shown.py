@@ -71,7 +71,8 @@ def evaluation_sentences(estimates: Estimates) -> list[str]:
     information, active = _value(estimates, "mutual_information"), _value(estimates, "active_units")
     if information is not None:  # with a reason if it is near log N, its maximum
         at_least = "at least " if estimates["mutual_information"].reason else ""
-        text += f", of which {at_least}{information:.1f} tell the examples apart"
+        part = min(max(information, 0.0), max(rate, 0.0))  # it lies between these, and its estimate need not
+        text += f", of which {at_least}{part:.1f} tell the examples apart"
     if active is not None:
         kl = _listed(estimates, "kl_per_dimension") or _listed(estimates, "latent_mean")
         text += f"; {active:.0f} of {len(kl)} latent dimensions are in use"
