@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tightbound.components.registry import find, name_of
 from tightbound.core.component import Component
 from tightbound.core.errors import CompositionError, InputError
@@ -34,7 +32,7 @@ def _describe(value: Any, seen: dict[int, int]) -> Any:
         return [_describe(v, seen) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, np.generic):
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():  # a scalar; NumPy loads slowly
         return value.item()
     cls = type(value)
     return {"foreign": f"{cls.__module__}:{cls.__qualname__}"}
