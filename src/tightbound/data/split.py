@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -287,15 +289,33 @@ class MappedSplit(Indexed):
             worker_init_fn=_leave_signals,
             generator=torch.Generator().manual_seed(seed),
         )
+        iterator, lost = iter(loader), None
         try:
-            for batch in loader:
+            while (batch := next(iterator, None)) is not None:
                 if isinstance(batch, InputError):
                     raise batch
                 yield batch
         except (RuntimeError, EOFError, ConnectionError) as error:
-            if lost := ReaderLost.of(error):
-                raise lost from None
-            raise
+            lost = ReaderLost.of(error)
+            if lost is None:
+                raise
+        if lost is not None:
+            with _deaf_to_children():
+                del iterator  # ends the other readers
+            raise lost
+
+
+@contextmanager
+def _deaf_to_children() -> Iterator[None]:
+    """Ignore the end of children: torch would raise it wherever the program is, even at its exit."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _leave_signals(worker: int) -> None:
