@@ -36,13 +36,12 @@ class LoaderSplit(Split):
             shape: Shape of one example as stored.
             cast: Function that returns raw x (B, ...) as stored.
         """
-        picks = not isinstance(loader.sampler, SequentialSampler | RandomSampler)
-        if self.reads_in_order(loader) and picks:
+        self._loader, self.shape, self._cast = loader, shape, cast
+        if self._ordered and not isinstance(loader.sampler, SequentialSampler | RandomSampler):
             raise InputError(
                 f"the DataLoader picks examples by a {type(loader.sampler).__name__}, which reading in order would "
                 "ignore; give it the examples themselves, as in DataLoader(Subset(dataset, indices))"
             )
-        self._loader, self.shape, self._cast = loader, shape, cast
 
     def __len__(self) -> int:
         loader, dataset = self._loader, self._loader.dataset
@@ -70,12 +69,7 @@ class LoaderSplit(Split):
     @property
     def _ordered(self) -> bool:
         """Whether the data set has a natural order, which the loader can read."""
-        return self.reads_in_order(self._loader)
-
-    @staticmethod
-    def reads_in_order(loader: DataLoader[Any]) -> bool:
-        """Return whether the data set of a loader has a natural order, which the loader can read."""
-        return isinstance(loader.dataset, Sized) and loader.batch_size is not None
+        return isinstance(self._loader.dataset, Sized) and self._loader.batch_size is not None
 
     def _natural(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         """Return a loader that reads a data set in its order."""

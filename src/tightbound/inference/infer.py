@@ -278,16 +278,28 @@ def sample(
         return torch.cat(world.shared(drawn, range(0, n, batch_size)))
 
 
-def contexts(model: VAE, n: int, values: Tensor | None = None) -> Tensor | None:
-    """Return contexts (n, *context) for the values in turn, or for the model's examples; None without a context."""
+def contexts(model: VAE, n: int, values: Tensor | None = None, *, in_turn: bool = True) -> Tensor | None:
+    """Return contexts (n, *context) for the values in turn, or for the model's examples; None without a context.
+
+    Args:
+        model: The model.
+        n: Number of contexts.
+        values: Values that the model's context encodes; None: the context's examples.
+        in_turn: Repeat any number of values; if False, there must be one value or n.
+
+    Raises:
+        InputError: If the model is not conditional, or the number of values is wrong.
+    """
     if model.context is None:
         if values is not None:
             raise InputError("the model is not conditional; leave out context=")
         return None
-    chosen = model.context.examples(n) if values is None or model.context.completes else torch.as_tensor(values)
-    made = model.context.encode(chosen)
+    given = values is not None and not model.context.completes
+    made = model.context.encode(torch.as_tensor(values) if given else model.context.examples(n))
     if not len(made):
         raise InputError("context= is empty; pass at least one value")
+    if given and not in_turn and len(made) not in (1, n):
+        raise InputError(f"context= has {len(made)} values and z has {n} codes; pass one for each or one for all")
     return made[torch.arange(n) % len(made)]
 
 

@@ -74,14 +74,7 @@ class Inference:
         Raises:
             InputError: If z has another shape or is not finite, or there are more or fewer contexts than codes.
         """
-        conditional = self.model.context
-        if context is not None and conditional is not None and not conditional.completes:
-            given = len(conditional.encode(torch.as_tensor(context)))
-            if given not in (1, len(z)):
-                raise InputError(
-                    f"context= has {given} values and z has {len(z)} codes; pass one for each or one for all"
-                )
-        contexts = infer.contexts(self.model, len(z), context)
+        contexts = infer.contexts(self.model, len(z), context, in_turn=False)
         return infer.decode(self.model, z, context=contexts, draw=draw, seed=seed)
 
     def reconstruct(self, data: Source, *, draw: bool = False, levels: int | None = None, seed: int = 0) -> Tensor:
