@@ -1,4 +1,4 @@
-"""What one process and each of two compute, for `test_processes.py`."""
+"""Computations that one process and each of two make, for `test_processes.py`."""
 
 from __future__ import annotations
 

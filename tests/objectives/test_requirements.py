@@ -1,4 +1,4 @@
-"""What objectives need from the model, the data and the run, and how they say so."""
+"""Objectives name the things that they need from the model, the data and the run."""
 
 from __future__ import annotations
 

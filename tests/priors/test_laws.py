@@ -41,7 +41,7 @@ def test_a_wrong_flow_is_caught_though_it_has_no_closed_moments(kind: type[Norma
 
 
 class Leaking(LearnedNormal):
-    """Its contexts are centered by the batch's mean."""
+    """A prior whose contexts are centered by the mean of the batch."""
 
     def forward(self, context: Tensor | None = None) -> Distribution:
         assert context is not None

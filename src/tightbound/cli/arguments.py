@@ -95,7 +95,7 @@ class Sample(Options, OnRun):
     draw: Flag[bool] = False
     """Draw x from p(x|z) instead of taking its mean."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
-    """What a conditional model is conditioned on: class labels, used in turn, or the numbers of one set of attributes.
+    """Context of a conditional model: class labels, used in turn, or the numbers of one set of attributes.
     Default: each class in turn."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw z from this latent sampler instead of the prior; fit it first with `tightbound fit-sampler`."""
@@ -264,7 +264,7 @@ class List(Command):
     group = "share"
 
     kind: Annotated[Kind, tyro.conf.Positional, tyro.conf.arg(metavar="KIND")]
-    """What to list: datasets, recipes, or the components of a kind: likelihoods, priors, posteriors, objectives,
+    """Kind to list: datasets, recipes, or the components of a kind: likelihoods, priors, posteriors, objectives,
     latents, contexts, samplers, features, networks, observations, schedules, decays, scores, quantizers or
     code-priors."""
     json: Flag[bool] = False

@@ -1,4 +1,4 @@
-"""What a launcher (torchrun) tells the processes that it starts. Imports torch only when several must communicate."""
+"""Facts that torchrun passes to the processes that it starts. Imports torch only when several must communicate."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a person sees of a run: pictures, figures, one page."""
+"""The report page of a run, with its pictures and figures."""

@@ -33,7 +33,7 @@ class Probe(Analysis[Result]):
     max_examples: int = option(10_000, least=2, short="-n")
     """Maximum number of examples of each split, picked at random."""
     task: Task = option("auto", choices=("auto", "classes", "numbers"))
-    """What labels are: classes or numbers; auto: integers with at most 200 values are classes."""
+    """Kind of the labels: classes or numbers; auto: integers with at most 200 values are classes."""
     neighbors: int = option(5, least=1)
     """Number of neighbors in k-NN classification and regression."""
     samples: int = option(16, least=2)

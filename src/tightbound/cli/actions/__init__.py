@@ -1,1 +1,1 @@
-"""What commands do: one module per command or group of commands."""
+"""Actions of the commands: one module per command or group of commands."""

@@ -82,7 +82,7 @@ class Score(Component, ABC):
     unit: ClassVar[str] = "nats"
     """Unit of the values; "{error}": the unit of reconstruction errors."""
     target: ClassVar[str] = "{bound}"
-    """What is scored; "{bound}": what the bound is a bound on, "{codes}": what latent codes are the means of."""
+    """The quantity that is scored; "{bound}" stands for the target of the bound, "{codes}" for that of latent codes."""
     of_bound: ClassVar[bool] = True
     """Whether it is made of the bound on log p(x), which a model may lack, or which may bound something else."""
 

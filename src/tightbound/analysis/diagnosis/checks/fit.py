@@ -215,7 +215,7 @@ def _against(case: Case) -> remedies.Options:
 
 
 class EncoderOverfitting(Check):
-    """What the encoder loses on test data but not on training data.
+    """The encoder loses more on test data than on training data.
 
     The amortization gap is what a posterior fitted to a single example gains over the encoder's. If it is larger on
     test data than on training data, the encoder is overfitted, since the decoder is the same in both terms of each gap.
