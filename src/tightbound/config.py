@@ -53,7 +53,7 @@ class Composition:
     """Structure of the latent variables: flat (one vector), bottom-up or ladder (hierarchies), or quantized (a grid of
     code indices)."""
     context: Annotated[str | None, "COMPONENT"] = None
-    """Condition of x and z: labels, attributes, or a visible part of x, "visible(columns=(0, 0.5))". Default:
+    """Context of the model: labels, attributes, or a visible part of x, "visible(columns=(0, 0.5))". Default:
     nothing."""
     objective: _Component = "elbo"
     """Objective to maximize: elbo, "iwae(samples=50)", "free-bits(0.5)", ..."""

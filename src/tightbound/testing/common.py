@@ -1,4 +1,4 @@
-"""Shared checks of the law suites: gradients that reach every parameter, refusals, and rebuilding from a description."""
+"""Shared checks of law suites: gradients that reach every parameter, refusals, and rebuilding from a description."""
 
 from __future__ import annotations
 
