@@ -32,7 +32,7 @@ TINY = ("--network", "mlp(hidden=(16,))", "--latent", "2", "--epochs", "2", "--e
 
 @dataclass(frozen=True)
 class Result:
-    """What a command did."""
+    """Result of a command."""
 
     status: int
     out: str

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
-from tightbound.core.errors import InputError, number, suggestion, whole
+from tightbound.core.errors import InputError, number, plain, suggestion, whole
 
 if TYPE_CHECKING:
     from torch import nn, optim
@@ -272,12 +272,7 @@ class Settings:
         for name in values:
             if name not in names:
                 raise InputError(f"there is no setting {name!r}; {suggestion(name, names)}")
-        # a scalar of NumPy, as from np.logspace, is the number that it holds
-        plain = {
-            name: v.item() if getattr(v, "shape", None) == () and hasattr(v, "item") else v
-            for name, v in values.items()
-        }
-        return dataclasses.replace(self, **plain)
+        return dataclasses.replace(self, **{name: plain(value) for name, value in values.items()})
 
 
 class FitOptions(TypedDict, total=False):

@@ -112,7 +112,7 @@ def indices() -> tuple[list[int], list[int], int]:
 
 
 def refused(why: str) -> str:
-    """What a process says of data that it or another one cannot use."""
+    """Return the message of a process about data that it or another one cannot use."""
     x = data()
     if why == "a bad example in the last batch":
         x = TensorDataset(x.clone())

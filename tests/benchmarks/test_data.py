@@ -1,4 +1,4 @@
-"""What benchmarks/data.py says of memory."""
+"""Memory figures of benchmarks/data.py."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What must not be loaded: in fresh interpreters."""
+"""Modules that must not be loaded, checked in fresh interpreters."""
 
 from __future__ import annotations
 

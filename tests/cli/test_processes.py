@@ -45,7 +45,7 @@ def test_an_error_is_reported_once_in_one_line(tmp_path: Path) -> None:
     with started(tmp_path, "--run", "run", "--batch-size", "1") as process:
         _, err = process.communicate(timeout=240)
     assert process.returncode == 2
-    assert err.splitlines() == ["tightbound: batch_size = 1 for 2 processes; needed: at least 2 for objective 'elbo'"]
+    assert err.splitlines() == ["tightbound: --batch-size 1 for 2 processes; needed: at least 2 for objective 'elbo'"]
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_draws_differ_from_each_other_and_repeat() -> None:
 @given(st.permutations(range(8)), st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
 def test_the_noise_of_an_example_depends_on_that_example(order: list[int], size: int) -> None:
-    """Whatever the order and the batch it is in."""
+    """An example's noise depends neither on the order nor on its batch."""
     everyone = ExampleNoise("e", 0, index=torch.arange(8))
     expected = [everyone.normal((3, 8, 2), LIKE), everyone.uniform((3, 8, 2), LIKE)]
     for part in torch.tensor(order).split(size):

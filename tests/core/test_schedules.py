@@ -89,7 +89,7 @@ def test_knobs_are_scalars_by_name() -> None:
     ids=["linear", "cosine", "cyclical", "longer than the run", "constant"],
 )
 def test_the_final_knob_is_the_end_of_the_schedule(schedule: Schedule) -> None:
-    """Whatever the schedule's length: validation and evaluation use it."""
+    """The final value holds at any length of the schedule: validation and evaluation use it."""
     stop = getattr(schedule, "stop", getattr(schedule, "value", None))
     assert Knobs.final({"k": schedule})["k"].item() == stop
 

@@ -1,4 +1,4 @@
-"""What labels are in latent space: vectors that add one, regions that one is sampled from."""
+"""Labels in latent space: attribute vectors and class regions."""
 
 from __future__ import annotations
 

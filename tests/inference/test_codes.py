@@ -232,3 +232,13 @@ def test_commands(cli: Callable[..., Result], refused: Callable[..., str], tmp_p
 def test_a_model_without_codes_has_none_to_sharpen_or_show(run: Path, refused: Callable[..., str]) -> None:
     assert "latents Flat have none" in refused("sample", run, "--top-k", "3")
     assert "latents Flat have none" in refused("reconstruct", run, "--levels")
+
+
+def test_contexts_of_code_indices_are_one_for_each_or_one_for_all() -> None:
+    made = model(QUANTIZERS[0], context="labels")
+    trained = tb.Trained(made)
+    codes = infer.code_indices(made, (x(4), np.array([0, 1, 2, 0]))).levels
+    each, one = trained.decode_indices(codes, context=torch.tensor([1, 1, 1, 1])), torch.tensor([1])
+    assert torch.equal(trained.decode_indices(codes, context=one), each)
+    with pytest.raises(InputError, match="has 2 values and z has 4 codes; pass one for each or one for all"):
+        trained.decode_indices(codes, context=torch.tensor([1, 2]))

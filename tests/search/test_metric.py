@@ -1,4 +1,4 @@
-"""What runs are chosen by: the validation number of the weights that are evaluated."""
+"""Runs are chosen by the validation number of the weights that are evaluated."""
 
 from __future__ import annotations
 

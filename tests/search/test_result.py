@@ -1,4 +1,4 @@
-"""What a sweep found: the best run, dominated runs, tables and the rate-distortion plane."""
+"""Results of a sweep: the best run, dominated runs, tables and the rate-distortion plane."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def compiled_in_one(run: Path) -> tuple[str, list[bool]]:
 
 
 def agreed(late: bool) -> tuple[Any, bool]:
-    """What both know of a due checkpoint in the first and of a signal to the second, after one collective."""
+    """Return what both processes know, after one collective, of a checkpoint due in one and a signal to the other."""
     flag, calls, reduce = StopFlag(), [0], torch.distributed.all_reduce
     flag.raised = signal.SIGTERM if world.rank() == 1 else None
 

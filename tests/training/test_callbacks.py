@@ -25,7 +25,7 @@ def model() -> tb.VAE:
 
 
 class Log(Callback):
-    """What each hook was given."""
+    """The arguments that each hook was given."""
 
     def __init__(self) -> None:
         self.steps: list[TrainingState] = []

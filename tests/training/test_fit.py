@@ -1,4 +1,4 @@
-"""What `fit` leaves: weights, folders, metrics."""
+"""Results of `fit`: weights, folders, metrics."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tightbound.components.registry import find, name_of
 from tightbound.core.component import Component
-from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.errors import CompositionError, InputError, plain
 
 
 def describe(value: Any) -> Any:
@@ -30,10 +30,9 @@ def _describe(value: Any, seen: dict[int, int]) -> Any:
         return {str(k): _describe(v, seen) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_describe(v, seen) for v in value]
+    value = plain(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():  # a scalar; NumPy loads slowly
-        return value.item()
     cls = type(value)
     return {"foreign": f"{cls.__module__}:{cls.__qualname__}"}
 

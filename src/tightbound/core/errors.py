@@ -116,14 +116,19 @@ def number(
     good = _is_real(value) and math.isfinite(value)
     if not good or (whole and value != int(value)) or not (least <= value <= most and above < value < below):
         kind = "a whole number" if whole else "a finite number"
-        plain = value is None or isinstance(value, (bool, int, float, str, tuple, list, dict))
-        shown = repr(value) if plain else type(value).__name__
+        readable = value is None or isinstance(value, (bool, int, float, str, tuple, list, dict))
+        shown = repr(value) if readable else type(value).__name__
         raise InputError(f"{name} = {shown}; needed: {kind} {' and '.join(limits)}".rstrip())
     return int(value) if whole else float(value) if not isinstance(value, int) else value
 
 
 def _is_real(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)  # includes NumPy's numbers
+
+
+def plain(value: Any) -> Any:
+    """Return the number that a scalar of NumPy or torch holds, as from `np.logspace`, and anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 def whole(name: str, value: Any, *, least: int) -> int:

@@ -49,7 +49,7 @@ def title(column: int, header: Sequence[str]) -> str:
 
 @dataclass
 class _Found:
-    """What a survey found in one column."""
+    """Findings of a survey about one column."""
 
     seen: Seen = field(default_factory=Seen)
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))  # some of its values

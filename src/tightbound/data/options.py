@@ -43,7 +43,7 @@ class ReadOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asks for beside the source; not every option applies to every source."""
+    """Options that a user gives beside the source; not every option applies to every source."""
 
     declared: Domain | None = None  # domain of the values
     kinds: Kinds | None = None

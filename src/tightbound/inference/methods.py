@@ -126,7 +126,7 @@ class Inference:
 
         Args:
             indices: Code indices of each level, as `code_indices` returns them.
-            context: As for `sample`.
+            context: As for `decode`.
             draw: Draw x instead of using its mean.
             seed: Random seed.
 
@@ -134,7 +134,7 @@ class Inference:
             InputError: If the indices have the wrong shape or are out of range.
             CompositionError: If the latents are not quantized.
         """
-        contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context)
+        contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context, in_turn=False)
         return infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed)
 
     def fit_sampler(

@@ -1,1 +1,1 @@
-"""What is wrong with a model, with evidence and a remedy."""
+"""Faults of a model, each with its evidence and a remedy."""

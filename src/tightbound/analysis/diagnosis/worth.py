@@ -1,4 +1,4 @@
-"""What a latent code is worth to the decoder, and at what price."""
+"""Value of a latent code to the decoder, and its rate."""
 
 from __future__ import annotations
 

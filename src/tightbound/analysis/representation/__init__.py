@@ -1,1 +1,1 @@
-"""What latent codes are worth to those who use them: prediction, clustering, uncertainty, attributes."""
+"""Value of latent codes for their users: prediction, clustering, uncertainty, attributes."""

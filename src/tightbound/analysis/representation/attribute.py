@@ -1,4 +1,4 @@
-"""What shifting latent codes along an attribute direction does."""
+"""Measure the effect of shifting latent codes along an attribute direction."""
 
 from __future__ import annotations
 

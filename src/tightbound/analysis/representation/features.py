@@ -1,4 +1,4 @@
-"""What can be read off the examples themselves, beside their latent codes."""
+"""Features of the examples themselves, as a baseline for their latent codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What latent codes are worth downstream."""
+"""Value of latent codes for a classifier or regression."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def sample_quality(
 
 
 class _Judge(NamedTuple):
-    """What samples are compared by."""
+    """Features by which samples are compared."""
 
     features: Features
     scaled: Scaled
@@ -192,7 +192,7 @@ class _Judge(NamedTuple):
 
 
 class _View(NamedTuple):
-    """What is compared of n examples."""
+    """Return the features by which n examples are compared."""
 
     features: Array  # (n, F)
     elements: Array  # (n, D), of variance about 1 over the training data

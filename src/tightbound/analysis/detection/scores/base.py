@@ -78,7 +78,7 @@ class Score(Component, ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
-    """What the score is, in one line."""
+    """Describe the score in one line."""
     unit: ClassVar[str] = "nats"
     """Unit of the values; "{error}": the unit of reconstruction errors."""
     target: ClassVar[str] = "{bound}"
