@@ -24,6 +24,10 @@ else:
 _Component = Annotated[str, "COMPONENT"]
 _Int = Annotated[int | None, "INT"]
 _Float = Annotated[float | None, "FLOAT"]
+READ_OPTIONS = (
+    *("levels", "domain", "kinds", "resize", "gray", "background", "test"),
+    *("delimiter", "decimal", "header", "index", "encoding"),
+)  # the options of `data.open` among the settings
 _CUSTOM = "custom"  # recorded in place of an optimizer that was given as a function
 
 
@@ -74,6 +78,18 @@ class Composition:
     """Height and width that image files are resized to."""
     gray: bool = False
     """Read image files as gray."""
+    background: Annotated[str | None, "COLOR"] = None
+    """Color behind transparent pixels of image files. Default: white."""
+    delimiter: Annotated[str | None, "CHARACTER"] = None
+    """Character between the cells of a table as text, such as ";". Default: as its lines tell."""
+    decimal: Annotated[Literal[".", ","] | None, "{.,,}"] = None
+    """Decimal mark of the numbers in a table as text. Default: as its columns tell."""
+    header: Annotated[bool | None, "{True,False}"] = None
+    """Whether the first row of a table as text holds the names of its columns. Default: as its cells tell."""
+    index: Annotated[bool | None, "{True,False}"] = None
+    """Whether the first column of a table as text names its rows, and is no data. Default: as its cells tell."""
+    encoding: Annotated[str | None, "NAME"] = None
+    """Encoding of a table as text, such as latin-1. Default: as its first bytes tell, UTF-8 or Windows-1252."""
     test: float = 0.1
     """Share of the data to set aside for testing, if the data have no test split of their own."""
 
@@ -109,8 +125,7 @@ class Composition:
 
     def data_options(self) -> dict[str, Any]:
         """Return the options for opening the data."""
-        names = ("levels", "domain", "resize", "gray", "test")
-        return {"kinds": column_kinds(self.kinds)} | {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in READ_OPTIONS} | {"kinds": column_kinds(self.kinds)}
 
 
 def column_kinds(text: str | None) -> Any:

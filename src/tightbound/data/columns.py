@@ -14,6 +14,7 @@ from tightbound.data import encoding
 from tightbound.data.encoding import Seen
 
 MAX_CATEGORIES = 256
+MAX_PROBLEMS = 12  # in a message
 
 Kinds = Mapping[Any, Any] | Sequence[Any]
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
@@ -65,8 +66,19 @@ class Survey:
     real otherwise.
     """
 
-    def __init__(self, header: Sequence[str], kinds: Mapping[int, Any], name: str) -> None:
+    def __init__(
+        self, header: Sequence[str], kinds: Mapping[int, Any], name: str, problems: Mapping[int, str] | None = None
+    ) -> None:
+        """Begin a pass.
+
+        Args:
+            header: Names of the columns, where they are known.
+            kinds: Declared kinds, by number of the column.
+            name: Name of the data, in messages.
+            problems: What is known to be wrong with columns; it is reported with what the pass finds.
+        """
         self._header, self._kinds, self._name = header, kinds, name
+        self._problems = dict(problems or {})  # by column
         self._found: list[_Found] = []
         self.size = 0
 
@@ -88,20 +100,21 @@ class Survey:
             shapes = f"row 0 has {self.width} entries, row {self.size} has {x.shape[1]}"
             raise InputError(f"{self._name}: rows differ in shape: {shapes}; make them equal")
         self.size += len(x)
-        if x.dtype.kind == "f" and np.isinf(x).any():
-            first = tuple(int(i) for i in np.argwhere(np.isinf(x))[0])
-            count = int(np.isinf(x).sum())
-            raise InputError(
-                f"{self._name}: {count} {'value is' if count == 1 else 'values are'} infinite, the first at {first}; "
-                "remove them, or replace them by NaN, which stands for a missing entry"
-            )
         for i, (column, found) in enumerate(zip(x.T, self._found, strict=True)):
+            if i in self._problems:
+                continue
             values = column[~np.isnan(column)]
             found.missing += len(column) - len(values)
             if i in words:
                 found.words = tuple(words[i] if not found.words else sorted({*found.words, *words[i]}))
                 if len(found.words) > MAX_CATEGORIES and self._kinds.get(i) in (None, "categories"):
-                    raise InputError(self._too_many(i, f"more than {MAX_CATEGORIES} different words"))
+                    self._problems[i] = self._too_many(i, f"more than {MAX_CATEGORIES} different words")
+            elif bad := int(np.isinf(values).sum()):
+                row = self.size - len(x) + int(np.isinf(column).argmax())
+                self._problems[i] = (
+                    f"{title(i, self._header)} has {bad} infinite value{'s' * (bad > 1)}, the first in row {row + 1}; "
+                    "remove such rows, or replace the values by NaN, which stands for a missing entry"
+                )
             elif len(values):
                 self._look(i, found, values)
 
@@ -115,14 +128,23 @@ class Survey:
 
     def _too_many(self, i: int, found: str) -> str:
         limits = f"a column of categories has from 2 to {MAX_CATEGORIES}"
-        return f"{self._where(i)} has {found}; {limits}: remove the column, or name its categories in kinds="
+        return f"{title(i, self._header)} has {found}; {limits}: remove the column, or name its categories in kinds="
 
     def _where(self, i: int) -> str:
         return f"{self._name}: {title(i, self._header)}"
 
     def domain(self, declared: Domain | None = None) -> tuple[Domain, tuple[str, ...]]:
         """Return the domain of the table, and notes; `declared` is the domain of all columns of no declared kind."""
-        columns = [self._column(i, found, self._kinds.get(i, declared)) for i, found in enumerate(self._found)]
+        columns = []
+        for i, found in enumerate(self._found):
+            if i in self._problems:
+                continue
+            try:
+                columns.append(self._column(i, found, self._kinds.get(i, declared)))
+            except InputError as error:
+                self._problems[i] = str(error).removeprefix(f"{self._name}: ")
+        if self._problems:
+            raise InputError(f"{self._name}: {_all([self._problems[i] for i in sorted(self._problems)])}")
         return Domain("mixed", columns=tuple(columns)), self._notes(columns)
 
     def _column(self, i: int, found: _Found, kind: Any) -> Domain:
@@ -156,6 +178,15 @@ class Survey:
         by_name = ", ".join(f"{n} {f.missing}" for n, f in zip(names, self._found, strict=True) if f.missing)
         entries = f"missing: {missing:,} of {self.size * self.width:,} entries"
         return "; ".join(shown) + "; ..." * (self.width > 8), entries + (f" ({by_name:.120})" if missing else "")
+
+
+def _all(problems: Sequence[str]) -> str:
+    """Return problems as one line."""
+    if len(problems) == 1:
+        return problems[0]
+    shown = " ".join(f"({i}) {problem}." for i, problem in enumerate(problems[:MAX_PROBLEMS], 1))
+    more = f" And {len(problems) - MAX_PROBLEMS:,} more." if len(problems) > MAX_PROBLEMS else ""
+    return f"{len(problems):,} columns cannot be used: {shown}{more}"
 
 
 def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,11 +77,13 @@ class Arrays:
     words: columns.Words = field(default_factory=dict)  # of columns of categories
     kinds: columns.Kinds | None = None  # of columns, as declared or as their types say
     names: Sequence[str] | None = None  # one for each example
+    problems: Mapping[int, str] | None = None  # what cannot be read, by column
+    title: str = ""  # name in messages; "": that of the data set
 
 
 def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     """Return the data set of raw arrays: inferred domain, stored values, splits."""
-    title = "the array" if name == "array" else name
+    title = raw.title or ("the array" if name == "array" else name)
     encoding.check_numeric(raw.x, title)
     mapped, cast, beside = isinstance(raw.x, np.memmap), None, ""
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
@@ -89,7 +91,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     if raw.x.ndim == 2 and not mapped and (raw.words or raw.kinds is not None or np.isnan(raw.x).any()):
         size, width = raw.x.shape
         kinds = [options.declared] * width if raw.kinds is None else raw.kinds
-        survey = columns.Survey(raw.header, columns.by_column(kinds, raw.header, width), title)
+        survey = columns.Survey(raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems)
         survey.add(raw.x, raw.words)
         domain, notes = survey.domain()
         x, beside = columns.encode(raw.x, raw.header, raw.words, domain, title), repr(domain)

@@ -37,8 +37,18 @@ class ReadOptions(TypedDict, total=False):
     kinds: Kinds | None
     resize: tuple[int, int] | None
     gray: bool
+    background: str | None
     labels: Any
+    delimiter: str | None
+    decimal: str | None
+    header: bool | None
+    index: bool | None
+    encoding: str | None
     limits: Limits | None
+
+
+TEXT_OPTIONS = ("delimiter", "decimal", "header", "index", "encoding")
+IMAGE_OPTIONS = ("resize", "gray", "background")
 
 
 @dataclass(frozen=True)
@@ -49,15 +59,26 @@ class Options:
     kinds: Kinds | None = None
     resize: tuple[int, int] | None = None  # height and width of encoded images
     gray: bool = False  # read encoded images as gray
+    background: str | None = None  # color behind transparent pixels; None: white
     test: float | None = None  # None: nothing is set aside for testing
     labels: Any = None
     limits: Limits = Limits()
     columns: tuple[str, ...] = ()  # the columns of a table to take, in this order; (): all
+    delimiter: str | None = None  # between the cells of a table as text; None: found, as are the next
+    decimal: str | None = None  # decimal mark
+    header: bool | None = None  # whether the first row holds the names of the columns
+    index: bool | None = None  # whether the first column names the rows
+    encoding: str | None = None  # of text
 
     @property
     def for_images(self) -> bool:
         """Whether there are options for encoded images."""
-        return self.resize is not None or self.gray
+        return self.resize is not None or self.gray or self.background is not None
+
+    @property
+    def for_text(self) -> tuple[str, ...]:
+        """The options for tables as text that were given."""
+        return tuple(name for name in TEXT_OPTIONS if getattr(self, name) is not None)
 
     @property
     def label_column(self) -> str | None:
@@ -65,7 +86,14 @@ class Options:
         return self.labels if isinstance(self.labels, str) else None
 
     def refuse(
-        self, title: str, *, images: bool = False, kinds: bool = False, column: bool = False, labels: str | None = None
+        self,
+        title: str,
+        *,
+        images: bool = False,
+        kinds: bool = False,
+        column: bool = False,
+        text: bool = False,
+        labels: str | None = None,
     ) -> Options:
         """Raise InputError for options that do not apply to a source.
 
@@ -74,12 +102,16 @@ class Options:
             images: Refuse options for encoded images.
             kinds: Refuse kinds of columns.
             column: Refuse the name of a column of labels.
+            text: Refuse options for tables as text.
             labels: Refuse labels; this completes "labels were given for ...".
         """
         if images and self.for_images:
             raise InputError(
-                "resize and gray apply to folders of images and other encoded images; change arrays before opening them"
+                "resize, gray and background apply to folders of images and other encoded images; change arrays before "
+                "opening them"
             )
+        if text and self.for_text:
+            raise InputError(f"{self.for_text[0]}= applies to tables as text, and {title} is none; leave it out")
         if kinds and self.kinds is not None:
             raise InputError(f"kinds are for the columns of a table, and {title} is not a table; leave them out")
         if column and self.label_column is not None:

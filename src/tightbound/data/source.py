@@ -32,8 +32,14 @@ def open(
     kinds: Kinds | None = None,
     resize: tuple[int, int] | None = None,
     gray: bool = False,
+    background: str | None = None,
     test: float = 0.1,
     labels: Any = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
+    index: bool | None = None,
+    encoding: str | None = None,
     limits: Limits | None = None,
 ) -> Data:
     """Open a data set, whatever holds it.
@@ -50,8 +56,14 @@ def open(
             table with kinds, words or missing entries (NaN, empty cells) is mixed: each column has its own domain.
         resize: Height and width that encoded images are resized to.
         gray: Read encoded images as gray.
+        background: Color behind transparent pixels of encoded images, such as "black" or "#ff0000". Default: white.
         test: Share of the examples to set aside for testing, if the source has no split of its own.
         labels: One for each example, (N,) or (N, factors); for a table, the name of a column.
+        delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next four.
+        decimal: Decimal mark of the numbers in a table as text: "." or ",".
+        header: Whether the first row of a table as text holds the names of its columns.
+        index: Whether the first column of a table as text names its rows, and is no data.
+        encoding: Encoding of text, such as "latin-1".
         limits: How much is held in memory.
 
     Raises:
@@ -59,8 +71,9 @@ def open(
     """
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of the data to test on, between 0 and 1")
-    others = {"resize": resize, "gray": gray, "test": test, "labels": labels, "limits": limits}
-    return open_with(source, checked(levels, domain, kinds, **others))
+    others = {"resize": resize, "gray": gray, "background": background, "test": test, "labels": labels}
+    text = {"delimiter": delimiter, "decimal": decimal, "header": header, "index": index, "encoding": encoding}
+    return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text))
 
 
 def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds | None = None, **others: Any) -> Options:
@@ -68,16 +81,21 @@ def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds |
     declared = encoding.declared_domain(levels, domain)
     if kinds is not None and declared is not None:
         raise InputError("kinds are given for the columns of a table, in place of levels and domain; leave out one")
+    if others.get("decimal") not in (None, ".", ","):
+        raise InputError(f"decimal={others['decimal']!r} was given; it must be '.' or ','")
     return Options(declared, kinds, **{name: value for name, value in others.items() if value is not None})
 
 
 def open_with(source: Any, options: Options) -> Data:
     """Open a data set with checked options."""
     if isinstance(source, str) and source in BUILTINS:
-        options.refuse(source, images=True, kinds=True, labels=f"{source!r}, which has its own; leave them out")
+        options.refuse(
+            source, images=True, kinds=True, text=True, labels=f"{source!r}, which has its own; leave them out"
+        )
         return _open_grid(source, options) if source in GRIDS else _open_published(source, options)
     if isinstance(source, os.PathLike | str):
         return _open_path(os.fspath(source), options)
+    options.refuse("what was given", text=True)
     name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
         from tightbound.data.readers import tables
@@ -118,8 +136,12 @@ def as_array(source: Any) -> np.ndarray[Any, Any]:
 
 def is_array_file(source: str | os.PathLike[str]) -> bool:
     """Whether this is a file of arrays or a table as text, by its name: it holds no encoded images."""
-    path = Path(source)
-    return path.suffix.lower() in arrays.SUFFIXES or paths.delimiter(path) is not None
+    return Path(source).suffix.lower() in arrays.SUFFIXES or is_text_file(source)
+
+
+def is_text_file(source: str | os.PathLike[str]) -> bool:
+    """Whether this is a table as text, by its name."""
+    return paths.is_text(Path(source))
 
 
 def _open_path(source: str, options: Options) -> Data:
@@ -129,6 +151,8 @@ def _open_path(source: str, options: Options) -> Data:
 
     path = Path(source).expanduser()
     folder, name = path.is_dir(), path.resolve().name
+    if folder or not paths.is_text(path):
+        options.refuse(source, text=True)
     if web.is_url(source):
         return web.open_web(source, options)
     if folder and hub.is_saved(path):
@@ -147,13 +171,13 @@ def _open_path(source: str, options: Options) -> Data:
     if not path.exists():
         known = suggestion(source.lower(), BUILTINS)
         raise InputError(f"{source!r} is neither a file, a folder, nor a built-in data set; {known}")
-    if paths.delimiter(path) is not None:
+    if paths.is_text(path):
         return tables.open_table(text.read_text(path, options), path.stem, options)
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.open_arrays(path, options)
     raise InputError(
         f"{path} is of no known kind ({path.suffix or 'no suffix'}); "
-        "give .npy, .npz, .csv, .tsv, .parquet, .tar, or a folder of images"
+        "give .npy, .npz, .csv, .tsv, .txt, .parquet, .tar, or a folder of images"
     )
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from tightbound import data as sources
-from tightbound.config import column_kinds, read_yaml
+from tightbound.config import READ_OPTIONS, column_kinds, read_yaml
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.data.given import AS_GIVEN
-from tightbound.data.source import checked, is_array_file, open_with
+from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
+from tightbound.data.source import checked, is_array_file, is_text_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
 
@@ -35,11 +36,13 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     in_memory = name is None and any(note.endswith(AS_GIVEN) for note in run["data"]["notes"])  # validation= or test=
     if chosen is None or in_memory:
         return None
-    names = ("kinds", "resize", "gray", "test")
+    names = {*READ_OPTIONS} - {"levels", "domain"}  # these are what the model says
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in names}
     options |= {"kinds": column_kinds(options.get("kinds"))}
     if chosen in sources.BUILTINS or is_array_file(str(chosen)):  # the run's were encoded pictures
-        options = {k: v for k, v in options.items() if k not in ("resize", "gray")}
+        options = {k: v for k, v in options.items() if k not in IMAGE_OPTIONS}
+    if not is_text_file(str(chosen)):
+        options = {k: v for k, v in options.items() if k not in TEXT_OPTIONS}
     source = model.observation.source
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}

@@ -9,7 +9,8 @@ from pathlib import Path
 from tightbound.core.errors import InputError
 
 _PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": None, ".dat": None, ".data": None}
+TEXT = tuple(_DELIMITERS)
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -74,7 +75,16 @@ def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ..
     return found["train"], found[second], tuple(notes)
 
 
+def is_text(path: Path) -> bool:
+    """Whether this is a table as text, by its name."""
+    return _suffix(path) in _DELIMITERS
+
+
 def delimiter(path: Path) -> str | None:
-    """Return the delimiter that a file's name stands for; None: it is not a table as text."""
+    """Return the delimiter that a file's name stands for; None: it says nothing about it."""
+    return _DELIMITERS[_suffix(path)]
+
+
+def _suffix(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    return _DELIMITERS.get(suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower())
+    return suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else path.suffix.lower()

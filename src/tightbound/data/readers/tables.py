@@ -34,6 +34,7 @@ class Table(ABC):
     classes: Mapping[str, tuple[str, ...]] = {}  # for columns of integers: the words that these stand for
     titled: bool = True  # whether the names of the columns were given
     notes: tuple[str, ...] = ()
+    problems: Mapping[str, str] = {}  # what cannot be read, by column
     train: int | None = None  # the first so many rows are training data, as given
     names: list[str] | None = None  # one for each row
     y: np.ndarray | None = None  # labels that are not in a column
@@ -179,7 +180,9 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.columns), lambda _: table.place(0))
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
         held = _all(table, raw, Arrays(first, y, table.train, (), raw.header, {}, kinds or None, table.names))
-        return from_arrays(replace(held, notes=notes + _skipped(table.broken)), name, options)
+        problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}
+        held = replace(held, notes=notes + _skipped(table.broken), problems=problems, title=table.title)
+        return from_arrays(held, name, options)
     coder, found = coder_of(table, raw, kinds)
     notes += _skipped(table.broken)
     whole, how = table.split(coder, options.limits)

@@ -1,0 +1,154 @@
+"""Columns of words: which are numbers, dates or times, and which are categories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute, types
+
+from tightbound.data.columns import is_number, title
+from tightbound.data.readers.cells import (
+    COMMA,
+    MANY,
+    MISSING,
+    POINT,
+    SPACES,
+    Ambiguous,
+    Read,
+    Reader,
+    as_numbers,
+    looks_like_number,
+)
+
+_NOTED = 8  # columns in a note
+_LOOKED = 1000  # numbers of a column that tell the decimal mark of another
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table whose words that are numbers were read as such, notes, and all that cannot be read."""
+
+    table: pa.Table
+    notes: tuple[str, ...]
+    problems: dict[str, str]  # by column
+
+
+def read_columns(
+    table: pa.Table,
+    as_written: Collection[str],
+    place: Callable[[int], str],
+    *,
+    decimal: str | None = None,
+    default: str | None = None,
+    label: str | None = None,
+    titled: bool = True,
+    few: int = 0,
+) -> Columns:
+    """Read the columns of words of a table.
+
+    Args:
+        table: Columns, of which those of type string are looked at.
+        as_written: Columns that stay as they are, but for missing entries.
+        place: Describes a row, in messages.
+        decimal: Decimal mark; None: as the columns tell.
+        default: Decimal mark where they do not tell; None: that is a problem.
+        label: Column that may mix words and numbers.
+        titled: Whether the columns have names.
+        few: Columns of at most so many different words stay as they are.
+    """
+    reader, names = Reader(decimal, default), table.column_names
+    found = {i: _without_missing(column) for i, column in enumerate(table.columns) if types.is_string(column.type)}
+    parsed = [i for i in found if names[i] not in as_written]
+    plain = {i: None if decimal == "," else _cast(found[i]) for i in parsed}
+    commas = {i: _decimal_commas(found[i]) for i in parsed if plain[i] is None and decimal != "."}
+    distinct = {i: _words(found[i]) for i in parsed if plain[i] is None and commas.get(i) is None}
+    for i in parsed if distinct or any(column is not None for column in commas.values()) else ():
+        reader.look(distinct[i] if i in distinct else _words(found[i].slice(0, _LOOKED)))
+    if reader.comma:  # then 1.234 is a thousand and more
+        dotted = {i: _words(found[i]) for i in parsed if plain[i] is not None}
+        distinct |= {i: words for i, words in dotted.items() if any("." in word for word in words)}
+    notes, problems = [], {}
+    for i, column in found.items():
+        words = distinct.get(i, [])
+        read, problem = _read(reader, column, words, place, label == names[i]) if len(words) > few else (None, "")
+        if problem:
+            kept = f"pass kinds={{{(names[i] if titled else i)!r}: 'categories'}}"
+            problems[names[i]] = f"{title(i, names if titled else ())}: {problem}, or {kept}"
+        elif read is not None:
+            column = as_numbers(column, read)
+            if _unlike(read):
+                notes.append(f"{names[i]} ({read.note()})")
+        elif i not in distinct and i in parsed and plain[i] is not None:
+            column = plain[i]
+        elif i not in distinct and commas.get(i) is not None:
+            at = int(np.asarray(column.is_valid()).argmax())
+            notes.append(f"{names[i]} ({column[at].as_py()!r} as {commas[i][at].as_py():.10g})")
+            column = commas[i]
+        table = table.set_column(i, names[i], column)
+    if notes:
+        more = f" and {len(notes) - _NOTED} more" if len(notes) > _NOTED else ""
+        notes = [f"words read as numbers: {', '.join(notes[:_NOTED])}{more}"]
+    return Columns(table, tuple(notes), problems)
+
+
+def _read(
+    reader: Reader, column: pa.Array, words: list[str], place: Callable[[int], str], label: bool
+) -> tuple[Read | None, str]:
+    """Return the different words of a column as numbers, or None for categories, and what is wrong with them."""
+    try:
+        read = reader.read(words)
+    except Ambiguous as error:
+        return None, str(error)
+    if read is not None or label:
+        return read, ""
+    like = [word for word in words if looks_like_number(word)]
+    if len(like) == len(words) > MANY:
+        return None, f"{len(words):,} different words that look like numbers, such as {words[0]!r}; remove the column"
+    numbers = {word for word in words if reader.takes(word)}
+    if not numbers or len(numbers) == len(words):
+        return None, ""
+    cells = column.to_pylist()
+    rows = [i for i, cell in enumerate(cells) if cell is not None and cell not in numbers]
+    count = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+    return None, f"{cells[rows[0]][:40]!r} in {place(rows[0])} is not a number{count}; correct it, remove the column"
+
+
+def _without_missing(column: Any) -> Any:
+    pc: Any = compute
+    whole = column.combine_chunks()
+    whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+    empty = pc.is_in(pc.utf8_lower(whole), pa.array(MISSING))
+    return pc.if_else(empty, pa.scalar(None, pa.string()), whole)
+
+
+def _words(column: Any) -> list[str]:
+    return column.unique().drop_null().to_pylist()
+
+
+def _cast(column: Any) -> Any:
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _decimal_commas(column: Any) -> Any:
+    """Return a column as numbers if all have a decimal comma or none, and they could not have a point."""
+    pc: Any = compute
+    if not pc.all(pc.match_substring_regex(column, f"^[-+]?(?:{COMMA})$")).as_py():
+        return None
+    if all(
+        pc.all(pc.match_substring_regex(part, f"^[-+]?(?:{POINT})$")).as_py() for part in (column[:_LOOKED], column)
+    ):
+        return None
+    bare = pc.replace_substring_regex(column, f"[.{SPACES}]", "")
+    return _cast(pc.replace_substring(bare, ",", "."))
+
+
+def _unlike(read: Read) -> bool:
+    """Whether words were read as something else than Python would read."""
+    return any(not is_number(word) or float(word) != value for word, value in read.numbers.items())
