@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from tightbound.cli.main import main
 # nothing here is large enough for two threads; what this process starts (xdist's workers, too) sees it in time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# else every process that a test starts compiles the package anew, and every worker the tests
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("tests")

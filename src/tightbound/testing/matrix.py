@@ -123,43 +123,61 @@ def compose(c: Combination, seed: int = 0) -> tuple[VAE, Objective]:
     Raises:
         TightboundError: The combination is refused.
     """
+    model = _model(c, seed)
+    return model, _objective(c, model, terms(c, model), seed)
+
+
+def _model(c: Combination, seed: int = 0) -> VAE:
+    """Build the model, which does not depend on the objective."""
 
     def text(kind: str) -> str:
         name = getattr(c, kind)
         return "auto" if name == "-" else SMALL[kind].get(name) or name
 
-    model = VAE.for_data(
+    return VAE.for_data(
         data_for(c.likelihood), latent=LATENT, network="mlp(hidden=(6,), activation='tanh')",
         likelihood=text("likelihood"), latents=text("latents"), prior=text("prior"), posterior=text("posterior"),
         seed=seed,
     ).double().eval()  # fmt: skip
-    objective: Objective = make("objective", text("objective"))
+
+
+def _objective(c: Combination, model: VAE, seen: Terms, seed: int = 0) -> Objective:
+    """Build the objective, prepare it for the model, and check it on the model's terms."""
+    objective: Objective = make("objective", SMALL["objective"].get(c.objective) or c.objective)
     with seeded(seed):
         objective.prepare(model, 12)
         if objective.networks is not None:
             objective.networks.double()
-        objective.check(terms(c, model, objective, 1))
-    return model, objective
+        objective.check(seen)
+    return objective
 
 
-def terms(c: Combination, model: VAE, objective: Objective, samples: int | None = None) -> Terms:
+def terms(c: Combination, model: VAE, samples: int = 1) -> Terms:
     """Return the terms of a fixed batch of six examples with fixed noise."""
     batch = next(data_for(c.likelihood).train.epoch(6))
-    knobs = Knobs.final({**model.schedules, **objective.schedules})
     noise = ExampleNoise("matrix", index=batch.positions())
     with noise.default():
-        return model(batch, samples or objective.samples, noise, knobs)
+        return model(batch, samples, noise, Knobs.final(model.schedules))
+
+
+@functools.cache
+def _cached(c: Combination) -> tuple[VAE, Terms]:
+    model = _model(c)
+    return model, terms(c, model)
 
 
 @functools.cache
 def why_not(c: Combination) -> str | None:
     """Return the reason why a combination is refused; None if it is accepted.
 
+    Combinations that differ only in the objective share one model.
+
     Raises:
         Exception: Any error other than a TightboundError.
     """
     try:
-        compose(c)
+        model, seen = _cached(replace(c, objective="-"))
+        _objective(c, model, seen)
     except TightboundError as error:
         return str(error)
     return None

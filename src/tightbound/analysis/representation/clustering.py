@@ -66,11 +66,11 @@ def agreement(truth: Array, found: Array, seed: int = 0, *, resamples: int = 200
 
     def counted(of: Array) -> Array:
         cells = np.bincount(of * len(groups) + into, minlength=len(classes) * len(groups))
-        return cells.reshape(1, len(classes), len(groups))
+        return cells.reshape(len(classes), len(groups))
 
-    table = counted(of)
+    table = counted(of)[None]
     again = generator.multinomial(n, table.ravel() / n, size=resamples).reshape(-1, *table.shape[1:])
-    chance = np.concatenate([normalized_information(counted(generator.permutation(of))) for _ in range(resamples)])
+    chance = normalized_information(np.stack([counted(generator.permutation(of)) for _ in range(resamples)]))
     estimates = {}
     for name, score in (("nmi", normalized_information), ("ari", adjusted_rand)):
         stderr = score(again).std(ddof=1)
