@@ -227,7 +227,7 @@ def test_a_posterior_scale_that_predicts_errors_is_detected(of_informed: Probed)
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
     model, train, test = informed()
-    found = [probe(model, train, test, max_examples=100, seed=seed) for seed in (3, 3, 4)]
+    found = [probe(model, train, test, max_examples=30, seed=seed) for seed in (3, 3, 4)]
     assert found[0].estimates == found[1].estimates != found[2].estimates
     assert (found[0].curve, found[0].risk) == (found[1].curve, found[1].risk)
 
@@ -288,9 +288,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tb.Trained:
 
 
 def test_a_trained_model_is_probed(trained: tb.Trained) -> None:
-    found = trained.probe(max_examples=600)
+    found = trained.probe(max_examples=300)
     about = found.details["about"]
-    assert (about["train"], about["test"], about["classes"]) == (600, 297, 10)
+    assert (about["train"], about["test"], about["classes"]) == (300, 297, 10)
     assert found["linear"].value > 0.6  # pyright: ignore
     value = [found[f"linear{kind}"].value for kind in ("", "_draws", "_noise_cost", "_pca", "_gain")]
     assert value[2] == pytest.approx(value[0] - value[1])  # pyright: ignore
@@ -315,7 +315,7 @@ def test_an_autoencoder_is_probed_without_uncertainty(tmp_path: Path) -> None:
 
 def test_integer_labels_are_classes_whatever_their_type() -> None:
     rng = np.random.default_rng(0)
-    codes, labels = rng.normal(size=(60, 2)), rng.integers(-1, 2, 60)
+    codes, labels = rng.normal(size=(15, 2)), rng.integers(-1, 2, 15)
     for own in (labels, labels.astype(float), labels.astype(str), torch.as_tensor(labels), labels > 0):
         assert probe_codes(codes, own, codes, own).details["about"]["task"] == "classes"
     assert probe_codes(codes, labels + 0.5, codes, labels + 0.5).details["about"]["task"] == "numbers"

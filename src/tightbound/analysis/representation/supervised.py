@@ -184,6 +184,7 @@ def label_curve(
     rows = [np.flatnonzero(labels.train == c) for c in np.unique(labels.train)]
     sizes = [size for size in SIZES if size < min(map(len, rows))]
     found = np.empty((len(features), 2, len(sizes), draws))
+    linears = [Linear(pair.train) for pair in features]
     for draw in range(draws):
         generator = np.random.default_rng(key_seed("label curve", seed, draw))
         order = [generator.permutation(own) for own in rows]  # fewer labels are a subset of more
@@ -191,7 +192,7 @@ def label_curve(
             few = np.concatenate([own[:size] for own in order])
             for i, pair in enumerate(features):
                 own, truth = pair.train[few], labels.train[few]
-                linear = Linear(pair.train).fit(own, truth)
+                linear = linears[i].fit(own, truth)
                 knn = _knn(min(neighbors, size), own, truth)
                 found[i, :, j, draw] = [(m.predict(pair.test) == labels.test).mean() for m in (linear, knn)]
     return sizes, found
