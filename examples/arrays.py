@@ -13,6 +13,6 @@ model = tb.VAE.for_data(x_train, latent=16)
 trained = tb.fit(model, x_train, validation=x_val, epochs=5)
 
 z = trained.encode(x_test)  # (300, 16) posterior means
-new = trained.sample(64)  # (64, 1, 8, 8) decoded draws from the prior
+new = trained.sample(64)  # (64, 8, 8) decoded draws from the prior, in the form of x
 print(z.shape, new.shape)
 print("bound on log p(x):", trained.evaluate(x_test, samples=100)["iwae"])

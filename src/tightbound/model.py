@@ -41,6 +41,8 @@ class VAE(core.VAE):
         likelihood: p(x | features).
         observation: Maps raw data to the encoder's input and the likelihood's target.
         context: The variable that x is conditioned on; None: no variable.
+        layout: Order of the axes of an example as your data have them: "chw", "hwc", or "hw" without channels. The
+            model itself takes "chw"; samples and reconstructions of `Trained` are returned as your data are.
 
     Raises:
         CompositionError: If the components cannot be combined; the message gives the reason and the fix.
@@ -150,7 +152,7 @@ class VAE(core.VAE):
                     f"likelihood= was built for data of shape {tuple(spec.shape)}, and these have shape {shape}; "
                     f"pass the class, likelihood={type(spec).__name__}, to build it for these data"
                 )
-            model = cls(latents, spec, _is(observation, Observation), context)
+            model = cls(latents, spec, _is(observation, Observation), context, data.layout)
             if start_at_data:
                 # at most 10,000 examples or 256 MB
                 most = max(100, min(10_000, 2**26 // math.prod(shape)))

@@ -189,10 +189,11 @@ class Trained(Inference, Analyses):
             Generating diverse high-fidelity images with VQ-VAE-2 (Razavi et al. 2019), Section 3.4
         """
         source = self._source(sampler, label, temperature, top_k)
-        return best_samples(
+        kept = best_samples(
             self.model, self._training_data(data, "best_samples()"), n, keep=keep, draw=draw, seed=seed,
             context=context, codes=source, label=label, progress=progress,
         )  # fmt: skip
+        return kept._replace(x=self._in_form(kept.x))
 
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """Return the tightest bound on log p(x) of each example (N,), in nats: IWAE with this many samples.

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from tightbound.core.errors import InputError
 from tightbound.data import ArraySplit, Limits, MappedSplit, open
 from tightbound.data.builtin.sprites import Sprites
+from tightbound.data.readers.torch_data import LOOKED_AT
 
 X = np.arange(53 * 4, dtype=np.float32).reshape(53, 4)
 Y = torch.arange(53) * 10
@@ -256,8 +257,8 @@ def test_a_stream_has_no_length():
 
 
 def test_a_later_batch_that_breaks_the_inference_is_refused():
-    x = torch.cat([torch.zeros(8, 3), torch.full((8, 3), 0.5)])
-    data = open(DataLoader(TensorDataset(x), 8))
+    x = torch.cat([torch.zeros(LOOKED_AT, 3), torch.full((8, 3), 0.5)])
+    data = open(DataLoader(TensorDataset(x), 512))
     assert data.domain.kind == "binary"
     with pytest.raises(InputError, match="not all are integers"):
         list(data.train.epoch(8))

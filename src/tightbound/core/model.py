@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from tightbound.core.numerics import first_parameter
 from tightbound.core.schedules import Knobs, Schedule
 from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
 
+Layout = Literal["chw", "hwc", "hw"]  # order of the axes of an example; flat examples are "chw"
+
 
 class VAE(Component, Trainable):
     """Latent-variable model with p(z), q(z | x) and p(x | z).
@@ -31,6 +33,7 @@ class VAE(Component, Trainable):
         context: The variable c that x is conditioned on; None: no variable. The encoder sees x joined with c
             (`core.join`), the prior sees c, and the likelihood gets the features followed by c. With discrete latents,
             only the prior sees c.
+        layout: Order of the axes of an example as the data were given; the model itself takes "chw".
 
     Raises:
         CompositionError: The likelihood is not a density on the observation's targets, or shapes do not match.
@@ -40,7 +43,12 @@ class VAE(Component, Trainable):
     """
 
     def __init__(
-        self, latents: Latents, likelihood: Likelihood, observation: Observation, context: Context | None = None
+        self,
+        latents: Latents,
+        likelihood: Likelihood,
+        observation: Observation,
+        context: Context | None = None,
+        layout: Layout = "chw",
     ) -> None:
         super().__init__()
         prior_only = isinstance(latents, DiscreteLatents)
@@ -73,6 +81,7 @@ class VAE(Component, Trainable):
                 f"construct the likelihood with features={features}"
             )
         self.latents, self.likelihood, self.observation, self.context = latents, likelihood, observation, context
+        self.layout: Layout = layout
         self.prepared_objectives: dict[object, Any] = {}  # the objectives that `loss` prepared, by text or object
 
     @property

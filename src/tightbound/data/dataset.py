@@ -12,7 +12,9 @@ from torch import Tensor
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
+from tightbound.core.model import Layout
 from tightbound.data import columns, encoding
+from tightbound.data.form import channels_first
 from tightbound.data.options import Options
 from tightbound.data.split import ArraySplit, Indexed, Split
 
@@ -30,6 +32,7 @@ class Data:
     builtin: bool  # a built-in data set with published splits
     whole: Split  # all examples in their original order; for built-in sets and pairs of loaders the test split
     header: tuple[str, ...] = ()  # names of the columns of a table, where they are known
+    layout: Layout = "chw"  # order of the axes of an example, as the data were given
     validation: Split | None = None  # validation data that were given; None: taken from the training split
 
     @property
@@ -84,6 +87,7 @@ class Arrays:
 def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     """Return the data set of raw arrays: inferred domain, stored values, splits."""
     title = raw.title or ("the array" if name == "array" else name)
+    layout: Layout = "chw"
     encoding.check_numeric(raw.x, title)
     mapped, cast, beside = isinstance(raw.x, np.memmap), None, ""
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
@@ -97,7 +101,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         x, beside = columns.encode(raw.x, raw.header, raw.words, domain, title), repr(domain)
         notes = (f"shape: {raw.x.shape}, read as {size} examples of {width} columns", *notes)
     else:
-        x, shape = encoding.channels_first(raw.x, title)
+        x, shape, layout = channels_first(raw.x, title)
         code, values = encoding.infer(x, options.declared, title)
         domain, notes = code.domain, (shape, values)
         if mapped or isinstance(x.base, np.memmap):
@@ -107,7 +111,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     labels, legend = as_labels(raw.y, len(x))
     whole, notes = ArraySplit(x, labels, raw.names, cast), (*raw.notes, *notes, *legend)
     data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test)
-    return replace(data, header=raw.header)
+    return replace(data, header=raw.header, layout=layout)
 
 
 def divided(

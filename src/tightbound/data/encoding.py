@@ -70,7 +70,8 @@ class Seen:
             seen.multiples = seen.multiples and seen.low >= 0 and seen.high <= 1
             if seen.inexact and seen.multiples:
                 level = part * np.float64(scale)
-                seen.multiples = bool((np.abs(level - np.rint(level)) <= _TOLERANCE).all())
+                near = np.maximum(_TOLERANCE, level * np.finfo(x.dtype).eps)  # float16 holds a share less exactly
+                seen.multiples = bool((np.abs(level - np.rint(level)) <= near).all())
         return seen
 
 
@@ -109,9 +110,10 @@ def judge(seen: Seen, x: np.ndarray, declared: Domain | None, name: str) -> tupl
     if unit:
         return stored(UNIT), f"{span}, taken as {UNIT}"
     countable = seen.integers and seen.low >= 0 and seen.high < MAX_LEVELS
-    if countable and not seen.inexact:
-        found = Domain("levels", 256 if x.dtype == np.uint8 else int(seen.high) + 1)
-        return stored(found), f"{span}, taken as {found}"
+    if countable and (not seen.inexact or x.ndim > 2):  # whole numbers in a picture are levels, whatever their type
+        full = x.dtype == np.uint8 or (x.ndim > 2 and 128 <= seen.high <= 255)
+        found = Domain("levels", 256 if full else int(seen.high) + 1, given="floats" if seen.inexact else "")
+        return stored(found), f"{span}, {'whole, ' * seen.inexact}taken as {found}"
     _check(seen, REAL, 1, name)
     _check_precision(x, name)
     hint = f"; if they are levels, pass levels={int(seen.high) + 1}" if countable else ""
@@ -185,28 +187,6 @@ def check_numeric(x: np.ndarray, name: str) -> None:
         raise InputError(f"{name} holds {reasons[x.dtype.kind]}")
     if x.size == 0:
         raise InputError(f"{name} is empty: its shape is {x.shape}; it must hold at least one example")
-
-
-def channels_first(x: np.ndarray, name: str) -> tuple[np.ndarray, str]:
-    """Return a view of x (N, ...) as (N, D) or (N, C, H, W), and a note on how its shape was read."""
-    given = f"shape: {x.shape}"
-    if x.ndim < 2:
-        raise InputError(
-            f"{name} has shape {x.shape}; it needs at least one axis after the first, which counts the examples: "
-            "use x[:, None] for examples of one number, or x[None] for a single example"
-        )
-    if x.ndim > 4:
-        raise InputError(
-            f"{name} has shape {x.shape}, rank {x.ndim}; at most 4 axes are allowed, (N, C, H, W): "
-            "use x.reshape(len(x), -1) for flat examples"
-        )
-    if x.ndim == 2:
-        return x, f"{given}, read as {x.shape[0]} examples of {x.shape[1]} numbers"
-    if x.ndim == 3:
-        return x[:, None], f"{given}, read as {x.shape[0]} images (1, H, W)"
-    if x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
-        return x.transpose(0, 3, 1, 2), f"{given}, read as (N, H, W, C); channels moved to the front"
-    return x, f"{given}, read as (N, C, H, W)"
 
 
 def stored(domain: Domain, scale: int = 1) -> Encoding:

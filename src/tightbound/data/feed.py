@@ -149,9 +149,3 @@ def _joined(parts: Sequence[Batch]) -> Batch:
     if not parts:
         raise InputError("there are no examples; give at least one")
     return Batch.joined(parts)
-
-
-def check_shape(model: VAE, shape: Sequence[int]) -> None:
-    """Raise InputError if an example of this shape does not fit the model."""
-    if tuple(shape) != tuple(model.shape):
-        raise InputError(f"an example has shape {tuple(shape)} and the model was made for {tuple(model.shape)}")

@@ -19,8 +19,9 @@ from tightbound.core.terms import Batch
 from tightbound.data import encoding
 from tightbound.data.columns import is_number
 from tightbound.data.dataset import Data, fingerprint
+from tightbound.data.form import Form, as_array, as_tensor
 from tightbound.data.options import Options, ReadOptions
-from tightbound.data.source import as_array, checked, open_with
+from tightbound.data.source import checked, open_with
 from tightbound.data.split import ArraySplit, Split
 
 
@@ -153,7 +154,7 @@ def examples(
     return split
 
 
-def as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
+def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
     """Return raw values of a domain as stored: shares of the highest level as levels.
 
     Args:
@@ -191,12 +192,12 @@ def raw_batch(x: Any, domain: Domain, shape: Sequence[int]) -> Tensor:
     needed = f"one tensor of shape (B, {', '.join(map(str, shape))})"
     if isinstance(x, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in x):
         raise InputError(f"x is a {type(x).__name__} of {len(x)} parts; needed: {needed}, such as batch[0]")
-    x = torch.as_tensor(x)
-    if len(shape) == 3 and shape[0] == 1 and x.shape[1:] == tuple(shape[1:]):
-        x = x.unsqueeze(1)
+    x = as_tensor(x)
+    form = None if x.dim() == 0 else Form.of(x, tuple(shape), domain)
+    x = x if form is None else Form(form.layout).take(x, domain)
     if x.shape[1:] != tuple(shape) or x.dim() == 0 or len(x) == 0:
         raise InputError(f"x has shape {tuple(x.shape)}; needed: {needed}, with B at least 1")
-    x = as_levels(x, domain)
+    x = _as_levels(x, domain)
     check_values(x, domain, "x")
     return x
 
@@ -216,7 +217,13 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
 
 def _is_stored(x: np.ndarray[Any, Any], domain: Domain, shape: Sequence[int], *, as_written: bool) -> bool:
     """Whether an array needs no encoding: it has the shape and the values of the stored training data."""
-    if x.shape[1:] != tuple(shape) or x.dtype.kind not in "biuf" or x.ndim == 0 or encoding.unclear(x, domain):
+    if (
+        x.shape[1:] != tuple(shape)
+        or x.dtype.kind not in "iuf"
+        or x.ndim == 0
+        or isinstance(x, np.memmap)
+        or encoding.unclear(x, domain)
+    ):
         return False
     if as_written and any(own.given == "shares" or any(map(is_number, own.words)) for own in domain.columns):
         return False  # numbers that stand for levels or categories are taken as they are written

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampl
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
+from tightbound.data.form import as_array
 from tightbound.data.split import Cast, Split, chosen, share
 from tightbound.data.stream import leading
 
@@ -112,15 +113,15 @@ def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
         raw = found
     elif isinstance(raw, (tuple, list)):
         raw, label = raw[0], raw[1] if len(raw) > 1 else None
-    x = raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)
+    x = as_array(raw)
     if x.dtype.kind not in "biuf":
         raise InputError(f"a batch holds {type(raw).__name__} ({x.dtype}); give tensors or arrays of numbers")
     if label is None:
         return x, None
-    y = label.detach().cpu().numpy() if isinstance(label, Tensor) else np.asarray(label)
+    y = as_array(label)
     if y.dtype.kind not in "biuf":
         raise InputError(f"a batch holds labels of {type(label).__name__} ({y.dtype}); give numbers, or none")
-    return x, torch.from_numpy(np.asarray(y))
+    return x, torch.from_numpy(y)
 
 
 def seeded(loader: DataLoader[Any], seed: int) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from tightbound.data.builtin import BUILTINS, GRIDS, published
 from tightbound.data.builtin.factors import FactorGrid
 from tightbound.data.columns import Kinds
 from tightbound.data.dataset import Arrays, Data, fingerprint, from_arrays
+from tightbound.data.form import as_array
 from tightbound.data.options import Limits, Options
 from tightbound.data.readers import arrays, paths, torch_data
 from tightbound.data.split import ArraySplit
@@ -115,23 +116,13 @@ def open_with(source: Any, options: Options) -> Data:
     if isinstance(source, Dataset) or hugging:
         return torch_data.open_dataset(cast(Any, source), options)
     options.refuse("an array", images=True)
-    if isinstance(source, Tensor | list) or hasattr(source, "__array__"):
+    if isinstance(source, Tensor | list) or hasattr(source, "__array__") or hasattr(source, "toarray"):
         y = None if options.labels is None else np.asarray(options.refuse("an array", column=True).labels)
         return from_arrays(Arrays(as_array(source), y, kinds=options.kinds), "array", options)
     raise InputError(
         f"data cannot be read from {name}; give a built-in name ({', '.join(sorted(BUILTINS))}), "
         "an array, a data frame, a file, a folder of images, a Dataset or a DataLoader"
     )
-
-
-def as_array(source: Any) -> np.ndarray[Any, Any]:
-    """Return an array, tensor or list as a NumPy array."""
-    if isinstance(source, Tensor):
-        return source.detach().cpu().numpy()
-    try:
-        return np.asarray(source)
-    except ValueError:
-        raise InputError("the list holds rows of different lengths; make them equal") from None
 
 
 def is_array_file(source: str | os.PathLike[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,8 +15,8 @@ from tightbound.core.latents import Draw
 from tightbound.core.noise import Noise
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.terms import Batch
-from tightbound.data.feed import check_shape
-from tightbound.data.given import Source, as_levels, examples
+from tightbound.data.form import Form, as_tensor
+from tightbound.data.given import Source, examples
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.fitting import fit_sampler, load_sampler
@@ -37,6 +38,19 @@ class Inference:
     def _examples(self, data: Source) -> Split:
         observation = self.model.observation
         return examples(data, observation.source, self.model.shape, observation.header)
+
+    @property
+    def form(self) -> Form:
+        """Form of the training data, in which samples are returned."""
+        return Form(self.model.layout, self.model.observation.source.given == "shares")
+
+    def _in_form(self, x: Tensor, given: Source | None = None) -> Tensor:
+        """Return stored values in the form of the given examples, or else in that of the training data."""
+        domain = self.model.observation.source
+        if isinstance(given, Batch):
+            return x
+        given = given[0] if isinstance(given, tuple) else given
+        return (Form.of(given, tuple(self.model.shape), domain) or self.form).give(x, domain)
 
     def _run(self) -> RunFolder:
         if self.folder is None:
@@ -75,7 +89,7 @@ class Inference:
             InputError: If z has another shape or is not finite, or there are more or fewer contexts than codes.
         """
         contexts = infer.contexts(self.model, len(z), context, in_turn=False)
-        return infer.decode(self.model, z, context=contexts, draw=draw, seed=seed)
+        return self._in_form(infer.decode(self.model, z, context=contexts, draw=draw, seed=seed))
 
     def reconstruct(self, data: Source, *, draw: bool = False, levels: int | None = None, seed: int = 0) -> Tensor:
         """Return E[x | z] (N, *shape) at the posterior mean of each example, or with `draw` one draw each.
@@ -89,12 +103,13 @@ class Inference:
         """
         split = self._examples(data)
         if not draw:
-            return infer.reconstruct(self.model, split, levels=levels, seed=seed)
+            return self._in_form(infer.reconstruct(self.model, split, levels=levels, seed=seed), data)
         if levels is not None:
             raise InputError("draw= and levels= were both given; pass only one of them")
         codes = infer.encode(self.model, split, draw=True, seed=seed)
         assert codes.sample is not None
-        return infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
+        x = infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
+        return self._in_form(x, data)
 
     def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
         """Return the code indices of each level of quantized latents, lowest level first.
@@ -135,7 +150,7 @@ class Inference:
             CompositionError: If the latents are not quantized.
         """
         contexts = infer.contexts(self.model, len(indices[0]) if len(indices) else 0, context, in_turn=False)
-        return infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed)
+        return self._in_form(infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed))
 
     def fit_sampler(
         self, sampler: str = "gaussian-mixture", data: Source | None = None, *, epochs: int | None = None, seed: int = 0
@@ -183,7 +198,7 @@ class Inference:
             CompositionError: If temperature or top_k is given for a model without a learned code prior.
         """
         source = self._source(sampler, label, temperature, top_k)
-        return infer.sample(self.model, n, draw=draw, seed=seed, context=context, codes=source)
+        return self._in_form(infer.sample(self.model, n, draw=draw, seed=seed, context=context, codes=source))
 
     def _source(self, sampler: str | None, label: int | None, temperature: float, top_k: int | None) -> Draw | None:
         """Return the function that draws latent codes; None: use the prior unchanged."""
@@ -253,12 +268,13 @@ class Inference:
             x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
             return x.unflatten(0, (-1, n)).cpu()
 
-        return torch.cat(infer.each_example(model, self._examples(data), max(1, 500 // n), rows, "complete"))
+        found = infer.each_example(model, self._examples(data), max(1, 500 // n), rows, "complete")
+        return self._in_form(torch.cat(found), data)
 
     def interpolate(
         self,
-        a: Tensor,
-        b: Tensor,
+        a: Tensor | np.ndarray[Any, Any],
+        b: Tensor | np.ndarray[Any, Any],
         *,
         steps: int = 9,
         path: Literal["linear", "spherical"] = "linear",
@@ -277,17 +293,19 @@ class Inference:
         Raises:
             InputError: If there are fewer than 2 steps, or the path is unknown.
         """
-        domain = self.model.observation.source
-        a, b = (as_levels(torch.as_tensor(end), domain) for end in (a, b))
         if steps < 2:
             raise InputError(f"steps = {steps}; needed: a whole number of at least 2")
         if path not in infer.PATHS:
             raise InputError(f"path = {path!r}; needed: one of {', '.join(infer.PATHS)}")
-        for end in (a, b):
-            check_shape(self.model, end.shape)
-        batch = Batch(torch.stack([torch.as_tensor(a), torch.as_tensor(b)]), label=labels)
+        a, b = as_tensor(a), as_tensor(b)
+        if a.shape != b.shape:
+            needed = tuple(self.model.shape)
+            raise InputError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; needed: two examples {needed}")
+        pair = torch.stack([a, b])
+        batch = replace(next(self._examples(pair).epoch(2)), label=labels)
         ends, t = infer.encode(self.model, batch), torch.linspace(0, 1, steps)
         context = ends.context
         if context is not None:
             context = infer.linear(context[0].flatten(), context[1].flatten(), t).unflatten(1, context.shape[1:])
-        return infer.decode(self.model, infer.PATHS[path](ends.mean[0], ends.mean[1], t), context=context)
+        z = infer.PATHS[path](ends.mean[0], ends.mean[1], t)
+        return self._in_form(infer.decode(self.model, z, context=context), pair)

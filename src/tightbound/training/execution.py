@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tightbound.core.errors import OtherFailed
+from tightbound.core.errors import OtherFailed, first_line
 from tightbound.core.latents import Trainable
 from tightbound.core.noise import DrawnNoise, Noise, RecordedNoise
 from tightbound.core.schedules import Knobs
@@ -106,26 +106,28 @@ class Executor:
         self._planned = (_form(batch), recorded)
         return self.step(batch, recorded, knobs, losses)
 
-    def compile(self, run: Callable[[], object]) -> bool:
-        """Compile as much as possible, the same in all processes; return whether anything was compiled.
+    def compile(self, run: Callable[[], object]) -> str | None:
+        """Compile as much as possible, the same in all processes; return why nothing was compiled, or None.
 
         Args:
             run: Function that computes a step, forward and backward, as a trial.
         """
         from torch._dynamo.exc import TorchDynamoException
 
+        reason = "it has no networks"
         whole = self._planned is not None and self._planned[1].plain
         self._format(torch.channels_last)
         for compile_ in (*[self._compile_step] * whole, *[self._compile_networks] * bool(networks(self.step.model))):
             compile_()
             try:
                 run()
-            except (TorchDynamoException, OtherFailed):  # code that cannot be traced, or no compiler
+            except (TorchDynamoException, OtherFailed) as error:  # such as code that cannot be traced, or no compiler
+                reason = first_line(error)
                 self._undo()
             else:
-                return True
+                return None
         self._format(torch.contiguous_format)
-        return False
+        return reason
 
     def _compile_step(self) -> None:
         self.step.compile()

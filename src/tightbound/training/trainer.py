@@ -183,12 +183,11 @@ class Trainer:
         if self.settings.compile:
             if self._single:  # otherwise a step cannot be one graph
                 run(executor.plan)
-            if not executor.compile(
+            reason = executor.compile(
                 lambda: run(lambda x, noise, *rest: executor.call(x, executor.draws(x, noise), *rest))
-            ):
-                raise InputError(
-                    "nothing of this model can be compiled here (a C++ compiler may be missing); leave out compile="
-                )
+            )
+            if reason is not None:
+                raise InputError(f"nothing of this model can be compiled here ({reason}); leave out compile=")
         for buffer, before in buffers:
             buffer.copy_(before)
         for p in self.model.parameters():

@@ -93,6 +93,7 @@ def image_figures(trained: Trained, split: Split) -> Sequence[Figure]:
         found = [figure("samples", "Completions", explained, rows)]
     else:
         x = trained.sample(min(DRAWN, DOWN * across), context=None if context is None else given(batch))
+        x = trained.form.take(x, model.observation.source)
         labels = " The labels of test examples are given." * (context is not None)
         explained = f"{source(trained, batch)}{labels} The pictures are means of p(x|z)."
         pixels = pictures.to_pixels(x, model.observation.source)  # stretched together, if they have no fixed scale
@@ -133,7 +134,7 @@ def table_figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
         samples = trained.complete(batch, draw=True)[:, 0]
     else:  # in the contexts of the examples
         context = None if model.context is None else given(batch)
-        samples = trained.sample(len(batch), draw=True, context=context)
+        samples = trained.form.take(trained.sample(len(batch), draw=True, context=context), model.observation.source)
     real, drawn, domain = batch.x.double().numpy(), samples.double().numpy(), model.observation.source
     columns = min(COLUMNS, real.shape[1])
     names = [str(name) for name in model.observation.header] or [f"column {i + 1}" for i in range(columns)]

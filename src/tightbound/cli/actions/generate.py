@@ -61,6 +61,7 @@ def sample(command: Sample) -> None:
 def _say_share(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
     """Print the share of the samples of a class that a classifier assigns to it."""
     data, split = open_data(command, trained)
+    drawn = trained.form.take(drawn, trained.model.observation.source)
     shares = classified_as(trained.model, drawn, label, data.train, split, seed=command.seed)
     found, real = (with_error(n.value, n.stderr) for n in (shares["generated"], shares["data"]))  # pyright: ignore
     say(f"{found} of {len(drawn)} such samples are assigned to class {label} by {shares['generated'].target}; "
@@ -79,7 +80,7 @@ def complete(command: Complete) -> None:
         rows = [pictures.to_pixels(row, domain) for row in torch.cat([batch.x.unsqueeze(1), x.to(batch.x)], 1)]
         write_atomic(out, pictures.png(pictures.grid(rows)))
     else:
-        _write(out, x.flatten(0, 1), trained)
+        _write(out, trained.form.give(x.flatten(0, 1), trained.model.observation.source), trained)
     say(f"{len(x)} examples, each with {command.n_samples} completions of its hidden part: {out}")
     say_next(command, "evaluate {run}")
 
@@ -125,7 +126,9 @@ def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:
         names = ["examples", "top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
         _write_stacked(out, dict(zip(names, (batch.x, *found), strict=True)), trained)
     else:
-        write_npz(out, {"x": batch.x.numpy(), **{f"levels_{i}": x.numpy() for i, x in enumerate(found, 1)}})
+        named = {"x": batch.x.float(), **{f"levels_{i}": x for i, x in enumerate(found, 1)}}
+        domain = trained.model.observation.source
+        write_npz(out, {name: trained.form.give(x, domain).numpy() for name, x in named.items()})
     say(f"{len(batch)} examples above their reconstructions from {latents.description}, level by level: {out}")
     say(f"code indices of levels that are left out: {latents.fill_description}")
     say_next(command, "report {run}")
@@ -143,16 +146,16 @@ def interpolate(command: Interpolate) -> None:
     for flag, position in (("--from", command.start), ("--to", to)):
         if not 0 <= position < len(split):
             raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the position of an example")
-    ends = split.batch(torch.tensor([command.start, to]))
+    ends, domain = split.batch(torch.tensor([command.start, to])), trained.model.observation.source
     walks = {
         path: trained.interpolate(*ends.x, steps=command.steps, path=path, labels=ends.label)
         for path in ("linear", "spherical")
     }
     if out.suffix == ".png":
-        rows = [pictures.to_pixels(walk, trained.model.observation.source) for walk in walks.values()]
+        rows = [pictures.to_pixels(walk, domain) for walk in walks.values()]
         write_atomic(out, pictures.png(pictures.grid(rows, list(walks))))
     else:
-        write_npz(out, {path: walk.numpy() for path, walk in walks.items()})
+        write_npz(out, {path: trained.form.give(walk, domain).numpy() for path, walk in walks.items()})
     say(f"{command.steps} steps from example {command.start} to example {to}, linear and spherical: {out}")
     say_next(command, "report {run}")
 
@@ -173,8 +176,10 @@ def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> 
 
 
 def _write(out: Path, x: Tensor, trained: Trained, picture: Callable[[Any], Any] | None = None) -> None:
+    """Write examples that have the form of the training data."""
     if out.suffix == ".png" and picture is not None:
-        write_atomic(out, pictures.png(picture(pictures.to_pixels(x, trained.model.observation.source))))
+        domain = trained.model.observation.source
+        write_atomic(out, pictures.png(picture(pictures.to_pixels(trained.form.take(x, domain), domain))))
     elif out.suffix == ".npz":
         write_npz(out, {"x": x.numpy()})
     elif out.suffix == ".npy":

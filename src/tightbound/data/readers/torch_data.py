@@ -14,13 +14,16 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
+from tightbound.core.model import Layout
 from tightbound.data import encoding
 from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding
+from tightbound.data.form import channels_first
 from tightbound.data.loader_split import LoaderSplit, seeded, unpack
 from tightbound.data.options import Options
 from tightbound.data.split import WORKERS, MappedSplit, stack
 
+LOOKED_AT = 4096  # examples of a loader by which its data are judged
 JUDGED = 64  # examples by which data are judged that are too many to look at all
 
 
@@ -48,10 +51,11 @@ def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -
     what = "a data set too large for memory"
     options.refuse(what, kinds=True, labels=f"{what}; let it give pairs (x, y)")
     x, _ = _read(dataset, np.arange(min(JUDGED, size)))
-    code, values, shape = sampled(x, options.declared, "an example")
+    code, values, shape, layout = sampled(x, options.declared, "an example")
     whole = MappedSplit(partial(_fetched, dataset, code, shape), size, shape, workers=WORKERS)
     how = f"{size:,} examples of {shape}, read as they are needed by {WORKERS} processes: too large for memory"
-    return divided(whole, None, name, code.domain, (how, values), f"none: {what}", options.test)
+    data = divided(whole, None, name, code.domain, (how, values), f"none: {what}", options.test)
+    return replace(data, layout=layout)
 
 
 def _read(dataset: Dataset[Any], indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
@@ -70,17 +74,17 @@ def _fetched(
 
 def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str) -> np.ndarray:
     """Return raw x (B, ...) as stored (B, *shape)."""
-    x, _ = encoding.channels_first(x, title)
+    x, _, _ = channels_first(x, title)
     if x.shape[1:] != shape:
         raise InputError(f"{title}: examples differ in shape: the first have {shape}, others {x.shape[1:]}")
     return np.require(code(x, title), requirements=("C", "W"))  # Arrow gives arrays that cannot be written
 
 
-def sampled(x: np.ndarray, declared: Domain | None, title: str) -> tuple[Encoding, str, tuple[int, ...]]:
-    """Return how examples are stored, judged by some of them; a note; and their shape."""
-    x, _ = encoding.channels_first(x, title)
+def sampled(x: np.ndarray, declared: Domain | None, title: str) -> tuple[Encoding, str, tuple[int, ...], Layout]:
+    """Return how examples are stored, judged by some of them; a note; their shape and layout."""
+    x, _, layout = channels_first(x, title)
     code, values = encoding.infer(x, declared, title)
-    return code, f"{values}; judged by {len(x)} examples", x.shape[1:]
+    return code, f"{values}; judged by {len(x)} examples", x.shape[1:], layout
 
 
 def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: Options) -> Data:
@@ -90,18 +94,19 @@ def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: 
     None).
     """
     options.refuse("a loader", images=True, kinds=True, labels="a DataLoader; let it give pairs (x, y)")
-    code, values, shape = sampled(_peek(train), options.declared, "a batch")
-    if test is not None and (own := encoding.channels_first(_peek(test), "test data")[0].shape[1:]) != shape:
+    code, values, shape, layout = sampled(_peek(train), options.declared, "a batch")
+    if test is not None and (own := channels_first(_peek(test), "test data")[0].shape[1:]) != shape:
         raise InputError(f"the training loader gives examples of shape {shape}, the test loader {own}; make them equal")
     notes = (values,)
     if train.drop_last or (test is not None and test.drop_last):
         notes += ("a loader drops its last, smaller batch (drop_last=True): its examples are not counted",)
 
     def cast(x: np.ndarray) -> np.ndarray:
-        return code(encoding.channels_first(x, "a batch")[0], "a batch of the loader")
+        return code(channels_first(x, "a batch")[0], "a batch of the loader")
 
     first = LoaderSplit(train, shape, cast)
-    data = Data("loader", first, None, code.domain, notes, "none: a loader may change what it gives", False, first)
+    digest = "none: a loader may change what it gives"
+    data = Data("loader", first, None, code.domain, notes, digest, False, first, layout=layout)
     if test is not None:
         other = LoaderSplit(test, shape, cast)
         return replace(data, test=other, whole=other)
@@ -112,10 +117,14 @@ def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: 
 
 
 def _peek(loader: DataLoader[Any]) -> np.ndarray:
-    """Return x of the first batch; the generators are left as they were."""
-    raw = next(seeded(loader, 0), None)
-    if raw is None:
+    """Return x (N, ...) of the first batches, of about `LOOKED_AT` examples; the generators are left as they were."""
+    parts: list[np.ndarray] = []
+    for raw in seeded(loader, 0):
+        parts.append(unpack(raw)[0])
+        if sum(map(len, parts)) >= LOOKED_AT or sum(part.nbytes for part in parts) >= 1 << 28:
+            break
+    if not parts:
         raise InputError("the loader gives no batch; is its data set empty, or smaller than one batch?")
     if loader.batch_size is None and loader.batch_sampler is None and isinstance(loader.dataset, Sized):
         raise InputError("the loader gives single examples (batch_size=None); give it a batch size")
-    return unpack(raw)[0]
+    return np.concatenate(parts)
