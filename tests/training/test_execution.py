@@ -155,7 +155,9 @@ def test_a_refusal_to_compile_leaves_the_folder_as_it_was(
         train(tmp_path / "run", 3)
     before = tree(tmp_path)
     monkeypatch.setattr(torch, "compile", stand_in_compiler(False))
-    with pytest.raises(InputError, match=r"nothing of this model can be compiled here \(no compiler\); leave out compile="):
+    with pytest.raises(
+        InputError, match=r"nothing of this model can be compiled here \(no compiler\); leave out compile="
+    ):
         train(tmp_path / "run", 3, compile=True, overwrite=overwrite)
     assert tree(tmp_path) == before
 
