@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -30,6 +31,13 @@ settings.load_profile("tests")
 
 # a shell that starts the tests in the background has them ignore SIGINT, and their children too
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives as long as the session."""
+    gc.collect()
+    gc.freeze()
+
 
 TINY = ("--network", "mlp(hidden=(16,))", "--latent", "2", "--epochs", "2", "--evaluate-samples", "5")
 
