@@ -361,8 +361,6 @@ if __name__ == "__main__":
         print(sum(map(len, MappedSplit(fetch, 400, (1,), workers=2).epoch(4))))
     except ReaderLost as error:
         print(error)
-    except RuntimeError as error:  # torch's signal handler came before the split could see it
-        print(ReaderLost.of(error))
 """
 
 

@@ -290,24 +290,24 @@ class MappedSplit(Indexed):
             generator=torch.Generator().manual_seed(seed),
         )
         iterator, lost = iter(loader), None
-        try:
-            while (batch := next(iterator, None)) is not None:
-                if isinstance(batch, InputError):
-                    raise batch
-                yield batch
-        except (RuntimeError, EOFError, ConnectionError) as error:
-            lost = ReaderLost.of(error)
-            if lost is None:
-                raise
+        with _deaf_to_children():
+            try:
+                while (batch := next(iterator, None)) is not None:
+                    if isinstance(batch, InputError):
+                        raise batch
+                    yield batch
+            except (RuntimeError, EOFError, ConnectionError) as error:
+                lost = ReaderLost.of(error)
+                if lost is None:
+                    raise
+            del iterator  # ends the other readers
         if lost is not None:
-            with _deaf_to_children():
-                del iterator  # ends the other readers
             raise lost
 
 
 @contextmanager
 def _deaf_to_children() -> Iterator[None]:
-    """Ignore the end of children: torch would raise it wherever the program is, even at its exit."""
+    """Ignore the end of children: torch would raise it wherever the program is; its iterator notices it as well."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         yield
         return
