@@ -17,11 +17,12 @@ from torch import nn
 from conftest import Result
 from laws.linear import Linear, linear_gaussian
 from tightbound.analysis import Estimate
-from tightbound.analysis.diagnosis.checks.collapse import InactiveUnits
-from tightbound.analysis.diagnosis.checks.regularization import OverRegularized, UnderRegularized
+from tightbound.analysis.diagnosis.checks.units import InactiveUnits
+from tightbound.analysis.diagnosis.checks.width import TooNarrow, TooWide
 from tightbound.analysis.diagnosis.engine import Case, Check, diagnose
 from tightbound.analysis.diagnosis.findings import Diagnosis, Finding
-from tightbound.analysis.diagnosis.worth import exchange, independent
+from tightbound.analysis.diagnosis.independence import independent
+from tightbound.analysis.diagnosis.worth import exchange
 from tightbound.analysis.estimate import scalar, scalar_error
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.terms import Batch
@@ -78,37 +79,37 @@ def ignoring() -> Linear:
 def test_an_exact_posterior_is_healthy() -> None:
     found = diagnose(of_linear(linear_gaussian(d=8, latent=3)))
     assert found.findings == ()
-    assert {"posterior-collapse", "over-regularized", "variance-collapse", "overfitting"} <= set(found.checked)
+    assert {"posterior-collapse", "posterior-too-wide", "variance-collapse", "overfitting"} <= set(found.checked)
     assert found.verdict == f"Healthy: {len(found.checked)} checks found nothing."
 
 
 def test_a_posterior_that_is_the_prior_is_collapse() -> None:
     found = diagnose(of_linear(ignoring()))
-    (collapse, units) = found.findings
-    assert (collapse.name, collapse.severity, units.name) == ("posterior-collapse", "severe", "inactive-units")
+    (collapse,) = found.findings
+    assert (collapse.name, collapse.severity) == ("posterior-collapse", "severe")
     for name in ("rate", "mutual_information", "swapped_code"):
         assert abs(scalar(collapse.evidence[name])) < 1e-9
-    assert scalar(units.evidence["inactive"]) == 3
-    assert "over-regularized" in found.skipped  # there is no rate to weigh
+    assert scalar(collapse.evidence["dependence"]) > 0.3
+    assert "posterior-too-wide" in found.skipped  # there is no rate to weigh
     assert collapse.remedy == {"objective": "free-bits(0.5)"}
 
 
-def test_an_uninformative_posterior_is_collapse_if_the_decoder_uses_z() -> None:
+def test_a_model_that_is_worse_than_one_without_z_has_learned_nothing() -> None:
     linear = linear_gaussian(d=8, latent=3)
     with torch.no_grad():
         for tensor in linear.model.latents.posterior.network[-1].parameters():
             tensor.zero_()
-    assert "posterior-collapse" in names(diagnose(of_linear(linear)))
+    assert names(diagnose(of_linear(linear))) == {"nothing-learned"}
 
 
 @pytest.mark.parametrize(
     ("beta", "name", "severity"),
     [
-        (1 / 64, "under-regularized", "severe"),
-        (1 / 6, "under-regularized", "moderate"),
+        (1 / 64, "posterior-too-narrow", "severe"),
+        (1 / 6, "posterior-too-narrow", "moderate"),
         (1.0, None, None),
-        (3.0, "over-regularized", "mild"),
-        (8.0, "over-regularized", "moderate"),
+        (3.0, "posterior-too-wide", "mild"),
+        (8.0, "posterior-too-wide", "moderate"),
     ],
 )
 def test_the_exchange_rate_is_the_weight_of_the_rate(beta: float, name: str | None, severity: str | None) -> None:
@@ -117,7 +118,7 @@ def test_the_exchange_rate_is_the_weight_of_the_rate(beta: float, name: str | No
     rate = case.exchange.rate
     assert abs(scalar(rate) - beta) < 3 * scalar_error(rate) + 0.05 * beta
     assert scalar_error(rate) < 0.2 * beta
-    found = diagnose(case, [OverRegularized(), UnderRegularized()]).findings
+    found = diagnose(case, [TooWide(), TooNarrow()]).findings
     assert [(f.name, f.severity) for f in found] == ([] if name is None else [(name, severity)])
 
 
@@ -219,12 +220,12 @@ def test_a_hierarchy_is_not_weighed_by_rescaling_it() -> None:
     latents = Ladder((4,), latent=2, network=nn.Flatten(), groups=2)
     likelihood = Gaussian((4,), latents.features, nn.Linear(latents.features, 4))
     found = diagnose(case_of(VAE(latents, likelihood, Identity()).double(), x, x), CHECKS_OF_RATE)
-    assert set(found.skipped) == {"over-regularized", "under-regularized"}
+    assert set(found.skipped) == {"posterior-too-wide", "posterior-too-narrow"}
 
 
 def test_codes_of_classes_are_not_inactive_for_their_small_variance() -> None:
     x = np.random.default_rng(0).integers(0, 2, (60, 6)).astype(float)
-    found = diagnose(case_of(categorical(1.0), x, x), ["tightbound.analysis.diagnosis.checks.collapse:InactiveUnits"])
+    found = diagnose(case_of(categorical(1.0), x, x), ["tightbound.analysis.diagnosis.checks.units:InactiveUnits"])
     assert "inactive-units" in found.skipped
 
 
@@ -257,9 +258,7 @@ def test_a_model_that_knows_less_than_frequencies_has_learned_nothing() -> None:
     assert "nothing-learned" in diagnose(case_of(fresh, x, x, config={"beta": "50"}), checks).skipped
 
 
-CHECKS_OF_RATE = [
-    f"tightbound.analysis.diagnosis.checks.regularization:{kind}Regularized" for kind in ("Over", "Under")
-]
+CHECKS_OF_RATE = [f"tightbound.analysis.diagnosis.checks.width:Too{kind}" for kind in ("Wide", "Narrow")]
 
 
 def categorical(spread: float) -> VAE:
@@ -291,7 +290,7 @@ def test_learning_that_does_not_hold_on_test_data_is_overfitting() -> None:
     other = drawn(linear, seed=1)
     for column in other.T:  # the same marginals without the dependence that the model has learned
         np.random.default_rng(int(abs(column[0]) * 1e6)).shuffle(column)
-    checks = ["tightbound.analysis.diagnosis.checks.fit:Overfitting"]
+    checks = ["tightbound.analysis.diagnosis.checks.overfitting:Overfitting"]
     (finding,) = diagnose(case_of(linear.model, drawn(linear), other), checks).findings
     assert finding.severity == "severe"
     assert scalar(finding.evidence["share_that_holds"]) < 0
@@ -299,7 +298,7 @@ def test_learning_that_does_not_hold_on_test_data_is_overfitting() -> None:
 
 
 def test_a_loss_that_falls_in_a_straight_line_has_not_settled() -> None:
-    checks = ["tightbound.analysis.diagnosis.checks.fit:Undertrained"]
+    checks = ["tightbound.analysis.diagnosis.checks.training:Undertrained"]
 
     def verdict(losses: np.ndarray) -> Diagnosis:
         rows = [{"stage": "", "epoch": i, "validation_loss": float(loss)} for i, loss in enumerate(losses)]
@@ -339,7 +338,7 @@ def test_an_autoencoder_is_asked_what_it_can_answer(cli: Callable[..., Result]) 
     words = ("--network", "mlp(hidden=(16,))", "--latent", "2", "--epochs", "1", "--evaluate-samples", "0")
     cli("train", "digits", "--posterior", "point", "--objective", "autoencoder", *words, "--run", "ae")
     found = json.loads(cli("diagnose", "ae", "--json").out)
-    assert {"posterior-collapse", "over-regularized", "overfitting"} <= set(found["details"]["skipped"])
+    assert {"posterior-collapse", "posterior-too-wide", "overfitting"} <= set(found["details"]["skipped"])
     assert {"not-finite", "inactive-units"} <= set(found["details"]["checked"])
 
 

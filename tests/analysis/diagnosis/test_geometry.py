@@ -12,7 +12,7 @@ from torch import Tensor
 
 from laws.linear import Linear, linear_gaussian
 from tightbound.analysis.diagnosis.checks import remedies
-from tightbound.analysis.diagnosis.checks.fit import EncoderOverfitting
+from tightbound.analysis.diagnosis.checks.overfitting import EncoderOverfitting
 from tightbound.analysis.diagnosis.checks.samples import CopiedSamples
 from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.analysis.diagnosis.findings import Finding
@@ -23,7 +23,7 @@ from tightbound.data.split import ArraySplit
 
 CHECKS = [
     "tightbound.analysis.diagnosis.checks.samples:PriorHoles",
-    "tightbound.analysis.diagnosis.checks.fit:EncoderOverfitting",
+    "tightbound.analysis.diagnosis.checks.overfitting:EncoderOverfitting",
     "tightbound.analysis.diagnosis.checks.samples:CopiedSamples",
 ]
 CONFIG: dict[str, Any] = {"network": "mlp(hidden=(32,))", "prior": "normal", "latents": "flat"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, get_args
 
@@ -14,8 +14,9 @@ import torch
 
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.diagnosis.findings import Diagnosis, Evidence, Finding, Severity
-from tightbound.analysis.diagnosis.worth import Exchange, exchange, independent
-from tightbound.analysis.estimate import Array, value_text
+from tightbound.analysis.diagnosis.independence import dependence, independent, marginal_costs
+from tightbound.analysis.diagnosis.worth import Exchange, exchange
+from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error, value_text
 from tightbound.analysis.result import Evaluation, Table
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
@@ -25,23 +26,31 @@ from tightbound.data import Split
 from tightbound.data.feed import evaluating, pick
 from tightbound.inference.infer import Codes, encode
 
-# import paths of the checks, in the order in which they are made
+# import paths of the checks, in the order in which they are made: causes before what follows from them
 CHECKS: tuple[str, ...] = (
     "tightbound.analysis.diagnosis.checks.fit:NotFinite",
+    "tightbound.analysis.diagnosis.checks.overfitting:TestedOnTraining",
+    "tightbound.analysis.diagnosis.checks.training:Undertrained",
+    "tightbound.analysis.diagnosis.checks.variance:VarianceCollapse",
+    "tightbound.analysis.diagnosis.checks.scale:WrongScale",
+    "tightbound.analysis.diagnosis.checks.scale:WrongFamily",
     "tightbound.analysis.diagnosis.checks.fit:NothingLearned",
     "tightbound.analysis.diagnosis.checks.collapse:PosteriorCollapse",
-    "tightbound.analysis.diagnosis.checks.collapse:InactiveUnits",
-    "tightbound.analysis.diagnosis.checks.regularization:OverRegularized",
-    "tightbound.analysis.diagnosis.checks.regularization:UnderRegularized",
-    "tightbound.analysis.diagnosis.checks.variance:VarianceCollapse",
+    "tightbound.analysis.diagnosis.checks.units:InactiveUnits",
+    "tightbound.analysis.diagnosis.checks.units:UnusedLatents",
+    "tightbound.analysis.diagnosis.checks.width:TooWide",
+    "tightbound.analysis.diagnosis.checks.width:TooNarrow",
     "tightbound.analysis.diagnosis.checks.codebook:CodebookCollapse",
-    "tightbound.analysis.diagnosis.checks.codebook:UniformPrior",
+    "tightbound.analysis.diagnosis.checks.codebook:CodePrior",
+    "tightbound.analysis.diagnosis.checks.prior:PriorMismatch",
     "tightbound.analysis.diagnosis.checks.samples:PriorHoles",
-    "tightbound.analysis.diagnosis.checks.fit:Overfitting",
-    "tightbound.analysis.diagnosis.checks.fit:EncoderOverfitting",
+    "tightbound.analysis.diagnosis.checks.overfitting:Overfitting",
+    "tightbound.analysis.diagnosis.checks.overfitting:EncoderOverfitting",
     "tightbound.analysis.diagnosis.checks.samples:CopiedSamples",
-    "tightbound.analysis.diagnosis.checks.fit:Undertrained",
 )
+
+
+WORTH = 0.1  # nats of dependence below which a latent code has nothing to carry
 
 
 @dataclass
@@ -132,8 +141,40 @@ class Case:
         """
         observation, seen = self.model.observation, self.observed(data)
         train = self.observed(self.some(self.train, max(max_examples, self.max_examples)))
-        shift = torch.as_tensor(observation.log_det(seen), dtype=torch.float64).expand(len(seen))
-        return independent(train, seen, observation.target) - shift.numpy()
+        return independent(train, seen, observation.target) - self._log_det(seen)
+
+    def family_costs(self, data: Batch, steps: int = 150) -> Array | None:
+        """Return what examples cost under one distribution of the likelihood's family for all of them, nats (N,).
+
+        The cost is in the measure of the raw data. The distribution is fitted to the training examples, without Adam
+        if there are no steps. None: the family models the dependence of elements.
+        """
+        seen, train = self.observed(data), self.observed(self.train_data)
+        found = marginal_costs(self.model.likelihood, train, seen, steps)
+        return None if found is None else found - self._log_det(seen)
+
+    def _log_det(self, seen: Batch) -> Array:
+        shift = torch.as_tensor(self.model.observation.log_det(seen), dtype=torch.float64)
+        return shift.expand(len(seen)).numpy()
+
+    @cached_property
+    def dependence(self) -> Estimate:
+        """Nats of dependence between elements of test examples that latent classes find."""
+        facts: dict[str, Any] = {"unit": "nats", "target": "dependence between elements of x, on test data"}
+        about = "what a latent code could be good for: at least so many nats, up to sampling error"
+        if self.model.context is not None:
+            why = "the context explains a part of the dependence, which is not known"
+            return Estimate.missing(why, n=len(self.test_data), description=about, **facts)
+        train = self.some(self.train, max(2000, self.max_examples))
+        gain = dependence(self.observed(train), self.observed(self.test_data), key_seed("dependence", self.seed))
+        how = "gain of latent classes over independent elements, both of binned values"
+        return mean(gain, estimator=how, description=about, **facts)
+
+    @property
+    def nothing_to_encode(self) -> bool:
+        """Whether latent classes find no dependence between elements that is worth a tenth of a nat."""
+        found = self.dependence
+        return found.value is not None and scalar(found) - 2 * scalar_error(found) < WORTH
 
     @property
     def has_bound(self) -> bool:
@@ -149,6 +190,8 @@ class Check(ABC):
     """The question that the check answers."""
     fatal: ClassVar[bool] = False
     """Whether later checks can measure nothing after a finding."""
+    explains: ClassVar[tuple[str, ...]] = ()
+    """Names of checks that are not made after a severe finding, since they would find its consequences."""
     expensive: ClassVar[bool] = False
     """Whether the check takes more than about a second, so that a quick diagnosis leaves it out."""
 
@@ -163,6 +206,10 @@ class Check(ABC):
     @abstractmethod
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Return what the evidence shows; None: nothing is wrong."""
+
+    def note(self, evidence: Evidence, case: Case) -> str | None:
+        """Return in a sentence what else a person should know; None: nothing."""
+        return None
 
 
 def require(met: bool, reason: str) -> None:
@@ -186,11 +233,17 @@ def diagnose(
     evidence: dict[str, Evidence] = {}
     skipped: dict[str, str] = {}
     questions: dict[str, str] = {}
+    notes: list[str] = []
+    explained: dict[str, str] = {}
     stopped: str | None = None
     for each in checks:
         check = each if isinstance(each, Check) else _imported(each)
         questions[check.name] = check.question
-        reason = stopped or ("left out of a quick diagnosis" if quick and check.expensive else None)
+        reason = (
+            stopped
+            or explained.get(check.name)
+            or ("left out of a quick diagnosis" if quick and check.expensive else None)
+        )
         if reason is None:
             try:
                 evidence[check.name] = check.measure(case)
@@ -200,13 +253,22 @@ def diagnose(
             skipped[check.name] = reason
             continue
         finding = check.judge(evidence[check.name], case)
+        note = check.note(evidence[check.name], case)
+        notes += [] if note is None else [note]
         if finding is not None:
-            findings.append(finding)
+            findings.append(replace(finding, remedy=_changed(finding.remedy, case.config)))
+            if finding.severity == "severe":
+                explained |= dict.fromkeys(check.explains, f"would find what follows from {check.name}")
             stopped = f"nothing else can be measured after {check.name}" if check.fatal else stopped
     worst = get_args(Severity)[::-1]
     findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
     caption = f"At most {case.max_examples:,} training and as many test examples ({name})."
-    return _result(findings, evidence, skipped, questions, caption)
+    return _result(findings, notes, evidence, skipped, questions, caption)
+
+
+def _changed(options: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out options that the run has already."""
+    return {name: value for name, value in options.items() if str(config.get(name)) != str(value)}
 
 
 def _imported(path: str) -> Check:
@@ -216,6 +278,7 @@ def _imported(path: str) -> Check:
 
 def _result(
     findings: Sequence[Finding],
+    notes: Sequence[str],
     evidence: Mapping[str, Evidence],
     skipped: Mapping[str, str],
     questions: Mapping[str, str],
@@ -237,13 +300,19 @@ def _result(
     for finding in findings:  # if two set the same option, the more severe one counts
         remedy = {**finding.remedy, **remedy}
     written = [
-        {"name": each.name, "severity": each.severity, "description": each.description, "remedy": dict(each.remedy)}
+        {
+            "name": each.name,
+            "severity": each.severity,
+            "description": each.description,
+            "remedy": dict(each.remedy),
+            "trade": each.trade,
+        }
         for each in findings
     ]
     return Diagnosis(
         {f"{check}.{name}": estimate for check, found in evidence.items() for name, estimate in found.items()},
         tables=[table],
-        sentences=[verdict, *map(str, findings)],
+        sentences=[verdict, *map(str, findings), *notes],
         caption=caption,
         tabulated=True,
         remedy=remedy,

@@ -23,6 +23,7 @@ class Finding:
         evidence: Estimates of the check, by name.
         description: What is wrong, in a sentence that contains the size of the effect.
         remedy: Training options to change: {"beta": 1.0}; empty if no option helps.
+        trade: What the remedy may cost; empty if it raises the bound on new data.
     """
 
     name: str
@@ -30,11 +31,13 @@ class Finding:
     evidence: Evidence
     description: str
     remedy: Mapping[str, Any]
+    trade: str = ""
 
     def __str__(self) -> str:
         changes = " and ".join(f'{name} to "{value}"' if isinstance(value, str) else f"{name} to {value}"
                                for name, value in self.remedy.items())  # fmt: skip
-        advice = f" Remedy: set {changes}." if changes else ""
+        trade = f" This is a trade: {self.trade}." if self.trade else ""
+        advice = f" Remedy: set {changes}.{trade}" if changes else ""
         return f"{self.name} ({self.severity}): {self.description}{advice}"
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tightbound.analysis.bounds.estimator import MAX_ROWS, at_once
 from tightbound.analysis.estimate import Array, Estimate, mean, ratio
-from tightbound.core.domain import Domain
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
@@ -66,49 +65,25 @@ def constant_code(model: VAE, data: Batch, codes: Tensor, seed: int = 0, candida
     return tried[int(np.argmin(found))]
 
 
-def independent(train: Batch, test: Batch, domain: Domain) -> Array:
-    """Return what observed test examples cost if the elements of x are independent, nats (N,) in the target's measure.
-
-    Each element has the marginal of the observed training examples: smoothed frequencies (Jeffreys) if it is discrete,
-    else a Gaussian. Missing elements cost nothing.
-    """
-    x, new = train.x.flatten(1).double(), test.x.flatten(1).double()
-    columns = domain.columns or (domain,) * x.shape[1]
-    known, asked = (
-        torch.ones_like(values, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
-        for values, batch in ((x, train), (new, test))
-    )
-    total = torch.zeros(len(new), dtype=torch.float64)
-    for i, column in enumerate(columns):
-        cost = _marginal_cost(x[known[:, i], i], new[:, i], column)
-        total += cost.masked_fill(~asked[:, i], 0.0)
-    return total.numpy()
-
-
-def _marginal_cost(x: Tensor, new: Tensor, domain: Domain) -> Tensor:
-    if domain.kind == "binary":  # values between 0 and 1 are expectations over binarizations
-        p = (x.sum() + 0.5) / (len(x) + 1)
-        return -(new * p.log() + (1 - new) * (1 - p).log())
-    if domain.discrete:
-        filled = new.nan_to_num().long()
-        top = int(torch.cat([x.long(), filled]).max()) + 1 if len(x) else int(filled.max()) + 1
-        top = max(top, domain.levels or 0)
-        p = (x.long().bincount(minlength=top) + 0.5) / (len(x) + 0.5 * top)
-        return -p.log()[filled]
-    scale = x.std(correction=0).clamp_min(1e-6) if len(x) else torch.ones(())
-    return 0.5 * ((new - (x.mean() if len(x) else 0.0)) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
-
-
 class Exchange(NamedTuple):
     """Exchange of rate for distortion at which a posterior has settled.
 
     Attributes:
-        rate: Nats of distortion that a nat of rate saves.
-        gain: Nats of ELBO that the best rescaling of the posterior's noise would add.
+        rate: Nats of distortion that a nat of rate saves; missing past the turning point, where wider noise costs more
+            rate.
+        width: Factor on the posterior's noise that is best for the ELBO, among `SCALES` and 1.
+        gain: Nats of ELBO that this factor would add.
+        too_wide: Distortion minus twice the rate, if that falls, that noise wider by e^0.4 costs: above 0 if the rate
+            is worth more than twice its price.
+        too_narrow: Half of the rate minus the distortion, by which noise wider by e^0.4 is cheaper: above 0 if the rate
+            is worth less than half of its price.
     """
 
     rate: Estimate
+    width: Estimate
     gain: Estimate
+    too_wide: Estimate
+    too_narrow: Estimate
 
 
 def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int = MAX_ROWS) -> Exchange:
@@ -116,8 +91,10 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int
 
     A code z = m + (z - m) becomes m + t (z - m). Its entropy is that of q(z | x) plus L log t, whatever q is, so that
     both D(t) = -E log p(x | z) and R(t) = E[log q - log p] are known. If q minimizes D + beta R over a family that
-    contains its own rescaled members, the slope is beta: 1 for an ELBO, on the data that it was trained on. Hierarchies
-    have no such family, since the posteriors of lower groups follow the draws of higher ones.
+    contains its own rescaled members, the slope is beta: 1 for an ELBO, on the data that it was trained on. R(t) has a
+    minimum, at the width of the prior: noise that is wider than that costs distortion and rate, so that the slope is
+    negative although the posterior is too wide. Hierarchies have no such family, since the posteriors of lower groups
+    follow the draws of higher ones.
 
     Args:
         model: The model; its latents lie in R^L.
@@ -138,10 +115,13 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int
 
     above, below, now = at(math.exp(STEP)), at(math.exp(-STEP)), at(1.0)
     saved, paid = above[0] - below[0], above[1] - below[1]  # R(t) = const - L log t - log p(z)
+    falls = paid.mean() > 0  # the rate, as the noise widens
     description = "nats of distortion that another nat of rate would save: beta, at the optimum of D + beta R"
     facts: Any = {"unit": "nats per nat", "target": "-dD/dR on training data", "description": description}
-    if abs(paid.mean()) < 1e-3:
-        rate = Estimate.missing("the posterior's noise has no price: z carries nothing", n=len(saved), **facts)
+    if not falls or paid.mean() < 1e-3:
+        past = "wider noise would cost more rate, not less: the posterior is past the turning point"
+        free = "the posterior's noise has no price: z carries nothing"
+        rate = Estimate.missing(free if abs(paid.mean()) < 1e-3 else past, n=len(saved), **facts)
     else:
         how = f"ratio of mean differences between posterior noise scaled by e^{STEP:g} and e^-{STEP:g}, one draw each"
         rate = ratio(saved, paid, estimator=how, **facts)
@@ -149,12 +129,26 @@ def exchange(model: VAE, data: Batch, codes: Codes, seed: int = 0, max_rows: int
     tried = {t: at(t) for t in SCALES} | {1.0: now}
     gains = {t: now[0] - cost - (now[1] - log_p) for t, (cost, log_p) in tried.items()}
     best = max(gains, key=lambda t: gains[t][half].mean())
+    step: Any = {"unit": "nats", "target": f"noise scaled by e^{STEP:g} against e^-{STEP:g}, on training data"}
     return Exchange(
         rate,
+        Estimate(
+            best, None, n=len(saved), unit="times the noise", target="ELBO on training data",
+            estimator=f"best of {len(tried)} factors, on half the data",
+            description="factor on the posterior's noise that is best for the ELBO; below 1: it is too wide",
+        ),
         mean(
             gains[best][~half], unit="nats", target="ELBO on training data",
             estimator=f"paired difference on half the data, noise scaled by {best:.2g}, chosen on the other half",
             description="what the ELBO would gain if the posterior were as wide as it should be",
+        ),
+        mean(
+            saved - (2 * paid if falls else paid), estimator="distortion - 2 rate, or - rate if that rises", **step,
+            description="above 0: posteriors are so wide that narrowing them pays twofold",
+        ),
+        mean(
+            (paid / 2 if falls else paid) - saved, estimator="rate / 2, or rate if it rises, - distortion", **step,
+            description="above 0: posteriors are so narrow that widening them pays twofold",
         ),
     )  # fmt: skip
 

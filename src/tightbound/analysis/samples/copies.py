@@ -195,11 +195,12 @@ def _estimates(distance: Array, between: Array, n: int, components: int | None) 
             description="distance of samples to the nearest training example over that of test examples; 0: copies",
         ),
     }  # fmt: skip
-    same = "nearer to the nearest training example than that one is to any other"
+    same = "equal to a training example, or nearer to one than that one is to any other"
     parts = (("too_near", slice(None, n), "samples"), ("too_near_test", slice(n, None), "test examples"))
     for name, part, what in parts:
+        too_near = (distance[part] < between[part]) | (distance[part] == 0)
         estimates[name] = mean(
-            (distance[part] < between[part]).astype(float), unit="share", target=what, estimator=f"{same}; {space}",
+            too_near.astype(float), unit="share", target=what, estimator=f"{same}; {space}",
             description=f"{what} that are {same} (1 - authenticity)",
         )  # fmt: skip
     return estimates

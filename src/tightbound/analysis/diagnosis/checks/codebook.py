@@ -1,4 +1,4 @@
-"""Code indices: codebooks of which little is used, and code prior that is missing, or worse than none."""
+"""Code indices: codebooks of which little is used, and a code prior that is missing or overfitted."""
 
 from __future__ import annotations
 
@@ -116,20 +116,21 @@ def _inferred(case: Case, n: int) -> Iterator[tuple[LatentTerms, ...]]:
             yield groups
 
 
-class UniformPrior(Check):
+class CodePrior(Check):
     """Whether the code prior knows which code indices go together.
 
-    A finding is a prior under which all code indices are equally probable, or one that, by two standard errors, is
-    worse than that on test data: it was trained for too long or, if it is no better on training data, too briefly. All
-    findings are moderate, since bound and reconstructions are valid, and only samples do not look like the data.
+    A finding is a prior under which all code indices are equally probable; one that, by two standard errors, is worse
+    than that on test data: it was trained for too long or, if it is no better on training data, too briefly; or one of
+    which less than half of what it saves on training data holds on test data. All findings are moderate, since bound
+    and reconstructions are valid, and only samples do not look like the data.
 
     References:
         Neural discrete representation learning (van den Oord et al. 2017), Section 3.3,
         https://arxiv.org/abs/1711.00937
     """
 
-    name = "uniform-prior"
-    question = "Has a code prior been trained?"
+    name = "code-prior"
+    question = "Does a code prior know which code indices go together?"
 
     def measure(self, case: Case) -> Evidence:
         """Return what the prior in use saves, on test data and on training data."""
@@ -146,12 +147,19 @@ class UniformPrior(Check):
                 "like data. See fit_code_prior(), which trains a code prior for this run as it is."
             )
             return Finding(self.name, "moderate", evidence, description, {"prior": "pixelcnn"})
-        if not scalar(gain) + 2 * scalar_error(gain) < 0:
-            return None
         by_heart = scalar(trained) - 2 * scalar_error(trained) > 0
-        why = "it has memorized the code indices of the training data" if by_heart else "it has learned next to nothing"
-        description = (
-            f"The code prior is worse on test data than equal probabilities, by {-scalar(gain):.2g} nats: {why}."
-        )
+        if scalar(gain) + 2 * scalar_error(gain) < 0:
+            why = "it has memorized those of the training data" if by_heart else "it has learned next to nothing"
+            description = (
+                f"The code prior is worse on code indices of test data than equal probabilities, by "
+                f"{-scalar(gain):.2g} nats: {why}."
+            )
+        elif scalar(gain) + 2 * scalar_error(gain) < scalar(trained) / 2 - scalar_error(trained):
+            description = (
+                f"The code prior alone is overfitted: it saves {scalar(trained):.1f} nats on code indices of training "
+                f"data, and {scalar(gain):.1f} on those of test data. The rest of the model need not be trained again."
+            )
+        else:
+            return None
         remedy = remedies.other_prior_training(case.config, by_heart)
         return Finding(self.name, "moderate", evidence, description, remedy)

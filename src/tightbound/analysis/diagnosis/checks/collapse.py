@@ -27,6 +27,7 @@ class PosteriorCollapse(Check):
 
     - Severe if z carries less than 0.1 nats, or less than a bit while the bound is no better, within two standard
       errors, than if every example were decoded from one and the same code.
+    - No finding if the elements of x are independent, as far as latent classes can tell: there is nothing to encode.
     - With an autoregressive decoder, which can model x alone: moderate if z brings less than half of what the model
       saves compared with independent elements, severe below a tenth. If elements are independent given z, all that is
       known of their dependence comes through z, so that the share is 1 and the question does not arise.
@@ -38,6 +39,7 @@ class PosteriorCollapse(Check):
 
     name = "posterior-collapse"
     question = "Does z carry anything that the decoder uses?"
+    explains = ("inactive-units", "posterior-too-wide", "posterior-too-narrow")
 
     def measure(self, case: Case) -> Evidence:
         """Return rate, mutual information, active units, and what x costs without its code."""
@@ -65,6 +67,8 @@ class PosteriorCollapse(Check):
                 description="share of what the model knows about x, beyond its marginals, that comes through z",
                 estimator="ratio of means, delta method",
             )  # fmt: skip
+        if scalar(found["rate"]) < A_BIT:
+            evidence["dependence"] = case.dependence
         return evidence
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
@@ -74,6 +78,8 @@ class PosteriorCollapse(Check):
             carried = min(carried, scalar(evidence["mutual_information"]))
         swap = scalar(evidence["swapped_code"])
         if carried < NOTHING or (carried < A_BIT and scalar(gain) <= 2 * scalar_error(gain)):
+            if case.nothing_to_encode:
+                return None
             description = (
                 f"The decoder ignores z: a latent code carries {max(carried, 0.0):.2f} nats about its example, and "
                 "decoding "
@@ -89,71 +95,19 @@ class PosteriorCollapse(Check):
         )
         return self._finding("severe" if scalar(share) < 0.1 else "moderate", evidence, description, case)
 
-    def _finding(self, severity: Severity, evidence: Evidence, description: str, case: Case) -> Finding:
-        return Finding(self.name, severity, evidence, description, remedies.use_of_z(case))
-
-
-class InactiveUnits(Check):
-    """Latent dimensions, or whole groups of a hierarchy, that carry nothing.
-
-    A dimension carries nothing below 0.01 nats of KL or, if the KL is not known by dimension, below 0.01 of
-    Var_x(E_q[z|x]) (Burda et al. 2016). A VAE switches off dimensions that it does not need, at no cost to the bound:
-    that is a finding, a mild one, only if three quarters of them are off, so that the model is at least four times as
-    wide as what it uses. A group below 0.1 nats is a finding: a layer that does nothing is no hierarchy.
-
-    References:
-        Importance weighted autoencoders (Burda et al. 2016), Section 5.2, https://arxiv.org/abs/1509.00519;
-        Ladder variational autoencoders (Sønderby et al. 2016), Section 3.3, https://arxiv.org/abs/1602.02282
-    """
-
-    name = "inactive-units"
-    question = "How much of the latent space is in use?"
-
-    def measure(self, case: Case) -> Evidence:
-        """Return the inactive dimensions and the rate by group."""
-        support, known = case.model.latents.support, case.evaluation["kl_per_dimension"].value is not None
-        require(not case.evaluation.has_code_indices, "the latent is a grid of code indices: see codebook-collapse")
-        # elsewhere a variance of 0.01 may not be small: a one-hot code has at most 0.09 for one class in ten
-        unknown = f"codes lie on {support}, and how much each dimension carries is not known"
-        require(support == "real" or known, unknown)
-        found = case.evaluation
-        kl, mu = found["kl_per_dimension"], found.per_example["mean"]
-        off = mu.var(0, ddof=1) < 0.01
-        how = "count of Var_x(E_q[z|x]) < 0.01"
-        if kl.value is not None:
-            off &= np.asarray(kl.value) < 0.01
-            how += " and KL < 0.01 nats"
-        facts = {"stderr": None, "n": len(mu), "estimator": how, "target": found["active_units"].target}
-        which = [float(i) for i in np.flatnonzero(off)]
-        evidence = {
-            "inactive": Estimate(
-                float(off.sum()), unit=f"of {len(off)} dimensions", description="dimensions that carry nothing", **facts
-            ),
-            "which": Estimate(which, unit="dimensions", description="which ones, counted from 0", **facts),
-        }
-        groups = found["kl_per_group"]
-        several = isinstance(groups.value, list) and len(groups.value) > 1
-        return evidence | ({"rate_by_group": groups} if several else {})
-
-    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Judge the groups first, then the dimensions."""
-        latent, off = case.model.latents.latent, int(scalar(evidence["inactive"]))
-        by_group = evidence["rate_by_group"].value if "rate_by_group" in evidence else []
-        rates = by_group if isinstance(by_group, list) else []
-        idle = [i + 1 for i, rate in enumerate(rates) if rate < NOTHING]
-        if idle:
-            description = (
-                f"{len(idle)} of {len(rates)} latent groups carry less than {NOTHING} nats (numbers "
-                f"{', '.join(map(str, idle))}, the lowest is 1): the hierarchy has layers that do nothing."
-            )
-            return Finding(self.name, "moderate", evidence, description, remedies.use_of_z(case))
-        if off <= 0.75 * latent:
+    def note(self, evidence: Evidence, case: Case) -> str | None:
+        """Say why a latent code that carries nothing is right, if it is."""
+        if "dependence" not in evidence or not case.nothing_to_encode:
             return None
-        description = f"{off} of {latent} latent dimensions carry nothing: the model works with {latent - off}."
-        # fewer dimensions would not cure a collapse, nor a weight of the rate that switches them off
-        surplus = off < latent and not remedies.weighs_more(case.config)
-        fewer = {"latent": latent - off} if surplus else remedies.use_of_z(case)
-        return Finding(self.name, "mild", evidence, description, fewer)
+        return (
+            f"There is nothing to encode: latent classes find {max(scalar(evidence['dependence']), 0.0):.2f} nats of "
+            "dependence between the elements of x, so that a latent code that carries nothing is right."
+        )
+
+    def _finding(self, severity: Severity, evidence: Evidence, description: str, case: Case) -> Finding:
+        options = remedies.use_of_z(case)
+        buys = "a latent code that carries more may cost nats of the bound" if "beta" not in options else ""
+        return Finding(self.name, severity, evidence, description, options, buys)
 
 
 def information(case: Case, max_examples: int = 300) -> Estimate:

@@ -57,6 +57,21 @@ def full_rate(config: Options) -> Options | None:
     return {"beta": WARMED}
 
 
+def bound(config: Options) -> Options:
+    """Maximize the ELBO, if that was not done, else as `learning`."""
+    full = full_rate(config)
+    if full is not None:
+        return full
+    return learning(config) if knobs(config).get("beta") is not None else {"objective": "elbo"}
+
+
+def learned_scale(config: Options) -> Options:
+    """Learn one scale, if a number was given for it, else as `learning`."""
+    spec = parse(str(config.get("likelihood") or "auto"))
+    given = isinstance(spec.kwargs.get("scale"), int | float)
+    return {"likelihood": str(spec.replace(scale="shared"))} if given else learning(config)
+
+
 def weighs_more(config: Options) -> bool:
     """Return whether the rate weighed more at the end than in the bound."""
     return float(knobs(config).get("beta", 1.0)) > 1

@@ -32,7 +32,7 @@ class PriorHoles(Check):
 
     def measure(self, case: Case) -> Evidence:
         """Return the shares, and what is decoded in holes and elsewhere."""
-        known = "the decoder knows every code index, wherever the prior draws it: see uniform-prior"
+        known = "the decoder knows every code index, wherever the prior draws it: see code-prior"
         require(not case.evaluation.has_code_indices, known)
         train = case.some(case.train, self.max_examples)
         return holes(
@@ -69,6 +69,7 @@ class CopiedSamples(Check):
 
     Args:
         max_examples: Number of samples, and of test examples at most.
+        least: Number of training examples, and of test examples, that an answer needs.
 
     References:
         A non-parametric test to detect data-copying in generative models (Meehan et al. 2020), Section 3,
@@ -79,12 +80,15 @@ class CopiedSamples(Check):
     name = "memorization"
     question = "Are samples copies of training examples?"
 
-    def __init__(self, max_examples: int = 500) -> None:
-        self.max_examples = max_examples
+    def __init__(self, max_examples: int = 500, least: int = 50) -> None:
+        self.max_examples, self.least = max_examples, least
 
     def measure(self, case: Case) -> Evidence:
         """Return the z-score and the distances behind it."""
         few = case.test_data[: self.max_examples]
+        sizes = len(case.train_data), len(few)
+        short = f"{sizes[0]} training and {sizes[1]} test examples are too few to tell; needed: {self.least} of each"
+        require(min(sizes) >= self.least, short)
         return memorization(case.model, case.train, few, n_samples=self.max_examples, seed=case.seed).estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:

@@ -11,9 +11,12 @@ from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
+from tightbound.analysis.diagnosis.independence import elements
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
 from tightbound.core.domain import Domain
+from tightbound.core.model import VAE
 from tightbound.data.feed import evaluating
+from tightbound.inference.infer import Codes
 
 ROOM = math.sqrt(2 * math.pi)  # distance between values, in scales, at which the peak of the density has probability 1
 REPEATS = 0.5  # an element with fewer distinct values than this share of the examples takes values on a grid
@@ -45,9 +48,9 @@ class VarianceCollapse(Check):
         which = _continuous(case)
         require(bool(which.any()), "x is discrete: p(x|z) is a probability, which is at most 1")
         train, test = case.observed(case.train_data), case.observed(case.test_data)
-        center, scale = (part[:, which] for part in _moments(case))
-        x = _elements(test.x, test.mask)[:, which]
-        grid = _resolution(_elements(train.x, train.mask)[:, which])
+        center, scale = (part[:, which] for part in moments(case.model, case.codes))
+        x = elements(test)[:, which]
+        grid = _resolution(elements(train)[:, which])
         typical = np.median(scale, axis=0)
         fine = typical < grid / ROOM
         facts = {"stderr": None, "n": len(x), "target": "p(x|z) at posterior means of test data, by element"}
@@ -152,15 +155,8 @@ def _continuous(case: Case) -> Array:
     return np.array([not column.discrete for column in columns])
 
 
-def _elements(x: torch.Tensor, mask: torch.Tensor | None) -> Array:
-    """Return values (N, D), NaN where nothing is observed."""
-    values = x.double() if mask is None else x.double().masked_fill(~mask, torch.nan)
-    return values.flatten(1).numpy()
-
-
-def _moments(case: Case) -> tuple[Array, Array]:
-    """Return mean and standard deviation of p(x | z), (N, D) each, at the posterior means of test data."""
-    model, codes = case.model, case.codes
+def moments(model: VAE, codes: Codes) -> tuple[Array, Array]:
+    """Return mean and standard deviation of p(x | z), (N, D) each, at posterior means."""
     centers, scales, size = [], [], at_once(model, 1)
     with evaluating(model):
         for start in range(0, len(codes.mean), size):

@@ -1,4 +1,4 @@
-"""Over- and under-regularization: the price that the posterior pays for what z carries."""
+"""Width of the posterior: the noise of a latent code that is worth its price."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, estimate, mean_error, scalar, scalar_error
 
-GRADES: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"), (2.0, "mild"))
+GRADES: tuple[tuple[float, Severity], ...] = ((16.0, "severe"), (4.0, "moderate"))
 
 
-class _Regularization(Check):
+class _Width(Check):
     """Exchange rate between rate and distortion, compared with the 1 nat for 1 nat of the bound.
 
     A finding is a factor of two or more, by two standard errors: what was maximized then differs from the bound on
-    log p(x) by at least that. It is moderate from four, severe from sixteen.
+    log p(x) by at least that. It is moderate from four, severe from sixteen. Where wider noise would cost more rate,
+    not less, posteriors are too wide for any weight of the rate; the factor is then the one on the variance that is
+    best for the ELBO.
 
     References:
         Fixing a broken ELBO (Alemi et al. 2018), Section 2, https://arxiv.org/abs/1711.00464;
@@ -33,19 +35,31 @@ class _Regularization(Check):
         require(support == "real", f"codes lie on {support}, where posteriors cannot be rescaled")
         following = "posteriors of lower groups follow the draws of higher ones, and leave their family when rescaled"
         require(not isinstance(groups, list) or len(groups) < 2, following)
+        found = case.exchange
         return {
-            "exchange_rate": case.exchange.rate,
-            "rescaling_gain": case.exchange.gain,
+            "exchange_rate": found.rate,
+            "best_width": found.width,
+            "rescaling_gain": found.gain,
+            "too_wide": found.too_wide,
+            "too_narrow": found.too_narrow,
             "aggregate_std": case.evaluation["latent_std"],
             "posterior_std": _posterior_std(case),
         }
 
+    def _factor(self, evidence: Evidence) -> float | None:
+        """Return the factor by which the width is off, at least two; None if it is not known to be off."""
+        excess, rate = evidence[self.name.removeprefix("posterior-").replace("-", "_")], evidence["exchange_rate"]
+        if not scalar(excess) > 2 * scalar_error(excess):
+            return None
+        off = scalar(rate) if rate.value is not None else scalar(evidence["best_width"]) ** -2
+        return max(2.0, off, 1 / max(off, 1e-9))
 
-class OverRegularized(_Regularization):
-    """A rate that is weighted too heavily: more of it would pay for itself."""
 
-    name = "over-regularized"
-    question = "Would more rate save more distortion than it costs?"
+class TooWide(_Width):
+    """A posterior that is wider than the bound asks for, as when the rate is weighted too heavily."""
+
+    name = "posterior-too-wide"
+    question = "Would narrower posteriors save more distortion than they cost?"
 
     def measure(self, case: Case) -> Evidence:
         """Return the same, if the posterior was trained by the ELBO."""
@@ -56,46 +70,45 @@ class OverRegularized(_Regularization):
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge whether a nat of rate saves more than two nats of distortion."""
-        rate = evidence["exchange_rate"]
-        value = scalar(rate)
-        severity = _severity(value, value - 2 * scalar_error(rate))
-        if severity is None:
+        factor = self._factor(evidence)
+        if factor is None:
             return None
-        description = (
-            f"Another nat in z would save {value:.1f} nats of distortion, where 1 is right: the rate is weighted too "
-            "heavily, so that latent codes carry too little and reconstructions are blurred."
+        rate = evidence["exchange_rate"]
+        worth = (
+            "even the rate would fall if they were narrower"
+            if rate.value is None
+            else f"another nat in z would save {scalar(rate):.1f} nats of distortion, where 1 is right"
         )
-        options = remedies.full_rate(case.config) or remedies.longer(case.config)
-        return Finding(self.name, severity, evidence, description, options)
+        description = (
+            f"Posteriors are too wide: {worth}. Latent codes carry too little, and reconstructions are blurred."
+        )
+        options = remedies.full_rate(case.config) or remedies.learning(case.config)
+        return Finding(self.name, _severity(factor), evidence, description, options)
 
 
-class UnderRegularized(_Regularization):
-    """A rate that costs more than it saves."""
+class TooNarrow(_Width):
+    """A posterior that is narrower than the bound asks for, as when the rate is weighted too lightly."""
 
-    name = "under-regularized"
+    name = "posterior-too-narrow"
     question = "Is the rate worth its cost?"
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge whether a nat of rate saves less than half a nat of distortion."""
-        rate = evidence["exchange_rate"]
-        value, most = scalar(rate), scalar(rate) + 2 * scalar_error(rate)
-        if not most < 0.5:
+        factor = self._factor(evidence)
+        if factor is None:
             return None
-        severity = _severity(1 / max(value, 1e-9), 1 / max(most, 1e-9))
-        assert severity is not None  # the limits are the same
-        description = (
-            f"The last nat in z saves {value:.2g} nats of distortion, where 1 is right: posteriors are narrower than "
-            "they should be, and latent codes need not lie where the prior draws them."
+        rate = evidence["exchange_rate"]
+        worth = (
+            "wider ones would cost less"
+            if rate.value is None
+            else f"the last nat in z saves {scalar(rate):.2g} nats of distortion, where 1 is right"
         )
-        options = remedies.full_rate(case.config) or {"objective": "elbo"}
-        return Finding(self.name, severity, evidence, description, options)
+        description = f"Posteriors are too narrow: {worth}. Latent codes need not lie where the prior draws them."
+        return Finding(self.name, _severity(factor), evidence, description, remedies.bound(case.config))
 
 
-def _severity(factor: float, least: float) -> Severity | None:
-    """Return the severity of a factor; None unless its lower limit is above two."""
-    if not least > 2:
-        return None
-    return next(name for limit, name in GRADES if factor >= limit)
+def _severity(factor: float) -> Severity:
+    return next((name for limit, name in GRADES if factor >= limit), "mild")
 
 
 def _posterior_std(case: Case) -> Estimate:

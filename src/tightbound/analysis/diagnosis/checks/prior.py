@@ -1,0 +1,81 @@
+"""A prior that is not where the latent codes are."""
+
+from __future__ import annotations
+
+from sklearn.mixture import GaussianMixture
+
+from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.checks.collapse import NO_RATE, NOTHING
+from tightbound.analysis.diagnosis.engine import Case, Check, require
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
+from tightbound.analysis.diagnosis.worth import drawn
+from tightbound.analysis.estimate import Array, mean, scalar, scalar_error
+from tightbound.data.feed import evaluating
+
+DENSITIES = ((1, "diag"), (1, "full"), (5, "full"), (20, "diag"))  # numbers of Gaussians and their covariances, to try
+
+
+class PriorMismatch(Check):
+    """The aggregate posterior, of the latent codes of all examples, is far from the prior.
+
+    A mixture of Gaussians is fitted to the codes of training examples. What it saves on the codes of test examples,
+    compared with the prior, is a lower bound on KL(q(z) || p(z)), and it is what the ELBO on test data would gain with
+    that mixture as the prior. A finding is, by two standard errors, a nat and a tenth of the rate; it is moderate from
+    a quarter, severe from half of the rate.
+
+    References:
+        ELBO surgery (Hoffman and Johnson 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+    """
+
+    name = "prior-mismatch"
+    question = "How much of the rate is due to a prior that is not where the codes are?"
+
+    def measure(self, case: Case) -> Evidence:
+        """Return what a fitted density would save."""
+        require(case.has_bound, NO_RATE)
+        require(not case.evaluation.has_code_indices, "the latent is a grid of code indices: see code-prior")
+        support = case.model.latents.support
+        require(support == "real", f"codes lie on {support}, which no mixture of Gaussians fits")
+        nothing = f"z carries less than {NOTHING} nats: its prior costs nothing"
+        require(scalar(case.evaluation["rate"]) >= NOTHING, nothing)
+        codes, model = case.codes, case.model
+        z = drawn(codes)
+        context = None if codes.context is None else codes.context.to(model.device)
+        with evaluating(model):
+            now = model.log_prior(z.to(model.device).unsqueeze(0), context)[0].cpu().double().numpy()
+        density, how = _fitted(drawn(case.train_codes).double().numpy(), case.seed)
+        saved = density.score_samples(z.double().numpy()) - now
+        about = "rate that a density fitted to training codes saves; KL(q(z) || p(z)) is at least that"
+        return {
+            "saving": mean(
+                saved, unit="nats", target="latent codes of test data, one draw each", description=about, estimator=how
+            ),
+            "rate": case.evaluation["rate"],
+            "aggregate_kl": case.evaluation["aggregate_kl"],
+        }  # fmt: skip
+
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Judge by the nats and the share of the rate."""
+        saving, rate = evidence["saving"], scalar(evidence["rate"])
+        share = scalar(saving) / rate
+        if not (scalar(saving) - 2 * scalar_error(saving) > max(1.0, 0.1 * rate)):
+            return None
+        severity: Severity = "severe" if share >= 0.5 else "moderate" if share >= 0.25 else "mild"
+        description = (
+            f"The prior is not where the latent codes are: at least {scalar(saving):.1f} of the {rate:.1f} nats of the "
+            "rate are the distance between the two, which samples suffer from."
+        )
+        return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
+
+
+def _fitted(z: Array, seed: int) -> tuple[GaussianMixture, str]:
+    """Return the mixture of Gaussians that suits codes (N, L) best, fitted to all of them, and its description."""
+
+    def fit(part: Array, k: int, kind: str) -> GaussianMixture:
+        floor = 1e-3 * float(part.var(0).mean()) + 1e-9
+        return GaussianMixture(k, covariance_type=kind, reg_covar=floor, random_state=seed % 2**32).fit(part)  # pyright: ignore
+
+    half = len(z) // 2
+    scores = {(k, kind): fit(z[:half], k, kind).score(z[half:]) for k, kind in DENSITIES if half >= 4 * k and half >= 2}
+    k, kind = max(scores, key=lambda each: scores[each], default=(1, "diag"))
+    return fit(z, k, kind), f"held-out log-density of {k} Gaussian{'s' * (k > 1)} ({kind} covariance) minus log prior"

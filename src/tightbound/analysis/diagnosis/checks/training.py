@@ -1,0 +1,73 @@
+"""Training that ended too early."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.engine import Case, Check, require
+from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
+from tightbound.analysis.estimate import Estimate, estimate, scalar, scalar_error
+
+
+class Undertrained(Check):
+    """The loss was still falling when training ended.
+
+    Of all that the loss fell by since the first epoch, the last quarter of the epochs brings a quarter if it falls in a
+    straight line, and less as training settles. A finding is a twentieth or more, and a tenth of a nat, by two standard
+    errors. It is moderate from a tenth, severe from a fifth: nothing can be said of such a model but that it needs more
+    training.
+    """
+
+    name = "undertrained"
+    question = "Had the loss settled when training ended?"
+    explains = ("nothing-learned", "wrong-family", "posterior-collapse", "inactive-units", "posterior-too-wide",
+                "posterior-too-narrow", "unused-latents", "codebook-collapse", "code-prior")  # fmt: skip
+    least = 8  # epochs: a line through the last three of them leaves one to measure its error by
+
+    def measure(self, case: Case) -> Evidence:
+        """Return the fall of the loss in the last quarter, also as a share of the whole fall."""
+        rows = [row for row in case.metrics if not row.get("stage")]  # of the first stage
+        require(len(rows) >= self.least, f"the run has {len(rows)} epochs; needed: {self.least}")
+        made = remedies.objective(case.config)
+        changing = "the objective is measured by an adversary that changes: its loss does not show progress"
+        require(made is not None and made.has_best_epoch, changing)
+        name = "validation_loss" if "validation_loss" in rows[-1] else "train_loss"
+        loss = np.array([row[name] for row in rows], dtype=float)
+        n, quarter = len(loss), len(loss) // 4
+        late = loss[n - quarter - 1 :]  # from the end of the third quarter on
+        epochs = np.arange(len(late)) - quarter / 2
+        slope = float(epochs @ late / (epochs @ epochs))
+        rest = late - late.mean() - slope * epochs
+        stderr = quarter * math.sqrt(rest @ rest / (len(late) - 2) / (epochs @ epochs))
+        fall, total = -slope * quarter, loss[0] - late.mean() - slope * epochs[-1]
+        facts = {"n": n, "target": f"{name} by epoch"}
+        share = (fall / total, stderr / total) if total > 0 else (0.0, 0.0)
+        steps = {} if "step" not in rows[-1] else {"steps": float(rows[-1]["step"])}
+        count: dict = {"n": n, "unit": "steps", "estimator": "count", "target": "training"}
+        return {
+            **{k: Estimate(v, None, description="optimizer steps of the run", **count) for k, v in steps.items()},
+            "fall": estimate(
+                fall, stderr, unit="nats", description="fall of the loss in the last quarter of the epochs",
+                estimator="least-squares line through the last quarter", **facts,
+            ),
+            "share_of_the_fall": estimate(
+                *share, unit="", estimator="fall / (first epoch - end of the line)", **facts,
+                description="fall as a share of the fall since the first epoch; 0.25 for a straight line",
+            ),
+        }  # fmt: skip
+
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Judge by the share of the fall."""
+        share, fall = scalar(evidence["share_of_the_fall"]), evidence["fall"]
+        if not (share >= 0.05 and scalar(fall) > max(2 * scalar_error(fall), 0.1)):
+            return None
+        severity: Severity = "severe" if share >= 0.2 else "moderate" if share >= 0.1 else "mild"
+        after = f" after {scalar(evidence['steps']):,.0f} steps" if "steps" in evidence else ""
+        description = (
+            f"The loss was still falling when training ended{after}: by {scalar(fall):.2g} nats in the last quarter of "
+            f"the epochs, which is {share:.0%} of its whole fall."
+        )
+        return Finding(self.name, severity, evidence, description, remedies.learning(case.config))
