@@ -103,7 +103,10 @@ def mean(x: Array, **facts: Any) -> Estimate:
 
 def mean_error(x: Array) -> Any:
     """Return the standard error sd / sqrt(N) of the mean over examples of x (N,) or (N, L)."""
-    return x.std(0, ddof=1) / math.sqrt(len(x))
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):  # the estimate says that it is not finite
+        return x.std(0, ddof=1) / math.sqrt(len(x))
 
 
 def _values(value: float | list[float]) -> list[float]:

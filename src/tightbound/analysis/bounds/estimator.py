@@ -81,7 +81,8 @@ def evaluate(
     changed = None
     if precision != "fp32" and found[0].sampled.rates:
         changed = _effect_of_precision(model, first(model, data, COMPARED), size, samples, seed, found)
-    result = summarized(model, found, variation, changed, samples)
+    with np.errstate(invalid="ignore", over="ignore"):  # differences of values that are not finite
+        result = summarized(model, found, variation, changed, samples)
     with evaluating(model):
         parts = gathered.rate([part.encoded for part in found])
     return replace(result, estimates={**result.estimates, **parts.estimates})

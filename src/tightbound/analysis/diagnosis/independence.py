@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -82,16 +83,21 @@ def marginal_costs(likelihood: Likelihood, train: Batch, test: Batch, steps: int
     seen, new = (Batch(part.x.float(), mask=part.mask) for part in (train, test))
     with contextlib.suppress(CompositionError):  # Adam starts from zero
         fitted.start_at(seen.x.nan_to_num())
-    adam = torch.optim.Adam(fitted.parameters(), lr=0.05)
     here = torch.zeros(1, 1)
-    with torch.enable_grad():
-        for step in range(steps):
-            adam.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * step / steps)) / 2
-            adam.zero_grad()
-            (-log_density(fitted(here), seen.x, seen.mask).mean()).backward()
-            adam.step()
+    if steps:
+        _fit(fitted, lambda: -log_density(fitted(here), seen.x, seen.mask).mean(), steps)
     with torch.no_grad():
         return -log_density(fitted(here), new.x, new.mask).flatten().double().numpy()
+
+
+def _fit(module: nn.Module, loss: Callable[[], Tensor], steps: int, lr: float = 0.05) -> None:
+    adam = torch.optim.Adam(module.parameters(), lr=lr)
+    with torch.enable_grad():
+        for step in range(steps):
+            adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+            adam.zero_grad()
+            loss().backward()
+            adam.step()
 
 
 class Constant(nn.Module):
@@ -132,11 +138,11 @@ def dependence(train: Batch, test: Batch, seed: int = 0) -> Array:
     binned = [_binned(column, other) for column, other in zip(known.T, new.T, strict=True)]
     x, y = (np.concatenate([pair[i] for pair in binned], axis=1) for i in range(2))
     groups = np.repeat(np.arange(len(binned)), [pair[0].shape[1] for pair in binned])
-    cut = max(1, len(x) // 5)
+    cut, distinct = max(1, len(x) // 5), len(np.unique(x, axis=0))
     scores = {
         k: (_classes(x[cut:], groups, k, seed, x[:cut]) - _classes(x[cut:], groups, 1, seed, x[:cut])).mean()
         for k in CLASSES
-        if 4 * k <= len(x) - cut
+        if 4 * k <= len(x) - cut and k < distinct
     }
     best = max(scores, key=lambda k: scores[k], default=1)
     if not scores or scores[best] <= 0:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Literal
+
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from tightbound.analysis.diagnosis.checks import remedies
@@ -12,7 +16,13 @@ from tightbound.analysis.diagnosis.worth import drawn
 from tightbound.analysis.estimate import Array, mean, scalar, scalar_error
 from tightbound.data.feed import evaluating
 
-DENSITIES = ((1, "diag"), (1, "full"), (5, "full"), (20, "diag"))  # numbers of Gaussians and their covariances, to try
+Covariance = Literal["diag", "full"]
+DENSITIES: tuple[tuple[int, Covariance], ...] = (
+    (1, "diag"),
+    (1, "full"),
+    (5, "full"),
+    (20, "diag"),
+)  # numbers of Gaussians and their covariances, to try
 
 
 class PriorMismatch(Check):
@@ -71,9 +81,12 @@ class PriorMismatch(Check):
 def _fitted(z: Array, seed: int) -> tuple[GaussianMixture, str]:
     """Return the mixture of Gaussians that suits codes (N, L) best, fitted to all of them, and its description."""
 
-    def fit(part: Array, k: int, kind: str) -> GaussianMixture:
+    def fit(part: Array, k: int, kind: Covariance) -> GaussianMixture:
         floor = 1e-3 * float(part.var(0).mean()) + 1e-9
-        return GaussianMixture(k, covariance_type=kind, reg_covar=floor, random_state=seed % 2**32).fit(part)  # pyright: ignore
+        mixture = GaussianMixture(k, covariance_type=kind, reg_covar=floor, random_state=seed % 2**32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # any density gives a lower bound
+            return mixture.fit(part)
 
     half = len(z) // 2
     scores = {(k, kind): fit(z[:half], k, kind).score(z[half:]) for k, kind in DENSITIES if half >= 4 * k and half >= 2}

@@ -1,0 +1,230 @@
+"""Illnesses that are built into linear models whose optimum is known, and optimal models that look ill."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analysis.diagnosis.test_diagnosis import case_of, drawn, names, of_linear
+from laws.linear import Linear, linear_gaussian
+from tightbound.analysis.diagnosis.checks.width import TooNarrow, TooWide
+from tightbound.analysis.diagnosis.engine import Case, diagnose
+from tightbound.analysis.diagnosis.findings import Finding
+from tightbound.analysis.diagnosis.independence import dependence, marginal_costs
+from tightbound.analysis.estimate import scalar, scalar_error
+from tightbound.core.terms import Batch
+from tightbound.latents import Flat
+from tightbound.likelihoods import Bernoulli, Gaussian, Identity
+from tightbound.likelihoods.counts import Poisson
+from tightbound.likelihoods.observation import Counts
+from tightbound.model import VAE
+from tightbound.posteriors import DiagonalNormal
+from tightbound.priors import StandardNormal
+
+CHECKS = "tightbound.analysis.diagnosis.checks"
+
+
+def head(linear: Linear) -> nn.Linear:
+    """The last layer of the encoder: means, then log variances."""
+    return linear.model.latents.posterior.network[-1]  # pyright: ignore
+
+
+def found_by(case: Case, *checks: str) -> list[Finding]:
+    return list(diagnose(case, [f"{CHECKS}.{check}" for check in checks]).findings)
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 5.0])
+def test_the_width_of_a_posterior_is_judged_by_its_factor(factor: float) -> None:
+    """Past the width of the prior, wider noise costs more rate, so that the exchange rate changes its sign."""
+    linear = linear_gaussian(d=8, latent=3)
+    with torch.no_grad():
+        head(linear).bias[3:] += 2 * math.log(factor)
+    case = of_linear(linear)
+    found = diagnose(case, [TooWide(), TooNarrow()]).findings
+    expected = {True: "posterior-too-narrow", False: "posterior-too-wide"}
+    assert [f.name for f in found] == ([] if factor == 1 else [expected[factor < 1]])
+    width = scalar(case.exchange.width)
+    assert width == pytest.approx(1 / factor, rel=0.3)
+
+
+def columns(n: int, seed: int) -> np.ndarray:
+    """(n, 6) independent values of which none is Gaussian."""
+    rng = np.random.default_rng(seed)
+    two = np.where(rng.random((n, 3)) < 0.5, -1, 1) + 0.3 * rng.normal(size=(n, 3))
+    return np.concatenate([two, rng.exponential(size=(n, 3))], axis=1)
+
+
+def without_code(x: np.ndarray) -> VAE:
+    """The optimum if columns are independent: z carries nothing, and the decoder holds the marginals."""
+    d = x.shape[1]
+    posterior = DiagonalNormal((d,), 2, nn.Flatten())
+    likelihood = Gaussian((d,), 2, nn.Linear(2, d), scale="per-dimension")
+    model = VAE(Flat(StandardNormal(2), posterior), likelihood, Identity()).double()
+    with torch.no_grad():
+        for tensor in (*likelihood.network.parameters(), *posterior.network[-1].parameters()):
+            tensor.zero_()
+        likelihood.start_at(torch.tensor(x))
+    return model
+
+
+def test_independent_columns_leave_nothing_to_encode() -> None:
+    train, test = columns(800, 0), columns(300, 1)
+    found = diagnose(case_of(without_code(train), train, test), quick=True)
+    assert found.findings == ()
+    assert found.sentences[0].startswith("Healthy")
+    assert any("nothing to encode" in sentence for sentence in found.sentences)
+
+
+def test_the_same_model_of_columns_that_depend_on_each_other_has_collapsed() -> None:
+    """Uncorrelated columns that depend on each other are no excuse."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 1100)
+    circle = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * rng.normal(size=(1100, 2))
+    found = diagnose(case_of(without_code(circle), circle[:800], circle[800:]), quick=True)
+    assert "posterior-collapse" in names(found)
+
+
+def test_latent_classes_find_dependence_and_no_more() -> None:
+    """Two bits that are equal in nine of ten cases share, in closed form, log 2 - H(0.1) nats."""
+    rng = np.random.default_rng(0)
+    bit = rng.integers(0, 2, 4000)
+    x = torch.tensor(np.stack([bit, np.where(rng.random(4000) < 0.1, 1 - bit, bit)], 1).astype(float))
+    gain = dependence(Batch(x[:2000]), Batch(x[2000:]))
+    truth = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
+    assert gain.mean() == pytest.approx(truth, abs=3 * gain.std() / math.sqrt(2000) + 0.01)
+    alone = torch.tensor(rng.integers(0, 4, (4000, 5)).astype(float))
+    assert abs(dependence(Batch(alone[:2000]), Batch(alone[2000:])).mean()) < 0.01
+
+
+def test_one_distribution_of_a_family_is_its_best() -> None:
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(3, 2, (400, 2)))
+    model = Gaussian((2,), 3, nn.Linear(3, 2), scale="per-dimension")
+    with torch.no_grad():
+        got = marginal_costs(model, Batch(x), Batch(x))
+    assert got is not None
+    best = 0.5 * (1 + math.log(2 * math.pi)) * 2 + np.log(x.numpy().std(0)).sum()
+    assert got.mean() == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.parametrize(("scale", "word"), [(10.0, "wide"), (0.05, "narrow")])
+def test_a_fixed_scale_of_another_unit_is_named_and_its_consequences_are_not(scale: float, word: str) -> None:
+    linear = linear_gaussian(d=8, latent=3)
+    linear.model.likelihood.fixed = scale  # pyright: ignore
+    found = diagnose(of_linear(linear, config={"likelihood": f"gaussian(scale={scale})"}), quick=True)
+    wrong = next(f for f in found.findings if f.name == "wrong-scale")
+    assert wrong.severity == "severe"
+    assert f"too {word}" in wrong.description
+    assert wrong.remedy == {"likelihood": "gaussian(scale='shared')"}
+    assert not names(found) & {"posterior-collapse", "posterior-too-wide", "posterior-too-narrow"}
+    assert scalar(wrong.evidence["squared_errors"]) == pytest.approx((0.7 / scale) ** 2, rel=0.7)
+
+
+def counts_model(x: np.ndarray) -> VAE:
+    d = x.shape[1]
+    posterior = DiagonalNormal((d,), 2, nn.Flatten())
+    model = VAE(Flat(StandardNormal(2), posterior), Poisson((d,), 2, nn.Linear(2, d)), Counts())
+    with torch.no_grad():
+        for tensor in (*model.likelihood.network.parameters(), *posterior.network[-1].parameters()):  # pyright: ignore
+            tensor.zero_()
+        model.likelihood.start_at(torch.tensor(x, dtype=torch.float32))
+    return model
+
+
+def test_counts_that_vary_more_than_poisson_allows_need_another_family() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.negative_binomial(0.5, 0.05, (700, 5)).astype(np.float32)
+    found = diagnose(case_of(counts_model(x), x[:500], x[500:], config={"likelihood": "poisson"}), quick=True)
+    wrong = found.findings[0]
+    assert (wrong.name, wrong.remedy) == ("wrong-family", {"likelihood": "negative-binomial"})
+    assert "nothing-learned" not in names(found)
+    true = rng.poisson(4.0, (700, 5)).astype(np.float32)
+    assert "wrong-family" not in names(diagnose(case_of(counts_model(true), true[:500], true[500:]), quick=True))
+
+
+def test_latents_that_the_decoder_does_not_use_are_found_with_their_price() -> None:
+    linear = linear_gaussian(d=8, latent=4)
+    case = of_linear(linear)
+    assert not found_by(case, "units:UnusedLatents")
+    with torch.no_grad():
+        linear.model.likelihood.network.weight[:, 2:] = 0  # pyright: ignore
+    (found,) = found_by(case_of(linear.model, drawn(linear), drawn(linear, seed=1)), "units:UnusedLatents")
+    assert found.evidence["which"].value == [2, 3]
+    assert scalar(found.evidence["unused_rate"]) > 1
+    assert scalar(found.evidence["exchange_cost"]) == pytest.approx(0, abs=1e-9)
+    assert "2 of 4 dimensions" in found.description
+
+
+def test_codes_that_lie_apart_from_the_prior_cost_what_a_fitted_prior_saves() -> None:
+    """Codes with mean 3 in each of three dimensions are, in closed form, 13.5 nats from N(0, I)."""
+    linear = linear_gaussian(d=8, latent=3, sigma=0.1)
+    generator = torch.Generator().manual_seed(0)
+    z, e = (torch.randn(1600, k, generator=generator, dtype=torch.float64) for k in (3, 8))
+    x = ((z + 3) @ linear.w.T + linear.m + linear.sigma * e).numpy()
+    (found,) = found_by(case_of(linear.model, x[:800], x[800:]), "prior:PriorMismatch")
+    saving = found.evidence["saving"]
+    assert scalar(saving) == pytest.approx(13.5, abs=4 * scalar_error(saving) + 0.7)
+    assert not found_by(of_linear(linear_gaussian(d=8, latent=3)), "prior:PriorMismatch")
+
+
+def test_test_examples_that_were_trained_on_are_found_unless_chance_explains_them() -> None:
+    linear = linear_gaussian(d=8, latent=3)
+    train, new = drawn(linear), drawn(linear, seed=1)
+    case = case_of(linear.model, train, np.concatenate([train[:90], new[:110]]))
+    (found,) = found_by(case, "overfitting:TestedOnTraining")
+    assert scalar(found.evidence["verbatim"]) == pytest.approx(0.45)
+    assert found.severity == "severe"
+    assert not found_by(of_linear(linear), "overfitting:TestedOnTraining")
+    whole = diagnose(case, quick=True)
+    assert {"overfitting", "memorization"} <= set(whole.skipped)
+    bits = np.random.default_rng(0).integers(0, 2, (400, 6)).astype(np.float32)
+    posterior = DiagonalNormal((6,), 2, nn.Flatten())
+    coins = VAE(Flat(StandardNormal(2), posterior), Bernoulli((6,), 2, nn.Linear(2, 6)), Identity("binary"))
+    assert not found_by(case_of(coins, bits[:200], bits[200:]), "overfitting:TestedOnTraining")
+
+
+def test_too_few_examples_are_no_evidence_of_copies() -> None:
+    linear = linear_gaussian()
+    few = case_of(linear.model, drawn(linear, 18), drawn(linear, 18, seed=1))
+    found = diagnose(few, [f"{CHECKS}.samples:CopiedSamples"])
+    assert "too few" in found.skipped["memorization"]
+
+
+def test_a_short_run_says_how_short_it_was() -> None:
+    steps = np.arange(20)
+    losses = 17 + 8 * np.exp(-steps / 12)  # far from settled, though it slows down
+
+    def rows(values: np.ndarray) -> list[dict[str, Any]]:
+        return [{"stage": "", "step": 3 * (i + 1), "validation_loss": float(v)} for i, v in enumerate(values)]
+
+    linear = linear_gaussian(d=8, latent=3)
+    (found,) = found_by(of_linear(linear, metrics=rows(losses)), "training:Undertrained")
+    assert "after 60 steps: by " in found.description
+    slow = of_linear(linear, metrics=rows(25 - 0.2 * steps), config={"lr": 1e-5})
+    (found,) = found_by(slow, "training:Undertrained")
+    assert (found.severity, found.remedy) == ("severe", {"lr": 0.001})
+    settled = rows(17 + 8 * np.exp(-steps / 3))
+    assert not found_by(of_linear(linear, metrics=settled), "training:Undertrained")
+
+
+def test_rows_that_are_not_finite_are_named_and_training_is_not_blamed() -> None:
+    linear = linear_gaussian()
+    test = drawn(linear, 40, seed=1)
+    test[17, 2] = 1e200
+    (found,) = found_by(case_of(linear.model, drawn(linear), test), "fit:NotFinite")
+    assert found.remedy == {}
+    assert "rows 17 of the test data" in found.description
+
+
+def test_no_remedy_is_what_the_run_has_already() -> None:
+    linear = linear_gaussian(d=8, latent=3)
+    with torch.no_grad():
+        head(linear).bias[3:] -= 6
+    config = {"objective": "elbo", "lr": 1e-3, "epochs": 20}
+    (found,) = diagnose(of_linear(linear, config=config), [TooNarrow()]).findings
+    assert found.remedy == {"epochs": 40}
