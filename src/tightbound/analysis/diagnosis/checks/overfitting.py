@@ -58,7 +58,7 @@ class TestedOnTraining(Check):
 
 
 class Overfitting(Check):
-    """What the model learned on the training data, compared with how much of it holds on test data.
+    """Compare what the model learned on the training data with how much of it holds on test data.
 
     What it learned is the nats by which the ELBO beats independent elements of x with the marginals of the training
     data. The rate of code indices is left out: their prior is trained after the rest, see code-prior. A finding is
