@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 import torch
@@ -13,15 +11,16 @@ from torch import Tensor, nn
 from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core import model as core
 from tightbound.core.domain import Domain
-from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.latents import DiscreteLatents, Latents
-from tightbound.core.noise import Noise, seeded
+from tightbound.core.noise import seeded
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Split
-from tightbound.data.given import Source, raw_batch, training_data
+from tightbound.data import Data
+from tightbound.data.given import Source, examples, raw_batch, training_data
 from tightbound.data.options import ReadOptions
+from tightbound.data.start import Start
 from tightbound.nn.base import Architecture
 from tightbound.objectives.base import Objective
 from tightbound.objectives.batch_loss import Reduction, batch_loss
@@ -66,7 +65,7 @@ class VAE(core.VAE):
         posterior: str | Posterior | type[Posterior] = "auto",
         latents: str | Latents = "flat",
         context: str | Context | None = None,
-        start_at_data: bool = True,
+        start_at_data: bool | Source = True,
         seed: int = 0,
         trust: bool = False,
         **reading: Unpack[ReadOptions],
@@ -96,7 +95,9 @@ class VAE(core.VAE):
             context: The variable that x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None:
                 no variable.
             start_at_data: Initialize the decoder's output bias and a learned scale to the marginals of the training
-                data (if the likelihood is given by name), and the pseudo-inputs of a prior to examples.
+                data (if the likelihood is given by name), and the pseudo-inputs of a prior to examples. `fit` repeats
+                this, and the normalization of real values, without the examples that it sets aside for validation. For
+                a training loop of your own that sets examples aside, pass the others here.
             seed: Random seed of the initial weights; torch's default generator does not change.
             trust: Import your own components, written "module:Class(...)".
             **reading: How to read the data: levels, domain, kinds, labels, resize, gray (see `tightbound.data.open`).
@@ -105,6 +106,10 @@ class VAE(core.VAE):
             InputError: If a component or an argument is unknown, or the data cannot be used.
             CompositionError: If the components do not fit the data or each other.
         """
+        for name, module in (("encoder", encoder), ("decoder", decoder)):
+            _check_module(name, module)
+        if network != "auto" and encoder is not None and decoder is not None:
+            raise CompositionError("network= builds what encoder= and decoder= lack, and both were given; leave it out")
         data = training_data(data, **reading)
         shape = tuple(data.shape)
         spec = parse(_default_likelihood(data.domain)) if likelihood == "auto" else likelihood
@@ -113,9 +118,10 @@ class VAE(core.VAE):
             given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
             kind = given if isinstance(given, type) else type(given)
             observation = _default_observation(data.domain, tuple(getattr(kind, "domains", ())))
-        with seeded(seed):
+        normalization = False
+        with seeded(seed), torch.inference_mode(False):
             if isinstance(observation, str):
-                observation = _observation(observation, data, shape, trust)
+                observation, normalization = _observation(observation, data, shape, trust)
             chosen = _default_network(shape, latents) if network == "auto" else network
             built: Architecture = make("network", chosen, trust=trust) if isinstance(chosen, str) else chosen
             if isinstance(context, str):
@@ -129,8 +135,10 @@ class VAE(core.VAE):
                 inner = built if encoder is None else encoder
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
-            elif encoder is not None:
-                raise CompositionError("the object in latents= has its own encoder; leave out encoder=")
+            else:
+                for name, own in (("encoder", encoder), ("prior", prior), ("posterior", posterior)):
+                    if own is not None and own != "auto":
+                        raise CompositionError(f"the object in latents= has its own {name}; leave out {name}=")
             if encoder is not None and isinstance(posterior, Posterior):
                 raise CompositionError("the object in posterior= has its own encoder; leave out encoder=")
             discrete = isinstance(latents, DiscreteLatents)
@@ -153,12 +161,13 @@ class VAE(core.VAE):
                     f"pass the class, likelihood={type(spec).__name__}, to build it for these data"
                 )
             model = cls(latents, spec, _is(observation, Observation), context, data.layout)
-            if start_at_data:
-                # at most 10,000 examples or 256 MB
-                most = max(100, min(10_000, 2**26 // math.prod(shape)))
-                batch = model.observe(next(data.train.epoch(most, key=("start",))), Noise("start"))
-                # a decoder that was passed keeps its initial weights
-                model.start_at(batch, likelihood=named and decoder is None)
+            weights = start_at_data is not False
+            # a decoder that was passed keeps its initial weights
+            start = Start(normalization=normalization, weights=weights, likelihood=named and decoder is None)
+            own = None if isinstance(start_at_data, bool) else start_at_data
+            seen = data.train if own is None else examples(own, data.domain, shape, data.header, name="start_at_data")
+            start(model, seen)
+            model.starter = start
         return model
 
     def loss(
@@ -196,6 +205,25 @@ class VAE(core.VAE):
         if not isinstance(x, Batch):
             x = raw_batch(x, self.observation.source, self.shape)
         return batch_loss(self, x, objective, samples=samples, size=size, reduction=reduction, seed=seed, trust=trust)
+
+
+def _check_module(name: str, module: object) -> None:
+    """Raise CompositionError unless this is None or a module in torch's default type."""
+    if module is None:
+        return
+    if isinstance(module, type):
+        raise CompositionError(
+            f"{name}= is the class {module.__name__}; pass an object of it, such as {module.__name__}()"
+        )
+    if not isinstance(module, nn.Module):
+        raise CompositionError(f"{name}= is a {type(module).__name__}; needed: an nn.Module")
+    own = {str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.is_floating_point()}
+    needed = str(torch.get_default_dtype()).removeprefix("torch.")
+    if own - {needed}:
+        raise CompositionError(
+            f"{name}= has parameters of {' and '.join(sorted(own))}; needed: {needed}; use {name}.to(torch.{needed}), "
+            "or convert the whole model afterwards, as in model.double()"
+        )
 
 
 def _is(component: object, kind: type[_Kind]) -> _Kind:
@@ -239,6 +267,9 @@ def _built(kind: str, given: Any, trust: bool, supplied: dict[str, Any]) -> Any:
     if isinstance(given, str | Spec):
         return make(kind, given, trust=trust, **supplied)
     if isinstance(given, type):
+        needed = {"prior": Prior, "posterior": Posterior, "likelihood": Likelihood}[kind]
+        if not issubclass(given, needed):
+            raise CompositionError(f"{kind}= is the class {given.__name__}; needed: a subclass of {needed.__name__}")
         takes = signature(given).parameters
         return given(**{name: value for name, value in supplied.items() if name in takes})
     return given
@@ -277,60 +308,23 @@ def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
     return f"identity(kind={domain.kind!r})"
 
 
-def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> Observation:
+def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> tuple[Observation, bool]:
+    """Return the observation, and whether its mean and scale are those of the data, which `Start` fits."""
     spec = parse(text)
     supplied = {"levels": data.domain.levels or 2, "shape": shape}
     supplied |= {"kinds": _kinds(data.domain), "names": list(data.header)}
     supplied |= {"given": data.domain.given} if data.domain.given else {}
-    if "std" in signature(find("observation", spec.name, trust=trust)).parameters:
-        mean, std = moments(data.train, shape, data.domain.columns)
-        supplied |= {"mean": mean, "std": std}
+    kind = find("observation", spec.name, trust=trust)
+    takes = signature(kind)
+    given = takes.bind_partial(*spec.args, **spec.kwargs).arguments
+    normalization = "std" in takes.parameters and not {"mean", "std"} & set(given)
+    if normalization:
+        size = math.prod(shape) if len(shape) == 1 else 1
+        supplied |= {"mean": [0.0] * size, "std": [1.0] * size}
     observation = make("observation", spec, trust=trust, **supplied)
     observation.check_source(data.domain)
-    return observation
+    return observation, normalization
 
 
 def _kinds(domain: Domain) -> list[Any]:
     return [column.literal for column in domain.columns]
-
-
-def moments(split: Split, shape: tuple[int, ...], columns: Sequence[Domain] = ()) -> tuple[list[float], list[float]]:
-    """Compute the mean and standard deviation of data in one pass, batch by batch.
-
-    Args:
-        split: The data.
-        shape: Shape of an example.
-        columns: Domains of the columns of a table.
-
-    Returns:
-        Means and standard deviations: of the observed values in each column of a table, or of all elements of other
-        data together. The standard deviation of a constant column is 1; a warning names it if it is real.
-
-    Raises:
-        InputError: If the split is empty.
-    """
-    table = len(shape) == 1
-    size = math.prod(shape) if table else 1
-    n, mean, square = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
-    for batch in split.epoch(4096):
-        x = batch.x.double().flatten(1) if table else batch.x.double().reshape(-1, 1)
-        # update mean and squared deviations by a batch (Chan et al. 1979)
-        seen = ~torch.isnan(x)
-        more, x = seen.sum(0), x.masked_fill(~seen, 0.0)
-        own = x.sum(0) / more.clamp_min(1)
-        delta, total = own - mean, (n + more).clamp_min(1)
-        square = square + ((x - own) * seen).square().sum(0) + delta.square() * n * more / total
-        mean, n = mean + delta * more / total, n + more
-    if n.sum() == 0:
-        raise InputError("the training split is empty; give at least two examples")
-    std = (square / n.clamp_min(1)).sqrt()
-    varies = std > 1e-7 * mean.abs().clamp_min(1e-30)
-    constant = [i for i in (~varies).nonzero().flatten().tolist() if not columns or columns[i].kind == "real"]
-    if table and constant:
-        where = ", ".join(map(str, constant[:5]))
-        warnings.warn(
-            f"column {where} of the training data is constant, so its density has no maximum as its scale shrinks; "
-            "leave it out",
-            stacklevel=4,
-        )
-    return mean.tolist(), torch.where(varies, std, 1.0).tolist()

@@ -27,7 +27,7 @@ from tightbound.inference.methods import Inference
 from tightbound.inference.reopen import run_data
 from tightbound.objectives.base import Objective
 from tightbound.training.callbacks import CallbackLike
-from tightbound.training.checks import choose_device
+from tightbound.training.checks import check_options, choose_device
 from tightbound.training.code_prior import fit_code_prior
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder
@@ -68,8 +68,8 @@ class Trained(Inference, Analyses):
 
     @property
     def path(self) -> Path | None:
-        """Folder of the run; None: there is none."""
-        return None if self.folder is None else self.folder.path
+        """Folder of the run; None: there is none, or it is deleted with this object."""
+        return None if self.folder is None or self.folder.temporary else self.folder.path
 
     @cached_property
     def data(self) -> Data | None:
@@ -236,8 +236,12 @@ def fit(
         validation: Validation data; None: a tenth of the training data, at most 5,000 examples (see the option
             `validation_size`).
         test: Test data, for the analyses.
-        run: Folder of the run; None: a temporary folder that is deleted with the result.
-        resume: Continue the run from its last checkpoint; results are identical to an uninterrupted run.
+        run: Folder of the run; None: nothing is kept beside the result. Ctrl-C then ends training early and returns the
+            partly trained model, with a warning.
+        resume: Continue the run from its last checkpoint, with the results of an uninterrupted run. More `epochs` or
+            `steps` may be passed; where a schedule depends on the total length, such as "cosine" or a warm-up over a
+            share of the run, the results are then not those of a run that had this length from the start (a warning
+            names the schedule).
         overwrite: Replace an existing run in that folder.
         quiet: Show no progress.
         callbacks: Functions to call after each epoch with a `TrainingState`, or `Callback` objects.
@@ -247,11 +251,12 @@ def fit(
         InputError: If the data do not fit the model, the run exists already, or options changed on resume.
         CompositionError: If the objective does not fit the model.
         NonFinite: If the loss becomes NaN or infinite.
-        Interrupted: On Ctrl-C or SIGTERM, after a checkpoint was written.
+        Interrupted: On SIGTERM, or on Ctrl-C if there is a run to continue; a checkpoint was written to it.
     """
     if not isinstance(model, VAE):
         raise InputError(f"fit() was given a {type(model).__name__}; needed: a VAE, such as VAE.for_data(x)")
     opened = training_data(data, validation, test, like=model.observation.source)
+    check_options(options, opened)
     chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(
         model, opened, chosen, Settings.of(options),

@@ -347,3 +347,21 @@ PARSED = {
 @pytest.mark.parametrize(("words", "said"), PARSED.items())
 def test_words_that_cannot_be_parsed_say_what_is_needed(refused: Refused, words: str, said: str) -> None:
     assert refused(*words.split()).startswith(f"tightbound: {said}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--validation-size", "0", "--patience", "2"], "--patience needs validation data"),
+        (["train", "--evaluate-samples", "0", "--evaluate-data", "5"], "--evaluate-data does nothing"),
+        (["sweep", "--latent", "2", "3", "--search-seed", "1"], "--search-seed are for random draws"),
+    ],
+)
+def test_options_that_cannot_act_are_refused(
+    cli: Callable[..., Result], tmp_path: Path, words: list[str], message: str
+) -> None:
+    refused = cli(words[0], "digits", *words[1:], "--run", tmp_path / "run")
+    assert refused.status == 2
+    assert message in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import tightbound as tb
 from tightbound.core.errors import InputError
@@ -52,3 +55,41 @@ def test_a_model_is_trained_and_evaluated_on_a_stream() -> None:
     data = tb.data.open(DataLoader(Twelve(), batch_size=5))
     trained = tb.fit(tb.VAE.for_data(data, **SMALL), data, steps=7, quiet=True)
     assert trained.evaluate(data.test, samples=3)["iwae"].n == 12
+
+
+UNGUARDED = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+import tightbound as tb
+
+loader = DataLoader(TensorDataset(torch.randn(20, 3)), batch_size=5, num_workers=1, multiprocessing_context="spawn")
+try:
+    tb.VAE.for_data(loader, latent=2)
+except tb.TightboundError as error:
+    print(error)
+"""
+
+
+def test_a_script_without_a_guard_is_told_so_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert "if __name__ == '__main__'" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+
+
+class Failing(Dataset[torch.Tensor]):
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        if i == 13:
+            raise RuntimeError("a file of my own is broken")
+        return torch.full((3,), float(i) / 7)
+
+
+def test_an_error_of_ones_own_data_set_is_not_called_a_killed_process() -> None:
+    loader = DataLoader(Failing(), batch_size=5, num_workers=1)
+    with pytest.raises(RuntimeError, match="a file of my own is broken"):
+        tb.VAE.for_data(loader, latent=2)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import tightbound as tb
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
+from tightbound.data.feed import batches, pick
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Binarized, ContinuousBernoulli, Gaussian, Levels, Standardized
 from tightbound.posteriors import DiagonalNormal
@@ -147,3 +150,41 @@ def test_cross_entropy_with_expected_bits_is_not_called_a_likelihood() -> None:
     result = trained.evaluate(data.test, samples=2)
     assert "nll" not in [row.name for row in rows(result.estimates)]
     assert "not a likelihood" in (result["iwae"].reason or "")
+
+
+def test_an_example_has_the_same_bits_in_every_view() -> None:
+    x = np.random.default_rng(0).integers(0, 17, (60, 1, 4, 4)).astype(np.uint8)
+    data = tb.data.open(x, levels=17)
+    options: Any = {"latent": 2, "network": "mlp(hidden=(8,))", "likelihood": "bernoulli"}
+    model = tb.VAE.for_data(data, **options, observation="binarized(mode='static')")
+    place = {row.tobytes(): i for i, row in enumerate(x)}
+    assert len(place) == len(x)
+
+    def bits(batch: Batch) -> torch.Tensor:
+        return model.observe(batch, Noise("any")).x
+
+    expected = bits(data.whole.batch(torch.arange(60)))
+    train, validation = data.held_out(6)
+    tail = data.train.subset(torch.arange(30, 50)).subset([3, 1])
+    loader = DataLoader(TensorDataset(torch.from_numpy(x)), batch_size=7, shuffle=True)
+    part = DataLoader(Subset(TensorDataset(torch.from_numpy(x)), [5, 50, 20]), batch_size=2, shuffle=True)
+    views = {
+        "split": data.train.epoch(7),
+        "test": data.test.epoch(7),
+        "training": train.epoch(8, key=("order", 0)),
+        "resumed": train.epoch(8, key=("order", 0), start=3),
+        "a share": train.epoch(8, rank=1, world=2),
+        "validation": validation.epoch(8),
+        "subset": tail.epoch(1),
+        "picked": iter([pick(model, data.train, 10)]),
+        "a batch": batches(model, pick(model, data.train, 10), 3),
+        "shuffling loader, evaluated": batches(model, loader, 5),
+        "loader of a part": batches(model, part, 5),
+    }
+    for name, view in views.items():
+        seen = 0
+        for batch in view:
+            where = [place[row.tobytes()] for row in batch.x.numpy().astype(np.uint8)]
+            assert torch.equal(bits(batch), expected[where]), name
+            seen += len(batch)
+        assert seen > 1, name

@@ -11,7 +11,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import ExampleNoise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.objectives import ELBO, IWAE
+from tightbound.objectives import ELBO, IWAE, RAE
 
 X = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (30, 1, 4, 4)).astype(np.uint8))
 
@@ -101,3 +101,34 @@ def test_what_does_not_fit_the_model_is_refused() -> None:
         model(posterior="point").loss(X)
     with pytest.raises(InputError, match="did you mean 'elbo'"):
         model().loss(X, "elbow")
+
+
+def test_each_call_takes_its_own_size() -> None:
+    made = model()
+    alone = [made.loss(X[:8], "beta-tc(beta=20)", size=size, seed=1) for size in (8, 10**6)]
+    again = [model().loss(X[:8], "beta-tc(beta=20)", size=size, seed=1) for size in (8, 10**6)]
+    assert alone == again
+    assert abs(alone[0] - alone[1]) > 1e-3
+    with pytest.raises(CompositionError, match="size="):
+        made.loss(X[:8], "beta-tc(beta=20)")
+
+
+def test_one_objective_serves_two_models() -> None:
+    shared, mine, other = RAE(), model(posterior="point"), model(posterior="point", seed=1)
+    first = mine.loss(X, shared, seed=1)
+    other.loss(X, shared, seed=1)
+    assert mine.loss(X, shared, seed=1) == first
+
+
+def test_static_bits_need_the_position_of_an_example() -> None:
+    made = tb.VAE.for_data(
+        X,
+        latent=3,
+        network="mlp(hidden=(8,))",
+        likelihood="bernoulli",
+        observation="binarized(mode='static')",
+        levels=4,
+    )
+    with pytest.raises(InputError, match="position in the data"):
+        made.loss(X)
+    assert torch.isfinite(made.loss(Batch(X, index=torch.arange(30))))

@@ -57,7 +57,7 @@ def test_training_keeps_the_best_weights_not_the_last(data: tb.data.Data, tmp_pa
 
 def test_a_temporary_run_is_deleted_without_a_warning(data: tb.data.Data) -> None:
     trained = tb.fit(small(data), data, **QUICK)
-    path = trained.path
+    path = trained.folder.path
     assert trained.metrics
     assert path.is_dir()
     del trained

@@ -80,7 +80,10 @@ COMPOSITIONS = {f.__name__: f for f in (everything, scheduled, patient, adversar
 def train(composition: str, run: Path, **changed: Any) -> tb.Trained:
     data = tb.data.open(gray(), levels=17)
     model, objective, settings = COMPOSITIONS[composition](data)
-    return tb.fit(model, data, objective, run=run, **{**COMMON, **settings, **changed})
+    options = {**COMMON, **settings, **changed}
+    if "steps" in options:
+        del options["epochs"]
+    return tb.fit(model, data, objective, run=run, **options)
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -218,12 +221,22 @@ def test_more_epochs_continue(tmp_path: Path) -> None:
 
 
 def test_more_steps_continue_in_mid_epoch(tmp_path: Path) -> None:
-    constant = {"schedule": "constant", "epochs": 20}
+    constant = {"schedule": "constant"}
     train("everything", tmp_path / "whole", steps=12, **constant)
     train("everything", tmp_path / "parts", steps=8, **constant)
     train("everything", tmp_path / "parts", steps=12, resume=True, **constant)
     one, two = (state(tmp_path / name)["checkpoints/last.safetensors"] for name in ("whole", "parts"))
     assert one == two
+
+
+@pytest.mark.parametrize(("composition", "name"), [("everything", "lr"), ("scheduled", "beta")])
+def test_more_epochs_of_a_schedule_of_the_whole_run_are_said(
+    whole: Any, tmp_path: Path, composition: str, name: str
+) -> None:
+    train(composition, tmp_path / "run", epochs=2)
+    with pytest.warns(UserWarning, match=f"schedule of {name} depends on the length of the run, which was 2 epochs"):
+        train(composition, tmp_path / "run", resume=True)
+    assert state(tmp_path / "run") != whole[composition]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,12 @@ class Training(Config, Command):
         Config.check(self)
         whole("evaluate_samples", self.evaluate_samples, least=0)
         whole("evaluate_data", self.evaluate_data, least=1)
+        if self.evaluate_samples == 0 and self.evaluate_data != Training.evaluate_data:
+            raise InputError(
+                "--evaluate-samples 0 skips the evaluation, so that --evaluate-data does nothing; leave it out"
+            )
+        if self.patience is not None and self.validation_size == 0:
+            raise InputError("--patience needs validation data, and --validation-size 0 leaves none; give one of them")
         if self.overwrite and self.run is None:
             raise InputError("--overwrite needs the run to replace; add --run FOLDER")
 
@@ -65,7 +71,8 @@ class Train(Training):
     distributed = True
 
     resume: Flag[bool] = False
-    """Continue the run in the folder --run from its last checkpoint."""
+    """Continue the run in the folder --run from its last checkpoint. With more --epochs or --steps, schedules
+    of the whole run, such as cosine, are from then on those of the new length."""
     processes: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
     """Number of processes on this machine that train together, one per GPU. On a CPU, one process with all cores is
     faster."""

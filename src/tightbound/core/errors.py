@@ -59,7 +59,7 @@ class ReaderLost(TightboundError, OSError):
         Torch can raise its error at any point of the program. If the process died while it was sending a message, torch
         raises EOFError or ConnectionError instead.
         """
-        if not isinstance(error, EOFError | ConnectionError) and "DataLoader worker" not in str(error):
+        if not isinstance(error, EOFError | ConnectionError) and "DataLoader worker (pid" not in str(error):
             return None
         return cls(
             "a data-loading process was killed, perhaps because memory ran out; pass resume= to continue a run from "

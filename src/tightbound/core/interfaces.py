@@ -96,7 +96,7 @@ class Observation(Component, nn.Module, ABC):
     target_name: str  # the quantity that is bounded, in words
     counts_bits: bool = False  # whether bits/dim are defined, because the bound is on the probability of discrete data
     not_a_likelihood: str | None = None  # why the objective is not a bound on a likelihood of the data
-    needs_index: bool = False  # whether each example's index fixes its randomness, even in training
+    needs_index: bool = False  # whether each example's position in the data fixes its randomness, even in training
     error_unit: str = "squared units"
     no_bits: str = "bits of a density depend on the unit of x"  # the reason why bits/dim are undefined, if they are
     header: Sequence[str] = ()  # names of the columns of a table
@@ -110,6 +110,9 @@ class Observation(Component, nn.Module, ABC):
                 f"the model was built for {self.source} and the data are {domain};  "
                 "convert the data, or pass domain=, levels= or kinds= when opening them"
             )
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Replace the `mean` and `std` that the constructor took, for an observation that has them."""
 
     @property
     def log_slope(self) -> float | Tensor:
@@ -144,7 +147,7 @@ class Observation(Component, nn.Module, ABC):
     def forward(self, batch: Batch, noise: Noise, training: bool) -> Batch:
         """Set `input` and the target `x` of a raw batch, in floating point.
 
-        Unless `training`, a random observation is fixed by its own seed and each example's index.
+        Unless `training`, a random observation is fixed by its own seed and each example's `Batch.origins`.
         """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -82,6 +83,7 @@ class VAE(Component, Trainable):
             )
         self.latents, self.likelihood, self.observation, self.context = latents, likelihood, observation, context
         self.layout: Layout = layout
+        self.starter: Callable[[VAE, Any], None] | None = None  # initializes the model from a split of examples
         self.prepared_objectives: dict[object, Any] = {}  # the objectives that `loss` prepared, by text or object
 
     @property

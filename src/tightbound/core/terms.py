@@ -30,6 +30,7 @@ class Batch:
     label: Tensor | None = None  # (B,) or (B, factors)
     mask: Tensor | None = None  # (B, *shape) true where the target is observed; None: everywhere
     index: Tensor | None = None  # (B,) position of each example in its split
+    origin: Tensor | None = None  # (B,) its position in the data that the split is a part of; None: the index
 
     def __len__(self) -> int:
         return len(self.x)
@@ -37,6 +38,10 @@ class Batch:
     def positions(self) -> Tensor:
         """Return the index (B,) of each example, or its position in the batch if the index is unknown."""
         return torch.arange(len(self)) if self.index is None else self.index
+
+    def origins(self) -> Tensor:
+        """Return the position (B,) of each example in the undivided data, the same in all of its parts."""
+        return self.positions() if self.origin is None else self.origin
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         """Return some of the examples."""

@@ -56,10 +56,19 @@ _KEPT = {  # types that torch does not know, or for which it lacks operations
 
 
 def as_tensor(source: Any) -> Tensor:
-    """Return an array, tensor or list as a dense tensor of a type that NumPy knows."""
+    """Return an array, tensor or list as a dense tensor of a type that NumPy knows.
+
+    Raises:
+        InputError: If a tensor is nested or has no values.
+    """
     if not isinstance(source, Tensor):
         return torch.as_tensor(as_array(source))
-    x = source if source.layout is torch.strided else source.to_dense()
+    if source.is_nested:
+        raise InputError("the tensor is nested, so that its rows may differ in length; pass one of equal rows, padded")
+    if source.device.type == "meta":
+        raise InputError("the tensor is on the device 'meta', which holds no values; pass one with values")
+    x = source.dequantize() if source.is_quantized else source
+    x = (x if x.layout is torch.strided else x.to_dense()).resolve_conj().resolve_neg()
     return x.float() if x.is_floating_point() and x.dtype not in _FLOATS else x
 
 

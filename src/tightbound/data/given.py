@@ -167,7 +167,7 @@ def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
     """
     if domain.kind != "levels" or not (x.is_floating_point() or x.dtype == torch.bool):
         return x
-    values = x.detach().cpu().numpy()
+    values = as_array(x)
     if not encoding.unclear(values, domain):
         return x
     return torch.from_numpy(encoding.infer(values, domain, name)[0].convert(values)).to(x.device)
@@ -258,7 +258,8 @@ def _pair(pair: tuple[Any, ...]) -> tuple[Any, Any, Any]:
 def _as_split(source: Split | Batch) -> Split:
     if isinstance(source, Split):
         return source
-    return ArraySplit(source.x.detach().cpu().numpy(), source.label)
+    origin = None if source.origin is None else source.origin.cpu()
+    return ArraySplit(as_array(source.x), source.label, origin=origin)
 
 
 def _of_split(split: Split, options: Options) -> Data:

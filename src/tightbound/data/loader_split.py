@@ -16,6 +16,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.form import as_array
 from tightbound.data.split import Cast, Split, chosen, share
 from tightbound.data.stream import leading
+from tightbound.data.workers import read_by
 
 
 class LoaderSplit(Split):
@@ -38,6 +39,7 @@ class LoaderSplit(Split):
             cast: Function that returns raw x (B, ...) as stored.
         """
         self._loader, self.shape, self._cast = loader, shape, cast
+        self.batch_size = loader.batch_size
         if self._ordered and not isinstance(loader.sampler, SequentialSampler | RandomSampler):
             raise InputError(
                 f"the DataLoader picks examples by a {type(loader.sampler).__name__}, which reading in order would "
@@ -56,6 +58,10 @@ class LoaderSplit(Split):
         """Return the number of batches, which have the loader's own size."""
         return len(self._loader)
 
+    def smallest_batch(self, batch_size: int) -> int | None:
+        """See `Split.smallest_batch`; batches have the loader's own size."""
+        return None if self.batch_size is None else super().smallest_batch(self.batch_size)
+
     def picked(self, max_examples: int, seed: int) -> Iterator[Batch]:
         """See `Split.picked`, and `leading` for a data set without an order."""
         if not self._ordered:
@@ -64,13 +70,21 @@ class LoaderSplit(Split):
         rows, done = chosen(len(self), max_examples, seed), 0
         for raw in seeded(self._natural(Subset(self._loader.dataset, rows.tolist())), key_seed("natural")):
             x, label = unpack(raw)
-            yield Batch(torch.from_numpy(self._cast(x)), label=label, index=rows[done : done + len(x)])
+            index = rows[done : done + len(x)]
+            yield Batch(torch.from_numpy(self._cast(x)), label=label, index=index, origin=self._origins(index))
             done += len(x)
 
     @property
     def _ordered(self) -> bool:
         """Whether the data set has a natural order, which the loader can read."""
         return isinstance(self._loader.dataset, Sized) and self._loader.batch_size is not None
+
+    def _origins(self, index: Tensor) -> Tensor:
+        """Return the origins of these places in the natural order: positions in what torch's `Subset` takes from."""
+        dataset = self._loader.dataset
+        while isinstance(dataset, Subset):
+            index, dataset = torch.as_tensor(dataset.indices)[index], dataset.dataset
+        return index
 
     def _natural(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         """Return a loader that reads a data set in its order."""
@@ -98,7 +112,8 @@ class LoaderSplit(Split):
             done += len(x)
             if step >= start:
                 x = torch.from_numpy(np.ascontiguousarray(self._cast(x)[part]))
-                yield Batch(x, label=None if label is None else label[part], index=index)
+                origin = self._origins(index) if loader is not self._loader else None
+                yield Batch(x, label=None if label is None else label[part], index=index, origin=origin)
 
 
 def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
@@ -135,7 +150,7 @@ def seeded(loader: DataLoader[Any], seed: int) -> Iterator[Any]:
         try:
             for generator, state in zip(generators, inside, strict=True):
                 generator.set_state(state)
-            batches = iter(loader) if batches is None else batches
+            batches = read_by(loader) if batches is None else batches
             raw = next(batches)
             inside = [g.get_state() for g in generators]
         except StopIteration:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -17,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tightbound.core.errors import InputError, ReaderLost
+from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
+from tightbound.data.workers import leave_signals, read_by
 
 Cast = Callable[[np.ndarray], np.ndarray]
+
 WORKERS = min(4, os.cpu_count() or 1)  # processes or threads that read files
 
 
@@ -47,6 +46,10 @@ class Split(ABC):
     def steps(self, batch_size: int) -> int:
         """Return the number of global batches per epoch; raise TypeError if it is not known."""
         return -(-len(self) // batch_size)
+
+    def smallest_batch(self, batch_size: int) -> int | None:
+        """Return the size of the smallest global batch of an epoch; None if it is not known."""
+        return None if self.size is None else self.size % batch_size or min(self.size, batch_size)
 
     def epoch(
         self,
@@ -192,12 +195,12 @@ class Subset(Indexed):
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
-        return replace(self.base.batch(self.rows[indices]), index=indices)
+        return _renumbered(self.base.batch(self.rows[indices]), indices)
 
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
         """See `Indexed.batches`."""
         below = self.base.batches([self.rows[indices] for indices in plan], seed)
-        return (replace(batch, index=indices) for batch, indices in zip(below, plan, strict=True))
+        return map(_renumbered, below, plan)
 
     def permutation(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """See `Indexed.permutation`."""
@@ -206,6 +209,10 @@ class Subset(Indexed):
     def subset(self, indices: Tensor | np.ndarray | Sequence[int]) -> Indexed:
         """See `Indexed.subset`; one level of indirection, however often it is called."""
         return Subset(self.base, self.rows[torch.as_tensor(indices, dtype=torch.int64)])
+
+
+def _renumbered(batch: Batch, indices: Tensor) -> Batch:
+    return replace(batch, index=indices, origin=batch.origins())
 
 
 class ArraySplit(Indexed):
@@ -217,6 +224,7 @@ class ArraySplit(Indexed):
         labels: Tensor | None = None,
         names: Sequence[str] | None = None,
         cast: Cast | None = None,
+        origin: Tensor | None = None,
     ) -> None:
         """A split of an array.
 
@@ -225,9 +233,11 @@ class ArraySplit(Indexed):
             labels: (N,) or (N, factors).
             names: One for each example.
             cast: Applied to each gathered batch, for arrays that are too big to be converted at once.
+            origin: Position (N,) of each example in the data that the array is a part of; None: it is all of them.
         """
         self.x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
         self.shape, self.labels, self.names, self._cast = tuple(x.shape[1:]), labels, names, cast
+        self._origin = origin
 
     def __len__(self) -> int:
         return len(self.x)
@@ -237,7 +247,8 @@ class ArraySplit(Indexed):
         x = self.x[indices.numpy()]
         x = np.ascontiguousarray(x if self._cast is None else self._cast(x))
         label = None if self.labels is None else self.labels[indices]
-        return Batch(torch.from_numpy(x), label=label, index=indices)
+        origin = None if self._origin is None else self._origin[indices]
+        return Batch(torch.from_numpy(x), label=label, index=indices, origin=origin)
 
 
 class MappedSplit(Indexed):
@@ -286,42 +297,13 @@ class MappedSplit(Indexed):
             sampler=plan,
             batch_size=None,
             num_workers=min(self._workers, len(plan)),
-            worker_init_fn=_leave_signals,
+            worker_init_fn=leave_signals,
             generator=torch.Generator().manual_seed(seed),
         )
-        iterator, lost = iter(loader), None
-        with _deaf_to_children():
-            try:
-                while (batch := next(iterator, None)) is not None:
-                    if isinstance(batch, InputError):
-                        raise batch
-                    yield batch
-            except (RuntimeError, EOFError, ConnectionError) as error:
-                lost = ReaderLost.of(error)
-                if lost is None:
-                    raise
-            del iterator  # ends the other readers
-        if lost is not None:
-            raise lost
-
-
-@contextmanager
-def _deaf_to_children() -> Iterator[None]:
-    """Ignore the end of children: torch would raise it wherever the program is; its iterator notices it as well."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def _leave_signals(worker: int) -> None:
-    """Ignore Ctrl-C, which reaches all processes of a terminal: the one that trains handles it and ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for batch in read_by(loader):
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
 
 
 class _Positions(Dataset[Batch | InputError]):

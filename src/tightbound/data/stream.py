@@ -47,7 +47,8 @@ class Stream:
         if not parts:
             raise InputError(f"{self.title} gave no examples; is it empty?")
         whole = _joined(parts)
-        return ArraySplit(whole.x, None if whole.label is None else torch.from_numpy(whole.label))
+        label = None if whole.label is None else torch.from_numpy(whole.label)
+        return ArraySplit(whole.x, label, origin=torch.arange(skip, skip + len(whole.x)))
 
 
 class StreamSplit(Split):
@@ -92,7 +93,8 @@ class StreamSplit(Split):
             if number >= start:
                 label = None if part.label is None else torch.from_numpy(part.label[mine])
                 x = torch.from_numpy(np.ascontiguousarray(part.x[mine]))
-                yield Batch(x, label=label, index=torch.arange(done, done + len(part.x))[mine])
+                index = torch.arange(done, done + len(part.x))[mine]
+                yield Batch(x, label=label, index=index, origin=index + self._skip if seed is None else None)
             done += len(part.x)
 
 

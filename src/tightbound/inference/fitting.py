@@ -107,9 +107,7 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
         files = (folder.path / "checkpoints").glob("sampler-*/fitted.safetensors")
         there = sorted(file.parent.name.removeprefix("sampler-") for file in files)
         known = f"; {suggestion(name, there)}" if there else ""
-        raise InputError(
-            f"no sampler {name!r} was fitted for the run {str(folder.path)!r}{known}; fit one with fit_sampler()"
-        )
+        raise InputError(f"no sampler {name!r} was fitted for {folder}{known}; fit one with fit_sampler()")
     try:
         tensors, scalars = checkpoint.load(path)
         sampler: Sampler = rebuild(scalars["sampler"], trust=trust)

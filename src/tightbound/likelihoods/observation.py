@@ -50,7 +50,8 @@ class Binarized(Observation):
         mode: "dynamic": bits are redrawn at each visit in training, and fixed by `seed` in evaluation; "static": bits
             are fixed by `seed` in training too; "expected": no bits are drawn, and the objective uses the expectation
             of log p(b | z) over bits b, which is not a likelihood of any data and has no bits/dim.
-        seed: Seed of fixed bits, which depend on it and on the index of the example in its split.
+        seed: Seed of fixed bits, which depend on it and on the position of the example in the data before they are
+            split, so that an example has the same bits in every subset.
         given: How the training data held the levels; see `Domain`.
 
     References:
@@ -189,15 +190,19 @@ class Standardized(Observation):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], shape: Sequence[int]) -> None:
         super().__init__()
-        for value in std:
-            number("std", value, above=0)
         self.source = self.target = REAL
         self.target_name = "density in the data's units"
-        self.register_buffer("mean", self._spread(mean, shape), persistent=False)
-        self.register_buffer("std", self._spread(std, shape), persistent=False)
+        self.register_buffer("mean", self._spread(mean, shape))
+        self.register_buffer("std", self._spread([number("std", value, above=0) for value in std], shape))
 
     mean: Tensor
     std: Tensor
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """See `Observation.normalize`."""
+        self.mean.copy_(self._spread(mean, self.mean.shape))
+        self.std.copy_(self._spread(std, self.std.shape))
+        self.record_again(mean=mean, std=std)
 
     @property
     def error_scale(self) -> float | Tensor:
@@ -225,7 +230,7 @@ class Standardized(Observation):
 
 
 def _uniform(like: Tensor, batch: Batch, fresh: Noise | None, seed: int) -> Tensor:
-    """Draw uniform numbers (B, *shape) from `fresh`, or fixed ones keyed by the seed and each example's index."""
+    """Draw uniform numbers (B, *shape) from `fresh`, or fixed ones keyed by the seed and each example's origin."""
     if fresh is not None:
         return fresh.uniform((1, *like.shape), like)[0]
-    return ExampleNoise("observation", seed, index=batch.positions()).uniform((1, *like.shape), like)[0]
+    return ExampleNoise("observation", seed, index=batch.origins()).uniform((1, *like.shape), like)[0]

@@ -49,17 +49,29 @@ class Table(Observation):
                 raise InputError(f"{len(given)} {what} were given for {len(columns)} columns; give one per column")
         self.source = self.target = Domain("mixed", columns=columns)
         self.header, self.words = tuple(names), tuple(column.words for column in columns)
-        means, stds = mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)]
-        real = [column.kind == "real" for column in columns]
-        center = [m if r else 0.0 for m, r in zip(means, real, strict=True)]
-        scale = [s if r else 1.0 for s, r in zip(stds, real, strict=True)]
-        unit = [_unit(column, s) for column, s in zip(columns, stds, strict=True)]
-        for name, values in (("mean", center), ("std", scale), ("unit", unit)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.get_default_dtype()), persistent=False)
+        for name in ("mean", "std", "unit"):
+            self.register_buffer(name, torch.empty(len(columns)))
+        self._set(mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)])
         # a missing value is masked, but its replacement must lie in the support of its column
         filled = torch.tensor([0.5 if c.kind == "unit" else 0.0 for c in columns], dtype=torch.get_default_dtype())
         self.register_buffer("filled", filled, persistent=False)
         self.register_buffer("nominal", torch.tensor([c.kind == "categories" for c in columns]), persistent=False)
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """See `Observation.normalize`."""
+        self._set(mean, std)
+        self.record_again(mean=mean, std=std)
+
+    def _set(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        columns = self.source.columns
+        real = [column.kind == "real" for column in columns]
+        values = {
+            "mean": [m if r else 0.0 for m, r in zip(mean, real, strict=True)],
+            "std": [s if r else 1.0 for s, r in zip(std, real, strict=True)],
+            "unit": [_unit(column, s) for column, s in zip(columns, std, strict=True)],
+        }
+        for name, value in values.items():
+            getattr(self, name).copy_(torch.tensor(value))
 
     mean: Tensor
     std: Tensor

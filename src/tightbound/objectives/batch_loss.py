@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from copy import copy
 from typing import Literal
 
 import torch
@@ -59,18 +60,27 @@ def batch_loss(
     if seed is not None:
         whole("seed", seed, least=0)
     batch = (x if isinstance(x, Batch) else Batch(torch.as_tensor(x))).to(model.device)
+    if model.observation.needs_index and batch.index is None:
+        raise InputError(
+            "static binarization fixes an example's bits by its position in the data, which a batch does not tell; "
+            "binarize the data before training, or use observation=\"binarized(mode='dynamic')\""
+        )
     known = model.prepared_objectives
-    chosen = known.get(objective)
+    chosen, prepared_for = known.get(objective, (None, None))
     if chosen is None:
-        chosen = make("objective", parse(objective), trust=trust) if isinstance(objective, str) else objective
+        # a copy, since the same object may serve another model
+        chosen = make("objective", parse(objective), trust=trust) if isinstance(objective, str) else copy(objective)
         _prepare(chosen, model, size)
+    elif size != prepared_for:
+        chosen.prepare(model, size)
+        known[objective] = chosen, size
     knobs = Knobs.final({**model.schedules, **chosen.schedules})
     noise = unkeyed() if seed is None else Noise("loss", seed)
     with nullcontext() if seed is None else seeded(seed):
         terms = model(batch, chosen.samples if samples is None else samples, noise, knobs)
         if objective not in known:
             chosen.check(terms)
-            known[objective] = chosen
+            known[objective] = chosen, size
         value = -chosen(terms, knobs)
     if terms.penalty is not None:
         value = value + terms.penalty.mean(0)

@@ -17,6 +17,7 @@ from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
 from tightbound.recipes.base import recipe
+from tightbound.training.checks import validation_size
 
 C = TypeVar("C", bound=Config)
 
@@ -54,6 +55,8 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
     if _network_does_not_fit(config, trust):
         notes = (f"network: auto, because the network of recipe {config.recipe!r} is for other latents",)
         config = dataclasses.replace(config, network="auto")
+    config = _fitting_validation(config, data)
+    train, _ = data.held_out(validation_size(config.settings(), data), config.seed)
     model = VAE.for_data(
         data,
         latent=config.latent,
@@ -65,11 +68,11 @@ def compose(config: C, data: Data, *, trust: bool = False) -> Composed[C]:
         latents=config.latents,
         context=config.context,
         seed=config.seed,
-        start_at_data=config.start_at_data,
+        start_at_data=train if config.start_at_data else False,
         trust=trust,
     )
     objective = make("objective", config.objective_spec(), trust=trust)
-    return Composed(_fitting_settings(config, data, model), model, objective, notes)
+    return Composed(_fitting_settings(config, model), model, objective, notes)
 
 
 def configure(data: Any, recipe_name: str | None, options: Mapping[str, Any]) -> Config:
@@ -112,15 +115,21 @@ def _network_does_not_fit(config: Config, trust: bool) -> bool:
     return exchanged and issubclass(find("latents", parse(config.latents).name, trust=trust), DiscreteLatents)
 
 
-def _fitting_settings(config: C, data: Data, model: VAE) -> C:
-    """Drop a recipe's settings for a missing second stage, and a validation size of more than a tenth of the data."""
-    if config.recipe is None:
+def _fitting_validation(config: C, data: Data) -> C:
+    """Drop a recipe's validation size if validation data are given, or it is more than a tenth of the data."""
+    own = None if config.recipe is None else recipe(config.recipe).validation_size
+    most = len(data.train) // 10 if isinstance(data.train, Indexed) else 0
+    if own is None or config.validation_size != own or (own <= most and data.validation is None):
+        return config
+    return dataclasses.replace(config, validation_size=None)
+
+
+def _fitting_settings(config: C, model: VAE) -> C:
+    """Drop a recipe's settings for a missing second stage."""
+    if config.recipe is None or code_prior_of(model.latents) is not None:
         return config
     own = recipe(config.recipe).settings()
-    dropped = own.changed_for_code_prior() if code_prior_of(model.latents) is None else {}
-    most = len(data.train) // 10 if isinstance(data.train, Indexed) else 0
-    if (own.validation_size or 0) > most:
-        dropped["validation_size"] = own.validation_size
+    dropped = own.changed_for_code_prior()
     defaults = {f.name: f.default for f in dataclasses.fields(own)}
     return dataclasses.replace(
         config, **{name: defaults[name] for name, value in dropped.items() if getattr(config, name) == value}

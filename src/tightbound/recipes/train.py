@@ -11,6 +11,7 @@ from tightbound.data.given import Source
 from tightbound.recipes.composing import compose, configure, opened, recorded
 from tightbound.trained import Trained
 from tightbound.training.callbacks import CallbackLike
+from tightbound.training.checks import check_options
 from tightbound.training.fit import fit_run
 
 
@@ -59,8 +60,8 @@ def train(
         recipe: A published composition that the options change.
         validation: Validation data; None: a part of the training data.
         test: Test data, or the fraction of a file to set aside for testing.
-        run: Folder of the run; None: a temporary one.
-        resume: Continue the run from its last checkpoint.
+        run: Folder of the run; None: nothing is kept beside the result (see `fit`).
+        resume: Continue the run from its last checkpoint (see `fit`).
         overwrite: Replace an existing run in that folder.
         quiet: Show no progress.
         callbacks: Functions or callbacks to call after epochs and steps.
@@ -74,6 +75,7 @@ def train(
     config = configure(data, recipe, options)
     config.check()
     examples = opened(config, data, validation, test)
+    check_options(options, examples)
     composed = compose(config, examples, trust=trust)
     fitted = fit_run(
         composed.model, examples, composed.objective, composed.config.settings(), run=run, resume=resume,

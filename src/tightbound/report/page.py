@@ -53,7 +53,7 @@ def report(
         InputError: If the model has no run, or a record is damaged.
     """
     trained = as_trained(trained)
-    if trained.folder is None:
+    if trained.folder is None or trained.folder.temporary:
         raise InputError("a report is written into the model's run, and it has none; fit with run=FOLDER")
     folder, subject = trained.folder, trained.subject(data)
     answers = {} if data is not None else record.load(folder, analyses())

@@ -131,6 +131,10 @@ def _check_arguments(plan: Plan, jobs: int | None) -> None:
                         ("max_examples", plan.max_examples), ("jobs", 1 if jobs is None else jobs)):  # fmt: skip
         whole(name, value, least=1)
     whole("search_seed", plan.search.seed, least=0)
+    if grid and (plan.search.trials, plan.search.seed) != (20, 0):
+        raise InputError(
+            "trials= and search_seed= are for random draws, and a grid makes none; pass search='random' or 'tpe'"
+        )
     if grid and (ranged := [d.field for d in plan.space if d.ranged]):
         raise InputError(
             f"{ranged[0]}= has a range, which a grid cannot list; pass search='random' or 'tpe', or values"

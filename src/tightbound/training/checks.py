@@ -9,16 +9,19 @@ from typing import Any
 
 import torch
 
-from tightbound.components import foreign, untrusted
+from tightbound.components import foreign, parse, untrusted
 from tightbound.config import Settings
+from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
-from tightbound.data import Data, Indexed
+from tightbound.data import Data, Indexed, Split
+from tightbound.data.loader_split import LoaderSplit
 from tightbound.objectives.base import Objective
 from tightbound.training.folder import RunFolder
+from tightbound.training.trainer import Trainer
 
 # settings that may change when a run is resumed
 _FREE = {
@@ -40,6 +43,20 @@ def check_fits(model: VAE, data: Data) -> None:
             "static binarization needs each example's index, which a DataLoader does not provide; "
             "pass the data set itself, or use observation=\"binarized(mode='dynamic')\""
         )
+
+
+def check_options(options: Mapping[str, Any], data: Data) -> None:
+    """Raise InputError for options of training, as a user gave them, that cannot act together or on these data."""
+    given = {name for name, value in options.items() if value is not None}
+    if {"epochs", "steps"} <= given:
+        raise InputError("epochs= and steps= both set the length of training; pass one of them")
+    if "batch_size" in given and isinstance(data.train, LoaderSplit) and options["batch_size"] != data.train.batch_size:
+        raise InputError("batch_size= cannot change the batches of a DataLoader; set it there, and leave it out here")
+    if options.get("validation_size") and data.validation is not None:
+        raise InputError("validation_size= takes examples from the training data, and validation= was given; pass one")
+    objective = options.get("objective")
+    if options.get("beta") is not None and isinstance(objective, str) and "beta" in parse(objective).kwargs:
+        raise InputError(f"objective= {objective!r} has a beta, and beta= was given too; pass one of them")
 
 
 def choose_device(name: str) -> torch.device:
@@ -94,6 +111,35 @@ def check_objective(model: VAE, objective: Objective, first: Batch, settings: Se
     model.train(was_training)
 
 
+def check_batch_norm(model: VAE, train: Split, first: Batch, batch_size: int) -> None:
+    """Check that batch normalization gets no batch with a single value per channel.
+
+    Raises:
+        InputError: If the last batch of an epoch, or a process's part of it, has one example, which is too few.
+    """
+    n = train.smallest_batch(batch_size)
+    alone = n is not None and (n == 1 or n // world.size() == 1)
+    if not alone or not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return
+    noise, was_training = Noise("check"), model.training
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model.train()
+    try:
+        with torch.no_grad(), noise.default():
+            model(first[:1].to(model.device), 1, noise)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"batch normalization needs 2 examples, and the last batch of an epoch ({train.size} training examples, "
+            f"batch_size={batch_size}) would leave 1; use another batch_size= (in a DataLoader, or drop_last=True)"
+        ) from None
+    finally:
+        model.train(was_training)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
 def warn_of_foreign(description: Any) -> None:
     """Warn about components that loading the run will need from the user."""
     own = ", ".join(foreign(description))
@@ -102,6 +148,18 @@ def warn_of_foreign(description: Any) -> None:
     outside = ", ".join(untrusted(description))
     if outside:
         warnings.warn(f"{outside} is your own code; load the run with trust=True", stacklevel=4)
+
+
+def warn_of_new_length(trainer: Trainer, before: Settings) -> None:
+    """Warn if a resumed run differs from an uninterrupted one, because schedules depend on its total length."""
+    if changed := trainer.changed_schedules(before):
+        length = before.steps or before.epochs
+        warnings.warn(
+            f"the schedule of {' and '.join(changed)} depends on the length of the run, which was "
+            f"{length} {'steps' if before.steps else 'epochs'}: the run goes on with the schedule of the new length, "
+            "but not as if it had had that length from the start; give schedules steps= to be independent of it",
+            stacklevel=4,
+        )
 
 
 def check_own_data(folder: RunFolder, data: Data, fix: str) -> None:

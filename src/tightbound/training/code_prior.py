@@ -201,7 +201,7 @@ def fit_code_prior(
         Interrupted: After a signal.
     """
     world.only_one("training a code prior separately", "call it without a launcher, or train it with the run")
-    folder = RunFolder.open(folder.path)
+    RunFolder.open(folder.path)  # checks that it is a run
     known = folder.read(folder.run_file)
     check_fits(model, data)
     check_own_data(folder, data, "its code prior needs the same data; pass them as data=")
@@ -214,7 +214,7 @@ def fit_code_prior(
         if aside.begun_file.is_file():
             begun = aside.read(aside.begun_file)
         elif not there.is_file():
-            raise InputError(f"the run {str(folder.path)!r} has no trained code prior to continue; leave out resume=")
+            raise InputError(f"{folder} has no trained code prior to continue; leave out resume=")
         prior = begun["prior"]
     settings = Settings.of(begun["settings"]).replace(**changed)
 
@@ -224,10 +224,7 @@ def fit_code_prior(
             needs_codes(model.latents).replace_code_prior(prior)
     module = code_prior_of(model.latents)
     if module is None:
-        raise InputError(
-            f"the model of the run {str(folder.path)!r} has no code prior; pass prior=, such as prior='pixelcnn' with "
-            "latents 'quantized'"
-        )
+        raise InputError(f"{folder} has no code prior; pass prior=, such as prior='pixelcnn' with latents 'quantized'")
     load_stage(model.to(device), folder)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
     check(model, settings, train, next(train.epoch(min(8, settings.batch_size))))
@@ -253,7 +250,7 @@ def fit_code_prior(
             rows = loop.run(rows, flag, hooks)
     except Interrupted as stop:
         raise Interrupted(
-            f"stopped by {stop.by.name}; the run {str(folder.path)!r} is unchanged; to continue, pass resume=", stop.by
+            f"stopped by {stop.by.name}; {folder} is unchanged; to continue, pass resume=", stop.by
         ) from None
     aside.write_metrics(rows)
     run = {**known, "settings": settings.recorded(), "fitted_priors": [*known.get("fitted_priors", []), provenance()]}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tightbound.components import describe
 from tightbound.config import Settings
@@ -22,17 +27,19 @@ from tightbound.objectives.elbo import ELBO
 from tightbound.training import code_prior
 from tightbound.training.callbacks import CallbackLike, Callbacks
 from tightbound.training.checks import (
+    check_batch_norm,
     check_fits,
     check_objective,
     check_resumable,
     choose_device,
     validation_size,
     warn_of_foreign,
+    warn_of_new_length,
 )
 from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.parallel import check_same
-from tightbound.training.signals import stop_on_signals
+from tightbound.training.signals import Interrupted, stop_on_signals
 from tightbound.training.trainer import Stage
 from tightbound.training.weights import Fitted, load_weights
 
@@ -57,8 +64,9 @@ def fit_run(
         data: Data with a training split; validation uses their validation split or a part of the training split.
         objective: Objective to maximize; None: the ELBO.
         settings: Training options.
-        run: Folder of the run; None: a temporary one, deleted with the result. A process that a launcher (torchrun)
-            started joins the others: all call this function, with a folder that all can read and write.
+        run: Folder of the run; None: a temporary one, deleted with the result or on an error. Ctrl-C then ends training
+            early and returns the model. A process that a launcher (torchrun) started joins the others: all call this
+            function, with a folder that all can read and write.
         resume: Continue the run from its last checkpoint. Processes that torchrun restarts after one has died always
             do so.
         overwrite: Replace an existing run in that folder.
@@ -70,23 +78,64 @@ def fit_run(
         InputError: If the data do not fit the model, the run exists, or settings changed on resume.
         CompositionError: If the objective does not fit the model.
         NonFinite: If a loss became NaN or infinite.
-        Interrupted: After Ctrl-C or SIGTERM; a checkpoint was written.
+        Interrupted: After SIGTERM, or after Ctrl-C if there is a run; a checkpoint was written.
     """
-    objective, settings, hooks = objective or ELBO(), settings or Settings(), Callbacks(callbacks)
     if resume and overwrite:
         raise InputError("resume= continues the run and overwrite= replaces it; pass one of them")
-    if settings.keep_memory:
-        keep_freed_memory()
+    if run is None and (resume or overwrite):
+        raise InputError(f"{'resume' if resume else 'overwrite'}= needs a run to act on; pass its folder as run=")
     world.join()
     launch.check_named(run)
-    temporary = tempfile.mkdtemp(prefix="tightbound-") if run is None else None
-    folder = RunFolder(run if run is not None else Path(str(temporary)) / "run")
+    with _folder(run) as folder, torch.inference_mode(False), torch.enable_grad():
+        fitted = _fit(
+            model, data, objective or ELBO(), settings or Settings(), folder, resume=resume, overwrite=overwrite,
+            quiet=quiet, config=config, hooks=Callbacks(callbacks),
+        )  # fmt: skip
+        if folder.temporary:
+            weakref.finalize(fitted, shutil.rmtree, folder.path.parent, ignore_errors=True)
+    return fitted
+
+
+@contextmanager
+def _folder(run: str | Path | None) -> Iterator[RunFolder]:
+    """Yield the folder of a run; without one a temporary folder, which is deleted if training fails."""
+    if run is not None:
+        yield RunFolder(run)
+        return
+    temporary = Path(tempfile.mkdtemp(prefix="tightbound-"))
+    try:
+        yield RunFolder(temporary / "run", temporary=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _fit(
+    model: VAE,
+    data: Data,
+    objective: Objective,
+    settings: Settings,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    config: Mapping[str, Any] | None,
+    hooks: Callbacks,
+) -> Fitted:
+    if settings.keep_memory:
+        keep_freed_memory()
     if launch.again() and world.by_first(lambda: folder.begun_by(launch.job())):
         resume, overwrite = True, False
     check_fits(model, data)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
+    if model.starter is not None:
+        model.starter(model, train)  # with training examples only
+    if settings.patience is not None and validation is None:
+        raise InputError("patience= needs validation data, and there are none; pass validation= or validation_size=")
     first = next(train.epoch(min(8, settings.batch_size)))
     check_objective(model, objective, first, settings)
+    check_batch_norm(model, train, first, settings.batch_size)
     model.to(choose_device(settings.device))
     code_prior.check(model, settings, train, first)
     recorded = {
@@ -104,6 +153,7 @@ def fit_run(
     loop = Loop(Stage(model, train, objective, validation), settings, folder, model.device, quiet)
     if resume:
         rows = loop.saver.resume(rows)
+        warn_of_new_length(loop.trainer, Settings.of(folder.read(folder.run_file)["settings"]))
     else:
         world.by_first(lambda: folder.check_free(overwrite))
     loop.prepare()
@@ -119,25 +169,31 @@ def fit_run(
             origin = provenance()
             if later is not None:
                 code_prior.save_start(later, folder)
-            if run is not None:
+            if not folder.temporary:
                 warn_of_foreign(recorded["model"])
         written = {k: recorded[k] for k in ("settings", "objective", "data")}
         folder.describe(config or recorded["settings"], recorded["model"], {**origin, **written})
         folder.outdate()
 
     world.by_first(begin)
-    with stop_on_signals() as flag, hooks:
-        rows = loop.run(rows, flag, hooks)
-        if later is not None:
-            code_prior.load_start(later, folder)
-            load_weights(model, folder)
-            stage = code_prior.stage(model, later, train, validation, settings)
-            loop = Loop(stage, settings, folder, model.device, quiet)
-            rows = loop.saver.resume(rows) if resume else rows
-            if loop.unfinished:
-                code_prior.fill(stage, folder, flag, quiet)
+    stopped = None
+    try:
+        with stop_on_signals() as flag, hooks:
             rows = loop.run(rows, flag, hooks)
-    fitted = Fitted(model, folder, load_weights(model, folder), rows)
-    if temporary is not None:
-        weakref.finalize(fitted, shutil.rmtree, temporary, ignore_errors=True)
-    return fitted
+            if later is not None:
+                code_prior.load_start(later, folder)
+                load_weights(model, folder)
+                stage = code_prior.stage(model, later, train, validation, settings)
+                loop = Loop(stage, settings, folder, model.device, quiet)
+                rows = loop.saver.resume(rows) if resume else rows
+                if loop.unfinished:
+                    code_prior.fill(stage, folder, flag, quiet)
+                rows = loop.run(rows, flag, hooks)
+    except Interrupted as stop:
+        if not (folder.temporary and stop.by == signal.SIGINT):
+            raise
+        stopped, rows = stop, folder.metrics()  # there is no run to continue from
+    words = load_weights(model, folder)
+    if stopped is not None:
+        warnings.warn(f"{stopped}; the result holds the weights so far: {words}", stacklevel=4)
+    return Fitted(model, folder, words, rows)

@@ -28,10 +28,14 @@ class RunFolder:
 
     Args:
         path: Path of the folder.
+        temporary: Whether the folder is deleted with the trained model, so that no message should name it.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, temporary: bool = False) -> None:
+        self.path, self.temporary = Path(path), temporary
+
+    def __str__(self) -> str:
+        return "this model" if self.temporary else f"the run {str(self.path)!r}"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -80,7 +84,7 @@ class RunFolder:
     @property
     def aside(self) -> RunFolder:
         """Subfolder for files that replace the run's own when they are complete."""
-        return RunFolder(self.path / "unfinished")
+        return RunFolder(self.path / "unfinished", temporary=self.temporary)
 
     @property
     def begun_file(self) -> Path:

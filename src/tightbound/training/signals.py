@@ -26,7 +26,10 @@ class Interrupted(TightboundError, KeyboardInterrupt):
     @classmethod
     def at(cls, where: str, folder: RunFolder, by: signal.Signals) -> Interrupted:
         """Return the error, with where training stopped and how to continue it."""
-        return cls(f"stopped by {by.name} {where}; to continue the run {str(folder.path)!r}, pass resume=", by)
+        way = f"to continue {folder}, pass resume="
+        if folder.temporary:
+            way = "it cannot be continued; pass run= to be able to"
+        return cls(f"stopped by {by.name} {where}; {way}", by)
 
 
 class StopFlag:

@@ -18,7 +18,7 @@ from tightbound.core import world
 from tightbound.core.errors import InputError, NonFinite
 from tightbound.core.latents import Trainable
 from tightbound.core.noise import key_seed, seeded
-from tightbound.core.schedules import Knobs, Progress
+from tightbound.core.schedules import Knobs, Progress, Schedule
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
@@ -79,9 +79,10 @@ class Trainer:
             self.objective.prepare(self.model, stage.data.size)
         if self.objective.networks is not None:
             self.objective.networks.to(device)
-        decay = make("decay", settings.schedule)
+        self.decay: Schedule = make("decay", settings.schedule)
         self.optimizers = [
-            GroupOptimizer(group, self.model, settings, decay) for group in self.objective.parameter_groups(self.model)
+            GroupOptimizer(group, self.model, settings, self.decay)
+            for group in self.objective.parameter_groups(self.model)
         ]
         self._single = len(self.optimizers) == 1 and self.optimizers[0].trains_all
         aside = self.model.trained_later
@@ -104,6 +105,21 @@ class Trainer:
                     "the data are a stream of unknown length; pass the length of training as steps="
                 ) from None
             return self.settings.steps
+
+    def changed_schedules(self, before: Settings) -> list[str]:
+        """List the schedules that took other values in the steps so far than with the present total.
+
+        Args:
+            before: The settings of these steps, perhaps with fewer epochs or steps.
+        """
+        per_epoch = self._steps_per_epoch()
+        totals = (before.steps or before.epochs * per_epoch, self.total)
+        past = range(0, self.step, max(1, self.step // 200))
+        return [
+            name
+            for name, schedule in {"lr": self.decay, **self.schedules}.items()
+            if any(len({schedule(Progress(step, step // per_epoch, total)) for total in totals}) > 1 for step in past)
+        ]
 
     def batches(self) -> Iterator[Share]:
         """Yield the remaining batches of the current epoch, in the order keyed by (seed, stage, epoch)."""
@@ -232,7 +248,7 @@ class Trainer:
         rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
         return (
             f"the {name} became {value} at step {self.step} (epoch {self.epoch + 1}); terms that are not finite: "
-            f"{', '.join(bad) or name}; lower {rate} or {clip}; nothing after the last checkpoint is kept"
+            f"{', '.join(bad) or name}; lower {rate} or {clip}"
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

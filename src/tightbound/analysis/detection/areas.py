@@ -10,7 +10,7 @@ import numpy as np
 from tightbound.core.noise import key_seed
 
 Array = np.ndarray[Any, Any]
-Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution
+INTERVAL = "95% interval by Student's t on the logit scale, with room for one example more in each set"
 
 
 class Area(NamedTuple):
@@ -32,8 +32,10 @@ class Area(NamedTuple):
 def auroc(own: Array, other: Array) -> Area:
     """Return the probability that an example of `other` (M,) scores higher than one of `own` (N,); ties count half.
 
-    The standard error is DeLong's, and the interval is symmetric on the logit scale. If the two sets do not overlap,
-    that error is zero; the interval is then the exact binomial one for min(N, M) disjoint pairs that are all in order.
+    The standard error is DeLong's. The interval is symmetric on the logit scale, with Student's t. A small set may lack
+    the few examples that are out of order, which makes that interval too short, so the returned one also spans the
+    interval with one more example in each set, at the other's median. If the two sets do not overlap, the standard
+    error is zero; the interval is then the exact binomial one for min(N, M) disjoint pairs that are all in order.
 
     References:
         Comparing the areas under two or more correlated receiver operating characteristic curves (DeLong et al. 1988),
@@ -43,22 +45,25 @@ def auroc(own: Array, other: Array) -> Area:
 
     rank, is_other = _ranks(own, other)
     value = float(roc_auc_score(is_other, rank))
-    variance = shares_below(own, other).var(ddof=1) / len(other) if len(other) > 1 else math.nan
-    variance += shares_below(other, own).var(ddof=1) / len(own) if len(own) > 1 else math.nan
     if value in (0.0, 1.0):
         edge = 0.025 ** (1 / min(len(own), len(other)))
         how = "exact binomial interval for disjoint pairs, since the scores of the two sets do not overlap"
         return Area(value, None, (edge, 1.0) if value else (0.0, 1 - edge), how)
-    stderr = math.sqrt(variance)
-    return Area(value, stderr, _interval(value, stderr), "DeLong's standard error; 95% interval on the logit scale")
+    below, above = shares_below(own, other), shares_below(other, own)
+    stderr, freedom = _delong(below, above)
+    more = np.append(below, 0.5), np.append(above, 0.5)
+    interval = _hull(
+        _interval(value, stderr, freedom), _interval((more[0].mean() + 1 - more[1].mean()) / 2, *_delong(*more))
+    )
+    return Area(value, stderr, interval, f"DeLong's standard error; {INTERVAL}")
 
 
 def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, block: int = 1 << 19) -> Area:
     """Return the average precision with `other` (M,) as the positives beside `own` (N,); M / (N + M) is chance.
 
-    The standard error comes from a bootstrap within both sets. The interval is symmetric on the logit scale, because
-    percentile intervals cover too seldom. If the two sets do not overlap, every resample gives the same value, and the
-    interval is that value alone.
+    The standard error comes from a bootstrap within both sets. The interval is made as for `auroc`, because percentile
+    intervals cover too seldom. If the two sets do not overlap, every resample gives the same value, and only the
+    example that is added to each set gives the interval its width.
 
     Args:
         own: Scores (N,).
@@ -71,21 +76,26 @@ def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, bloc
         Area under the precision-recall curve: point estimates and confidence intervals (Boyd et al. 2013), Section 4,
         https://doi.org/10.1007/978-3-642-40994-3_29
     """
-    from sklearn.metrics import average_precision_score
-
-    rank, is_other = _ranks(own, other)
-    value = float(average_precision_score(is_other, rank))
     generator = np.random.default_rng(key_seed("aupr", seed))
-    rows_at_once, resampled = max(1, block // len(rank)), np.empty(0)
-    while len(resampled) < resamples:
-        rows = min(rows_at_once, resamples - len(resampled))
-        drawn = [generator.multinomial(len(part), np.full(len(part), 1 / len(part)), rows) for part in (own, other)]
-        resampled = np.append(resampled, average_precision(rank, is_other, np.concatenate(drawn, 1)))
-    stderr = float(resampled.std(ddof=1))
+
+    def bootstrapped(own: Array, other: Array) -> tuple[float, float]:
+        rank, is_other = _ranks(own, other)
+        rows_at_once, resampled = max(1, block // len(rank)), np.empty(0)
+        while len(resampled) < resamples:
+            rows = min(rows_at_once, resamples - len(resampled))
+            drawn = [generator.multinomial(len(part), np.full(len(part), 1 / len(part)), rows) for part in (own, other)]
+            resampled = np.append(resampled, average_precision(rank, is_other, np.concatenate(drawn, 1)))
+        value = average_precision(rank, is_other, np.ones((1, len(rank))))
+        return float(value[0]), float(resampled.std(ddof=1))
+
+    freedom = min(len(own), len(other)) - 1
+    value, stderr = bootstrapped(own, other)
+    more = bootstrapped(np.append(own, _middle(other)), np.append(other, _middle(own)))
+    interval = _hull(_interval(value, stderr, freedom), _interval(*more, freedom))
     if not stderr > 0:
-        return Area(value, None, (value, value), "every bootstrap resample within both sets gives the same value")
-    how = f"standard error of {resamples:,} bootstrap resamples within both sets; 95% interval on the logit scale"
-    return Area(value, stderr, _interval(value, stderr), how)
+        return Area(value, None, interval, "every bootstrap resample within both sets gives the same value")
+    how = f"standard error of {resamples:,} bootstrap resamples within both sets; {INTERVAL}"
+    return Area(value, stderr, interval, how)
 
 
 def average_precision(score: Array, positive: Array, weights: Array) -> Array:
@@ -99,10 +109,30 @@ def average_precision(score: Array, positive: Array, weights: Array) -> Array:
     return (gained * precision).sum(1) / found[:, -1]
 
 
-def _interval(value: float, stderr: float) -> tuple[float, float]:
-    """Return the 95% interval that is symmetric on the logit scale."""
-    center, spread = math.log(value / (1 - value)), Z * stderr / (value * (1 - value))
-    return 1 / (1 + math.exp(spread - center)), 1 / (1 + math.exp(-spread - center))
+def _delong(below: Array, above: Array) -> tuple[float, float]:
+    """Return DeLong's standard error and its degrees of freedom (Welch), from the shares of each set in order."""
+    parts = [share.var(ddof=1) / len(share) if len(share) > 1 else math.nan for share in (below, above)]
+    each = sum(part**2 / max(len(share) - 1, 1) for part, share in zip(parts, (below, above), strict=True))
+    return math.sqrt(sum(parts)), sum(parts) ** 2 / each if each else math.inf
+
+
+def _interval(value: float, stderr: float, freedom: float) -> tuple[float, float]:
+    """Return the 95% interval by Student's t that is symmetric on the logit scale."""
+    from scipy.special import expit, logit
+    from scipy.stats import t
+
+    if not stderr > 0:
+        return value, value
+    spread = t.ppf(0.975, max(freedom, 1)) * stderr / (value * (1 - value))
+    return float(expit(logit(value) - spread)), float(expit(logit(value) + spread))
+
+
+def _middle(scores: Array) -> float:
+    return np.sort(scores)[len(scores) // 2]  # one of them, since they may be infinite
+
+
+def _hull(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _ranks(own: Array, other: Array) -> tuple[Array, Array]:

@@ -138,12 +138,11 @@ def _rows(model: VAE, data: Source, where: Tensor) -> Batch:
     start = 0
     for batch in batches(model, data, 1000):
         hit = (where >= start) & (where < start + len(batch))
-        for name in ("x", "index"):
-            value = getattr(batch, name).cpu()
+        for name, value in (("x", batch.x.cpu()), ("origin", batch.origins().cpu())):
             out.setdefault(name, value.new_zeros(len(where), *value.shape[1:]))
             out[name][hit] = value[where[hit] - start]
         start += len(batch)
-    return Batch(out["x"], index=out["index"])  # observations that draw bits use the index
+    return Batch(out["x"], origin=out["origin"])  # observations that draw bits use it
 
 
 def _projection(model: VAE, train: Source, components: int | None, seed: int) -> Callable[[Tensor], Tensor]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import random
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from tightbound.core import noise
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import Layout
+from tightbound.core.noise import key_seed
+from tightbound.core.terms import Batch
 from tightbound.data import encoding
-from tightbound.data.dataset import Arrays, Data, divided, from_arrays
+from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays
 from tightbound.data.encoding import Encoding
 from tightbound.data.form import channels_first
 from tightbound.data.loader_split import LoaderSplit, seeded, unpack
 from tightbound.data.options import Options
-from tightbound.data.split import WORKERS, MappedSplit, stack
+from tightbound.data.split import WORKERS, Indexed, MappedSplit, stack
 
 LOOKED_AT = 4096  # examples of a loader by which its data are judged
 JUDGED = 64  # examples by which data are judged that are too many to look at all
@@ -44,6 +49,8 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
         return _open_large(dataset, name, size, options)
     y = None if label is None else label.numpy()
     y = y if options.labels is None else np.asarray(options.labels)
+    if not isinstance(dataset, TensorDataset) and _varies(dataset, x):
+        return _open_varying(dataset, name, x, y, options)
     return from_arrays(Arrays(x, y, kinds=options.kinds), name, options)
 
 
@@ -56,6 +63,74 @@ def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -
     how = f"{size:,} examples of {shape}, read as they are needed by {WORKERS} processes: too large for memory"
     data = divided(whole, None, name, code.domain, (how, values), f"none: {what}", options.test)
     return replace(data, layout=layout)
+
+
+def _varies(dataset: Dataset[Any], x: np.ndarray, few: int = 8) -> bool:
+    """Whether some of the first examples, read again, differ from x (N, ...), as with random augmentation."""
+    again, _ = _read(dataset, np.arange(min(few, len(x))))
+    return not np.array_equal(again, x[: len(again)], equal_nan=again.dtype.kind == "f")
+
+
+def _open_varying(dataset: Dataset[Any], name: str, x: np.ndarray, y: np.ndarray | None, options: Options) -> Data:
+    options.refuse("a data set whose examples differ at each read", kinds=True)
+    code, values, shape, layout = sampled(x, options.declared, "an example")
+    labels, legend = as_labels(y, len(x))
+    how = (
+        "examples differ at each read, as with random augmentation: they are read anew in each epoch, also those set "
+        "aside for validation or testing; to leave these as they are, give data sets of their own"
+    )
+    whole = VaryingSplit(dataset, code, shape, labels)
+    notes = (values, how, *legend)
+    data = divided(whole, None, name, code.domain, notes, "none: examples differ at each read", options.test)
+    return replace(data, layout=layout)
+
+
+class VaryingSplit(Indexed):
+    """A data set whose examples differ at each read, such as by random augmentation.
+
+    What is drawn for an example depends on the key of the epoch and its position alone. Without a key it is always the
+    same.
+    """
+
+    def __init__(self, dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...], labels: Tensor | None) -> None:
+        self._dataset, self._code, self.shape, self.labels = dataset, code, shape, labels
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self._dataset))
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`."""
+        return self._drawn(indices, key_seed())
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        return (self._drawn(indices, seed) for indices in plan)
+
+    def _drawn(self, indices: Tensor, seed: int) -> Batch:
+        if not len(indices):  # a process without a share of a small batch
+            x = np.empty((0, *self.shape), self._code.dtype)
+        else:
+            items: list[np.ndarray] = []
+            for i in indices.tolist():
+                with _all_seeded(key_seed("item", seed, i)):
+                    items.append(unpack(self._dataset[i])[0])
+            x = as_stored(stack(items), self._code, self.shape, "an example")
+        label = None if self.labels is None else self.labels[indices]
+        return Batch(torch.from_numpy(x), label=label, index=indices)
+
+
+@contextmanager
+def _all_seeded(seed: int) -> Iterator[None]:
+    """Seed the default generators of torch, NumPy and Python, and restore them afterwards."""
+    own, numpys = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        with noise.seeded(seed):
+            yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(numpys)
 
 
 def _read(dataset: Dataset[Any], indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
