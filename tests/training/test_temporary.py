@@ -86,9 +86,8 @@ def test_an_interrupt_returns_the_partly_trained_model(temporary: Path, step: in
     assert str(temporary) not in str(said[0].message)
     assert ("best" if step == 7 else f"step {step}") in trained.weights
     assert len(trained.metrics) == step // 3
-    expected = tb.train(
-        X, latent=2, network="mlp(hidden=(8,))", **{**QUICK, "epochs": 2} if step == 7 else {**QUICK, "steps": 2}
-    )
+    length = {"epochs": 2} if step == 7 else {"steps": 2}
+    expected = tb.train(X, latent=2, network="mlp(hidden=(8,))", batch_size=12, quiet=True, **length)
     assert len(trained.encode(X)) == 40
     if trained.weights == expected.weights:
         assert torch.equal(trained.encode(X), expected.encode(X))

@@ -41,15 +41,12 @@ def auroc(own: Array, other: Array) -> Area:
         Comparing the areas under two or more correlated receiver operating characteristic curves (DeLong et al. 1988),
         https://doi.org/10.2307/2531595
     """
-    from sklearn.metrics import roc_auc_score
-
-    rank, is_other = _ranks(own, other)
-    value = float(roc_auc_score(is_other, rank))
+    below, above = shares_below(own, other), shares_below(other, own)
+    value = float(below.mean())
     if value in (0.0, 1.0):
         edge = 0.025 ** (1 / min(len(own), len(other)))
         how = "exact binomial interval for disjoint pairs, since the scores of the two sets do not overlap"
         return Area(value, None, (edge, 1.0) if value else (0.0, 1 - edge), how)
-    below, above = shares_below(own, other), shares_below(other, own)
     stderr, freedom = _delong(below, above)
     more = np.append(below, 0.5), np.append(above, 0.5)
     interval = _hull(
@@ -118,12 +115,11 @@ def _delong(below: Array, above: Array) -> tuple[float, float]:
 
 def _interval(value: float, stderr: float, freedom: float) -> tuple[float, float]:
     """Return the 95% interval by Student's t that is symmetric on the logit scale."""
-    from scipy.special import expit, logit
-    from scipy.stats import t
+    from scipy.special import expit, logit, stdtrit
 
     if not stderr > 0:
         return value, value
-    spread = t.ppf(0.975, max(freedom, 1)) * stderr / (value * (1 - value))
+    spread = stdtrit(min(max(freedom, 1), 1e6), 0.975) * stderr / (value * (1 - value))
     return float(expit(logit(value) - spread)), float(expit(logit(value) + spread))
 
 
