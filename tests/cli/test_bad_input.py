@@ -94,6 +94,9 @@ FLAGS = [
     (["--levels", "1"], "levels"),
     (["--domain", "real", "--levels", "17"], "levels"),
     (["extra"], "extra"),
+    (["--latent"], "--latent was given without a value"),
+    (["--latent", "--epochs", "2"], "--latent was given without a value"),
+    (["--prior", "iwae"], "'iwae' is an objective"),
 ]
 
 

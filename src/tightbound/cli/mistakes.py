@@ -31,6 +31,8 @@ def _reworded(text: str, whole: str, argv: Sequence[str], flags: Collection[str]
     """Return the first paragraph of a message in the words of tightbound; `whole` is all of it."""
     if found := re.match(r"Missing from tightbound \S+: (\S+) (.*?)(?: \(required\))?$", text):
         return f"{found[1]} is missing ({found[2].rstrip('.')})"
+    if found := re.match(r"Missing value for argument '(?:-\w/)?(--[\w-]+)'", text):
+        return f"{found[1]} was given without a value"
     if found := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of (\(.*\))", text):
         known = sorted(choice for choice in ast.literal_eval(found[3]) if choice != "None")
         return f"{found[2]} {found[1]!r}; needed: one of {', '.join(known)}"

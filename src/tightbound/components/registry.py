@@ -35,8 +35,9 @@ def find(kind: str, name: str, *, trust: bool = False) -> type:
         if not path:
             others = [other for other in TABLE if name.replace("_", "-") in TABLE[other]]
             if others:
+                kinds = " or ".join(f"{'an' if other[0] in 'aeiou' else 'a'} {other}" for other in others)
                 known = ", ".join(sorted(table))
-                raise InputError(f"there is no {kind} {name!r} ({name!r} is a {' or a '.join(others)}); known: {known}")
+                raise InputError(f"there is no {kind} {name!r} ({name!r} is {kinds}); known: {known}")
             raise InputError(f"there is no {kind} {name!r}; {suggestion(name, table)}")
     module, _, attribute = path.partition(":")
     try:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -14,7 +18,7 @@ from tightbound.data.dataset import Arrays, Data, from_arrays
 from tightbound.data.options import Options
 
 SUFFIXES = (".npy", ".npz")
-_CORRUPT = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError, SyntaxError)
+_CORRUPT = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError, SyntaxError, NotImplementedError)
 
 
 def open_arrays(path: Path, options: Options) -> Data:
@@ -33,20 +37,35 @@ def open_arrays(path: Path, options: Options) -> Data:
     return from_arrays(replace(found, y=y, kinds=options.kinds), path.stem, options)
 
 
+def load(file: Path | BinaryIO, mmap_mode: Literal["r"] | None = None) -> Any:
+    """Return the array of a .npy file; raise one of `np.load`'s errors, for a damaged header always a ValueError."""
+    with _intelligible():
+        return np.load(file, mmap_mode, allow_pickle=False)
+
+
+@contextmanager
+def _intelligible() -> Iterator[None]:
+    """Turn what Python's tokenizer says of a damaged header into a ValueError."""
+    try:
+        yield
+    except tokenize.TokenError as error:
+        raise ValueError(f"its header is damaged ({error.args[0]})") from None
+
+
 def _single(path: Path, memory: int) -> Arrays:
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise InputError(f"{path} is not a .npy file: it is damaged, or of another kind")
     if path.stat().st_size <= memory:
-        return Arrays(np.load(path, allow_pickle=False))
-    x = np.load(path, mmap_mode="r", allow_pickle=False)
+        return Arrays(load(path))
+    x = load(path, mmap_mode="r")
     return Arrays(x, notes=(f"the file is memory-mapped: it is larger than {memory / 2**30:.3g} GiB",))
 
 
 def _archive(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not a .npz file: it is damaged, or of another kind")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive, _intelligible():
         arrays = {key: archive[key] for key in archive.files}
     if "x_train" in arrays and "x_test" in arrays:
         parts = arrays["x_train"], arrays["x_test"]

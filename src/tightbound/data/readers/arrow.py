@@ -217,5 +217,5 @@ def readable(title: object, what: str) -> Iterator[None]:
     """Raise InputError if a file or data set in this block cannot be read as what it should be."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{title} cannot be read as {what}: {first_line(error)}") from None

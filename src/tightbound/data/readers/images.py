@@ -14,6 +14,7 @@ from PIL import Image
 from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError
 from tightbound.data.options import Options
+from tightbound.data.readers.arrays import load
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 NUMPY = b"\x93NUMPY"  # how a .npy file begins
@@ -119,7 +120,7 @@ def is_numpy(file: File) -> bool:
 def decode(file: File, form: ImageFormat | None) -> np.ndarray:
     """Return an image (C, H, W), or the array of a .npy file; raise one of `errors()`."""
     if is_numpy(file):
-        return np.load(file, allow_pickle=False)
+        return load(file)
     if form is None:
         raise ValueError("it is not a .npy file, unlike those before it")
     return form.decode(file)

@@ -42,6 +42,7 @@ class ParquetTable(Table):
                 [file] = ds.dataset(each, format="parquet").get_fragments()
                 schema = file.physical_schema.remove_metadata()
                 groups = [group for group in file.split_by_row_group() if group.row_groups[0].num_rows]
+                digest.update(f"{each.name} {each.stat().st_size} {file.metadata.to_dict()}".encode())
             if number == 0:
                 self.schema = schema
             elif not schema.equals(self.schema):
@@ -49,7 +50,6 @@ class ParquetTable(Table):
             if not groups:
                 raise InputError(f"{each} has no rows; remove it")
             self._groups += groups
-            digest.update(f"{each.name} {each.stat().st_size} {file.metadata.to_dict()}".encode())
         self._digest = digest.hexdigest()
         self._sizes = np.array([group.row_groups[0].num_rows for group in self._groups], np.int64)
         self._weights = np.array([group.row_groups[0].total_byte_size for group in self._groups], np.int64)
