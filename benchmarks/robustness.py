@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -122,8 +123,6 @@ def contents(run: Path) -> dict[str, str]:
             elif file.suffix == ".json":
                 data = json.dumps(_numbers(json.loads(file.read_text()))).encode()
             elif file.suffix == ".npz":
-                import numpy as np
-
                 with np.load(io.BytesIO(file.read_bytes())) as arrays:
                     data = b"".join(key.encode() + arrays[key].tobytes() for key in sorted(arrays))
             else:
@@ -137,14 +136,11 @@ def contents(run: Path) -> dict[str, str]:
 
 
 def _numbers(value: object) -> object:
-    """Keep estimates; leave out times, paths and the machine."""
-    if isinstance(value, dict):
-        return {
-            key: _numbers(each)
-            for key, each in value.items()
-            if key in ("estimates", "value", "stderr", "n") or isinstance(each, dict)
-        }
-    return value
+    """Keep the numbers of estimates; leave out times, paths and the machine."""
+    if not isinstance(value, dict):
+        return value
+    kept = ("estimates", "value", "stderr", "n")
+    return {key: _numbers(each) for key, each in value.items() if key in kept or isinstance(each, dict)}
 
 
 def trial(case: Case, seed: int, seconds: float, reference: dict[str, str], folder: Path) -> str:
@@ -161,13 +157,10 @@ def trial(case: Case, seed: int, seconds: float, reference: dict[str, str], fold
         if status != -signal.SIGKILL and not _one_line(status, log):
             return f"{words[0]} ended with status {status}: {log.read_text()[-300:]}"
         words = case.again(run) if (run / "config.yaml").exists() or case.again is case.command else case.command(run)
-    for _ in range(2):
-        status, _ = invoke(words, log)
-        if status == 0:
-            break
-        if not _one_line(status, log):
-            return f"{' '.join(words)} ended with status {status}: {log.read_text()[-300:]}"
+    status, _ = invoke(words, log)
+    if _one_line(status, log):  # such as: nothing was saved yet that could be resumed
         words = (*case.command(run), "--overwrite")
+        status, _ = invoke(words, log)
     if status != 0:
         return f"{' '.join(words)} ended with status {status}: {log.read_text()[-300:]}"
     try:

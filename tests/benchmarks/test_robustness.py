@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-
 NAMES = ("training", "code prior", "sweep", "evaluation", "report", "sampler", "export")
 
 
