@@ -81,6 +81,16 @@ def test_runs_are_compared_by_their_folders_and_models_as_they_are(run: Path, le
         tb.load(run, model=tb.VAE)
 
 
+def test_a_prompt_shows_what_matters(levels: tb.VAE, run: Path) -> None:
+    found = tb.evaluate(levels, X, samples=2)
+    assert repr(found) == str(found)
+    assert len(repr(found)) < 4000
+    size = sum(p.numel() for p in levels.parameters())
+    model = f"DiscretizedLogistic likelihood of 17 levels, 2 latents, {size:,} parameters"
+    assert repr(tb.Trained(levels)) == f"<Trained: {model}; weights: as given>"
+    assert repr(tb.load(run)).endswith(f"; run: {str(run)!r}>")
+
+
 def test_one_callback_needs_no_list(levels: tb.VAE) -> None:
     epochs = []
     tb.fit(levels, X, epochs=2, quiet=True, callbacks=lambda state: epochs.append(state.epoch))

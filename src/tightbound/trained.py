@@ -66,6 +66,10 @@ class Trained(Inference, Analyses):
         if data is not None:
             self.__dict__["data"] = self._as_training_data(data)
 
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f"; run: {str(self.path)!r}"
+        return f"<Trained: {self.model.summary}; weights: {self.weights}{where}>"
+
     @property
     def path(self) -> Path | None:
         """Folder of the run; None: there is none, or it is deleted with this object."""

@@ -97,6 +97,8 @@ FLAGS = [
     (["--latent"], "--latent was given without a value"),
     (["--latent", "--epochs", "2"], "--latent was given without a value"),
     (["--prior", "iwae"], "'iwae' is an objective"),
+    (["--beta", "linaer"], "needed: a number or a schedule; did you mean 'linear'?"),
+    (["--beta", "foo"], "needed: a number or a schedule; known: constant, cosine, cyclical, linear"),
 ]
 
 
@@ -282,6 +284,7 @@ def _full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.filterwarnings("ignore:the schedule of beta depends on the length")
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk(refused: Refused, run: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """The old files stay, no temporary one is left behind, and a new run leaves no folder."""
@@ -296,6 +299,7 @@ def test_a_full_disk(refused: Refused, run: Path, monkeypatch: pytest.MonkeyPatc
         assert "No space left" in refused(*argv)
 
 
+@pytest.mark.filterwarnings("ignore:the schedule of beta depends on the length")
 def test_a_disk_that_fills_up_during_training(
     cli: Callable[..., Result], run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ class Table:
     notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """Answer to one question about a trained model.
 
@@ -77,6 +77,8 @@ class Result:
         lines = [f"{name:{width}}  {estimate}" for name, estimate in self.estimates.items()]
         return "\n".join([*self.sentences, self.caption, *lines]).strip("\n")
 
+    __repr__ = __str__  # a prompt shows what `print` does
+
     def to_json(self, *, figures: bool = True) -> dict[str, Any]:
         """Return plain numbers, lists and strings; `per_example` is left out.
 
@@ -109,7 +111,7 @@ class Result:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Result):
     """Bounds, rate, distortion and use of the latent space, with the values of each example."""
 

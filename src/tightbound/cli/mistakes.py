@@ -48,7 +48,7 @@ def _reworded(text: str, whole: str, argv: Sequence[str], flags: Collection[str]
             return f"{found[1]} {' '.join(words)}; needed: {_PLACEHOLDERS.get(needed, needed)}"
     if text.startswith("Unrecognized options: "):
         unknown = next((word.partition("=")[0] for word in argv if word in text and word.startswith("--")), None)
-        near = "" if unknown is None else suggestion(unknown, flags)
+        near = "" if unknown is None else suggestion(unknown, [flag for flag in flags if flag != unknown])
         return f"unknown: {text.partition(': ')[2]}" + (f"; {near}" if near.startswith("did you mean") else "")
     return text
 

@@ -79,7 +79,8 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
             return _specs(value, trust)
         if word in nested and isinstance(value, str | Spec):
             return make(nested[word], value, trust=trust, **about)
-        return _nested(value, trust)
+        scheduled = word in takes and "Schedule" in str(takes[word].annotation)
+        return _nested(word, value, ("schedule",) if scheduled else _NESTED, trust)
 
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     free = [word for word, parameter in takes.items() if word not in supplied and parameter.kind not in variadic]
@@ -105,15 +106,20 @@ def _specs(value: Any, trust: bool) -> Any:
     return dataclasses.replace(value, trust=trust) if isinstance(value, Spec) else value
 
 
-def _nested(value: Any, trust: bool) -> Any:
+def _nested(word: str, value: Any, kinds: Sequence[str], trust: bool) -> Any:
+    """Construct a component of one of these kinds that was named as an argument; return anything else as it is."""
     if not isinstance(value, Spec):
         return value
     name = value.name.replace("_", "-")
-    kinds = [kind for kind in ("schedule", "network", "prior", "posterior", "likelihood") if name in TABLE[kind]]
-    if not kinds:
-        known = [n for kind in ("schedule", "network") for n in TABLE[kind]]
-        raise InputError(f"there is no component {value.name!r}; {suggestion(value.name, known)}")
-    return make(kinds[0], value, trust=trust)
+    found = [kind for kind in kinds if name in TABLE[kind]]
+    if not found:
+        known = [known for kind in kinds for known in TABLE[kind]]
+        needed = "a number or a schedule" if kinds == ("schedule",) else f"a {', '.join(kinds)}"
+        raise InputError(f"{word} = {value.name!r}; needed: {needed}; {suggestion(value.name, known)}")
+    return make(found[0], value, trust=trust)
+
+
+_NESTED = ("schedule", "network", "prior", "posterior", "likelihood")
 
 
 def name_of(cls: type) -> str:

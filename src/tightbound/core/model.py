@@ -116,6 +116,12 @@ class VAE(Component, Trainable):
         )
 
     @property
+    def summary(self) -> str:
+        """Likelihood, latents and number of parameters, in one line."""
+        likelihood, size = type(self.likelihood).__name__, sum(p.numel() for p in self.parameters())
+        return f"{likelihood} likelihood of {self.target_name}, {self.latents.description}, {size:,} parameters"
+
+    @property
     def deterministic(self) -> bool:
         """Whether q(z | x) has all its mass at one point, so that more samples do not tighten the ELBO."""
         return isinstance(self.latents, DiscreteLatents) and self.latents.deterministic

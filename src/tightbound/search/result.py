@@ -55,7 +55,7 @@ class SweptRun:
         return None if rate is None or distortion is None else (scalar(rate), scalar(distortion))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult(Result):
     """Result of a sweep, with its runs as estimates, tables and a figure.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BETTER = {1: "higher is better", -1: "lower is better", 0: "neither is better"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Result):
     """Differences between models; `estimates` holds them as "iwae: a - b"."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tightbound.trained import Trained
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores(Result):
     """Scores of examples, the higher the more unusual; `per_example` holds them beside "index"."""
 

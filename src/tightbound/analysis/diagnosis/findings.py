@@ -41,7 +41,7 @@ class Finding:
         return f"{self.name} ({self.severity}): {self.description}{advice}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis(Result):
     """Result of a diagnosis: the verdict, the findings and the evidence of each check."""
 

@@ -52,7 +52,7 @@ DESCRIPTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SampleQuality(Result):
     """How samples differ from data, and how training examples do: the floor."""
 

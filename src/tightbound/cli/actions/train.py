@@ -67,9 +67,7 @@ def carry_out(command: Train, run: Path) -> Carried:
     for line in (*composed.notes, *(f"{data.name}: {line}" for line in data.notes)):
         say(line)
     config = recorded(fitting)
-    likelihood = type(model.likelihood).__name__
-    say(f"model: {likelihood} likelihood of {model.target_name}, {model.latents.description}, "
-        f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
+    say(f"model: {model.summary}")
     fitted = fit_run(
         model, data, objective, fitting.settings(),
         run=run, resume=command.resume, overwrite=command.overwrite, config=config,
