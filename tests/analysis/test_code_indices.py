@@ -21,7 +21,7 @@ from tightbound.analysis.comparison.compare import result_of
 from tightbound.analysis.comparison.engine import compare, difference
 from tightbound.analysis.detection.engine import score
 from tightbound.analysis.diagnosis.engine import Case, diagnose
-from tightbound.analysis.estimate import scalar
+from tightbound.analysis.estimate import mean_error, scalar
 from tightbound.core.errors import CompositionError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
@@ -97,7 +97,7 @@ def test_a_learned_prior_against_the_uniform_one() -> None:
     assert found["uniform_rate"].value == pytest.approx(20 * math.log(5), rel=1e-6)
     gain = 20 * math.log(5) - rate
     assert found["prior_gain"].value == pytest.approx(gain.mean(), rel=1e-4)
-    assert found["prior_gain"].stderr == pytest.approx(gain.std(ddof=1) / math.sqrt(40), rel=1e-4)
+    assert found["prior_gain"].stderr == pytest.approx(mean_error(gain), rel=1e-4)
     assert found["prior_gain_share"].value == pytest.approx(gain.mean() / (20 * math.log(5)), rel=1e-4)
     assert not found.has_uniform_codes
 
@@ -172,7 +172,7 @@ def test_the_error_relative_to_the_variance() -> None:
     errors, variance = found.per_example["reconstruction_mse"], X.double().var(0, correction=0).mean().item()
     number = found["relative_mse"]
     assert number.value == pytest.approx(errors.mean() / variance)
-    assert number.stderr == pytest.approx(errors.std(ddof=1) / math.sqrt(40) / variance)
+    assert number.stderr == pytest.approx(mean_error(errors) / variance)
     still = evaluate(quantized(), torch.ones(3, 1, 8, 8))["relative_mse"]
     assert still.value is None
     assert "vary" in str(still.reason)

@@ -87,7 +87,8 @@ def test_a_recipe_leaves_out_its_second_stage_for_a_prior_without_parameters(
     options = ("train", images, "--recipe", "vq-vae", "--prior", "uniform", *SMALL, "--run")
     assert cli(*options, run).status == 0
     assert config_of(run)["prior_epochs"] is None
-    assert cli("train", "--run", run, "--resume", "--steps", "4").status == 0
+    with pytest.warns(UserWarning, match="schedule of lr depends on the length of the run"):
+        assert cli("train", "--run", run, "--resume", "--steps", "4").status == 0
     refused = cli(*options, tmp_path / "other", "--prior-epochs", "3")
     assert refused.status == 2
     assert "--prior-epochs 3" in refused.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from laws.linear import linear_gaussian
 from tightbound.analysis import estimate as numbers
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.bounds.shown import evaluation_sentences
-from tightbound.analysis.estimate import Estimate
+from tightbound.analysis.estimate import Estimate, mean_error
 from tightbound.core.errors import InputError
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.schedules import Knobs
@@ -65,7 +64,7 @@ def test_means_are_over_data_with_their_standard_error() -> None:
         values = result.per_example[name]
         assert len(values) == result[name].n == 17
         assert result[name].value == pytest.approx(values.mean(), abs=1e-12)
-        assert result[name].stderr == pytest.approx(values.std(ddof=1) / math.sqrt(17), abs=1e-12)
+        assert result[name].stderr == pytest.approx(mean_error(values), abs=1e-12)
 
 
 def test_latent_statistics_separate_spread_of_means_from_posterior_scale() -> None:

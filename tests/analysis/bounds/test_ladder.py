@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +14,7 @@ from tightbound.analysis.bounds import ladder
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.bounds.shown import evaluation_figures
 from tightbound.analysis.bounds.weights import BLOCK, Weights, rungs
+from tightbound.analysis.estimate import mean_error
 from tightbound.core.errors import InputError
 from tightbound.objectives.iwae import logmeanexp
 from tightbound.testing.objectives import small_model
@@ -77,7 +77,7 @@ def test_a_mildly_wrong_posterior_climbs_and_is_extrapolated_to_the_evidence() -
     assert all(b > a for a, b in pairwise(ladder.value))
     assert gains.value == pytest.approx(np.diff(ladder.value).tolist())
     paired = np.diff(result.per_example["iwae_ladder"], axis=1)
-    assert gains.stderr == pytest.approx((paired.std(0, ddof=1) / math.sqrt(300)).tolist())
+    assert gains.stderr == pytest.approx(mean_error(paired).tolist())
     few = evaluate(linear.model, X.repeat(20, 1), samples=20)
     exact = linear.evidence(X).mean().item()
     bound, left = few["iwae"].value, few["convergence"]

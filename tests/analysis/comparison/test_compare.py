@@ -19,6 +19,7 @@ from tightbound.analysis.comparison import engine
 from tightbound.analysis.comparison.compare import Comparison, result_of
 from tightbound.analysis.comparison.differences import COMPARED, holm, paired
 from tightbound.analysis.comparison.engine import difference
+from tightbound.analysis.estimate import mean_error
 from tightbound.analysis.result import Evaluation
 from tightbound.core.errors import InputError
 
@@ -58,7 +59,7 @@ def test_a_difference_is_paired_over_examples() -> None:
     for quantity, sign in COMPARED.items():
         d = found.between("a", "b", quantity)
         gap = one[quantity] - two[quantity]
-        error = gap.std(ddof=1) / math.sqrt(40)
+        error = mean_error(gap)
         assert d.difference.value == pytest.approx(gap.mean())
         assert d.difference.stderr == pytest.approx(error)
         assert d.difference.n == 40

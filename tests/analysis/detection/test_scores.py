@@ -22,6 +22,7 @@ from tightbound.analysis.detection.score import Scores
 from tightbound.analysis.detection.scores import Complexity, Regret, View
 from tightbound.analysis.detection.scores.codes import mahalanobis
 from tightbound.analysis.detection.scores.complexity import png_bits, zlib_bits
+from tightbound.analysis.estimate import mean_error
 from tightbound.components import TABLE
 from tightbound.core.errors import InputError
 from tightbound.core.noise import ExampleNoise, Noise
@@ -48,7 +49,7 @@ def test_likelihood_scores_of_the_exact_posterior_are_exact() -> None:
     np.testing.assert_allclose(found.per_example["elbo"], nll, atol=3.0)  # of three samples, by Monte Carlo
     np.testing.assert_allclose(found.per_example["typicality"], abs(nll - mean), atol=1e-9)
     assert found.estimates["nll"].value == pytest.approx(nll.mean())
-    assert found.estimates["nll"].stderr == pytest.approx(nll.std(ddof=1) / np.sqrt(12))
+    assert found.estimates["nll"].stderr == pytest.approx(mean_error(nll))
     assert found.per_example["index"].tolist() == list(range(12))
 
 

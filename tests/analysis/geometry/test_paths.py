@@ -12,7 +12,7 @@ from torch import Tensor
 
 import tightbound as tb
 from laws.linear import Linear, linear_gaussian
-from tightbound.analysis.estimate import Estimate
+from tightbound.analysis.estimate import Estimate, mean_error
 from tightbound.analysis.geometry.measures import Measured, compare_paths, paths, traversal
 from tightbound.core.errors import InputError
 from tightbound.report.charts import drawn
@@ -108,7 +108,7 @@ def test_a_comparison_is_paired() -> None:
     for name, number in differences.items():
         assert number.value == pytest.approx(value(a, name) - value(b, name))
         each = a.per_pair[name] - b.per_pair[name]
-        assert number.stderr == pytest.approx(each.std(ddof=1) / math.sqrt(20))
+        assert number.stderr == pytest.approx(mean_error(each))
     with pytest.raises(InputError, match="different examples"):
         compare_paths(a, paths(one.model, x[:20], x))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tightbound.analysis.bounds.weights import MIN_TAIL, RELIABLE, PerExample, rungs, tail_size
-from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
+from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error, share
 
 DESCRIPTIONS = {
     "iwae_ladder": "the IWAE bound by number of samples k, all from the same samples",
@@ -100,15 +100,15 @@ def verdict(weights: PerExample, samples: int) -> str | None:
 
 def _tail(k: Array, facts: Mapping[str, Any]) -> dict[str, Estimate]:
     known, size = k[~np.isnan(k)], tail_size(facts["samples"])
-    shape, share = {**facts, "unit": "shape"}, {**facts, "unit": "share of examples"}
+    shape, shares = {**facts, "unit": "shape"}, {**facts, "unit": "share of examples"}
     if not len(known):
         reason = f"the tail has {size} weights per example; needed: {MIN_TAIL} different ones"
-        missing = (Estimate.missing(n=len(k), **{**each, "reason": reason}) for each in (shape, share))
+        missing = (Estimate.missing(n=len(k), **{**each, "reason": reason}) for each in (shape, shares))
         return dict(zip(("pareto_k", "pareto_k_high"), missing, strict=True))
     how = f"generalized Pareto density of the {size} largest weights (PSIS, Vehtari et al. 2024)"
     return {
         "pareto_k": mean(known, **shape, estimator=f"mean over examples; {how}"),
-        "pareto_k_high": mean((known > RELIABLE).astype(float), **share, estimator=how),
+        "pareto_k_high": share(known > RELIABLE, **shares, estimator=how),
     }
 
 

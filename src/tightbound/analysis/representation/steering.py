@@ -105,7 +105,7 @@ def steer(
         again = encode(model, Batch(into_domain(model, decoded[-1]), label=own), seed=seed).mean.double().numpy()
         predicted.append(probe.predict(again) == label)
         estimates[f"{s:+g}"] = accuracy(predicted[-1]).estimate(
-            unit="share", target=target, estimator="share; binomial standard error",
+            unit="share", target=target, estimator="share; Wilson's standard error",
             description=f"share of {len(rows):,} test examples {moved_from}, shifted by {s:+g} vectors, that a "
             f"linear probe classifies as {label}",
         )  # fmt: skip

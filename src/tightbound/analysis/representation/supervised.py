@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean_error
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean_error, share_error
 from tightbound.core.noise import key_seed
 
 
@@ -47,13 +46,9 @@ class Accuracy(Scored):
     """Share of examples that are right."""
 
     def estimate(self, **facts: Any) -> Estimate:
-        """Return the share with its binomial standard error.
-
-        The error is taken at (k + 1) / (N + 2), so that no errors among few examples does not mean certainty.
-        """
+        """Return the share with its standard error; see `share_error`."""
         n = len(self.influence)
-        p = (float(self.value) * n + 1) / (n + 2)
-        return estimate(self.value, math.sqrt(p * (1 - p) / n), n=n, **facts)
+        return estimate(self.value, share_error(self.value, n), n=n, **facts)
 
 
 def accuracy(right: Array) -> Accuracy:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean_error, share
 from tightbound.analysis.samples.neighbors import as_data, inputs, nearest, observed, realized
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.model import VAE
@@ -198,8 +198,8 @@ def _estimates(distance: Array, between: Array, n: int, components: int | None) 
     parts = (("too_near", slice(None, n), "samples"), ("too_near_test", slice(n, None), "test examples"))
     for name, part, what in parts:
         too_near = (distance[part] < between[part]) | (distance[part] == 0)
-        estimates[name] = mean(
-            too_near.astype(float), unit="share", target=what, estimator=f"{same}; {space}",
+        estimates[name] = share(
+            too_near, unit="share", target=what, estimator=f"{same}; {space}",
             description=f"{what} that are {same} (1 - authenticity)",
         )  # fmt: skip
     return estimates

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tightbound.analysis.estimate import Estimate, mean, scalar, scalar_error
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error, share
 from tightbound.analysis.result import Result
 from tightbound.analysis.samples import two_sample
 from tightbound.analysis.samples.features.base import BATCH, Features, Given, Scaled, take
@@ -217,14 +217,14 @@ def _judged(
         fitted = ", which the features were fitted to, so that it is rather high" if judge.features.fitted else ""
         floor, floor_intervals = _estimates(judge, _look(judge, other), data, n, f"training data{fitted}")
     if data.classes is not None and labels is not None:
-        right = (data.classes == labels.numpy()).astype(float)
-        estimates["classifier_accuracy"] = found = mean(
+        right = data.classes == labels.numpy()
+        estimates["classifier_accuracy"] = found = share(
             right, unit="share", estimator="share of right predictions", target=f"labels of {about['data']}",
             description=DESCRIPTIONS["classifier_accuracy"],
         )  # fmt: skip
         value, error = scalar(found), scalar_error(found)
-        share = Measured(value, error, value - 1.96 * error, value + 1.96 * error).share(len(right))
-        intervals["classifier_accuracy"] = [float(share.low), float(share.high)]
+        inside = Measured(value, error, value - 1.96 * error, value + 1.96 * error).within(0.0, 1.0)
+        intervals["classifier_accuracy"] = [float(inside.low), float(inside.high)]
     classes = {
         name: (np.bincount(part.classes, minlength=count) / len(part.classes)).round(6).tolist()
         for name, part in (("samples", view), ("data", data))
