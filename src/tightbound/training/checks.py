@@ -157,7 +157,7 @@ def warn_of_new_length(trainer: Trainer, before: Settings) -> None:
         warnings.warn(
             f"the schedule of {' and '.join(changed)} depends on the length of the run, which was "
             f"{length} {'steps' if before.steps else 'epochs'}: the run goes on with the schedule of the new length, "
-            "but not as if it had had that length from the start; give schedules steps= to be independent of it",
+            "but not as if it had had that length from the start",
             stacklevel=4,
         )
 
