@@ -15,6 +15,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Noise, draw
 from tightbound.inference import infer
 from tightbound.likelihoods import Gaussian, Mixture, MixtureOfLogistics
+from tightbound.likelihoods.logistic_mixture import ColorDistribution
 
 
 def colors(levels: int = 4, components: int = 2, size: int = 1, n: int = 1):
@@ -67,6 +68,21 @@ def test_color_quadrature_is_near_the_moments_and_independent_of_the_batch(level
     assert ((p.mean - x.mean(0)) / deviation).abs().max() < 0.02
     assert (p.variance / deviation.square() - 1).abs().max() < 0.05
     assert torch.equal(likelihood(raw[2:3]).mean[0], p.mean[2])
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_color_quadrature_is_as_near_the_exact_moments_as_documented(components: int) -> None:
+    generator, shape = torch.Generator().manual_seed(0), (60, components, 3, 1, 1)
+    logits = torch.randn(60, components, 1, 1, generator=generator)
+    location = torch.rand(shape, generator=generator) * 1.6 - 0.8
+    scale = 0.03 * 33 ** torch.rand(shape, generator=generator)
+    coefficients = torch.tanh(torch.randn(shape, generator=generator))
+    exact, near = (ColorDistribution(logits, location, scale, coefficients, 10, exact_levels=n) for n in (10, 2))
+    wide, off = exact.variance >= 1, (near.variance - exact.variance).abs()
+    assert 50 < wide.sum() < 180 or components == 3
+    assert ((near.mean - exact.mean).abs() / exact.variance.sqrt())[wide].max() < 0.05
+    assert (off / exact.variance)[wide].max() < 0.15
+    assert not (~wide).any() or off[~wide].max() < 0.2
 
 
 def test_mixture_of_one_component_is_its_family() -> None:

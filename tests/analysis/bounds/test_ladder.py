@@ -101,7 +101,7 @@ def test_the_verdict_follows_the_weights() -> None:
 
 
 def test_a_step_down_by_chance_is_no_sign_of_convergence() -> None:
-    last = np.where(np.arange(8) % 2, -2.0, -1.2)
+    last = np.where(np.arange(8) % 2, -2.0, -1.25)
     bounds = np.stack([np.full(8, -3.0), np.full(8, -2.0), np.full(8, -1.4), last], 1)
     facts = {"unit": "nats", "target": "density", "samples": 250, "reason": None}
     weights = ladder.PerExample(bounds, np.ones(8), np.full(8, 0.2))
