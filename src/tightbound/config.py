@@ -26,6 +26,7 @@ _Int = Annotated[int | None, "INT"]
 _Float = Annotated[float | None, "FLOAT"]
 READ_OPTIONS = (
     *("levels", "domain", "kinds", "resize", "gray", "background", "test"),
+    *("labels", "ignore", "id"),
     *("delimiter", "decimal", "header", "index", "encoding"),
 )  # the options of `data.open` among the settings
 _CUSTOM = "custom"  # recorded in place of an optimizer that was given as a function
@@ -74,6 +75,12 @@ class Composition:
     kinds: Annotated[str | None, "KINDS"] = None
     """Kinds of a table's columns, by name or in order: "visits='counts', city='categories', grade=('levels', 5)".
     Default: words are categories, 0 and 1 are binary, and other numbers are real."""
+    labels: Annotated[str | None, "COLUMN"] = None
+    """Column of a table that holds the labels. Default: none."""
+    ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()
+    """Columns of a table to leave out."""
+    id: Annotated[str | None, "COLUMN"] = None
+    """Column of a table that names the examples; results carry it. Default: none."""
     resize: Annotated[tuple[int, int] | None, "HEIGHT WIDTH"] = None
     """Height and width that image files are resized to."""
     gray: bool = False

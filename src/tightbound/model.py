@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core import model as core
+from tightbound.core.classes import class_numbers
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Context, Likelihood, Observation
@@ -42,6 +43,7 @@ class VAE(core.VAE):
         context: The variable that x is conditioned on; None: no variable.
         layout: Order of the axes of an example as your data have them: "chw", "hwc", or "hw" without channels. The
             model itself takes "chw"; samples and reconstructions of `Trained` are returned as your data are.
+        schema: Names of the columns and classes, as `Schema.recorded` writes them; None: unknown.
 
     Raises:
         CompositionError: If the components cannot be combined; the message gives the reason and the fix.
@@ -161,11 +163,12 @@ class VAE(core.VAE):
                     f"pass the class, likelihood={type(spec).__name__}, to build it for these data"
                 )
             model = cls(latents, spec, _is(observation, Observation), context, data.layout)
+            model.learn_names(data.schema)
             weights = start_at_data is not False
             # a decoder that was passed keeps its initial weights
             start = Start(normalization=normalization, weights=weights, likelihood=named and decoder is None)
             own = None if isinstance(start_at_data, bool) else start_at_data
-            seen = data.train if own is None else examples(own, data.domain, shape, data.header, name="start_at_data")
+            seen = data.train if own is None else examples(own, data.domain, shape, data.schema, name="start_at_data")
             start(model, seen)
             model.starter = start
         return model
@@ -237,8 +240,10 @@ def _context(text: str, data: Data, trust: bool) -> Context:
     if labels is None:  # the data are rendered or read on demand
         labels = next(data.train.epoch(1)).label
         labels = None if labels is None or labels.dim() == 1 else labels
-    are_classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
-    classes = int(labels.max()) + 1 if are_classes and labels is not None else 0
+    one_hot = labels is not None and labels.dim() == 2 and labels.shape[1] > 1
+    numbers = class_numbers(labels)
+    classes = 0 if labels is None or numbers is None else labels.shape[1] if one_hot else int(numbers.max()) + 1
+    classes = max(classes, len(data.classes)) if classes else 0
     size = 0 if labels is None else labels[0].numel()
     return _is(make("context", text, trust=trust, shape=tuple(data.shape), classes=classes, size=size), Context)
 
@@ -312,7 +317,7 @@ def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> 
     """Return the observation, and whether its mean and scale are those of the data, which `Start` fits."""
     spec = parse(text)
     supplied = {"levels": data.domain.levels or 2, "shape": shape}
-    supplied |= {"kinds": _kinds(data.domain), "names": list(data.header)}
+    supplied |= {"kinds": _kinds(data.domain)}
     supplied |= {"given": data.domain.given} if data.domain.given else {}
     kind = find("observation", spec.name, trust=trust)
     takes = signature(kind)

@@ -23,6 +23,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.data.given import Source, training_data
+from tightbound.inference.infer import Values
 from tightbound.inference.methods import Inference
 from tightbound.inference.reopen import run_data
 from tightbound.objectives.base import Objective
@@ -112,12 +113,12 @@ class Trained(Inference, Analyses):
                 raise InputError("the data of this model are unknown; pass data=")
             return Subject(known.require_test(), known, f"{known.name}, test split")
         name = f"{data.name}, test split" if isinstance(data, Data) else data if isinstance(data, str) else "given data"
-        return Subject(self._examples(data), known, name)
+        return Subject(self._examples(data), known, name, given=not isinstance(data, Data))
 
     def _as_training_data(self, data: Source) -> Data:
         if isinstance(data, Data):
             return data
-        return training_data(data, like=self.model.observation.source)
+        return training_data(data, like=self.model)
 
     def fit_code_prior(
         self,
@@ -167,9 +168,9 @@ class Trained(Inference, Analyses):
         keep: float = 0.25,
         draw: bool = False,
         seed: int = 0,
-        context: Tensor | None = None,
+        context: Values | None = None,
         sampler: str | None = None,
-        label: int | None = None,
+        label: int | str | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         progress: bool = False,
@@ -259,7 +260,7 @@ def fit(
     """
     if not isinstance(model, VAE):
         raise InputError(f"fit() was given a {type(model).__name__}; needed: a VAE, such as VAE.for_data(x)")
-    opened = training_data(data, validation, test, like=model.observation.source)
+    opened = training_data(data, validation, test, like=model)
     check_options(options, opened)
     chosen: Objective | None = make("objective", objective) if isinstance(objective, str) else objective
     fitted = fit_run(

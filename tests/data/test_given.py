@@ -1,5 +1,7 @@
 """Every form of data gives the same examples, for training and for a trained model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.terms import Batch
 from tightbound.data import open
 from tightbound.data.given import examples, training_data
+from tightbound.model import VAE
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3)).astype(np.float32)
@@ -112,12 +115,58 @@ def test_columns_of_a_data_frame_have_kinds_and_are_found_by_name():
     for split in (data.train, data.test):
         assert torch.equal(values(split).nan_to_num(-9), expected.nan_to_num(-9))
     other = FRAME.assign(extra=1)[["extra", "c", "b", "a"]]
-    assert torch.equal(values(examples(other, data.domain, (3,), data.header)).nan_to_num(-9), expected.nan_to_num(-9))
-    with pytest.raises(InputError, match="lacks the columns b"):
-        examples(FRAME[["a", "c"]], data.domain, (3,), data.header)
-    with pytest.raises(InputError, match="'w', which is none of its 3 categories"):
-        examples(FRAME.assign(b="w"), data.domain, (3,), data.header)
+    with pytest.warns(UserWarning, match="the column extra is ignored"):
+        found = values(examples(other, data.domain, (3,), data.schema))
+    assert torch.equal(found.nan_to_num(-9), expected.nan_to_num(-9))
+    with pytest.raises(InputError, match="lacks the column b.*has the column word, which it does not know"):
+        examples(FRAME.rename(columns={"b": "word"}), data.domain, (3,), data.schema)
     assert training_data(FRAME, labels="b").train.labels.tolist() == [0, 1, 0, 2] * 3
+
+
+UNKNOWN = {
+    "without a column": (FRAME[["c", "a"]], r"column 2 \(b\) has no entries"),
+    "an empty column": (FRAME.assign(b=None), r"column 2 \(b\) has no entries"),
+    "unseen categories": (FRAME.assign(b="w"), r"column 2 \(b\) holds 'w', unknown to the model"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_what_a_model_does_not_know_of_a_table_counts_as_missing(case):
+    data = training_data(FRAME)
+    other, said = UNKNOWN[case]
+    with pytest.warns(UserWarning, match=said):
+        found = values(examples(other, data.domain, (3,), data.schema))
+    assert found[:, 1].isnan().all()
+    assert torch.equal(found[:, [0, 2]].nan_to_num(-9), values(data.train)[:, [0, 2]].nan_to_num(-9))
+
+
+def test_a_model_of_complete_rows_needs_all_entries():
+    data = training_data(pd.DataFrame(X, columns=["c", "d", "e"]))
+    for other, said in (
+        (pd.DataFrame({"d": [0.5, None], "e": [1, 2], "c": [0, 1]}), r"column 2 \(d\) lacks 1 entries"),
+        (pd.DataFrame({"d": [0.5, 1], "e": ["x", "y"], "c": [0, 1]}), r"column 3 \(e\) holds words, such as 'x'"),
+        (pd.DataFrame({"d": [0.5, 1], "c": [0, 1]}), "lacks the column e, which the model was trained on"),
+    ):
+        with pytest.raises(InputError, match=said):
+            examples(other, data.domain, (3,), data.schema)
+    swapped = values(
+        examples(pd.DataFrame({"e": [3.0, 4], "c": [0, 1], "d": [5.0, 6]}), data.domain, (3,), data.schema)
+    )
+    assert swapped.tolist() == [[0, 5, 3], [1, 6, 4]]
+
+
+def test_opened_data_are_matched_by_name():
+    data = training_data((FRAME[["a", "c"]].fillna(0), list("pqrs") * 3))
+    other = training_data((FRAME[["c", "a"]].fillna(0), list("srqs") * 3))
+    with pytest.raises(InputError, match="no test split"):
+        examples(other, data.domain, (2,), data.schema)
+    other = replace(other, test=other.train)
+    found = examples(other, data.domain, (2,), data.schema)
+    assert torch.equal(values(found), values(data.train))
+    assert found.labels.tolist() == [3, 2, 1, 3] * 3
+    assert next(found.epoch(4)).label.tolist() == [3, 2, 1, 3]
+    with pytest.raises(InputError, match="lacks the columns c; pass what x was opened from"):
+        examples(replace(other, schema=replace(other.schema, columns=("x", "a"))), data.domain, (2,), data.schema)
 
 
 def test_values_are_encoded_like_the_training_data():
@@ -128,8 +177,8 @@ def test_values_are_encoded_like_the_training_data():
         assert torch.equal(found.to(torch.uint8)[:, 0], torch.from_numpy(GRAY[:3]))
     dark = training_data(GRAY, validation=GRAY[:2] // 255)  # 0 and 1 alone are levels, too
     assert values(dark.validation).max() <= 1
-    assert training_data(GRAY // 128, like=data).domain == data.domain
-    assert training_data(GRAY // 128, like=data.domain).domain == data.domain
+    model = VAE.for_data(data, latent=1)
+    assert training_data(GRAY // 128, like=model).domain == data.domain
 
 
 def test_numbers_that_stand_for_categories_are_read_as_they_are_written():

@@ -87,8 +87,9 @@ def test_booleans_are_no_levels(trained):
 def test_validation_and_more_training_data_are_read_like_the_first():
     data = training_data(SHARES, validation=DARK.astype(float), test=GRAY[:2])
     assert data.validation.batch(torch.arange(3)).x.max() == 255
-    assert training_data(DARK.astype(float), like=data).train.batch(torch.arange(3)).x.max() == 255
-    assert training_data(DARK, like=data).train.batch(torch.arange(3)).x.max() == 1
+    model = tb.VAE.for_data(data, latent=1)
+    assert training_data(DARK.astype(float), like=model).train.batch(torch.arange(3)).x.max() == 255
+    assert training_data(DARK, like=model).train.batch(torch.arange(3)).x.max() == 1
 
 
 def test_bytes_are_no_numbers_in_0_1_where_these_were_floats():
@@ -125,7 +126,7 @@ def test_numbers_in_place_of_words_and_bytes_in_a_column_of_numbers_are_what_the
     data = training_data(frame, kinds={"share": "unit"})
     for kind in (np.float64, np.uint8):
         codes = pd.DataFrame({"word": np.array([1, 0], kind), "share": np.array([1, 0], kind)})
-        rows = examples(codes, data.domain, (2,), data.header).batch(torch.arange(2)).x
+        rows = examples(codes, data.domain, (2,), data.schema).batch(torch.arange(2)).x
         assert rows.tolist() == [[1, 1], [0, 0]]
 
 

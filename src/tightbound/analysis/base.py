@@ -56,11 +56,13 @@ class Subject:
         examples: Examples that the question is about, such as the test split.
         data: The training data, with the domain, column names and labels; None: unknown.
         name: Name of the examples, for captions: "digits (test)".
+        given: Whether they are examples that a user gave, instead of the model's own data.
     """
 
     examples: Split
     data: Data | None
     name: str = "the examples"
+    given: bool = False
 
     def at_most(self, max_examples: int) -> Subject:
         """Return the same with at most so many examples, picked at random."""
@@ -115,6 +117,8 @@ class Analysis(ABC, Generic[R]):
     """Whether it takes seconds, so that the page at the end of training has it."""
     per_example: ClassVar[bool] = False
     """Whether the result has values for each example."""
+    whole: ClassVar[bool] = False
+    """Whether the command covers all of the data that are given, even if a part was set aside for testing."""
     data: ClassVar[Literal["optional", "required", "named"]] = "optional"
     """Whether data must be given; "named": the command takes them as an option, not after the run."""
     own_training_data: ClassVar[bool] = False

@@ -90,6 +90,6 @@ def _command(analysis: type[Analysis[Any]]) -> type[Command]:
     about = f"{analysis.question}\n\n{inspect.cleandoc(analysis.__doc__ or '').partition('References:')[0].strip()}"
     members = {
         "analysis": analysis, "group": analysis.group, "distributed": analysis.distributed, "__doc__": about,
-        "helps": options.descriptions(analysis),
+        "whole": analysis.whole, "helps": options.descriptions(analysis),
     }  # fmt: skip
     return dataclasses.make_dataclass(analysis.__name__, own, bases=bases, namespace=members, frozen=True, kw_only=True)

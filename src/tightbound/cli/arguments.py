@@ -14,6 +14,7 @@ _Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 _Data = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")]
 _Out = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 _Count = tyro.conf.arg(aliases=["-n"], metavar="INT")
+_Labels = tyro.conf.arg(metavar="LABEL ...")
 _Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Flag = tyro.conf.FlagCreatePairsOff
 SplitName = Literal["auto", "train", "test", "all"]
@@ -25,6 +26,7 @@ class Command:
     action: str
     group: ClassVar[str] = "look"  # group in `tightbound --help`
     distributed: ClassVar[bool] = False  # whether several processes share the work; else the first does it alone
+    whole: ClassVar[bool] = False  # whether the command covers all of DATA, even if a part was set aside for testing
     helps: ClassVar[Mapping[str, str]] = {}  # help of options that have no docstring below them
 
     def __call__(self) -> Any:
@@ -63,7 +65,7 @@ class OnData(Options, OnRun):
     """Data to use instead of the run's own: built-in data set, file, folder or tar shards."""
     split: SplitName = "auto"
     """Split of the data to use; auto: the test split of the run's own data and of built-in data sets, all examples of
-    other data."""
+    other data. embed, reconstruct and score take all examples of any file that is given."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,13 @@ class Sample(Options, OnRun):
     """File to write: .png (a grid of images), .npz, .npy, or .csv for tables. Default: samples.png or samples.csv."""
     draw: Flag[bool] = False
     """Draw x from p(x|z) instead of taking its mean."""
-    context: Annotated[tuple[int, ...] | tuple[float, ...] | None, tyro.conf.arg(metavar="LABEL ...")] = None
-    """Context of a conditional model: class labels, used in turn, or the numbers of one set of attributes.
-    Default: each class in turn."""
+    context: Annotated[tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None, _Labels] = None
+    """Context of a conditional model: class labels, by name or number, used in turn, or the numbers of one set of
+    attributes. Default: each class in turn."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw z from this latent sampler instead of the prior; fit it first with `tightbound fit-sampler`."""
-    label: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
-    """Draw only examples of this class; requires --sampler class-regions."""
+    label: Annotated[int | str | None, tyro.conf.arg(metavar="LABEL")] = None
+    """Draw only examples of this class, by name or number; requires --sampler class-regions."""
     temperature: float = 1.0
     """Temperature of a learned code prior: values below 1 give more probable and less varied samples."""
     top_k: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
@@ -116,6 +118,7 @@ class Reconstruct(OnData):
 
     action = "tightbound.cli.actions.generate:reconstruct"
     distributed = True
+    whole = True
 
     n_examples: Annotated[int, _Count] = 16
     """Number of examples in a picture; other files hold all examples."""
@@ -176,10 +179,12 @@ class Embed(OnData):
 
     action = "tightbound.cli.actions.codes:embed"
     distributed = True
+    whole = True
 
     out: Path = Path("codes.npz")
     """File to write. .npz has posterior means and standard deviations (`mean`, `std`), positions (`index`) and, if they
-    exist, `draw`, `label` and `name`; .npy and .csv have the latent codes or code indices only."""
+    exist, `draw`, `label`, `classes`, `row` and `name`. .csv has a row for each example: the row of the file (from 1)
+    or the name, the latent code (z1, z2, ...) or code indices, and the label. .npy has the codes only."""
     draw: Flag[bool] = False
     """Draw a latent code from each posterior instead of taking its mean."""
 

@@ -6,14 +6,19 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError
 from tightbound.core.files import atomic
+from tightbound.data import Split
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
@@ -23,11 +28,45 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return buffer.getvalue()
 
 
-def table_csv(x: Tensor, header: Sequence[str] = (), words: Sequence[Sequence[str]] = ()) -> str:
-    """Return a table (N, D) as CSV, with names of columns and the words of categories."""
-    legends = words or [()] * x.shape[1]
-    rows = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in x.tolist())
-    return csv_text([*([header] if header else []), *rows])
+def table_csv(
+    x: Tensor, header: Sequence[str], words: Sequence[Sequence[str]] = (), about: Mapping[str, Array] | None = None
+) -> str:
+    """Return a table (N, D) as CSV.
+
+    Args:
+        x: The table.
+        header: Names of its columns.
+        words: For each column, the words of its categories; (): all columns hold numbers.
+        about: Columns to write before those of the table, by name.
+    """
+    legends, beside = words or [()] * x.shape[1], about or {}
+    cells = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in x.tolist())
+    before = zip(*(values.tolist() for values in beside.values()), strict=True) if beside else repeat((), len(x))
+    return csv_text([[*beside, *header], *([*own, *row] for own, row in zip(before, cells, strict=True))])
+
+
+def described(split: Split, label: str | None = None) -> dict[str, Array]:
+    """Return the columns that tell a person which examples a split holds, and their labels if they have any, by name.
+
+    Args:
+        split: The examples.
+        label: Name of the column of labels; None: "label".
+    """
+    positions, labels = [], []
+    for batch in split.epoch(4096):
+        positions.append(batch.positions())
+        labels.append(batch.label)
+    found = dict(split.identity(torch.cat(positions)))
+    if all(each is not None for each in labels):
+        found |= _label_columns(torch.cat(labels), split, label or "label")
+    return found
+
+
+def _label_columns(labels: Tensor, split: Split, name: str) -> dict[str, Array]:
+    if labels.dim() > 1:
+        return {f"{name}{i}": column.numpy() for i, column in enumerate(labels.flatten(1).unbind(1), 1)}
+    known = [split.class_name(value) for value in labels.tolist()] if split.classes else None
+    return {name: labels.numpy() if known is None else np.array(known)}
 
 
 def out_file(out: Path | None, name: str, known: tuple[str, ...]) -> Path:

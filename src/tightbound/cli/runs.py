@@ -32,6 +32,8 @@ def split_name(command: Any, data: Data) -> str:
     """Return the split that a command asks for: "train", "test" or "all"."""
     if command.split != "auto":
         return command.split
+    if command.whole and command.data is not None and not data.builtin:
+        return "all"
     folder = RunFolder(command.run)
     own = data.fingerprint == folder.read(folder.run_file)["data"]["fingerprint"]
     return "test" if own or data.builtin else "all"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tightbound.core.classes import class_numbers
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.interfaces import Context
 from tightbound.core.terms import Batch
@@ -42,15 +43,16 @@ class Labels(Context):
         return replace(seen, context=self.encode(seen.label).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
-        """Return one-hot vectors (n, classes) of labels (n,)."""
+        """Return one-hot vectors (n, classes) of labels (n,), (n, 1) or one-hot (n, classes)."""
         values = torch.as_tensor(values)
-        whole_numbers = values.dim() == 1 and not values.is_floating_point() and not values.is_complex()
-        if not whole_numbers or (values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.classes):
-            given = f"{values.min().item()} to {values.max().item()}" if values.numel() else "none"
+        own = values.dim() == 1 or (values.dim() == 2 and values.shape[1] in (1, self.classes))
+        numbers = class_numbers(values) if own else None
+        if numbers is None or (len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.classes):
+            given = f"{values.min().item():g} to {values.max().item():g}" if values.numel() else "none"
             raise InputError(
                 f"labels must be whole numbers (n,) in 0..{self.classes - 1}; got {tuple(values.shape)}, {given}"
             )
-        return F.one_hot(values.long(), self.classes).to(torch.get_default_dtype())
+        return F.one_hot(numbers, self.classes).to(torch.get_default_dtype())
 
     def examples(self, n: int) -> Tensor:
         """Return each class in turn."""

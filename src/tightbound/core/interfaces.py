@@ -99,7 +99,6 @@ class Observation(Component, nn.Module, ABC):
     needs_index: bool = False  # whether each example's position in the data fixes its randomness, even in training
     error_unit: str = "squared units"
     no_bits: str = "bits of a density depend on the unit of x"  # the reason why bits/dim are undefined, if they are
-    header: Sequence[str] = ()  # names of the columns of a table
     words: Sequence[Sequence[str]] = ()  # for each column, the words that its numbers 0, 1, ... stand for
 
     def check_source(self, domain: Domain) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from tightbound.core.component import Component
+from tightbound.core.component import Component, signature
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import append, join
@@ -19,6 +19,7 @@ from tightbound.core.latents import DiscreteLatents, Latents, State, Trainable
 from tightbound.core.noise import Noise, unkeyed
 from tightbound.core.numerics import first_parameter
 from tightbound.core.schedules import Knobs, Schedule
+from tightbound.core.schema import UNNAMED, Schema
 from tightbound.core.terms import Batch, LatentTerms, Terms, log_density
 
 Layout = Literal["chw", "hwc", "hw"]  # order of the axes of an example; flat examples are "chw"
@@ -35,6 +36,7 @@ class VAE(Component, Trainable):
             (`core.join`), the prior sees c, and the likelihood gets the features followed by c. With discrete latents,
             only the prior sees c.
         layout: Order of the axes of an example as the data were given; the model itself takes "chw".
+        schema: Names of the columns and classes, as `Schema.recorded` writes them; None: unknown.
 
     Raises:
         CompositionError: The likelihood is not a density on the observation's targets, or shapes do not match.
@@ -50,6 +52,7 @@ class VAE(Component, Trainable):
         observation: Observation,
         context: Context | None = None,
         layout: Layout = "chw",
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         prior_only = isinstance(latents, DiscreteLatents)
@@ -84,12 +87,19 @@ class VAE(Component, Trainable):
         self.latents, self.likelihood, self.observation, self.context = latents, likelihood, observation, context
         self.layout: Layout = layout
         self.starter: Callable[[VAE, Any], None] | None = None  # initializes the model from a split of examples
+        self.schema = Schema.of(schema or {})
         self.prepared_objectives: dict[object, Any] = {}  # the objectives that `loss` prepared, by text or object
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
         return self.likelihood.shape
+
+    def learn_names(self, schema: Schema) -> None:
+        """Take over the names of the columns and classes of the training data where the model knows none."""
+        self.schema = self.schema.completed(schema)
+        if "schema" in signature(type(self)).parameters and self.schema != UNNAMED:
+            self.record_again(schema=self.schema.recorded())
 
     @property
     def device(self) -> torch.device:

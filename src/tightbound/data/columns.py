@@ -10,6 +10,7 @@ import numpy as np
 
 from tightbound.core.domain import BINARY, REAL, Domain, as_domain
 from tightbound.core.errors import InputError, suggestion
+from tightbound.core.schema import listed
 from tightbound.data import encoding
 from tightbound.data.encoding import Seen
 
@@ -67,7 +68,13 @@ class Survey:
     """
 
     def __init__(
-        self, header: Sequence[str], kinds: Mapping[int, Any], name: str, problems: Mapping[int, str] | None = None
+        self,
+        header: Sequence[str],
+        kinds: Mapping[int, Any],
+        name: str,
+        problems: Mapping[int, str] | None = None,
+        *,
+        like: bool = False,
     ) -> None:
         """Begin a pass.
 
@@ -76,8 +83,9 @@ class Survey:
             kinds: Declared kinds, by number of the column.
             name: Name of the data, in messages.
             problems: What is known to be wrong with columns; it is reported with what the pass finds.
+            like: Whether the data are for a model that was trained on columns of these kinds.
         """
-        self._header, self._kinds, self._name = header, kinds, name
+        self._header, self._kinds, self._name, self._like = header, kinds, name, like
         self._problems = dict(problems or {})  # by column
         self._found: list[_Found] = []
         self.size = 0
@@ -140,11 +148,15 @@ class Survey:
             if i in self._problems:
                 continue
             try:
-                columns.append(self._column(i, found, self._kinds.get(i, declared)))
+                columns.append(
+                    self._known(i, found) if self._like else self._column(i, found, self._kinds.get(i, declared))
+                )
             except InputError as error:
                 self._problems[i] = str(error).removeprefix(f"{self._name}: ")
         if self._problems:
             raise InputError(f"{self._name}: {_all([self._problems[i] for i in sorted(self._problems)])}")
+        if self._like:
+            return Domain("mixed", columns=tuple(columns)), self._unknown(columns)
         return Domain("mixed", columns=tuple(columns)), self._notes(columns)
 
     def _column(self, i: int, found: _Found, kind: Any) -> Domain:
@@ -169,6 +181,33 @@ class Survey:
         plain = {"levels": "floats", "unit": "integers"}.get(own.kind, "")  # all columns may have become floats
         return replace(own, given=own.given or plain)
 
+    def _known(self, i: int, found: _Found) -> Domain:
+        """Return the domain that the model knows for a column; raise InputError if it needs all entries."""
+        if i in self._kinds:
+            return as_domain(self._kinds[i])
+        given = f"holds words, such as {found.words[0]!r}" if found.words else f"lacks {found.missing:,} entries"
+        if not found.words and not found.missing:
+            return REAL
+        raise InputError(
+            f"{self._where(i)} {given}, and the model was trained on numbers without missing entries; correct or fill "
+            "them, or train on data with missing entries"
+        )
+
+    def _unknown(self, columns: Sequence[Domain]) -> tuple[str, ...]:
+        """Return notes on columns without entries, and on words that are no category of theirs."""
+        notes = []
+        for i, (own, found) in enumerate(zip(columns, self._found, strict=True)):
+            words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
+            unknown = [word for word in words if word not in own.words]
+            if found.missing == self.size:
+                notes.append(f"{self._where(i)} has no entries: they count as missing")
+            elif own.kind == "categories" and unknown and (found.words or all(map(is_number, own.words))):
+                notes.append(
+                    f"{self._where(i)} holds {listed(map(repr, unknown))}, unknown to the model, which knows {own}: "
+                    "these entries count as missing"
+                )
+        return tuple(notes)
+
     def _notes(self, columns: Sequence[Domain]) -> tuple[str, ...]:
         names = [self._header[i] if self._header else i + 1 for i in range(self.width)]
         hint = " (whole: if they are counts or levels, say so in kinds)"
@@ -189,15 +228,17 @@ def _all(problems: Sequence[str]) -> str:
     return f"{len(problems):,} columns cannot be used: {shown}{more}"
 
 
-def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str) -> np.ndarray:
-    """Return rows (B, D) as stored, float32 with NaN where an entry is missing."""
+def encode(
+    x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str, *, like: bool = False
+) -> np.ndarray:
+    """Return rows (B, D) as stored, float32 with NaN where an entry is missing; with `like`, also unknown words."""
     out = np.full(x.shape, np.nan, np.float32)
     for i, (column, own) in enumerate(zip(x.T, domain.columns, strict=True)):
         seen, where = ~np.isnan(column), f"{name}: {title(i, header)}"
         if not seen.any():
             continue
         if own.kind == "categories":
-            out[seen, i] = _codes(column[seen], words.get(i), own, where)
+            out[seen, i] = _codes(column[seen], words.get(i), own, where, like=like)
             continue
         if i in words:
             raise InputError(f"{where} holds words, such as {words[i][0]!r}; needed: {own}")
@@ -205,8 +246,13 @@ def encode(x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, n
     return out
 
 
-def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, where: str) -> np.ndarray:
-    """Return the categories of values: words, numbers as they are written, or numbers in place of words."""
+def _codes(
+    values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, where: str, *, like: bool = False
+) -> np.ndarray:
+    """Return the categories of values: words, numbers as they are written, or numbers in place of words.
+
+    A word that is no category is an error, or with `like` NaN.
+    """
     if words is None and not all(map(is_number, domain.words)):
         known = Domain("levels", domain.levels, given="floats")
         return encoding.infer(values[:, None], known, where)[0].convert(values)
@@ -214,9 +260,9 @@ def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, wh
         distinct, values = np.unique(values, return_inverse=True)
         words = tuple(f"{v:.9g}" for v in distinct)
     unknown = [word for word in words if word not in domain.words]
-    if unknown:
+    if unknown and not like:
         raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {domain}")
-    codes = np.array([domain.words.index(word) for word in words])
+    codes = np.array([np.nan if word in unknown else domain.words.index(word) for word in words])
     return codes[values.astype(np.int64)]
 
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import Layout
+from tightbound.core.schema import UNNAMED, Schema
 from tightbound.data import columns, encoding
 from tightbound.data.form import channels_first
+from tightbound.data.labels import coded
 from tightbound.data.options import Options
+from tightbound.data.selection import tell
 from tightbound.data.split import ArraySplit, Indexed, Split
 
 
@@ -31,7 +33,7 @@ class Data:
     fingerprint: str  # "sha256:..." of the content or its definition; "none: reason" for a loader
     builtin: bool  # a built-in data set with published splits
     whole: Split  # all examples in their original order; for built-in sets and pairs of loaders the test split
-    header: tuple[str, ...] = ()  # names of the columns of a table, where they are known
+    schema: Schema = UNNAMED  # names of the columns and classes, where they are known
     layout: Layout = "chw"  # order of the axes of an example, as the data were given
     validation: Split | None = None  # validation data that were given; None: taken from the training split
 
@@ -39,6 +41,16 @@ class Data:
     def shape(self) -> tuple[int, ...]:
         """Shape of one example, channels first: (C, H, W) or (D,)."""
         return self.train.shape
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of the columns of a table; (): unknown."""
+        return self.schema.columns
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the class labels 0, 1, ...; (): the labels are numbers."""
+        return self.schema.classes
 
     def require_test(self) -> Split:
         """Return the test split.
@@ -76,12 +88,19 @@ class Arrays:
     y: np.ndarray | None = None
     train: int | None = None  # the first so many examples are training data, as given; None: to be split
     notes: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()  # names of the columns of a table
+    schema: Schema = UNNAMED  # names of the columns, where they are known
     words: columns.Words = field(default_factory=dict)  # of columns of categories
     kinds: columns.Kinds | None = None  # of columns, as declared or as their types say
     names: Sequence[str] | None = None  # one for each example
     problems: Mapping[int, str] | None = None  # what cannot be read, by column
     title: str = ""  # name in messages; "": that of the data set
+    row_numbers: Sequence[int] | None = None  # in the file, from 1
+    classes: Sequence[str] = ()  # the words that numbers in `y` stand for
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of the columns of a table; (): unknown."""
+        return self.schema.columns
 
 
 def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
@@ -94,11 +113,15 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
     if raw.x.ndim == 2 and not mapped and (raw.words or raw.kinds is not None or np.isnan(raw.x).any()):
         size, width = raw.x.shape
-        kinds = [options.declared] * width if raw.kinds is None else raw.kinds
-        survey = columns.Survey(raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems)
+        kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds
+        survey = columns.Survey(
+            raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems, like=options.like
+        )
         survey.add(raw.x, raw.words)
         domain, notes = survey.domain()
-        x, beside = columns.encode(raw.x, raw.header, raw.words, domain, title), repr(domain)
+        tell(options, notes)
+        x = columns.encode(raw.x, raw.header, raw.words, domain, title, like=options.like)
+        beside = repr(domain)
         notes = (f"shape: {raw.x.shape}, read as {size} examples of {width} columns", *notes)
     else:
         x, shape, layout = channels_first(raw.x, title)
@@ -108,10 +131,12 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
             cast = code.convert
         else:
             x = np.ascontiguousarray(code.convert(x))
-    labels, legend = as_labels(raw.y, len(x))
+    labels, classes, legend = coded(raw.y, len(x), options, raw.classes)
     whole, notes = ArraySplit(x, labels, raw.names, cast), (*raw.notes, *notes, *legend)
-    data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test)
-    return replace(data, header=raw.header, layout=layout)
+    whole.identify(raw.names, raw.schema.id, raw.row_numbers)
+    schema = replace(raw.schema, classes=classes)
+    data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test, schema)
+    return replace(data, layout=layout)
 
 
 def divided(
@@ -122,13 +147,15 @@ def divided(
     notes: tuple[str, ...],
     digest: str,
     test: float | None,
+    schema: Schema = UNNAMED,
 ) -> Data:
     """Return the data set of examples with random access; for the arguments see `Data` and `Arrays`.
 
     With `train` the first examples are for training and the others for testing. Otherwise this share, `test`, is set
     aside for testing by a fixed permutation; None: nothing.
     """
-    data, size = Data(name, whole, None, domain, notes, digest, False, whole), len(whole)
+    whole.classes = schema.classes
+    data, size = Data(name, whole, None, domain, notes, digest, False, whole, schema), len(whole)
     if train is not None:
         if not 0 < train < size:
             raise InputError(f"{name} has an empty training or test split; both need examples")
@@ -142,30 +169,6 @@ def divided(
         rest, first = map(np.sort, np.split(np.random.default_rng(0).permutation(size), [held]))
         notes = (*notes, f"split: {size - held:,} train and {held:,} test by a fixed permutation")
     return replace(data, train=whole.subset(first), test=whole.subset(rest), notes=notes)
-
-
-def as_labels(y: np.ndarray | None, size: int) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Return labels as a tensor, whole numbers as int64, and notes; words are numbered in alphabetical order."""
-    if y is None:
-        return None, ()
-    if y.ndim == 0 or len(y) != size:
-        raise InputError(f"labels have shape {y.shape}, but there are {size} examples; give one label for each")
-    if y.dtype.kind in "USO":
-        if y.ndim != 1 or not all(isinstance(v, str) for v in y.tolist()):
-            raise InputError(f"labels have dtype {y.dtype} and shape {y.shape}; give (N,) words or numbers")
-        words, codes = np.unique(y.astype(str), return_inverse=True)
-        return torch.from_numpy(codes.astype(np.int64)), (legend(words.tolist()),)
-    if y.dtype.kind not in "biuf":
-        raise InputError(f"labels have dtype {y.dtype}; give numbers or words")
-    if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.rint(y)).all()):
-        return torch.from_numpy(y.astype(np.float32)), ()
-    return torch.from_numpy(y.astype(np.int64)), ()
-
-
-def legend(words: Sequence[str]) -> str:
-    """Return a note on which number stands for which class."""
-    shown = ", ".join(f"{word}={i}" for i, word in enumerate(words[:10]))
-    return f"labels: {shown}" + (f" and {len(words) - 10} more" if len(words) > 10 else "")
 
 
 def fingerprint(x: np.ndarray, labels: Tensor | None, beside: str = "") -> str:

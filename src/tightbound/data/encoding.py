@@ -221,7 +221,7 @@ def _check_precision(x: np.ndarray, name: str) -> None:
         spread = part.std()
         if spread > 0 and np.abs(part - part.astype(np.float32)).max() > 1e-2 * spread:
             raise InputError(
-                f"{name}: column {i} varies by {spread:.3g} around {part.mean():.10g}, too little for float32; "
+                f"{name}: column {i + 1} varies by {spread:.3g} around {part.mean():.10g}, too little for float32; "
                 "subtract an offset from it first"
             )
 

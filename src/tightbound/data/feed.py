@@ -43,7 +43,8 @@ def evaluating(model: VAE, *, keep_memory: bool = True) -> Iterator[None]:
 
 def as_split(model: VAE, source: Source) -> Split:
     """Return the examples in `source` as a split that fits the model; see `given.examples`."""
-    return examples(source, model.observation.source, model.shape, model.observation.header)
+    closed = model.context is not None and model.context.classes > 0
+    return examples(source, model.observation.source, model.shape, model.schema, closed=closed)
 
 
 def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:

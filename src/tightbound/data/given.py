@@ -15,14 +15,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from tightbound.core.domain import CONTAINED, Domain
 from tightbound.core.errors import InputError
+from tightbound.core.model import VAE
+from tightbound.core.schema import UNNAMED, Schema
 from tightbound.core.terms import Batch
 from tightbound.data import encoding
 from tightbound.data.columns import is_number
 from tightbound.data.dataset import Data, fingerprint
 from tightbound.data.form import Form, as_array, as_tensor
+from tightbound.data.labels import coded
 from tightbound.data.options import Options, ReadOptions
 from tightbound.data.source import checked, open_with
 from tightbound.data.split import ArraySplit, Split
+from tightbound.data.view import column_order, matched
 
 
 class Frame(Protocol):
@@ -48,7 +52,7 @@ def training_data(
     validation: Source | None = None,
     test: Source | float | None = None,
     *,
-    like: Data | Domain | None = None,
+    like: VAE | None = None,
     **options: Unpack[ReadOptions],
 ) -> Data:
     """Return the data that a model is trained on, in whatever form they are given.
@@ -60,8 +64,8 @@ def training_data(
         source: Training data, or a pair (training data, test data) or (x, labels).
         validation: Validation data, in any form; None: `Data.held_out` takes them from the training split.
         test: Test data, in any form, or the share of a file to set aside for testing.
-        like: Encode the values like these data, or in this domain; None: infer the domain.
-        **options: Options of `open`: levels, domain, kinds, resize, gray, labels, limits.
+        like: Encode the values as this model needs them, with columns and labels by its names; None: infer all.
+        **options: Options of `open`: levels, domain, kinds, resize, gray, labels, ignore, id, limits.
 
     Raises:
         InputError: If the data cannot be used, or the splits differ in shape or domain.
@@ -84,9 +88,8 @@ def training_data(
     else:
         asked = checked(**options)
         if like is not None and asked.declared is None and asked.kinds is None:
-            asked = (
-                _encoded_like(asked, like.domain, like.header) if isinstance(like, Data) else _encoded_like(asked, like)
-            )
+            closed = like.context is not None and like.context.classes > 0 and bool(like.schema.classes)
+            asked = encoded_like(asked, like.observation.source, like.schema, closed=closed)
         if isinstance(source, Split | Batch):
             data = _of_split(_as_split(source), asked)
         elif isinstance(source, str | os.PathLike):
@@ -94,7 +97,7 @@ def training_data(
         else:
             data = open_with(source, asked)
     given = {
-        name: examples(split, data.domain, data.shape, data.header, name=name)
+        name: examples(split, data.domain, data.shape, data.schema, name=name)
         for name, split in (("validation", validation), ("test", test))
         if split is not None and not isinstance(split, float | int)
     }
@@ -109,7 +112,13 @@ def training_data(
 
 
 def examples(
-    source: Source, domain: Domain, shape: Sequence[int], header: Sequence[str] = (), *, name: str = "x"
+    source: Source,
+    domain: Domain,
+    shape: Sequence[int],
+    schema: Schema = UNNAMED,
+    *,
+    closed: bool = False,
+    name: str = "x",
 ) -> Split:
     """Return the examples in `source` as a split, encoded like the data that a model was trained on.
 
@@ -118,24 +127,26 @@ def examples(
             test split, a path for all examples in it.
         domain: Domain of the model's raw data, `model.observation.source`.
         shape: Shape of one example, `model.shape`.
-        header: Names of the columns that the model was trained on, `model.observation.header`; columns of a table are
-            taken by name.
+        schema: Names that the model knows, `model.schema`: columns of a table are taken by name, and labels that are
+            words get the numbers of their classes.
+        closed: Whether the model is conditional on the class, so that it needs to know each.
         name: Name of the data in messages.
 
     Raises:
-        InputError: If examples have another shape, or values outside the domain.
+        InputError: If examples have another shape, values outside the domain, lack columns, or have an unknown class.
     """
     labels = None
     if isinstance(source, tuple):
         source, second, labels = _pair(source)
         if second is not None:
             raise InputError(f"{name} is a pair of data sets; give one of them")
-    options = _encoded_like(checked(labels=labels), domain, header)
+    options = encoded_like(checked(labels=labels), domain, schema, closed=closed)
     if isinstance(source, Data):
-        split = source.require_test()
-        _check_domain(source.domain, domain, name)
+        split = matched(source.require_test(), source.schema, options, name)
+        _check_domain(_ordered(source, schema, name), domain, name)
     elif isinstance(source, Split | Batch):
         split = _as_split(source)
+        split = matched(split, Schema(classes=tuple(split.classes)), options, name)
         if isinstance(source, Batch):
             check_values(source.x, domain, name)
     elif isinstance(source, str | os.PathLike):
@@ -144,8 +155,7 @@ def examples(
     elif isinstance(source, Tensor | np.ndarray | list):
         x = as_array(source)
         direct = _is_stored(x, domain, shape, as_written=not isinstance(source, Tensor))
-        y = None if labels is None else torch.as_tensor(labels)
-        split = ArraySplit(x, y) if direct else open_with(x, options).train
+        split = _labeled(x, options) if direct else open_with(x, options).train
     else:
         split = open_with(source, options).train
     if tuple(split.shape) != tuple(shape):
@@ -234,11 +244,26 @@ def _is_stored(x: np.ndarray[Any, Any], domain: Domain, shape: Sequence[int], *,
     return True
 
 
-def _encoded_like(options: Options, domain: Domain, header: Sequence[str] = ()) -> Options:
-    """Return options that encode values in a domain, and take columns by name."""
-    if domain.kind == "mixed":
-        return replace(options, kinds=list(domain.columns), columns=tuple(header))
-    return replace(options, declared=domain, columns=tuple(header))
+def _labeled(x: np.ndarray[Any, Any], options: Options) -> ArraySplit:
+    """Return stored values with the labels that were given beside them."""
+    labels = coded(options.labels, len(x), options)
+    split = ArraySplit(x, labels.values)
+    split.classes = labels.classes
+    return split
+
+
+def encoded_like(options: Options, domain: Domain, schema: Schema, *, closed: bool = False) -> Options:
+    """Return options that read data for a model: values in its domain, columns and labels by its names."""
+    options = replace(options, schema=schema, like=True, closed=closed)
+    return replace(options, kinds=list(domain.columns)) if domain.kind == "mixed" else replace(options, declared=domain)
+
+
+def _ordered(data: Data, schema: Schema, name: str) -> Domain:
+    """Return the domain of data with its columns in the order that a model knows."""
+    order = column_order(data.schema, schema, name)
+    if order is None or not data.domain.columns:
+        return data.domain
+    return replace(data.domain, columns=tuple(data.domain.columns[i] for i in order))
 
 
 def _pair(pair: tuple[Any, ...]) -> tuple[Any, Any, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
+from tightbound.core.schema import UNNAMED, Schema
 from tightbound.data.columns import Kinds
 
 
@@ -44,6 +46,8 @@ class ReadOptions(TypedDict, total=False):
     header: bool | None
     index: bool | None
     encoding: str | None
+    ignore: Sequence[str]
+    id: str | None
     limits: Limits | None
 
 
@@ -63,12 +67,16 @@ class Options:
     test: float | None = None  # None: nothing is set aside for testing
     labels: Any = None
     limits: Limits = Limits()
-    columns: tuple[str, ...] = ()  # the columns of a table to take, in this order; (): all
     delimiter: str | None = None  # between the cells of a table as text; None: found, as are the next
     decimal: str | None = None  # decimal mark
     header: bool | None = None  # whether the first row holds the names of the columns
     index: bool | None = None  # whether the first column names the rows
     encoding: str | None = None  # of text
+    ignore: Sequence[str] = ()  # columns of a table to leave out
+    id: str | None = None  # column of a table that names the examples
+    schema: Schema = UNNAMED  # the names that a model knows, by which columns and labels are recognized
+    like: bool = False  # read like the data of a model: what it does not know is missing or ignored, with a warning
+    closed: bool = False  # whether the model is conditional on the class, so that it needs to know each
 
     @property
     def for_images(self) -> bool:
@@ -101,7 +109,7 @@ class Options:
             title: Name of the source, in the message.
             images: Refuse options for encoded images.
             kinds: Refuse kinds of columns.
-            column: Refuse the name of a column of labels.
+            column: Refuse names of columns.
             text: Refuse options for tables as text.
             labels: Refuse labels; this completes "labels were given for ...".
         """
@@ -118,6 +126,8 @@ class Options:
             raise InputError(
                 f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"
             )
+        if column and (self.id is not None or self.ignore):
+            raise InputError(f"id= and ignore= name columns of a table, and {title} has none; leave them out")
         if labels and self.labels is not None:
             raise InputError(f"labels were given for {labels}")
         return self

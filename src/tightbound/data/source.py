@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,8 @@ def open(
     background: str | None = None,
     test: float = 0.1,
     labels: Any = None,
+    ignore: str | Sequence[str] = (),
+    id: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
     header: bool | None = None,
@@ -59,7 +62,9 @@ def open(
         gray: Read encoded images as gray.
         background: Color behind transparent pixels of encoded images, such as "black" or "#ff0000". Default: white.
         test: Share of the examples to set aside for testing, if the source has no split of its own.
-        labels: One for each example, (N,) or (N, factors); for a table, the name of a column.
+        labels: One for each example, (N,) or (N, factors), numbers or words; for a table, the name of a column.
+        ignore: Names of columns of a table to leave out.
+        id: Name of the column of a table that names the examples; results carry it.
         delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next four.
         decimal: Decimal mark of the numbers in a table as text: "." or ",".
         header: Whether the first row of a table as text holds the names of its columns.
@@ -72,9 +77,10 @@ def open(
     """
     if not 0 < test < 1:
         raise InputError(f"test={test} was given; it is the share of the data to test on, between 0 and 1")
-    others = {"resize": resize, "gray": gray, "background": background, "test": test, "labels": labels}
+    others = {"resize": resize, "gray": gray, "background": background, "test": test}
     text = {"delimiter": delimiter, "decimal": decimal, "header": header, "index": index, "encoding": encoding}
-    return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text))
+    named = {"labels": labels, "ignore": ignore, "id": id}
+    return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text, **named))
 
 
 def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds | None = None, **others: Any) -> Options:
@@ -84,15 +90,17 @@ def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds |
         raise InputError("kinds are given for the columns of a table, in place of levels and domain; leave out one")
     if others.get("decimal") not in (None, ".", ","):
         raise InputError(f"decimal={others['decimal']!r} was given; it must be '.' or ','")
-    return Options(declared, kinds, **{name: value for name, value in others.items() if value is not None})
+    given = {name: value for name, value in others.items() if value is not None}
+    if isinstance(given.get("ignore"), str):
+        given["ignore"] = (given["ignore"],)
+    return Options(declared, kinds, **given)
 
 
 def open_with(source: Any, options: Options) -> Data:
     """Open a data set with checked options."""
     if isinstance(source, str) and source in BUILTINS:
-        options.refuse(
-            source, images=True, kinds=True, text=True, labels=f"{source!r}, which has its own; leave them out"
-        )
+        own = f"{source!r}, which has its own; leave them out"
+        options.refuse(source, images=True, kinds=True, column=True, text=True, labels=own)
         return _open_grid(source, options) if source in GRIDS else _open_published(source, options)
     if isinstance(source, os.PathLike | str):
         return _open_path(os.fspath(source), options)
@@ -115,9 +123,9 @@ def open_with(source: Any, options: Options) -> Data:
         return torch_data.open_loaders(source[0], source[1] if source[1] is not source[0] else None, options)
     if isinstance(source, Dataset) or hugging:
         return torch_data.open_dataset(cast(Any, source), options)
-    options.refuse("an array", images=True)
+    options.refuse("an array", images=True, column=True)
     if isinstance(source, Tensor | list) or hasattr(source, "__array__") or hasattr(source, "toarray"):
-        y = None if options.labels is None else np.asarray(options.refuse("an array", column=True).labels)
+        y = None if options.labels is None else np.asarray(options.labels)
         return from_arrays(Arrays(as_array(source), y, kinds=options.kinds), "array", options)
     raise InputError(
         f"data cannot be read from {name}; give a built-in name ({', '.join(sorted(BUILTINS))}), "

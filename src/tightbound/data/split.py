@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
+from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 from tightbound.data.workers import leave_signals, read_by
 
@@ -28,12 +29,42 @@ class Split(ABC):
     """A set of examples that is read in batches."""
 
     shape: tuple[int, ...]  # of one example, channels first
-    names: Sequence[str] | None = None  # file name of each example
+    names: Sequence[str] | None = None  # of each example: its file name, or its value in the column `names_column`
+    names_column: str = "name"
+    row_numbers: Sequence[int] | None = None  # of each example in its file, from 1
     labels: Tensor | None = None  # (N,) or (N, factors)
+    classes: Sequence[str] = ()  # names of the labels 0, 1, ...; (): they are numbers
 
     @abstractmethod
     def __len__(self) -> int:
         """Return N; raise TypeError if it is not known."""
+
+    def identify(self, names: Sequence[str] | None, column: str | None, row_numbers: Sequence[int] | None) -> None:
+        """Record by what a person knows the examples: names, the column that holds them, and rows of a file."""
+        self.names, self.names_column, self.row_numbers = names, column or self.names_column, row_numbers
+
+    def identity(self, positions: Tensor) -> dict[str, Any]:
+        """Return columns that tell a person which examples these are, at positions (M,) of the split.
+
+        They are "row", the row of a file counted from 1 without the header; names, by the column that holds them, or
+        "name" for names of files; or else "index", the position in the data counted from 0.
+        """
+        at, found = positions.numpy(), {}
+        if self.row_numbers is not None:
+            found["row"] = np.array([self.row_numbers[int(i)] for i in at])
+        if self.names is not None:
+            found[self.names_column] = np.array([self.names[int(i)] for i in at])
+        return found or {"index": at}
+
+    def titles(self, positions: Tensor) -> list[str]:
+        """Return how a person knows the examples at positions (M,): by name, by row of a file, or by index."""
+        known = self.identity(positions)
+        *_, column = known
+        return [value if isinstance(value, str) else f"{column} {value}" for value in known[column].tolist()]
+
+    def class_name(self, number: float) -> str:
+        """Return the name of a class; its number, if it has no name."""
+        return Schema(classes=tuple(self.classes)).class_name(number)
 
     @property
     def size(self) -> int | None:
@@ -187,11 +218,16 @@ class Subset(Indexed):
             raise InputError(f"positions must lie in 0..{len(base) - 1}, got {rows.min()}..{rows.max()}")
         self.base, self.rows, self.shape = base, rows, base.shape
         self.labels = None if base.labels is None else base.labels[rows]
+        self.classes = base.classes
         if base.names is not None:
             self.names = [base.names[int(i)] for i in rows.numpy()]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def identity(self, positions: Tensor) -> dict[str, Any]:
+        """See `Split.identity`."""
+        return self.base.identity(self.rows[positions])
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""

@@ -129,7 +129,7 @@ def moments(
     varies = std > 1e-7 * mean.abs().clamp_min(1e-30)
     constant = [i for i in (~varies).nonzero().flatten().tolist() if not columns or columns[i].kind == "real"]
     if warn and table and constant:
-        where = ", ".join(map(str, constant[:5]))
+        where = ", ".join(str(i + 1) for i in constant[:5])
         warnings.warn(
             f"column {where} of the training data is constant, so its density has no maximum as its scale shrinks; "
             "leave it out",

@@ -8,14 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tightbound.core.classes import class_numbers
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
+from tightbound.core.schema import UNNAMED, Schema
 
 Direction = Literal["means", "probe"]
 
 
 def vector_of_codes(
-    codes: Tensor, labels: Tensor, label: int, against: int | None = None, *, direction: Direction = "means"
+    codes: Tensor,
+    labels: Tensor,
+    label: int,
+    against: int | None = None,
+    *,
+    names: Schema = UNNAMED,
+    direction: Direction = "means",
 ) -> Tensor:
     """Return the vector (latent,) from one class to another, given latent codes (N, latent) and labels (N,).
 
@@ -24,6 +32,7 @@ def vector_of_codes(
         labels: Class (N,) of each latent code.
         label: Class to move to.
         against: Class to move from; None: all other classes.
+        names: Names of the classes, for messages.
         direction: "means": difference of the class means. "probe": normal of the plane by which logistic regression on
             standardized codes separates the classes, with the length of the distance between the means along it. A
             probe contains less of other attributes that are correlated with this one.
@@ -34,8 +43,9 @@ def vector_of_codes(
     here = ~there if against is None else labels == against
     for name, rows in ((label, there), ("others" if against is None else against, here)):
         if not rows.any():
-            known = ", ".join(str(v) for v in labels.unique().tolist()[:20])
-            raise InputError(f"no example has label {name}; known labels: {known}")
+            known = ", ".join(names.class_name(v) for v in labels.unique().tolist()[:20])
+            given = name if isinstance(name, str) else names.class_name(name)
+            raise InputError(f"no example has label {given}; known labels: {known}")
     if label == against:
         raise InputError(f"label= and against= are both {label}; pass two labels, or leave out against= for all others")
     if direction == "means":
@@ -60,6 +70,9 @@ def class_labels(labels: Tensor | None, factor: int | None = None) -> Tensor:
     """
     if labels is None:
         raise InputError("the examples have no labels; pass labeled examples")
+    numbers = class_numbers(labels)
+    if factor is None and numbers is not None:
+        return numbers
     if labels.dim() == 2:
         if factor is None or not 0 <= factor < labels.shape[1]:
             raise InputError(

@@ -8,6 +8,7 @@ import torch
 
 from tightbound.components import Spec, describe, make, parse, rebuild
 from tightbound.config import Settings
+from tightbound.core.classes import class_numbers
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import seeded
@@ -64,10 +65,9 @@ def fit_sampler(
             "sample from the prior"
         )
     coded = encode(model, source, draw=True, seed=seed)
-    codes, labels = coded.sample, coded.label
+    codes, labels = coded.sample, class_numbers(coded.label)
     assert codes is not None
-    classes = labels is not None and labels.dim() == 1 and not labels.is_floating_point()
-    about = {"labels": labels.unique().tolist()} if labels is not None and classes else {}
+    about = {} if labels is None else {"labels": labels.unique().tolist()}
     with seeded(seed):
         fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
         fitted.start_at(codes, seed, labels)

@@ -6,7 +6,7 @@ Several processes share the batches; all of them must call these functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from tightbound.data.feed import Source, each, evaluating
 from tightbound.latents.codes import needs_codes
 
 R = TypeVar("R")
+Values: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Any] | str  # of contexts, such as ["cat", "dog"]
 
 
 class Codes(NamedTuple):
@@ -241,7 +242,7 @@ def sample(
     draw: bool = False,
     seed: int = 0,
     batch_size: int = 500,
-    context: Tensor | None = None,
+    context: Values | None = None,
     codes: Draw | None = None,
 ) -> Tensor:
     """Return E[x | z] (n, *shape), in the units of the data, for z from the prior; with `draw`, draws of x.
@@ -252,8 +253,8 @@ def sample(
         draw: Draw x from p(x | z) instead of using its mean.
         seed: Random seed.
         batch_size: Samples per batch.
-        context: For a conditional model, values that `model.context` encodes, such as class labels (m,), taken in
-            turn; None: the context's examples, such as each class in turn.
+        context: For a conditional model, values that `model.context` encodes, such as class labels (m,) by number or
+            name, taken in turn; None: the context's examples, such as each class in turn.
         codes: Function (n, noise, contexts) -> (n, latent) that replaces the prior: `sample` of a latent sampler, or a
             sharpened code prior.
 
@@ -278,13 +279,13 @@ def sample(
         return torch.cat(world.shared(drawn, range(0, n, batch_size)))
 
 
-def contexts(model: VAE, n: int, values: Tensor | None = None, *, in_turn: bool = True) -> Tensor | None:
+def contexts(model: VAE, n: int, values: Values | None = None, *, in_turn: bool = True) -> Tensor | None:
     """Return contexts (n, *context) for the values in turn, or for the model's examples; None without a context.
 
     Args:
         model: The model.
         n: Number of contexts.
-        values: Values that the model's context encodes; None: the context's examples.
+        values: Values that the model's context encodes, or names of classes; None: the context's examples.
         in_turn: Repeat any number of values; if False, there must be one value or n.
 
     Raises:
@@ -295,12 +296,21 @@ def contexts(model: VAE, n: int, values: Tensor | None = None, *, in_turn: bool 
             raise InputError("the model is not conditional; leave out context=")
         return None
     given = values is not None and not model.context.completes
-    made = model.context.encode(torch.as_tensor(values) if given else model.context.examples(n))
+    made = model.context.encode(_tensor(model, values) if given else model.context.examples(n))
     if not len(made):
         raise InputError("context= is empty; pass at least one value")
     if given and not in_turn and len(made) not in (1, n):
         raise InputError(f"context= has {len(made)} values and z has {n} codes; pass one for each or one for all")
     return made[torch.arange(n) % len(made)]
+
+
+def _tensor(model: VAE, values: Any) -> Tensor:
+    """Return the values of contexts as a tensor, names of classes as their numbers."""
+    words = [values] if isinstance(values, str) else values
+    named = isinstance(words, Sequence) and any(isinstance(value, str) for value in words)
+    if named and (model.context is None or not model.context.classes):
+        raise InputError(f"context= {values!r} holds words, and the model is not conditioned on classes")
+    return torch.as_tensor(model.schema.class_numbers(values))
 
 
 def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

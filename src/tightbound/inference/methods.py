@@ -14,12 +14,15 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import Draw
 from tightbound.core.noise import Noise
 from tightbound.core.noise import draw as draw_from
+from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
+from tightbound.data.feed import as_split
 from tightbound.data.form import Form, as_tensor
-from tightbound.data.given import Source, examples
+from tightbound.data.given import Source
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.fitting import fit_sampler, load_sampler
+from tightbound.inference.infer import Values
 from tightbound.latents.codes import needs_codes
 
 if TYPE_CHECKING:
@@ -36,8 +39,7 @@ class Inference:
     data: Any
 
     def _examples(self, data: Source) -> Split:
-        observation = self.model.observation
-        return examples(data, observation.source, self.model.shape, observation.header)
+        return as_split(self.model, data)
 
     @property
     def form(self) -> Form:
@@ -72,7 +74,7 @@ class Inference:
         self,
         z: Tensor | np.ndarray[Any, Any],
         *,
-        context: Tensor | None = None,
+        context: Values | None = None,
         draw: bool = False,
         seed: int = 0,
     ) -> Tensor:
@@ -80,8 +82,8 @@ class Inference:
 
         Args:
             z: Latent codes (N, latent).
-            context: For a conditional model, one value for each code or one for all, such as class labels (N,); None:
-                as for `sample`.
+            context: For a conditional model, one value for each code or one for all, such as class labels (N,), by
+                number or name; None: as for `sample`.
             draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.
 
@@ -133,7 +135,7 @@ class Inference:
         self,
         indices: Sequence[Tensor | np.ndarray[Any, Any]],
         *,
-        context: Tensor | None = None,
+        context: Values | None = None,
         draw: bool = False,
         seed: int = 0,
     ) -> Tensor:
@@ -174,9 +176,9 @@ class Inference:
         *,
         draw: bool = False,
         seed: int = 0,
-        context: Tensor | None = None,
+        context: Values | None = None,
         sampler: str | None = None,
-        label: int | None = None,
+        label: int | str | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> Tensor:
@@ -186,9 +188,10 @@ class Inference:
             n: Number of samples.
             draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.
-            context: Class labels or attributes (m, ...) for a conditional model, taken in turn; None: each class.
+            context: Class labels, by number or name, or attributes (m, ...) for a conditional model, taken in turn;
+                None: each class.
             sampler: Draw z from a latent sampler that `fit_sampler` has fitted, instead of the prior.
-            label: Class to sample, with a sampler that has classes.
+            label: Class to sample, by number or name, with a sampler that has classes.
             temperature: Divide the logits of a learned code prior by this; with values other than 1, draws do not
                 follow the model's distribution.
             top_k: Draw each code index only from the k most probable ones.
@@ -200,7 +203,9 @@ class Inference:
         source = self._source(sampler, label, temperature, top_k)
         return self._in_form(infer.sample(self.model, n, draw=draw, seed=seed, context=context, codes=source))
 
-    def _source(self, sampler: str | None, label: int | None, temperature: float, top_k: int | None) -> Draw | None:
+    def _source(
+        self, sampler: str | None, label: int | str | None, temperature: float, top_k: int | None
+    ) -> Draw | None:
         """Return the function that draws latent codes; None: use the prior unchanged."""
         if sampler is None and label is not None:
             raise InputError(
@@ -216,13 +221,13 @@ class Inference:
                 f"temperature= and top_k= change the prior, and sampler {sampler!r} replaces it; pass only one of them"
             )
         fitted = load_sampler(self._run(), sampler)
-        return (fitted if label is None else fitted.of(label)).sample
+        return (fitted if label is None else fitted.of(self.model.schema.class_number(label))).sample
 
     def attribute_vector(
         self,
         data: Source,
-        label: int,
-        against: int | None = None,
+        label: int | str,
+        against: int | str | None = None,
         *,
         factor: int | None = None,
         direction: Direction = "means",
@@ -231,7 +236,7 @@ class Inference:
 
         Args:
             data: Labeled examples.
-            label: Class to move to.
+            label: Class to move to, by number or name.
             against: Class to move from; None: all other classes.
             factor: Column of the labels, if each example has several.
             direction: "means": difference of the class means; "probe": normal of a linear probe that separates them.
@@ -244,8 +249,10 @@ class Inference:
             Autoencoding beyond pixels (Larsen et al. 2016), Section 4.2, https://arxiv.org/abs/1512.09300
         """
         refuse_completion(self.model)
-        codes = infer.encode(self.model, self._examples(data))
-        return vector_of_codes(codes.mean, class_labels(codes.label, factor), label, against, direction=direction)
+        split = self._examples(data)
+        codes, names = infer.encode(self.model, split), Schema(classes=tuple(split.classes))
+        ends = (names.class_number(label), names.class_number(against))
+        return vector_of_codes(codes.mean, class_labels(codes.label, factor), *ends, names=names, direction=direction)
 
     def complete(self, data: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
         """Return n completions (N, n, *shape) of the hidden part of each example, as means, or with `draw` as draws.
@@ -278,7 +285,7 @@ class Inference:
         *,
         steps: int = 9,
         path: Literal["linear", "spherical"] = "linear",
-        labels: Tensor | None = None,
+        labels: Values | None = None,
     ) -> Tensor:
         """Return E[x | z] (steps, *shape) along a path between the latent codes of two examples.
 
@@ -302,7 +309,8 @@ class Inference:
             needed = tuple(self.model.shape)
             raise InputError(f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; needed: two examples {needed}")
         pair = torch.stack([a, b])
-        batch = replace(next(self._examples(pair).epoch(2)), label=labels)
+        known = None if labels is None else torch.as_tensor(self.model.schema.class_numbers(labels))
+        batch = replace(next(self._examples(pair).epoch(2)), label=known)
         ends, t = infer.encode(self.model, batch), torch.linspace(0, 1, steps)
         context = ends.context
         if context is not None:

@@ -9,7 +9,7 @@ from tightbound import data as sources
 from tightbound.config import READ_OPTIONS, column_kinds, read_yaml
 from tightbound.core.model import VAE
 from tightbound.data import Data
-from tightbound.data.given import AS_GIVEN
+from tightbound.data.given import AS_GIVEN, encoded_like
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
 from tightbound.data.source import checked, is_array_file, is_text_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
@@ -44,12 +44,18 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     if not is_text_file(str(chosen)):
         options = {k: v for k, v in options.items() if k not in TEXT_OPTIONS}
     source = model.observation.source
+    if name is not None:
+        others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id")}
+        read = checked(**{"test": 0.1, **others})
+        closed = model.context is not None and model.context.classes > 0
+        data = open_with(chosen, encoded_like(read, source, model.schema, closed=closed))
+        check_fits(model, data)
+        return data
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}
     data = sources.open(chosen, **options)
     if data.domain != source and source.kind != "mixed":  # few examples can miss the highest level
         data = open_with(chosen, replace(checked(**{"test": 0.1, **options}), declared=source))
     check_fits(model, data)
-    if name is None:
-        check_own_data(folder, data, "restore them, or name the data to use")
+    check_own_data(folder, data, "restore them, or name the data to use")
     return data

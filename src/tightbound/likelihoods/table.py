@@ -28,7 +28,6 @@ class Table(Observation):
         kinds: The kind of each column, as for the likelihood `columns`.
         mean: Mean of each column's observed training data; only the means of real columns are used.
         std: Standard deviation of each column's observed training data.
-        names: Names of the columns.
 
     References:
         Handling incomplete heterogeneous data using VAEs (Nazabal et al. 2020), Section 3.1,
@@ -39,16 +38,14 @@ class Table(Observation):
     error_unit = "standard deviations (real), 0-1 scale (levels), wrong or right (categories); squared"
     target_name = "observed values, in the data's units"
 
-    def __init__(
-        self, kinds: Sequence[Any], mean: Sequence[float] = (), std: Sequence[float] = (), names: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, kinds: Sequence[Any], mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
         super().__init__()
         columns = tuple(as_domain(kind) for kind in kinds)
-        for what, given in (("means", mean), ("standard deviations", std), ("names", names)):
+        for what, given in (("means", mean), ("standard deviations", std)):
             if len(given) not in (0, len(columns)):
                 raise InputError(f"{len(given)} {what} were given for {len(columns)} columns; give one per column")
         self.source = self.target = Domain("mixed", columns=columns)
-        self.header, self.words = tuple(names), tuple(column.words for column in columns)
+        self.words = tuple(column.words for column in columns)
         for name in ("mean", "std", "unit"):
             self.register_buffer(name, torch.empty(len(columns)))
         self._set(mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)])

@@ -32,6 +32,9 @@ class TrainOptions(FitOptions, total=False):
     levels: int | None
     domain: Literal["binary", "counts", "unit", "real"] | None
     kinds: str | None
+    labels: str | None
+    ignore: tuple[str, ...]
+    id: str | None
     resize: tuple[int, int] | None
     gray: bool
 

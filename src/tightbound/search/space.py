@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 # without options that change the data or the defaults of others, since runs would not be comparable
-_EXCLUDED = ("data", "recipe", "levels", "domain", "kinds", "resize", "gray", "test")
+_EXCLUDED = ("data", "recipe", "levels", "domain", "kinds", "labels", "ignore", "id", "resize", "gray", "test")
 OPTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in _EXCLUDED)
 _TYPES = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(Config).items()}
 

@@ -16,6 +16,7 @@ from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
+from tightbound.core.schema import listed
 from tightbound.core.terms import Batch
 from tightbound.data import Data, Indexed, Split
 from tightbound.data.loader_split import LoaderSplit
@@ -38,6 +39,17 @@ def check_fits(model: VAE, data: Data) -> None:
             f"{fix} or build a model for them"
         )
     model.observation.check_source(data.domain)
+    own, known = data.schema, model.schema
+    if own.columns and known.columns and own.columns != known.columns:
+        raise InputError(
+            f"the data have the columns {listed(own.columns)}, and the model was built for {listed(known.columns)}; "
+            "pass what they were opened from, and the columns are matched by name, or build a model for them"
+        )
+    if own.classes and known.classes and own.classes != known.classes and model.context and model.context.classes:
+        raise InputError(
+            f"the data have the classes {listed(own.classes)}, and the model was built for {listed(known.classes)}; "
+            "pass what they were opened from, and the classes are matched by name, or build a model for them"
+        )
     if model.observation.needs_index and not isinstance(data.train, Indexed):
         raise InputError(
             "static binarization needs each example's index, which a DataLoader does not provide; "

@@ -128,6 +128,7 @@ def _fit(
     if launch.again() and world.by_first(lambda: folder.begun_by(launch.job())):
         resume, overwrite = True, False
     check_fits(model, data)
+    model.learn_names(data.schema)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
     if model.starter is not None:
         model.starter(model, train)  # with training examples only

@@ -62,23 +62,28 @@ class ScoreExamples(Scoring[Scores]):
 
     name = "score"
     question = "How unusual are these examples?"
+    whole = True
+
+    max_examples: int | None = option(None, least=1, short="-n")
+    """Maximum number of examples, picked at random. Default: 1000 of the model's own data, all of other data."""
 
     def run(self, trained: Trained, subject: Subject) -> Scores:
         """Score the examples; some scores compare them with the training data."""
         from tightbound.analysis.detection import shown
         from tightbound.analysis.detection.engine import score
 
+        size = subject.examples.size if subject.given else None
         found = score(
             trained.model, subject.examples, subject.train, scores=self.scores, samples=self.samples,
-            max_examples=self.max_examples, seed=self.seed, progress=self.progress,
+            max_examples=self.max_examples or size or 1000, seed=self.seed, progress=self.progress,
         )  # fmt: skip
         unusual = Scores(found.estimates, per_example=found.per_example).unusual()
         return Scores(
             found.estimates,
             per_example=found.per_example,
             caption=f"Mean over {len(found.batch):,} examples ({subject.name}); the higher, the more unusual",
-            sentences=shown.most_often(unusual),
-            tables=shown.unusual_table(unusual),
+            sentences=shown.most_often(unusual, subject.examples),
+            tables=shown.unusual_table(unusual, subject.examples),
             figures=[
                 *shown.histograms(found.estimates, {subject.name: found.per_example}),
                 *shown.pictures(trained.model, found),

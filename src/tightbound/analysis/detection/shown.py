@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from tightbound.analysis import pictures as images
 from tightbound.analysis.detection.engine import Detected, Scored
@@ -15,26 +16,28 @@ from tightbound.analysis.estimate import Estimate, scalar, value_text
 from tightbound.analysis.figures import Figure, Histograms
 from tightbound.analysis.result import Table
 from tightbound.core.model import VAE
+from tightbound.data import Split
 
 HIGHER = "the higher, the more unusual"
 
 
-def most_often(unusual: Mapping[str, Sequence[int]]) -> list[str]:
+def most_often(unusual: Mapping[str, Sequence[int]], examples: Split) -> list[str]:
     """Return a sentence about the example that is among the most unusual by most scores."""
     counts = Counter(index for indices in unusual.values() for index in indices)
     if len(unusual) < 2 or not counts:
         return []
     index, count = counts.most_common(1)[0]
     top = max(map(len, unusual.values()))
-    return [f"Example {index} is among the {top} most unusual by {count} of {len(unusual)} scores."]
+    [title] = examples.titles(torch.tensor([index]))
+    return [f"Example {title} is among the {top} most unusual by {count} of {len(unusual)} scores."]
 
 
-def unusual_table(unusual: Mapping[str, Sequence[int]]) -> list[Table]:
+def unusual_table(unusual: Mapping[str, Sequence[int]], examples: Split) -> list[Table]:
     """Return the table of the most unusual examples by each score."""
     if not unusual:
         return []
-    rows = [(name, ", ".join(map(str, indices))) for name, indices in unusual.items()]
-    caption = "Positions in the data, counted from 0; the most unusual example first."
+    rows = [(name, ", ".join(examples.titles(torch.tensor(indices)))) for name, indices in unusual.items()]
+    caption = "The most unusual example first: by name, by row of the file (from 1), or by index in the data (from 0)."
     return [Table("The most unusual examples", ("score", "examples"), rows, caption)]
 
 

@@ -137,7 +137,7 @@ def table_figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
         samples = trained.form.take(trained.sample(len(batch), draw=True, context=context), model.observation.source)
     real, drawn, domain = batch.x.double().numpy(), samples.double().numpy(), model.observation.source
     columns = min(COLUMNS, real.shape[1])
-    names = [str(name) for name in model.observation.header] or [f"column {i + 1}" for i in range(columns)]
+    names = [*model.schema.columns] or [f"column {i + 1}" for i in range(columns)]
     panels = [
         _marginal(real[:, i], drawn[:, i], names[i], domain.columns[i] if domain.columns else domain)
         for i in range(columns)

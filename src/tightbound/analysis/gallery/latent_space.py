@@ -48,7 +48,11 @@ class LatentSpace(Analysis[Result]):
         points = np.pad(centered, ((0, 0), (0, max(0, 2 - centered.shape[1])))).round(4)
         classes = [] if labels is None else np.unique(labels).tolist()
         colored = labels is not None and 1 < len(classes) <= CLASSES
-        series = {str(c): points[labels == c].tolist() for c in classes} if colored else {"examples": points.tolist()}
+        series = (
+            {subject.examples.class_name(c): points[labels == c].tolist() for c in classes}
+            if colored
+            else {"examples": points.tolist()}
+        )
         names = ("first principal axis", "second principal axis") if z.shape[1] > 2 else ("z 1", "z 2")
         panel = Scatter(series=series, x_label=names[0], y_label=names[1], equal=True)
         explained = "Each point is the posterior mean of an example"
@@ -67,6 +71,8 @@ def _encoded(trained: Trained, split: Split, max_examples: int) -> tuple[Array, 
     """Return posterior means (N, latent) and labels (N,), None if there is not one per example."""
     import torch
 
+    from tightbound.core.classes import class_numbers
+
     codes, labels = [], []
     for batch in split.epoch(500, key=("report",)):
         codes.append(trained.encode(batch))
@@ -74,6 +80,9 @@ def _encoded(trained: Trained, split: Split, max_examples: int) -> tuple[Array, 
         if sum(map(len, codes)) >= max_examples:
             break
     z = torch.cat(codes).double().numpy()[:max_examples]
-    if any(label is None or label.dim() != 1 for label in labels):
+    if any(label is None for label in labels):
         return z, None
-    return z, torch.cat(labels).numpy()[:max_examples]
+    known = torch.cat(labels)
+    numbers = class_numbers(known)
+    known = numbers if numbers is not None else known if known.dim() == 1 else None
+    return z, None if known is None else known.numpy()[:max_examples]

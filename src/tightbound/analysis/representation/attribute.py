@@ -9,6 +9,7 @@ from tightbound.analysis.base import Analysis, Subject, option
 from tightbound.analysis.estimate import percent, scalar, scalar_error
 from tightbound.analysis.figures import Figure, Lines
 from tightbound.analysis.result import Result
+from tightbound.core.schema import Schema
 
 if TYPE_CHECKING:
     from tightbound.analysis.representation.steering import Shifted
@@ -35,9 +36,9 @@ class Attribute(Analysis[Result]):
     reported = False
     per_example = True
 
-    label: int = option(metavar="LABEL", variant=True)  # a run records no answer about a single label
-    """Class label to move to."""
-    against: int | None = option(None, metavar="LABEL", variant=True)
+    label: int | str = option(metavar="LABEL", variant=True)  # a run records no answer about a single label
+    """Class label to move to, by name or number."""
+    against: int | str | None = option(None, metavar="LABEL", variant=True)
     """Class label to move from. Default: all other labels."""
     factor: int | None = option(None, metavar="INT", variant=True)
     """Which label is meant, counted from 0, if each example has several labels."""
@@ -53,14 +54,17 @@ class Attribute(Analysis[Result]):
         """Shift latent codes of the examples along a direction from the training split."""
         from tightbound.analysis.representation.steering import steer
 
+        names = Schema(classes=tuple(subject.examples.classes))
+        label, against = names.class_number(self.label), names.class_number(self.against)
         found = steer(
-            trained.model, subject.train, subject.examples, self.label, self.against, factor=self.factor,
-            direction=self.direction, max_examples=self.max_examples, seed=self.seed,
+            trained.model, subject.train, subject.examples, label, against, factor=self.factor,
+            direction=self.direction, max_examples=self.max_examples, names=names, seed=self.seed,
         )  # fmt: skip
-        start = "any other label" if self.against is None else f"label {self.against}"
+        goal = names.class_name(label)
+        start = "any other label" if against is None else f"label {names.class_name(against)}"
         sentence = (
             f"Shifted by the full vector, {percent(found.estimates['+1'])}% of {len(found.codes):,} test examples "
-            f"with {start} are classified as {self.label}; without a shift, {percent(found.estimates['+0'])}%."
+            f"with {start} are classified as {goal}; without a shift, {percent(found.estimates['+0'])}%."
         )
         return Result(
             found.estimates,
@@ -70,33 +74,31 @@ class Attribute(Analysis[Result]):
                 "predicted": found.predicted,
                 "x": found.x.numpy(),
             },
-            caption=f"{subject.name}: share classified as {self.label}, by multiples of the attribute vector",
+            caption=f"{subject.name}: share classified as {goal}, by multiples of the attribute vector",
             sentences=[sentence],
-            figures=[*self._pictures(trained.model, found), self._curve(found)],
+            figures=[*self._pictures(trained.model, found, names, goal), self._curve(found, goal)],
             details={"strengths": list(found.strengths), "vector": found.vector.tolist()},
         )
 
-    def _pictures(self, model: VAE, found: Shifted) -> list[Figure]:
+    def _pictures(self, model: VAE, found: Shifted, names: Schema, goal: str) -> list[Figure]:
         from tightbound.analysis import pictures
 
         if not pictures.is_image(model.shape):
             return []
         shown = found.x[: self.rows]
         rows = [pictures.to_pixels(row, model.observation.source) for row in shown]
-        labels = [str(label) for label in found.labels[: self.rows].tolist()]
+        labels = [names.class_name(label) for label in found.labels[: self.rows].tolist()]
         panel = pictures.panel(rows, labels, [f"{s:+g}" for s in found.strengths])
-        caption = (
-            f"Test examples, with their labels at the left, shifted towards label {self.label}; above, the strength."
-        )
-        return [Figure("attribute", f"Towards label {self.label}", caption, [panel])]
+        caption = f"Test examples, with their labels at the left, shifted towards label {goal}; above, the strength."
+        return [Figure("attribute", f"Towards label {goal}", caption, [panel])]
 
-    def _curve(self, found: Shifted) -> Figure:
-        name = f"classified as {self.label}"
+    def _curve(self, found: Shifted, goal: str) -> Figure:
+        name = f"classified as {goal}"
         values = list(found.estimates.values())
         panel = Lines(
             x=found.strengths, series={name: [scalar(each) for each in values]},
             errors={name: [scalar_error(each) for each in values]}, markers=True,
-            x_label="multiples of the attribute vector", y_label=f"share classified as {self.label}",
+            x_label="multiples of the attribute vector", y_label=f"share classified as {goal}",
         )  # fmt: skip
         caption = "Share of the shifted examples that a linear probe classifies as the label, with 95% intervals."
         return Figure("attribute-effect", "Effect of the shift", caption, [panel])

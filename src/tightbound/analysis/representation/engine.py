@@ -18,6 +18,7 @@ from tightbound.analysis.representation.shown import METHODS, Probed, result_of
 from tightbound.analysis.representation.supervised import Pair, accuracy, explained
 from tightbound.analysis.representation.uncertainty import about_errors, about_reconstructions, uncertainty
 from tightbound.analysis.result import Result
+from tightbound.core.classes import class_numbers
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
@@ -101,7 +102,7 @@ def probe(
         raise InputError("one training or test example was given to a probe; give two or more of each")
     kinds = {"": Pair(*(_array(codes.mean) for codes in coded)), "draws": Pair(*(_array(c.sample) for c in coded))}
     kinds["pca"] = _principal(model, seen, judged, kinds[""].train.shape[1], seed)
-    labels = None if any(c.label is None for c in coded) else Pair(*(_array(c.label) for c in coded))
+    labels = None if any(c.label is None for c in coded) else Pair(*(_labels(c.label) for c in coded))
     reason = "the data have no labels" if labels is None else _no_task(labels, task)
     if labels is None or reason:
         found = Probed(_about(kinds, "none", neighbors), reason)
@@ -120,6 +121,12 @@ def probe(
         estimates, found.risk = about_errors(doubt, own, linear.predict(codes) != labels.test, seed)
         found.estimates |= estimates
     return found
+
+
+def _labels(labels: Any) -> Array:
+    """Return labels as an array, one-hot rows as the numbers of their classes."""
+    numbers = class_numbers(labels)
+    return _array(labels if numbers is None else numbers)
 
 
 def _about(kinds: Mapping[str, Pair], task: str, neighbors: int) -> dict[str, Any]:

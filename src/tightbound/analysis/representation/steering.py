@@ -15,6 +15,7 @@ from tightbound.analysis.representation.supervised import LINEAR, Linear, accura
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
+from tightbound.core.schema import UNNAMED, Schema
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source, pick
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
@@ -60,6 +61,7 @@ def steer(
     strengths: Sequence[float] = STRENGTHS,
     max_examples: int = 500,
     max_fit: int = 10_000,
+    names: Schema = UNNAMED,
     seed: int = 0,
 ) -> Shifted:
     """Shift latent codes along an attribute vector, decode them, and measure the effect with a linear probe.
@@ -74,6 +76,7 @@ def steer(
         label, against, factor, direction, max_examples, seed: See `Attribute`.
         strengths: Multiples of the vector.
         max_fit: Fit to at most so many training examples, and look for the label in as many test examples.
+        names: Names of the classes, for descriptions.
 
     Raises:
         InputError: If no example has such a label, or there are no strengths.
@@ -85,7 +88,7 @@ def steer(
         raise InputError(f"strengths = {tuple(strengths)}; needed: one finite number or more")
     known = encode(model, pick(model, train, max_fit, seed), seed=seed)
     labels = class_labels(known.label, factor)
-    vector = vector_of_codes(known.mean, labels, label, against, direction=direction)
+    vector = vector_of_codes(known.mean, labels, label, against, names=names, direction=direction)
     codes = known.mean.double().numpy()
     probe = Linear(codes).fit(codes, labels.numpy())
     picked = pick(model, test, max_fit, seed)
@@ -94,10 +97,13 @@ def steer(
     rows = torch.nonzero(truth != label if against is None else truth == against).flatten()
     rows = rows[torch.from_numpy(np.random.default_rng(key_seed("steer", seed)).permutation(len(rows)))][:max_examples]
     if not len(rows):
-        raise InputError(f"no test example has label {against}; they have labels {truth.unique().tolist()[:20]}")
+        there = ", ".join(names.class_name(v) for v in truth.unique().tolist()[:20])
+        wanted = "other than " + names.class_name(label) if against is None else names.class_name(against)
+        raise InputError(f"no test example has a label {wanted}; they have labels {there}")
     start, context = others.mean[rows], None if others.context is None else others.context[rows]
     own = None if others.label is None else others.label[rows]
-    moved_from = f"not of class {label}" if against is None else f"of class {against}"
+    goal = names.class_name(label)
+    moved_from = f"not of class {goal}" if against is None else f"of class {names.class_name(against)}"
     target = f"{LINEAR}, fitted to latent codes of training examples; decoded means are encoded again"
     estimates, decoded, predicted = {}, [], []
     for s in strengths:
@@ -107,7 +113,7 @@ def steer(
         estimates[f"{s:+g}"] = accuracy(predicted[-1]).estimate(
             unit="share", target=target, estimator="share; Wilson's standard error",
             description=f"share of {len(rows):,} test examples {moved_from}, shifted by {s:+g} vectors, that a "
-            f"linear probe classifies as {label}",
+            f"linear probe classifies as {goal}",
         )  # fmt: skip
     return Shifted(
         vector, tuple(strengths), estimates, picked.positions()[rows], truth[rows], start, torch.stack(decoded, 1),
@@ -124,6 +130,7 @@ def classified_as(
     *,
     neighbors: int = 5,
     max_examples: int = 10_000,
+    names: Schema = UNNAMED,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return the share of generated examples that k-NN on real examples classifies as a label.
@@ -136,6 +143,7 @@ def classified_as(
         test: Labeled examples for comparison.
         neighbors: k of k-NN.
         max_examples: Use at most so many training and test examples, picked at random.
+        names: Names of the classes, for descriptions.
         seed: Random seed.
 
     Returns:
@@ -150,16 +158,19 @@ def classified_as(
     real = inputs(model, pick(model, test, max_examples, seed), seed)
     if known.labels is None or real.labels is None:
         raise InputError("the data have no labels; give data with labels")
-    own = real.x[real.labels == label]
+    own, goal = real.x[real.labels == label], names.class_name(label)
     if not len(own):
-        raise InputError(f"no test example has label {label}; give a label that some have")
+        raise InputError(f"no test example has label {goal}; give a label that some have")
     knn = KNeighborsClassifier(min(neighbors, len(known.x))).fit(known.x, known.labels)
     made = inputs(model, into_domain(model, generated), seed).x
-    judged = {"generated": ("generated examples", made), "data": (f"test examples of class {label}", own)}
+    judged = {
+        "generated": ("generated examples", made),
+        "data": (f"test examples of class {goal}", own),
+    }
     return {
         name: accuracy(np.asarray(knn.predict(x)) == label).estimate(
             unit="share", target=f"{neighbors}-NN on the input of the encoder, of {len(known.x):,} training examples",
-            estimator="share; binomial standard error", description=f"{what} that are classified as {label}",
+            estimator="share; binomial standard error", description=f"{what} that are classified as {goal}",
         )
         for name, (what, x) in judged.items()
     }  # fmt: skip

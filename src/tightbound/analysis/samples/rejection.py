@@ -47,9 +47,9 @@ def best_samples(
     keep: float = 0.25,
     draw: bool = False,
     seed: int = 0,
-    context: Tensor | None = None,
+    context: infer.Values | None = None,
     codes: Draw | None = None,
-    label: int | None = None,
+    label: int | str | None = None,
     progress: bool = False,
 ) -> Kept:
     """Draw n / keep samples, and keep those of each class that a classifier assigns to it with the highest probability.
@@ -90,10 +90,10 @@ def best_samples(
         )
     asked = None
     if model.context is not None:
-        asked = model.context.examples(n) if context is None else torch.as_tensor(context)
+        asked = torch.as_tensor(model.schema.class_numbers(model.context.examples(n) if context is None else context))
         infer.contexts(model, n, asked)  # rejects values that are not classes
     elif label is not None:
-        asked = torch.tensor([label])
+        asked = torch.tensor([model.schema.class_number(label)])
     if asked is not None and int(asked.max()) >= classes:
         raise InputError(f"class {int(asked.max())} was asked for; the data have classes 0 to {classes - 1}")
     features = fit_features(data, "classifier", progress=progress)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tightbound.analysis import record
 from tightbound.analysis.base import Analysis, Subject
@@ -21,6 +22,7 @@ from tightbound.cli.show import draw_next, keep, say, say_json, show_result
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.world import dismissed
+from tightbound.data import Split
 from tightbound.report.charts import drawn
 from tightbound.report.page import report as write_page
 from tightbound.training.folder import RunFolder
@@ -37,12 +39,13 @@ def ask(command: Any) -> None:
     trained = load_run(command)
     data, split = open_data(command, trained)
     name = f"{data.name}, {WORDS[split_name(command, data)]}"
+    builtin = data.builtin
     if analysis.own_training_data and trained.data is not None:
         data = trained.data
-    result = analysis.run(trained, Subject(split, data, name))
+    result = analysis.run(trained, Subject(split, data, name, given=command.data is not None and not builtin))
     dismissed()
     if per_example is not None:
-        write_per_example(per_example, result.per_example)
+        write_per_example(per_example, result.per_example, split)
     if command.figures is not None:
         write_figures(command.figures, result)
     own = of_the_run(command) if analysis.data != "required" else command.weights == command.split == "auto"
@@ -83,12 +86,17 @@ def write_figures(folder: Path, result: Result) -> None:
         say(f"figure: {folder / name}", sys.stderr)
 
 
-def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write arrays with one row for each example: as they are to .npz, columns of numbers to .csv."""
+def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]], split: Split) -> None:
+    """Write arrays with one row for each example: as they are to .npz, columns of numbers to .csv.
+
+    The columns that tell which examples of the split these are come first.
+    """
+    known = split.identity(torch.from_numpy(columns["index"])) if "index" in columns else {}
     if out.suffix == ".npz":
-        write_npz(out, dict(columns))
+        write_npz(out, {**known, **columns})
         return
-    flat = {name: values.tolist() for name, values in columns.items() if values.ndim == 1}
+    shown = {**known, **{name: values for name, values in columns.items() if name != "index"}}
+    flat = {name: values.tolist() for name, values in shown.items() if values.ndim == 1}
     write_atomic(out, csv_text([flat, *zip(*flat.values(), strict=True)]))
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from tightbound.cli.arguments import Embed
-from tightbound.cli.files import Parts, check_ending, npy, table_csv, write_npz
+from tightbound.cli.files import Parts, check_ending, described, npy, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import say
 from tightbound.core.files import write_atomic
+from tightbound.core.schema import Schema
 from tightbound.core.terms import CodeGrid
 from tightbound.core.world import dismissed
 from tightbound.data import Split
@@ -44,7 +45,7 @@ def _vectors(command: Embed, trained: Trained, split: Split) -> str:
     chosen = codes.mean if codes.sample is None else codes.sample
     arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
     arrays |= {} if codes.sample is None else {"draw": codes.sample.numpy()}
-    _write(command, split, arrays, chosen)
+    _write(command, split, arrays, chosen, [f"z{i + 1}" for i in range(chosen.shape[1])], trained.model.schema)
     what = "draws from q(z|x)" if command.draw else "posterior means"
     return f"{len(chosen):,} latent codes of {chosen.shape[1]} dimensions, {what}"
 
@@ -68,14 +69,22 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
     deterministic = not next(moments())[1].any()  # drawn codes always have a variance
     if not deterministic:
         arrays["std"] = Parts(shape, (std for _, std in moments()))
-    _write(command, split, arrays, torch.cat([own.flatten(1) for own in levels], 1))
+    flat = [own.flatten(1) for own in levels]
+    level = ["level{i}_" if len(flat) > 1 else ""] * len(flat)
+    header = [f"{level[i].format(i=i + 1)}index{j + 1}" for i, own in enumerate(flat) for j in range(own.shape[1])]
+    _write(command, split, arrays, torch.cat(flat, 1), header, trained.model.schema)
     left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
     return f"{shape[0]:,} examples as {trained.model.latents.description}{left_out}"
 
 
-def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor) -> None:
+def _write(
+    command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor, header: Sequence[str], names: Schema
+) -> None:
+    """Write arrays, or of a table the latent codes or indices `chosen` (N, D) with this header."""
     if command.out.suffix != ".npz":
-        write_atomic(command.out, npy(chosen.numpy()) if command.out.suffix == ".npy" else table_csv(chosen))
+        as_text = command.out.suffix == ".csv"
+        about = described(split, names.label) if as_text else {}
+        write_atomic(command.out, table_csv(chosen, header, about=about) if as_text else npy(chosen.numpy()))
         return
     index, labels = [], []
     for batch in split.epoch(4096):
@@ -84,6 +93,5 @@ def _write(command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor)
     arrays["index"] = torch.cat(index).numpy()
     if all(label is not None for label in labels):
         arrays["label"] = torch.cat(labels).numpy()
-    if split.names is not None:
-        arrays["name"] = np.array(list(split.names))
-    write_npz(command.out, arrays)
+        arrays |= {"classes": np.array(split.classes)} if split.classes else {}
+    write_npz(command.out, {**split.identity(torch.cat(index)), **arrays})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +15,14 @@ from tightbound.analysis import pictures
 from tightbound.analysis.estimate import with_error
 from tightbound.analysis.representation.steering import classified_as
 from tightbound.cli.arguments import Complete, Interpolate, Reconstruct, Sample
-from tightbound.cli.files import npy, out_file, table_csv, write_npz
+from tightbound.cli.files import described, npy, out_file, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.core.world import dismissed
-from tightbound.data import Indexed
+from tightbound.data import Indexed, Split
 from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
 
@@ -33,9 +34,8 @@ def sample(command: Sample) -> None:
     trained = load_run(command)
     known = endings(trained.model.shape)
     out = out_file(command.out, "samples", known)
-    context = None if command.context is None else torch.tensor(command.context)
     options: dict[str, Any] = {"sampler": command.sampler, "label": command.label, "seed": command.seed}
-    options |= {"context": context, "temperature": command.temperature, "top_k": command.top_k}
+    options |= {"context": command.context, "temperature": command.temperature, "top_k": command.top_k}
     kept = None
     if command.keep is None:
         x = trained.sample(command.n_samples, draw=command.draw, **options)
@@ -44,7 +44,8 @@ def sample(command: Sample) -> None:
         dismissed()
         kept = trained.best_samples(command.n_samples, keep=command.keep, draw=command.draw, progress=True, **options)
         x = kept.x
-    _write(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)))
+    about = {} if kept is not None else _asked(command, trained)
+    _write(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)), about)
     say(f"{command.n_samples} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
     latents = trained.model.latents
     if isinstance(latents, CodeLatents) and not latents.has_learned_prior and command.sampler is None:
@@ -54,25 +55,37 @@ def sample(command: Sample) -> None:
         say(f"kept {len(x):,} of {kept.drawn:,} samples by {kept.judge}; mean probability of their class: "
             f"{kept.before:.3f} before, {kept.after:.3f} after")  # fmt: skip
     if command.label is not None:
-        _say_share(command, command.label, trained, trained.sample(JUDGED, **options))
+        label = trained.model.schema.class_number(command.label)
+        _say_share(command, label, trained, trained.sample(JUDGED, **options))
     say_next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
+
+
+def _asked(command: Sample, trained: Trained) -> dict[str, Any]:
+    """Return the column of the classes that samples were drawn for; none, if the model is not conditional on them."""
+    context, names = trained.model.context, trained.model.schema
+    if context is None or not context.classes:
+        return {}
+    turns = names.class_numbers(context.examples(command.n_samples) if command.context is None else command.context)
+    drawn = [names.class_name(int(turns[i % len(turns)])) for i in range(command.n_samples)]
+    return {names.label or "label": np.array(drawn)}
 
 
 def _say_share(command: Sample, label: int, trained: Trained, drawn: Tensor) -> None:
     """Print the share of the samples of a class that a classifier assigns to it."""
     data, split = open_data(command, trained)
     drawn = trained.form.take(drawn, trained.model.observation.source)
-    shares = classified_as(trained.model, drawn, label, data.train, split, seed=command.seed)
+    names = trained.model.schema
+    shares = classified_as(trained.model, drawn, label, data.train, split, names=names, seed=command.seed)
     found, real = (with_error(n.value, n.stderr) for n in (shares["generated"], shares["data"]))  # pyright: ignore
-    say(f"{found} of {len(drawn)} such samples are assigned to class {label} by {shares['generated'].target}; "
-        f"of {shares['data'].n:,} real test examples of that class, {real}")  # fmt: skip
+    say(f"{found} of {len(drawn)} such samples are assigned to class {names.class_name(label)} by "
+        f"{shares['generated'].target}; of {shares['data'].n:,} real test examples of that class, {real}")  # fmt: skip
 
 
 def complete(command: Complete) -> None:
     """Write completions of the hidden part of examples."""
     trained = load_run(command)
     out = out_file(command.out, "completions", endings(trained.model.shape))
-    batch = _first_examples(command, trained)
+    batch, about = _first_examples(command, trained)
     x = trained.complete(batch, command.n_samples, draw=command.draw, seed=command.seed)
     dismissed()
     if out.suffix == ".png":
@@ -80,7 +93,8 @@ def complete(command: Complete) -> None:
         rows = [pictures.to_pixels(row, domain) for row in torch.cat([batch.x.unsqueeze(1), x.to(batch.x)], 1)]
         write_atomic(out, pictures.png(pictures.grid(rows)))
     else:
-        _write(out, trained.form.give(x.flatten(0, 1), trained.model.observation.source), trained)
+        x = trained.form.give(x.flatten(0, 1), trained.model.observation.source)
+        _write(out, x, trained, about={k: np.repeat(v, command.n_samples) for k, v in about.items()})
     say(f"{len(x)} examples, each with {command.n_samples} completions of its hidden part: {out}")
     say_next(command, "evaluate {run}")
 
@@ -99,10 +113,10 @@ def reconstruct(command: Reconstruct) -> None:
         _, split = open_data(command, trained)
         x = trained.reconstruct(split, draw=command.draw, seed=command.seed)
         dismissed()
-        _write(out, x, trained)
+        _write(out, x, trained, about=_about(split, trained, out))
         say(f"{len(x)} reconstructions, {how}: {out}")
     else:
-        batch = _first_examples(command, trained)
+        batch, _ = _first_examples(command, trained)
         rebuilt = trained.reconstruct(batch, draw=command.draw, seed=command.seed)
         dismissed()
         _write_stacked(out, {"examples": batch.x, "reconstructed": rebuilt}, trained)
@@ -120,7 +134,7 @@ def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:
         )
     known = tuple(e for e in endings(trained.model.shape) if e in (".png", ".npz"))
     out = out_file(command.out, "levels", known)
-    batch = _first_examples(command, trained)
+    batch, _ = _first_examples(command, trained)
     found = [trained.reconstruct(batch, levels=levels, seed=command.seed) for levels in range(1, number + 1)]
     if out.suffix == ".png":
         names = ["examples", "top level", *(f"top {levels}" for levels in range(2, number)), "all levels"]
@@ -160,10 +174,11 @@ def interpolate(command: Interpolate) -> None:
     say_next(command, "report {run}")
 
 
-def _first_examples(command: Complete | Reconstruct, trained: Trained) -> Batch:
-    """Return the first examples of a command's data, as many as it asks for."""
+def _first_examples(command: Complete | Reconstruct, trained: Trained) -> tuple[Batch, dict[str, Any]]:
+    """Return the first examples of a command's data, as many as it asks for, and columns that tell which they are."""
     _, split = open_data(command, trained)
-    return next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
+    batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
+    return batch, split.identity(batch.positions())
 
 
 def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> None:
@@ -175,8 +190,19 @@ def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> 
     write_atomic(out, pictures.png(pictures.grid(rows, [*named] * len(starts))))
 
 
-def _write(out: Path, x: Tensor, trained: Trained, picture: Callable[[Any], Any] | None = None) -> None:
-    """Write examples that have the form of the training data."""
+def _about(split: Split, trained: Trained, out: Path) -> dict[str, Any]:
+    """Return the columns of a .csv file that tell which examples it is about."""
+    return described(split, trained.model.schema.label) if out.suffix == ".csv" else {}
+
+
+def _write(
+    out: Path,
+    x: Tensor,
+    trained: Trained,
+    picture: Callable[[Any], Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write examples that have the form of the training data; in a .csv file, with columns `about` them."""
     if out.suffix == ".png" and picture is not None:
         domain = trained.model.observation.source
         write_atomic(out, pictures.png(picture(pictures.to_pixels(trained.form.take(x, domain), domain))))
@@ -185,5 +211,5 @@ def _write(out: Path, x: Tensor, trained: Trained, picture: Callable[[Any], Any]
     elif out.suffix == ".npy":
         write_atomic(out, npy(x.numpy()))
     else:
-        observation = trained.model.observation
-        write_atomic(out, table_csv(x, observation.header, observation.words))
+        names = trained.model.schema.columns or [f"x{i + 1}" for i in range(x.shape[1])]
+        write_atomic(out, table_csv(x, names, trained.model.observation.words, about or {}))

@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, types
 
-from tightbound.core.errors import InputError, first_line, suggestion
+from tightbound.core.errors import InputError, first_line
 from tightbound.data.columns import Words
+from tightbound.data.options import Options
 from tightbound.data.readers import images
 from tightbound.data.readers.images import File, ImageFormat
+from tightbound.data.selection import select, tell
 
 LABELS = ("label", "labels", "y", "target", "cls", "class")
 _DATA = ("x", "image", "img", "images", "input", "data", "pixel_values")
@@ -34,47 +36,54 @@ class Layout:
     columns: tuple[str, ...]
     label: str | None
     notes: tuple[str, ...]
+    id: str | None = None  # the column that names the examples
+    absent: tuple[str, ...] = ()  # columns of the examples that the table lacks
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The columns of the examples that the table has."""
+        return tuple(name for name in self.columns if name not in self.absent)
 
 
-def layout(schema: pa.Schema, label: str | None, title: str, wanted: Sequence[str] = ()) -> Layout:
+def layout(schema: pa.Schema, options: Options, title: str, *, titled: bool = True) -> Layout:
     """Return what a table of this schema holds.
 
-    Without the name of a column of labels, one of `LABELS` beside arrays or images holds them. Of a table of numbers
-    and words the `wanted` columns are taken, in this order; none: all.
+    Without the name of a column of labels, one of `LABELS` beside arrays or images holds them.
     """
     if len(set(schema.names)) < len(schema.names):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
         raise InputError(f"{title} has more than one column named {', '.join(twice)}; give each a name of its own")
     kinds = {name: _kind(schema.field(name).type) for name in schema.names}
-    if label is not None and label not in kinds:
-        near = suggestion(label, [name for name in kinds if kinds[name] == "columns"] or list(kinds))
-        raise InputError(f"{title} has no column {label!r}; {near}")
-    if label is not None and kinds[label] != "columns":
-        raise InputError(
-            f"{title}: column {label} ({schema.field(label).type}) cannot hold labels: use numbers or words"
-        )
-    named = () if label is None else (f"labels: column {label}",)
     whole = [name for name, kind in kinds.items() if kind in ("array", "images")]
+    picked = select(schema.names, options, title, titled=titled and not whole)
+    label = picked.label
+    for name, what in ((label, "labels"), (picked.id, "names of examples")):
+        if name is not None and kinds[name] != "columns":
+            raise InputError(
+                f"{title}: column {name} ({schema.field(name).type}) cannot hold {what}: use numbers or words"
+            )
+    tell(options, picked.notes)
+    if whole and label is None:
+        label = next((name for name in LABELS if kinds.get(name) == "columns" and name not in options.ignore), None)
+    named = () if label is None else (f"labels: column {label}",)
+    named += () if picked.id is None else (f"names of the examples: column {picked.id}",)
     if not whole:
-        if missing := [name for name in wanted if name not in kinds]:
-            raise InputError(f"{title} lacks the columns {', '.join(missing)[:200]}; add them")
-        names = tuple(wanted) or tuple(name for name in kinds if name != label)
-        bad = [f"{name} ({schema.field(name).type})" for name in names if kinds[name] is None]
+        names = picked.columns
+        bad = [f"{name} ({schema.field(name).type})" for name in names if kinds.get(name, "columns") is None]
         if bad or not names:
             what = f"cannot use the columns {', '.join(bad)[:200]}" if bad else "has no columns of data"
             raise InputError(f"{title}: {what}; remove them, or make them numbers, words or lists of one length")
-        return Layout("columns", names, label, (f"{len(names)} columns: {', '.join(names[:8])}", *named))
+        notes = (f"{len(names)} columns: {', '.join(names[:8])}", *named, *picked.notes)
+        return Layout("columns", names, label, notes, picked.id, picked.absent)
     usual = [name for name in _DATA if name in whole] if len(whole) > 1 else whole
     if not usual:
         raise InputError(
             f"{title} has {len(whole)} columns of arrays or images, {', '.join(whole)[:99]}; keep one, or call it 'x'"
         )
     data = usual[0]
-    label = label or next((name for name in LABELS if kinds.get(name) == "columns"), None)
-    rest = [name for name in kinds if name not in (data, label)]
+    rest = [name for name in kinds if name not in (data, label, picked.id)]
     notes = (f"left out, beside the column {data}: {', '.join(rest)[:200]}",) if rest else ()
-    notes += () if label is None else (f"labels: column {label}",)
-    return Layout("images" if kinds[data] == "images" else "array", (data,), label, notes)
+    return Layout("images" if kinds[data] == "images" else "array", (data,), label, notes + named, picked.id)
 
 
 def _kind(given: pa.DataType) -> Kind | None:
@@ -130,11 +139,12 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[str, ...]]) -> tuple[np.ndarray, Words]:
-    """Return columns of numbers or words as (N, D), and the words of those that have any.
+    """Return columns of numbers or words as (N, D), and the words of those that have any; NaN for columns that lack.
 
     `classes` are the words that the integers of some columns stand for; -1 stands for a missing one.
     """
-    found = [numbers(table[name]) for name in names]
+    held = {*table.schema.names}
+    found = [numbers(table[name]) if name in held else (np.full(len(table), np.nan), ()) for name in names]
     for i, name in enumerate(names):
         if name in classes:
             x = found[i][0].astype(np.float64)

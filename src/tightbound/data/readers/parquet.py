@@ -54,6 +54,7 @@ class ParquetTable(Table):
         self._sizes = np.array([group.row_groups[0].num_rows for group in self._groups], np.int64)
         self._weights = np.array([group.row_groups[0].total_byte_size for group in self._groups], np.int64)
         self._ends = np.cumsum(self._sizes)
+        self.row_numbers = range(1, int(self._ends[-1]) + 1)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

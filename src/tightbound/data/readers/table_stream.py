@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from tightbound.core.errors import InputError
+from tightbound.core.schema import Schema
 from tightbound.data.dataset import Data
+from tightbound.data.labels import coded
 from tightbound.data.options import Options
 from tightbound.data.readers import arrow
 from tightbound.data.readers.arrow import Place
@@ -49,12 +51,14 @@ def open_tables(
     head = Held(found[0], title, classes=classes or {}, place=found[1])
     raw, kinds, seen = understood(head, options)
     coder, values = coder_of(head, raw, kinds)
-    label = raw.layout.label
+    label, named = raw.layout.label, ()
     if label is not None:
         y, words = arrow.numbers(head.table[label])
         if words or np.isnan(y).any():
             label = None
             seen += ("no labels: they are words or missing; a stream needs a number in each row",)
+        else:
+            named = coded(y, len(y), options, head.classes.get(label, ())).classes
 
     def stream(tables: Tables) -> Stream:
         def parts(seed: int | None, skip: int) -> Iterator[Part]:
@@ -67,6 +71,7 @@ def open_tables(
                     y, words = arrow.numbers(rows[label])
                     if words or np.isnan(y).any():
                         raise InputError(f"{place(0)} and following lack numbers in column {label}; fill them")
+                    y = np.asarray(coded(y, len(y), options, head.classes.get(label, ())).values)
                 yield Part(x, y)
 
         return Stream(parts, title)
@@ -94,4 +99,7 @@ def open_tables(
         f"buffer of {buffered(aside.x, limits):,} examples",
     )
     digest = "none: a stream may change what it gives"
-    return Data(name, rest, aside if split else None, coder.domain, notes, digest, False, whole, raw.header)
+    schema = Schema(raw.header, named, label, ignored=tuple(options.ignore))
+    for split_of in (whole, rest, aside):
+        split_of.classes = named
+    return Data(name, rest, aside if split else None, coder.domain, notes, digest, False, whole, schema)

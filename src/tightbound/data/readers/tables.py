@@ -15,14 +15,17 @@ from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError, first_line
+from tightbound.core.schema import Schema
 from tightbound.data import columns, encoding
-from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays, legend
+from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding, Seen
+from tightbound.data.labels import coded
 from tightbound.data.options import Limits, Options
 from tightbound.data.readers import arrow, images
 from tightbound.data.readers.arrow import Layout, Place
 from tightbound.data.readers.images import Header, ImageFormat
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
+from tightbound.data.selection import tell
 from tightbound.data.split import WORKERS, Indexed, MappedSplit
 
 
@@ -37,6 +40,7 @@ class Table(ABC):
     problems: Mapping[str, str] = {}  # what cannot be read, by column
     train: int | None = None  # the first so many rows are training data, as given
     names: list[str] | None = None  # one for each row
+    row_numbers: Sequence[int] | None = None  # of each row in its file, from 1
     y: np.ndarray | None = None  # labels that are not in a column
     headers: Mapping[str, Header] | None = None  # of all images, where they were read
     in_memory: ClassVar[bool] = False
@@ -123,6 +127,7 @@ class Raw:
     declared: Domain | None
     titled: bool = True
     threads: int = 1  # that decode images
+    like: bool = False  # see `Options.like`
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -152,7 +157,7 @@ class Coder:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that are read."""
-        return self.raw.layout.columns
+        return self.raw.layout.present
 
     @property
     def dtype(self) -> np.dtype:
@@ -164,7 +169,7 @@ class Coder:
         x, words = self.raw(table, place)
         where = f"{place(0)} and following"
         if self.code is None:
-            return columns.encode(x, self.raw.header, words, self.domain, where)
+            return columns.encode(x, self.raw.header, words, self.domain, where, like=self.raw.like)
         if self.raw.layout.kind == "columns" and (words or np.isnan(x).any()):
             raise InputError(f"{where}: words or nulls, unlike the rows before; declare the kinds of the columns")
         return as_stored(x, self.code, self.shape, where)
@@ -175,29 +180,38 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     if len(table) == 0:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
     raw, kinds, notes = understood(table, options)
-    y, named = _labels(table, raw.layout.label, options)
+    y, classes, named = _labels(table, raw.layout.label, options)
     notes = (*table.notes, *notes, *named)
-    first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.columns), lambda _: table.place(0))
+    schema = Schema(raw.header, (), raw.layout.label if y is not None else None, raw.layout.id, tuple(options.ignore))
+    if raw.layout.id is not None:
+        table.names = _names(table, raw.layout.id)
+    first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.present), lambda _: table.place(0))
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
-        held = _all(table, raw, Arrays(first, y, table.train, (), raw.header, {}, kinds or None, table.names))
+        held = Arrays(
+            first, y, table.train, schema=schema, kinds=kinds or None, names=table.names,
+            row_numbers=table.row_numbers, classes=classes,
+        )  # fmt: skip
         problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}
-        held = replace(held, notes=notes + _skipped(table.broken), problems=problems, title=table.title)
-        return from_arrays(held, name, options)
+        held = replace(_all(table, raw, held), notes=notes + _skipped(table.broken), problems=problems)
+        return from_arrays(replace(held, title=table.title), name, options)
     coder, found = coder_of(table, raw, kinds)
+    tell(options, found if coder.code is None else ())
     notes += _skipped(table.broken)
     whole, how = table.split(coder, options.limits)
-    whole.labels, named = as_labels(y, len(whole))
+    whole.labels, found_classes, named = coded(y, len(whole), options, classes)
     digest = table.fingerprint()
     if whole.labels is not None:
         digest = f"sha256:{hashlib.sha256(digest.encode() + whole.labels.numpy().tobytes()).hexdigest()}"
     notes = (*notes, *found, how, *named)
-    return replace(divided(whole, table.train, name, coder.domain, notes, digest, options.test), header=raw.header)
+    whole.identify(table.names, raw.layout.id, table.row_numbers)
+    schema = replace(schema, classes=found_classes)
+    return divided(whole, table.train, name, coder.domain, notes, digest, options.test, schema)
 
 
 def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], tuple[str, ...]]:
     """Return how the rows of a table are read, the known kinds of its columns, and notes."""
-    plan = arrow.layout(table.schema, options.label_column, table.title, options.columns if table.titled else ())
-    raw = Raw(plan, table.classes, None, options.declared, table.titled)
+    plan = arrow.layout(table.schema, options, table.title, titled=table.titled)
+    raw = Raw(plan, table.classes, None, options.declared, table.titled, like=options.like)
     if options.kinds is not None and plan.kind != "columns":
         raise InputError(
             f"kinds are for tables of numbers and words, and {table.title} holds {plan.kind}; leave them out"
@@ -205,7 +219,8 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
     kinds: dict[int, Any] = {}
     if plan.kind == "columns":
         kinds = columns.by_column(options.kinds, raw.header, len(plan.columns))
-        binary = [i for i, name in enumerate(plan.columns) if str(table.schema.field(name).type) == "bool"]
+        boolean = {name for name in plan.present if str(table.schema.field(name).type) == "bool"}
+        binary = [i for i, name in enumerate(plan.columns) if name in boolean]
         if options.declared is None and len(binary) < len(plan.columns):
             kinds = {**dict.fromkeys(binary, "binary"), **kinds}
     seen = _judged(table, plan, options) if plan.kind == "images" else None
@@ -240,7 +255,7 @@ def spread(size: int) -> np.ndarray:
 def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
     """Read all rows into memory."""
     if raw.layout.kind == "columns":
-        x, words = raw(pa.concat_tables(table.scan(raw.layout.columns)), table.place)
+        x, words = raw(pa.concat_tables(table.scan(raw.layout.present)), table.place)
         return replace(held, x=x, words=words)
     bar = tqdm(total=len(table), desc=f"reading {table.title}", unit=" rows", disable=None, leave=False, delay=2)
     x, kept, done = np.zeros(0), [], 0
@@ -288,7 +303,7 @@ def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, t
             code, values, shape, _ = sampled(x, raw.declared or known, table.title)
             return Coder(raw, code.domain, code, shape), (values,)
     bar = tqdm(total=len(table), desc=f"reading {table.title} once", unit=" rows", disable=None, leave=False)
-    survey, done = columns.Survey(raw.header, kinds, table.title), 0
+    survey, done = columns.Survey(raw.header, kinds, table.title, like=raw.like), 0
     seen: Seen | None = None
     first = np.zeros((0, 0))
     for rows in table.scan(raw.layout.columns):
@@ -308,19 +323,25 @@ def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, t
     return Coder(raw, code.domain, code, (survey.width,)), (values,)
 
 
-def _labels(table: Table, name: str | None, options: Options) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return the labels (N,), numbers or words, and notes."""
+def _labels(
+    table: Table, name: str | None, options: Options
+) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
+    """Return the labels (N,), numbers or words, the words that numbers stand for, and notes."""
     if options.labels is not None and options.label_column is None:
-        return np.asarray(options.labels), ()
+        return np.asarray(options.labels), (), ()
     if name is None:
-        return table.y, ()
+        return table.y, (), ()
     found = [arrow.numbers(rows[name]) for rows in table.scan((name,))]
-    classes = table.classes.get(name)
+    classes = table.classes.get(name, ())
     missing = sum(int(np.isnan(y).sum()) + (int((y < 0).sum()) if classes else 0) for y, _ in found)
     if missing and options.labels is not None:
         raise InputError(f"{table.title}: column {name} lacks {missing:,} labels; fill them, or remove these rows")
     if missing:
-        return None, (f"no labels: column {name} lacks {missing:,} of them",)
-    if classes:
-        return np.concatenate([y for y, _ in found]), (legend(classes),)
-    return np.concatenate([np.array(words)[y.astype(np.int64)] if words else y for y, words in found]), ()
+        return None, (), (f"no labels: column {name} lacks {missing:,} of them",)
+    parts = [np.array(words)[y.astype(np.int64)] if words else y for y, words in found]
+    return np.concatenate(parts), classes, ()
+
+
+def _names(table: Table, column: str) -> list[str]:
+    """Return the column that names the examples, as text."""
+    return [str(value) for rows in table.scan((column,)) for value in rows[column].to_pylist()]

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tightbound.data.options import Options
 from tightbound.data.readers import dialect, paths, words
 from tightbound.data.readers.dialect import NAMES
 from tightbound.data.readers.tables import Held
+from tightbound.data.selection import Selection, select
 
 _UNNAMED = re.compile(r"|unnamed: ?\d+|\.\.\.1", re.IGNORECASE)  # also as pandas and readr name such a column
 _COUNTERS = frozenset({"index", "id", "idx", "row", "rowid", "row_id", "rownames"})
@@ -49,14 +49,16 @@ def read_text(path: Path, options: Options) -> Held:
         notes += (f"left out, since every cell is empty: {blank.sum()} of the rows",)
         table, lines = table.filter(pa.array(~blank)), lines[~blank]
     table, index, said = _without_index(table, form, options)
+    picked = select(table.column_names, options, str(path), titled=form.titled)
     read = words.read_columns(
-        table, _as_written(table.column_names, options, form.titled), lambda i: where(int(lines[i])),
-        decimal=options.decimal, default="." if form.delimiter == "," else None, label=options.label_column,
+        table, _as_written(picked, options, form.titled), lambda i: where(int(lines[i])),
+        decimal=options.decimal, default="." if form.delimiter == "," else None, label=picked.label,
         titled=form.titled,
     )  # fmt: skip
     return Held(
-        read.table, str(path), titled=form.titled, notes=notes + said + read.notes, problems=read.problems, names=index
-    )
+        read.table, str(path), titled=form.titled, notes=notes + said + read.notes, problems=read.problems, names=index,
+        row_numbers=(lines + 1).tolist(),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,11 @@ def _without_index(
         return table, None, ()
     name, column = table.column_names[0], table.column(0).combine_chunks()
     if options.index is None:
-        if not form.titled or len(table) < 2 or name in (*options.columns, options.label_column):
+        if (
+            not form.titled
+            or len(table) < 2
+            or name in (*options.schema.columns, options.label_column, options.id, options.schema.id)
+        ):
             return table, None, ()
         found = column.to_pylist()
         whole = all(re.fullmatch(r"\d{1,15}", word) for word in found)
@@ -196,9 +202,9 @@ def _without_index(
     return table.remove_column(0), column.to_pylist(), (f"left out: {what}, which names the rows{hint}",)
 
 
-def _as_written(names: Sequence[str], options: Options, titled: bool) -> set[str]:
-    """Return the columns of categories, whose cells stay as they are written: "01" is not 1."""
-    kept = [*options.columns] if titled else []
-    kept = kept or [name for name in names if name != options.label_column]
+def _as_written(picked: Selection, options: Options, titled: bool) -> set[str]:
+    """Return the columns of categories and names, whose cells stay as they are written: "01" is not 1."""
+    kept = picked.columns
     kinds = by_column(options.kinds, kept if titled else (), len(kept))
-    return {kept[i] for i, kind in kinds.items() if kind == "categories" or as_domain(kind).kind == "categories"}
+    nominal = {kept[i] for i, kind in kinds.items() if kind == "categories" or as_domain(kind).kind == "categories"}
+    return nominal | ({picked.id} if picked.id is not None else set())

@@ -1,0 +1,85 @@
+"""Labels as numbers: words become the numbers of their classes, which keep their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tightbound.core.errors import InputError
+from tightbound.core.schema import listed
+from tightbound.data.options import Options
+
+
+class Labels(NamedTuple):
+    """Labels of N examples."""
+
+    values: Tensor | None = None  # (N,) or (N, factors): whole numbers as int64, others as float32
+    classes: tuple[str, ...] = ()  # the words that the numbers 0, 1, ... stand for; (): they are numbers
+    notes: tuple[str, ...] = ()
+
+
+def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> Labels:
+    """Return labels as numbers; words are numbered as the model knows them, else in alphabetical order.
+
+    Args:
+        y: Labels (N,), (N, 1) or (N, factors), numbers or words; None: there are none.
+        size: N.
+        options: Options of the data, with the classes that the model knows.
+        classes: The words that numbers in `y` stand for; (): they are numbers, or `y` holds words.
+
+    Raises:
+        InputError: If the labels have another size or type, or the model is conditional and does not know a class.
+    """
+    if y is None:
+        return Labels()
+    y = np.asarray(y)
+    if y.ndim == 0 or len(y) != size:
+        raise InputError(f"labels have shape {y.shape}, but there are {size} examples; give one label for each")
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.dtype.kind == "O" and not any(isinstance(v, str) for v in y.flat):
+        y = _numbers(y)
+    if y.dtype.kind in "USO":
+        if y.ndim != 1 or not all(isinstance(v, str) for v in y.tolist()):
+            raise InputError(f"labels have dtype {y.dtype} and shape {y.shape}; give (N,) words or numbers")
+        words, y = np.unique(y.astype(str), return_inverse=True)
+        classes = words.tolist()
+    if classes:
+        known = known_classes(classes, options)
+        numbers = np.array([known.index(word) for word in classes], np.int64)[y.astype(np.int64)]
+        return Labels(torch.from_numpy(numbers), known, (_legend(known),))
+    if y.dtype.kind not in "biuf":
+        raise InputError(f"labels have dtype {y.dtype}; give numbers or words")
+    named = options.schema.classes if y.ndim == 1 and y.dtype.kind != "f" else ()
+    if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.rint(y)).all()):
+        return Labels(torch.from_numpy(y.astype(np.float32)))
+    return Labels(torch.from_numpy(y.astype(np.int64)), named)
+
+
+def known_classes(words: Sequence[str], options: Options) -> tuple[str, ...]:
+    """Return the names of the classes 0, 1, ...: those that a model knows, and then others of these words.
+
+    Raises:
+        InputError: If the model is conditional and does not know one.
+    """
+    known, new = options.schema.classes, [word for word in words if word not in options.schema.classes]
+    if options.closed and new:
+        fix = f"known classes: {listed(known, 20)}" if known else "the model knows its classes by number; give numbers"
+        raise InputError(f"the labels hold {new[0]!r}, which the model was not trained on; {fix}")
+    return (*known, *new)
+
+
+def _numbers(y: np.ndarray) -> np.ndarray:
+    """Return Python objects as numbers, if they are."""
+    try:
+        return y.astype(np.float64)
+    except (TypeError, ValueError):
+        return y
+
+
+def _legend(words: Sequence[str]) -> str:
+    """Return a note on which number stands for which class."""
+    return f"labels: {listed([f'{word}={i}' for i, word in enumerate(words)], 10)}"
