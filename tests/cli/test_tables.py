@@ -41,8 +41,9 @@ def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp
         out = tmp_path / "out.csv"
         assert invoke(capsys, command[0], run / "run", *command[1:], "--out", out).status == 0
         rows = list(csv.reader(out.read_text().splitlines()))
-        assert rows[0] == ["age", "home town", "visits", "smoker"]
+        assert rows[0] == ["row"] * (command[0] == "reconstruct") + ["age", "home town", "visits", "smoker"]
         assert len(rows) > 5
+        rows = [row[-4:] for row in rows]
         assert {row[1] for row in rows[1:]} <= {"Oslo", "Paris, FR"}
         numbers = np.array([[row[0], *row[2:]] for row in rows[1:]], float)
         assert np.isfinite(numbers).all()
@@ -53,9 +54,9 @@ def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp
     result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
     assert result.status == 0, result.err
     other.write_text("age,home town,visits,smoker\n30,Rome,0,1\n41,Oslo,1,0\n")
-    result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
-    assert result.status == 2
-    assert "'Rome'" in result.err
+    with pytest.warns(UserWarning, match=r"column 2 \(home town\) holds 'Rome', unknown to the model"):
+        result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
+    assert result.status == 0
 
 
 def test_a_loaded_model_checks_arrays_column_by_column(run: Path) -> None:

@@ -118,7 +118,7 @@ def test_columns_of_a_data_frame_have_kinds_and_are_found_by_name():
     with pytest.warns(UserWarning, match="the column extra is ignored"):
         found = values(examples(other, data.domain, (3,), data.schema))
     assert torch.equal(found.nan_to_num(-9), expected.nan_to_num(-9))
-    with pytest.raises(InputError, match="lacks the column b.*has the column word, which it does not know"):
+    with pytest.raises(InputError, match=r"lacks the column b.*has the column word, which it does not know"):
         examples(FRAME.rename(columns={"b": "word"}), data.domain, (3,), data.schema)
     assert training_data(FRAME, labels="b").train.labels.tolist() == [0, 1, 0, 2] * 3
 

@@ -30,7 +30,8 @@ class Schema:
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Schema:
         """Return the schema that `recorded` wrote."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
+        return cls(**given)
 
     def recorded(self) -> dict[str, Any]:
         """Return the names that are known, as JSON values."""

@@ -60,7 +60,7 @@ class Split(ABC):
         """Return how a person knows the examples at positions (M,): by name, by row of a file, or by index."""
         known = self.identity(positions)
         *_, column = known
-        return [value if isinstance(value, str) else f"{column} {value}" for value in known[column].tolist()]
+        return [f"row {value}" if column == "row" else str(value) for value in known[column].tolist()]
 
     def class_name(self, number: float) -> str:
         """Return the name of a class; its number, if it has no name."""

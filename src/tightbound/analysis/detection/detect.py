@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tightbound.analysis.base import Subject
+from tightbound.analysis.base import Subject, option
 from tightbound.analysis.detection.score import Scoring
 from tightbound.analysis.result import Result
 from tightbound.core.errors import InputError
@@ -29,6 +29,9 @@ class Detect(Scoring[Result]):
     name = "detect"
     question = "Can the model tell other data from its own?"
     data = "required"
+
+    max_examples: int = option(1000, least=1, short="-n")
+    """Maximum number of examples of each data set, picked at random."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:
         """Compare the model's own test data with the examples."""

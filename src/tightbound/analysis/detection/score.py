@@ -45,8 +45,6 @@ class Scoring(Analysis[R]):
     """Scores to compute, with arguments if you like: nll "regret(steps=200)". Default: all scores."""
     samples: int = option(100, least=1)
     """Importance samples per example: k of the IWAE bound, which takes the place of log p(x)."""
-    max_examples: int = option(1000, least=1, short="-n")
-    """Maximum number of examples of each data set, picked at random."""
 
 
 @dataclass(frozen=True, kw_only=True)

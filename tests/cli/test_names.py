@@ -1,0 +1,97 @@
+"""Columns, labels and rows keep their names, from the data to all that is written."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import invoke
+from tightbound.cli.main import main
+
+CENTERS = {"a": -3.0, "b": 0.0, "c": 3.0}
+TINY = ("--latent", "1", "--network", "mlp(hidden=(16,))", "--epochs", "60", "--lr", "0.01", "--evaluate-samples", "0")
+
+
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    species = np.array(list(CENTERS))[rng.integers(0, 3, 240)]
+    u = np.array([CENTERS[word] for word in species]) + 0.1 * rng.normal(size=240)
+    columns = {"code": [f"00{i}" for i in range(240)], "day": "x", "u": u, "v": 10 + 2 * u, "species": species}
+    return pd.DataFrame(columns)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("names")
+    frame().to_csv(folder / "t.csv", index=False)
+    named = ("--labels", "species", "--ignore", "day", "--id", "code", "--context", "labels")
+    main([str(word) for word in ("train", folder / "t.csv", *named, *TINY, "--run", folder / "run")])
+    return folder / "run"
+
+
+def written(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_other_data_are_matched_by_the_names_of_columns_and_labels(run, capsys, tmp_path):
+    other = frame()[lambda t: t.species != "a"][["species", "v", "u", "code"]]
+    other.to_csv(tmp_path / "bc.csv", index=False)
+    assert invoke(capsys, "reconstruct", run, tmp_path / "bc.csv", "--out", tmp_path / "r.csv").status == 0
+    rows = written(tmp_path / "r.csv")
+    assert list(rows[0]) == ["row", "code", "species", "u", "v"]
+    assert [row["row"] for row in rows] == [str(i + 1) for i in range(len(other))]
+    assert [row["code"] for row in rows] == other.code.tolist()
+    assert [row["species"] for row in rows] == other.species.tolist()
+    for row in rows:
+        assert float(row["u"]) == pytest.approx(CENTERS[row["species"]], abs=0.6)
+        assert float(row["v"]) == pytest.approx(10 + 2 * CENTERS[row["species"]], abs=1.2)
+
+
+def test_unknown_classes_and_renamed_columns_are_one_line(run, refused, tmp_path):
+    frame().assign(species="zebra").to_csv(tmp_path / "z.csv", index=False)
+    assert "hold 'zebra', which the model was not trained on; known classes: a, b, c" in refused(
+        "evaluate", run, tmp_path / "z.csv"
+    )
+    frame().rename(columns={"u": "w"}).to_csv(tmp_path / "w.csv", index=False)
+    assert "lacks the column u, which the model was trained on, and has the column w" in refused(
+        "evaluate", run, tmp_path / "w.csv"
+    )
+    assert "'bb' is no class of this model; did you mean 'b'?" in refused("sample", run, "--context", "bb")
+    assert "has no column 'specis'; did you mean 'species'?" in refused(
+        "train", run.parent / "t.csv", "--labels", "specis"
+    )
+
+
+def test_extra_columns_are_ignored_with_a_note(run, capsys, tmp_path):
+    frame().assign(extra=1).to_csv(tmp_path / "more.csv", index=False)
+    with pytest.warns(UserWarning, match="the column extra is ignored"):
+        result = invoke(capsys, "embed", run, tmp_path / "more.csv", "--out", tmp_path / "e.csv")
+    assert result.status == 0, result.err
+    rows = written(tmp_path / "e.csv")
+    assert list(rows[0]) == ["row", "code", "species", "z1"]
+    assert len(rows) == 240  # also of the file that the run was trained on, of which a part was set aside
+
+
+def test_classes_are_sampled_by_name(run, capsys, tmp_path):
+    out = tmp_path / "s.csv"
+    assert invoke(capsys, "sample", run, "--context", "c", "b", "-n", "6", "--out", out).status == 0
+    rows = written(out)
+    assert [row["species"] for row in rows] == ["c", "b"] * 3
+    for row in rows:
+        assert float(row["u"]) == pytest.approx(CENTERS[row["species"]], abs=0.6)
+
+
+def test_scores_belong_to_rows_of_the_file(run, capsys, tmp_path):
+    table = frame().iloc[:40].copy()
+    table.loc[17, ["u", "v"]] = [40.0, -40.0]
+    table.to_csv(tmp_path / "odd.csv", index=False)
+    options = ("--scores", "nll", "--per-example", tmp_path / "s.csv")
+    result = invoke(capsys, "score", run, tmp_path / "odd.csv", *options)
+    assert result.status == 0, result.err
+    rows = written(tmp_path / "s.csv")
+    assert [row["row"] for row in rows] == [str(i + 1) for i in range(40)]
+    worst = max(rows, key=lambda row: float(row["nll"]))
+    assert (worst["row"], worst["code"]) == ("18", "0017")
+    assert "0017, " in result.out
