@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp_path: Path) -> None:
     kinds = "{'visits': 'counts'}"
     trained = invoke(capsys, "train", run / "t.csv", "--run", run / "run", "--kinds", kinds, *TINY)
@@ -54,9 +55,9 @@ def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp
     result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
     assert result.status == 0, result.err
     other.write_text("age,home town,visits,smoker\n30,Rome,0,1\n41,Oslo,1,0\n")
-    with pytest.warns(UserWarning, match=r"column 2 \(home town\) holds 'Rome', unknown to the model"):
-        result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
+    result = invoke(capsys, "evaluate", run / "run", other, "--samples", "3")
     assert result.status == 0
+    assert "column 2 (home town) holds 'Rome', unknown to the model" in result.err
 
 
 def test_a_loaded_model_checks_arrays_column_by_column(run: Path) -> None:
