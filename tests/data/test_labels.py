@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 import tightbound as tb
 from tightbound.core.classes import class_numbers
@@ -42,6 +43,25 @@ def test_every_usual_form_of_labels_conditions_a_model(tmp_path, form):
 @pytest.mark.parametrize("labels", [np.array([[1, 1], [0, 1]]), np.array([0.5, 1]), np.zeros((2, 2, 2))])
 def test_other_labels_are_no_classes(labels):
     assert class_numbers(torch.from_numpy(labels)) is None
+
+
+class Pictures(Dataset):
+    """A data set of torch that knows the names of its classes, as a folder of torchvision does."""
+
+    def __init__(self, words):
+        self.words, self.classes = words, sorted({*words})
+
+    def __len__(self):
+        return len(self.words)
+
+    def __getitem__(self, i):
+        return torch.full((2,), float(i)), self.classes.index(self.words[i])
+
+
+def test_a_data_set_of_torch_has_named_classes():
+    model = tb.VAE.for_data(Pictures("abcabc"), latent=1, network="mlp(hidden=(4,))", context="labels")
+    assert model.schema.classes == ("a", "b", "c")
+    assert tb.Trained(model)._examples(Pictures("cbbc")).labels.tolist() == [2, 1, 1, 2]
 
 
 def test_words_of_a_column_are_named_classes(tmp_path):

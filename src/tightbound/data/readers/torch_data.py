@@ -19,11 +19,13 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import Layout
 from tightbound.core.noise import key_seed
+from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 from tightbound.data import encoding
-from tightbound.data.dataset import Arrays, Data, as_labels, divided, from_arrays
+from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding
 from tightbound.data.form import channels_first
+from tightbound.data.labels import coded
 from tightbound.data.loader_split import LoaderSplit, seeded, unpack
 from tightbound.data.options import Options
 from tightbound.data.split import WORKERS, Indexed, MappedSplit, stack
@@ -51,7 +53,17 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
     y = y if options.labels is None else np.asarray(options.labels)
     if not isinstance(dataset, TensorDataset) and _varies(dataset, x):
         return _open_varying(dataset, name, x, y, options)
-    return from_arrays(Arrays(x, y, kinds=options.kinds), name, options)
+    classes = () if options.labels is not None else _classes(dataset, y)
+    return from_arrays(Arrays(x, y, kinds=options.kinds, classes=classes), name, options)
+
+
+def _classes(dataset: Dataset[Any], y: np.ndarray | None) -> tuple[str, ...]:
+    """Return the names of the classes, where a data set knows them as those of torchvision do."""
+    names = getattr(dataset, "classes", ())
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names) or y is None:
+        return ()
+    numbers = y.ndim == 1 and y.dtype.kind in "iu" and len(y) > 0 and 0 <= y.min() <= y.max() < len(names)
+    return tuple(names) if numbers and len({*names}) == len(names) else ()
 
 
 def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -> Data:
@@ -74,14 +86,15 @@ def _varies(dataset: Dataset[Any], x: np.ndarray, few: int = 8) -> bool:
 def _open_varying(dataset: Dataset[Any], name: str, x: np.ndarray, y: np.ndarray | None, options: Options) -> Data:
     options.refuse("a data set whose examples differ at each read", kinds=True)
     code, values, shape, layout = sampled(x, options.declared, "an example")
-    labels, legend = as_labels(y, len(x))
+    labels, classes, legend = coded(y, len(x), options, _classes(dataset, y))
     how = (
         "examples differ at each read, as with random augmentation: they are read anew in each epoch, also those set "
         "aside for validation or testing; to leave these as they are, give data sets of their own"
     )
     whole = VaryingSplit(dataset, code, shape, labels)
     notes = (values, how, *legend)
-    data = divided(whole, None, name, code.domain, notes, "none: examples differ at each read", options.test)
+    digest = "none: examples differ at each read"
+    data = divided(whole, None, name, code.domain, notes, digest, options.test, Schema(classes=classes))
     return replace(data, layout=layout)
 
 
