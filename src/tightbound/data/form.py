@@ -21,10 +21,16 @@ def as_array(source: Any) -> np.ndarray[Any, Any]:
     Masked entries become NaN, and Python's numbers (also None, as NaN) become floating-point numbers.
 
     Raises:
-        InputError: If the rows of a list have different lengths.
+        InputError: If the rows of a list have different lengths, or a tensor has no values.
     """
     if isinstance(source, Tensor):
-        return as_tensor(source).detach().cpu().numpy()
+        x = as_tensor(source).detach()
+        try:
+            return x.cpu().numpy()
+        except NotImplementedError:
+            raise InputError(
+                f"the tensor is on the device {x.device.type!r}, without values; pass one with values"
+            ) from None
     if hasattr(source, "toarray") and hasattr(source, "nnz"):  # a sparse matrix of SciPy
         source = source.toarray()
     if np.ma.is_masked(source):
@@ -59,14 +65,12 @@ def as_tensor(source: Any) -> Tensor:
     """Return an array, tensor or list as a dense tensor of a type that NumPy knows.
 
     Raises:
-        InputError: If a tensor is nested or has no values.
+        InputError: If a tensor is nested.
     """
     if not isinstance(source, Tensor):
         return torch.as_tensor(as_array(source))
     if source.is_nested:
         raise InputError("the tensor is nested, so that its rows may differ in length; pass one of equal rows, padded")
-    if source.device.type == "meta":
-        raise InputError("the tensor is on the device 'meta', which holds no values; pass one with values")
     x = source.dequantize() if source.is_quantized else source
     x = (x if x.layout is torch.strided else x.to_dense()).resolve_conj().resolve_neg()
     return x.float() if x.is_floating_point() and x.dtype not in _FLOATS else x

@@ -326,10 +326,14 @@ class MappedSplit(Indexed):
         label = label if self.labels is None else self.labels[indices]
         return Batch(torch.from_numpy(x), label=label, index=indices)
 
+    def drawn(self, indices: Tensor, seed: int) -> Batch:
+        """Return the examples at these positions, with this seed of what is drawn for them."""
+        return self.batch(indices)
+
     def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
         """See `Indexed.batches`."""
         loader = DataLoader(
-            _Positions(self),
+            _Positions(self, seed),
             sampler=plan,
             batch_size=None,
             num_workers=min(self._workers, len(plan)),
@@ -348,12 +352,12 @@ class _Positions(Dataset[Batch | InputError]):
     Errors are handed over as values, because torch would raise them with a traceback as the message.
     """
 
-    def __init__(self, split: Indexed) -> None:
-        self._split = split
+    def __init__(self, split: MappedSplit, seed: int) -> None:
+        self._split, self._seed = split, seed
 
     def __getitem__(self, index: Any) -> Batch | InputError:
         try:
-            return self._split.batch(index)
+            return self._split.drawn(index, self._seed)
         except InputError as error:
             return error
 

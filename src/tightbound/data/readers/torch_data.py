@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +28,14 @@ from tightbound.data.form import channels_first
 from tightbound.data.labels import coded
 from tightbound.data.loader_split import LoaderSplit, seeded, unpack
 from tightbound.data.options import Options
-from tightbound.data.split import WORKERS, Indexed, MappedSplit, stack
+from tightbound.data.split import WORKERS, MappedSplit, stack
 
 LOOKED_AT = 4096  # examples of a loader by which its data are judged
 JUDGED = 64  # examples by which data are judged that are too many to look at all
+VARIES = (
+    "examples differ at each read, as with random augmentation: they are read anew in each epoch, also those set aside "
+    "for validation or testing; to leave these as they are, give data sets of their own"
+)
 
 
 def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
@@ -71,9 +75,12 @@ def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -
     options.refuse(what, kinds=True, labels=f"{what}; let it give pairs (x, y)")
     x, _ = _read(dataset, np.arange(min(JUDGED, size)))
     code, values, shape, layout = sampled(x, options.declared, "an example")
-    whole = MappedSplit(partial(_fetched, dataset, code, shape), size, shape, workers=WORKERS)
+    varies = _varies(dataset, x)
+    kind = VaryingSplit if varies else MappedSplit
+    whole = kind(partial(_fetched, dataset, code, shape), size, shape, workers=WORKERS)
     how = f"{size:,} examples of {shape}, read as they are needed by {WORKERS} processes: too large for memory"
-    data = divided(whole, None, name, code.domain, (how, values), f"none: {what}", options.test)
+    notes = (how, values, *((VARIES,) if varies else ()))
+    data = divided(whole, None, name, code.domain, notes, f"none: {what}", options.test)
     return replace(data, layout=layout)
 
 
@@ -87,49 +94,30 @@ def _open_varying(dataset: Dataset[Any], name: str, x: np.ndarray, y: np.ndarray
     options.refuse("a data set whose examples differ at each read", kinds=True)
     code, values, shape, layout = sampled(x, options.declared, "an example")
     labels, classes, legend = coded(y, len(x), options, _classes(dataset, y))
-    how = (
-        "examples differ at each read, as with random augmentation: they are read anew in each epoch, also those set "
-        "aside for validation or testing; to leave these as they are, give data sets of their own"
-    )
-    whole = VaryingSplit(dataset, code, shape, labels)
-    notes = (values, how, *legend)
-    digest = "none: examples differ at each read"
+    whole = VaryingSplit(partial(_fetched, dataset, code, shape), len(x), shape, labels=labels)
+    notes, digest = (values, VARIES, *legend), "none: examples differ at each read"
     data = divided(whole, None, name, code.domain, notes, digest, options.test, Schema(classes=classes))
     return replace(data, layout=layout)
 
 
-class VaryingSplit(Indexed):
+class VaryingSplit(MappedSplit):
     """A data set whose examples differ at each read, such as by random augmentation.
 
     What is drawn for an example depends on the key of the epoch and its position alone. Without a key it is always the
     same.
     """
 
-    def __init__(self, dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...], labels: Tensor | None) -> None:
-        self._dataset, self._code, self.shape, self.labels = dataset, code, shape, labels
-
-    def __len__(self) -> int:
-        return len(cast(Sized, self._dataset))
-
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
-        return self._drawn(indices, key_seed())
+        return self.drawn(indices, key_seed())
 
-    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
-        """See `Indexed.batches`."""
-        return (self._drawn(indices, seed) for indices in plan)
-
-    def _drawn(self, indices: Tensor, seed: int) -> Batch:
-        if not len(indices):  # a process without a share of a small batch
-            x = np.empty((0, *self.shape), self._code.dtype)
-        else:
-            items: list[np.ndarray] = []
-            for i in indices.tolist():
-                with _all_seeded(key_seed("item", seed, i)):
-                    items.append(unpack(self._dataset[i])[0])
-            x = as_stored(stack(items), self._code, self.shape, "an example")
-        label = None if self.labels is None else self.labels[indices]
-        return Batch(torch.from_numpy(x), label=label, index=indices)
+    def drawn(self, indices: Tensor, seed: int) -> Batch:
+        """See `MappedSplit.drawn`."""
+        parts: list[Batch] = []
+        for one in indices.split(1) if len(indices) else [indices]:
+            with _all_seeded(key_seed("item", seed, *one.tolist())):
+                parts.append(super().batch(one))
+        return Batch.joined(parts)
 
 
 @contextmanager
