@@ -13,7 +13,7 @@ from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import Layout
 from tightbound.core.schema import UNNAMED, Schema
-from tightbound.data import columns, encoding
+from tightbound.data import columns, duplicates, encoding
 from tightbound.data.form import channels_first
 from tightbound.data.labels import coded
 from tightbound.data.options import Options
@@ -136,7 +136,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
     schema = replace(raw.schema, classes=classes)
     data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test, schema)
-    return replace(data, layout=layout)
+    known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
+    return replace(data, layout=layout, notes=(*data.notes, *known))
 
 
 def divided(

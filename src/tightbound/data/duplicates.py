@@ -13,6 +13,8 @@ from torch import Tensor
 from tightbound.core.terms import Batch
 from tightbound.data.split import Split
 
+FEW = 0.05  # share of the test examples
+CHANCE = 40.0  # bits: examples with fewer can be equal by chance
 READ = 200  # batches of training examples to compare with, at most
 
 
@@ -27,6 +29,17 @@ def verbatim(train: Split, test: Batch | Split, batches: int = READ) -> Tensor:
     seen = {row for batch in islice(train.dealt(1000), batches) for row in _rows(batch)}
     parts = [test] if isinstance(test, Batch) else test.dealt(1000)
     return torch.tensor([row in seen for batch in parts for row in _rows(batch)], dtype=torch.bool)
+
+
+def note(train: Split, test: Split) -> tuple[str, ...]:
+    """Return a note if many test examples are also training examples, and chance does not explain it."""
+    share = verbatim(train, test).float().mean().item()
+    if share < FEW or collision_bits(next(iter(train.dealt(1000)))) < CHANCE:
+        return ()
+    return (
+        f"duplicates: {share:.0%} of the test examples are also training examples, verbatim, so that numbers on test "
+        "data are too good; remove them from the file",
+    )
 
 
 def collision_bits(data: Batch) -> float:

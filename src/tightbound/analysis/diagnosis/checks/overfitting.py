@@ -12,9 +12,7 @@ from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, estimate, mean, mean_error, scalar, scalar_error
 from tightbound.core.terms import DETERMINISTIC
-from tightbound.data.duplicates import collision_bits, verbatim
-
-CHANCE = 40.0  # bits: examples with fewer can be equal by chance
+from tightbound.data.duplicates import CHANCE, FEW, collision_bits, verbatim
 
 
 class TestedOnTraining(Check):
@@ -47,7 +45,7 @@ class TestedOnTraining(Check):
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge by the share, unless chance may explain it."""
         share = scalar(evidence["verbatim"])
-        if share < 0.05 or scalar(evidence["collision_bits"]) < CHANCE:
+        if share < FEW or scalar(evidence["collision_bits"]) < CHANCE:
             return None
         severity: Severity = "severe" if share >= 0.25 else "moderate" if share >= 0.1 else "mild"
         description = (
