@@ -26,8 +26,8 @@ from tightbound.analysis.diagnosis.findings import Diagnosis
 from tightbound.data import Data
 from tightbound.trained import Trained
 
-SIZE = 1000  # training examples, and as many test examples
-MLP: dict[str, Any] = {"network": "mlp(hidden=(32,))", "latent": 4, "batch_size": 50, "epochs": 60,
+SIZE = 600  # training examples, and as many test examples
+MLP: dict[str, Any] = {"network": "mlp(hidden=(32,))", "latent": 4, "batch_size": 50, "epochs": 80,
                        "schedule": "cosine", "lr": 3e-3}  # fmt: skip
 
 

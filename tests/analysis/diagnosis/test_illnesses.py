@@ -208,6 +208,8 @@ def test_a_short_run_says_how_short_it_was() -> None:
     slow = of_linear(linear, metrics=rows(25 - 0.2 * steps), config={"lr": 1e-5})
     (found,) = found_by(slow, "training:Undertrained")
     assert (found.severity, found.remedy) == ("severe", {"lr": 0.001})
+    (found,) = found_by(of_linear(linear, metrics=rows(losses[:2])), "training:Undertrained")
+    assert "after 6 steps" in found.description
     settled = rows(17 + 8 * np.exp(-steps / 3))
     assert not found_by(of_linear(linear, metrics=settled), "training:Undertrained")
 

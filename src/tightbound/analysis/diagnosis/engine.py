@@ -143,14 +143,14 @@ class Case:
         train = self.observed(self.some(self.train, max(max_examples, self.max_examples)))
         return independent(train, seen, observation.target) - self._log_det(seen)
 
-    def family_costs(self, data: Batch, steps: int = 150) -> Array | None:
+    def family_costs(self, data: Batch) -> Array | None:
         """Return what examples cost under one distribution of the likelihood's family for all of them, nats (N,).
 
-        The cost is in the measure of the raw data. The distribution is fitted to the training examples, without Adam
-        if there are no steps. None: the family models the dependence of elements.
+        The cost is in the measure of the raw data. The distribution is fitted to the training examples. None: the
+        family models the dependence of elements, or cannot be fitted.
         """
         seen, train = self.observed(data), self.observed(self.train_data)
-        found = marginal_costs(self.model.likelihood, train, seen, steps)
+        found = marginal_costs(self.model.likelihood, train, seen)
         return None if found is None else found - self._log_det(seen)
 
     def _log_det(self, seen: Batch) -> Array:

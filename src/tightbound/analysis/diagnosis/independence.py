@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -55,49 +53,34 @@ def _marginal_cost(x: Tensor, new: Tensor, domain: Domain) -> Tensor:
     return 0.5 * ((new - (x.mean() if len(x) else 0.0)) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
 
 
-def marginal_costs(likelihood: Likelihood, train: Batch, test: Batch, steps: int = 150) -> Array | None:
+def marginal_costs(likelihood: Likelihood, train: Batch, test: Batch) -> Array | None:
     """Return what observed test examples cost if one distribution of this family, the same for all, explains them.
 
-    It is the best model of that likelihood without a latent code: its parameters, and none of a network, are fitted to
-    the observed training examples.
+    It is a model of that likelihood without a latent code: its parameters, and none of a network, are fitted to the
+    marginals of the observed training examples.
 
     Args:
         likelihood: The family; it is not changed.
         train, test: Observed examples, on the CPU.
-        steps: Steps of Adam after the start at the marginals.
 
     Returns:
-        Nats (N,) in the measure of the target; None if the family models dependence by itself.
+        Nats (N,) in the measure of the target; None if the family models dependence by itself, or cannot be fitted to
+        marginals.
     """
     if likelihood.autoregressive:
         return None
-    with torch.random.fork_rng(devices=[]):
-        fitted = copy.deepcopy(likelihood).to("cpu").float()
-        size = fitted.outputs * math.prod(fitted.shape)
-        network = getattr(fitted, "network", None)
-        if isinstance(network, nn.Module) and fitted.features is not None:
-            with torch.no_grad():
-                size = network.eval()(torch.zeros(2, fitted.features))[0].numel()
-        fitted.network = Constant(size)
-    fitted.requires_grad_(True)
-    seen, new = (Batch(part.x.float(), mask=part.mask) for part in (train, test))
-    with contextlib.suppress(CompositionError):  # Adam starts from zero
-        fitted.start_at(seen.x.nan_to_num())
-    here = torch.zeros(1, 1)
-    if steps:
-        _fit(fitted, lambda: -log_density(fitted(here), seen.x, seen.mask).mean(), steps)
+    fitted = copy.deepcopy(likelihood).to("cpu").float()
+    size, network = fitted.outputs * math.prod(fitted.shape), getattr(fitted, "network", None)
     with torch.no_grad():
-        return -log_density(fitted(here), new.x, new.mask).flatten().double().numpy()
-
-
-def _fit(module: nn.Module, loss: Callable[[], Tensor], steps: int, lr: float = 0.05) -> None:
-    adam = torch.optim.Adam(module.parameters(), lr=lr)
-    with torch.enable_grad():
-        for step in range(steps):
-            adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-            adam.zero_grad()
-            loss().backward()
-            adam.step()
+        if isinstance(network, nn.Module) and fitted.features is not None:
+            size = network.eval()(torch.zeros(2, fitted.features))[0].numel()
+        fitted.network = Constant(size)
+        try:
+            fitted.start_at(train.x.float().nan_to_num())
+        except CompositionError:
+            return None
+        costs = -log_density(fitted(torch.zeros(1, 1)), test.x.float(), test.mask)
+    return costs.flatten().double().numpy()
 
 
 class Constant(nn.Module):

@@ -39,7 +39,7 @@ def sweep(swept: Swept) -> None:
         search_seed=command.search_seed,
         retry=command.retry,
         overwrite=command.overwrite,
-        evaluate_samples=command.evaluate_samples,
+        evaluate_samples=500 if command.evaluate_samples is None else command.evaluate_samples,
         max_examples=command.evaluate_data,
         trust=command.trust,
         **{f.name: getattr(command, f.name) for f in dataclasses.fields(Config) if f.name != "data"},

@@ -29,6 +29,8 @@ from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
 
+PASSES = 60  # through the decoder that a quick diagnosis takes for each of its examples
+
 
 class Carried(NamedTuple):
     """A trained model and, if they were asked for, its evaluation and diagnosis."""
@@ -76,24 +78,40 @@ def carry_out(command: Train, run: Path) -> Carried:
         fitted.model, data, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )
     say(f"trained: {run}, weights: {trained.weights}")
-    if not command.evaluate_samples:
+    if command.evaluate_samples == 0:
         return Carried(trained)
-    evaluate = Evaluate(samples=command.evaluate_samples, progress=True)
     subject = trained.subject(data)
     tested = subject.at_most(command.evaluate_data)
-    if tested is not subject:
-        say(f"evaluating on {command.evaluate_data:,} test examples, picked at random", sys.stderr)
+    size, visits = tested.examples.size or command.evaluate_data, _visits(trained)
+    samples = command.evaluate_samples or affordable(visits / 4, size, least=10, most=500)
+    evaluate = Evaluate(samples=samples, progress=True)
+    say(f"evaluating on {size:,} test examples{', picked at random' * (tested is not subject)}, with {samples} samples "
+        "each", sys.stderr)  # fmt: skip
     evaluation = evaluate.run(trained, tested)
     world.dismissed()
     keep(RunFolder(run), evaluate, evaluation)
-    diagnosis = _diagnose(trained, data, RunFolder(run))
+    say("looking for what may be wrong with the model", sys.stderr)
+    diagnosis = _diagnose(trained, data, RunFolder(run), visits)
+    say("writing the report", sys.stderr)
     report(trained, quick=True)
     return Carried(trained, evaluation, diagnosis)
 
 
-def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder) -> Diagnosis | None:
+def affordable(passes: float, items: int, *, least: int, most: int) -> int:
+    """Return how many passes through the decoder each item may have, in tens, so that all of them take so many."""
+    return int(min(most, max(least, passes / items // 10 * 10)))
+
+
+def _visits(trained: Trained) -> int:
+    """Return how many examples were trained on, counted at each visit; each takes about three passes."""
+    last = max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
+    return last * int(trained.config.get("batch_size") or 0)
+
+
+def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder, visits: int) -> Diagnosis | None:
     """Record and return a quick diagnosis; None, with a note, if there are too few examples."""
-    quick = Diagnose(max_examples=300, samples=10, quick=True)
+    examples = affordable(visits / 6, PASSES, least=100, most=300)
+    quick = Diagnose(max_examples=examples, samples=10, quick=True)
     try:
         found = quick.run(trained, Subject(data.require_test(), data, f"{data.name}, test split"))
     except InputError as error:

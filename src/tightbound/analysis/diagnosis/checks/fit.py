@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.checks.collapse import NOTHING
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding
 from tightbound.analysis.estimate import Estimate, mean, scalar, scalar_error
@@ -67,9 +68,9 @@ class NotFinite(Check):
 class NothingLearned(Check):
     """The model knows less about its own training data than a model without a latent code.
 
-    A finding is an ELBO that is worse, by two standard errors, than independent elements of x: with the frequencies of
-    discrete elements, else with one distribution of the model's family for all examples. If the rate has another weight
-    than in the bound, that weight is the cause.
+    A finding is an ELBO that is worse, by a tenth of a nat and two standard errors, than one distribution of the
+    model's family for all examples, or than the frequencies of the elements if the family models their dependence. If
+    the rate has another weight than in the bound, that weight is the cause.
     """
 
     name = "nothing-learned"
@@ -83,12 +84,11 @@ class NothingLearned(Check):
         require(weight == 1, "the model was not trained to maximize the ELBO")
         uniform = "no code prior has been trained, so that code indices cost more than they need to: see code-prior"
         require(not case.evaluation.has_uniform_codes, uniform)
-        if case.model.observation.target.discrete:
-            alone, what = case.independent_elements(case.train_data), "independent elements"
-        else:
-            family = case.family_costs(case.train_data, steps=0)
-            require(family is not None, "p(x|z) is a density that cannot be fitted without z: nothing to compare with")
-            alone, what = family, "one distribution of the family for all examples"
+        family = case.family_costs(case.train_data)
+        discrete = case.model.observation.target.discrete
+        require(discrete or family is not None, "p(x|z) is a density that models dependence by itself")
+        alone = case.independent_elements(case.train_data) if family is None else family
+        what = "independent elements" if family is None else "one distribution of the family for all examples"
         return {
             "learned": mean(
                 case.train_evaluation.per_example["elbo"] + alone, unit="nats",
@@ -100,7 +100,7 @@ class NothingLearned(Check):
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge whether it is less than nothing."""
         learned = evidence["learned"]
-        if not scalar(learned) + 2 * scalar_error(learned) < 0:
+        if not scalar(learned) + 2 * scalar_error(learned) < -NOTHING:
             return None
         description = (
             f"The model has learned nothing: its training data cost {-scalar(learned):.2g} nats more than under a "

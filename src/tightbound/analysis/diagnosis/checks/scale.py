@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
+from tightbound.analysis.diagnosis.checks.collapse import NOTHING
 from tightbound.analysis.diagnosis.checks.variance import moments
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.independence import elements, marginal_costs
+from tightbound.analysis.diagnosis.worth import drawn
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
 from tightbound.components import make, parse
 from tightbound.core.errors import CompositionError
@@ -86,11 +88,11 @@ class WrongFamily(Check):
         require(target.kind in FAMILIES, "the target is neither counts nor levels, which have several families")
         require(not case.model.likelihood.autoregressive, "p(x|z) models the dependence of elements: it has no family")
         require(case.has_bound, "the posterior is a point mass: no bound on log p(x) exists")
-        learned = case.train_evaluation.per_example["elbo"] + case.independent_elements(case.train_data)
+        learned = case.evaluation.per_example["elbo"] + case.independent_elements(case.test_data)
         facts = {"unit": "nats", "estimator": "paired difference"}
         evidence: dict[str, Estimate] = {
             "learned": mean(
-                learned, target="ELBO - log p of independent elements, on training data",
+                learned, target="ELBO - log p of independent elements, on test data",
                 description="what the model knows about x beyond the frequencies of its elements", **facts,
             ),
         }  # fmt: skip
@@ -98,10 +100,10 @@ class WrongFamily(Check):
             every = np.ones(int(np.prod(case.model.shape)), dtype=bool)
             evidence = {"squared_errors": _squared(case, every), **evidence}
         if _below(evidence["learned"]):
-            family = case.family_costs(case.train_data)
+            family = case.family_costs(case.test_data)
             if family is not None:
                 evidence["family_loss"] = mean(
-                    family - case.independent_elements(case.train_data), target="training data",
+                    family - case.independent_elements(case.test_data), target="test data",
                     description="what one distribution of the family for all examples costs more than frequencies",
                     **facts,
                 )  # fmt: skip
@@ -124,7 +126,7 @@ class WrongFamily(Check):
 
 
 def _below(number: Estimate) -> bool:
-    return scalar(number) + 2 * scalar_error(number) < 0
+    return scalar(number) + 2 * scalar_error(number) < -NOTHING
 
 
 def _best(case: Case) -> str | None:
@@ -145,11 +147,11 @@ def _best(case: Case) -> str | None:
 def _squared(case: Case, which: Array) -> Estimate:
     """Return the mean square of (x - mean) / standard deviation on training data, of some elements (D,)."""
     seen = case.observed(case.train_data)
-    center, scale = (part[:, which] for part in moments(case.model, case.train_codes))
+    center, scale = (part[:, which] for part in moments(case.model, drawn(case.train_codes), case.train_codes.context))
     squared = ((elements(seen)[:, which] - center) / scale) ** 2
     some: Any = np.isfinite(squared).any(axis=1)
     return mean(
         np.nanmean(squared[some], axis=1), unit="times the claimed", target="training data",
-        estimator="mean over elements and examples of ((x - mean) / scale)^2, decoded from posterior means",
+        estimator="mean over elements and examples of ((x - mean) / scale)^2, one draw each",
         description="1 if errors are as large as the model claims",
     )  # fmt: skip

@@ -11,6 +11,8 @@ from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.estimate import Estimate, estimate, scalar, scalar_error
 
+SHORT = 500  # steps: of a run that is shorter, two epochs are enough to judge
+
 
 class Undertrained(Check):
     """The loss was still falling when training ended.
@@ -30,25 +32,28 @@ class Undertrained(Check):
     def measure(self, case: Case) -> Evidence:
         """Return the fall of the loss in the last quarter, also as a share of the whole fall."""
         rows = [row for row in case.metrics if not row.get("stage")]  # of the first stage
-        require(len(rows) >= self.least, f"the run has {len(rows)} epochs; needed: {self.least}")
+        steps = rows[-1].get("step") if rows else None
+        short = len(rows) > 1 and steps is not None and steps < SHORT
+        require(len(rows) >= self.least or short, f"the run has {len(rows)} epochs; needed: {self.least}")
         made = remedies.objective(case.config)
         changing = "the objective is measured by an adversary that changes: its loss does not show progress"
         require(made is not None and made.has_best_epoch, changing)
         name = "validation_loss" if "validation_loss" in rows[-1] else "train_loss"
         loss = np.array([row[name] for row in rows], dtype=float)
-        n, quarter = len(loss), len(loss) // 4
+        n, quarter = len(loss), max(1, len(loss) // 4)
         late = loss[n - quarter - 1 :]  # from the end of the third quarter on
         epochs = np.arange(len(late)) - quarter / 2
         slope = float(epochs @ late / (epochs @ epochs))
         rest = late - late.mean() - slope * epochs
-        stderr = quarter * math.sqrt(rest @ rest / (len(late) - 2) / (epochs @ epochs))
+        stderr = quarter * math.sqrt(rest @ rest / max(len(late) - 2, 1) / (epochs @ epochs))
         fall, total = -slope * quarter, loss[0] - late.mean() - slope * epochs[-1]
         facts = {"n": n, "target": f"{name} by epoch"}
         share = (fall / total, stderr / total) if total > 0 else (0.0, 0.0)
-        steps = {} if "step" not in rows[-1] else {"steps": float(rows[-1]["step"])}
-        count: dict = {"n": n, "unit": "steps", "estimator": "count", "target": "training"}
         return {
-            **{k: Estimate(v, None, description="optimizer steps of the run", **count) for k, v in steps.items()},
+            "steps": Estimate(
+                None if steps is None else float(steps), None, unit="steps", estimator="count", target="training", n=n,
+                description="optimizer steps of the run",
+            ),
             "fall": estimate(
                 fall, stderr, unit="nats", description="fall of the loss in the last quarter of the epochs",
                 estimator="least-squares line through the last quarter", **facts,
@@ -65,7 +70,7 @@ class Undertrained(Check):
         if not (share >= 0.05 and scalar(fall) > max(2 * scalar_error(fall), 0.1)):
             return None
         severity: Severity = "severe" if share >= 0.2 else "moderate" if share >= 0.1 else "mild"
-        after = f" after {scalar(evidence['steps']):,.0f} steps" if "steps" in evidence else ""
+        after = f" after {scalar(evidence['steps']):,.0f} steps" if evidence["steps"].value is not None else ""
         description = (
             f"The loss was still falling when training ended{after}: by {scalar(fall):.2g} nats in the last quarter of "
             f"the epochs, which is {share:.0%} of its whole fall."
