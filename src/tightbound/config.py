@@ -196,7 +196,8 @@ class Settings:
     seed: int = 0
     """Random seed."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the networks: fp32, or bf16 (bfloat16; densities are still summed in float32)."""
+    """Precision of the networks: fp32, or bf16 (bfloat16; faster on processors with matrix units for it, AMX or a GPU,
+    and slower on others; densities are still summed in float32)."""
     device: str = "auto"
     """Device: auto (the first available of cuda, mps and cpu), or the name of a torch device."""
     compile: bool = False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mpmath
 import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from tightbound.core.noise import Noise, draw
+from tightbound.core.noise import Noise, draw, draw_with_log_prob
 from tightbound.core.terms import closed_kl
 from tightbound.posteriors import FullNormal, LowRankNormal
+from tightbound.posteriors.covariance import LowRankGaussian
 from tightbound.priors import LearnedNormal, Mixture, StandardNormal
 
 L = 4
@@ -78,3 +80,38 @@ def test_low_rank_of_full_rank_reaches_any_covariance() -> None:
 def test_no_kl_to_a_gaussian_of_another_size() -> None:
     q = made(FullNormal((6 * L,), L))
     assert closed_kl(q, Independent(Normal(torch.zeros(1), torch.ones(1)), 1)) is None
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e8, 1e12])
+@pytest.mark.parametrize("posterior", [LowRankNormal((4 * L,), L, rank=2), FullNormal((6 * L,), L)])
+def test_the_density_of_a_draw_holds_for_outputs_of_any_size(posterior, size: float) -> None:
+    """Against the quadratic form and determinant in 400 digits; float32 cannot solve L e = z - mu far from the data."""
+    raw = size * torch.randn(5, *posterior.raw_shape, generator=torch.Generator().manual_seed(3))
+    q, noise = posterior.distribution(raw), Noise("far")
+    z, log_q = draw_with_log_prob(q, (3,), Noise("far"))
+    assert log_q is not None
+    assert torch.isfinite(z).all()
+    low = isinstance(q, LowRankGaussian)
+    e = torch.cat([noise.normal((3, 5, L), z), *[noise.normal((3, 5, 2), z)] * low], -1)
+    with mpmath.workdps(400):
+        for i in range(5):
+            factor = torch.cat([torch.diag(q.std[i]), q.factor[i]], -1) if low else q.scale_tril[i]
+            columns = mpmath.matrix(factor.tolist())
+            covariance = columns * columns.T
+            log_det = mpmath.log(mpmath.det(covariance))
+            for k in range(3):
+                moved = columns * mpmath.matrix(e[k, i].tolist())
+                square = (moved.T * mpmath.lu_solve(covariance, moved))[0]
+                exact = -(square + log_det + L * mpmath.log(2 * mpmath.pi)) / 2
+                near = 1e-5 if size == 1 or not low else 1e-3  # rows of different sizes cost a QR decomposition digits
+                assert float(log_q[k, i]) == pytest.approx(float(exact), rel=near, abs=500 * near)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_low_rank_densities_agree_with_the_full_ones_at_other_points(rank: int) -> None:
+    q = made(LowRankNormal(((2 + rank) * L,), L, rank=rank))
+    z = 3 * torch.randn(7, 5, L, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.allclose(q.log_prob(z), full(q).log_prob(z), atol=1e-10)
+    assert torch.allclose(q.entropy(), full(q).entropy(), atol=1e-10)
+    assert torch.allclose(q.variance, full(q).variance, atol=1e-10)
+    assert torch.equal(q.expand((2, 5)).log_prob(z[:2]), q.log_prob(z[:2]))

@@ -29,8 +29,8 @@ class Evaluate(Analysis["Evaluation"]):
     samples: int = option(5000, least=1)
     """Importance samples per example: k of the IWAE bound."""
     precision: Literal["fp32", "bf16"] = option("fp32", choices=("fp32", "bf16"))
-    """Precision of the networks: fp32, or bf16 (faster on processors with matrix units for it; its effect on the bound
-    is reported)."""
+    """Precision of the networks: fp32, or bf16 (faster on processors with matrix units for it, AMX or a GPU, and slower
+    on others; its effect on the bound is reported)."""
 
     def run(self, trained: Trained, subject: Subject) -> Evaluation:
         """Evaluate the examples in one streaming pass."""
