@@ -149,3 +149,19 @@ def test_a_loader_of_any_batch_size_starts_at_the_spread_of_the_data(batch_size:
     whole = tb.VAE.for_data(x, **SMALL)
     for name, value in whole.state_dict().items():
         assert torch.allclose(model.state_dict()[name], value, atol=1e-5), name
+
+
+def test_a_loader_is_read_once_to_start_at_its_examples() -> None:
+    reads: list[int] = []
+
+    class Counted(TensorDataset):
+        def __getitem__(self, index: Any) -> Any:
+            reads.append(index)
+            return super().__getitem__(index)
+
+    x = torch.from_numpy(real(20)).float()
+    loader = DataLoader(Counted(x), batch_size=4)
+    model = tb.VAE.for_data(loader, **SMALL, domain="real")
+    before = len(reads)
+    tb.fit(model, loader, steps=1, quiet=True)
+    assert len(reads) - before <= 20 + 8 + 8  # to judge the values, to check the model, and to take the step

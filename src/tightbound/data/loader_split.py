@@ -38,7 +38,7 @@ class LoaderSplit(Split):
             shape: Shape of one example as stored.
             cast: Function that returns raw x (B, ...) as stored.
         """
-        self._loader, self.shape, self._cast = loader, shape, cast
+        self.loader, self.shape, self._cast = loader, shape, cast
         self.batch_size = loader.batch_size
         if self._ordered and not isinstance(loader.sampler, SequentialSampler | RandomSampler):
             raise InputError(
@@ -47,7 +47,7 @@ class LoaderSplit(Split):
             )
 
     def __len__(self) -> int:
-        loader, dataset = self._loader, self._loader.dataset
+        loader, dataset = self.loader, self.loader.dataset
         if not isinstance(dataset, Sized):
             raise TypeError(f"the length of {type(dataset).__name__}, a stream, is not known")
         if loader.drop_last and loader.batch_size:
@@ -56,7 +56,7 @@ class LoaderSplit(Split):
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches, which have the loader's own size."""
-        return len(self._loader)
+        return len(self.loader)
 
     def smallest_batch(self, batch_size: int) -> int | None:
         """See `Split.smallest_batch`; batches have the loader's own size."""
@@ -68,7 +68,7 @@ class LoaderSplit(Split):
             yield from leading(self, max_examples)
             return
         rows, done = chosen(len(self), max_examples, seed), 0
-        for raw in seeded(self._natural(Subset(self._loader.dataset, rows.tolist())), key_seed("natural")):
+        for raw in seeded(self._natural(Subset(self.loader.dataset, rows.tolist())), key_seed("natural")):
             x, label = unpack(raw)
             index = rows[done : done + len(x)]
             yield Batch(torch.from_numpy(self._cast(x)), label=label, index=index, origin=self._origins(index))
@@ -77,18 +77,18 @@ class LoaderSplit(Split):
     @property
     def _ordered(self) -> bool:
         """Whether the data set has a natural order, which the loader can read."""
-        return isinstance(self._loader.dataset, Sized) and self._loader.batch_size is not None
+        return isinstance(self.loader.dataset, Sized) and self.loader.batch_size is not None
 
     def _origins(self, index: Tensor) -> Tensor:
         """Return the origins of these places in the natural order: positions in what torch's `Subset` takes from."""
-        dataset = self._loader.dataset
+        dataset = self.loader.dataset
         while isinstance(dataset, Subset):
             index, dataset = torch.as_tensor(dataset.indices)[index], dataset.dataset
         return index
 
     def _natural(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         """Return a loader that reads a data set in its order."""
-        loader = self._loader
+        loader = self.loader
         return DataLoader(
             dataset,
             loader.batch_size,
@@ -101,7 +101,7 @@ class LoaderSplit(Split):
         self, batch_size: int, key: tuple[Key, ...] | None, start: int, rank: int, world: int
     ) -> Iterator[Batch]:
         done = 0
-        loader = self._loader
+        loader = self.loader
         if key is None and self._ordered:
             loader = self._natural(loader.dataset)
         batches = seeded(loader, key_seed(*(key or ("natural",))))
@@ -112,7 +112,7 @@ class LoaderSplit(Split):
             done += len(x)
             if step >= start:
                 x = torch.from_numpy(np.ascontiguousarray(self._cast(x)[part]))
-                origin = self._origins(index) if loader is not self._loader else None
+                origin = self._origins(index) if loader is not self.loader else None
                 yield Batch(x, label=None if label is None else label[part], index=index, origin=origin)
 
 

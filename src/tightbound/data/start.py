@@ -17,6 +17,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, seeded
 from tightbound.core.terms import Batch
+from tightbound.data.loader_split import LoaderSplit
 from tightbound.data.split import Split, Subset
 
 
@@ -138,9 +139,11 @@ def moments(
     return mean.tolist(), torch.where(varies, std, 1.0).tolist()
 
 
-def _identity(split: Split) -> tuple[weakref.ref[Split], Tensor | None]:
+def _identity(split: Split) -> tuple[weakref.ref[Any], Tensor | None]:
     """Return what tells a split from others: the data, which are not kept alive, and the rows."""
-    return (weakref.ref(split.base), split.rows) if isinstance(split, Subset) else (weakref.ref(split), None)
+    if isinstance(split, Subset):
+        return weakref.ref(split.base), split.rows
+    return weakref.ref(split.loader if isinstance(split, LoaderSplit) else split), None
 
 
 def _same(a: Any, b: Any) -> bool:
