@@ -161,7 +161,7 @@ MODELS: dict[str, Model] = {
     "digits": Model("digits", {**MLP, "latent": 8, "likelihood": "discretized-logistic", "epochs": 100}),
     "surplus latents": Model(linear, {**MLP, "latent": 16}),
     "beta = 50": Model(linear, {**MLP, "beta": "50"}, "posterior-collapse"),
-    "beta = 8": Model(clusters, {**MLP, "beta": "8"}, "posterior-too-wide"),
+    "beta = 8": Model(linear, {**MLP, "beta": "8"}, "posterior-too-wide"),
     "beta = 0.05": Model(linear, {**MLP, "beta": "0.05"}, "posterior-too-narrow"),
     "posteriors too wide": Model(linear, MLP, "posterior-too-wide", widened),
     "deaf decoder": Model(linear, MLP, "unused-latents", deaf),

@@ -33,24 +33,32 @@ def independent(train: Batch, test: Batch, domain: Domain) -> Array:
         for values, batch in ((x, train), (new, test))
     )
     total = torch.zeros(len(new), dtype=torch.float64)
-    for i, column in enumerate(columns):
-        cost = _marginal_cost(x[known[:, i], i], new[:, i], column)
-        total += cost.masked_fill(~asked[:, i], 0.0)
+    for column in dict.fromkeys(columns):
+        some = torch.tensor([other == column for other in columns])
+        cost = _marginal_costs(x[:, some], known[:, some], new[:, some], column)
+        total += cost.masked_fill(~asked[:, some], 0.0).sum(1)
     return total.numpy()
 
 
-def _marginal_cost(x: Tensor, new: Tensor, domain: Domain) -> Tensor:
+def _marginal_costs(x: Tensor, known: Tensor, new: Tensor, domain: Domain) -> Tensor:
+    """Return -log p of elements (M, D) of one domain, with the marginals of the known elements of x (N, D)."""
+    size = known.sum(0)
+    seen = x.masked_fill(~known, 0.0)
     if domain.kind == "binary":  # values between 0 and 1 are expectations over binarizations
-        p = (x.sum() + 0.5) / (len(x) + 1)
+        p = (seen.sum(0) + 0.5) / (size + 1)
         return -(new * p.log() + (1 - new) * (1 - p).log())
     if domain.discrete:
-        filled = new.nan_to_num().long()
-        top = int(torch.cat([x.long(), filled]).max()) + 1 if len(x) else int(filled.max()) + 1
-        top = max(top, domain.levels or 0)
-        p = (x.long().bincount(minlength=top) + 0.5) / (len(x) + 0.5 * top)
-        return -p.log()[filled]
-    scale = x.std(correction=0).clamp_min(1e-6) if len(x) else torch.ones(())
-    return 0.5 * ((new - (x.mean() if len(x) else 0.0)) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
+        value, asked = seen.long(), new.nan_to_num().long()
+        top = torch.maximum(value.amax(0), asked.amax(0)).add(1).clamp_min(domain.levels or 0)  # (D,) values to expect
+        counts = torch.zeros(int(top.max()), x.shape[1], dtype=torch.float64)
+        counts.scatter_add_(0, value, known.double())
+        p = (counts + 0.5) / (size + 0.5 * top)
+        return -p.log().gather(0, asked)
+    count = size.clamp_min(1)
+    center = seen.sum(0) / count
+    spread = ((seen - center).square().masked_fill(~known, 0.0).sum(0) / count).sqrt()
+    scale = torch.where(size > 0, spread.clamp_min(1e-6), 1.0)
+    return 0.5 * ((new - center) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
 
 
 def marginal_costs(likelihood: Likelihood, train: Batch, test: Batch) -> Array | None:

@@ -39,7 +39,7 @@ class PosteriorCollapse(Check):
 
     name = "posterior-collapse"
     question = "Does z carry anything that the decoder uses?"
-    explains = ("inactive-units", "posterior-too-wide", "posterior-too-narrow")
+    explains = ("inactive-units",)
 
     def measure(self, case: Case) -> Evidence:
         """Return rate, mutual information, active units, and what x costs without its code."""

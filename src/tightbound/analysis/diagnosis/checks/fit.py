@@ -75,7 +75,7 @@ class NothingLearned(Check):
 
     name = "nothing-learned"
     question = "Does the model know more about x than the frequencies of its elements?"
-    explains = ("inactive-units", "posterior-too-wide", "posterior-too-narrow", "unused-latents")
+    explains = ("inactive-units",)
 
     def measure(self, case: Case) -> Evidence:
         """Return what is known beyond the marginals."""

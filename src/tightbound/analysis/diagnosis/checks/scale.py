@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import NOTHING
@@ -29,7 +30,9 @@ class WrongScale(Check):
 
     The mean square of (x - mean) / scale is 1 if errors are as large as the model claims. A finding is, on training
     data, a factor of four or more, by two standard errors, as a fixed scale gives for data of another unit: the weight
-    of the distortion is then off by it. It is severe from sixteen: z carries nothing if the scale is far too wide.
+    of the distortion is then off by it. Draws of z have at least the errors of an optimal model, and posterior means at
+    most: the scale is too wide if the former are smaller than it, and too narrow if the latter are larger. It is severe
+    from sixteen: z carries nothing if the scale is far too wide.
 
     References:
         Simple and effective VAE training with calibrated decoders (Rybkin et al. 2021),
@@ -48,13 +51,20 @@ class WrongScale(Check):
         columns = target.columns or (target,) * int(np.prod(case.model.shape))
         real = np.array([column.kind == "real" for column in columns])
         require(bool(real.any()), "no element is a real number: p(x|z) has no scale of its own")
-        return {"squared_errors": _squared(case, real)}
+        codes = case.train_codes
+        return {
+            "squared_errors": _squared(case, real, drawn(codes), "one draw of z each"),
+            "squared_errors_at_means": _squared(case, real, codes.mean, "posterior means"),
+        }
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge whether the factor is four or more."""
-        squared = evidence["squared_errors"]
-        value, error = scalar(squared), 2 * scalar_error(squared)
-        if not (value + error < 0.25 or value - error > 4):
+        wide, narrow = evidence["squared_errors"], evidence["squared_errors_at_means"]
+        if scalar(wide) + 2 * scalar_error(wide) < 0.25:
+            value = scalar(wide)
+        elif scalar(narrow) - 2 * scalar_error(narrow) > 4:
+            value = scalar(narrow)
+        else:
             return None
         severity: Severity = "severe" if not 1 / 16 < value < 16 else "moderate"
         times = value**0.5
@@ -98,7 +108,7 @@ class WrongFamily(Check):
         }  # fmt: skip
         if case.model.likelihood.elementwise:
             every = np.ones(int(np.prod(case.model.shape)), dtype=bool)
-            evidence = {"squared_errors": _squared(case, every), **evidence}
+            evidence = {"squared_errors": _squared(case, every, case.train_codes.mean, "posterior means"), **evidence}
         if _below(evidence["learned"]):
             family = case.family_costs(case.test_data)
             if family is not None:
@@ -144,14 +154,14 @@ def _best(case: Case) -> str | None:
     return min(found, key=lambda name: found[name], default=None)
 
 
-def _squared(case: Case, which: Array) -> Estimate:
-    """Return the mean square of (x - mean) / standard deviation on training data, of some elements (D,)."""
+def _squared(case: Case, which: Array, z: Tensor, where: str) -> Estimate:
+    """Return the mean square of (x - mean) / standard deviation on training data at z, of some elements (D,)."""
     seen = case.observed(case.train_data)
-    center, scale = (part[:, which] for part in moments(case.model, drawn(case.train_codes), case.train_codes.context))
+    center, scale = (part[:, which] for part in moments(case.model, z, case.train_codes.context))
     squared = ((elements(seen)[:, which] - center) / scale) ** 2
     some: Any = np.isfinite(squared).any(axis=1)
     return mean(
         np.nanmean(squared[some], axis=1), unit="times the claimed", target="training data",
-        estimator="mean over elements and examples of ((x - mean) / scale)^2, one draw each",
+        estimator=f"mean over elements and examples of ((x - mean) / scale)^2, at {where}",
         description="1 if errors are as large as the model claims",
     )  # fmt: skip
