@@ -134,7 +134,7 @@ def test_tiny_columns_are_standardized_and_constant_columns_give_a_warning() -> 
     tiny = tb.VAE.for_data(tb.data.open(rng.normal(size=(200, 2)) * 1e-13), latent=2, network="mlp(hidden=(8,))")
     assert torch.allclose(tiny.observation.std, torch.tensor(1e-13), rtol=0.2)  # pyright: ignore
     mixed = np.concatenate([rng.normal(size=(200, 1)), np.full((200, 1), 3.0)], axis=1)
-    with pytest.warns(UserWarning, match="column 1 .* constant"):
+    with pytest.warns(UserWarning, match="column 2 .* constant"):
         tb.VAE.for_data(tb.data.open(mixed), latent=2, network="mlp(hidden=(8,))")
 
 
@@ -180,6 +180,7 @@ def test_an_example_has_the_same_bits_in_every_view() -> None:
         "a batch": batches(model, pick(model, data.train, 10), 3),
         "shuffling loader, evaluated": batches(model, loader, 5),
         "loader of a part": batches(model, part, 5),
+        "data set of a part": batches(model, Subset(TensorDataset(torch.from_numpy(x)), [5, 50, 20]), 2),
     }
     for name, view in views.items():
         seen = 0

@@ -96,6 +96,7 @@ class Arrays:
     title: str = ""  # name in messages; "": that of the data set
     row_numbers: Sequence[int] | None = None  # in the file, from 1
     classes: Sequence[str] = ()  # the words that numbers in `y` stand for
+    origin: Tensor | None = None  # position of each example in the data that these are a part of; None: they are all
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -132,7 +133,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         else:
             x = np.ascontiguousarray(code.convert(x))
     labels, classes, legend = coded(raw.y, len(x), options, raw.classes)
-    whole, notes = ArraySplit(x, labels, raw.names, cast), (*raw.notes, *notes, *legend)
+    whole, notes = ArraySplit(x, labels, raw.names, cast, raw.origin), (*raw.notes, *notes, *legend)
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
     schema = replace(raw.schema, classes=classes)
     data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test, schema)

@@ -71,20 +71,15 @@ class LoaderSplit(Split):
         for raw in seeded(self._natural(Subset(self.loader.dataset, rows.tolist())), key_seed("natural")):
             x, label = unpack(raw)
             index = rows[done : done + len(x)]
-            yield Batch(torch.from_numpy(self._cast(x)), label=label, index=index, origin=self._origins(index))
+            yield Batch(
+                torch.from_numpy(self._cast(x)), label=label, index=index, origin=origins(self.loader.dataset, index)
+            )
             done += len(x)
 
     @property
     def _ordered(self) -> bool:
         """Whether the data set has a natural order, which the loader can read."""
         return isinstance(self.loader.dataset, Sized) and self.loader.batch_size is not None
-
-    def _origins(self, index: Tensor) -> Tensor:
-        """Return the origins of these places in the natural order: positions in what torch's `Subset` takes from."""
-        dataset = self.loader.dataset
-        while isinstance(dataset, Subset):
-            index, dataset = torch.as_tensor(dataset.indices)[index], dataset.dataset
-        return index
 
     def _natural(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         """Return a loader that reads a data set in its order."""
@@ -112,8 +107,15 @@ class LoaderSplit(Split):
             done += len(x)
             if step >= start:
                 x = torch.from_numpy(np.ascontiguousarray(self._cast(x)[part]))
-                origin = self._origins(index) if loader is not self.loader else None
+                origin = origins(self.loader.dataset, index) if loader is not self.loader else None
                 yield Batch(x, label=None if label is None else label[part], index=index, origin=origin)
+
+
+def origins(dataset: Dataset[Any], index: Tensor) -> Tensor:
+    """Return the origins of examples of a data set: their positions in what torch's `Subset` takes them from."""
+    while isinstance(dataset, Subset):
+        index, dataset = torch.as_tensor(dataset.indices)[index], dataset.dataset
+    return index
 
 
 def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:

@@ -26,7 +26,7 @@ from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding
 from tightbound.data.form import channels_first
 from tightbound.data.labels import coded
-from tightbound.data.loader_split import LoaderSplit, seeded, unpack
+from tightbound.data.loader_split import LoaderSplit, origins, seeded, unpack
 from tightbound.data.options import Options
 from tightbound.data.split import WORKERS, MappedSplit, stack
 
@@ -58,7 +58,8 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
     if not isinstance(dataset, TensorDataset) and _varies(dataset, x):
         return _open_varying(dataset, name, x, y, options)
     classes = () if options.labels is not None else _classes(dataset, y)
-    return from_arrays(Arrays(x, y, kinds=options.kinds, classes=classes), name, options)
+    origin = origins(dataset, torch.arange(size))
+    return from_arrays(Arrays(x, y, kinds=options.kinds, classes=classes, origin=origin), name, options)
 
 
 def _classes(dataset: Dataset[Any], y: np.ndarray | None) -> tuple[str, ...]:
