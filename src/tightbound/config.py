@@ -73,8 +73,8 @@ class Composition:
     """Kind of the data's values: binary (0 and 1), counts (0, 1, 2, ...), unit (from 0 to 1) or real. Default: inferred
     from the data; counts are never inferred."""
     kinds: Annotated[str | None, "KINDS"] = None
-    """Kinds of a table's columns, by name or in order: "visits='counts', city='categories', grade=('levels', 5)".
-    Default: words are categories, 0 and 1 are binary, and other numbers are real."""
+    """Kinds of a table's columns, by name or in order, or one for all: "visits='counts', city='categories',
+    grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, and other numbers are real."""
     labels: Annotated[str | None, "COLUMN"] = None
     """Column of a table that holds the labels. Default: none."""
     ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()
@@ -148,6 +148,8 @@ def column_kinds(text: str | None) -> Any:
         raise InputError(f"kinds = {text!r}; needed: name='kind' for some columns, or 'kind' for each in order")
     if len(spec.args) == 1 and isinstance(spec.args[0], Mapping):
         return dict(spec.args[0])
+    if len(spec.args) == 1 and isinstance(spec.args[0], str):
+        return spec.args[0]
     return list(spec.args) or dict(spec.kwargs)
 
 

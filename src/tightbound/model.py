@@ -29,6 +29,7 @@ from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
 _Kind = TypeVar("_Kind")
+ONE_HOT = 2**16  # inputs of an encoder that sees levels one-hot, at most
 
 
 class VAE(core.VAE):
@@ -119,7 +120,7 @@ class VAE(core.VAE):
         if observation == "auto":
             given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
             kind = given if isinstance(given, type) else type(given)
-            observation = _default_observation(data.domain, tuple(getattr(kind, "domains", ())))
+            observation = _default_observation(data.domain, shape, kind)
         normalization = False
         with seeded(seed), torch.inference_mode(False):
             if isinstance(observation, str):
@@ -300,13 +301,20 @@ def _default_likelihood(domain: Domain) -> str:
     return defaults[domain.kind]
 
 
-def _default_observation(domain: Domain, kinds: tuple[str, ...]) -> str:
-    """Return the observation for a likelihood of these kinds: unchanged data, binarized data, or dequantized data if
-    the likelihood is a density and the data are whole numbers."""
+def _default_observation(domain: Domain, shape: tuple[int, ...], likelihood: type) -> str:
+    """Return the observation for a class of likelihoods: unchanged data, binarized data, or dequantized data if the
+    likelihood is a density and the data are whole numbers.
+
+    If it gives each level of a vector a probability of its own, the levels may be categories and the encoder sees them
+    one-hot.
+    """
+    kinds = tuple(getattr(likelihood, "domains", ()))
     if domain.kind in ("levels", "binary") and "unit" in kinds and not {"levels", "binary"} & {*kinds}:
         return "levels(dequantize=True)"
     if domain.kind == "levels":
-        return "binarized" if "levels" not in kinds and "binary" in kinds else "levels"
+        nominal = getattr(likelihood, "free", False) and len(shape) == 1
+        whole = "levels(one_hot=True)" if nominal and shape[0] * (domain.levels or 2) <= ONE_HOT else "levels"
+        return "binarized" if "levels" not in kinds and "binary" in kinds else whole
     plain = {"real": "standardized", "counts": "counts", "mixed": "table"}
     if domain.kind in plain:
         return plain[domain.kind]

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
+import tightbound as tb
 from tightbound.core.domain import BINARY, COUNTS, REAL, Domain
 from tightbound.core.errors import InputError
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
 from tightbound.data import open
 
 NAN = np.nan
@@ -95,7 +100,7 @@ def test_tables_that_differ_in_words_alone_have_other_fingerprints(tmp_path: Pat
         (TEXT, {"kinds": {"colors": "real"}}, "did you mean 'color'"),
         (TEXT, {"kinds": {7: "real"}}, "the column 7"),
         (TEXT, {"kinds": ["real"]}, "1 kinds given for 5 columns"),
-        (TEXT, {"kinds": "real"}, "'real' given for 5 columns"),
+        (TEXT, {"kinds": "real"}, r"color\) holds words, such as 'blue', so it is no 'real'"),
         (TEXT, {"kinds": {"n": "reel"}}, "did you mean 'real'"),
         (TEXT, {"kinds": {"color": "real"}}, r"\(color\) holds words, such as 'blue'"),
         (TEXT, {"kinds": {"size": "counts"}}, "outside counts"),
@@ -131,3 +136,24 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b,a\n1,2,3\n4,5,6\n")
     with pytest.raises(InputError, match="more than one column named a"):
         open(tmp_path / "t.csv")
+
+
+def test_categories_given_as_integers_are_no_ordinals():
+    codes = np.array([[3, 0], [5, 1], [9, 2], [3, 1]] * 5)
+    frame = pd.DataFrame({"a": pd.Categorical(codes[:, 0]), "b": [0.5, 1, 2, 3] * 5})
+    assert open(frame).domain.columns == (Domain("categories", 3, ("3", "5", "9")), REAL)
+    data = open(codes, kinds="categories")
+    assert data.domain.columns == (Domain("categories", 3, ("3", "5", "9")), Domain("categories", 3, ("0", "1", "2")))
+    model = tb.VAE.for_data(data, latent=1, network="mlp(hidden=(4,))")
+    seen = model.observe(Batch(torch.tensor([[0.0, 2.0]])), Noise("test")).input
+    assert seen.tolist() == [[1, 0, 0, 0, 0, 1, 1, 1]]  # one-hot, then which entries are observed
+
+
+def test_the_encoder_sees_levels_one_hot_if_each_has_its_own_probability():
+    tokens = np.array([[0, 3, 1], [2, 0, 3]])
+    model = tb.VAE.for_data(tokens, latent=1, likelihood="categorical", network="mlp(hidden=(4,))")
+    seen = model.observe(Batch(torch.from_numpy(tokens).float()), Noise("test")).input
+    assert seen.tolist() == [[1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1]]
+    assert tb.Trained(model).reconstruct(tokens).shape == (2, 3)
+    pixels = tb.VAE.for_data(tokens[:, None, :], latent=1, likelihood="categorical", network="mlp(hidden=(4,))")
+    assert pixels.observation.input_shape((1, 1, 3)) == (1, 1, 3)

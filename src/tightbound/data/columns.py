@@ -17,20 +17,22 @@ from tightbound.data.encoding import Seen
 MAX_CATEGORIES = 256
 MAX_PROBLEMS = 12  # in a message
 
-Kinds = Mapping[Any, Any] | Sequence[Any]
+Kinds = Mapping[Any, Any] | Sequence[Any] | str
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
 
 
 def by_column(kinds: Kinds | None, header: Sequence[str], width: int) -> dict[int, Any]:
-    """Return the kinds that the user declared, one for each column or by name or number, by number of the column."""
+    """Return the declared kinds, one for all columns, one for each, or by name or number, by number of the column."""
     if kinds is None:
         return {}
     if isinstance(kinds, Mapping):
         return {_position(key, header, width): kind for key, kind in kinds.items()}
-    if isinstance(kinds, str) or len(kinds) != width:
-        given = repr(kinds) if isinstance(kinds, str) else f"{len(kinds)} kinds"
+    if isinstance(kinds, str):
+        return dict.fromkeys(range(width), kinds)
+    if len(kinds) != width:
         raise InputError(
-            f"kinds: {given} given for {width} columns; give one for each, or {{column: kind}} for some of them"
+            f"kinds: {len(kinds)} kinds given for {width} columns; give one for each, one for all, such as "
+            "kinds='categories', or {column: kind} for some of them"
         )
     return {i: kind for i, kind in enumerate(kinds) if kind is not None}
 

@@ -56,7 +56,7 @@ def open(
         levels: The values are integers 0 .. levels - 1.
         domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
         kinds: Kinds of the columns of a table: "real", "binary", "counts", "unit", ("levels", K), "categories" or
-            ("categories", words), one for each column, or {column: kind} by name or number; others are inferred. A
+            ("categories", words), one for all columns, one for each, or {column: kind}; others are inferred. A
             table with kinds, words or missing entries (NaN, empty cells) is mixed: each column has its own domain.
         resize: Height and width that encoded images are resized to.
         gray: Read encoded images as gray.

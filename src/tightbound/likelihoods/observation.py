@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain, Given
@@ -109,6 +110,8 @@ class Levels(Observation):
 
     Args:
         levels: Number of levels K.
+        one_hot: Show the encoder K numbers for each element, one of which is 1, instead of one number in [0, 1]: for
+            levels that stand for categories.
         dequantize: Add uniform noise and scale to (0, 1). A bound on the density is then also a bound on the
             probability of the levels, and comparable with one; log K nats per element convert between them.
         seed: Seed of the noise in evaluation.
@@ -122,9 +125,12 @@ class Levels(Observation):
     error_unit = "0-1 scale, squared"
     counts_bits = True
 
-    def __init__(self, levels: int = 256, dequantize: bool = False, seed: int = 0, given: Given = "") -> None:
+    def __init__(
+        self, levels: int = 256, dequantize: bool = False, seed: int = 0, given: Given = "", one_hot: bool = False
+    ) -> None:
         super().__init__()
         self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
+        self.one_hot = one_hot
         self.source = Domain("levels", levels, given=given)
         self.target = UNIT if dequantize else self.source
         self.target_name = f"{levels} levels" + (f", dequantized (noise seed {seed})" if dequantize else "")
@@ -145,13 +151,21 @@ class Levels(Observation):
         Dequantized values stay inside by half a step of the noise, because densities may be infinite at 0 and 1.
         """
         x = batch.x
-        scaled = x / (self.levels - 1)
+        scaled = self._one_hot(x) if self.one_hot else x / (self.levels - 1)
         if not self.dequantize:
             return replace(batch, input=scaled, x=x)
         u = _uniform(x, batch, noise if training else None, self.seed)
         step = torch.finfo(x.dtype).eps / 2
         inside = ((x + u) / self.levels).clamp(step / 2 / self.levels, 1 - step)
         return replace(batch, input=scaled, x=inside)
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the encoder's input: with `one_hot`, K times as many channels or numbers."""
+        return (shape[0] * self.levels, *shape[1:]) if self.one_hot else shape
+
+    def _one_hot(self, x: Tensor) -> Tensor:
+        """Return K numbers for each level of x (B, C, ...), as (B, C * K, ...)."""
+        return F.one_hot(x.long(), self.levels).movedim(-1, 2).flatten(1, 2).to(x)
 
     def restore(self, target: Tensor) -> Tensor:
         """Return levels; dequantized values are mapped back without bias."""

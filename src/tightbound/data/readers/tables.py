@@ -221,13 +221,19 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
         kinds = columns.by_column(options.kinds, raw.header, len(plan.columns))
         boolean = {name for name in plan.present if str(table.schema.field(name).type) == "bool"}
         binary = [i for i, name in enumerate(plan.columns) if name in boolean]
-        if options.declared is None and len(binary) < len(plan.columns):
-            kinds = {**dict.fromkeys(binary, "binary"), **kinds}
+        nominal = [i for i, name in enumerate(plan.columns) if name in plan.present and _is_nominal(table, name)]
+        if options.declared is None and (nominal or len(binary) < len(plan.columns)):
+            kinds = {**dict.fromkeys(binary, "binary"), **dict.fromkeys(nominal, "categories"), **kinds}
     seen = _judged(table, plan, options) if plan.kind == "images" else None
     if options.for_images and seen is None:
         raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
     notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
     return replace(raw, images=seen), kinds, notes
+
+
+def _is_nominal(table: Table, name: str) -> bool:
+    """Whether a column has a type of categories, which numbers can stand for."""
+    return pa.types.is_dictionary(table.schema.field(name).type)
 
 
 def _judged(table: Table, plan: Layout, options: Options) -> ImageFormat | None:
