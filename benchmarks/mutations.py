@@ -100,9 +100,10 @@ def _run(name: str, folder: Path) -> Path:
 
 
 def _config(folder: Path) -> Path:
+    np.save(folder / "data.npy", np.random.default_rng(0).integers(0, 17, (40, 16)))
     (folder / "config.yaml").write_text(
-        "data: digits\nlatent: 2\nnetwork: mlp(hidden=(4,))\nprior: vamp(components=3)\nbatch_size: 32\nsteps: 1\n"
-        "lr: 0.001\nschedule: cosine\n"
+        f"data: {folder / 'data.npy'}\nlatent: 2\nnetwork: mlp(hidden=(4,))\nprior: vamp(components=3)\n"
+        "batch_size: 32\nsteps: 1\nlr: 0.001\nschedule: cosine\n"
     )
     return folder / "config.yaml"
 

@@ -86,3 +86,11 @@ def test_the_commands_offered_for_a_table_work(cli: Callable[..., Result], tmp_p
         assert shown.status == 0, shown.err
     assert (tmp_path / "samples.csv").is_file()
     assert (tmp_path / "interpolation.npz").is_file()
+
+
+def test_notes_on_the_data_name_flags(cli: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a;b\n" + "".join(f"{i % 7};{i % 5 - 1.5}\n" for i in range(40)))
+    result = cli("train", "x.csv", *TINY, "--run", "new")
+    assert result.status == 0, result.err
+    assert "--delimiter" in result.out
+    assert "delimiter=" not in result.out

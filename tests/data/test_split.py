@@ -372,3 +372,8 @@ def test_a_killed_reader_is_said_in_one_line_and_ctrl_c_is_left_to_the_process_t
     assert done.stdout.startswith(said), done
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_batch_may_be_asked_for_that_is_larger_than_any_number_of_examples():
+    split = ArraySplit(np.zeros((5, 2), np.float32), None)
+    assert [len(batch) for batch in split.epoch(10**30, key=(0,))] == [5]

@@ -200,7 +200,7 @@ class Indexed(Split):
         if key is not None:
             order = self.permutation(order, torch.Generator().manual_seed(seed))
         rest = order[start * batch_size :]
-        plan = rest.split(batch_size) if len(rest) else ()
+        plan = rest.split(min(batch_size, len(rest))) if len(rest) else ()
         return self.batches([part[share(len(part), rank, world)] for part in plan], seed)
 
     def dealt(self, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:

@@ -67,7 +67,7 @@ def carry_out(command: Train, run: Path) -> Carried:
     composed = compose(command, data, trust=command.trust)
     fitting, model, objective = composed.config, composed.model, composed.objective
     for line in (*composed.notes, *(f"{data.name}: {line}" for line in data.notes)):
-        say(line)
+        say(in_flags(line, type(command)))
     config = recorded(fitting)
     say(f"model: {model.summary}")
     fitted = fit_run(
