@@ -129,3 +129,17 @@ def test_codes_are_decoded_with_a_context_each_or_one_for_all() -> None:
             trained.decode(z, context=torch.zeros(wrong, dtype=torch.long))
     with pytest.raises(InputError, match="z holds 2 values that are not finite"):
         trained.decode(torch.full((1, 2), torch.nan), context=torch.tensor([1]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "network"),
+    [((1, 28, 28), "conv"), ((3, 64, 64), "conv"), ((3, 218, 178), "conv(channels=(32, 64, 64, 64))")],
+)
+def test_the_default_network_grows_with_the_edge_of_images_not_with_their_area(
+    shape: tuple[int, ...], network: str
+) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    default, named = (tb.VAE.for_data(x, latent=2, **given).state_dict() for given in ({}, {"network": network}))
+    assert all(torch.equal(default[name], named[name]) for name in default)
+    assert default.keys() == named.keys()
+    assert sum(value.numel() for value in default.values()) < 9e6

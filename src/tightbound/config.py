@@ -44,7 +44,8 @@ class Composition:
     """Number of dimensions of the latent vector z."""
     network: _Component = "auto"
     """Network of the encoder and the decoder: mlp, conv or resnet, with arguments if you like: "mlp(hidden=(512,
-    256))"; auto: conv for images of 16 x 16 pixels or more, else mlp; for quantized latents of images, resnet."""
+    256))"; auto: conv for images of 16 x 16 pixels or more, with more stages for larger ones, else mlp; for quantized
+    latents of images, resnet."""
     likelihood: _Component = "auto"
     """Likelihood p(x | z), such as gaussian or bernoulli; auto: one that fits the kind of the data."""
     observation: _Component = "auto"

@@ -86,7 +86,8 @@ class VAE(core.VAE):
                 parameters is added, or to a pair (mean, log-variance), each (B, latent).
             decoder: Your own decoder. It maps z (B, latent) to the likelihood's parameters.
             network: Architecture of the encoder or decoder if you pass none. "auto": "conv" for images of at least
-                16 x 16 pixels, else "mlp"; for quantized latents and images of at least 8 x 8 pixels, "resnet".
+                16 x 16 pixels (with a stage more for each doubling beyond 64), else "mlp"; for quantized latents and
+                images of at least 8 x 8 pixels, "resnet".
             likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels,
                 negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a
                 mixed table.
@@ -286,7 +287,10 @@ def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
         kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
         if issubclass(kind, DiscreteLatents):  # the grid of code indices is at least 4 x 4
             return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
-    return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
+    if len(shape) < 3 or min(shape[1:]) < 16:
+        return "mlp"
+    stages = max(2, math.ceil(math.log2(max(shape[1:]) / 16)))  # down to maps of at most 16 x 16
+    return "conv" if stages == 2 else f"conv(channels={(32, *(64,) * (stages - 1))})"
 
 
 def _default_likelihood(domain: Domain) -> str:

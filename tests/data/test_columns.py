@@ -45,7 +45,8 @@ def test_words_numbers_and_holes_of_a_text_table(table: Path) -> None:
     notes = "\n".join(data.notes)
     assert "missing: 6 of 25 entries (size 2, color 1, yes 2, note 1)" in notes
     assert "color: 3 categories (blue, green, red)" in notes
-    assert "n: real numbers (whole: if they are counts or levels, say so in kinds)" in notes
+    assert "whole numbers taken as real: n 0..7; samples of them are fractions: to keep them whole, pass" in notes
+    assert "kinds={'n': ('levels', 8)}" in notes
     assert len(data.train) + len(data.test) == 5
 
 
@@ -157,3 +158,14 @@ def test_the_encoder_sees_levels_one_hot_if_each_has_its_own_probability():
     assert tb.Trained(model).reconstruct(tokens).shape == (2, 3)
     pixels = tb.VAE.for_data(tokens[:, None, :], latent=1, likelihood="categorical", network="mlp(hidden=(4,))")
     assert pixels.observation.input_shape((1, 1, 3)) == (1, 1, 3)
+
+
+def test_whole_numbers_of_a_numeric_table_are_said_with_their_ranges(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("month,rain,steps\n" + "".join(f"{i % 12 + 1},{i / 7},{i * 999}\n" for i in range(24)))
+    said = "\n".join(open(path).notes)
+    assert "whole numbers taken as real: month 1..12, steps 0..22977;" in said
+    assert "pass kinds={'month': ('levels', 13), 'steps': 'counts'}" in said
+    kept = open(path, kinds={"month": ("levels", 13)})
+    assert kept.domain.columns == (Domain("levels", 13), REAL, REAL)
+    assert open(np.array([[1, 0.5], [12, 0.25]])).notes[2].endswith("pass kinds={0: ('levels', 13)}")

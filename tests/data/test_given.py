@@ -198,7 +198,7 @@ def test_numbers_that_stand_for_categories_are_read_as_they_are_written():
         (X * np.inf, "NaN or infinite"),
         ((X, X), "a pair of data sets"),
         ("no/such/file.npy", "neither a file"),
-        ({"a": 1}, "cannot be read from dict"),
+        ({"a": 1}, "the dictionary holds no arrays"),
     ],
 )
 def test_examples_that_do_not_fit_are_refused(source, match):
@@ -210,3 +210,9 @@ def test_values_outside_the_domain_are_refused():
     for source in (GRAY, Batch(torch.from_numpy(GRAY[:, None]))):
         with pytest.raises(InputError, match=r"17 levels"):
             examples(source, Domain("levels", 17), (1, 6, 5))
+
+
+def test_a_file_of_one_row_is_one_example(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("a,b\n0.5,1.5\n")
+    assert next(examples(path, REAL, (2,), ("a", "b")).epoch(9)).x.tolist() == [[0.5, 1.5]]

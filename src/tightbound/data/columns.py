@@ -212,13 +212,39 @@ class Survey:
 
     def _notes(self, columns: Sequence[Domain]) -> tuple[str, ...]:
         names = [self._header[i] if self._header else i + 1 for i in range(self.width)]
-        hint = " (whole: if they are counts or levels, say so in kinds)"
-        whole = [c == REAL and f.seen.integers and f.seen.low >= 0 for c, f in zip(columns, self._found, strict=True)]
-        shown = [f"{name}: {c}" + hint * w for name, c, w in zip(names[:8], columns, whole, strict=False)]
+        whole = {
+            self._header[i] if self._header else i: (found.seen.low, found.seen.high)
+            for i, (own, found) in enumerate(zip(columns, self._found, strict=True))
+            if own == REAL and found.seen.integers and found.seen.low >= 0 and i not in self._kinds
+        }
+        shown = [f"{name}: {own}" for name, own in zip(names[:8], columns, strict=False)]
         missing = sum(found.missing for found in self._found)
         by_name = ", ".join(f"{n} {f.missing}" for n, f in zip(names, self._found, strict=True) if f.missing)
         entries = f"missing: {missing:,} of {self.size * self.width:,} entries"
-        return "; ".join(shown) + "; ..." * (self.width > 8), entries + (f" ({by_name:.120})" if missing else "")
+        entries += f" ({by_name:.120})" if missing else ""
+        return "; ".join(shown) + "; ..." * (self.width > 8), entries, *whole_numbers(whole)
+
+
+def whole_numbers(ranges: Mapping[Any, tuple[float, float]]) -> tuple[str, ...]:
+    """Return a note on columns of whole numbers that are taken as real ones, by name or number, with their ranges."""
+    if not ranges:
+        return ()
+    first = list(ranges)[:6]
+    shown = ", ".join(f"{name} {ranges[name][0]:.0f}..{ranges[name][1]:.0f}" for name in first)
+    more = f" and {len(ranges) - len(first)} more" if len(ranges) > len(first) else ""
+    kinds = {
+        name: ("levels", int(ranges[name][1]) + 1) if ranges[name][1] < MAX_CATEGORIES else "counts" for name in first
+    }
+    how = f"samples of them are fractions: to keep them whole, pass kinds={kinds!r}"
+    return (f"whole numbers taken as real: {shown}{more}; {how}",)
+
+
+def whole_columns(x: np.ndarray, header: Sequence[str]) -> dict[Any, tuple[float, float]]:
+    """Return the columns of x (N, D) that hold whole numbers beyond 0 and 1, by name or number, with their ranges."""
+    whole = (x == np.rint(x)).all(0)
+    low, high = x.min(0), x.max(0)
+    names = list(header) or list(range(x.shape[1]))
+    return {names[i]: (low[i], high[i]) for i in np.flatnonzero(whole & (low >= 0) & (high > 1) & (high > low))}
 
 
 def _all(problems: Sequence[str]) -> str:

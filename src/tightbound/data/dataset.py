@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch import Tensor
 
-from tightbound.core.domain import Domain
+from tightbound.core.domain import REAL, Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import Layout
 from tightbound.core.schema import UNNAMED, Schema
@@ -87,6 +87,7 @@ class Arrays:
     x: np.ndarray
     y: np.ndarray | None = None
     train: int | None = None  # the first so many examples are training data, as given; None: to be split
+    validation: int = 0  # the last so many are validation data, as given
     notes: tuple[str, ...] = ()
     schema: Schema = UNNAMED  # names of the columns, where they are known
     words: columns.Words = field(default_factory=dict)  # of columns of categories
@@ -128,6 +129,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         x, shape, layout = channels_first(raw.x, title)
         code, values = encoding.infer(x, options.declared, title)
         domain, notes = code.domain, (shape, values)
+        if domain == REAL and options.declared is None and x.ndim == 2 and not mapped:
+            notes += columns.whole_numbers(columns.whole_columns(x, raw.header))
         if mapped or isinstance(x.base, np.memmap):
             cast = code.convert
         else:
@@ -136,7 +139,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     whole, notes = ArraySplit(x, labels, raw.names, cast, raw.origin), (*raw.notes, *notes, *legend)
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
     schema = replace(raw.schema, classes=classes)
-    data = divided(whole, raw.train, name, domain, notes, fingerprint(x, labels, beside), options.test, schema)
+    digest = fingerprint(x, labels, beside)
+    data = divided(whole, raw.train, name, domain, notes, digest, options.test, schema, validation=raw.validation)
     known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
     return replace(data, layout=layout, notes=(*data.notes, *known))
 
@@ -150,23 +154,24 @@ def divided(
     digest: str,
     test: float | None,
     schema: Schema = UNNAMED,
+    *,
+    validation: int = 0,
 ) -> Data:
     """Return the data set of examples with random access; for the arguments see `Data` and `Arrays`.
 
-    With `train` the first examples are for training and the others for testing. Otherwise this share, `test`, is set
-    aside for testing by a fixed permutation; None: nothing.
+    With `train` the first examples are for training, the last ones, `validation`, for validation, and the others for
+    testing. Otherwise this share, `test`, is set aside for testing by a fixed permutation; None: nothing.
     """
     whole.classes = schema.classes
     data, size = Data(name, whole, None, domain, notes, digest, False, whole, schema), len(whole)
     if train is not None:
-        if not 0 < train < size:
+        if not 0 < train < size - validation:
             raise InputError(f"{name} has an empty training or test split; both need examples")
-        first, rest = np.split(np.arange(size), [train])
-    elif test is None:
+        first, rest, held_out = np.split(np.arange(size), [train, size - validation])
+        data = replace(data, validation=whole.subset(held_out) if validation else None)
+    elif test is None or size < 2:  # one example is enough to ask a trained model about it
         return data
     else:
-        if size < 2:
-            raise InputError(f"{name} has 1 example; at least 2 are needed, one to train on and one to test on")
         held = min(max(1, round(test * size)), size - 1)
         rest, first = map(np.sort, np.split(np.random.default_rng(0).permutation(size), [held]))
         notes = (*notes, f"split: {size - held:,} train and {held:,} test by a fixed permutation")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,7 +124,12 @@ def open_with(source: Any, options: Options) -> Data:
         return torch_data.open_loaders(source[0], source[1] if source[1] is not source[0] else None, options)
     if isinstance(source, Dataset) or hugging:
         return torch_data.open_dataset(cast(Any, source), options)
-    options.refuse("an array", images=True, column=True)
+    options.refuse("an array", images=True)
+    if isinstance(source, Mapping):
+        return _open_mapping(source, options)
+    options.refuse("an array", column=True)
+    if hasattr(source, "obs") and hasattr(source, "X"):
+        raise InputError("AnnData holds several arrays; give one, as in open(adata.X, labels=adata.obs['label'])")
     if isinstance(source, Tensor | list) or hasattr(source, "__array__") or hasattr(source, "toarray"):
         y = None if options.labels is None else np.asarray(options.labels)
         return from_arrays(Arrays(as_array(source), y, kinds=options.kinds), "array", options)
@@ -131,6 +137,18 @@ def open_with(source: Any, options: Options) -> Data:
         f"data cannot be read from {name}; give a built-in name ({', '.join(sorted(BUILTINS))}), "
         "an array, a data frame, a file, a folder of images, a Dataset or a DataLoader"
     )
+
+
+def _open_mapping(source: Mapping[str, Any], options: Options) -> Data:
+    """Open a dictionary of arrays, x and y, or of columns."""
+    from tightbound.data.readers import keyed, tables
+
+    table = keyed.as_columns(source)
+    if table is not None:
+        return tables.open_table(tables.Held(table, "the dictionary"), "dictionary", options)
+    found = keyed.from_mapping(source, "the dictionary")
+    y = found.y if options.labels is None else np.asarray(options.refuse("a dictionary", column=True).labels)
+    return from_arrays(replace(found, y=y, kinds=options.kinds), "dictionary", options)
 
 
 def is_array_file(source: str | os.PathLike[str]) -> bool:
@@ -145,8 +163,8 @@ def is_text_file(source: str | os.PathLike[str]) -> bool:
 
 def _open_path(source: str, options: Options) -> Data:
     """Open a file, a folder, a pattern of names or an address."""
-    from tightbound.data.readers import folder as images
-    from tightbound.data.readers import hub, parquet, tables, tars, text, web
+    from tightbound.data.readers import folder as folders
+    from tightbound.data.readers import hub, images, parquet, tables, tars, text, web
 
     path = Path(source).expanduser()
     folder, name = path.is_dir(), path.resolve().name
@@ -165,8 +183,9 @@ def _open_path(source: str, options: Options) -> Data:
         return tables.open_table(tars.TarTable(source), paths.stem(source), options)
     if folder:
         options.refuse(source, kinds=True, column=True)
-        return tables.open_table(images.ImageFolder(path), name, options)
-    options.refuse(source, images=True)
+        return tables.open_table(folders.ImageFolder(path), name, options)
+    if path.suffix.lower() not in images.SUFFIXES:
+        options.refuse(source, images=True)
     if not path.exists():
         known = suggestion(source.lower(), BUILTINS)
         raise InputError(f"{source!r} is neither a file, a folder, nor a built-in data set; {known}")
@@ -174,6 +193,10 @@ def _open_path(source: str, options: Options) -> Data:
         return tables.open_table(text.read_text(path, options), path.stem, options)
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.open_arrays(path, options)
+    if path.suffix.lower() in images.SUFFIXES:
+        return tables.open_table(folders.ImageFolder(path), path.stem, options)
+    if convert := paths.CONVERTED.get(path.suffix.lower()):
+        raise InputError(f"{path} is not read here; convert it in Python: {convert.format(path=str(path))}")
     raise InputError(
         f"{path} is of no known kind ({path.suffix or 'no suffix'}); "
         "give .npy, .npz, .csv, .tsv, .txt, .parquet, .tar, or a folder of images"

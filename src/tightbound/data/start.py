@@ -73,7 +73,19 @@ class Start:
             # at most 10,000 examples or 256 MB
             most = max(100, min(10_000, 2**26 // math.prod(model.shape)))
             batch = gathered(examples, most).to(model.device)
+            _check_enough(batch.x)
             model.start_at(model.observe(batch, Noise("start")), likelihood=self._likelihood)
+
+
+def _check_enough(x: Tensor) -> None:
+    """Raise InputError if there is but one example, or all values are the same."""
+    if len(x) < 2:
+        raise InputError("the training split has 1 example; at least 2 are needed")
+    if bool((x == x.flatten()[0]).all()):
+        raise InputError(
+            f"every value of the training data is {x.flatten()[0]:g}, so there is nothing to learn; check the data and "
+            "how they are read (images that differ in transparency alone: pass another background=)"
+        )
 
 
 def gathered(examples: Split, max_examples: int) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -70,6 +71,11 @@ def carry_out(command: Train, run: Path) -> Carried:
         say(in_flags(line, type(command)))
     config = recorded(fitting)
     say(f"model: {model.summary}")
+    parameters = sum(p.numel() for p in model.parameters())
+    numbers = (data.train.size or parameters) * math.prod(data.shape)
+    if parameters > numbers:
+        say(f"model: it has more parameters than the training data have numbers ({numbers:,}); a smaller network, such "
+            'as --network "mlp(hidden=(32,))", trains faster and may do as well')  # fmt: skip
     fitted = fit_run(
         model, data, objective, fitting.settings(),
         run=run, resume=command.resume, overwrite=command.overwrite, config=config,

@@ -1,31 +1,36 @@
-"""Arrays in .npy and .npz files."""
+"""Arrays in .npy, .npz and .pt files."""
 
 from __future__ import annotations
 
+import pickle
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.dataset import Arrays, Data, from_arrays
 from tightbound.data.options import Options
+from tightbound.data.readers.keyed import from_mapping
 
-SUFFIXES = (".npy", ".npz")
+SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 _CORRUPT = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError, SyntaxError, NotImplementedError)
 
 
 def open_arrays(path: Path, options: Options) -> Data:
-    """Open a .npy or .npz file; a large .npy file is memory-mapped."""
+    """Open a .npy, .npz or .pt file; a large .npy file is memory-mapped."""
     options.refuse(path.name, images=True, column=True)
     try:
-        found = _single(path, options.limits.memory) if path.suffix.lower() == ".npy" else _archive(path)
+        read = {".npy": lambda path: _single(path, options.limits.memory), ".npz": _archive}
+        found = read.get(path.suffix.lower(), _saved)(path)
     except _CORRUPT as error:
         if isinstance(error, InputError):
             raise
@@ -67,34 +72,26 @@ def _archive(path: Path) -> Arrays:
         raise InputError(f"{path} is not a .npz file: it is damaged, or of another kind")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive, _intelligible():
         arrays = {key: archive[key] for key in archive.files}
-    if "x_train" in arrays and "x_test" in arrays:
-        parts = arrays["x_train"], arrays["x_test"]
-        x, train, y = _join(path, "x", parts), len(parts[0]), None
-        if "y_train" in arrays and "y_test" in arrays:
-            y = _join(path, "y", (arrays["y_train"], arrays["y_test"]))
-        note = f"split: as given in the file, {train:,} train and {len(parts[1]):,} test"
-        return Arrays(x, y, train, (note,))
-    key = next((k for k in ("x", "data", "images") if k in arrays), None)
-    label = next((k for k in ("y", "labels") if k in arrays), None)
-    others = [k for k in arrays if k != label]
-    if key is None and len(others) == 1:
-        key = others[0]
-    if key is None:
-        raise InputError(
-            f"{path} holds the arrays {', '.join(arrays) or '(none)'}; "
-            "name the data 'x' (and 'y' for labels), or x_train and x_test"
-        )
-    unused = [k for k in others if k != key]
-    notes = (f"array {key!r} of the file was used",)
-    notes += (f"arrays not used: {', '.join(unused)}",) if unused else ()
-    return Arrays(arrays[key], None if label is None else arrays[label], notes=notes)
+    return from_mapping(arrays, str(path))
 
 
-def _join(path: Path, name: str, parts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    train, test = parts
-    if train.ndim == 0 or train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+def _saved(path: Path) -> Arrays:
+    """Return what torch.save wrote: a tensor, a pair or a dictionary of tensors; nothing else is unpickled."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (*_CORRUPT, RuntimeError, pickle.UnpicklingError, IndexError, AttributeError, TypeError) as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise InputError(
+                f"{path} holds Python objects, which may run code; save its tensors alone: "
+                "torch.save({'x': x, 'y': y}, path)"
+            ) from None
+        raise InputError(f"{path} cannot be read as a .pt file: {first_line(error)}") from None
+    if isinstance(found, tuple | list) and len(found) == 2 and all(isinstance(each, Tensor) for each in found):
+        found = {"x": found[0], "y": found[1]}
+    if isinstance(found, Mapping):
+        return from_mapping(found, str(path))
+    if not isinstance(found, Tensor):
         raise InputError(
-            f"{path}: {name}_train is {train.dtype} {train.shape} but {name}_test is {test.dtype} "
-            f"{test.shape}; they must agree except in the number of examples"
+            f"{path} holds a {type(found).__name__}; needed: a tensor, a pair (x, y) or a dictionary of them"
         )
-    return np.concatenate(parts)
+    return Arrays(found.numpy())

@@ -6,10 +6,10 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from tightbound.core.domain import BINARY, Domain
 from tightbound.core.errors import InputError
@@ -19,22 +19,41 @@ from tightbound.data.readers.arrays import load
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 NUMPY = b"\x93NUMPY"  # how a .npy file begins
 _GRAY = frozenset({"1", "L", "LA"})
-_TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_DEEP = ("I", "F")  # modes with more than 8 bits, which Pillow would clip
-_COLORS = {"1": "black and white", "L": "gray", "RGB": "color"}
+_TRANSPARENT = frozenset({"LA", "PA", "RGBA", "RGBa"})
+DEEP = "I;16"  # 16 bits per pixel, which Pillow also reads as "I;16B" and "I"
+_COLORS = {"1": "black and white", "L": "gray", "RGB": "color", DEEP: "16-bit gray"}
+_ORIENTATION = 0x0112  # of EXIF
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 File = Path | BinaryIO
-Header = tuple[str, tuple[int, int]]  # mode of Pillow; height and width
+
+
+class Header(NamedTuple):
+    """What an image file says of itself."""
+
+    mode: str  # of Pillow; "LA" or "RGBA" if some pixels are transparent
+    size: tuple[int, int]  # height and width as a person sees it
+    turned: int = 1  # EXIF orientation; 1: upright
+    frames: bool = False  # whether there is more than one
 
 
 @dataclass(frozen=True)
 class ImageFormat:
     """How encoded images are read."""
 
-    mode: str  # of Pillow: "1", "L" or "RGB"
+    mode: str  # of Pillow: "1", "L", "RGB" or `DEEP`
     size: tuple[int, int]  # height, width
     resize: bool
     gray: bool  # whether colors may be lost
+    background: tuple[int, ...]  # color behind transparent pixels
     notes: tuple[str, ...]  # on what is left out or converted
 
     @property
@@ -45,7 +64,7 @@ class ImageFormat:
     @property
     def domain(self) -> Domain:
         """Domain of the pixels."""
-        return BINARY if self.mode == "1" else Domain("levels", 256)
+        return BINARY if self.mode == "1" else Domain("levels", 1 << 16 if self.mode == DEEP else 256)
 
     def described(self, count: int) -> str:
         """Return a note on the images."""
@@ -53,19 +72,35 @@ class ImageFormat:
         return f"{count:,} {_COLORS[self.mode]} images {how} {self.size[0]}x{self.size[1]}, height x width"
 
     def decode(self, file: File) -> np.ndarray:
-        """Return the pixels (C, H, W), uint8; raise one of `errors()`, where a ValueError says what does not fit."""
+        """Return the pixels (C, H, W); raise one of `errors()`, where a ValueError says what does not fit."""
         with Image.open(file) as image:
-            self._check(image.mode, (image.height, image.width))
-            converted = image.convert(self.mode)
-            if self.resize:
-                converted = converted.resize((self.size[1], self.size[0]), Image.Resampling.LANCZOS)
-            pixels = np.asarray(converted, np.uint8)
-        return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+            found = _header(image)
+            self._check(found)
+            pixels = self._pixels(_opaque(image, found, self.background))
+        if found.turned in _UPRIGHT:
+            pixels = pixels.transpose(_UPRIGHT[found.turned])
+        if self.resize:
+            pixels = pixels.resize((self.size[1], self.size[0]), Image.Resampling.LANCZOS)
+        if self.mode != DEEP:
+            x = np.asarray(pixels, np.uint8)
+            return x.transpose(2, 0, 1) if x.ndim == 3 else x[None]
+        x = np.rint(np.asarray(pixels))
+        if x.min() < 0 or (x.max() >= 1 << 16 and not self.resize):
+            raise ValueError("it has more than 16 bits per pixel")
+        return x.clip(0, (1 << 16) - 1).astype(np.uint16)[None]
 
-    def _check(self, mode: str, size: tuple[int, int]) -> None:
+    def _pixels(self, image: Image.Image) -> Image.Image:
+        return image.convert("I").convert("F") if self.mode == DEEP else image.convert(self.mode)
+
+    def scaled(self, x: np.ndarray, declared: Domain | None) -> np.ndarray:
+        """Return pixels (..., H, W) divided by the highest level if the declared domain is "unit"."""
+        return x / np.float32(self.domain.high) if declared is not None and declared.kind == "unit" else x
+
+    def _check(self, found: Header) -> None:
         """Refuse what `judge` may not have seen, as it looks at some of the images only."""
-        if mode.startswith(_DEEP):
-            raise ValueError("it has more than 8 bits per pixel")
+        mode, size = found.mode, found.size
+        if _deep(mode) != (self.mode == DEEP) or mode == "F":
+            raise ValueError(f"its mode is {mode} and others are {_COLORS[self.mode]}: convert them alike")
         if not self.resize and size != self.size:
             needed = f"{self.size[0]}x{self.size[1]}"
             raise ValueError(f"it is {size[0]}x{size[1]} and others are {needed}: use resize=(HEIGHT, WIDTH)")
@@ -79,37 +114,75 @@ def judge(headers: Mapping[str, Header], options: Options, where: object) -> Ima
     resize, declared = options.resize, options.declared
     if resize is not None and (len(resize) != 2 or min(resize) < 1):
         raise InputError(f"resize={resize} was given; it must be a height and a width, such as (64, 64)")
-    modes = {mode for mode, _ in headers.values()}
-    if deep := next((n for n, (mode, _) in headers.items() if mode.startswith(_DEEP)), None):
-        raise InputError(f"{where}: {deep} has more than 8 bits per pixel; convert it, or give the pixels as .npy")
+    modes = {each.mode for each in headers.values()}
+    if odd := next((name for name, each in headers.items() if each.mode == "F"), None):
+        raise InputError(f"{where}: {odd} holds floating-point pixels; give them as .npy")
+    deep = [name for name, each in headers.items() if _deep(each.mode)]
+    if 0 < len(deep) < len(headers):
+        raise InputError(f"{where}: {deep[0]} has 16 bits per pixel, and others have 8; convert them alike")
     sizes: dict[tuple[int, int], str] = {}
-    for name, (_, size) in headers.items():
-        sizes.setdefault(size, name)
+    for name, each in headers.items():
+        sizes.setdefault(each.size, name)
     if len(sizes) > 1 and resize is None:
         (a, first), (b, second) = list(sizes.items())[:2]
         raise InputError(
             f"{where}: images differ in size ({first} is {a[0]}x{a[1]}, {second} is {b[0]}x{b[1]}, "
             "height x width); use resize=(HEIGHT, WIDTH)"
         )
-    mode = "L" if options.gray or modes <= _GRAY else "RGB"
+    mode = DEEP if deep else "L" if options.gray or modes <= _GRAY else "RGB"
     if modes == {"1"} and resize is None and declared in (None, BINARY):
         mode = "1"
     notes = []
     if not options.gray and modes & _GRAY and mode == "RGB":
         notes.append("gray and color images are mixed: all are read as RGB")
     if modes & _TRANSPARENT:
-        notes.append("transparency is left out")
+        notes.append(f"transparent pixels are seen on {options.background or 'white'} (background=)")
+    if any(each.turned in _UPRIGHT for each in headers.values()):
+        notes.append("images are turned upright, as their EXIF orientation says")
+    if any(each.frames for each in headers.values()):
+        notes.append("some files hold several frames or pages: the first of each is read")
     size = next(iter(sizes)) if resize is None else (int(resize[0]), int(resize[1]))
-    return ImageFormat(mode, size, resize is not None, options.gray, tuple(notes))
+    color = _color(options.background or "white")
+    return ImageFormat(mode, size, resize is not None, options.gray, color, tuple(notes))
+
+
+def _color(name: str) -> tuple[int, ...]:
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise InputError(f"background={name!r} is no color; use a name such as 'white', or '#rrggbb'") from None
+
+
+def _deep(mode: str) -> bool:
+    return mode.startswith("I")
 
 
 def header(file: File) -> Header | None:
-    """Return the mode and the size (height, width) of an image; None if it cannot be read."""
+    """Return what an image file says of itself; None if it cannot be read."""
     try:
         with Image.open(file) as image:
-            return image.mode, (image.height, image.width)
+            several = bool(getattr(image, "is_animated", False)) and image.format != "MPO"  # a photograph and a preview
+            return _header(image)._replace(frames=several)
     except errors():
         return None
+
+
+def _header(image: Image.Image) -> Header:
+    mode, size = image.mode, (image.height, image.width)
+    if "transparency" in image.info and mode not in _TRANSPARENT:
+        mode = "LA" if mode in _GRAY else "RGBA"
+    turned = 1
+    if image.format in ("JPEG", "MPO", "WEBP") or (image.format == "PNG" and "exif" in image.info):  # Pillow turns TIFF
+        turned = int(image.getexif().get(_ORIENTATION, 1))
+    return Header(mode, (size[1], size[0]) if turned in (5, 6, 7, 8) else size, turned)
+
+
+def _opaque(image: Image.Image, found: Header, background: tuple[int, ...]) -> Image.Image:
+    """Return an image without transparency, on a background."""
+    if found.mode not in _TRANSPARENT:
+        return image
+    seen = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, (*background, 255)), seen).convert("RGB")
 
 
 def is_numpy(file: File) -> bool:
@@ -124,11 +197,6 @@ def decode(file: File, form: ImageFormat | None) -> np.ndarray:
     if form is None:
         raise ValueError("it is not a .npy file, unlike those before it")
     return form.decode(file)
-
-
-def scaled(x: np.ndarray, declared: Domain | None) -> np.ndarray:
-    """Return pixels (..., H, W) divided by 255 if the declared domain is "unit"."""
-    return x / np.float32(255) if declared is not None and declared.kind == "unit" else x
 
 
 def errors() -> tuple[type[Exception], ...]:

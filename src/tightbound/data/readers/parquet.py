@@ -16,7 +16,7 @@ from tightbound.core.errors import InputError
 from tightbound.data.groups import Group, GroupedSplit
 from tightbound.data.options import Limits
 from tightbound.data.readers.arrow import readable
-from tightbound.data.readers.paths import parted
+from tightbound.data.readers.paths import parted_files
 from tightbound.data.readers.tables import Coder, Table
 from tightbound.data.split import WORKERS, Indexed
 
@@ -30,14 +30,13 @@ class ParquetTable(Table):
     def __init__(self, path: Path) -> None:
         """Open a file, or the files of a folder and those below it."""
         self.title = str(path)
-        train, test, self.notes = parted(sorted(found(path)) if path.is_dir() else [path])
-        if folders := sorted({each.parent.name for each in (*train, *test) if "=" in each.parent.name}):
+        files, train, held, self.notes = parted_files(sorted(found(path)) if path.is_dir() else [path])
+        if folders := sorted({each.parent.name for each in files if "=" in each.parent.name}):
             self.notes += (f"left out: the values in the names of folders, {', '.join(folders)[:100]}",)
         self._groups: list[Any] = []  # fragments of a data set of Arrow, each a row group
         digest = hashlib.sha256()
-        for number, each in enumerate((*train, *test)):
-            if test and number == len(train):
-                self.train = sum(group.row_groups[0].num_rows for group in self._groups)
+        ends = [0]  # rows before each file
+        for number, each in enumerate(files):
             with readable(each, "Parquet"):
                 [file] = ds.dataset(each, format="parquet").get_fragments()
                 schema = file.physical_schema.remove_metadata()
@@ -46,10 +45,12 @@ class ParquetTable(Table):
             if number == 0:
                 self.schema = schema
             elif not schema.equals(self.schema):
-                raise InputError(f"{each} and {train[0]} differ in their columns; {_difference(schema, self.schema)}")
+                raise InputError(f"{each} and {files[0]} differ in their columns; {_difference(schema, self.schema)}")
             if not groups:
                 raise InputError(f"{each} has no rows; remove it")
             self._groups += groups
+            ends.append(ends[-1] + sum(group.row_groups[0].num_rows for group in groups))
+        self.train, self.validation = None if train is None else ends[train], ends[-1] - ends[-1 - held]
         self._digest = digest.hexdigest()
         self._sizes = np.array([group.row_groups[0].num_rows for group in self._groups], np.int64)
         self._weights = np.array([group.row_groups[0].total_byte_size for group in self._groups], np.int64)

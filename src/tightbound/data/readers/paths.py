@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tightbound.core.errors import InputError
 
-_PART = re.compile(r"(train|test|validation|valid|val)(?![a-z])", re.IGNORECASE)
+_PART = re.compile(r"(train|test|validation|valid|val)(?:ing)?(?![a-z])", re.IGNORECASE)
+_ROLE = re.compile(rf"{_PART.pattern}[-_ ]?(?:set|data|images|imgs|split|\d+)?", re.IGNORECASE)
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": None, ".dat": None, ".data": None}
 TEXT = tuple(_DELIMITERS)
+CONVERTED = {  # what reads a file of another kind, in Python
+    ".h5ad": "import anndata; tightbound.data.open(anndata.read_h5ad({path!r}).X)",
+    ".xlsx": "import pandas; tightbound.data.open(pandas.read_excel({path!r}))",
+    ".xls": "import pandas; tightbound.data.open(pandas.read_excel({path!r}))",
+    ".json": "import pandas; tightbound.data.open(pandas.read_json({path!r}))",
+    ".jsonl": "import pandas; tightbound.data.open(pandas.read_json({path!r}, lines=True))",
+    ".feather": "import pyarrow.feather; tightbound.data.open(pyarrow.feather.read_table({path!r}))",
+    ".arrow": "import pyarrow.feather; tightbound.data.open(pyarrow.feather.read_table({path!r}))",
+    ".h5": "import h5py; tightbound.data.open(h5py.File({path!r})['x'][:])",
+    ".hdf5": "import h5py; tightbound.data.open(h5py.File({path!r})['x'][:])",
+    ".mat": "import scipy.io; tightbound.data.open(scipy.io.loadmat({path!r})['x'])",
+    ".pkl": "import pickle; tightbound.data.open(pickle.load(open({path!r}, 'rb')))",
+    ".pickle": "import pickle; tightbound.data.open(pickle.load(open({path!r}, 'rb')))",
+    ".zip": "import zipfile; zipfile.ZipFile({path!r}).extractall('data'), and give the folder",
+}
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -53,26 +70,59 @@ def found(source: str) -> list[Path]:
     return paths
 
 
-def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path], tuple[str, ...]]:
-    """Return the files for training, those for testing, and notes, by what their names begin with.
+@dataclass(frozen=True)
+class Parts:
+    """What is for training, testing and validation, by names; `others` have no such name and are left out."""
 
-    Where there are names that begin with "train" and others with "test" (or "validation"), all other files are left
-    out; otherwise all files come first, and none are for testing.
+    train: list[str]
+    test: list[str]
+    validation: list[str]
+    others: list[str]
+
+    @property
+    def files(self) -> list[str]:
+        """What is read, in this order."""
+        return [*self.train, *self.test, *self.validation]
+
+    def notes(self, what: str) -> tuple[str, ...]:
+        """Return notes on the split."""
+        if not self.test:
+            return ()
+        sizes = {"train": self.train, "test": self.test, "validation": self.validation}
+        names = ", ".join(f"{role}" for role, part in sizes.items() if part)
+        more = (f"left out: {what} with other names, {', '.join(self.others)[:100]}",) if self.others else ()
+        return (f"split: by the names of the {what}, {names}", *more)
+
+
+def role(word: str, *, whole: bool = False) -> str:
+    """Return "train", "test" or "validation" if a word begins with it (or is it as a whole), else ""."""
+    match = _ROLE.fullmatch(word) if whole else _PART.match(word)
+    found = match.group(1).lower() if match else ""
+    return "validation" if found.startswith("val") else found
+
+
+def parted(roles: Mapping[str, str]) -> Parts:
+    """Return names by their roles: a split if some are for training and some for testing or validation.
+
+    Validation data serve for testing if there are no test data. Without a split all are for training.
     """
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        match = _PART.match(path.name)
-        word = match.group(1).lower() if match else ""
-        found.setdefault("validation" if word.startswith("val") else word, []).append(path)
-    second = "test" if "test" in found else "validation"
-    if "train" not in found or second not in found:
-        return list(paths), [], ()
-    notes = [f"split: by the names of the files, train-* and {second}-*"]
-    if others := [path.name for path in found.get("", [])]:
-        notes.append(f"left out: files with other names, {', '.join(others)[:100]}")
-    if second == "test" and "validation" in found:
-        notes.append("left out: the files of validation data; validation data are taken from the training data")
-    return found["train"], found[second], tuple(notes)
+    found = {key: [name for name in roles if roles[name] == key] for key in ("train", "test", "validation", "")}
+    if not found["test"]:
+        found["test"], found["validation"] = found["validation"], []
+    if not found["train"] or not found["test"]:
+        return Parts(list(roles), [], [], [])
+    return Parts(found["train"], found["test"], found["validation"], found[""])
+
+
+def parted_files(paths: Sequence[Path]) -> tuple[list[Path], int | None, int, tuple[str, ...]]:
+    """Return the files that are read, how many of them are for training (None: no split) and validation, and notes.
+
+    Files for training come first, and those for validation last.
+    """
+    parts = parted({str(path): role(path.name) for path in paths})
+    train = len(parts.train) if parts.test else None
+    shown = replace(parts, others=[Path(name).name for name in parts.others])
+    return [Path(name) for name in parts.files], train, len(parts.validation), shown.notes("files")
 
 
 def is_text(path: Path) -> bool:

@@ -39,6 +39,7 @@ class Table(ABC):
     notes: tuple[str, ...] = ()
     problems: Mapping[str, str] = {}  # what cannot be read, by column
     train: int | None = None  # the first so many rows are training data, as given
+    validation: int = 0  # the last so many rows are validation data, as given
     names: list[str] | None = None  # one for each row
     row_numbers: Sequence[int] | None = None  # of each row in its file, from 1
     y: np.ndarray | None = None  # labels that are not in a column
@@ -142,7 +143,7 @@ class Raw:
         if self.layout.kind == "array":
             return arrow.array(table[names[0]], lambda i: f"{place(i)}, column {names[0]}"), {}
         x, _ = arrow.decoded(table[names[0]], self.images, place, self.threads)
-        return images.scaled(x, self.declared), {}
+        return (x if self.images is None else self.images.scaled(x, self.declared)), {}
 
 
 @dataclass(frozen=True)
@@ -180,15 +181,20 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     if len(table) == 0:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
     raw, kinds, notes = understood(table, options)
+    if raw.images is not None and raw.images.mode == images.DEEP and options.declared is None:
+        options = replace(options, declared=raw.images.domain)  # other images can be brighter
     y, classes, named = _labels(table, raw.layout.label, options)
     notes = (*table.notes, *notes, *named)
     schema = Schema(raw.header, (), raw.layout.label if y is not None else None, raw.layout.id, tuple(options.ignore))
     if raw.layout.id is not None:
         table.names = _names(table, raw.layout.id)
-    first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.present), lambda _: table.place(0))
+    if raw.images is not None:  # the first may be broken
+        first = np.empty(raw.images.shape, np.uint16 if raw.images.mode == images.DEEP else np.uint8)
+    else:
+        first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.present), lambda _: table.place(0))
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
         held = Arrays(
-            first, y, table.train, schema=schema, kinds=kinds or None, names=table.names,
+            first, y, table.train, table.validation, schema=schema, kinds=kinds or None, names=table.names,
             row_numbers=table.row_numbers, classes=classes,
         )  # fmt: skip
         problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}
@@ -205,7 +211,9 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     notes = (*notes, *found, how, *named)
     whole.identify(table.names, raw.layout.id, table.row_numbers)
     schema = replace(schema, classes=found_classes)
-    return divided(whole, table.train, name, coder.domain, notes, digest, options.test, schema)
+    return divided(
+        whole, table.train, name, coder.domain, notes, digest, options.test, schema, validation=table.validation
+    )
 
 
 def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], tuple[str, ...]]:
@@ -269,7 +277,7 @@ def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
         place: Place = lambda i, at=done: table.place(at + i)  # noqa: E731
         if raw.layout.kind == "images":
             part, good = arrow.decoded(rows[raw.layout.columns[0]], raw.images, place, WORKERS, table.skips_broken)
-            part = images.scaled(part, raw.declared)
+            part = part if raw.images is None else raw.images.scaled(part, raw.declared)
         else:
             part, good = raw(rows, place)[0], range(len(rows))
         x = x if len(x) else np.empty((len(table), *part.shape[1:]), part.dtype)
@@ -288,7 +296,9 @@ def _all(table: Table, raw: Raw, held: Arrays) -> Arrays:
     names = table.names or [table.place(i) for i in range(len(table))]
     table.broken = [*table.broken, *(names[i] for i in sorted({*range(len(table))} - {*kept}))]
     y = held.y if held.y is None or len(held.y) != len(table) else held.y[kept]
-    return replace(held, x=x[: len(kept)], y=y, names=[names[i] for i in kept])
+    train = None if held.train is None else sum(i < held.train for i in kept)
+    validation = sum(i >= len(table) - held.validation for i in kept)
+    return replace(held, x=x[: len(kept)], y=y, names=[names[i] for i in kept], train=train, validation=validation)
 
 
 def _skipped(broken: Sequence[str]) -> tuple[str, ...]:

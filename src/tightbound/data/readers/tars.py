@@ -19,7 +19,7 @@ import pyarrow as pa
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.readers import images
 from tightbound.data.readers.arrow import LABELS
-from tightbound.data.readers.paths import found, parted
+from tightbound.data.readers.paths import found, parted_files
 from tightbound.data.readers.tables import Table
 
 F = TypeVar("F")
@@ -123,8 +123,8 @@ class TarTable(Table):
     def __init__(self, source: str) -> None:
         """Index the files of a folder, a file or a pattern; a name, a label and 32 bytes are kept for each sample."""
         self.title, self.schema = source, pa.schema([("x", pa.binary())])
-        train, test, notes = parted(found(source))
-        self._paths = [*train, *test]
+        self._paths, train, held, notes = parted_files(found(source))
+        ends = [0]  # samples before each file
         self.names = self._keys = list[str]()
         self._extensions: list[str] = []
         labels: list[int | float | str | None] = []
@@ -138,9 +138,6 @@ class TarTable(Table):
                     yield member.name, member
 
         for number, path in enumerate(self._paths):
-            if test and number == len(train):
-                self.train = len(self._keys)
-            before = len(self._keys)
             with path.open("rb") as file:
 
                 def read(member: tarfile.TarInfo, file: BinaryIO = file) -> bytes:
@@ -152,8 +149,10 @@ class TarTable(Table):
                     self._extensions.append(sys.intern(name[len(key) :]))
                     labels.append(mark)
                     places.append((number, member.offset_data, member.size))
-            if len(self._keys) == before:
+            ends.append(len(self._keys))
+            if ends[-1] == ends[-2]:
                 raise InputError(f"{path} has no samples: it is empty, or holds other files; remove it")
+        self.train, self.validation = None if train is None else ends[train], ends[-1] - ends[-1 - held]
         self._places, self._digest = np.array(places, np.int64), digest.hexdigest()
         missing = sum(each is None for each in labels)
         self.y = np.array(labels) if missing == 0 else None
