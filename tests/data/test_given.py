@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tightbound.core.domain import BINARY, REAL, Domain
 from tightbound.core.errors import InputError
+from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 from tightbound.data import open
 from tightbound.data.given import examples, training_data
@@ -215,4 +216,4 @@ def test_values_outside_the_domain_are_refused():
 def test_a_file_of_one_row_is_one_example(tmp_path):
     path = tmp_path / "one.csv"
     path.write_text("a,b\n0.5,1.5\n")
-    assert next(examples(path, REAL, (2,), ("a", "b")).epoch(9)).x.tolist() == [[0.5, 1.5]]
+    assert next(examples(path, REAL, (2,), Schema(("a", "b"))).epoch(9)).x.tolist() == [[0.5, 1.5]]
