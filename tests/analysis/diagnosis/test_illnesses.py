@@ -12,11 +12,12 @@ from torch import nn
 
 from analysis.diagnosis.test_diagnosis import case_of, drawn, names, of_linear
 from laws.linear import Linear, linear_gaussian
+from tightbound.analysis.diagnosis.checks.codebook import CodePrior
 from tightbound.analysis.diagnosis.checks.width import TooNarrow, TooWide
 from tightbound.analysis.diagnosis.engine import Case, diagnose
 from tightbound.analysis.diagnosis.findings import Finding
 from tightbound.analysis.diagnosis.independence import dependence, marginal_costs
-from tightbound.analysis.estimate import scalar, scalar_error
+from tightbound.analysis.estimate import Estimate, scalar, scalar_error
 from tightbound.core.terms import Batch
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Gaussian, Identity
@@ -238,3 +239,25 @@ def test_no_remedy_is_what_the_run_has_already() -> None:
     config = {"objective": "elbo", "lr": 1e-3, "epochs": 20}
     (found,) = diagnose(of_linear(linear, config=config), [TooNarrow()]).findings
     assert found.remedy == {"epochs": 40}
+
+
+@pytest.mark.parametrize(
+    ("trained", "held", "word"), [(20.0, 5.0, "alone is overfitted"), (20.0, -3.0, "memorized"), (20.0, 15.0, None)]
+)
+def test_a_code_prior_that_saves_on_training_data_alone_is_overfitted(
+    trained: float, held: float, word: str | None
+) -> None:
+    """The rest of the model is not blamed, and the remedy trains the code prior alone."""
+    one = of_linear(linear_gaussian(), config={"prior_epochs": 20})
+
+    def saved(value: float) -> Estimate:
+        return Estimate(value, 0.5, n=100, unit="nats", estimator="", target="")
+
+    evidence = {"prior_gain": saved(held), "train_prior_gain": saved(trained)}
+    found = CodePrior().judge(evidence, one)
+    if word is None:
+        assert found is None
+        return
+    assert found is not None
+    assert word in found.description
+    assert found.remedy == {"prior_epochs": 10}

@@ -158,7 +158,7 @@ def _squared(case: Case, which: Array, z: Tensor, where: str) -> Estimate:
     """Return the mean square of (x - mean) / standard deviation on training data at z, of some elements (D,)."""
     seen = case.observed(case.train_data)
     center, scale = (part[:, which] for part in moments(case.model, z, case.train_codes.context))
-    squared = ((elements(seen)[:, which] - center) / scale) ** 2
+    squared = ((elements(seen)[:, which] - center) / np.where(scale > 0, scale, np.nan)) ** 2
     some: Any = np.isfinite(squared).any(axis=1)
     return mean(
         np.nanmean(squared[some], axis=1), unit="times the claimed", target="training data",

@@ -83,7 +83,7 @@ class UnusedLatents(Check):
 
     name = "unused-latents"
     question = "Does the decoder use the latent dimensions that it pays for?"
-    explains = ("posterior-too-narrow",)
+    explains = ("posterior-too-narrow", "nothing-learned")
 
     def __init__(self, max_examples: int = 50, max_dimensions: int = 64) -> None:
         self.max_examples, self.max_dimensions = max_examples, max_dimensions
