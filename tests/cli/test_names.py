@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import tightbound as tb
 from conftest import invoke
 from tightbound.cli.main import main
 
@@ -74,6 +75,15 @@ def test_extra_columns_are_ignored_with_a_note(run, capsys, tmp_path):
     rows = written(tmp_path / "e.csv")
     assert list(rows[0]) == ["row", "code", "species", "z1"]
     assert len(rows) == 240  # also of the file that the run was trained on, of which a part was set aside
+
+
+def test_one_row_is_enough(run, capsys, tmp_path):
+    frame()[4:5].to_csv(tmp_path / "one.csv", index=False)
+    result = invoke(capsys, "embed", run, tmp_path / "one.csv", "--out", tmp_path / "e.csv")
+    assert result.status == 0, result.err
+    [row] = written(tmp_path / "e.csv")
+    assert row["code"] == "004"
+    assert tb.load(run).encode(str(tmp_path / "one.csv"))[0, 0].item() == pytest.approx(float(row["z1"]), abs=1e-5)
 
 
 def test_classes_are_sampled_by_name(run, capsys, tmp_path):

@@ -140,7 +140,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
     schema = replace(raw.schema, classes=classes)
     digest = fingerprint(x, labels, beside)
-    data = divided(whole, raw.train, name, domain, notes, digest, options.test, schema, validation=raw.validation)
+    share = options.share(len(x))
+    data = divided(whole, raw.train, name, domain, notes, digest, share, schema, validation=raw.validation)
     known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
     return replace(data, layout=layout, notes=(*data.notes, *known))
 

@@ -93,6 +93,10 @@ class Options:
         """Name of the column that holds the labels."""
         return self.labels if isinstance(self.labels, str) else None
 
+    def share(self, size: int) -> float | None:
+        """Return the share of so many examples to set aside for testing; a single one for a model is not divided."""
+        return None if self.like and size < 2 else self.test
+
     def refuse(
         self,
         title: str,

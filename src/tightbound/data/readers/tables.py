@@ -211,9 +211,8 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     notes = (*notes, *found, how, *named)
     whole.identify(table.names, raw.layout.id, table.row_numbers)
     schema = replace(schema, classes=found_classes)
-    return divided(
-        whole, table.train, name, coder.domain, notes, digest, options.test, schema, validation=table.validation
-    )
+    share = options.share(len(whole))
+    return divided(whole, table.train, name, coder.domain, notes, digest, share, schema, validation=table.validation)
 
 
 def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], tuple[str, ...]]:
