@@ -40,7 +40,7 @@ def test_phase_ends_when_mutual_information_decreases() -> None:
 def test_decoder_is_updated_only_when_due(tmp_path) -> None:
     """Train 3 steps of 8 examples with a decoder that is due at the fourth."""
     data = tb.data.open(gray(), levels=17)
-    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))")
+    model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", start_at_data=False)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     tb.fit(model, data, Lagging(every=4), steps=3, batch_size=8, validation_size=6, run=tmp_path / "run", quiet=True)
     last = checkpoint.under("model", checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")[0])

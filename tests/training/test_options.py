@@ -57,6 +57,14 @@ def test_parts_of_a_model(parts: dict[str, Any], message: str) -> None:
         model(**parts)
 
 
+def test_options_of_reading_come_before_data_are_open() -> None:
+    data = tb.data.open(X)
+    with pytest.raises(InputError, match="levels= says how data are read"):
+        tb.VAE.for_data(data, levels=5)
+    with pytest.raises(InputError, match="gray= says how data are read"):
+        tb.train(data, gray=True, quiet=True)
+
+
 @pytest.mark.parametrize("options", [{"trials": 5}, {"search_seed": 1}])
 def test_options_of_a_search_in_a_grid(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a grid makes none; pass search="):

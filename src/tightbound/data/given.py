@@ -84,6 +84,11 @@ def training_data(
         if labels is not None:
             options["labels"] = labels
     if isinstance(source, Data):
+        unused = [k for k, v in options.items() if not (v is None or v is False or (isinstance(v, tuple) and not v))]
+        if unused:
+            raise InputError(
+                f"{unused[0]}= says how data are read, and these are open already; pass it to tb.data.open"
+            )
         data = source
     else:
         asked = checked(**options)
