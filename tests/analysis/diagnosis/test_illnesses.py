@@ -179,6 +179,8 @@ def test_codes_that_lie_apart_from_the_prior_cost_what_a_fitted_prior_saves() ->
     saving = found.evidence["saving"]
     assert scalar(saving) == pytest.approx(13.5, abs=4 * scalar_error(saving) + 0.7)
     assert not found_by(of_linear(linear_gaussian(d=8, latent=3)), "prior:PriorMismatch")
+    both = found_by(case_of(linear.model, x[:800], x[800:]), "prior:PriorMismatch", "fit:NothingLearned")
+    assert [f.name for f in both] == ["prior-mismatch"]
 
 
 def test_test_examples_that_were_trained_on_are_found_unless_chance_explains_them() -> None:
@@ -214,7 +216,7 @@ def test_a_short_run_says_how_short_it_was() -> None:
     linear = linear_gaussian(d=8, latent=3)
     (found,) = found_by(of_linear(linear, metrics=rows(losses)), "training:Undertrained")
     assert "after 60 steps: by " in found.description
-    slow = of_linear(linear, metrics=rows(25 - 0.2 * steps), config={"lr": 1e-5})
+    slow = of_linear(linear, metrics=rows(25 - 0.01 * steps), config={"lr": 1e-5})
     (found,) = found_by(slow, "training:Undertrained")
     assert (found.severity, found.remedy) == ("severe", {"lr": 0.001})
     (found,) = found_by(of_linear(linear, metrics=rows(losses[:2])), "training:Undertrained")

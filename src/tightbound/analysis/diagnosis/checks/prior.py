@@ -39,6 +39,7 @@ class PriorMismatch(Check):
 
     name = "prior-mismatch"
     question = "How much of the rate is due to a prior that is not where the codes are?"
+    explains = ("nothing-learned",)
 
     def measure(self, case: Case) -> Evidence:
         """Return what a fitted density would save."""

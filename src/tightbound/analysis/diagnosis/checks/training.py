@@ -19,7 +19,7 @@ class Undertrained(Check):
 
     Of all that the loss fell by since the first epoch, the last quarter of the epochs brings a quarter if it falls in a
     straight line, and less as training settles. A finding is a twentieth or more, and a tenth of a nat, by two standard
-    errors. It is moderate from a tenth, severe from a fifth: nothing can be said of such a model but that it needs more
+    errors; in a straight line a hundredth of a nat is enough, by four. It is moderate from a tenth, severe from a fifth: nothing can be said of such a model but that it needs more
     training.
     """
 
@@ -67,7 +67,8 @@ class Undertrained(Check):
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge by the share of the fall."""
         share, fall = scalar(evidence["share_of_the_fall"]), evidence["fall"]
-        if not (share >= 0.05 and scalar(fall) > max(2 * scalar_error(fall), 0.1)):
+        straight = share >= 0.2 and scalar(fall) > max(4 * scalar_error(fall), 0.01)  # however slowly
+        if not (straight or (share >= 0.05 and scalar(fall) > max(2 * scalar_error(fall), 0.1))):
             return None
         severity: Severity = "severe" if share >= 0.2 else "moderate" if share >= 0.1 else "mild"
         after = f" after {scalar(evidence['steps']):,.0f} steps" if evidence["steps"].value is not None else ""
