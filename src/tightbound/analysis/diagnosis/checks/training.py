@@ -19,8 +19,8 @@ class Undertrained(Check):
 
     Of all that the loss fell by since the first epoch, the last quarter of the epochs brings a quarter if it falls in a
     straight line, and less as training settles. A finding is a twentieth or more, and a tenth of a nat, by two standard
-    errors; in a straight line a hundredth of a nat is enough, by four. It is moderate from a tenth, severe from a fifth: nothing can be said of such a model but that it needs more
-    training.
+    errors; in a straight line a hundredth of a nat is enough, by four. It is moderate from a tenth, severe from a
+    fifth: nothing can be said of such a model but that it needs more training.
     """
 
     name = "undertrained"
