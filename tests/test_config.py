@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 import pytest
 
-from tightbound.config import FitOptions, Settings
+from tightbound.config import Config, FitOptions, Settings
 from tightbound.core.errors import InputError
 
 
@@ -35,3 +35,14 @@ def test_rates_of_an_optimizer_given_as_a_function_belong_in_it(name: str) -> No
 def test_an_unknown_optimizer_is_refused() -> None:
     with pytest.raises(InputError, match="optimizer = 'sgd'; needed: 'adam', 'adamw', or a function"):
         Settings.of({"optimizer": "sgd"})
+
+
+def test_a_run_records_where_its_files_are_whatever_folder_it_is_asked_from(tmp_path, monkeypatch):
+    from tightbound.recipes.composing import recorded
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").touch()
+    for given, place in (("t.csv", tmp_path / "t.csv"), ("s-{0..9}.tar", tmp_path / "s-{0..9}.tar")):
+        assert recorded(Config(data=given))["data"] == str(place)
+    for given in ("digits", "https://host/s-{0..9}.tar"):
+        assert recorded(Config(data=given))["data"] == given

@@ -12,7 +12,9 @@ from tightbound.components import find, make, parse
 from tightbound.config import Config
 from tightbound.core.latents import DiscreteLatents
 from tightbound.data import Data, Indexed
+from tightbound.data.builtin import BUILTINS
 from tightbound.data.given import Source, training_data
+from tightbound.data.readers.paths import is_pattern
 from tightbound.latents.codes import code_prior_of
 from tightbound.model import VAE
 from tightbound.objectives.base import Objective
@@ -101,8 +103,11 @@ def opened(
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """Return the contents of a run's config.yaml."""
+    """Return the contents of a run's config.yaml; files have their absolute place, from wherever the run is asked."""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)} | config.recorded()
+    place = os.path.abspath(os.path.expanduser(config.data))
+    if config.data not in BUILTINS and (os.path.exists(place) or is_pattern(config.data)) and "://" not in config.data:
+        values["data"] = place
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
