@@ -101,6 +101,11 @@ def test_tables_that_differ_in_words_alone_have_other_fingerprints(tmp_path: Pat
         (TEXT, {"kinds": {"colors": "real"}}, "did you mean 'color'"),
         (TEXT, {"kinds": {7: "real"}}, "the column 7"),
         (TEXT, {"kinds": ["real"]}, "1 kinds given for 5 columns"),
+        (
+            TEXT,
+            {"kinds": {"color": REAL}},
+            r"column 2 \(color\) holds words, such as 'blue', so it is no real numbers;",
+        ),
         (TEXT, {"kinds": "real"}, r"color\) holds words, such as 'blue', so it is no 'real'"),
         (TEXT, {"kinds": {"n": "reel"}}, "did you mean 'real'"),
         (TEXT, {"kinds": {"color": "real"}}, r"\(color\) holds words, such as 'blue'"),

@@ -172,7 +172,8 @@ class Survey:
                 _codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
                 return declared
             if not _nominal(kind) and kind is not None:
-                raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {kind!r}; use 'categories'")
+                wanted = as_domain(kind) if isinstance(kind, Domain) else repr(kind)
+                raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {wanted}; use 'categories'")
             if not 2 <= len(words) <= MAX_CATEGORIES:
                 raise InputError(self._too_many(i, f"{len(words)} different values"))
             return Domain("categories", len(words), words)
