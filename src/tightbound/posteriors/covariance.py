@@ -83,6 +83,8 @@ class LowRankGaussian(Distribution):
         factor: Columns (*batch, L, rank) of the shared part.
     """
 
+    has_rsample = True
+
     def __init__(self, loc: Tensor, std: Tensor, factor: Tensor) -> None:
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
         self.loc, self.std, self.factor = loc, std, factor
@@ -111,13 +113,22 @@ class LowRankGaussian(Distribution):
         loc, std = (t.expand(*batch_shape, -1) for t in (self.loc, self.std))
         return LowRankGaussian(loc, std, self.factor.expand(*batch_shape, -1, -1))
 
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw (*sample_shape, *batch, L), reparametrized, from torch's default generator."""
+        own = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.at(own, torch.randn_like(own[..., :1].expand(*own.shape[:-1], self.factor.shape[-1])))
+
+    def at(self, own: Tensor, shared: Tensor) -> Tensor:
+        """Return loc + std own + factor shared, for own (..., L) and shared (..., rank)."""
+        return self.loc + self.std * own + (self.factor @ shared.unsqueeze(-1)).squeeze(-1)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density (...) at value (..., L)."""
         own = (value - self.loc) / self.std
         return self.log_density(own, own.new_zeros(*own.shape[:-1], self.factor.shape[-1]))
 
     def log_density(self, own: Tensor, shared: Tensor) -> Tensor:
-        """Return the log-density (...) at loc + std own + factor shared, for own (..., L) and shared (..., rank).
+        """Return the log-density (...) at `at(own, shared)`.
 
         The quadratic form is the smallest |own - A d|^2 + |shared + d|^2 over d, so (own, -shared) is projected.
         """
@@ -154,8 +165,7 @@ def _(distribution: LowRankGaussian, samples: Sequence[int], noise: Noise) -> tu
     lead = (*samples, *distribution.batch_shape)
     own = noise.normal((*lead, *distribution.event_shape), distribution.loc)
     shared = noise.normal((*lead, distribution.factor.shape[-1]), distribution.loc)
-    together = (distribution.factor @ shared.unsqueeze(-1)).squeeze(-1)
-    return distribution.loc + distribution.std * own + together, distribution.log_density(own, shared)
+    return distribution.at(own, shared), distribution.log_density(own, shared)
 
 
 def _standard(e: Tensor) -> Tensor:
