@@ -142,7 +142,7 @@ def shifted(trained: Trained) -> None:
     latent = layer.out_features // 2
     with torch.no_grad():
         layer.bias[:latent] += 3.0
-        first.bias -= first.weight @ torch.full((latent,), 3.0)
+        first.bias.sub_(first.weight @ torch.full((latent,), 3.0))
 
 
 MODELS: dict[str, Model] = {

@@ -116,8 +116,8 @@ def refused(why: str) -> str:
     x = data()
     if why == "a bad example in the last batch":
         x = TensorDataset(x.clone())
-        x.tensors[0][-1] = torch.nan
         given: Source = tb.data.open(DataLoader(x, batch_size=3), domain="binary").train
+        x.tensors[0][-1] = torch.nan  # after it was opened, where it would be seen
     elif why == "other data":
         given = x[: N - 8 * world.rank()]
     else:

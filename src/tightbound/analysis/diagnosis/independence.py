@@ -164,18 +164,25 @@ def _classes(x: Array, groups: Array, k: int, seed: int, new: Array, steps: int 
     """Return log p (M,) of indicators `new` under k latent classes that are fitted to x (N, bins) by EM."""
     from sklearn.cluster import KMeans
 
-    member = KMeans(k, n_init=1, random_state=seed % 2**32).fit_predict(x) if k > 1 else np.zeros(len(x), dtype=int)
+    member = (
+        KMeans(k, n_init="auto", random_state=seed % 2**32).fit_predict(x) if k > 1 else np.zeros(len(x), dtype=int)
+    )
     share = np.eye(k)[member]
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     counts = x.sum(0) + 0.5
     overall = counts / np.add.reduceat(counts, starts)[groups]
-    for _ in range(steps if k > 1 else 1):
+
+    def maximized(share: Array) -> tuple[Array, Array]:
+        """Return the log-probabilities of bins by class (k, bins) and of classes (k,) for shares (N, k)."""
         counts = share.T @ x + 2.0 * overall  # as if each class had two more examples with the overall marginals
         log_p = np.log(counts / np.add.reduceat(counts, starts, axis=1)[:, groups])
-        log_class = np.log((share.sum(0) + 1) / (len(x) + k))
+        return log_p, np.log((share.sum(0) + 1) / (len(x) + k))
+
+    log_p, log_class = maximized(share)
+    for _ in range(steps - 1 if k > 1 else 0):
         joint = x @ log_p.T + log_class
         share = np.exp(joint - joint.max(1, keepdims=True))
-        share /= share.sum(1, keepdims=True)
+        log_p, log_class = maximized(share / share.sum(1, keepdims=True))
     joint = new @ log_p.T + log_class
     top = joint.max(1)
     return top + np.log(np.exp(joint - top[:, None]).sum(1))

@@ -109,7 +109,8 @@ class TooNarrow(_Width):
 
 
 def _severity(factor: float) -> Severity:
-    return next((name for limit, name in GRADES if factor >= limit), "mild")
+    reached: list[Severity] = [name for limit, name in GRADES if factor >= limit]
+    return reached[0] if reached else "mild"
 
 
 def _posterior_std(case: Case) -> Estimate:
