@@ -90,6 +90,9 @@ def _fitted(z: Array, seed: int) -> tuple[GaussianMixture, str]:
             return mixture.fit(part)
 
     half = len(z) // 2
-    scores = {(k, kind): fit(z[:half], k, kind).score(z[half:]) for k, kind in DENSITIES if half >= 4 * k and half >= 2}
-    k, kind = max(scores, key=lambda each: scores[each]) if scores else DENSITIES[0]
+    scores: dict[tuple[int, Covariance], float] = {
+        (k, kind): fit(z[:half], k, kind).score(z[half:]) for k, kind in DENSITIES if half >= 4 * k and half >= 2
+    }
+    best: tuple[int, Covariance] = max(scores, key=lambda each: scores[each]) if scores else DENSITIES[0]
+    k, kind = best
     return fit(z, k, kind), f"held-out log-density of {k} Gaussian{'s' * (k > 1)} ({kind} covariance) minus log prior"
