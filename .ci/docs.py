@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PRELOADED = ("tightbound.trained", "tightbound.cli.actions.train", "tightbound.report.page", "sklearn.linear_model",
+PRELOADED = ("tightbound.trained", "tightbound.cli.actions.train", "tightbound.pages.page", "sklearn.linear_model",
              "sklearn.neighbors", "sklearn.mixture", "scipy.stats", "matplotlib.figure", "torch._dynamo")  # fmt: skip
 SMALL = {"evaluate": ["--samples", "20"], "quality": ["--n-samples", "100"], "ais": ["--temperatures", "5"],
          "probe": ["--max-examples", "300"], "score": ["--max-examples", "60"], "detect": ["--max-examples", "60"],

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from tightbound.latents import Ladder as Ladder
     from tightbound.latents import Quantized as Quantized
     from tightbound.model import VAE as VAE
+    from tightbound.pages.page import report as report
     from tightbound.recipes.train import train as train
-    from tightbound.report.page import report as report
     from tightbound.search import sweep as sweep
     from tightbound.trained import Trained as Trained
     from tightbound.trained import compare as compare

@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -64,3 +65,13 @@ print(likelihoods.ZeroInflated.__name__)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "ZeroInflated"), done.stderr
+
+
+def test_no_public_name_is_shadowed_by_a_package_of_that_name() -> None:
+    """Python binds a subpackage to its name when it is imported, also over a function that the package exports."""
+    folder = Path(str(tightbound.__file__)).parent
+    packages = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    shared = packages & set(tightbound.__all__)
+    assert shared >= {"data", "priors"}
+    for name in shared:
+        assert isinstance(getattr(tightbound, name), ModuleType), name

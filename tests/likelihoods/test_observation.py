@@ -21,9 +21,9 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import batches, pick
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Binarized, ContinuousBernoulli, Gaussian, Levels, Standardized
+from tightbound.pages.rows import rows
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import StandardNormal
-from tightbound.report.rows import rows
 
 
 class Constant(nn.Module):

@@ -16,7 +16,7 @@ import torch
 
 import tightbound as tb
 from tightbound.core.errors import InputError, NonFinite
-from tightbound.report.page import report
+from tightbound.pages.page import report
 from tightbound.training.signals import Interrupted
 
 X = np.random.default_rng(0).normal(size=(40, 3))

@@ -15,7 +15,7 @@ from tightbound.analysis.result import Result, Table
 from tightbound.cli.commands import in_flags
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
-from tightbound.report.rows import rows
+from tightbound.pages.rows import rows
 from tightbound.training.folder import RunFolder
 
 TEXT = 40  # characters; a table's column with longer cells wraps

@@ -16,7 +16,7 @@ from tightbound.analysis.figures import Bars, Figure, Heatmap, Histograms, Lines
 from tightbound.analysis.result import Result
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.latents.codes import code_prior_of
-from tightbound.report.charts import drawn
+from tightbound.pages.charts import drawn
 
 MLP = "mlp(hidden=(8,))"
 

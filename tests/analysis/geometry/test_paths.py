@@ -15,7 +15,7 @@ from laws.linear import Linear, linear_gaussian
 from tightbound.analysis.estimate import Estimate, mean_error
 from tightbound.analysis.geometry.measures import Measured, compare_paths, paths, traversal
 from tightbound.core.errors import InputError
-from tightbound.report.charts import drawn
+from tightbound.pages.charts import drawn
 
 
 def value(found: Measured, name: str) -> float:

@@ -23,8 +23,8 @@ from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.world import dismissed
 from tightbound.data import Split
-from tightbound.report.charts import drawn
-from tightbound.report.page import report as write_page
+from tightbound.pages.charts import drawn
+from tightbound.pages.page import report as write_page
 from tightbound.training.folder import RunFolder
 
 WORDS = {"train": "training split", "test": "test split", "all": "all examples"}

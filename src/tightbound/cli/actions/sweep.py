@@ -12,7 +12,7 @@ from tightbound.cli.sweep_arguments import Swept
 from tightbound.config import Config
 from tightbound.core.errors import TightboundError
 from tightbound.core.files import write_atomic
-from tightbound.report.charts import drawn
+from tightbound.pages.charts import drawn
 from tightbound.search.engine import sweep as run_sweep
 
 

@@ -24,8 +24,8 @@ from tightbound.components import parse
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.data.readers import paths
+from tightbound.pages.page import report
 from tightbound.recipes.composing import compose, recorded
-from tightbound.report.page import report
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused

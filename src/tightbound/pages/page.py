@@ -16,8 +16,8 @@ from tightbound.analysis.table import analyses
 from tightbound.core.errors import CompositionError, InputError, NotABound
 from tightbound.core.files import write_atomic
 from tightbound.data.given import Source
-from tightbound.report.charts import drawn
-from tightbound.report.html import section
+from tightbound.pages.charts import drawn
+from tightbound.pages.html import section
 from tightbound.trained import Trained, as_trained
 from tightbound.training.folder import RunFolder
 
@@ -93,7 +93,7 @@ def write_page(trained: Trained, folder: RunFolder, results: Mapping[str, Result
 
 
 def _page(trained: Trained, folder: RunFolder, results: Mapping[str, Result], images: Mapping[str, bytes]) -> str:
-    style = files("tightbound.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("tightbound.pages").joinpath("page.css").read_text(encoding="utf-8")
     title, run = folder.path.resolve().name, folder.read(folder.run_file)
     parameters = sum(p.numel() for p in trained.model.parameters())
     lead = [

@@ -8,7 +8,7 @@ from html import escape
 
 from tightbound.analysis.figures import Figure
 from tightbound.analysis.result import Result, Table
-from tightbound.report.rows import Row, rows
+from tightbound.pages.rows import Row, rows
 
 LONG = 10  # rows; longer tables are folded
 
