@@ -34,7 +34,7 @@ def verbatim(train: Split, test: Batch | Split, batches: int = READ) -> Tensor:
 def note(train: Split, test: Split) -> tuple[str, ...]:
     """Return a note if many test examples are also training examples, and chance does not explain it."""
     share = verbatim(train, test).float().mean().item()
-    if share < FEW or collision_bits(next(iter(train.dealt(1000)))) < CHANCE:
+    if share < FEW or collision_bits(next(iter(train.dealt(1000))), CHANCE) < CHANCE:
         return ()
     return (
         f"duplicates: {share:.0%} of the test examples are also training examples, verbatim, so that numbers on test "
@@ -42,13 +42,20 @@ def note(train: Split, test: Split) -> tuple[str, ...]:
     )
 
 
-def collision_bits(data: Batch) -> float:
-    """Return -log2 of the probability that two examples are equal if their elements are independent, in bits."""
-    x, total = data.x.flatten(1).cpu().numpy(), 0.0
-    for column in x.T:
+def collision_bits(data: Batch, enough: float = math.inf) -> float:
+    """Return -log2 of the probability that two examples are equal if their elements are independent, in bits.
+
+    Args:
+        data: Examples.
+        enough: Leave out further elements once this many bits are reached.
+    """
+    x, bits = data.x.flatten(1).cpu().numpy(), 0.0
+    for column in x.T[(x != x[0]).any(0)]:  # constant elements tell nothing
         _, counts = np.unique(column, return_counts=True)
-        total -= math.log2(((counts / len(x)) ** 2).sum())
-    return total
+        bits -= math.log2(((counts / len(x)) ** 2).sum())
+        if bits >= enough:
+            break
+    return bits
 
 
 def _rows(batch: Batch) -> Iterator[int]:
