@@ -33,7 +33,7 @@ def test_rows_do_not_grow_with_the_samples_or_with_a_loaders_batches() -> None:
 
 
 def test_large_examples_are_decoded_in_few_rows() -> None:
-    x = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
+    x = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     data = tb.data.open(x, test=0.5)
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(4,))", likelihood="categorical")
     assert decoded(model, x, 150) <= 100
