@@ -325,3 +325,8 @@ def test_array_fingerprint_is_pinned():
     stored = np.arange(6, dtype=np.uint8).reshape(3, 2)
     expected = hashlib.sha256(b"uint8 (3, 2)" + stored.tobytes()).hexdigest()
     assert open(stored).fingerprint == f"sha256:{expected}"
+
+
+def test_what_the_system_says_of_a_path_is_one_line():
+    with pytest.raises(InputError, match=r"'aaa.*' cannot be read: File name too long"):
+        open("a" * 300)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tightbound.core.errors import InputError, suggestion
+from tightbound.core.errors import InputError, TightboundError, first_line, suggestion
 from tightbound.data import encoding
 from tightbound.data.builtin import BUILTINS, GRIDS, published
 from tightbound.data.builtin.factors import FactorGrid
@@ -104,7 +104,12 @@ def open_with(source: Any, options: Options) -> Data:
         options.refuse(source, images=True, kinds=True, column=True, text=True, labels=own)
         return _open_grid(source, options) if source in GRIDS else _open_published(source, options)
     if isinstance(source, os.PathLike | str):
-        return _open_path(os.fspath(source), options)
+        try:
+            return _open_path(os.fspath(source), options)
+        except OSError as error:  # such as a name that is too long, or a folder that changes while it is read
+            if isinstance(error, TightboundError):
+                raise
+            raise InputError(f"{os.fspath(source)!r} cannot be read: {error.strerror or first_line(error)}") from None
     options.refuse("what was given", text=True)
     name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
