@@ -221,18 +221,15 @@ def _limited() -> Iterator[None]:
 def outcome(name: str, file: Path, content: bytes, seed: int) -> str:
     """Run one trial; return "works", "refused", or what is wrong."""
     draws = Random(f"{name} {seed}")
-    use: Callable[[], object]
-    if name == "words":
-        words = [*reworded(COMMAND, draws), "--run", str(file.parent / "new")]
-        shutil.rmtree(file.parent / "new", ignore_errors=True)
-        use = lambda: _commanded(*words)  # noqa: E731
-    else:
-        file.write_bytes(mutated(content, draws))
-        use = lambda: SOURCES[name][1](file)  # noqa: E731
     try:
         with _limited(), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            use()
+            if name == "words":
+                shutil.rmtree(file.parent / "new", ignore_errors=True)
+                _commanded(*reworded(COMMAND, draws), "--run", str(file.parent / "new"))
+            else:
+                file.write_bytes(mutated(content, draws))
+                SOURCES[name][1](file)
     except tb.TightboundError as error:
         lines = str(error).splitlines()
         return "refused" if len(lines) == 1 else f"{len(lines)} lines"

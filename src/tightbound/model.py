@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core import model as core
-from tightbound.core.classes import class_numbers
 from tightbound.core.domain import Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.core.noise import seeded
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, class_numbers
 from tightbound.data import Data
 from tightbound.data.given import Source, examples, raw_batch, training_data
 from tightbound.data.options import ReadOptions

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 import tightbound as tb
-from tightbound.core.classes import class_numbers
 from tightbound.core.errors import InputError
+from tightbound.core.terms import class_numbers
 from tightbound.data import open
 
 X = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)

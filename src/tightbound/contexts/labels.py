@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tightbound.core.classes import class_numbers
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.interfaces import Context
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, class_numbers
 
 
 class Labels(Context):

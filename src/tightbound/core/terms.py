@@ -86,6 +86,20 @@ class CodeGrid(NamedTuple):
         return (self.height, self.width, self.depth)[: 2 + (self.depth > 1)]
 
 
+def class_numbers(labels: Tensor | None) -> Tensor | None:
+    """Return the class (N,) of each example; None if the labels are no classes.
+
+    Labels are classes if they are whole numbers (N,) or (N, 1), or one-hot rows (N, K).
+    """
+    if labels is None or labels.dim() not in (1, 2) or labels.is_complex():
+        return None
+    if labels.dim() == 2 and labels.shape[1] > 1:
+        one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
+        return labels.argmax(1) if one_hot else None
+    flat = labels.flatten()
+    return flat.long() if not flat.is_floating_point() or bool((flat == flat.round()).all()) else None
+
+
 @dataclass(frozen=True)
 class LatentTerms:
     """One group of latent variables, whose densities are computed on first access."""

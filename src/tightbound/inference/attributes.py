@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tightbound.core.classes import class_numbers
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.model import VAE
 from tightbound.core.schema import UNNAMED, Schema
+from tightbound.core.terms import class_numbers
 
 Direction = Literal["means", "probe"]
 

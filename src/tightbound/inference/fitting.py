@@ -8,10 +8,10 @@ import torch
 
 from tightbound.components import Spec, describe, make, parse, rebuild
 from tightbound.config import Settings
-from tightbound.core.classes import class_numbers
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import seeded
+from tightbound.core.terms import class_numbers
 from tightbound.data.feed import Source
 from tightbound.data.split import ArraySplit
 from tightbound.inference.infer import encode

@@ -115,8 +115,9 @@ class LowRankGaussian(Distribution):
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw (*sample_shape, *batch, L), reparametrized, from torch's default generator."""
-        own = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
-        return self.at(own, torch.randn_like(own[..., :1].expand(*own.shape[:-1], self.factor.shape[-1])))
+        lead, like = (*sample_shape, *self.batch_shape), {"dtype": self.loc.dtype, "device": self.loc.device}
+        own, shared = (torch.randn(*lead, size, **like) for size in (self.loc.shape[-1], self.factor.shape[-1]))
+        return self.at(own, shared)
 
     def at(self, own: Tensor, shared: Tensor) -> Tensor:
         """Return loc + std own + factor shared, for own (..., L) and shared (..., rank)."""

@@ -71,7 +71,7 @@ def _encoded(trained: Trained, split: Split, max_examples: int) -> tuple[Array, 
     """Return posterior means (N, latent) and labels (N,), None if there is not one per example."""
     import torch
 
-    from tightbound.core.classes import class_numbers
+    from tightbound.core.terms import class_numbers
 
     codes, labels = [], []
     for batch in split.epoch(500, key=("report",)):

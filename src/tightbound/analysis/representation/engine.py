@@ -18,11 +18,10 @@ from tightbound.analysis.representation.shown import METHODS, Probed, result_of
 from tightbound.analysis.representation.supervised import Pair, accuracy, explained
 from tightbound.analysis.representation.uncertainty import about_errors, about_reconstructions, uncertainty
 from tightbound.analysis.result import Result
-from tightbound.core.classes import class_numbers
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
-from tightbound.core.terms import Batch
+from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.feed import Source, pick
 from tightbound.inference.infer import encode
 

@@ -37,7 +37,7 @@ File = Path | BinaryIO
 
 
 class Header(NamedTuple):
-    """What an image file says of itself."""
+    """Properties that an image file states about itself."""
 
     mode: str  # of Pillow; "LA" or "RGBA" if some pixels are transparent
     size: tuple[int, int]  # height and width as a person sees it

@@ -72,7 +72,7 @@ def found(source: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is for training, testing and validation, by names; `others` have no such name and are left out."""
+    """Names of the parts for training, testing and validation; `others` belong to none and are left out."""
 
     train: list[str]
     test: list[str]
@@ -81,7 +81,7 @@ class Parts:
 
     @property
     def files(self) -> list[str]:
-        """What is read, in this order."""
+        """Return the parts that are read, in this order."""
         return [*self.train, *self.test, *self.validation]
 
     def notes(self, what: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from tightbound.analysis.diagnosis.checks import remedies
@@ -54,6 +56,18 @@ class _Width(Check):
         off = scalar(rate) if rate.value is not None else scalar(evidence["best_width"]) ** -2
         return max(2.0, off, 1 / max(off, 1e-9))
 
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Judge whether a nat of rate saves more than two nats of distortion, or less than half a nat."""
+        factor = self._factor(evidence)
+        if factor is None:
+            return None
+        description, options = self.conclude(evidence["exchange_rate"], case)
+        return Finding(self.name, _severity(factor), evidence, description, options)
+
+    @abstractmethod
+    def conclude(self, rate: Estimate, case: Case) -> tuple[str, remedies.Options]:
+        """Return what is wrong at this exchange rate, and the options that change it."""
+
 
 class TooWide(_Width):
     """A posterior that is wider than the bound asks for, as when the rate is weighted too heavily."""
@@ -69,12 +83,8 @@ class TooWide(_Width):
         require(made is None or not made.trains_proposal, wider)
         return super().measure(case)
 
-    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Judge whether a nat of rate saves more than two nats of distortion."""
-        factor = self._factor(evidence)
-        if factor is None:
-            return None
-        rate = evidence["exchange_rate"]
+    def conclude(self, rate: Estimate, case: Case) -> tuple[str, remedies.Options]:
+        """Return that distortion would fall, or even the rate, and options that weight the rate less."""
         worth = (
             "even the rate would fall if they were narrower"
             if rate.value is None
@@ -83,8 +93,7 @@ class TooWide(_Width):
         description = (
             f"Posteriors are too wide: {worth}. Latent codes carry too little, and reconstructions are blurred."
         )
-        options = remedies.full_rate(case.config) or remedies.learning(case.config)
-        return Finding(self.name, _severity(factor), evidence, description, options)
+        return description, remedies.full_rate(case.config) or remedies.learning(case.config)
 
 
 class TooNarrow(_Width):
@@ -93,19 +102,15 @@ class TooNarrow(_Width):
     name = "posterior-too-narrow"
     question = "Is the rate worth its cost?"
 
-    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Judge whether a nat of rate saves less than half a nat of distortion."""
-        factor = self._factor(evidence)
-        if factor is None:
-            return None
-        rate = evidence["exchange_rate"]
+    def conclude(self, rate: Estimate, case: Case) -> tuple[str, remedies.Options]:
+        """Return that the last nat of rate saves too little, and options that weight the rate as the bound does."""
         worth = (
             "wider ones would cost less"
             if rate.value is None
             else f"the last nat in z saves {scalar(rate):.2g} nats of distortion, where 1 is right"
         )
         description = f"Posteriors are too narrow: {worth}. Latent codes need not lie where the prior draws them."
-        return Finding(self.name, _severity(factor), evidence, description, remedies.bound(case.config))
+        return description, remedies.bound(case.config)
 
 
 def _severity(factor: float) -> Severity:
