@@ -56,6 +56,11 @@ def linear(d: int = 8, latent: int = 3, noise: float = 0.5, shift: float = 0.0) 
     return z @ w + noise * rng.normal(size=(2 * SIZE, d))
 
 
+def precise() -> np.ndarray:
+    """Factors that x tells so precisely that a heavier rate does not end their use."""
+    return linear(noise=0.05)
+
+
 def circle() -> np.ndarray:
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 2 * SIZE)
@@ -160,8 +165,10 @@ MODELS: dict[str, Model] = {
     "shares": Model(unit, {**MLP, "likelihood": "gaussian"}),
     "digits": Model("digits", {**MLP, "latent": 8, "likelihood": "discretized-logistic", "epochs": 100}),
     "surplus latents": Model(linear, {**MLP, "latent": 16}),
-    "beta = 50": Model(linear, {**MLP, "beta": "50"}, "posterior-collapse"),
-    "beta = 8": Model(linear, {**MLP, "beta": "8"}, "posterior-too-wide"),
+    "beta = 3, much noise": Model(linear, {**MLP, "beta": "3"}, "posterior-collapse"),
+    "beta = 8, known noise": Model(
+        precise, {**MLP, "beta": "8", "likelihood": "gaussian(scale=0.2)"}, "posterior-too-wide"
+    ),
     "beta = 0.05": Model(linear, {**MLP, "beta": "0.05"}, "posterior-too-narrow"),
     "posteriors too wide": Model(linear, MLP, "posterior-too-wide", widened),
     "deaf decoder": Model(linear, MLP, "unused-latents", deaf),

@@ -58,6 +58,10 @@ def test_a_posterior_that_is_far_too_wide_is_named_and_what_follows_from_it_is_n
     with torch.no_grad():
         head(linear).bias[3:] += 3.0
     assert names(diagnose(of_linear(linear), quick=True)) == {"posterior-too-wide"}
+    with torch.no_grad():
+        linear.model.likelihood.network.weight[:, 1] = 0  # pyright: ignore  # the width of a dimension that costs rate
+    found = diagnose(of_linear(linear), quick=True).findings
+    assert found[0].name == "posterior-too-wide"
 
 
 def columns(n: int, seed: int) -> np.ndarray:
@@ -95,6 +99,34 @@ def test_the_same_model_of_columns_that_depend_on_each_other_has_collapsed() -> 
     circle = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * rng.normal(size=(1100, 2))
     found = diagnose(case_of(without_code(circle), circle[:800], circle[800:]), quick=True)
     assert "posterior-collapse" in names(found)
+
+
+def faint(linear: Linear, factor: float = 0.2) -> VAE:
+    """A model of the same data whose factors are too small, with its exact posterior and the scale that is left."""
+    d, latent = linear.w.shape
+    w = factor * linear.w
+    sigma = math.sqrt(float((linear.w.square() - w.square()).sum()) / d + linear.sigma**2)
+    weak = linear_gaussian(d=d, latent=latent, sigma=sigma)
+    precision = w.square().sum(0) + sigma**2
+    with torch.no_grad():
+        weak.model.likelihood.network.weight.copy_(w)  # pyright: ignore
+        layer = head(weak)
+        layer.weight[:latent] = w.T / precision[:, None]
+        layer.bias[:latent] = -(w.T @ weak.m) / precision
+        layer.bias[latent:] = 2 * math.log(sigma) - precision.log()
+    return weak.model
+
+
+def test_a_code_that_saves_much_less_than_latent_classes_do_has_collapsed() -> None:
+    """It carries something, and helps: only what it could carry tells that it has collapsed."""
+    linear = linear_gaussian(d=8, latent=3, sigma=0.3)
+    case = case_of(faint(linear), drawn(linear, 1000), drawn(linear, 1000, seed=1))
+    (found,) = found_by(case, "collapse:PosteriorCollapse")
+    assert found.severity == "severe"
+    assert "z carries less than it could" in found.description
+    assert scalar(found.evidence["rate"]) > 0.1
+    assert scalar(found.evidence["gain"]) > 2 * scalar_error(found.evidence["gain"])
+    assert not found_by(of_linear(linear), "collapse:PosteriorCollapse")
 
 
 def test_latent_classes_find_dependence_and_no_more() -> None:
@@ -221,6 +253,13 @@ def test_a_short_run_says_how_short_it_was() -> None:
     assert (found.severity, found.remedy) == ("severe", {"lr": 0.001})
     (found,) = found_by(of_linear(linear, metrics=rows(losses[:2])), "training:Undertrained")
     assert "after 6 steps" in found.description
+    slowing = rows(17 + 8 * np.exp(-steps / 8))
+    promise = 20 * math.log(2) * 8 * (math.exp(-14 / 8) - math.exp(-19 / 8)) / 5  # at the mean slope of the last five
+    (found,) = found_by(of_linear(linear, metrics=slowing), "training:Undertrained")
+    assert (found.severity, scalar(found.evidence["per_doubling"])) == ("mild", pytest.approx(promise, rel=0.02))
+    weak = case_of(faint(linear), drawn(linear), drawn(linear, seed=1), metrics=slowing)  # its code carries less
+    (found,) = found_by(weak, "training:Undertrained")
+    assert found.severity == "severe"
     settled = rows(17 + 8 * np.exp(-steps / 3))
     assert not found_by(of_linear(linear, metrics=settled), "training:Undertrained")
 

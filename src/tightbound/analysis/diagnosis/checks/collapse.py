@@ -27,6 +27,8 @@ class PosteriorCollapse(Check):
 
     - Severe if z carries less than 0.1 nats, or less than a bit while the bound is no better, within two standard
       errors, than if every example were decoded from one and the same code.
+    - Severe, too, if z carries less than a bit and saves less than a quarter of what latent classes save, which know
+      the dependence between elements of x only roughly; moderate below a half, both by two standard errors.
     - No finding if the elements of x are independent, as far as latent classes can tell: there is nothing to encode.
     - With an autoregressive decoder, which can model x alone: moderate if z brings less than half of what the model
       saves compared with independent elements, severe below a tenth. If elements are independent given z, all that is
@@ -86,6 +88,15 @@ class PosteriorCollapse(Check):
                 f"another example's latent code costs {swap:.2f} nats."
             )
             return self._finding("severe", evidence, description, case)
+        if carried < A_BIT and "share_through_z" not in evidence:
+            worth, missed = scalar(case.dependence), 2 * math.hypot(scalar_error(case.dependence), scalar_error(gain))
+            if case.dependence.value is not None and scalar(gain) + missed < worth / 2:
+                description = (
+                    f"z carries less than it could: it saves {max(scalar(gain), 0.0):.2f} nats of an example, where "
+                    f"latent classes alone save {worth:.2f}."
+                )
+                severity = "severe" if scalar(gain) + missed < worth / 4 else "moderate"
+                return self._finding(severity, evidence, description, case)
         share = evidence.get("share_through_z")
         if share is None or share.value is None or scalar(share) + 2 * scalar_error(share) >= 0.5:
             return None

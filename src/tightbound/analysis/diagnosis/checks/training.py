@@ -18,9 +18,11 @@ class Undertrained(Check):
     """The loss was still falling when training ended.
 
     Of all that the loss fell by since the first epoch, the last quarter of the epochs brings a quarter if it falls in a
-    straight line, and less as training settles. A finding is a twentieth or more, and a tenth of a nat, by two standard
-    errors; in a straight line a hundredth of a nat is enough, by four. It is moderate from a tenth, severe from a
-    fifth: nothing can be said of such a model but that it needs more training.
+    straight line, and less as training settles. A finding is a twentieth or more, if the slope of that quarter promises
+    a tenth of a nat from twice the steps, by two standard errors; in a straight line a hundredth of a nat is enough, by
+    four. It is moderate from a tenth and severe from a fifth, or if twice the steps promise more nats than the latent
+    code carries yet: nothing can be said of such a model but that it needs more training. A decoder that models x
+    without z is left out of the latter, since it learns whether z carries anything or not.
     """
 
     name = "undertrained"
@@ -48,11 +50,17 @@ class Undertrained(Check):
         stderr = quarter * math.sqrt(rest @ rest / max(len(late) - 2, 1) / (epochs @ epochs))
         fall, total = -slope * quarter, loss[0] - late.mean() - slope * epochs[-1]
         facts = {"n": n, "target": f"{name} by epoch"}
+        doubling = n * math.log(2) / quarter
         share = (fall / total, stderr / total) if total > 0 else (0.0, 0.0)
         return {
             "steps": Estimate(
                 None if steps is None else float(steps), None, unit="steps", estimator="count", target="training", n=n,
                 description="optimizer steps of the run",
+            ),
+            "per_doubling": estimate(
+                fall * doubling, stderr * doubling, unit="nats per doubling of steps",
+                description="fall of the loss that twice the steps promise, if it goes on by the logarithm of steps",
+                estimator="slope of the least-squares line through the last quarter, times n log 2", **facts,
             ),
             "fall": estimate(
                 fall, stderr, unit="nats", description="fall of the loss in the last quarter of the epochs",
@@ -65,15 +73,17 @@ class Undertrained(Check):
         }  # fmt: skip
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Judge by the share of the fall."""
-        share, fall = scalar(evidence["share_of_the_fall"]), evidence["fall"]
+        """Judge by the share of the fall, and by what twice the steps promise."""
+        share, fall, promise = scalar(evidence["share_of_the_fall"]), evidence["fall"], evidence["per_doubling"]
         straight = share >= 0.2 and scalar(fall) > max(4 * scalar_error(fall), 0.01)  # however slowly
-        if not (straight or (share >= 0.05 and scalar(fall) > max(2 * scalar_error(fall), 0.1))):
+        if not (straight or (share >= 0.05 and scalar(promise) > max(2 * scalar_error(promise), 0.1))):
             return None
-        severity: Severity = "severe" if share >= 0.2 else "moderate" if share >= 0.1 else "mild"
+        early = case.has_bound and not case.model.likelihood.autoregressive
+        early = early and scalar(promise) > scalar(case.evaluation["rate"])
+        severity: Severity = "severe" if share >= 0.2 or early else "moderate" if share >= 0.1 else "mild"
         after = f" after {scalar(evidence['steps']):,.0f} steps" if evidence["steps"].value is not None else ""
         description = (
             f"The loss was still falling when training ended{after}: by {scalar(fall):.2g} nats in the last quarter of "
-            f"the epochs, which is {share:.0%} of its whole fall."
+            f"the epochs, which is {share:.0%} of its whole fall. Twice the steps promise {scalar(promise):.2g} nats."
         )
         return Finding(self.name, severity, evidence, description, remedies.learning(case.config))

@@ -74,7 +74,7 @@ class TooWide(_Width):
 
     name = "posterior-too-wide"
     question = "Would narrower posteriors save more distortion than they cost?"
-    explains = ("nothing-learned", "prior-mismatch", "holes")
+    explains = ("unused-latents", "nothing-learned", "prior-mismatch", "holes")
 
     def measure(self, case: Case) -> Evidence:
         """Return the same, if the posterior was trained by the ELBO."""
