@@ -153,10 +153,12 @@ class Trained(Inference, Analyses):
         given = self.data if data is None else data
         if given is None:
             raise InputError("the training data are unknown; pass data=")
-        fitted = fit_code_prior(
-            self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
-            prior_batch_size=batch_size, prior_max_examples=max_examples,
-        )  # fmt: skip
+        with self.folder.exclusive():
+            self.folder.check_current()
+            fitted = fit_code_prior(
+                self.model, self.folder, given, prior, resume=resume, quiet=quiet, prior_epochs=epochs, prior_lr=lr,
+                prior_batch_size=batch_size, prior_max_examples=max_examples,
+            )  # fmt: skip
         self.model, self.weights, self.metrics = fitted.model, fitted.weights, fitted.metrics
         self._keep = (self._keep, fitted)
 

@@ -372,7 +372,7 @@ def test_fit_prior_is_all_or_nothing(
 def _prepared(run: Path, new: Path) -> RunFolder:
     """The files of a new prior, as they lie before they are accepted."""
     aside = RunFolder(run).aside
-    shutil.copytree(new, aside.path)
+    shutil.copytree(new, aside.path, ignore=shutil.ignore_patterns(".lock"))
     for file in (aside.path / "checkpoints").glob("*.safetensors"):
         file.unlink()
     write_atomic(aside.begun_file, "{}")

@@ -27,9 +27,13 @@ def save(folder: RunFolder, analysis: Analysis[Any], result: Result) -> None:
     """Record the answer in a run.
 
     Raises:
-        InputError: If the folder cannot be written.
+        InputError: If the folder cannot be written, or another process trains the run or has trained it since its
+            weights were loaded.
     """
-    write_atomic(folder.analysis_file(analysis.name), to_json(as_json(analysis, result)))
+    text = to_json(as_json(analysis, result))
+    with folder.exclusive():
+        folder.check_current()
+        write_atomic(folder.analysis_file(analysis.name), text)
 
 
 def options_of(folder: RunFolder, name: str) -> dict[str, Any] | None:

@@ -37,10 +37,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(
-                f"cannot write {str(path)!r} ({error.strerror}); free space there or choose another folder"
-            ) from error
+            raise unwritable(path, error) from error
         raise
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Return the error for a file or folder that the system does not let be written."""
+    return InputError(f"cannot write {str(path)!r} ({error.strerror}); free space there or choose another folder")
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

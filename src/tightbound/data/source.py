@@ -173,6 +173,8 @@ def _open_path(source: str, options: Options) -> Data:
 
     path = Path(source).expanduser()
     folder, name = path.is_dir(), path.resolve().name
+    if folder and not name:
+        raise InputError(f"{source!r} holds all files of this machine; give the folder that holds the data")
     if folder or not paths.is_text(path):
         options.refuse(source, text=True)
     if web.is_url(source):

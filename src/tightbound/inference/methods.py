@@ -168,7 +168,10 @@ class Inference:
             seed: Random seed.
         """
         split = self._training_data(None, "fit_sampler()").train if data is None else self._examples(data)
-        fit_sampler(self.model, self._run(), split, sampler, epochs=epochs, seed=seed)
+        folder = self._run()
+        with folder.exclusive():
+            folder.check_current()
+            fit_sampler(self.model, folder, split, sampler, epochs=epochs, seed=seed)
 
     def sample(
         self,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import tempfile
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,17 @@ def fit_run(
         raise InputError(f"{'resume' if resume else 'overwrite'}= needs a run to act on; pass its folder as run=")
     world.join()
     launch.check_named(run)
-    with _folder(run) as folder, torch.inference_mode(False), torch.enable_grad():
+    with _folder(run) as folder, contextlib.ExitStack() as held, torch.inference_mode(False), torch.enable_grad():
         fitted = _fit(
             model, data, objective or ELBO(), settings or Settings(), folder, resume=resume, overwrite=overwrite,
-            quiet=quiet, config=config, hooks=Callbacks(callbacks),
+            quiet=quiet, config=config, hooks=Callbacks(callbacks), held=held,
         )  # fmt: skip
         if folder.temporary:
             weakref.finalize(fitted, shutil.rmtree, folder.path.parent, ignore_errors=True)
     return fitted
 
 
-@contextmanager
+@contextlib.contextmanager
 def _folder(run: str | Path | None) -> Iterator[RunFolder]:
     """Yield the folder of a run; without one a temporary folder, which is deleted if training fails."""
     if run is not None:
@@ -122,6 +122,7 @@ def _fit(
     quiet: bool,
     config: Mapping[str, Any] | None,
     hooks: Callbacks,
+    held: contextlib.ExitStack,
 ) -> Fitted:
     if settings.keep_memory:
         keep_freed_memory()
@@ -157,6 +158,7 @@ def _fit(
         warn_of_new_length(loop.trainer, Settings.of(folder.read(folder.run_file)["settings"]))
     else:
         world.by_first(lambda: folder.check_free(overwrite))
+    world.by_first(lambda: held.enter_context(folder.exclusive()))
     loop.prepare()
     world.barrier()  # all processes have read the files that now change
 
@@ -166,6 +168,7 @@ def _fit(
             origin = {k: v for k, v in before.items() if k not in recorded}
             origin["resumed"] = [*before.get("resumed", []), provenance()]
         else:
+            folder.check_free(overwrite)  # once more: it is only now that no other process can begin a run
             folder.empty()
             origin = provenance()
             if later is not None:

@@ -10,16 +10,17 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tightbound.core.errors import InputError
-from tightbound.core.files import to_json, write_atomic
+from tightbound.core.files import to_json, unwritable, write_atomic
 from tightbound.core.launch import job
 
 CODE_PRIOR = "prior"  # the stage that trains a code prior, in checkpoints, metrics and noise keys
+_LOCK = ".lock"  # a FileLock, which ends with the process that holds it, however that ends
 _COMPLETE, _FILES = "complete", "files.json"  # folder of complete files that replace the run's, and their list
 
 
@@ -33,6 +34,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, *, temporary: bool = False) -> None:
         self.path, self.temporary = Path(path), temporary
+        self._known: list[tuple[int, ...]] | None = None
 
     def __str__(self) -> str:
         return "this model" if self.temporary else f"the run {str(self.path)!r}"
@@ -91,6 +93,56 @@ class RunFolder:
         """File in an `aside` folder that records the training that was begun there."""
         return self.path / "begun.json"
 
+    def remember(self) -> None:
+        """Remember which weights the run holds, for `check_current`."""
+        self._known = self._present()
+
+    def check_current(self) -> None:
+        """Check that the weights are those of the last `remember`, so that what is said of them is true of the run.
+
+        Raises:
+            InputError: If another process has trained the run since then.
+        """
+        if self._known not in (None, self._present()):
+            raise InputError(f"the weights of {self} have changed since they were loaded; load the run again")
+
+    def _present(self) -> list[tuple[int, ...]]:
+        files = (self.checkpoint(name, stage) for name in ("best", "last") for stage in ("", CODE_PRIOR))
+        about = (file.stat() for file in files if file.is_file())
+        return [(each.st_ino, each.st_size, each.st_mtime_ns) for each in about]
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other processes from writing the weights and answers of this run.
+
+        If the body fails before there is a run, a new folder is removed.
+
+        Raises:
+            InputError: If another process is training in the folder, or it cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        new = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / _LOCK, timeout=1)  # an answer is written in less
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process is training in {str(self.path)!r}; wait until it ends, or pass another folder as run="
+            ) from None
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        try:
+            with lock:
+                yield
+        except BaseException:
+            if new and not self.model_file.is_file():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        finally:
+            lock.release()
+
     def accept(self, new: RunFolder) -> None:
         """Replace the run's files by those of an `aside` folder, all or none.
 
@@ -131,7 +183,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{str(self.path)!r} is a file; pass a folder as run=")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(each.name != _LOCK for each in self.path.iterdir()):
             if not self.model_file.is_file():
                 raise InputError(f"the folder {str(self.path)!r} is not empty and holds no run; pass another as run=")
             if not overwrite:
@@ -161,16 +213,7 @@ class RunFolder:
         shutil.rmtree(self.aside.path, ignore_errors=True)
 
     def describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
-        """Write config.yaml, model.json and run.json; if that fails, remove a new folder."""
-        new = not self.path.exists()
-        try:
-            self._describe(config, model, run)
-        except BaseException:
-            if new:
-                shutil.rmtree(self.path, ignore_errors=True)
-            raise
-
-    def _describe(self, config: Mapping[str, Any], model: Any, run: Mapping[str, Any]) -> None:
+        """Write config.yaml, model.json and run.json."""
         import yaml
 
         write_atomic(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

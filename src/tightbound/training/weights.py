@@ -44,6 +44,7 @@ def load_weights(model: VAE, folder: RunFolder, which: str = "auto") -> str:
     """
     if which not in ("auto", "best", "ema", "last"):
         raise InputError(f"weights = {which!r}; needed: 'auto', 'best', 'ema' or 'last'")
+    folder.remember()
     words = load_stage(model, folder, "", which)
     code_prior = code_prior_of(model.latents)
     if code_prior is not None and folder.checkpoint("last", CODE_PRIOR).is_file():

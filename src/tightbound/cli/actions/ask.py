@@ -25,7 +25,6 @@ from tightbound.core.world import dismissed
 from tightbound.data import Split
 from tightbound.pages.charts import drawn
 from tightbound.pages.page import report as write_page
-from tightbound.training.folder import RunFolder
 
 WORDS = {"train": "training split", "test": "test split", "all": "all examples"}
 
@@ -50,7 +49,8 @@ def ask(command: Any) -> None:
         write_figures(command.figures, result)
     own = of_the_run(command) if analysis.data != "required" else command.weights == command.split == "auto"
     if own and analysis.is_default:
-        keep(RunFolder(command.run), analysis, result)
+        assert trained.folder is not None
+        keep(trained.folder, analysis, result)
     again = remedy_command(command.run, result.remedy)
     if command.json:
         say_json(record.as_json(analysis, result, figures=False) | ({"command": again} if again else {}))

@@ -95,9 +95,9 @@ def carry_out(command: Train, run: Path) -> Carried:
         "each", sys.stderr)  # fmt: skip
     evaluation = evaluate.run(trained, tested)
     world.dismissed()
-    keep(RunFolder(run), evaluate, evaluation)
+    keep(fitted.folder, evaluate, evaluation)
     say("looking for what may be wrong with the model", sys.stderr)
-    diagnosis = _diagnose(trained, data, RunFolder(run), visits)
+    diagnosis = _diagnose(trained, data, fitted.folder, visits)
     say("writing the report", sys.stderr)
     report(trained, quick=True)
     return Carried(trained, evaluation, diagnosis)
