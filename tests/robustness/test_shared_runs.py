@@ -11,7 +11,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from tightbound.training import TrainingState
 DATA = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
 
 
-def fit(run: Path, *callbacks: Callable[[TrainingState], object], epochs: int = 2, **options: bool) -> tb.Trained:
+def fit(run: Path, *callbacks: Callable[[TrainingState], object], epochs: int = 2, **options: Any) -> tb.Trained:
     model = tb.VAE.for_data(DATA, latent=2, network="mlp(hidden=(4,))")
     return tb.fit(
         model, DATA, run=run, epochs=epochs, batch_size=20, seed=0, quiet=True, callbacks=callbacks, **options
@@ -46,7 +48,7 @@ def same(run: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def elsewhere(run: Path, **options: bool) -> Iterator[multiprocessing.process.BaseProcess]:
+def elsewhere(run: Path, **options: bool) -> Iterator[BaseProcess]:
     """Another process that trains in a folder, and goes on after the second of its epochs when this one has done."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=_elsewhere, args=(run, theirs, options))
