@@ -158,10 +158,13 @@ def column_kinds(text: str | None) -> Any:
 class Settings:
     """Training options."""
 
-    epochs: int = 20
-    """Passes over the training data."""
+    epochs: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
+    """Passes over the training data; auto: until the validation objective no longer rises, or the time is over."""
     steps: _Int = None
     """Number of optimizer steps, instead of epochs=."""
+    minutes: _Float = None
+    """Longest time for training (and as long again for a code prior), in minutes. Default: 20 with auto epochs, else no
+    limit."""
     batch_size: int = 128
     """Examples per step."""
     lr: float = 1e-3
@@ -170,9 +173,10 @@ class Settings:
     """Learning rate of q(z | x). Default: same as lr=."""
     decoder_lr: _Float = None
     """Learning rate of everything but q(z | x). Default: same as lr=."""
-    schedule: _Component = "constant"
-    """Decay of the learning rate: constant, linear, or "cosine(warmup=500, final=0.01)", whose final value is a share
-    of lr=."""
+    schedule: _Component = "auto"
+    """Decay of the learning rate: constant; "plateau(factor=0.3)", by this factor whenever the validation objective no
+    longer rises; linear, or "cosine(warmup=500, final=0.01)", whose final value is a share of lr=; auto: plateau with
+    auto epochs, else constant."""
     optimizer: Literal["adam", "adamw"] | OptimizerFactory = "adam"
     """Optimizer: adam, or adamw (decoupled weight decay)."""
     eps: float = 1e-8
@@ -216,7 +220,9 @@ class Settings:
 
     def check(self) -> None:
         """Raise InputError for values out of range."""
-        for name in ("epochs", "batch_size", "prior_max_examples"):
+        if self.epochs != "auto":
+            whole("epochs", self.epochs, least=1)
+        for name in ("batch_size", "prior_max_examples"):
             whole(name, getattr(self, name), least=1)
         for name, least in (
             ("steps", 1), ("patience", 1), ("validation_size", 0), ("prior_epochs", 1), ("prior_batch_size", 1)
@@ -228,7 +234,7 @@ class Settings:
             number(name, getattr(self, name), above=0)
         for name in ("weight_decay", "checkpoint_seconds"):
             number(name, getattr(self, name), least=0)
-        for name in ("encoder_lr", "decoder_lr", "prior_lr", "clip"):
+        for name in ("encoder_lr", "decoder_lr", "prior_lr", "clip", "minutes"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), above=0)
         if self.ema is not None:
@@ -304,8 +310,9 @@ class Settings:
 class FitOptions(TypedDict, total=False):
     """The fields of `Settings` as keyword arguments (PEP 692)."""
 
-    epochs: int
+    epochs: int | Literal["auto"]
     steps: int | None
+    minutes: float | None
     batch_size: int
     lr: float
     encoder_lr: float | None

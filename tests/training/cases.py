@@ -176,7 +176,7 @@ def compiled_in_one(run: Path) -> tuple[str, list[bool]]:
     return str(refused.value), ["forward" in vars(part) for part in model.modules()]
 
 
-def agreed(late: bool) -> tuple[Any, bool]:
+def agreed(late: bool) -> tuple[Any, bool, bool]:
     """Return what both processes know, after one collective, of a checkpoint due in one and a signal to the other."""
     flag, calls, reduce = StopFlag(), [0], torch.distributed.all_reduce
     flag.raised = signal.SIGTERM if world.rank() == 1 else None
@@ -187,7 +187,8 @@ def agreed(late: bool) -> tuple[Any, bool]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.distributed, "all_reduce", counted)
-        found = flag.agreed(late and world.rank() == 0)
+        first = late and world.rank() == 0
+        found = flag.agreed(first, late and not first)
     assert calls == [1]
     return found
 

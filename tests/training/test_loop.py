@@ -92,7 +92,8 @@ def state(run: Path) -> dict[str, Any]:
     for file in sorted(run.glob("checkpoints/**/*.safetensors")):
         tensors, scalars = checkpoint.load(file)
         out[str(file.relative_to(run))] = {n: (t.dtype, t.shape, t.numpy().tobytes()) for n, t in tensors.items()}
-        out[f"{file.relative_to(run)} scalars"] = {k: v for k, v in scalars.items() if k not in ("seconds", "rows")}
+        timed = ("seconds", "spent", "rows")
+        out[f"{file.relative_to(run)} scalars"] = {k: v for k, v in scalars.items() if k not in timed}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     out["metrics"] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     out["table"] = len((run / "metrics.csv").read_text().splitlines())

@@ -140,7 +140,7 @@ def test_if_one_host_cannot_compile_none_does(two: Pair, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("late", [False, True])
 def test_both_know_at_once_of_signals_and_due_checkpoints(late: bool, two: Pair) -> None:
-    assert two.call(cases.__file__, "agreed", late) == [(signal.SIGTERM, late)] * 2
+    assert two.call(cases.__file__, "agreed", late) == [(signal.SIGTERM, late, late)] * 2
 
 
 def test_a_finished_process_waits_for_slower_ones(two: Pair) -> None:

@@ -143,5 +143,6 @@ TABLE: dict[str, dict[str, str]] = {
         "constant": "tightbound.core.schedules:Constant",
         "cosine": "tightbound.core.schedules:CosineDecay",
         "linear": "tightbound.core.schedules:LinearDecay",
+        "plateau": "tightbound.core.schedules:Plateau",
     },
 }

@@ -22,11 +22,13 @@ class Progress:
         step: Optimizer steps taken.
         epoch: Epochs completed.
         total: Optimizer steps of the whole run.
+        decays: How often the validation objective had settled.
     """
 
     step: int
     epoch: int
     total: int
+    decays: int = 0
 
 
 class Schedule(Component, ABC):
@@ -160,6 +162,23 @@ class LinearDecay(CosineDecay):
     def shape(self, t: float) -> float:
         """Return 1 - t."""
         return 1 - t
+
+
+class Plateau(Schedule):
+    """Learning-rate factor that falls whenever the validation objective no longer rises.
+
+    Args:
+        factor: The factor at each fall.
+        warmup: Length of a linear warm-up in steps.
+    """
+
+    def __init__(self, factor: float = 0.3, warmup: int = 0) -> None:
+        self.factor, self.warmup = number("factor", factor, above=0, below=1), whole("warmup", warmup, least=0)
+
+    def __call__(self, progress: Progress) -> float:
+        """Return the learning-rate factor."""
+        start = min(1.0, (progress.step + 1) / max(self.warmup, 1))
+        return start * self.factor**progress.decays
 
 
 class Knobs(dict[str, Tensor]):

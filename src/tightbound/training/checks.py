@@ -26,7 +26,7 @@ from tightbound.training.trainer import Trainer
 
 # settings that may change when a run is resumed
 _FREE = {
-    "epochs", "steps", "prior_epochs", "patience", "checkpoint_seconds", "device", "compile", "keep_memory"
+    "epochs", "steps", "minutes", "prior_epochs", "patience", "checkpoint_seconds", "device", "compile", "keep_memory"
 }  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
         changed.append(f"the data were read as {old!r} and are now read as {new!r}")
     if changed:
         raise InputError(
-            f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, prior_epochs, patience and "
-            "the execution mode (device, compile) may change; train a new run instead"
+            f"cannot resume {str(folder.path)!r}: {'; '.join(changed)}; only epochs, steps, minutes, prior_epochs, "
+            "patience and the execution mode (device, compile) may change; train a new run instead"
         )
     return folder.metrics()

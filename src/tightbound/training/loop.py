@@ -93,7 +93,7 @@ class Loop:
     def unfinished(self) -> bool:
         """Whether any training is left."""
         trainer = self.trainer
-        return (trainer.step < trainer.total or trainer.batch > 0) and not self.validator.out_of_patience
+        return (not trainer.finished or trainer.batch > 0) and not self.validator.out_of_patience
 
     def prepare(self) -> None:
         """Compile the step if that was requested and any step is left."""
@@ -118,7 +118,7 @@ class Loop:
             Interrupted: After a signal; a checkpoint was written.
         """
         trainer, callbacks = self.trainer, callbacks or Callbacks()
-        monitor = Monitor(trainer.total, trainer.step, trainer.epochs, self._quiet, self.stage.name)
+        monitor = Monitor(trainer.budget, trainer.step, self._quiet, self.stage.name)
         try:
             self.prepare()
             if self.stage.name == "" and self.unfinished:
@@ -132,8 +132,8 @@ class Loop:
                 monitor.epoch(rows[-1])
                 if not whole:
                     self.saver.save_metrics(rows)
-                stop, due = flag.agreed(self.saver.due)
-                ended = trainer.step >= trainer.total or self.validator.out_of_patience
+                stop, due = self._agreed(flag)
+                ended = trainer.finished or self.validator.out_of_patience
                 if whole and (ended or due or stop is not None):
                     self.saver.save(rows)
                 callbacks.on_epoch(self._state(rows[-1]))
@@ -151,14 +151,14 @@ class Loop:
         trainer.model.train()
         began = time.perf_counter()
         for batch in trainer.batches():
-            if trainer.step >= trainer.total:
+            if trainer.finished:
                 trainer.seconds += time.perf_counter() - began
                 return False
             found = trainer.take_step(batch)
             monitor.step()
             if callbacks.wants_steps:
                 callbacks.on_step(self._state(mean_metrics(found)))
-            stop, due = flag.agreed(self.saver.due)
+            stop, due = self._agreed(flag)
             if stop is not None or due:
                 trainer.seconds, began = trainer.seconds + time.perf_counter() - began, time.perf_counter()
                 self.saver.save(rows)
@@ -167,9 +167,18 @@ class Loop:
         trainer.seconds += time.perf_counter() - began
         return True
 
+    def _agreed(self, flag: StopFlag) -> tuple[Any, bool]:
+        """Return the signal that any process received, and whether a checkpoint is due; heed the time."""
+        first = world.rank() == 0
+        stop, due, late = flag.agreed(self.saver.due, first and self.trainer.budget.late)
+        if late:
+            self.trainer.budget.hurry()
+        return stop, due
+
     def _state(self, metrics: dict[str, Any]) -> TrainingState:
         return TrainingState(self.stage.name, self.trainer.step, self.trainer.epoch, metrics, self.trainer.model)
 
     def _interrupted(self, by: Any) -> Interrupted:
         stage = f" of stage {self.stage.name!r}" if self.stage.name else ""
-        return Interrupted.at(f"after step {self.trainer.step} of {self.trainer.total}{stage}", self._folder, by)
+        of = "" if self.trainer.budget.open else f" of {self.trainer.total}"
+        return Interrupted.at(f"after step {self.trainer.step}{of}{stage}", self._folder, by)

@@ -41,10 +41,12 @@ class StopFlag:
 
     raised: signal.Signals | None = None
 
-    def agreed(self, due: bool = False) -> tuple[signal.Signals | None, bool]:
-        """Return the signal that any process received, and whether `due` holds in any process (one collective)."""
-        interrupt, end, due_somewhere = together([self.raised == signal.SIGINT, self.raised == signal.SIGTERM, due])
-        return signal.SIGINT if interrupt else signal.SIGTERM if end else None, bool(due_somewhere)
+    def agreed(self, due: bool = False, late: bool = False) -> tuple[signal.Signals | None, bool, bool]:
+        """Return the signal that any process received, and whether `due` and `late` hold in any (one collective)."""
+        own = [self.raised == signal.SIGINT, self.raised == signal.SIGTERM, due, late]
+        interrupt, end, due_somewhere, late_somewhere = together(own)
+        by = signal.SIGINT if interrupt else signal.SIGTERM if end else None
+        return by, bool(due_somewhere), bool(late_somewhere)
 
 
 @contextmanager

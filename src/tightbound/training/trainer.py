@@ -22,6 +22,7 @@ from tightbound.core.schedules import Knobs, Progress, Schedule
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
+from tightbound.training.budget import Budget
 from tightbound.training.execution import Computed, Executor, Step, not_finite
 from tightbound.training.optim import GroupOptimizer, MovingAverage
 from tightbound.training.parallel import Share, shares
@@ -60,7 +61,8 @@ class Trainer:
     Attributes:
         model: The model in training.
         step, epoch, batch: Number of steps taken, epochs completed, and batches seen in the current epoch.
-        total, epochs: Total number of steps and epochs.
+        budget: What decides how long training takes.
+        total: Number of steps of the run, as schedules see it.
         tally: Sums over the current epoch.
         seconds: Time spent on steps, over all epochs.
     """
@@ -72,14 +74,13 @@ class Trainer:
         parallel.replicated(self.model)
         self.executor = Executor(Step(self.model, self.objective, settings.precision))
         self.schedules = {**self.model.schedules, **self.objective.schedules}
-        per_epoch = self._steps_per_epoch()
-        self.total = settings.steps or settings.epochs * per_epoch
-        self.epochs = math.ceil(self.total / per_epoch)
+        self.budget = self._budget(settings)
+        self.total = self.budget.total
         with seeded(key_seed("objective", settings.seed, stage.name)):
             self.objective.prepare(self.model, stage.data.size)
         if self.objective.networks is not None:
             self.objective.networks.to(device)
-        self.decay: Schedule = make("decay", settings.schedule)
+        self.decay: Schedule = make("decay", self.budget.schedule)
         self.optimizers = [
             GroupOptimizer(group, self.model, settings, self.decay)
             for group in self.objective.parameter_groups(self.model)
@@ -106,6 +107,20 @@ class Trainer:
                 ) from None
             return self.settings.steps
 
+    def _budget(self, settings: Settings) -> Budget:
+        judged = self.stage.validation is not None and self.objective.has_best_epoch
+        return Budget(settings, self._steps_per_epoch(), judged)
+
+    @property
+    def progress(self) -> Progress:
+        """The progress of the stage."""
+        return Progress(self.step, self.epoch, self.total, self.budget.decays)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+        return self.budget.over(self.step)
+
     def changed_schedules(self, before: Settings) -> list[str]:
         """List the schedules that took other values in the steps so far than with the present total.
 
@@ -113,7 +128,7 @@ class Trainer:
             before: The settings of these steps, perhaps with fewer epochs or steps.
         """
         per_epoch = self._steps_per_epoch()
-        totals = (before.steps or before.epochs * per_epoch, self.total)
+        totals = (self._budget(before).total, self.total)
         past = range(0, self.step, max(1, self.step // 200))
         return [
             name
@@ -135,7 +150,7 @@ class Trainer:
         Raises:
             NonFinite: If a term of the loss or the norm of a gradient became NaN or infinite.
         """
-        progress = Progress(self.step, self.epoch, self.total)
+        progress = self.progress
         knobs = Knobs.at(self.schedules, progress)
         due = [optimizer for optimizer in self.optimizers if optimizer.group.due(self.step)]
         noise = self._noise(batch)
@@ -213,7 +228,7 @@ class Trainer:
 
     def finish_epoch(self) -> dict[str, Any]:
         """End the epoch, and return its metrics."""
-        progress = Progress(self.step, self.epoch, self.total)
+        progress = self.progress
         row: dict[str, Any] = {"stage": self.stage.name, "epoch": self.epoch + 1, "step": self.step}
         row |= {"seconds": self.seconds, **self.tally.metrics("train", self.model)}
         for name, nats in self.model.baselines.items():  # shown beside the loss
@@ -265,7 +280,7 @@ class Trainer:
             optimizers.append(rest)
         tensors |= checkpoint.prefixed("codes", self.tally.state())
         scalars = {name: getattr(self, name) for name in ("step", "epoch", "batch", "seconds")}
-        return tensors, {**scalars, "sums": self.tally.sums, "optimizers": optimizers}
+        return tensors, {**scalars, **self.budget.state(), "sums": self.tally.sums, "optimizers": optimizers}
 
     def load(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], path: Path) -> None:
         """Restore the state that `state` returned, from the checkpoint at this path.
@@ -273,7 +288,7 @@ class Trainer:
         Raises:
             InputError: If more steps were taken than requested, or the model or the optimizer differs.
         """
-        if scalars["step"] > self.total:
+        if scalars["step"] > self.total and not self.budget.open:
             raise InputError(
                 f"the run has taken {scalars['step']} steps, and {self.total} were requested; "
                 "pass more epochs= or steps="
@@ -288,6 +303,7 @@ class Trainer:
             optimizer.load_state(checkpoint.under(f"optimizer{i}", tensors), rest)
         for name in ("step", "epoch", "batch", "seconds"):
             setattr(self, name, scalars[name])
+        self.budget.load(scalars)
         self.tally.load(scalars["sums"], checkpoint.under("codes", tensors))
 
 

@@ -51,6 +51,8 @@ class Validator:
         if validation is not None:
             row |= self._validate(validation)
             self._choose(-row["validation_loss"])
+            if objective.has_best_epoch:
+                trainer.budget.judge(trainer.step, -row["validation_loss"], math.prod(validation.shape))
         return row
 
     def _choose(self, value: float) -> None:

@@ -10,6 +10,7 @@ from tightbound.components import TABLE, Spec, find, make, parse, signature
 from tightbound.config import Composition, Settings
 from tightbound.core.schedules import Knobs
 from tightbound.objectives.base import Objective
+from tightbound.training.budget import Budget
 
 Options = Mapping[str, Any]
 WARMED = "linear(share=0.25)"  # up to 1 in the first quarter
@@ -37,7 +38,10 @@ def knobs(config: Options) -> Knobs:
 def longer(config: Options) -> Options:
     """Train twice as long."""
     name = "steps" if config.get("steps") else "epochs"
-    return {name: 2 * int(config.get(name) or Settings().epochs)}
+    now = config.get(name) or Settings().epochs
+    if now == "auto":
+        return {"minutes": 2 * float(config.get("minutes") or Budget.MINUTES)}
+    return {name: 2 * int(now)}
 
 
 def learning(config: Options) -> Options:
@@ -98,8 +102,10 @@ def other_quantizer(config: Options) -> Options:
 
 def other_prior_training(config: Options, by_heart: bool) -> Options:
     """Train the code prior half as long if it has memorized the training data, else twice as long."""
-    now = int(config.get("prior_epochs") or config.get("epochs") or Settings().epochs)
-    return {"prior_epochs": max(1, now // 2) if by_heart else 2 * now}
+    now = config.get("prior_epochs") or config.get("epochs") or Settings().epochs
+    if now == "auto":
+        return weight_decay(config) if by_heart else longer(config)
+    return {"prior_epochs": max(1, int(now) // 2) if by_heart else 2 * int(now)}
 
 
 def free_bits(case: Case) -> Options:

@@ -1,0 +1,110 @@
+"""The length of a stage: when schedules end, when the learning rate falls, and when training is over."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tightbound.config import Settings
+
+
+class Budget:
+    """As many epochs or steps as were asked for, or as many as held-out data ask for.
+
+    With epochs="auto", training goes on while the validation objective rises. It is judged after each `WINDOW` of
+    steps, at least an epoch, once `FLOOR` steps were taken, which are the whole of a run for its schedules. If its best
+    value rose by less than `SETTLED` nats per element of x, the learning rate falls; the third time, training is over.
+    Without held-out data, or if the objective has no best epoch, training takes `BLIND` steps or epochs instead,
+    whichever are more. Time ends training, too: the learning rate falls at 60% and 80% of minutes=.
+
+    Args:
+        settings: Training options of the stage.
+        per_epoch: Steps of an epoch.
+        judged: Whether there is a validation objective that tells the best epoch.
+
+    Attributes:
+        total: Steps of the run, as its schedules see it.
+        open: Whether the end is not known before.
+        minutes: Longest time for the stage; None: no limit.
+    """
+
+    FLOOR, WINDOW, DECAYS, SETTLED = 1000, 300, 3, 5e-4
+    BLIND = 2000, 20  # steps and epochs
+    MINUTES = 20.0
+
+    def __init__(self, settings: Settings, per_epoch: int, judged: bool) -> None:
+        auto = settings.epochs == "auto" and settings.steps is None
+        self.open = auto and judged
+        if settings.steps is not None:
+            self.total = settings.steps
+        elif settings.epochs == "auto":
+            steps, epochs = (self.FLOOR, 1) if judged else self.BLIND
+            self.total = max(epochs, math.ceil(steps / per_epoch)) * per_epoch
+        else:
+            self.total = settings.epochs * per_epoch
+        self.minutes = settings.minutes or (self.MINUTES if auto else None)
+        falling = "plateau" if self.open else "cosine(final=0.01)" if auto else "constant"
+        self.schedule = falling if settings.schedule == "auto" else settings.schedule
+        self._window = max(self.WINDOW, per_epoch)
+        self._seconds, self._began = 0.0, time.monotonic()
+        self._mark, self._best = (0, -math.inf), -math.inf
+        self._settled = self._hurried = 0
+
+    @property
+    def decays(self) -> int:
+        """How often the objective had settled, or time asked for it."""
+        return min(self._settled + self._hurried, self.DECAYS)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the stage so far, over all of its sessions."""
+        return self._seconds + time.monotonic() - self._began
+
+    @property
+    def late(self) -> bool:
+        """Whether the time that has passed asks for a lower learning rate, or for the end."""
+        if self.minutes is None:
+            return False
+        shares = {0: 0.6, 1: 0.8} if self.open else {}
+        return self.seconds > 60 * self.minutes * shares.get(self.decays, 1.0)
+
+    def hurry(self) -> None:
+        """Lower the learning rate, or end training, because of the time."""
+        self._hurried += 1 if self.open else self.DECAYS
+
+    def over(self, step: int) -> bool:
+        """Whether training is over after so many steps."""
+        return self.decays >= self.DECAYS or (not self.open and step >= self.total)
+
+    def judge(self, step: int, value: float, elements: int) -> None:
+        """Lower the learning rate if the validation objective has settled.
+
+        Args:
+            step: Steps taken.
+            value: Validation objective in nats per example.
+            elements: Numbers in an example.
+        """
+        self._best = max(self._best, value)
+        since, before = self._mark
+        if step - since < self._window:
+            return
+        self._mark = step, self._best
+        if step >= self.total and self._best - before < self.SETTLED * elements:
+            self._settled += self.open or self._settled + 1 < self.DECAYS
+
+    def state(self) -> dict[str, Any]:
+        """Return the state that a resumed run needs."""
+        best, mark = (v if math.isfinite(v) else None for v in (self._best, self._mark[1]))
+        own = {"settled": self._settled, "hurried": self._hurried, "minutes": self.minutes}
+        return {"spent": self.seconds, "budget": {**own, "judged": [self._mark[0], mark], "highest": best}}
+
+    def load(self, scalars: Mapping[str, Any]) -> None:
+        """Restore the state that `state` returned; with other minutes, nothing has been hurried yet."""
+        own = scalars["budget"]
+        step, mark = own["judged"]
+        self._mark = step, -math.inf if mark is None else mark
+        self._best = -math.inf if own["highest"] is None else own["highest"]
+        self._settled, self._hurried = own["settled"], own["hurried"] if own["minutes"] == self.minutes else 0
+        self._seconds, self._began = scalars["spent"], time.monotonic()
