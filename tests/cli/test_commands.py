@@ -57,7 +57,7 @@ def test_a_run_is_a_folder(run: Path) -> None:
     assert [float(row["train_loss"]) for row in table] == [row["train_loss"] for row in rows]
     files = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
     assert {"model.json", "report.html", "checkpoints/last.safetensors", "checkpoints/best.safetensors"} <= files
-    assert not [name for name in files if Path(name).name.startswith(".")]
+    assert {name for name in files if Path(name).name.startswith(".")} <= {".lock"}
 
 
 def test_evaluate_shows_the_ladder_and_what_bfloat16_changes(cli: Cli, run: Path) -> None:

@@ -148,7 +148,7 @@ def test_remedies_are_training_options(network: str, decay: float, options: dict
 @pytest.mark.parametrize(
     ("config", "option"),
     [({"prior": "normal"}, "prior"), ({"prior": "vamp(components=5)", "epochs": 3}, "epochs"),
-     ({"latents": "ladder(groups=2)"}, "epochs")],
+     ({"latents": "ladder(groups=2)"}, "minutes")],
 )  # fmt: skip
 def test_holes_are_not_remedied_twice_by_the_same(config: dict[str, Any], option: str) -> None:
     one = replace(case_of(linear_gaussian()), config=config)
