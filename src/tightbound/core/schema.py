@@ -19,6 +19,7 @@ class Schema:
         label: Name of the column of labels; None: there is none.
         id: Name of the column that names the examples; None: there is none.
         ignored: Names of the columns that were left out.
+        decimal: Decimal mark of the words with a comma that were read as numbers; None: there were none.
     """
 
     columns: tuple[str, ...] = ()
@@ -26,6 +27,7 @@ class Schema:
     label: str | None = None
     id: str | None = None
     ignored: tuple[str, ...] = ()
+    decimal: str | None = None
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Schema:

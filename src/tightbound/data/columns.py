@@ -130,9 +130,9 @@ class Survey:
 
     def _look(self, i: int, found: _Found, values: np.ndarray) -> None:
         kind = self._kinds.get(i)
-        if _nominal(kind):
+        if is_nominal(kind):
             found.distinct = np.union1d(found.distinct, values)
-        scale = encoding.scale_of(None if kind is None or _nominal(kind) else as_domain(kind))
+        scale = encoding.scale_of(None if kind is None or is_nominal(kind) else as_domain(kind))
         found.seen = found.seen.merged(Seen.of(values[:, None], scale, self._where(i)))
         found.first = found.first if len(found.first) else values[:100_000]
 
@@ -165,13 +165,13 @@ class Survey:
         where = self._where(i)
         if not found.words and not len(found.first):
             raise InputError(f"{where} has no values; remove it")
-        if found.words or _nominal(kind):
+        if found.words or is_nominal(kind):
             words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
-            if kind not in (None, "categories") and _nominal(kind):
+            if kind not in (None, "categories") and is_nominal(kind):
                 declared = as_domain(kind)
                 _codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
                 return declared
-            if not _nominal(kind) and kind is not None:
+            if not is_nominal(kind) and kind is not None:
                 wanted = as_domain(kind) if isinstance(kind, Domain) else repr(kind)
                 raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {wanted}; use 'categories'")
             if not 2 <= len(words) <= MAX_CATEGORIES:
@@ -295,7 +295,8 @@ def _codes(
     return codes[values.astype(np.int64)]
 
 
-def _nominal(kind: Any) -> bool:
+def is_nominal(kind: Any) -> bool:
+    """Whether a declared kind of a column is that of categories."""
     return kind is not None and (kind == "categories" or as_domain(kind).kind == "categories")
 
 

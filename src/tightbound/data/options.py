@@ -51,7 +51,7 @@ class ReadOptions(TypedDict, total=False):
     limits: Limits | None
 
 
-TEXT_OPTIONS = ("delimiter", "decimal", "header", "index", "encoding")
+TEXT_OPTIONS = ("delimiter", "header", "index", "encoding")
 IMAGE_OPTIONS = ("resize", "gray", "background")
 
 
@@ -130,6 +130,8 @@ class Options:
             raise InputError(
                 f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"
             )
+        if column and self.decimal is not None:
+            raise InputError(f"decimal= says how words in a table are read, and {title} has none; leave it out")
         if column and (self.id is not None or self.ignore):
             raise InputError(f"id= and ignore= name columns of a table, and {title} has none; leave them out")
         if labels and self.labels is not None:

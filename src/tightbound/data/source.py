@@ -66,8 +66,8 @@ def open(
         labels: One for each example, (N,) or (N, factors), numbers or words; for a table, the name of a column.
         ignore: Names of columns of a table to leave out.
         id: Name of the column of a table that names the examples; results carry it.
-        delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next four.
-        decimal: Decimal mark of the numbers in a table as text: "." or ",".
+        decimal: Decimal mark of the words of a table that are numbers, "." or ",". Default: as the words tell.
+        delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next three.
         header: Whether the first row of a table as text holds the names of its columns.
         index: Whether the first column of a table as text names its rows, and is no data.
         encoding: Encoding of text, such as "latin-1".
@@ -113,9 +113,9 @@ def open_with(source: Any, options: Options) -> Data:
     options.refuse("what was given", text=True)
     name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
-        from tightbound.data.readers import tables
+        from tightbound.data.readers import frames, tables
 
-        return tables.open_table(tables.from_frame(source), "data frame", options)
+        return tables.open_table(frames.from_frame(source), "data frame", options)
     hugging = "datasets" in packages  # what a function of the user's makes of the rows is read like a data set of torch
     if hugging and (isinstance(source, dict) or getattr(source, "format", {}).get("type") != "custom"):
         from tightbound.data.readers import hub
@@ -159,6 +159,11 @@ def _open_mapping(source: Mapping[str, Any], options: Options) -> Data:
 def is_array_file(source: str | os.PathLike[str]) -> bool:
     """Whether this is a file of arrays or a table as text, by its name: it holds no encoded images."""
     return Path(source).suffix.lower() in arrays.SUFFIXES or is_text_file(source)
+
+
+def is_table_file(source: str | os.PathLike[str]) -> bool:
+    """Whether this is a table, as text or of typed columns, by its name."""
+    return is_text_file(source) or Path(source).suffix.lower() in paths.PARQUET
 
 
 def is_text_file(source: str | os.PathLike[str]) -> bool:

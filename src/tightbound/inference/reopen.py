@@ -8,10 +8,11 @@ from typing import Any
 from tightbound import data as sources
 from tightbound.config import READ_OPTIONS, column_kinds, read_yaml
 from tightbound.core.model import VAE
+from tightbound.core.schema import Schema
 from tightbound.data import Data
 from tightbound.data.given import AS_GIVEN, encoded_like
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
-from tightbound.data.source import checked, is_array_file, is_text_file, open_with
+from tightbound.data.source import checked, is_array_file, is_table_file, is_text_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
 
@@ -43,6 +44,8 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         options = {k: v for k, v in options.items() if k not in IMAGE_OPTIONS}
     if not is_text_file(str(chosen)):
         options = {k: v for k, v in options.items() if k not in TEXT_OPTIONS}
+    if not is_table_file(str(chosen)):
+        options.pop("decimal", None)
     source = model.observation.source
     if name is not None:
         others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id")}
@@ -53,9 +56,10 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         return data
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}
-    data = sources.open(chosen, **options)
+    read = replace(checked(**{"test": 0.1, **options}), schema=Schema(decimal=model.schema.decimal))
+    data = open_with(chosen, read)
     if data.domain != source and source.kind != "mixed":  # few examples can miss the highest level
-        data = open_with(chosen, replace(checked(**{"test": 0.1, **options}), declared=source))
+        data = open_with(chosen, replace(read, declared=source))
     check_fits(model, data)
     check_own_data(folder, data, "restore them, or name the data to use")
     return data

@@ -18,7 +18,9 @@ from tightbound.core.errors import InputError, first_line
 from tightbound.data.columns import Words
 from tightbound.data.options import Options
 from tightbound.data.readers import images
+from tightbound.data.readers.cells import DAYS, HOURS
 from tightbound.data.readers.images import File, ImageFormat
+from tightbound.data.readers.words import is_text, without_missing
 from tightbound.data.selection import select, tell
 
 LABELS = ("label", "labels", "y", "target", "cls", "class")
@@ -73,7 +75,9 @@ def layout(schema: pa.Schema, options: Options, title: str, *, titled: bool = Tr
         if bad or not names:
             what = f"cannot use the columns {', '.join(bad)[:200]}" if bad else "has no columns of data"
             raise InputError(f"{title}: {what}; remove them, or make them numbers, words or lists of one length")
+        timed = [f"{name} ({unit})" for name in names if name in kinds and (unit := _unit(schema.field(name).type))]
         notes = (f"{len(names)} columns: {', '.join(names[:8])}", *named, *picked.notes)
+        notes += (f"dates and times read as numbers: {', '.join(timed)[:200]}",) if timed else ()
         return Layout("columns", names, label, notes, picked.id, picked.absent)
     usual = [name for name in _DATA if name in whole] if len(whole) > 1 else whole
     if not usual:
@@ -91,7 +95,7 @@ def _kind(given: pa.DataType) -> Kind | None:
     kind = _storage(given)
     if types.is_dictionary(kind):
         kind = kind.value_type
-    if _numeric(kind) or types.is_null(kind) or _is_text(kind):
+    if _numeric(kind) or types.is_null(kind) or is_text(kind) or _unit(kind):
         return "columns"
     if types.is_struct(kind):
         return "images" if "bytes" in [kind.field(i).name for i in range(kind.num_fields)] else None
@@ -107,8 +111,27 @@ def _numeric(kind: pa.DataType) -> bool:
     return types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
 
 
-def _is_text(kind: Any) -> bool:
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+def _unit(kind: Any) -> str:
+    """Return the unit in which dates or times of this type are read; "": it is of neither."""
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return DAYS
+    return HOURS if types.is_time(kind) or types.is_duration(kind) else ""
+
+
+def _in_units(values: Any) -> Any:
+    """Return dates in days and times in hours, as words that say the same are read."""
+    kind = values.type
+    if types.is_date(kind):
+        return values.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
+    per = 86_400e6 if types.is_timestamp(kind) else 3_600e6
+    to = (
+        pa.timestamp("us")
+        if types.is_timestamp(kind)
+        else pa.time64("us")
+        if types.is_time(kind)
+        else pa.duration("us")
+    )
+    return compute.call_function("divide", [values.cast(to, safe=False).cast(pa.int64()).cast(pa.float64()), per])
 
 
 def _storage(kind: Any) -> Any:
@@ -127,7 +150,10 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
     values = _joined(column)
     if types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if _is_text(values.type):
+    if _unit(values.type):
+        values = _in_units(values)
+    if is_text(values.type):
+        values = without_missing(pa.chunked_array([values]))
         words = sorted(values.drop_null().unique().to_pylist())
         codes = compute.call_function("index_in", [values], compute.SetLookupOptions(pa.array(words, values.type)))
         return codes.cast(pa.float64()).to_numpy(zero_copy_only=False), tuple(words)

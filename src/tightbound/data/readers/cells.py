@@ -68,6 +68,7 @@ class Reader:
         """Read numbers with this decimal mark; None: as the columns tell, and the default where none does."""
         self._decimal, self._default = decimal, default
         self._seen: set[str] = set()
+        self.used: set[str] = set()  # decimal marks with which words with a comma were read
 
     def look(self, words: Iterable[str]) -> None:
         """Learn the decimal mark from the words of a column, if they tell it."""
@@ -108,6 +109,8 @@ class Reader:
         mark = self._mark([part["core"] for part in parts])
         if mark is None:
             return None
+        if any("," in part["core"] for part in parts):
+            self.used.add(mark)
         group = ",." if mark == "." else ".,"
         table = str.maketrans({group[0]: None, group[1]: ".", **dict.fromkeys(SPACES)})
         values = {}

@@ -84,6 +84,8 @@ def as_columns(source: Mapping[str, Any]) -> pa.Table | None:
     if not source or any(isinstance(value, str | Mapping) or np.ndim(value) != 1 for value in source.values()):
         return None
     try:
-        return pa.table({str(name): as_array(value).tolist() for name, value in source.items()})
+        columns = {str(name): as_array(value) for name, value in source.items()}
+        timed = {name: x.astype("M8[us]") for name, x in columns.items() if x.dtype.kind == "M"}
+        return pa.table({name: timed[name] if name in timed else x.tolist() for name, x in columns.items()})
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"the dictionary is no table: {first_line(error)}; give columns of one length") from None

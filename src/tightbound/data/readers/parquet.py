@@ -16,11 +16,10 @@ from tightbound.core.errors import InputError
 from tightbound.data.groups import Group, GroupedSplit
 from tightbound.data.options import Limits
 from tightbound.data.readers.arrow import readable
-from tightbound.data.readers.paths import parted_files
+from tightbound.data.readers.paths import PARQUET, parted_files
 from tightbound.data.readers.tables import Coder, Table
 from tightbound.data.split import WORKERS, Indexed
 
-SUFFIXES = (".parquet", ".pq")
 _PART = 1 << 24  # bytes of columns per part of a scan
 
 
@@ -123,7 +122,7 @@ class ParquetTable(Table):
 
 def is_parquet(path: Path) -> bool:
     """Whether this is a Parquet file, by its name."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in PARQUET
 
 
 def found(folder: Path) -> Iterator[Path]:

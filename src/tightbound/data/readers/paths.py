@@ -13,6 +13,7 @@ _PART = re.compile(r"(train|test|validation|valid|val)(?:ing)?(?![a-z])", re.IGN
 _ROLE = re.compile(rf"{_PART.pattern}[-_ ]?(?:set|data|images|imgs|split|\d+)?", re.IGNORECASE)
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": None, ".dat": None, ".data": None}
 TEXT = tuple(_DELIMITERS)
+PARQUET = (".parquet", ".pq")
 CONVERTED = {  # what reads a file of another kind, in Python
     ".h5ad": "import anndata; tightbound.data.open(anndata.read_h5ad({path!r}).X)",
     ".xlsx": "import pandas; tightbound.data.open(pandas.read_excel({path!r}))",

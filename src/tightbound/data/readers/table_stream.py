@@ -48,8 +48,8 @@ def open_tables(
     found = next(train(None, 0, judged), None)
     if found is None:
         raise InputError(f"{title} gave no examples; is it empty?")
-    head = Held(found[0], title, classes=classes or {}, place=found[1])
-    raw, kinds, seen = understood(head, options)
+    head = Held(found[0], title, classes=classes or {}, place=found[1], streamed=True)
+    _, raw, kinds, seen = understood(head, options)
     coder, values = coder_of(head, raw, kinds)
     label, named = raw.layout.label, ()
     if label is not None:

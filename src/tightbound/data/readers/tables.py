@@ -14,14 +14,14 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from tightbound.core.domain import Domain
-from tightbound.core.errors import InputError, first_line
+from tightbound.core.errors import InputError
 from tightbound.core.schema import Schema
 from tightbound.data import columns, encoding
 from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding, Seen
 from tightbound.data.labels import coded
 from tightbound.data.options import Limits, Options
-from tightbound.data.readers import arrow, images
+from tightbound.data.readers import arrow, images, words
 from tightbound.data.readers.arrow import Layout, Place
 from tightbound.data.readers.images import Header, ImageFormat
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
@@ -37,6 +37,7 @@ class Table(ABC):
     classes: Mapping[str, tuple[str, ...]] = {}  # for columns of integers: the words that these stand for
     titled: bool = True  # whether the names of the columns were given
     notes: tuple[str, ...] = ()
+    decimal: str | None = None  # decimal mark of words, where no column tells it
     problems: Mapping[str, str] = {}  # what cannot be read, by column
     train: int | None = None  # the first so many rows are training data, as given
     validation: int = 0  # the last so many rows are validation data, as given
@@ -45,6 +46,7 @@ class Table(ABC):
     y: np.ndarray | None = None  # labels that are not in a column
     headers: Mapping[str, Header] | None = None  # of all images, where they were read
     in_memory: ClassVar[bool] = False
+    streamed: bool = False  # whether these are the first rows of a stream
     skips_broken: ClassVar[bool] = False  # leave out images that cannot be decoded
     broken: Sequence[str] = ()  # names of the images that are left out
     part: ClassVar[int] = 512  # rows per part of a scan
@@ -65,6 +67,10 @@ class Table(ABC):
     def place(self, row: int) -> str:
         """Describe a row in messages."""
         return f"{self.title}, row {row}"
+
+    def where(self, row: int) -> str:
+        """Describe a row in messages that name the table."""
+        return f"row {row + 1}"
 
     def split(self, coder: Coder, limits: Limits) -> tuple[Indexed, str]:
         """Return the rows as a split that reads them as they are needed, and a note."""
@@ -99,19 +105,6 @@ class Held(Table):
     def scan(self, names: tuple[str, ...]) -> Iterator[pa.Table]:
         """See `Table.scan`."""
         yield self.table.select(list(names))
-
-
-def from_frame(source: Any) -> Held:
-    """Return a data frame as a table in memory."""
-    import narwhals as nw
-
-    try:
-        table = nw.from_native(source, eager_only=True).to_arrow()
-        return Held(
-            table.select([name for name in table.column_names if name != "__index_level_0__"]), "the data frame"
-        )
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"the data frame cannot be used: {first_line(error)}") from None
 
 
 def _fetched(table: Table, coder: Coder, rows: np.ndarray) -> tuple[np.ndarray, None]:
@@ -180,12 +173,13 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     """Open a table as a data set."""
     if len(table) == 0:
         raise InputError(f"{table.title} has no rows; it must hold at least one example")
-    raw, kinds, notes = understood(table, options)
+    table, raw, kinds, notes = understood(table, options)
     if raw.images is not None and raw.images.mode == images.DEEP and options.declared is None:
         options = replace(options, declared=raw.images.domain)  # other images can be brighter
     y, classes, named = _labels(table, raw.layout.label, options)
     notes = (*table.notes, *notes, *named)
-    schema = Schema(raw.header, (), raw.layout.label if y is not None else None, raw.layout.id, tuple(options.ignore))
+    label = raw.layout.label if y is not None else None
+    schema = Schema(raw.header, (), label, raw.layout.id, tuple(options.ignore), table.decimal)
     if raw.layout.id is not None:
         table.names = _names(table, raw.layout.id)
     if raw.images is not None:  # the first may be broken
@@ -215,9 +209,10 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     return divided(whole, table.train, name, coder.domain, notes, digest, share, schema, validation=table.validation)
 
 
-def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], tuple[str, ...]]:
-    """Return how the rows of a table are read, the known kinds of its columns, and notes."""
+def understood(table: Table, options: Options) -> tuple[Table, Raw, Mapping[int, Any], tuple[str, ...]]:
+    """Return a table whose words that are numbers were read, how its rows are read, the kinds of columns, and notes."""
     plan = arrow.layout(table.schema, options, table.title, titled=table.titled)
+    table = _with_numbers(table, plan, options)
     raw = Raw(plan, table.classes, None, options.declared, table.titled, like=options.like)
     if options.kinds is not None and plan.kind != "columns":
         raise InputError(
@@ -235,7 +230,45 @@ def understood(table: Table, options: Options) -> tuple[Raw, Mapping[int, Any], 
     if options.for_images and seen is None:
         raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
     notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
-    return replace(raw, images=seen), kinds, notes
+    return table, replace(raw, images=seen), kinds, notes
+
+
+def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
+    """Return a table of columns with words that are numbers, dates or times read as such.
+
+    Raises:
+        InputError: If there are such words in a table that is not in memory, so that they cannot be judged together.
+    """
+    used = {*plan.present, plan.label, plan.id}
+    names = tuple(name for name in table.schema.names if name in used)
+    if plan.kind != "columns" or not any(words.is_text(table.schema.field(name).type) for name in names):
+        return table
+    whole = len(table) * len(plan.columns) * 8 <= options.limits.memory and not table.streamed
+    rows = pa.concat_tables(table.scan(names)) if whole else next(table.scan(names))
+    kinds = columns.by_column(options.kinds, plan.columns if table.titled else (), len(plan.columns))
+    as_written = {plan.columns[i] for i, kind in kinds.items() if columns.is_nominal(kind)}
+    read = words.read_columns(
+        rows, as_written if plan.id is None else {*as_written, plan.id}, table.where, decimal=options.decimal,
+        default=options.schema.decimal or table.decimal, label=plan.label, titled=table.titled,
+    )  # fmt: skip
+    if whole:
+        about = {name: getattr(table, name) for name in _KEPT}
+        notes = (*table.notes, *read.notes)
+        return Held(
+            read.table, table.title, **about, place=table.place, where=table.where, notes=notes, problems=read.problems,
+            decimal=read.decimal,
+        )  # fmt: skip
+    judged = (
+        name for name in names if words.is_text(rows.schema.field(name).type) and rows[name].null_count < len(rows)
+    )
+    odd = next((name for name in judged if not words.is_text(read.table.schema.field(name).type)), None)
+    if odd is not None or read.problems:
+        problem = next(iter(read.problems.values()), f"column {odd} holds numbers or dates that are written as words")
+        raise InputError(f"{table.title}: {problem}; convert it to numbers first, since the rows are not all in memory")
+    return table
+
+
+_KEPT = ("classes", "titled", "train", "validation", "names", "row_numbers", "y")  # of a table that is read
 
 
 def _is_nominal(table: Table, name: str) -> bool:

@@ -15,14 +15,12 @@ import pyarrow as pa
 from pyarrow import compute
 from pyarrow import csv as pacsv
 
-from tightbound.core.domain import as_domain
 from tightbound.core.errors import InputError, first_line
-from tightbound.data.columns import by_column
 from tightbound.data.options import Options
-from tightbound.data.readers import dialect, paths, words
+from tightbound.data.readers import dialect, paths
+from tightbound.data.readers.cells import looks_like_number
 from tightbound.data.readers.dialect import NAMES
 from tightbound.data.readers.tables import Held
-from tightbound.data.selection import Selection, select
 
 _UNNAMED = re.compile(r"|unnamed: ?\d+|\.\.\.1", re.IGNORECASE)  # also as pandas and readr name such a column
 _COUNTERS = frozenset({"index", "id", "idx", "row", "rowid", "row_id", "rownames"})
@@ -49,15 +47,9 @@ def read_text(path: Path, options: Options) -> Held:
         notes += (f"left out, since every cell is empty: {blank.sum()} of the rows",)
         table, lines = table.filter(pa.array(~blank)), lines[~blank]
     table, index, said = _without_index(table, form, options)
-    picked = select(table.column_names, options, str(path), titled=form.titled)
-    read = words.read_columns(
-        table, _as_written(picked, options, form.titled), lambda i: where(int(lines[i])),
-        decimal=options.decimal, default="." if form.delimiter == "," else None, label=picked.label,
-        titled=form.titled,
-    )  # fmt: skip
     return Held(
-        read.table, str(path), titled=form.titled, notes=notes + said + read.notes, problems=read.problems, names=index,
-        row_numbers=(lines + 1).tolist(),
+        table, str(path), titled=form.titled, notes=notes + said, names=index, row_numbers=(lines + 1).tolist(),
+        where=lambda i: where(int(lines[i])), decimal="." if form.delimiter == "," else None,
     )  # fmt: skip
 
 
@@ -194,17 +186,9 @@ def _without_index(
         whole = all(re.fullmatch(r"\d{1,15}", word) for word in found)
         counted = whole and [int(word) - int(found[0]) for word in found] == list(range(len(found)))
         unnamed = _UNNAMED.fullmatch(form.first[0]) is not None
-        distinct = len({*found}) == len(found) and (whole or not any(map(words.looks_like_number, found)))
+        distinct = len({*found}) == len(found) and (whole or not any(map(looks_like_number, found)))
         if not (unnamed and distinct) and not (counted and name.lower() in _COUNTERS):
             return table, None, ()
     what = "the first column" if _UNNAMED.fullmatch(form.first[0]) else f"column {name}"
     hint = "" if options.index else "; if it is data, pass index=False"
     return table.remove_column(0), column.to_pylist(), (f"left out: {what}, which names the rows{hint}",)
-
-
-def _as_written(picked: Selection, options: Options, titled: bool) -> set[str]:
-    """Return the columns of categories and names, whose cells stay as they are written: "01" is not 1."""
-    kept = picked.columns
-    kinds = by_column(options.kinds, kept if titled else (), len(kept))
-    nominal = {kept[i] for i, kind in kinds.items() if kind == "categories" or as_domain(kind).kind == "categories"}
-    return nominal | ({picked.id} if picked.id is not None else set())

@@ -35,6 +35,7 @@ class Columns:
     table: pa.Table
     notes: tuple[str, ...]
     problems: dict[str, str]  # by column
+    decimal: str | None = None  # the decimal mark of words with a comma
 
 
 def read_columns(
@@ -46,22 +47,20 @@ def read_columns(
     default: str | None = None,
     label: str | None = None,
     titled: bool = True,
-    few: int = 0,
 ) -> Columns:
     """Read the columns of words of a table.
 
     Args:
-        table: Columns, of which those of type string are looked at.
+        table: Columns, of which those of text are looked at.
         as_written: Columns that stay as they are, but for missing entries.
         place: Describes a row, in messages.
         decimal: Decimal mark; None: as the columns tell.
         default: Decimal mark where they do not tell; None: that is a problem.
         label: Column that may mix words and numbers.
         titled: Whether the columns have names.
-        few: Columns of at most so many different words stay as they are.
     """
     reader, names = Reader(decimal, default), table.column_names
-    found = {i: _without_missing(column) for i, column in enumerate(table.columns) if types.is_string(column.type)}
+    found = {i: without_missing(column) for i, column in enumerate(table.columns) if is_text(column.type)}
     parsed = [i for i in found if names[i] not in as_written]
     plain = {i: None if decimal == "," else _cast(found[i]) for i in parsed}
     commas = {i: _decimal_commas(found[i]) for i in parsed if plain[i] is None and decimal != "."}
@@ -74,7 +73,7 @@ def read_columns(
     notes, problems = [], {}
     for i, column in found.items():
         words = distinct.get(i, [])
-        read, problem = _read(reader, column, words, place, label == names[i]) if len(words) > few else (None, "")
+        read, problem = _read(reader, column, words, place, label == names[i])
         if problem:
             kept = f"pass kinds={{{(names[i] if titled else i)!r}: 'categories'}}"
             problems[names[i]] = f"{title(i, names if titled else ())}: {problem}, or {kept}"
@@ -88,11 +87,12 @@ def read_columns(
             at = int(np.asarray(column.is_valid()).argmax())
             notes.append(f"{names[i]} ({column[at].as_py()!r} as {commas[i][at].as_py():.10g})")
             column = commas[i]
+            reader.used.add(",")
         table = table.set_column(i, names[i], column)
     if notes:
         more = f" and {len(notes) - _NOTED} more" if len(notes) > _NOTED else ""
         notes = [f"words read as numbers: {', '.join(notes[:_NOTED])}{more}"]
-    return Columns(table, tuple(notes), problems)
+    return Columns(table, tuple(notes), problems, next(iter(reader.used)) if len(reader.used) == 1 else None)
 
 
 def _read(
@@ -117,10 +117,17 @@ def _read(
     return None, f"{cells[rows[0]][:40]!r} in {place(rows[0])} is not a number{count}; correct it, remove the column"
 
 
-def _without_missing(column: Any) -> Any:
+def is_text(kind: Any) -> bool:
+    """Whether a column of this type holds words that may stand for numbers; categories of Arrow do not."""
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def without_missing(column: Any) -> Any:
+    """Return words in one piece, trimmed, and null where they stand for a missing entry."""
     pc: Any = compute
     whole = column.combine_chunks()
     whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+    whole = pc.utf8_trim_whitespace(whole.cast(pa.string()))
     empty = pc.is_in(pc.utf8_lower(whole), pa.array(MISSING))
     return pc.if_else(empty, pa.scalar(None, pa.string()), whole)
 
