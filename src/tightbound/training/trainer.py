@@ -19,7 +19,9 @@ from tightbound.core.errors import InputError, NonFinite
 from tightbound.core.latents import Trainable
 from tightbound.core.noise import key_seed, seeded
 from tightbound.core.schedules import Knobs, Progress, Schedule
+from tightbound.core.schema import UNNAMED
 from tightbound.data import Split
+from tightbound.data.far import farthest
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
 from tightbound.training.budget import Budget
@@ -261,9 +263,11 @@ class Trainer:
         bad = dict.fromkeys(term for terms in world.gathered(not_finite(terms)) for term in terms)
         clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
         rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
+        far = farthest(self.stage.data, getattr(self.model, "schema", UNNAMED).columns)
+        first = f"{far}: correct or leave out this example if it is an error, or " if far else ""
         return (
             f"the {name} became {value} at step {self.step} (epoch {self.epoch + 1}); terms that are not finite: "
-            f"{', '.join(bad) or name}; lower {rate} or {clip}"
+            f"{', '.join(bad) or name}; {first}lower {rate} or {clip}"
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
