@@ -138,7 +138,7 @@ class Survey:
 
     def _too_many(self, i: int, found: str) -> str:
         limits = f"a column of categories has from 2 to {MAX_CATEGORIES}"
-        return f"{title(i, self._header)} has {found}; {limits}: remove the column, or name its categories in kinds="
+        return f"{title(i, self._header)} has {found}; {limits}: pass ignore=, or name its categories in kinds="
 
     def _where(self, i: int) -> str:
         return f"{self._name}: {title(i, self._header)}"

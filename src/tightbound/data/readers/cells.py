@@ -169,7 +169,7 @@ def _dates(words: Sequence[str]) -> Read | None:
             found.append(days)
     if len(found) > 1:
         raise Ambiguous(
-            f"{words[0]!r} could name the day or the month first; write dates as 2019-12-31, remove the column"
+            f"{words[0]!r} could name the day or the month first; write dates as 2019-12-31, leave it out (ignore=)"
         )
     return Read(dict(zip(words, found[0], strict=True)), DAYS) if found else None
 

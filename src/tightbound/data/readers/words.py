@@ -107,14 +107,14 @@ def _read(
         return read, ""
     like = [word for word in words if looks_like_number(word)]
     if len(like) == len(words) > MANY:
-        return None, f"{len(words):,} different words that look like numbers, such as {words[0]!r}; remove the column"
+        return None, f"{len(words):,} different words that look like numbers, such as {words[0]!r}; pass ignore="
     numbers = {word for word in words if reader.takes(word)}
     if not numbers or len(numbers) == len(words):
         return None, ""
     cells = column.to_pylist()
     rows = [i for i, cell in enumerate(cells) if cell is not None and cell not in numbers]
     count = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
-    return None, f"{cells[rows[0]][:40]!r} in {place(rows[0])} is not a number{count}; correct it, remove the column"
+    return None, f"{cells[rows[0]][:40]!r} in {place(rows[0])} is not a number{count}; correct it, pass ignore="
 
 
 def is_text(kind: Any) -> bool:
