@@ -1,13 +1,13 @@
 """Samples of models of images after equal time, by the distance to the data and by what a person sees.
 
     python benchmarks/images.py --set icons --minutes 3 --only tightbound
-    python benchmarks/images.py --set icons --minutes 3 --threads 1 --only tightbound --options "network=resnet latent=32"
+    python benchmarks/images.py --set icons --threads 1 --only tightbound --options "network=resnet latent=32"
 
-tightbound with all defaults, tightbound with each set of `--options`, and the VAE, VAMP and RAE of pythae 0.1.2 with its
-residual networks, in the peers' environment, train one after the other for `--minutes` each; epochs or steps among the
-options are taken instead of the minutes. Each sampler of each is a row: the Frechet distance to the training images
+tightbound with all defaults, tightbound with each set of `--options`, and the VAE, VAMP and RAE of pythae 0.1.2 with
+its residual networks, in the peers' environment, train one after the other for `--minutes` each; epochs or steps among
+the options are taken instead of the minutes. Each sampler of each is a row: the Frechet distance to the training images
 (at most 5,000) of 1,000 samples, on 48 principal components of pixels in [0, 1], with the recall there (3 neighbors),
-and the Frechet distance of features of a classifier of the labels (without labels, of 64 components). The last row is
+and the Frechet distance of features of a classifier of the labels (without labels, of 64 components). The first row is
 the floor: half of the training images against the other half. Errors are standard errors over samples. `--out` gets a
 sheet of samples of each, and one of test images (odd rows) above their reconstructions (even rows).
 """
@@ -122,8 +122,10 @@ def parsed() -> argparse.Namespace:
     parser = options(__doc__, repeats=1)
     parser.add_argument("--set", nargs="+", choices=image_sets.NAMES, default=image_sets.NAMES, help="sets of images")
     parser.add_argument("--minutes", type=float, default=3.0, help="training of each")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="start of the names of contestants: tightbound, pythae")
-    parser.add_argument("--options", action="append", default=[], metavar="'KEY=VALUE ...'", help="of another tightbound")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="starts of names: tightbound, pythae")
+    parser.add_argument(
+        "--options", action="append", default=[], metavar="'KEY=VALUE ...'", help="of one more tightbound"
+    )
     parser.add_argument("--no-defaults", action="store_true", help="leave out tightbound with all defaults")
     parser.add_argument("--latent", type=int, default=32, help="of pythae's models")
     parser.add_argument("--lr", type=float, default=1e-3, help="of pythae's models")
@@ -159,8 +161,9 @@ def measured(name: str, path: str, temporary: Path, arguments: argparse.Namespac
             samples = np.load(file)
             add(contestant.name, sampler, measures.of(samples), {k: answer.get(k) for k in ABOUT})
             save_sheet(arguments.out, name, contestant.name, sampler, samples[:64])
-        pairs = np.stack([arrays["shown"].reshape(-1, 8, *samples.shape[1:]), np.load(answer["reconstructions"]).reshape(-1, 8, *samples.shape[1:])], 1)  # fmt: skip  # noqa: E501
-        save_sheet(arguments.out, name, contestant.name, "reconstructions", pairs.reshape(-1, *samples.shape[1:]))
+        both = [x.reshape(-1, 8, *x.shape[1:]) for x in (arrays["shown"], np.load(answer["reconstructions"]))]
+        pairs = np.stack(both, 1).reshape(-1, *arrays["shown"].shape[1:])
+        save_sheet(arguments.out, name, contestant.name, "reconstructions", pairs)
     head = ["contestant", "sampler", *FIGURES, *ABOUT]
     title = f"{name}: {len(measures.train):,} images {'x'.join(map(str, measures.train.shape[1:]))}"
     show(title, head, [[row["contestant"], row["sampler"], *cells(row)] for row in rows], f"features: {measures.kind}")
@@ -168,33 +171,36 @@ def measured(name: str, path: str, temporary: Path, arguments: argparse.Namespac
 
 
 FIGURES = ("pixels", "recall", "precision", "features", "feature recall")
-ABOUT = ("seconds", "epochs", "steps", "parameters", "bits", "mse")
+ABOUT = ("seconds", "processor", "epochs", "steps", "parameters", "bits", "mse")
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """Return the cells of a row after its names."""
-    numbers = [row.get(name) for name in ABOUT]
-    return [*(str(row["figures"][name]) for name in FIGURES), *("" if v is None else f"{v:.4g}" if isinstance(v, float) else f"{v:,}" for v in numbers)]  # fmt: skip  # noqa: E501
+    about = [row.get(name) for name in ABOUT]
+    words = ["" if v is None else f"{v:.4g}" if isinstance(v, float) else f"{v:,}" for v in about]
+    return [*(str(row["figures"][name]) for name in FIGURES), *words]
 
 
 def contestants(place: Place, arguments: argparse.Namespace) -> list[Contestant]:
     """Return the contestants that are asked for."""
-    common = {"minutes": arguments.minutes, "n": SAMPLES, "seed": arguments.seed, "shown": place.files["shown"]}
+    names = {"minutes": arguments.minutes, "clock": arguments.clock, "n": SAMPLES, "seed": arguments.seed}
+    common = {**names, "shown": place.files["shown"]}
     ours = {**common, "data": place.data, "test": place.files["test"], "samplers": SAMPLERS}
+    theirs = {**common, "data": place.files["train"], "latent": arguments.latent, "lr": arguments.lr}
     sets = {} if arguments.no_defaults else {"tightbound": {}}
     sets |= {f"tightbound {text}": parse_options(text) for text in arguments.options}
-    theirs = {} if arguments.no_peers else PYTHAE
+    own = {name: {**ours, "train": given} for name, given in sets.items()}
+    own |= {} if arguments.no_peers else {name: {**theirs, "kind": kind} for name, kind in PYTHAE.items()}
     asked: list[Contestant] = []
-    for name in [*sets, *theirs]:
+    for name, given in own.items():
         if arguments.only and not name.startswith(tuple(arguments.only)):
             continue
         out = place.out / re.sub(r"\W+", "-", name)
         out.mkdir()
-        if name in sets:
-            asked.append(Contestant(name, "contestants/images_tightbound.py", {**ours, "train": sets[name], "out": str(out)}))  # fmt: skip  # noqa: E501
-        else:
-            own = {"data": place.files["train"], "kind": theirs[name], "latent": arguments.latent, "lr": arguments.lr}
-            asked.append(Contestant(name, "contestants/images_pythae.py", {**common, **own, "out": str(out)}, peers_python()))  # fmt: skip  # noqa: E501
+        script, python = (
+            ("images_tightbound.py", sys.executable) if name in sets else ("images_pythae.py", peers_python())
+        )
+        asked.append(Contestant(name, f"contestants/{script}", {**given, "out": str(out)}, python))
     return asked
 
 
@@ -205,7 +211,7 @@ def parse_options(text: str) -> dict[str, Any]:
         SystemExit: a word is not KEY=VALUE.
     """
     found: dict[str, Any] = {}
-    for word in re.split(r"\s+(?=[a-z_]+=)", text.strip()):
+    for word in re.split(r"\s+(?![^(]*\))", text.strip()):
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
             sys.exit(f"--options {text!r}: {word!r} was given; needed: KEY=VALUE, such as latent=32")

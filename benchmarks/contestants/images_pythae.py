@@ -14,7 +14,11 @@ from pythae.data.datasets import BaseDataset  # pyright: ignore[reportMissingImp
 from pythae.models.nn.benchmarks import celeba, cifar, mnist  # pyright: ignore[reportMissingImports]
 
 NETWORKS = {(1, 28, 28): (mnist, "MNIST"), (3, 32, 32): (cifar, "CIFAR"), (3, 64, 64): (celeba, "CELEBA")}
-SAMPLERS = {"vae": ("normal", "gaussian-mixture", "maf"), "vamp": ("vamp", "gaussian-mixture"), "rae": ("gaussian-mixture", "maf")}  # fmt: skip  # noqa: E501
+SAMPLERS = {
+    "vae": ("normal", "gaussian-mixture", "maf"),
+    "vamp": ("vamp", "gaussian-mixture"),
+    "rae": ("gaussian-mixture", "maf"),
+}
 BATCH = 64
 
 
@@ -42,7 +46,9 @@ def build(kind: str, shape: tuple[int, ...], latent: int) -> Any:
     own = {"vae": ("VAE", "VAEConfig"), "vamp": ("VAMP", "VAMPConfig"), "rae": ("RAE_L2", "RAE_L2_Config")}[kind]
     config = getattr(models, own[1])(input_dim=shape, latent_dim=latent)
     encoder = getattr(module, f"Encoder_ResNet_{'AE' if kind == 'rae' else 'VAE'}_{name}")(config)
-    return getattr(models, own[0])(config, encoder=encoder, decoder=getattr(module, f"Decoder_ResNet_AE_{name}")(config))
+    return getattr(models, own[0])(
+        config, encoder=encoder, decoder=getattr(module, f"Decoder_ResNet_AE_{name}")(config)
+    )
 
 
 def train(options: dict[str, Any], model: Any, x: torch.Tensor) -> dict[str, Any]:
@@ -59,8 +65,9 @@ def train(options: dict[str, Any], model: Any, x: torch.Tensor) -> dict[str, Any
         trainer = trainers.BaseTrainer(model, BaseDataset(x, torch.zeros(len(x))), training_config=how)
     trainer.prepare_training()
     trainer.callback_handler.on_train_begin(training_config=how, model_config=model.model_config)
-    began, epochs, loss = time.perf_counter(), 0, 0.0
-    while epochs == 0 or (time.perf_counter() - began) * (epochs + 1) / epochs <= 60 * options["minutes"]:
+    clock = time.process_time if options["clock"] == "processor" else time.perf_counter
+    began, epochs, loss = clock(), 0, 0.0
+    while epochs == 0 or (clock() - began) * (epochs + 1) / epochs <= 60 * options["minutes"]:
         epochs += 1
         loss = float(trainer.train_step(epochs))
     return {"epochs": epochs, "loss": loss}
