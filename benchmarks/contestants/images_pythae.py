@@ -69,7 +69,8 @@ def train(options: dict[str, Any], model: Any, x: torch.Tensor) -> dict[str, Any
     began, epochs, loss = clock(), 0, 0.0
     while epochs == 0 or (clock() - began) * (epochs + 1) / epochs <= 60 * options["minutes"]:
         epochs += 1
-        loss = float(trainer.train_step(epochs))
+        found = trainer.train_step(epochs)
+        loss = float(found[0] if isinstance(found, tuple) else found)  # a pair of optimizers: a tuple
     return {"epochs": epochs, "loss": loss}
 
 
