@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -153,3 +155,29 @@ def test_a_sampler_fitted_to_earlier_weights_is_not_used(tmp_path) -> None:
         trained.fit_sampler("kernel", data.train, epochs=3)
     with pytest.raises(InputError, match="epochs"):
         trained.fit_sampler("flow", data.train, epochs=0)
+
+
+def test_held_out_codes_choose_the_number_of_components() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(900, 2, generator=generator)
+    assert GaussianMixture.suited(codes, 0) == {"components": 1}
+    centers = torch.tensor([[-9.0, 0.0], [9.0, 0.0], [0.0, 12.0]])
+    apart = codes + centers[torch.arange(900) % 3]
+    assert GaussianMixture.suited(apart, 0) == {"components": 3}
+    assert GaussianMixture.suited(codes[:1], 0) == {"components": 1}
+
+
+def test_a_default_sampler_draws_the_samples_and_the_prior_can_be_asked_for(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+    trained = tb.train(x, run=tmp_path / "run", latent=2, network="mlp(hidden=(4,))", epochs=1, quiet=True)
+    prior = trained.sample(5)
+    trained.fit_sampler("gaussian-mixture(components=1)")
+    assert torch.equal(trained.sample(5), prior)  # fitted, and not asked for
+    trained.fit_sampler("gaussian-mixture(components=1)", default=True)
+    by_name = trained.sample(5, sampler="gaussian-mixture")
+    assert torch.equal(trained.sample(5), by_name)
+    assert not torch.equal(by_name, prior)
+    assert torch.equal(trained.sample(5, sampler="prior"), prior)
+    assert torch.equal(tb.load(tmp_path / "run").sample(5), by_name)
+    figures = [figure.name for figure in trained.gallery(x).figures]
+    assert figures == ["samples"]

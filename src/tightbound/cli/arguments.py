@@ -100,7 +100,8 @@ class Sample(Options, OnRun):
     """Context of a conditional model: class labels, by name or number, used in turn, or the numbers of one set of
     attributes. Default: each class in turn."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Draw z from this latent sampler instead of the prior; fit it first with `tightbound fit-sampler`."""
+    """Draw z from this latent sampler, fitted with `tightbound fit-sampler`, or from the "prior". Default: the sampler
+    that training has fitted, if codes were far from the prior, else the prior."""
     label: Annotated[int | str | None, tyro.conf.arg(metavar="LABEL")] = None
     """Draw only examples of this class, by name or number; requires --sampler class-regions."""
     temperature: float = 1.0

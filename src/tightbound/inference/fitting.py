@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tightbound.components import Spec, describe, make, parse, rebuild
+from tightbound.components import Spec, describe, find, make, parse, rebuild
 from tightbound.config import Settings
 from tightbound.core.errors import CompositionError, InputError, suggestion, whole
 from tightbound.core.model import VAE
@@ -32,6 +32,7 @@ def fit_sampler(
     *,
     epochs: int | None = None,
     seed: int = 0,
+    default: bool = False,
     quiet: bool = True,
     trust: bool = False,
 ) -> Sampler:
@@ -46,6 +47,7 @@ def fit_sampler(
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
         epochs: Epochs for a sampler that is trained by gradients; None: its default.
         seed: Random seed.
+        default: Use it wherever samples are drawn, unless another source is asked for.
         quiet: Show no progress.
         trust: Import your own sampler.
 
@@ -68,6 +70,9 @@ def fit_sampler(
     codes, labels = coded.sample, class_numbers(coded.label)
     assert codes is not None
     about = {} if labels is None else {"labels": labels.unique().tolist()}
+    if not spec.args:
+        suited = find("sampler", spec.name, trust=trust).suited(codes, seed)
+        spec = spec.replace(**{name: value for name, value in suited.items() if name not in spec.kwargs})
     with seeded(seed):
         fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
         fitted.start_at(codes, seed, labels)
@@ -91,9 +96,17 @@ def fit_sampler(
         finally:
             folder.checkpoint("last", stage).unlink(missing_ok=True)
         folder.write_metrics(rows)
-    scalars = {"sampler": describe(fitted), "codes": len(codes)}
+    scalars = {"sampler": describe(fitted), "codes": len(codes), "default": default}
     checkpoint.save(_file(folder, spec.name), fitted.state_dict(), scalars)
     return fitted.eval()
+
+
+def default_sampler(folder: RunFolder | None) -> str | None:
+    """Return the name of the latent sampler that draws the samples of a run; None: its prior does."""
+    for name in () if folder is None else _fitted(folder):
+        if checkpoint.load(_file(folder, name))[1].get("default"):
+            return name
+    return None
 
 
 def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sampler:
@@ -104,8 +117,7 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
     """
     path = _file(folder, name)
     if not path.is_file():
-        files = (folder.path / "checkpoints").glob("sampler-*/fitted.safetensors")
-        there = sorted(file.parent.name.removeprefix("sampler-") for file in files)
+        there = _fitted(folder)
         known = f"; {suggestion(name, there)}" if there else ""
         raise InputError(f"no sampler {name!r} was fitted for {folder}{known}; fit one with fit_sampler()")
     try:
@@ -115,6 +127,12 @@ def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sample
     except InputError as error:
         raise InputError(f"the sampler in {str(path)!r} is damaged; fit it again with fit_sampler()") from error
     return sampler.eval()
+
+
+def _fitted(folder: RunFolder) -> list[str]:
+    """Return the names of the latent samplers of a run."""
+    files = (folder.path / "checkpoints").glob("sampler-*/fitted.safetensors")
+    return sorted(file.parent.name.removeprefix("sampler-") for file in files)
 
 
 def _stage(name: str) -> str:

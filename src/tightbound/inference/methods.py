@@ -21,7 +21,7 @@ from tightbound.data.form import Form, as_tensor
 from tightbound.data.given import Source
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
-from tightbound.inference.fitting import fit_sampler, load_sampler
+from tightbound.inference.fitting import default_sampler, fit_sampler, load_sampler
 from tightbound.inference.infer import Values
 from tightbound.latents.codes import needs_codes
 
@@ -155,23 +155,30 @@ class Inference:
         return self._in_form(infer.decode_indices(self.model, indices, context=contexts, draw=draw, seed=seed))
 
     def fit_sampler(
-        self, sampler: str = "gaussian-mixture", data: Source | None = None, *, epochs: int | None = None, seed: int = 0
+        self,
+        sampler: str = "gaussian-mixture",
+        data: Source | None = None,
+        *,
+        epochs: int | None = None,
+        seed: int = 0,
+        default: bool = False,
     ) -> None:
         """Fit a density to latent codes and save it in the run, for sampling when the prior does not match the codes.
 
         Args:
-            sampler: "gaussian-mixture(components=10)", "kernel", "flow" or "vae" (a second VAE), for
+            sampler: "gaussian-mixture" (with as many components as held-out codes ask for), "kernel", "flow" or "vae" (a second VAE), for
                 `sample(sampler="flow")`; or "class-regions(components=3)" with labeled data, for
                 `sample(sampler="class-regions", label=3)`.
             data: Examples to whose latent codes the density is fitted; None: the training split.
             epochs: Epochs for a sampler that is trained by gradients; None: its default.
             seed: Random seed.
+            default: Let `sample` use it unless it is told otherwise.
         """
         split = self._training_data(None, "fit_sampler()").train if data is None else self._examples(data)
         folder = self._run()
         with folder.exclusive():
             folder.check_current()
-            fit_sampler(self.model, folder, split, sampler, epochs=epochs, seed=seed)
+            fit_sampler(self.model, folder, split, sampler, epochs=epochs, seed=seed, default=default)
 
     def sample(
         self,
@@ -193,7 +200,8 @@ class Inference:
             seed: Random seed.
             context: Class labels, by number or name, or attributes (m, ...) for a conditional model, taken in turn;
                 None: each class.
-            sampler: Draw z from a latent sampler that `fit_sampler` has fitted, instead of the prior.
+            sampler: Draw z from this latent sampler that `fit_sampler` has fitted, or from the "prior"; None: from the
+                run's default, which `tightbound train` fits where codes are far from the prior, else the prior.
             label: Class to sample, by number or name, with a sampler that has classes.
             temperature: Divide the logits of a learned code prior by this; with values other than 1, draws do not
                 follow the model's distribution.
@@ -210,12 +218,15 @@ class Inference:
         self, sampler: str | None, label: int | str | None, temperature: float, top_k: int | None
     ) -> Draw | None:
         """Return the function that draws latent codes; None: use the prior unchanged."""
+        sharp = temperature != 1 or top_k is not None
+        if sampler is None and label is None and not sharp:
+            sampler = default_sampler(self.folder)
+        sampler = None if sampler == "prior" else sampler
         if sampler is None and label is not None:
             raise InputError(
                 "label= selects a class of a latent sampler: fit 'class-regions' and pass sampler='class-regions'; for "
                 "a conditional model, pass the label as context="
             )
-        sharp = temperature != 1 or top_k is not None
         if sampler is None:
             latents = self.model.latents
             return needs_codes(latents, "temperature= or top_k=").sharpened(temperature, top_k) if sharp else None

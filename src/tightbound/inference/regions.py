@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,11 @@ class ClassRegions(GaussianMixture):
         each, known = whole("components", components, least=1), tuple(labels)
         super().__init__(latent, each * max(1, len(known)))
         self.each, self.labels = each, known
+
+    @classmethod
+    def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
+        """Leave the arguments as they are: each class has its own codes."""
+        return {}
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Fit the mixture of each class.

@@ -21,6 +21,7 @@ from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, LatentTerms
 from tightbound.data import Split
 from tightbound.data.feed import evaluating
+from tightbound.inference.fitting import default_sampler
 from tightbound.latents.codes import CodeLatents, code_latents
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def source(trained: Trained, batch: Batch) -> str:
             "Decoded code indices, each drawn at random, because no code prior has been trained: nothing holds the "
             "parts of a picture together. Train one with fit_code_prior()."
         )
+    sampler = default_sampler(trained.folder)
+    if sampler is not None:
+        return f"Decoded draws from {sampler}, a density fitted to latent codes, since these lie apart from the prior."
     return "Decoded draws from the prior p(z)."
 
 
@@ -98,6 +102,11 @@ def image_figures(trained: Trained, split: Split) -> Sequence[Figure]:
         explained = f"{source(trained, batch)}{labels} The pictures are means of p(x|z)."
         pixels = pictures.to_pixels(x, model.observation.source)  # stretched together, if they have no fixed scale
         found = [Figure("samples", "Samples", explained, (pictures.panel(pictures.in_rows(pixels, across)),))]
+        if default_sampler(trained.folder) is not None:
+            rows = trained.form.take(trained.sample(DOWN * across, sampler="prior"), model.observation.source)
+            drawn = pictures.in_rows(pictures.to_pixels(rows, model.observation.source), across)
+            explained = "Decoded draws from the prior p(z), which is not where the codes are. Means of p(x|z)."
+            found.append(Figure("prior-samples", "Samples of the prior itself", explained, (pictures.panel(drawn),)))
     shown = batch[:across]
     explained = f"Above: examples; below: decoded from their {'code indices' if codes else 'posterior means'}."
     rows = (shown.x, trained.reconstruct(shown))

@@ -34,20 +34,20 @@ class Quality(Analysis["SampleQuality"]):
     draw: bool = option(False, variant=True)
     """Draw x from p(x|z) instead of taking its mean, which is smoother than data."""
     sampler: str | None = option(None, metavar="NAME", variant=True)
-    """Draw z from this latent sampler instead of the prior; fit it first with fit_sampler()."""
+    """Draw z from this latent sampler, fitted with fit_sampler(), or from the "prior". Default: as sample() does."""
     trust: bool = False
     """Allow importing components of your own that the run or features= names ("module:Class")."""
 
     def run(self, trained: Trained, subject: Subject) -> SampleQuality:
         """Fit the features, draw samples, and compare them."""
         from tightbound.analysis.samples.sample_quality import sample_quality
-        from tightbound.inference.fitting import load_sampler
+        from tightbound.inference.fitting import default_sampler, load_sampler
 
-        codes = None
-        if self.sampler is not None:
+        codes, sampler = None, self.sampler or default_sampler(trained.folder)
+        if sampler not in (None, "prior"):
             if trained.folder is None:
                 raise InputError("latent samplers are saved in the model's run, and it has none; fit with run=FOLDER")
-            codes = load_sampler(trained.folder, self.sampler).sample
+            codes = load_sampler(trained.folder, sampler).sample
         return sample_quality(
             trained.model, subject.training_data, subject.examples, name=subject.name, n_samples=self.n_samples,
             features=self.features, draw=self.draw, codes=codes, seed=self.seed, trust=self.trust,
