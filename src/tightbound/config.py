@@ -40,14 +40,15 @@ class Composition:
     """Built-in data set, file (.npy, .csv, .parquet, ...), tar shards or folder."""
     recipe: Annotated[str | None, "NAME"] = None
     """Published composition to start from; other options change parts of it."""
-    latent: int = 16
-    """Number of dimensions of the latent vector z."""
+    latent: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
+    """Number of dimensions of the latent vector z; auto: 32 for color images of 32 x 32 pixels or more, else 16."""
     network: _Component = "auto"
     """Network of the encoder and the decoder: mlp, conv or resnet, with arguments if you like: "mlp(hidden=(512,
-    256))"; auto: conv for images of 16 x 16 pixels or more, with more stages for larger ones, else mlp; for quantized
-    latents of images, resnet."""
+    256))"; auto: resnet for color images of 32 x 32 pixels or more and for quantized latents of images, conv for other
+    images of 16 x 16 pixels or more, with more stages for larger ones, else mlp."""
     likelihood: _Component = "auto"
-    """Likelihood p(x | z), such as gaussian or bernoulli; auto: one that fits the kind of the data."""
+    """Likelihood p(x | z), such as gaussian or bernoulli; auto: one that fits the kind of the data. The scale of image
+    pixels is then one for all: a scale of its own for each pixel fits the bound, and blurs what is hard."""
     observation: _Component = "auto"
     """How raw data become what the likelihood explains: "binarized(mode='static', seed=1)", "levels(dequantize=True)",
     ...; auto: as the likelihood needs."""
@@ -103,7 +104,8 @@ class Composition:
 
     def check(self) -> None:
         """Raise InputError for numbers out of range and components that cannot be parsed."""
-        whole("latent", self.latent, least=1)
+        if self.latent != "auto":
+            whole("latent", self.latent, least=1)
         for name in ("network", "likelihood", "observation", "prior", "posterior", "latents", "objective"):
             _check_component(name, getattr(self, name))
         if self.context is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class VAE(core.VAE):
         cls,
         data: Source | tuple[Source, Source],
         *,
-        latent: int = 16,
+        latent: int | Literal["auto"] = "auto",
         encoder: nn.Module | None = None,
         decoder: nn.Module | None = None,
         network: str | Architecture = "auto",
@@ -80,14 +80,15 @@ class VAE(core.VAE):
         Args:
             data: Training data in any form: array, tensor, data frame, path, built-in name, Dataset, DataLoader. The
                 model takes the shape, the domain and, for real values, the mean and scale from them.
-            latent: Size of z.
+            latent: Size of z; "auto": 32 for color images of 32 x 32 pixels or more, else 16.
             encoder: Your own encoder. It maps x (B, *shape) to features (B, F), to which a head for the posterior's
                 parameters is added, or to a pair (mean, log-variance), each (B, latent).
             decoder: Your own decoder. It maps z (B, latent) to the likelihood's parameters.
-            network: Architecture of the encoder or decoder if you pass none. "auto": "conv" for images of at least
-                16 x 16 pixels (with a stage more for each doubling beyond 64), else "mlp"; for quantized latents and
-                images of at least 8 x 8 pixels, "resnet".
-            likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels,
+            network: Architecture of the encoder or decoder if you pass none. "auto": "resnet" for color images of at
+                least 32 x 32 pixels and for quantized latents, "conv" for other images of at least 16 x 16 pixels (with
+                more stages for larger ones), else "mlp".
+            likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels (with one
+                scale for the pixels of images, since a scale for each asks least where the picture is hardest),
                 negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a
                 mixed table.
             observation: How raw data become the likelihood's target; "auto": as the likelihood needs.
@@ -115,7 +116,7 @@ class VAE(core.VAE):
             raise CompositionError("network= builds what encoder= and decoder= lack, and both were given; leave it out")
         data = training_data(data, **reading)
         shape = tuple(data.shape)
-        spec = parse(_default_likelihood(data.domain)) if likelihood == "auto" else likelihood
+        spec = parse(_default_likelihood(data.domain, shape)) if likelihood == "auto" else likelihood
         spec = parse(spec) if isinstance(spec, str) else spec
         if observation == "auto":
             given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
@@ -136,6 +137,7 @@ class VAE(core.VAE):
                 joined = context is not None and not discrete
                 seen = joined_shape(seen, context.shape) if context is not None and joined else seen
                 inner = built if encoder is None else encoder
+                latent = (32 if _in_color(shape) else 16) if latent == "auto" else latent
                 supplied = {"latent": latent, "context": beside, "shape": seen, "network": inner}
                 latents = _latents(latents, {"prior": prior, "posterior": posterior}, trust, supplied)
             else:
@@ -286,13 +288,22 @@ def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
         kind = find("latents", parse(latents).name) if isinstance(latents, str) else type(latents)
         if issubclass(kind, DiscreteLatents):  # the grid of code indices is at least 4 x 4
             return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
+    if _in_color(shape):  # maps of about 8 x 8
+        return f"resnet(halvings=({round(math.log2(min(shape[1:]) / 8))},))"
     if len(shape) < 3 or min(shape[1:]) < 16:
         return "mlp"
     stages = max(2, math.ceil(math.log2(max(shape[1:]) / 16)))  # down to maps of at most 16 x 16
     return "conv" if stages == 2 else f"conv(channels={(32, *(64,) * (stages - 1))})"
 
 
-def _default_likelihood(domain: Domain) -> str:
+def _in_color(shape: tuple[int, ...]) -> bool:
+    """Whether these are color images of 32 x 32 pixels or more."""
+    return len(shape) == 3 and shape[0] >= 3 and min(shape[1:]) >= 32
+
+
+def _default_likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
+    if domain.kind == "levels" and len(shape) == 3:
+        return "discretized-logistic(scale='shared')"
     defaults = {
         "binary": "bernoulli",
         "levels": "discretized-logistic",

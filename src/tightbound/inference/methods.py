@@ -166,8 +166,8 @@ class Inference:
         """Fit a density to latent codes and save it in the run, for sampling when the prior does not match the codes.
 
         Args:
-            sampler: "gaussian-mixture" (with as many components as held-out codes ask for), "kernel", "flow" or "vae" (a second VAE), for
-                `sample(sampler="flow")`; or "class-regions(components=3)" with labeled data, for
+            sampler: "gaussian-mixture" (with as many components as held-out codes ask for), "kernel", "flow" or "vae"
+                (a second VAE), for `sample(sampler="flow")`; or "class-regions(components=3)" with labeled data, for
                 `sample(sampler="class-regions", label=3)`.
             data: Examples to whose latent codes the density is fitted; None: the training split.
             epochs: Epochs for a sampler that is trained by gradients; None: its default.

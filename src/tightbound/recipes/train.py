@@ -18,7 +18,7 @@ from tightbound.training.fit import fit_run
 class TrainOptions(FitOptions, total=False):
     """The options of the composition and of training as keyword arguments (PEP 692)."""
 
-    latent: int
+    latent: int | Literal["auto"]
     network: str
     likelihood: str
     observation: str
