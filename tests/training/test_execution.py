@@ -85,7 +85,7 @@ def test_bfloat16_is_for_the_networks_alone() -> None:
 @pytest.mark.parametrize("compiles", [True, False])
 def test_the_model_is_left_as_it_was(compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", stand_in_compiler(compiles))
-    model = tb.VAE.for_data(tb.data.open("digits"), latent=2, network="conv(channels=(4,))", seed=0)
+    model = tb.VAE.for_data(tb.data.open("digits"), latent=2, network="conv(channels=(4, 4))", seed=0)
     before = copy.deepcopy(model)
     executor = Executor(Step(model, tb.objectives.ELBO()))
     reason = executor.compile(lambda: model(Batch(torch.zeros(2, 1, 8, 8))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from tightbound.components import parse
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.data.readers import paths
-from tightbound.pages.page import report
+from tightbound.pages.page import NUMBERS, report
 from tightbound.recipes.composing import compose, recorded
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
@@ -49,7 +50,7 @@ def train(command: Train) -> None:
     run = command.run or unused(Path("runs") / run_name(command))
     trained, evaluation, diagnosis = carry_out(command, run)
     if evaluation is not None:
-        show_result(evaluation)
+        show_result(_in_short(evaluation))
         for sentence in () if diagnosis is None else diagnosis.sentences:
             say(in_flags(sentence, Train))
         say(f"report: {RunFolder(run).report_file}")
@@ -58,8 +59,15 @@ def train(command: Train) -> None:
     again = None if diagnosis is None else remedy_command(run, diagnosis.remedy)
     if again is not None:
         say(f"remedy: {again}")
-    say(f"evaluate on {more}: tightbound evaluate {place}")
+    say(f"all numbers, on {more}: tightbound evaluate {place}")
     say(f"next: tightbound {draw_next(trained.model).format(run=place)}")
+
+
+def _in_short(evaluation: Evaluation) -> Evaluation:
+    """Return the few numbers that a person needs first."""
+    known = {name: evaluation.estimates[name] for name in NUMBERS if name in evaluation.estimates}
+    few = {name: estimate for name, estimate in known.items() if estimate.value is not None}
+    return replace(evaluation, estimates=few, tables=())
 
 
 def carry_out(command: Train, run: Path) -> Carried:
