@@ -26,6 +26,7 @@ from typing import Any
 import platformdirs
 
 import tightbound as tb
+from tightbound.analysis.estimate import scalar
 
 PACKAGES = {
     "penguins": ("palmerpenguins==0.1.6", "palmerpenguins/data/penguins.csv", ()),
@@ -79,7 +80,7 @@ def nll(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     result = trained.evaluate(samples=50)
     bound = result["iwae"]
-    return {"table": name, "rows": data.train.size, "options": dict(options), "nll": -float(bound.value),
+    return {"table": name, "rows": data.train.size, "options": dict(options), "nll": -scalar(bound),
             "stderr": bound.stderr, "elbo": result["elbo"].value, "seconds": seconds,
             "steps": trained.metrics[-1]["step"]}  # fmt: skip
 

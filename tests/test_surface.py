@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
 import tightbound as tb
+from tightbound.components import describe
 from tightbound.core.errors import InputError
 
 X = np.random.default_rng(0).integers(0, 17, (60, 8, 8)).astype(np.uint8)
@@ -133,7 +134,13 @@ def test_codes_are_decoded_with_a_context_each_or_one_for_all() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "network"),
-    [((1, 28, 28), "conv"), ((3, 64, 64), "conv"), ((3, 218, 178), "conv(channels=(32, 64, 64, 64))")],
+    [
+        ((1, 28, 28), "conv"),
+        ((1, 218, 178), "conv(channels=(32, 64, 64, 64))"),
+        ((3, 24, 24), "conv"),
+        ((3, 64, 64), "resnet(halvings=(3,))"),
+        ((3, 218, 178), "resnet(halvings=(4,))"),
+    ],
 )
 def test_the_default_network_grows_with_the_edge_of_images_not_with_their_area(
     shape: tuple[int, ...], network: str
@@ -143,3 +150,11 @@ def test_the_default_network_grows_with_the_edge_of_images_not_with_their_area(
     assert all(torch.equal(default[name], named[name]) for name in default)
     assert default.keys() == named.keys()
     assert sum(value.numel() for value in default.values()) < 9e6
+
+
+@pytest.mark.parametrize()
+def test_the_default_latent_size_and_scale_fit_the_kind_of_data(shape: Any, latent: int, scale: str) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (6, *shape), dtype=np.uint8)
+    model = tb.VAE.for_data(x)
+    assert model.latents.latent == latent
+    assert describe(model.likelihood)["scale"] == scale

@@ -103,10 +103,10 @@ def fit_sampler(
 
 def default_sampler(folder: RunFolder | None) -> str | None:
     """Return the name of the latent sampler that draws the samples of a run; None: its prior does."""
-    for name in () if folder is None else _fitted(folder):
-        if checkpoint.load(_file(folder, name))[1].get("default"):
-            return name
-    return None
+    if folder is None:
+        return None
+    chosen = (name for name in _fitted(folder) if checkpoint.load(_file(folder, name))[1]["default"])
+    return next(chosen, None)
 
 
 def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sampler:
