@@ -12,6 +12,7 @@ import torch
 import worker
 
 import tightbound as tb
+from tightbound.analysis.estimate import scalar
 from tightbound.core.errors import TightboundError
 from tightbound.training import budget
 
@@ -54,7 +55,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
 
 def bound(model: tb.Trained, test: np.ndarray) -> dict[str, float]:
     """Return the evidence lower bound on test images, bits/dim, and the error of their reconstructions."""
-    elbo = model.evaluate(test, samples=1)["elbo"].value
+    elbo = scalar(model.evaluate(test, samples=1)["elbo"])
     x = model.reconstruct(test)
     squared = (torch.as_tensor(np.asarray(x)) - torch.as_tensor(test)).double().square().mean().item()
     return {"bits": -elbo / np.log(2) / test[0].size, "mse": squared / 255**2}
