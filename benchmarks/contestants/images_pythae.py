@@ -41,7 +41,7 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
     return turn
 
 
-def build(kind: str, shape: tuple[int, int, int], latent: int) -> Any:
+def build(kind: str, shape: Any, latent: int) -> Any:
     module, name = NETWORKS[shape]
     own = {"vae": ("VAE", "VAEConfig"), "vamp": ("VAMP", "VAMPConfig"), "rae": ("RAE_L2", "RAE_L2_Config")}[kind]
     config = getattr(models, own[1])(input_dim=shape, latent_dim=latent)
