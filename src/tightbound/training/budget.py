@@ -25,7 +25,7 @@ class Budget:
         judged: Whether there is a validation objective that tells the best epoch.
 
     Attributes:
-        total: Steps of the run, as its schedules see it.
+        total, epochs: Steps and epochs of the run, as its schedules see it.
         open: Whether the end is not known before.
         minutes: Longest time for the stage; None: no limit.
     """
@@ -44,6 +44,7 @@ class Budget:
             self.total = max(epochs, math.ceil(steps / per_epoch)) * per_epoch
         else:
             self.total = settings.epochs * per_epoch
+        self.epochs = math.ceil(self.total / per_epoch)
         self.minutes = settings.minutes or (self.MINUTES if auto else None)
         falling = "plateau" if self.open else "cosine(final=0.01)" if auto else "constant"
         self.schedule = falling if settings.schedule == "auto" else settings.schedule

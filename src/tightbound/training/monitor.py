@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,7 +62,7 @@ class Monitor:
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Show the metrics of an epoch."""
         named = {name.removesuffix("_loss"): loss for name, loss in row.items() if name.endswith("_loss")}
-        epochs = "" if self._budget.open else f"/{math.ceil(self._budget.total * row['epoch'] / max(row['step'], 1))}"
+        epochs = "" if self._budget.open else f"/{self._budget.epochs}"
         epoch = f"{self._stage}epoch {row['epoch']}{epochs}"
         usage = "|".join(f"{p:.0f}" for p in perplexities(row))
         if self._live:

@@ -302,3 +302,16 @@ def test_a_code_prior_that_saves_on_training_data_alone_is_overfitted(
     assert found is not None
     assert word in found.description
     assert found.remedy == {"prior_epochs": 10}
+
+
+def test_a_prior_far_from_codes_is_found_though_test_examples_are_few() -> None:
+    """Codes that are correlated need a density of 230 numbers, and there are enough training examples to fit it."""
+    linear = linear_gaussian(d=24, latent=20, sigma=0.05)
+    mixed = (1 - 0.9) ** 0.5 * torch.eye(20, dtype=torch.float64)
+    mixed[:, 0] += 0.9**0.5
+    with torch.no_grad():
+        head(linear).weight[:20] = mixed @ head(linear).weight[:20]
+        head(linear).bias[:20] = mixed @ head(linear).bias[:20]
+    few = case_of(linear.model, drawn(linear, 1500), drawn(linear, 25, seed=1))
+    (found,) = found_by(few, "prior:PriorMismatch")
+    assert scalar(found.evidence["saving"]) > 10

@@ -23,6 +23,7 @@ from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed, Split
+from tightbound.inference.fitting import default_sampler
 from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
 
@@ -47,6 +48,10 @@ def sample(command: Sample) -> None:
     about = {} if kept is not None else _asked(command, trained)
     _write(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)), about)
     say(f"{command.n_samples} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
+    fitted = default_sampler(trained.folder)
+    if fitted is not None and command.sampler is None:
+        say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior is not where they are; for "
+            "the prior's own samples, add --sampler prior", sys.stderr)  # fmt: skip
     latents = trained.model.latents
     if isinstance(latents, CodeLatents) and not latents.has_learned_prior and command.sampler is None:
         say("note: no code prior was trained, so all code indices are equally probable; train one with `tightbound "

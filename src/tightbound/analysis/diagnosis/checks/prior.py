@@ -15,6 +15,7 @@ from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.worth import drawn
 from tightbound.analysis.estimate import Array, mean, scalar, scalar_error
 from tightbound.data.feed import evaluating
+from tightbound.inference.infer import encode
 
 Covariance = Literal["diag", "full"]
 DENSITIES: tuple[tuple[int, Covariance], ...] = (
@@ -23,6 +24,9 @@ DENSITIES: tuple[tuple[int, Covariance], ...] = (
     (5, "full"),
     (20, "diag"),
 )  # numbers of Gaussians and their covariances, to try
+
+
+MANY = 2000  # training examples whose codes the mixture is fitted to, since it has many parameters
 
 
 class PriorMismatch(Check):
@@ -54,7 +58,9 @@ class PriorMismatch(Check):
         context = None if codes.context is None else codes.context.to(model.device)
         with evaluating(model):
             now = model.log_prior(z.to(model.device).unsqueeze(0), context)[0].cpu().double().numpy()
-        density, how = _fitted(drawn(case.train_codes).double().numpy(), case.seed)
+        many = case.some(case.train, max(MANY, case.max_examples))
+        known = drawn(encode(model, many, draw=True, seed=case.seed))
+        density, how = _fitted(known.double().numpy(), case.seed)
         saved = density.score_samples(z.double().numpy()) - now
         about = "rate that a density fitted to training codes saves; KL(q(z) || p(z)) is at least that"
         return {
