@@ -65,8 +65,7 @@ def train(command: Train) -> None:
 
 def _in_short(evaluation: Evaluation) -> Evaluation:
     """Return the few numbers that a person needs first."""
-    known = {name: evaluation.estimates[name] for name in NUMBERS if name in evaluation.estimates}
-    few = {name: estimate for name, estimate in known.items() if estimate.value is not None}
+    few = {name: evaluation.estimates[name] for name in NUMBERS if name in evaluation.estimates}
     return replace(evaluation, estimates=few, tables=())
 
 
