@@ -39,7 +39,7 @@ GROWTH = 1.0  # MB per hour that counts as flat
 
 
 class Usage(NamedTuple):
-    """What a process holds after a round."""
+    """Resources of a process after a round."""
 
     seconds: float
     memory: float  # MB

@@ -11,7 +11,7 @@ from tightbound.config import Settings
 
 
 class Budget:
-    """As many epochs or steps as were asked for, or as many as held-out data ask for.
+    """Length of a stage: the epochs or steps that were asked for, or as many as held-out data need.
 
     With epochs="auto", training goes on while the validation objective rises. It is judged after each `WINDOW` of
     steps, at least an epoch, once `FLOOR` steps were taken, which are the whole of a run for its schedules. If its best

@@ -83,10 +83,9 @@ class Monitor:
         budget, shown = self._budget, self._shown
         if budget.over(row["step"]):
             return True
-        self._shown = budget.seconds if budget.open else row["step"] // max(1, budget.total // 20)
-        due = self._shown > 1.2 * shown + 1 if budget.open else self._shown > shown
-        if not due:
-            self._shown = shown
+        reached = budget.seconds if budget.open else row["step"] // max(1, budget.total // 20)
+        due = reached > (1.2 * shown + 1 if budget.open else shown)
+        self._shown = reached if due else shown
         return due
 
     def _left(self) -> str:

@@ -21,11 +21,11 @@ from tightbound.core.noise import key_seed, seeded
 from tightbound.core.schedules import Knobs, Progress, Schedule
 from tightbound.core.schema import UNNAMED
 from tightbound.data import Split
-from tightbound.data.far import farthest
 from tightbound.objectives.base import Objective
 from tightbound.training import checkpoint, parallel
 from tightbound.training.budget import Budget
 from tightbound.training.execution import Computed, Executor, Step, not_finite
+from tightbound.training.far import farthest
 from tightbound.training.optim import GroupOptimizer, MovingAverage
 from tightbound.training.parallel import Share, shares
 from tightbound.training.tally import Tally

@@ -123,14 +123,10 @@ def _in_units(values: Any) -> Any:
     kind = values.type
     if types.is_date(kind):
         return values.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
-    per = 86_400e6 if types.is_timestamp(kind) else 3_600e6
-    to = (
-        pa.timestamp("us")
-        if types.is_timestamp(kind)
-        else pa.time64("us")
-        if types.is_time(kind)
-        else pa.duration("us")
-    )
+    if types.is_timestamp(kind):
+        to, per = pa.timestamp("us"), 86_400e6
+    else:
+        to, per = pa.time64("us") if types.is_time(kind) else pa.duration("us"), 3_600e6
     return compute.call_function("divide", [values.cast(to, safe=False).cast(pa.int64()).cast(pa.float64()), per])
 
 

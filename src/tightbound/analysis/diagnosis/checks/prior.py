@@ -24,8 +24,6 @@ DENSITIES: tuple[tuple[int, Covariance], ...] = (
     (5, "full"),
     (20, "diag"),
 )  # numbers of Gaussians and their covariances, to try
-
-
 MANY = 2000  # training examples whose codes the mixture is fitted to, since it has many parameters
 
 
