@@ -242,7 +242,7 @@ def _context(text: str, data: Data, trust: bool) -> Context:
     labels = data.train.labels
     if labels is None:  # the data are rendered or read on demand
         labels = next(data.train.epoch(1)).label
-        labels = None if labels is None or labels.dim() == 1 else labels
+        labels = None if labels is None or (labels.dim() == 1 and not data.classes) else labels
     one_hot = labels is not None and labels.dim() == 2 and labels.shape[1] > 1
     numbers = class_numbers(labels)
     classes = 0 if labels is None or numbers is None else labels.shape[1] if one_hot else int(numbers.max()) + 1

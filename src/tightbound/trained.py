@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack
@@ -22,6 +21,7 @@ from tightbound.config import FitOptions, Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.data import Data
+from tightbound.data.feed import as_split
 from tightbound.data.given import Source, training_data
 from tightbound.inference.infer import Values
 from tightbound.inference.methods import Inference
@@ -100,24 +100,22 @@ class Trained(Inference, Analyses):
         """
         if data is None and analysis.data == "required":
             raise InputError(f"{analysis.name}() compares other data with the model's own; pass data=")
-        subject = self.subject(data, train)
-        if analysis.own_training_data and train is None and self.data is not None:
-            subject = replace(subject, data=self.data)
-        return analysis.run(self, subject)
+        own = analysis.own_training_data and train is None
+        return analysis.run(self, self.subject(data, self.data if own else train))
 
     def subject(self, data: Source | None = None, train: Source | None = None) -> Subject:
         """Return the data of an analysis; see `analyze`."""
-        known = data if isinstance(data, Data) else self.data if train is None else self._as_training_data(train)
+        data = self._as_training_data(data) if isinstance(data, Data) else data
+        known = self._as_training_data(train) if train is not None else data if isinstance(data, Data) else self.data
         if data is None:
             if known is None:
                 raise InputError("the data of this model are unknown; pass data=")
             return Subject(known.require_test(), known, f"{known.name}, test split")
         name = f"{data.name}, test split" if isinstance(data, Data) else data if isinstance(data, str) else "given data"
-        return Subject(self._examples(data), known, name, given=not isinstance(data, Data))
+        classes = () if known is None else known.classes
+        return Subject(as_split(self.model, data, classes), known, name, given=not isinstance(data, Data))
 
     def _as_training_data(self, data: Source) -> Data:
-        if isinstance(data, Data):
-            return data
         return training_data(data, like=self.model)
 
     def fit_code_prior(
@@ -150,9 +148,7 @@ class Trained(Inference, Analyses):
         """
         if self.folder is None:
             raise InputError("the model has no run to save a code prior in; train it with fit(..., run=FOLDER)")
-        given = self.data if data is None else data
-        if given is None:
-            raise InputError("the training data are unknown; pass data=")
+        given = self._training_data(data, "fit_code_prior()")
         with self.folder.exclusive():
             self.folder.check_current()
             fitted = fit_code_prior(

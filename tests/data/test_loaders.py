@@ -93,3 +93,43 @@ def test_an_error_of_ones_own_data_set_is_not_called_a_killed_process() -> None:
     loader = DataLoader(Failing(), batch_size=5, num_workers=1)
     with pytest.raises(RuntimeError, match="a file of my own is broken"):
         tb.VAE.for_data(loader, latent=2)
+
+
+class Rows(Dataset[np.ndarray]):
+    """Rows of a table, some of whose entries are missing."""
+
+    x = np.where(np.arange(180).reshape(60, 3) % 7 == 0, np.nan, np.random.default_rng(0).normal(size=(60, 3)))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.x[i]
+
+
+class Flow(IterableDataset[np.ndarray]):
+    """The same without random access."""
+
+    def __iter__(self) -> Any:
+        return iter(Rows.x)
+
+
+@pytest.mark.parametrize("rows", [Rows(), DataLoader(Rows(), batch_size=9), DataLoader(Flow(), batch_size=9)])
+def test_rows_with_missing_entries_are_read_as_in_an_array(rows: Any) -> None:
+    assert tb.data.open(rows).domain == tb.data.open(Rows.x).domain
+    model = tb.VAE.for_data(Rows.x, **SMALL)
+    trained = tb.fit(model, rows, steps=2, quiet=True)
+    assert torch.allclose(trained.encode(rows), trained.encode(Rows.x), atol=1e-5)
+    assert torch.allclose(trained.encode(rows), trained.encode(Rows.x.astype(np.float32)), atol=1e-5)
+    first = np.nan_to_num(Rows.x)
+    with pytest.raises(InputError, match="missing entries"):
+        tb.Trained(tb.VAE.for_data(first, **SMALL)).encode(rows)
+
+
+def test_kinds_of_columns_apply_to_rows_of_a_loader() -> None:
+    x = np.random.default_rng(0).integers(0, 3, (60, 2))
+    loader = DataLoader(TensorDataset(torch.from_numpy(x)), batch_size=9)
+    assert tb.data.open(loader, kinds="categories").domain == tb.data.open(x, kinds="categories").domain
+    pictures = DataLoader(TensorDataset(torch.zeros(60, 1, 4, 4)), batch_size=9)
+    with pytest.raises(InputError, match="kinds are for the columns of a table"):
+        tb.data.open(pictures, kinds="categories")

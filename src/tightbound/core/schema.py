@@ -43,6 +43,10 @@ class Schema:
         """Return this schema with the other's names where this one knows none."""
         return replace(self, **{name: value for name, value in asdict(other).items() if not getattr(self, name)})
 
+    def with_classes(self, words: Iterable[str]) -> Schema:
+        """Return this schema with these classes after those that it knows."""
+        return replace(self, classes=(*self.classes, *(word for word in words if word not in self.classes)))
+
     def class_name(self, number: float) -> str:
         """Return the name of a class; its number, if it has no name."""
         return self.classes[int(number)] if number in range(len(self.classes)) else f"{number:g}"

@@ -114,17 +114,10 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
     if raw.x.ndim == 2 and not mapped and (raw.words or raw.kinds is not None or np.isnan(raw.x).any()):
-        size, width = raw.x.shape
-        kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds
-        survey = columns.Survey(
-            raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems, like=options.like
-        )
-        survey.add(raw.x, raw.words)
-        domain, notes = survey.domain()
-        tell(options, notes)
+        domain, notes = surveyed(raw, title, options)
         x = columns.encode(raw.x, raw.header, raw.words, domain, title, like=options.like)
         beside = repr(domain)
-        notes = (f"shape: {raw.x.shape}, read as {size} examples of {width} columns", *notes)
+        notes = (f"shape: {raw.x.shape}, read as {len(x)} examples of {x.shape[1]} columns", *notes)
     else:
         x, shape, layout = channels_first(raw.x, title)
         code, values = encoding.infer(x, options.declared, title)
@@ -144,6 +137,19 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     data = divided(whole, raw.train, name, domain, notes, digest, share, schema, validation=raw.validation)
     known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
     return replace(data, layout=layout, notes=(*data.notes, *known))
+
+
+def surveyed(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str, ...]]:
+    """Return the domain of a table (N, D), with a domain for each column, and notes on what was inferred."""
+    width = raw.x.shape[1]
+    kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds
+    survey = columns.Survey(
+        raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems, like=options.like
+    )
+    survey.add(raw.x, raw.words)
+    domain, notes = survey.domain()
+    tell(options, notes)
+    return domain, notes
 
 
 def divided(

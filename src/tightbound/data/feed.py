@@ -15,7 +15,7 @@ from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
 from tightbound.core.terms import Batch
-from tightbound.data.given import Source, examples
+from tightbound.data.given import Source, examples, needs_classes
 from tightbound.data.memory import keep_freed_memory
 from tightbound.data.split import Split
 
@@ -41,10 +41,16 @@ def evaluating(model: VAE, *, keep_memory: bool = True) -> Iterator[None]:
         model.train(was)
 
 
-def as_split(model: VAE, source: Source) -> Split:
-    """Return the examples in `source` as a split that fits the model; see `given.examples`."""
-    closed = model.context is not None and model.context.classes > 0
-    return examples(source, model.observation.source, model.shape, model.schema, closed=closed)
+def as_split(model: VAE, source: Source, classes: Sequence[str] = ()) -> Split:
+    """Return the examples in `source` as a split that fits the model; see `given.examples`.
+
+    Args:
+        model: The model.
+        source: Data in any form.
+        classes: Further classes of labels, whose numbers follow those that the model knows.
+    """
+    schema = model.schema.with_classes(classes)
+    return examples(source, model.observation.source, model.shape, schema, closed=needs_classes(model))
 
 
 def batches(model: VAE, source: Source, batch_size: int) -> Iterator[Batch]:

@@ -89,11 +89,11 @@ def training_data(
             raise InputError(
                 f"{unused[0]}= says how data are read, and these are open already; pass it to tb.data.open"
             )
-        data = source
+        data = source if like is None else known_by(like, source)
     else:
         asked = checked(**options)
         if like is not None and asked.declared is None and asked.kinds is None:
-            closed = like.context is not None and like.context.classes > 0 and bool(like.schema.classes)
+            closed = needs_classes(like) and bool(like.schema.classes)
             asked = encoded_like(asked, like.observation.source, like.schema, closed=closed)
         if isinstance(source, Split | Batch):
             data = _of_split(_as_split(source), asked)
@@ -167,6 +167,29 @@ def examples(
         needed = ", ".join(map(str, shape))
         raise InputError(f"{name} holds examples of shape {tuple(split.shape)}; needed: (N, {needed})")
     return split
+
+
+def known_by(model: VAE, data: Data) -> Data:
+    """Return opened data with their columns in the order of a model, and their labels by its numbers.
+
+    Raises:
+        InputError: If the columns are others, or the model is conditional and does not know a class.
+    """
+    own = data.schema
+    options = Options(schema=model.schema, closed=needs_classes(model) and bool(model.schema.classes))
+    views: dict[str, Any] = {
+        name: matched(split, own, options, data.name)
+        for name in ("train", "test", "whole", "validation")
+        if (split := getattr(data, name)) is not None
+    }
+    schema = model.schema.with_classes(own.classes) if own.classes else own
+    schema = replace(own, columns=own.columns and (model.schema.columns or own.columns), classes=schema.classes)
+    return replace(data, **views, schema=schema, domain=_ordered(data, model.schema, data.name))
+
+
+def needs_classes(model: VAE) -> bool:
+    """Whether a model is conditional on the class, so that it needs to know each."""
+    return model.context is not None and model.context.classes > 0
 
 
 def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:

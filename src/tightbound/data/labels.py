@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,8 +49,13 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
         words, y = np.unique(y.astype(str), return_inverse=True)
         classes = words.tolist()
     if classes:
-        known = known_classes(classes, options)
-        numbers = np.array([known.index(word) for word in classes], np.int64)[y.astype(np.int64)]
+        known, own = known_classes(classes, options), y.astype(np.int64)
+        if len(own) and not 0 <= own.min() <= own.max() < len(classes):
+            raise InputError(
+                f"labels are numbers from {own.min()} to {own.max()}, and {len(classes)} classes have names: "
+                f"{listed(classes)}; give numbers in 0..{len(classes) - 1}"
+            )
+        numbers = np.array([known.index(word) for word in classes], np.int64)[own]
         return Labels(torch.from_numpy(numbers), known, (_legend(known),))
     if y.dtype.kind not in "biuf":
         raise InputError(f"labels have dtype {y.dtype}; give numbers or words")
@@ -65,11 +71,43 @@ def known_classes(words: Sequence[str], options: Options) -> tuple[str, ...]:
     Raises:
         InputError: If the model is conditional and does not know one.
     """
-    known, new = options.schema.classes, [word for word in words if word not in options.schema.classes]
-    if options.closed and new:
+    known, found = options.schema.classes, options.schema.with_classes(words).classes
+    if options.closed and found != known:
         fix = f"known classes: {listed(known, 20)}" if known else "the model knows its classes by number; give numbers"
-        raise InputError(f"the labels hold {new[0]!r}, which the model was not trained on; {fix}")
-    return (*known, *new)
+        raise InputError(f"the labels hold {found[len(known)]!r}, which the model was not trained on; {fix}")
+    return found
+
+
+class Naming:
+    """Numbers of labels that come in parts: whether they are words, whole numbers or others is judged by the first.
+
+    Words that the parts before lack get the next numbers, so that one word has one number in all parts.
+
+    Args:
+        first: Labels of the first part, as for `coded`.
+        options: Options of the data, with the classes that the model knows.
+        given: The words that numbers in the labels stand for.
+        beside: Naming of data whose classes have the same numbers, such as the training data.
+    """
+
+    def __init__(
+        self, first: Any, options: Options, given: Sequence[str] = (), *, beside: Naming | None = None
+    ) -> None:
+        self.classes: list[str] = [] if beside is None else beside.classes
+        self._options, self._given = options, given
+        self._type = torch.int64
+        found = self(first)
+        self._type = torch.int64 if found is None else found.dtype
+
+    def __call__(self, y: Any) -> Tensor | None:
+        """Return labels as numbers; None: there are none."""
+        if y is None:
+            return None
+        schema = self._options.schema.with_classes(self.classes)
+        found = coded(y, len(y), replace(self._options, schema=schema), self._given)
+        assert found.values is not None
+        self.classes[:] = found.classes or self.classes
+        return found.values.to(torch.promote_types(self._type, found.values.dtype))
 
 
 def _numbers(y: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.noise import Key, key_seed
 from tightbound.core.terms import Batch
 from tightbound.data.form import as_array
+from tightbound.data.labels import Naming
 from tightbound.data.split import Cast, Split, chosen, share
 from tightbound.data.stream import leading
 from tightbound.data.workers import read_by
@@ -30,15 +31,17 @@ class LoaderSplit(Split):
     the data set is read in its natural order, if it has one. Batches before `start` are read and dropped.
     """
 
-    def __init__(self, loader: DataLoader[Any], shape: tuple[int, ...], cast: Cast) -> None:
+    def __init__(self, loader: DataLoader[Any], shape: tuple[int, ...], cast: Cast, naming: Naming) -> None:
         """A split of a DataLoader.
 
         Args:
             loader: The loader.
             shape: Shape of one example as stored.
             cast: Function that returns raw x (B, ...) as stored.
+            naming: Numbers of the labels.
         """
-        self.loader, self.shape, self._cast = loader, shape, cast
+        self.loader, self.shape, self._cast, self._naming = loader, shape, cast, naming
+        self.classes = naming.classes
         self.batch_size = loader.batch_size
         if self._ordered and not isinstance(loader.sampler, SequentialSampler | RandomSampler):
             raise InputError(
@@ -72,7 +75,10 @@ class LoaderSplit(Split):
             x, label = unpack(raw)
             index = rows[done : done + len(x)]
             yield Batch(
-                torch.from_numpy(self._cast(x)), label=label, index=index, origin=origins(self.loader.dataset, index)
+                torch.from_numpy(self._cast(x)),
+                label=self._naming(label),
+                index=index,
+                origin=origins(self.loader.dataset, index),
             )
             done += len(x)
 
@@ -101,8 +107,8 @@ class LoaderSplit(Split):
             loader = self._natural(loader.dataset)
         batches = seeded(loader, key_seed(*(key or ("natural",))))
         for step, raw in enumerate(batches):
-            x, label = unpack(raw)
-            part = share(len(x), rank, world)
+            x, words = unpack(raw)
+            label, part = self._naming(words), share(len(x), rank, world)
             index = torch.arange(done, done + len(x))[part]
             done += len(x)
             if step >= start:
@@ -118,8 +124,8 @@ def origins(dataset: Dataset[Any], index: Tensor) -> Tensor:
     return index
 
 
-def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
-    """Return x and label of an item of a DataLoader or data set: x, (x, y), or a mapping."""
+def unpack(raw: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return x and labels, numbers or words, of an item of a DataLoader or data set: x, (x, y), or a mapping."""
     label = None
     if isinstance(raw, dict):
         found = next((raw[k] for k in ("x", "image", "input") if k in raw), None)
@@ -136,9 +142,9 @@ def unpack(raw: Any) -> tuple[np.ndarray, Tensor | None]:
     if label is None:
         return x, None
     y = as_array(label)
-    if y.dtype.kind not in "biuf":
-        raise InputError(f"a batch holds labels of {type(label).__name__} ({y.dtype}); give numbers, or none")
-    return x, torch.from_numpy(y)
+    if y.dtype.kind not in "biufU":
+        raise InputError(f"a batch holds labels of {type(label).__name__} ({y.dtype}); give numbers or words, or none")
+    return x, y
 
 
 def seeded(loader: DataLoader[Any], seed: int) -> Iterator[Any]:

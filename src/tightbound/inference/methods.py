@@ -18,7 +18,7 @@ from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 from tightbound.data.feed import as_split
 from tightbound.data.form import Form, as_tensor
-from tightbound.data.given import Source
+from tightbound.data.given import Source, known_by
 from tightbound.inference import infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.fitting import default_sampler, fit_sampler, load_sampler
@@ -60,7 +60,7 @@ class Inference:
         return self.folder
 
     def _training_data(self, data: Data | None, why: str) -> Data:
-        known = self.data if data is None else data
+        known = self.data if data is None else known_by(self.model, data)
         if known is None:
             raise InputError(f"{why} needs the training data, which are unknown; pass data=")
         return known

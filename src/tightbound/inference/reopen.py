@@ -10,7 +10,7 @@ from tightbound.config import READ_OPTIONS, column_kinds, read_yaml
 from tightbound.core.model import VAE
 from tightbound.core.schema import Schema
 from tightbound.data import Data
-from tightbound.data.given import AS_GIVEN, encoded_like
+from tightbound.data.given import AS_GIVEN, encoded_like, needs_classes
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
 from tightbound.data.source import checked, is_array_file, is_table_file, is_text_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
@@ -50,8 +50,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
     if name is not None:
         others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id")}
         read = checked(**{"test": 0.1, **others})
-        closed = model.context is not None and model.context.classes > 0
-        data = open_with(chosen, encoded_like(read, source, model.schema, closed=closed))
+        data = open_with(chosen, encoded_like(read, source, model.schema, closed=needs_classes(model)))
         check_fits(model, data)
         return data
     if source.kind == "mixed":  # what is inferred about a table depends on all of it

@@ -160,6 +160,17 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
     return values.to_numpy(zero_copy_only=False), ()
 
 
+def labels(column: pa.ChunkedArray, classes: Sequence[str] = ()) -> np.ndarray | None:
+    """Return a column of labels (N,), words or numbers; None: some are missing.
+
+    With `classes`, the words that the numbers stand for, -1 stands for a missing one.
+    """
+    values, words = numbers(column)
+    if np.isnan(values).any() or (classes and (values < 0).any()):
+        return None
+    return np.array(words)[values.astype(np.int64)] if words else values
+
+
 def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[str, ...]]) -> tuple[np.ndarray, Words]:
     """Return columns of numbers or words as (N, D), and the words of those that have any; NaN for columns that lack.
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tightbound.core.errors import InputError
 from tightbound.core.schema import Schema
 from tightbound.data.dataset import Data
-from tightbound.data.labels import coded
+from tightbound.data.labels import Naming
 from tightbound.data.options import Options
 from tightbound.data.readers import arrow
 from tightbound.data.readers.arrow import Place
@@ -51,14 +51,14 @@ def open_tables(
     head = Held(found[0], title, classes=classes or {}, place=found[1], streamed=True)
     _, raw, kinds, seen = understood(head, options)
     coder, values = coder_of(head, raw, kinds)
-    label, named = raw.layout.label, ()
+    label = raw.layout.label
+    given, y = head.classes.get(label or "", ()), None
     if label is not None:
-        y, words = arrow.numbers(head.table[label])
-        if words or np.isnan(y).any():
+        y = arrow.labels(head.table[label], given)
+        if y is None:
             label = None
-            seen += ("no labels: they are words or missing; a stream needs a number in each row",)
-        else:
-            named = coded(y, len(y), options, head.classes.get(label, ())).classes
+            seen += ("no labels: some are missing; a stream needs one in each row",)
+    naming = Naming(y, options, given)
 
     def stream(tables: Tables) -> Stream:
         def parts(seed: int | None, skip: int) -> Iterator[Part]:
@@ -68,10 +68,10 @@ def open_tables(
                     raise InputError(f"{place(0)} and following have no column {absent[0]}; make all rows alike")
                 x, y = coder(rows, place), None
                 if label is not None:
-                    y, words = arrow.numbers(rows[label])
-                    if words or np.isnan(y).any():
-                        raise InputError(f"{place(0)} and following lack numbers in column {label}; fill them")
-                    y = np.asarray(coded(y, len(y), options, head.classes.get(label, ())).values)
+                    y = arrow.labels(rows[label], given)
+                    if y is None:
+                        raise InputError(f"{place(0)} and following lack labels in column {label}; fill them")
+                    y = np.asarray(naming(y))
                 yield Part(x, y)
 
         return Stream(parts, title)
@@ -99,7 +99,7 @@ def open_tables(
         f"buffer of {buffered(aside.x, limits):,} examples",
     )
     digest = "none: a stream may change what it gives"
-    schema = Schema(raw.header, named, label, ignored=tuple(options.ignore))
+    schema = Schema(raw.header, tuple(naming.classes), label, ignored=tuple(options.ignore))
     for split_of in (whole, rest, aside):
-        split_of.classes = named
+        split_of.classes = naming.classes
     return Data(name, rest, aside if split else None, coder.domain, notes, digest, False, whole, schema)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from tightbound.core import noise
 from tightbound.core.domain import Domain
@@ -21,16 +21,17 @@ from tightbound.core.model import Layout
 from tightbound.core.noise import key_seed
 from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
-from tightbound.data import encoding
-from tightbound.data.dataset import Arrays, Data, divided, from_arrays
+from tightbound.data import columns, encoding
+from tightbound.data.dataset import Arrays, Data, divided, from_arrays, surveyed
 from tightbound.data.encoding import Encoding
 from tightbound.data.form import channels_first
-from tightbound.data.labels import coded
+from tightbound.data.labels import Naming, coded
 from tightbound.data.loader_split import LoaderSplit, origins, seeded, unpack
 from tightbound.data.options import Options
 from tightbound.data.split import WORKERS, MappedSplit, stack
 
 LOOKED_AT = 4096  # examples of a loader by which its data are judged
+Store = Callable[[np.ndarray], np.ndarray]
 JUDGED = 64  # examples by which data are judged that are too many to look at all
 VARIES = (
     "examples differ at each read, as with random augmentation: they are read anew in each epoch, also those set aside "
@@ -53,8 +54,7 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
         x, label = _read(dataset, np.arange(size))
     else:
         return _open_large(dataset, name, size, options)
-    y = None if label is None else label.numpy()
-    y = y if options.labels is None else np.asarray(options.labels)
+    y = label if options.labels is None else np.asarray(options.labels)
     if not isinstance(dataset, TensorDataset) and _varies(dataset, x):
         return _open_varying(dataset, name, x, y, options)
     classes = () if options.labels is not None else _classes(dataset, y)
@@ -63,7 +63,9 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
 
 
 def _classes(dataset: Dataset[Any], y: np.ndarray | None) -> tuple[str, ...]:
-    """Return the names of the classes, where a data set knows them as those of torchvision do."""
+    """Return the names of the classes, where a data set knows them as those of torchvision do, or takes part of one."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
     names = getattr(dataset, "classes", ())
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names) or y is None:
         return ()
@@ -73,16 +75,21 @@ def _classes(dataset: Dataset[Any], y: np.ndarray | None) -> tuple[str, ...]:
 
 def _open_large(dataset: Dataset[Any], name: str, size: int, options: Options) -> Data:
     what = "a data set too large for memory"
-    options.refuse(what, kinds=True, labels=f"{what}; let it give pairs (x, y)")
-    x, _ = _read(dataset, np.arange(min(JUDGED, size)))
-    code, values, shape, layout = sampled(x, options.declared, "an example")
-    varies = _varies(dataset, x)
+    options.refuse(what, labels=f"{what}; let it give pairs (x, y)")
+    x, y = _read(dataset, np.arange(min(JUDGED, size)))
+    if y is not None and y.dtype.kind == "U":
+        raise InputError(
+            f"labels are words, such as {str(y[0])!r}, in {what}; give their numbers, and the words as {name}.classes"
+        )
+    found, varies = judged(x, options, "an example"), _varies(dataset, x)
+    naming = Naming(y, options, _classes(dataset, y))
     kind = VaryingSplit if varies else MappedSplit
-    whole = kind(partial(_fetched, dataset, code, shape), size, shape, workers=WORKERS)
-    how = f"{size:,} examples of {shape}, read as they are needed by {WORKERS} processes: too large for memory"
-    notes = (how, values, *((VARIES,) if varies else ()))
-    data = divided(whole, None, name, code.domain, notes, f"none: {what}", options.test)
-    return replace(data, layout=layout)
+    whole = kind(partial(_fetched, dataset, found.store, naming), size, found.shape, workers=WORKERS)
+    how = f"{size:,} examples of {found.shape}, read as they are needed by {WORKERS} processes: too large for memory"
+    notes = (how, *found.notes, *((VARIES,) if varies else ()))
+    schema = Schema(classes=tuple(naming.classes))
+    data = divided(whole, None, name, found.domain, notes, f"none: {what}", options.test, schema)
+    return replace(data, layout=found.layout)
 
 
 def _varies(dataset: Dataset[Any], x: np.ndarray, few: int = 8) -> bool:
@@ -92,13 +99,12 @@ def _varies(dataset: Dataset[Any], x: np.ndarray, few: int = 8) -> bool:
 
 
 def _open_varying(dataset: Dataset[Any], name: str, x: np.ndarray, y: np.ndarray | None, options: Options) -> Data:
-    options.refuse("a data set whose examples differ at each read", kinds=True)
-    code, values, shape, layout = sampled(x, options.declared, "an example")
+    found = judged(x, options, "an example")
     labels, classes, legend = coded(y, len(x), options, _classes(dataset, y))
-    whole = VaryingSplit(partial(_fetched, dataset, code, shape), len(x), shape, labels=labels)
-    notes, digest = (values, VARIES, *legend), "none: examples differ at each read"
-    data = divided(whole, None, name, code.domain, notes, digest, options.test, Schema(classes=classes))
-    return replace(data, layout=layout)
+    whole = VaryingSplit(partial(_fetched, dataset, found.store, None), len(x), found.shape, labels=labels)
+    notes, digest = (*found.notes, VARIES, *legend), "none: examples differ at each read"
+    data = divided(whole, None, name, found.domain, notes, digest, options.test, Schema(classes=classes))
+    return replace(data, layout=found.layout)
 
 
 class VaryingSplit(MappedSplit):
@@ -135,18 +141,47 @@ def _all_seeded(seed: int) -> Iterator[None]:
         np.random.set_state(numpys)
 
 
-def _read(dataset: Dataset[Any], indices: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
+def _read(dataset: Dataset[Any], indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Return raw x (B, ...) and labels; images of Pillow are arrays to NumPy."""
     examples = [unpack(dataset[i]) for i in indices.tolist()]
     labels = [label for _, label in examples if label is not None]
-    return stack(x for x, _ in examples), torch.stack(labels) if len(labels) == len(examples) else None
+    return stack(x for x, _ in examples), np.stack(labels) if len(labels) == len(examples) else None
 
 
 def _fetched(
-    dataset: Dataset[Any], code: Encoding, shape: tuple[int, ...], rows: np.ndarray
+    dataset: Dataset[Any], store: Store, naming: Naming | None, rows: np.ndarray
 ) -> tuple[np.ndarray, Tensor | None]:
     x, y = _read(dataset, rows)
-    return as_stored(x, code, shape, "an example"), y
+    return store(x), None if naming is None else naming(y)
+
+
+class Judged(NamedTuple):
+    """How examples are stored, judged by the first ones."""
+
+    domain: Domain
+    store: Store  # raw x (B, ...) -> as stored (B, *shape)
+    shape: tuple[int, ...]
+    layout: Layout
+    notes: tuple[str, ...]
+
+
+def judged(x: np.ndarray, options: Options, title: str) -> Judged:
+    """Judge how examples are stored by some of them, x (N, ...); a table with missing entries or kinds is mixed."""
+    if x.ndim == 2 and (options.kinds is not None or (x.dtype.kind == "f" and np.isnan(x).any())):
+        domain, notes = surveyed(Arrays(x, kinds=options.kinds), title, options)
+        store = partial(_as_columns, domain=domain, title=title, like=options.like)
+        return Judged(domain, store, x.shape[1:], "chw", (*notes, f"judged by {len(x)} examples"))
+    options.refuse(title, kinds=x.ndim != 2)
+    code, values, shape, layout = sampled(x, options.declared, title)
+    return Judged(code.domain, partial(as_stored, code=code, shape=shape, title=title), shape, layout, (values,))
+
+
+def _as_columns(x: np.ndarray, domain: Domain, title: str, like: bool) -> np.ndarray:
+    if x.shape[1:] != (len(domain.columns),):
+        raise InputError(
+            f"{title}: examples differ in shape: the first have {(len(domain.columns),)}, others {x.shape[1:]}"
+        )
+    return columns.encode(x, (), {}, domain, title, like=like)
 
 
 def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str) -> np.ndarray:
@@ -170,22 +205,24 @@ def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: 
     Without a test loader the training loader serves as both, unless all data are for training (`options.test` is
     None).
     """
-    options.refuse("a loader", images=True, kinds=True, labels="a DataLoader; let it give pairs (x, y)")
-    code, values, shape, layout = sampled(_peek(train), options.declared, "a batch")
-    if test is not None and (own := channels_first(_peek(test), "test data")[0].shape[1:]) != shape:
-        raise InputError(f"the training loader gives examples of shape {shape}, the test loader {own}; make them equal")
-    notes = (values,)
+    options.refuse("a loader", images=True, labels="a DataLoader; let it give pairs (x, y)")
+    x, y = _peek(train)
+    found, naming = judged(x, options, "a batch of the loader"), Naming(y, options, _classes(train.dataset, y))
+    notes = found.notes
     if train.drop_last or (test is not None and test.drop_last):
         notes += ("a loader drops its last, smaller batch (drop_last=True): its examples are not counted",)
-
-    def cast(x: np.ndarray) -> np.ndarray:
-        return code(channels_first(x, "a batch")[0], "a batch of the loader")
-
-    first = LoaderSplit(train, shape, cast)
-    digest = "none: a loader may change what it gives"
-    data = Data("loader", first, None, code.domain, notes, digest, False, first, layout=layout)
+    first = LoaderSplit(train, found.shape, found.store, naming)
+    digest, schema = "none: a loader may change what it gives", Schema(classes=tuple(naming.classes))
+    data = Data("loader", first, None, found.domain, notes, digest, False, first, schema, found.layout)
     if test is not None:
-        other = LoaderSplit(test, shape, cast)
+        x, y = _peek(test)
+        if (own := channels_first(x, "test data")[0].shape[1:]) != found.shape:
+            raise InputError(
+                f"the training loader gives examples of shape {found.shape}, the test loader {own}; make them equal"
+            )
+        other = LoaderSplit(
+            test, found.shape, found.store, Naming(y, options, _classes(test.dataset, y), beside=naming)
+        )
         return replace(data, test=other, whole=other)
     if options.test is None:
         return data
@@ -193,15 +230,22 @@ def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: 
     return replace(data, test=first, notes=(*notes, note))
 
 
-def _peek(loader: DataLoader[Any]) -> np.ndarray:
-    """Return x (N, ...) of the first batches, of about `LOOKED_AT` examples; the generators are left as they were."""
+def _peek(loader: DataLoader[Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return x (N, ...) and labels of the first batches, of about `LOOKED_AT` examples.
+
+    The generators are left as they were.
+    """
     parts: list[np.ndarray] = []
+    labels: list[np.ndarray | None] = []
     for raw in seeded(loader, 0):
-        parts.append(unpack(raw)[0])
+        x, y = unpack(raw)
+        parts.append(x)
+        labels.append(y)
         if sum(map(len, parts)) >= LOOKED_AT or sum(part.nbytes for part in parts) >= 1 << 28:
             break
     if not parts:
         raise InputError("the loader gives no batch; is its data set empty, or smaller than one batch?")
     if loader.batch_size is None and loader.batch_sampler is None and isinstance(loader.dataset, Sized):
         raise InputError("the loader gives single examples (batch_size=None); give it a batch size")
-    return np.concatenate(parts)
+    known = [y for y in labels if y is not None]
+    return np.concatenate(parts), np.concatenate(known) if len(known) == len(parts) else None
