@@ -157,14 +157,31 @@ def test_a_sampler_fitted_to_earlier_weights_is_not_used(tmp_path) -> None:
         trained.fit_sampler("flow", data.train, epochs=0)
 
 
-def test_held_out_codes_choose_the_number_of_components() -> None:
-    generator = torch.Generator().manual_seed(0)
+def test_held_out_codes_choose_the_components_and_their_covariance() -> None:
+    generator = torch.Generator().manual_seed(1)
     codes = torch.randn(900, 2, generator=generator)
-    assert GaussianMixture.suited(codes, 0) == {"components": 1}
+    assert GaussianMixture.suited(codes, 0) == {"components": 1, "covariance": "diagonal"}
+    tilted = codes @ torch.tensor([[1.0, 0.9], [0.0, 0.1]])
+    assert GaussianMixture.suited(tilted, 0) == {"components": 1, "covariance": "full"}
     centers = torch.tensor([[-9.0, 0.0], [9.0, 0.0], [0.0, 12.0]])
-    apart = codes + centers[torch.arange(900) % 3]
-    assert GaussianMixture.suited(apart, 0) == {"components": 3}
-    assert GaussianMixture.suited(codes[:1], 0) == {"components": 1}
+    apart = tilted + centers[torch.arange(900) % 3]
+    assert GaussianMixture.suited(apart, 0) == {"components": 3, "covariance": "full"}
+    assert GaussianMixture.suited(codes[:1], 0) == {"components": 1, "covariance": "diagonal"}
+
+
+def test_a_diagonal_mixture_is_that_of_scikit_learn() -> None:
+    import sklearn.mixture
+
+    x = codes()
+    sampler = fitted("gaussian-mixture(components=2, covariance='diagonal')", x)
+    assert isinstance(sampler, GaussianMixture)
+    reference = sklearn.mixture.GaussianMixture(2, covariance_type="diag", reg_covar=1e-5)
+    standard = (x - x.mean(0)) / x.std(0)
+    reference.fit(standard.numpy())
+    theirs = reference.score_samples(standard.numpy()) - x.std(0).log().sum().item()
+    assert sampler.log_prob(x).mean().item() == pytest.approx(theirs.mean(), abs=1e-3)
+    with pytest.raises(InputError, match="one of full, diagonal"):
+        GaussianMixture(2, covariance="tied")  # type: ignore[arg-type]
 
 
 def test_a_default_sampler_draws_the_samples_and_the_prior_can_be_asked_for(tmp_path: Path) -> None:

@@ -70,9 +70,8 @@ def fit_sampler(
     codes, labels = coded.sample, class_numbers(coded.label)
     assert codes is not None
     about = {} if labels is None else {"labels": labels.unique().tolist()}
-    if not spec.args:
-        suited = find("sampler", spec.name, trust=trust).suited(codes, seed)
-        spec = spec.replace(**{name: value for name, value in suited.items() if name not in spec.kwargs})
+    if not (spec.args or spec.kwargs):
+        spec = spec.replace(**find("sampler", spec.name, trust=trust).suited(codes, seed))
     with seeded(seed):
         fitted: Sampler = make("sampler", spec, trust=trust, latent=codes.shape[1], **about)
         fitted.start_at(codes, seed, labels)

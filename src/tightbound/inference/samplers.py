@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ from tightbound.nn import MLP
 from tightbound.posteriors import DiagonalNormal
 from tightbound.priors import Flow, StandardNormal
 from tightbound.priors.mixture import FiniteMixture
+
+Covariance = Literal["full", "diagonal"]
 
 
 class Sampler(Component, Trainable):
@@ -107,22 +110,28 @@ class DensitySampler(Sampler):
 
 
 class GaussianMixture(DensitySampler):
-    """Latent sampler with a full-covariance Gaussian mixture, fitted by scikit-learn's EM.
+    """Latent sampler with a Gaussian mixture, fitted by scikit-learn's EM.
 
     Args:
         latent: Size of a latent code.
-        components: Number of components K; if `fit_sampler` is not told, the smallest of `TRIED` whose log-density of
+        components: Number of components K; if `fit_sampler` is not told, the first of `TRIED` whose log-density of
             held-out codes is the highest, within a standard error.
+        covariance: "full", or "diagonal", which needs fewer codes; chosen with the number of components.
 
     References:
         From variational to deterministic autoencoders (Ghosh et al. 2020), Section 4, https://arxiv.org/abs/1903.12436
     """
 
-    TRIED = (1, 3, 10, 30)
+    TRIED: ClassVar[tuple[tuple[int, Covariance], ...]] = (
+        (1, "diagonal"), (1, "full"), (20, "diagonal"), (3, "full"), (10, "full"), (30, "full")
+    )  # fmt: skip
 
-    def __init__(self, latent: int = 1, components: int = 10) -> None:
+    def __init__(self, latent: int = 1, components: int = 10, covariance: Covariance = "full") -> None:
         super().__init__(latent)
         self.components = whole("components", components, least=1)
+        if covariance not in get_args(Covariance):
+            raise InputError(f"covariance = {covariance!r}; needed: one of {', '.join(get_args(Covariance))}")
+        self.covariance = covariance
         self.register_buffer("log_weights", torch.zeros(self.components))
         self.register_buffer("loc", torch.zeros(self.components, self.latent))
         self.register_buffer("scale_tril", torch.eye(self.latent).repeat(self.components, 1, 1))
@@ -133,28 +142,30 @@ class GaussianMixture(DensitySampler):
 
     @classmethod
     def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
-        """Return the number of components, judged by a fifth of the codes, at most 10,000 in all."""
+        """Return the components and covariance, judged by a fifth of the codes, at most 5,000 in all."""
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key_seed("held-out", seed)))
-        some = codes[order[:10_000]]
+        some = codes[order[:5000]]
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
-        scores: dict[int, Tensor] = {}
-        for components in cls.TRIED:
+        scores: dict[tuple[int, Covariance], Tensor] = {}
+        for components, covariance in cls.TRIED:
             if len(held_out) and len(rest) > 2 * components:
-                candidate = cls(codes.shape[1], components)
+                candidate = cls(codes.shape[1], components, covariance)
                 candidate.start_at(rest, seed)
-                scores[components] = candidate.log_prob(held_out)
-        if not scores:
-            return {"components": 1}
-        best = max(scores.values(), key=lambda score: score.mean().item())
-        lost = {components: best - score for components, score in scores.items()}
-        return {"components": min(k for k, nats in lost.items() if nats.mean() <= nats.std() / len(nats) ** 0.5)}
+                scores[components, covariance] = candidate.log_prob(held_out)
+        chosen = cls.TRIED[0]
+        if scores:
+            best = max(scores.values(), key=lambda score: score.mean().item())
+            lost = {each: best - score for each, score in scores.items()}
+            chosen = next(each for each, nats in lost.items() if nats.mean() <= nats.std() / len(nats) ** 0.5)
+        return {"components": chosen[0], "covariance": chosen[1]}
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Fit the mixture."""
         super().start_at(codes, seed)
         if len(codes) <= self.components:
             raise InputError(f"{self.components} components need more than {len(codes)} examples; use fewer components")
-        log_weights, loc, scale_tril = fit_mixture(((codes - self.mean) / self.std).double(), self.components, seed)
+        standard = ((codes - self.mean) / self.std).double()
+        log_weights, loc, scale_tril = fit_mixture(standard, self.components, seed, self.covariance)
         self.log_weights.copy_(log_weights)
         self.loc.copy_(loc)
         self.scale_tril.copy_(scale_tril)
@@ -166,18 +177,26 @@ class GaussianMixture(DensitySampler):
         )
 
 
-def fit_mixture(codes: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def fit_mixture(
+    codes: Tensor, components: int, seed: int, covariance: Covariance = "full"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Fit a Gaussian mixture to latent codes (N, latent) in double precision, by scikit-learn's EM.
 
     Returns:
         Log-weights (K,), means (K, latent) and Cholesky factors (K, latent, latent).
     """
     import sklearn.mixture
+    from sklearn.exceptions import ConvergenceWarning
 
-    fitted = sklearn.mixture.GaussianMixture(
-        components, reg_covar=1e-5, max_iter=300, random_state=key_seed("gaussian-mixture", seed) % 2**32
-    ).fit(codes.numpy())
-    factors = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))
+    mixture = sklearn.mixture.GaussianMixture(
+        components, covariance_type="full" if covariance == "full" else "diag", reg_covar=1e-5, max_iter=300,
+        random_state=key_seed("gaussian-mixture", seed) % 2**32,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a density that is not the best one is a density
+        fitted = mixture.fit(codes.numpy())
+    covariances = torch.from_numpy(fitted.covariances_)
+    factors = torch.linalg.cholesky(covariances) if covariance == "full" else covariances.sqrt().diag_embed()
     return torch.from_numpy(fitted.weights_).log(), torch.from_numpy(fitted.means_), factors
 
 

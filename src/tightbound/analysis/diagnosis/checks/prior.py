@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Literal
-
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
-
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.checks.collapse import NO_RATE, NOTHING
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.worth import drawn
-from tightbound.analysis.estimate import Array, mean, scalar, scalar_error
+from tightbound.analysis.estimate import mean, scalar, scalar_error
 from tightbound.data.feed import evaluating
 from tightbound.inference.infer import encode
+from tightbound.inference.samplers import GaussianMixture
 
-Covariance = Literal["diag", "full"]
-DENSITIES: tuple[tuple[int, Covariance], ...] = (
-    (1, "diag"),
-    (1, "full"),
-    (5, "full"),
-    (20, "diag"),
-)  # numbers of Gaussians and their covariances, to try
 MANY = 2000  # training examples whose codes the mixture is fitted to, since it has many parameters
 
 
@@ -58,12 +46,16 @@ class PriorMismatch(Check):
             now = model.log_prior(z.to(model.device).unsqueeze(0), context)[0].cpu().double().numpy()
         many = case.some(case.train, max(MANY, case.max_examples))
         known = drawn(encode(model, many, draw=True, seed=case.seed))
-        density, how = _fitted(known.double().numpy(), case.seed)
-        saved = density.score_samples(z.double().numpy()) - now
-        about = "rate that a density fitted to training codes saves; KL(q(z) || p(z)) is at least that"
+        about = GaussianMixture.suited(known, case.seed)
+        density = GaussianMixture(known.shape[1], **about)
+        density.start_at(known, case.seed)
+        saved = density.log_prob(z.cpu()).double().numpy() - now
+        fitted = f"{density.components} Gaussian{'s' * (density.components > 1)} ({density.covariance} covariance)"
         return {
             "saving": mean(
-                saved, unit="nats", target="latent codes of test data, one draw each", description=about, estimator=how
+                saved, unit="nats", target="latent codes of test data, one draw each",
+                description="rate that a density fitted to training codes saves; KL(q(z) || p(z)) is at least that",
+                estimator=f"held-out log-density of {fitted} minus log prior",
             ),
             "rate": case.evaluation["rate"],
             "aggregate_kl": case.evaluation["aggregate_kl"],
@@ -81,22 +73,3 @@ class PriorMismatch(Check):
             "rate are the distance between the two, which samples suffer from."
         )
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
-
-
-def _fitted(z: Array, seed: int) -> tuple[GaussianMixture, str]:
-    """Return the mixture of Gaussians that suits codes (N, L) best, fitted to all of them, and its description."""
-
-    def fit(part: Array, k: int, kind: Covariance) -> GaussianMixture:
-        floor = 1e-3 * float(part.var(0).mean()) + 1e-9
-        mixture = GaussianMixture(k, covariance_type=kind, reg_covar=floor, random_state=seed % 2**32)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # any density gives a lower bound
-            return mixture.fit(part)
-
-    half = len(z) // 2
-    scores: dict[tuple[int, Covariance], float] = {
-        (k, kind): fit(z[:half], k, kind).score(z[half:]) for k, kind in DENSITIES if half >= 4 * k and half >= 2
-    }
-    best: tuple[int, Covariance] = max(scores, key=lambda each: scores[each]) if scores else DENSITIES[0]
-    k, kind = best
-    return fit(z, k, kind), f"held-out log-density of {k} Gaussian{'s' * (k > 1)} ({kind} covariance) minus log prior"
