@@ -36,7 +36,8 @@ def prepare(options: dict[str, Any]) -> worker.Turn:
         model = found["model"]
         answer |= {"epochs": len(model.metrics), "parameters": sum(p.numel() for p in model.model.parameters())}
         answer["steps"] = model.metrics[-1].get("step")
-        files = {"prior": save(options, "prior", model.sample(options["n"]))}
+        files = {"default": save(options, "default", model.sample(options["n"]))}
+        files["prior"] = save(options, "prior", model.sample(options["n"], sampler="prior"))
         for sampler in options["samplers"]:
             name = sampler.partition("(")[0]
             try:

@@ -23,6 +23,7 @@ from tightbound.core.model import VAE
 from tightbound.data import Data
 from tightbound.data.feed import as_split
 from tightbound.data.given import Source, training_data
+from tightbound.inference.fitting import default_sampler
 from tightbound.inference.infer import Values
 from tightbound.inference.methods import Inference
 from tightbound.inference.reopen import run_data
@@ -69,7 +70,9 @@ class Trained(Inference, Analyses):
 
     def __repr__(self) -> str:
         where = "" if self.path is None else f"; run: {str(self.path)!r}"
-        return f"<Trained: {self.model.summary}; weights: {self.weights}{where}>"
+        sampler = default_sampler(self.folder)
+        source = "" if sampler is None else f"; samples: from {sampler}"
+        return f"<Trained: {self.model.summary}; weights: {self.weights}{source}{where}>"
 
     @property
     def path(self) -> Path | None:

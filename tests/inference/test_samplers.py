@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,3 +199,19 @@ def test_a_default_sampler_draws_the_samples_and_the_prior_can_be_asked_for(tmp_
     assert torch.equal(tb.load(tmp_path / "run").sample(5), by_name)
     figures = [figure.name for figure in trained.gallery(x).figures]
     assert figures == ["samples"]
+
+
+def test_train_draws_samples_where_the_codes_are_if_the_prior_is_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.tensor([[3.0, 3.0], [-3.0, -3.0]])
+    x = torch.randn(600, 2, generator=generator) * 0.2 + centers[torch.arange(600) % 2]
+    options: Any = {"latent": 2, "network": "mlp(hidden=(16,))", "lr": 0.01, "quiet": True}
+    far = tb.train(x, beta=0.01, epochs=20, **options)
+    assert "samples: from gaussian-mixture" in repr(far)
+    own, prior = far.sample(300), far.sample(300, sampler="prior")
+    between = [float((s.mean(1).abs() < 1.5).float().mean()) for s in (own, prior)]
+    assert between[0] < 0.02 < 0.1 < between[1]  # no data lie there
+    near = tb.train(torch.randn(600, 2, generator=generator), beta=1.0, epochs=20, **options)
+    assert "samples" not in repr(near)
+    labels = {"x": x.numpy(), "y": np.arange(600) % 2}
+    assert "samples" not in repr(tb.train(labels, context="labels", beta=0.01, epochs=20, **options))

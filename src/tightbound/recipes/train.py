@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Unpack
 
+from tightbound.analysis.diagnosis.checks.prior import PriorMismatch
+from tightbound.analysis.diagnosis.engine import Case, diagnose
+from tightbound.analysis.diagnosis.findings import Diagnosis
 from tightbound.config import FitOptions
 from tightbound.data.given import Source
 from tightbound.recipes.composing import compose, configure, opened, recorded
 from tightbound.trained import Trained
 from tightbound.training.callbacks import CallbackLike
-from tightbound.training.checks import check_options
+from tightbound.training.checks import check_options, validation_size
 from tightbound.training.fit import fit_run
 
 
@@ -58,6 +61,9 @@ def train(
     The options have the same names as on the command line. `Trained.config` holds all of them, and a remedy of
     `diagnose()` is a dictionary of options: `tb.train(data, **options | diagnosis.remedy)`.
 
+    Where validation examples show that the prior is far from the latent codes (see `diagnose`), a Gaussian mixture is
+    fitted to the codes, and `sample` uses it; `sample(sampler="prior")` uses the prior.
+
     Args:
         data: Training data in any form, or a pair (training data, test data).
         recipe: A published composition that the options change.
@@ -80,10 +86,29 @@ def train(
     examples = opened(config, data, validation, test)
     check_options(options, examples)
     composed = compose(config, examples, trust=trust)
+    settings = composed.config.settings()
     fitted = fit_run(
-        composed.model, examples, composed.objective, composed.config.settings(), run=run, resume=resume,
+        composed.model, examples, composed.objective, settings, run=run, resume=resume,
         overwrite=overwrite, quiet=quiet, config=recorded(composed.config), callbacks=callbacks,
     )  # fmt: skip
-    return Trained(
+    trained = Trained(
         fitted.model, examples, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )
+    train_split, held_out = examples.held_out(validation_size(settings, examples), settings.seed)
+    if held_out is not None and len(held_out) > 1:
+        case = Case(trained.model, train_split, held_out, trained.config)
+        suit_samples(trained, diagnose(case, (PriorMismatch(),)))
+    return trained
+
+
+def suit_samples(trained: Trained, diagnosis: Diagnosis) -> bool:
+    """Fit a Gaussian mixture to the latent codes, for samples, if a diagnosis found the prior to be far from them.
+
+    Returns:
+        Whether it did. A conditional model keeps its prior, since the mixture would not know the context.
+    """
+    apart = any(finding.name == PriorMismatch.name for finding in diagnosis.findings)
+    if not apart or trained.model.context is not None:
+        return False
+    trained.fit_sampler("gaussian-mixture", default=True)
+    return True

@@ -27,6 +27,7 @@ from tightbound.core.errors import InputError
 from tightbound.data.readers import paths
 from tightbound.pages.page import NUMBERS, report
 from tightbound.recipes.composing import compose, recorded
+from tightbound.recipes.train import suit_samples
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
@@ -105,7 +106,9 @@ def carry_out(command: Train, run: Path) -> Carried:
     keep(fitted.folder, evaluate, evaluation)
     say("looking for what may be wrong with the model", sys.stderr)
     diagnosis = _diagnose(trained, data, fitted.folder, visits)
-    _fit_default(trained, diagnosis)
+    if diagnosis is not None and suit_samples(trained, diagnosis):
+        say("the prior is not where the latent codes are: samples come from a Gaussian mixture fitted to them",
+            sys.stderr)  # fmt: skip
     say("writing the report", sys.stderr)
     report(trained, quick=True)
     return Carried(trained, evaluation, diagnosis)
@@ -133,15 +136,6 @@ def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder, visits: i
         return None
     keep(folder, quick, found)
     return found
-
-
-def _fit_default(trained: Trained, diagnosis: Diagnosis | None) -> None:
-    """Fit a density to latent codes for samples, if the prior is not where they are."""
-    apart = diagnosis is not None and any(finding.name == "prior-mismatch" for finding in diagnosis.findings)
-    if not apart or trained.model.context is not None:
-        return
-    say("the prior is not where the latent codes are: fitting a Gaussian mixture to them for samples", sys.stderr)
-    trained.fit_sampler("gaussian-mixture", default=True)
 
 
 def run_name(command: Training) -> str:
