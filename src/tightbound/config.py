@@ -76,7 +76,8 @@ class Composition:
     from the data; counts are never inferred."""
     kinds: Annotated[str | None, "KINDS"] = None
     """Kinds of a table's columns, by name or in order, or one for all: "visits='counts', city='categories',
-    grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, and other numbers are real."""
+    grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, up to 32 numbers that repeat 20 times on
+    average are "values", other whole numbers from 0 on are "whole", and all else is real."""
     labels: Annotated[str | None, "COLUMN"] = None
     """Column of a table that holds the labels. Default: none."""
     ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()

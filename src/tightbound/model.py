@@ -116,16 +116,15 @@ class VAE(core.VAE):
             raise CompositionError("network= builds what encoder= and decoder= lack, and both were given; leave it out")
         data = training_data(data, **reading)
         shape = tuple(data.shape)
-        spec = parse(_default_likelihood(data.domain, shape)) if likelihood == "auto" else likelihood
+        domain = _domain(data.domain, likelihood, observation, trust)
+        spec = parse(_default_likelihood(domain, shape)) if likelihood == "auto" else likelihood
         spec = parse(spec) if isinstance(spec, str) else spec
         if observation == "auto":
-            given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
-            kind = given if isinstance(given, type) else type(given)
-            observation = _default_observation(data.domain, shape, kind)
+            observation = _default_observation(domain, shape, _class_of(spec, trust))
         normalization = False
         with seeded(seed), torch.inference_mode(False):
             if isinstance(observation, str):
-                observation, normalization = _observation(observation, data, shape, trust)
+                observation, normalization = _observation(observation, domain, shape, trust)
             chosen = _default_network(shape, latents) if network == "auto" else network
             built: Architecture = make("network", chosen, trust=trust) if isinstance(chosen, str) else chosen
             if isinstance(context, str):
@@ -171,7 +170,7 @@ class VAE(core.VAE):
             # a decoder that was passed keeps its initial weights
             start = Start(normalization=normalization, weights=weights, likelihood=named and decoder is None)
             own = None if isinstance(start_at_data, bool) else start_at_data
-            seen = data.train if own is None else examples(own, data.domain, shape, data.schema, name="start_at_data")
+            seen = data.train if own is None else examples(own, domain, shape, data.schema, name="start_at_data")
             start(model, seen)
             model.starter = start
         return model
@@ -301,6 +300,25 @@ def _in_color(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] >= 3 and min(shape[1:]) >= 32
 
 
+def _class_of(spec: Any, trust: bool) -> type:
+    """Return the class of a likelihood that was given by name, as a class, or as an object."""
+    given = find("likelihood", spec.name, trust=trust) if isinstance(spec, Spec) else spec
+    return given if isinstance(given, type) else type(given)
+
+
+def _domain(found: Domain, likelihood: Any, observation: Any, trust: bool) -> Domain:
+    """Return the domain to build a model for: one for all numbers of a table, if a part of the model asks for it."""
+    if found.plain is None:
+        return found
+    spec = parse(likelihood) if isinstance(likelihood, str) else likelihood
+    kinds = ("mixed",) if likelihood == "auto" else getattr(_class_of(spec, trust), "domains", ())
+    if isinstance(observation, Observation):
+        fits = observation.source.kind == "mixed"
+    else:
+        fits = observation == "auto" or parse(observation).name == "table"
+    return found if "mixed" in kinds and fits else found.plain
+
+
 def _default_likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
     if domain.kind == "levels" and len(shape) == 3:
         return "discretized-logistic(scale='shared')"
@@ -335,12 +353,12 @@ def _default_observation(domain: Domain, shape: tuple[int, ...], likelihood: typ
     return f"identity(kind={domain.kind!r})"
 
 
-def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> tuple[Observation, bool]:
+def _observation(text: str, domain: Domain, shape: tuple[int, ...], trust: bool) -> tuple[Observation, bool]:
     """Return the observation, and whether its mean and scale are those of the data, which `Start` fits."""
     spec = parse(text)
-    supplied = {"levels": data.domain.levels or 2, "shape": shape}
-    supplied |= {"kinds": _kinds(data.domain)}
-    supplied |= {"given": data.domain.given} if data.domain.given else {}
+    supplied = {"levels": domain.levels or 2, "shape": shape}
+    supplied |= {"kinds": _kinds(domain)}
+    supplied |= {"given": domain.given} if domain.given else {}
     kind = find("observation", spec.name, trust=trust)
     takes = signature(kind)
     given = takes.bind_partial(*spec.args, **spec.kwargs).arguments
@@ -349,7 +367,7 @@ def _observation(text: str, data: Data, shape: tuple[int, ...], trust: bool) -> 
         size = math.prod(shape) if len(shape) == 1 else 1
         supplied |= {"mean": [0.0] * size, "std": [1.0] * size}
     observation = make("observation", spec, trust=trust, **supplied)
-    observation.check_source(data.domain)
+    observation.check_source(domain)
     return observation, normalization
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 import tightbound as tb
-from tightbound.core.domain import BINARY, COUNTS, REAL, Domain
+from tightbound.core.domain import BINARY, COUNTS, REAL, WHOLE, Domain, as_domain
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 from tightbound.data import open
+from tightbound.data.feed import as_split
+from tightbound.data.given import training_data
 
 NAN = np.nan
 COLORS = Domain("categories", 3, ("blue", "green", "red"))
@@ -37,7 +40,7 @@ def table(tmp_path: Path) -> Path:
 def test_words_numbers_and_holes_of_a_text_table(table: Path) -> None:
     data = open(table)
     assert data.header == ("size", "color", "n", "yes", "note")
-    assert data.domain == Domain("mixed", columns=(REAL, COLORS, REAL, BINARY, Domain("categories", 2, ("a", "b"))))
+    assert data.domain == Domain("mixed", columns=(REAL, COLORS, WHOLE, BINARY, Domain("categories", 2, ("a", "b"))))
     x = next(data.whole.epoch(5)).x.numpy()
     expected = [[1.5, 2, 3, 1, 0], [NAN, 1, 0, NAN, 1], [2.5, NAN, 1, 0, 0], [NAN, 0, 2, 1, NAN], [-4, 2, 7, NAN, 1]]
     assert x.dtype == np.float32
@@ -45,8 +48,7 @@ def test_words_numbers_and_holes_of_a_text_table(table: Path) -> None:
     notes = "\n".join(data.notes)
     assert "missing: 6 of 25 entries (size 2, color 1, yes 2, note 1)" in notes
     assert "color: 3 categories (blue, green, red)" in notes
-    assert "whole numbers taken as real: n 0..7; samples of them are fractions: to keep them whole, pass" in notes
-    assert "kinds={'n': ('levels', 8)}" in notes
+    assert "n: whole numbers" in notes
     assert len(data.train) + len(data.test) == 5
 
 
@@ -74,7 +76,7 @@ def test_words_keep_the_places_that_kinds_name(tmp_path: Path) -> None:
 def test_arrays_with_holes() -> None:
     x = np.array([[1.0, NAN, 5], [0, 2.5, 2], [1, -1, 9]])
     data = open(x)
-    assert data.domain.columns == (BINARY, REAL, REAL)
+    assert data.domain.columns == (BINARY, REAL, WHOLE)
     assert np.array_equal(next(data.whole.epoch(3)).x, x, equal_nan=True)
     assert open(x, domain="real").domain.columns == (REAL,) * 3
     assert open(x, kinds={2: "categories"}).domain.columns[2].words == ("2", "5", "9")
@@ -165,12 +167,57 @@ def test_the_encoder_sees_levels_one_hot_if_each_has_its_own_probability():
     assert pixels.observation.input_shape((1, 1, 3)) == (1, 1, 3)
 
 
-def test_whole_numbers_of_a_numeric_table_are_said_with_their_ranges(tmp_path: Path) -> None:
+MONTHS = as_domain(("values", range(1, 13)))
+
+
+def few(tmp_path: Path) -> Path:
     path = tmp_path / "t.csv"
-    path.write_text("month,rain,steps\n" + "".join(f"{i % 12 + 1},{i / 7},{i * 999}\n" for i in range(24)))
-    said = "\n".join(open(path).notes)
-    assert "whole numbers taken as real: month 1..12, steps 0..22977;" in said
-    assert "pass kinds={'month': ('levels', 13), 'steps': 'counts'}" in said
-    kept = open(path, kinds={"month": ("levels", 13)})
-    assert kept.domain.columns == (Domain("levels", 13), REAL, REAL)
-    assert open(np.array([[1, 0.5], [12, 0.25]])).notes[2].endswith("pass kinds={0: ('levels', 13)}")
+    rows = (f"{i % 12 + 1},{i / 7},{i * 999},{17.5 + i % 2},{-i}\n" for i in range(240))
+    path.write_text("month,rain,steps,age,below\n" + "".join(rows))
+    return path
+
+
+def test_a_numeric_table_holds_few_numbers_whole_ones_and_real_ones(tmp_path: Path) -> None:
+    data = open(few(tmp_path))
+    assert data.domain.columns == (MONTHS, REAL, WHOLE, as_domain(("values", (17.5, 18.5))), REAL)
+    assert data.domain.plain == REAL
+    assert next(data.whole.epoch(240)).x[:, 3].unique().tolist() == [17.5, 18.5]
+    kept = open(few(tmp_path), kinds={"month": ("levels", 13), "age": "real"})
+    assert kept.domain.columns[0] == Domain("levels", 13)
+    assert kept.domain.columns[3] == REAL
+    with pytest.raises(InputError, match=r"column 3 \(steps\) has more than 32 different numbers"):
+        open(few(tmp_path), kinds={"steps": "values"})
+    with pytest.raises(InputError, match=r"column 4 \(age\) holds 17.5, which is none of its 2 numbers \(18.5, 19.5\)"):
+        open(few(tmp_path), kinds={"age": ("values", (18.5, 19.5))})
+
+
+def test_a_number_unknown_to_the_model_counts_as_missing(tmp_path: Path) -> None:
+    model = tb.VAE.for_data(few(tmp_path), latent=1, network="mlp(hidden=(4,))")
+    path = tmp_path / "new.csv"
+    path.write_text("month,rain,steps,age,below\n13,0.5,99999999,17.5,0\n2,0.5,3,18.5,0\n")
+    with pytest.warns(UserWarning, match=r"column 1 \(month\) holds 13, unknown to the model"):
+        seen = next(as_split(model, path).epoch(2)).x
+    assert seen[0].isnan().tolist() == [True, False, False, False, False]
+    assert seen[1].tolist() == [2, 0.5, 3, 18.5, 0]
+
+
+def test_a_density_asked_for_takes_the_numbers_of_a_table_as_real(tmp_path: Path) -> None:
+    model = tb.VAE.for_data(few(tmp_path), latent=1, network="mlp(hidden=(4,))", likelihood="student-t")
+    assert model.observation.source == REAL
+    trained = tb.fit(model, few(tmp_path), steps=1, quiet=True)
+    assert math.isfinite(trained.evaluate(samples=2)["elbo"].value)
+
+
+def test_numbers_that_only_test_data_hold_make_a_column_real() -> None:
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.integers(0, 4, 100) / 2, rng.normal(size=100)], 1)
+    assert training_data((x, x[:5])).domain.columns == (as_domain(("values", (0, 0.5, 1, 1.5))), REAL)
+    assert training_data((x, x[:5] + 0.25)).domain == REAL
+
+
+@pytest.mark.parametrize("width", [50, 51])
+def test_pixels_keep_one_domain(width: int) -> None:
+    bytes_ = (np.arange(160 * width) % 7).astype(np.uint8).reshape(160, width)
+    assert open(bytes_).domain == Domain("levels", 256)
+    halves = bytes_ / 2
+    assert open(halves).domain.kind == ("mixed" if width == 50 else "real")

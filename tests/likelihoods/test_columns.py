@@ -55,6 +55,35 @@ def test_log_prob_is_the_sum_over_columns() -> None:
     assert ((draws[:, 4:5] == torch.arange(3)).double().mean(0) - colors.exp()).abs().max() < 0.02
 
 
+def test_few_numbers_have_probabilities_and_whole_numbers_those_of_their_cells() -> None:
+    kinds = (("values", (1.0, 2.5, 10.0)), "whole", ("values", (0.0, 7.0, 8.0)))
+    likelihood = Columns(kinds=kinds).double()
+    # grouped by family: the first logit of both columns of few numbers, the second, the third; a location
+    raw = torch.tensor([0.3, -1.0, 0.1, 0.2, 0.7, 1.1, 2.2], dtype=torch.float64)
+    first, third = torch.log_softmax(raw[[0, 2, 4]], 0), torch.log_softmax(raw[[1, 3, 5]], 0)
+    p = likelihood(raw)
+    for number, chance in ((3.0, stats.logistic.cdf(1.3) - stats.logistic.cdf(0.3)), (0.0, stats.logistic.cdf(-1.7))):
+        x = torch.tensor([2.5, number, 8.0], dtype=torch.float64)
+        assert p.log_prob(x).item() == pytest.approx((first[1] + third[2]).item() + math.log(chance), abs=1e-12)
+    means = (first.exp() @ raw.new_tensor([1, 2.5, 10])), (third.exp() @ raw.new_tensor([0, 7, 8]))
+    assert p.mean[[0, 2]].tolist() == pytest.approx([mean.item() for mean in means])
+    draws = draw(p, (20_000,), Noise("test"))
+    assert set(draws[:, 0].tolist()) == {1.0, 2.5, 10.0}
+    assert bool((draws[:, 1] == draws[:, 1].round()).all() and (draws[:, 1] >= 0).all())
+    assert ((draws.mean(0) - p.mean).abs() < 5 * (draws.var(0) / 20_000).sqrt()).all()
+    assert (draws.var(0) / p.variance - 1).abs().max() < 0.05
+
+
+def test_the_encoder_sees_numbers_standardized_and_the_target_holds_them_as_they_are() -> None:
+    table = Table(["real", "whole", ("values", (1.0, 5.0))], [1.0, 40.0, 2.0], [2.0, 10.0, 4.0])
+    seen = table(Batch(torch.tensor([[3.0, 60.0, 5.0], [NAN, 30.0, NAN]])), Noise("test"), False)
+    assert seen.input is not None
+    assert seen.input.tolist() == [[1, 2, 0.75, 1, 1, 1], [0, -1, 0, 0, 1, 0]]
+    assert seen.x[0].tolist() == [1, 60, 5]
+    assert table.restore(seen.x)[0].tolist() == [3, 60, 5]
+    assert table.log_det(seen).tolist() == pytest.approx([-math.log(2), 0])
+
+
 class Exact(nn.Module):
     """Exact encoder of x = w z + m + s e with one z: mean and log-variance of q(z | observed x), standardized."""
 

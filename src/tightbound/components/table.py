@@ -48,6 +48,7 @@ TABLE: dict[str, dict[str, str]] = {
         "binomial": "tightbound.likelihoods.levels:Binomial",
         "categorical": "tightbound.likelihoods.levels:Categorical",
         "discretized-logistic": "tightbound.likelihoods.discretized_logistic:DiscretizedLogistic",
+        "rounded-logistic": "tightbound.likelihoods.discretized_logistic:RoundedLogistic",
         "columns": "tightbound.likelihoods.columns:Columns",
         "pixelcnn": "tightbound.likelihoods.pixelcnn:PixelCNN",
         "logistic-mixture": "tightbound.likelihoods.logistic_mixture:MixtureOfLogistics",

@@ -6,11 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tightbound.core.errors import InputError, suggestion
 
-Kind = Literal["binary", "levels", "categories", "counts", "unit", "real", "mixed"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = Literal["binary", "levels", "categories", "values", "counts", "whole", "unit", "real", "mixed"]
 Given = Literal["", "integers", "floats", "shares"]
 
 
@@ -20,7 +23,8 @@ class Domain:
 
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
-    mixed: each column of a table has its own domain, and values may be missing (NaN).
+    values: a few numbers, in their order; whole: the integers 0, 1, 2, ..., which measure (an age, a weight) rather
+    than count; mixed: each column of a table has its own domain, and values may be missing (NaN).
 
     `given` tells how the training data held these values, so that other data are not misread. Levels: "" as integers,
     "floats" as floating-point levels, "shares" as floating-point shares of the highest level. Unit: "" as
@@ -28,9 +32,11 @@ class Domain:
     """
 
     kind: Kind
-    levels: int | None = None  # for "levels" and "categories" (and 2 for "binary")
+    levels: int | None = None  # for "levels", "categories" and "values" (and 2 for "binary")
     words: tuple[str, ...] = ()  # for "categories"
+    values: tuple[float, ...] = ()  # for "values", in increasing order
     columns: tuple[Domain, ...] = ()  # for "mixed"
+    plain: Domain | None = field(default=None, compare=False, repr=False)  # for "mixed": of all numbers as one kind
     given: Given = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -40,30 +46,49 @@ class Domain:
     @property
     def discrete(self) -> bool:
         """Whether values are whole numbers."""
-        return self.kind in ("binary", "levels", "categories", "counts")
+        return self.kind in ("binary", "levels", "categories", "counts", "whole")
+
+    @property
+    def continuous(self) -> bool:
+        """Whether a distribution on this domain is a density, rather than probabilities of single values."""
+        return self.kind in ("unit", "real")
 
     @property
     def low(self) -> float:
         """The smallest value, or -inf."""
-        return -math.inf if self.kind in ("real", "mixed") else 0.0
+        return -math.inf if self.kind in ("real", "mixed") else min(self.values, default=0.0)
 
     @property
     def high(self) -> float:
         """The largest value, or inf."""
         last = (self.levels or 2) - 1.0
-        return {"binary": 1.0, "levels": last, "categories": last, "unit": 1.0}.get(self.kind, math.inf)
+        known = {"binary": 1.0, "levels": last, "categories": last, "unit": 1.0}
+        return max(self.values) if self.values else known.get(self.kind, math.inf)
 
     @property
     def span(self) -> float:
         """The largest value minus the smallest; infinite for real numbers."""
-        return {"binary": 1.0, "unit": 1.0, "real": math.inf}.get(self.kind, float((self.levels or 0) - 1))
+        known = {"binary": 1.0, "unit": 1.0, "real": math.inf}
+        return self.high - self.low if self.values else known.get(self.kind, float((self.levels or 0) - 1))
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Return the values of this domain that are nearest to x."""
+        if self.values:
+            import torch
+
+            known = torch.tensor(self.values, dtype=x.dtype, device=x.device)
+            return known[torch.bucketize(x, (known[1:] + known[:-1]) / 2)]
+        return (x.round() if self.discrete else x).clamp(self.low, self.high)
 
     def __str__(self) -> str:
         return {
             "binary": "binary values (0 or 1)",
             "levels": f"integers 0..{(self.levels or 0) - 1} ({self.levels} levels)",
             "categories": f"{self.levels} categories ({', '.join(self.words[:4])}{', ...' * (len(self.words) > 4)})",
+            "values": f"{self.levels} numbers ({', '.join(f'{v:g}' for v in self.values[:4])}"
+            f"{', ...' * (len(self.values) > 4)})",
             "counts": "counts (0, 1, 2, ...)",
+            "whole": "whole numbers",
             "unit": "numbers in [0, 1]",
             "real": "real numbers",
             "mixed": "columns: " + ", ".join(f"{n} {k}" for k, n in Counter(c.kind for c in self.columns).items()),
@@ -74,6 +99,8 @@ class Domain:
         """The Python literal that `as_domain` reads back."""
         if self.kind == "categories":
             return (self.kind, self.words)
+        if self.kind == "values":
+            return (self.kind, self.values)
         if self.given == "shares":
             return (self.kind, self.levels, self.given)
         return (self.kind, self.levels) if self.kind == "levels" else self.kind
@@ -81,14 +108,22 @@ class Domain:
 
 BINARY = Domain("binary", 2)
 COUNTS = Domain("counts")
+WHOLE = Domain("whole")
 UNIT = Domain("unit")
 REAL = Domain("real")
-CONTAINED = {"real": ("real", "unit"), "unit": ("binary",), "counts": ("binary", "levels")}  # other kinds, as they are
+CONTAINED = {
+    "real": ("real", "unit"),
+    "unit": ("binary",),
+    "counts": ("binary", "levels"),
+    "whole": ("binary", "levels"),
+}  # other kinds, as they are
 PLAIN = {"binary": BINARY, "counts": COUNTS, "unit": Domain("unit", given="integers"), "real": REAL}
+OF_COLUMNS = {**PLAIN, "whole": WHOLE}
 
 
 def as_domain(given: Any) -> Domain:
-    """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), or a Domain.
+    """Return the domain of a column, given as a kind, ("levels", K), ("categories", words), ("values", numbers), or a
+    Domain.
 
     ("levels", K, "shares") stands for levels that are written as shares of the highest one.
 
@@ -97,8 +132,8 @@ def as_domain(given: Any) -> Domain:
     """
     if isinstance(given, Domain) and given.kind != "mixed":
         return given
-    if isinstance(given, str) and given in PLAIN:
-        return PLAIN[given]
+    if isinstance(given, str) and given in OF_COLUMNS:
+        return OF_COLUMNS[given]
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) in (2, 3):
         kind, values, held = (*given, "floats")[:3]
         if kind == "levels" and isinstance(values, int) and not isinstance(values, bool) and values >= 2:
@@ -107,8 +142,13 @@ def as_domain(given: Any) -> Domain:
             words = tuple(str(word) for word in values)
             if len(set(words)) == len(words) >= 2:
                 return Domain("categories", len(words), words)
-    near = f"; {suggestion(given, PLAIN)}" if isinstance(given, str) and given not in ("levels", "categories") else ""
+        if kind == "values" and isinstance(values, Sequence) and not isinstance(values, str):
+            numbers = tuple(sorted({float(value) for value in values}))
+            if len(numbers) >= 2:
+                return Domain("values", len(numbers), values=numbers)
+    named = isinstance(given, str) and given not in ("levels", "categories", "values")
+    near = f"; {suggestion(given, OF_COLUMNS)}" if named else ""
     raise InputError(
-        f"{given!r} is not the domain of a column{near}; needed: {', '.join(PLAIN)}, ('levels', K), or "
-        "('categories', ['word', 'word', ...])"
+        f"{given!r} is not the domain of a column{near}; needed: {', '.join(OF_COLUMNS)}, ('levels', K), "
+        "('values', [number, number, ...]), or ('categories', ['word', 'word', ...])"
     )

@@ -103,7 +103,9 @@ class Observation(Component, nn.Module, ABC):
 
     def check_source(self, domain: Domain) -> None:
         """Raise InputError if the model was built for raw data of another domain."""
-        same = domain == self.source or (domain.levels is not None and domain.levels == self.source.levels)
+        same = self.source in (domain, domain.plain) or (
+            domain.levels is not None and domain.levels == self.source.levels
+        )
         if not same and domain.kind not in CONTAINED.get(self.source.kind, ()):
             raise InputError(
                 f"the model was built for {self.source} and the data are {domain};  "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tightbound.core.domain import BINARY, REAL, Domain, as_domain
+from tightbound.core.domain import BINARY, REAL, WHOLE, Domain, as_domain
 from tightbound.core.errors import InputError, suggestion
 from tightbound.core.schema import listed
 from tightbound.data import encoding
@@ -16,6 +16,9 @@ from tightbound.data.encoding import Seen
 
 MAX_CATEGORIES = 256
 MAX_PROBLEMS = 12  # in a message
+MAX_VALUES = 32  # different numbers in a column of a few
+REPEATED = 20  # rows, on average, for each of a few numbers
+MAX_OWN = 50  # columns of a table of numbers alone that get kinds of their own; wider ones are spectra, pixels, genes
 
 Kinds = Mapping[Any, Any] | Sequence[Any] | str
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
@@ -57,7 +60,8 @@ class _Found:
 
     seen: Seen = field(default_factory=Seen)
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))  # some of its values
-    distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of a column of categories
+    distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of a column of categories or of a few numbers
+    many: bool = False  # whether there are too many numbers to list
     words: tuple[str, ...] = ()
     missing: int = 0
 
@@ -65,8 +69,9 @@ class _Found:
 class Survey:
     """A pass over a table, part by part, that finds the domain of each column; some kinds may be declared.
 
-    A column without a declared kind holds categories if it holds words, is binary if it holds 0 and 1 alone, and is
-    real otherwise.
+    A column without a declared kind holds categories if it holds words, and is binary if it holds 0 and 1 alone. It
+    holds a few numbers if there are at most `MAX_VALUES`, which repeat `REPEATED` times on average; a density on them
+    would grow without limit. Other whole numbers from 0 on are whole, and all else is real.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Survey:
         problems: Mapping[int, str] | None = None,
         *,
         like: bool = False,
+        sample: bool = False,
     ) -> None:
         """Begin a pass.
 
@@ -86,8 +92,10 @@ class Survey:
             name: Name of the data, in messages.
             problems: What is known to be wrong with columns; it is reported with what the pass finds.
             like: Whether the data are for a model that was trained on columns of these kinds.
+            sample: Whether the rows are some of the data, so that others may hold other numbers.
         """
         self._header, self._kinds, self._name, self._like = header, kinds, name, like
+        self._sample = sample
         self._problems = dict(problems or {})  # by column
         self._found: list[_Found] = []
         self.size = 0
@@ -132,7 +140,12 @@ class Survey:
         kind = self._kinds.get(i)
         if is_nominal(kind):
             found.distinct = np.union1d(found.distinct, values)
-        scale = encoding.scale_of(None if kind is None or is_nominal(kind) else as_domain(kind))
+        elif (kind is None or is_few(kind)) and not found.many:
+            found.many = len(np.unique(values[:1000])) > MAX_VALUES
+            found.distinct = np.zeros(0) if found.many else np.union1d(found.distinct, values)
+            found.many = found.many or len(found.distinct) > MAX_VALUES
+        listed_values = kind is None or is_nominal(kind) or is_few(kind)
+        scale = encoding.scale_of(None if listed_values else as_domain(kind))
         found.seen = found.seen.merged(Seen.of(values[:, None], scale, self._where(i)))
         found.first = found.first if len(found.first) else values[:100_000]
 
@@ -142,6 +155,12 @@ class Survey:
 
     def _where(self, i: int) -> str:
         return f"{self._name}: {title(i, self._header)}"
+
+    def numbers(self, plain: Domain) -> tuple[Domain, tuple[str, ...]] | None:
+        """Return the domain of a table of numbers alone, and notes; None: `plain`, one domain for all, says as much."""
+        domain, notes = self.domain()
+        differ = any(column.kind in ("values", "whole") for column in domain.columns)
+        return (replace(domain, plain=plain), notes) if differ else None
 
     def domain(self, declared: Domain | None = None) -> tuple[Domain, tuple[str, ...]]:
         """Return the domain of the table, and notes; `declared` is the domain of all columns of no declared kind."""
@@ -177,12 +196,42 @@ class Survey:
             if not 2 <= len(words) <= MAX_CATEGORIES:
                 raise InputError(self._too_many(i, f"{len(words)} different values"))
             return Domain("categories", len(words), words)
+        if is_few(kind):
+            return self._numbers(i, found, kind)
         if kind is None:
-            binary = found.seen.integers and found.seen.low >= 0 and found.seen.high <= 1
-            kind = BINARY if binary else REAL
+            kind = self._inferred(found)
+            if kind.kind == "values":
+                return kind
         own = encoding.judge(found.seen, found.first[:, None], as_domain(kind), where)[0].domain
         plain = {"levels": "floats", "unit": "integers"}.get(own.kind, "")  # all columns may have become floats
         return replace(own, given=own.given or plain)
+
+    def _inferred(self, found: _Found) -> Domain:
+        """Return the domain of a column of numbers whose kind was not declared."""
+        seen = found.seen
+        if seen.integers and seen.low >= 0 and seen.high <= 1:
+            return BINARY
+        if self._sample:
+            return REAL
+        if not found.many and 2 <= len(found.distinct) <= (self.size - found.missing) / REPEATED:
+            return as_domain(("values", found.distinct.tolist()))
+        whole = seen.integers and 0 <= seen.low < seen.high <= encoding.MAX_COUNT / 2
+        return WHOLE if whole else REAL
+
+    def _numbers(self, i: int, found: _Found, kind: Any) -> Domain:
+        """Return the domain of a column that was declared to hold a few numbers; check that it does."""
+        where = self._where(i)
+        if kind == "values":
+            if found.many or len(found.distinct) < 2:
+                number = f"more than {MAX_VALUES} different numbers" if found.many else "one number"
+                raise InputError(f"{where} has {number}; a column of a few has from 2 to {MAX_VALUES}: use 'real'")
+            return as_domain(("values", found.distinct.tolist()))
+        domain = as_domain(kind)
+        other = found.distinct[~among(found.distinct, domain)]
+        if found.many or len(other):
+            odd = found.first[~among(found.first, domain)] if found.many else other
+            raise InputError(f"{where} holds {odd[0]:g}, which is none of its {domain}")
+        return domain
 
     def _known(self, i: int, found: _Found) -> Domain:
         """Return the domain that the model knows for a column; raise InputError if it needs all entries."""
@@ -204,6 +253,12 @@ class Survey:
             unknown = [word for word in words if word not in own.words]
             if found.missing == self.size:
                 notes.append(f"{self._where(i)} has no entries: they count as missing")
+            elif own.kind == "values" and not among(found.distinct, own).all():
+                odd = [f"{value:g}" for value in found.distinct if not among(np.array([value]), own)[0]]
+                notes.append(
+                    f"{self._where(i)} holds {listed(odd)}, unknown to the model, which knows {own}: these entries "
+                    "count as missing"
+                )
             elif own.kind == "categories" and unknown and (found.words or all(map(is_number, own.words))):
                 notes.append(
                     f"{self._where(i)} holds {listed(map(repr, unknown))}, unknown to the model, which knows {own}: "
@@ -226,6 +281,23 @@ class Survey:
         return "; ".join(shown) + "; ..." * (self.width > 8), entries, *whole_numbers(whole)
 
 
+def may_differ(
+    header: Sequence[str], width: int, dtype: np.dtype[Any], plain: Domain, declared: Domain | None, *, whole: bool
+) -> bool:
+    """Whether columns of numbers alone get kinds of their own where they are not declared: in tables, not in pictures.
+
+    Args:
+        header: Names of the columns, where they are known.
+        width: Number of columns.
+        dtype: Type of the numbers.
+        plain: Domain of all numbers as one kind.
+        declared: Domain that was declared for all numbers.
+        whole: Whether all are whole numbers.
+    """
+    own = len(header) > 0 or (dtype.kind == "f" and not whole)
+    return own and declared is None and width <= MAX_OWN and dtype != np.uint8 and plain.kind in ("real", "levels")
+
+
 def whole_numbers(ranges: Mapping[Any, tuple[float, float]]) -> tuple[str, ...]:
     """Return a note on columns of whole numbers that are taken as real ones, by name or number, with their ranges."""
     if not ranges:
@@ -233,10 +305,7 @@ def whole_numbers(ranges: Mapping[Any, tuple[float, float]]) -> tuple[str, ...]:
     first = list(ranges)[:6]
     shown = ", ".join(f"{name} {ranges[name][0]:.0f}..{ranges[name][1]:.0f}" for name in first)
     more = f" and {len(ranges) - len(first)} more" if len(ranges) > len(first) else ""
-    kinds = {
-        name: ("levels", int(ranges[name][1]) + 1) if ranges[name][1] < MAX_CATEGORIES else "counts" for name in first
-    }
-    how = f"samples of them are fractions: to keep them whole, pass kinds={kinds!r}"
+    how = f"samples of them are fractions: to keep them whole, pass kinds={dict.fromkeys(first, 'whole')!r}"
     return (f"whole numbers taken as real: {shown}{more}; {how}",)
 
 
@@ -271,6 +340,12 @@ def encode(
             continue
         if i in words:
             raise InputError(f"{where} holds words, such as {words[i][0]!r}; needed: {own}")
+        if own.kind == "values":
+            known = among(column, own)
+            if not like and not known[seen].all():
+                raise InputError(f"{where} holds {column[seen & ~known][0]:g}, which is none of its {own}")
+            out[known, i] = column[known]
+            continue
         out[seen, i] = encoding.infer(column[seen, None], own, where)[0].convert(column[seen])
     return out
 
@@ -297,7 +372,17 @@ def _codes(
 
 def is_nominal(kind: Any) -> bool:
     """Whether a declared kind of a column is that of categories."""
-    return kind is not None and (kind == "categories" or as_domain(kind).kind == "categories")
+    return kind is not None and (kind == "categories" or (kind != "values" and as_domain(kind).kind == "categories"))
+
+
+def is_few(kind: Any) -> bool:
+    """Whether a declared kind of a column is that of a few numbers."""
+    return kind is not None and (kind == "values" or (kind != "categories" and as_domain(kind).kind == "values"))
+
+
+def among(x: np.ndarray, domain: Domain) -> np.ndarray:
+    """Return which numbers x (N,) are among the few of a domain, in float32."""
+    return np.isin(x.astype(np.float32), np.array(domain.values, np.float32))
 
 
 def is_number(cell: str) -> bool:

@@ -113,10 +113,11 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     mapped, cast, beside = isinstance(raw.x, np.memmap), None, ""
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
-    if raw.x.ndim == 2 and not mapped and (raw.words or raw.kinds is not None or np.isnan(raw.x).any()):
-        domain, notes = surveyed(raw, title, options)
+    table = None if mapped or raw.x.ndim != 2 else _table(raw, title, options)
+    if table is not None:
+        domain, notes = table
         x = columns.encode(raw.x, raw.header, raw.words, domain, title, like=options.like)
-        beside = repr(domain)
+        beside = "".join(repr(column) for column in domain.columns if column.words)
         notes = (f"shape: {raw.x.shape}, read as {len(x)} examples of {x.shape[1]} columns", *notes)
     else:
         x, shape, layout = channels_first(raw.x, title)
@@ -132,19 +133,41 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     whole, notes = ArraySplit(x, labels, raw.names, cast, raw.origin), (*raw.notes, *notes, *legend)
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
     schema = replace(raw.schema, classes=classes)
-    digest = fingerprint(x, labels, beside)
+    digest = fingerprint(x.astype(np.float32) if raw.header else x, labels, beside)
     share = options.share(len(x))
     data = divided(whole, raw.train, name, domain, notes, digest, share, schema, validation=raw.validation)
     known = () if mapped or data.test is None else duplicates.note(data.train, data.test)
     return replace(data, layout=layout, notes=(*data.notes, *known))
 
 
-def surveyed(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str, ...]]:
-    """Return the domain of a table (N, D), with a domain for each column, and notes on what was inferred."""
+def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str, ...]] | None:
+    """As `surveyed`, of all rows of a table (N, D); None: one domain fits all of its columns."""
+    x, width = raw.x, raw.x.shape[1]
+    if raw.words or raw.kinds is not None or np.isnan(x).any():
+        return surveyed(raw, title, options)
+    if options.like or width > columns.MAX_OWN:
+        return None
+    plain, whole = encoding.infer(x, options.declared, title)[0].domain, bool((x == np.rint(x)).all())
+    if not columns.may_differ(raw.header, width, x.dtype, plain, options.declared, whole=whole):
+        return None
+    survey = columns.Survey(raw.header, {}, title, raw.problems)
+    survey.add(x, raw.words)
+    return survey.numbers(plain)
+
+
+def surveyed(raw: Arrays, title: str, options: Options, *, sample: bool = False) -> tuple[Domain, tuple[str, ...]]:
+    """Return the domain of a table (N, D), with a domain for each column, and notes on what was inferred.
+
+    Args:
+        raw: The table.
+        title: Its name in messages.
+        options: Options that the user gave.
+        sample: Whether the rows are some of the data, so that others may hold other numbers.
+    """
     width = raw.x.shape[1]
     kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds
     survey = columns.Survey(
-        raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems, like=options.like
+        raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems, like=options.like, sample=sample
     )
     survey.add(raw.x, raw.words)
     domain, notes = survey.domain()

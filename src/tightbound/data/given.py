@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, Unpack
@@ -101,13 +102,26 @@ def training_data(
             data = open_with(source, replace(asked, test=test if isinstance(test, float) else 0.1))
         else:
             data = open_with(source, asked)
-    given = {
-        name: examples(split, data.domain, data.shape, data.schema, name=name)
+    asked_of = {
+        name: split
         for name, split in (("validation", validation), ("test", test))
         if split is not None and not isinstance(split, float | int)
     }
-    if not given:
+    if not asked_of:
         return data
+
+    def read(domain: Domain) -> dict[str, Split]:
+        return {name: examples(x, domain, data.shape, data.schema, name=name) for name, x in asked_of.items()}
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        given = read(data.domain)
+    if data.domain.plain is not None and any(isinstance(x, ArraySplit) and _lacks(x) for x in given.values()):
+        data = replace(data, domain=data.domain.plain)  # there are numbers that the training data do not hold
+        given = read(data.domain)
+    else:
+        for warning in said:
+            warnings.warn(warning.message, stacklevel=2)
     digest = data.fingerprint
     if digest.startswith("sha256"):
         marks = [digest, *(f"{name} {_mark(split)}" for name, split in given.items())]
@@ -214,7 +228,7 @@ def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
 def _check_domain(own: Domain, domain: Domain, name: str) -> None:
     """Raise InputError for opened data whose stored values mean something else to the model."""
     fewer = own.kind == domain.kind == "levels" and own.high <= domain.high and own.given != "shares"
-    if own != domain and not fewer and own.kind not in CONTAINED.get(domain.kind, ()):
+    if domain not in (own, own.plain) and not fewer and own.kind not in CONTAINED.get(domain.kind, ()):
         raise InputError(
             f"{name} holds {own} and the model was made for {domain}; pass what {name} was opened from, and it is read "
             "like the training data"
@@ -246,6 +260,8 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
         for i, (column, own) in enumerate(zip(x.unbind(1), domain.columns, strict=True)):
             check_values(column[~torch.isnan(column)], own, f"column {i + 1} of {name}")
         return
+    if domain.kind == "values" and not (known := torch.isin(x.float(), torch.tensor(domain.values))).all():
+        raise InputError(f"{name} holds {x[~known][0]:g}; the model was made for {domain}")
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
@@ -320,8 +336,13 @@ def _of_split(split: Split, options: Options) -> Data:
     domain = options.declared
     if options.kinds is not None or domain is None:
         domain = open_with(next(split.epoch(4096)).x, options).domain
+        domain = domain.plain or domain  # later examples may hold other numbers
     notes = (f"a split of examples of shape {tuple(split.shape)}: {domain}",)
     return Data("split", split, None, domain, notes, _mark(split), False, split)
+
+
+def _lacks(split: ArraySplit) -> bool:
+    return split.x.dtype.kind == "f" and bool(np.isnan(split.x).any())
 
 
 def _mark(split: Split) -> str:

@@ -56,9 +56,10 @@ def open(
             folder that its `save_to_disk` made; a torch Dataset or DataLoader; a pair (train_loader, test_loader).
         levels: The values are integers 0 .. levels - 1.
         domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
-        kinds: Kinds of the columns of a table: "real", "binary", "counts", "unit", ("levels", K), "categories" or
-            ("categories", words), one for all columns, one for each, or {column: kind}; others are inferred. A
-            table with kinds, words or missing entries (NaN, empty cells) is mixed: each column has its own domain.
+        kinds: Kinds of the columns of a table: "real", "binary", "counts", "whole", "unit", ("levels", K), "values"
+            or ("values", numbers), "categories" or ("categories", words), one for all columns, one for each, or
+            {column: kind}; others are inferred. A table with kinds, words, missing entries (NaN, empty cells), or
+            columns of few or whole numbers is mixed: each column has its own domain.
         resize: Height and width that encoded images are resized to.
         gray: Read encoded images as gray.
         background: Color behind transparent pixels of encoded images, such as "black" or "#ff0000". Default: white.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from tightbound.likelihoods.counts import Poisson as Poisson
     from tightbound.likelihoods.counts import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
     from tightbound.likelihoods.discretized_logistic import DiscretizedLogistic as DiscretizedLogistic
+    from tightbound.likelihoods.discretized_logistic import RoundedLogistic as RoundedLogistic
     from tightbound.likelihoods.levels import Binomial as Binomial
     from tightbound.likelihoods.levels import Categorical as Categorical
     from tightbound.likelihoods.location_scale import Gaussian as Gaussian

@@ -87,13 +87,13 @@ class ElementwiseLikelihood(Likelihood):
         Raises:
             CompositionError: If the last layer has no suitable bias.
         """
+        self.fit_learned(x)
         raw = self.fit_marginals(x)
         by_channel = (raw.mean(dim=(-2, -1)),) if len(self.shape) == 3 else ()
         start_bias(self.network, raw, *by_channel)
-        self.fit_learned(x)
 
     def fit_learned(self, x: Tensor) -> None:
-        """Fit the learned parameters outside the network to the marginals of targets x (N, *shape)."""
+        """Fit the parameters outside the network to the marginals of targets x (N, *shape), before `fit_marginals`."""
 
 
 def start_bias(network: nn.Module | None, *values: Tensor) -> None:
@@ -118,6 +118,8 @@ _NEEDS = {
     "binary": "binary values",
     "levels": "integer levels",
     "counts": "counts",
+    "whole": "whole numbers",
+    "values": "a few numbers",
     "categories": "categories",
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
@@ -130,6 +132,8 @@ _FIX = {
         "with 'bernoulli', 'levels(dequantize=True)' with a density, or 'counts' with 'negative-binomial'"
     ),
     "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial'",
+    "whole": "use 'rounded-logistic'",
+    "values": "use 'columns'",
     "categories": "use 'categorical'",
     "mixed": "use 'columns'",
     "unit": "use 'continuous-bernoulli', 'beta', 'gaussian' or 'laplace'",

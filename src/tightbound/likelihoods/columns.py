@@ -25,7 +25,9 @@ FAMILIES = {
     "binary": "bernoulli",
     "levels": "categorical",
     "categories": "categorical",
+    "values": "categorical",
     "counts": "negative-binomial",
+    "whole": "rounded-logistic",
     "unit": "continuous-bernoulli",
 }
 
@@ -39,10 +41,12 @@ class Columns(Likelihood):
         shape: (D,); optional.
         features: Size of the features that the latents give; required with an architecture.
         network: An architecture, or a module (B, features) -> (B, all parameters); None: features are the parameters.
-        kinds: The kind of each column: "real", "binary", "counts", "unit", ("levels", K), ("categories", words).
+        kinds: The kind of each column: "real", "binary", "counts", "whole", "unit", ("levels", K),
+            ("values", numbers), ("categories", words).
         families: Families to use instead of gaussian (with a scale per column), bernoulli, categorical,
-            negative-binomial and continuous-bernoulli, as text: by kind, {"real": "student-t"}, or one per column
-            (None: the default for its kind).
+            negative-binomial, rounded-logistic and continuous-bernoulli, as text: by kind, {"real": "student-t"}, or
+            one per column (None: the default for its kind). That of a few numbers is one of their positions, which are
+            levels.
 
     Raises:
         InputError: If a kind or family is unknown.
@@ -73,12 +77,18 @@ class Columns(Likelihood):
             )
         if tuple(shape) not in ((), self.shape):
             raise CompositionError(f"{size} kinds were given for data of shape {tuple(shape)}; give one per column")
-        members: dict[tuple[str, Domain], list[int]] = {}
+        members: dict[tuple[str, Domain], list[int]] = {}  # columns of as many numbers each are of one family
         for i, text in enumerate(_texts(self.columns, {} if families is None else families)):
-            members.setdefault((text, self.columns[i]), []).append(i)
+            members.setdefault((text, _positions(self.columns[i])), []).append(i)
         self.families = nn.ModuleList(_family(text, len(at), domain) for (text, domain), at in members.items())
         self.sizes = [len(at) for at in members.values()]
         self.categories = [domain.levels if domain.kind == "categories" else None for _, domain in members]
+        self.numbers: list[str | None] = []  # the buffers that hold the numbers (n, K) of columns of a few
+        for number, at in enumerate(members.values()):
+            few = [self.columns[i].values for i in at]
+            self.numbers.append(f"numbers{number}" if few[0] else None)
+            if few[0]:
+                self.register_buffer(f"numbers{number}", torch.tensor(few), persistent=False)
         self.widths = [family.outputs * n for family, n in zip(self._families(), self.sizes, strict=True)]
         grouped = torch.tensor([i for at in members.values() for i in at])
         self.register_buffer("grouped", grouped, persistent=False)
@@ -98,10 +108,12 @@ class Columns(Likelihood):
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Return the distribution with batch shape (...) and event shape (D,) for features (..., features)."""
         raw = features if self.network is None else fold(self.network, features, 1)
-        parts = [
-            family.distribution(part.unflatten(-1, (family.outputs, n)))
-            for family, part, n in zip(self._families(), raw.split(self.widths, -1), self.sizes, strict=True)
-        ]
+        parts = []
+        for family, part, n, numbers in zip(
+            self._families(), raw.split(self.widths, -1), self.sizes, self._numbers(), strict=True
+        ):
+            p = family.distribution(part.unflatten(-1, (family.outputs, n)))
+            parts.append(p if numbers is None else FewNumbers(p, numbers))
         return Independent(ColumnsDistribution(self, parts), 1, validate_args=False)
 
     def check_domain(self, target: Domain) -> None:
@@ -116,13 +128,24 @@ class Columns(Likelihood):
     @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
         """Initialize to the marginals of targets x (N, D), before training."""
-        parts = list(zip(self._families(), x[:, self.grouped].split(self.sizes, -1), strict=True))
+        parts = []
+        for family, part, numbers in zip(
+            self._families(), x[:, self.grouped].split(self.sizes, -1), self._numbers(), strict=True
+        ):
+            parts.append((family, part if numbers is None else positions(part, numbers).to(part)))
+            family.fit_learned(parts[-1][1])
         start_bias(self.network, torch.cat([family.fit_marginals(part).flatten() for family, part in parts]))
-        for family, part in parts:
-            family.fit_learned(part)
 
     def _families(self) -> list[ElementwiseLikelihood]:
         return [family for family in self.families if isinstance(family, ElementwiseLikelihood)]
+
+    def _numbers(self) -> list[Tensor | None]:
+        return [None if name is None else self.get_buffer(name) for name in self.numbers]
+
+
+def _positions(column: Domain) -> Domain:
+    """Return the domain of a family: of a few numbers, their positions."""
+    return Domain("levels", column.levels) if column.kind == "values" else column
 
 
 def _texts(columns: Sequence[Domain], families: Mapping[str, str] | Sequence[str | None]) -> list[str]:
@@ -144,6 +167,48 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
         raise CompositionError(f"{text!r} is not a family for one column; use one with independent elements")
     family.check_domain(domain)
     return family
+
+
+def positions(x: Tensor, numbers: Tensor) -> Tensor:
+    """Return the positions of x (..., n) among the numbers (n, K) of each column: those of the nearest ones."""
+    between = (numbers[:, 1:] + numbers[:, :-1]) / 2
+    return (x.unsqueeze(-1) > between).sum(-1)
+
+
+class FewNumbers(UncheckedDistribution):
+    """Distribution on K numbers in each of n columns, batch shape (..., n).
+
+    Args:
+        p: Distribution of their positions 0 .. K - 1.
+        numbers: The numbers (n, K), in increasing order.
+    """
+
+    def __init__(self, p: Distribution, numbers: Tensor) -> None:
+        self.p, self.numbers = p, numbers
+        super().__init__(p.batch_shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of numbers (..., n)."""
+        return self.p.log_prob(positions(value, self.numbers))
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x]."""
+        return (self._chances() * self.numbers).sum(-1)
+
+    @property
+    def variance(self) -> Tensor:
+        """Var[x]."""
+        return (self._chances() * (self.numbers - self.mean.unsqueeze(-1)).square()).sum(-1)
+
+    def _chances(self) -> Tensor:
+        return log_chances(self.p, self.numbers.shape[-1]).exp().to(self.numbers)
+
+
+@draw.register
+def _(distribution: FewNumbers, samples: Sequence[int], noise: Noise) -> Tensor:
+    at = draw(distribution.p, samples, noise).long().unsqueeze(-1)
+    return distribution.numbers.expand(*at.shape[:-1], -1).gather(-1, at).squeeze(-1)
 
 
 class ColumnsDistribution(UncheckedDistribution):
@@ -183,8 +248,13 @@ class ColumnsDistribution(UncheckedDistribution):
 
 def _mode(p: Distribution, levels: int) -> Tensor:
     """Return the most probable of the levels 0 .. levels - 1."""
+    return log_chances(p, levels).argmax(-1)
+
+
+def log_chances(p: Distribution, levels: int) -> Tensor:
+    """Return the log-probabilities (..., levels) of the levels 0 .. levels - 1."""
     k = torch.arange(levels, device=p.mean.device, dtype=p.mean.dtype)
-    return torch.stack([p.log_prob(value.expand(p.batch_shape)) for value in k], -1).argmax(-1)
+    return torch.stack([p.log_prob(value.expand(p.batch_shape)) for value in k], -1)
 
 
 @draw.register

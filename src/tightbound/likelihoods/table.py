@@ -16,17 +16,19 @@ from tightbound.core.interfaces import Observation
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 
+MEASURED = ("real", "whole", "values")  # kinds of numbers that the encoder sees standardized
+
 
 class Table(Observation):
     """Observation of tables with columns of several kinds, in which NaN marks a missing value.
 
-    The encoder sees standardized real columns, counts as log(1 + x), levels in [0, 1], one-hot categories, zeros for
-    missing values, and then the mask. In the target, real columns are standardized and missing values are masked, so
-    that p(x | z) and the measure integrate them out.
+    The encoder sees real columns, whole numbers and few numbers standardized, counts as log(1 + x), levels in [0, 1],
+    one-hot categories, zeros for missing values, and then the mask. In the target, real columns are standardized and
+    missing values are masked, so that p(x | z) and the measure integrate them out.
 
     Args:
         kinds: The kind of each column, as for the likelihood `columns`.
-        mean: Mean of each column's observed training data; only the means of real columns are used.
+        mean: Mean of each column's observed training data; those of real columns, whole and few numbers are used.
         std: Standard deviation of each column's observed training data.
 
     References:
@@ -35,7 +37,7 @@ class Table(Observation):
     """
 
     no_bits = "columns of a table have different kinds, and an example may lack some"
-    error_unit = "standard deviations (real), 0-1 scale (levels), wrong or right (categories); squared"
+    error_unit = "standard deviations (numbers), 0-1 scale (levels), wrong or right (categories); squared"
     target_name = "observed values, in the data's units"
 
     def __init__(self, kinds: Sequence[Any], mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
@@ -46,7 +48,7 @@ class Table(Observation):
                 raise InputError(f"{len(given)} {what} were given for {len(columns)} columns; give one per column")
         self.source = self.target = Domain("mixed", columns=columns)
         self.words = tuple(column.words for column in columns)
-        for name in ("mean", "std", "unit"):
+        for name in ("mean", "std", "center", "unit"):
             self.register_buffer(name, torch.empty(len(columns)))
         self._set(mean or [0.0] * len(columns), [number("std", s, above=0) for s in std or [1.0] * len(columns)])
         # a missing value is masked, but its replacement must lie in the support of its column
@@ -65,6 +67,7 @@ class Table(Observation):
         values = {
             "mean": [m if r else 0.0 for m, r in zip(mean, real, strict=True)],
             "std": [s if r else 1.0 for s, r in zip(std, real, strict=True)],
+            "center": [m if column.kind in MEASURED else 0.0 for column, m in zip(columns, mean, strict=True)],
             "unit": [_unit(column, s) for column, s in zip(columns, std, strict=True)],
         }
         for name, value in values.items():
@@ -72,6 +75,7 @@ class Table(Observation):
 
     mean: Tensor
     std: Tensor
+    center: Tensor
     unit: Tensor
     nominal: Tensor
     filled: Tensor
@@ -99,8 +103,10 @@ class Table(Observation):
         """Set input, target and mask; NaN becomes 0 in the input and a valid value in the target."""
         mask = ~torch.isnan(batch.x)
         x = ((batch.x - self.mean) / self.std).where(mask, self.filled)
-        pairs = zip(x.unbind(1), self.source.columns, strict=True)
-        written = torch.cat([_written(column, domain) for column, domain in pairs], 1)
+        standard = ((batch.x - self.center) / self.unit).masked_fill(~mask, 0.0)
+        columns = enumerate(self.source.columns)
+        parts = (standard[:, i : i + 1] if c.kind in MEASURED else _written(x[:, i], c) for i, c in columns)
+        written = torch.cat(list(parts), 1)
         widths = torch.tensor([_width(c) for c in self.source.columns], device=x.device)
         seen = mask.repeat_interleave(widths, 1, output_size=written.shape[1])
         return replace(batch, input=torch.cat([written * seen, mask.to(x)], 1), x=x, mask=mask)
@@ -122,7 +128,7 @@ def _width(column: Domain) -> int:
 
 def _unit(column: Domain, std: float) -> float:
     """Return the unit of a column's errors."""
-    return {"real": std, "counts": std, "levels": column.high}.get(column.kind, 1.0)
+    return std if column.kind in (*MEASURED, "counts") else column.high if column.kind == "levels" else 1.0
 
 
 def _written(x: Tensor, column: Domain) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tightbound.core.domain import BINARY, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, REAL, UNIT, WHOLE, Domain, as_domain
 from tightbound.core.errors import InputError
 from tightbound.data import Limits, open
 from tightbound.data.groups import GroupedSplit
@@ -66,7 +66,7 @@ def test_typed_columns_are_read_as_those_of_a_text_table_are(tmp_path):
     (tmp_path / "people.csv").write_text("\n".join(text))
     same = open(tmp_path / "people.csv")
     assert data.domain == same.domain
-    assert data.domain.columns == (REAL, BINARY, Domain("categories", 3, ("blue", "green", "red")), REAL)
+    assert data.domain.columns == (REAL, BINARY, Domain("categories", 3, ("blue", "green", "red")), WHOLE)
     assert torch.equal(everything(data.whole).nan_to_num(-9), everything(same.whole).nan_to_num(-9))
     assert data.header == same.header
 
@@ -86,8 +86,12 @@ def test_a_streamed_table_is_the_same_data(tmp_path):
     ("columns", "domain"),
     [
         ({"a": RNG.random(N), "b": RNG.random(N)}, UNIT),
-        ({"a": RNG.normal(size=N), "b": np.arange(N)}, REAL),
-        ({"a": np.arange(N) % 5, "b": np.arange(N) % 17}, Domain("levels", 17)),
+        ({"a": RNG.normal(size=N), "b": -np.arange(N)}, REAL),
+        ({"a": RNG.normal(size=N), "b": np.arange(N)}, Domain("mixed", columns=(REAL, WHOLE))),
+        (
+            {"a": np.arange(N) % 3, "b": np.arange(N) % 17},
+            Domain("mixed", columns=(as_domain(("values", (0, 1, 2))), WHOLE)),
+        ),
         ({"a": np.arange(N) % 2 == 0, "b": np.arange(N) % 3 == 0}, BINARY),
         ({"a": (np.arange(N) % 200).astype(np.uint8), "b": np.zeros(N, np.uint8)}, Domain("levels", 256)),
     ],
@@ -111,7 +115,7 @@ VECTORS = {
     "missing once, late": (vectors(np.where(PLACE == 4 * 71, np.nan, RNG.normal(size=4 * N))), {}, "mixed"),
     "missing levels": (vectors(np.where(PLACE == 9, np.nan, PLACE % 5)), {"levels": 5}, "mixed"),
     "binary but for one": (vectors(np.where(PLACE == 9, 7, PLACE % 2)), {}, "levels"),
-    "whole but for one": (vectors(np.where(PLACE == 9, 7.5, PLACE % 2)), {}, "real"),
+    "whole but for one": (vectors(np.where(PLACE == 9, 7.5, PLACE % 2)), {}, "mixed"),
 }
 
 

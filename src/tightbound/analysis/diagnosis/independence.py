@@ -47,7 +47,10 @@ def _marginal_costs(x: Tensor, known: Tensor, new: Tensor, domain: Domain) -> Te
     if domain.kind == "binary":  # values between 0 and 1 are expectations over binarizations
         p = (seen.sum(0) + 0.5) / (size + 1)
         return -(new * p.log() + (1 - new) * (1 - p).log())
-    if domain.discrete:
+    if domain.values:
+        numbers = torch.tensor(domain.values, dtype=x.dtype)
+        seen, new = ((part.unsqueeze(-1) - numbers).abs().argmin(-1) for part in (seen, new.nan_to_num()))
+    if domain.values or (domain.discrete and domain.kind != "whole"):
         value, asked = seen.long(), new.nan_to_num().long()
         top = torch.maximum(value.amax(0), asked.amax(0)).add(1).clamp_min(domain.levels or 0)  # (D,) values to expect
         counts = torch.zeros(int(top.max()), x.shape[1], dtype=torch.float64)

@@ -159,13 +159,19 @@ def table_figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
 def _marginal(real: Array, drawn: Array, title: str, domain: Domain) -> Panel:
     """Return bars for categories and for few whole numbers, and a histogram otherwise."""
     parts = {"data": real[~np.isnan(real)], "samples": drawn}
+    if domain.values:  # bars by position
+        edges = np.array(domain.values)
+        parts = {name: np.abs(x[:, None] - edges).argmin(1) for name, x in parts.items()}
+        names = tuple(f"{value:g}" for value in domain.values)
+        domain = Domain("levels", domain.levels, words=names)
     levels = int(max(x.max(initial=0) for x in parts.values())) + 1  # whole numbers start at 0
     if not domain.discrete or (domain.kind != "categories" and levels > INTEGERS):
         bins = min(30, 8 + len(real) // 20)
         return Histograms(series={name: x.tolist() for name, x in parts.items()}, bins=bins, title=title)
     levels = domain.levels or levels
     counts = {name: np.bincount(np.rint(x).astype(int), minlength=levels) for name, x in parts.items()}
-    order = np.argsort(-counts["data"], kind="stable")[:CATEGORIES] if domain.words else np.arange(levels)
+    nominal = domain.kind == "categories"
+    order = np.argsort(-counts["data"], kind="stable")[:CATEGORIES] if nominal else np.arange(levels)
     labels = [str(domain.words[i]) if domain.words else str(i) for i in order]
     series = {name: (each[order] / max(1, each.sum())).tolist() for name, each in counts.items()}
     return Bars(labels=labels, series=series, title=title)

@@ -62,5 +62,5 @@ def into_domain(model: VAE, x: Tensor) -> Tensor:
     """Return means of p(x|z) (N, *shape), in the units of the data, moved to the nearest possible values."""
     domain = model.observation.source
     columns = zip(x.unbind(1), domain.columns, strict=True) if domain.columns else [(x, domain)]
-    near = [(column.round() if own.discrete else column).clamp(own.low, own.high) for column, own in columns]
+    near = [own.nearest(column) for column, own in columns]
     return torch.stack(near, 1) if domain.columns else near[0]

@@ -87,7 +87,7 @@ def as_data(model: VAE, x: Tensor) -> Batch:
     """Return decoded x (N, *shape) as examples of the model's domain: within its range, rounded if discrete."""
     domain = model.observation.source
     if domain.kind != "mixed":
-        x = (x.round() if domain.discrete else x).clamp(domain.low, domain.high)
+        x = domain.nearest(x)
     return Batch(x, index=torch.arange(len(x)))
 
 

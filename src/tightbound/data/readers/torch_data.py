@@ -168,7 +168,7 @@ class Judged(NamedTuple):
 def judged(x: np.ndarray, options: Options, title: str) -> Judged:
     """Judge how examples are stored by some of them, x (N, ...); a table with missing entries or kinds is mixed."""
     if x.ndim == 2 and (options.kinds is not None or (x.dtype.kind == "f" and np.isnan(x).any())):
-        domain, notes = surveyed(Arrays(x, kinds=options.kinds), title, options)
+        domain, notes = surveyed(Arrays(x, kinds=options.kinds), title, options, sample=True)
         store = partial(_as_columns, domain=domain, title=title, like=options.like)
         return Judged(domain, store, x.shape[1:], "chw", (*notes, f"judged by {len(x)} examples"))
     options.refuse(title, kinds=x.ndim != 2)

@@ -151,7 +151,7 @@ def _continuous(case: Case) -> Array:
     """Return the elements on which p(x | z) is a density, (D,)."""
     target: Domain = case.model.observation.target
     columns = target.columns or (target,) * int(np.prod(case.model.shape))
-    return np.array([not column.discrete for column in columns])
+    return np.array([column.continuous for column in columns])
 
 
 def moments(model: VAE, z: torch.Tensor, context: torch.Tensor | None) -> tuple[Array, Array]:
