@@ -147,7 +147,7 @@ def as_domain(given: Any) -> Domain:
             if len(numbers) >= 2:
                 return Domain("values", len(numbers), values=numbers)
     named = isinstance(given, str) and given not in ("levels", "categories", "values")
-    near = f"; {suggestion(given, OF_COLUMNS)}" if named else ""
+    near = f"; {suggestion(str(given), OF_COLUMNS)}" if named else ""
     raise InputError(
         f"{given!r} is not the domain of a column{near}; needed: {', '.join(OF_COLUMNS)}, ('levels', K), "
         "('values', [number, number, ...]), or ('categories', ['word', 'word', ...])"
