@@ -6,6 +6,7 @@ The docstring below a field is its command-line help, and the string in an `Anno
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,7 +233,7 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), least=least)
-        whole("seed", self.seed, least=0)
+        whole("seed", self.seed, least=0, most=math.inf)
         for name in ("lr", "eps"):
             number(name, getattr(self, name), above=0)
         for name in ("weight_decay", "checkpoint_seconds"):

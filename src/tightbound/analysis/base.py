@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from tightbound.analysis.result import Result
-from tightbound.core.errors import InputError, whole
+from tightbound.core.errors import COUNT, InputError, whole
+from tightbound.core.limits import PASSES
 
 if TYPE_CHECKING:
     from tightbound.data import Data, Split
@@ -24,6 +26,8 @@ def option(
     default: Any = MISSING,
     *,
     least: int | None = None,
+    most: float = COUNT,
+    passes: bool = False,
     choices: tuple[str, ...] = (),
     short: str | None = None,
     metavar: str | None = None,
@@ -35,6 +39,8 @@ def option(
     Args:
         default: Default value; without one the option is required.
         least: Smallest value of a whole number; None is allowed if it is the default.
+        most: Largest value of a whole number.
+        passes: Each example takes so many passes through the networks; several such options multiply.
         choices: The values that are allowed.
         short: Short name of the flag, such as "-n".
         metavar: What the help shows for a value.
@@ -44,7 +50,16 @@ def option(
     flag = {"metavar": metavar} if metavar else {}
     flag |= {"aliases": [short], "metavar": metavar or "INT"} if short else {}
     return field(
-        default=default, metadata={"least": least, "choices": choices, "variant": variant, "flag": flag, **more}
+        default=default,
+        metadata={
+            "least": least,
+            "most": most,
+            "passes": passes,
+            "choices": choices,
+            "variant": variant,
+            "flag": flag,
+            **more,
+        },
     )
 
 
@@ -124,7 +139,7 @@ class Analysis(ABC, Generic[R]):
     own_training_data: ClassVar[bool] = False
     """Whether it compares the examples with the data that the model was trained on, whatever data are given."""
 
-    seed: int = option(0, least=0)
+    seed: int = option(0, least=0, most=math.inf)
     """Random seed."""
     progress: bool = False
     """Show a progress bar on standard error."""
@@ -137,9 +152,15 @@ class Analysis(ABC, Generic[R]):
         for f in fields(self):
             value, least, choices = getattr(self, f.name), f.metadata.get("least"), f.metadata.get("choices")
             if least is not None and not (value is None and f.default is None):
-                whole(f.name, value, least=least)
+                whole(f.name, value, least=least, most=f.metadata["most"])
             if choices and value not in choices:
                 raise InputError(f"{f.name} = {value!r}; needed: one of {', '.join(map(repr, choices))}")
+        repeated = {f.name: int(getattr(self, f.name)) for f in fields(self) if f.metadata.get("passes")}
+        if (total := math.prod(repeated.values())) > PASSES:
+            given = " and ".join(f"{name} = {value:,}" for name, value in repeated.items())
+            raise InputError(
+                f"{given} ask for {total:,} passes through the networks for each example; needed: at most {PASSES:,}"
+            )
 
     @property
     def is_default(self) -> bool:

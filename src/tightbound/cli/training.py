@@ -11,6 +11,7 @@ import tyro
 from tightbound.cli.arguments import Command, Flag
 from tightbound.config import Config
 from tightbound.core.errors import InputError, whole
+from tightbound.core.limits import PASSES
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Training(Config, Command):
         """Raise InputError for numbers out of range and options that do not go together."""
         Config.check(self)
         if self.evaluate_samples is not None:
-            whole("evaluate_samples", self.evaluate_samples, least=0)
+            whole("evaluate_samples", self.evaluate_samples, least=0, most=PASSES)
         whole("evaluate_data", self.evaluate_data, least=1)
         if self.evaluate_samples == 0 and self.evaluate_data != Training.evaluate_data:
             raise InputError(
@@ -82,7 +83,7 @@ class Train(Training):
     def __call__(self) -> None:
         """Check the options and train."""
         self.check()
-        whole("processes", self.processes, least=1)
+        whole("processes", self.processes, least=1, most=1024)
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite were both given; give one of them")
         Command.__call__(self)

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tightbound.components.affordable import Affordable
 from tightbound.components.syntax import Spec, parse
 from tightbound.components.table import TABLE
 from tightbound.core.component import signature
@@ -94,7 +95,8 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     kwargs |= {k: argument(k, v) for k, v in given.items()}
     try:
         signature(cls).bind(**kwargs)
-        return cls(**kwargs)
+        with Affordable(f"{kind} {str(spec)!r}"):
+            return cls(**kwargs)
     except TypeError as error:
         raise InputError(f"{kind} {str(spec)!r}: {error}") from error
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+COUNT = 10**9  # largest count of anything
+
 
 class TightboundError(Exception):
     """Base class of errors that tightbound raises on purpose; the command line prints them on one line."""
@@ -112,8 +114,10 @@ def number(
         InputError: If the check fails; the message names the argument, its value and what is needed.
     """
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"of at least {least:g}"] * (least > -math.inf)
-    limits += [f"below {below:g}"] * (below < math.inf) + [f"of at most {most:g}"] * (most < math.inf)
+    limits += [f"below {below:g}"] * (below < math.inf)
     good = _is_real(value) and math.isfinite(value)
+    if most < COUNT or (good and value > most):  # the ceiling of all counts is not worth a word below it
+        limits += [f"of at most {most:,}" if whole else f"of at most {most:g}"] * (most < math.inf)
     if not good or (whole and value != int(value)) or not (least <= value <= most and above < value < below):
         kind = "a whole number" if whole else "a finite number"
         readable = value is None or isinstance(value, (bool, int, float, str, tuple, list, dict))
@@ -131,6 +135,9 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def whole(name: str, value: Any, *, least: int) -> int:
-    """Check a whole number of at least `least` and return it; raise InputError if it is anything else."""
-    return int(number(name, value, least=least, whole=True))
+def whole(name: str, value: Any, *, least: int, most: float = COUNT) -> int:
+    """Check a whole number from `least` to `most` and return it; raise InputError if it is anything else.
+
+    No count is larger than the default `most`: work of so many parts does not end, and they do not fit in memory.
+    """
+    return int(number(name, value, least=least, most=most, whole=True))

@@ -5,6 +5,7 @@ Several processes share the batches; all of them must call these functions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import Draw, State
+from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed
 from tightbound.core.noise import draw as draw_from
@@ -261,7 +263,7 @@ def sample(
     Raises:
         InputError: If the context does not fit the model, or is missing and the model has no examples of it.
     """
-    whole("n", n, least=1)
+    check_held("n", whole("n", n, least=1), math.prod(model.shape), of="samples")
     given = contexts(model, n, context)
 
     def drawn(start: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import Draw
+from tightbound.core.limits import check_held
 from tightbound.core.noise import Noise
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.schema import Schema
@@ -274,8 +276,8 @@ class Inference:
         Raises:
             CompositionError: If the model has no context 'visible'.
         """
-        whole("completions of each example", n, least=1)
         model = self.model
+        check_held("n", whole("n", n, least=1), math.prod(model.shape), of="completions of an example")
 
         def rows(batch: Batch, number: int) -> Tensor:
             seen = model.observe(batch, Noise("complete", seed))
@@ -314,8 +316,7 @@ class Inference:
         Raises:
             InputError: If there are fewer than 2 steps, or the path is unknown.
         """
-        if steps < 2:
-            raise InputError(f"steps = {steps}; needed: a whole number of at least 2")
+        check_held("steps", whole("steps", steps, least=2), math.prod(self.model.shape), of="points")
         if path not in infer.PATHS:
             raise InputError(f"path = {path!r}; needed: one of {', '.join(infer.PATHS)}")
         a, b = as_tensor(a), as_tensor(b)

@@ -13,6 +13,7 @@ from tightbound.components import foreign, parse, untrusted
 from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.limits import gigabytes, memory
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Knobs
@@ -93,6 +94,18 @@ def validation_size(settings: Settings, data: Data) -> int:
     if settings.validation_size is not None:
         return settings.validation_size
     return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
+
+
+def check_memory(model: VAE) -> None:
+    """Raise InputError if memory cannot hold the parameters, their gradients and the two moments of the optimizer."""
+    size = 4 * sum(parameter.nbytes for parameter in model.parameters())
+    cuda = model.device.type == "cuda"
+    most = torch.cuda.get_device_properties(model.device).total_memory if cuda else memory()
+    if size > most:
+        raise InputError(
+            f"training this model needs {gigabytes(size)} of memory or more (parameters, gradients and two moments of "
+            f"the optimizer), and this machine has {gigabytes(most)}; use a smaller latent= or network="
+        )
 
 
 def check_objective(model: VAE, objective: Objective, first: Batch, settings: Settings) -> None:

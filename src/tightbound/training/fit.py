@@ -29,6 +29,7 @@ from tightbound.training.callbacks import CallbackLike, Callbacks
 from tightbound.training.checks import (
     check_batch_norm,
     check_fits,
+    check_memory,
     check_objective,
     check_resumable,
     choose_device,
@@ -139,6 +140,7 @@ def _fit(
     check_objective(model, objective, first, settings)
     check_batch_norm(model, train, first, settings.batch_size)
     model.to(choose_device(settings.device))
+    check_memory(model)
     code_prior.check(model, settings, train, first)
     recorded = {
         "settings": settings.recorded(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tightbound.analysis.base import Analysis, Subject, option
+from tightbound.core.limits import PASSES
 
 if TYPE_CHECKING:
     from tightbound.analysis.result import Result
@@ -33,13 +34,13 @@ class Ais(Analysis["Result"]):
     reported = False
     per_example = True
 
-    temperatures: int = option(500, least=1)
+    temperatures: int = option(500, least=1, passes=True)
     """Number of temperatures between the prior and the posterior; more are more accurate and take longer."""
-    chains: int = option(16, least=1)
+    chains: int = option(16, least=1, passes=True)
     """Number of annealing chains per example."""
-    leapfrog: int = option(10, least=1)
+    leapfrog: int = option(10, least=1, passes=True)
     """Leapfrog steps per Hamiltonian move."""
-    samples: int = option(5000, least=1)
+    samples: int = option(5000, least=1, most=PASSES)
     """Importance samples per example for the IWAE bound that is compared."""
     max_examples: int = option(50, least=1)
     """Maximum number of examples, picked at random; as many are drawn from the model for the check of the error."""

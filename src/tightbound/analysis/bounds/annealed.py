@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from tightbound.analysis.bounds.estimator import MAX_ROWS, at_once
 from tightbound.analysis.estimate import Array, Estimate, mean
 from tightbound.analysis.result import Evaluation, Result
 from tightbound.core.errors import InputError, whole
+from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, draw
 from tightbound.core.terms import Batch
@@ -72,6 +74,7 @@ def ais(
     """
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
+    check_held("chains", chains, math.prod(model.shape) * model.likelihood.outputs, of="outputs of the decoder")
     parts: list[dict[str, Tensor]] = []
     with evaluating(model), _bar(data, how, 1, progress) as bar:
         for batch in batches(model, data, at_once(model, chains, max_rows)):
@@ -125,6 +128,7 @@ def bdmc(
     """
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
+    check_held("chains", chains, math.prod(model.shape) * model.likelihood.outputs, of="outputs of the decoder")
     whole("n_samples", n_samples, least=1)
     parts, size = [], at_once(model, chains, max_rows)
     with evaluating(model), _bar(range(n_samples), how, 2, progress) as bar:

@@ -26,7 +26,7 @@ class Evaluate(Analysis["Evaluation"]):
     distributed = True
     per_example = True
 
-    samples: int = option(5000, least=1)
+    samples: int = option(5000, least=1, passes=True)
     """Importance samples per example: k of the IWAE bound."""
     precision: Literal["fp32", "bf16"] = option("fp32", choices=("fp32", "bf16"))
     """Precision of the networks: fp32, or bf16 (faster on processors with matrix units for it, AMX or a GPU, and slower

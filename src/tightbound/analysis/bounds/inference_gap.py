@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tightbound.analysis.base import Analysis, Subject, option
+from tightbound.core.limits import PASSES
 
 if TYPE_CHECKING:
     from tightbound.analysis.result import Result
@@ -28,9 +29,9 @@ class InferenceGap(Analysis["Result"]):
     reported = False
     per_example = True
 
-    samples: int = option(1000, least=1)
+    samples: int = option(1000, least=1, most=PASSES)
     """Latent samples per example, for the bounds and for the estimate of log p(x)."""
-    steps: int = option(200, least=2)
+    steps: int = option(200, least=2, most=PASSES)
     """Optimizer steps that fit the posterior of each example."""
     max_examples: int = option(200, least=1)
     """Maximum number of examples, picked at random."""

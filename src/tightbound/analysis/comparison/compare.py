@@ -77,7 +77,7 @@ class Compare(Analysis[Comparison]):
 
     others: tuple[Trained, ...] = option(metavar="RUN2 ...", variant=True, positional=True, runs=True)
     """One or more runs to compare with."""
-    samples: int = option(500, least=1)
+    samples: int = option(500, least=1, passes=True)
     """Importance samples per example: k of the IWAE bound."""
     max_examples: int = option(2000, least=1, short="-n")
     """Maximum number of examples, picked at random."""

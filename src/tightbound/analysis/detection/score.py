@@ -43,7 +43,7 @@ class Scoring(Analysis[R]):
 
     scores: tuple[str | Component, ...] = option((), metavar="SCORE ...", variant=True)
     """Scores to compute, with arguments if you like: nll "regret(steps=200)". Default: all scores."""
-    samples: int = option(100, least=1)
+    samples: int = option(100, least=1, passes=True)
     """Importance samples per example: k of the IWAE bound, which takes the place of log p(x)."""
 
 

@@ -25,7 +25,7 @@ class Diagnose(Analysis["Diagnosis"]):
 
     max_examples: int = option(1000, least=2)
     """Maximum number of test examples, and of training examples, picked at random."""
-    samples: int = option(20, least=1)
+    samples: int = option(20, least=1, passes=True)
     """Latent samples per example."""
     quick: bool = option(False, variant=True)
     """Leave out the checks that take more than about a second."""

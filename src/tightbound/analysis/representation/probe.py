@@ -36,7 +36,7 @@ class Probe(Analysis[Result]):
     """Kind of the labels: classes or numbers; auto: integers with at most 200 values are classes."""
     neighbors: int = option(5, least=1)
     """Number of neighbors in k-NN classification and regression."""
-    samples: int = option(16, least=2)
+    samples: int = option(16, least=2, passes=True)
     """Latent samples per test example, for the estimate of its uncertainty."""
 
     def run(self, trained: Trained, subject: Subject) -> Result:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean_error, share
 from tightbound.analysis.samples.neighbors import as_data, inputs, nearest, observed, realized
 from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
 from tightbound.core.terms import Batch
@@ -69,7 +70,8 @@ def memorization(
         CompositionError: If the model completes examples, so that its samples contain a part of them.
     """
     held = [batch.to("cpu") for batch in batches(model, test, 1000)]
-    drawn = _samples(model, held, whole("n_samples", n_samples, least=2), seed) if samples is None else samples
+    check_held("n_samples", whole("n_samples", n_samples, least=2), math.prod(model.shape), of="samples")
+    drawn = _samples(model, held, n_samples, seed) if samples is None else samples
     total = sum(map(len, held))
     if tuple(drawn.shape[1:]) != tuple(model.shape) or total < 2 or len(drawn) < 2:
         raise InputError(

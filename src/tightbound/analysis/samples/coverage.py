@@ -15,6 +15,7 @@ from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_e
 from tightbound.analysis.result import Result
 from tightbound.analysis.samples.neighbors import as_data, as_points, distance_unit, nearest, points
 from tightbound.core.errors import CompositionError, InputError, number, whole
+from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed
 from tightbound.core.schedules import Knobs
@@ -55,6 +56,7 @@ def holes(
     n_samples, level = whole("n_samples", n_samples, least=100), number("level", level, above=0, below=0.5)
     if model.context is not None:
         raise CompositionError("undefined for conditional models: each context has its own prior and codes")
+    check_held("n_samples", n_samples, model.latents.latent, of="draws")
     codes = encode(model, train, seed=seed)
     width = _width(codes.mean, codes.variance)
     with evaluating(model):

@@ -1,0 +1,56 @@
+"""Limits of what fits in memory and comes to an end. Does not import torch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from pathlib import Path
+
+from tightbound.core.errors import InputError
+
+PASSES = 10**8  # through the networks for each example: days on any machine
+_CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@functools.cache
+def memory() -> float:
+    """Return the bytes of memory of this machine or container; infinity if the system does not say."""
+    found = [float("inf")]
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in _CONTAINER:
+        with contextlib.suppress(ValueError, OSError):
+            found.append(int(Path(file).read_text()))
+    return min(found)
+
+
+def trainable() -> float:
+    """Return the bytes that parameters may have, so that gradients and two moments of the optimizer fit beside them."""
+    return memory() / 4
+
+
+def check_held(name: str, count: int, numbers: int, *, of: str = "values") -> int:
+    """Return a count of things that are all held in memory.
+
+    Args:
+        name: Argument that sets the count.
+        count: Its value.
+        numbers: Numbers in each thing, of 4 bytes.
+        of: What the things are, such as "samples".
+
+    Raises:
+        InputError: If they need more than half of the memory.
+    """
+    most = memory() / 2 / (4 * max(numbers, 1))
+    if count > most:
+        raise InputError(
+            f"{name} = {count:,} {of} of {numbers:,} numbers each need {gigabytes(4 * count * numbers)} of memory, and "
+            f"this machine has {gigabytes(memory())}; needed: at most {int(most):,}"
+        )
+    return count
+
+
+def gigabytes(size: float) -> str:
+    """Return a number of bytes in words."""
+    return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
