@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
 from tightbound.core.errors import InputError, number, plain, suggestion, whole
+from tightbound.core.limits import LEVELS
 
 if TYPE_CHECKING:
     from torch import nn, optim
@@ -116,7 +117,7 @@ class Composition:
             _check_component("beta", self.beta)
         self.objective_spec()
         if self.levels is not None:
-            whole("levels", self.levels, least=2)
+            whole("levels", self.levels, least=2, most=LEVELS)
         column_kinds(self.kinds)
         number("test", self.test, above=0, below=1)
         size = self.resize

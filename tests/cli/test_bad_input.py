@@ -44,7 +44,15 @@ FLAGS = [
     (["--evaluate-samples", "-1"], "evaluate"),
     (["--evaluate-data", "0"], "evaluate"),
     (["--resize", "0", "8"], "resize"),
+    # what would not end or fit into memory
     (["--latent", "1000000000000"], "latent"),
+    (["--latent", "900000000"], "memory"),
+    (["--epochs", "999999999999"], "epochs"),
+    (["--evaluate-samples", "999999999999"], "--evaluate-samples 999999999999; needed: a whole number"),
+    (["--processes", "999999999"], "processes"),
+    (["--prior", "mixture(components=999999999)"], "memory"),
+    (["--objective", "iwae(samples=999999999)"], "memory"),
+    (["--network", "mlp(hidden=(99999999,))"], "memory"),
     # parts
     (["--likelihood", "bernouli"], "bernoulli"),
     (["--likelihood", "gaussian", "--observation", "levels"], "level"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tightbound.cli.arguments import Command
 from tightbound.cli.training import Train
+from tightbound.core.errors import whole
 
 
 def start(command: Command, argv: Sequence[str], processes: int) -> None:
@@ -21,8 +22,10 @@ def start(command: Command, argv: Sequence[str], processes: int) -> None:
         processes: Number of processes.
 
     Raises:
+        InputError: If there are more processes than any machine runs.
         SystemExit: With the status of the first process that failed.
     """
+    whole("processes", processes, least=1, most=1024)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

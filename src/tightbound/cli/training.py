@@ -83,7 +83,7 @@ class Train(Training):
     def __call__(self) -> None:
         """Check the options and train."""
         self.check()
-        whole("processes", self.processes, least=1, most=1024)
+        whole("processes", self.processes, least=1)
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite were both given; give one of them")
         Command.__call__(self)

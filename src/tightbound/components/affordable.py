@@ -28,7 +28,7 @@ class Affordable(TorchFunctionMode):
         InputError: If the component needs more.
     """
 
-    def __init__(self, what: str, most: float | None = None, tensors: int = 100_000) -> None:
+    def __init__(self, what: str, most: float | None = None, tensors: int = 10_000) -> None:
         super().__init__()
         self.what, self.most, self.tensors = what, trainable() if most is None else most, tensors
         self.made, self.size = 0, 0.0

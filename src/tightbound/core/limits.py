@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tightbound.core.errors import InputError
 
+LEVELS = 2**24  # float32 holds the integers up to here
 PASSES = 10**8  # through the networks for each example: days on any machine
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

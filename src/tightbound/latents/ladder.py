@@ -64,7 +64,7 @@ class Ladder(Hierarchy):
         context: int = 0,
     ) -> None:
         if isinstance(groups, int):
-            groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=2)))
+            groups = tuple(max(1, latent >> i) for i in range(whole("groups", groups, least=2, most=1000)))
         if len(as_sizes("groups", groups)) < 2:
             raise InputError(
                 f"groups = {groups!r}; needed: at least two sizes, or a number of groups; for one, use latents 'flat'"

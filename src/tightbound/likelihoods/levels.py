@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from tightbound.core.domain import Domain, Kind
 from tightbound.core.errors import CompositionError, whole
+from tightbound.core.limits import LEVELS
 from tightbound.core.noise import Noise, draw
 from tightbound.likelihoods.base import ElementwiseLikelihood
 from tightbound.nn.base import Network, Shape
@@ -36,7 +37,7 @@ class LevelLikelihood(ElementwiseLikelihood):
         levels: int = 256,
         **family: Any,
     ) -> None:
-        self.levels = whole("levels", levels, least=2)
+        self.levels = whole("levels", levels, least=2, most=LEVELS)
         if self.free:
             self.outputs = self.levels
         super().__init__(shape, features, network, **family)

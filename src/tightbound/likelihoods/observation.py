@@ -13,6 +13,7 @@ from torch import Tensor
 from tightbound.core.domain import BINARY, COUNTS, REAL, UNIT, Domain, Given
 from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Observation
+from tightbound.core.limits import LEVELS
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.terms import Batch
 
@@ -71,7 +72,7 @@ class Binarized(Observation):
         }
         if mode not in names:
             raise InputError(f"mode = {mode!r}; needed: one of {', '.join(names)}")
-        self.levels, self.mode, self.seed = whole("levels", levels, least=2), mode, int(seed)
+        self.levels, self.mode, self.seed = whole("levels", levels, least=2, most=LEVELS), mode, int(seed)
         self.source = Domain("levels", levels, given=given) if levels > 2 else Domain("unit", given=given)
         self.target, self.target_name = BINARY, names[mode]
         self.needs_index, self.counts_bits = mode == "static", mode != "expected"
@@ -129,7 +130,7 @@ class Levels(Observation):
         self, levels: int = 256, dequantize: bool = False, seed: int = 0, given: Given = "", one_hot: bool = False
     ) -> None:
         super().__init__()
-        self.levels, self.dequantize, self.seed = whole("levels", levels, least=2), dequantize, int(seed)
+        self.levels, self.dequantize, self.seed = whole("levels", levels, least=2, most=LEVELS), dequantize, int(seed)
         self.one_hot = one_hot
         self.source = Domain("levels", levels, given=given)
         self.target = UNIT if dequantize else self.source

@@ -99,7 +99,7 @@ class PixelCNN(Likelihood):
             channels, family.outputs, hidden=hidden, layers=layers, kernel=kernel, condition=given
         )  # fmt: skip
         self.view = {"layers": layers, "kernel": kernel}
-        self.paths = whole("paths", paths, least=1)
+        self.paths = whole("paths", paths, least=1, most=10**6)
         self.outputs = max(family.outputs, -(-4 * hidden // channels))  # the maps of a layer need the most memory
 
     @property

@@ -55,7 +55,7 @@ class Hamiltonian(DiagonalNormal):
         tempering: float = 0.3,
     ) -> None:
         super().__init__(shape, latent, network)
-        self.steps, self.most = whole("steps", steps, least=1), number("most", most, above=0)
+        self.steps, self.most = whole("steps", steps, least=1, most=10**4), number("most", most, above=0)
         share = number("step", step, above=0, below=most) / most
         self.step_logit = nn.Parameter(torch.full((steps, latent), math.log(share / (1 - share))))
         number("tempering", tempering, above=0, most=1)

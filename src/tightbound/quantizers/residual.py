@@ -53,7 +53,7 @@ class Residual(Nearest):
                 f"residual needs a quantizer whose code vectors can lie anywhere, which is not so for this "
                 f"{type(chosen).__name__}; use of='vq'"
             )
-        depth = whole("depth", depth, least=1)
+        depth = whole("depth", depth, least=1, most=1000)
         if shared and chosen.depth > 1:
             raise CompositionError(
                 f"shared=True needs a quantizer with one codebook, and {type(chosen).__name__} has {chosen.depth}; use "
@@ -64,7 +64,7 @@ class Residual(Nearest):
         made = [chosen.with_size(self.size) for _ in range(1 if shared else depth)]
         self.each, self.codebook_size, self.schedules = nn.ModuleList(made), chosen.codebook_size, chosen.schedules
         self.steps, self.depth, self.one = depth, depth * chosen.depth, bool(shared)
-        self.beam = whole("beam", beam, least=1)
+        self.beam = whole("beam", beam, least=1, most=2**16)
 
     @property
     def shared(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -96,11 +97,21 @@ def validation_size(settings: Settings, data: Data) -> int:
     return min(5000, len(data.train) // 10) if isinstance(data.train, Indexed) else 0
 
 
-def check_memory(model: VAE) -> None:
-    """Raise InputError if memory cannot hold the parameters, their gradients and the two moments of the optimizer."""
+def check_memory(model: VAE, objective: Objective, batch_size: int, device: torch.device) -> None:
+    """Raise InputError if memory cannot hold what training needs at least.
+
+    That is the parameters, their gradients and the two moments of the optimizer; and for each latent sample of a batch
+    the outputs of the decoder and their gradients.
+    """
     size = 4 * sum(parameter.nbytes for parameter in model.parameters())
-    cuda = model.device.type == "cuda"
-    most = torch.cuda.get_device_properties(model.device).total_memory if cuda else memory()
+    most = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory()
+    each = 2 * 4 * math.prod(model.shape) * model.likelihood.outputs
+    if objective.samples * batch_size * each > most:
+        raise InputError(
+            f"each step of training decodes {objective.samples:,} samples of {batch_size:,} examples, which needs "
+            f"{gigabytes(objective.samples * batch_size * each)} of memory or more, and this machine has "
+            f"{gigabytes(most)}; use a smaller batch_size=, or fewer samples in objective="
+        )
     if size > most:
         raise InputError(
             f"training this model needs {gigabytes(size)} of memory or more (parameters, gradients and two moments of "

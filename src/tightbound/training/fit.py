@@ -132,6 +132,8 @@ def _fit(
     check_fits(model, data)
     model.learn_names(data.schema)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
+    device = choose_device(settings.device)
+    check_memory(model, objective, min(settings.batch_size, train.size or 1), device)
     if model.starter is not None:
         model.starter(model, train)  # with training examples only
     if settings.patience is not None and validation is None:
@@ -139,8 +141,7 @@ def _fit(
     first = next(train.epoch(min(8, settings.batch_size)))
     check_objective(model, objective, first, settings)
     check_batch_norm(model, train, first, settings.batch_size)
-    model.to(choose_device(settings.device))
-    check_memory(model)
+    model.to(device)
     code_prior.check(model, settings, train, first)
     recorded = {
         "settings": settings.recorded(),

@@ -28,7 +28,7 @@ class Holes(Analysis[Result]):
     splits = True
     reported = False
 
-    n_samples: int = option(2000, least=100, short="-n", variant=True)
+    n_samples: int = option(2000, least=100, most=10**7, short="-n", variant=True)
     """Number of draws from the prior; at least as many latent codes of test examples are compared with them."""
     level: float = option(0.01, variant=True)
     """Definition of a hole: the least covered places, which hold this share of the latent codes of test examples."""

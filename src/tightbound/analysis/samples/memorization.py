@@ -38,7 +38,7 @@ class Memorization(Analysis[Result]):
     splits = True
     reported = False
 
-    n_samples: int = option(1000, least=2, short="-n", variant=True)
+    n_samples: int = option(1000, least=2, most=10**7, short="-n", variant=True)
     """Number of samples."""
     components: int | None = option(None, least=1, metavar="INT", variant=True)
     """Number of principal components in which distances are measured. Default: all values of an example."""

@@ -37,7 +37,7 @@ class Regret(Score):
     description = "likelihood regret: ELBO gained by fitting q(z|x) to the example"
 
     def __init__(self, steps: int = 100, lr: float = 0.1, samples: int = 4, measured: int = 50) -> None:
-        self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
+        self.steps, self.lr = whole("steps", steps, least=1, most=10**6), number("lr", lr, above=0)
         self.samples, self.measured = whole("samples", samples, least=1), whole("measured", measured, least=1)
 
     def reason_missing(self, data: View) -> str | None:

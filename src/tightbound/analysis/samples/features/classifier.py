@@ -53,7 +53,7 @@ class Classifier(Features):
                 "example, with 10 examples per class on average; use features='pca', or give labels with the data"
             )
         self.classes, self.batch = classes, whole("batch", batch, least=2)
-        self.steps, self.lr = whole("steps", steps, least=1), number("lr", lr, above=0)
+        self.steps, self.lr = whole("steps", steps, least=1, most=10**6), number("lr", lr, above=0)
         self.scaled = Scaled(shape, kinds)
         self.body = _network(self.scaled.shape, whole("width", width, least=1))
         self.head = nn.Linear(width, classes)
