@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tightbound.components.affordable import Affordable
 from tightbound.components.syntax import Spec, parse
 from tightbound.components.table import TABLE
 from tightbound.core.component import signature
@@ -64,6 +63,8 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     Raises:
         InputError: A name or an argument is unknown, or the component refuses it.
     """
+    from tightbound.components.affordable import Affordable  # it needs torch, which names alone do not
+
     spec = parse(spec) if isinstance(spec, str) else spec
     trust = trust or spec.trust
     cls = find(kind, spec.name, trust=trust)
