@@ -159,7 +159,8 @@ def test_reconstruct(cli: Cli, run: Path) -> None:
 
 
 def test_interpolate(cli: Cli, run: Path) -> None:
-    argv = ["interpolate", run, "--from", "2", "--to", "5", "--steps", "6"]
+    known = tb.data.open("digits").test.titles(torch.tensor([2, 5]))
+    argv = ["interpolate", run, "--from", known[0], "--to", known[1], "--steps", "6"]
     for out in ("i.png", "i.npz"):
         assert cli(*argv, "--out", out).status == 0
     raw, trained = next(tb.data.open("digits").test.epoch(9)).x, tb.load(run)

@@ -107,3 +107,26 @@ def test_scores_belong_to_rows_of_the_file(run, capsys, tmp_path):
     worst = max(rows, key=lambda row: float(row["nll"]))
     assert (worst["row"], worst["code"]) == ("18", "0017")
     assert "0017, " in result.out
+
+
+def test_interpolation_begins_at_examples_by_name_or_row(run, capsys, tmp_path):
+    """As other commands name them: by the column of names, or by row of the file."""
+    trained = tb.load(run)
+    x = frame()[["u", "v"]].to_numpy(np.float32)
+    labels = frame().species.to_numpy()
+    for start, end, all_of_them in (("0017", "row 4", True), ("18", "004", True)):
+        out = tmp_path / "i.npz"
+        words = ("--from", start, "--to", end, "--steps", 3, "--split", "all" if all_of_them else "auto")
+        found = invoke(capsys, "interpolate", run, *words, "--out", out)
+        assert found.status == 0, found.err
+        first, last = 17, 4 if end == "004" else 3
+        assert f"from example 00{first} to example 00{last}," in found.out
+        expected = trained.interpolate(x[first], x[last], steps=3, labels=[labels[first], labels[last]])
+        np.testing.assert_allclose(np.load(out)["linear"], expected, rtol=1e-4)
+    names = trained.data.test.names
+    missing = next(name for name in trained.data.train.names if name not in names)
+    refused = invoke(capsys, "interpolate", run, "--from", missing, "--out", tmp_path / "no.npz")
+    assert refused.status == 2
+    assert f"--from {missing}: there is no example '{missing}'; the 24 examples are {names[0]}, " in refused.err
+    assert "--split all" in refused.err
+    assert not (tmp_path / "no.npz").exists()

@@ -32,6 +32,6 @@ def test_only_values_far_from_the_others_are_named() -> None:
     assert farthest(ArraySplit(x.numpy())) == ""
     x[5, 2], x[:, 0] = -1e6, torch.nan
     assert farthest(ArraySplit(x.numpy())).startswith(
-        "index 5 holds -1e+06 in column 3, of which half of the values are"
+        "index 5 holds -1e+06 in column 3 (index 2), of which half of the values are"
     )
     assert farthest(ArraySplit(np.zeros((4, 1, 2, 2), np.float32))) == ""

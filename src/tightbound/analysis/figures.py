@@ -6,7 +6,8 @@ Free of torch and matplotlib.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -24,8 +25,8 @@ class Panel:
     y_label: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain numbers, lists and strings."""
-        return {"kind": self.kind, **asdict(self)}
+        """Return plain numbers, lists and strings; numbers that are not finite are None."""
+        return {"kind": self.kind, **_replaced(asdict(self), lambda v: None if _missing(v) else v)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,4 +172,21 @@ def _panel(stored: Mapping[str, Any]) -> Panel:
     kind = values.pop("kind")
     if kind == Pictures.kind:
         return Pictures(title=values["title"], png=base64.b64decode(values["png"]))
-    return PANELS[kind](**values)
+    return PANELS[kind](
+        **{name: _replaced(v, _number) if isinstance(v, list | dict) else v for name, v in values.items()}
+    )
+
+
+def _replaced(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return nested lists and mappings with each of their values changed."""
+    if isinstance(value, Mapping):
+        return {name: _replaced(each, change) for name, each in value.items()}
+    return [_replaced(each, change) for each in value] if isinstance(value, list | tuple) else change(value)
+
+
+def _missing(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value

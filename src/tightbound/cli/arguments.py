@@ -160,10 +160,11 @@ class Interpolate(OnData):
 
     action = "tightbound.cli.actions.generate:interpolate"
 
-    start: Annotated[int, tyro.conf.arg(name="from")] = 0
-    """Position in the split of the example to begin with, counted from 0."""
-    to: _Whole = None
-    """Position in the split of the example to end with. Default: 7, or the last one."""
+    start: Annotated[str | None, tyro.conf.arg(name="from", metavar="EXAMPLE")] = None
+    """Example to begin with, as other commands name it: its file or id, its row in the file from 1, or else its index
+    in the data from 0. Default: the first of the split."""
+    to: Annotated[str | None, tyro.conf.arg(metavar="EXAMPLE")] = None
+    """Example to end with. Default: the eighth of the split, or the last one."""
     steps: int = 9
     """Number of decoded points of each path, both ends included."""
     out: _Out = None
@@ -188,6 +189,8 @@ class Embed(OnData):
     or the name, the latent code (z1, z2, ...) or code indices, and the label. .npy has the codes only."""
     draw: Flag[bool] = False
     """Draw a latent code from each posterior instead of taking its mean."""
+    unique: Flag[bool] = False
+    """For quantized latents: add an index 0, 1, ... (`copy`) that tells examples with the same code indices apart."""
 
 
 @dataclass(frozen=True)

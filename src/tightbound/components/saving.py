@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,6 +74,20 @@ def rebuild(description: Any, *, trust: bool = False) -> Any:
         raise InputError(f"the description of the model is damaged ({reason}); restore it or train again") from error
 
 
+def _constructed(path: str, trust: bool) -> Any:
+    """Return an object of a class that is no component, if its constructor takes no arguments: none are recorded."""
+    module, _, name = path.partition(":")
+    if trust and module != "__main__" and "<locals>" not in name:
+        cls = find("", path, trust=True)
+        if isinstance(cls, type) and not inspect.signature(cls).parameters:
+            return cls()
+    raise CompositionError(
+        f"the model contains {path!r}, which is not a tightbound component and cannot be rebuilt, unless its "
+        "constructor takes no arguments and trust=True allows importing it; in Python, construct the model as for "
+        "training and pass it, as in tightbound.load(run, model=mine)"
+    )
+
+
 def _rebuild(value: Any, made: dict[int, Any], trust: bool) -> Any:
     if isinstance(value, list):
         return [_rebuild(v, made, trust) for v in value]
@@ -81,10 +96,7 @@ def _rebuild(value: Any, made: dict[int, Any], trust: bool) -> Any:
     if "same" in value:
         return made[value["same"]]
     if "foreign" in value:
-        raise CompositionError(
-            f"the model contains {value['foreign']!r}, which is not a tightbound component and cannot be rebuilt; "
-            "construct the model yourself and pass it with model=, such as load(run, model=mine)"
-        )
+        return _constructed(str(value["foreign"]), trust)
     if "part" not in value:
         return {k: _rebuild(v, made, trust) for k, v in value.items()}
     kind, _, name = str(value["part"]).rpartition("/")

@@ -45,13 +45,13 @@ def _position(key: Any, header: Sequence[str], width: int) -> int:
         return list(header).index(key)
     if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < width:
         return key
-    known = suggestion(str(key), header) if header else f"columns have numbers 0..{width - 1}"
+    known = suggestion(str(key), header) if header else f"columns have the indices 0..{width - 1}, as in x[:, 0]"
     raise InputError(f"kinds name the column {key!r}, which does not exist; {known}")
 
 
 def title(column: int, header: Sequence[str]) -> str:
-    """Name a column in messages, counting from 1."""
-    return f"column {column + 1}" + (f" ({header[column]})" if header else "")
+    """Name a column in messages, counting from 1; without a name also by its index, which `kinds` takes."""
+    return f"column {column + 1} ({header[column] if header else f'index {column}'})"
 
 
 @dataclass
@@ -183,7 +183,8 @@ class Survey:
     def _column(self, i: int, found: _Found, kind: Any) -> Domain:
         where = self._where(i)
         if not found.words and not len(found.first):
-            raise InputError(f"{where} has no values; remove it")
+            how = f"pass ignore={[self._header[i]]}" if self._header else "leave it out"
+            raise InputError(f"{where} has no values; {how}")
         if found.words or is_nominal(kind):
             words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
             if kind not in (None, "categories") and is_nominal(kind):
@@ -202,7 +203,8 @@ class Survey:
             kind = self._inferred(found)
             if kind.kind == "values":
                 return kind
-        own = encoding.judge(found.seen, found.first[:, None], as_domain(kind), where)[0].domain
+        fix = "correct them, or give the column another kind in kinds="
+        own = encoding.judge(found.seen, found.first[:, None], as_domain(kind), where, fix)[0].domain
         plain = {"levels": "floats", "unit": "integers"}.get(own.kind, "")  # all columns may have become floats
         return replace(own, given=own.given or plain)
 
@@ -267,7 +269,7 @@ class Survey:
         return tuple(notes)
 
     def _notes(self, columns: Sequence[Domain]) -> tuple[str, ...]:
-        names = [self._header[i] if self._header else i + 1 for i in range(self.width)]
+        names = [self._header[i] if self._header else title(i, ()) for i in range(self.width)]
         whole = {
             self._header[i] if self._header else i: (found.seen.low, found.seen.high)
             for i, (own, found) in enumerate(zip(columns, self._found, strict=True))
@@ -303,7 +305,10 @@ def whole_numbers(ranges: Mapping[Any, tuple[float, float]]) -> tuple[str, ...]:
     if not ranges:
         return ()
     first = list(ranges)[:6]
-    shown = ", ".join(f"{name} {ranges[name][0]:.0f}..{ranges[name][1]:.0f}" for name in first)
+    shown = ", ".join(
+        f"{name if isinstance(name, str) else title(name, ())} {ranges[name][0]:.0f}..{ranges[name][1]:.0f}"
+        for name in first
+    )
     more = f" and {len(ranges) - len(first)} more" if len(ranges) > len(first) else ""
     how = f"samples of them are fractions: to keep them whole, pass kinds={dict.fromkeys(first, 'whole')!r}"
     return (f"whole numbers taken as real: {shown}{more}; {how}",)

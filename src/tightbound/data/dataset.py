@@ -21,7 +21,7 @@ from tightbound.data.selection import tell
 from tightbound.data.split import ArraySplit, Indexed, Split
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Data:
     """A data set: its splits, the domain of its values, and what was inferred to read them."""
 
@@ -36,6 +36,14 @@ class Data:
     schema: Schema = UNNAMED  # names of the columns and classes, where they are known
     layout: Layout = "chw"  # order of the axes of an example, as the data were given
     validation: Split | None = None  # validation data that were given; None: taken from the training split
+
+    def __repr__(self) -> str:
+        sizes = [
+            f"{split.size:,} {what}"
+            for what, split in (("train", self.train), ("test", self.test))
+            if split and split.size
+        ]
+        return f"<Data {self.name!r}: {self.domain}; examples of shape {self.shape}; {', '.join(sizes) or 'a stream'}>"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,7 +129,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         notes = (f"shape: {raw.x.shape}, read as {len(x)} examples of {x.shape[1]} columns", *notes)
     else:
         x, shape, layout = channels_first(raw.x, title)
-        code, values = encoding.infer(x, options.declared, title)
+        code, values = encoding.infer(x, options.declared, title, encoding.TRAINED if options.like else None)
         domain, notes = code.domain, (shape, values)
         if domain == REAL and options.declared is None and x.ndim == 2 and not mapped:
             notes += columns.whole_numbers(columns.whole_columns(x, raw.header))

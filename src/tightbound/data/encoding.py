@@ -10,6 +10,7 @@ import numpy as np
 from tightbound.core.domain import BINARY, PLAIN, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, suggestion
 
+TRAINED = "the model was trained on such values alone"  # what to say of values outside the domain of a model
 MAX_LEVELS = 65_536
 MAX_COUNT = 2**24  # float32 holds every whole number up to here
 _TOLERANCE = 1e-4  # of a level
@@ -75,16 +76,19 @@ class Seen:
         return seen
 
 
-def infer(x: np.ndarray, declared: Domain | None = None, name: str = "the data") -> tuple[Encoding, str]:
+def infer(
+    x: np.ndarray, declared: Domain | None = None, name: str = "the data", fix: str | None = None
+) -> tuple[Encoding, str]:
     """Return the encoding of raw values, and a note on how it was found.
 
     Args:
         x: Raw values (N, ...).
         declared: Domain that the user declared, which overrules the inference.
         name: Name of the source, for messages.
+        fix: What to do about values outside the declared domain; None: declare another one.
     """
     check_numeric(x, name)
-    return judge(Seen.of(x, scale_of(declared), name), x, declared, name)
+    return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix)
 
 
 def scale_of(declared: Domain | None) -> int:
@@ -92,11 +96,13 @@ def scale_of(declared: Domain | None) -> int:
     return 255 if declared is None else max((declared.levels or 2) - 1, 1)
 
 
-def judge(seen: Seen, x: np.ndarray, declared: Domain | None, name: str) -> tuple[Encoding, str]:
+def judge(
+    seen: Seen, x: np.ndarray, declared: Domain | None, name: str, fix: str | None = None
+) -> tuple[Encoding, str]:
     """As `infer`, for values that were looked at part by part; `x` is the first part."""
     if declared is not None:
         encoding = _declared(seen, x.dtype, declared, name)
-        _check(seen, declared, encoding.scale, name)
+        _check(seen, declared, encoding.scale, name, fix)
         if declared.kind == "real":
             _check_precision(x, name)
         return encoding, f"values: {declared}, as declared"
@@ -196,21 +202,23 @@ def stored(domain: Domain, scale: int = 1) -> Encoding:
     return Encoding(domain, np.dtype(np.uint8 if domain.high <= 255 else np.int32), scale)
 
 
-def _check(seen: Seen, domain: Domain, scale: int, name: str) -> None:
-    """Raise InputError if values lie outside a domain."""
+def _check(seen: Seen, domain: Domain, scale: int, name: str, fix: str | None = None) -> None:
+    """Raise InputError, with a fix, if values lie outside a domain."""
     span = f"{name}: values lie in {seen.low:g}..{seen.high:g}"
     if domain.kind == "real":
         if max(abs(seen.low), abs(seen.high)) > float(np.finfo(np.float32).max):
             raise InputError(f"{span}, beyond the range of float32; rescale them")
         return
     if domain.kind == "counts" and seen.high > MAX_COUNT:
-        raise InputError(f"{span}; float32 holds whole numbers up to {MAX_COUNT} only: use domain='real'")
+        other = "use domain='real'"
+        raise InputError(f"{span}; float32 holds whole numbers up to {MAX_COUNT} only: {fix or other}")
     if seen.low < 0 or seen.high > domain.high / scale:
-        fix = "rescale them" if domain.kind == "unit" else "give levels=K for integers 0..K-1, or domain='real'"
-        raise InputError(f"{span}, outside {domain}; {fix}")
+        other = "rescale them" if domain.kind == "unit" else "give levels=K for integers 0..K-1, or domain='real'"
+        raise InputError(f"{span}, outside {domain}; {fix or other}")
     if domain.discrete and not (seen.integers if scale == 1 else seen.multiples):
         what = "not all are integers" if scale == 1 else f"not all are multiples of 1/{scale}"
-        raise InputError(f"{span} but {what}, so they are not {domain}; use domain='unit' or 'real', or round them")
+        other = "use domain='unit' or 'real', or round them"
+        raise InputError(f"{span} but {what}, so they are not {domain}; {fix or other}")
 
 
 def _check_precision(x: np.ndarray, name: str) -> None:
@@ -221,8 +229,8 @@ def _check_precision(x: np.ndarray, name: str) -> None:
         spread = part.std()
         if spread > 0 and np.abs(part - part.astype(np.float32)).max() > 1e-2 * spread:
             raise InputError(
-                f"{name}: column {i + 1} varies by {spread:.3g} around {part.mean():.10g}, too little for float32; "
-                "subtract an offset from it first"
+                f"{name}: column {i + 1} (index {i}) varies by {spread:.3g} around {part.mean():.10g}, too little for "
+                "float32; subtract an offset from it first"
             )
 
 
@@ -230,17 +238,22 @@ def _check_finite(x: np.ndarray, name: str) -> None:
     """Raise InputError for NaN and infinite values; it names the first."""
     if x.dtype.kind != "f":
         return
-    bad, first, done = 0, None, 0
+    bad, missing, first, done = 0, 0, (), 0
     for part in _parts(x):
         wrong = ~np.isfinite(part)
         count = int(wrong.sum())
-        if count and first is None:
+        if count and not first:
             at = np.unravel_index(int(wrong.argmax()), wrong.shape)
             first = (done + int(at[0]), *(int(i) for i in at[1:]))
-        bad, done = bad + count, done + len(part)
+        bad, missing, done = bad + count, missing + int(np.isnan(part).sum()), done + len(part)
     if bad:
         numbers = "value is" if bad == 1 else "values are"
-        raise InputError(f"{name}: {bad} {numbers} NaN or infinite, the first at {first}; remove or fill them")
+        what = "NaN" if missing == bad else "NaN or infinite" if missing else "infinite"
+        index = ", ".join(map(str, first))
+        fix = "correct or leave out such examples"
+        if x.ndim == 2 and not missing:
+            fix = "remove such rows, or replace the values by NaN, which stands for a missing entry"
+        raise InputError(f"{name}: {bad} {numbers} {what}, the first at x[{index}]; {fix}")
 
 
 def _parts(x: np.ndarray) -> Iterator[np.ndarray]:

@@ -118,9 +118,9 @@ class Options:
             labels: Refuse labels; this completes "labels were given for ...".
         """
         if images and self.for_images:
+            given = next(name for name in IMAGE_OPTIONS if getattr(self, name))
             raise InputError(
-                "resize, gray and background apply to folders of images and other encoded images; change arrays before "
-                "opening them"
+                f"{given}= applies to encoded images, such as a folder of PNG files, and {title} holds none"
             )
         if text and self.for_text:
             raise InputError(f"{self.for_text[0]}= applies to tables as text, and {title} is none; leave it out")

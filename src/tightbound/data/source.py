@@ -196,7 +196,7 @@ def _open_path(source: str, options: Options) -> Data:
         return tables.open_table(tars.TarTable(source), paths.stem(source), options)
     if folder:
         options.refuse(source, kinds=True, column=True)
-        return tables.open_table(folders.ImageFolder(path), name, options)
+        return tables.open_table(folders.ImageFolder(path, options.schema.classes), name, options)
     if path.suffix.lower() not in images.SUFFIXES:
         options.refuse(source, images=True)
     if not path.exists():
@@ -207,7 +207,7 @@ def _open_path(source: str, options: Options) -> Data:
     if path.suffix.lower() in arrays.SUFFIXES:
         return arrays.open_arrays(path, options)
     if path.suffix.lower() in images.SUFFIXES:
-        return tables.open_table(folders.ImageFolder(path), path.stem, options)
+        return tables.open_table(folders.ImageFolder(path, options.schema.classes), path.stem, options)
     if convert := paths.CONVERTED.get(path.suffix.lower()):
         raise InputError(f"{path} is not read here; convert it in Python: {convert.format(path=str(path))}")
     raise InputError(

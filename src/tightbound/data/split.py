@@ -62,6 +62,23 @@ class Split(ABC):
         *_, column = known
         return [f"row {value}" if column == "row" else str(value) for value in known[column].tolist()]
 
+    def position(self, title: str) -> int:
+        """Return the position of the example that a person knows by this name, row of a file, or index.
+
+        Raises:
+            InputError: If there is none, or more than one of this name.
+        """
+        known = self.identity(torch.arange(len(self)))
+        for column in reversed(known):  # a name comes before a row
+            found = np.flatnonzero(known[column].astype(str) == title.removeprefix("row "))
+            if len(found) > 1:
+                others = " or ".join(known["row"][found[:2]].astype(str)) if "row" in known else "another file"
+                raise InputError(f"{len(found)} examples are called {title!r}; give the row, such as {others}")
+            if len(found):
+                return int(found[0])
+        some = ", ".join(self.titles(torch.arange(min(3, len(self)))))
+        raise InputError(f"there is no example {title!r}; the {len(self):,} examples are {some}, ...")
+
     def class_name(self, number: float) -> str:
         """Return the name of a class; its number, if it has no name."""
         return Schema(classes=tuple(self.classes)).class_name(number)

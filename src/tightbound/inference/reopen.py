@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tightbound import data as sources
 from tightbound.config import READ_OPTIONS, column_kinds, read_yaml
+from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.schema import Schema
 from tightbound.data import Data
 from tightbound.data.given import AS_GIVEN, encoded_like, needs_classes
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
+from tightbound.data.readers.web import is_url
 from tightbound.data.source import checked, is_array_file, is_table_file, is_text_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
@@ -53,6 +56,13 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         data = open_with(chosen, encoded_like(read, source, model.schema, closed=needs_classes(model)))
         check_fits(model, data)
         return data
+    if (
+        "/" in str(chosen)
+        and not is_url(str(chosen))
+        and not any(c in str(chosen) for c in "*{")
+        and not Path(chosen).exists()
+    ):
+        raise InputError(f"the data of the run are no longer at {str(chosen)!r}; say where they are with data=")
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}
     read = replace(checked(**{"test": 0.1, **options}), schema=Schema(decimal=model.schema.decimal))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -35,7 +36,7 @@ _FREE = {
 def check_fits(model: VAE, data: Data) -> None:
     """Raise InputError if the model was built for data of another shape or domain."""
     if tuple(data.shape) != tuple(model.shape):
-        fix = "resize them with resize=(height, width)" if len(model.shape) == 3 else "pass the same columns"
+        fix = "resize them first" if len(model.shape) == 3 else "pass the same columns"
         raise InputError(
             f"the data have shape {tuple(data.shape)}, and the model was built for {tuple(model.shape)}; "
             f"{fix} or build a model for them"
@@ -212,6 +213,12 @@ def _other_data(name: str, given: str, known: str) -> str:
     )
 
 
+def _unnamed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run records of its data, without their name."""
+    name = re.compile(rf"\b{re.escape(data['name'])}\b")
+    return {**data, "name": "", "notes": [name.sub("", note) for note in data["notes"]]}
+
+
 def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the metrics of the run to resume.
 
@@ -230,8 +237,8 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
     was, now = before["data"], recorded["data"]
     if was["fingerprint"] != now["fingerprint"]:
         changed.append(_other_data(now["name"], now["fingerprint"], was["fingerprint"]))
-    elif was != now:
-        pairs = zip_longest([was["name"], *was["notes"]], [now["name"], *now["notes"]])
+    elif _unnamed(was) != _unnamed(now):  # the same values under another name are the same data
+        pairs = zip_longest(_unnamed(was)["notes"], _unnamed(now)["notes"])
         old, new = next(pair for pair in pairs if pair[0] != pair[1])
         changed.append(f"the data were read as {old!r} and are now read as {new!r}")
     if changed:

@@ -114,7 +114,8 @@ class Loop:
             The metrics, one row per epoch of a stage.
 
         Raises:
-            NonFinite: If a term of the loss became NaN or infinite; the last checkpoint is intact.
+            NonFinite: If a term of the loss became NaN or infinite, or the validation loss never was finite; the last
+                checkpoint is intact.
             Interrupted: After a signal; a checkpoint was written.
         """
         trainer, callbacks = self.trainer, callbacks or Callbacks()
@@ -142,6 +143,7 @@ class Loop:
         finally:
             monitor.close()
             trainer.executor.close()
+        self.validator.check([row for row in rows if row["stage"] == self.stage.name])
         world.barrier()  # all processes can now read the files
         return rows
 

@@ -261,14 +261,19 @@ class Trainer:
         with torch.no_grad(), noise.default():
             terms = self.executor.step.terms(batch.data, noise, knobs)
         bad = dict.fromkeys(term for terms in world.gathered(not_finite(terms)) for term in terms)
-        clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
-        rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
         far = farthest(self.stage.data, getattr(self.model, "schema", UNNAMED).columns)
         first = f"{far}: correct or leave out this example if it is an error, or " if far else ""
         return (
             f"the {name} became {value} at step {self.step} (epoch {self.epoch + 1}); terms that are not finite: "
-            f"{', '.join(bad) or name}; {first}lower {rate} or {clip}"
+            f"{', '.join(bad) or name}; {first}{self.remedies}"
         )
+
+    @property
+    def remedies(self) -> str:
+        """What to change if the loss is not finite, in words."""
+        clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
+        rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
+        return f"lower {rate} or {clip}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and scalars from which training continues exactly."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tightbound.core.errors import NonFinite
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.data import Split
@@ -54,6 +55,23 @@ class Validator:
             if objective.has_best_epoch:
                 trainer.budget.judge(trainer.step, -row["validation_loss"], math.prod(validation.shape))
         return row
+
+    def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Check that the weights can be used: that the validation loss was finite in one epoch at least.
+
+        Args:
+            rows: The metrics of all epochs.
+
+        Raises:
+            NonFinite: If it never was.
+        """
+        losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
+        if losses and not any(map(math.isfinite, losses)):
+            trainer = self._trainer
+            raise NonFinite(
+                f"the validation loss is {losses[-1]} after {trainer.step} steps, and was not finite in any epoch; "
+                f"{trainer.remedies}"
+            )
 
     def _choose(self, value: float) -> None:
         trainer = self._trainer

@@ -89,7 +89,7 @@ def test_a_stream_whose_vectors_lack_entries_from_later_on_is_refused():
     x = RNG.normal(size=(400, 2))
     x[300, 1] = np.nan
     data = open(datasets.Dataset.from_dict({"x": x.tolist()}).to_iterable_dataset(), limits=ASIDE)
-    with pytest.raises(InputError, match=r"row 256 and following: 1 value is NaN or infinite, the first at \(44, 1\)"):
+    with pytest.raises(InputError, match=r"row 256 and following: 1 value is (NaN|infinite), the first at x\[44, 1\]"):
         everything(data.whole)
 
 

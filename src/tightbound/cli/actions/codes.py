@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tightbound.cli.arguments import Embed
 from tightbound.cli.files import Parts, check_ending, described, npy, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import say
+from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
 from tightbound.core.schema import Schema
 from tightbound.core.terms import CodeGrid
@@ -33,6 +35,8 @@ def embed(command: Embed) -> None:
     latents = trained.model.latents
     if isinstance(latents, CodeLatents):
         description = _integers(command, trained, split, latents.code_grids)
+    elif command.unique:
+        raise InputError("--unique tells examples with the same code indices apart, and this model has none")
     else:
         description = _vectors(command, trained, split)
     say(f"{description}: {command.out}")
@@ -71,10 +75,29 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
         arrays["std"] = Parts(shape, (std for _, std in moments()))
     flat = [own.flatten(1) for own in levels]
     level = ["level{i}_" if len(flat) > 1 else ""] * len(flat)
+    indices = torch.cat(flat, 1)
     header = [f"{level[i].format(i=i + 1)}index{j + 1}" for i, own in enumerate(flat) for j in range(own.shape[1])]
-    _write(command, split, arrays, torch.cat(flat, 1), header, trained.model.schema)
+    copies = _copies(indices)
+    if command.unique:
+        arrays["copy"] = copies.numpy()
+        indices, header = torch.cat([indices, copies.unsqueeze(1).to(indices)], 1), [*header, "copy"]
+    elif repeated := int((copies > 0).sum()):
+        say(
+            f"note: {repeated:,} of {len(indices):,} examples repeat the code indices of an earlier one; --unique "
+            "tells them apart",
+            sys.stderr,
+        )
+    _write(command, split, arrays, indices, header, trained.model.schema)
     left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
     return f"{shape[0]:,} examples as {trained.model.latents.description}{left_out}"
+
+
+def _copies(indices: Tensor) -> Tensor:
+    """Return how many of the rows before each row (N, D) are equal to it, (N,)."""
+    _, group, sizes = torch.unique(indices, dim=0, return_inverse=True, return_counts=True)
+    order = group.argsort(stable=True)
+    within = torch.arange(len(group)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return torch.empty_like(within).scatter_(0, order, within)
 
 
 def _write(

@@ -161,11 +161,9 @@ def interpolate(command: Interpolate) -> None:
     _, split = open_data(command, trained)
     if not isinstance(split, Indexed):
         raise InputError("these data have no random access; give an array, a file or a folder")
-    to = min(7, len(split) - 1) if command.to is None else command.to
-    for flag, position in (("--from", command.start), ("--to", to)):
-        if not 0 <= position < len(split):
-            raise InputError(f"{flag} {position}; needed: 0 to {len(split) - 1}, the position of an example")
-    ends, domain = split.batch(torch.tensor([command.start, to])), trained.model.observation.source
+    named = (("--from", command.start, 0), ("--to", command.to, min(7, len(split) - 1)))
+    positions = torch.tensor([_position(split, *end, command.split) for end in named])
+    ends, domain = split.batch(positions), trained.model.observation.source
     walks = {
         path: trained.interpolate(*ends.x, steps=command.steps, path=path, labels=ends.label)
         for path in ("linear", "spherical")
@@ -175,8 +173,20 @@ def interpolate(command: Interpolate) -> None:
         write_atomic(out, pictures.png(pictures.grid(rows, list(walks))))
     else:
         write_npz(out, {path: trained.form.give(walk, domain).numpy() for path, walk in walks.items()})
-    say(f"{command.steps} steps from example {command.start} to example {to}, linear and spherical: {out}")
+    start, end = split.titles(positions)
+    say(f"{command.steps} steps from example {start} to example {end}, linear and spherical: {out}")
     say_next(command, "report {run}")
+
+
+def _position(split: Split, flag: str, title: str | None, default: int, searched: str) -> int:
+    """Return the position of the example that a flag names, or the default."""
+    if title is None:
+        return default
+    try:
+        return split.position(title)
+    except InputError as error:
+        more = "" if searched == "all" else "; --split all takes the examples of all splits"
+        raise InputError(f"{flag} {title}: {error}{more}") from None
 
 
 def _first_examples(command: Complete | Reconstruct, trained: Trained) -> tuple[Batch, dict[str, Any]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.dataset import Arrays, Data, from_arrays
+from tightbound.data.form import as_array
 from tightbound.data.options import Options
 from tightbound.data.readers.keyed import from_mapping
 
@@ -72,6 +73,10 @@ def _archive(path: Path) -> Arrays:
         raise InputError(f"{path} is not a .npz file: it is damaged, or of another kind")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive, _intelligible():
         arrays = {key: archive[key] for key in archive.files}
+    if {"format", "shape", "data"} <= arrays.keys():
+        from scipy.sparse import load_npz
+
+        return Arrays(as_array(load_npz(path)), notes=(f"{path} holds a sparse matrix",))
     return from_mapping(arrays, str(path))
 
 

@@ -25,8 +25,13 @@ class ImageFolder(Table):
 
     skips_broken = True
 
-    def __init__(self, root: Path) -> None:
-        """Read the header of each image in a folder, or of a single image; hidden files are left out."""
+    def __init__(self, root: Path, classes: Sequence[str] = ()) -> None:
+        """Read the header of each image in a folder, or of a single image; hidden files are left out.
+
+        Args:
+            root: The folder or the image.
+            classes: The classes that a model knows: a folder with one of these names that all images are in is a class.
+        """
         self.title = str(root)
         self.root, only = (root.parent, [root.name]) if root.is_file() else (root, None)
         root = self.root
@@ -58,14 +63,20 @@ class ImageFolder(Table):
             self.train, self.validation = len(parts.train), len(parts.validation)
             left = {folders[name][0] if folders[name] else "none" for name in parts.others}
             self.notes += replace(parts, others=sorted(left)).notes("folders")
-        self._label(folders, parts)
+        way = next(iter(self.headers)).split("/")[:-1][:above]
+        self._label(folders, parts, [*root.resolve().parts, *way][-1], classes)
 
-    def _label(self, folders: Mapping[str, Sequence[str]], parts: paths.Parts) -> None:
-        """Set the labels: the folders that images are in, beside those of a split."""
+    def _label(
+        self, folders: Mapping[str, Sequence[str]], parts: paths.Parts, common: str, known: Sequence[str]
+    ) -> None:
+        """Set the labels: the folders that images are in, beside those of a split, or the class that all are of."""
         depth = 1 if parts.test else 0
         classes = [folders[name][depth] if len(folders[name]) > depth else "" for name in self.files]
         if len({*classes}) > 1 and "" not in classes:
             self.y = np.array(classes)
+        elif common in known and not parts.test:
+            self.y = np.array([common] * len(self.files))
+            self.notes += (f"labels: all images are in the folder {common}",)
         elif parts.test and any(classes[: len(parts.train)]):
             self.notes += ("no labels: not all images are in a folder of a class",)
 

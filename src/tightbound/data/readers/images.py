@@ -103,7 +103,7 @@ class ImageFormat:
             raise ValueError(f"its mode is {mode} and others are {_COLORS[self.mode]}: convert them alike")
         if not self.resize and size != self.size:
             needed = f"{self.size[0]}x{self.size[1]}"
-            raise ValueError(f"it is {size[0]}x{size[1]} and others are {needed}: use resize=(HEIGHT, WIDTH)")
+            raise ValueError(f"it is {size[0]}x{size[1]} and others are {needed}: resize it")
         lost = (self.mode == "1" and mode != "1") or (self.mode == "L" and mode not in _GRAY)
         if lost and not self.gray:
             raise ValueError(f"its mode is {mode} and others are {_COLORS[self.mode]}: use gray=True")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tightbound.core.errors import InputError, first_line
+from tightbound.core.schema import Schema
 from tightbound.data.dataset import Arrays
 from tightbound.data.form import as_array
 from tightbound.data.readers.paths import role
@@ -47,10 +48,20 @@ def from_mapping(arrays: Mapping[str, Any], title: str) -> Arrays:
             f"{title} holds the arrays {', '.join(map(str, arrays)) or '(none)'}; "
             "name the data 'x' (and 'y' for labels), or x_train and x_test"
         )
-    unused = [str(k) for k in others if k != key]
+    columns, classes = (
+        _names(arrays.get(name)) for name in ("feature_names", "target_names")
+    )  # as scikit-learn has them
+    unused = [str(k) for k in others if k != key and k not in ("feature_names", "target_names")]
     notes = (f"array {str(key)!r} of {title} was used",)
     notes += (f"arrays not used: {', '.join(unused)[:200]}",) if unused else ()
-    return Arrays(as_array(arrays[key]), None if label is None else as_array(arrays[label]), notes=notes)
+    x, y = as_array(arrays[key]), None if label is None else as_array(arrays[label])
+    columns = columns if x.ndim == 2 and len(columns) == x.shape[1] else ()
+    ranks = y is not None and y.ndim == 1 and y.dtype.kind in "iu" and [*np.unique(y)] == [*range(len(classes))]
+    return Arrays(x, y, notes=notes, schema=Schema(columns), classes=classes if ranks else ())
+
+
+def _names(names: Any) -> tuple[str, ...]:
+    return () if names is None or np.ndim(names) != 1 else tuple(map(str, names))
 
 
 def _split(arrays: Mapping[str, Any], parts: Mapping[tuple[str, str], str], title: str) -> Arrays:

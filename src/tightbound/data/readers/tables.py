@@ -227,8 +227,7 @@ def understood(table: Table, options: Options) -> tuple[Table, Raw, Mapping[int,
         if options.declared is None and (nominal or len(binary) < len(plan.columns)):
             kinds = {**dict.fromkeys(binary, "binary"), **dict.fromkeys(nominal, "categories"), **kinds}
     seen = _judged(table, plan, options) if plan.kind == "images" else None
-    if options.for_images and seen is None:
-        raise InputError(f"resize and gray apply to images, and {table.title} holds none; leave them out")
+    options.refuse(table.title, images=seen is None)
     notes = plan.notes + (() if seen is None else (seen.described(len(table)), *seen.notes))
     return table, replace(raw, images=seen), kinds, notes
 
