@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +90,103 @@ def test_each_write_may_find_the_disk_full(
         again = invoke(capsys, *words)
         assert again.status == 0, again.err
     pytest.fail("more than 40 writes")
+
+
+@contextmanager
+def held_to_permissions() -> Iterator[None]:
+    """Hold the user root of Linux to the permissions of files, as other users are, by dropping two capabilities."""
+    if os.geteuid() != 0:
+        yield
+        return
+    if not sys.platform.startswith("linux"):
+        pytest.skip("root writes to read-only folders here")
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of the call, this thread
+    known = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: of capabilities 0..31, then of others
+    libc.capget(header, known)
+    fewer = (ctypes.c_uint32 * 6)(*known)
+    fewer[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    if libc.capset(header, fewer):
+        pytest.skip("capabilities cannot be dropped here")
+    try:
+        yield
+    finally:
+        libc.capset(header, known)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nothing be written below a folder."""
+    below = [folder, *folder.rglob("*")]
+    modes = {path: path.stat().st_mode for path in below}
+    for path, mode in modes.items():
+        path.chmod(mode & ~0o222)
+    try:
+        with held_to_permissions():
+            yield
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
+WRITING = {
+    **COMMANDS,
+    "overwrite": ("train", "x.npy", *SMALL, "--evaluate-samples", 0, "--run", "run", "--overwrite"),
+    "interpolate": ("interpolate", "run", "--out", "i.npz"),
+    "figures": ("latent-space", "run", "--figures", "figures"),
+    "sweep": ("sweep", "x.npy", *SMALL, "--beta", 0.5, 1, "--run", "swept"),
+}
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_read_only_folder_is_one_line(
+    name: str, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written beside the data and the run, which are in the folder."""
+    shutil.copytree(start, folder := tmp_path / "all")
+    monkeypatch.chdir(folder)
+    before = tree(folder)
+    with read_only(folder):
+        found = invoke(capsys, *WRITING[name])
+    said = [line for line in found.err.splitlines() if "Permission denied" in line]
+    assert found.status == 2, found.err
+    assert len(said) == 1
+    assert said[0].startswith("tightbound: cannot write ")
+    assert found.err.splitlines()[-1] == said[0]
+    assert tree(folder) == before
+
+
+def test_training_without_a_run_needs_a_temporary_folder(start: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    import tightbound as tb
+    from tightbound.core.errors import InputError
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    x = np.load(start / "x.npy")
+    model = tb.VAE.for_data(x, latent=2, network="mlp(hidden=(4,))")
+    with read_only(tmp_path), pytest.raises(InputError, match=r"temporary files \(Permission denied\); pass run="):
+        tb.fit(model, x, epochs=1, quiet=True)
+
+
+def test_a_read_only_run_answers_and_says_that_it_records_nothing(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is asked for is shown or written elsewhere; what changes the run is refused."""
+    shutil.copytree(start, folder := tmp_path / "all")
+    monkeypatch.chdir(folder)
+    before = tree(folder / "run")
+    with read_only(folder / "run"):
+        for words in (("sample", "run", "--out", "s.csv"), ("embed", "run", "--out", "z.csv")):
+            assert invoke(capsys, *words).status == 0
+        found = invoke(capsys, "evaluate", "run", "--samples", 2)
+        assert found.status == 0
+        assert "elbo" in found.out
+        assert [line.startswith("note: ") for line in found.err.splitlines() if "cannot write 'run" in line] == [True]
+        for words in (COMMANDS["sampler"], COMMANDS["report"], COMMANDS["resume"]):
+            refused = invoke(capsys, *words)
+            assert refused.status == 2, refused.err
+            assert refused.err.splitlines()[-1].startswith("tightbound: cannot write 'run"), refused.err
+    assert tree(folder / "run") == before
 
 
 def test_the_root_of_the_file_system_is_refused_at_once() -> None:

@@ -103,7 +103,13 @@ def _folder(run: str | Path | None) -> Iterator[RunFolder]:
     if run is not None:
         yield RunFolder(run)
         return
-    temporary = Path(tempfile.mkdtemp(prefix="tightbound-"))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix="tightbound-"))
+    except OSError as error:
+        raise InputError(
+            f"no folder can be made for temporary files ({error.strerror}); pass run= to train in a folder of your own, "
+            "or set TMPDIR to one that can be written"
+        ) from None
     try:
         yield RunFolder(temporary / "run", temporary=True)
     except BaseException:

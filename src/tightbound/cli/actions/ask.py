@@ -79,7 +79,6 @@ def write_figures(folder: Path, result: Result) -> None:
     """Write each figure of a result into a folder."""
     if not result.figures:
         raise InputError("this analysis has no figures; leave out --figures")
-    folder.mkdir(parents=True, exist_ok=True)
     for figure in result.figures:
         name = f"{figure.name}.{'png' if figure.is_picture else 'svg'}"
         write_atomic(folder / name, drawn(figure))
