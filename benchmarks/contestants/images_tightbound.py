@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,13 @@ import worker
 import tightbound as tb
 from tightbound.analysis.estimate import scalar
 from tightbound.core.errors import TightboundError
-from tightbound.training import budget
+from tightbound.training.budget import Budget
 
 
 def prepare(options: dict[str, Any]) -> worker.Turn:
     torch.set_num_threads(options["threads"])
     if options["clock"] == "processor":
-        budget.time = SimpleNamespace(monotonic=time.process_time)  # minutes of a busy machine's processor
+        Budget.clock = staticmethod(time.process_time)  # minutes of a busy machine's processor
 
     def turn(request: dict[str, Any]) -> worker.Answer:
         given: dict[str, Any] = dict(options["train"])

@@ -49,9 +49,14 @@ class Budget:
         falling = "plateau" if self.open else "cosine(final=0.01)" if auto else "constant"
         self.schedule = falling if settings.schedule == "auto" else settings.schedule
         self._window = max(self.WINDOW, per_epoch)
-        self._seconds, self._began = 0.0, time.monotonic()
+        self._seconds, self._began = 0.0, self.clock()
         self._mark, self._best = (0, -math.inf), -math.inf
         self._settled = self._hurried = 0
+
+    @staticmethod
+    def clock() -> float:
+        """Return the time in seconds."""
+        return time.monotonic()
 
     @property
     def decays(self) -> int:
@@ -61,7 +66,7 @@ class Budget:
     @property
     def seconds(self) -> float:
         """Time spent on the stage so far, over all of its sessions."""
-        return self._seconds + time.monotonic() - self._began
+        return self._seconds + self.clock() - self._began
 
     @property
     def late(self) -> bool:
@@ -108,4 +113,4 @@ class Budget:
         self._mark = step, -math.inf if mark is None else mark
         self._best = -math.inf if own["highest"] is None else own["highest"]
         self._settled, self._hurried = own["settled"], own["hurried"] if own["minutes"] == self.minutes else 0
-        self._seconds, self._began = scalars["spent"], time.monotonic()
+        self._seconds, self._began = scalars["spent"], self.clock()
