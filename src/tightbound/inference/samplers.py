@@ -114,8 +114,8 @@ class GaussianMixture(DensitySampler):
 
     Args:
         latent: Size of a latent code.
-        components: Number of components K; if `fit_sampler` is not told, the first of `TRIED` whose log-density of
-            held-out codes is the highest, within a standard error.
+        components: Number of components K; if `fit_sampler` is not told, the one of `TRIED` whose log-density of
+            held-out codes is the highest.
         covariance: "full", or "diagonal", which needs fewer codes; chosen with the number of components.
 
     References:
@@ -146,18 +146,14 @@ class GaussianMixture(DensitySampler):
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key_seed("held-out", seed)))
         some = codes[order[:5000]]
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
-        scores: dict[tuple[int, Covariance], Tensor] = {}
+        scores: dict[tuple[int, Covariance], float] = {}
         for components, covariance in cls.TRIED:
             if len(held_out) and len(rest) > 2 * components:
                 candidate = cls(codes.shape[1], components, covariance)
                 candidate.start_at(rest, seed)
-                scores[components, covariance] = candidate.log_prob(held_out)
-        chosen = cls.TRIED[0]
-        if scores:
-            best = max(scores.values(), key=lambda score: score.mean().item())
-            lost = {each: best - score for each, score in scores.items()}
-            chosen = next(each for each, nats in lost.items() if nats.mean() <= nats.std() / len(nats) ** 0.5)
-        return {"components": chosen[0], "covariance": chosen[1]}
+                scores[components, covariance] = candidate.log_prob(held_out).mean().item()
+        components, covariance = max(scores, key=lambda each: scores[each], default=cls.TRIED[0])
+        return {"components": components, "covariance": covariance}
 
     def start_at(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Fit the mixture."""
