@@ -8,8 +8,8 @@ from typing import Literal, Unpack
 
 from tightbound.analysis.diagnosis.checks.prior import PriorMismatch
 from tightbound.analysis.diagnosis.engine import Case, diagnose
-from tightbound.analysis.diagnosis.findings import Diagnosis
-from tightbound.config import FitOptions
+from tightbound.config import FitOptions, Settings
+from tightbound.data import Data
 from tightbound.data.given import Source
 from tightbound.recipes.composing import compose, configure, opened, recorded
 from tightbound.trained import Trained
@@ -94,21 +94,23 @@ def train(
     trained = Trained(
         fitted.model, examples, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )
-    train_split, held_out = examples.held_out(validation_size(settings, examples), settings.seed)
-    if held_out is not None and len(held_out) > 1:
-        case = Case(trained.model, train_split, held_out, trained.config)
-        suit_samples(trained, diagnose(case, (PriorMismatch(),)))
+    suit_samples(trained, examples, settings)
     return trained
 
 
-def suit_samples(trained: Trained, diagnosis: Diagnosis) -> bool:
-    """Fit a Gaussian mixture to the latent codes, for samples, if a diagnosis found the prior to be far from them.
+def suit_samples(trained: Trained, data: Data, settings: Settings) -> bool:
+    """Fit a Gaussian mixture to latent codes, for samples, if validation examples show that the prior is far from them.
+
+    A conditional model keeps its prior, since the mixture would not know the context.
 
     Returns:
-        Whether it did. A conditional model keeps its prior, since the mixture would not know the context.
+        Whether it did.
     """
-    apart = any(finding.name == PriorMismatch.name for finding in diagnosis.findings)
-    if not apart or trained.model.context is not None:
+    train, held_out = data.held_out(validation_size(settings, data), settings.seed)
+    if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2:
+        return False
+    case = Case(trained.model, train, held_out, trained.config)
+    if not diagnose(case, (PriorMismatch(),)).findings:
         return False
     trained.fit_sampler("gaussian-mixture", default=True)
     return True

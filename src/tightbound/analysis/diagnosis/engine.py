@@ -25,6 +25,7 @@ from tightbound.core.terms import Batch
 from tightbound.data import Split
 from tightbound.data.feed import evaluating, pick
 from tightbound.inference.infer import Codes, encode
+from tightbound.inference.samplers import Sampler
 
 # import paths of the checks, in the order in which they are made: causes before what follows from them
 CHECKS: tuple[str, ...] = (
@@ -44,6 +45,7 @@ CHECKS: tuple[str, ...] = (
     "tightbound.analysis.diagnosis.checks.codebook:CodebookCollapse",
     "tightbound.analysis.diagnosis.checks.codebook:CodePrior",
     "tightbound.analysis.diagnosis.checks.samples:PriorHoles",
+    "tightbound.analysis.diagnosis.checks.samples:LowRecall",
     "tightbound.analysis.diagnosis.checks.overfitting:Overfitting",
     "tightbound.analysis.diagnosis.checks.overfitting:EncoderOverfitting",
     "tightbound.analysis.diagnosis.checks.samples:CopiedSamples",
@@ -66,6 +68,7 @@ class Case:
         seed: Random seed.
         max_examples: Examples of each split to look at, at most.
         samples: Latent samples per example.
+        sampler: Latent sampler that samples come from; None: they come from the prior.
     """
 
     model: VAE
@@ -76,6 +79,7 @@ class Case:
     seed: int = 0
     max_examples: int = 1000
     samples: int = 20
+    sampler: Sampler | None = None
 
     def __post_init__(self) -> None:
         whole("max_examples", self.max_examples, least=2)

@@ -104,11 +104,11 @@ def carry_out(command: Train, run: Path) -> Carried:
     evaluation = evaluate.run(trained, tested)
     world.dismissed()
     keep(fitted.folder, evaluate, evaluation)
-    say("looking for what may be wrong with the model", sys.stderr)
-    diagnosis = _diagnose(trained, data, fitted.folder, visits)
-    if diagnosis is not None and suit_samples(trained, diagnosis):
+    if suit_samples(trained, data, fitting.settings()):
         say("the prior is not where the latent codes are: samples come from a Gaussian mixture fitted to them",
             sys.stderr)  # fmt: skip
+    say("looking for what may be wrong with the model", sys.stderr)
+    diagnosis = _diagnose(trained, data, fitted.folder, visits)
     say("writing the report", sys.stderr)
     report(trained, quick=True)
     return Carried(trained, evaluation, diagnosis)

@@ -21,7 +21,7 @@ class PriorMismatch(Check):
     A mixture of Gaussians is fitted to the codes of training examples. What it saves on the codes of test examples,
     compared with the prior, is a lower bound on KL(q(z) || p(z)), and it is what the ELBO on test data would gain with
     that mixture as the prior. A finding is, by two standard errors, a nat and a tenth of the rate; it is moderate from
-    a quarter, severe from half of the rate.
+    a quarter, severe from half of the rate. If samples come from a latent sampler, it is a note instead.
 
     References:
         ELBO surgery (Hoffman and Johnson 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
@@ -63,13 +63,28 @@ class PriorMismatch(Check):
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge by the nats and the share of the rate."""
-        saving, rate = evidence["saving"], scalar(evidence["rate"])
-        share = scalar(saving) / rate
-        if not (scalar(saving) - 2 * scalar_error(saving) > max(1.0, 0.1 * rate)):
+        if case.sampler is not None or not _apart(evidence):
             return None
+        share = scalar(evidence["saving"]) / scalar(evidence["rate"])
         severity: Severity = "severe" if share >= 0.5 else "moderate" if share >= 0.25 else "mild"
-        description = (
-            f"The prior is not where the latent codes are: at least {scalar(saving):.1f} of the {rate:.1f} nats of the "
-            "rate are the distance between the two, which samples suffer from."
-        )
+        description = f"{_distance(evidence)}, which samples suffer from."
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
+
+    def note(self, evidence: Evidence, case: Case) -> str | None:
+        """Say that a latent sampler makes up for the distance."""
+        if case.sampler is None or not _apart(evidence):
+            return None
+        return f"{_distance(evidence)}; samples come from a latent sampler instead, and bounds are about the prior."
+
+
+def _apart(evidence: Evidence) -> bool:
+    """Return whether the distance is, by two standard errors, a nat and a tenth of the rate."""
+    saving = evidence["saving"]
+    return scalar(saving) - 2 * scalar_error(saving) > max(1.0, 0.1 * scalar(evidence["rate"]))
+
+
+def _distance(evidence: Evidence) -> str:
+    return (
+        f"The prior is not where the latent codes are: at least {scalar(evidence['saving']):.1f} of the "
+        f"{scalar(evidence['rate']):.1f} nats of the rate are the distance between the two"
+    )

@@ -1,4 +1,4 @@
-"""Failures of samples: holes, where the prior draws codes and the data have none, and copies of training examples."""
+"""Failures of samples: draws of the prior where the data have no codes, missing variety, copies of training data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 from tightbound.analysis.diagnosis.checks import remedies
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
-from tightbound.analysis.estimate import scalar, scalar_error
+from tightbound.analysis.estimate import estimate, scalar, scalar_error
 from tightbound.analysis.samples.copies import memorization
 from tightbound.analysis.samples.coverage import holes
+from tightbound.analysis.samples.two_sample import neighbors
+from tightbound.inference.infer import sample
 
 
 class PriorHoles(Check):
@@ -34,6 +36,7 @@ class PriorHoles(Check):
         """Return the shares, and what is decoded in holes and elsewhere."""
         known = "the decoder knows every code index, wherever the prior draws it: see code-prior"
         require(not case.evaluation.has_code_indices, known)
+        require(case.sampler is None, "samples come from a latent sampler instead of the prior")
         train = case.some(case.train, self.max_examples)
         return holes(
             case.model, train, case.test_data, n_samples=self.draws, level=self.level, seed=case.seed
@@ -56,6 +59,67 @@ class PriorHoles(Check):
             f"test data do{distance}."
         )
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
+
+
+class LowRecall(Check):
+    """Share of the images that samples come near to, compared with other images of the same data.
+
+    An image is recalled if it is nearer to some sample than that is to its third nearest sample, among the first
+    principal components of pixels. A finding is, by two standard errors, less than 30% of what as many training images
+    recall; it is moderate, severe below 15%. Samples are means of p(x|z), as they are shown.
+
+    Args:
+        n: Number of samples, and of training images that they are compared with, at most.
+        least: Number that an answer needs.
+        components: Number of principal components.
+
+    References:
+        Improved precision and recall metric for assessing generative models (Kynkaanniemi et al. 2019), Eq. 1 and 2,
+        https://arxiv.org/abs/1904.06991
+    """
+
+    name = "low-recall"
+    question = "Do samples show the variety of the data?"
+
+    def __init__(self, n: int = 500, least: int = 100, components: int = 48) -> None:
+        self.n, self.least, self.components = n, least, components
+
+    def measure(self, case: Case) -> Evidence:
+        """Return the recall of samples, and that of training images."""
+        from sklearn.decomposition import PCA
+
+        model = case.model
+        require(len(model.shape) == 3, "the data are not images")
+        require(model.context is None or not model.context.completes, "samples contain parts of the data")
+        images = case.some(case.train, 2 * self.n).x
+        n = len(images) // 2
+        require(n >= self.least, f"{2 * n} training images are too few to tell; needed: {2 * self.least}")
+        draw = None if case.sampler is None else case.sampler.sample
+        drawn = sample(model, n, seed=case.seed, codes=draw)
+        x, real, samples = (part.flatten(1).double().numpy() for part in (images[:n], images[n : 2 * n], drawn))
+        pca = PCA(min(self.components, n, x.shape[1]), random_state=case.seed % 2**32).fit(real)
+        found = {}
+        for name, part, what in (("recall", samples, "samples"), ("recall_data", x, "other training images")):
+            recall = neighbors(pca.transform(part), pca.transform(real), k=3, seed=case.seed)["recall"]
+            found[name] = estimate(
+                recall.value, recall.stderr, n=n, unit="0-1", target="training images",
+                description=f"share of images that are near to {what}",
+                estimator=f"within the third nearest of {n} {what}, on {pca.n_components_} principal components",
+            )  # fmt: skip
+        return found
+
+    def judge(self, evidence: Evidence, case: Case) -> Finding | None:
+        """Judge by the share of the recall of data."""
+        recall, most = scalar(evidence["recall"]), scalar(evidence["recall_data"])
+        if not recall + 2 * scalar_error(evidence["recall"]) < 0.3 * most:
+            return None
+        severity: Severity = "severe" if recall < 0.15 * most else "moderate"
+        description = (
+            f"Samples lack the variety of the data: {recall:.0%} of the training images are near to a sample, and "
+            f"{most:.0%} are near to another training image."
+        )
+        remedy = remedies.longer(case.config) if case.sampler is not None else remedies.fitted_prior(case)
+        return Finding(self.name, severity, evidence, description, remedy)
 
 
 class CopiedSamples(Check):
@@ -89,7 +153,12 @@ class CopiedSamples(Check):
         sizes = len(case.train_data), len(few)
         short = f"{sizes[0]} training and {sizes[1]} test examples are too few to tell; needed: {self.least} of each"
         require(min(sizes) >= self.least, short)
-        return memorization(case.model, case.train, few, n_samples=self.max_examples, seed=case.seed).estimates
+        draw = None if case.sampler is None else case.sampler.sample
+        drawn = None if draw is None else sample(case.model, self.max_examples, draw=True, seed=case.seed, codes=draw)
+        compared = memorization(
+            case.model, case.train, few, n_samples=self.max_examples, seed=case.seed, samples=drawn
+        )  # fmt: skip
+        return compared.estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
         """Judge by the excess over test data."""
