@@ -131,7 +131,7 @@ class GaussianMixture(DensitySampler):
         self.components = whole("components", components, least=1)
         if covariance not in get_args(Covariance):
             raise InputError(f"covariance = {covariance!r}; needed: one of {', '.join(get_args(Covariance))}")
-        self.covariance = covariance
+        self.covariance: Covariance = covariance
         self.register_buffer("log_weights", torch.zeros(self.components))
         self.register_buffer("loc", torch.zeros(self.components, self.latent))
         self.register_buffer("scale_tril", torch.eye(self.latent).repeat(self.components, 1, 1))
