@@ -122,3 +122,17 @@ def test_lengths_that_make_no_sense_are_refused() -> None:
     for options in ({"epochs": 0}, {"epochs": "many"}, {"minutes": 0}, {"minutes": -1.0}):
         with pytest.raises(InputError, match=next(iter(options))):
             Settings(**options)  # pyright: ignore
+
+
+def test_epochs_of_a_few_steps_share_a_validation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [Budget(Settings(), steps, judged=True).passes for steps in (1, 3, 10, 500)] == [10, 4, 1, 1]
+    assert Budget(Settings(epochs=50), 3, judged=True).passes == 1
+    assert Budget(Settings(), 3, judged=False).passes == 1
+    monkeypatch.setattr(Budget, "FLOOR", 30)
+    monkeypatch.setattr(Budget, "WINDOW", 30)
+    x = np.random.default_rng(0).normal(size=(26, 3)).astype(np.float32)
+    trained = tb.train(x, run=tmp_path / "run", latent=1, network="mlp(hidden=(4,))", batch_size=8, quiet=True)
+    rows = trained.metrics
+    assert [row["step"] for row in rows] == [12 * (i + 1) for i in range(len(rows))]  # 24 examples, 3 steps an epoch
+    assert [row["epoch"] for row in rows] == [4 * (i + 1) for i in range(len(rows))]
+    assert all(math.isfinite(row["validation_loss"]) for row in rows)

@@ -27,10 +27,13 @@ class Budget:
     Attributes:
         total, epochs: Steps and epochs of the run, as its schedules see it.
         open: Whether the end is not known before.
+        passes: Epochs from one validation to the next; more than one if an epoch has less than `VALIDATED` steps and
+            the end is not known before.
         minutes: Longest time for the stage; None: no limit.
     """
 
     FLOOR, WINDOW, DECAYS, SETTLED = 1000, 300, 3, 5e-4
+    VALIDATED = 10  # steps
     BLIND = 2000, 20  # steps and epochs
     MINUTES = 20.0
 
@@ -48,6 +51,7 @@ class Budget:
         self.minutes = settings.minutes or (self.MINUTES if auto else None)
         falling = "plateau" if self.open else "cosine(final=0.01)" if auto else "constant"
         self.schedule = falling if settings.schedule == "auto" else settings.schedule
+        self.passes = math.ceil(self.VALIDATED / per_epoch) if self.open else 1
         self._window = max(self.WINDOW, per_epoch)
         self._seconds, self._began = 0.0, self.clock()
         self._mark, self._best = (0, -math.inf), -math.inf

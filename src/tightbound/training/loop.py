@@ -129,6 +129,9 @@ class Loop:
                 whole = self._run_epoch(rows, flag, monitor, callbacks)
                 if not whole:  # the run ends within an epoch, and a run with more steps must continue from here
                     self.saver.save(rows)
+                if whole and not trainer.validated:
+                    trainer.finish_pass()
+                    continue
                 rows.append(self.validator.finish_epoch())
                 monitor.epoch(rows[-1])
                 if not whole:

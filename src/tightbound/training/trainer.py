@@ -228,6 +228,15 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.arrange()
 
+    @property
+    def validated(self) -> bool:
+        """Whether validation follows the current epoch."""
+        return self.finished or (self.epoch + 1) % self.budget.passes == 0
+
+    def finish_pass(self) -> None:
+        """End an epoch that no validation follows; its sums are counted with those of the next."""
+        self.epoch, self.batch = self.epoch + 1, 0
+
     def finish_epoch(self) -> dict[str, Any]:
         """End the epoch, and return its metrics."""
         progress = self.progress
@@ -236,7 +245,8 @@ class Trainer:
         for name, nats in self.model.baselines.items():  # shown beside the loss
             row |= {f"{name}_loss": -nats, f"{name}_bits_per_{self.model.unit}": self.model.bits(nats)}
         row |= {name: schedule(progress) for name, schedule in self.schedules.items()}
-        self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
+        self.finish_pass()
+        self.tally = Tally()
         return row
 
     def weights(self) -> dict[str, Tensor]:
