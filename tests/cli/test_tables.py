@@ -60,6 +60,23 @@ def test_train_sample_reconstruct_and_evaluate_other_data(run: Path, capsys, tmp
     assert "column 2 (home town) holds 'Rome', unknown to the model" in result.err
 
 
+def test_impute_fills_the_gaps_of_a_file_and_nothing_else(run: Path, capsys, tmp_path: Path) -> None:
+    if not (run / "run").is_dir():
+        invoke(capsys, "train", run / "t.csv", "--run", run / "run", "--kinds", "{'visits': 'counts'}", *TINY)
+    out = tmp_path / "filled.csv"
+    result = invoke(capsys, "impute", run / "run", run / "t.csv", "--out", out)
+    assert result.status == 0, result.err
+    before, after = (list(csv.reader(path.read_text().splitlines())) for path in (run / "t.csv", out))
+    assert [row[1:] for row in after[:1]] == before[:1]
+    gaps = 0
+    for given, filled in zip(before[1:], after[1:], strict=True):
+        for i, (cell, written) in enumerate(zip(given, filled[1:], strict=True)):
+            gaps += not cell
+            assert written == cell if cell and i == 1 else not cell or float(written) == float(cell)
+            assert written in ("Oslo", "Paris, FR") if i == 1 else i == 0 or float(written) == int(float(written))
+    assert f"{gaps:,} missing entries" in result.out
+
+
 def test_a_loaded_model_checks_arrays_column_by_column(run: Path) -> None:
     model = tb.load(run / "run")
     complete = model.reconstruct(np.array([[np.nan, 1, 3, np.nan], [np.nan] * 4]))

@@ -134,6 +134,20 @@ class Reconstruct(OnData):
 
 
 @dataclass(frozen=True)
+class Impute(OnData):
+    """Fill in the missing entries of a table by their conditional means."""
+
+    action = "tightbound.cli.actions.generate:impute"
+    distributed = True
+    whole = True
+
+    out: _Out = None
+    """File to write: .csv, .npz or .npy. Default: imputed.csv."""
+    samples: Annotated[int, _Count] = 200
+    """Draws of z for each example."""
+
+
+@dataclass(frozen=True)
 class Complete(OnData):
     """Draw the hidden part of examples given the visible part (context 'visible')."""
 

@@ -30,6 +30,7 @@ _COMMANDS: dict[str, type[arguments.Command]] = {
     "fit-code-prior": arguments.FitCodePrior,
     "sample": arguments.Sample,
     "reconstruct": arguments.Reconstruct,
+    "impute": arguments.Impute,
     "interpolate": arguments.Interpolate,
     "complete": arguments.Complete,
     "embed": arguments.Embed,

@@ -77,7 +77,7 @@ class Domain:
             import torch
 
             known = torch.tensor(self.values, dtype=x.dtype, device=x.device)
-            return known[torch.bucketize(x, (known[1:] + known[:-1]) / 2)]
+            return known[torch.bucketize(x.contiguous(), (known[1:] + known[:-1]) / 2)]
         return (x.round() if self.discrete else x).clamp(self.low, self.high)
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import as_split
 from tightbound.data.form import Form, as_tensor
 from tightbound.data.given import Source, known_by
-from tightbound.inference import infer
+from tightbound.inference import imputation, infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.fitting import default_sampler, fit_sampler, load_sampler
 from tightbound.inference.infer import Values
@@ -114,6 +114,25 @@ class Inference:
         assert codes.sample is not None
         x = infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
         return self._in_form(x, data)
+
+    def impute(self, data: Source, *, samples: int = 200, seed: int = 0) -> Tensor:
+        """Return a table (N, D) with its missing entries (NaN) filled; the others stay as they are.
+
+        A missing number becomes its mean given the observed entries, moved to the nearest one that its column can hold
+        (a whole number, one of a few), and a missing category the most probable one.
+
+        Args:
+            data: A table, in any form.
+            samples: Draws of z for each example; more are closer to the model's answer.
+            seed: Random seed.
+
+        Raises:
+            CompositionError: If the model is not one of a table with missing entries.
+
+        References:
+            MIWAE (Mattei and Frellsen 2019), Section 3, https://arxiv.org/abs/1812.02633
+        """
+        return self._in_form(imputation.impute(self.model, self._examples(data), samples=samples, seed=seed), data)
 
     def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
         """Return the code indices of each level of quantized latents, lowest level first.

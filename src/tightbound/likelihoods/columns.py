@@ -234,6 +234,17 @@ class ColumnsDistribution(UncheckedDistribution):
         levels = self.likelihood.categories
         return self.join([p.mean if k is None else _mode(p, k) for p, k in zip(self.parts, levels, strict=True)])
 
+    def expected(self, weight: Tensor) -> Tensor:
+        """Return the mean (B, D) of the mixture over samples with weights (S, B); of categories, the most probable."""
+        weight = weight.unsqueeze(-1)
+        parts = []
+        for p, levels in zip(self.parts, self.likelihood.categories, strict=True):
+            if levels is None:
+                parts.append((weight * p.mean).sum(0))
+            else:
+                parts.append((weight.unsqueeze(-1) * log_chances(p, levels).exp()).sum(0).argmax(-1))
+        return self.join(parts)
+
     @property
     def variance(self) -> Tensor:
         """Var[x]; NaN for categories, which have no order."""

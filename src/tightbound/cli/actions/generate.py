@@ -14,7 +14,7 @@ from torch import Tensor
 from tightbound.analysis import pictures
 from tightbound.analysis.estimate import with_error
 from tightbound.analysis.representation.steering import classified_as
-from tightbound.cli.arguments import Complete, Interpolate, Reconstruct, Sample
+from tightbound.cli.arguments import Complete, Impute, Interpolate, Reconstruct, Sample
 from tightbound.cli.files import described, npy, out_file, table_csv, write_npz
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import endings, say
@@ -127,6 +127,20 @@ def reconstruct(command: Reconstruct) -> None:
         _write_stacked(out, {"examples": batch.x, "reconstructed": rebuilt}, trained)
         say(f"{len(batch)} examples above their reconstructions, {how}: {out}")
     say_next(command, f"interpolate {{run}} --out interpolation{'.png' if '.png' in known else '.npz'}")
+
+
+def impute(command: Impute) -> None:
+    """Write a table with its missing entries filled."""
+    trained = load_run(command)
+    out = out_file(command.out, "imputed", tuple(ending for ending in endings(trained.model.shape) if ending != ".png"))
+    _, split = open_data(command, trained)
+    x = trained.impute(split, samples=command.samples, seed=command.seed)
+    dismissed()
+    missing = sum(int(batch.x.isnan().sum()) for batch in split.epoch(4096))
+    written = torch.from_numpy(x.numpy().astype(str).astype(np.float64))  # 39.1 in float32 is written as 39.1
+    _write(out, written, trained, about=_about(split, trained, out))
+    say(f"{missing:,} missing entries of {x.numel():,} filled by their conditional means: {out}")
+    say_next(command, "evaluate {run}")
 
 
 def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:

@@ -1,0 +1,60 @@
+"""Fill in the missing entries of tables by their conditional means, with importance sampling."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+from tightbound.core.errors import CompositionError, whole
+from tightbound.core.model import VAE
+from tightbound.core.noise import ExampleNoise, Noise
+from tightbound.core.schedules import Knobs
+from tightbound.core.terms import Batch
+from tightbound.data.feed import Source
+from tightbound.inference.infer import each_example
+from tightbound.likelihoods.columns import ColumnsDistribution
+
+
+def impute(model: VAE, source: Source, *, samples: int = 200, seed: int = 0, batch_size: int = 100) -> Tensor:
+    """Return a table (N, D), in the units of the data, with its missing entries filled; the others stay as they are.
+
+    A missing entry becomes E[x | observed entries], and then the nearest number that its column can hold; a missing
+    category becomes the most probable one. Draws of z from q(z | x) are weighted by p(x, z) / q(z | x) of the observed
+    entries, so that the answer tends to that of the model as the number of draws grows, however coarse q(z | x) is.
+
+    Args:
+        model: The model.
+        source: The table, whose missing entries are NaN.
+        samples: Draws of z for each example.
+        seed: Random seed.
+        batch_size: Examples per batch.
+
+    Raises:
+        CompositionError: If the model is not one of a table with missing entries.
+        InputError: If there are no examples.
+
+    References:
+        MIWAE: Deep generative modelling and imputation of incomplete data sets (Mattei and Frellsen 2019), Section 3,
+        https://arxiv.org/abs/1812.02633
+    """
+    whole("samples", samples, least=1)
+    columns = model.observation.source.columns
+    if not columns:
+        raise CompositionError(
+            f"the model is one of {model.observation.source}, none of which can be missing; train it on a table with "
+            "missing entries, or name the kinds of its columns in kinds="
+        )
+
+    def rows(batch: Batch, number: int) -> Tensor:
+        seen = model.observe(batch, Noise("impute", seed))
+        noise = ExampleNoise("impute", seed, index=batch.positions())
+        terms = model.terms_from(seen, model.encode_state(seen), samples, noise, Knobs.final(model.schedules))
+        p = cast(ColumnsDistribution, cast(Independent, terms.likelihood).base_dist)
+        x = model.observation.restore(p.expected(terms.log_weight.softmax(0)))
+        x = torch.stack([own.nearest(column) for column, own in zip(x.unbind(1), columns, strict=True)], 1)
+        return torch.where(batch.x.isnan(), x, batch.x.to(x)).cpu()
+
+    return torch.cat(each_example(model, source, batch_size, rows, "impute"))
