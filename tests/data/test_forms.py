@@ -175,3 +175,14 @@ def test_whole_numbers_of_pictures_are_levels() -> None:
     assert tb.data.open(PIXELS.astype("f8")).domain == Domain("levels", 256)
     assert tb.data.open(np.minimum(PIXELS, 200)).domain == Domain("levels", 256)
     assert tb.data.open(PIXELS - 1.0).domain == REAL
+
+
+def test_dark_pictures_of_floating_point_levels_stay_levels() -> None:
+    """Levels that are all 0 or 1 look like shares; they are read as the training data held them, and returned so."""
+    levels = R.integers(0, 256, (20, 5, 6)).astype("f4")
+    dark = R.integers(0, 2, (4, 5, 6))
+    trained = tb.Trained(built(levels))
+    assert torch.equal(trained.encode(dark.astype("f4")), trained.encode(dark))
+    assert torch.equal(trained.reconstruct(dark.astype("f4")), trained.reconstruct(dark))
+    shares = tb.Trained(built(levels / 255))
+    assert shares.reconstruct(np.zeros((2, 5, 6))).max() <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,6 +14,7 @@ from torch import Tensor
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.model import Layout
+from tightbound.data import encoding
 
 
 def as_array(source: Any) -> np.ndarray[Any, Any]:
@@ -133,22 +135,28 @@ class Form:
         found: Layout | None = "chw" if own == shape else None
         if len(shape) == 3 and found is None:
             found = "hwc" if own == (*shape[1:], shape[0]) else "hw" if shape[0] == 1 and own == shape[1:] else None
-        shares = x.dtype.kind == "f" and domain.kind == "levels" and len(x) > 0 and float(x.max()) <= 1
-        return None if found is None else cls(found, shares)
+        if found is None:
+            return None
+        floats = domain.kind == "levels" and x.dtype.kind == "f" and encoding.unclear(x, domain)
+        return cls(found, floats and encoding.infer(x, domain)[0].domain.given == "shares")
 
     def give(self, x: Tensor, domain: Domain) -> Tensor:
         """Return stored values (..., *shape) in this form."""
-        x = x / _tops(x, domain, self.shares)
-        if self.layout == "hwc":
-            return x.movedim(-3, -1)
-        return x.squeeze(-3) if self.layout == "hw" else x
+        _, arrange = _AXES[self.layout]
+        return arrange(x / _tops(x, domain, self.shares))
 
     def take(self, x: Tensor, domain: Domain) -> Tensor:
         """Return examples of this form as values that are stored, (..., *shape), without rounding them."""
-        if self.layout == "hwc":
-            x = x.movedim(-1, -3)
-        x = x.unsqueeze(-3) if self.layout == "hw" else x
+        to_front, _ = _AXES[self.layout]
+        x = to_front(x)
         return x * _tops(x, domain, self.shares)
+
+
+_AXES: dict[Layout, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # to "chw", and back
+    "chw": (lambda x: x, lambda x: x),
+    "hwc": (lambda x: x.movedim(-1, -3), lambda x: x.movedim(-3, -1)),
+    "hw": (lambda x: x.unsqueeze(-3), lambda x: x.squeeze(-3)),
+}
 
 
 def _tops(x: Tensor, domain: Domain, shares: bool) -> Tensor | float:
