@@ -122,6 +122,26 @@ def test_sparse_matrices_and_data_of_scikit_learn_keep_their_values_and_names(tm
     assert iris.classes == ("setosa", "versicolor", "virginica")
 
 
+def test_what_a_command_advises_it_has(cli: Cli, tmp_path: Path) -> None:
+    """Commands on a run have no --resize, --levels or --ignore; quotation marks and spaces in paths are quoted."""
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 4, 4)).astype(np.uint8)
+    for folder, edges in (("same", (4, 4)), ("other", (4, 3)), ("small", (3, 3))):
+        (tmp_path / folder).mkdir()
+        for i in range(12):
+            Image.fromarray(pixels[i, : edges[i % 2], :3]).save(tmp_path / folder / f"{i}.png")
+    trained = cli("train", "same", *SMALL, "--run", "it's/my run")
+    assert "tightbound evaluate 'it'\"'\"'s/my run'" in trained.out
+    for folder, said in (("other", "images differ in size"), ("small", "resize them first")):
+        assert said in cli("evaluate", "it's/my run", folder).err
+        assert "--resize" not in cli("evaluate", "it's/my run", folder).err
+        assert ("--resize" in cli("train", folder, *SMALL, "--run", "new").err) == (folder == "other")
+    np.save("wide.npy", pixels.astype(np.float32)[..., :3] * 9)
+    far = cli("evaluate", "it's/my run", "wide.npy").err
+    assert "outside integers 0..255 (256 levels); the model was trained on such values alone" in far
+    Path("t.csv").write_text("a,b\n1,\n2,\n")
+    assert "column 2 (b) has no values; leave it out with --ignore" in cli("train", "t.csv", *SMALL, "--run", "no").err
+
+
 def test_a_validation_loss_that_never_is_finite_is_one_line(cli: Cli) -> None:
     np.save("x.npy", X)
     words = ("--network", "mlp(hidden=(256,256))", "--latent", 2, "--lr", "1e9", "--run", "run")

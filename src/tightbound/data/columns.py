@@ -183,8 +183,7 @@ class Survey:
     def _column(self, i: int, found: _Found, kind: Any) -> Domain:
         where = self._where(i)
         if not found.words and not len(found.first):
-            how = f"pass ignore={[self._header[i]]}" if self._header else "leave it out"
-            raise InputError(f"{where} has no values; {how}")
+            raise InputError(f"{where} has no values; leave it out{' with ignore=' if self._header else ''}")
         if found.words or is_nominal(kind):
             words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
             if kind not in (None, "categories") and is_nominal(kind):

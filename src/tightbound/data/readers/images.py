@@ -124,10 +124,11 @@ def judge(headers: Mapping[str, Header], options: Options, where: object) -> Ima
     for name, each in headers.items():
         sizes.setdefault(each.size, name)
     if len(sizes) > 1 and resize is None:
+        fix = "resize them" if options.like else "use resize=(HEIGHT, WIDTH)"
         (a, first), (b, second) = list(sizes.items())[:2]
         raise InputError(
             f"{where}: images differ in size ({first} is {a[0]}x{a[1]}, {second} is {b[0]}x{b[1]}, "
-            "height x width); use resize=(HEIGHT, WIDTH)"
+            f"height x width); {fix}"
         )
     mode = DEEP if deep else "L" if options.gray or modes <= _GRAY else "RGB"
     if modes == {"1"} and resize is None and declared in (None, BINARY):
