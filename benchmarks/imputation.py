@@ -1,0 +1,124 @@
+"""How good is `impute` at defaults, beside scikit-learn's IterativeImputer?
+
+    OMP_NUM_THREADS=1 python benchmarks/imputation.py
+    OMP_NUM_THREADS=1 python benchmarks/imputation.py --only penguins --seeds 5 --minutes 1
+
+A fifth of the known entries of each of the ten tables of `defaults.py` is hidden at random, tightbound trains on the
+rest with all defaults (for at most three minutes), and all imputers fill in the table that they were fitted to. Printed
+are, with standard errors over seeds, the root mean square error of hidden numbers in standard deviations of their
+columns, and the share of hidden categories that are right. The imputers of scikit-learn see categories one-hot and take
+the largest; they give any number, and tightbound one that its column can hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from defaults import TABLES, opened
+
+import tightbound as tb
+from tightbound.core.domain import Domain
+from tightbound.data.given import training_data
+
+Array = np.ndarray[Any, Any]
+HIDDEN = 0.2
+
+
+def table(name: str) -> tuple[Array, tuple[Domain, ...] | None]:
+    """Return all rows (N, D) of a table, NaN where an entry is missing, and the kinds of columns, if they differ."""
+    data = opened(name)
+    x = next(data.whole.epoch(len(data.whole))).x.double().numpy()  # pyright: ignore
+    return x, data.domain.columns or None
+
+
+def by_sklearn(x: Array, columns: Sequence[Domain], imputer: Any) -> Array:
+    """Fill in a table with an imputer of scikit-learn, which sees categories one-hot."""
+    parts = []
+    for column, own in zip(x.T, columns, strict=True):
+        nominal = own.kind == "categories"
+        known = (column[:, None] == np.arange(own.levels)).astype(float) if nominal else column[:, None]
+        parts.append(np.where(np.isnan(column)[:, None], np.nan, known))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        filled = imputer.fit_transform(np.concatenate(parts, 1))
+    out, start = np.empty_like(x), 0
+    for i, part in enumerate(parts):
+        own = filled[:, start : start + part.shape[1]]
+        out[:, i] = own.argmax(1) if part.shape[1] > 1 else own[:, 0]
+        start += part.shape[1]
+    return out
+
+
+def scores(filled: Array, x: Array, hidden: Array, columns: Sequence[Domain]) -> tuple[float, float]:
+    """Return the error of hidden numbers and the share of hidden categories that are right; NaN: there are none."""
+    nominal = np.array([own.kind == "categories" for own in columns])
+    error = (filled - x) / np.nanstd(x, 0)
+    numbers, words = hidden & ~nominal, hidden & nominal
+    right = float((filled == x)[words].mean()) if words.any() else float("nan")
+    return float(np.sqrt(np.square(error[numbers]).mean())), right
+
+
+def compared(name: str, seed: int, minutes: float, options: dict[str, Any]) -> dict[str, Any]:
+    """Hide entries of a table, and return the scores of each imputer."""
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401, pyright: ignore
+    from sklearn.impute import IterativeImputer, SimpleImputer
+
+    x, kinds = table(name)
+    rng = np.random.default_rng(seed)
+    hidden = (rng.random(x.shape) < HIDDEN) & ~np.isnan(x)
+    given, columns = np.where(hidden, np.nan, x), kinds or (Domain("real"),) * x.shape[1]
+    start = time.perf_counter()
+    data = training_data(given.astype(np.float32), kinds=None if kinds is None else list(kinds))
+    trained = tb.train(data, quiet=True, seed=seed, minutes=minutes, **options)  # pyright: ignore
+    filled = trained.impute(given.astype(np.float32)).double().numpy()
+    seconds = time.perf_counter() - start
+    found: dict[str, Any] = {"table": name, "seed": seed, "seconds": seconds, "options": options}
+    found["tightbound"] = scores(filled, x, hidden, columns)
+    found["iterative"] = scores(by_sklearn(given, columns, IterativeImputer(random_state=seed)), x, hidden, columns)
+    found["mean or mode"] = scores(by_sklearn(given, columns, SimpleImputer()), x, hidden, columns)
+    return found
+
+
+def shown(values: Sequence[float]) -> str:
+    """Return the mean over seeds with its standard error."""
+    error = f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{error}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE", help="tables")
+    parser.add_argument("--seeds", type=int, default=5, help="random seeds")
+    parser.add_argument("--minutes", type=float, default=3.0, help="longest time of training")
+    parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of training")
+    parser.add_argument("--json", type=Path, help="file for the figures, one line each")
+    arguments = parser.parse_args()
+    imputers = ("tightbound", "iterative", "mean or mode")
+    level = 0
+    for name in arguments.only:
+        runs = [compared(name, seed, arguments.minutes, arguments.options) for seed in range(arguments.seeds)]
+        if arguments.json is not None:
+            with arguments.json.open("a") as file:
+                file.writelines(json.dumps(run, default=float) + "\n" for run in runs)
+        errors, right = ({k: [run[k][i] for run in runs] for k in imputers} for i in range(2))
+        words = not np.isnan(right["tightbound"]).any()
+        beside = [np.subtract(errors["tightbound"], errors["iterative"])]
+        beside += [np.subtract(right["iterative"], right["tightbound"])] if words else []
+        level += all(worse.mean() <= 2 * worse.std(ddof=min(1, len(worse) - 1)) / len(worse) ** 0.5 for worse in beside)
+        print(f"{name:14} {np.mean([run['seconds'] for run in runs]):5.0f} s", end="")
+        for imputer in imputers:
+            print(f"  {imputer}: error {shown(errors[imputer])}", end="")
+            print(f", right {shown(right[imputer])}" if words else "", end="")
+        print(flush=True)
+    print(f"level with IterativeImputer or better, within two standard errors: {level} of {len(arguments.only)} tables")
+
+
+if __name__ == "__main__":
+    main()
