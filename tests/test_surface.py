@@ -158,3 +158,15 @@ def test_the_latent_size_of_images_fits_their_kind_and_pixels_share_a_scale(shap
     model = tb.VAE.for_data(x)
     assert model.latents.latent == latent
     assert describe(model.likelihood)["scale"] == "shared"
+
+
+@pytest.mark.parametrize(
+    ("columns", "network"), [(3, "mlp(hidden=(128, 128))"), (100, "mlp(hidden=(128, 128))"), (101, "mlp")]
+)
+def test_tables_get_a_narrow_network_and_a_scale_for_each_column(columns: int, network: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, columns))
+    model, named = (tb.VAE.for_data(x, **given) for given in ({}, {"network": network}))
+    assert model.state_dict().keys() == named.state_dict().keys()
+    assert all(torch.equal(value, named.state_dict()[name]) for name, value in model.state_dict().items())
+    assert describe(model.likelihood)["scale"] == "per-dimension"
+    assert tb.VAE.for_data(x.reshape(20, 1, 1, columns)).likelihood.log_scale.shape == ()  # pyright: ignore

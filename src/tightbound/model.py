@@ -28,6 +28,7 @@ from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
 _Kind = TypeVar("_Kind")
+COLUMNS = 100  # of a table whose network is narrow by default, at most
 ONE_HOT = 2**16  # inputs of an encoder that sees levels one-hot, at most
 
 
@@ -86,11 +87,11 @@ class VAE(core.VAE):
             decoder: Your own decoder. It maps z (B, latent) to the likelihood's parameters.
             network: Architecture of the encoder or decoder if you pass none. "auto": "resnet" for color images of at
                 least 32 x 32 pixels and for quantized latents, "conv" for other images of at least 16 x 16 pixels (with
-                more stages for larger ones), else "mlp".
+                more stages for larger ones), else "mlp", for tables of at most 100 columns "mlp(hidden=(128, 128))".
             likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels (with one
                 scale for the pixels of images, since a scale for each asks least where the picture is hardest),
-                negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values, columns for a
-                mixed table.
+                negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values (with a scale
+                for each column of a table), columns for a mixed table.
             observation: How raw data become the likelihood's target; "auto": as the likelihood needs.
             prior: p(z); "auto": "normal", or the default of the latents.
             posterior: q(z | x); "auto": "normal", or the default of the latents.
@@ -289,6 +290,8 @@ def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
             return "resnet" if min(shape[1:]) >= 16 else "resnet(halvings=(1,))"
     if _in_color(shape):  # maps of about 8 x 8
         return f"resnet(halvings=({round(math.log2(min(shape[1:]) / 8))},))"
+    if len(shape) == 1 and shape[0] <= COLUMNS:
+        return "mlp(hidden=(128, 128))"
     if len(shape) < 3 or min(shape[1:]) < 16:
         return "mlp"
     stages = max(2, math.ceil(math.log2(max(shape[1:]) / 16)))  # down to maps of at most 16 x 16
@@ -327,7 +330,7 @@ def _default_likelihood(domain: Domain, shape: tuple[int, ...]) -> str:
         "levels": "discretized-logistic",
         "counts": "negative-binomial",
         "unit": "continuous-bernoulli",
-        "real": "gaussian",
+        "real": "gaussian(scale='per-dimension')" if len(shape) == 1 else "gaussian",
         "mixed": "columns",
     }
     return defaults[domain.kind]
