@@ -45,6 +45,9 @@ def test_columns_get_numbers_and_categories_that_they_can_hold() -> None:
     assert set(filled[:, 0]) == {1.0, 5.0}
     assert (filled[:, 1] == filled[:, 1].round()).all()
     assert set(filled[:, 2]) == {0.0, 1.0}
+    for made in (trained.sample(50), trained.sample(50, draw=True), trained.reconstruct(x)):
+        assert set(made[:, 0].tolist()) <= {1.0, 5.0}
+        assert bool((made[:, 1] == made[:, 1].round()).all() and (made[:, 1] >= 0).all())
     some = known[:, 1] & ~known[:, 0]  # the second column tells the first
     assert (filled[some, 0] == 1 + 4 * kind[some]).mean() > 0.95
 

@@ -155,6 +155,10 @@ class Observation(Component, nn.Module, ABC):
     def restore(self, target: Tensor) -> Tensor:
         """Convert targets, or means of targets, to the units of the raw data."""
 
+    def possible(self, x: Tensor) -> Tensor:
+        """Return restored means (N, *shape) as a person is shown them: as numbers that the data can hold."""
+        return x
+
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:
         """Return the values to compare a reconstruction with, in the units of the raw data."""
         return raw

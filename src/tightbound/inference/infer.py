@@ -194,7 +194,7 @@ def _decoded(
         given = None if context is None else context[start:end].to(model.device)
         likelihood = model.decode(flat(start, end, given).to(model.device), given)
         x = draw_from(likelihood, (), Noise("decode", seed, start // batch_size)) if draw else likelihood.mean
-        return model.observation.restore(x).cpu()
+        return model.observation.possible(model.observation.restore(x)).cpu()
 
     with evaluating(model):
         out = world.shared(part, range(0, n, batch_size))
@@ -275,7 +275,7 @@ def sample(
         else:
             likelihood = model.decode(codes(size, noise, part).to(model.device), part)
         x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
-        return model.observation.restore(x).cpu()
+        return model.observation.possible(model.observation.restore(x)).cpu()
 
     with evaluating(model):
         return torch.cat(world.shared(drawn, range(0, n, batch_size)))

@@ -115,6 +115,11 @@ class Table(Observation):
         """Return targets with real columns in their original units."""
         return target * self.std + self.mean
 
+    def possible(self, x: Tensor) -> Tensor:
+        """Return means with few and whole numbers moved to the nearest of these; others may be fractions of levels."""
+        pairs = zip(x.unbind(-1), self.source.columns, strict=True)
+        return torch.stack([c.nearest(part) if c.kind in ("values", "whole") else part for part, c in pairs], -1)
+
     def error(self, restored: Tensor, raw: Tensor, seen: Batch) -> Tensor:
         """Return errors (B,); a wrong category counts as 1."""
         wrong = raw + (restored != raw) * self.error_scale
