@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 import tightbound as tb
 from tightbound.core.errors import InputError
+from tightbound.data.labels import coded
+from tightbound.data.options import Options
 
 NETWORK = "mlp(hidden=(8,))"
 GROUP = np.random.default_rng(0).integers(0, 3, 120)
@@ -128,3 +130,25 @@ def test_streams_of_tables_number_words_as_they_come() -> None:
         data.train.class_name(float(n)) for batch in data.train.epoch(8) if batch.label is not None for n in batch.label
     ]
     assert found == words[10:].tolist()
+
+
+def test_data_sets_too_large_for_memory_have_named_classes() -> None:
+    limits = tb.data.Limits(memory=1)
+    data = tb.data.open(Subset(Named(X, WORDS), range(120)), limits=limits)
+    assert data.classes == ("a", "b", "c")
+    numbers = torch.cat([torch.as_tensor(batch.label) for batch in data.whole.epoch(50)])
+    assert numbers.tolist() == GROUP.tolist()
+    with pytest.raises(
+        InputError, match=r"labels are words, such as '[abc]', in a data set too large for memory; give"
+    ):
+        tb.data.open(Worded(X, WORDS), limits=limits)
+    with pytest.raises(InputError, match=r"labels are numbers from -1 to 1, and 2 classes have names: a, b; give"):
+        coded(np.array([-1, 1]), 2, Options(), ["a", "b"])
+
+
+def test_words_are_not_compared_with_numbers() -> None:
+    trained = tb.Trained(tb.VAE.for_data((X, GROUP), latent=1, network=NETWORK), (X, GROUP))
+    with pytest.raises(
+        InputError, match=r"the test labels are words \(b, c\) and the training labels numbers; give both"
+    ):
+        trained.probe((X[BC], WORDS[BC]), samples=2)

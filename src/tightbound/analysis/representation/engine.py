@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate, estimate
 from tightbound.analysis.representation import clustering, supervised
-from tightbound.analysis.representation.features import inputs, reconstruction_error
+from tightbound.analysis.representation.features import check_names, inputs, reconstruction_error
 from tightbound.analysis.representation.probe import Task
 from tightbound.analysis.representation.shown import METHODS, Probed, result_of
 from tightbound.analysis.representation.supervised import Pair, accuracy, explained
@@ -94,6 +94,7 @@ def probe(
         InputError: If there are fewer than 2 examples of either, or the task is unknown.
     """
     whole("samples", samples, least=2)
+    check_names(train, test)
     max_examples = max(2, min(whole("max_examples", max_examples, least=2), memory // math.prod(model.shape)))
     seen, judged = pick(model, train, max_examples, seed), pick(model, test, max_examples, seed)
     coded = [encode(model, source, draw=True, seed=seed) for source in (seen, judged)]

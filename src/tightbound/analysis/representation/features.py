@@ -12,8 +12,10 @@ from tightbound.analysis.estimate import Array
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
-from tightbound.core.terms import Batch
+from tightbound.core.schema import listed
+from tightbound.core.terms import Batch, class_numbers
 from tightbound.data.feed import Source, each
+from tightbound.data.split import Split
 
 
 class Inputs(NamedTuple):
@@ -44,6 +46,19 @@ def inputs(model: VAE, source: Source, seed: int = 0) -> Inputs:
     return Inputs(
         torch.cat([x for x, _ in parts]).numpy(), torch.cat(labels).numpy() if len(labels) == len(parts) else None
     )
+
+
+def check_names(train: Source, test: Source) -> None:
+    """Raise InputError if the labels of one are words and those of the other numbers, which cannot be compared."""
+    if not (isinstance(train, Split) and isinstance(test, Split)) or bool(train.classes) == bool(test.classes):
+        return
+    named, other = (train, test) if train.classes else (test, train)
+    if other.labels is not None and class_numbers(other.labels) is not None:
+        what = ("training", "test") if named is train else ("test", "training")
+        raise InputError(
+            f"the {what[0]} labels are words ({listed(named.classes)}) and the {what[1]} labels numbers; give both as "
+            "words, or both as numbers"
+        )
 
 
 def reconstruction_error(model: VAE, source: Source, seed: int = 0) -> Array:

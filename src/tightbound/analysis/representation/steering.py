@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate
-from tightbound.analysis.representation.features import inputs, into_domain
+from tightbound.analysis.representation.features import check_names, inputs, into_domain
 from tightbound.analysis.representation.supervised import LINEAR, Linear, accuracy
 from tightbound.core.errors import InputError, whole
 from tightbound.core.model import VAE
@@ -83,6 +83,7 @@ def steer(
         CompositionError: If the model completes examples.
     """
     refuse_completion(model)
+    check_names(train, test)
     whole("max_examples", max_examples, least=1)
     if not strengths or not np.isfinite(strengths).all():
         raise InputError(f"strengths = {tuple(strengths)}; needed: one finite number or more")
