@@ -4,11 +4,10 @@
 page by page, each in a temporary folder, every line of a `console` block that begins with `tightbound` and every
 `python` block of README.md, CONTRIBUTING.md and docs/, and then the programs in examples/. Only what would take long is
 shortened: training gets one epoch and few samples, sweeps two values or trials, and data that must be downloaded become
-digits. Commands run in forks of one process that has imported what they need.
+digits. Two pages run at a time; their commands run in forks of a process that has imported what they need.
 """
 
 import contextlib
-import functools
 import importlib
 import multiprocessing
 import os
@@ -19,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,8 +64,8 @@ def shorten(line: str) -> list[str]:
     return words
 
 
-def in_a_fork(words: list[str]) -> None:
-    """Run a command as its script does, without the seconds that importing takes.
+def in_a_fork(words: list[str]) -> str:
+    """Run a command as its script does, without the seconds that importing takes; return nothing of what it prints.
 
     Raises:
         RuntimeError: If its exit status is not 0.
@@ -74,6 +75,7 @@ def in_a_fork(words: list[str]) -> None:
     process.join()
     if process.exitcode:
         raise RuntimeError(f"exit status {process.exitcode}: {shlex.join(words)}")
+    return ""
 
 
 def _silently(words: list[str]) -> None:
@@ -87,47 +89,74 @@ def _silently(words: list[str]) -> None:
             os._exit(stop.code if isinstance(stop.code, int) else 0)
 
 
-def timed(what: str, run: Callable[[], object], failed: list[str]) -> None:
-    """Print what runs and how long it took; note what fails."""
-    print(f"+ {what}", flush=True)
-    start = time.monotonic()
-    try:
-        run()
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"  FAILED: {error}", flush=True)
-        failed.append(what)
-    print(f"  {time.monotonic() - start:.0f} s", flush=True)
+@dataclass
+class Report:
+    """What ran, and what of it failed."""
+
+    commands: int = 0
+    programs: int = 0
+    failed: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def run(self, what: str, call: Callable[[], str]) -> None:
+        """Note what runs, what it prints and how long it takes."""
+        start = time.monotonic()
+        try:
+            said = call()
+        except RuntimeError as error:
+            said = f"  FAILED: {error}\n"
+            self.failed.append(what)
+        self.lines.append(f"+ {what}\n{said}  {time.monotonic() - start:.0f} s")
+
+
+def program(words: list[str]) -> str:
+    """Run a program; return what it prints.
+
+    Raises:
+        RuntimeError: If its exit status is not 0.
+    """
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"exit status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def checked(path: Path) -> Report:
+    """Run the commands and programs of a page, or an example, in a temporary folder."""
+    report = Report(lines=[f"{path.relative_to(ROOT)}:"])
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        if path.suffix == ".py":
+            report.run(path.name, lambda: program([sys.executable, str(path)]))
+            report.programs += 1
+            return report
+        for block in blocks(path, "console"):
+            for line in (line for line in block.splitlines() if line.startswith("tightbound")):
+                words = shorten(line)
+                report.run(shlex.join(words), lambda words=words: in_a_fork(words))
+                report.commands += 1
+        for i, text in enumerate(blocks(path, "python")):
+            report.run(f"python block {i + 1}", lambda text=text: program([sys.executable, "-c", text]))
+            report.programs += 1
+    return report
 
 
 def check() -> None:
-    """Run the documented commands and programs."""
+    """Run the documented commands and programs, two pages at a time."""
     lines = [
         line for block in blocks(PAGES[0], "console") for line in block.splitlines() if line.startswith("tightbound")
     ]
     assert lines, "the README documents no command"
     subprocess.run([*shlex.split(lines[0])[:1], "--version"], check=True)  # the installed script
+    os.environ["OMP_NUM_THREADS"] = "1"  # of each of the two
     for name in PRELOADED:  # computes nothing: threads would not live on in forks
         importlib.import_module(name)
-    commands = programs = 0
-    failed: list[str] = []
-    for page in PAGES:
-        print(f"{page.relative_to(ROOT)}:", flush=True)
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            for block in blocks(page, "console"):
-                for line in (line for line in block.splitlines() if line.startswith("tightbound")):
-                    words = shorten(line)
-                    timed(shlex.join(words), lambda words=words: in_a_fork(words), failed)
-                    commands += 1
-            for i, program in enumerate(blocks(page, "python")):
-                run = [sys.executable, "-c", program]
-                timed(f"python block {i + 1}", lambda run=run: subprocess.run(run, check=True), failed)
-                programs += 1
-    for path in sorted((ROOT / "examples").glob("*.py")):
-        with tempfile.TemporaryDirectory() as folder:
-            run = [sys.executable, str(path)]
-            alone = functools.partial(subprocess.run, run, check=True, cwd=folder)
-            timed(f"examples/{path.name}", alone, failed)
-        programs += 1
+    reports = []
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        for report in pool.map(checked, [*PAGES, *sorted((ROOT / "examples").glob("*.py"))]):
+            print("\n".join(report.lines), flush=True)
+            reports.append(report)
+    failed = [what for report in reports for what in report.failed]
+    commands, programs = (sum(getattr(report, name) for report in reports) for name in ("commands", "programs"))
     print(f"documentation: {commands} commands and {programs} programs ran, {len(failed)} failed")
     if failed:
         sys.exit("\n".join(["failed:", *failed]))

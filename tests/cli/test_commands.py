@@ -222,9 +222,10 @@ class _Links(HTMLParser):
         self.text.append(data)
 
 
-def test_the_report_is_one_self_contained_page(cli: Cli, run: Path) -> None:
+@pytest.mark.parametrize("how", [["--quick"], pytest.param([], marks=pytest.mark.slow)], ids=["quick", "whole"])
+def test_the_report_is_one_self_contained_page(cli: Cli, run: Path, how: list[str]) -> None:
     (run / "report.html").unlink()
-    assert cli("report", run).status == 0
+    assert cli("report", run, *how).status == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     reader = _Links()
     reader.feed(page)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from conftest import TINY, Result
 from tightbound.cli.commands import COMMANDS
@@ -31,13 +30,17 @@ COMMAND_LINES = [
 ]
 
 
-@pytest.mark.parametrize("argv", COMMAND_LINES, ids=lambda argv: argv[0])
-def test_each_command_ends_by_naming_one_that_works(cli: Cli, run: Path, argv: list[str]) -> None:
-    following = offered(cli(*argv))
-    assert following[0] in COMMANDS
-    assert following != argv[: len(following)]
+def test_each_command_ends_by_naming_one_that_works(cli: Cli, run: Path) -> None:
+    every: dict[str, list[str]] = {}
+    for argv in COMMAND_LINES:
+        following = offered(cli(*argv))
+        assert following[0] in COMMANDS
+        assert following != argv[: len(following)]
+        every[" ".join(following)] = following
     quick = {"evaluate": ["--samples", "2"], "report": ["--quick"]}
-    assert cli(*following, *quick.get(following[0], [])).status == 0
+    for following in every.values():
+        again = cli(*following, *quick.get(following[0], []))
+        assert again.status == 0, again.err
 
 
 def test_training_on_five_rows_succeeds_without_a_diagnosis(cli: Cli, tmp_path: Path) -> None:

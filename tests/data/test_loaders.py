@@ -73,7 +73,7 @@ except tb.TightboundError as error:
 def test_a_script_without_a_guard_is_told_so_in_one_line(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(UNGUARDED)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600)
     assert "if __name__ == '__main__'" in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""

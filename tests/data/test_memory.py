@@ -28,7 +28,7 @@ OWN = {name: value for name, value in os.environ.items() if not name.startswith(
 def _run(**environment: str) -> list[str]:
     command = [sys.executable, "-c", FAULTS]
     return subprocess.run(
-        command, env=OWN | environment, check=True, capture_output=True, text=True, timeout=120
+        command, env=OWN | environment, check=True, capture_output=True, text=True, timeout=600
     ).stdout.split()
 
 

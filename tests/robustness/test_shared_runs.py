@@ -60,7 +60,7 @@ def elsewhere(run: Path, **options: bool) -> Iterator[BaseProcess]:
     finally:
         with contextlib.suppress(BrokenPipeError):
             ours.send("go on")
-        process.join(30)
+        process.join(600)
 
 
 def _elsewhere(run: Path, pipe: Connection, options: dict[str, bool]) -> None:
@@ -94,7 +94,7 @@ def test_two_processes_that_begin_one_run_at_once_do_not_mix(tmp_path: Path) -> 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert sorted(process.exitcode or 0 for process in processes) == [0, 2]
     fit(tmp_path / "alone", epochs=3)
     assert same(tmp_path / "run", tmp_path / "alone")
@@ -112,7 +112,7 @@ def _together(run: Path, together: object) -> None:
 def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
     with elsewhere(tmp_path / "run") as other:
         os.kill(other.pid or 0, signal.SIGKILL)
-        other.join(30)
+        other.join(600)
     fit(tmp_path / "run", epochs=3, resume=True)
     fit(tmp_path / "alone", epochs=3)
     assert same(tmp_path / "run", tmp_path / "alone")

@@ -52,7 +52,7 @@ def killed(program: Callable[[], object]) -> None:
     """Run a program that ends by SIGKILL, in a fork of this process."""
     process = multiprocessing.get_context("fork").Process(target=_alone, args=(program,))
     process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL, f"exit status {process.exitcode}"
 
 

@@ -47,7 +47,7 @@ class Pair:
         said: dict[int, Any] = {}
         while len(said) < N:
             waiting = {worker.stdout: rank for rank, worker in enumerate(self._workers) if rank not in said}
-            for answer in select.select(list(waiting), [], [], 120)[0] or pytest.fail("the processes wait for ever"):
+            for answer in select.select(list(waiting), [], [], 600)[0] or pytest.fail("the processes wait for ever"):
                 ok, said[waiting[answer]] = pickle.load(answer)
                 if not ok:
                     self.close()  # the other may wait for this one

@@ -173,7 +173,7 @@ def test_the_example_trains_in_two_processes(tmp_path: Path) -> None:
     """And evaluates there: both have the same numbers, and the first one prints them."""
     script = Path(__file__).parents[2] / "examples" / "distributed.py"
     agent = torchrun(tmp_path, script)
-    out, err = agent.communicate(timeout=240)
+    out, err = agent.communicate(timeout=600)
     assert agent.returncode == 0, err
     assert out.count("bound on log p(x): -108.") == 1
     provenance = json.loads((tmp_path / "runs" / "distributed" / "run.json").read_text())
@@ -197,7 +197,7 @@ def test_a_killed_worker_is_restarted_and_the_run_continues(tmp_path: Path) -> N
         step = load(last)[1]["step"]
         children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
-        out, err = agent.communicate(timeout=240)
+        out, err = agent.communicate(timeout=600)
     finally:
         agent.kill()
     assert agent.returncode == 0, err
@@ -232,7 +232,7 @@ class Faulty(ELBO):
 """)
     own = ("--objective", "mine:Faulty()", "--trust", "--run", "run", "--epochs", "9")
     agent = torchrun(tmp_path, *TRAIN, *own)
-    _, err = agent.communicate(timeout=240)
+    _, err = agent.communicate(timeout=600)
     assert [line for line in err.splitlines() if line.startswith("tightbound:")] == [
         "tightbound: example 7 cannot be read"
     ]
@@ -241,7 +241,7 @@ class Faulty(ELBO):
 @pytest.mark.slow
 def test_an_error_is_reported_once_and_a_run_needs_a_name(tmp_path: Path) -> None:
     agent = torchrun(tmp_path, *RESTARTS, *TRAIN, "--epochs", "1")
-    _, err = agent.communicate(timeout=240)
+    _, err = agent.communicate(timeout=600)
     assert agent.returncode != 0
     assert err.count("tightbound: a launcher's processes share a run") == 4  # the first start, and three more
     assert not list(tmp_path.iterdir())

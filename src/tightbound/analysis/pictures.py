@@ -104,5 +104,5 @@ def in_rows(images: Pixels, across: int) -> list[Pixels]:
 def png(picture: Any) -> bytes:
     """Return the bytes of a PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 from collections.abc import Callable
@@ -26,13 +27,19 @@ class Published:
 
 
 def _digits() -> Published:
+    x, y = (part.copy() for part in _digits_read())
+    order = np.random.default_rng(0).permutation(1797)
+    note = "split: 1,500 train and 297 test by a fixed permutation"
+    return Published(x, y, order[:1500], order[1500:], Domain("levels", 17), note)
+
+
+@functools.cache
+def _digits_read() -> tuple[np.ndarray, np.ndarray]:
+    """Return x and labels, read from scikit-learn's text file once in a process."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(1797)
-    x = np.asarray(x).astype(np.uint8).reshape(-1, 1, 8, 8)
-    note = "split: 1,500 train and 297 test by a fixed permutation"
-    return Published(x, np.asarray(y), order[:1500], order[1500:], Domain("levels", 17), note)
+    return np.asarray(x).astype(np.uint8).reshape(-1, 1, 8, 8), np.asarray(y)
 
 
 _DIGESTS = {  # of the decompressed files
