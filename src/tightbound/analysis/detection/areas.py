@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tightbound.analysis.estimate import Z
 from tightbound.core.noise import key_seed
 
 Array = np.ndarray[Any, Any]
@@ -58,9 +59,9 @@ def auroc(own: Array, other: Array) -> Area:
 def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, block: int = 1 << 19) -> Area:
     """Return the average precision with `other` (M,) as the positives beside `own` (N,); M / (N + M) is chance.
 
-    The standard error comes from a bootstrap within both sets. The interval is made as for `auroc`, because percentile
-    intervals cover too seldom. If the two sets do not overlap, every resample gives the same value, and only the
-    example that is added to each set gives the interval its width.
+    The standard error comes from a bootstrap within both sets, widened by Student's t for small ones. The interval is
+    made as for `auroc`, because percentile intervals cover too seldom. If the two sets do not overlap, every resample
+    gives the same value, and only the example that is added to each set gives the interval its width.
 
     Args:
         own: Scores (N,).
@@ -91,8 +92,8 @@ def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, bloc
     interval = _hull(_interval(value, stderr, freedom), _interval(*more, freedom))
     if not stderr > 0:
         return Area(value, None, interval, "every bootstrap resample within both sets gives the same value")
-    how = f"standard error of {resamples:,} bootstrap resamples within both sets; {INTERVAL}"
-    return Area(value, stderr, interval, how)
+    how = f"standard error of {resamples:,} bootstrap resamples within both sets, by Student's t; {INTERVAL}"
+    return Area(value, stderr * _student(freedom) / Z, interval, how)
 
 
 def average_precision(score: Array, positive: Array, weights: Array) -> Array:
@@ -115,12 +116,19 @@ def _delong(below: Array, above: Array) -> tuple[float, float]:
 
 def _interval(value: float, stderr: float, freedom: float) -> tuple[float, float]:
     """Return the 95% interval by Student's t that is symmetric on the logit scale."""
-    from scipy.special import expit, logit, stdtrit
+    from scipy.special import expit, logit
 
     if not stderr > 0:
         return value, value
-    spread = stdtrit(min(max(freedom, 1), 1e6), 0.975) * stderr / (value * (1 - value))
+    spread = _student(freedom) * stderr / (value * (1 - value))
     return float(expit(logit(value) - spread)), float(expit(logit(value) + spread))
+
+
+def _student(freedom: float) -> float:
+    """Return the 97.5% quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(min(max(freedom, 1), 1e6), 0.975))
 
 
 def _middle(scores: Array) -> float:
