@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable
@@ -74,6 +75,17 @@ def ignoring() -> Linear:
         for tensor in linear.model.latents.posterior.network[-1].parameters():
             tensor.zero_()
     return linear
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_the_check_that_is_made_is_shown(progress: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    diagnose(of_linear(linear_gaussian()), (InactiveUnits(),), progress=progress)
+    assert (InactiveUnits.name in shown.getvalue()) == progress
 
 
 def test_an_exact_posterior_is_healthy() -> None:

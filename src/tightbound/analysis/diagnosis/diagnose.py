@@ -43,7 +43,7 @@ class Diagnose(Analysis["Diagnosis"]):
             seed=self.seed, max_examples=self.max_examples, samples=self.samples,
             sampler=sampler,
         )  # fmt: skip
-        return diagnose(case, quick=self.quick, name=subject.name)
+        return diagnose(case, quick=self.quick, name=subject.name, progress=self.progress)
 
 
 def _fitted_examples(trained: Trained, subject: Subject) -> Split:

@@ -223,7 +223,12 @@ def require(met: bool, reason: str) -> None:
 
 
 def diagnose(
-    case: Case, checks: Sequence[str | Check] = CHECKS, *, quick: bool = False, name: str = "test data"
+    case: Case,
+    checks: Sequence[str | Check] = CHECKS,
+    *,
+    quick: bool = False,
+    name: str = "test data",
+    progress: bool = False,
 ) -> Diagnosis:
     """Make each check that applies.
 
@@ -232,7 +237,10 @@ def diagnose(
         checks: Checks, or their import paths "module:Class".
         quick: Leave out the checks that are expensive.
         name: Name of the test data, for the caption.
+        progress: Show a progress bar on standard error.
     """
+    from tqdm.auto import tqdm
+
     findings: list[Finding] = []
     evidence: dict[str, Evidence] = {}
     skipped: dict[str, str] = {}
@@ -240,9 +248,10 @@ def diagnose(
     notes: list[str] = []
     explained: dict[str, str] = {}
     stopped: str | None = None
-    for each in checks:
+    for each in (bar := tqdm(checks, unit="check", disable=not progress or None, leave=False)):
         check = each if isinstance(each, Check) else _imported(each)
         questions[check.name] = check.question
+        bar.set_description(check.name)
         reason = (
             stopped
             or explained.get(check.name)

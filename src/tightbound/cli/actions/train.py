@@ -128,7 +128,7 @@ def _visits(trained: Trained) -> int:
 def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder, visits: int) -> Diagnosis | None:
     """Record and return a quick diagnosis; None, with a note, if there are too few examples."""
     examples = affordable(visits / 6, PASSES, least=100, most=300)
-    quick = Diagnose(max_examples=examples, samples=10, quick=True)
+    quick = Diagnose(max_examples=examples, samples=10, quick=True, progress=True)
     try:
         found = quick.run(trained, Subject(data.require_test(), data, f"{data.name}, test split"))
     except InputError as error:
