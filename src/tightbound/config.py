@@ -173,8 +173,8 @@ class Settings:
     limit."""
     batch_size: int = 128
     """Examples per step."""
-    lr: float = 1e-3
-    """Learning rate."""
+    lr: Annotated[float | Literal["auto"], "FLOAT|auto"] = "auto"
+    """Learning rate; auto: 1e-3, or 2e-3 if the networks have group normalization, as `resnet` has."""
     encoder_lr: _Float = None
     """Learning rate of q(z | x). Default: same as lr=."""
     decoder_lr: _Float = None
@@ -236,12 +236,11 @@ class Settings:
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), least=least)
         whole("seed", self.seed, least=0, most=math.inf)
-        for name in ("lr", "eps"):
-            number(name, getattr(self, name), above=0)
+        number("eps", self.eps, above=0)
         for name in ("weight_decay", "checkpoint_seconds"):
             number(name, getattr(self, name), least=0)
-        for name in ("encoder_lr", "decoder_lr", "prior_lr", "clip", "minutes"):
-            if getattr(self, name) is not None:
+        for name in ("lr", "encoder_lr", "decoder_lr", "prior_lr", "clip", "minutes"):
+            if getattr(self, name) not in (None, "auto"):
                 number(name, getattr(self, name), above=0)
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)
@@ -320,7 +319,7 @@ class FitOptions(TypedDict, total=False):
     steps: int | None
     minutes: float | None
     batch_size: int
-    lr: float
+    lr: float | Literal["auto"]
     encoder_lr: float | None
     decoder_lr: float | None
     schedule: str

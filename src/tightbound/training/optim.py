@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -200,11 +200,23 @@ class GroupOptimizer:
         return type(self._optimizer).__name__
 
 
+def learning_rate(given: float | Literal["auto"], model: nn.Module) -> float:
+    """Return the learning rate that was given, or the one that suits the networks of a model."""
+    if given != "auto":
+        return given
+    return 2e-3 if any(isinstance(module, nn.GroupNorm) for module in model.modules()) else 1e-3
+
+
 def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Settings, own: Mapping[str, Any]) -> Adam:
     """Return Adam with a parameter group per learning rate; the group's own rate takes precedence."""
     rates_differ = settings.encoder_lr is not None or settings.decoder_lr is not None
     encoder = {id(p) for p in model.inference_parameters()} if rates_differ else set[int]()
-    options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay, **own}
+    options = {
+        "lr": learning_rate(settings.lr, model),
+        "eps": settings.eps,
+        "weight_decay": settings.weight_decay,
+        **own,
+    }
     rates = {True: None, False: None} if "lr" in own else {True: settings.encoder_lr, False: settings.decoder_lr}
     by_rate: dict[float, list[nn.Parameter]] = {}
     for p in params:

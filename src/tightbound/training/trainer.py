@@ -26,7 +26,7 @@ from tightbound.training import checkpoint, parallel
 from tightbound.training.budget import Budget
 from tightbound.training.execution import Computed, Executor, Step, not_finite
 from tightbound.training.far import farthest
-from tightbound.training.optim import GroupOptimizer, MovingAverage
+from tightbound.training.optim import GroupOptimizer, MovingAverage, learning_rate
 from tightbound.training.parallel import Share, shares
 from tightbound.training.tally import Tally
 
@@ -70,8 +70,8 @@ class Trainer:
     """
 
     def __init__(self, stage: Stage, settings: Settings, device: torch.device) -> None:
-        self.stage, self.settings, self.device = stage, settings, device
         self.model, self.objective = stage.trains, stage.objective
+        self.stage, self.settings, self.device = stage, settings, device
         parallel.check_parallel(self.objective, settings)
         parallel.replicated(self.model)
         self.executor = Executor(Step(self.model, self.objective, settings.precision))
@@ -282,7 +282,11 @@ class Trainer:
     def remedies(self) -> str:
         """What to change if the loss is not finite, in words."""
         clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
-        rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
+        rate = (
+            "the learning rate"
+            if callable(self.settings.optimizer)
+            else f"lr= (now {learning_rate(self.settings.lr, self.model):g})"
+        )
         return f"lower {rate} or {clip}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

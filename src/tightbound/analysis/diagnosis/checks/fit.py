@@ -12,6 +12,7 @@ from tightbound.analysis.diagnosis.checks.collapse import NOTHING
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding
 from tightbound.analysis.estimate import Estimate, mean, scalar, scalar_error
+from tightbound.training.optim import learning_rate
 
 NO_BOUND = "the posterior is a point mass: no bound on log p(x) exists"
 
@@ -61,7 +62,7 @@ class NotFinite(Check):
             )
             return Finding(self.name, "severe", evidence, description, {})
         description = f"{weights} weights are not finite: the training diverged."
-        lower = float(f"{float(case.config.get('lr') or 1e-3) / 10:g}")
+        lower = float(f"{learning_rate(case.config.get('lr') or 'auto', case.model) / 10:g}")
         return Finding(self.name, "severe", evidence, description, {"lr": lower, "clip": 10.0})
 
 

@@ -46,9 +46,8 @@ def longer(config: Options) -> Options:
 
 def learning(config: Options) -> Options:
     """Use the default learning rate if it was ten times larger or smaller, else train twice as long."""
-    usual = Settings().lr
-    now = float(config.get("lr") or usual)
-    return longer(config) if usual / 10 < now < 10 * usual else {"lr": usual}
+    now = config.get("lr") or "auto"
+    return longer(config) if now == "auto" or 1e-4 < float(now) < 1e-2 else {"lr": "auto"}
 
 
 def full_rate(config: Options) -> Options | None:
