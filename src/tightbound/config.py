@@ -171,8 +171,8 @@ class Settings:
     minutes: _Float = None
     """Longest time for training (and as long again for a code prior), in minutes. Default: 20 with auto epochs, else no
     limit."""
-    batch_size: int = 128
-    """Examples per step."""
+    batch_size: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
+    """Examples per step; auto: 128, or 64 if the networks have group normalization, as `resnet` has."""
     lr: Annotated[float | Literal["auto"], "FLOAT|auto"] = "auto"
     """Learning rate; auto: 1e-3, or 2e-3 if the networks have group normalization, as `resnet` has."""
     encoder_lr: _Float = None
@@ -228,12 +228,12 @@ class Settings:
         """Raise InputError for values out of range."""
         if self.epochs != "auto":
             whole("epochs", self.epochs, least=1)
-        for name in ("batch_size", "prior_max_examples"):
-            whole(name, getattr(self, name), least=1)
+        whole("prior_max_examples", self.prior_max_examples, least=1)
         for name, least in (
-            ("steps", 1), ("patience", 1), ("validation_size", 0), ("prior_epochs", 1), ("prior_batch_size", 1)
+            ("batch_size", 1), ("steps", 1), ("patience", 1), ("validation_size", 0), ("prior_epochs", 1),
+            ("prior_batch_size", 1),
         ):  # fmt: skip
-            if getattr(self, name) is not None:
+            if getattr(self, name) not in (None, "auto"):
                 whole(name, getattr(self, name), least=least)
         whole("seed", self.seed, least=0, most=math.inf)
         number("eps", self.eps, above=0)
@@ -318,7 +318,7 @@ class FitOptions(TypedDict, total=False):
     epochs: int | Literal["auto"]
     steps: int | None
     minutes: float | None
-    batch_size: int
+    batch_size: int | Literal["auto"]
     lr: float | Literal["auto"]
     encoder_lr: float | None
     decoder_lr: float | None

@@ -18,6 +18,7 @@ from tightbound.objectives.base import Objective, ParameterGroup
 from tightbound.posteriors.planar import Planar, invertible
 from tightbound.testing.objectives import small_model
 from tightbound.training.optim import GroupOptimizer
+from tightbound.training.suited import Suited
 
 
 def terms(samples: int = 10, n: int = 6):
@@ -70,9 +71,7 @@ def test_neither_of_two_coupled_losses_reaches_the_other_side() -> None:
     model, objective = small_model(), PIWAE(5, 2)
     x = (torch.arange(24).reshape(4, 1, 2, 3) % 5 < 2).double()
     t = model(Batch(x, index=torch.arange(4)), 10, ExampleNoise(0, index=torch.arange(4)), Knobs())
-    optimizers = [
-        GroupOptimizer(g, model, tb.Settings(), tb.Linear(start=1.0)) for g in objective.parameter_groups(model)
-    ]
+    optimizers = [GroupOptimizer(g, model, Suited(), tb.Linear(start=1.0)) for g in objective.parameter_groups(model)]
     for optimizer in optimizers:
         optimizer.backward(optimizer.group.loss(t, Knobs()), keep=True)
     encoder, decoder = model.inference_parameters(), list(model.likelihood.parameters())
@@ -106,7 +105,7 @@ def test_an_adversarys_loss_reaches_its_own_parameters_and_no_others() -> None:
                 ParameterGroup(decoder, lambda t, k: 7 * self(t, k).mean()),
             ]
 
-    settings = tb.Settings(lr=0.1)
+    settings = Suited(lr=0.1)
     optimizers = [GroupOptimizer(g, model, settings, tb.Linear(start=1.0)) for g in TwoLosses().parameter_groups(model)]
     x = torch.ones(3, 1, 2, 3, dtype=torch.float64)
     t = model(Batch(x, index=torch.arange(3)), 1)
@@ -124,8 +123,7 @@ def backward(name: str, which: int, **given) -> tuple[list[torch.nn.Parameter], 
         knobs = Knobs.final(objective.schedules)
         x = (torch.arange(36).reshape(6, 1, 2, 3) % 5 < 2).double()
         optimizers = [
-            GroupOptimizer(g, model, tb.Settings(lr=0.1), tb.Linear(start=1.0))
-            for g in objective.parameter_groups(model)
+            GroupOptimizer(g, model, Suited(lr=0.1), tb.Linear(start=1.0)) for g in objective.parameter_groups(model)
         ]
         t = model(Batch(x, index=torch.arange(6)), 1)
         optimizers[which].backward(optimizers[which].group.loss(t, knobs))

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import tightbound as tb
 from conftest import gray
+from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.schedules import Constant, Linear, Progress
@@ -18,6 +20,7 @@ from tightbound.objectives import FactorVAE
 from tightbound.testing.objectives import small_model
 from tightbound.training.checkpoint import load
 from tightbound.training.optim import GroupOptimizer
+from tightbound.training.suited import Suited
 
 
 def test_a_groups_own_rate_is_neither_the_encoders_nor_the_decoders() -> None:
@@ -25,7 +28,7 @@ def test_a_groups_own_rate_is_neither_the_encoders_nor_the_decoders() -> None:
     model, objective = small_model(), FactorVAE(lr=1e-3)
     with Noise("test").default():
         objective.prepare(model, None)
-    settings = tb.Settings(lr=0.1, encoder_lr=0.2, decoder_lr=0.3)
+    settings = Suited(lr=0.1, encoder_lr=0.2, decoder_lr=0.3)
     rates = {}
     for group in objective.parameter_groups(model):
         before = [p.detach().clone() for p in group.params]
@@ -45,7 +48,7 @@ def test_the_updates_are_those_of_torch(kind: Any) -> None:
     """Bit for bit, also for parameters that get no gradient at some steps, and after saving and loading the state."""
     mine, theirs = small_model(), small_model()
     theirs.load_state_dict(mine.state_dict())
-    settings = tb.Settings(lr=0.1, weight_decay=0.01, optimizer=kind)
+    settings = Suited(lr=0.1, weight_decay=0.01, optimizer=kind)
     (group,) = tb.objectives.ELBO().parameter_groups(mine)
     optimizer = GroupOptimizer(group, mine, settings, Constant())
     oracle = (torch.optim.Adam if kind == "adam" else torch.optim.AdamW)(
@@ -69,7 +72,7 @@ def test_moments_that_move_nothing_do_not_stay_subnormal() -> None:
     """The moments of a unit without gradient would end at the smallest numbers, with which a CPU computes slowly."""
     model = small_model().float()
     (group,) = tb.objectives.ELBO().parameter_groups(model)
-    optimizer = GroupOptimizer(group, model, tb.Settings(), Constant())
+    optimizer = GroupOptimizer(group, model, Suited(), Constant())
     for step in range(1201):
         for p in model.parameters():
             p.grad = torch.full_like(p, 1.0 if step == 0 else 0.0)
@@ -128,7 +131,7 @@ def test_the_schedule_and_options_of_a_group_hold_for_an_optimizer_given_as_a_fu
     model, objective = small_model(), FactorVAE(lr=1e-4)
     with Noise("test").default():
         objective.prepare(model, None)
-    settings = tb.Settings(optimizer=lambda p: torch.optim.SGD(p, lr=0.5))
+    settings = Suited(optimizer=lambda p: torch.optim.SGD(p, lr=0.5))
     groups = objective.parameter_groups(model)
     moved = []
     for group in groups:
@@ -172,3 +175,16 @@ def test_a_run_is_resumed_with_its_own_optimizer_alone(tmp_path: Path) -> None:
         train(tmp_path / "run", FACTORIES["momentum"], resume=True)
     with pytest.raises(InputError, match="optimizer was 'custom' and is 'adam'"):
         train(tmp_path / "run", "adam", resume=True)
+
+
+def test_networks_with_group_normalization_take_larger_and_noisier_steps() -> None:
+    def suited(network: str, **settings: Any) -> tuple[float, int]:
+        x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+        found = Suited.to(tb.VAE.for_data(x, network=network), Settings(**settings))
+        return found.lr, found.batch_size
+
+    assert suited("resnet(hidden=8)") == (2e-3, 64)
+    assert suited("conv(channels=(4, 4))") == (1e-3, 128)
+    assert suited("resnet(hidden=8)", lr=1e-4, batch_size=128) == (1e-4, 128)
+    with pytest.raises(InputError, match="batch_size = 0; needed: a whole number"):
+        Settings(batch_size=0)

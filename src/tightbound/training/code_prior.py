@@ -227,7 +227,7 @@ def fit_code_prior(
         raise InputError(f"{folder} has no code prior; pass prior=, such as prior='pixelcnn' with latents 'quantized'")
     load_stage(model.to(device), folder)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
-    check(model, settings, train, next(train.epoch(min(8, settings.batch_size))))
+    check(model, settings, train, next(train.epoch(8)))
     own = stage(model, module, train, validation, settings)
 
     if not resume or not aside.begun_file.is_file():

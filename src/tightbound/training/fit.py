@@ -41,6 +41,7 @@ from tightbound.training.folder import RunFolder, provenance
 from tightbound.training.loop import Loop
 from tightbound.training.parallel import check_same
 from tightbound.training.signals import Interrupted, stop_on_signals
+from tightbound.training.suited import Suited
 from tightbound.training.trainer import Stage
 from tightbound.training.weights import Fitted, load_weights
 
@@ -139,14 +140,15 @@ def _fit(
     model.learn_names(data.schema)
     train, validation = data.held_out(validation_size(settings, data), settings.seed)
     device = choose_device(settings.device)
-    check_memory(model, objective, min(settings.batch_size, train.size or 1), device)
+    batch_size = Suited.to(model, settings).batch_size
+    check_memory(model, objective, min(batch_size, train.size or 1), device)
     if model.starter is not None:
         model.starter(model, train)  # with training examples only
     if settings.patience is not None and validation is None:
         raise InputError("patience= needs validation data, and there are none; pass validation= or validation_size=")
-    first = next(train.epoch(min(8, settings.batch_size)))
+    first = next(train.epoch(min(8, batch_size)))
     check_objective(model, objective, first, settings)
-    check_batch_norm(model, train, first, settings.batch_size)
+    check_batch_norm(model, train, first, batch_size)
     model.to(device)
     code_prior.check(model, settings, train, first)
     recorded = {

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tightbound.config import OptimizerFactory, Settings
+from tightbound.config import OptimizerFactory
 from tightbound.core.errors import InputError
 from tightbound.core.latents import Trainable
 from tightbound.core.schedules import Progress, Schedule
 from tightbound.objectives.base import ParameterGroup
 from tightbound.training.checkpoint import placed_as
+from tightbound.training.suited import Suited
 
 
 class Optimizer(Protocol):
@@ -86,7 +87,7 @@ class GroupOptimizer:
         InputError: If the optimizer cannot be used.
     """
 
-    def __init__(self, group: ParameterGroup, model: Trainable, settings: Settings, decay: Schedule) -> None:
+    def __init__(self, group: ParameterGroup, model: Trainable, settings: Suited, decay: Schedule) -> None:
         self.group, self._decay, self._clip = group, decay, settings.clip
         self._params = [p for p in group.params if p.requires_grad]
         self._optimizer: Optimizer
@@ -200,23 +201,11 @@ class GroupOptimizer:
         return type(self._optimizer).__name__
 
 
-def learning_rate(given: float | Literal["auto"], model: nn.Module) -> float:
-    """Return the learning rate that was given, or the one that suits the networks of a model."""
-    if given != "auto":
-        return given
-    return 2e-3 if any(isinstance(module, nn.GroupNorm) for module in model.modules()) else 1e-3
-
-
-def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Settings, own: Mapping[str, Any]) -> Adam:
+def _adam(params: Sequence[nn.Parameter], model: Trainable, settings: Suited, own: Mapping[str, Any]) -> Adam:
     """Return Adam with a parameter group per learning rate; the group's own rate takes precedence."""
     rates_differ = settings.encoder_lr is not None or settings.decoder_lr is not None
     encoder = {id(p) for p in model.inference_parameters()} if rates_differ else set[int]()
-    options = {
-        "lr": learning_rate(settings.lr, model),
-        "eps": settings.eps,
-        "weight_decay": settings.weight_decay,
-        **own,
-    }
+    options = {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay, **own}
     rates = {True: None, False: None} if "lr" in own else {True: settings.encoder_lr, False: settings.decoder_lr}
     by_rate: dict[float, list[nn.Parameter]] = {}
     for p in params:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightbound.config import Settings
 from tightbound.core import world
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.core.noise import Key, Noise
 from tightbound.core.terms import Batch
 from tightbound.data.split import Indexed, Split, share
 from tightbound.objectives.base import Objective
+from tightbound.training.suited import Suited
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def shares(
         yield Share(batch.to(device), n, first, total)
 
 
-def check_parallel(objective: Objective, settings: Settings) -> None:
+def check_parallel(objective: Objective, settings: Suited) -> None:
     """Check that several processes can train together.
 
     Raises:

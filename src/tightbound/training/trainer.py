@@ -26,8 +26,9 @@ from tightbound.training import checkpoint, parallel
 from tightbound.training.budget import Budget
 from tightbound.training.execution import Computed, Executor, Step, not_finite
 from tightbound.training.far import farthest
-from tightbound.training.optim import GroupOptimizer, MovingAverage, learning_rate
+from tightbound.training.optim import GroupOptimizer, MovingAverage
 from tightbound.training.parallel import Share, shares
+from tightbound.training.suited import Suited
 from tightbound.training.tally import Tally
 
 
@@ -71,6 +72,7 @@ class Trainer:
 
     def __init__(self, stage: Stage, settings: Settings, device: torch.device) -> None:
         self.model, self.objective = stage.trains, stage.objective
+        settings = Suited.to(self.model, settings)
         self.stage, self.settings, self.device = stage, settings, device
         parallel.check_parallel(self.objective, settings)
         parallel.replicated(self.model)
@@ -282,11 +284,7 @@ class Trainer:
     def remedies(self) -> str:
         """What to change if the loss is not finite, in words."""
         clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
-        rate = (
-            "the learning rate"
-            if callable(self.settings.optimizer)
-            else f"lr= (now {learning_rate(self.settings.lr, self.model):g})"
-        )
+        rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
         return f"lower {rate} or {clip}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

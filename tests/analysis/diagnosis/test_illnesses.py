@@ -250,7 +250,7 @@ def test_a_short_run_says_how_short_it_was() -> None:
     assert "after 60 steps: by " in found.description
     slow = of_linear(linear, metrics=rows(25 - 0.01 * steps), config={"lr": 1e-5})
     (found,) = found_by(slow, "training:Undertrained")
-    assert (found.severity, found.remedy) == ("severe", {"lr": 0.001})
+    assert (found.severity, found.remedy) == ("severe", {"lr": "auto"})
     (found,) = found_by(of_linear(linear, metrics=rows(losses[:2])), "training:Undertrained")
     assert "after 6 steps" in found.description
     slowing = rows(17 + 8 * np.exp(-steps / 8))

@@ -31,6 +31,7 @@ from tightbound.recipes.train import suit_samples
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
+from tightbound.training.suited import Suited
 
 PASSES = 60  # through the decoder that a quick diagnosis takes for each of its examples
 
@@ -96,7 +97,10 @@ def carry_out(command: Train, run: Path) -> Carried:
         return Carried(trained)
     subject = trained.subject(data)
     tested = subject.at_most(command.evaluate_data)
-    size, visits = tested.examples.size or command.evaluate_data, _visits(trained)
+    size, visits = (
+        tested.examples.size or command.evaluate_data,
+        _visits(trained, Suited.to(model, fitting.settings()).batch_size),
+    )
     samples = command.evaluate_samples or affordable(visits / 4, size, least=10, most=500)
     evaluate = Evaluate(samples=samples, progress=True)
     say(f"evaluating on {size:,} test examples{', picked at random' * (tested is not subject)}, with {samples} samples "
@@ -119,10 +123,9 @@ def affordable(passes: float, items: int, *, least: int, most: int) -> int:
     return int(min(most, max(least, passes / items // 10 * 10)))
 
 
-def _visits(trained: Trained) -> int:
+def _visits(trained: Trained, batch_size: int) -> int:
     """Return how many examples were trained on, counted at each visit; each takes about three passes."""
-    last = max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
-    return last * int(trained.config.get("batch_size") or 0)
+    return batch_size * max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
 
 
 def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder, visits: int) -> Diagnosis | None:

@@ -12,7 +12,8 @@ from tightbound.analysis.diagnosis.checks.collapse import NOTHING
 from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding
 from tightbound.analysis.estimate import Estimate, mean, scalar, scalar_error
-from tightbound.training.optim import learning_rate
+from tightbound.config import Settings
+from tightbound.training.suited import Suited
 
 NO_BOUND = "the posterior is a point mass: no bound on log p(x) exists"
 
@@ -62,7 +63,8 @@ class NotFinite(Check):
             )
             return Finding(self.name, "severe", evidence, description, {})
         description = f"{weights} weights are not finite: the training diverged."
-        lower = float(f"{learning_rate(case.config.get('lr') or 'auto', case.model) / 10:g}")
+        given = Settings(lr=case.config.get("lr") or "auto")
+        lower = float(f"{Suited.to(case.model, given).lr / 10:g}")
         return Finding(self.name, "severe", evidence, description, {"lr": lower, "clip": 10.0})
 
 
