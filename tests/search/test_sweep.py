@@ -127,7 +127,7 @@ def test_arrays_are_swept_too(tmp_path: Path) -> None:
 def test_the_folder_of_another_sweep_is_refused_or_replaced(tmp_path: Path) -> None:
     sweep(tmp_path, {"beta": (0.1, 10)})
     before = (tmp_path / "sweep.json").read_bytes()
-    with pytest.raises(InputError, match=r"lr was 'auto' and is now 0.01"):
+    with pytest.raises(InputError, match=r"lr was auto and is now 0.01"):
         sweep(tmp_path, {"beta": (0.1, 10)}, lr=0.01)
     with pytest.raises(InputError, match=r"options was beta and is now latent"):
         sweep(tmp_path, {"latent": (1, 2)}, beta=1)

@@ -18,6 +18,9 @@ class Suited(Settings):
     batch_size: int = 128
     lr: float = 1e-3
 
+    def __post_init__(self) -> None:
+        """Leave the checks to the settings as they were given."""
+
     @classmethod
     def to(cls, model: nn.Module, settings: Settings) -> Suited:
         """Return the settings with numbers that suit the networks of a model where they are "auto".
