@@ -34,6 +34,10 @@ def model(linear: Any, n: int = 300, seed: int = 10**6) -> tb.Trained:
     return tb.Trained(linear.model, (examples(n, seed), examples(n, seed + 1)))
 
 
+def flat(value: Any) -> Any:
+    return np.ravel(value)
+
+
 class Case(NamedTuple):
     ask: Callable[[tb.Trained, Any, int], Result]
     large: int = LARGE
@@ -94,10 +98,10 @@ def test_standard_errors_of_analyses_cover(name: str) -> None:
         if (words := HONEST.get(key)) is not None:
             assert words in f"{truth.estimator} {truth.target}"
             continue
-        values = np.array([np.ravel(each.value) for each in known])
-        errors = np.array([np.ravel(each.stderr) for each in known])
-        center = np.ravel(truth.value)
-        if truth.stderr is None or (np.ravel(truth.stderr) > np.median(errors, 0) / 5).any():
+        values = np.array([flat(each.value) for each in known])
+        errors = np.array([flat(each.stderr) for each in known])
+        center = flat(truth.value)
+        if truth.stderr is None or (flat(truth.stderr) > np.median(errors, 0) / 5).any():
             center = values.mean(0)
         covered = (np.abs(values - center) <= 1.96 * errors + 1e-5 * np.abs(center) + 1e-9).mean(0)
         if covered.min() < case.least:
