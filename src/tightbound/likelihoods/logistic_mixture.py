@@ -18,6 +18,9 @@ from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.mixture import MixtureDistribution, choose
 from tightbound.nn.base import Network, Shape, as_sizes
 
+WIDER = (1.0, 1.5, 2.0, 3.0)
+ELEMENTS = 100_000  # of the data that choose among them, about
+
 
 class MixtureOfLogistics(LevelLikelihood):
     """Mixture of discretized logistics with predicted weights, locations and scales.
@@ -69,7 +72,9 @@ class MixtureOfLogistics(LevelLikelihood):
         """Return equal weights, no coupling, and components that fit the data's means and variances.
 
         With independent elements, the locations are K quantiles of the logistic with the data's mean and variance, and
-        the scale is divided by K. Coupled elements share their component, so all components are this logistic.
+        the scale is divided by K. Coupled elements share their component, so all components are this logistic. The
+        scale is multiplied by the one of `WIDER` that makes the data most probable: means and variances of few levels
+        tell little about a logistic, which reaches beyond them.
         """
         y = x / ((self.levels - 1) / 2) - 1
         scale = y.std(0, correction=0).clamp_min(2 / self.levels) * math.sqrt(3) / math.pi
@@ -79,7 +84,13 @@ class MixtureOfLogistics(LevelLikelihood):
         divisor = 1 if self.coupled else self.components
         log_scale = (scale / divisor).clamp_min(1 / self.levels).log().expand_as(location)
         none = torch.zeros_like(location)
-        return torch.cat([none, location.clamp(-1, 1), log_scale, none][: self.per_component])
+        few = x[: max(10, ELEMENTS // max(1, y[0].numel()))]
+
+        def widened(factor: float) -> Tensor:
+            parts = [none, location.clamp(-1, 1), log_scale + math.log(factor), none]
+            return torch.cat(parts[: self.per_component])
+
+        return max(map(widened, WIDER), key=lambda raw: self.distribution(raw).log_prob(few).mean().item())
 
 
 class ColorDistribution(UncheckedDistribution):
