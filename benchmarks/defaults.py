@@ -8,10 +8,10 @@ Ten tables: four of scikit-learn, and six that come inside packages, which are f
 for testing. For each set of options, and for the defaults, prints the negative log-likelihood of test rows (a bound by
 50 importance samples) with its standard error, the training time and the steps.
 
-With --search, the best of so many trials by validation data (Optuna's TPE over network, latent size, scale, learning
-rate, batch size and weight decay), which together may take ten times as long as the defaults took, is tested too. A
-negative log-likelihood has no natural zero, since a change of units shifts it. How far the defaults are behind is
-therefore told in percent of what the best gains over independent columns, each with its marginal distribution.
+With --search, also tests the best trial of a search (Optuna's TPE over network, latent size, scale, learning rate,
+batch size and weight decay), chosen by validation data. All trials together may take ten times as long as the defaults.
+A negative log-likelihood has no natural zero, since a change of units shifts it. The lag of the defaults behind the
+best trial is therefore a percentage of that trial's gain over independent columns, each with its marginal distribution.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SPACE = {
     "weight_decay": (0.0, 1e-4, 1e-2),
     "optimizer": ("adamw",),
 }
-SCALES = ("per-dimension", "predicted")  # of real columns
+SCALES = ("per-dimension", "predicted")  # scales of real columns to try
 SKLEARN = ("iris", "wine", "diabetes", "breast_cancer")
 TABLES = (*SKLEARN, *PACKAGES)
 
@@ -108,7 +108,7 @@ def nll(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def alone(trained: tb.Trained, data: tb.data.Data) -> float:
-    """Return the negative log-likelihood of test rows by independent columns, in the measure of the data."""
+    """Return the negative log-likelihood of test rows under independent columns, in the units of the data."""
     seen = []
     for split in (data.train, data.require_test()):
         batch = next(split.epoch(split.size or 1))
@@ -119,12 +119,12 @@ def alone(trained: tb.Trained, data: tb.data.Data) -> float:
 
 
 def searched(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Search for options within so much time, and return the test result of the best, and that of independent columns.
+    """Search for options within a time limit, and return the test results of the best trial and of independent columns.
 
     Args:
         name: The table.
-        trials: Number of runs.
-        seconds: Time for all of them.
+        trials: Number of trials.
+        seconds: Time limit for all trials together.
         seed: Random seed of the search and of each run.
     """
     data = opened(name)

@@ -1,14 +1,14 @@
-"""How good is `impute` at defaults, beside scikit-learn's IterativeImputer?
+"""Compare `impute` with default options to scikit-learn's IterativeImputer.
 
     OMP_NUM_THREADS=1 python benchmarks/imputation.py
     OMP_NUM_THREADS=1 python benchmarks/imputation.py --only penguins --seeds 5 --minutes 1
 
-A fifth of the known entries of each of the ten tables of `defaults.py` is hidden at random, tightbound trains on the
-rest with all defaults (for at most three minutes), and all imputers fill in the table that they were fitted to. Printed
-are, with standard errors over seeds, the root mean square error of hidden numbers in standard deviations of their
-columns, and the share of hidden categories that are right. The imputers of scikit-learn see K categories as K - 1
-columns of zeros and ones (with K, the others would tell each) or as numbers that are rounded, whichever is right more
-often; they give any number, and tightbound one that its column can hold.
+In each of the ten tables of `defaults.py`, a fifth of the known entries is hidden at random. Then tightbound trains on
+the rest with all defaults (for at most three minutes), and all imputers fill in the table that they were fitted to. The
+output is the root mean square error of hidden numbers, in standard deviations of their columns, and the share of hidden
+categories that are right, with standard errors over seeds. The imputers of scikit-learn receive K categories as K - 1
+columns of zeros and ones (of K columns, the others would reveal each one) or as numbers that are rounded, whichever is
+right more often. They can return any number; tightbound returns one that the column can hold.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ HIDDEN = 0.2
 
 
 def table(name: str) -> tuple[Array, tuple[Domain, ...] | None]:
-    """Return all rows (N, D) of a table, NaN where an entry is missing, and the kinds of columns, if they differ."""
+    """Return all rows (N, D) of a table, with NaN for missing entries, and the kinds of its columns if they differ."""
     data = opened(name)
     x = next(data.whole.epoch(len(data.whole))).x.double().numpy()  # pyright: ignore
     return x, data.domain.columns or None
 
 
 def by_sklearn(x: Array, columns: Sequence[Domain], imputer: Any, *, one_hot: bool) -> Array:
-    """Fill in a table with an imputer of scikit-learn, which sees categories as zeros and ones or as numbers."""
+    """Fill in a table with an imputer of scikit-learn, which receives categories as zeros and ones or as numbers."""
     nominal = [own.kind == "categories" for own in columns]
     parts = []
     for column, own, split in zip(x.T, columns, nominal, strict=True):
@@ -64,7 +64,7 @@ def by_sklearn(x: Array, columns: Sequence[Domain], imputer: Any, *, one_hot: bo
 
 
 def scores(filled: Array, x: Array, hidden: Array, columns: Sequence[Domain]) -> tuple[float, float]:
-    """Return the error of hidden numbers and the share of hidden categories that are right; NaN: there are none."""
+    """Return the error of hidden numbers and the share of hidden categories that are right (NaN if there are none)."""
     nominal = np.array([own.kind == "categories" for own in columns])
     error = (filled - x) / np.nanstd(x, 0)
     numbers, words = hidden & ~nominal, hidden & nominal
@@ -102,11 +102,11 @@ def shown(values: Sequence[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE", help="tables")
-    parser.add_argument("--seeds", type=int, default=5, help="random seeds")
-    parser.add_argument("--minutes", type=float, default=3.0, help="longest time of training")
-    parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of training")
-    parser.add_argument("--json", type=Path, help="file for the figures, one line each")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE", help="tables to use")
+    parser.add_argument("--seeds", type=int, default=5, help="number of random seeds")
+    parser.add_argument("--minutes", type=float, default=3.0, help="time limit for training")
+    parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="training options")
+    parser.add_argument("--json", type=Path, help="file for the results, one line each")
     arguments = parser.parse_args()
     imputers = ("tightbound", "iterative", "mean or mode")
     level = 0

@@ -19,7 +19,7 @@ from tightbound.training.budget import Budget
 def prepare(options: dict[str, Any]) -> worker.Turn:
     torch.set_num_threads(options["threads"])
     if options["clock"] == "processor":
-        Budget.clock = staticmethod(time.process_time)  # minutes of a busy machine's processor
+        Budget.clock = staticmethod(time.process_time)  # the machine may be busy
 
     def turn(request: dict[str, Any]) -> worker.Answer:
         given: dict[str, Any] = dict(options["train"])

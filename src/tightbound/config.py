@@ -47,8 +47,8 @@ class Composition:
     network: _Component = "auto"
     """Network of the encoder and the decoder: mlp, conv or resnet, with arguments if you like: "mlp(hidden=(512,
     256))"; auto: resnet for color images of 32 x 32 pixels or more and for quantized latents of images, conv for other
-    images of 16 x 16 pixels or more, with more stages for larger ones, else mlp, for tables of up to 100 columns
-    "mlp(hidden=(128, 128))"."""
+    images of 16 x 16 pixels or more, with more stages for larger ones, "mlp(hidden=(128,
+    128))" for tables of up to 100 columns, else mlp."""
     likelihood: _Component = "auto"
     """Likelihood p(x | z), such as gaussian or bernoulli; auto: one that fits the kind of the data. The scale of image
     pixels is then one for all: a scale of its own for each pixel fits the bound, and blurs what is hard."""
@@ -79,8 +79,8 @@ class Composition:
     from the data; counts are never inferred."""
     kinds: Annotated[str | None, "KINDS"] = None
     """Kinds of a table's columns, by name or in order, or one for all: "visits='counts', city='categories',
-    grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, up to 32 numbers that repeat 20 times on
-    average are "values", other whole numbers from 0 on are "whole", and all else is real."""
+    grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, up to 32 distinct numbers that repeat 20
+    times on average are "values", other whole numbers from 0 on are "whole", and all other numbers are real."""
     labels: Annotated[str | None, "COLUMN"] = None
     """Column of a table that holds the labels. Default: none."""
     ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()
@@ -172,9 +172,9 @@ class Settings:
     """Longest time for training (and as long again for a code prior), in minutes. Default: 20 with auto epochs, else no
     limit."""
     batch_size: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
-    """Examples per step; auto: 128, or 64 if the networks have group normalization, as `resnet` has."""
+    """Examples per step; auto: 128, or 64 if the networks have group normalization, as `resnet` does."""
     lr: Annotated[float | Literal["auto"], "FLOAT|auto"] = "auto"
-    """Learning rate; auto: 1e-3, or 2e-3 if the networks have group normalization, as `resnet` has."""
+    """Learning rate; auto: 1e-3, or 2e-3 if the networks have group normalization, as `resnet` does."""
     encoder_lr: _Float = None
     """Learning rate of q(z | x). Default: same as lr=."""
     decoder_lr: _Float = None

@@ -28,7 +28,7 @@ from tightbound.posteriors.base import Posterior
 from tightbound.priors.base import Prior
 
 _Kind = TypeVar("_Kind")
-COLUMNS = 100  # of a table whose network is narrow by default, at most
+COLUMNS = 100  # maximum number of columns of a table that gets a narrow network by default
 ONE_HOT = 2**16  # inputs of an encoder that sees levels one-hot, at most
 
 
@@ -87,7 +87,7 @@ class VAE(core.VAE):
             decoder: Your own decoder. It maps z (B, latent) to the likelihood's parameters.
             network: Architecture of the encoder or decoder if you pass none. "auto": "resnet" for color images of at
                 least 32 x 32 pixels and for quantized latents, "conv" for other images of at least 16 x 16 pixels (with
-                more stages for larger ones), else "mlp", for tables of at most 100 columns "mlp(hidden=(128, 128))".
+                more stages for larger ones), "mlp(hidden=(128, 128))" for tables of at most 100 columns, else "mlp".
             likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels (with one
                 scale for the pixels of images, since a scale for each asks least where the picture is hardest),
                 negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values (with a scale
@@ -310,7 +310,7 @@ def _class_of(spec: Any, trust: bool) -> type:
 
 
 def _domain(found: Domain, likelihood: Any, observation: Any, trust: bool) -> Domain:
-    """Return the domain to build a model for: one for all numbers of a table, if a part of the model asks for it."""
+    """Return the domain to build a model for: one for all numbers of a table, if a given part needs it."""
     if found.plain is None:
         return found
     spec = parse(likelihood) if isinstance(likelihood, str) else likelihood

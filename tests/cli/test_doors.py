@@ -103,7 +103,7 @@ def test_examples_with_equal_code_indices_are_told_apart(cli: Cli) -> None:
     codes = [tuple(row[1:]) for row in rows]
     repeated = len(codes) - len({*codes})
     assert repeated >= 40
-    assert f"note: {repeated} of 60 examples repeat the code indices of an earlier one" in plain.err
+    assert f"note: code indices equal to those of an earlier example: {repeated} of 60 examples" in plain.err
     unique = cli("embed", "run", "x.npy", "--out", "unique.csv", "--unique")
     assert unique.err == ""
     header, *lines = (line.split(",") for line in Path("unique.csv").read_text().splitlines())
@@ -137,7 +137,7 @@ def test_what_a_command_advises_it_has(cli: Cli, tmp_path: Path) -> None:
         assert ("--resize" in cli("train", folder, *SMALL, "--run", "new").err) == (folder == "other")
     np.save("wide.npy", pixels.astype(np.float32)[..., :3] * 9)
     far = cli("evaluate", "it's/my run", "wide.npy").err
-    assert "outside integers 0..255 (256 levels); the model was trained on such values alone" in far
+    assert "outside integers 0..255 (256 levels); the model was trained on such values only" in far
     Path("t.csv").write_text("a,b\n1,\n2,\n")
     assert "column 2 (b) has no values; leave it out with --ignore" in cli("train", "t.csv", *SMALL, "--run", "no").err
 

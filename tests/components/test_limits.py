@@ -72,7 +72,7 @@ def test_passes_for_each_example_are_counted_together() -> None:
     kind: Any = analyses()["ais"]
     kind(temperatures=PASSES // 100, chains=10, leapfrog=10)
     with pytest.raises(
-        InputError, match=r"temperatures = 1,000,001 and chains = 10 and leapfrog = 10 ask for 100,000,1"
+        InputError, match=r"temperatures = 1,000,001 and chains = 10 and leapfrog = 10 would take 100,000,1"
     ):
         kind(temperatures=PASSES // 100 + 1, chains=10, leapfrog=10)
 
@@ -87,7 +87,9 @@ def test_seeds_may_have_any_size() -> None:
 def test_things_that_are_held_fit_into_half_of_the_memory() -> None:
     most = int(memory() / 2 / (4 * 784))
     assert check_held("n", most, 784) == most
-    with pytest.raises(InputError, match=rf"n = {most + 1:,} samples of 784 numbers .* needed: at most {most:,}$"):
+    with pytest.raises(
+        InputError, match=rf"n = {most + 1:,} needs .*samples of 784 numbers .* needed: at most {most:,}$"
+    ):
         check_held("n", most + 1, 784, of="samples")
 
 

@@ -149,6 +149,6 @@ def test_data_sets_too_large_for_memory_have_named_classes() -> None:
 def test_words_are_not_compared_with_numbers() -> None:
     trained = tb.Trained(tb.VAE.for_data((X, GROUP), latent=1, network=NETWORK), (X, GROUP))
     with pytest.raises(
-        InputError, match=r"the test labels are words \(b, c\) and the training labels numbers; give both"
+        InputError, match=r"the test labels are words \(b, c\) and the training labels are numbers; give both"
     ):
         trained.probe((X[BC], WORDS[BC]), samples=2)

@@ -170,7 +170,7 @@ def test_a_run_moves_with_its_relative_data(
     gone = invoke(capsys, "evaluate", "renamed", "--samples", 3)
     assert gone.status == 2
     assert gone.err.startswith("tightbound: the data of the run are no longer at ")
-    assert gone.err.endswith("/x.npy'; say where they are with DATA\n")
+    assert gone.err.endswith("/x.npy'; pass their new path with DATA\n")
     moved = str(tmp_path / "y.npy")
     given = invoke(capsys, "evaluate", "renamed", moved, "--split", "test", "--samples", 3, "--json")
     assert json.loads(given.out)["estimates"] == json.loads(found.out)["estimates"]

@@ -40,7 +40,7 @@ def option(
         default: Default value; without one the option is required.
         least: Smallest value of a whole number; None is allowed if it is the default.
         most: Largest value of a whole number.
-        passes: Each example takes so many passes through the networks; several such options multiply.
+        passes: Whether each example takes this many passes through the networks; several such options multiply.
         choices: The values that are allowed.
         short: Short name of the flag, such as "-n".
         metavar: What the help shows for a value.
@@ -159,7 +159,7 @@ class Analysis(ABC, Generic[R]):
         if (total := math.prod(repeated.values())) > PASSES:
             given = " and ".join(f"{name} = {value:,}" for name, value in repeated.items())
             raise InputError(
-                f"{given} ask for {total:,} passes through the networks for each example; needed: at most {PASSES:,}"
+                f"{given} would take {total:,} passes through the networks for each example; needed: at most {PASSES:,}"
             )
 
     @property

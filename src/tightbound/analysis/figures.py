@@ -25,7 +25,7 @@ class Panel:
     y_label: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain numbers, lists and strings; numbers that are not finite are None."""
+        """Return plain numbers, lists and strings; numbers that are not finite become None."""
         return {"kind": self.kind, **_replaced(asdict(self), lambda v: None if _missing(v) else v)}
 
 
@@ -178,7 +178,7 @@ def _panel(stored: Mapping[str, Any]) -> Panel:
 
 
 def _replaced(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return nested lists and mappings with each of their values changed."""
+    """Apply a function to each value of nested lists and mappings."""
     if isinstance(value, Mapping):
         return {name: _replaced(each, change) for name, each in value.items()}
     return [_replaced(each, change) for each in value] if isinstance(value, list | tuple) else change(value)

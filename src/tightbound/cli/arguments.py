@@ -135,7 +135,7 @@ class Reconstruct(OnData):
 
 @dataclass(frozen=True)
 class Impute(OnData):
-    """Fill in the missing entries of a table by their conditional means."""
+    """Fill in the missing entries of a table with their conditional means."""
 
     action = "tightbound.cli.actions.generate:impute"
     distributed = True
@@ -144,7 +144,7 @@ class Impute(OnData):
     out: _Out = None
     """File to write: .csv, .npz or .npy. Default: imputed.csv."""
     samples: Annotated[int, _Count] = 200
-    """Draws of z for each example."""
+    """Draws of z per example."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +175,10 @@ class Interpolate(OnData):
     action = "tightbound.cli.actions.generate:interpolate"
 
     start: Annotated[str | None, tyro.conf.arg(name="from", metavar="EXAMPLE")] = None
-    """Example to begin with, as other commands name it: its file or id, its row in the file from 1, or else its index
-    in the data from 0. Default: the first of the split."""
+    """Example to begin with, as other commands name it: its file or id, its row in the file (counted from 1), or else
+    its index in the data (counted from 0). Default: the first example of the split."""
     to: Annotated[str | None, tyro.conf.arg(metavar="EXAMPLE")] = None
-    """Example to end with. Default: the eighth of the split, or the last one."""
+    """Example to end with. Default: the eighth example of the split, or the last one."""
     steps: int = 9
     """Number of decoded points of each path, both ends included."""
     out: _Out = None
@@ -204,7 +204,7 @@ class Embed(OnData):
     draw: Flag[bool] = False
     """Draw a latent code from each posterior instead of taking its mean."""
     unique: Flag[bool] = False
-    """For quantized latents: add an index 0, 1, ... (`copy`) that tells examples with the same code indices apart."""
+    """For quantized latents: add an index 0, 1, ... (`copy`) that distinguishes examples with the same code indices."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def start(command: Command, argv: Sequence[str], processes: int) -> None:
         processes: Number of processes.
 
     Raises:
-        InputError: If there are more processes than any machine runs.
+        InputError: If there are more than 1024 processes.
         SystemExit: With the status of the first process that failed.
     """
     whole("processes", processes, least=1, most=1024)

@@ -1,4 +1,4 @@
-"""Refuse a component that memory cannot hold while it is built, before its memory is taken."""
+"""Raise an error for a component that memory cannot hold, before its memory is allocated."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MAKERS = {
 
 
 class Affordable(TorchFunctionMode):
-    """Context in which a component is built: each new tensor is counted before it is made.
+    """Context manager that counts each tensor of a component before it is made.
 
     Args:
-        what: The component, for the error.
-        most: Bytes of tensors at most; None: as many as can be trained on this machine.
-        tensors: Number of tensors at most; more layers are not built in a minute.
+        what: Name of the component for error messages.
+        most: Maximum number of bytes; None: as many as this machine can train.
+        tensors: Maximum number of tensors; building more takes longer than a minute.
 
     Raises:
         InputError: If the component needs more.
@@ -36,14 +36,14 @@ class Affordable(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Count what a function makes, and call it."""
+        """Count the tensor that a function makes, and call the function."""
         kwargs = dict(kwargs or {})
         if func in _MAKERS and kwargs.get("device") != "meta":
             self._count(func, args, {**kwargs, "device": "meta", "generator": None})
         return func(*args, **kwargs)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        """Report lists of layers that are too long for memory like tensors."""
+        """Report a list of layers that is too long for memory like a tensor that is too large."""
         super().__exit__(kind, error, traceback)
         if isinstance(error, MemoryError):
             raise self._refused("more layers than memory holds") from None
@@ -54,7 +54,7 @@ class Affordable(TorchFunctionMode):
         except RuntimeError as error:
             if "overflow" in str(error):
                 raise self._refused("more memory than any machine has") from None
-            return  # the function itself says what is wrong
+            return  # the call itself raises a clearer error
         self.made, self.size = self.made + 1, self.size + planned.nbytes
         if self.size > self.most:
             raise self._refused(f"more than {gigabytes(4 * self.size)} of memory")
@@ -64,5 +64,5 @@ class Affordable(TorchFunctionMode):
     def _refused(self, needed: str) -> InputError:
         return InputError(
             f"training {self.what} needs {needed}, and this machine has {gigabytes(memory())}; "
-            "lower latent=, or the sizes and numbers in network= and in the components"
+            "lower latent=, or the sizes and counts in network= and in other components"
         )

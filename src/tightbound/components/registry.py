@@ -63,7 +63,7 @@ def make(kind: str, spec: Spec | str, *, trust: bool = False, **supplied: Any) -
     Raises:
         InputError: A name or an argument is unknown, or the component refuses it.
     """
-    from tightbound.components.affordable import Affordable  # it needs torch, which names alone do not
+    from tightbound.components.affordable import Affordable  # needs torch, unlike listing names
 
     spec = parse(spec) if isinstance(spec, str) else spec
     trust = trust or spec.trust

@@ -75,7 +75,7 @@ def rebuild(description: Any, *, trust: bool = False) -> Any:
 
 
 def _constructed(path: str, trust: bool) -> Any:
-    """Return an object of a class that is no component, if its constructor takes no arguments: none are recorded."""
+    """Return an object of a class that is not a component; no arguments are recorded, so its constructor takes none."""
     module, _, name = path.partition(":")
     if trust and module != "__main__" and "<locals>" not in name:
         cls = find("", path, trust=True)

@@ -23,7 +23,7 @@ class Domain:
 
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
-    values: a few numbers, in their order; whole: the integers 0, 1, 2, ..., which measure (an age, a weight) rather
+    values: a few distinct numbers, in order; whole: the integers 0, 1, 2, ..., which measure (an age, a weight) rather
     than count; mixed: each column of a table has its own domain, and values may be missing (NaN).
 
     `given` tells how the training data held these values, so that other data are not misread. Levels: "" as integers,
@@ -36,7 +36,7 @@ class Domain:
     words: tuple[str, ...] = ()  # for "categories"
     values: tuple[float, ...] = ()  # for "values", in increasing order
     columns: tuple[Domain, ...] = ()  # for "mixed"
-    plain: Domain | None = field(default=None, compare=False, repr=False)  # for "mixed": of all numbers as one kind
+    plain: Domain | None = field(default=None, compare=False, repr=False)  # for "mixed": one domain for all numbers
     given: Given = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-COUNT = 10**9  # largest count of anything
+COUNT = 10**9  # largest count that any argument accepts
 
 
 class TightboundError(Exception):
@@ -116,7 +116,7 @@ def number(
     limits = [f"above {above:g}"] * (above > -math.inf) + [f"of at least {least:g}"] * (least > -math.inf)
     limits += [f"below {below:g}"] * (below < math.inf)
     good = _is_real(value) and math.isfinite(value)
-    if most < COUNT or (good and value > most):  # the ceiling of all counts is not worth a word below it
+    if most < COUNT or (good and value > most):  # name the general limit of counts only if it is exceeded
         limits += [f"of at most {most:,}" if whole else f"of at most {most:g}"] * (most < math.inf)
     if not good or (whole and value != int(value)) or not (least <= value <= most and above < value < below):
         kind = "a whole number" if whole else "a finite number"
@@ -138,6 +138,6 @@ def plain(value: Any) -> Any:
 def whole(name: str, value: Any, *, least: int, most: float = COUNT) -> int:
     """Check a whole number from `least` to `most` and return it; raise InputError if it is anything else.
 
-    No count is larger than the default `most`: work of so many parts does not end, and they do not fit in memory.
+    The default `most` limits all counts, since work of so many parts does not end or does not fit in memory.
     """
     return int(number(name, value, least=least, most=most, whole=True))

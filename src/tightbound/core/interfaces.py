@@ -156,7 +156,7 @@ class Observation(Component, nn.Module, ABC):
         """Convert targets, or means of targets, to the units of the raw data."""
 
     def possible(self, x: Tensor) -> Tensor:
-        """Return restored means (N, *shape) as a person is shown them: as numbers that the data can hold."""
+        """Return restored means (N, *shape) as users see them, moved to numbers that the data can hold."""
         return x
 
     def reference(self, raw: Tensor, seen: Batch) -> Tensor:

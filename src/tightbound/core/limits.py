@@ -1,4 +1,4 @@
-"""Limits of what fits in memory and comes to an end. Does not import torch."""
+"""Limits on memory and on the amount of work. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tightbound.core.errors import InputError
 
 LEVELS = 2**24  # float32 holds the integers up to here
-PASSES = 10**8  # through the networks for each example: days on any machine
+PASSES = 10**8  # passes through the networks for each example; more take days on any machine
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -27,18 +27,18 @@ def memory() -> float:
 
 
 def trainable() -> float:
-    """Return the bytes that parameters may have, so that gradients and two moments of the optimizer fit beside them."""
+    """Return the bytes that parameters may take, so that gradients and two moments of the optimizer fit, too."""
     return memory() / 4
 
 
 def check_held(name: str, count: int, numbers: int, *, of: str = "values") -> int:
-    """Return a count of things that are all held in memory.
+    """Check that memory can hold `count` items at once, and return `count`.
 
     Args:
-        name: Argument that sets the count.
-        count: Its value.
-        numbers: Numbers in each thing, of 4 bytes.
-        of: What the things are, such as "samples".
+        name: Name of the argument that sets the count.
+        count: Value of the argument.
+        numbers: Number of 4-byte numbers in each item.
+        of: What the items are, such as "samples".
 
     Raises:
         InputError: If they need more than half of the memory.
@@ -46,12 +46,12 @@ def check_held(name: str, count: int, numbers: int, *, of: str = "values") -> in
     most = memory() / 2 / (4 * max(numbers, 1))
     if count > most:
         raise InputError(
-            f"{name} = {count:,} {of} of {numbers:,} numbers each need {gigabytes(4 * count * numbers)} of memory, and "
-            f"this machine has {gigabytes(memory())}; needed: at most {int(most):,}"
+            f"{name} = {count:,} needs {gigabytes(4 * count * numbers)} of memory ({of} of {numbers:,} numbers each), "
+            f"and this machine has {gigabytes(memory())}; needed: at most {int(most):,}"
         )
     return count
 
 
 def gigabytes(size: float) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text, in gigabytes."""
     return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"

@@ -44,7 +44,7 @@ class Schema:
         return replace(self, **{name: value for name, value in asdict(other).items() if not getattr(self, name)})
 
     def with_classes(self, words: Iterable[str]) -> Schema:
-        """Return this schema with these classes after those that it knows."""
+        """Return this schema with new classes appended to its own."""
         return replace(self, classes=(*self.classes, *(word for word in words if word not in self.classes)))
 
     def class_name(self, number: float) -> str:

@@ -16,9 +16,9 @@ from tightbound.data.encoding import Seen
 
 MAX_CATEGORIES = 256
 MAX_PROBLEMS = 12  # in a message
-MAX_VALUES = 32  # different numbers in a column of a few
-REPEATED = 20  # rows, on average, for each of a few numbers
-MAX_OWN = 50  # columns of a table of numbers alone that get kinds of their own; wider ones are spectra, pixels, genes
+MAX_VALUES = 32  # distinct numbers in a "values" column, at most
+REPEATED = 20  # rows for each number of a "values" column, on average
+MAX_OWN = 50  # columns of a numeric table that get kinds of their own; wider tables hold spectra, pixels or genes
 
 Kinds = Mapping[Any, Any] | Sequence[Any] | str
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
@@ -50,7 +50,7 @@ def _position(key: Any, header: Sequence[str], width: int) -> int:
 
 
 def title(column: int, header: Sequence[str]) -> str:
-    """Name a column in messages, counting from 1; without a name also by its index, which `kinds` takes."""
+    """Return a column's title for messages: its number from 1, and its name or the index that `kinds` takes."""
     return f"column {column + 1} ({header[column] if header else f'index {column}'})"
 
 
@@ -60,7 +60,7 @@ class _Found:
 
     seen: Seen = field(default_factory=Seen)
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))  # some of its values
-    distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of a column of categories or of a few numbers
+    distinct: np.ndarray = field(default_factory=lambda: np.zeros(0))  # for categories and a few numbers
     many: bool = False  # whether there are too many numbers to list
     words: tuple[str, ...] = ()
     missing: int = 0
@@ -69,9 +69,9 @@ class _Found:
 class Survey:
     """A pass over a table, part by part, that finds the domain of each column; some kinds may be declared.
 
-    A column without a declared kind holds categories if it holds words, and is binary if it holds 0 and 1 alone. It
-    holds a few numbers if there are at most `MAX_VALUES`, which repeat `REPEATED` times on average; a density on them
-    would grow without limit. Other whole numbers from 0 on are whole, and all else is real.
+    A column without a declared kind holds categories if it holds words, and is binary if it holds only 0 and 1. It is
+    "values" if it holds at most `MAX_VALUES` numbers that repeat `REPEATED` times on average, since a density on them
+    would grow without limit. Other columns of whole numbers from 0 on are "whole", and all other columns are real.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Survey:
         """Begin a pass.
 
         Args:
-            header: Names of the columns, where they are known.
+            header: Names of the columns, if they are known.
             kinds: Declared kinds, by number of the column.
             name: Name of the data, in messages.
             problems: What is known to be wrong with columns; it is reported with what the pass finds.
             like: Whether the data are for a model that was trained on columns of these kinds.
-            sample: Whether the rows are some of the data, so that others may hold other numbers.
+            sample: Whether the rows are a part of the data, so that others may hold other numbers.
         """
         self._header, self._kinds, self._name, self._like = header, kinds, name, like
         self._sample = sample
@@ -157,7 +157,7 @@ class Survey:
         return f"{self._name}: {title(i, self._header)}"
 
     def numbers(self, plain: Domain) -> tuple[Domain, tuple[str, ...]] | None:
-        """Return the domain of a table of numbers alone, and notes; None: `plain`, one domain for all, says as much."""
+        """Return the domain of a numeric table, and notes; None: `plain`, one domain for all columns, suffices."""
         domain, notes = self.domain()
         differ = any(column.kind in ("values", "whole") for column in domain.columns)
         return (replace(domain, plain=plain), notes) if differ else None
@@ -220,12 +220,12 @@ class Survey:
         return WHOLE if whole else REAL
 
     def _numbers(self, i: int, found: _Found, kind: Any) -> Domain:
-        """Return the domain of a column that was declared to hold a few numbers; check that it does."""
+        """Check a column that was declared to hold a few numbers, and return its domain."""
         where = self._where(i)
         if kind == "values":
             if found.many or len(found.distinct) < 2:
                 number = f"more than {MAX_VALUES} different numbers" if found.many else "one number"
-                raise InputError(f"{where} has {number}; a column of a few has from 2 to {MAX_VALUES}: use 'real'")
+                raise InputError(f"{where} has {number}; 'values' needs from 2 to {MAX_VALUES}: use 'real'")
             return as_domain(("values", found.distinct.tolist()))
         domain = as_domain(kind)
         other = found.distinct[~among(found.distinct, domain)]
@@ -285,7 +285,7 @@ class Survey:
 def may_differ(
     header: Sequence[str], width: int, dtype: np.dtype[Any], plain: Domain, declared: Domain | None, *, whole: bool
 ) -> bool:
-    """Whether columns of numbers alone get kinds of their own where they are not declared: in tables, not in pictures.
+    """Return whether numeric columns without declared kinds get kinds of their own, as in tables but not in pictures.
 
     Args:
         header: Names of the columns, where they are known.
@@ -380,12 +380,12 @@ def is_nominal(kind: Any) -> bool:
 
 
 def is_few(kind: Any) -> bool:
-    """Whether a declared kind of a column is that of a few numbers."""
+    """Return whether a declared kind of a column is a few numbers."""
     return kind is not None and (kind == "values" or (kind != "categories" and as_domain(kind).kind == "values"))
 
 
 def among(x: np.ndarray, domain: Domain) -> np.ndarray:
-    """Return which numbers x (N,) are among the few of a domain, in float32."""
+    """Return which of the numbers x (N,) belong to a domain of a few numbers, in float32."""
     return np.isin(x.astype(np.float32), np.array(domain.values, np.float32))
 
 

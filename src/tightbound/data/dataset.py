@@ -149,7 +149,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
 
 
 def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str, ...]] | None:
-    """As `surveyed`, of all rows of a table (N, D); None: one domain fits all of its columns."""
+    """Return what `surveyed` does, for all rows of a table (N, D); None: one domain fits all of its columns."""
     x, width = raw.x, raw.x.shape[1]
     if raw.words or raw.kinds is not None or np.isnan(x).any():
         return surveyed(raw, title, options)
@@ -170,7 +170,7 @@ def surveyed(raw: Arrays, title: str, options: Options, *, sample: bool = False)
         raw: The table.
         title: Its name in messages.
         options: Options that the user gave.
-        sample: Whether the rows are some of the data, so that others may hold other numbers.
+        sample: Whether the rows are a part of the data, so that others may hold other numbers.
     """
     width = raw.x.shape[1]
     kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds

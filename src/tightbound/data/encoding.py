@@ -10,7 +10,7 @@ import numpy as np
 from tightbound.core.domain import BINARY, PLAIN, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, suggestion
 
-TRAINED = "the model was trained on such values alone"  # what to say of values outside the domain of a model
+TRAINED = "the model was trained on such values only"  # advice for values outside the domain of a model
 MAX_LEVELS = 65_536
 MAX_COUNT = 2**24  # float32 holds every whole number up to here
 _TOLERANCE = 1e-4  # of a level
@@ -85,7 +85,7 @@ def infer(
         x: Raw values (N, ...).
         declared: Domain that the user declared, which overrules the inference.
         name: Name of the source, for messages.
-        fix: What to do about values outside the declared domain; None: declare another one.
+        fix: Advice for values outside the declared domain; None: declare another domain.
     """
     check_numeric(x, name)
     return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix)

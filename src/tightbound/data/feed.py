@@ -47,7 +47,7 @@ def as_split(model: VAE, source: Source, classes: Sequence[str] = ()) -> Split:
     Args:
         model: The model.
         source: Data in any form.
-        classes: Further classes of labels, whose numbers follow those that the model knows.
+        classes: Further class names, numbered after the classes that the model knows.
     """
     schema = model.schema.with_classes(classes)
     return examples(source, model.observation.source, model.shape, schema, closed=needs_classes(model))

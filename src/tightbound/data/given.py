@@ -117,7 +117,7 @@ def training_data(
         warnings.simplefilter("always")
         given = read(data.domain)
     if data.domain.plain is not None and any(isinstance(x, ArraySplit) and _lacks(x) for x in given.values()):
-        data = replace(data, domain=data.domain.plain)  # there are numbers that the training data do not hold
+        data = replace(data, domain=data.domain.plain)  # these data hold numbers that the training data do not
         given = read(data.domain)
     else:
         for warning in said:
@@ -184,10 +184,10 @@ def examples(
 
 
 def known_by(model: VAE, data: Data) -> Data:
-    """Return opened data with their columns in the order of a model, and their labels by its numbers.
+    """Return opened data with columns in the order of a model and labels numbered as in the model.
 
     Raises:
-        InputError: If the columns are others, or the model is conditional and does not know a class.
+        InputError: If the columns differ from the model's, or the model is conditional and does not know a class.
     """
     own = data.schema
     options = Options(schema=model.schema, closed=needs_classes(model) and bool(model.schema.classes))
@@ -202,7 +202,7 @@ def known_by(model: VAE, data: Data) -> Data:
 
 
 def needs_classes(model: VAE) -> bool:
-    """Whether a model is conditional on the class, so that it needs to know each."""
+    """Return whether a model is conditional on the class, so that it needs to know every class."""
     return model.context is not None and model.context.classes > 0
 
 

@@ -79,15 +79,15 @@ def known_classes(words: Sequence[str], options: Options) -> tuple[str, ...]:
 
 
 class Naming:
-    """Numbers of labels that come in parts: whether they are words, whole numbers or others is judged by the first.
+    """Conversion of labels to numbers, part by part; the first part tells words, whole and other numbers apart.
 
-    Words that the parts before lack get the next numbers, so that one word has one number in all parts.
+    Words that are new in a later part get the next numbers, so that a word has the same number in all parts.
 
     Args:
         first: Labels of the first part, as for `coded`.
         options: Options of the data, with the classes that the model knows.
-        given: The words that numbers in the labels stand for.
-        beside: Naming of data whose classes have the same numbers, such as the training data.
+        given: Words that the numbers in the labels stand for.
+        beside: Naming of other data that shares its class numbers, such as the training data.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class LoaderSplit(Split):
             loader: The loader.
             shape: Shape of one example as stored.
             cast: Function that returns raw x (B, ...) as stored.
-            naming: Numbers of the labels.
+            naming: Conversion of labels to numbers.
         """
         self.loader, self.shape, self._cast, self._naming = loader, shape, cast, naming
         self.classes = naming.classes

@@ -120,7 +120,8 @@ class Options:
         if images and self.for_images:
             given = next(name for name in IMAGE_OPTIONS if getattr(self, name))
             raise InputError(
-                f"{given}= applies to encoded images, such as a folder of PNG files, and {title} holds none"
+                f"{given}= applies to encoded images, such as a folder of PNG files, and {title} holds none; "
+                "leave it out"
             )
         if text and self.for_text:
             raise InputError(f"{self.for_text[0]}= applies to tables as text, and {title} is none; leave it out")

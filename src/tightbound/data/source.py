@@ -59,7 +59,7 @@ def open(
         kinds: Kinds of the columns of a table: "real", "binary", "counts", "whole", "unit", ("levels", K), "values"
             or ("values", numbers), "categories" or ("categories", words), one for all columns, one for each, or
             {column: kind}; others are inferred. A table with kinds, words, missing entries (NaN, empty cells), or
-            columns of few or whole numbers is mixed: each column has its own domain.
+            columns of a few distinct or of whole numbers is mixed: each column has its own domain.
         resize: Height and width that encoded images are resized to.
         gray: Read encoded images as gray.
         background: Color behind transparent pixels of encoded images, such as "black" or "#ff0000". Default: white.

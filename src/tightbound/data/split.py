@@ -63,13 +63,13 @@ class Split(ABC):
         return [f"row {value}" if column == "row" else str(value) for value in known[column].tolist()]
 
     def position(self, title: str) -> int:
-        """Return the position of the example that a person knows by this name, row of a file, or index.
+        """Return the position of the example with this name, row in a file, or index.
 
         Raises:
-            InputError: If there is none, or more than one of this name.
+            InputError: If no example, or more than one, has this name.
         """
         known = self.identity(torch.arange(len(self)))
-        for column in reversed(known):  # a name comes before a row
+        for column in reversed(known):  # a name takes precedence over a row
             found = np.flatnonzero(known[column].astype(str) == title.removeprefix("row "))
             if len(found) > 1:
                 others = " or ".join(known["row"][found[:2]].astype(str)) if "row" in known else "another file"
@@ -77,7 +77,7 @@ class Split(ABC):
             if len(found):
                 return int(found[0])
         some = ", ".join(self.titles(torch.arange(min(3, len(self)))))
-        raise InputError(f"there is no example {title!r}; the {len(self):,} examples are {some}, ...")
+        raise InputError(f"there is no example {title!r}; examples are {some}, ... ({len(self):,} in all)")
 
     def class_name(self, number: float) -> str:
         """Return the name of a class; its number, if it has no name."""

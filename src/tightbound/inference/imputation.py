@@ -1,4 +1,4 @@
-"""Fill in the missing entries of tables by their conditional means, with importance sampling."""
+"""Fill in the missing entries of tables with their conditional means, by importance sampling."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tightbound.likelihoods.columns import ColumnsDistribution
 
 
 def impute(model: VAE, source: Source, *, samples: int = 200, seed: int = 0, batch_size: int = 100) -> Tensor:
-    """Return a table (N, D), in the units of the data, with its missing entries filled; the others stay as they are.
+    """Return a table (N, D), in the units of the data, with its missing entries filled and the others unchanged.
 
-    A missing entry becomes E[x | observed entries], and then the nearest number that its column can hold; a missing
+    A missing number becomes E[x | observed entries], moved to the nearest number that its column can hold; a missing
     category becomes the most probable one. Draws of z from q(z | x) are weighted by p(x, z) / q(z | x) of the observed
-    entries, so that the answer tends to that of the model as the number of draws grows, however coarse q(z | x) is.
+    entries. As the number of draws grows, the result converges to that of the model, even if q(z | x) is inaccurate.
 
     Args:
         model: The model.
         source: The table, whose missing entries are NaN.
-        samples: Draws of z for each example.
+        samples: Draws of z per example.
         seed: Random seed.
         batch_size: Examples per batch.
 
     Raises:
-        CompositionError: If the model is not one of a table with missing entries.
+        CompositionError: If the model was not made for a mixed table, whose entries may be missing.
         InputError: If there are no examples.
 
     References:
@@ -44,8 +44,8 @@ def impute(model: VAE, source: Source, *, samples: int = 200, seed: int = 0, bat
     columns = model.observation.source.columns
     if not columns:
         raise CompositionError(
-            f"the model is one of {model.observation.source}, none of which can be missing; train it on a table with "
-            "missing entries, or name the kinds of its columns in kinds="
+            f"the model was made for {model.observation.source}, which cannot be missing; train it on a table with "
+            "missing entries, or declare the kinds of its columns with kinds="
         )
 
     def rows(batch: Batch, number: int) -> Tensor:

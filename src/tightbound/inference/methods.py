@@ -116,18 +116,18 @@ class Inference:
         return self._in_form(x, data)
 
     def impute(self, data: Source, *, samples: int = 200, seed: int = 0) -> Tensor:
-        """Return a table (N, D) with its missing entries (NaN) filled; the others stay as they are.
+        """Return a table (N, D) with its missing entries (NaN) filled and the others unchanged.
 
-        A missing number becomes its mean given the observed entries, moved to the nearest one that its column can hold
-        (a whole number, one of a few), and a missing category the most probable one.
+        A missing number becomes its mean given the observed entries, moved to the nearest number that its column can
+        hold, such as a whole number. A missing category becomes the most probable one.
 
         Args:
             data: A table, in any form.
-            samples: Draws of z for each example; more are closer to the model's answer.
+            samples: Draws of z per example; more draws are closer to the model's conditional mean.
             seed: Random seed.
 
         Raises:
-            CompositionError: If the model is not one of a table with missing entries.
+            CompositionError: If the model was not made for a mixed table, whose entries may be missing.
 
         References:
             MIWAE (Mattei and Frellsen 2019), Section 3, https://arxiv.org/abs/1812.02633
@@ -296,7 +296,7 @@ class Inference:
             CompositionError: If the model has no context 'visible'.
         """
         model = self.model
-        check_held("n", whole("n", n, least=1), math.prod(model.shape), of="completions of an example")
+        check_held("n", whole("n", n, least=1), math.prod(model.shape), of="completions")
 
         def rows(batch: Batch, number: int) -> Tensor:
             seen = model.observe(batch, Noise("complete", seed))

@@ -62,7 +62,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         and not any(c in str(chosen) for c in "*{")
         and not Path(chosen).exists()
     ):
-        raise InputError(f"the data of the run are no longer at {str(chosen)!r}; say where they are with data=")
+        raise InputError(f"the data of the run are no longer at {str(chosen)!r}; pass their new path with data=")
     if source.kind == "mixed":  # what is inferred about a table depends on all of it
         options |= {"kinds": source.columns}
     read = replace(checked(**{"test": 0.1, **options}), schema=Schema(decimal=model.schema.decimal))

@@ -114,8 +114,8 @@ class GaussianMixture(DensitySampler):
 
     Args:
         latent: Size of a latent code.
-        components: Number of components K; if `fit_sampler` is not told, the one of `TRIED` whose log-density of
-            held-out codes is the highest.
+        components: Number of components K. Without arguments, `fit_sampler` chooses the entry of `TRIED` with the
+            highest log-density of held-out codes.
         covariance: "full", or "diagonal", which needs fewer codes; chosen with the number of components.
 
     References:
@@ -142,7 +142,7 @@ class GaussianMixture(DensitySampler):
 
     @classmethod
     def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
-        """Return the components and covariance, judged by a fifth of the codes, at most 5,000 in all."""
+        """Return the components and covariance that suit a held-out fifth of the codes best, of at most 5,000."""
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key_seed("held-out", seed)))
         some = codes[order[:5000]]
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
@@ -189,7 +189,7 @@ def fit_mixture(
         random_state=key_seed("gaussian-mixture", seed) % 2**32,
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a density that is not the best one is a density
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that did not converge is still a density
         fitted = mixture.fit(codes.numpy())
     covariances = torch.from_numpy(fitted.covariances_)
     factors = torch.linalg.cholesky(covariances) if covariance == "full" else covariances.sqrt().diag_embed()

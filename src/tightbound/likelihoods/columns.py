@@ -45,8 +45,8 @@ class Columns(Likelihood):
             ("values", numbers), ("categories", words).
         families: Families to use instead of gaussian (with a scale per column), bernoulli, categorical,
             negative-binomial, rounded-logistic and continuous-bernoulli, as text: by kind, {"real": "student-t"}, or
-            one per column (None: the default for its kind). That of a few numbers is one of their positions, which are
-            levels.
+            one per column (None: the default for its kind). The family of a "values" column is a distribution of the
+            positions of its numbers, which are levels.
 
     Raises:
         InputError: If a kind or family is unknown.
@@ -77,13 +77,13 @@ class Columns(Likelihood):
             )
         if tuple(shape) not in ((), self.shape):
             raise CompositionError(f"{size} kinds were given for data of shape {tuple(shape)}; give one per column")
-        members: dict[tuple[str, Domain], list[int]] = {}  # columns of as many numbers each are of one family
+        members: dict[tuple[str, Domain], list[int]] = {}  # columns of equally many numbers share a family
         for i, text in enumerate(_texts(self.columns, {} if families is None else families)):
             members.setdefault((text, _positions(self.columns[i])), []).append(i)
         self.families = nn.ModuleList(_family(text, len(at), domain) for (text, domain), at in members.items())
         self.sizes = [len(at) for at in members.values()]
         self.categories = [domain.levels if domain.kind == "categories" else None for _, domain in members]
-        self.numbers: list[str | None] = []  # the buffers that hold the numbers (n, K) of columns of a few
+        self.numbers: list[str | None] = []  # names of the buffers of the numbers (n, K) of "values"
         for number, at in enumerate(members.values()):
             few = [self.columns[i].values for i in at]
             self.numbers.append(f"numbers{number}" if few[0] else None)
@@ -144,7 +144,7 @@ class Columns(Likelihood):
 
 
 def _positions(column: Domain) -> Domain:
-    """Return the domain of a family: of a few numbers, their positions."""
+    """Return the domain of a column's family; for a few numbers, that of their positions."""
     return Domain("levels", column.levels) if column.kind == "values" else column
 
 
@@ -170,7 +170,7 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
 
 
 def positions(x: Tensor, numbers: Tensor) -> Tensor:
-    """Return the positions of x (..., n) among the numbers (n, K) of each column: those of the nearest ones."""
+    """Return the position of the number (n, K) of each column that is nearest to x (..., n)."""
     between = (numbers[:, 1:] + numbers[:, :-1]) / 2
     return (x.unsqueeze(-1) > between).sum(-1)
 
@@ -179,7 +179,7 @@ class FewNumbers(UncheckedDistribution):
     """Distribution on K numbers in each of n columns, batch shape (..., n).
 
     Args:
-        p: Distribution of their positions 0 .. K - 1.
+        p: Distribution of the positions 0 .. K - 1 of the numbers.
         numbers: The numbers (n, K), in increasing order.
     """
 
@@ -235,7 +235,7 @@ class ColumnsDistribution(UncheckedDistribution):
         return self.join([p.mean if k is None else _mode(p, k) for p, k in zip(self.parts, levels, strict=True)])
 
     def expected(self, weight: Tensor) -> Tensor:
-        """Return the mean (B, D) of the mixture over samples with weights (S, B); of categories, the most probable."""
+        """Return the mean (B, D) of the mixture of samples with weights (S, B), or the most probable category."""
         weight = weight.unsqueeze(-1)
         parts = []
         for p, levels in zip(self.parts, self.likelihood.categories, strict=True):

@@ -18,7 +18,7 @@ from tightbound.likelihoods.levels import LevelLikelihood
 from tightbound.likelihoods.location_scale import LocationScaleLikelihood, Scale
 from tightbound.nn.base import Network, Shape
 
-DEVIATION = math.sqrt(3) / math.pi  # scale of a logistic of standard deviation 1
+DEVIATION = math.sqrt(3) / math.pi  # scale of a logistic distribution with standard deviation 1
 
 
 class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
@@ -56,7 +56,7 @@ class DiscretizedLogistic(LevelLikelihood, LocationScaleLikelihood):
 class RoundedLogistic(LocationScaleLikelihood):
     """Logistic likelihood of whole numbers: P(k) = F(k + 1/2) - F(k - 1/2) for a logistic F; 0 includes the tail below.
 
-    Location and scale refer to standardized numbers, once the mean and standard deviation were fitted.
+    Once the mean and standard deviation are fitted, location and scale refer to standardized numbers.
 
     Args:
         shape, features, network, scale: As for `LocationScaleLikelihood`.
@@ -84,13 +84,13 @@ class RoundedLogistic(LocationScaleLikelihood):
         return RoundedLogisticDistribution(self.center + location * self.spread, scale * self.spread, math.inf)
 
     def fit_location_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean, and the scale of a logistic with the data's standard deviation, at least one number."""
+        """Return the mean, and the scale of a logistic with the data's standard deviation, which is at least 1."""
         scale = x.std(0, correction=0).clamp_min(1.0) * DEVIATION
         return (x.mean(0) - self.center) / self.spread, scale / self.spread
 
     @torch.no_grad()
     def fit_learned(self, x: Tensor) -> None:
-        """Set mean and standard deviation to those of targets x (N, *shape), and fit a learned scale."""
+        """Set the mean and standard deviation to those of targets x (N, *shape), and fit a learned scale."""
         self.center.copy_(x.mean(0))
         self.spread.copy_(x.std(0, correction=0).clamp_min(1.0))
         super().fit_learned(x)
@@ -151,8 +151,9 @@ class DiscretizedLogisticDistribution(UncheckedDistribution):
 class RoundedLogisticDistribution(DiscretizedLogisticDistribution):
     """Logistic distribution rounded to the nearest of the integers 0, 1, 2, ...
 
-    E[X] = sum_k P(X > k) and E[X^2] = sum_k (2k + 1) P(X > k). At scales above 3 the terms are so smooth that the sums
-    are integrals by the midpoint rule, with two corrections of Euler and Maclaurin; otherwise few terms are not 0 or 1.
+    E[X] = sum_k P(X > k) and E[X^2] = sum_k (2k + 1) P(X > k). At scales above 3, the terms are so smooth that
+    integrals replace the sums (midpoint rule with two Euler-Maclaurin corrections). At smaller scales, only a few terms
+    differ from 0 and 1.
     """
 
     @property
@@ -171,7 +172,7 @@ class RoundedLogisticDistribution(DiscretizedLogisticDistribution):
         return torch.where(self.scale > 3, (second - mean.square()).to(exact), exact).clamp_min(0.0)
 
     def _smooth(self) -> tuple[Tensor, Tensor]:
-        """Return E[X] and E[X^2], whose difference needs float64, for a large scale."""
+        """Return E[X] and E[X^2] for a large scale, in float64, which the variance needs."""
         s = precise(self.scale)
         u = precise(self.location) / s
         p = torch.sigmoid(u)
@@ -182,7 +183,7 @@ class RoundedLogisticDistribution(DiscretizedLogisticDistribution):
         return mean, second
 
     def _edges(self) -> tuple[Tensor, Tensor]:
-        """Return the first k (...) at which P(X > k) may not be 1, and P(X > k) there and above (..., 160)."""
+        """Return the first k (...) at which P(X > k) may differ from 1, and P(X > k) from there on (..., 160)."""
         first = (self.location.floor() - 80).clamp_min(0.0)
         k = first.unsqueeze(-1) + torch.arange(160, device=first.device, dtype=first.dtype)
         return first, torch.sigmoid((self.location.unsqueeze(-1) - (k + 0.5)) / self.scale.unsqueeze(-1))

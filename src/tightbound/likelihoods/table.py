@@ -16,19 +16,19 @@ from tightbound.core.interfaces import Observation
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
 
-MEASURED = ("real", "whole", "values")  # kinds of numbers that the encoder sees standardized
+MEASURED = ("real", "whole", "values")  # kinds whose numbers the encoder sees standardized
 
 
 class Table(Observation):
     """Observation of tables with columns of several kinds, in which NaN marks a missing value.
 
-    The encoder sees real columns, whole numbers and few numbers standardized, counts as log(1 + x), levels in [0, 1],
-    one-hot categories, zeros for missing values, and then the mask. In the target, real columns are standardized and
+    The encoder sees standardized real, "whole" and "values" columns, counts as log(1 + x), levels in [0, 1], one-hot
+    categories, zeros for missing values, and then the mask. In the target, real columns are standardized and
     missing values are masked, so that p(x | z) and the measure integrate them out.
 
     Args:
         kinds: The kind of each column, as for the likelihood `columns`.
-        mean: Mean of each column's observed training data; those of real columns, whole and few numbers are used.
+        mean: Mean of each column's observed training data; used for real, "whole" and "values" columns.
         std: Standard deviation of each column's observed training data.
 
     References:
@@ -116,7 +116,7 @@ class Table(Observation):
         return target * self.std + self.mean
 
     def possible(self, x: Tensor) -> Tensor:
-        """Return means with few and whole numbers moved to the nearest of these; others may be fractions of levels."""
+        """Return means, with "values" and "whole" columns moved to the nearest number that they can hold."""
         pairs = zip(x.unbind(-1), self.source.columns, strict=True)
         return torch.stack([c.nearest(part) if c.kind in ("values", "whole") else part for part, c in pairs], -1)
 

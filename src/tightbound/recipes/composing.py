@@ -84,7 +84,7 @@ def configure(data: Any, recipe_name: str | None, options: Mapping[str, Any]) ->
         InputError: If there is no such recipe, an option is unknown or a value is out of range.
     """
     own = os.fspath(data) if isinstance(data, str | os.PathLike) else getattr(data, "name", None)
-    name = own if isinstance(own, str) else type(data).__name__  # a tensor's name is None, that of a series any object
+    name = own if isinstance(own, str) else type(data).__name__  # a tensor's name is None, a series' any object
     beta = options.get("beta")
     written = {"beta": str(beta)} if isinstance(beta, int | float) else {}
     return (recipe(recipe_name) if recipe_name else Config()).replace(**{**options, **written}, data=name)

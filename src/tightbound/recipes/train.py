@@ -61,8 +61,8 @@ def train(
     The options have the same names as on the command line. `Trained.config` holds all of them, and a remedy of
     `diagnose()` is a dictionary of options: `tb.train(data, **options | diagnosis.remedy)`.
 
-    Where validation examples show that the prior is far from the latent codes (see `diagnose`), a Gaussian mixture is
-    fitted to the codes, and `sample` uses it; `sample(sampler="prior")` uses the prior.
+    If validation examples show that the prior does not match the latent codes (see `diagnose`), `train` fits a Gaussian
+    mixture to the latent codes, and `sample` uses it; `sample(sampler="prior")` uses the prior.
 
     Args:
         data: Training data in any form, or a pair (training data, test data).
@@ -99,12 +99,12 @@ def train(
 
 
 def suit_samples(trained: Trained, data: Data, settings: Settings) -> bool:
-    """Fit a Gaussian mixture to latent codes, for samples, if validation examples show that the prior is far from them.
+    """Fit a Gaussian mixture to the latent codes for sampling, if validation examples show a prior mismatch.
 
     A conditional model keeps its prior, since the mixture would not know the context.
 
     Returns:
-        Whether it did.
+        Whether a mixture was fitted.
     """
     train, held_out = data.held_out(validation_size(settings, data), settings.seed)
     if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2:

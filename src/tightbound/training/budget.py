@@ -26,14 +26,14 @@ class Budget:
 
     Attributes:
         total, epochs: Steps and epochs of the run, as its schedules see it.
-        open: Whether the end is not known before.
-        passes: Epochs from one validation to the next; more than one if an epoch has less than `VALIDATED` steps and
-            the end is not known before.
+        open: Whether the end is not known in advance.
+        passes: Epochs from one validation to the next; more than one if an epoch has fewer than `VALIDATED` steps
+            and the end is not known in advance.
         minutes: Longest time for the stage; None: no limit.
     """
 
     FLOOR, WINDOW, DECAYS, SETTLED = 1000, 300, 3, 5e-4
-    VALIDATED = 10  # steps
+    VALIDATED = 10  # minimum number of steps between validations
     BLIND = 2000, 20  # steps and epochs
     MINUTES = 20.0
 

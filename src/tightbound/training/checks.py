@@ -99,23 +99,23 @@ def validation_size(settings: Settings, data: Data) -> int:
 
 
 def check_memory(model: VAE, objective: Objective, batch_size: int, device: torch.device) -> None:
-    """Raise InputError if memory cannot hold what training needs at least.
+    """Raise InputError if memory cannot hold the minimum that training needs.
 
-    That is the parameters, their gradients and the two moments of the optimizer; and for each latent sample of a batch
-    the outputs of the decoder and their gradients.
+    The minimum is the parameters, their gradients and the two moments of the optimizer, or, for each latent sample of a
+    batch, the outputs of the decoder and their gradients.
     """
     size = 4 * sum(parameter.nbytes for parameter in model.parameters())
     most = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory()
     each = 2 * 4 * math.prod(model.shape) * model.likelihood.outputs
     if objective.samples * batch_size * each > most:
         raise InputError(
-            f"each step of training decodes {objective.samples:,} samples of {batch_size:,} examples, which needs "
-            f"{gigabytes(objective.samples * batch_size * each)} of memory or more, and this machine has "
+            f"each training step decodes {batch_size:,} x {objective.samples:,} latent samples (examples x samples per "
+            f"example), which needs at least {gigabytes(objective.samples * batch_size * each)}, and this machine has "
             f"{gigabytes(most)}; use a smaller batch_size=, or fewer samples in objective="
         )
     if size > most:
         raise InputError(
-            f"training this model needs {gigabytes(size)} of memory or more (parameters, gradients and two moments of "
+            f"training this model needs at least {gigabytes(size)} of memory (parameters, gradients and two moments of "
             f"the optimizer), and this machine has {gigabytes(most)}; use a smaller latent= or network="
         )
 
@@ -214,7 +214,7 @@ def _other_data(name: str, given: str, known: str) -> str:
 
 
 def _unnamed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run records of its data, without their name."""
+    """Return a run's record of its data without their name."""
     name = re.compile(rf"\b{re.escape(data['name'])}\b")
     return {**data, "name": "", "notes": [name.sub("", note) for note in data["notes"]]}
 

@@ -108,8 +108,8 @@ def _folder(run: str | Path | None) -> Iterator[RunFolder]:
         temporary = Path(tempfile.mkdtemp(prefix="tightbound-"))
     except OSError as error:
         raise InputError(
-            f"no folder can be made for temporary files ({error.strerror}); pass run= to train in a folder of your "
-            "own, or set TMPDIR to one that can be written"
+            f"cannot create a folder for temporary files ({error.strerror}); pass run= to train in a folder of your "
+            "own, or set TMPDIR to a writable folder"
         ) from None
     try:
         yield RunFolder(temporary / "run", temporary=True)

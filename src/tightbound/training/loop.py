@@ -114,7 +114,7 @@ class Loop:
             The metrics, one row per epoch of a stage.
 
         Raises:
-            NonFinite: If a term of the loss became NaN or infinite, or the validation loss never was finite; the last
+            NonFinite: If a term of the loss became NaN or infinite, or the validation loss was never finite; the last
                 checkpoint is intact.
             Interrupted: After a signal; a checkpoint was written.
         """

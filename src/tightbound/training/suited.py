@@ -19,14 +19,14 @@ class Suited(Settings):
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Leave the checks to the settings as they were given."""
+        """Skip the checks, which the given settings have passed."""
 
     @classmethod
     def to(cls, model: nn.Module, settings: Settings) -> Suited:
         """Return the settings with numbers that suit the networks of a model where they are "auto".
 
-        Residual networks with group normalization bear larger and noisier steps: on four sets of images they reach
-        better bounds and samples in equal time (`benchmarks/images.py`).
+        Residual networks with group normalization tolerate larger and noisier steps: on four image data sets they
+        reach better bounds and samples in equal time (`benchmarks/images.py`).
         """
         normalized = any(isinstance(module, nn.GroupNorm) for module in model.modules())
         usual: dict[str, Any] = {"lr": 2e-3, "batch_size": 64} if normalized else {"lr": 1e-3, "batch_size": 128}

@@ -236,7 +236,7 @@ class Trainer:
         return self.finished or (self.epoch + 1) % self.budget.passes == 0
 
     def finish_pass(self) -> None:
-        """End an epoch that no validation follows; its sums are counted with those of the next."""
+        """End an epoch without validation; its sums are added to those of the next epoch."""
         self.epoch, self.batch = self.epoch + 1, 0
 
     def finish_epoch(self) -> dict[str, Any]:
@@ -282,7 +282,7 @@ class Trainer:
 
     @property
     def remedies(self) -> str:
-        """What to change if the loss is not finite, in words."""
+        """Advice for a loss that is not finite."""
         clip = "set clip=100" if self.settings.clip is None else f"clip= (now {self.settings.clip:g})"
         rate = "the learning rate" if callable(self.settings.optimizer) else f"lr= (now {self.settings.lr:g})"
         return f"lower {rate} or {clip}"

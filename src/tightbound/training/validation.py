@@ -57,13 +57,13 @@ class Validator:
         return row
 
     def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Check that the weights can be used: that the validation loss was finite in one epoch at least.
+        """Check that the validation loss was finite in at least one epoch, so that the weights can be used.
 
         Args:
             rows: The metrics of all epochs.
 
         Raises:
-            NonFinite: If it never was.
+            NonFinite: If it was never finite.
         """
         losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
         if losses and not any(map(math.isfinite, losses)):

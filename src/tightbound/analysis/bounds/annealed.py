@@ -74,7 +74,7 @@ def ais(
     """
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
-    check_held("chains", chains, math.prod(model.shape) * model.likelihood.outputs, of="outputs of the decoder")
+    check_held("chains", chains, math.prod(model.shape) * model.likelihood.outputs, of="decoder outputs")
     parts: list[dict[str, Tensor]] = []
     with evaluating(model), _bar(data, how, 1, progress) as bar:
         for batch in batches(model, data, at_once(model, chains, max_rows)):
@@ -128,7 +128,7 @@ def bdmc(
     """
     how = Annealing(temperatures, chains, leapfrog, seed)
     check_annealable(model)
-    check_held("chains", chains, math.prod(model.shape) * model.likelihood.outputs, of="outputs of the decoder")
+    check_held("chains", chains, math.prod(model.shape) * model.likelihood.outputs, of="decoder outputs")
     whole("n_samples", n_samples, least=1)
     parts, size = [], at_once(model, chains, max_rows)
     with evaluating(model), _bar(range(n_samples), how, 2, progress) as bar:

@@ -59,9 +59,9 @@ def auroc(own: Array, other: Array) -> Area:
 def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, block: int = 1 << 19) -> Area:
     """Return the average precision with `other` (M,) as the positives beside `own` (N,); M / (N + M) is chance.
 
-    The standard error comes from a bootstrap within both sets, widened by Student's t for small ones. The interval is
-    made as for `auroc`, because percentile intervals cover too seldom. If the two sets do not overlap, every resample
-    gives the same value, and only the example that is added to each set gives the interval its width.
+    The standard error comes from a bootstrap within both sets and is widened by Student's t if they are small. The
+    interval is made as for `auroc`, because percentile intervals cover too seldom. If the two sets do not overlap,
+    every resample gives the same value, and only the example that is added to each set gives the interval its width.
 
     Args:
         own: Scores (N,).
@@ -92,7 +92,7 @@ def aupr(own: Array, other: Array, seed: int = 0, *, resamples: int = 1000, bloc
     interval = _hull(_interval(value, stderr, freedom), _interval(*more, freedom))
     if not stderr > 0:
         return Area(value, None, interval, "every bootstrap resample within both sets gives the same value")
-    how = f"standard error of {resamples:,} bootstrap resamples within both sets, by Student's t; {INTERVAL}"
+    how = f"standard error of {resamples:,} bootstrap resamples within both sets, widened by Student's t; {INTERVAL}"
     return Area(value, stderr * _student(freedom) / Z, interval, how)
 
 

@@ -28,7 +28,7 @@ def most_often(unusual: Mapping[str, Sequence[int]], examples: Split) -> list[st
         return []
     index, count = counts.most_common(1)[0]
     top = max(map(len, unusual.values()))
-    if examples.size is not None and examples.size <= top:  # all are
+    if examples.size is not None and examples.size <= top:  # all examples are
         return []
     [title] = examples.titles(torch.tensor([index]))
     return [f"Example {title} is among the {top} most unusual by {count} of {len(unusual)} scores."]

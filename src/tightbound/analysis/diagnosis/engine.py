@@ -68,7 +68,7 @@ class Case:
         seed: Random seed.
         max_examples: Examples of each split to look at, at most.
         samples: Latent samples per example.
-        sampler: Latent sampler that samples come from; None: they come from the prior.
+        sampler: Latent sampler that samples come from; None: samples come from the prior.
     """
 
     model: VAE

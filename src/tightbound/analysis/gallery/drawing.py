@@ -105,7 +105,7 @@ def image_figures(trained: Trained, split: Split) -> Sequence[Figure]:
         if default_sampler(trained.folder) is not None:
             rows = trained.form.take(trained.sample(DOWN * across, sampler="prior"), model.observation.source)
             drawn = pictures.in_rows(pictures.to_pixels(rows, model.observation.source), across)
-            explained = "Decoded draws from the prior p(z), which is not where the codes are. Means of p(x|z)."
+            explained = "Decoded draws from the prior p(z), which does not match the latent codes. Means of p(x|z)."
             found.append(Figure("prior-samples", "Samples of the prior itself", explained, (pictures.panel(drawn),)))
     shown = batch[:across]
     explained = f"Above: examples; below: decoded from their {'code indices' if codes else 'posterior means'}."
@@ -159,7 +159,7 @@ def table_figures(trained: Trained, subject: Subject) -> Sequence[Figure]:
 def _marginal(real: Array, drawn: Array, title: str, domain: Domain) -> Panel:
     """Return bars for categories and for few whole numbers, and a histogram otherwise."""
     parts = {"data": real[~np.isnan(real)], "samples": drawn}
-    if domain.values:  # bars by position
+    if domain.values:  # bars stand at the positions of the values
         edges = np.array(domain.values)
         parts = {name: np.abs(x[:, None] - edges).argmin(1) for name, x in parts.items()}
         names = tuple(f"{value:g}" for value in domain.values)

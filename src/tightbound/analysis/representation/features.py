@@ -49,15 +49,15 @@ def inputs(model: VAE, source: Source, seed: int = 0) -> Inputs:
 
 
 def check_names(train: Source, test: Source) -> None:
-    """Raise InputError if the labels of one are words and those of the other numbers, which cannot be compared."""
+    """Raise InputError if one has labels that are words and the other has numbers, which cannot be compared."""
     if not (isinstance(train, Split) and isinstance(test, Split)) or bool(train.classes) == bool(test.classes):
         return
     named, other = (train, test) if train.classes else (test, train)
     if other.labels is not None and class_numbers(other.labels) is not None:
         what = ("training", "test") if named is train else ("test", "training")
         raise InputError(
-            f"the {what[0]} labels are words ({listed(named.classes)}) and the {what[1]} labels numbers; give both as "
-            "words, or both as numbers"
+            f"the {what[0]} labels are words ({listed(named.classes)}) and the {what[1]} labels are numbers; give both "
+            "as words or both as numbers"
         )
 
 

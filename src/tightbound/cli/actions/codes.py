@@ -36,7 +36,9 @@ def embed(command: Embed) -> None:
     if isinstance(latents, CodeLatents):
         description = _integers(command, trained, split, latents.code_grids)
     elif command.unique:
-        raise InputError("--unique tells examples with the same code indices apart, and this model has none")
+        raise InputError(
+            "--unique distinguishes examples with the same code indices, and this model has none; leave out --unique"
+        )
     else:
         description = _vectors(command, trained, split)
     say(f"{description}: {command.out}")
@@ -83,8 +85,8 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
         indices, header = torch.cat([indices, copies.unsqueeze(1).to(indices)], 1), [*header, "copy"]
     elif repeated := int((copies > 0).sum()):
         say(
-            f"note: {repeated:,} of {len(indices):,} examples repeat the code indices of an earlier one; --unique "
-            "tells them apart",
+            f"note: code indices equal to those of an earlier example: {repeated:,} of {len(indices):,} examples; "
+            "--unique distinguishes them",
             sys.stderr,
         )
     _write(command, split, arrays, indices, header, trained.model.schema)
@@ -93,7 +95,7 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
 
 
 def _copies(indices: Tensor) -> Tensor:
-    """Return how many of the rows before each row (N, D) are equal to it, (N,)."""
+    """Return the number (N,) of earlier rows that are equal to each row (N, D)."""
     _, group, sizes = torch.unique(indices, dim=0, return_inverse=True, return_counts=True)
     order = group.argsort(stable=True)
     within = torch.arange(len(group)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)

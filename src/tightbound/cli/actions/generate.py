@@ -50,7 +50,7 @@ def sample(command: Sample) -> None:
     say(f"{command.n_samples} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
     fitted = default_sampler(trained.folder)
     if fitted is not None and command.sampler is None:
-        say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior is not where they are; for "
+        say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior does not match them; for "
             "the prior's own samples, add --sampler prior", sys.stderr)  # fmt: skip
     latents = trained.model.latents
     if isinstance(latents, CodeLatents) and not latents.has_learned_prior and command.sampler is None:
@@ -130,7 +130,7 @@ def reconstruct(command: Reconstruct) -> None:
 
 
 def impute(command: Impute) -> None:
-    """Write a table with its missing entries filled."""
+    """Write a table with its missing entries filled in."""
     trained = load_run(command)
     out = out_file(command.out, "imputed", tuple(ending for ending in endings(trained.model.shape) if ending != ".png"))
     _, split = open_data(command, trained)
@@ -139,7 +139,7 @@ def impute(command: Impute) -> None:
     missing = sum(int(batch.x.isnan().sum()) for batch in split.epoch(4096))
     written = torch.from_numpy(x.numpy().astype(str).astype(np.float64))  # 39.1 in float32 is written as 39.1
     _write(out, written, trained, about=_about(split, trained, out))
-    say(f"{missing:,} missing entries of {x.numel():,} filled by their conditional means: {out}")
+    say(f"filled {missing:,} of {x.numel():,} entries with conditional means: {out}")
     say_next(command, "evaluate {run}")
 
 
@@ -199,7 +199,7 @@ def _position(split: Split, flag: str, title: str | None, default: int, searched
     try:
         return split.position(title)
     except InputError as error:
-        more = "" if searched == "all" else "; --split all takes the examples of all splits"
+        more = "" if searched == "all" else "; --split all searches the examples of all splits"
         raise InputError(f"{flag} {title}: {error}{more}") from None
 
 

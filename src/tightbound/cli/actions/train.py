@@ -109,7 +109,7 @@ def carry_out(command: Train, run: Path) -> Carried:
     world.dismissed()
     keep(fitted.folder, evaluate, evaluation)
     if suit_samples(trained, data, fitting.settings()):
-        say("the prior is not where the latent codes are: samples come from a Gaussian mixture fitted to them",
+        say("the prior does not match the latent codes: samples come from a Gaussian mixture fitted to them",
             sys.stderr)  # fmt: skip
     say("looking for what may be wrong with the model", sys.stderr)
     diagnosis = _diagnose(trained, data, fitted.folder, visits)

@@ -163,7 +163,7 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
 def labels(column: pa.ChunkedArray, classes: Sequence[str] = ()) -> np.ndarray | None:
     """Return a column of labels (N,), words or numbers; None: some are missing.
 
-    With `classes`, the words that the numbers stand for, -1 stands for a missing one.
+    If `classes` has the words that the numbers stand for, -1 marks a missing label.
     """
     values, words = numbers(column)
     if np.isnan(values).any() or (classes and (values < 0).any()):

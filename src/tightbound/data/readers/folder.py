@@ -30,7 +30,7 @@ class ImageFolder(Table):
 
         Args:
             root: The folder or the image.
-            classes: The classes that a model knows: a folder with one of these names that all images are in is a class.
+            classes: Classes that a model knows; a folder of all images with one of these names is their label.
         """
         self.title = str(root)
         self.root, only = (root.parent, [root.name]) if root.is_file() else (root, None)
@@ -69,7 +69,7 @@ class ImageFolder(Table):
     def _label(
         self, folders: Mapping[str, Sequence[str]], parts: paths.Parts, common: str, known: Sequence[str]
     ) -> None:
-        """Set the labels: the folders that images are in, beside those of a split, or the class that all are of."""
+        """Set the labels: the folders of the images, apart from those of a split, or one known class for all."""
         depth = 1 if parts.test else 0
         classes = [folders[name][depth] if len(folders[name]) > depth else "" for name in self.files]
         if len({*classes}) > 1 and "" not in classes:

@@ -50,7 +50,7 @@ def from_mapping(arrays: Mapping[str, Any], title: str) -> Arrays:
         )
     columns, classes = (
         _names(arrays.get(name)) for name in ("feature_names", "target_names")
-    )  # as scikit-learn has them
+    )  # keys of scikit-learn's data sets
     unused = [str(k) for k in others if k != key and k not in ("feature_names", "target_names")]
     notes = (f"array {str(key)!r} of {title} was used",)
     notes += (f"arrays not used: {', '.join(unused)[:200]}",) if unused else ()

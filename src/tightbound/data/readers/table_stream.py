@@ -57,7 +57,7 @@ def open_tables(
         y = arrow.labels(head.table[label], given)
         if y is None:
             label = None
-            seen += ("no labels: some are missing; a stream needs one in each row",)
+            seen += ("no labels: some are missing; a stream needs a label in each row",)
     naming = Naming(y, options, given)
 
     def stream(tables: Tables) -> Stream:

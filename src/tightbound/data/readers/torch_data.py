@@ -63,7 +63,7 @@ def open_dataset(dataset: Dataset[Any], options: Options) -> Data:
 
 
 def _classes(dataset: Dataset[Any], y: np.ndarray | None) -> tuple[str, ...]:
-    """Return the names of the classes, where a data set knows them as those of torchvision do, or takes part of one."""
+    """Return the class names of a data set that has them, as in torchvision, or of the data behind a `Subset`."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", ())
@@ -156,7 +156,7 @@ def _fetched(
 
 
 class Judged(NamedTuple):
-    """How examples are stored, judged by the first ones."""
+    """Storage of examples, inferred from the first ones."""
 
     domain: Domain
     store: Store  # raw x (B, ...) -> as stored (B, *shape)
@@ -166,7 +166,7 @@ class Judged(NamedTuple):
 
 
 def judged(x: np.ndarray, options: Options, title: str) -> Judged:
-    """Judge how examples are stored by some of them, x (N, ...); a table with missing entries or kinds is mixed."""
+    """Infer how to store examples from some of them, x (N, ...); a table with missing entries or kinds is mixed."""
     if x.ndim == 2 and (options.kinds is not None or (x.dtype.kind == "f" and np.isnan(x).any())):
         domain, notes = surveyed(Arrays(x, kinds=options.kinds), title, options, sample=True)
         store = partial(_as_columns, domain=domain, title=title, like=options.like)

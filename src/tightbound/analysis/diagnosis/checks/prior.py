@@ -1,4 +1,4 @@
-"""A prior that is not where the latent codes are."""
+"""Check of whether the prior matches the latent codes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class PriorMismatch(Check):
     A mixture of Gaussians is fitted to the codes of training examples. What it saves on the codes of test examples,
     compared with the prior, is a lower bound on KL(q(z) || p(z)), and it is what the ELBO on test data would gain with
     that mixture as the prior. A finding is, by two standard errors, a nat and a tenth of the rate; it is moderate from
-    a quarter, severe from half of the rate. If samples come from a latent sampler, it is a note instead.
+    a quarter, severe from half of the rate. If samples come from a latent sampler, the check adds a note instead.
 
     References:
         ELBO surgery (Hoffman and Johnson 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
     """
 
     name = "prior-mismatch"
-    question = "How much of the rate is due to a prior that is not where the codes are?"
+    question = "How much of the rate is due to a prior that does not match the latent codes?"
     explains = ("nothing-learned",)
 
     def measure(self, case: Case) -> Evidence:
@@ -54,7 +54,7 @@ class PriorMismatch(Check):
         return {
             "saving": mean(
                 saved, unit="nats", target="latent codes of test data, one draw each",
-                description="rate that a density fitted to training codes saves; KL(q(z) || p(z)) is at least that",
+                description="rate that a density fitted to training codes saves; a lower bound on KL(q(z) || p(z))",
                 estimator=f"held-out log-density of {fitted} minus log prior",
             ),
             "rate": case.evaluation["rate"],
@@ -67,24 +67,24 @@ class PriorMismatch(Check):
             return None
         share = scalar(evidence["saving"]) / scalar(evidence["rate"])
         severity: Severity = "severe" if share >= 0.5 else "moderate" if share >= 0.25 else "mild"
-        description = f"{_distance(evidence)}, which samples suffer from."
+        description = f"{_distance(evidence)}, which makes samples worse."
         return Finding(self.name, severity, evidence, description, remedies.fitted_prior(case))
 
     def note(self, evidence: Evidence, case: Case) -> str | None:
-        """Say that a latent sampler makes up for the distance."""
+        """Report the distance if samples come from a latent sampler."""
         if case.sampler is None or not _apart(evidence):
             return None
-        return f"{_distance(evidence)}; samples come from a latent sampler instead, and bounds are about the prior."
+        return f"{_distance(evidence)}; samples come from a latent sampler instead, and the bounds use the prior."
 
 
 def _apart(evidence: Evidence) -> bool:
-    """Return whether the distance is, by two standard errors, a nat and a tenth of the rate."""
+    """Return whether the distance exceeds a nat and a tenth of the rate, by two standard errors."""
     saving = evidence["saving"]
     return scalar(saving) - 2 * scalar_error(saving) > max(1.0, 0.1 * scalar(evidence["rate"]))
 
 
 def _distance(evidence: Evidence) -> str:
     return (
-        f"The prior is not where the latent codes are: at least {scalar(evidence['saving']):.1f} of the "
+        f"The prior does not match the latent codes: at least {scalar(evidence['saving']):.1f} of the "
         f"{scalar(evidence['rate']):.1f} nats of the rate are the distance between the two"
     )

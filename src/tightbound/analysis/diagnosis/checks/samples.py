@@ -1,4 +1,4 @@
-"""Failures of samples: draws of the prior where the data have no codes, missing variety, copies of training data."""
+"""Checks of samples: prior draws where the data have no latent codes, missing variety, copies of training data."""
 
 from __future__ import annotations
 
@@ -62,15 +62,16 @@ class PriorHoles(Check):
 
 
 class LowRecall(Check):
-    """Share of the images that samples come near to, compared with other images of the same data.
+    """Share of training images that are near a sample, compared with the share near another training image.
 
-    An image is recalled if it is nearer to some sample than that is to its third nearest sample, among the first
-    principal components of pixels. A finding is, by two standard errors, less than 30% of what as many training images
-    recall; it is moderate, severe below 15%. Samples are means of p(x|z), as they are shown.
+    An image is recalled if it is nearer to some sample than this sample is to its third nearest sample, in the first
+    principal components of the pixels. The check reports a finding if, by two standard errors, samples recall less than
+    30% of what as many training images recall; it is moderate, or severe below 15%. Samples are means of p(x|z), as
+    users see them.
 
     Args:
-        n: Number of samples, and of training images that they are compared with, at most.
-        least: Number that an answer needs.
+        n: Maximum number of samples, and of training images that they are compared with.
+        least: Minimum of this number; with fewer images the check does not apply.
         components: Number of principal components.
 
     References:
@@ -85,7 +86,7 @@ class LowRecall(Check):
         self.n, self.least, self.components = n, least, components
 
     def measure(self, case: Case) -> Evidence:
-        """Return the recall of samples, and that of training images."""
+        """Return the recall of samples and the recall of training images."""
         from sklearn.decomposition import PCA
 
         model = case.model
@@ -103,20 +104,20 @@ class LowRecall(Check):
             recall = neighbors(pca.transform(part), pca.transform(real), k=3, seed=case.seed)["recall"]
             found[name] = estimate(
                 recall.value, recall.stderr, n=n, unit="0-1", target="training images",
-                description=f"share of images that are near to {what}",
-                estimator=f"within the third nearest of {n} {what}, on {pca.n_components_} principal components",
+                description=f"share of images that are near {what}",
+                estimator=f"third nearest neighbors among {n} {what}, on {pca.n_components_} principal components",
             )  # fmt: skip
         return found
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Judge by the share of the recall of data."""
+        """Compare the recall of samples with the recall of training images."""
         recall, most = scalar(evidence["recall"]), scalar(evidence["recall_data"])
         if not recall + 2 * scalar_error(evidence["recall"]) < 0.3 * most:
             return None
         severity: Severity = "severe" if recall < 0.15 * most else "moderate"
         description = (
-            f"Samples lack the variety of the data: {recall:.0%} of the training images are near to a sample, and "
-            f"{most:.0%} are near to another training image."
+            f"Samples lack the variety of the data: {recall:.0%} of the training images are near a sample, and "
+            f"{most:.0%} are near another training image."
         )
         remedy = remedies.longer(case.config) if case.sampler is not None else remedies.fitted_prior(case)
         return Finding(self.name, severity, evidence, description, remedy)
