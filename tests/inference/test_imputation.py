@@ -55,5 +55,5 @@ def test_columns_get_numbers_and_categories_that_they_can_hold() -> None:
 def test_a_model_of_complete_numbers_says_how_to_get_one_that_imputes() -> None:
     x = np.random.default_rng(0).normal(size=(20, 3))
     model = tb.VAE.for_data(x, latent=1, network="mlp(hidden=(4,))")
-    with pytest.raises(CompositionError, match="train it on a table with missing entries, or name the kinds"):
+    with pytest.raises(CompositionError, match="train it on a table with missing entries, or declare the kinds"):
         tb.Trained(model).impute(x)
