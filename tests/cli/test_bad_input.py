@@ -348,8 +348,10 @@ def test_data_that_changed_since_training_are_refused(
 
 
 PARSED = {
-    "train --lr fast": "--lr fast; needed: a number",
-    "train --lr=fast": "--lr fast; needed: a number",
+    "train --lr fast": "--lr fast; needed: a number, or auto;",
+    "train --lr=fast": "--lr fast; needed: a number, or auto;",
+    "train --epochs soon": "--epochs soon; needed: a whole number, or auto;",
+    "train --ema half": "--ema half; needed: a number;",
     "train --steps=many": "--steps many; needed: a whole number",
     "train --resize 3": "--resize 3; needed: HEIGHT WIDTH",
     "train --domain reel": "--domain 'reel'; needed: one of binary, counts, real, unit",

@@ -43,6 +43,8 @@ def _reworded(text: str, whole: str, argv: Sequence[str], flags: Collection[str]
             words = re.findall(r"'([^']*)'", found[2])[-1:]
         if needed := next((kind for start, kind in _NUMBERS.items() if found[2].startswith(start)), None):
             return f"{found[1]} {' '.join(words[:1])}; needed: {needed}"
+        if union := re.match(r"no type matching (\w+)\|\{(\w+)\} could be instantiated", found[2]):
+            return f"{found[1]} {' '.join(words)}; needed: {_PLACEHOLDERS[union[1]]}, or {union[2]}"
         if "could be instantiated" in found[2] and placeholder is not None:
             needed = placeholder[1].strip()
             return f"{found[1]} {' '.join(words)}; needed: {_PLACEHOLDERS.get(needed, needed)}"
