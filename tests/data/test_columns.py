@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,43 @@ def test_pixels_keep_one_domain(width: int) -> None:
     assert open(bytes_).domain == Domain("levels", 256)
     halves = bytes_ / 2
     assert open(halves).domain.kind == ("mixed" if width == 50 else "real")
+
+
+UNFIT = {  # a value in the second row, and its column: what the column of the model cannot hold
+    "-3": "steps",
+    "3.5": "steps",
+    "1e30": "steps",
+    "9": "age",
+}
+
+
+@pytest.mark.parametrize("value", UNFIT)
+@pytest.mark.parametrize("form", ["file", "frame", "array"])
+def test_a_number_that_a_column_cannot_hold_counts_as_missing(tmp_path: Path, value: str, form: str) -> None:
+    model = tb.VAE.for_data(few(tmp_path), latent=1, network="mlp(hidden=(4,))")
+    frame = pd.DataFrame(
+        [[2, 0.5, 3, 17.5, 0], [2, 0.5, 4, 18.5, 0]], columns=["month", "rain", "steps", "age", "below"]
+    )
+    frame[UNFIT[value]] = frame[UNFIT[value]].astype(float)
+    frame.loc[1, UNFIT[value]] = float(value)
+    path = tmp_path / "new.csv"
+    frame.to_csv(path, index=False)
+    source = {"file": path, "frame": frame, "array": frame.to_numpy(float)}[form]
+    column = list(frame).index(UNFIT[value])
+    said = rf"column {column + 1} \(.*\) holds {re.escape(f'{float(value):.9g}')}, unknown .*: this entry counts as missing"
+    with pytest.warns(UserWarning, match=said):
+        seen = next(as_split(model, source).epoch(2)).x
+    assert seen.isnan().nonzero().tolist() == [[1, column]]
+
+
+@pytest.mark.parametrize("form", ["file", "frame"])
+def test_a_large_whole_number_stays_as_large(tmp_path: Path, form: str) -> None:
+    model = tb.VAE.for_data(few(tmp_path), latent=1, network="mlp(hidden=(4,))")
+    frame = pd.DataFrame({"month": 2, "rain": 0.5, "steps": [3.0, 1e10, 1e12], "age": 17.5, "below": 0})
+    path = tmp_path / "new.csv"
+    frame.to_csv(path, index=False)
+    source = path if form == "file" else frame
+    assert next(as_split(model, source).epoch(3)).x[:, 2].tolist() == torch.tensor([3.0, 1e10, 1e12]).tolist()
+    trained = tb.fit(model, few(tmp_path), steps=1, quiet=True)
+    usual, large, larger = trained.log_likelihood(source, samples=2)
+    assert usual > large > larger > -math.inf

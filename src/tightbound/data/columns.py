@@ -12,7 +12,7 @@ from tightbound.core.domain import BINARY, REAL, WHOLE, Domain, as_domain
 from tightbound.core.errors import InputError, suggestion
 from tightbound.core.schema import listed
 from tightbound.data import encoding
-from tightbound.data.encoding import Seen
+from tightbound.data.encoding import Seen, is_number
 
 MAX_CATEGORIES = 256
 MAX_PROBLEMS = 12  # in a message
@@ -64,6 +64,8 @@ class _Found:
     many: bool = False  # whether there are too many numbers to list
     words: tuple[str, ...] = ()
     missing: int = 0
+    odd: int = 0  # entries that the column of a model does not hold
+    shown: tuple[str, ...] = ()  # these entries, each once
 
 
 class Survey:
@@ -123,6 +125,8 @@ class Survey:
                 continue
             values = column[~np.isnan(column)]
             found.missing += len(column) - len(values)
+            if self._like and i in self._kinds:
+                self._compare(found, values, words.get(i), as_domain(self._kinds[i]))
             if i in words:
                 found.words = tuple(words[i] if not found.words else sorted({*found.words, *words[i]}))
                 if len(found.words) > MAX_CATEGORIES and self._kinds.get(i) in (None, "categories"):
@@ -135,6 +139,13 @@ class Survey:
                 )
             elif len(values):
                 self._look(i, found, values)
+
+    def _compare(self, found: _Found, values: np.ndarray, words: tuple[str, ...] | None, own: Domain) -> None:
+        """Look for entries that the column of a model does not hold."""
+        odd = values[~encoding.held(values, own, words)]
+        names = (words[int(v)] if words else f"{v:.9g}" for v in np.unique(odd))
+        known = dict.fromkeys(found.shown) | dict.fromkeys(map(repr, names) if own.kind == "categories" else names)
+        found.odd, found.shown = found.odd + len(odd), tuple(known)
 
     def _look(self, i: int, found: _Found, values: np.ndarray) -> None:
         kind = self._kinds.get(i)
@@ -228,9 +239,9 @@ class Survey:
                 raise InputError(f"{where} has {number}; 'values' needs from 2 to {MAX_VALUES}: use 'real'")
             return as_domain(("values", found.distinct.tolist()))
         domain = as_domain(kind)
-        other = found.distinct[~among(found.distinct, domain)]
+        other = found.distinct[~encoding.held(found.distinct, domain)]
         if found.many or len(other):
-            odd = found.first[~among(found.first, domain)] if found.many else other
+            odd = found.first[~encoding.held(found.first, domain)] if found.many else other
             raise InputError(f"{where} holds {odd[0]:g}, which is none of its {domain}")
         return domain
 
@@ -247,23 +258,16 @@ class Survey:
         )
 
     def _unknown(self, columns: Sequence[Domain]) -> tuple[str, ...]:
-        """Return notes on columns without entries, and on words that are no category of theirs."""
+        """Return notes on columns without entries, and on entries that they cannot hold."""
         notes = []
         for i, (own, found) in enumerate(zip(columns, self._found, strict=True)):
-            words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
-            unknown = [word for word in words if word not in own.words]
             if found.missing == self.size:
                 notes.append(f"{self._where(i)} has no entries: they count as missing")
-            elif own.kind == "values" and not among(found.distinct, own).all():
-                odd = [f"{value:g}" for value in found.distinct if not among(np.array([value]), own)[0]]
+            elif found.odd:
+                entries = "this entry counts" if found.odd == 1 else f"these {found.odd:,} entries count"
                 notes.append(
-                    f"{self._where(i)} holds {listed(odd)}, unknown to the model, which knows {own}: these entries "
-                    "count as missing"
-                )
-            elif own.kind == "categories" and unknown and (found.words or all(map(is_number, own.words))):
-                notes.append(
-                    f"{self._where(i)} holds {listed(map(repr, unknown))}, unknown to the model, which knows {own}: "
-                    "these entries count as missing"
+                    f"{self._where(i)} holds {listed(found.shown)}, unknown to the model, which knows {own}: {entries} "
+                    "as missing"
                 )
         return tuple(notes)
 
@@ -333,44 +337,44 @@ def _all(problems: Sequence[str]) -> str:
 def encode(
     x: np.ndarray, header: Sequence[str], words: Words, domain: Domain, name: str, *, like: bool = False
 ) -> np.ndarray:
-    """Return rows (B, D) as stored, float32 with NaN where an entry is missing; with `like`, also unknown words."""
+    """Return rows (B, D) as stored, float32 NaN where an entry is missing or, with `like`, unknown to the model."""
     out = np.full(x.shape, np.nan, np.float32)
     for i, (column, own) in enumerate(zip(x.T, domain.columns, strict=True)):
         seen, where = ~np.isnan(column), f"{name}: {title(i, header)}"
+        if like and (own.kind == "categories" or i not in words):
+            seen = encoding.held(column, own, words.get(i))
         if not seen.any():
             continue
         if own.kind == "categories":
-            out[seen, i] = _codes(column[seen], words.get(i), own, where, like=like)
+            out[seen, i] = _codes(column[seen], words.get(i), own, where)
             continue
         if i in words:
             raise InputError(f"{where} holds words, such as {words[i][0]!r}; needed: {own}")
         if own.kind == "values":
-            known = among(column, own)
-            if not like and not known[seen].all():
+            known = encoding.held(column, own)
+            if not known[seen].all():
                 raise InputError(f"{where} holds {column[seen & ~known][0]:g}, which is none of its {own}")
-            out[known, i] = column[known]
+            out[seen, i] = column[seen]
             continue
-        out[seen, i] = encoding.infer(column[seen, None], own, where)[0].convert(column[seen])
+        fix = encoding.TRAINED if like else None
+        out[seen, i] = encoding.infer(column[seen, None], own, where, fix)[0].convert(column[seen])
     return out
 
 
-def _codes(
-    values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, where: str, *, like: bool = False
-) -> np.ndarray:
-    """Return the categories of values: words, numbers as they are written, or numbers in place of words.
-
-    A word that is no category is an error, or with `like` NaN.
-    """
+def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, where: str) -> np.ndarray:
+    """Return the categories of values: words, numbers as they are written, or numbers in place of words."""
     if words is None and not all(map(is_number, domain.words)):
         known = Domain("levels", domain.levels, given="floats")
         return encoding.infer(values[:, None], known, where)[0].convert(values)
     if words is None:
         distinct, values = np.unique(values, return_inverse=True)
         words = tuple(f"{v:.9g}" for v in distinct)
-    unknown = [word for word in words if word not in domain.words]
-    if unknown and not like:
+    used = np.unique(values.astype(np.int64))
+    unknown = [words[i] for i in used if words[i] not in domain.words]
+    if unknown:
         raise InputError(f"{where} holds {unknown[0]!r}, which is none of its {domain}")
-    codes = np.array([np.nan if word in unknown else domain.words.index(word) for word in words])
+    codes = np.full(len(words), np.nan)
+    codes[used] = [domain.words.index(words[i]) for i in used]
     return codes[values.astype(np.int64)]
 
 
@@ -382,17 +386,3 @@ def is_nominal(kind: Any) -> bool:
 def is_few(kind: Any) -> bool:
     """Return whether a declared kind of a column is a few numbers."""
     return kind is not None and (kind == "values" or (kind != "categories" and as_domain(kind).kind == "values"))
-
-
-def among(x: np.ndarray, domain: Domain) -> np.ndarray:
-    """Return which of the numbers x (N,) belong to a domain of a few numbers, in float32."""
-    return np.isin(x.astype(np.float32), np.array(domain.values, np.float32))
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell of text is a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

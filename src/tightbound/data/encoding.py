@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,9 @@ from tightbound.core.errors import InputError, suggestion
 TRAINED = "the model was trained on such values only"  # advice for values outside the domain of a model
 MAX_LEVELS = 65_536
 MAX_COUNT = 2**24  # float32 holds every whole number up to here
+MAX_WHOLE = 2**53  # float64 holds every whole number up to here
 _TOLERANCE = 1e-4  # of a level
+_LARGEST = float(np.finfo(np.float32).max)
 _CHUNK = 1 << 22  # numbers per part of a pass
 
 
@@ -89,6 +91,52 @@ def infer(
     """
     check_numeric(x, name)
     return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix)
+
+
+def held(x: np.ndarray, domain: Domain, words: Sequence[str] | None = None) -> np.ndarray:
+    """Return which entries x (N,) a column of this domain can hold as float32; NaN is none of them.
+
+    Args:
+        x: Numbers, or indices of words.
+        domain: Domain of the column.
+        words: The words that the indices stand for; None: x holds numbers.
+    """
+    if domain.kind == "values":
+        with np.errstate(over="ignore"):
+            return np.isin(x.astype(np.float32), np.array(domain.values, np.float32))
+    if domain.kind == "categories" and (words is not None or all(map(is_number, domain.words))):
+        distinct, places = np.unique(x, return_inverse=True)
+        names = (f"{v:.9g}" if words is None or np.isnan(v) else words[int(v)] for v in distinct)
+        return np.array([name in domain.words for name in names], bool)[places] & ~np.isnan(x)
+    top = MAX_COUNT if domain.kind == "counts" else largest(domain)
+    inside = (x >= max(domain.low, -_LARGEST)) & (x <= top)
+    if not domain.discrete:
+        return inside
+    whole = inside & (x == np.rint(x))
+    some = x[inside]
+    if (
+        domain.kind == "levels"
+        and some.size
+        and some.max() <= 1
+        and (domain.given == "shares" or not whole[inside].all())
+    ):
+        level = x * domain.high  # shares of the highest one
+        return inside & (np.abs(level - np.rint(level)) <= _TOLERANCE)
+    return whole
+
+
+def largest(domain: Domain) -> float:
+    """Return the largest number of a domain that can be stored; of whole numbers, that squares can be taken of."""
+    return MAX_WHOLE if domain.kind == "whole" else min(domain.high, _LARGEST)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell of text is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def scale_of(declared: Domain | None) -> int:
@@ -197,7 +245,7 @@ def check_numeric(x: np.ndarray, name: str) -> None:
 
 def stored(domain: Domain, scale: int = 1) -> Encoding:
     """Return the encoding of values that lie in a domain once multiplied by `scale`: uint8 up to 256 levels."""
-    if not domain.discrete:
+    if not domain.discrete or domain.kind == "whole":  # they may be larger than integers of 32 bits
         return Encoding(domain, np.dtype(np.float32))
     return Encoding(domain, np.dtype(np.uint8 if domain.high <= 255 else np.int32), scale)
 
@@ -206,9 +254,11 @@ def _check(seen: Seen, domain: Domain, scale: int, name: str, fix: str | None = 
     """Raise InputError, with a fix, if values lie outside a domain."""
     span = f"{name}: values lie in {seen.low:g}..{seen.high:g}"
     if domain.kind == "real":
-        if max(abs(seen.low), abs(seen.high)) > float(np.finfo(np.float32).max):
+        if max(abs(seen.low), abs(seen.high)) > _LARGEST:
             raise InputError(f"{span}, beyond the range of float32; rescale them")
         return
+    if domain.kind == "whole" and seen.high > MAX_WHOLE:
+        raise InputError(f"{span}; whole numbers may be at most {MAX_WHOLE}: {fix or 'rescale them'}")
     if domain.kind == "counts" and seen.high > MAX_COUNT:
         other = "use domain='real'"
         raise InputError(f"{span}; float32 holds whole numbers up to {MAX_COUNT} only: {fix or other}")

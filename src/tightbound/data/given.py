@@ -20,7 +20,6 @@ from tightbound.core.model import VAE
 from tightbound.core.schema import UNNAMED, Schema
 from tightbound.core.terms import Batch
 from tightbound.data import encoding
-from tightbound.data.columns import is_number
 from tightbound.data.dataset import Data, fingerprint
 from tightbound.data.form import Form, as_array, as_tensor
 from tightbound.data.labels import coded
@@ -265,7 +264,7 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
-    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= domain.high):
+    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= encoding.largest(domain)):
         raise InputError(f"{name} has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
 
 
@@ -279,7 +278,7 @@ def _is_stored(x: np.ndarray[Any, Any], domain: Domain, shape: Sequence[int], *,
         or encoding.unclear(x, domain)
     ):
         return False
-    if as_written and any(own.given == "shares" or any(map(is_number, own.words)) for own in domain.columns):
+    if as_written and any(own.given == "shares" or any(map(encoding.is_number, own.words)) for own in domain.columns):
         return False  # numbers that stand for levels or categories are taken as they are written
     try:
         check_values(torch.as_tensor(x), domain, "x")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tightbound.core.errors import InputError
-from tightbound.data.columns import is_number
+from tightbound.data.encoding import is_number
 from tightbound.data.readers.cells import MISSING, looks_like_number
 
 SAMPLE = 200  # lines that are looked at

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, types
 
-from tightbound.data.columns import is_number, title
+from tightbound.data.columns import title
+from tightbound.data.encoding import is_number
 from tightbound.data.readers.cells import (
     COMMA,
     MANY,
