@@ -245,7 +245,8 @@ def test_a_number_that_a_column_cannot_hold_counts_as_missing(tmp_path: Path, va
     frame.to_csv(path, index=False)
     source = {"file": path, "frame": frame, "array": frame.to_numpy(float)}[form]
     column = list(frame).index(UNFIT[value])
-    said = rf"column {column + 1} \(.*\) holds {re.escape(f'{float(value):.9g}')}, unknown .*: this entry counts as missing"
+    held = re.escape(f"{float(value):.9g}")
+    said = rf"column {column + 1} \(.*\) holds {held}, unknown .*: this entry counts as missing"
     with pytest.warns(UserWarning, match=said):
         seen = next(as_split(model, source).epoch(2)).x
     assert seen.isnan().nonzero().tolist() == [[1, column]]

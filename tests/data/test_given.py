@@ -125,7 +125,7 @@ def test_columns_of_a_data_frame_have_kinds_and_are_found_by_name():
 
 
 UNKNOWN = {
-    "without a column": (FRAME[["c", "a"]], r"column 2 \(b\) has no entries"),
+    "without a column": (FRAME[["c", "a"]], "the data frame has no column 'b': its entries count as missing"),
     "an empty column": (FRAME.assign(b=None), r"column 2 \(b\) has no entries"),
     "unseen categories": (FRAME.assign(b="w"), r"column 2 \(b\) holds 'w', unknown to the model"),
 }
@@ -139,6 +139,31 @@ def test_what_a_model_does_not_know_of_a_table_counts_as_missing(case):
         found = values(examples(other, data.domain, (3,), data.schema))
     assert found[:, 1].isnan().all()
     assert torch.equal(found[:, [0, 2]].nan_to_num(-9), values(data.train)[:, [0, 2]].nan_to_num(-9))
+
+
+def test_data_that_are_no_table_are_told_the_columns_of_the_model():
+    data = training_data(FRAME)
+    for other, found in (("digits", "digits is not a table"), (GRAY[:, None], "the array has shape")):
+        with pytest.raises(InputError, match=f"{found}.*trained on a table with the columns a, b, c; give one"):
+            examples(other, data.domain, (3,), data.schema)
+
+
+LACKING = {
+    "None": ([None, "red", "blue"], "column lab: row 1 has no label;"),
+    "NaN": (["red", np.nan, "blue"], "column lab: row 2 has no label;"),
+    "several": (["red", None, None], "column lab: 2 rows have no label, the first in row 2;"),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_the_row_without_a_label_is_named(case):
+    labels, said = LACKING[case]
+    schema = Schema(("c", "d", "e"), ("blue", "red"), "lab")
+    with pytest.raises(InputError, match=said):
+        examples(pd.DataFrame(X[:3], columns=["c", "d", "e"]).assign(lab=labels), REAL, (3,), schema, closed=True)
+    first = [isinstance(label, str) for label in labels].index(False) + 1
+    with pytest.raises(InputError, match=f"example {first} has no label"):
+        examples((X[:3], np.array(labels, object)), REAL, (3,), schema, closed=True)
 
 
 def test_a_model_of_complete_rows_needs_all_entries():

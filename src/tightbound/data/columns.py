@@ -85,6 +85,7 @@ class Survey:
         *,
         like: bool = False,
         sample: bool = False,
+        absent: Sequence[str] = (),
     ) -> None:
         """Begin a pass.
 
@@ -95,7 +96,9 @@ class Survey:
             problems: What is known to be wrong with columns; it is reported with what the pass finds.
             like: Whether the data are for a model that was trained on columns of these kinds.
             sample: Whether the rows are a part of the data, so that others may hold other numbers.
+            absent: Columns of the model that the data lack.
         """
+        self._absent = absent
         self._header, self._kinds, self._name, self._like = header, kinds, name, like
         self._sample = sample
         self._problems = dict(problems or {})  # by column
@@ -261,7 +264,9 @@ class Survey:
         """Return notes on columns without entries, and on entries that they cannot hold."""
         notes = []
         for i, (own, found) in enumerate(zip(columns, self._found, strict=True)):
-            if found.missing == self.size:
+            if self._header and self._header[i] in self._absent:
+                notes.append(f"{self._name} has no column {self._header[i]!r}: its entries count as missing")
+            elif found.missing == self.size:
                 notes.append(f"{self._where(i)} has no entries: they count as missing")
             elif found.odd:
                 entries = "this entry counts" if found.odd == 1 else f"these {found.odd:,} entries count"

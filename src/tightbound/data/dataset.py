@@ -102,6 +102,7 @@ class Arrays:
     kinds: columns.Kinds | None = None  # of columns, as declared or as their types say
     names: Sequence[str] | None = None  # one for each example
     problems: Mapping[int, str] | None = None  # what cannot be read, by column
+    absent: Sequence[str] = ()  # columns of the model that the table lacks
     title: str = ""  # name in messages; "": that of the data set
     row_numbers: Sequence[int] | None = None  # in the file, from 1
     classes: Sequence[str] = ()  # the words that numbers in `y` stand for
@@ -119,6 +120,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     layout: Layout = "chw"
     encoding.check_numeric(raw.x, title)
     mapped, cast, beside = isinstance(raw.x, np.memmap), None, ""
+    if raw.kinds is not None and raw.x.ndim != 2 and options.like:
+        raise options.no_table(f"{title} has shape {raw.x.shape}")
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
     table = None if mapped or raw.x.ndim != 2 else _table(raw, title, options)
@@ -175,7 +178,13 @@ def surveyed(raw: Arrays, title: str, options: Options, *, sample: bool = False)
     width = raw.x.shape[1]
     kinds = [options.declared] * width if raw.kinds is None and not options.like else raw.kinds
     survey = columns.Survey(
-        raw.header, columns.by_column(kinds, raw.header, width), title, raw.problems, like=options.like, sample=sample
+        raw.header,
+        columns.by_column(kinds, raw.header, width),
+        title,
+        raw.problems,
+        like=options.like,
+        sample=sample,
+        absent=raw.absent,
     )
     survey.add(raw.x, raw.words)
     domain, notes = survey.domain()

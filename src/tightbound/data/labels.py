@@ -41,6 +41,12 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
     if y.ndim == 0 or len(y) != size:
         raise InputError(f"labels have shape {y.shape}, but there are {size} examples; give one label for each")
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if options.closed and y.dtype.kind in "Of":  # words and None, or numbers and NaN
+        lacking = [i for i, v in enumerate(y.tolist()) if v is None or v != v]
+        if lacking:
+            first = f"example {lacking[0] + 1} has no label"
+            more = f", nor have {len(lacking) - 1:,} others" if len(lacking) > 1 else ""
+            raise InputError(f"{first}{more}, and the model needs one for each; add labels, or remove such examples")
     if y.dtype.kind == "O" and not any(isinstance(v, str) for v in y.flat):
         y = _numbers(y)
     if y.dtype.kind in "USO":

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
-from tightbound.core.schema import UNNAMED, Schema
+from tightbound.core.schema import UNNAMED, Schema, listed
 from tightbound.data.columns import Kinds
 
 
@@ -97,6 +97,13 @@ class Options:
         """Return the share of so many examples to set aside for testing; a single one for a model is not divided."""
         return None if self.like and size < 2 else self.test
 
+    def no_table(self, found: str) -> InputError:
+        """Return the error for data that are no table, though columns have kinds: as declared, or those of a model."""
+        if not self.like:
+            return InputError(f"kinds are for the columns of a table, and {found}; leave them out")
+        named = f" with the columns {listed(self.schema.columns)}" if self.schema.columns else ""
+        return InputError(f"{found}, and the model was trained on a table{named}; give one of the same columns")
+
     def refuse(
         self,
         title: str,
@@ -126,7 +133,7 @@ class Options:
         if text and self.for_text:
             raise InputError(f"{self.for_text[0]}= applies to tables as text, and {title} is none; leave it out")
         if kinds and self.kinds is not None:
-            raise InputError(f"kinds are for the columns of a table, and {title} is not a table; leave them out")
+            raise self.no_table(f"{title} is not a table")
         if column and self.label_column is not None:
             raise InputError(
                 f"labels={self.labels!r} names a column, but {title} has none; give an array, or labels beside the data"

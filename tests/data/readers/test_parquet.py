@@ -257,12 +257,12 @@ REFUSED = {
         {"labels": "label"},
         r"column label \(struct.*\) cannot hold labels",
     ),
-    "unlabeled": ({"a": [1.0, 2.0], "b": [1, None]}, {"labels": "b"}, "column b lacks 1 labels"),
+    "unlabeled": ({"a": [1.0, 2.0], "b": [1, None]}, {"labels": "b"}, "column b: row 2 has no label"),
     "empty": ({"a": pa.array([], pa.float64())}, {}, "has no rows"),
     "nothing": ({"a": [1.0, 2.0], "b": pa.nulls(2)}, {}, r"column 2 \(b\) has no values"),
     "picture": ({"image": [png(PIXELS[0, 0]), b"no picture"]}, {}, "row 1 cannot be decoded as an image"),
     "sizes": ({"image": [png(PIXELS[0, 0]), png(PIXELS[0, 0][:3])]}, {}, "differ in size"),
-    "kinds": ({"x": LISTS[:3]}, {"kinds": {"x": "real"}}, "kinds are for tables"),
+    "kinds": ({"x": LISTS[:3]}, {"kinds": {"x": "real"}}, "kinds are for the columns of a table"),
 }
 
 

@@ -189,7 +189,7 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
         held = Arrays(
             first, y, table.train, table.validation, schema=schema, kinds=kinds or None, names=table.names,
-            row_numbers=table.row_numbers, classes=classes,
+            row_numbers=table.row_numbers, classes=classes, absent=raw.layout.absent,
         )  # fmt: skip
         problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}
         held = replace(_all(table, raw, held), notes=notes + _skipped(table.broken), problems=problems)
@@ -215,9 +215,7 @@ def understood(table: Table, options: Options) -> tuple[Table, Raw, Mapping[int,
     table = _with_numbers(table, plan, options)
     raw = Raw(plan, table.classes, None, options.declared, table.titled, like=options.like)
     if options.kinds is not None and plan.kind != "columns":
-        raise InputError(
-            f"kinds are for tables of numbers and words, and {table.title} holds {plan.kind}; leave them out"
-        )
+        raise options.no_table(f"{table.title} holds {plan.kind}")
     kinds: dict[int, Any] = {}
     if plan.kind == "columns":
         kinds = columns.by_column(options.kinds, raw.header, len(plan.columns))
@@ -350,7 +348,7 @@ def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, t
             code, values, shape, _ = sampled(x, raw.declared or known, table.title)
             return Coder(raw, code.domain, code, shape), (values,)
     bar = tqdm(total=len(table), desc=f"reading {table.title} once", unit=" rows", disable=None, leave=False)
-    survey, done = columns.Survey(raw.header, kinds, table.title, like=raw.like), 0
+    survey, done = columns.Survey(raw.header, kinds, table.title, like=raw.like, absent=raw.layout.absent), 0
     seen: Seen | None = None
     first = np.zeros((0, 0))
     for rows in table.scan(raw.layout.columns):
@@ -385,9 +383,12 @@ def _labels(
         return table.y, (), ()
     found = [arrow.numbers(rows[name]) for rows in table.scan((name,))]
     classes = table.classes.get(name, ())
-    missing = sum(int(np.isnan(y).sum()) + (int((y < 0).sum()) if classes else 0) for y, _ in found)
-    if missing and options.labels is not None:
-        raise InputError(f"{table.title}: column {name} lacks {missing:,} labels; fill them, or remove these rows")
+    lacking = np.flatnonzero(np.concatenate([np.isnan(y) | ((y < 0) & bool(classes)) for y, _ in found]))
+    missing = len(lacking)
+    if missing and (options.labels is not None or options.closed):
+        first = table.where(int(lacking[0]))
+        where = f"{first} has no label" if missing == 1 else f"{missing:,} rows have no label, the first in {first}"
+        raise InputError(f"{table.title}: column {name}: {where}; add labels, or remove such rows")
     if missing:
         return None, (), (f"no labels: column {name} lacks {missing:,} of them",)
     parts = [np.array(words)[y.astype(np.int64)] if words else y for y, words in found]
