@@ -196,9 +196,19 @@ def test_a_default_sampler_draws_the_samples_and_the_prior_can_be_asked_for(tmp_
     assert torch.equal(trained.sample(5), by_name)
     assert not torch.equal(by_name, prior)
     assert torch.equal(trained.sample(5, sampler="prior"), prior)
+    trained.fit_sampler("gaussian-mixture(components=1)")  # again: it stays the default
+    assert torch.equal(trained.sample(5), by_name)
     assert torch.equal(tb.load(tmp_path / "run").sample(5), by_name)
     figures = [figure.name for figure in trained.gallery(x).figures]
     assert figures == ["samples"]
+
+
+def test_a_mixture_of_many_dimensions_has_a_diagonal_covariance() -> None:
+    codes = torch.randn(50, GaussianMixture.LARGE + 1, generator=torch.Generator().manual_seed(0))
+    assert GaussianMixture.suited(codes, 0) == {"components": 1, "covariance": "diagonal"}
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    trained = tb.train(x, latent=1001, network="mlp(hidden=(4,))", epochs=1, quiet=True)
+    assert "1,001 dimensions" in trained.diagnose(x, max_examples=20).skipped["prior-mismatch"]
 
 
 def test_train_draws_samples_where_the_codes_are_if_the_prior_is_not() -> None:

@@ -47,7 +47,8 @@ def fit_sampler(
         sampler: "gaussian-mixture(components=10)", "kernel", "flow", "vae", ...
         epochs: Epochs for a sampler that is trained by gradients; None: its default.
         seed: Random seed.
-        default: Use it wherever samples are drawn, unless another source is asked for.
+        default: Use it wherever samples are drawn, unless another source is asked for. A sampler that was the default
+            before stays it.
         quiet: Show no progress.
         trust: Import your own sampler.
 
@@ -95,6 +96,7 @@ def fit_sampler(
         finally:
             folder.checkpoint("last", stage).unlink(missing_ok=True)
         folder.write_metrics(rows)
+    default = default or default_sampler(folder) == _stage(spec.name).removeprefix("sampler-")
     scalars = {"sampler": describe(fitted), "codes": len(codes), "default": default}
     checkpoint.save(_file(folder, spec.name), fitted.state_dict(), scalars)
     return fitted.eval()

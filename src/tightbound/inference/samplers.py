@@ -126,6 +126,8 @@ class GaussianMixture(DensitySampler):
         (1, "diagonal"), (1, "full"), (20, "diagonal"), (3, "full"), (10, "full"), (30, "full")
     )  # fmt: skip
 
+    LARGE: ClassVar[int] = 300  # latent dimensions with more of which no full covariance is tried
+
     def __init__(self, latent: int = 1, components: int = 10, covariance: Covariance = "full") -> None:
         super().__init__(latent)
         self.components = whole("components", components, least=1)
@@ -148,7 +150,8 @@ class GaussianMixture(DensitySampler):
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
         scores: dict[tuple[int, Covariance], float] = {}
         for components, covariance in cls.TRIED:
-            if len(held_out) and len(rest) > 2 * components:
+            small = covariance == "diagonal" or codes.shape[1] <= cls.LARGE
+            if small and len(held_out) and len(rest) > 2 * components:
                 candidate = cls(codes.shape[1], components, covariance)
                 candidate.start_at(rest, seed)
                 scores[components, covariance] = candidate.log_prob(held_out).mean().item()

@@ -110,8 +110,8 @@ def check_memory(model: VAE, objective: Objective, batch_size: int, device: torc
     if objective.samples * batch_size * each > most:
         raise InputError(
             f"each training step decodes {batch_size:,} x {objective.samples:,} latent samples (examples x samples per "
-            f"example), which needs at least {gigabytes(objective.samples * batch_size * each)}, and this machine has "
-            f"{gigabytes(most)}; use a smaller batch_size=, or fewer samples in objective="
+            f"example), which needs at least {gigabytes(objective.samples * batch_size * each)} of memory, and this "
+            f"machine has {gigabytes(most)}; use a smaller batch_size=, or fewer samples in objective="
         )
     if size > most:
         raise InputError(

@@ -23,6 +23,9 @@ from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
 from tightbound.core.world import dismissed
 from tightbound.data import Indexed, Split
+from tightbound.data.options import TEXT_OPTIONS, Options
+from tightbound.data.readers.filling import filled
+from tightbound.data.source import is_text_file
 from tightbound.inference.fitting import default_sampler
 from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
@@ -133,14 +136,38 @@ def impute(command: Impute) -> None:
     """Write a table with its missing entries filled in."""
     trained = load_run(command)
     out = out_file(command.out, "imputed", tuple(ending for ending in endings(trained.model.shape) if ending != ".png"))
+    source = Path(command.data or str(trained.config.get("data") or ""))
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"--out {str(out)!r} is the file whose gaps are to be filled; give another name")
     _, split = open_data(command, trained)
     x = trained.impute(split, samples=command.samples, seed=command.seed)
     dismissed()
-    missing = sum(int(batch.x.isnan().sum()) for batch in split.epoch(4096))
-    written = torch.from_numpy(x.numpy().astype(str).astype(np.float64))  # 39.1 in float32 is written as 39.1
-    _write(out, written, trained, about=_about(split, trained, out))
-    say(f"filled {missing:,} of {x.numel():,} entries with conditional means: {out}")
+    numbers = x.numpy().astype(str).astype(np.float64)  # 39.1 in float32 is written as 39.1
+    if out.suffix == ".csv" and is_text_file(str(source)) and command.split in ("auto", "all"):
+        text, gaps = filled(source, _reading(trained), _by_row(numbers, split, trained))
+        write_atomic(out, text)
+    else:
+        gaps = sum(int(batch.x.isnan().sum()) for batch in split.epoch(4096))
+        _write(out, torch.from_numpy(numbers), trained, about=_about(split, trained, out))
+    say(f"filled {gaps:,} missing entries of {x.numel():,} with conditional means: {out}")
     say_next(command, "evaluate {run}")
+
+
+def _reading(trained: Trained) -> Options:
+    """Return how a run reads tables as text."""
+    decimal = trained.config.get("decimal") or trained.model.schema.decimal
+    return Options(decimal=decimal, **{name: trained.config.get(name) for name in TEXT_OPTIONS})
+
+
+def _by_row(x: np.ndarray[Any, Any], split: Split, trained: Trained) -> dict[int, dict[str, float | str]]:
+    """Return the entries of a table (N, D) by row of its file and name of their column, categories as words."""
+    rows = np.concatenate([split.identity(batch.positions())["row"] for batch in split.epoch(4096)])
+    names = trained.model.schema.columns
+    words = trained.model.observation.words or [()] * len(names)
+    return {
+        int(row): {name: w[round(v)] if w else v for name, w, v in zip(names, words, entries, strict=True)}
+        for row, entries in zip(rows.tolist(), x.tolist(), strict=True)
+    }
 
 
 def _reconstruct_levels(command: Reconstruct, trained: Trained) -> None:

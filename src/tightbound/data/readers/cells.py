@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -190,3 +191,59 @@ def as_numbers(column: pa.Array, read: Read) -> pa.Array:
     values = [read.numbers[word] for word in coded.dictionary.to_pylist()]
     numbers = pa.array([None if value != value else value for value in values], pa.float64())
     return numbers.take(coded.indices)
+
+
+def like(cells: Sequence[str], decimal: str | None = None) -> Callable[[float], str]:
+    """Return a function that writes numbers as these cells of a column are written, dates and times among them.
+
+    Args:
+        cells: Cells that hold numbers.
+        decimal: Decimal mark of the file; None: as the cells tell.
+    """
+    reader = Reader(decimal, default=".")
+    reader.look(cells)
+    read = reader.read([*dict.fromkeys(cells)])
+    if read is not None and read.unit == DAYS:
+        return _like_dates(cells)
+    if read is not None and read.unit == HOURS:
+        return _like_times(cells)
+    parts = [match for cell in cells if (match := _AFFIXED.fullmatch(cell)) is not None]
+    mark = decimal or ("," if reader.comma else ".")
+    digits = max((len(part["core"].partition(mark)[2]) for part in parts if "e" not in part["core"].lower()), default=0)
+    before, after = _affixes(parts[0].string, parts[0]["core"]) if parts else ("", "")
+    exponents = any("e" in part["core"].lower() for part in parts)
+
+    def write(value: float) -> str:
+        text = f"{value:.9g}" if exponents or not parts else f"{abs(value):.{digits}f}"
+        sign = "-" if value < 0 and not text.startswith("-") and float(text) else ""
+        return f"{sign}{before}{text.replace('.', mark)}{after}"
+
+    return write
+
+
+def _affixes(cell: str, core: str) -> tuple[str, str]:
+    """Return what stands before and after the digits of a cell, without sign and parentheses."""
+    before, _, after = cell.partition(core)
+    return before.strip("(+-\u2212"), after.strip(")")
+
+
+def _like_dates(cells: Sequence[str]) -> Callable[[float], str]:
+    for form in (date + time for date in _DATES for time in _TIMES):
+        with contextlib.suppress(ValueError):
+            for cell in cells:
+                datetime.strptime(cell, form)
+            return lambda days: (_EPOCH + timedelta(days=days)).strftime(form)
+    if all(len(cell) <= len("2020-01-01") for cell in cells):
+        return lambda days: (_EPOCH + timedelta(days=round(days))).date().isoformat()
+    separator = "T" if any("T" in cell for cell in cells) else " "
+    return lambda days: (_EPOCH + timedelta(days=days)).replace(tzinfo=None).isoformat(separator, "seconds")
+
+
+def _like_times(cells: Sequence[str]) -> Callable[[float], str]:
+    seconds = any(cell.count(":") == 2 for cell in cells)
+
+    def write(hours: float) -> str:
+        total = round(hours * 3600 if seconds else hours * 60) * (1 if seconds else 60)
+        return f"{total // 3600}:{total // 60 % 60:02d}" + f":{total % 60:02d}" * seconds
+
+    return write

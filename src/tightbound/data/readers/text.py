@@ -30,7 +30,7 @@ def read_text(path: Path, options: Options) -> Held:
     """Read a table: delimiter, header and an index of rows are recognized; rows without any value are left out."""
     text, notes = dialect.decoded(_content(path), path, options.encoding)
     form = _form(text, path, options)
-    names, cells = _cells(form, path)
+    names, cells = names_of(form), _cells(form, path)
     where = Places(path, form)
     if not len(cells):
         raise InputError(f"{path} has a header but no rows; it must hold a row for each example")
@@ -54,7 +54,7 @@ def read_text(path: Path, options: Options) -> Held:
 
 
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """How a table is written."""
 
     body: str  # without what is above the header
@@ -70,7 +70,7 @@ class _Form:
 class Places:
     """Describes the rows of a table by lines of its file."""
 
-    def __init__(self, path: Path, form: _Form) -> None:
+    def __init__(self, path: Path, form: Form) -> None:
         """The lines of a file; rows are counted where a row can have more than one line."""
         self._numbers, self._titled, self._quoted = form.numbers, form.titled, '"' in form.body
 
@@ -78,6 +78,18 @@ class Places:
         """Describe the row at this position, without the header."""
         at = row + int(self._titled)
         return f"row {at + 1}" if self._quoted or at >= len(self._numbers) else f"line {self._numbers[at]}"
+
+
+def form_of(path: Path, options: Options) -> tuple[str, Form]:
+    """Return the text of a table, and how it is written."""
+    text, _ = dialect.decoded(_content(path), path, options.encoding)
+    return text, _form(text, path, options)
+
+
+def names_of(form: Form) -> list[str]:
+    """Return the names of the columns."""
+    names = [cell if form.titled else "" for cell in form.first]
+    return [name or f"column {i}" for i, name in enumerate(names, 1)]
 
 
 def _content(path: Path) -> bytes:
@@ -88,7 +100,7 @@ def _content(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from None
 
 
-def _form(text: str, path: Path, options: Options) -> _Form:
+def _form(text: str, path: Path, options: Options) -> Form:
     """Return how a table is written: as the options say, or as its first lines tell."""
     usual, delimiter = paths.delimiter(path), options.delimiter
     notes: list[str] = []
@@ -125,16 +137,14 @@ def _form(text: str, path: Path, options: Options) -> _Form:
     number_header = titled and any(map(dialect.looks_like_number, cells[0]))
     if number_header and options.header is None:
         notes.append(f"header: the first row, {', '.join(cells[0])[:60]}; if it holds data, pass header=False")
-    return _Form(
+    return Form(
         "\n".join(lines) + "\n", lines, [i for i, _ in kept], delimiter, titled, cells[0], len(cells[0]), tuple(notes)
     )
 
 
-def _cells(form: _Form, path: Path) -> tuple[list[str], pa.Table]:
-    """Return the names of the columns, and the cells below the header as words."""
-    names = [cell if form.titled else "" for cell in form.first]
-    names = [name or f"column {i}" for i, name in enumerate(names, 1)]
-    delimiter, body = form.delimiter, form.body
+def _cells(form: Form, path: Path) -> pa.Table:
+    """Return the cells below the header as words."""
+    names, delimiter, body = names_of(form), form.delimiter, form.body
     if delimiter in ("", " "):  # runs of spaces, or a single column
         file = io.StringIO()
         csv.writer(file, delimiter="\x1f", lineterminator="\n").writerows(dialect.rows(form.lines, delimiter))
@@ -162,12 +172,10 @@ def _cells(form: _Form, path: Path) -> tuple[list[str], pa.Table]:
             f"{path} is not a table: the first row has {len(names)} cells, {shown}{more}; give all rows as many, or "
             f"pass delimiter= (it was read as {NAMES.get(form.delimiter, form.delimiter)})"
         )
-    return names, cells.slice(int(form.titled))
+    return cells.slice(int(form.titled))
 
 
-def _without_index(
-    table: pa.Table, form: _Form, options: Options
-) -> tuple[pa.Table, list[str] | None, tuple[str, ...]]:
+def _without_index(table: pa.Table, form: Form, options: Options) -> tuple[pa.Table, list[str] | None, tuple[str, ...]]:
     """Return a table without the column that numbers or names its rows, this column, and a note.
 
     It is the first, if it has no name and no value twice, or is called as an index is and counts 0, 1, 2, ...

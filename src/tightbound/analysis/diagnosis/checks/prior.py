@@ -14,6 +14,8 @@ from tightbound.inference.samplers import GaussianMixture
 
 MANY = 2000  # training examples whose codes the mixture is fitted to, since it has many parameters
 
+LARGEST = 1000  # dimensions of z, since a component of the mixture holds a square matrix of that size
+
 
 class PriorMismatch(Check):
     """The aggregate posterior, of the latent codes of all examples, is far from the prior.
@@ -37,6 +39,8 @@ class PriorMismatch(Check):
         require(not case.evaluation.has_code_indices, "the latent is a grid of code indices: see code-prior")
         support = case.model.latents.support
         require(support == "real", f"codes lie on {support}, which no mixture of Gaussians fits")
+        size = case.codes.mean.shape[1]
+        require(size <= LARGEST, f"z has {size:,} dimensions: no density is fitted to more than {LARGEST:,}")
         nothing = f"z carries less than {NOTHING} nats: its prior costs nothing"
         require(scalar(case.evaluation["rate"]) >= NOTHING, nothing)
         codes, model = case.codes, case.model
