@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,17 +155,21 @@ def impute(command: Impute) -> None:
 
 def _reading(trained: Trained) -> Options:
     """Return how a run reads tables as text."""
-    decimal = trained.config.get("decimal") or trained.model.schema.decimal
-    return Options(decimal=decimal, **{name: trained.config.get(name) for name in TEXT_OPTIONS})
+    known: dict[str, Any] = {name: trained.config.get(name) for name in TEXT_OPTIONS}
+    return Options(decimal=trained.config.get("decimal") or trained.model.schema.decimal, **known)
 
 
 def _by_row(x: np.ndarray[Any, Any], split: Split, trained: Trained) -> dict[int, dict[str, float | str]]:
     """Return the entries of a table (N, D) by row of its file and name of their column, categories as words."""
     rows = np.concatenate([split.identity(batch.positions())["row"] for batch in split.epoch(4096)])
     names = trained.model.schema.columns
-    words = trained.model.observation.words or [()] * len(names)
+    words: Sequence[Sequence[str]] = trained.model.observation.words or [()] * len(names)
+
+    def value(words: Sequence[str], number: float) -> float | str:
+        return words[round(number)] if words else number
+
     return {
-        int(row): {name: w[round(v)] if w else v for name, w, v in zip(names, words, entries, strict=True)}
+        int(row): {name: value(w, number) for name, w, number in zip(names, words, entries, strict=True)}
         for row, entries in zip(rows.tolist(), x.tolist(), strict=True)
     }
 
