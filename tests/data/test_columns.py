@@ -263,3 +263,14 @@ def test_a_large_whole_number_stays_as_large(tmp_path: Path, form: str) -> None:
     trained = tb.fit(model, few(tmp_path), steps=1, quiet=True)
     usual, large, larger = trained.log_likelihood(source, samples=2)
     assert usual > large > larger > -math.inf
+
+
+def test_a_word_in_a_column_of_numbers_counts_as_missing(tmp_path: Path) -> None:
+    model = tb.VAE.for_data(few(tmp_path), latent=1, network="mlp(hidden=(4,))")
+    path = tmp_path / "new.csv"
+    path.write_text("month,rain,steps,age,below\n2,0.5,3,17.5,0\n2,0.5,abc,18.5,0\n")
+    said = r"column 3 \(steps\): 'abc' in line 3 is not a number, and .* this entry counts as missing"
+    with pytest.warns(UserWarning, match=said):
+        seen = next(as_split(model, path).epoch(2)).x
+    assert seen[0].tolist() == [2, 0.5, 3, 17.5, 0]
+    assert seen.isnan().nonzero().tolist() == [[1, 2]]

@@ -246,7 +246,7 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
     as_written = {plan.columns[i] for i, kind in kinds.items() if columns.is_nominal(kind)}
     read = words.read_columns(
         rows, as_written if plan.id is None else {*as_written, plan.id}, table.where, decimal=options.decimal,
-        default=options.schema.decimal or table.decimal, label=plan.label, titled=table.titled,
+        default=options.schema.decimal or table.decimal, label=plan.label, titled=table.titled, like=options.like,
     )  # fmt: skip
     if whole:
         about = {name: getattr(table, name) for name in _KEPT}

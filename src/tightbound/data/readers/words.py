@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,7 @@ def read_columns(
     default: str | None = None,
     label: str | None = None,
     titled: bool = True,
+    like: bool = False,
 ) -> Columns:
     """Read the columns of words of a table.
 
@@ -59,6 +61,7 @@ def read_columns(
         default: Decimal mark where they do not tell; None: that is a problem.
         label: Column that may mix words and numbers.
         titled: Whether the columns have names.
+        like: Whether a model knows the columns that are not `as_written` as numbers, so that other words are missing.
     """
     reader, names = Reader(decimal, default), table.column_names
     found = {i: without_missing(column) for i, column in enumerate(table.columns) if is_text(column.type)}
@@ -74,6 +77,8 @@ def read_columns(
     notes, problems = [], {}
     for i, column in found.items():
         words = distinct.get(i, [])
+        if like and names[i] != label:
+            column, words = _only_numbers(reader, column, words, place, title(i, names if titled else ()))
         read, problem = _read(reader, column, words, place, label == names[i])
         if problem:
             kept = f"pass kinds={{{(names[i] if titled else i)!r}: 'categories'}}"
@@ -109,13 +114,34 @@ def _read(
     like = [word for word in words if looks_like_number(word)]
     if len(like) == len(words) > MANY:
         return None, f"{len(words):,} different words that look like numbers, such as {words[0]!r}; pass ignore="
+    found, _ = _not_numbers(reader, column, words, place)
+    return None, found and f"{found}; correct it, pass ignore="
+
+
+def _not_numbers(reader: Reader, column: pa.Array, words: list[str], place: Callable[[int], str]) -> tuple[str, Any]:
+    """Say which words among numbers are none, if there are such, and return which cells (N,) hold them."""
     numbers = {word for word in words if reader.takes(word)}
     if not numbers or len(numbers) == len(words):
-        return None, ""
+        return "", None
     cells = column.to_pylist()
-    rows = [i for i, cell in enumerate(cells) if cell is not None and cell not in numbers]
-    count = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
-    return None, f"{cells[rows[0]][:40]!r} in {place(rows[0])} is not a number{count}; correct it, pass ignore="
+    odd = np.array([cell is not None and cell not in numbers for cell in cells])
+    first, number = int(odd.argmax()), int(odd.sum())
+    more = f", and {number - 1:,} more" if number > 1 else ""
+    return f"{cells[first][:40]!r} in {place(first)} is not a number{more}", odd
+
+
+def _only_numbers(
+    reader: Reader, column: pa.Array, words: list[str], place: Callable[[int], str], named: str
+) -> tuple[pa.Array, list[str]]:
+    """Return a column that a model knows as numbers, and its words, without words that are none, with a warning."""
+    found, odd = _not_numbers(reader, column, words, place)
+    if odd is None:
+        return column, words
+    number = int(odd.sum())
+    entries = "this entry counts" if number == 1 else f"these {number:,} entries count"
+    warnings.warn(f"{named}: {found}, and the model knows numbers: {entries} as missing", stacklevel=2)
+    column = cast(Any, compute).if_else(pa.array(odd), pa.scalar(None, pa.string()), column)
+    return column, _words(column)
 
 
 def is_text(kind: Any) -> bool:
