@@ -264,7 +264,8 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
-    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= encoding.largest(domain)):
+    most = encoding.largest(domain) if domain.discrete else domain.high
+    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= most):
         raise InputError(f"{name} has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
 
 
