@@ -91,7 +91,7 @@ def _silently(words: list[str]) -> None:
 
 @dataclass
 class Report:
-    """What ran, and what of it failed."""
+    """Names of what ran and of what failed."""
 
     commands: int = 0
     programs: int = 0

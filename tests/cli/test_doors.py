@@ -1,4 +1,4 @@
-"""What users bring along that a command once refused: own modules, one folder of a class, other names of files."""
+"""Commands accept what they once refused: own modules, one folder of a class, other names of files."""
 
 from __future__ import annotations
 

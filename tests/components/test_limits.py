@@ -1,4 +1,4 @@
-"""What does not end or fit in memory is refused in one line, before anything starts."""
+"""Work that does not end or fit in memory is refused in one line, before anything starts."""
 
 from __future__ import annotations
 

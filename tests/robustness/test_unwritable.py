@@ -171,7 +171,7 @@ def test_training_without_a_run_needs_a_temporary_folder(start: Path, tmp_path: 
 def test_a_read_only_run_answers_and_says_that_it_records_nothing(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is asked for is shown or written elsewhere; what changes the run is refused."""
+    """Commands that only read a run work; commands that change it are refused."""
     shutil.copytree(start, folder := tmp_path / "all")
     monkeypatch.chdir(folder)
     before = tree(folder / "run")

@@ -110,6 +110,24 @@ def default_sampler(folder: RunFolder | None) -> str | None:
     return next(chosen, None)
 
 
+def chosen_sampler(folder: RunFolder | None, name: str | None = None) -> Sampler | None:
+    """Return the latent sampler that samples come from; None: they come from the prior.
+
+    Args:
+        folder: The run; None: there is none.
+        name: A fitted sampler, or "prior"; None: the default of the run.
+
+    Raises:
+        InputError: If there is no such sampler.
+    """
+    name = name or default_sampler(folder)
+    if name is None or name == "prior":
+        return None
+    if folder is None:
+        raise InputError("latent samplers are saved in the model's run, and it has none; fit with run=FOLDER")
+    return load_sampler(folder, name)
+
+
 def load_sampler(folder: RunFolder, name: str, *, trust: bool = False) -> Sampler:
     """Return a latent sampler that was fitted for a run.
 

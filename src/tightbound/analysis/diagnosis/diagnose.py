@@ -33,15 +33,12 @@ class Diagnose(Analysis["Diagnosis"]):
     def run(self, trained: Trained, subject: Subject) -> Diagnosis:
         """Make each check that applies."""
         from tightbound.analysis.diagnosis.engine import Case, diagnose
-        from tightbound.inference.fitting import default_sampler, load_sampler
-
-        name, folder = default_sampler(trained.folder), trained.folder
-        sampler = None if name is None or folder is None else load_sampler(folder, name)
+        from tightbound.inference.fitting import chosen_sampler
 
         case = Case(
             trained.model, _fitted_examples(trained, subject), subject.examples, trained.config, trained.metrics,
             seed=self.seed, max_examples=self.max_examples, samples=self.samples,
-            sampler=sampler,
+            sampler=chosen_sampler(trained.folder),
         )  # fmt: skip
         return diagnose(case, quick=self.quick, name=subject.name, progress=self.progress)
 

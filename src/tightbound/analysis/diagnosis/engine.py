@@ -19,6 +19,7 @@ from tightbound.analysis.diagnosis.worth import Exchange, exchange
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error, value_text
 from tightbound.analysis.result import Evaluation, Table
 from tightbound.core.errors import CompositionError, InputError, whole
+from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, key_seed
 from tightbound.core.terms import Batch
@@ -96,6 +97,11 @@ class Case:
         if len(batch) < 2:
             raise InputError("a diagnosis needs at least two training and two test examples")
         return batch[torch.from_numpy(np.random.default_rng(key_seed("diagnose", self.seed)).permutation(len(batch)))]
+
+    @property
+    def draw(self) -> Draw | None:
+        """Function that draws latent codes for samples; None: they come from the prior."""
+        return None if self.sampler is None else self.sampler.sample
 
     @cached_property
     def test_data(self) -> Batch:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tightbound.analysis.base import Analysis, Subject, option
-from tightbound.core.errors import InputError
 
 if TYPE_CHECKING:
     from tightbound.analysis.samples.sample_quality import SampleQuality
@@ -41,13 +40,10 @@ class Quality(Analysis["SampleQuality"]):
     def run(self, trained: Trained, subject: Subject) -> SampleQuality:
         """Fit the features, draw samples, and compare them."""
         from tightbound.analysis.samples.sample_quality import sample_quality
-        from tightbound.inference.fitting import default_sampler, load_sampler
+        from tightbound.inference.fitting import chosen_sampler
 
-        codes, sampler = None, self.sampler or default_sampler(trained.folder)
-        if sampler not in (None, "prior"):
-            if trained.folder is None:
-                raise InputError("latent samplers are saved in the model's run, and it has none; fit with run=FOLDER")
-            codes = load_sampler(trained.folder, sampler).sample
+        sampler = chosen_sampler(trained.folder, self.sampler)
+        codes = None if sampler is None else sampler.sample
         return sample_quality(
             trained.model, subject.training_data, subject.examples, name=subject.name, n_samples=self.n_samples,
             features=self.features, draw=self.draw, codes=codes, seed=self.seed, trust=self.trust,

@@ -95,8 +95,7 @@ class LowRecall(Check):
         images = case.some(case.train, 2 * self.n).x
         n = len(images) // 2
         require(n >= self.least, f"{2 * n} training images are too few to tell; needed: {2 * self.least}")
-        draw = None if case.sampler is None else case.sampler.sample
-        drawn = sample(model, n, seed=case.seed, codes=draw)
+        drawn = sample(model, n, seed=case.seed, codes=case.draw)
         x, real, samples = (part.flatten(1).double().numpy() for part in (images[:n], images[n : 2 * n], drawn))
         pca = PCA(min(self.components, n, x.shape[1]), random_state=case.seed % 2**32).fit(real)
         found = {}
@@ -154,10 +153,10 @@ class CopiedSamples(Check):
         sizes = len(case.train_data), len(few)
         short = f"{sizes[0]} training and {sizes[1]} test examples are too few to tell; needed: {self.least} of each"
         require(min(sizes) >= self.least, short)
-        draw = None if case.sampler is None else case.sampler.sample
-        drawn = None if draw is None else sample(case.model, self.max_examples, draw=True, seed=case.seed, codes=draw)
+        codes, n = case.draw, self.max_examples
+        drawn = None if codes is None else sample(case.model, n, draw=True, seed=case.seed, codes=codes)
         compared = memorization(
-            case.model, case.train, few, n_samples=self.max_examples, seed=case.seed, samples=drawn
+            case.model, case.train, few, n_samples=n, seed=case.seed, samples=drawn
         )  # fmt: skip
         return compared.estimates
 
