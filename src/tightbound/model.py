@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tightbound.components import Spec, find, make, parse, signature
 from tightbound.core import model as core
-from tightbound.core.domain import Domain
+from tightbound.core.domain import COUNTS, REAL, Domain
 from tightbound.core.errors import CompositionError
 from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
@@ -310,16 +310,22 @@ def _class_of(spec: Any, trust: bool) -> type:
 
 
 def _domain(found: Domain, likelihood: Any, observation: Any, trust: bool) -> Domain:
-    """Return the domain to build a model for: one for all numbers of a table, if a given part needs it."""
-    if found.plain is None:
-        return found
+    """Return the domain to build a model for: that of the data, or one that a given part needs for the same numbers."""
     spec = parse(likelihood) if isinstance(likelihood, str) else likelihood
     kinds = ("mixed",) if likelihood == "auto" else getattr(_class_of(spec, trust), "domains", ())
     if isinstance(observation, Observation):
         fits = observation.source.kind == "mixed"
     else:
         fits = observation == "auto" or parse(observation).name == "table"
-    return found if "mixed" in kinds and fits else found.plain
+    if found.plain is not None and "mixed" in kinds and fits:
+        return found
+    plain = found.plain or found
+    if likelihood == "auto" or observation != "auto" or plain.kind not in ("levels", "counts") or plain.kind in kinds:
+        return plain
+    if "counts" in kinds and plain.given != "shares":
+        return COUNTS
+    own = found.plain is not None or plain.kind == "counts"  # columns differ in scale: no levels of one range
+    return REAL if own and "real" in kinds else plain
 
 
 def _default_likelihood(domain: Domain, shape: tuple[int, ...]) -> str:

@@ -25,12 +25,18 @@ CONTENTS = {  # what the model is built for; floating-point numbers, except wher
     "unit": R.random((20, 4)).astype("f4"),
     "binary": (R.random((20, 6)) < 0.4).astype("f4"),
     "missing": np.where(R.random((20, 4)) < 0.2, np.nan, R.normal(size=(20, 4))).astype("f4"),
+    "whole columns": np.stack([R.integers(1, 3, 40), R.integers(0, 90, 40), R.integers(0, 5000, 40)], 1).astype("f4"),
+    "wide levels": R.integers(0, 17, (20, 64)).astype("f4"),
+    "wide counts": R.integers(0, 5000, (20, 64)).astype("f4"),
     "levels": R.integers(0, 17, (20, 5, 6)).astype("f4"),
     "pixels": PIXELS.astype("u1"),
     "shares": (PIXELS / 255).astype("f4"),
     "shares, channels first": (PIXELS / 255).astype("f4").transpose(0, 3, 1, 2),
     "windows": R.normal(size=(20, 7, 3)).astype("f4"),
 }
+
+
+TABLES = ("whole columns", "wide levels", "wide counts")
 
 
 def built(x: Any) -> tb.VAE:
@@ -61,10 +67,12 @@ def exact(x: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
     frozen.setflags(write=False)
     yield "read only", frozen
     if not np.isnan(x).any() and np.array_equal(f4, np.rint(f4)):
-        for dtype in ("u1", "i2", ">i2", "u2", "i4", "u4", ">u4", "i8", ">i8", "u8"):
+        for dtype in ("i2", ">i2", "u2", "i4", "u4", ">u4", "i8", ">i8", "u8"):
             yield dtype, f4.astype(dtype)
-        yield from ((str(dtype), tensor.to(dtype)) for dtype in (torch.uint8, torch.int16, torch.int64))
-        yield from (("float16", f4.astype("f2")), ("half", tensor.half()), ("bfloat16", tensor.bfloat16()))
+        yield from ((str(dtype), tensor.to(dtype)) for dtype in (torch.int16, torch.int64))
+        if f4.max() <= 255:  # larger numbers do not fit
+            yield from (("u1", f4.astype("u1")), ("torch.uint8", tensor.byte()))
+            yield from (("float16", f4.astype("f2")), ("half", tensor.half()), ("bfloat16", tensor.bfloat16()))
         if f4.max() == 1:
             yield from (("bool", f4 == 1), ("torch.bool", tensor == 1))
     yield from (("float32", tensor), ("float64", tensor.double()), ("gradient", tensor.clone().requires_grad_()))
@@ -103,7 +111,9 @@ def test_every_form_gives_the_same_numbers(name: str, models: dict[str, tb.Train
 
 
 @pytest.mark.filterwarnings("ignore:.*[Ss]parse.*")
-@pytest.mark.parametrize("name", ["real", "binary", "levels", "shares", "windows"])
+@pytest.mark.parametrize(
+    "name", ["real", "binary", "whole columns", "wide levels", "wide counts", "levels", "shares", "windows"]
+)
 def test_a_model_is_the_same_whatever_the_form_of_its_data(
     name: str, models: dict[str, tb.Trained], tmp_path: Path
 ) -> None:
@@ -111,6 +121,8 @@ def test_a_model_is_the_same_whatever_the_form_of_its_data(
     for form, given in exact(CONTENTS[name], tmp_path):
         if form in ("u1", "torch.uint8"):
             continue  # bytes are pixels of 256 levels
+        if name in TABLES and (form == "dataset" or form.startswith("batches")):
+            continue  # some examples cannot tell what columns hold
         model = built(given)
         assert (model.shape, model.observation.source) == (first.shape, first.observation.source), form
         assert model.layout == first.layout, form

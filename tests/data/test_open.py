@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tightbound.core.domain import BINARY, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, REAL, UNIT, WHOLE, Domain
 from tightbound.core.errors import InputError
 from tightbound.data import Limits, open
 
@@ -297,11 +297,9 @@ def test_tables(tmp_path, name, delimiter, header):
     assert packed.fingerprint == data.fingerprint
 
 
-def test_table_integers_are_real_unless_declared(tmp_path):
+def test_table_integers_are_whole_unless_declared(tmp_path):
     path = garbage(tmp_path / "a.csv", b"1,2\n3,4\n0,5\n")
-    data = open(path)
-    assert data.domain == REAL
-    assert any("levels=6" in note for note in data.notes)
+    assert open(path).domain == Domain("mixed", columns=(WHOLE, WHOLE))
     assert open(path, levels=6).domain == Domain("levels", 6)
 
 

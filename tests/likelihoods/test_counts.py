@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
 import tightbound as tb
-from tightbound.core.domain import COUNTS
+from tightbound.core.domain import COUNTS, REAL
 from tightbound.core.errors import CompositionError, InputError
 from tightbound.likelihoods import Beta, Counts, Levels
 from tightbound.likelihoods.beta import BetaDistribution
@@ -18,11 +19,14 @@ from tightbound.likelihoods.student import StudentTDistribution
 X = stats.nbinom(2, 0.05).rvs((200, 4), random_state=0)
 
 
-def test_counts_are_declared_and_never_inferred() -> None:
+def test_counts_are_declared_or_what_a_wide_table_holds() -> None:
     data = tb.data.open(X, domain="counts")
     assert data.domain == COUNTS
     assert next(data.whole.epoch(5)).x.dtype == torch.int32
-    assert tb.data.open(X).domain.kind == "levels"
+    assert tb.data.open(X).domain.kind == "mixed"
+    assert X.max() <= 255
+    assert tb.data.open(np.tile(X, 13)).domain.kind == "levels"
+    assert tb.data.open(np.tile(X, 13) * 9).domain == COUNTS
     for wrong in (X - 1, X + 0.5, X.astype(float) * 1e7):
         with pytest.raises(InputError, match=r"outside counts|not all are integers|whole numbers up to"):
             tb.data.open(wrong, domain="counts")
@@ -41,14 +45,25 @@ def test_a_model_of_counts_starts_near_the_data_and_has_bits(likelihood) -> None
         tb.evaluate(model, -X, samples=1)
 
 
+@pytest.mark.parametrize("form", [X, X.astype(float), pd.DataFrame(X), np.tile(X, 13), (np.tile(X, 13) * 9.0)])
+def test_a_likelihood_decides_what_whole_numbers_are(form) -> None:
+    data = tb.data.open(form)
+    for likelihood, domain in (("poisson", COUNTS), ("zero-inflated-negative-binomial", COUNTS), ("gaussian", REAL)):
+        model = tb.VAE.for_data(data, likelihood=likelihood, latent=2, network="mlp(hidden=(8,))")
+        levels = data.domain.kind == "levels" and likelihood == "gaussian"
+        assert model.observation.source == (data.domain if levels else domain)
+        assert model.observation.target_name.endswith("dequantized (noise seed 0)") == levels
+        assert np.isfinite(tb.evaluate(model, data.whole, samples=1)["elbo"].value)
+
+
 def test_likelihoods_not_for_counts_name_those_that_are() -> None:
     with pytest.raises(CompositionError, match="use 'poisson', 'negative-binomial'"):
-        tb.VAE.for_data(tb.data.open(X, domain="counts"), likelihood="gaussian")
-    with pytest.raises(CompositionError, match=r"Poisson is a distribution of counts.*'counts' with"):
-        tb.VAE.for_data(tb.data.open(X), likelihood="poisson")
-    model = tb.VAE.for_data(tb.data.open(X), likelihood="poisson", observation="counts", network="mlp(hidden=(8,))")
-    assert isinstance(model.observation, Counts)
-    assert torch.equal(model.observation.restore(torch.tensor([3.0])), torch.tensor([3.0]))
+        tb.VAE.for_data(tb.data.open(X, domain="counts"), likelihood="categorical")
+    pictures = np.tile(X, 16).reshape(200, 8, 8) / X.max()
+    with pytest.raises(CompositionError, match=r"Poisson is a distribution of counts"):
+        tb.VAE.for_data(tb.data.open(pictures, levels=int(X.max()) + 1), likelihood="poisson")
+    restored = Counts().restore(torch.tensor([3.0]))
+    assert torch.equal(restored, torch.tensor([3.0]))
 
 
 def spread(*limits: tuple[float, float], n: int = 4000) -> list[torch.Tensor]:

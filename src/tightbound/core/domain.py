@@ -112,7 +112,7 @@ WHOLE = Domain("whole")
 UNIT = Domain("unit")
 REAL = Domain("real")
 CONTAINED = {
-    "real": ("real", "unit"),
+    "real": ("real", "unit", "levels", "counts", "whole"),
     "unit": ("binary",),
     "counts": ("binary", "levels"),
     "whole": ("binary", "levels"),

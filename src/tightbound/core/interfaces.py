@@ -106,7 +106,8 @@ class Observation(Component, nn.Module, ABC):
         same = self.source in (domain, domain.plain) or (
             domain.levels is not None and domain.levels == self.source.levels
         )
-        if not same and domain.kind not in CONTAINED.get(self.source.kind, ()):
+        contained = (domain.plain or domain).kind in CONTAINED.get(self.source.kind, ()) and domain.given != "shares"
+        if not same and not contained:
             raise InputError(
                 f"the model was built for {self.source} and the data are {domain};  "
                 "convert the data, or pass domain=, levels= or kinds= when opening them"

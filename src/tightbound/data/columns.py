@@ -291,21 +291,17 @@ class Survey:
         return "; ".join(shown) + "; ..." * (self.width > 8), entries, *whole_numbers(whole)
 
 
-def may_differ(
-    header: Sequence[str], width: int, dtype: np.dtype[Any], plain: Domain, declared: Domain | None, *, whole: bool
-) -> bool:
-    """Return whether numeric columns without declared kinds get kinds of their own, as in tables but not in pictures.
+def may_differ(width: int, dtype: np.dtype[Any], plain: Domain, declared: Domain | None) -> bool:
+    """Return whether numeric columns without declared kinds get kinds of their own.
 
     Args:
-        header: Names of the columns, where they are known.
         width: Number of columns.
-        dtype: Type of the numbers.
+        dtype: Type of the numbers; bytes are levels.
         plain: Domain of all numbers as one kind.
         declared: Domain that was declared for all numbers.
-        whole: Whether all are whole numbers.
     """
-    own = len(header) > 0 or (dtype.kind == "f" and not whole)
-    return own and declared is None and width <= MAX_OWN and dtype != np.uint8 and plain.kind in ("real", "levels")
+    numbers = plain.kind in ("real", "levels", "counts")
+    return numbers and declared is None and width <= MAX_OWN and dtype != np.uint8
 
 
 def whole_numbers(ranges: Mapping[Any, tuple[float, float]]) -> tuple[str, ...]:

@@ -158,8 +158,8 @@ def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str
         return surveyed(raw, title, options)
     if options.like or width > columns.MAX_OWN:
         return None
-    plain, whole = encoding.infer(x, options.declared, title)[0].domain, bool((x == np.rint(x)).all())
-    if not columns.may_differ(raw.header, width, x.dtype, plain, options.declared, whole=whole):
+    plain = encoding.infer(x, options.declared, title)[0].domain
+    if not columns.may_differ(width, x.dtype, plain, options.declared):
         return None
     survey = columns.Survey(raw.header, {}, title, raw.problems)
     survey.add(x, raw.words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tightbound.core.domain import BINARY, PLAIN, REAL, UNIT, Domain
+from tightbound.core.domain import BINARY, COUNTS, PLAIN, REAL, UNIT, Domain
 from tightbound.core.errors import InputError, suggestion
 
 TRAINED = "the model was trained on such values only"  # advice for values outside the domain of a model
@@ -79,7 +79,12 @@ class Seen:
 
 
 def infer(
-    x: np.ndarray, declared: Domain | None = None, name: str = "the data", fix: str | None = None
+    x: np.ndarray,
+    declared: Domain | None = None,
+    name: str = "the data",
+    fix: str | None = None,
+    *,
+    sample: bool = False,
 ) -> tuple[Encoding, str]:
     """Return the encoding of raw values, and a note on how it was found.
 
@@ -88,9 +93,10 @@ def infer(
         declared: Domain that the user declared, which overrules the inference.
         name: Name of the source, for messages.
         fix: Advice for values outside the declared domain; None: declare another domain.
+        sample: Whether these are some of the values, so that others may be of another kind.
     """
     check_numeric(x, name)
-    return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix)
+    return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix, sample=sample)
 
 
 def held(x: np.ndarray, domain: Domain, words: Sequence[str] | None = None) -> np.ndarray:
@@ -145,7 +151,13 @@ def scale_of(declared: Domain | None) -> int:
 
 
 def judge(
-    seen: Seen, x: np.ndarray, declared: Domain | None, name: str, fix: str | None = None
+    seen: Seen,
+    x: np.ndarray,
+    declared: Domain | None,
+    name: str,
+    fix: str | None = None,
+    *,
+    sample: bool = False,
 ) -> tuple[Encoding, str]:
     """As `infer`, for values that were looked at part by part; `x` is the first part."""
     if declared is not None:
@@ -163,15 +175,16 @@ def judge(
         return stored(Domain("levels", 256, given="shares"), 255), f"{span}, {how}"
     if unit:
         return stored(UNIT), f"{span}, taken as {UNIT}"
-    countable = seen.integers and seen.low >= 0 and seen.high < MAX_LEVELS
-    if countable and (not seen.inexact or x.ndim > 2):  # whole numbers in a picture are levels, whatever their type
-        full = x.dtype == np.uint8 or (x.ndim > 2 and 128 <= seen.high <= 255)
+    table = x.ndim <= 2
+    countable = seen.integers and seen.low >= 0 and seen.high < (MAX_COUNT if table else MAX_LEVELS)
+    if countable and not (sample and table and seen.inexact):  # the other examples may hold fractions
+        full = x.dtype == np.uint8 or 128 <= seen.high <= 255
         found = Domain("levels", 256 if full else int(seen.high) + 1, given="floats" if seen.inexact else "")
+        found = COUNTS if table and seen.high > 255 else found  # a table of larger numbers counts something
         return stored(found), f"{span}, {'whole, ' * seen.inexact}taken as {found}"
     _check(seen, REAL, 1, name)
     _check_precision(x, name)
-    hint = f"; if they are levels, pass levels={int(seen.high) + 1}" if countable else ""
-    return stored(REAL), f"{span}, taken as {REAL}{hint}"
+    return stored(REAL), f"{span}, taken as {REAL}"
 
 
 def _declared(seen: Seen, dtype: np.dtype, domain: Domain, name: str) -> Encoding:

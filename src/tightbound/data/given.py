@@ -226,8 +226,9 @@ def _as_levels(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
 
 def _check_domain(own: Domain, domain: Domain, name: str) -> None:
     """Raise InputError for opened data whose stored values mean something else to the model."""
-    fewer = own.kind == domain.kind == "levels" and own.high <= domain.high and own.given != "shares"
-    if domain not in (own, own.plain) and not fewer and own.kind not in CONTAINED.get(domain.kind, ()):
+    fewer = own.kind == domain.kind == "levels" and own.high <= domain.high
+    contained = fewer or (own.plain or own).kind in CONTAINED.get(domain.kind, ())
+    if domain not in (own, own.plain) and not (contained and own.given != "shares"):
         raise InputError(
             f"{name} holds {own} and the model was made for {domain}; pass what {name} was opened from, and it is read "
             "like the training data"
@@ -265,7 +266,7 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
         raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
     most = encoding.largest(domain) if domain.discrete else domain.high
-    if x.numel() and not (fits and domain.low <= x.min() and x.max() <= most):
+    if x.numel() and not (fits and domain.low <= x.min().item() and x.max().item() <= most):
         raise InputError(f"{name} has values from {x.min():g} to {x.max():g}; the model was made for {domain}")
 
 

@@ -131,7 +131,7 @@ _FIX = {
         "use 'categorical', 'binomial', 'discretized-logistic' or 'logistic-mixture', or the observation 'binarized' "
         "with 'bernoulli', 'levels(dequantize=True)' with a density, or 'counts' with 'negative-binomial'"
     ),
-    "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial'",
+    "counts": "use 'poisson', 'negative-binomial' or 'zero-inflated-negative-binomial', or open them as levels",
     "whole": "use 'rounded-logistic'",
     "values": "use 'columns'",
     "categories": "use 'categorical'",

@@ -114,7 +114,7 @@ VECTORS = {
     "missing, as NaN": (vectors(np.where(PLACE % 43 == 0, np.nan, RNG.normal(size=4 * N))), {}, "mixed"),
     "missing once, late": (vectors(np.where(PLACE == 4 * 71, np.nan, RNG.normal(size=4 * N))), {}, "mixed"),
     "missing levels": (vectors(np.where(PLACE == 9, np.nan, PLACE % 5)), {"levels": 5}, "mixed"),
-    "binary but for one": (vectors(np.where(PLACE == 9, 7, PLACE % 2)), {}, "levels"),
+    "binary but for one": (vectors(np.where(PLACE == 9, 7, PLACE % 2)), {}, "mixed"),
     "whole but for one": (vectors(np.where(PLACE == 9, 7.5, PLACE % 2)), {}, "mixed"),
 }
 

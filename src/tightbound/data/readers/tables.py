@@ -365,11 +365,10 @@ def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, t
         return Coder(raw, domain, None, (survey.width,)), found
     assert seen is not None
     code, values = encoding.judge(seen, first, raw.declared, table.title)
-    width, whole = survey.width, seen.integers
-    if not raw.like and columns.may_differ(raw.header, width, first.dtype, code.domain, raw.declared, whole=whole):
+    if not raw.like and columns.may_differ(survey.width, first.dtype, code.domain, raw.declared):
         own = survey.numbers(code.domain)
         if own is not None:
-            return Coder(raw, own[0], None, (width,)), own[1]
+            return Coder(raw, own[0], None, (survey.width,)), own[1]
     return Coder(raw, code.domain, code, (survey.width,)), (values,)
 
 

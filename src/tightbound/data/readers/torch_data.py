@@ -195,7 +195,7 @@ def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str)
 def sampled(x: np.ndarray, declared: Domain | None, title: str) -> tuple[Encoding, str, tuple[int, ...], Layout]:
     """Return how examples are stored, judged by some of them; a note; their shape and layout."""
     x, _, layout = channels_first(x, title)
-    code, values = encoding.infer(x, declared, title)
+    code, values = encoding.infer(x, declared, title, sample=True)
     return code, f"{values}; judged by {len(x)} examples", x.shape[1:], layout
 
 
