@@ -216,6 +216,15 @@ def test_numbers_that_only_test_data_hold_make_a_column_real() -> None:
     assert training_data((x, x[:5] + 0.25)).domain == REAL
 
 
+def test_numbers_that_float32_rounds_are_known_again() -> None:
+    """Batches hold float32, and the domain of the column holds the numbers as they were given."""
+    x = np.stack([np.tile([-0.044641636506989144, 0.05068011873981862], 40), np.linspace(-1, 1, 80)], 1)
+    model = tb.VAE.for_data(x, latent=1, network="mlp(hidden=(2,))")
+    batch = next(training_data(x).train.epoch(80))
+    assert tb.evaluate(model, batch, samples=1)["elbo"].n == 80
+    assert torch.isfinite(model.loss(batch.x, seed=0))
+
+
 @pytest.mark.parametrize("width", [50, 51])
 def test_pixels_keep_one_domain(width: int) -> None:
     bytes_ = (np.arange(160 * width) % 7).astype(np.uint8).reshape(160, width)

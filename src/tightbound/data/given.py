@@ -260,8 +260,10 @@ def check_values(x: Tensor, domain: Domain, name: str) -> None:
         for i, (column, own) in enumerate(zip(x.unbind(1), domain.columns, strict=True)):
             check_values(column[~torch.isnan(column)], own, f"column {i + 1} of {name}")
         return
-    if domain.kind == "values" and not (known := torch.isin(x.float(), torch.tensor(domain.values))).all():
-        raise InputError(f"{name} holds {x[~known][0]:g}; the model was made for {domain}")
+    if domain.kind == "values":
+        if not (known := torch.isin(x.float(), torch.tensor(domain.values))).all():
+            raise InputError(f"{name} holds {x[~known][0]:g}; the model was made for {domain}")
+        return
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise InputError(f"{name} holds {int((~torch.isfinite(x)).sum())} values that are not finite; replace them")
     fits = not domain.discrete or not x.is_floating_point() or bool((x == x.round()).all())
