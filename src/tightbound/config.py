@@ -47,8 +47,8 @@ class Composition:
     network: _Component = "auto"
     """Network of the encoder and the decoder: mlp, conv or resnet, with arguments if you like: "mlp(hidden=(512,
     256))"; auto: resnet for color images of 32 x 32 pixels or more and for quantized latents of images, conv for other
-    images of 16 x 16 pixels or more, with more stages for larger ones, "mlp(hidden=(128,
-    128))" for tables of up to 100 columns, else mlp."""
+    images of 16 x 16 pixels or more, with more stages for larger ones, "mlp(hidden=(128, 128), skip=True)"
+    for tables of up to 100 columns, else mlp."""
     likelihood: _Component = "auto"
     """Likelihood p(x | z), such as gaussian or bernoulli; auto: one that fits the kind of the data. The scale of image
     pixels is then one for all: a scale of its own for each pixel fits the bound, and blurs what is hard."""

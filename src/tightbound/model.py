@@ -87,7 +87,8 @@ class VAE(core.VAE):
             decoder: Your own decoder. It maps z (B, latent) to the likelihood's parameters.
             network: Architecture of the encoder or decoder if you pass none. "auto": "resnet" for color images of at
                 least 32 x 32 pixels and for quantized latents, "conv" for other images of at least 16 x 16 pixels (with
-                more stages for larger ones), "mlp(hidden=(128, 128))" for tables of at most 100 columns, else "mlp".
+                more stages for larger ones), "mlp(hidden=(128, 128), skip=True)" for tables of at most 100 columns,
+                else "mlp".
             likelihood: p(x | z). "auto": bernoulli for binary data, discretized-logistic for integer levels (with one
                 scale for the pixels of images, since a scale for each asks least where the picture is hardest),
                 negative-binomial for counts, continuous-bernoulli for [0, 1], gaussian for real values (with a scale
@@ -100,9 +101,10 @@ class VAE(core.VAE):
             context: The variable that x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None:
                 no variable.
             start_at_data: Initialize the decoder's output bias and a learned scale to the marginals of the training
-                data (if the likelihood is given by name), and the pseudo-inputs of a prior to examples. `fit` repeats
-                this, and the normalization of real values, without the examples that it sets aside for validation. For
-                a training loop of your own that sets examples aside, pass the others here.
+                data (if the likelihood is given by name), the linear paths of networks with `skip=True` to factor
+                analysis, and the pseudo-inputs of a prior to examples. `fit` repeats this, and the normalization of
+                real values, without the examples that it sets aside for validation. For a training loop of your own
+                that sets examples aside, pass the others here.
             seed: Random seed of the initial weights; torch's default generator does not change.
             trust: Import your own components, written "module:Class(...)".
             **reading: How to read the data: levels, domain, kinds, labels, resize, gray (see `tightbound.data.open`).
@@ -291,7 +293,7 @@ def _default_network(shape: tuple[int, ...], latents: str | Latents) -> str:
     if _in_color(shape):  # maps of about 8 x 8
         return f"resnet(halvings=({round(math.log2(min(shape[1:]) / 8))},))"
     if len(shape) == 1 and shape[0] <= COLUMNS:
-        return "mlp(hidden=(128, 128))"
+        return "mlp(hidden=(128, 128), skip=True)"
     if len(shape) < 3 or min(shape[1:]) < 16:
         return "mlp"
     stages = max(2, math.ceil(math.log2(max(shape[1:]) / 16)))  # down to maps of at most 16 x 16

@@ -116,6 +116,15 @@ class Observation(Component, nn.Module, ABC):
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Replace the `mean` and `std` that the constructor took, for an observation that has them."""
 
+    def start_at(self, seen: Batch) -> None:
+        """Initialize from an observed batch, for an observation that fits more than `normalize` sets."""
+
+    def numbers(self, seen: Batch) -> tuple[Tensor, Tensor]:
+        """Return what the encoder sees of x as numbers (B, F), and which of them are known (B, F)."""
+        assert seen.input is not None
+        x = seen.input.flatten(1)
+        return x, torch.ones_like(x, dtype=torch.bool)
+
     @property
     def log_slope(self) -> float | Tensor:
         """log |d target / d raw| of each element, in nats: one number for all elements, or (*shape)."""

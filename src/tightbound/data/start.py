@@ -19,6 +19,7 @@ from tightbound.core.noise import Noise, seeded
 from tightbound.core.terms import Batch
 from tightbound.data.loader_split import LoaderSplit
 from tightbound.data.split import Split, Subset
+from tightbound.latents.linear import start_linear
 
 
 class Start:
@@ -74,7 +75,13 @@ class Start:
             most = max(100, min(10_000, 2**26 // math.prod(model.shape)))
             batch = gathered(examples, most).to(model.device)
             _check_enough(batch.x)
-            model.start_at(model.observe(batch, Noise("start")), likelihood=self._likelihood)
+            seen = model.observe(batch, Noise("start"))
+            if self._likelihood:
+                model.observation.start_at(seen)
+                seen = model.observe(batch, Noise("start"))
+            model.start_at(seen, likelihood=self._likelihood)
+            if self._likelihood:
+                start_linear(model, seen)
 
 
 def _check_enough(x: Tensor) -> None:

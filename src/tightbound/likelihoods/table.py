@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tightbound.core.domain import Domain, as_domain
-from tightbound.core.errors import InputError, number
+from tightbound.core.errors import InputError, number, whole
 from tightbound.core.interfaces import Observation
 from tightbound.core.noise import Noise
 from tightbound.core.terms import Batch
+from tightbound.nn.factor_analysis import FactorAnalysis
 
+WIDE = 512  # numbers of an example beyond which missing ones are filled in by their means
 MEASURED = ("real", "whole", "values")  # kinds whose numbers the encoder sees standardized
 
 
@@ -23,13 +25,15 @@ class Table(Observation):
     """Observation of tables with columns of several kinds, in which NaN marks a missing value.
 
     The encoder sees standardized real, "whole" and "values" columns, counts as log(1 + x), levels in [0, 1], one-hot
-    categories, zeros for missing values, and then the mask. In the target, real columns are standardized and
-    missing values are masked, so that p(x | z) and the measure integrate them out.
+    categories, and then the mask. Missing numbers are filled in by their means given the known ones, in a factor
+    analysis of the training data. In the target, real columns are standardized and missing values are masked, so that
+    p(x | z) and the measure integrate them out.
 
     Args:
         kinds: The kind of each column, as for the likelihood `columns`.
         mean: Mean of each column's observed training data; used for real, "whole" and "values" columns.
         std: Standard deviation of each column's observed training data.
+        factors: Number of factors, at most; 0: fill in the means of the columns.
 
     References:
         Handling incomplete heterogeneous data using VAEs (Nazabal et al. 2020), Section 3.1,
@@ -40,7 +44,9 @@ class Table(Observation):
     error_unit = "standard deviations (numbers), 0-1 scale (levels), wrong or right (categories); squared"
     target_name = "observed values, in the data's units"
 
-    def __init__(self, kinds: Sequence[Any], mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
+    def __init__(
+        self, kinds: Sequence[Any], mean: Sequence[float] = (), std: Sequence[float] = (), factors: int = 16
+    ) -> None:
         super().__init__()
         columns = tuple(as_domain(kind) for kind in kinds)
         for what, given in (("means", mean), ("standard deviations", std)):
@@ -54,6 +60,10 @@ class Table(Observation):
         # a missing value is masked, but its replacement must lie in the support of its column
         filled = torch.tensor([0.5 if c.kind == "unit" else 0.0 for c in columns], dtype=torch.get_default_dtype())
         self.register_buffer("filled", filled, persistent=False)
+        size = sum(map(_width, columns))
+        kept = min(whole("factors", factors, least=0), size - 1) if size <= WIDE else 0
+        for name, shape in (("expected", (size,)), ("loadings", (size, kept)), ("noise", (size,))):
+            self.register_buffer(name, torch.ones(shape) if name == "noise" else torch.zeros(shape))
         self.register_buffer("nominal", torch.tensor([c.kind == "categories" for c in columns]), persistent=False)
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -79,6 +89,9 @@ class Table(Observation):
     unit: Tensor
     nominal: Tensor
     filled: Tensor
+    expected: Tensor
+    loadings: Tensor
+    noise: Tensor
 
     @property
     def log_slope(self) -> Tensor:
@@ -109,7 +122,32 @@ class Table(Observation):
         written = torch.cat(list(parts), 1)
         widths = torch.tensor([_width(c) for c in self.source.columns], device=x.device)
         seen = mask.repeat_interleave(widths, 1, output_size=written.shape[1])
-        return replace(batch, input=torch.cat([written * seen, mask.to(x)], 1), x=x, mask=mask)
+        known = written * seen
+        if torch.compiler.is_compiling() or not mask.all():
+            known = torch.where(seen, known, self.factors.completed(known, seen))
+        return replace(batch, input=torch.cat([known, mask.to(x)], 1), x=x, mask=mask)
+
+    @property
+    def factors(self) -> FactorAnalysis:
+        """The factor analysis that missing numbers of the encoder's input are filled in by."""
+        return FactorAnalysis(self.expected, self.loadings, self.noise)
+
+    def start_at(self, seen: Batch) -> None:
+        """Fit the factor analysis to the known numbers of an observed batch."""
+        if not self.loadings.shape[1]:
+            return
+        found = FactorAnalysis.fit(*self.numbers(seen), self.loadings.shape[1])
+        self.expected.copy_(found.mean)
+        self.loadings.copy_(found.loadings)
+        self.noise.copy_(found.noise)
+
+    def numbers(self, seen: Batch) -> tuple[Tensor, Tensor]:
+        """See `Observation.numbers`."""
+        assert seen.input is not None
+        assert seen.mask is not None
+        widths = torch.tensor([_width(c) for c in self.source.columns], device=seen.mask.device)
+        known = seen.mask.repeat_interleave(widths, 1)
+        return seen.input[:, : known.shape[1]], known
 
     def restore(self, target: Tensor) -> Tensor:
         """Return targets with real columns in their original units."""
