@@ -160,9 +160,10 @@ def test_the_latent_size_of_images_fits_their_kind_and_pixels_share_a_scale(shap
     assert describe(model.likelihood)["scale"] == "shared"
 
 
-@pytest.mark.parametrize(
-    ("columns", "network"), [(3, "mlp(hidden=(128, 128), skip=True)"), (100, "mlp(hidden=(128, 128), skip=True)"), (101, "mlp")]
-)
+NARROW = "mlp(hidden=(128, 128), skip=True)"
+
+
+@pytest.mark.parametrize(("columns", "network"), [(3, NARROW), (100, NARROW), (101, "mlp")])
 def test_tables_get_a_narrow_network_and_a_scale_for_each_column(columns: int, network: str) -> None:
     x = np.random.default_rng(0).normal(size=(20, columns))
     model, named = (tb.VAE.for_data(x, **given) for given in ({}, {"network": network}))
