@@ -264,6 +264,16 @@ def test_a_short_run_says_how_short_it_was() -> None:
     assert not found_by(of_linear(linear, metrics=settled), "training:Undertrained")
 
 
+def test_a_training_loss_that_falls_by_memory_is_not_too_short_a_run() -> None:
+    linear = linear_gaussian(d=8, latent=3)
+    losses = [{"stage": "", "step": 3 * i + 3, "train_loss": 17 + 8 * math.exp(-i / 12)} for i in range(20)]
+    train, test = drawn(linear), drawn(linear, seed=1)
+    assert found_by(case_of(linear.model, train, test, metrics=losses), "training:Undertrained")
+    elsewhere = case_of(linear.model, train, test + 10, metrics=losses)  # what was learned does not hold there
+    assert not found_by(elsewhere, "training:Undertrained")
+    assert scalar(elsewhere.gap) > 10
+
+
 def test_rows_that_are_not_finite_are_named_and_training_is_not_blamed() -> None:
     linear = linear_gaussian()
     test = drawn(linear, 40, seed=1)

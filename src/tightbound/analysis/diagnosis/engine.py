@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.diagnosis.findings import Diagnosis, Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.independence import dependence, independent, marginal_costs
 from tightbound.analysis.diagnosis.worth import Exchange, exchange
-from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error, value_text
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error, scalar, scalar_error, value_text
 from tightbound.analysis.result import Evaluation, Table
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.latents import Draw
@@ -122,6 +123,16 @@ class Case:
     def train_evaluation(self) -> Evaluation:
         """Evaluation on the training examples."""
         return evaluate(self.model, self.train_data, samples=self.samples, seed=self.seed)
+
+    @cached_property
+    def gap(self) -> Estimate:
+        """ELBO of training examples minus ELBO of test examples."""
+        a, b = (part.per_example["elbo"] for part in (self.train_evaluation, self.evaluation))
+        return estimate(
+            a.mean() - b.mean(), math.hypot(mean_error(a), mean_error(b)), n=len(b), unit="nats",
+            target=self.evaluation["elbo"].target, description="ELBO of training data minus ELBO of test data",
+            estimator=f"difference of means over {len(a)} training and {len(b)} test examples",
+        )  # fmt: skip
 
     @cached_property
     def codes(self) -> Codes:
