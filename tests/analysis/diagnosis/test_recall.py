@@ -57,6 +57,18 @@ def test_samples_of_one_kind_lack_the_variety_of_the_data(bright: tuple[Trained,
     assert "lack the variety" in found.description
 
 
+def test_noise_that_no_sample_can_show_is_not_held_against_them() -> None:
+    """Means of p(x | z) are no nearer to the images than reconstructions are."""
+    rng = np.random.default_rng(0)
+    shade = rng.uniform(60, 190, (600, 1, 1, 1))
+    x = (shade + rng.normal(0, 20, (600, 1, 8, 8))).clip(0, 255).astype("uint8")
+    trained = tb.train(x, latent=1, network="mlp(hidden=(16,))", lr=0.01, epochs=15, validation_size=0, quiet=True)
+    case = Case(trained.model, ArraySplit(x), ArraySplit(x[:100]))
+    evidence = LowRecall().measure(case)
+    assert scalar(evidence["recall"]) > 0.7
+    assert LowRecall().judge(evidence, case) is None
+
+
 def test_a_latent_sampler_turns_the_prior_into_a_note(bright: tuple[Trained, Case]) -> None:
     trained, case = bright
     checks = (PriorMismatch(), PriorHoles())

@@ -11,7 +11,7 @@ from tightbound.analysis.estimate import estimate, scalar, scalar_error
 from tightbound.analysis.samples.copies import memorization
 from tightbound.analysis.samples.coverage import holes
 from tightbound.analysis.samples.two_sample import neighbors
-from tightbound.inference.infer import sample
+from tightbound.inference.infer import reconstruct, sample
 
 
 class PriorHoles(Check):
@@ -62,15 +62,16 @@ class PriorHoles(Check):
 
 
 class LowRecall(Check):
-    """Share of training images that are near a sample, compared with the share near another training image.
+    """Share of reconstructed training images that are near a sample, compared with the share near another of them.
 
     An image is recalled if it is nearer to some sample than this sample is to its third nearest sample, in the first
     principal components of the pixels. The check reports a finding if, by two standard errors, samples recall less than
-    30% of what as many training images recall; it is moderate, or severe below 15%. Samples are means of p(x|z), as
-    users see them.
+    30% of what as many reconstructions recall; it is moderate, or severe below 15%. Samples are means of p(x|z), as
+    users see them, and lack the details that the model takes for noise. Reconstructions lack them, too, so that they
+    show the variety that samples can have.
 
     Args:
-        n: Maximum number of samples, and of training images that they are compared with.
+        n: Maximum number of samples, and of reconstructions that they are compared with.
         least: Minimum of this number; with fewer images the check does not apply.
         components: Number of principal components.
 
@@ -86,37 +87,38 @@ class LowRecall(Check):
         self.n, self.least, self.components = n, least, components
 
     def measure(self, case: Case) -> Evidence:
-        """Return the recall of samples and the recall of training images."""
+        """Return the recall of samples and the recall of other reconstructions."""
         from sklearn.decomposition import PCA
 
         model = case.model
         require(len(model.shape) == 3, "the data are not images")
         require(model.context is None or not model.context.completes, "samples contain parts of the data")
-        images = case.some(case.train, 2 * self.n).x
-        n = len(images) // 2
+        given = case.some(case.train, 2 * self.n)
+        n = len(given) // 2
         require(n >= self.least, f"{2 * n} training images are too few to tell; needed: {2 * self.least}")
+        images = reconstruct(model, given, seed=case.seed)
         drawn = sample(model, n, seed=case.seed, codes=case.draw)
         x, real, samples = (part.flatten(1).double().numpy() for part in (images[:n], images[n : 2 * n], drawn))
         pca = PCA(min(self.components, n, x.shape[1]), random_state=case.seed % 2**32).fit(real)
         found = {}
-        for name, part, what in (("recall", samples, "samples"), ("recall_data", x, "other training images")):
+        for name, part, what in (("recall", samples, "samples"), ("recall_data", x, "other reconstructions")):
             recall = neighbors(pca.transform(part), pca.transform(real), k=3, seed=case.seed)["recall"]
             found[name] = estimate(
-                recall.value, recall.stderr, n=n, unit="0-1", target="training images",
-                description=f"share of images that are near {what}",
+                recall.value, recall.stderr, n=n, unit="0-1", target="reconstructed training images",
+                description=f"share of reconstructions that are near {what}",
                 estimator=f"third nearest neighbors among {n} {what}, on {pca.n_components_} principal components",
             )  # fmt: skip
         return found
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
-        """Compare the recall of samples with the recall of training images."""
+        """Compare the recall of samples with the recall of other reconstructions."""
         recall, most = scalar(evidence["recall"]), scalar(evidence["recall_data"])
         if not recall + 2 * scalar_error(evidence["recall"]) < 0.3 * most:
             return None
         severity: Severity = "severe" if recall < 0.15 * most else "moderate"
         description = (
-            f"Samples lack the variety of the data: {recall:.0%} of the training images are near a sample, and "
-            f"{most:.0%} are near another training image."
+            f"Samples lack the variety of the data: {recall:.0%} of the reconstructed training images are near a "
+            f"sample, and {most:.0%} are near another reconstruction."
         )
         remedy = remedies.longer(case.config) if case.sampler is not None else remedies.fitted_prior(case)
         return Finding(self.name, severity, evidence, description, remedy)
