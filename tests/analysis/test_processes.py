@@ -17,8 +17,6 @@ from analysis import process_cases as cases
 from conftest import Result
 from training.processes import Pair, pair
 
-FILE = cases.__file__
-
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Pair]:
@@ -42,7 +40,7 @@ def same(name: str, one: Any, other: Any) -> None:
 @pytest.mark.parametrize("kind", list(cases.KINDS))
 def test_two_processes_find_the_numbers_of_one(two: Pair, kind: str) -> None:
     expected = cases.found(kind)
-    for answer in two.call(FILE, "found", kind):
+    for answer in two.call(cases.found, kind):
         same(kind, expected["arrays"], answer["arrays"])
         same(kind, expected["numbers"], answer["numbers"])
         assert answer["relative"] == pytest.approx(expected["relative"], rel=1e-12)
@@ -50,20 +48,20 @@ def test_two_processes_find_the_numbers_of_one(two: Pair, kind: str) -> None:
 
 def test_scores_are_those_of_one_process(two: Pair) -> None:
     expected = cases.scored()
-    for answer in two.call(FILE, "scored"):
+    for answer in two.call(cases.scored):
         same("scores", expected, answer)
 
 
 @pytest.mark.parametrize("source", ["array", "split", "subset", "loader", "one example"])
 def test_data_of_every_kind_are_shared(two: Pair, source: str) -> None:
     expected = cases.embedded(source)
-    for answer in two.call(FILE, "embedded", source):
+    for answer in two.call(cases.embedded, source):
         same(source, expected, answer)
 
 
 def test_each_process_computes_its_batches_alone_and_all_get_all_in_order(two: Pair) -> None:
     computed = []
-    for positions, numbers, mine in two.call(FILE, "indices"):
+    for positions, numbers, mine in two.call(cases.indices):
         assert positions == list(range(cases.N))
         assert numbers == list(range(31))
         computed.append(mine)
@@ -74,11 +72,11 @@ def test_each_process_computes_its_batches_alone_and_all_get_all_in_order(two: P
 def test_what_one_process_cannot_use_is_refused_by_all(two: Pair, why: str) -> None:
     expected = cases.refused(why)
     assert expected != "nothing"
-    assert two.call(FILE, "refused", why) == [expected, expected]
+    assert two.call(cases.refused, why) == [expected, expected]
 
 
 def test_processes_that_were_given_different_data_are_told_so(two: Pair) -> None:
-    for said in two.call(FILE, "refused", "other data"):
+    for said in two.call(cases.refused, "other data"):
         assert "2 processes were given different data" in said
 
 
@@ -101,4 +99,4 @@ def test_torchrun_evaluates_and_speaks_once(run: Path, cli: Callable[..., Result
 
 
 def test_the_first_goes_on_when_the_others_are_dismissed(two: Pair) -> None:
-    assert two.call(FILE, "dismissed") == [(0, 1), (1, 0)]  # the last test: there is no pair any more
+    assert two.call(cases.dismissed) == [(0, 1), (1, 0)]  # the last test: there is no pair any more

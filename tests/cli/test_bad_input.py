@@ -50,7 +50,6 @@ FLAGS = [
     (["--epochs", "999999999999"], "epochs"),
     (["--evaluate-samples", "999999999999"], "--evaluate-samples 999999999999; needed: a whole number"),
     (["--processes", "999999999"], "processes"),
-    (["--prior", "mixture(components=999999999)"], "memory"),
     (["--objective", "iwae(samples=999999999)"], "memory"),
     (["--network", "mlp(hidden=(99999999,))"], "memory"),
     # parts

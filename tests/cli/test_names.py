@@ -28,7 +28,12 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("names")
     frame().to_csv(folder / "t.csv", index=False)
     named = ("--labels", "species", "--ignore", "day", "--id", "code", "--context", "labels")
-    main([str(word) for word in ("train", folder / "t.csv", *named, *TINY, "--run", folder / "run")])
+    main(
+        [
+            str(word)
+            for word in ("train", folder / "t.csv", *named, *TINY, "--evaluate-samples", "0", "--run", folder / "run")
+        ]
+    )
     return folder / "run"
 
 

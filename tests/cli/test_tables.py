@@ -90,7 +90,7 @@ def test_impute_writes_gaps_as_their_column_is_written(capsys, tmp_path: Path) -
     file, out, model = tmp_path / "till.csv", tmp_path / "filled.csv", tmp_path / "run"
     file.write_text("\n".join(lines) + "\n")
     named = ("--id", "name", "--ignore", "note", "empty", "--run", model)
-    assert invoke(capsys, "train", file, *named, *TINY).status == 0
+    assert invoke(capsys, "train", file, *named, *TINY, "--evaluate-samples", "0").status == 0
     result = invoke(capsys, "impute", model, file, "--out", out)
     assert result.status == 0, result.err
     before, after = file.read_text().splitlines(), out.read_text().splitlines()
@@ -140,7 +140,7 @@ def test_the_commands_offered_for_a_table_work(cli: Callable[..., Result], tmp_p
 
 def test_notes_on_the_data_name_flags(cli: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a;b\n" + "".join(f"{i % 7};{i % 5 - 1.5}\n" for i in range(40)))
-    result = cli("train", "x.csv", *TINY, "--run", "new")
+    result = cli("train", "x.csv", *TINY, "--evaluate-samples", "0", "--run", "new")
     assert result.status == 0, result.err
     assert "--delimiter" in result.out
     assert "delimiter=" not in result.out

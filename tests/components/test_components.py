@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tightbound as tb
@@ -45,6 +45,7 @@ specs = st.recursive(
 )
 
 
+@settings(max_examples=25)
 @given(specs)
 def test_a_spec_is_read_back_from_its_text(spec: Spec) -> None:
     assert parse(str(spec)) == spec

@@ -15,12 +15,12 @@ from tightbound.data.memory import keep_freed_memory
 
 print(keep_freed_memory())
 for kib in (1 << 13, 1 << 15):  # beside the heap and, where a block is freed between two, in it
-    for i in range(12):
+    for i in range(8):
         blocks = [torch.ones(kib * 256) for _ in range(4)]
         if i == 2:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         del blocks
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * 4 / kib / 4 / 10)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * 4 / kib / 4 / 6)
 """
 OWN = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
 

@@ -7,14 +7,14 @@ is "meta", which torch accepts on every machine.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from tightbound.core.numerics import NO_FLOAT64
 
@@ -84,7 +84,7 @@ class _Autocast(torch.autocast):
 
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    tensors = [*_tensors(args), *_tensors(kwargs.values())]
     held = [x for x in tensors if isinstance(x, Held)]
     on_device = bool(held)
     if func not in MOVES:
@@ -98,20 +98,37 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     generator = kwargs.get("generator")
     if generator is not None and generator.initial_seed() >> 63 != on_device:
         raise WrongDevice(f"{func}: a generator of another device than what it fills")
-    plain = tree_map(lambda x: x.held if isinstance(x, Held) else x, (args, kwargs))
-    found = func(*plain[0], **plain[1])
+    found = func(*_mapped(_plain, args), **{name: _mapped(_plain, x) for name, x in kwargs.items()})
     if not on_device:
         return found
     known = {id(x.held): x for x in held}  # what was changed in place stays itself
 
-    def made(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return x
+    def made(x: Tensor) -> Tensor:
         if x.dtype in (torch.float64, torch.complex128):
             raise WrongDevice(f"{func}: float64, which MPS has not")
         return known[id(x)] if id(x) in known else Held(x)
 
-    return tree_map(made, found)
+    return _mapped(made, found)
+
+
+def _tensors(given: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among arguments of an operation, which nest in lists and tuples alone."""
+    for x in given:
+        if isinstance(x, Tensor):
+            yield x
+        elif isinstance(x, list | tuple):
+            yield from _tensors(x)
+
+
+def _mapped(change: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Return an argument or result of an operation with its tensors changed."""
+    if isinstance(x, list | tuple):
+        return type(x)([_mapped(change, each) for each in x])
+    return change(x) if isinstance(x, Tensor) else x
+
+
+def _plain(x: Tensor) -> Tensor:
+    return x.held if isinstance(x, Held) else x
 
 
 @contextlib.contextmanager

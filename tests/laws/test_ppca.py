@@ -28,7 +28,7 @@ def test_a_trained_linear_vae_is_probabilistic_pca() -> None:
     model = tb.VAE(tb.Flat(StandardNormal(latent), posterior), likelihood, Identity())
     tb.fit(
         model, data, tb.objectives.ELBO(samples=4),
-        epochs=120, batch_size=200, lr=0.02, schedule="cosine", ema=0.99, validation_size=0, quiet=True,
+        epochs=70, batch_size=200, lr=0.02, schedule="cosine", ema=0.99, validation_size=0, quiet=True,
     )  # fmt: skip
 
     centerd = train - train.mean(0)

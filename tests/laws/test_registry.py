@@ -74,7 +74,7 @@ POSTERIORS = [
 ]
 COLUMNS = Domain("mixed", columns=(Domain("levels", 3), BINARY, Domain("levels", 5), Domain("levels", 3)))
 JOINT = [
-    ("pixelcnn", (1, 3, 2), BINARY),
+    ("pixelcnn(hidden=8)", (1, 3, 2), BINARY),
     ("pixelcnn(hidden=7, layers=2, network=mlp(hidden=(4,)), maps=3)", (2, 2, 2), Domain("levels", 3)),
     (
         "pixelcnn(hidden=7, layers=2, kernel=3, family=\"discretized-logistic(scale='shared')\")",
@@ -112,12 +112,10 @@ OBJECTIVES = [
     "lagging(every=2, samples=2)",
 ]
 LATENTS = [
-    *(name for name in TABLE["latents"] if name != "quantized"),
+    *(SMALL["latents"].get(name, name) for name in TABLE["latents"] if name != "quantized"),
     "quantized(quantizer='vq(codebook_size=5)', positions=3)",
     "quantized(quantizer=gumbel(codebook_size=3), positions=2)",
-    "bottom-up(upper=2, hidden=(5,))",
     "bottom-up(upper=(4, 2), hidden=(), top=mixture(latent=2))",
-    "ladder(groups=2, hidden=7)",
     "ladder(groups=(2, 3), hidden=6, activation='tanh', top=learned(latent=3))",
 ]
 QUANTIZERS = {
@@ -147,7 +145,7 @@ PRIORS = [
 
 @pytest.mark.parametrize("text", LIKELIHOODS)
 def test_likelihood(text: str) -> None:
-    check_likelihood(make("likelihood", text))
+    check_likelihood(make("likelihood", text), cases=3)
 
 
 @pytest.mark.parametrize(("text", "shape", "target"), JOINT)
@@ -199,14 +197,17 @@ def test_latents(text: str) -> None:
     check_latents(make("latents", text, shape=shape, latent=3, network=network, **parts), shape)
 
 
-@pytest.mark.parametrize(("halvings", "shape"), LEVELS)
+TWO_STAGE = [*((q, "pixelcnn") for q in QUANTIZERS), ("residual", "uniform"), ("gumbel", "transformer")]
+
+
 @pytest.mark.parametrize(
-    ("quantizer", "prior"), [*((q, "pixelcnn") for q in QUANTIZERS), ("residual", "uniform"), ("gumbel", "transformer")]
+    ("quantizer", "prior", "halvings", "shape"),
+    [(*pair, *LEVELS[(i + j) % len(LEVELS)]) for i, pair in enumerate(TWO_STAGE) for j in range(2)],
 )
 def test_quantized_latents_with_two_levels(
     quantizer: str, prior: str, halvings: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
-    """Color and gray, with odd, unequal and single edges; codes start at data."""
+    """Color and gray, with odd, unequal and single edges, two of the shapes for each pair; codes start at data."""
     torch.manual_seed(0)
     network = ResNet(halvings, hidden=8, blocks=1, inner=4)
     latents = Quantized(shape, 4, network, QUANTIZERS[quantizer], CODE_PRIORS[prior])

@@ -68,7 +68,7 @@ def gradients(objective: Objective, model: tb.VAE, batch: Batch, seed: int) -> d
     return found
 
 
-def z_scores(a: Objective, b: Objective | dict[str, Tensor], model: tb.VAE, batch: Batch, repeats: int = 150):
+def z_scores(a: Objective, b: Objective | dict[str, Tensor], model: tb.VAE, batch: Batch, repeats: int = 80):
     """Return the largest |mean| / standard error of the difference per parameter, on the same draws."""
     differences: dict[str, list[Tensor]] = {name: [] for name, _ in model.named_parameters()}
     for seed in range(repeats):

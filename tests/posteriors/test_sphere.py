@@ -199,7 +199,7 @@ def test_a_hyperspherical_model_trains_and_reloads(posterior: str, tmp_path) -> 
     data = tb.data.open("digits")
     model = tb.VAE.for_data(data, latent=4, network="mlp(hidden=(32,))", prior="sphere", posterior=posterior)
     before = evaluate(model, data.test, samples=5)["elbo"].value
-    trained = tb.fit(model, data, epochs=12, lr=0.01, quiet=True, run=tmp_path / "run")
+    trained = tb.fit(model, data, epochs=5, lr=0.02, quiet=True, run=tmp_path / "run")
     result = trained.evaluate(data.test, samples=5)
     assert result["elbo"].value > before + 5
     assert result["rate"].value > 0.5

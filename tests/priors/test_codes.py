@@ -49,8 +49,7 @@ def conditions(made: Any, *lead: int) -> tuple[Tensor | None, Tensor | None]:
     return maps, context
 
 
-@pytest.mark.parametrize("given", GIVEN, ids=str)
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("depth", "given"), list(zip((1, 2, 2, 1), GIVEN, strict=True)), ids=str)
 @pytest.mark.parametrize("text", PRIORS)
 def test_laws(text: str, depth: int, given: dict[str, int]) -> None:
     check_code_prior(prior(text, depth, codebook_size=4 - depth, **given))

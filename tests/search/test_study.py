@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from tightbound.core.errors import InputError
 from tightbound.search.space import space_of
 from tightbound.search.study import Kind, Record, Search, Study, delete_sweep
 
+FORK = get_context("fork")
 GRID = Search("grid", space_of({"beta": ["1", "2", "3"]}), 0, 0)
 
 
@@ -61,24 +62,21 @@ def test_a_run_that_one_process_holds_is_left_to_it(tmp_path: Path) -> None:
         assert again[1]
 
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from tightbound.search.space import space_of
-from tightbound.search.study import Search, Study
-with Study(Path(sys.argv[1])).claimed(Search("grid", space_of({"beta": ["1", "2", "3"]}), 0, 0)) as (record, resumed):
-    print(record.name, flush=True)
-    time.sleep(60)
-"""
+def hold(folder: Path, said: Connection) -> None:
+    """Claim a run, say its name, and keep it."""
+    with Study(folder).claimed(GRID) as claimed:
+        assert claimed is not None
+        said.send(claimed[0].name)
+        time.sleep(60)
 
 
 def test_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    with other:
-        assert other.stdout.readline().strip() == "beta-1"
-        other.send_signal(signal.SIGKILL)
-        other.wait()
+    heard, said = FORK.Pipe()
+    other = FORK.Process(target=hold, args=(tmp_path, said))
+    other.start()
+    assert heard.recv() == "beta-1"
+    other.kill()
+    other.join()
     with Study(tmp_path).claimed(GRID) as claimed:
         assert claimed is not None
         assert (claimed[0].name, claimed[1]) == ("beta-1", True)
@@ -183,26 +181,27 @@ def test_hopeless_runs_are_pruned(tmp_path: Path, kind: Kind) -> None:
         assert [r.values["beta"] for r in stopped] == ["3", "2", "1"]
 
 
-SHARE = """
-import sys, time
-from pathlib import Path
-from tightbound.search.space import space_of
-from tightbound.search.study import Search, Study
-study, search = Study(Path(sys.argv[1])), Search("tpe", space_of({"lr": "uniform(0.1, 1)"}), 12, 0)
-while True:
-    with study.claimed(search) as claimed:
-        if claimed is None:
-            break
-        time.sleep(0.02)
-        print(claimed[0].name, flush=True)
-        study.finish(claimed[0], "done", -(float(claimed[0].values["lr"]) - 0.5) ** 2, None)
-"""
+def share(folder: Path, said: Connection) -> None:
+    """Train what nobody else does, and say what that was."""
+    study, plan, mine = Study(folder), search("tpe", 12, lr="uniform(0.1, 1)"), list[str]()
+    while True:
+        with study.claimed(plan) as claimed:
+            if claimed is None:
+                break
+            time.sleep(0.02)
+            mine.append(claimed[0].name)
+            study.finish(claimed[0], "done", -((float(claimed[0].values["lr"]) - 0.5) ** 2), None)
+    said.send(mine)
 
 
 def test_processes_share_a_study_and_train_each_run_once(tmp_path: Path) -> None:
-    argv = [sys.executable, "-c", SHARE, str(tmp_path)]
-    workers = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [worker.communicate()[0].split() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    assert sorted(said[0] + said[1]) == [f"trial-{i:03}" for i in range(12)]
+    pipes = [FORK.Pipe() for _ in range(2)]
+    workers = [FORK.Process(target=share, args=(tmp_path, said)) for _, said in pipes]
+    for worker in workers:
+        worker.start()
+    names = [heard.recv() for heard, _ in pipes]
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert sorted(names[0] + names[1]) == [f"trial-{i:03}" for i in range(12)]
     assert len(Study(tmp_path).records()) == 12

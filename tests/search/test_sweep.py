@@ -65,7 +65,7 @@ def interrupt_when_there_is(file: Path) -> None:
 
 
 def test_an_interrupted_sweep_continues_to_the_same_weights(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"values": {"beta": (0.1, 10)}, "steps": 150}
+    options: dict[str, Any] = {"values": {"beta": (0.1, 10)}, "steps": 90}
     whole = sweep(tmp_path / "whole", **options)
     interrupt_when_there_is(tmp_path / "swept" / "beta-10" / "metrics.jsonl")  # after the first epoch
     with pytest.raises(Interrupted, match="stopped by SIGINT at beta = 10; repeat the same command to continue"):
@@ -88,16 +88,16 @@ def test_a_run_whose_process_was_killed_before_it_was_written_begins_again(tmp_p
 
 
 def test_runs_in_processes_are_the_same_to_the_bit_and_one_that_fails_ends_alone(tmp_path: Path) -> None:
-    several = sweep(tmp_path / "several", {"lr": (0.001, 1e30), "seed": (0, 1)}, jobs=2)
-    assert [run.state for run in several.runs] == ["done", "done", "failed", "failed"]
+    several = sweep(tmp_path / "several", {"lr": (0.001, 0.002, 1e30)}, jobs=2)
+    assert [run.state for run in several.runs] == ["done", "done", "failed"]
     assert "became" in (several.runs[2].reason or "")
-    alone = sweep(tmp_path / "alone", {"seed": (0, 1)}, lr=0.001)
+    alone = sweep(tmp_path / "alone", {"lr": (0.001, 0.002)})
     for run, other in zip(several.runs, alone.runs, strict=False):
         one, two = weights(run.path), weights(other.path)
         assert one.keys() == two.keys()
         assert all(torch.equal(one[key], two[key]) for key in two)
-    again = sweep(tmp_path / "several", {"lr": (0.001, 1e30), "seed": (0, 1)}, retry=True)
-    assert [run.state for run in again.runs] == ["done", "done", "failed", "failed"]
+    again = sweep(tmp_path / "several", {"lr": (0.001, 0.002, 1e30)}, retry=True)
+    assert [run.state for run in again.runs] == ["done", "done", "failed"]
 
 
 def test_a_search_evaluates_only_the_best_on_test_data(tmp_path: Path) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pickle
-import select
 import socket
-import subprocess
-import sys
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import pytest
+import torch
 
 N = 2
+FORK = get_context("fork")  # the workers have imported everything already
 
 
 class Pair:
@@ -27,28 +27,28 @@ class Pair:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        common = {"WORLD_SIZE": f"{N}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}", "OMP_NUM_THREADS": "1"}
+        common = {"WORLD_SIZE": f"{N}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+        pipes = [FORK.Pipe() for _ in range(N)]
+        self._pipes = [mine for mine, _ in pipes]
         self._workers = [
-            subprocess.Popen(
-                [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", __file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | common | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"},
-            )
+            FORK.Process(target=_serve, args=(pipes, rank, common | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}))
             for rank in range(N)
         ]
-
-    def call(self, file: str, name: str, *args: Any) -> list[Any]:
-        """Call `name(*args)` of this file in both; return both results, or fail with the error of one."""
         for worker in self._workers:
-            assert worker.stdin is not None
-            pickle.dump((file, name, args), worker.stdin)
-            worker.stdin.flush()
+            worker.start()
+        for _, other in pipes:
+            other.close()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        """Call a function of a module in both; return both results, or fail with the error of one."""
+        for pipe in self._pipes:
+            pipe.send_bytes(pickle.dumps((function, args)))
         said: dict[int, Any] = {}
         while len(said) < N:
-            waiting = {worker.stdout: rank for rank, worker in enumerate(self._workers) if rank not in said}
-            for answer in select.select(list(waiting), [], [], 600)[0] or pytest.fail("the processes wait for ever"):
-                ok, said[waiting[answer]] = pickle.load(answer)
+            waiting = {pipe: rank for rank, pipe in enumerate(self._pipes) if rank not in said}
+            for answer in wait(list(waiting), 600) or pytest.fail("the processes wait for ever"):
+                assert isinstance(answer, Connection)
+                ok, said[waiting[answer]] = pickle.loads(answer.recv_bytes())
                 if not ok:
                     self.close()  # the other may wait for this one
                     pytest.fail(said[waiting[answer]])
@@ -56,36 +56,34 @@ class Pair:
 
     def close(self) -> None:
         """End both."""
-        for worker in self._workers:
+        for worker, pipe in zip(self._workers, self._pipes, strict=True):
             worker.kill()
-            worker.communicate()
+            worker.join()
+            pipe.close()
 
 
-def _serve() -> None:
+def _serve(pipes: list[tuple[Connection, Connection]], rank: int, environment: dict[str, str]) -> None:
     """Run calls in a worker until its input ends."""
     from tightbound.core.world import connected
 
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the work prints is not an answer
-    modules: dict[str, Any] = {}
+    mine = pipes[rank][1]
+    for pipe in (pipe for pair in pipes for pipe in pair if pipe is not mine):
+        pipe.close()
+    torch.set_num_threads(1)  # a fork has none of the threads that OpenMP believes it has
+    os.environ.update(environment)
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", DeprecationWarning)
     with connected():
         while True:
             try:
-                file, name, args = pickle.load(sys.stdin.buffer)
+                function, args = pickle.loads(mine.recv_bytes())
             except EOFError:
                 return
             try:
-                if file not in modules:
-                    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-                    assert spec is not None
-                    assert spec.loader is not None
-                    modules[file] = importlib.util.module_from_spec(spec)
-                    spec.loader.exec_module(modules[file])
-                answer = True, getattr(modules[file], name)(*args)
+                answer = True, function(*args)
             except BaseException:
                 answer = False, traceback.format_exc()
-            pickle.dump(answer, out)
-            out.flush()
+            mine.send_bytes(pickle.dumps(answer))
 
 
 @contextmanager
@@ -96,7 +94,3 @@ def pair() -> Iterator[Pair]:
         yield workers
     finally:
         workers.close()
-
-
-if __name__ == "__main__":
-    _serve()

@@ -34,7 +34,7 @@ def both(two: Pair) -> Train:
     """Train a case in two processes; return the result of the first, and check that the other agrees."""
 
     def train(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        first, second = two.call(cases.__file__, "train", *args, kwargs)
+        first, second = two.call(cases.train, *args, kwargs)
         assert equal(first["weights"], second["weights"], 0)
         return first
 
@@ -74,7 +74,7 @@ def test_components_that_draw_by_themselves_train_to_the_same_weights_in_each(
 
 def test_processes_draw_different_numbers_for_their_shares(two: Pair) -> None:
     """From torch's generator: the dropout of two shares differs. Keyed noise is one global draw."""
-    (own, keyed), (other, rest) = two.call(cases.__file__, "draws")
+    (own, keyed), (other, rest) = two.call(cases.draws)
     assert not np.allclose(own, other)
     np.testing.assert_array_equal(np.concatenate([keyed, rest], 1), cases.global_draw())
 
@@ -84,13 +84,13 @@ def test_a_run_is_resumed_with_another_number_of_processes(two: Pair, both: Trai
     name = "ema, clip, decay"
     whole = cases.train(name, tmp_path / "whole", {"epochs": 3})
     run = tmp_path / "run"
-    assert two.call(cases.__file__, "stopped", name, run, 4, {"epochs": 3}) == [4, 4]
+    assert two.call(cases.stopped, name, run, 4, {"epochs": 3}) == [4, 4]
     assert cases.stopped(name, run, 11, {"epochs": 3, "resume": True}) == 11
     same_curve(whole, both(name, run, epochs=3, resume=True))
 
 
 def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path) -> None:
-    assert two.call(cases.__file__, "stopped", "mlp", tmp_path / "run", 5, {}, 1) == [5, 5]
+    assert two.call(cases.stopped, "mlp", tmp_path / "run", 5, {}, 1) == [5, 5]
     assert load(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["step"] == 5
 
 
@@ -106,50 +106,50 @@ def test_a_signal_to_one_stops_both_after_a_checkpoint(two: Pair, tmp_path: Path
 def test_all_processes_refuse_settings_that_need_one_process(
     name: str, changed: dict[str, Any], description: str, two: Pair, tmp_path: Path
 ) -> None:
-    for refusal in two.call(cases.__file__, "refusal", name, {"run": tmp_path / "run", **changed}):
+    for refusal in two.call(cases.refusal, name, {"run": tmp_path / "run", **changed}):
         assert description in refusal
     assert not (tmp_path / "run").exists()
 
 
 def test_an_error_of_the_first_process_is_raised_in_both(two: Pair, tmp_path: Path) -> None:
     cases.train("mlp", tmp_path / "run", {"epochs": 1})
-    for refusal in two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run"}):
+    for refusal in two.call(cases.refusal, "mlp", {"run": tmp_path / "run"}):
         assert "pass resume= to continue it" in refusal
 
 
 @pytest.mark.parametrize("what", ["data", "settings"])
 def test_processes_with_different_settings_are_refused_by_all(what: str, two: Pair, tmp_path: Path) -> None:
-    for refusal in two.call(cases.__file__, "different", what, tmp_path / "run"):
+    for refusal in two.call(cases.different, what, tmp_path / "run"):
         assert refusal == f"2 processes were started with different {what}; start all of them alike"
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_gives_the_same_error_in_both(two: Pair, tmp_path: Path) -> None:
     """Though only one of them may have seen the example."""
-    one, other = two.call(cases.__file__, "refusal", "mlp", {"run": tmp_path / "run", "lr": 1e20})
+    one, other = two.call(cases.refusal, "mlp", {"run": tmp_path / "run", "lr": 1e20})
     assert one == other
     assert "became" in one
 
 
 def test_if_one_host_cannot_compile_none_does(two: Pair, tmp_path: Path) -> None:
     """The others would wait for the gradients of a host without a compiler."""
-    for refusal, changed in two.call(cases.__file__, "compiled_in_one", tmp_path / "run"):
+    for refusal, changed in two.call(cases.compiled_in_one, tmp_path / "run"):
         assert "nothing of this model can be compiled here" in refusal
         assert not any(changed)
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_both_know_at_once_of_signals_and_due_checkpoints(late: bool, two: Pair) -> None:
-    assert two.call(cases.__file__, "agreed", late) == [(signal.SIGTERM, late, late)] * 2
+    assert two.call(cases.agreed, late) == [(signal.SIGTERM, late, late)] * 2
 
 
 def test_a_finished_process_waits_for_slower_ones(two: Pair) -> None:
     """With its share of an evaluation, which may take hours longer on another host."""
-    assert min(two.call(cases.__file__, "timeout")) >= 24
+    assert min(two.call(cases.timeout)) >= 24
 
 
 def test_a_process_knows_that_another_reported_its_error(two: Pair) -> None:
-    assert two.call(cases.__file__, "reports") == [[False, True]] * 2
+    assert two.call(cases.reports) == [[False, True]] * 2
 
 
 @pytest.mark.slow

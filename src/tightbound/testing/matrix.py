@@ -161,9 +161,12 @@ def terms(c: Combination, model: VAE, samples: int = 1) -> Terms:
 
 
 @functools.cache
-def _cached(c: Combination) -> tuple[VAE, Terms]:
-    model = _model(c)
-    return model, terms(c, model)
+def _cached(c: Combination) -> tuple[VAE, Terms] | TightboundError:
+    try:
+        model = _model(c)
+        return model, terms(c, model)
+    except TightboundError as error:
+        return error
 
 
 @functools.cache
@@ -175,9 +178,11 @@ def why_not(c: Combination) -> str | None:
     Raises:
         Exception: Any error other than a TightboundError.
     """
+    made = _cached(replace(c, objective="-"))
+    if isinstance(made, TightboundError):
+        return str(made)
     try:
-        model, seen = _cached(replace(c, objective="-"))
-        _objective(c, model, seen)
+        _objective(c, *made)
     except TightboundError as error:
         return str(error)
     return None

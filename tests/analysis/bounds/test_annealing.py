@@ -56,7 +56,7 @@ def test_step_sizes_are_fixed_and_independent_of_the_chains() -> None:
 @pytest.mark.parametrize(
     ("how", "error"),
     [
-        ({"temperatures": 150, "chains": 8, "leapfrog": 5}, 3.0),
+        ({"temperatures": 100, "chains": 6, "leapfrog": 5}, 3.0),
         pytest.param({"temperatures": 500}, 1.0, marks=pytest.mark.slow),
     ],
 )
