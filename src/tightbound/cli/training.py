@@ -31,10 +31,10 @@ class Training(Config, Command):
     """YAML file with values of these options, such as a run's config.yaml; flags take precedence."""
     evaluate_samples: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Importance samples per example in the evaluation at the end; 0: no evaluation and no report. Default: 500, or as
-    many as take about a tenth of the time of the training (a sweep: 500)."""
+    many as take about a twentieth of the time of the training, at least 10 (a sweep: 500)."""
     evaluate_data: int = 1000
-    """Maximum number of test examples in the evaluation at the end, picked at random (`tightbound evaluate` takes
-    all)."""
+    """Maximum number of test examples in the evaluation at the end, picked at random; fewer after a short training on
+    large examples (`tightbound evaluate` takes all)."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Optimizer: adam, or adamw (decoupled weight decay)."""
     trust: Flag[bool] = False

@@ -97,9 +97,14 @@ def fit_sampler(
             folder.checkpoint("last", stage).unlink(missing_ok=True)
         folder.write_metrics(rows)
     default = default or default_sampler(folder) == _stage(spec.name).removeprefix("sampler-")
-    scalars = {"sampler": describe(fitted), "codes": len(codes), "default": default}
-    checkpoint.save(_file(folder, spec.name), fitted.state_dict(), scalars)
+    save_sampler(folder, spec.name, fitted, len(codes), default=default)
     return fitted.eval()
+
+
+def save_sampler(folder: RunFolder, name: str, fitted: Sampler, codes: int, *, default: bool) -> None:
+    """Save a latent sampler that was fitted to so many latent codes in a run, under its name."""
+    scalars = {"sampler": describe(fitted), "codes": codes, "default": default}
+    checkpoint.save(_file(folder, name), fitted.state_dict(), scalars)
 
 
 def default_sampler(folder: RunFolder | None) -> str | None:

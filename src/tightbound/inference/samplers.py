@@ -144,9 +144,9 @@ class GaussianMixture(DensitySampler):
 
     @classmethod
     def suited(cls, codes: Tensor, seed: int) -> Mapping[str, Any]:
-        """Return the components and covariance that suit a held-out fifth of the codes best, of at most 5,000."""
+        """Return the components and covariance that suit a held-out fifth of the codes best, of at most 2,500."""
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key_seed("held-out", seed)))
-        some = codes[order[:5000]]
+        some = codes[order[:2500]]
         held_out, rest = some[: len(some) // 5], some[len(some) // 5 :]
         scores: dict[tuple[int, Covariance], float] = {}
         for components, covariance in cls.TRIED:

@@ -54,6 +54,10 @@ def drawn(figure: Figure) -> bytes:
             canvas.draw_without_rendering()  # settles the layout, which decides where there is room for names
             for panel, axes in named:
                 write_names(panel, axes)
+        layout = canvas.get_layout_engine()
+        if layout is not None:
+            layout.execute(canvas)
+            canvas.set_layout_engine(None)  # else saving would draw the figure twice, once for the layout alone
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

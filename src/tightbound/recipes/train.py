@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Unpack
 
-from tightbound.analysis.diagnosis.checks.prior import PriorMismatch
-from tightbound.analysis.diagnosis.engine import Case, diagnose
-from tightbound.config import FitOptions, Settings
-from tightbound.data import Data
+from tightbound.config import FitOptions
 from tightbound.data.given import Source
+from tightbound.recipes.afterwards import Afterwards, suit_samples
 from tightbound.recipes.composing import compose, configure, opened, recorded
 from tightbound.trained import Trained
 from tightbound.training.callbacks import CallbackLike
-from tightbound.training.checks import check_options, validation_size
+from tightbound.training.checks import check_options
 from tightbound.training.fit import fit_run
 
 
@@ -94,23 +92,5 @@ def train(
     trained = Trained(
         fitted.model, examples, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )
-    suit_samples(trained, examples, settings)
+    suit_samples(trained, examples, settings, Afterwards.of(trained, settings))
     return trained
-
-
-def suit_samples(trained: Trained, data: Data, settings: Settings) -> bool:
-    """Fit a Gaussian mixture to the latent codes for sampling, if validation examples show a prior mismatch.
-
-    A conditional model keeps its prior, since the mixture would not know the context.
-
-    Returns:
-        Whether a mixture was fitted.
-    """
-    train, held_out = data.held_out(validation_size(settings, data), settings.seed)
-    if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2:
-        return False
-    case = Case(trained.model, train, held_out, trained.config)
-    if not diagnose(case, (PriorMismatch(),)).findings:
-        return False
-    trained.fit_sampler("gaussian-mixture", default=True)
-    return True

@@ -92,7 +92,7 @@ def test_an_exact_posterior_is_healthy() -> None:
     found = diagnose(of_linear(linear_gaussian(d=8, latent=3)))
     assert found.findings == ()
     assert {"posterior-collapse", "posterior-too-wide", "variance-collapse", "overfitting"} <= set(found.checked)
-    assert found.verdict == f"Healthy: {len(found.checked)} checks found nothing."
+    assert found.verdict == f"Healthy: {len(found.checked)} checks of 600 test examples found nothing."
 
 
 def test_a_posterior_that_is_the_prior_is_collapse() -> None:
@@ -398,7 +398,7 @@ def test_a_check_of_ones_own_is_made() -> None:
 
     found = diagnose(of_linear(linear_gaussian()), [Always()])
     assert found.sentences == [
-        "Found by 1 check: always (mild).",
+        "Found by 1 check of 600 test examples: always (mild).",
         "always (mild): There is a model. Remedy: set epochs to 1.",
     ]
     assert found["always.models"].value == 1

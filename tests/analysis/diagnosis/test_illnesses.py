@@ -238,6 +238,17 @@ def test_too_few_examples_are_no_evidence_of_copies() -> None:
     assert "too few" in found.skipped["memorization"]
 
 
+def test_a_quick_diagnosis_does_not_search_data_that_take_long() -> None:
+    """10 million rows are one row that is repeated in place: reading them in a quick diagnosis would take minutes."""
+    linear = linear_gaussian()
+    many = np.broadcast_to(drawn(linear, 1), (10_000_000, linear.w.shape[0]))
+    case = case_of(linear.model, many, drawn(linear, 600, seed=1))
+    found = diagnose(case, [f"{CHECKS}.samples:CopiedSamples"], quick=True)
+    assert "quick" in found.skipped["memorization"]
+    small = diagnose(of_linear(linear), [f"{CHECKS}.samples:CopiedSamples"], quick=True)
+    assert "memorization" in small.checked
+
+
 def test_a_short_run_says_how_short_it_was() -> None:
     steps = np.arange(20)
     losses = 17 + 8 * np.exp(-steps / 12)  # far from settled, though it slows down

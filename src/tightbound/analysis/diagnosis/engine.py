@@ -16,7 +16,7 @@ import torch
 from tightbound.analysis.bounds.estimator import evaluate
 from tightbound.analysis.diagnosis.findings import Diagnosis, Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.independence import dependence, independent, marginal_costs
-from tightbound.analysis.diagnosis.worth import Exchange, exchange
+from tightbound.analysis.diagnosis.worth import Exchange, drawn, exchange
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error, scalar, scalar_error, value_text
 from tightbound.analysis.result import Evaluation, Table
 from tightbound.core.errors import CompositionError, InputError, whole
@@ -27,7 +27,7 @@ from tightbound.core.terms import Batch
 from tightbound.data import Split
 from tightbound.data.feed import evaluating, pick
 from tightbound.inference.infer import Codes, encode
-from tightbound.inference.samplers import Sampler
+from tightbound.inference.samplers import DensitySampler, GaussianMixture, Sampler
 
 # import paths of the checks, in the order in which they are made: causes before what follows from them
 CHECKS: tuple[str, ...] = (
@@ -71,6 +71,7 @@ class Case:
         max_examples: Examples of each split to look at, at most.
         samples: Latent samples per example.
         sampler: Latent sampler that samples come from; None: samples come from the prior.
+        max_codes: Training examples whose latent codes a density is fitted to, at most; None: ten times `max_examples`.
     """
 
     model: VAE
@@ -82,6 +83,7 @@ class Case:
     max_examples: int = 1000
     samples: int = 20
     sampler: Sampler | None = None
+    max_codes: int | None = None
 
     def __post_init__(self) -> None:
         whole("max_examples", self.max_examples, least=2)
@@ -143,6 +145,21 @@ class Case:
     def train_codes(self) -> Codes:
         """Latent codes of the training examples, with a draw from q(z | x) each."""
         return encode(self.model, self.train_data, draw=True, seed=self.seed)
+
+    @property
+    def many(self) -> Batch:
+        """Training examples whose latent codes show where those of the training data lie."""
+        return self.some(self.train, self.max_codes or 10 * self.max_examples)
+
+    @cached_property
+    def density(self) -> DensitySampler:
+        """Density of latent codes: of the latent sampler or, without one, a mixture fitted to training codes."""
+        if isinstance(self.sampler, DensitySampler):
+            return self.sampler
+        codes = drawn(encode(self.model, self.many, draw=True, seed=self.seed))
+        mixture = GaussianMixture(codes.shape[1], **GaussianMixture.suited(codes, self.seed))
+        mixture.start_at(codes, self.seed)
+        return mixture
 
     @cached_property
     def exchange(self) -> Exchange:
@@ -213,8 +230,10 @@ class Check(ABC):
     """Whether later checks can measure nothing after a finding."""
     explains: ClassVar[tuple[str, ...]] = ()
     """Names of checks that are not made after a severe finding, since they would find its consequences."""
-    expensive: ClassVar[bool] = False
-    """Whether the check takes more than about a second, so that a quick diagnosis leaves it out."""
+
+    def expensive(self, case: Case) -> bool:
+        """Return whether the check takes more than about a second, so that a quick diagnosis leaves it out."""
+        return False
 
     @abstractmethod
     def measure(self, case: Case) -> Evidence:
@@ -272,7 +291,7 @@ def diagnose(
         reason = (
             stopped
             or explained.get(check.name)
-            or ("left out of a quick diagnosis" if quick and check.expensive else None)
+            or ("left out of a quick diagnosis" if quick and check.expensive(case) else None)
         )
         if reason is None:
             try:
@@ -293,7 +312,8 @@ def diagnose(
     worst = get_args(Severity)[::-1]
     findings.sort(key=lambda finding: worst.index(finding.severity))  # stable: else in the order of the checks
     caption = f"At most {case.max_examples:,} training and as many test examples ({name})."
-    return _result(findings, notes, evidence, skipped, questions, caption)
+    made = f"{len(evidence)} check{'s' * (len(evidence) != 1)} of {len(case.test_data):,} test examples"
+    return _result(findings, notes, evidence, skipped, questions, caption, made)
 
 
 def _changed(options: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -313,8 +333,8 @@ def _result(
     skipped: Mapping[str, str],
     questions: Mapping[str, str],
     caption: str,
+    made: str,
 ) -> Diagnosis:
-    made = f"{len(evidence)} check{'s' * (len(evidence) != 1)}"
     found = ", ".join(f"{finding.name} ({finding.severity})" for finding in findings)
     verdict = f"Found by {made}: {found}." if findings else f"Healthy: {made} found nothing."
     severity = {finding.name: finding.severity for finding in findings}

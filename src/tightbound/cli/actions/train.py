@@ -26,14 +26,11 @@ from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.data.readers import paths
 from tightbound.pages.page import NUMBERS, report
+from tightbound.recipes.afterwards import Afterwards, suit_samples
 from tightbound.recipes.composing import compose, recorded
-from tightbound.recipes.train import suit_samples
 from tightbound.trained import Trained
 from tightbound.training.fit import fit_run
 from tightbound.training.folder import RunFolder, unused
-from tightbound.training.suited import Suited
-
-PASSES = 60  # through the decoder that a quick diagnosis takes for each of its examples
 
 
 class Carried(NamedTuple):
@@ -96,48 +93,37 @@ def carry_out(command: Train, run: Path) -> Carried:
     if command.evaluate_samples == 0:
         return Carried(trained)
     subject = trained.subject(data)
-    tested = subject.at_most(command.evaluate_data)
-    size, visits = (
-        tested.examples.size or command.evaluate_data,
-        _visits(trained, Suited.to(model, fitting.settings()).batch_size),
-    )
-    samples = command.evaluate_samples or affordable(visits / 4, size, least=10, most=500)
+    afterwards = Afterwards.of(trained, fitting.settings())
+    size = min(subject.examples.size or command.evaluate_data, command.evaluate_data)
+    samples = command.evaluate_samples
+    if samples is None:
+        size, samples = afterwards.evaluation(size)
+    tested = subject.at_most(size)
     evaluate = Evaluate(samples=samples, progress=True)
     say(f"evaluating on {size:,} test examples{', picked at random' * (tested is not subject)}, with {samples} samples "
         "each", sys.stderr)  # fmt: skip
     evaluation = evaluate.run(trained, tested)
     world.dismissed()
     keep(fitted.folder, evaluate, evaluation)
-    if suit_samples(trained, data, fitting.settings()):
+    say("comparing the prior with the latent codes", sys.stderr)
+    if suit_samples(trained, data, fitting.settings(), afterwards):
         say("the prior does not match the latent codes: samples come from a Gaussian mixture fitted to them",
             sys.stderr)  # fmt: skip
     say("looking for what may be wrong with the model", sys.stderr)
-    diagnosis = _diagnose(trained, data, fitted.folder, visits)
+    diagnosis = _diagnose(trained, data, fitted.folder, afterwards.diagnosis)
     say("writing the report", sys.stderr)
     report(trained, quick=True)
     return Carried(trained, evaluation, diagnosis)
 
 
-def affordable(passes: float, items: int, *, least: int, most: int) -> int:
-    """Return how many passes through the decoder each item may have, in tens, so that all of them take so many."""
-    return int(min(most, max(least, passes / items // 10 * 10)))
-
-
-def _visits(trained: Trained, batch_size: int) -> int:
-    """Return how many examples were trained on, counted at each visit; each takes about three passes."""
-    return batch_size * max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
-
-
-def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder, visits: int) -> Diagnosis | None:
-    """Record and return a quick diagnosis; None, with a note, if there are too few examples."""
-    examples = affordable(visits / 6, PASSES, least=100, most=300)
-    quick = Diagnose(max_examples=examples, samples=10, quick=True, progress=True)
+def _diagnose(trained: Trained, data: sources.Data, folder: RunFolder, diagnose: Diagnose) -> Diagnosis | None:
+    """Record and return a diagnosis; None, with a note, if there are too few examples."""
     try:
-        found = quick.run(trained, Subject(data.require_test(), data, f"{data.name}, test split"))
+        found = diagnose.run(trained, Subject(data.require_test(), data, f"{data.name}, test split"))
     except InputError as error:
         note(f"no diagnosis of the model: {error}")
         return None
-    keep(folder, quick, found)
+    keep(folder, diagnose, found)
     return found
 
 

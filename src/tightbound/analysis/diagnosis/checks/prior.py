@@ -9,10 +9,7 @@ from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.worth import drawn
 from tightbound.analysis.estimate import mean, scalar, scalar_error
 from tightbound.data.feed import evaluating
-from tightbound.inference.infer import encode
 from tightbound.inference.samplers import GaussianMixture
-
-MANY = 2000  # training examples whose codes the mixture is fitted to, since it has many parameters
 
 LARGEST = 1000  # dimensions of z, since a component of the mixture holds a square matrix of that size
 
@@ -20,7 +17,8 @@ LARGEST = 1000  # dimensions of z, since a component of the mixture holds a squa
 class PriorMismatch(Check):
     """The aggregate posterior, of the latent codes of all examples, is far from the prior.
 
-    A mixture of Gaussians is fitted to the codes of training examples. What it saves on the codes of test examples,
+    A mixture of Gaussians is fitted to the codes of training examples, unless the latent sampler that samples come from
+    has a density. What it saves on the codes of test examples,
     compared with the prior, is a lower bound on KL(q(z) || p(z)), and it is what the ELBO on test data would gain with
     that mixture as the prior. A finding is, by two standard errors, a nat and a tenth of the rate; it is moderate from
     a quarter, severe from half of the rate. If samples come from a latent sampler, the check adds a note instead.
@@ -48,13 +46,11 @@ class PriorMismatch(Check):
         context = None if codes.context is None else codes.context.to(model.device)
         with evaluating(model):
             now = model.log_prior(z.to(model.device).unsqueeze(0), context)[0].cpu().double().numpy()
-        many = case.some(case.train, max(MANY, case.max_examples))
-        known = drawn(encode(model, many, draw=True, seed=case.seed))
-        about = GaussianMixture.suited(known, case.seed)
-        density = GaussianMixture(known.shape[1], **about)
-        density.start_at(known, case.seed)
+        density = case.density
         saved = density.log_prob(z.cpu()).double().numpy() - now
-        fitted = f"{density.components} Gaussian{'s' * (density.components > 1)} ({density.covariance} covariance)"
+        fitted = type(density).__name__
+        if isinstance(density, GaussianMixture):
+            fitted = f"{density.components} Gaussian{'s' * (density.components > 1)} ({density.covariance} covariance)"
         return {
             "saving": mean(
                 saved, unit="nats", target="latent codes of test data, one draw each",

@@ -13,6 +13,8 @@ from tightbound.analysis.samples.coverage import holes
 from tightbound.analysis.samples.two_sample import neighbors
 from tightbound.inference.infer import reconstruct, sample
 
+AFFORDABLE = 3e10  # products of numbers, in about a second
+
 
 class PriorHoles(Check):
     """Share of prior draws that lie where fewer than 1% of the latent codes of test data do.
@@ -21,7 +23,6 @@ class PriorHoles(Check):
     samples are then made of codes that the decoder has hardly ever seen. It is moderate, severe from 90%.
 
     Args:
-        max_examples: Training examples that the aggregate posterior is made of, at most.
         draws: Number of prior draws.
         level: Share of the latent codes of test data that lie outside of the covered region.
     """
@@ -29,17 +30,16 @@ class PriorHoles(Check):
     name = "holes"
     question = "Does the prior draw latent codes where those of the data are?"
 
-    def __init__(self, max_examples: int = 10_000, draws: int = 1000, level: float = 0.01) -> None:
-        self.max_examples, self.draws, self.level = max_examples, draws, level
+    def __init__(self, draws: int = 1000, level: float = 0.01) -> None:
+        self.draws, self.level = draws, level
 
     def measure(self, case: Case) -> Evidence:
         """Return the shares, and what is decoded in holes and elsewhere."""
         known = "the decoder knows every code index, wherever the prior draws it: see code-prior"
         require(not case.evaluation.has_code_indices, known)
         require(case.sampler is None, "samples come from a latent sampler instead of the prior")
-        train = case.some(case.train, self.max_examples)
         return holes(
-            case.model, train, case.test_data, n_samples=self.draws, level=self.level, seed=case.seed
+            case.model, case.many, case.test_data, n_samples=self.draws, level=self.level, seed=case.seed
         ).estimates
 
     def judge(self, evidence: Evidence, case: Case) -> Finding | None:
@@ -134,7 +134,7 @@ class CopiedSamples(Check):
     example in particular.
 
     Args:
-        max_examples: Number of samples, and of test examples at most.
+        max_examples: Number of samples, and of test examples, at most.
         least: Number of training examples, and of test examples, that an answer needs.
 
     References:
@@ -149,13 +149,18 @@ class CopiedSamples(Check):
     def __init__(self, max_examples: int = 500, least: int = 50) -> None:
         self.max_examples, self.least = max_examples, least
 
+    def expensive(self, case: Case) -> bool:
+        """Return whether there are so many or so large training examples that each query takes long."""
+        products = 4 * min(self.max_examples, case.max_examples) * (case.train.size or math.inf)
+        return products * math.prod(case.model.shape) > AFFORDABLE
+
     def measure(self, case: Case) -> Evidence:
         """Return the z-score and the distances behind it."""
         few = case.test_data[: self.max_examples]
         sizes = len(case.train_data), len(few)
         short = f"{sizes[0]} training and {sizes[1]} test examples are too few to tell; needed: {self.least} of each"
         require(min(sizes) >= self.least, short)
-        codes, n = case.draw, self.max_examples
+        codes, n = case.draw, min(self.max_examples, case.max_examples)
         drawn = None if codes is None else sample(case.model, n, draw=True, seed=case.seed, codes=codes)
         compared = memorization(
             case.model, case.train, few, n_samples=n, seed=case.seed, samples=drawn

@@ -1,0 +1,89 @@
+"""Work that follows training, in proportion to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tightbound.analysis.diagnosis.checks.prior import PriorMismatch
+from tightbound.analysis.diagnosis.diagnose import Diagnose
+from tightbound.analysis.diagnosis.engine import Case, diagnose
+from tightbound.config import Settings
+from tightbound.data import Data
+from tightbound.inference.fitting import save_sampler
+from tightbound.trained import Trained
+from tightbound.training.checks import validation_size
+from tightbound.training.suited import Suited
+
+PASSES = 60  # through the decoder that a quick diagnosis takes for each of its examples
+DECODED = 8_000_000  # numbers that each part may decode after the shortest training: a second or two
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """How much is computed after training: about a tenth of the work of training, and a few seconds at least.
+
+    It is counted in examples, not in seconds, so that results do not depend on the speed of the machine. A visit of an
+    example in training takes about three passes through the networks; evaluation, sampler and diagnosis have a twelfth
+    to an eighth of a pass for each visit.
+
+    Args:
+        visits: Examples that were trained on, counted at each visit.
+        dimensions: Numbers in an example.
+    """
+
+    visits: int
+    dimensions: int
+
+    @classmethod
+    def of(cls, trained: Trained, settings: Settings) -> Afterwards:
+        """Return the work that a training allows."""
+        steps = max((int(row["step"]) for row in trained.metrics if not row.get("stage")), default=0)
+        model = trained.model
+        return cls(steps * Suited.to(model, settings).batch_size, math.prod(model.shape))
+
+    @property
+    def least(self) -> int:
+        """Passes through the networks that even the shortest training allows."""
+        return DECODED // self.dimensions
+
+    def evaluation(self, examples: int) -> tuple[int, int]:
+        """Return how many of the test examples to evaluate, and with how many samples each, in tens."""
+        passes = self.visits // 8
+        samples = min(500, max(10, passes // examples // 10 * 10))
+        return min(examples, max(50, max(passes, self.least) // samples)), samples
+
+    @property
+    def codes(self) -> int:
+        """Training examples to whose latent codes a sampler is fitted, at most."""
+        return max(self.visits // 12, min(5000, max(200, self.least)))
+
+    @property
+    def diagnosis(self) -> Diagnose:
+        """The diagnosis of a trained model."""
+        least = min(100, max(30, self.least // PASSES))
+        examples = min(300, max(least, self.visits // 12 // PASSES))
+        return Diagnose(max_examples=examples, samples=10, quick=True, progress=True)
+
+
+def suit_samples(trained: Trained, data: Data, settings: Settings, afterwards: Afterwards) -> bool:
+    """Fit a Gaussian mixture to the latent codes for sampling, if validation examples show a prior mismatch.
+
+    A conditional model keeps its prior, since the mixture would not know the context.
+
+    Returns:
+        Whether a mixture was fitted.
+    """
+    train, held_out = data.held_out(validation_size(settings, data), settings.seed)
+    if trained.model.context is not None or held_out is None or (held_out.size or 2) < 2 or trained.folder is None:
+        return False
+    codes = afterwards.codes
+    case = Case(
+        trained.model, train, held_out, trained.config, max_examples=min(300, codes), samples=1, max_codes=codes
+    )
+    if not diagnose(case, (PriorMismatch(),)).findings:
+        return False
+    with trained.folder.exclusive():
+        trained.folder.check_current()
+        save_sampler(trained.folder, "gaussian-mixture", case.density, len(case.many), default=True)
+    return True
