@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Literal, Self, TypeVar, Unpack
 
 import torch
@@ -16,6 +17,7 @@ from tightbound.core.interfaces import Context, Likelihood, Observation
 from tightbound.core.join import joined_shape
 from tightbound.core.latents import DiscreteLatents, Latents
 from tightbound.core.noise import seeded
+from tightbound.core.schema import listed
 from tightbound.core.terms import Batch, class_numbers
 from tightbound.data import Data
 from tightbound.data.given import Source, examples, raw_batch, training_data
@@ -247,10 +249,30 @@ def _context(text: str, data: Data, trust: bool) -> Context:
         labels = None if labels is None or (labels.dim() == 1 and not data.classes) else labels
     one_hot = labels is not None and labels.dim() == 2 and labels.shape[1] > 1
     numbers = class_numbers(labels)
-    classes = 0 if labels is None or numbers is None else labels.shape[1] if one_hot else int(numbers.max()) + 1
-    classes = max(classes, len(data.classes)) if classes else 0
     size = 0 if labels is None else labels[0].numel()
-    return _is(make("context", text, trust=trust, shape=tuple(data.shape), classes=classes, size=size), Context)
+    supplied: dict[str, Any] = {"shape": tuple(data.shape), "size": size, "classes": 0, "known": ()}
+    if labels is not None and numbers is not None:
+        found = _labels_of(data, numbers)
+        width = max(labels.shape[1] if one_hot else int(found.max()) + 1, len(data.classes))
+        gaps = "classes" not in parse(text).kwargs and not one_hot and not data.classes
+        gaps = gaps and not torch.equal(found, torch.arange(width))
+        supplied |= {"classes": len(found) if gaps else width, "known": tuple(found.tolist()) if gaps else ()}
+    return _is(make("context", text, trust=trust, **supplied), Context)
+
+
+def _labels_of(data: Data, numbers: Tensor) -> Tensor:
+    """Return the class numbers that data hold, in increasing order; warn about those without training examples."""
+    splits = (data.test, data.validation)
+    others = [class_numbers(split.labels) for split in splits if split is not None and split.labels is not None]
+    found = torch.cat([numbers, *(other for other in others if other is not None)]).unique()
+    lacking = [data.schema.class_name(number) for number in found[~torch.isin(found, numbers)].tolist()]
+    if lacking:
+        warnings.warn(
+            f"no training example has the label {listed(lacking)}, which other examples have: results for it come from "
+            "untrained weights",
+            stacklevel=4,
+        )
+    return found
 
 
 def _latents(text: str, chosen: dict[str, Any], trust: bool, supplied: dict[str, Any]) -> Latents:

@@ -1,5 +1,7 @@
 """A conditional model knows its classes by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +82,32 @@ def test_a_folder_that_lacks_classes_is_read_by_the_names_of_its_folders(tmp_pat
     split = tb.Trained(model)._examples(str(tmp_path / "new"))
     assert split.labels.tolist() == [1] * 8 + [2] * 8
     assert split.titles(torch.tensor([0, 15])) == ["green/0.png", "red/7.png"]
+
+
+@pytest.fixture(scope="module")
+def gaps():
+    """Return a model that is conditional on the labels 3, 7 and 10."""
+    labels = torch.tensor([3, 7, 10]).repeat(80)
+    x = (labels.float() - 7).unsqueeze(1) * torch.ones(240, 2) + 0.1 * torch.randn(240, 2)
+    options = {"latent": 1, "network": "mlp(hidden=(16,))", "context": "labels", "epochs": 60, "lr": 0.01}
+    return tb.train((x, labels), quiet=True, **options)
+
+
+def test_labels_between_those_of_the_training_data_are_unknown(gaps):
+    with pytest.raises(InputError, match=r"in 3, 7, 10; the model was not trained on 4, 5"):
+        gaps.encode((torch.zeros(3, 2), torch.tensor([5, 7, 4])))
+    with pytest.raises(InputError, match="the model was not trained on 1"):
+        gaps.sample(2, context=1)
+    assert (gaps.sample(3)[:, 0] - torch.tensor([-4.0, 0.0, 3.0])).abs().max() < 1  # a sample of each label in turn
+    x = torch.tensor([[3.0, 3.0], [-4.0, -4.0]])
+    assert (gaps.reconstruct((x, torch.tensor([10, 3]))) - x).abs().max() < 1
+
+
+def test_a_label_without_training_examples_is_said():
+    x, labels = torch.randn(40, 2), torch.tensor([0, 1] * 20)
+    data = tb.data.open(x, labels=labels)
+    own = data.test.labels.clone()
+    own[0] = 2
+    data = replace(data, test=tb.data.open(x[: len(own)], labels=own).whole)
+    with pytest.warns(UserWarning, match="no training example has the label 2"):
+        tb.VAE.for_data(data, latent=1, network="mlp(hidden=(4,))", context="labels")

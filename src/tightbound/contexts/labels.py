@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.interfaces import Context
+from tightbound.core.schema import listed
 from tightbound.core.terms import Batch, class_numbers
 
 
@@ -17,7 +19,8 @@ class Labels(Context):
     """Class label of an example, one-hot.
 
     Args:
-        classes: Number of classes; labels are 0 .. classes - 1.
+        classes: Number of classes.
+        known: The labels of the classes, in increasing order; (): they are 0 .. classes - 1.
 
     References:
         Learning structured output representation using deep conditional generative models (Sohn et al. 2015),
@@ -26,7 +29,7 @@ class Labels(Context):
 
     description = "given the class label"
 
-    def __init__(self, classes: int = 0) -> None:
+    def __init__(self, classes: int = 0, known: Sequence[int] = ()) -> None:
         super().__init__()
         if classes == 0:
             raise CompositionError(
@@ -34,6 +37,10 @@ class Labels(Context):
             )
         self.classes = whole("classes", classes, least=1)
         self.shape = (self.classes,)
+        numbers = tuple(int(number) for number in known)
+        if numbers and (len(numbers) != self.classes or numbers != tuple(sorted({*numbers}))):
+            raise CompositionError(f"known = {numbers}; needed: {self.classes} labels in increasing order")
+        self._known = numbers
 
     def forward(self, seen: Batch) -> Batch:
         """Set `context` (B, classes) to one-hot vectors of `label` (B,)."""
@@ -42,20 +49,24 @@ class Labels(Context):
         return replace(seen, context=self.encode(seen.label).to(seen.x))
 
     def encode(self, values: Tensor) -> Tensor:
-        """Return one-hot vectors (n, classes) of labels (n,), (n, 1) or one-hot (n, classes)."""
-        values = torch.as_tensor(values)
-        own = values.dim() == 1 or (values.dim() == 2 and values.shape[1] in (1, self.classes))
+        """Return one-hot vectors (n, classes) of labels (n,), (n, 1) or one-hot (n, classes), or of one label ()."""
+        values = torch.atleast_1d(torch.as_tensor(values))
+        widths = (1,) if self._known else (1, self.classes)
+        own = values.dim() == 1 or (values.dim() == 2 and values.shape[1] in widths)
         numbers = class_numbers(values) if own else None
-        if numbers is None or (len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.classes):
-            given = f"{values.min().item():g} to {values.max().item():g}" if values.numel() else "none"
-            raise InputError(
-                f"labels must be whole numbers (n,) in 0..{self.classes - 1}; got {tuple(values.shape)}, {given}"
-            )
-        return F.one_hot(numbers, self.classes).to(torch.get_default_dtype())
+        labels = torch.tensor(self._known or range(self.classes), device=values.device)
+        unknown = values if numbers is None else numbers[~torch.isin(numbers, labels)]
+        if numbers is None or len(unknown):
+            given = f"{unknown.min().item():g} to {unknown.max().item():g}" if unknown.numel() else "none"
+            given = given if numbers is None else listed(f"{number}" for number in unknown.unique().tolist())
+            needed = listed(map(str, self._known), 20) if self._known else f"0..{self.classes - 1}"
+            what = f"got {tuple(values.shape)}, {given}" if numbers is None else f"the model was not trained on {given}"
+            raise InputError(f"labels must be whole numbers (n,) in {needed}; {what}")
+        return F.one_hot(torch.searchsorted(labels, numbers), self.classes).to(torch.get_default_dtype())
 
     def examples(self, n: int) -> Tensor:
         """Return each class in turn."""
-        return torch.arange(min(n, self.classes))
+        return torch.tensor((self._known or range(self.classes))[:n])
 
 
 class Attributes(Context):
