@@ -104,7 +104,8 @@ class Trained(Inference, Analyses):
         if data is None and analysis.data == "required":
             raise InputError(f"{analysis.name}() compares other data with the model's own; pass data=")
         own = analysis.own_training_data and train is None
-        return analysis.run(self, self.subject(data, self.data if own else train))
+        subject = self.subject(data, self.data if own else train)
+        return subject.marked(analysis.run(self, subject))
 
     def subject(self, data: Source | None = None, train: Source | None = None) -> Subject:
         """Return the data of an analysis; see `analyze`."""

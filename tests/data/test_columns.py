@@ -283,3 +283,18 @@ def test_a_word_in_a_column_of_numbers_counts_as_missing(tmp_path: Path) -> None
         seen = next(as_split(model, path).epoch(2)).x
     assert seen[0].tolist() == [2, 0.5, 3, 17.5, 0]
     assert seen.isnan().nonzero().tolist() == [[1, 2]]
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_results_say_which_rows_hold_unknown_entries(tmp_path: Path) -> None:
+    model = tb.VAE.for_data(few(tmp_path), latent=1, network="mlp(hidden=(4,))")
+    trained = tb.Trained(model, few(tmp_path))
+    path = tmp_path / "new.csv"
+    rows = ["2,0.5,3,17.5,0", "2,0.5,-3,9,0", "2,0.5,3,17.5,0", "2,0.5,many,18.5,0"]
+    path.write_text("\n".join(["month,rain,steps,age,below", *rows]))
+    with pytest.warns(UserWarning, match=r"holds -3, .* as missing \(row 2\), and likelihoods and scores leave it"):
+        found = trained.score(path, scores=("nll",), samples=2)
+    assert found.per_example["unknown_entries"].tolist() == [0, 2, 0, 1]
+    assert found.sentences[0].startswith("row 2, row 4 hold entries that the model cannot hold")
+    assert [*found.unusual()] == ["nll"]
+    assert "unknown_entries" not in trained.score(few(tmp_path), scores=("nll",), samples=2).per_example

@@ -90,6 +90,18 @@ class Subject:
         pick = np.random.default_rng(0).permutation(len(self.examples))[:max_examples]  # data may be sorted
         return replace(self, examples=self.examples.subset(np.sort(pick)))
 
+    def marked(self, result: R) -> R:
+        """Return a result whose values per example say how many entries the model could not hold, if there are any."""
+        index = result.per_example.get("index")
+        unknown = None
+        if index is not None:
+            import torch
+
+            unknown = self.examples.unknown_entries(torch.from_numpy(index))
+        if unknown is None:
+            return result
+        return replace(result, per_example={**result.per_example, "unknown_entries": unknown})
+
     @property
     def training_data(self) -> Data:
         """The training data.

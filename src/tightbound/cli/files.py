@@ -56,7 +56,7 @@ def described(split: Split, label: str | None = None) -> dict[str, Array]:
     for batch in split.epoch(4096):
         positions.append(batch.positions())
         labels.append(batch.label)
-    found = dict(split.identity(torch.cat(positions)))
+    found = split.about(torch.cat(positions))
     if all(each is not None for each in labels):
         found |= _label_columns(torch.cat(labels), split, label or "label")
     return found

@@ -16,6 +16,7 @@ from tightbound.data.encoding import Seen, is_number
 
 MAX_CATEGORIES = 256
 MAX_PROBLEMS = 12  # in a message
+_LISTED = 8  # rows in a message
 MAX_VALUES = 32  # distinct numbers in a "values" column, at most
 REPEATED = 20  # rows for each number of a "values" column, on average
 MAX_OWN = 50  # columns of a numeric table that get kinds of their own; wider tables hold spectra, pixels or genes
@@ -66,6 +67,7 @@ class _Found:
     missing: int = 0
     odd: int = 0  # entries that the column of a model does not hold
     shown: tuple[str, ...] = ()  # these entries, each once
+    rows: tuple[int, ...] = ()  # the first rows that hold one, from 1
 
 
 class Survey:
@@ -129,7 +131,7 @@ class Survey:
             values = column[~np.isnan(column)]
             found.missing += len(column) - len(values)
             if self._like and i in self._kinds:
-                self._compare(found, values, words.get(i), as_domain(self._kinds[i]))
+                self._compare(found, column, words.get(i), as_domain(self._kinds[i]))
             if i in words:
                 found.words = tuple(words[i] if not found.words else sorted({*found.words, *words[i]}))
                 if len(found.words) > MAX_CATEGORIES and self._kinds.get(i) in (None, "categories"):
@@ -143,9 +145,11 @@ class Survey:
             elif len(values):
                 self._look(i, found, values)
 
-    def _compare(self, found: _Found, values: np.ndarray, words: tuple[str, ...] | None, own: Domain) -> None:
+    def _compare(self, found: _Found, column: np.ndarray, words: tuple[str, ...] | None, own: Domain) -> None:
         """Look for entries that the column of a model does not hold."""
-        odd = values[~encoding.held(values, own, words)]
+        unknown = ~np.isnan(column) & ~encoding.held(column, own, words)
+        odd, first = column[unknown], self.size - len(column) + 1
+        found.rows = (*found.rows, *(np.flatnonzero(unknown)[:_LISTED] + first).tolist())[:_LISTED]
         names = (words[int(v)] if words else f"{v:.9g}" for v in np.unique(odd))
         known = dict.fromkeys(found.shown) | dict.fromkeys(map(repr, names) if own.kind == "categories" else names)
         found.odd, found.shown = found.odd + len(odd), tuple(known)
@@ -270,9 +274,11 @@ class Survey:
                 notes.append(f"{self._where(i)} has no entries: they count as missing")
             elif found.odd:
                 entries = "this entry counts" if found.odd == 1 else f"these {found.odd:,} entries count"
+                rows = ", ".join(map(str, found.rows)) + ", ..." * (found.odd > len(found.rows))
                 notes.append(
                     f"{self._where(i)} holds {listed(found.shown)}, unknown to the model, which knows {own}: {entries} "
-                    "as missing"
+                    f"as missing (row{'s' * (found.odd > 1)} {rows}), and likelihoods and scores leave "
+                    f"{'it' if found.odd == 1 else 'them'} out"
                 )
         return tuple(notes)
 

@@ -103,6 +103,7 @@ class Arrays:
     names: Sequence[str] | None = None  # one for each example
     problems: Mapping[int, str] | None = None  # what cannot be read, by column
     absent: Sequence[str] = ()  # columns of the model that the table lacks
+    unknown: np.ndarray | None = None  # (N,) words among the numbers of each example, which count as missing
     title: str = ""  # name in messages; "": that of the data set
     row_numbers: Sequence[int] | None = None  # in the file, from 1
     classes: Sequence[str] = ()  # the words that numbers in `y` stand for
@@ -124,10 +125,13 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         raise options.no_table(f"{title} has shape {raw.x.shape}")
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
         raise InputError(f"kinds are for tables (N, D) in memory, and {title} has shape {raw.x.shape}; leave them out")
-    table = None if mapped or raw.x.ndim != 2 else _table(raw, title, options)
+    table, unknown = None if mapped or raw.x.ndim != 2 else _table(raw, title, options), raw.unknown
     if table is not None:
         domain, notes = table
         x = columns.encode(raw.x, raw.header, raw.words, domain, title, like=options.like)
+        if options.like:
+            odd = (np.isnan(x) & ~np.isnan(raw.x)).sum(1)
+            unknown = odd if unknown is None else odd + unknown
         beside = "".join(repr(column) for column in domain.columns if column.words)
         notes = (f"shape: {raw.x.shape}, read as {len(x)} examples of {x.shape[1]} columns", *notes)
     else:
@@ -143,6 +147,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     labels, classes, legend = coded(raw.y, len(x), options, raw.classes)
     whole, notes = ArraySplit(x, labels, raw.names, cast, raw.origin), (*raw.notes, *notes, *legend)
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
+    if unknown is not None and unknown.any():
+        whole.unknown = unknown
     schema = replace(raw.schema, classes=classes)
     digest = fingerprint(x.astype(np.float32) if raw.header else x, labels, beside)
     share = options.share(len(x))

@@ -33,6 +33,7 @@ class Split(ABC):
     names_column: str = "name"
     row_numbers: Sequence[int] | None = None  # of each example in its file, from 1
     labels: Tensor | None = None  # (N,) or (N, factors)
+    unknown: np.ndarray | None = None  # (N,) entries of each example that the model cannot hold, if there are any
     classes: Sequence[str] = ()  # names of the labels 0, 1, ...; (): they are numbers
 
     @abstractmethod
@@ -55,6 +56,18 @@ class Split(ABC):
         if self.names is not None:
             found[self.names_column] = np.array([self.names[int(i)] for i in at])
         return found or {"index": at}
+
+    def unknown_entries(self, positions: Tensor) -> np.ndarray | None:
+        """Return how many entries of the examples at positions (M,) count as missing, since the model cannot hold them.
+
+        None: none of any example.
+        """
+        return None if self.unknown is None else self.unknown[positions.numpy()]
+
+    def about(self, positions: Tensor) -> dict[str, Any]:
+        """Return the columns of `identity`, and "unknown_entries" if there are any, for results of examples (M,)."""
+        unknown = self.unknown_entries(positions)
+        return self.identity(positions) | ({} if unknown is None else {"unknown_entries": unknown})
 
     def titles(self, positions: Tensor) -> list[str]:
         """Return how a person knows the examples at positions (M,): by name, by row of a file, or by index."""
@@ -245,6 +258,10 @@ class Subset(Indexed):
     def identity(self, positions: Tensor) -> dict[str, Any]:
         """See `Split.identity`."""
         return self.base.identity(self.rows[positions])
+
+    def unknown_entries(self, positions: Tensor) -> np.ndarray | None:
+        """See `Split.unknown_entries`."""
+        return self.base.unknown_entries(self.rows[positions])
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""

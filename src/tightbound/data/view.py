@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,6 +78,10 @@ class View(Indexed):
     def identity(self, positions: Tensor) -> dict[str, Any]:
         """See `Split.identity`."""
         return self.base.identity(positions)
+
+    def unknown_entries(self, positions: Tensor) -> np.ndarray | None:
+        """See `Split.unknown_entries`."""
+        return self.base.unknown_entries(positions)
 
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""

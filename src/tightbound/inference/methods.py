@@ -119,7 +119,8 @@ class Inference:
         """Return a table (N, D) with its missing entries (NaN) filled and the others unchanged.
 
         A missing number becomes its mean given the observed entries, moved to the nearest number that its column can
-        hold, such as a whole number. A missing category becomes the most probable one.
+        hold, such as a whole number. A missing category becomes the most probable one. An entry that the model cannot
+        hold, such as an unknown category, counts as missing, with a warning.
 
         Args:
             data: A table, in any form.

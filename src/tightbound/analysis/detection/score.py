@@ -21,7 +21,7 @@ class Scores(Result):
     def unusual(self, n: int = 8) -> dict[str, list[int]]:
         """Return the positions of the n most unusual examples by each score, the most unusual first."""
         index = self.per_example["index"]
-        scores = {name: values for name, values in self.per_example.items() if name != "index"}
+        scores = {name: values for name, values in self.per_example.items() if name in self.estimates}
         return {name: index[most_unusual(values)[:n]].tolist() for name, values in scores.items()}
 
 
@@ -80,7 +80,10 @@ class ScoreExamples(Scoring[Scores]):
             found.estimates,
             per_example=found.per_example,
             caption=f"Mean over {len(found.batch):,} examples ({subject.name}); the higher, the more unusual",
-            sentences=shown.most_often(unusual, subject.examples),
+            sentences=[
+                *shown.left_out(found.per_example["index"], subject.examples),
+                *shown.most_often(unusual, subject.examples),
+            ],
             tables=shown.unusual_table(unusual, subject.examples),
             figures=[
                 *shown.histograms(found.estimates, {subject.name: found.per_example}),

@@ -16,6 +16,7 @@ from tightbound.analysis.estimate import Estimate, scalar, value_text
 from tightbound.analysis.figures import Figure, Histograms
 from tightbound.analysis.result import Table
 from tightbound.core.model import VAE
+from tightbound.core.schema import listed
 from tightbound.data import Split
 
 HIGHER = "the higher, the more unusual"
@@ -32,6 +33,20 @@ def most_often(unusual: Mapping[str, Sequence[int]], examples: Split) -> list[st
         return []
     [title] = examples.titles(torch.tensor([index]))
     return [f"Example {title} is among the {top} most unusual by {count} of {len(unusual)} scores."]
+
+
+def left_out(index: Array, examples: Split, most: int = 8) -> list[str]:
+    """Return a sentence about examples with entries that the model cannot hold, which no score counts."""
+    unknown = examples.unknown_entries(torch.from_numpy(index))
+    rows = [] if unknown is None else examples.titles(torch.from_numpy(index[unknown > 0]))
+    if not rows:
+        return []
+    hold, they = ("holds", "it looks") if len(rows) == 1 else ("hold", "they look")
+    return [
+        f"{listed(rows, most)} {hold} entries that the model cannot hold, to which it gives no probability; the scores "
+        f"leave these entries out, so {they} more ordinary than a likelihood of the whole row would say (column "
+        "unknown_entries of the values per example)."
+    ]
 
 
 def unusual_table(unusual: Mapping[str, Sequence[int]], examples: Split) -> list[Table]:

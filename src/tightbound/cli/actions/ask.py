@@ -41,7 +41,8 @@ def ask(command: Any) -> None:
     builtin = data.builtin
     if analysis.own_training_data and trained.data is not None:
         data = trained.data
-    result = analysis.run(trained, Subject(split, data, name, given=command.data is not None and not builtin))
+    subject = Subject(split, data, name, given=command.data is not None and not builtin)
+    result = subject.marked(analysis.run(trained, subject))
     dismissed()
     if per_example is not None:
         write_per_example(per_example, result.per_example, split)

@@ -119,4 +119,4 @@ def _write(
     if all(label is not None for label in labels):
         arrays["label"] = torch.cat(labels).numpy()
         arrays |= {"classes": np.array(split.classes)} if split.classes else {}
-    write_npz(command.out, {**split.identity(torch.cat(index)), **arrays})
+    write_npz(command.out, {**split.about(torch.cat(index)), **arrays})

@@ -238,7 +238,7 @@ def _first_examples(command: Complete | Reconstruct, trained: Trained) -> tuple[
     """Return the first examples of a command's data, as many as it asks for, and columns that tell which they are."""
     _, split = open_data(command, trained)
     batch = next(split.epoch(whole("n_examples", command.n_examples, least=1)))[: command.n_examples]
-    return batch, split.identity(batch.positions())
+    return batch, split.about(batch.positions())
 
 
 def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> None:

@@ -44,6 +44,7 @@ class Table(ABC):
     names: list[str] | None = None  # one for each row
     row_numbers: Sequence[int] | None = None  # of each row in its file, from 1
     y: np.ndarray | None = None  # labels that are not in a column
+    unknown: np.ndarray | None = None  # (N,) words among the numbers of each row, which count as missing
     headers: Mapping[str, Header] | None = None  # of all images, where they were read
     in_memory: ClassVar[bool] = False
     streamed: bool = False  # whether these are the first rows of a stream
@@ -189,7 +190,7 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
         held = Arrays(
             first, y, table.train, table.validation, schema=schema, kinds=kinds or None, names=table.names,
-            row_numbers=table.row_numbers, classes=classes, absent=raw.layout.absent,
+            row_numbers=table.row_numbers, classes=classes, absent=raw.layout.absent, unknown=table.unknown,
         )  # fmt: skip
         problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}
         held = replace(_all(table, raw, held), notes=notes + _skipped(table.broken), problems=problems)
@@ -253,7 +254,7 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
         notes = (*table.notes, *read.notes)
         return Held(
             read.table, table.title, **about, place=table.place, where=table.where, notes=notes, problems=read.problems,
-            decimal=read.decimal,
+            decimal=read.decimal, unknown=read.unknown,
         )  # fmt: skip
     judged = (
         name for name in names if words.is_text(rows.schema.field(name).type) and rows[name].null_count < len(rows)

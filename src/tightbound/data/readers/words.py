@@ -38,6 +38,7 @@ class Columns:
     notes: tuple[str, ...]
     problems: dict[str, str]  # by column
     decimal: str | None = None  # the decimal mark of words with a comma
+    unknown: np.ndarray | None = None  # (N,) words among the numbers of each row; None: nobody looked for them
 
 
 def read_columns(
@@ -74,11 +75,12 @@ def read_columns(
     if reader.comma:  # then 1.234 is a thousand and more
         dotted = {i: _words(found[i]) for i in parsed if plain[i] is not None}
         distinct |= {i: words for i, words in dotted.items() if any("." in word for word in words)}
-    notes, problems = [], {}
+    notes, problems, unknown = [], {}, np.zeros(len(table), np.int64)
     for i, column in found.items():
         words = distinct.get(i, [])
         if like and names[i] != label:
-            column, words = _only_numbers(reader, column, words, place, title(i, names if titled else ()))
+            column, words, odd = _only_numbers(reader, column, words, place, title(i, names if titled else ()))
+            unknown += odd
         read, problem = _read(reader, column, words, place, label == names[i])
         if problem:
             kept = f"pass kinds={{{(names[i] if titled else i)!r}: 'categories'}}"
@@ -98,7 +100,8 @@ def read_columns(
     if notes:
         more = f" and {len(notes) - _NOTED} more" if len(notes) > _NOTED else ""
         notes = [f"words read as numbers: {', '.join(notes[:_NOTED])}{more}"]
-    return Columns(table, tuple(notes), problems, next(iter(reader.used)) if len(reader.used) == 1 else None)
+    mark = next(iter(reader.used)) if len(reader.used) == 1 else None
+    return Columns(table, tuple(notes), problems, mark, unknown if like else None)
 
 
 def _read(
@@ -132,16 +135,19 @@ def _not_numbers(reader: Reader, column: pa.Array, words: list[str], place: Call
 
 def _only_numbers(
     reader: Reader, column: pa.Array, words: list[str], place: Callable[[int], str], named: str
-) -> tuple[pa.Array, list[str]]:
-    """Return a column that a model knows as numbers, and its words, without words that are none, with a warning."""
+) -> tuple[pa.Array, list[str], Any]:
+    """Return a column that a model knows as numbers, and its words, without words that are none, with a warning.
+
+    The third value tells which cells (N,) held those, or is 0.
+    """
     found, odd = _not_numbers(reader, column, words, place)
     if odd is None:
-        return column, words
+        return column, words, 0
     number = int(odd.sum())
     entries = "this entry counts" if number == 1 else f"these {number:,} entries count"
     warnings.warn(f"{named}: {found}, and the model knows numbers: {entries} as missing", stacklevel=2)
     column = cast(Any, compute).if_else(pa.array(odd), pa.scalar(None, pa.string()), column)
-    return column, _words(column)
+    return column, _words(column), odd
 
 
 def is_text(kind: Any) -> bool:
