@@ -156,13 +156,14 @@ class Survey:
 
     def _look(self, i: int, found: _Found, values: np.ndarray) -> None:
         kind = self._kinds.get(i)
-        if is_nominal(kind):
+        known = kind_of(kind)
+        if known == "categories":
             found.distinct = np.union1d(found.distinct, values)
-        elif (kind is None or is_few(kind)) and not found.many:
+        elif known in (None, "values") and not found.many:
             found.many = len(np.unique(values[:1000])) > MAX_VALUES
             found.distinct = np.zeros(0) if found.many else np.union1d(found.distinct, values)
             found.many = found.many or len(found.distinct) > MAX_VALUES
-        listed_values = kind is None or is_nominal(kind) or is_few(kind)
+        listed_values = known in (None, "categories", "values")
         scale = encoding.scale_of(None if listed_values else as_domain(kind))
         found.seen = found.seen.merged(Seen.of(values[:, None], scale, self._where(i)))
         found.first = found.first if len(found.first) else values[:100_000]
@@ -202,19 +203,20 @@ class Survey:
         where = self._where(i)
         if not found.words and not len(found.first):
             raise InputError(f"{where} has no values; leave it out{' with ignore=' if self._header else ''}")
-        if found.words or is_nominal(kind):
+        known = kind_of(kind)
+        if found.words or known == "categories":
             words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
-            if kind not in (None, "categories") and is_nominal(kind):
+            if known not in (None, "categories"):
+                wanted = as_domain(kind) if isinstance(kind, Domain) else repr(kind)
+                raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {wanted}; use 'categories'")
+            if kind != known:
                 declared = as_domain(kind)
                 _codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
                 return declared
-            if not is_nominal(kind) and kind is not None:
-                wanted = as_domain(kind) if isinstance(kind, Domain) else repr(kind)
-                raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {wanted}; use 'categories'")
             if not 2 <= len(words) <= MAX_CATEGORIES:
                 raise InputError(self._too_many(i, f"{len(words)} different values"))
             return Domain("categories", len(words), words)
-        if is_few(kind):
+        if known == "values":
             return self._numbers(i, found, kind)
         if kind is None:
             kind = self._inferred(found)
@@ -385,11 +387,6 @@ def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, wh
     return codes[values.astype(np.int64)]
 
 
-def is_nominal(kind: Any) -> bool:
-    """Whether a declared kind of a column is that of categories."""
-    return kind is not None and (kind == "categories" or (kind != "values" and as_domain(kind).kind == "categories"))
-
-
-def is_few(kind: Any) -> bool:
-    """Return whether a declared kind of a column is a few numbers."""
-    return kind is not None and (kind == "values" or (kind != "categories" and as_domain(kind).kind == "values"))
+def kind_of(declared: Any) -> str | None:
+    """Return the name of the kind that a column was declared to have; None: none was declared."""
+    return declared if declared in (None, "categories", "values") else as_domain(declared).kind

@@ -244,7 +244,7 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
     whole = len(table) * len(plan.columns) * 8 <= options.limits.memory and not table.streamed
     rows = pa.concat_tables(table.scan(names)) if whole else next(table.scan(names))
     kinds = columns.by_column(options.kinds, plan.columns if table.titled else (), len(plan.columns))
-    as_written = {plan.columns[i] for i, kind in kinds.items() if columns.is_nominal(kind)}
+    as_written = {plan.columns[i] for i, kind in kinds.items() if columns.kind_of(kind) == "categories"}
     read = words.read_columns(
         rows, as_written if plan.id is None else {*as_written, plan.id}, table.where, decimal=options.decimal,
         default=options.schema.decimal or table.decimal, label=plan.label, titled=table.titled, like=options.like,
