@@ -1,7 +1,7 @@
-"""Compare `impute` with default options to scikit-learn's IterativeImputer.
+"""Compare `impute` with default options to the imputers of scikit-learn.
 
     OMP_NUM_THREADS=1 python benchmarks/imputation.py
-    OMP_NUM_THREADS=1 python benchmarks/imputation.py --only penguins --seeds 5 --minutes 1
+    OMP_NUM_THREADS=1 python benchmarks/imputation.py --only breast_cancer --hidden 0.5
 
 In each of the ten tables of `defaults.py`, a fifth of the known entries is hidden at random. Then tightbound trains on
 the rest with all defaults (for at most three minutes), and all imputers fill in the table that they were fitted to. The
@@ -29,7 +29,7 @@ from tightbound.core.domain import Domain
 from tightbound.data.given import training_data
 
 Array = np.ndarray[Any, Any]
-HIDDEN = 0.2
+IMPUTERS = ("tightbound", "iterative", "neighbors", "mean or mode")
 
 
 def table(name: str) -> tuple[Array, tuple[Domain, ...] | None]:
@@ -72,23 +72,24 @@ def scores(filled: Array, x: Array, hidden: Array, columns: Sequence[Domain]) ->
     return float(np.sqrt(np.square(error[numbers]).mean())), right
 
 
-def compared(name: str, seed: int, minutes: float, options: dict[str, Any]) -> dict[str, Any]:
-    """Hide entries of a table, and return the scores of each imputer."""
+def compared(name: str, seed: int, share: float, minutes: float, options: dict[str, Any]) -> dict[str, Any]:
+    """Hide a share of the entries of a table, and return the scores of each imputer."""
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401, pyright: ignore
-    from sklearn.impute import IterativeImputer, SimpleImputer
+    from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
     x, kinds = table(name)
     rng = np.random.default_rng(seed)
-    hidden = (rng.random(x.shape) < HIDDEN) & ~np.isnan(x)
+    hidden = (rng.random(x.shape) < share) & ~np.isnan(x)
     given, columns = np.where(hidden, np.nan, x), kinds or (Domain("real"),) * x.shape[1]
     start = time.perf_counter()
     data = training_data(given.astype(np.float32), kinds=None if kinds is None else list(kinds))
     trained = tb.train(data, quiet=True, seed=seed, minutes=minutes, **options)  # pyright: ignore
     filled = trained.impute(given.astype(np.float32)).double().numpy()
     seconds = time.perf_counter() - start
-    found: dict[str, Any] = {"table": name, "seed": seed, "seconds": seconds, "options": options}
+    found: dict[str, Any] = {"table": name, "seed": seed, "seconds": seconds, "options": options, "hidden": share}
     found["tightbound"] = scores(filled, x, hidden, columns)
-    for title, imputer in (("iterative", IterativeImputer(random_state=seed)), ("mean or mode", SimpleImputer())):
+    others = (IterativeImputer(random_state=seed), KNNImputer(), SimpleImputer())
+    for title, imputer in zip(IMPUTERS[1:], others, strict=True):
         tried = (scores(by_sklearn(given, columns, imputer, one_hot=way), x, hidden, columns) for way in (True, False))
         found[title] = max(tried, key=lambda score: (score[1], -score[0]))
     return found
@@ -104,24 +105,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, metavar="TABLE", help="tables to use")
     parser.add_argument("--seeds", type=int, default=5, help="number of random seeds")
+    parser.add_argument("--hidden", type=float, default=0.2, help="share of the known entries that are hidden")
     parser.add_argument("--minutes", type=float, default=3.0, help="time limit for training")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="training options")
     parser.add_argument("--json", type=Path, help="file for the results, one line each")
     arguments = parser.parse_args()
-    imputers = ("tightbound", "iterative", "mean or mode")
     level = 0
     for name in arguments.only:
-        runs = [compared(name, seed, arguments.minutes, arguments.options) for seed in range(arguments.seeds)]
+        runs = [
+            compared(name, seed, arguments.hidden, arguments.minutes, arguments.options)
+            for seed in range(arguments.seeds)
+        ]
         if arguments.json is not None:
             with arguments.json.open("a") as file:
                 file.writelines(json.dumps(run, default=float) + "\n" for run in runs)
-        errors, right = ({k: [run[k][i] for run in runs] for k in imputers} for i in range(2))
+        errors, right = ({k: [run[k][i] for run in runs] for k in IMPUTERS} for i in range(2))
         words = not np.isnan(right["tightbound"]).any()
         beside = [np.subtract(errors["tightbound"], errors["iterative"])]
         beside += [np.subtract(right["iterative"], right["tightbound"])] if words else []
         level += all(worse.mean() <= 2 * worse.std(ddof=min(1, len(worse) - 1)) / len(worse) ** 0.5 for worse in beside)
         print(f"{name:14} {np.mean([run['seconds'] for run in runs]):5.0f} s", end="")
-        for imputer in imputers:
+        for imputer in IMPUTERS:
             print(f"  {imputer}: error {shown(errors[imputer])}", end="")
             print(f", right {shown(right[imputer])}" if words else "", end="")
         print(flush=True)
