@@ -165,7 +165,7 @@ MODELS: dict[str, Model] = {
     "shares": Model(unit, {**MLP, "likelihood": "gaussian"}),
     "digits": Model("digits", {**MLP, "latent": 8, "likelihood": "discretized-logistic", "epochs": 100}),
     "surplus latents": Model(linear, {**MLP, "latent": 16}),
-    "beta = 3, much noise": Model(linear, {**MLP, "beta": "3"}, "posterior-too-wide"),
+    "beta = 3, much noise": Model(linear, {**MLP, "beta": "3"}, "posterior-collapse"),
     "beta = 8, known noise": Model(
         precise, {**MLP, "beta": "8", "likelihood": "gaussian(scale=0.2)"}, "posterior-too-wide"
     ),
