@@ -350,27 +350,28 @@ from tightbound.core.errors import ReaderLost
 from tightbound.data import MappedSplit
 
 def fetch(indices):
-    if {how!r} == "killed" and indices[0] >= 40:
+    if how == "killed" and indices[0] >= 40:
         os.kill(os.getpid(), signal.SIGKILL)
-    if {how!r} == "interrupted" and indices[0] == 40:
+    if how == "interrupted" and indices[0] == 40:
         os.kill(os.getpid(), signal.SIGINT)  # a terminal signals all of its processes
     return np.zeros((len(indices), 1), np.float32), None
 
 if __name__ == "__main__":
-    try:
-        print(sum(map(len, MappedSplit(fetch, 400, (1,), workers=2).epoch(4))))
-    except ReaderLost as error:
-        print(error)
+    for how in ("killed", "interrupted"):
+        try:
+            print(sum(map(len, MappedSplit(fetch, 400, (1,), workers=2).epoch(4))))
+        except ReaderLost as error:
+            print(error)
 """
 
 
-@pytest.mark.parametrize(("how", "said"), [("killed", "a data-loading process was killed"), ("interrupted", "400")])
-def test_a_killed_reader_is_said_in_one_line_and_ctrl_c_is_left_to_the_process_that_trains(tmp_path, how, said):
+def test_a_killed_reader_is_said_in_one_line_and_ctrl_c_is_left_to_the_process_that_trains(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(KILLED.format(how=how))
+    script.write_text(KILLED)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600, check=False)
-    assert done.stdout.startswith(said), done
-    assert len(done.stdout.splitlines()) == 1
+    killed, interrupted = done.stdout.splitlines()
+    assert killed.startswith("a data-loading process was killed")
+    assert interrupted == "400"
     assert "Traceback" not in done.stderr
 
 

@@ -23,7 +23,7 @@ def examples(words: str, n: int = 240) -> tuple[torch.Tensor, list[str]]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     data = examples("abc")
-    options = {"latent": 1, "network": "mlp(hidden=(16,))", "context": "labels", "epochs": 60, "lr": 0.01}
+    options = {"latent": 1, "network": "mlp(hidden=(16,))", "context": "labels", "epochs": 30, "lr": 0.02}
     run = tmp_path_factory.mktemp("classes") / "run"
     tb.train(data, run=run, quiet=True, **options)
     return tb.load(run)

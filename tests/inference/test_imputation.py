@@ -39,7 +39,7 @@ def test_columns_get_numbers_and_categories_that_they_can_hold() -> None:
     x = np.stack([kind * 4.0 + 1, 100 * kind + rng.integers(0, 9, 200), kind, rng.normal(size=200)], 1)
     x[rng.random(x.shape) < 0.3] = np.nan
     model = tb.VAE.for_data(x, latent=2, network="mlp(hidden=(16,))", kinds={2: "categories"})
-    trained = tb.fit(model, x, steps=300, lr=1e-2, quiet=True)
+    trained = tb.fit(model, x, steps=200, lr=1.5e-2, quiet=True)
     filled, known = trained.impute(x).numpy(), ~np.isnan(x)
     assert np.array_equal(filled[known], x[known].astype(np.float32))
     assert set(filled[:, 0]) == {1.0, 5.0}

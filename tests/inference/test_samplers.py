@@ -208,20 +208,20 @@ def test_a_mixture_of_many_dimensions_has_a_diagonal_covariance() -> None:
     assert GaussianMixture.suited(codes, 0) == {"components": 1, "covariance": "diagonal"}
     x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
     trained = tb.train(x, latent=1001, network="mlp(hidden=(4,))", epochs=1, quiet=True)
-    assert "1,001 dimensions" in trained.diagnose(x, max_examples=20).skipped["prior-mismatch"]
+    assert "1,001 dimensions" in trained.diagnose(x, max_examples=20, quick=True).skipped["prior-mismatch"]
 
 
 def test_train_draws_samples_where_the_codes_are_if_the_prior_is_not() -> None:
     generator = torch.Generator().manual_seed(0)
     centers = torch.tensor([[3.0, 3.0], [-3.0, -3.0]])
     x = torch.randn(600, 2, generator=generator) * 0.2 + centers[torch.arange(600) % 2]
-    options: Any = {"latent": 2, "network": "mlp(hidden=(16,))", "lr": 0.01, "quiet": True}
-    far = tb.train(x, beta=0.01, epochs=20, **options)
+    options: Any = {"latent": 2, "network": "mlp(hidden=(16,))", "lr": 0.015, "quiet": True}
+    far = tb.train(x, beta=0.01, epochs=14, **options)
     assert "samples: from gaussian-mixture" in repr(far)
     own, prior = far.sample(300), far.sample(300, sampler="prior")
     between = [float((s.mean(1).abs() < 1.5).float().mean()) for s in (own, prior)]
     assert between[0] < 0.02 < 0.1 < between[1]  # no data lie there
-    near = tb.train(torch.randn(600, 2, generator=generator), beta=1.0, epochs=20, **options)
+    near = tb.train(torch.randn(600, 2, generator=generator), beta=1.0, epochs=14, **options)
     assert "samples" not in repr(near)
     labels = {"x": x.numpy(), "y": np.arange(600) % 2}
-    assert "samples" not in repr(tb.train(labels, context="labels", beta=0.01, epochs=20, **options))
+    assert "samples" not in repr(tb.train(labels, context="labels", beta=0.01, epochs=14, **options))

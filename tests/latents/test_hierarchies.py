@@ -142,7 +142,7 @@ def test_bounds_rise_to_the_evidence_and_weights_have_its_mean(made: str) -> Non
     assert (bounds[1] - bounds[0] > 0.05).all()
     assert (bounds[2] - bounds[1] > 0.01).all()
     assert (bounds[2] < evidence + 0.01).all()
-    weight = model(Batch(x), 200_000, Noise("weights")).log_weight - evidence
+    weight = model(Batch(x), 100_000, Noise("weights")).log_weight - evidence
     mean, error = weight.exp().mean(0), weight.exp().std(0) / len(weight) ** 0.5
     assert ((mean - 1).abs() < 4 * error).all()
     assert (error < 0.02).all()

@@ -130,4 +130,4 @@ class AtTheEnds(Beta):
 )
 def test_a_broken_likelihood_is_caught(broken: ElementwiseLikelihood, law: str) -> None:
     with pytest.raises(AssertionError, match=law):
-        check_likelihood(broken)
+        check_likelihood(broken, cases=2)

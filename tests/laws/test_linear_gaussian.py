@@ -63,7 +63,7 @@ def test_annealing_finds_the_evidence_whatever_the_posterior() -> None:
     linear = linear_gaussian(off=2.0)
     x = torch.randn(30, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     bound = evaluate(linear.model, x, samples=100)
-    found = ais(linear.model, x, temperatures=80, chains=8, leapfrog=6, against=bound)
+    found = ais(linear.model, x, temperatures=60, chains=8, leapfrog=4, against=bound)
     difference = torch.from_numpy(found.per_example["ais"]) - linear.evidence(x)
     error = difference.std() / len(x) ** 0.5
     assert error < 0.1

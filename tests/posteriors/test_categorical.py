@@ -139,7 +139,7 @@ def test_a_categorical_model_trains_and_decodes_the_most_probable_vector(tmp_pat
         data, latent=40, network="mlp(hidden=(64,))", prior="categorical(groups=8)",
         posterior="relaxed-categorical(groups=8, temperature=linear(start=1.0, stop=0.5))",
     )  # fmt: skip
-    trained = tb.fit(model, data, epochs=10, lr=0.005, quiet=True, run=tmp_path / "run")
+    trained = tb.fit(model, data, epochs=6, lr=0.008, quiet=True, run=tmp_path / "run")
     result = trained.evaluate(data.test, samples=20)
     assert result["rate"].value > 1
     assert result["iwae"].value > result["elbo"].value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -68,12 +66,12 @@ def test_the_density_is_not_reduced_in_bfloat16() -> None:
 def test_a_flow_fits_a_distribution_that_is_not_gaussian() -> None:
     """A ring, whose density a learned Gaussian misses by construction."""
     generator = torch.Generator().manual_seed(0)
-    angle = 6.2832 * torch.rand(2000, 1, generator=generator)
-    x = 2 * torch.cat([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(2000, 2, generator=generator)
+    angle = 6.2832 * torch.rand(800, 1, generator=generator)
+    x = 2 * torch.cat([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(800, 2, generator=generator)
     torch.manual_seed(0)
     prior = Flow(2, "nsf", 2, (32,))
-    optimizer = torch.optim.Adam(prior.parameters(), 5e-3)
-    for _ in range(150):
+    optimizer = torch.optim.Adam(prior.parameters(), 1e-2)
+    for _ in range(100):
         optimizer.zero_grad()
         (-prior(None).log_prob(x).mean()).backward()
         optimizer.step()
@@ -92,6 +90,6 @@ def test_unknown_kinds_and_sizes_are_refused() -> None:
 
 def test_torch_distributions_still_validate_after_a_flow_was_made() -> None:
     """zuko turns that off, for the whole process, when it is imported; flow posteriors import it by the same line."""
-    code = "import torch; from tightbound.priors import Flow; Flow(2); torch.distributions.Normal(0.0, -1.0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "Expected parameter scale" in done.stderr
+    Flow(2)
+    with pytest.raises(ValueError, match="Expected parameter scale"):
+        Normal(0.0, -1.0)

@@ -71,14 +71,14 @@ def test_latent_statistics_separate_spread_of_means_from_posterior_scale() -> No
     """latent_std = sqrt(Var mu + E sigma^2); of the exact linear-Gaussian model over its own data it is 1."""
     linear = linear_gaussian()
     generator = torch.Generator().manual_seed(1)
-    z = torch.randn(20_000, 3, generator=generator, dtype=torch.float64)
-    x = z @ linear.w.T + linear.m + linear.sigma * torch.randn(20_000, 6, generator=generator, dtype=torch.float64)
+    z = torch.randn(8_000, 3, generator=generator, dtype=torch.float64)
+    x = z @ linear.w.T + linear.m + linear.sigma * torch.randn(8_000, 6, generator=generator, dtype=torch.float64)
     result = evaluate(linear.model, x, samples=1)
     for name, exact in (("latent_mean", 0.0), ("latent_std", 1.0)):
         off = np.abs(np.array(result[name].value) - exact) / np.array(result[name].stderr)
         assert off.max() < 4.5
     rng = np.random.default_rng(0)
-    mu, variance = rng.normal(size=(400, 500, 2)), rng.gamma(2.0, size=(400, 500, 2))
+    mu, variance = rng.normal(size=(400, 200, 2)), rng.gamma(2.0, size=(400, 200, 2))
     several = [numbers.spread(m, v, unit="", target="", estimator="") for m, v in zip(mu, variance, strict=True)]
     spread = np.std([e.value for e in several], axis=0)
     np.testing.assert_allclose(np.mean([e.stderr for e in several], axis=0), spread, rtol=0.15)

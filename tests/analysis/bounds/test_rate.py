@@ -110,10 +110,8 @@ def test_the_aggregate_of_the_exact_posterior_is_the_prior() -> None:
 def test_the_bracket_contains_the_information_of_the_population_with_few_examples() -> None:
     """Means over many small data sets, of which each bracket is wide."""
     linear, exact = correlated()
-    ends = [
-        [rate_decomposition(linear.model, draws_of_x(linear, 6, seed))[end].value for seed in
-         range(150)] for end in ("mutual_information", "information_upper")
-    ]  # fmt: skip
+    found = [rate_decomposition(linear.model, draws_of_x(linear, 6, seed)) for seed in range(150)]
+    ends = [[each[end].value for each in found] for end in ("mutual_information", "information_upper")]
     low, high = np.mean(ends, axis=1)
     error = np.std(ends, axis=1) / 150**0.5
     assert low + 4 * error[0] < exact["mutual_information"] < high + 4 * error[1]

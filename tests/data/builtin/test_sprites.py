@@ -54,7 +54,7 @@ def winding(polygon, points):
 def test_pixels_lie_in_a_polygon_drawn_on_the_screen(kind, endpoint):
     """The polygon is turned counter-clockwise, scaled and shifted; pixels within reach of it are tested."""
     polygon = outline(kind)
-    step = max(1, len(polygon) // 4000)
+    step = max(1, len(polygon) // 1500)
     rng = np.random.default_rng(kind)
     sprites = Sprites(endpoint)
     for _ in range(3):
