@@ -4,7 +4,7 @@
 page by page, each in a temporary folder, every line of a `console` block that begins with `tightbound` and every
 `python` block of README.md, CONTRIBUTING.md and docs/, and then the programs in examples/. Only what would take long is
 shortened: training gets one epoch and few samples, sweeps two values or trials, and data that must be downloaded become
-digits. Two pages run at a time; their commands run in forks of a process that has imported what they need.
+digits. Two pages run at a time; what they hold runs in forks of a process that has imported what is needed.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ def shorten(line: str) -> list[str]:
             del words[words.index("--epochs") : words.index("--epochs") + 2]
         learned = "--prior" in words and any("quantized" in word for word in words)  # a code prior
         if learned or {"vq-vae", "vq-vae-2", "fsq", "rq-vae"} & {*words}:
-            words += ["--prior-epochs", "1"]
+            words += ["--prior-epochs", "1", "--prior-max-examples", "100"]
         judged = words[1] == "sweep" or "--run" in words  # the others are composed and trained; tests judge them
         words += ["--epochs", "2" if "--resume" in words else "1", "--evaluate-samples", "5" if judged else "0"]
     if words[1] == "sweep":
@@ -64,29 +65,46 @@ def shorten(line: str) -> list[str]:
     return words
 
 
-def in_a_fork(words: list[str]) -> str:
-    """Run a command as its script does, without the seconds that importing takes; return nothing of what it prints.
+def in_a_fork(call: Callable[[], object]) -> str:
+    """Call a function in a fork, without the seconds that importing takes; return what it prints.
 
     Raises:
         RuntimeError: If its exit status is not 0.
     """
-    process = multiprocessing.get_context("fork").Process(target=_silently, args=(words,))
-    process.start()
-    process.join()
+    with tempfile.TemporaryFile("w+") as out:
+        process = multiprocessing.get_context("fork").Process(target=_printing, args=(call, out.fileno()))
+        process.start()
+        process.join()
+        out.seek(0)
+        said = out.read()
     if process.exitcode:
-        raise RuntimeError(f"exit status {process.exitcode}: {shlex.join(words)}")
-    return ""
+        raise RuntimeError(f"exit status {process.exitcode}\n{said}")
+    return said
 
 
-def _silently(words: list[str]) -> None:
+def _printing(call: Callable[[], object], out: int) -> None:
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    call()
+
+
+def command(words: list[str]) -> None:
+    """Run a command as its script does."""
     from tightbound.cli.main import main
 
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        sys.argv = words  # which a run records
-        try:
-            main(words[1:])
-        except SystemExit as stop:
-            os._exit(stop.code if isinstance(stop.code, int) else 0)
+    sys.argv = words  # which a run records
+    main(words[1:])
+
+
+def program(text: str, path: Path | None = None) -> None:
+    """Run a program as the main module, from a file or not."""
+    main = types.ModuleType("__main__")
+    if path is not None:
+        main.__file__ = str(path)
+    sys.modules["__main__"] = main
+    sys.argv = [str(path or "-c")]
+    sys.path.insert(0, "" if path is None else str(path.parent))
+    exec(compile(text, sys.argv[0], "exec"), main.__dict__)
 
 
 @dataclass
@@ -109,33 +127,21 @@ class Report:
         self.lines.append(f"+ {what}\n{said}  {time.monotonic() - start:.0f} s")
 
 
-def program(words: list[str]) -> str:
-    """Run a program; return what it prints.
-
-    Raises:
-        RuntimeError: If its exit status is not 0.
-    """
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise RuntimeError(f"exit status {done.returncode}\n{done.stdout}")
-    return done.stdout
-
-
 def checked(path: Path) -> Report:
     """Run the commands and programs of a page, or an example, in a temporary folder."""
     report = Report(lines=[f"{path.relative_to(ROOT)}:"])
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         if path.suffix == ".py":
-            report.run(path.name, lambda: program([sys.executable, str(path)]))
+            report.run(path.name, lambda: in_a_fork(lambda: program(path.read_text(encoding="utf-8"), path)))
             report.programs += 1
             return report
         for block in blocks(path, "console"):
             for line in (line for line in block.splitlines() if line.startswith("tightbound")):
                 words = shorten(line)
-                report.run(shlex.join(words), lambda words=words: in_a_fork(words))
+                report.run(shlex.join(words), lambda words=words: in_a_fork(lambda: command(words)) and "")
                 report.commands += 1
         for i, text in enumerate(blocks(path, "python")):
-            report.run(f"python block {i + 1}", lambda text=text: program([sys.executable, "-c", text]))
+            report.run(f"python block {i + 1}", lambda text=text: in_a_fork(lambda: program(text)))
             report.programs += 1
     return report
 

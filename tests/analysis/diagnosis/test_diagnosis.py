@@ -355,7 +355,7 @@ def test_an_autoencoder_is_asked_what_it_can_answer(cli: Callable[..., Result]) 
 
 
 def test_the_command_line_says_the_same_in_words_json_and_report(cli: Callable[..., Result], run: Path) -> None:
-    few = ("--max-examples", "40", "--quick")
+    few = ("--max-examples", "40")
     found = json.loads(cli("diagnose", run, *few, "--json").out)
     recorded = json.loads((run / "analysis/diagnose.json").read_text())
     for key in ("sentences", "estimates", "remedy", "details"):
