@@ -32,7 +32,6 @@ def drawn(figure: Figure) -> bytes:
     if isinstance(first, Pictures):
         return first.png
     import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
     with mpl.rc_context(STYLE):
@@ -42,7 +41,7 @@ def drawn(figure: Figure) -> bytes:
         width, height = (3.7, _height(figure)) if count <= ABREAST else (2.7, 2.3)
         if count == 1 and isinstance(first, Scatter):
             width, height = 6.6, 4.6
-        canvas = Canvas(figsize=(max(5.4, width * across), height * down), layout="constrained", dpi=72)
+        canvas = Canvas(figsize=(max(5.4, width * across), height * down), layout="constrained")
         grid = np.atleast_1d(canvas.subplots(down, across)).ravel()
         for axes, panel in zip(grid, figure.panels, strict=False):
             draw(panel, axes)
@@ -60,11 +59,7 @@ def drawn(figure: Figure) -> bytes:
             layout.execute(canvas)
             canvas.set_layout_engine(None)  # else saving would draw the figure twice, once for the layout alone
         buffer = io.BytesIO()
-        layout = canvas.get_layout_engine()
-        assert layout is not None
-        layout.execute(canvas)
-        canvas.set_layout_engine("none")  # `savefig` would draw twice, first to settle the layout
-        FigureCanvasSVG(canvas).print_svg(buffer, metadata={"Date": None})
+        canvas.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
