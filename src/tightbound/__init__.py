@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tightbound import posteriors as posteriors
     from tightbound import priors as priors
     from tightbound import quantizers as quantizers
+    from tightbound import sklearn as sklearn
     from tightbound import testing as testing
     from tightbound.analysis.estimate import Estimate as Estimate
     from tightbound.analysis.result import Result as Result

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.base import Analysis, Subject
+from tightbound.analysis.bounds import estimator
 from tightbound.analysis.comparison.compare import Comparison
 from tightbound.analysis.result import Evaluation, Result
 from tightbound.analysis.samples.rejection import Kept, best_samples
@@ -20,6 +21,7 @@ from tightbound.components import make, rebuild
 from tightbound.config import FitOptions, Settings, read_yaml
 from tightbound.core.errors import InputError
 from tightbound.core.model import VAE
+from tightbound.core.terms import Batch
 from tightbound.data import Data
 from tightbound.data.feed import as_split
 from tightbound.data.given import Source, training_data
@@ -205,7 +207,8 @@ class Trained(Inference, Analyses):
     def log_likelihood(self, data: Source, *, samples: int = 1000, seed: int = 0) -> Tensor:
         """Return the tightest bound on log p(x) of each example (N,), in nats: IWAE with this many samples.
 
-        With a deterministic posterior it is the ELBO, which more samples do not tighten.
+        With a deterministic posterior it is the ELBO, which more samples do not tighten. The draws for an example
+        depend on its index, its position in the data unless they are a `Batch` with others.
 
         Raises:
             InputError: If the model bounds no likelihood, as with a plain autoencoder or a cross-entropy in expectation
@@ -213,7 +216,8 @@ class Trained(Inference, Analyses):
         """
         if self.model.observation.not_a_likelihood:
             raise InputError(f"this model bounds {self.model.observation.not_a_likelihood}; see evaluate()")
-        result = self.evaluate(data, samples=samples, seed=seed)
+        examples = data if isinstance(data, Batch) else self._examples(data)
+        result = estimator.evaluate(self.model, examples, samples=samples, seed=seed)
         if result.bound is None:
             raise InputError(f"this model has no likelihood: {result['iwae'].reason}")
         return torch.from_numpy(result.per_example[result.bound])

@@ -133,7 +133,8 @@ class Inference:
         References:
             MIWAE (Mattei and Frellsen 2019), Section 3, https://arxiv.org/abs/1812.02633
         """
-        return self._in_form(imputation.impute(self.model, self._examples(data), samples=samples, seed=seed), data)
+        examples = data if isinstance(data, Batch) else self._examples(data)
+        return self._in_form(imputation.impute(self.model, examples, samples=samples, seed=seed), data)
 
     def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
         """Return the code indices of each level of quantized latents, lowest level first.

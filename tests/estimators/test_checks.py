@@ -1,0 +1,16 @@
+"""The checks that scikit-learn has for its own estimators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tightbound.sklearn import VAE
+
+TINY: dict[str, Any] = {"network": "mlp(hidden=(4,))", "max_epochs": 1, "samples": 2}
+
+
+@parametrize_with_checks([VAE(n_components=2, **TINY)])
+def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+    check(estimator)

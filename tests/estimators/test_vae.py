@@ -1,0 +1,141 @@
+"""`tightbound.sklearn.VAE`: what it returns is what the engine says, in the forms of scikit-learn."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+import tightbound as tb
+from tightbound.priors import VampPrior
+from tightbound.sklearn import VAE
+
+TINY: dict[str, Any] = {"network": "mlp(hidden=(4,))", "max_epochs": 2, "samples": 5, "random_state": 0}
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 2)) @ RNG.normal(size=(2, 5)) + 0.3 * RNG.normal(size=(60, 5))
+TABLE = pd.DataFrame({"height": X[:, 0], "city": RNG.choice(["Oslo", "Rome"], 60), "member": RNG.random(60) > 0.5})
+TABLE.loc[3, "city"], TABLE.loc[5, "height"] = None, np.nan
+
+
+@pytest.fixture(scope="module")
+def fitted() -> VAE:
+    return VAE(2, **TINY).fit(X)
+
+
+@pytest.fixture(scope="module")
+def of_words() -> VAE:
+    return VAE(2, **TINY).fit(TABLE)
+
+
+def test_results_are_those_of_the_trained_model(fitted: VAE) -> None:
+    trained = fitted.model_
+    z = fitted.transform(X)
+    assert_array_equal(z, trained.encode(X).numpy())
+    assert_array_equal(fitted.inverse_transform(z), trained.decode(z).numpy())
+    assert_array_equal(fitted.sample(7), trained.sample(7, draw=True, seed=0).numpy())
+    assert fitted.history_ == list(trained.metrics)
+    assert fitted.history_[-1]["epoch"] == 2
+
+
+def test_the_bound_is_that_of_the_engine_with_draws_that_depend_on_a_row_alone(fitted: VAE) -> None:
+    many = clone(fitted).set_params(samples=2000).fit(X)
+    assert_allclose(many.score_samples(X), many.model_.log_likelihood(X, samples=2000), atol=0.1)
+    found = fitted.score_samples(X)
+    assert_allclose(fitted.score_samples(X[::-1][:7]), found[::-1][:7], rtol=1e-5)
+    assert fitted.score(X) == pytest.approx(found.mean(), rel=1e-6)
+    same = fitted.score_samples(np.repeat(X[:1], 3, 0))
+    assert same[0] == same[1] == same[2]
+
+
+def test_the_score_is_the_density_of_correlated_numbers() -> None:
+    """Factor analysis, where training starts, explains normal numbers: the bound is near the normal density."""
+    vae = VAE(2, network="mlp(hidden=(4,), skip=True)", max_epochs=30, samples=200, random_state=0).fit(X)
+    normal = multivariate_normal(X.mean(0), np.cov(X.T))
+    assert vae.score(X) == pytest.approx(normal.logpdf(X).mean(), abs=0.5)
+    drawn = vae.sample(2000)
+    assert_allclose(np.cov(drawn.T), np.cov(X.T), atol=0.25 * np.trace(np.cov(X.T)))
+
+
+def test_the_same_seed_gives_the_same_bits(fitted: VAE) -> None:
+    again = clone(fitted).fit(X)
+    assert_array_equal(again.transform(X), fitted.transform(X))
+    assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+    assert not np.array_equal(clone(fitted).set_params(random_state=1).fit(X).transform(X), fitted.transform(X))
+
+
+def test_a_pickle_holds_the_model_its_sampler_and_no_data(of_words: VAE) -> None:
+    of_words.model_.fit_sampler("gaussian-mixture(components=2)", default=True)
+    again = pickle.loads(pickle.dumps(of_words))
+    assert again.model_.data is None
+    assert again.history_ == of_words.history_
+    assert_array_equal(again.transform(TABLE), of_words.transform(TABLE))
+    assert_array_equal(again.score_samples(TABLE), of_words.score_samples(TABLE))
+    pd.testing.assert_frame_equal(again.sample(9), of_words.sample(9))
+    assert "gaussian-mixture" in repr(again.model_)
+    assert pickle.loads(pickle.dumps(again)).score(TABLE) == of_words.score(TABLE)
+
+
+def test_a_data_frame_keeps_its_names_and_words(of_words: VAE) -> None:
+    drawn = of_words.sample(20)
+    assert list(drawn.columns) == list(of_words.feature_names_in_) == list(of_words.model_.model.schema.columns)
+    assert set(drawn["city"]) <= {"Oslo", "Rome"}
+    assert set(drawn["member"]) <= {0.0, 1.0}
+    codes = clone(of_words).set_output(transform="pandas").fit_transform(TABLE)
+    assert list(codes.columns) == ["vae0", "vae1"]
+    assert codes.index.equals(TABLE.index)
+    with pytest.raises(ValueError, match="feature names"):
+        of_words.transform(TABLE[["city", "height", "member"]])
+
+
+def test_an_unknown_word_counts_as_missing(of_words: VAE) -> None:
+    some, missing = TABLE.iloc[10:14].copy(), TABLE.iloc[10:14].copy()
+    some.loc[11, "city"], missing.loc[11, "city"] = "Bern", None
+    with pytest.warns(UserWarning, match="'Bern', unknown to the model"):
+        found = of_words.score_samples(some)
+    assert_array_equal(found, of_words.score_samples(missing))
+
+
+def test_components_are_names_or_objects_and_stay_as_they_were() -> None:
+    prior = VampPrior(2, shape=(10,), components=3)
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    vae = VAE(2, prior=prior, **TINY).fit(X)
+    assert isinstance(vae.model_.model.latents.prior, VampPrior)
+    assert vae.model_.model.latents.prior is not prior
+    assert all((prior.state_dict()[name] == value).all() for name, value in before.items())
+    assert clone(vae).fit(X).score(X) == vae.score(X)
+
+
+def test_it_works_in_scikit_learns_tools() -> None:
+    y = X[:, 0] > 0
+    pipe = make_pipeline(MinMaxScaler(), VAE(2, **TINY), LogisticRegression())
+    search = GridSearchCV(pipe, {"vae__n_components": [1, 2]}, cv=2, error_score="raise").fit(X, y)
+    assert search.best_estimator_.named_steps["vae"].transform(X).shape[1] == search.best_params_["vae__n_components"]
+    density = GridSearchCV(VAE(2, **TINY), {"n_components": [1, 2]}, cv=2, error_score="raise").fit(X)
+    assert np.isfinite(density.cv_results_["mean_test_score"]).all()
+    both = make_column_transformer((VAE(1, **TINY), ["height", "city"]), remainder="passthrough")
+    assert list(both.set_output(transform="pandas").fit_transform(TABLE).columns) == ["vae__vae0", "remainder__member"]
+
+
+def test_options_of_fit_are_passed_on() -> None:
+    vae = VAE(2, network="mlp(hidden=(4,))", fit_options={"steps": 3, "validation_size": 5}).fit(X)
+    assert vae.history_[-1]["step"] == 3
+    with pytest.raises(tb.TightboundError, match="patience"):
+        VAE(2, fit_options={"patiense": 3}, **TINY).fit(X)
+
+
+def test_importing_does_not_load_torch() -> None:
+    code = "import sys, tightbound.sklearn as s; s.VAE(2); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
