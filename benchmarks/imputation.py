@@ -42,6 +42,8 @@ def table(name: str) -> tuple[Array, tuple[Domain, ...] | None]:
 def by_sklearn(x: Array, columns: Sequence[Domain], imputer: Any, *, one_hot: bool) -> Array:
     """Fill in a table with an imputer of scikit-learn, which receives categories as zeros and ones or as numbers."""
     nominal = [own.kind == "categories" for own in columns]
+    unit = np.where(nominal, 1.0, np.maximum(np.nanstd(x, 0), 1e-30))  # distances between rows weight columns equally
+    x = x / unit
     parts = []
     for column, own, split in zip(x.T, columns, nominal, strict=True):
         known = column[:, None]
@@ -60,7 +62,7 @@ def by_sklearn(x: Array, columns: Sequence[Domain], imputer: Any, *, one_hot: bo
             every = np.concatenate([found, 1 - found.sum(1, keepdims=True)], 1)
             out[:, i] = every.argmax(1) if one_hot else np.rint(found[:, 0]).clip(0, last)
         start += part.shape[1]
-    return out
+    return out * unit
 
 
 def scores(filled: Array, x: Array, hidden: Array, columns: Sequence[Domain]) -> tuple[float, float]:
