@@ -130,9 +130,9 @@ def test_the_effect_of_bfloat16_is_reported() -> None:
     exact, rough = (evaluate(model, x, samples=150, precision=p) for p in ("fp32", "bf16"))
     assert "bf16_difference" not in exact.estimates
     changed = rough["bf16_difference"]
-    assert changed.n == 50
+    assert changed.n == 6  # a tenth of the examples: the float32 bounds of more would take longer than bfloat16 saves
     assert rough.per_example["iwae"] == pytest.approx(exact.per_example["iwae"], abs=0.1)
-    first = (rough.per_example["iwae"] - exact.per_example["iwae"])[:50]
+    first = (rough.per_example["iwae"] - exact.per_example["iwae"])[:6]
     assert changed.value == pytest.approx(first.mean(), abs=1e-6)
     assert changed.value != 0
     np.testing.assert_array_equal(rough.per_example["mean"], exact.per_example["mean"])  # the encoder is in float32

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tightbound.analysis.bounds.code_indices import counted
+from tightbound.analysis.bounds.precision import PRECISIONS, Precision, warn_if_slower
 from tightbound.analysis.bounds.rate import Gathered
 from tightbound.analysis.bounds.reconstruction import Variation
 from tightbound.analysis.bounds.summary import Rows, Sampled, summarized
 from tightbound.analysis.bounds.weights import BLOCK, Weights
 from tightbound.analysis.estimate import Array
 from tightbound.analysis.result import Evaluation
+from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import State
 from tightbound.core.model import VAE
@@ -25,11 +26,12 @@ from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.numerics import precise
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch, CodeTerms, code_terms
-from tightbound.data.feed import Source, each, evaluating, first
+from tightbound.data.feed import Source, as_split, each, evaluating, first
 
-PRECISIONS = ("fp32", "bf16")
-Precision = Literal["fp32", "bf16"]
-COMPARED = 50  # examples whose bound in bfloat16 is also computed in float32
+COMPARED = 50  # examples whose bound in bfloat16 is also computed in float32, at most
+SHARE = 10  # examples, of which one is compared: float32 would else take longer than bfloat16 saves
+LONG = 100_000  # passes through the decoder before which it is measured whether bfloat16 is faster
+TIMED = 8  # examples that are timed
 MAX_ROWS = 4000  # (sample, example) pairs that are decoded at once
 _ROUNDING = 1e-6  # relative error of a sum of log-probabilities in float32: a smaller gain counts as none
 _BYTES = {"cpu": 1 << 22}  # of the likelihood's parameters at once: on a CPU as much as stays in its cache,
@@ -74,13 +76,23 @@ def evaluate(
         variation.add(model.observation, batch.x, seen)
         return _rows(model, batch, seen, samples, seed, precision, gathered)
 
-    found = each(model, data, size, rows, progress=progress)
+    source = data if isinstance(data, Batch) else as_split(model, data)
+    count = len(source) if isinstance(source, Batch) else source.size
+    if precision != "fp32" and world.rank() == 0 and (count is None or count * samples >= LONG):
+        few = first(model, source, TIMED).to(model.device)
+        with evaluating(model):
+            seen = model.observe(few, Noise("evaluate", seed))
+            state, drawn = model.encode_state(seen), min(BLOCK, samples)
+            warn_if_slower(lambda which: _sample(model, seen, state, drawn, seed, which))
+    found = each(model, source, size, rows, progress=progress)
     if not found:
         raise InputError("there are no data to evaluate on; give at least one example")
     variation.gather()
     changed = None
     if precision != "fp32" and found[0].sampled.rates:
-        changed = _effect_of_precision(model, first(model, data, COMPARED), size, samples, seed, found)
+        total = sum(len(part.positions) for part in found)
+        some = first(model, source, min(COMPARED, max(2, total // SHARE)))
+        changed = _effect_of_precision(model, some, size, samples, seed, found)
     with np.errstate(invalid="ignore", over="ignore"):  # differences of values that are not finite
         result = summarized(model, found, variation, changed, samples)
     with evaluating(model):

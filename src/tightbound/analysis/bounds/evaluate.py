@@ -30,7 +30,7 @@ class Evaluate(Analysis["Evaluation"]):
     """Importance samples per example: k of the IWAE bound."""
     precision: Literal["fp32", "bf16"] = option("fp32", choices=("fp32", "bf16"))
     """Precision of the networks: fp32, or bf16 (faster on processors with matrix units for it, AMX or a GPU, and slower
-    on others; its effect on the bound is reported)."""
+    on others, which a warning then says; its effect on the bound is reported)."""
 
     def run(self, trained: Trained, subject: Subject) -> Evaluation:
         """Evaluate the examples in one streaming pass."""
