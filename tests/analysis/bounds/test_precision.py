@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tightbound.analysis.bounds.precision import Precision, warn_if_slower
+from tightbound.analysis.bounds.precision import REPEATS, Precision, warn_if_slower
 from tightbound.latents import Flat
 from tightbound.likelihoods import Bernoulli, Identity
 from tightbound.model import VAE
@@ -29,20 +29,21 @@ def test_times_are_compared(rounded: float, slower: bool) -> None:
         first.discard(precision)
 
     if slower:
-        with pytest.warns(UserWarning, match=rf"took {1000 * rounded:.3g} ms in bfloat16 and 50 ms in float32"):
+        with pytest.warns(UserWarning, match=rf"took {rounded:.3g} s in bfloat16 and 0.05 s in float32"):
             warn_if_slower(compute, lambda: now)
     else:
         warn_if_slower(compute, lambda: now)
 
 
 class Sleepy(nn.Linear):
-    """Layer that waits in one of the two precisions."""
+    """Layer that waits in one of the two precisions while they are timed, which are its first calls."""
 
-    waits_in_bfloat16 = True
+    waits_in_bfloat16, timed = True, 2 * (REPEATS + 1)
 
     def forward(self, input: Tensor) -> Tensor:
-        if torch.is_autocast_enabled("cpu") == self.waits_in_bfloat16:
-            time.sleep(0.005)
+        if self.timed > 0 and torch.is_autocast_enabled("cpu") == self.waits_in_bfloat16:
+            time.sleep(0.2)
+        self.timed -= 1
         return super().forward(input.float())
 
 

@@ -28,7 +28,7 @@ def warn_if_slower(compute: Callable[[Precision], object], clock: Callable[[], f
                 least[precision] = min(least[precision], clock() - began)
     if least["bf16"] >= least["fp32"]:
         warnings.warn(
-            f"bfloat16 saves no time on this machine: a part of the evaluation took {1000 * least['bf16']:.3g} ms in "
-            f"bfloat16 and {1000 * least['fp32']:.3g} ms in float32, which is exact; leave out precision='bf16'",
+            f"bfloat16 saves no time on this machine: a part of the evaluation took {least['bf16']:.3g} s in bfloat16 and "
+            f"{least['fp32']:.3g} s in float32, which is exact; leave out precision='bf16'",
             stacklevel=3,
         )
