@@ -12,20 +12,19 @@ Precision = Literal["fp32", "bf16"]
 REPEATS = 3
 
 
-def warn_if_slower(compute: Callable[[Precision], object], clock: Callable[[], float] = time.perf_counter) -> None:
+def warn_if_slower(compute: Callable[[Precision], object]) -> None:
     """Warn, with the measured times, if bfloat16 takes as long as float32 or longer.
 
     Args:
         compute: Function that computes a small part of the work in a precision, and has it done when it returns.
-        clock: Function that returns the time in seconds.
     """
     least: dict[Precision, float] = {"fp32": float("inf"), "bf16": float("inf")}
     for repeat in range(REPEATS + 1):
         for precision in least:
-            began = clock()
+            began = time.perf_counter()
             compute(precision)
             if repeat:  # the first call of each allocates memory and chooses kernels
-                least[precision] = min(least[precision], clock() - began)
+                least[precision] = min(least[precision], time.perf_counter() - began)
     if least["bf16"] >= least["fp32"]:
         warnings.warn(
             f"bfloat16 saves no time on this machine: a part of the evaluation took {least['bf16']:.3g} s in bfloat16 and "
