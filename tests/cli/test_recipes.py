@@ -40,7 +40,7 @@ SHAPES = {"sprites": (1, 64, 64), "photos": (3, 33, 47)}
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-@pytest.mark.parametrize("like", ["digits", *SHAPES])
+@pytest.mark.parametrize("like", ["digits", pytest.param("sprites", marks=pytest.mark.slow), "photos"])
 def test_a_recipe_adapts_to_other_data(name: str, like: str) -> None:
     """It composes, and its objective has a finite gradient for every parameter; the oddest data initialize it."""
     if like == "digits":

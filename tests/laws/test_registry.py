@@ -52,7 +52,7 @@ LIKELIHOODS = [
     "logistic-mixture(levels=17, components=2)",
     "logistic-mixture(levels=6, components=2)",
     "logistic-mixture(shape=(3, 1, 1), levels=2)",
-    "logistic-mixture(shape=(3, 1, 1), levels=4, components=2)",
+    "logistic-mixture(shape=(3, 1, 1), levels=3, components=2)",
     "logistic-mixture(shape=(3, 1, 2), levels=2, components=3)",
     "negative-binomial(dispersion='predicted')",
     "negative-binomial(dispersion=0.2)",

@@ -103,6 +103,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "spectral": lambda: mlp(own={"network": "mlp(hidden=(16,), spectral_norm=True)"}),
 }
 EQUAL = tuple(CASES)  # one process and several: the same curve
+VARIANTS = ("conv", "iwae", "residual", "vq-gradient", "spectral")  # of others
 CASES |= {
     "gan": lambda: mlp("vae-gan"),
     "dropout": lambda: mlp(own={"network": "mlp(hidden=(16,), dropout=0.3)"}),

@@ -59,7 +59,9 @@ def same_curve(one: dict[str, Any], other: dict[str, Any], tolerance: float = 1e
     assert equal(one["weights"], other["weights"], 1e-4)
 
 
-@pytest.mark.parametrize("name", cases.EQUAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in cases.VARIANTS)) for n in cases.EQUAL]
+)
 def test_two_processes_train_as_one_does(name: str, both: Train, tmp_path: Path) -> None:
     same_curve(cases.train(name, tmp_path / "one", {}), both(name, tmp_path / "two"))
 
