@@ -6,11 +6,11 @@ from typing import Any
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tightbound.sklearn import VAE
+from tightbound.sklearn import VAE, VAEImputer
 
 TINY: dict[str, Any] = {"network": "mlp(hidden=(4,))", "max_epochs": 1, "samples": 2}
 
 
-@parametrize_with_checks([VAE(n_components=2, **TINY)])
+@parametrize_with_checks([VAE(2, **TINY), VAEImputer(2, **TINY)])
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)

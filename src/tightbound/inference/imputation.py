@@ -11,6 +11,7 @@ from torch.distributions import Independent
 from tightbound.core.errors import CompositionError, whole
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
+from tightbound.core.noise import draw as draw_from
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Batch
 from tightbound.data.feed import Source
@@ -18,7 +19,9 @@ from tightbound.inference.infer import each_example
 from tightbound.likelihoods.columns import ColumnsDistribution
 
 
-def impute(model: VAE, source: Source, *, samples: int = 200, seed: int = 0, batch_size: int = 100) -> Tensor:
+def impute(
+    model: VAE, source: Source, *, samples: int = 200, draw: bool = False, seed: int = 0, batch_size: int = 100
+) -> Tensor:
     """Return a table (N, D), in the units of the data, with its missing entries filled and the others unchanged.
 
     A missing number becomes E[x | observed entries], moved to the nearest number that its column can hold; a missing
@@ -29,6 +32,8 @@ def impute(model: VAE, source: Source, *, samples: int = 200, seed: int = 0, bat
         model: The model.
         source: The table, whose missing entries are NaN.
         samples: Draws of z per example.
+        draw: Fill in one joint draw from p(missing | observed) for each example instead of the means, by sampling
+            importance resampling: from p(x | z) of one of the draws of z, picked with its weight.
         seed: Random seed.
         batch_size: Examples per batch.
 
@@ -53,8 +58,15 @@ def impute(model: VAE, source: Source, *, samples: int = 200, seed: int = 0, bat
         noise = ExampleNoise("impute", seed, index=batch.positions())
         terms = model.terms_from(seen, model.encode_state(seen), samples, noise, Knobs.final(model.schedules))
         p = cast(ColumnsDistribution, cast(Independent, terms.likelihood).base_dist)
-        x = model.observation.restore(p.expected(terms.log_weight.softmax(0)))
+        weight = terms.log_weight.softmax(0)
+        x = model.observation.restore(_picked(draw_from(p, (), noise), weight, noise) if draw else p.expected(weight))
         x = torch.stack([own.nearest(column) for column, own in zip(x.unbind(1), columns, strict=True)], 1)
         return torch.where(batch.x.isnan(), x, batch.x.to(x)).cpu()
 
     return torch.cat(each_example(model, source, batch_size, rows, "impute"))
+
+
+def _picked(x: Tensor, weight: Tensor, noise: Noise) -> Tensor:
+    """Return one of the S draws (S, B, D) of each example, picked with its weight (S, B)."""
+    place = (weight.cumsum(0) < noise.uniform((1, len(weight[0])), weight)).sum(0).clamp(max=len(weight) - 1)
+    return x[place, torch.arange(len(place), device=x.device)]

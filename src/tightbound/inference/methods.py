@@ -115,7 +115,7 @@ class Inference:
         x = infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
         return self._in_form(x, data)
 
-    def impute(self, data: Source, *, samples: int = 200, seed: int = 0) -> Tensor:
+    def impute(self, data: Source, *, samples: int = 200, draw: bool = False, seed: int = 0) -> Tensor:
         """Return a table (N, D) with its missing entries (NaN) filled and the others unchanged.
 
         A missing number becomes its mean given the observed entries, moved to the nearest number that its column can
@@ -125,6 +125,8 @@ class Inference:
         Args:
             data: A table, in any form.
             samples: Draws of z per example; more draws are closer to the model's conditional mean.
+            draw: Fill in one joint draw given the observed entries of an example instead of means, as multiple
+                imputation needs.
             seed: Random seed.
 
         Raises:
@@ -134,7 +136,7 @@ class Inference:
             MIWAE (Mattei and Frellsen 2019), Section 3, https://arxiv.org/abs/1812.02633
         """
         examples = data if isinstance(data, Batch) else self._examples(data)
-        return self._in_form(imputation.impute(self.model, examples, samples=samples, seed=seed), data)
+        return self._in_form(imputation.impute(self.model, examples, samples=samples, draw=draw, seed=seed), data)
 
     def code_indices(self, data: Source, *, draw: bool = False, seed: int = 0) -> list[Tensor]:
         """Return the code indices of each level of quantized latents, lowest level first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -178,21 +179,23 @@ class Estimator(BaseEstimator):
         data = training_data(X)
         return training_data(X, domain="real") if data.domain.kind == "unit" else data
 
-    def _rows(self, X: Any) -> Batch:
-        """Return rows as stored for the model, in one batch; the draws for a row depend on its values alone."""
+    def _rows(self, x: Array | Frame) -> Batch:
+        """Return validated rows as stored for the model, in one batch; draws for a row depend on its values alone."""
         import torch
 
         from tightbound.core.noise import key_seed
         from tightbound.data.feed import first
 
-        x = self._validated(X)
-        batch = first(self.model_.model, x, len(x))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* has no entries: they count as missing")  # of a few rows
+            batch = first(self.model_.model, x, len(x))
         keys = [key_seed(row.tobytes().hex()) for row in batch.x.numpy()]
         return replace(batch, index=torch.tensor(keys))
 
     def _bound(self, X: Any) -> Array:
         """Return the bound on log p(x) of each row (N,), in nats."""
-        found = self.model_.log_likelihood(self._rows(X), samples=self.samples, seed=self._seed)
+        rows = self._rows(self._validated(X))
+        found = self.model_.log_likelihood(rows, samples=self.samples, seed=self._seed)
         return found.numpy().astype(np.float32)
 
 

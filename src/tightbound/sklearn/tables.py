@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import narwhals as nw
@@ -21,6 +22,62 @@ def as_frame(X: Any) -> nw.DataFrame[Any] | None:
 def holds_words(frame: nw.DataFrame[Any]) -> bool:
     """Return whether a column holds anything but numbers, such as words or dates."""
     return not all(dtype.is_numeric() or dtype == nw.Boolean for dtype in frame.schema.values())
+
+
+def missing(x: Array | Frame) -> Array:
+    """Return which entries (N, D) of an array or a data frame are missing."""
+    frame = as_frame(x)
+    if frame is None:
+        return np.isnan(x)
+    lacks = [
+        (column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()).to_numpy()
+        for column in frame.iter_columns()
+    ]
+    return np.stack(lacks, 1).astype(bool)
+
+
+def chosen(x: Array | Frame, columns: Array) -> Array | Frame:
+    """Return the columns of an array or a data frame that a mask (D,) names."""
+    frame = as_frame(x)
+    if frame is None:
+        return x[:, columns]
+    return x if columns.all() else frame[:, np.flatnonzero(columns).tolist()].to_native()
+
+
+def completed(x: Array | Frame, filled: Array, lacks: Array) -> Array | Frame:
+    """Return a table (N, D) with other entries where a mask (N, D) says that they are missing, as it was given."""
+    frame = as_frame(x)
+    if frame is None:
+        return np.where(lacks, filled, x)
+    new = []
+    for own, values, empty in zip(frame.iter_columns(), filled.T, lacks.T, strict=True):
+        if empty.any():
+            fill = iter(_written(values[empty], own))
+            entries = [next(fill) if gone else value for gone, value in zip(empty, own.to_list(), strict=True)]
+            new.append(nw.new_series(own.name, entries, backend=frame.implementation))
+    return frame.with_columns(*new).to_native()
+
+
+def _written(values: Array, column: nw.Series[Any]) -> list[Any]:
+    """Return numbers and words as a column writes its entries: days since 1970-01-01 as dates, for example."""
+    if column.dtype == nw.Date:
+        return [(_START + timedelta(days=round(value))).date() for value in values.tolist()]
+    if column.dtype.is_temporal():
+        return [_START + timedelta(days=value) for value in values.tolist()]
+    known = {str(value): value for value in column.drop_nulls().to_list()}
+    truths = bool(known) and all(isinstance(value, bool) for value in known.values())
+    return [bool(value) if truths else known.get(value, value) for value in values.tolist()]
+
+
+_START = datetime(1970, 1, 1)
+
+
+def beside(x: Frame, marks: Array, names: Sequence[str]) -> Frame:
+    """Return a data frame with further columns (N, M), whose names come last among `names`."""
+    frame = nw.from_native(x, eager_only=True)
+    own = names[len(frame.columns) :]
+    new = (nw.new_series(name, mark, backend=frame.implementation) for name, mark in zip(own, marks.T, strict=True))
+    return frame.with_columns(*new).to_native()
 
 
 def spelled(x: Array, words: Sequence[Sequence[str]]) -> Array:

@@ -36,15 +36,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             CompositionError: If the components do not fit each other or the columns.
         """
         from tightbound.config import Settings
-        from tightbound.recipes.train import suit_samples
+        from tightbound.recipes.afterwards import Afterwards, suit_samples
 
         data = self._train(self._validated(X, reset=True))
-        suit_samples(self.model_, data, Settings(seed=self._seed))
+        settings = Settings.of(self.model_.config)
+        suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
         return self
 
     def transform(self, X: Any) -> Array:
         """Return the posterior mean of z for each row (N, n_components)."""
-        return self.model_.encode(self._rows(X)).numpy()
+        rows = self._rows(self._validated(X))
+        return self.model_.encode(rows).numpy()
 
     def inverse_transform(self, X: Any) -> Array | Frame:
         """Return E[x | z] for latent codes (N, n_components): a table, or a data frame if one was fitted."""
