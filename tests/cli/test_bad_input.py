@@ -46,7 +46,6 @@ FLAGS = [
     (["--resize", "0", "8"], "resize"),
     # what would not end or fit into memory
     (["--latent", "1000000000000"], "latent"),
-    (["--latent", "900000000"], "memory"),
     (["--epochs", "999999999999"], "epochs"),
     (["--evaluate-samples", "999999999999"], "--evaluate-samples 999999999999; needed: a whole number"),
     (["--processes", "999999999"], "processes"),

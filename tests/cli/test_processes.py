@@ -41,6 +41,7 @@ def test_a_run_is_trained_by_two_processes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "runs/digits/run.json").read_text())["hardware"]["processes"] == 2
 
 
+@pytest.mark.slow
 def test_processes_know_of_each_other_and_an_error_is_reported_once_in_one_line(tmp_path: Path) -> None:
     with started(tmp_path, "--run", "run", "--batch-size", "1") as process:
         _, err = process.communicate(timeout=240)

@@ -70,6 +70,7 @@ except tb.TightboundError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_told_so_in_one_line(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(UNGUARDED)

@@ -87,6 +87,7 @@ def test_a_run_whose_process_was_killed_before_it_was_written_begins_again(tmp_p
     assert [run.state for run in sweep(tmp_path, {"beta": (0.1, 10)}).runs] == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_runs_in_processes_are_the_same_to_the_bit_and_one_that_fails_ends_alone(tmp_path: Path) -> None:
     several = sweep(tmp_path / "several", {"lr": (0.001, 0.002, 1e30)}, jobs=2)
     assert [run.state for run in several.runs] == ["done", "done", "failed"]

@@ -115,8 +115,7 @@ def test_hierarchies(made: str) -> None:
     close(found, true.evidence(x), 0.25)
 
 
-@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
-@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize(("prior", "context"), [("mixture", False), ("mixture", True), ("vamp", False), ("flow", True)])
 def test_any_prior_with_and_without_a_context(prior: str, context: bool) -> None:
     model, times = model_of(prior, context), 4
     given = GIVEN if context else None

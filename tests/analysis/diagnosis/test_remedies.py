@@ -35,8 +35,8 @@ CONFIGS = [
 def test_every_remedy_is_a_command_that_parses(config: dict[str, Any]) -> None:
     linear = linear_gaussian()
     case = case_of(linear.model, drawn(linear, 60), drawn(linear, 60, seed=1), config=config)
-    proposals = [remedies.use_of_z(case), remedies.free_bits(case), remedies.longer(config)]
-    proposals += [remedies.full_rate(config) or {}, {"latent": 3}, {"lr": 0.0001, "clip": 10.0}]
+    proposals = [remedies.use_of_z(case), remedies.free_bits(case), {**remedies.longer(config), "latent": 3}]
+    proposals += [{**(remedies.full_rate(config) or {}), "lr": 0.0001, "clip": 10.0}]
     for options in proposals:
         own = ["--objective", config["objective"]] if "objective" in config else []
         own += ["--beta", config["beta"]] if "beta" in config else []
