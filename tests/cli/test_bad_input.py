@@ -70,7 +70,7 @@ FLAGS = [
     (["--network", "mlp(dropout=1.5)"], "dropout"),
     (["--network", "mlp(activation='rellu')"], "relu"),
     (["--network", "mlp(activation=3)"], "activation"),
-    (["--network", "mlp(1, 2, 3, 4, 5, 6, 7)"], "mlp"),
+    (["--network", "mlp(1, 2, 3, 4, 5, 6, 7, 8, 9)"], "mlp"),
     (["--network", "conv(kernel=2)"], "kernel"),
     (["--network", "conv(kernel='a')"], "kernel ="),
     (["--network", "conv(kernel=2.5)"], "kernel"),
