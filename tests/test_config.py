@@ -9,6 +9,7 @@ from typing import get_type_hints
 
 import pytest
 
+import tightbound as tb
 from tightbound.config import Config, FitOptions, Settings
 from tightbound.core.errors import InputError
 
@@ -46,3 +47,11 @@ def test_a_run_records_where_its_files_are_whatever_folder_it_is_asked_from(tmp_
         assert recorded(Config(data=given))["data"] == str(place)
     for given in ("digits", "https://host/s-{0..9}.tar"):
         assert recorded(Config(data=given))["data"] == given
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(InputError, match=r"seed = .*; needed: a whole number"):
+        Settings(seed=seed)
+    with pytest.raises(InputError, match=r"seed = .*; needed: a whole number"):
+        tb.VAE.for_data([[0.5, 1.5], [2.5, 0.25]], latent=1, seed=seed)

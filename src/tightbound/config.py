@@ -6,7 +6,6 @@ The docstring below a field is its command-line help, and the string in an `Anno
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
 from tightbound.core.errors import InputError, number, plain, suggestion, whole
-from tightbound.core.limits import LEVELS
+from tightbound.core.limits import LEVELS, SEED
 
 if TYPE_CHECKING:
     from torch import nn, optim
@@ -235,7 +234,7 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) not in (None, "auto"):
                 whole(name, getattr(self, name), least=least)
-        whole("seed", self.seed, least=0, most=math.inf)
+        whole("seed", self.seed, least=0, most=SEED)
         number("eps", self.eps, above=0)
         for name in ("weight_decay", "checkpoint_seconds"):
             number(name, getattr(self, name), least=0)

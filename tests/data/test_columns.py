@@ -116,7 +116,7 @@ def test_tables_that_differ_in_words_alone_have_other_fingerprints(tmp_path: Pat
         (TEXT, {"kinds": {"n": ("levels", 5)}}, "outside integers 0..4"),
         (TEXT, {"kinds": {"n": "counts"}, "domain": "real"}, "in place of levels and domain"),
         ("a,b\n1,\n2,NA\n", {}, r"column 2 \(b\) has no values"),
-        ("a,b\n1,x\n2,x\n", {}, r"column 2 \(b\) has 1 different values"),
+        ("a,b\n1,x\n2,x\n", {}, r"column 2 \(b\) has one value only, 'x'"),
         ("a,b\n" + "".join(f"{i},w{i}\n" for i in range(300)), {}, "more than 256 different words"),
     ],
 )
@@ -298,3 +298,18 @@ def test_results_say_which_rows_hold_unknown_entries(tmp_path: Path) -> None:
     assert found.sentences[0].startswith("row 2, row 4 hold entries that the model cannot hold")
     assert [*found.unusual()] == ["nll"]
     assert "unknown_entries" not in trained.score(few(tmp_path), scores=("nll",), samples=2).per_example
+
+
+def test_a_constant_column_is_constant_whatever_its_value() -> None:
+    frame = pd.DataFrame({"a": 3.7, "b": np.arange(40) / 7})
+    with pytest.warns(UserWarning, match="column 1 of the training data is constant"):
+        tb.VAE.for_data(frame, latent=1, network="mlp(hidden=(4,))")
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-40, 1e-37])
+def test_numbers_too_small_for_float32_are_refused_by_the_name_of_their_column(size: float) -> None:
+    frame = pd.DataFrame({"b": np.arange(40) / 7, "tiny": np.arange(40) / 7 * size})
+    with pytest.raises(InputError, match=r"column 2 \(tiny\) varies by .*, too little for float32; multiply it"):
+        tb.data.open(frame)
+    frame["tiny"] *= 1e-30 / size
+    assert tb.data.open(frame).domain == REAL

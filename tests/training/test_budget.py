@@ -135,3 +135,20 @@ def test_epochs_of_a_few_steps_share_a_validation(monkeypatch: pytest.MonkeyPatc
     assert [row["step"] for row in rows] == [12 * (i + 1) for i in range(len(rows))]  # 24 examples, 3 steps an epoch
     assert [row["epoch"] for row in rows] == [4 * (i + 1) for i in range(len(rows))]
     assert all(math.isfinite(row["validation_loss"]) for row in rows)
+
+
+def test_a_length_that_is_given_is_trained_though_the_objective_had_settled() -> None:
+    ended, _ = judged(lambda step: -5.0)
+    fixed = Budget(Settings(epochs=5000), PER_EPOCH, judged=True)
+    fixed.load(ended.state())
+    assert ended.over(1)
+    assert not fixed.over(1)
+    assert fixed.over(5000 * PER_EPOCH)
+
+
+def test_the_number_that_auto_stands_for_may_be_given_on_resume(tmp_path: Path) -> None:
+    first = train(tmp_path / "run", epochs=1, batch_size="auto", lr="auto")
+    again = train(tmp_path / "run", epochs=2, batch_size=128, lr=1e-3, resume=True)
+    assert (len(first.metrics), len(again.metrics)) == (1, 2)
+    with pytest.raises(InputError, match=r"lr was 0.001 and is 0.01;"):
+        train(tmp_path / "run", epochs=3, batch_size="auto", lr=1e-2, resume=True)

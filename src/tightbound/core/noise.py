@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from tightbound.core.dispatch import Dispatched
+from tightbound.core.errors import whole
+from tightbound.core.limits import SEED
 
 Key = int | str
 
@@ -25,7 +27,12 @@ def key_seed(*key: Key) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's default generators for code that takes no generator, and restore them afterwards."""
+    """Seed torch's default generators for code that takes no generator, and restore them afterwards.
+
+    Raises:
+        InputError: If the seed is no whole number from 0 to 2**63 - 1.
+    """
+    whole("seed", seed, least=0, most=SEED)
     # torch.manual_seed would format and store a stack trace for each accelerator that is missing
     cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     generators = [torch.default_generator, *cuda]

@@ -12,7 +12,7 @@ from tightbound.core.domain import BINARY, REAL, WHOLE, Domain, as_domain
 from tightbound.core.errors import InputError, suggestion
 from tightbound.core.schema import listed
 from tightbound.data import encoding
-from tightbound.data.encoding import Seen, is_number
+from tightbound.data.encoding import Seen, is_number, title
 
 MAX_CATEGORIES = 256
 MAX_PROBLEMS = 12  # in a message
@@ -48,11 +48,6 @@ def _position(key: Any, header: Sequence[str], width: int) -> int:
         return key
     known = suggestion(str(key), header) if header else f"columns have the indices 0..{width - 1}, as in x[:, 0]"
     raise InputError(f"kinds name the column {key!r}, which does not exist; {known}")
-
-
-def title(column: int, header: Sequence[str]) -> str:
-    """Return a column's title for messages: its number from 1, and its name or the index that `kinds` takes."""
-    return f"column {column + 1} ({header[column] if header else f'index {column}'})"
 
 
 @dataclass
@@ -214,7 +209,8 @@ class Survey:
                 _codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
                 return declared
             if not 2 <= len(words) <= MAX_CATEGORIES:
-                raise InputError(self._too_many(i, f"{len(words)} different values"))
+                number = f"{len(words)} different values" if len(words) > 1 else f"one value only, {words[0]!r}"
+                raise InputError(self._too_many(i, number))
             return Domain("categories", len(words), words)
         if known == "values":
             return self._numbers(i, found, kind)
@@ -296,7 +292,14 @@ class Survey:
         by_name = ", ".join(f"{n} {f.missing}" for n, f in zip(names, self._found, strict=True) if f.missing)
         entries = f"missing: {missing:,} of {self.size * self.width:,} entries"
         entries += f" ({by_name:.120})" if missing else ""
-        return "; ".join(shown) + "; ..." * (self.width > 8), entries, *whole_numbers(whole)
+        names_of_rows = [
+            name
+            for name, own, found in zip(names, columns, self._found, strict=True)
+            if own.kind == "categories" and found.words and 2 * len(found.words) > self.size > encoding.FEW
+        ]
+        unique = (f"most rows have a word of their own in {listed(names_of_rows)}: if it names the rows, pass ignore= "
+                  "or id=",) if names_of_rows else ()  # fmt: skip
+        return "; ".join(shown) + "; ..." * (self.width > 8), entries, *unique, *whole_numbers(whole)
 
 
 def may_differ(width: int, dtype: np.dtype[Any], plain: Domain, declared: Domain | None) -> bool:

@@ -136,7 +136,9 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         notes = (f"shape: {raw.x.shape}, read as {len(x)} examples of {x.shape[1]} columns", *notes)
     else:
         x, shape, layout = channels_first(raw.x, title)
-        code, values = encoding.infer(x, options.declared, title, encoding.TRAINED if options.like else None)
+        code, values = encoding.infer(
+            x, options.declared, title, encoding.TRAINED if options.like else None, header=raw.header
+        )
         domain, notes = code.domain, (shape, values)
         if domain == REAL and options.declared is None and x.ndim == 2 and not mapped:
             notes += columns.whole_numbers(columns.whole_columns(x, raw.header))
@@ -164,7 +166,7 @@ def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str
         return surveyed(raw, title, options)
     if options.like or width > columns.MAX_OWN:
         return None
-    plain = encoding.infer(x, options.declared, title)[0].domain
+    plain = encoding.infer(x, options.declared, title, header=raw.header)[0].domain
     if not columns.may_differ(width, x.dtype, plain, options.declared):
         return None
     survey = columns.Survey(raw.header, {}, title, raw.problems)

@@ -14,8 +14,10 @@ TRAINED = "the model was trained on such values only"  # advice for values outsi
 MAX_LEVELS = 65_536
 MAX_COUNT = 2**24  # float32 holds every whole number up to here
 MAX_WHOLE = 2**53  # float64 holds every whole number up to here
+FEW = 20  # rows of a table that may all differ by chance
 _TOLERANCE = 1e-4  # of a level
 _LARGEST = float(np.finfo(np.float32).max)
+_SMALLEST = 1e-36  # standard deviation, so that ten-thousandths of it are still told apart
 _CHUNK = 1 << 22  # numbers per part of a pass
 
 
@@ -85,6 +87,7 @@ def infer(
     fix: str | None = None,
     *,
     sample: bool = False,
+    header: Sequence[str] = (),
 ) -> tuple[Encoding, str]:
     """Return the encoding of raw values, and a note on how it was found.
 
@@ -94,9 +97,10 @@ def infer(
         name: Name of the source, for messages.
         fix: Advice for values outside the declared domain; None: declare another domain.
         sample: Whether these are some of the values, so that others may be of another kind.
+        header: Names of the columns of a table, for messages.
     """
     check_numeric(x, name)
-    return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix, sample=sample)
+    return judge(Seen.of(x, scale_of(declared), name), x, declared, name, fix, sample=sample, header=header)
 
 
 def held(x: np.ndarray, domain: Domain, words: Sequence[str] | None = None) -> np.ndarray:
@@ -158,13 +162,14 @@ def judge(
     fix: str | None = None,
     *,
     sample: bool = False,
+    header: Sequence[str] = (),
 ) -> tuple[Encoding, str]:
     """As `infer`, for values that were looked at part by part; `x` is the first part."""
     if declared is not None:
         encoding = _declared(seen, x.dtype, declared, name)
         _check(seen, declared, encoding.scale, name, fix)
         if declared.kind == "real":
-            _check_precision(x, name)
+            _check_precision(x, name, header)
         return encoding, f"values: {declared}, as declared"
     span = f"values: {x.dtype} in {seen.low:g}..{seen.high:g}"
     unit = seen.low >= 0 and seen.high <= 1
@@ -183,7 +188,7 @@ def judge(
         found = COUNTS if table and seen.high > 255 else found  # a table of larger numbers counts something
         return stored(found), f"{span}, {'whole, ' * seen.inexact}taken as {found}"
     _check(seen, REAL, 1, name)
-    _check_precision(x, name)
+    _check_precision(x, name, header)
     return stored(REAL), f"{span}, taken as {REAL}"
 
 
@@ -284,16 +289,25 @@ def _check(seen: Seen, domain: Domain, scale: int, name: str, fix: str | None = 
         raise InputError(f"{span} but {what}, so they are not {domain}; {fix or other}")
 
 
-def _check_precision(x: np.ndarray, name: str) -> None:
-    """Raise InputError for columns that vary by less than float32 can resolve."""
+def title(column: int, header: Sequence[str]) -> str:
+    """Return a column's title for messages: its number from 1, and its name or the index that `kinds` takes."""
+    return f"column {column + 1} ({header[column] if header else f'index {column}'})"
+
+
+def _check_precision(x: np.ndarray, name: str, header: Sequence[str] = ()) -> None:
+    """Raise InputError for columns that vary by less than float32 can resolve; constant ones do not vary."""
     columns = x.reshape(len(x), -1) if x.ndim == 2 else x.reshape(-1, 1)
     for i, column in enumerate(columns.T):
         part = column[:100_000].astype(np.float64)
-        spread = part.std()
-        if spread > 0 and np.abs(part - part.astype(np.float32)).max() > 1e-2 * spread:
+        if part.min() == part.max():
+            continue
+        size = np.abs(part).max()
+        spread = (part / size).std() * size  # squares of tiny numbers underflow
+        fix = "subtract an offset from it first" if size > _SMALLEST else "multiply it by a constant first"
+        if np.abs(part - part.astype(np.float32)).max() > 1e-2 * spread or spread < _SMALLEST:
             raise InputError(
-                f"{name}: column {i + 1} (index {i}) varies by {spread:.3g} around {part.mean():.10g}, too little for "
-                "float32; subtract an offset from it first"
+                f"{name}: {title(i, header)} varies by {spread:.3g} around {part.mean():.10g}, too little for float32; "
+                f"{fix}"
             )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from tightbound.core.errors import CompositionError, whole
+from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.noise import draw as draw_from
@@ -17,6 +18,8 @@ from tightbound.core.terms import Batch
 from tightbound.data.feed import Source
 from tightbound.inference.infer import each_example
 from tightbound.likelihoods.columns import ColumnsDistribution
+
+AT_ONCE = 10**8  # numbers in the distributions of a batch, at most
 
 
 def impute(
@@ -52,6 +55,10 @@ def impute(
             f"the model was made for {model.observation.source}, which cannot be missing; train it on a table with "
             "missing entries, or declare the kinds of its columns with kinds="
         )
+
+    numbers = sum(own.levels or 2 for own in columns)  # of the distribution of one sample of one example
+    check_held("samples", samples, 4 * numbers)
+    batch_size = max(1, min(batch_size, AT_ONCE // (samples * numbers)))
 
     def rows(batch: Batch, number: int) -> Tensor:
         seen = model.observe(batch, Noise("impute", seed))

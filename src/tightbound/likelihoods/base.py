@@ -137,5 +137,7 @@ _FIX = {
     "categories": "use 'categorical'",
     "mixed": "use 'columns'",
     "unit": "use 'continuous-bernoulli', 'beta', 'gaussian' or 'laplace'",
-    "real": "use 'gaussian', 'laplace' or 'student-t'",
+    "real": (
+        "use 'gaussian', 'laplace' or 'student-t'; if they are whole numbers, open them with domain='counts' or levels="
+    ),
 }

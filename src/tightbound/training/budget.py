@@ -111,10 +111,14 @@ class Budget:
         return {"spent": self.seconds, "budget": {**own, "judged": [self._mark[0], mark], "highest": best}}
 
     def load(self, scalars: Mapping[str, Any]) -> None:
-        """Restore the state that `state` returned; with other minutes, nothing has been hurried yet."""
+        """Restore the state that `state` returned; with other minutes, nothing has been hurried yet.
+
+        An objective that settled for the last time ended the run only if its length was open.
+        """
         own = scalars["budget"]
         step, mark = own["judged"]
         self._mark = step, -math.inf if mark is None else mark
         self._best = -math.inf if own["highest"] is None else own["highest"]
-        self._settled, self._hurried = own["settled"], own["hurried"] if own["minutes"] == self.minutes else 0
+        self._settled = own["settled"] if self.open else min(own["settled"], self.DECAYS - 1)
+        self._hurried = own["hurried"] if own["minutes"] == self.minutes else 0
         self._seconds, self._began = scalars["spent"], self.clock()

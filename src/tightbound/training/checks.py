@@ -219,8 +219,13 @@ def _unnamed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "name": "", "notes": [name.sub("", note) for note in data["notes"]]}
 
 
-def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict[str, Any]]:
+def check_resumable(folder: RunFolder, recorded: Mapping[str, Any], usual: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the metrics of the run to resume.
+
+    Args:
+        folder: The run.
+        recorded: What it is to be resumed with.
+        usual: Settings that "auto" stands for, which may be given in its place.
 
     Raises:
         InputError: If the run was trained with other settings, or with another model, objective or data.
@@ -228,10 +233,12 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any]) -> list[dict
     folder = RunFolder.open(folder.path)
     before = folder.read(folder.run_file)
     before["model"] = folder.read(folder.model_file)
+    asked = recorded["settings"]
+    pairs = {name: (old, asked.get(name)) for name, old in before["settings"].items() if name not in _FREE}
     changed = [
-        f"{name} was {old!r} and is {recorded['settings'].get(name)!r}"
-        for name, old in before["settings"].items()
-        if name not in _FREE and recorded["settings"].get(name) != old
+        f"{name} was {old!r}{f' ({usual[name]})' * (old == 'auto' and name in usual)} and is {new!r}"
+        for name, (old, new) in pairs.items()
+        if old != new and not ("auto" in (old, new) and usual.get(name) in (old, new))
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]
     was, now = before["data"], recorded["data"]

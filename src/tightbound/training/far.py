@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from tightbound.data.columns import title
+from tightbound.data.encoding import title
 from tightbound.data.split import Split
 
 FAR = 1000.0  # times the range of the middle half of the values

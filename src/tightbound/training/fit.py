@@ -158,8 +158,9 @@ def _fit(
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
     }
     check_same({**recorded, "settings": settings.replace(device="auto").recorded()})
-    rows: list[dict[str, Any]] = check_resumable(folder, recorded) if resume else []
     later = code_prior_of(model.latents)
+    usual = {} if later is not None else Suited.usual(model)  # networks of a code prior have settings of their own
+    rows: list[dict[str, Any]] = check_resumable(folder, recorded, usual) if resume else []
     if later is not None:
         later.disable()
     # check everything that can fail before writing the first byte

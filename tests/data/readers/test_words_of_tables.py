@@ -200,3 +200,45 @@ def test_words_of_a_table_too_large_for_memory_are_no_categories(tmp_path: Path)
     held, read = tb.data.open(tmp_path / "a.parquet"), tb.data.open(tmp_path / "a.parquet", limits=small)
     assert np.isnan(values(held)[2, 0])
     assert np.array_equal(values(held), values(read), equal_nan=True)
+
+
+DATES = {
+    "%b %d %Y": "Jan 1 2000",
+    "%B %d %Y": "January 1 2000",
+    "%b %Y": "Jan 2000",
+    "%b-%Y": "Jan-2000",
+    "%Y-%b-%d": "2000-Jan-01",
+    "%a, %d %b %Y": "Sat, 01 Jan 2000",
+    "%A, %B %d, %Y": "Saturday, January 1, 2000",
+}
+
+
+@pytest.mark.parametrize("form", DATES)
+def test_dates_with_names_of_months_are_read(form: str) -> None:
+    days = pd.date_range("2000-01-01", periods=30, freq="MS")
+    frame = pd.DataFrame({"when": days.strftime(form), "x": np.arange(30) / 7})
+    frame.loc[0, "when"] = DATES[form]
+    found = values(tb.data.open(frame))[:, 0]
+    assert found.tolist() == [(day - pd.Timestamp("1970-01-01")).days for day in days]
+
+
+def test_dates_in_no_known_form_are_no_categories() -> None:
+    words = [f"{1 + i} of {['March', 'April'][i % 2]}, {2000 + i}" for i in range(25)]
+    dots = [f"Mar.{1 + i}.{2000 + i}" for i in range(25)]
+    assert "25 categories" in str(tb.data.open(pd.DataFrame({"a": words, "x": np.arange(25) / 7})).notes)
+    with pytest.raises(InputError, match="25 different words that look like numbers, such as 'Mar"):
+        tb.data.open(pd.DataFrame({"a": dots, "x": np.arange(25) / 7}))
+
+
+def test_codes_of_which_a_few_are_digits_are_words() -> None:
+    codes = [["00M", "A7", "12", "B1"][i % 4] for i in range(40)]
+    assert "4 categories (00M, 12, A7, B1)" in str(
+        tb.data.open(pd.DataFrame({"a": codes, "x": np.arange(40) / 7})).notes
+    )
+
+
+def test_words_that_name_the_rows_are_said() -> None:
+    frame = pd.DataFrame(
+        {"name": [f"n{chr(97 + i)}" for i in range(26)], "group": ["a", "b"] * 13, "x": np.arange(26) / 7}
+    )
+    assert "most rows have a word of their own in name: if it names the rows" in str(tb.data.open(frame).notes)

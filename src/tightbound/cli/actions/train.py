@@ -90,6 +90,9 @@ def carry_out(command: Train, run: Path) -> Carried:
         fitted.model, data, folder=fitted.folder, weights=fitted.weights, metrics=fitted.metrics, keep=fitted
     )
     say(f"trained: {run}, weights: {trained.weights}")
+    done = max((row["epoch"] for row in fitted.metrics if not row["stage"]), default=0)
+    if isinstance(fitting.epochs, int) and fitting.steps is None and fitting.patience is None and done < fitting.epochs:
+        say(f"the time (--minutes {fitting.minutes:g}) ended training after epoch {done:,} of {fitting.epochs:,}")
     if command.evaluate_samples == 0:
         return Carried(trained)
     subject = trained.subject(data)

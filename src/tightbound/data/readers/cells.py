@@ -29,12 +29,16 @@ _GROUPED = rf"\d{{1,3}}(?:[{SPACES}]\d{{3}})+"
 POINT = rf"(?:\d+|\d{{1,3}}(?:,\d{{2,3}})*,\d{{3}}|{_GROUPED})?(?:\.\d*)?{_EXPONENT}"  # with a decimal point
 COMMA = rf"(?:\d+|\d{{1,3}}(?:\.\d{{3}})+|{_GROUPED})?(?:,\d*)?{_EXPONENT}"
 _FORMS = {".": re.compile(POINT), ",": re.compile(COMMA)}
-_NUMERIC = re.compile(rf"(?=.*\d)(?:{_CURRENCY}|[\s\d.,'\u2019+\-\u2212/:%TZeE()_])+")
+_MONTH = r"(?<![A-Za-z])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}(?![A-Za-z])"
+_NUMERIC = re.compile(
+    rf"(?=.*\d)(?:(?i:{_MONTH})|{_CURRENCY}|[\s\d.,'\u2019+\-\u2212/:%TZeE()_])+"
+)  # numbers, dates and times
 _CLOCK = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DATES = (
     *("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y"),
-    *("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y"),
+    *("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%Y-%b-%d"),
+    *("%b %Y", "%B %Y", "%b-%Y", "%Y/%m", "%a, %d %b %Y", "%a %b %d %Y", "%A, %B %d, %Y", "%d %b, %Y"),
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 DAYS, HOURS = "days since 1970-01-01", "hours"
@@ -156,7 +160,7 @@ def _times(words: Sequence[str]) -> Read | None:
 
 def _dates(words: Sequence[str]) -> Read | None:
     """Return dates in days; those without a time zone are in UTC."""
-    if not re.match(r"\d{1,4}[-/. ]|[A-Za-z]{3,9} \d", words[0]):
+    if not re.match(r"\d{1,4}[-/. ]|[A-Za-z]{3,9}(?:[- ]\d|,? [A-Za-z]{3,9} \d|, \d)", words[0]):
         return None
     readings: list[Callable[[str], datetime]] = [_iso]
     readings += [lambda word, form=d + t: datetime.strptime(word, form) for d in _DATES for t in _TIMES]

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, types
 
-from tightbound.data.columns import title
-from tightbound.data.encoding import is_number
+from tightbound.data.encoding import is_number, title
 from tightbound.data.readers.cells import (
     COMMA,
     MANY,
@@ -117,6 +116,8 @@ def _read(
     like = [word for word in words if looks_like_number(word)]
     if len(like) == len(words) > MANY:
         return None, f"{len(words):,} different words that look like numbers, such as {words[0]!r}; pass ignore="
+    if 2 * sum(map(reader.takes, words)) < len(words):  # words, a few of which are digits, such as codes
+        return None, ""
     found, _ = _not_numbers(reader, column, words, place)
     return None, found and f"{found}; correct it, pass ignore="
 
