@@ -81,3 +81,11 @@ def test_a_run_keeps_its_name_when_values_are_added() -> None:
     assert few == more[3:9]
     assert len(set(more)) == 12
     assert max(map(len, more)) <= 120
+
+
+@pytest.mark.parametrize("field", ["lr", "batch_size", "epochs", "latent"])
+def test_an_option_that_may_be_auto_is_swept_with_it(field: str) -> None:
+    assert getattr(configured(Config(), {field: "auto"}), field) == "auto"
+    assert getattr(configured(Config(), {field: "3"}), field) == 3
+    with pytest.raises(InputError, match=f"{field}=fast was given; needed: an? [a-z]+ or 'auto'"):
+        configured(Config(), {field: "fast"})

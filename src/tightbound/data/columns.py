@@ -209,7 +209,7 @@ class Survey:
                 _codes(np.arange(len(words)) if found.words else found.distinct, found.words or None, declared, where)
                 return declared
             if not 2 <= len(words) <= MAX_CATEGORIES:
-                number = f"{len(words)} different values" if len(words) > 1 else f"one value only, {words[0]!r}"
+                number = f"one value only, {words[0]!r}" if len(words) == 1 else f"{len(words)} different values"
                 raise InputError(self._too_many(i, number))
             return Domain("categories", len(words), words)
         if known == "values":

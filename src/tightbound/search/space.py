@@ -140,14 +140,18 @@ def configured(base: Config, values: Mapping[str, str]) -> Config:
 
 def _typed(field: str, word: str) -> Any:
     types = _TYPES[field]
+    choices = [choice for kind in types for choice in get_args(kind)]  # such as "auto", in place of a number
     try:
         if type(None) in types and word == "None":
             return None
+        if word in choices:
+            return word
         if bool in types:
             return {"true": True, "false": False}[word.lower()]
         return int(word) if int in types else float(word) if float in types else word
     except (ValueError, KeyError):
         needed = "True or False" if bool in types else "an integer" if int in types else "a number"
+        needed = " or ".join([needed, *map(repr, choices)])
         raise InputError(f"{field}={word} was given; needed: {needed}") from None
 
 
