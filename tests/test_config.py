@@ -49,9 +49,23 @@ def test_a_run_records_where_its_files_are_whatever_folder_it_is_asked_from(tmp_
         assert recorded(Config(data=given))["data"] == given
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
-def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
-    with pytest.raises(InputError, match=r"seed = .*; needed: a whole number"):
-        Settings(seed=seed)
-    with pytest.raises(InputError, match=r"seed = .*; needed: a whole number"):
-        tb.VAE.for_data([[0.5, 1.5], [2.5, 0.25]], latent=1, seed=seed)
+def test_seeds_have_any_size_but_are_whole() -> None:
+    rows = [[0.5, 1.5], [2.5, 0.25]]
+    first, second = (tb.VAE.for_data(rows, latent=1, seed=seed).state_dict().values() for seed in (10**30, 10**30 + 1))
+    assert any(not a.equal(b) for a, b in zip(first, second, strict=True))
+    for seed in (-1, 1.5):
+        with pytest.raises(InputError, match=r"seed = .*; needed: a whole number of at least 0"):
+            tb.VAE.for_data(rows, latent=1, seed=seed)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["lr", "batch_size"])
+def test_none_does_not_stand_for_auto(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} = None; needed: a"):
+        Settings(**{name: None})
+    assert getattr(Settings(), name) == "auto"
+
+
+@pytest.mark.parametrize("share", [None, "many", True, 0, 1.0, float("nan")])
+def test_the_share_to_test_on_is_a_number(share: object) -> None:
+    with pytest.raises(InputError, match=r"test = .*; needed: a finite number above 0 and below 1"):
+        tb.data.open([[0.5, 1.5], [2.5, 0.25]], test=share)  # pyright: ignore[reportArgumentType]

@@ -6,6 +6,7 @@ The docstring below a field is its command-line help, and the string in an `Anno
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from tightbound.components import Spec, parse
 from tightbound.core.errors import InputError, number, plain, suggestion, whole
-from tightbound.core.limits import LEVELS, SEED
+from tightbound.core.limits import LEVELS
 
 if TYPE_CHECKING:
     from torch import nn, optim
@@ -232,14 +233,16 @@ class Settings:
             ("batch_size", 1), ("steps", 1), ("patience", 1), ("validation_size", 0), ("prior_epochs", 1),
             ("prior_batch_size", 1),
         ):  # fmt: skip
-            if getattr(self, name) not in (None, "auto"):
+            optional = "auto" if name == "batch_size" else None
+            if getattr(self, name) != optional:
                 whole(name, getattr(self, name), least=least)
-        whole("seed", self.seed, least=0, most=SEED)
+        whole("seed", self.seed, least=0, most=math.inf)
         number("eps", self.eps, above=0)
         for name in ("weight_decay", "checkpoint_seconds"):
             number(name, getattr(self, name), least=0)
         for name in ("lr", "encoder_lr", "decoder_lr", "prior_lr", "clip", "minutes"):
-            if getattr(self, name) not in (None, "auto"):
+            optional = "auto" if name == "lr" else None
+            if getattr(self, name) != optional:
                 number(name, getattr(self, name), above=0)
         if self.ema is not None:
             number("ema", self.ema, above=0, below=1)

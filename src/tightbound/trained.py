@@ -126,7 +126,7 @@ class Trained(Inference, Analyses):
 
     def fit_code_prior(
         self,
-        data: Data | None = None,
+        data: Source | None = None,
         prior: str | Sequence[str] | None = None,
         *,
         epochs: int | None = None,
@@ -167,7 +167,7 @@ class Trained(Inference, Analyses):
     def best_samples(
         self,
         n: int = 64,
-        data: Data | None = None,
+        data: Source | None = None,
         *,
         keep: float = 0.25,
         draw: bool = False,
@@ -183,7 +183,7 @@ class Trained(Inference, Analyses):
 
         Args:
             n: Number of samples to keep.
-            data: Labeled training data for the classifier; None: the data that the model was trained on.
+            data: Labeled training data for the classifier, in any form; None: the data that the model was trained on.
             keep: Fraction of the samples to keep; n / keep samples are drawn.
             draw: Draw x from p(x | z) instead of using its mean.
             seed: Random seed.

@@ -87,7 +87,7 @@ def test_scaled_levels_come_back_exactly():
         (GRAY, {"levels": 1}, "from 2 to 65536"),
         (GRAY, {"levels": 2.5}, "from 2 to 65536"),
         (GRAY, {"levels": 256, "domain": "real"}, "give one of them"),
-        (GRAY, {"test": 0.0}, "between 0 and 1"),
+        (GRAY, {"test": 0.0}, "above 0 and below 1"),
         (GRAY, {"resize": (4, 4)}, "resize= applies to encoded images, .* and an array holds none"),
         (GRAY, {"gray": True}, "gray= applies to encoded images"),
         (GRAY, {"labels": [1, 2]}, r"labels have shape \(2,\), but there are 12 examples"),

@@ -109,3 +109,8 @@ def test_a_label_without_training_examples_is_said():
     data = replace(data, test=tb.data.open(x, labels=labels.clone().fill_(2)).whole)
     with pytest.warns(UserWarning, match="no training example has the label 2"):
         tb.VAE.for_data(data, latent=1, network="mlp(hidden=(4,))", context="labels")
+
+
+def test_training_data_of_a_method_come_in_any_form(trained):
+    kept = trained.best_samples(2, examples("abc", 60), keep=0.5)
+    assert kept.x.shape == (2, 2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Pr
 
 from tightbound.analysis.result import Result
 from tightbound.core.errors import COUNT, InputError, whole
-from tightbound.core.limits import PASSES, SEED
+from tightbound.core.limits import PASSES
 
 if TYPE_CHECKING:
     from tightbound.data import Data, Split
@@ -151,7 +151,7 @@ class Analysis(ABC, Generic[R]):
     own_training_data: ClassVar[bool] = False
     """Whether it compares the examples with the data that the model was trained on, whatever data are given."""
 
-    seed: int = option(0, least=0, most=SEED)
+    seed: int = option(0, least=0, most=math.inf)
     """Random seed."""
     progress: bool = False
     """Show a progress bar on standard error."""

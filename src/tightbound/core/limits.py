@@ -10,7 +10,6 @@ from pathlib import Path
 from tightbound.core.errors import InputError
 
 LEVELS = 2**24  # float32 holds the integers up to here
-SEED = 2**63 - 1  # largest seed; torch's generators take 64 bits
 PASSES = 10**8  # passes through the networks for each example; more take days on any machine
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

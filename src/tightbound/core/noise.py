@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -14,7 +15,6 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from tightbound.core.dispatch import Dispatched
 from tightbound.core.errors import whole
-from tightbound.core.limits import SEED
 
 Key = int | str
 
@@ -30,9 +30,10 @@ def seeded(seed: int) -> Iterator[None]:
     """Seed torch's default generators for code that takes no generator, and restore them afterwards.
 
     Raises:
-        InputError: If the seed is no whole number from 0 to 2**63 - 1.
+        InputError: If the seed is no whole number of at least 0.
     """
-    whole("seed", seed, least=0, most=SEED)
+    seed = whole("seed", seed, least=0, most=math.inf)
+    seed = seed if seed < 2**63 else key_seed("large", seed)  # generators take 64 bits
     # torch.manual_seed would format and store a stack trace for each accelerator that is missing
     cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     generators = [torch.default_generator, *cuda]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tightbound.core.errors import InputError, TightboundError, first_line, suggestion
+from tightbound.core.errors import InputError, TightboundError, first_line, number, suggestion
 from tightbound.data import encoding
 from tightbound.data.builtin import BUILTINS, GRIDS, published
 from tightbound.data.builtin.factors import FactorGrid
@@ -77,8 +77,7 @@ def open(
     Raises:
         InputError: If the data cannot be used; the message says what they are, what is needed, and how to fix it.
     """
-    if not 0 < test < 1:
-        raise InputError(f"test={test} was given; it is the share of the data to test on, between 0 and 1")
+    number("test", test, above=0, below=1)
     others = {"resize": resize, "gray": gray, "background": background, "test": test}
     text = {"delimiter": delimiter, "decimal": decimal, "header": header, "index": index, "encoding": encoding}
     named = {"labels": labels, "ignore": ignore, "id": id}

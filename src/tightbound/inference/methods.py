@@ -20,7 +20,7 @@ from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 from tightbound.data.feed import as_split
 from tightbound.data.form import Form, as_tensor
-from tightbound.data.given import Source, known_by
+from tightbound.data.given import Source, training_data
 from tightbound.inference import imputation, infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
 from tightbound.inference.fitting import default_sampler, fit_sampler, load_sampler
@@ -61,8 +61,8 @@ class Inference:
             raise InputError("latent samplers are saved in the model's run, but there is none; fit with run=FOLDER")
         return self.folder
 
-    def _training_data(self, data: Data | None, why: str) -> Data:
-        known = self.data if data is None else known_by(self.model, data)
+    def _training_data(self, data: Source | None, why: str) -> Data:
+        known = self.data if data is None else training_data(data, like=self.model)
         if known is None:
             raise InputError(f"{why} needs the training data, which are unknown; pass data=")
         return known

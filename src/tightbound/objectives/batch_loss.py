@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from copy import copy
 from typing import Literal
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from tightbound.components import make, parse
 from tightbound.core.errors import CompositionError, InputError, whole
-from tightbound.core.limits import SEED
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise, seeded, unkeyed
 from tightbound.core.schedules import Knobs
@@ -59,7 +59,7 @@ def batch_loss(
     if samples is not None:
         whole("samples", samples, least=1)
     if seed is not None:
-        whole("seed", seed, least=0, most=SEED)
+        whole("seed", seed, least=0, most=math.inf)
     batch = (x if isinstance(x, Batch) else Batch(torch.as_tensor(x))).to(model.device)
     if model.observation.needs_index and batch.index is None:
         raise InputError(

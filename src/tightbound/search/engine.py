@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from tightbound.analysis.record import load as load_answers
 from tightbound.core.errors import COUNT, InputError, TightboundError, whole
 from tightbound.core.files import to_json, write_atomic
-from tightbound.core.limits import PASSES, SEED
+from tightbound.core.limits import PASSES
 from tightbound.data import Data
 from tightbound.recipes.composing import compose, configure
 from tightbound.search.metric import METRICS
@@ -131,7 +132,7 @@ def _check_arguments(plan: Plan, jobs: int | None) -> None:
     for name, value in (("trials", plan.search.trials), ("evaluate_samples", plan.evaluate_samples),
                         ("max_examples", plan.max_examples), ("jobs", 1 if jobs is None else jobs)):  # fmt: skip
         whole(name, value, least=1, most=PASSES if name == "evaluate_samples" else COUNT)
-    whole("search_seed", plan.search.seed, least=0, most=SEED)
+    whole("search_seed", plan.search.seed, least=0, most=math.inf)
     if grid and (plan.search.trials, plan.search.seed) != (20, 0):
         raise InputError(
             "trials= and search_seed= are for random draws, and a grid makes none; pass search='random' or 'tpe'"
