@@ -236,9 +236,9 @@ def check_resumable(folder: RunFolder, recorded: Mapping[str, Any], usual: Mappi
     asked = recorded["settings"]
     pairs = {name: (old, asked.get(name)) for name, old in before["settings"].items() if name not in _FREE}
     changed = [
-        f"{name} was {old!r}{f' ({usual[name]})' * (old == 'auto' and name in usual)} and is {new!r}"
+        f"{name} was {old!r} and is {new!r}"
         for name, (old, new) in pairs.items()
-        if old != new and not ("auto" in (old, new) and usual.get(name) in (old, new))
+        if old != new and not (name in usual and {old, new} == {"auto", usual[name]})
     ]
     changed += [f"the {what} differs" for what in ("objective", "model") if before[what] != recorded[what]]
     was, now = before["data"], recorded["data"]
