@@ -27,7 +27,7 @@ def warn_if_slower(compute: Callable[[Precision], object]) -> None:
                 least[precision] = min(least[precision], time.perf_counter() - began)
     if least["bf16"] >= least["fp32"]:
         warnings.warn(
-            f"bfloat16 saves no time on this machine: a part of the evaluation took {least['bf16']:.3g} s in bfloat16 and "
-            f"{least['fp32']:.3g} s in float32, which is exact; leave out precision='bf16'",
+            f"bfloat16 saves no time on this machine: a part of the evaluation took {least['bf16']:.3g} s in bfloat16 "
+            f"and {least['fp32']:.3g} s in float32, which is exact; leave out precision='bf16'",
             stacklevel=3,
         )
