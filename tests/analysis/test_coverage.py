@@ -41,7 +41,7 @@ def flat(value: Any) -> Any:
 class Case(NamedTuple):
     ask: Callable[[tb.Trained, Any, int], Result]
     large: int = LARGE
-    least: float = 0.92  # 0.93, of which 300 data sets know 1.5 points
+    least: float = 0.90  # 0.93, less two standard errors of a share of 300 data sets
 
 
 CASES = {
@@ -51,8 +51,8 @@ CASES = {
     "ais": Case(
         lambda t, x, s: t.ais(x, temperatures=4, chains=2, leapfrog=1, samples=20, max_examples=10**4, seed=s), 2000
     ),
-    "holes": Case(lambda t, x, s: t.holes(x, n_samples=300, seed=s), least=0.85),
-    "paths": Case(lambda t, x, s: t.paths(x, pairs=10**4, steps=4, seed=s), least=0.88),
+    "holes": Case(lambda t, x, s: t.holes(x, n_samples=300, seed=s)),
+    "paths": Case(lambda t, x, s: t.paths(x, pairs=10**4, steps=4, seed=s)),
 }
 # estimates that are about the given data or say what their error leaves out, with the words that say so
 HONEST = {
@@ -103,7 +103,8 @@ def test_standard_errors_of_analyses_cover(name: str) -> None:
         center = flat(truth.value)
         if truth.stderr is None or (flat(truth.stderr) > np.median(errors, 0) / 5).any():
             center = values.mean(0)
-        covered = (np.abs(values - center) <= 1.96 * errors + 1e-5 * np.abs(center) + 1e-9).mean(0)
+        room = 1e-5 * np.abs(center) + 1e-6  # rounding, as of the second differences of a straight path
+        covered = (np.abs(values - center) <= 1.96 * errors + room).mean(0)
         if covered.min() < case.least:
             failed[key] = covered.round(3).tolist()
     assert not failed, failed

@@ -142,6 +142,22 @@ def share_error(value: Any, n: int) -> Any:
     return (abs(center - value) + half) / Z
 
 
+def resampled_error(value: float, again: Array) -> float:
+    """Return the standard error of a value from values of bootstrap resamples (R,).
+
+    It is their standard deviation, widened so that the value ± 1.96 errors reaches as far as the farther of their 2.5%
+    and 97.5% quantiles. If the resampled values are skewed, as for a share beyond a quantile, a value that comes out
+    too small has too small a standard deviation, too.
+
+    References:
+        An introduction to the bootstrap (Efron and Tibshirani 1993), Section 13.3
+    """
+    import numpy as np
+
+    low, high = np.quantile(again, [0.025, 0.975])
+    return max(float(again.std(ddof=1)), (float(high) - value) / Z, (value - float(low)) / Z)
+
+
 def _values(value: float | list[float]) -> list[float]:
     return value if isinstance(value, list) else [value]
 

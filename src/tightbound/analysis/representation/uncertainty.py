@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.detection.areas import auroc
-from tightbound.analysis.estimate import Array, Estimate, estimate
+from tightbound.analysis.estimate import Array, Estimate, estimate, resampled_error
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise, key_seed
 from tightbound.core.numerics import precise
@@ -165,7 +165,8 @@ def area_under_risk(wrong: Array, uncertain: Array, seed: int = 0, *, resamples:
     generator = np.random.default_rng(key_seed("risk coverage", seed))
     n = len(ordered)
     again = [_cumulative(ordered[np.sort(generator.integers(n, size=n))]).mean() for _ in range(resamples)]
-    return estimate(_cumulative(ordered).mean(), np.std(again, ddof=1), n=n, **facts)
+    value = float(_cumulative(ordered).mean())
+    return estimate(value, resampled_error(value, np.array(again)), n=n, **facts)
 
 
 def _spread(model: VAE, terms: Terms) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.detection.areas import shares_below
-from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error
+from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error, resampled_error
 from tightbound.analysis.result import Result
 from tightbound.analysis.samples.neighbors import as_data, as_points, distance_unit, nearest, points
 from tightbound.core.errors import CompositionError, InputError, number, whole
@@ -147,16 +147,16 @@ def _shares(
         mixture = f"q(z) a kernel density of {len(codes.mean):,} training codes (Scott's rule)"
     facts = {"n": own.shape[1], "target": "draws of p(z) against codes of test examples", "samples": own.shape[0]}
     by = f"places ordered by log q(z) - log p(z), {mixture}; {len(ratio):,} draws, {own.size:,} codes; bootstrap"
-    share = float((ratio < np.quantile(own, level)).mean())
+    share, separation = float((ratio < np.quantile(own, level)).mean()), float(shares_below(ratio, own.ravel()).mean())
     return {
         "uncovered": estimate(
-            share, np.std(shares, ddof=1), unit="share", estimator=by, **facts,
+            share, resampled_error(share, np.array(shares)), unit="share", estimator=by, **facts,
             description=f"prior draws in holes: the least covered places, which hold {level:.0%} of the latent codes "
             "of "
             "test examples",
         ),
         "separation": estimate(
-            shares_below(ratio, own.ravel()).mean(), np.std(separations, ddof=1), unit="probability", estimator=by,
+            separation, resampled_error(separation, np.array(separations)), unit="probability", estimator=by,
             description="a latent code of a test example lies in a better covered place than a prior draw; 0.5: "
             "equally covered",
             **facts,
