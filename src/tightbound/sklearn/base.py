@@ -193,10 +193,15 @@ class Estimator(BaseEstimator):
         return replace(batch, index=torch.tensor(keys))
 
     def _bound(self, X: Any) -> Array:
-        """Return the bound on log p(x) of each row (N,), in nats."""
+        """Return the bound on log p(x) of each row (N,), in nats, computed in float64.
+
+        In float32 the last digits of a row's bound would depend on how many rows are computed together.
+        """
+        from tightbound.trained import Trained
+
         rows = self._rows(self._validated(X))
-        found = self.model_.log_likelihood(rows, samples=self.samples, seed=self._seed)
-        return found.numpy().astype(np.float32)
+        model = copy.deepcopy(self.model_.model).cpu().double()
+        return Trained(model).log_likelihood(rows, samples=self.samples, seed=self._seed).numpy()
 
 
 def _seed(random_state: Any) -> int:

@@ -89,7 +89,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         """
         x = self._validated(X, reset=True)
         lacks = missing(x)
-        self._filled = ~lacks.all(0)
+        self._filled: Array = np.asarray(~lacks.all(0))
         self._train(chosen(x, self._filled), mixed=True)
         self.indicator_ = None
         if self.add_indicator:
@@ -114,11 +114,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         out = out if self.keep_empty_features else chosen(out, own)
         if self.indicator_ is None:
             return out
-        marks = self.indicator_.transform(np.where(lacks, np.nan, 0.0))
+        marks = np.asarray(self.indicator_.transform(np.where(lacks, np.nan, 0.0)))
         return np.hstack([out, marks]) if as_frame(out) is None else beside(out, marks, self.get_feature_names_out())
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns that `transform` returns."""
-        names = super().get_feature_names_out(input_features)
+        names: Array = np.asarray(super().get_feature_names_out(input_features))
         out = names if self.keep_empty_features else names[self._filled]
-        return out if self.indicator_ is None else np.hstack([out, self.indicator_.get_feature_names_out(names)])
+        marks = None if self.indicator_ is None else self.indicator_.get_feature_names_out(names)
+        return out if marks is None else np.concatenate([out, np.asarray(marks)])

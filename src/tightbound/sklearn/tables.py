@@ -72,7 +72,7 @@ def _written(values: Array, column: nw.Series[Any]) -> list[Any]:
 _START = datetime(1970, 1, 1)
 
 
-def beside(x: Frame, marks: Array, names: Sequence[str]) -> Frame:
+def beside(x: Frame, marks: Array, names: Sequence[str] | Array) -> Frame:
     """Return a data frame with further columns (N, M), whose names come last among `names`."""
     frame = nw.from_native(x, eager_only=True)
     own = names[len(frame.columns) :]
