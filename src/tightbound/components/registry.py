@@ -125,6 +125,11 @@ def _nested(word: str, value: Any, kinds: Sequence[str], trust: bool) -> Any:
 _NESTED = ("schedule", "network", "prior", "posterior", "likelihood")
 
 
+def plain_name(component: object) -> str:
+    """Return the name by which a component is asked for without arguments, or the import path of its class."""
+    return name_of(type(component)).partition("/")[2] or name_of(type(component))
+
+
 def name_of(cls: type) -> str:
     """Return "kind/name" for a class in the table of names, or the import path of any other class."""
     path = f"{cls.__module__}:{cls.__qualname__}"

@@ -210,6 +210,24 @@ def test_a_scale_below_the_distance_of_the_levels_is_variance_collapse() -> None
     assert scalar(finding.evidence["squared_errors"]) > 4
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian(scale=0.01)", "continuous-bernoulli", "auto"])
+def test_the_remedy_of_variance_collapse_is_another_likelihood(likelihood: str) -> None:
+    """Data in [0, 1] of which most are 0: the density that suits them grows without limit, too."""
+    x = np.where(np.random.default_rng(0).random((60, 4)) < 0.02, 0.5, 0.0)
+    model = VAE.for_data(x, latent=2, network="mlp(hidden=(4,))", likelihood=likelihood, start_at_data=False)
+    with torch.no_grad():
+        for bias in model.likelihood.parameters():
+            bias.fill_(-500.0) if bias.dim() == 1 and likelihood != "gaussian(scale=0.01)" else bias.zero_()
+    checks = ["tightbound.analysis.diagnosis.checks.variance:VarianceCollapse"]
+    (finding,) = diagnose(case_of(model, x, x), checks).findings
+    assert scalar(finding.evidence["too_fine"]) > 0
+    if likelihood.startswith("gaussian"):
+        assert finding.remedy == {"likelihood": "continuous-bernoulli"}
+    else:
+        assert finding.remedy == {}
+        assert "give them as whole numbers" in finding.description
+
+
 def test_columns_that_one_scale_would_not_cure_are_named() -> None:
     rng = np.random.default_rng(0)
     rare = np.where(rng.random(400) < 0.02, 9.0, 0.0)

@@ -19,6 +19,7 @@ from tightbound.analysis.diagnosis.independence import dependence, independent, 
 from tightbound.analysis.diagnosis.worth import Exchange, drawn, exchange
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean, mean_error, scalar, scalar_error, value_text
 from tightbound.analysis.result import Evaluation, Table
+from tightbound.components.registry import plain_name
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
@@ -305,7 +306,7 @@ def diagnose(
         note = check.note(evidence[check.name], case)
         notes += [] if note is None else [note]
         if finding is not None:
-            findings.append(replace(finding, remedy=_changed(finding.remedy, case.config)))
+            findings.append(replace(finding, remedy=_changed(finding.remedy, case)))
             if finding.severity == "severe":
                 explained |= dict.fromkeys(check.explains, f"would find what follows from {check.name}")
             stopped = f"nothing else can be measured after {check.name}" if check.fatal else stopped
@@ -316,9 +317,12 @@ def diagnose(
     return _result(findings, notes, evidence, skipped, questions, caption, made)
 
 
-def _changed(options: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out options that the run has already."""
-    return {name: value for name, value in options.items() if str(config.get(name)) != str(value)}
+def _changed(options: Mapping[str, Any], case: Case) -> Mapping[str, Any]:
+    """Leave out options that the run has already, as given or chosen by "auto"."""
+    parts = {"likelihood": case.model.likelihood, "observation": case.model.observation}
+    own = {name: str(case.config.get(name)) for name in options}
+    own |= {name: plain_name(parts[name]) for name in options if name in parts and own[name] in ("auto", "None")}
+    return {name: value for name, value in options.items() if own[name] != str(value)}
 
 
 def _imported(path: str) -> Check:

@@ -13,6 +13,7 @@ from tightbound.analysis.diagnosis.engine import Case, Check, require
 from tightbound.analysis.diagnosis.findings import Evidence, Finding, Severity
 from tightbound.analysis.diagnosis.independence import elements
 from tightbound.analysis.estimate import Array, Estimate, mean, scalar, scalar_error
+from tightbound.components.registry import plain_name
 from tightbound.core.domain import Domain
 from tightbound.core.model import VAE
 from tightbound.data.feed import evaluating
@@ -128,6 +129,11 @@ def _advice(evidence: Evidence, case: Case) -> str:
     numbers = evidence["which"].value
     if _remedy(evidence, case) or not isinstance(numbers, list):
         return ""
+    if case.model.observation.source.kind == "unit":
+        return (
+            " If the values are levels, such as multiples of 1/16, give them as whole numbers (0..16): each then has a "
+            "probability, which is at most 1."
+        )
     few = ", ".join(f"{number:.0f}" for number in numbers[:8]) + ", ..." * (len(numbers) > 8)
     return f" Leave out columns that hardly vary, or name the kinds of those that hold few values (from 0: {few})."
 
@@ -140,7 +146,8 @@ def _remedy(evidence: Evidence, case: Case) -> remedies.Options:
         return {"observation": "levels", "likelihood": "discretized-logistic"}
     if source.kind == "unit":
         inside = bool(((case.train_data.x > 0) & (case.train_data.x < 1)).all())
-        return {"likelihood": "beta" if inside else "continuous-bernoulli"}
+        proposed = "beta" if inside else "continuous-bernoulli"
+        return {} if plain_name(case.model.likelihood) == proposed else {"likelihood": proposed}
     coarse = "widened" not in evidence or scalar(evidence["widened"]) == 1
     if source.kind == "real" and coarse:
         return {"likelihood": "gaussian(scale='shared')"}
