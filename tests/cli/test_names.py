@@ -135,3 +135,7 @@ def test_interpolation_begins_at_examples_by_name_or_row(run, capsys, tmp_path):
     assert f"--from {missing}: there is no example '{missing}'; examples are {names[0]}, " in refused.err
     assert "--split all" in refused.err
     assert not (tmp_path / "no.npz").exists()
+    frame().iloc[:40].to_csv(tmp_path / "other.csv", index=False)  # of which all examples are searched
+    refused = invoke(capsys, "interpolate", run, tmp_path / "other.csv", "--from", "nobody")
+    assert "--from nobody: there is no example 'nobody'" in refused.err
+    assert "--split all" not in refused.err

@@ -16,7 +16,7 @@ from tightbound.analysis.estimate import with_error
 from tightbound.analysis.representation.steering import classified_as
 from tightbound.cli.arguments import Complete, Impute, Interpolate, Reconstruct, Sample
 from tightbound.cli.files import described, npy, out_file, table_csv, write_npz
-from tightbound.cli.runs import load_run, open_data, say_next
+from tightbound.cli.runs import load_run, open_data, say_next, split_name
 from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
@@ -203,11 +203,12 @@ def interpolate(command: Interpolate) -> None:
     trained = load_run(command)
     known = tuple(ending for ending in endings(trained.model.shape) if ending in (".png", ".npz"))
     out = out_file(command.out, "interpolation", known)
-    _, split = open_data(command, trained)
+    data, split = open_data(command, trained)
     if not isinstance(split, Indexed):
         raise InputError("these data have no random access; give an array, a file or a folder")
     named = (("--from", command.start, 0), ("--to", command.to, min(7, len(split) - 1)))
-    positions = torch.tensor([_position(split, *end, command.split) for end in named])
+    searched = split_name(command, data)
+    positions = torch.tensor([_position(split, *end, searched) for end in named])
     ends, domain = split.batch(positions), trained.model.observation.source
     walks = {
         path: trained.interpolate(*ends.x, steps=command.steps, path=path, labels=ends.label)
