@@ -132,6 +132,9 @@ def test_it_works_in_scikit_learns_tools() -> None:
 def test_options_of_fit_are_passed_on() -> None:
     vae = VAE(2, network="mlp(hidden=(4,))", fit_options={"steps": 3, "validation_size": 5}).fit(X)
     assert vae.history_[-1]["step"] == 3
+    for name in ("n_components", "max_epochs", "batch_size", "samples"):
+        with pytest.raises(tb.TightboundError, match=f"{name} = 0"):
+            VAE(**{**TINY, name: 0}).fit(X)
     with pytest.raises(tb.TightboundError, match="patience"):
         VAE(2, fit_options={"patiense": 3}, **TINY).fit(X)
 

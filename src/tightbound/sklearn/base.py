@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tightbound.core.errors import InputError
+from tightbound.core.errors import InputError, whole
 from tightbound.sklearn.tables import Array, Frame, as_frame, holds_words
 
 if TYPE_CHECKING:
@@ -154,6 +154,10 @@ class Estimator(BaseEstimator):
         """
         import tightbound as tb
 
+        for name in ("n_components", "max_epochs", "batch_size"):
+            if getattr(self, name) != "auto":
+                whole(name, getattr(self, name), least=1)
+        whole("samples", self.samples, least=1)
         self._seed = _seed(self.random_state)
         data = self._opened(X, mixed)
         parts = {name: copy.deepcopy(getattr(self, name)) for name in COMPONENTS}
