@@ -56,9 +56,9 @@ class MLP(Architecture):
     def decoder(self, features: int, outputs: int, shape: Shape) -> nn.Module:
         """Build a module that maps (B, features) -> (B, outputs * prod(shape))."""
         hidden = self.decoder_hidden
-        body = merge_stages(self._stages(features, hidden, self.decoder_dropout))
         width = (hidden[-1] if hidden else features) + (features if self.skip else 0)
         last = nn.Linear(width, outputs * math.prod(shape))
+        body = merge_stages(self._stages(features, hidden, self.decoder_dropout))
         decoder = nn.Sequential(Beside(body), last) if self.skip else nn.Sequential(*body, last)
         return spectrally_normalized(decoder) if self.spectral_norm else decoder
 
