@@ -286,6 +286,19 @@ def test_picks_without_random_access_keep_positions_in_natural_order(dataset: An
     assert np.array_equal(scored["nll"], again["nll"])
 
 
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_regret_of_a_row_whose_variances_are_beyond_all_limits_is_the_largest(seed: int) -> None:
+    """There the gradient of the encoder's log-variances vanishes, and a fit from them would gain nothing."""
+    generator = np.random.default_rng(0)
+    train, rows = (generator.normal(size=(n, 3)).astype(np.float32) for n in (400, 100))
+    rows[17] = (2019, 2020, 2021)
+    model = tb.VAE.for_data(train, latent=2, network="mlp(hidden=(16,))", seed=seed)
+    trained = tb.fit(model, train, epochs=3, seed=seed, quiet=True)
+    regret = trained.score(rows, scores=["regret(steps=30)"]).per_example["regret"]
+    assert regret.argmax() == 17
+    assert regret[17] > 100
+
+
 def test_bad_settings_are_refused() -> None:
     model, x = linear_gaussian().model, normal(4)
     with pytest.raises(InputError, match="no score 'nl'"):

@@ -28,7 +28,8 @@ def fit_local(
     """Fit the variational parameters of each example by maximizing its ELBO.
 
     Adam with a cosine decay of the step size runs on each example's own parameters, with fresh draws in each step.
-    The draws depend on seed, example and step, so that no example depends on another. In a hierarchy with bottom-up
+    The draws depend on seed, example and step, so that no example depends on another. Parameters that are so far beyond
+    the limits of a posterior that they change nothing start within them. In a hierarchy with bottom-up
     inference, the parameters are those of the lowest group. Call it inside of `evaluating`.
 
     Args:
@@ -52,7 +53,7 @@ def fit_local(
     with torch.no_grad():
         start = model.latents.local(model.encoder_input(seen))
     with torch.enable_grad():
-        local = start.clone().requires_grad_()
+        local = _alive(model, seen, start, ExampleNoise("local", seed, 0, index=index), samples).requires_grad_()
         adam = torch.optim.Adam([local], lr=lr)
         for step in range(steps):
             adam.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
@@ -61,6 +62,14 @@ def fit_local(
             local.grad = torch.nan_to_num(gradient)
             adam.step()
     return start, local.detach()
+
+
+def _alive(model: VAE, seen: Batch, start: Tensor, noise: Noise, samples: int) -> Tensor:
+    """Return parameters of which none is beyond a limit of the posterior, where its gradient vanishes."""
+    local = start.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(-elbo_at(model, seen, local, noise, samples).sum(), local)
+    dead = (start.abs() > WITHIN) & (torch.nan_to_num(gradient) == 0)
+    return torch.where(dead, start.clamp(-WITHIN, WITHIN), start)
 
 
 def elbo_at(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: int) -> Tensor:
@@ -74,6 +83,7 @@ def elbo_at(model: VAE, seen: Batch, local: Tensor, noise: Noise, samples: int) 
     return terms.log_likelihood.mean(0) - mean_rate(terms)
 
 
+WITHIN = 24.0  # within all limits of `numerics.bounded`
 FIT_SAMPLES = 8  # samples of q(z|x) per gradient of the fit
 DESCRIPTIONS = {
     "amortization_gap": "what a posterior that is fitted to each example gains over the encoder's",
