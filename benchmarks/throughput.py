@@ -3,11 +3,12 @@
     TIGHTBOUND_DATA=folder python benchmarks/throughput.py --images 1000 --json throughput.json
 
 The recipe `lesson` (784-512-256-20, Bernoulli) is trained on MNIST. Its weights then give: the IWAE bound of test
-images with k samples, here in float32 and in bfloat16 (which includes the float32 check of a tenth of the images, at most 50), and in pythae by
-`get_nll`; codes of test images, here means and variances by `encode`, and in pythae by `embed`, which also decodes; and
-samples, here by `sample`, and in pythae by its `NormalSampler`. The contestants take turns. Bounds are printed with
-paired differences over the images: pythae's draws are others, so that it may differ by Monte Carlo error, and bfloat16
-from float32 by its rounding. pythae uses as many samples as it is asked for where that is 100 or a multiple of it.
+images with k samples, here in float32 and in bfloat16 (which includes the float32 check of a tenth of the images, at
+most 50), and in pythae by `get_nll`; codes of test images, here means and variances by `encode`, and in pythae by
+`embed`, which also decodes; and samples, here by `sample`, and in pythae by its `NormalSampler`. The contestants take
+turns. Bounds are printed with paired differences over the images: pythae's draws are others, so that it may differ by
+Monte Carlo error, and bfloat16 from float32 by its rounding. pythae uses as many samples as it is asked for where that
+is 100 or a multiple of it.
 """
 
 from __future__ import annotations
