@@ -21,6 +21,7 @@ from tightbound.analysis.result import Evaluation
 from tightbound.core import world
 from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import State
+from tightbound.core.limits import PASSES
 from tightbound.core.model import VAE
 from tightbound.core.noise import ExampleNoise, Noise
 from tightbound.core.numerics import precise
@@ -64,7 +65,7 @@ def evaluate(
     Raises:
         InputError: If there are no examples, fewer than one sample is asked for, or the precision is unknown.
     """
-    whole("samples", samples, least=1)
+    whole("samples", samples, least=1, most=PASSES)
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}; needed: one of {', '.join(PRECISIONS)}")
     samples = 1 if model.deterministic else samples
