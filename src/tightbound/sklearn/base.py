@@ -1,4 +1,4 @@
-"""What the estimators share: their parameters, fitting by the one engine, and pickling by value. Free of torch."""
+"""Base class of the estimators. It holds their parameters, trains by `tightbound.fit` and pickles by value."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ def fit_local(
     """Fit the variational parameters of each example by maximizing its ELBO.
 
     Adam with a cosine decay of the step size runs on each example's own parameters, with fresh draws in each step.
-    The draws depend on seed, example and step, so that no example depends on another. Parameters that are so far beyond
-    the limits of a posterior that they change nothing start within them. In a hierarchy with bottom-up
-    inference, the parameters are those of the lowest group. Call it inside of `evaluating`.
+    The draws depend on seed, example and step, so that no example depends on another. A parameter that lies beyond a
+    limit of the posterior, where it has no effect, starts within the limit. In a hierarchy with bottom-up inference, the
+    parameters are those of the lowest group. Call it inside of `evaluating`.
 
     Args:
         model: The model.
