@@ -29,7 +29,7 @@ def fit_local(
 
     Adam with a cosine decay of the step size runs on each example's own parameters, with fresh draws in each step.
     The draws depend on seed, example and step, so that no example depends on another. A parameter that lies beyond a
-    limit of the posterior, where it has no effect, starts within the limit. In a hierarchy with bottom-up inference, the
+    limit of the posterior, where it has no effect, starts within it. In a hierarchy with bottom-up inference, the
     parameters are those of the lowest group. Call it inside of `evaluating`.
 
     Args:
