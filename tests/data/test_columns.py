@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -313,3 +314,56 @@ def test_numbers_too_small_for_float32_are_refused_by_the_name_of_their_column(s
         tb.data.open(frame)
     frame["tiny"] *= 1e-30 / size
     assert tb.data.open(frame).domain == REAL
+
+
+LARGE = np.array([[2**62 + i % 4, i % 5] for i in range(100)])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        LARGE,
+        LARGE.astype(np.uint64) * np.uint64(2),
+        LARGE.tolist(),
+        [[2**70 + i % 4, i % 5] for i in range(100)],
+        torch.from_numpy(LARGE),
+        np.ma.masked_equal(LARGE, 0),
+        pd.DataFrame(LARGE, columns=["a", "b"]),
+        pd.DataFrame(LARGE.astype(np.uint64), columns=["a", "b"]),
+        pd.DataFrame(LARGE, columns=["a", "b"]).astype("Int64").mask(LARGE == 0),
+    ],
+    ids=["array", "uint64", "list", "more than 64 bits", "tensor", "masked", "frame", "frame of uint64", "nulls"],
+)
+@pytest.mark.parametrize("kind", [None, "categories"])
+def test_whole_numbers_that_floats_cannot_tell_apart_are_refused(given: Any, kind: str | None) -> None:
+    with pytest.raises(InputError, match=r"floating-point numbers cannot tell apart|too little for float32"):
+        tb.data.open(given, kinds={0: kind} if kind else None)
+
+
+def test_whole_numbers_of_text_that_floats_cannot_tell_apart_are_refused_or_words(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "t.csv", LARGE, "%d", ",", header="a,b", comments="")
+    with pytest.raises(InputError, match=r"column 1 \(a\) holds 4611686018427387904 and 4611686018427387905"):
+        tb.data.open(tmp_path / "t.csv")
+    data = tb.data.open(tmp_path / "t.csv", kinds={"a": "categories"})
+    assert data.domain.columns[0].words == tuple(str(2**62 + i) for i in range(4))
+
+
+def test_long_numbers_are_different_categories() -> None:
+    x = np.array([[2**40 + i % 4, i % 5] for i in range(100)], float)
+    data = tb.data.open(x, kinds={0: "categories"})
+    assert data.domain.columns[0].words == tuple(str(2**40 + i) for i in range(4))
+    stored = torch.cat([batch.x for batch in data.whole.epoch(100)])
+    assert torch.equal(stored[:, 0], torch.arange(100) % 4)
+
+
+@pytest.mark.parametrize("labels", [np.uint64(2**63), 2**63, 2.0**64])
+def test_labels_beyond_64_bits_are_refused(labels: Any) -> None:
+    with pytest.raises(InputError, match=r"whole numbers below 2\*\*63, or words"):
+        tb.data.open(np.zeros((4, 2)) + np.arange(4)[:, None], labels=np.array([labels] * 3 + [type(labels)(1)]))
+
+
+def test_labels_are_not_rounded() -> None:
+    y = np.array([2**53 + 1, 2**53, 2**53, 2**53], object)
+    label = next(tb.data.open(np.arange(8.0).reshape(4, 2) + 0.5, labels=y).whole.epoch(4)).label
+    assert label is not None
+    assert label.tolist() == y.tolist()

@@ -138,14 +138,18 @@ class Survey:
                     "remove such rows, or replace the values by NaN, which stands for a missing entry"
                 )
             elif len(values):
-                self._look(i, found, values)
+                try:
+                    encoding.check_exact(values, title(i, self._header))
+                    self._look(i, found, values)
+                except InputError as error:
+                    self._problems[i] = str(error).removeprefix(f"{self._name}: ")
 
     def _compare(self, found: _Found, column: np.ndarray, words: tuple[str, ...] | None, own: Domain) -> None:
         """Look for entries that the column of a model does not hold."""
         unknown = ~np.isnan(column) & ~encoding.held(column, own, words)
         odd, first = column[unknown], self.size - len(column) + 1
         found.rows = (*found.rows, *(np.flatnonzero(unknown)[:_LISTED] + first).tolist())[:_LISTED]
-        names = (words[int(v)] if words else f"{v:.9g}" for v in np.unique(odd))
+        names = (words[int(v)] if words else encoding.as_word(v) for v in np.unique(odd))
         known = dict.fromkeys(found.shown) | dict.fromkeys(map(repr, names) if own.kind == "categories" else names)
         found.odd, found.shown = found.odd + len(odd), tuple(known)
 
@@ -200,7 +204,7 @@ class Survey:
             raise InputError(f"{where} has no values; leave it out{' with ignore=' if self._header else ''}")
         known = kind_of(kind)
         if found.words or known == "categories":
-            words = found.words or tuple(f"{v:.9g}" for v in found.distinct)
+            words = found.words or tuple(map(encoding.as_word, found.distinct))
             if known not in (None, "categories"):
                 wanted = as_domain(kind) if isinstance(kind, Domain) else repr(kind)
                 raise InputError(f"{where} holds words, such as {words[0]!r}, so it is no {wanted}; use 'categories'")
@@ -380,7 +384,7 @@ def _codes(values: np.ndarray, words: tuple[str, ...] | None, domain: Domain, wh
         return encoding.infer(values[:, None], known, where)[0].convert(values)
     if words is None:
         distinct, values = np.unique(values, return_inverse=True)
-        words = tuple(f"{v:.9g}" for v in distinct)
+        words = tuple(map(encoding.as_word, distinct))
     used = np.unique(values.astype(np.int64))
     unknown = [words[i] for i in used if words[i] not in domain.words]
     if unknown:

@@ -116,7 +116,7 @@ def held(x: np.ndarray, domain: Domain, words: Sequence[str] | None = None) -> n
             return np.isin(x.astype(np.float32), np.array(domain.values, np.float32))
     if domain.kind == "categories" and (words is not None or all(map(is_number, domain.words))):
         distinct, places = np.unique(x, return_inverse=True)
-        names = (f"{v:.9g}" if words is None or np.isnan(v) else words[int(v)] for v in distinct)
+        names = (as_word(v) if words is None or np.isnan(v) else words[int(v)] for v in distinct)
         return np.array([name in domain.words for name in names], bool)[places] & ~np.isnan(x)
     top = MAX_COUNT if domain.kind == "counts" else largest(domain)
     inside = (x >= max(domain.low, -_LARGEST)) & (x <= top)
@@ -138,6 +138,24 @@ def held(x: np.ndarray, domain: Domain, words: Sequence[str] | None = None) -> n
 def largest(domain: Domain) -> float:
     """Return the largest number of a domain that can be stored; of whole numbers, that squares can be taken of."""
     return MAX_WHOLE if domain.kind == "whole" else min(domain.high, _LARGEST)
+
+
+def check_exact(x: np.ndarray, name: str) -> None:
+    """Raise InputError if different whole numbers x (N,) of an integer type become the same as float64."""
+    if x.dtype.kind not in "iuO" or not len(x) or max(-int(x.min()), int(x.max())) <= MAX_WHOLE:
+        return
+    distinct = np.unique(x)
+    same = np.flatnonzero(distinct[1:].astype(np.float64) == distinct[:-1].astype(np.float64))
+    if len(same):
+        raise InputError(
+            f"{name} holds {distinct[same[0]]} and {distinct[same[0] + 1]}, which floating-point numbers cannot tell "
+            "apart; subtract an offset from them, or write them as words, with the kind 'categories'"
+        )
+
+
+def as_word(number: float) -> str:
+    """Return a number as the name of a category."""
+    return str(int(number)) if abs(number) < 2**63 and number == np.rint(number) else f"{number:.9g}"
 
 
 def is_number(cell: str) -> bool:
@@ -298,9 +316,10 @@ def _check_precision(x: np.ndarray, name: str, header: Sequence[str] = ()) -> No
     """Raise InputError for columns that vary by less than float32 can resolve; constant ones do not vary."""
     columns = x.reshape(len(x), -1) if x.ndim == 2 else x.reshape(-1, 1)
     for i, column in enumerate(columns.T):
-        part = column[:100_000].astype(np.float64)
-        if part.min() == part.max():
+        given = column[:100_000]
+        if given.min() == given.max():
             continue
+        part = given.astype(np.float64)
         size = np.abs(part).max()
         spread = (part / size).std() * size  # squares of tiny numbers underflow
         fix = "subtract an offset from it first" if size > _SMALLEST else "multiply it by a constant first"

@@ -36,16 +36,21 @@ def as_array(source: Any) -> np.ndarray[Any, Any]:
     if hasattr(source, "toarray") and hasattr(source, "nnz"):  # a sparse matrix of SciPy
         source = source.toarray()
     if np.ma.is_masked(source):
+        encoding.check_exact(source.compressed(), "the array")
         source = source.astype(np.result_type(source.dtype, np.float32)).filled(np.nan)
     try:
         x = np.asarray(source)
     except ValueError:
         raise InputError("the list holds rows of different lengths; make them equal") from None
+    if isinstance(source, list) and x.dtype == np.float64 and np.abs(x).max(initial=0) > encoding.MAX_WHOLE:
+        x = np.asarray(source, object)  # NumPy rounds whole numbers beyond 64 bits
     if x.dtype.kind == "O" and not any(isinstance(value, str | bytes) for value in x.flat):
+        encoding.check_exact(np.array([value for value in x.flat if isinstance(value, int)], object), "the array")
         with suppress(TypeError, ValueError):
             x = x.astype(np.float64)
     kept = _KEPT.get(x.dtype.newbyteorder("=").str, x.dtype.newbyteorder("="))
     if kept == np.int64 and x.dtype.kind == "u" and x.max(initial=0) > np.iinfo(np.int64).max:
+        encoding.check_exact(x.ravel(), "the array")
         kept = np.dtype(np.float64)
     x = x.astype(kept, copy=False)
     usable = all(stride >= 0 for stride in x.strides) and (x.flags.writeable or isinstance(x, np.memmap))

@@ -14,6 +14,8 @@ from tightbound.core.errors import InputError
 from tightbound.core.schema import listed
 from tightbound.data.options import Options
 
+_END = 2.0**63  # whole numbers of 64 bits lie below
+
 
 class Labels(NamedTuple):
     """Labels of N examples."""
@@ -68,6 +70,8 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
     named = options.schema.classes if y.ndim == 1 and y.dtype.kind != "f" else ()
     if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.rint(y)).all()):
         return Labels(torch.from_numpy(y.astype(np.float32)))
+    if y.dtype.kind in "uf" and y.size and float(abs(y).max()) >= _END:
+        raise InputError(f"the labels hold {y.max()}; give whole numbers below 2**63, or words")
     return Labels(torch.from_numpy(y.astype(np.int64)), named)
 
 
@@ -119,6 +123,8 @@ class Naming:
 def _numbers(y: np.ndarray) -> np.ndarray:
     """Return Python objects as numbers, if they are."""
     try:
+        return y.astype(np.int64 if all(isinstance(v, int) for v in y.flat) else np.float64)
+    except OverflowError:
         return y.astype(np.float64)
     except (TypeError, ValueError):
         return y

@@ -16,6 +16,7 @@ from pyarrow import compute, types
 
 from tightbound.core.errors import InputError, first_line
 from tightbound.data.columns import Words
+from tightbound.data.encoding import check_exact
 from tightbound.data.options import Options
 from tightbound.data.readers import images
 from tightbound.data.readers.cells import DAYS, HOURS
@@ -141,8 +142,12 @@ def _joined(column: pa.ChunkedArray) -> Any:
     return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
 
 
-def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return a column as numbers (N,), NaN where it is null; for words their ranks, and the words."""
+def numbers(column: pa.ChunkedArray, name: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return a column as numbers (N,), NaN where it is null; for words their ranks, and the words.
+
+    Raises:
+        InputError: If a name is given, for messages, and floating-point numbers cannot tell its numbers apart.
+    """
     values = _joined(column)
     if types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -155,8 +160,10 @@ def numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
         return codes.cast(pa.float64()).to_numpy(zero_copy_only=False), tuple(words)
     if types.is_boolean(values.type):
         values = values.cast(pa.uint8())
+    if name is not None and types.is_integer(values.type):
+        check_exact(values.drop_null().to_numpy(zero_copy_only=False), f"column {name}")
     if values.null_count or types.is_decimal(values.type) or types.is_null(values.type):
-        values = values.cast(pa.float64())
+        values = values.cast(pa.float64(), safe=False)
     return values.to_numpy(zero_copy_only=False), ()
 
 
@@ -177,7 +184,7 @@ def matrix(table: pa.Table, names: Sequence[str], classes: Mapping[str, tuple[st
     `classes` are the words that the integers of some columns stand for; -1 stands for a missing one.
     """
     held = {*table.schema.names}
-    found = [numbers(table[name]) if name in held else (np.full(len(table), np.nan), ()) for name in names]
+    found = [numbers(table[name], name) if name in held else (np.full(len(table), np.nan), ()) for name in names]
     for i, name in enumerate(names):
         if name in classes:
             x = found[i][0].astype(np.float64)

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, types
 
-from tightbound.data.encoding import is_number, title
+from tightbound.core.errors import InputError
+from tightbound.data.encoding import MAX_WHOLE, check_exact, is_number, title
 from tightbound.data.readers.cells import (
     COMMA,
     MANY,
@@ -89,6 +90,8 @@ def read_columns(
             if _unlike(read):
                 notes.append(f"{names[i]} ({read.note()})")
         elif i not in distinct and i in parsed and plain[i] is not None:
+            if problem := _inexact(column, plain[i], title(i, names if titled else ())):
+                problems[names[i]] = problem
             column = plain[i]
         elif i not in distinct and commas.get(i) is not None:
             at = int(np.asarray(column.is_valid()).argmax())
@@ -175,6 +178,19 @@ def _cast(column: Any) -> Any:
         return column.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
+
+
+def _inexact(column: Any, numbers: Any, named: str) -> str:
+    """Say which whole numbers of a column of words are the same as floating-point numbers."""
+    pc: Any = compute
+    if not pc.any(pc.greater(pc.abs(numbers), float(MAX_WHOLE))).as_py():
+        return ""
+    try:
+        whole = column.filter(pc.match_substring_regex(column, r"^[-+]?\d+$")).to_pylist()
+        check_exact(np.array([int(word) for word in whole], object), named)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _decimal_commas(column: Any) -> Any:
