@@ -78,6 +78,23 @@ def test_impute_fills_the_gaps_of_a_file_and_nothing_else(run: Path, capsys, tmp
     assert f"{gaps:,} missing entries" in result.out
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["new data", "the run's own"])
+def test_impute_fills_lines_without_any_value(named: bool, capsys, tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", 40)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    lines[3:3], lines[9:9] = [",,,"], [",,,"]
+    (tmp_path / "t.csv").write_text("\n".join([*lines, ",,,"]) + "\n")
+    run, out = tmp_path / "run", tmp_path / "filled.csv"
+    assert invoke(capsys, "train", tmp_path / "t.csv", "--run", run, *TINY, "--evaluate-samples", "0").status == 0
+    result = invoke(capsys, "impute", run, *[tmp_path / "t.csv"] * named, "--out", out)
+    assert result.status == 0, result.err
+    before, after = (list(csv.reader(path.read_text().splitlines())) for path in (tmp_path / "t.csv", out))
+    assert len(after) == len(before) == 44
+    assert all(cell for row in after for cell in row)
+    assert all(cell in ("", filled) for old, new in zip(before, after, strict=True)
+               for cell, filled in zip(old, new, strict=True))  # fmt: skip
+
+
 def test_impute_writes_gaps_as_their_column_is_written(capsys, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = ["# from a till", "name;day;price;share;at;note;empty"]

@@ -84,13 +84,25 @@ def test_seeds_may_have_any_size() -> None:
     assert whole("seed", ENDLESS, least=0, most=math.inf) == ENDLESS
 
 
-def test_things_that_are_held_fit_into_half_of_the_memory() -> None:
-    most = int(memory() / 2 / (4 * 784))
+def test_things_that_are_held_fit_into_memory_with_their_copies() -> None:
+    most = int(memory() / (4 * 5 * 784))
     assert check_held("n", most, 784) == most
     with pytest.raises(
         InputError, match=rf"n = {most + 1:,} needs .*samples of 784 numbers .* needed: at most {most:,}$"
     ):
         check_held("n", most + 1, 784, of="samples")
+
+
+def test_samples_to_choose_from_are_counted_before_the_classifier_is_trained(trained: tb.Trained) -> None:
+    most = int(memory() / (4 * 5 * 3))
+    with pytest.raises(InputError, match=r"^n / keep = .* needs .*samples of 3 numbers each"):
+        trained.best_samples(most // 2, keep=0.25)
+
+
+def test_completions_of_all_examples_are_counted() -> None:
+    model = tb.VAE.for_data(X, latent=2, network="mlp(hidden=(4,))")
+    with pytest.raises(InputError, match=r"n = .* needs .*completions of 120 numbers each"):
+        tb.Trained(model, X).complete(X, int(memory() / (4 * 5 * 100)))
 
 
 def test_tensors_are_counted_before_they_are_made() -> None:

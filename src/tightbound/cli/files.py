@@ -28,21 +28,34 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return buffer.getvalue()
 
 
-def table_csv(
-    x: Tensor, header: Sequence[str], words: Sequence[Sequence[str]] = (), about: Mapping[str, Array] | None = None
-) -> str:
-    """Return a table (N, D) as CSV.
+def write_table(
+    out: Path,
+    x: Tensor,
+    header: Sequence[str],
+    words: Sequence[Sequence[str]] = (),
+    about: Mapping[str, Array] | None = None,
+    *,
+    rows: int = 10_000,
+) -> None:
+    """Write a table (N, D) as CSV.
 
     Args:
+        out: The file.
         x: The table.
         header: Names of its columns.
         words: For each column, the words of its categories; (): all columns hold numbers.
         about: Columns to write before those of the table, by name.
+        rows: Rows that are held as text at a time.
     """
     legends, beside = words or [()] * x.shape[1], about or {}
-    cells = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in x.tolist())
-    before = zip(*(values.tolist() for values in beside.values()), strict=True) if beside else repeat((), len(x))
-    return csv_text([[*beside, *header], *([*own, *row] for own, row in zip(before, cells, strict=True))])
+    with atomic(out) as file:
+        file.write(csv_text([[*beside, *header]]).encode())
+        for start in range(0, len(x), rows):
+            part = x[start : start + rows].tolist()
+            cells = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in part)
+            known = [values[start : start + rows].tolist() for values in beside.values()]
+            before = zip(*known, strict=True) if known else repeat((), len(part))
+            file.write(csv_text([*own, *row] for own, row in zip(before, cells, strict=True)).encode())
 
 
 def described(split: Split, label: str | None = None) -> dict[str, Array]:

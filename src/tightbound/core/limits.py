@@ -11,6 +11,7 @@ from tightbound.core.errors import InputError
 
 LEVELS = 2**24  # float32 holds the integers up to here
 PASSES = 10**8  # passes through the networks for each example; more take days on any machine
+_COPIES = 5  # of a result at the most: in parts, joined, and on the way into the form of the data
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -41,13 +42,14 @@ def check_held(name: str, count: int, numbers: int, *, of: str = "values") -> in
         of: What the items are, such as "samples".
 
     Raises:
-        InputError: If they need more than half of the memory.
+        InputError: If they need more than the memory, with the copies that are made on the way.
     """
-    most = memory() / 2 / (4 * max(numbers, 1))
+    most = memory() / (4 * _COPIES * max(numbers, 1))
     if count > most:
         raise InputError(
-            f"{name} = {count:,} needs {gigabytes(4 * count * numbers)} of memory ({of} of {numbers:,} numbers each), "
-            f"and this machine has {gigabytes(memory())}; needed: at most {int(most):,}"
+            f"{name} = {count:,} needs {gigabytes(4 * _COPIES * count * numbers)} of memory ({of} of {numbers:,} "
+            f"numbers each, in {_COPIES} copies), and this machine has {gigabytes(memory())}; "
+            f"needed: at most {int(most):,}"
         )
     return count
 

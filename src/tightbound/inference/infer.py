@@ -263,7 +263,7 @@ def sample(
     Raises:
         InputError: If the context does not fit the model, or is missing and the model has no examples of it.
     """
-    check_held("n", whole("n", n, least=1), math.prod(model.shape), of="samples")
+    check_samples(model, n)
     given = contexts(model, n, context)
 
     def drawn(start: int) -> Tensor:
@@ -279,6 +279,12 @@ def sample(
 
     with evaluating(model):
         return torch.cat(world.shared(drawn, range(0, n, batch_size)))
+
+
+def check_samples(model: VAE, n: int, name: str = "n", *, of: str = "samples", least: int = 1) -> None:
+    """Check a number of examples that a model is to make, which memory has to hold with their contexts."""
+    given = 0 if model.context is None else math.prod(model.context.shape)
+    check_held(name, whole(name, n, least=least), math.prod(model.shape) + given, of=of)
 
 
 def contexts(model: VAE, n: int, values: Values | None = None, *, in_turn: bool = True) -> Tensor | None:

@@ -299,8 +299,8 @@ class Inference:
         Raises:
             CompositionError: If the model has no context 'visible'.
         """
-        model = self.model
-        check_held("n", whole("n", n, least=1), math.prod(model.shape), of="completions")
+        model, split = self.model, self._examples(data)
+        check_held("n", whole("n", n, least=1), (split.size or 1) * math.prod(model.shape), of="completions")
 
         def rows(batch: Batch, number: int) -> Tensor:
             seen = model.observe(batch, Noise("complete", seed))
@@ -314,7 +314,7 @@ class Inference:
             x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
             return x.unflatten(0, (-1, n)).cpu()
 
-        found = infer.each_example(model, self._examples(data), max(1, 500 // n), rows, "complete")
+        found = infer.each_example(model, split, max(1, 500 // n), rows, "complete")
         return self._in_form(torch.cat(found), data)
 
     def interpolate(
@@ -339,7 +339,7 @@ class Inference:
         Raises:
             InputError: If there are fewer than 2 steps, or the path is unknown.
         """
-        check_held("steps", whole("steps", steps, least=2), math.prod(self.model.shape), of="points")
+        infer.check_samples(self.model, steps, "steps", of="points", least=2)
         if path not in infer.PATHS:
             raise InputError(f"path = {path!r}; needed: one of {', '.join(infer.PATHS)}")
         a, b = as_tensor(a), as_tensor(b)

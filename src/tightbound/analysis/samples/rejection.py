@@ -76,6 +76,7 @@ def best_samples(
     """
     whole("n", n, least=1)
     number("keep", keep, above=0, below=1)
+    infer.check_samples(model, math.ceil(n / keep), "n / keep")
     if model.context is not None and not model.context.classes:
         raise InputError(
             f"keep= selects samples by class, and the model describes x {model.context.description}; leave out keep="

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.cli.arguments import Embed
-from tightbound.cli.files import Parts, check_ending, described, npy, table_csv, write_npz
+from tightbound.cli.files import Parts, check_ending, described, npy, write_npz, write_table
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import say
 from tightbound.core.errors import InputError
@@ -107,9 +107,10 @@ def _write(
 ) -> None:
     """Write arrays, or of a table the latent codes or indices `chosen` (N, D) with this header."""
     if command.out.suffix != ".npz":
-        as_text = command.out.suffix == ".csv"
-        about = described(split, names.label) if as_text else {}
-        write_atomic(command.out, table_csv(chosen, header, about=about) if as_text else npy(chosen.numpy()))
+        if command.out.suffix == ".csv":
+            write_table(command.out, chosen, header, about=described(split, names.label))
+        else:
+            write_atomic(command.out, npy(chosen.numpy()))
         return
     index, labels = [], []
     for batch in split.epoch(4096):

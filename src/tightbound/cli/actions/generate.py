@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tightbound.analysis import pictures
 from tightbound.analysis.estimate import with_error
 from tightbound.analysis.representation.steering import classified_as
 from tightbound.cli.arguments import Complete, Impute, Interpolate, Reconstruct, Sample
-from tightbound.cli.files import described, npy, out_file, table_csv, write_npz
+from tightbound.cli.files import described, npy, out_file, write_npz, write_table
 from tightbound.cli.runs import load_run, open_data, say_next, split_name
 from tightbound.cli.show import endings, say
 from tightbound.core.errors import InputError, whole
@@ -137,13 +138,16 @@ def impute(command: Impute) -> None:
     trained = load_run(command)
     out = out_file(command.out, "imputed", tuple(ending for ending in endings(trained.model.shape) if ending != ".png"))
     source = Path(command.data or str(trained.config.get("data") or ""))
+    as_text = out.suffix == ".csv" and is_text_file(str(source)) and command.split in ("auto", "all")
+    if as_text:  # read as new data, of which no row is left out
+        command = replace(command, data=str(source), split="all")
     if out.exists() and source.exists() and out.samefile(source):
         raise InputError(f"--out {str(out)!r} is the file whose gaps are to be filled; give another name")
     _, split = open_data(command, trained)
     x = trained.impute(split, samples=command.samples, seed=command.seed)
     dismissed()
     numbers = x.numpy().astype(str).astype(np.float64)  # 39.1 in float32 is written as 39.1
-    if out.suffix == ".csv" and is_text_file(str(source)) and command.split in ("auto", "all"):
+    if as_text:
         text, gaps = filled(source, _reading(trained), _by_row(numbers, split, trained))
         write_atomic(out, text)
     else:
@@ -273,4 +277,4 @@ def _write(
         write_atomic(out, npy(x.numpy()))
     else:
         names = trained.model.schema.columns or [f"x{i + 1}" for i in range(x.shape[1])]
-        write_atomic(out, table_csv(x, names, trained.model.observation.words, about or {}))
+        write_table(out, x, names, trained.model.observation.words, about)

@@ -27,7 +27,10 @@ _COUNTERS = frozenset({"index", "id", "idx", "row", "rowid", "row_id", "rownames
 
 
 def read_text(path: Path, options: Options) -> Held:
-    """Read a table: delimiter, header and an index of rows are recognized; rows without any value are left out."""
+    """Read a table: delimiter, header and an index of rows are recognized.
+
+    Rows without any value are left out of training data.
+    """
     text, notes = dialect.decoded(_content(path), path, options.encoding)
     form = _form(text, path, options)
     names, cells = names_of(form), _cells(form, path)
@@ -43,7 +46,7 @@ def read_text(path: Path, options: Options) -> Held:
     table = pa.Table.from_arrays(columns, names)
     notes += form.notes
     lines = np.arange(len(table))
-    if blank.any() and len(names) > 1:
+    if blank.any() and len(names) > 1 and not options.like:
         notes += (f"left out, since every cell is empty: {blank.sum()} of the rows",)
         table, lines = table.filter(pa.array(~blank)), lines[~blank]
     table, index, said = _without_index(table, form, options)
