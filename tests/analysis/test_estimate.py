@@ -108,3 +108,7 @@ def test_every_function_that_estimates_from_examples_is_tested() -> None:
     found = {name for name, own in takes.items() if own.return_annotation == "Estimate" and "facts" in own.parameters}
     tested = {name.partition(" ")[0] for name in CASES}
     assert found - {"estimate"} <= tested
+
+
+def test_large_numbers_are_shown_with_an_exponent() -> None:
+    assert estimates.with_error(2.678e70, 8e69) == "2.68e+70 ± 8e+69"

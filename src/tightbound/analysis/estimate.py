@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution
+_LARGE = 1e15  # numbers from here on are shown with an exponent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,18 @@ def percent(estimate: Estimate) -> str:
 
 
 def mean(x: Array, **facts: Any) -> Estimate:
-    """Return the mean over examples of x (N,) or (N, L), with its standard error."""
+    """Return the mean over examples of x (N,) or (N, L), with its standard error.
+
+    If values of some examples are not finite, it is the mean over the others, and its reason says so.
+    """
+    import numpy as np
+
+    finite = np.isfinite(x).reshape(len(x), -1).all(1)
+    left_out = len(x) - int(finite.sum())
+    if 0 < left_out < len(x):
+        x = x[finite]
+        said = f"leaves out {left_out:,} example{'s' * (left_out > 1)} whose value is not finite"
+        facts["reason"] = "; ".join(filter(None, (facts.get("reason"), said)))
     return estimate(x.mean(0), mean_error(x) if len(x) > 1 else None, n=len(x), **facts)
 
 
@@ -214,6 +226,8 @@ def with_error(value: float, stderr: float | None) -> str:
     """Return a value and its standard error as text, to two digits of the error."""
     if stderr is None or not stderr > 1e-12 * abs(value):  # a smaller error is mere rounding
         return f"{value:.4g}" if stderr is None else f"{value:g}"
+    if max(abs(value), stderr) >= _LARGE:
+        return f"{value:.3g} ± {stderr:.2g}"
     places = max(0, 1 - math.floor(math.log10(stderr)))
     return f"{value:.{places}f} ± {stderr:.{places}f}"
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import tightbound as tb
 from laws.linear import linear_gaussian
 from tightbound.analysis import estimate as numbers
 from tightbound.analysis.bounds.estimator import evaluate
@@ -140,3 +141,18 @@ def test_the_sentence_says_no_more_information_than_the_rate(information: float,
     }
     expected = f"The latent code carries 0.1 nats about x, of which {part} tell the examples apart."
     assert evaluation_sentences(found) == [expected]
+
+
+def test_one_example_beyond_all_limits_leaves_the_numbers_of_the_others() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    trained = tb.Trained(tb.VAE.for_data(x, latent=2, network="mlp(hidden=(4,))"), x)
+    odd = x.copy()
+    odd[4] = 1e38
+    whole, found = trained.evaluate(x, samples=2), trained.evaluate(odd, samples=2)
+    kept = np.arange(30) != 4
+    for name in ("elbo", "iwae", "rate", "distortion"):
+        assert found[name].value == pytest.approx(whole.per_example[name][kept].mean())
+        assert (found[name].n, found[name].reason) == (29, "leaves out 1 example whose value is not finite")
+    assert "4: a value that is not finite; the means leave it out." in found.sentences
+    scores = trained.score(odd, scores=("nll", "regret(steps=2)", "prior"), samples=2)
+    assert {tuple(most) for most in scores.unusual(1).values()} == {(4,)}

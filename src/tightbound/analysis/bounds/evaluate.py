@@ -35,7 +35,7 @@ class Evaluate(Analysis["Evaluation"]):
     def run(self, trained: Trained, subject: Subject) -> Evaluation:
         """Evaluate the examples in one streaming pass."""
         from tightbound.analysis.bounds.estimator import evaluate
-        from tightbound.analysis.bounds.shown import evaluation_figures, evaluation_sentences, ladder_table
+        from tightbound.analysis.bounds.shown import evaluation_figures, evaluation_sentences, ladder_table, left_out
 
         options = {"samples": self.samples, "seed": self.seed, "precision": self.precision, "progress": self.progress}
         found = evaluate(trained.model, subject.examples, **options)
@@ -43,7 +43,11 @@ class Evaluate(Analysis["Evaluation"]):
         drawn = "the one value of z" if first.samples is None else f"{first.samples:,} samples of q(z|x)"
         return replace(
             found,
-            sentences=[*found.sentences, *evaluation_sentences(found.estimates)],
+            sentences=[
+                *found.sentences,
+                *left_out(found.per_example, subject.examples),
+                *evaluation_sentences(found.estimates),
+            ],
             caption=f"Mean over {first.n:,} examples ({subject.name}), {drawn} each; target: {first.target}",
             tables=ladder_table(found.estimates),
             figures=evaluation_figures(found.estimates),

@@ -136,7 +136,8 @@ def _last_step(bounds: Array, ks: list[int]) -> _Step:
         before, middle, last = ks[half - 1], ks[half], ks[-1]
         predicted = (1 / middle - 1 / last) / (1 / before - 1 / middle)
         excess = gain - predicted * (bounds[:, half] - bounds[:, half - 1])
-        slow = bool(excess.mean() > 2 * excess.std(ddof=1) / math.sqrt(len(excess)))
+        excess = excess[np.isfinite(excess)]
+        slow = len(excess) > 1 and bool(excess.mean() > 2 * excess.std(ddof=1) / math.sqrt(len(excess)))
     return _Step(ks[half], ks[-1], gain, slow)
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tightbound.analysis.estimate import Estimate, value_text, with_error
+import numpy as np
+import torch
+
+from tightbound.analysis.estimate import Array, Estimate, value_text, with_error
 from tightbound.analysis.figures import Bars, Figure, Intervals, Lines
 from tightbound.analysis.result import Table
+from tightbound.core.schema import listed
+from tightbound.data import Split
 
 Estimates = Mapping[str, Estimate]
 PARTS = {
@@ -18,6 +23,16 @@ WHOLE = {"mutual_information": "mutual information", "aggregate_kl": "KL(q(z) ||
 
 
 MOVED = 0.3  # acceptance rate below which the chains of AIS count as still
+
+
+def left_out(values: Mapping[str, Array], examples: Split, most: int = 8) -> list[str]:
+    """Return a sentence about examples whose values are not finite, which the means leave out."""
+    bounds = [values[name] for name in ("distortion", "elbo", "iwae") if name in values]
+    index = torch.from_numpy(values["index"][~np.isfinite(bounds).all(0)])
+    if not len(index):
+        return []
+    whose, them = ("a value that is", "it") if len(index) == 1 else ("values that are", "them")
+    return [f"{listed(examples.titles(index), most)}: {whose} not finite; the means leave {them} out."]
 
 
 def _value(estimates: Estimates, name: str) -> float | None:

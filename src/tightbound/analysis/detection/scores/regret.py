@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from tightbound.analysis.bounds.estimator import at_once
 from tightbound.analysis.bounds.gap import elbo_at, fit_local
@@ -65,7 +66,7 @@ class Regret(Score):
                 .double()
                 for local in fit_local(model, seen, steps=self.steps, lr=self.lr, samples=self.samples, seed=data.seed)
             )
-            return (after - before).numpy()
+            return torch.where(before.isfinite(), after - before, torch.inf).numpy()
 
         size = at_once(model, max(self.samples, self.measured))
         return np.concatenate(each(model, data.batch, size, gained, progress=data.progress, title=self.name))
