@@ -134,3 +134,18 @@ def test_kinds_of_columns_apply_to_rows_of_a_loader() -> None:
     pictures = DataLoader(TensorDataset(torch.zeros(60, 1, 4, 4)), batch_size=9)
     with pytest.raises(InputError, match="kinds are for the columns of a table"):
         tb.data.open(pictures, kinds="categories")
+
+
+@pytest.mark.parametrize("later", [0, 5], ids=["in the first batch", "in a later batch"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_fractions_in_new_data_for_a_model_of_levels_are_refused(x: np.ndarray, later: int, stream: bool) -> None:
+    class Rows(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(odd)
+
+    trained = tb.Trained(tb.VAE.for_data(x, **SMALL))
+    odd = torch.from_numpy(x[:6].astype(np.float32))
+    odd[later, 0, 0, 0] = 2.5
+    loader = DataLoader(Rows() if stream else TensorDataset(odd), batch_size=2)
+    with pytest.raises(InputError, match=r"not all are integers.*; the model was trained on such values only$"):
+        trained.encode(loader)

@@ -28,11 +28,12 @@ class Encoding:
     domain: Domain
     dtype: np.dtype
     scale: int = 1
+    fix: str | None = None  # advice for values outside the domain; None: declare another domain
 
     def __call__(self, x: np.ndarray, name: str = "the data") -> np.ndarray:
         """Return x (B, ...) as stored."""
         if x.size:
-            _check(Seen.of(x, self.scale, name), self.domain, self.scale, name)
+            _check(Seen.of(x, self.scale, name), self.domain, self.scale, name, self.fix)
         return self.convert(x)
 
     def convert(self, x: np.ndarray) -> np.ndarray:

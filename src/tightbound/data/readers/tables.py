@@ -346,7 +346,7 @@ def coder_of(table: Table, raw: Raw, kinds: Mapping[int, Any]) -> tuple[Coder, t
         x, _ = raw(table.take(some, raw.layout.columns), lambda i: table.place(int(some[i])))
         if x.ndim != 2:
             known = None if raw.images is None else raw.images.domain
-            code, values, shape, _ = sampled(x, raw.declared or known, table.title)
+            code, values, shape, _ = sampled(x, raw.declared or known, table.title, like=raw.like)
             return Coder(raw, code.domain, code, shape), (values,)
     bar = tqdm(total=len(table), desc=f"reading {table.title} once", unit=" rows", disable=None, leave=False)
     survey, done = columns.Survey(raw.header, kinds, table.title, like=raw.like, absent=raw.layout.absent), 0

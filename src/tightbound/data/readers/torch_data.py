@@ -172,7 +172,7 @@ def judged(x: np.ndarray, options: Options, title: str) -> Judged:
         store = partial(_as_columns, domain=domain, title=title, like=options.like)
         return Judged(domain, store, x.shape[1:], "chw", (*notes, f"judged by {len(x)} examples"))
     options.refuse(title, kinds=x.ndim != 2)
-    code, values, shape, layout = sampled(x, options.declared, title)
+    code, values, shape, layout = sampled(x, options.declared, title, like=options.like)
     return Judged(code.domain, partial(as_stored, code=code, shape=shape, title=title), shape, layout, (values,))
 
 
@@ -192,11 +192,17 @@ def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str)
     return np.require(code(x, title), requirements=("C", "W"))  # Arrow gives arrays that cannot be written
 
 
-def sampled(x: np.ndarray, declared: Domain | None, title: str) -> tuple[Encoding, str, tuple[int, ...], Layout]:
-    """Return how examples are stored, judged by some of them; a note; their shape and layout."""
+def sampled(
+    x: np.ndarray, declared: Domain | None, title: str, *, like: bool = False
+) -> tuple[Encoding, str, tuple[int, ...], Layout]:
+    """Return how examples are stored, judged by some of them; a note; their shape and layout.
+
+    With `like` they are for a model, which was trained on values in the declared domain.
+    """
+    fix = encoding.TRAINED if like else None
     x, _, layout = channels_first(x, title)
-    code, values = encoding.infer(x, declared, title, sample=True)
-    return code, f"{values}; judged by {len(x)} examples", x.shape[1:], layout
+    code, values = encoding.infer(x, declared, title, fix, sample=True)
+    return replace(code, fix=fix), f"{values}; judged by {len(x)} examples", x.shape[1:], layout
 
 
 def open_loaders(train: DataLoader[Any], test: DataLoader[Any] | None, options: Options) -> Data:
