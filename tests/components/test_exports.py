@@ -52,6 +52,7 @@ def test_every_component_of_the_table_is_public(package: str) -> None:
         _ = module.Nothing
 
 
+@pytest.mark.slow
 def test_a_line_in_the_table_makes_a_class_public() -> None:
     """In a fresh process, and without importing torch before a name is used."""
     program = """

@@ -32,6 +32,7 @@ def _run(**environment: str) -> list[str]:
     ).stdout.split()
 
 
+@pytest.mark.slow
 def test_memory_that_a_step_frees_serves_the_next_unless_the_environment_says_otherwise() -> None:
     kept, *shares = _run()
     if kept == "False":

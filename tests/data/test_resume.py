@@ -47,7 +47,7 @@ def saved(folder):
     return folder / "saved"
 
 
-@pytest.mark.parametrize("make", [parquet, tars, pytest.param(saved, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", [parquet, *(pytest.param(make, marks=pytest.mark.slow) for make in (tars, saved))])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, make):
     data = open(make(tmp_path), limits=Limits(memory=400, window=1))
     assert any("as they are needed" in note for note in data.notes)

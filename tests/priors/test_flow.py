@@ -90,6 +90,7 @@ def test_unknown_kinds_and_sizes_are_refused() -> None:
         Flow(2, hidden=(0,))
 
 
+@pytest.mark.slow
 def test_torch_distributions_still_validate_after_a_flow_was_made() -> None:
     """zuko turns that off, for the whole process, when it is imported; flow posteriors import it by the same line."""
     code = "import torch; from tightbound.priors import Flow; Flow(2); torch.distributions.Normal(0.0, -1.0)"

@@ -107,7 +107,7 @@ def test_an_automatic_end_survives_a_kill(monkeypatch: pytest.MonkeyPatch, tmp_p
     """Nothing gets better at this rate, so that training ends as early as it may."""
     monkeypatch.setattr(Budget, "FLOOR", 120)
     monkeypatch.setattr(Budget, "WINDOW", 60)
-    killed(lambda: train(tmp_path / "run", callbacks=[KillAt("step", 190)], checkpoint_seconds=0))
+    killed(lambda: train(tmp_path / "run", callbacks=[KillAt("step", 190)], checkpoint_seconds=0.02))
     again = train(tmp_path / "run", resume=True)
     assert [row["step"] for row in again.metrics] == list(range(12, 241, 12))
 

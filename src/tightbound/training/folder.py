@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import platform
@@ -271,6 +272,9 @@ def unused(base: str | Path) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
+_version = functools.cache(version)  # packages do not change under a process, and finding one reads its files
+
+
 def provenance() -> dict[str, Any]:
     """Return the versions, command and hardware of this process."""
     import torch
@@ -282,7 +286,7 @@ def provenance() -> dict[str, Any]:
         "job": job(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "hardware": {
             "machine": platform.machine(),
             "system": platform.platform(),
