@@ -60,7 +60,7 @@ HONEST = {
     **dict.fromkeys(
         ("mutual_information", "information_upper", "aggregate_kl", "total_correlation", "dimension_wise_kl",
          "marginal_kl"),
-        "q(z|x) over the data",
+        "q(z|x) over",
     ),
 }  # fmt: skip
 ELSEWHERE = {

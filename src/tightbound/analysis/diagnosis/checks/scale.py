@@ -83,7 +83,8 @@ class WrongFamily(Check):
     - The mean square of (x - mean) / standard deviation on training data is above 2, by two standard errors: counts or
       levels that vary more than the family allows around any mean.
     - The model costs more than the frequencies of the elements, and so does a single distribution of its family for all
-      examples, by at least half as much: no network can be blamed.
+      examples, by at least half as much: no network can be blamed. This is not asked if the rate weighs more than in
+      the bound, which alone may keep z from learning.
 
     The remedy is the family whose single distribution fits best.
     """
@@ -124,7 +125,11 @@ class WrongFamily(Check):
         spread, loss = evidence.get("squared_errors"), evidence.get("family_loss")
         if spread is not None and scalar(spread) - 2 * scalar_error(spread) > 2:
             why = f"the data vary {scalar(spread):.1f} times as much around the decoder's mean as it allows"
-        elif loss is not None and scalar(loss) - 2 * scalar_error(loss) > -0.5 * scalar(evidence["learned"]):
+        elif (
+            loss is not None
+            and not remedies.weighs_more(case.config)
+            and scalar(loss) - 2 * scalar_error(loss) > -0.5 * scalar(evidence["learned"])
+        ):
             why = f"a single distribution of it costs {scalar(loss):.1f} nats more than the frequencies of the elements"
         else:
             return None
