@@ -109,3 +109,12 @@ def test_it_is_the_first_step_of_a_pipeline(fitted: VAEImputer) -> None:
     y = FULL @ np.arange(6)
     filled = make_pipeline(clone(fitted), Ridge()).fit(X, y).score(X, y)
     assert filled > make_pipeline(SimpleImputer(), Ridge()).fit(X, y).score(X, y)
+
+
+def test_gaps_are_filled_by_a_model_of_complete_rows() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    for whole in (x, pd.DataFrame(x, columns=["a", "b"])):
+        gap = whole.copy()
+        gap[:1] = np.nan
+        imputer = VAEImputer(2, max_epochs=1, network="mlp(hidden=(4,))", samples=2).fit(whole)
+        assert np.isfinite(np.asarray(imputer.transform(gap))).all()

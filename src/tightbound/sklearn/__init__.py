@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: `VAE`, `VAEImputer` and `VAEOutlierDetector`. Loads torch when an estimator is fitted.
+"""Estimators for scikit-learn: `VAE`, `VAEImputer`, `VAEOutlierDetector`, `VAESynthesizer`. Loads torch when an estimator is fitted.
 
 from tightbound.sklearn import VAE
 
@@ -7,6 +7,7 @@ codes = VAE(n_components=2).fit_transform(X)
 
 from tightbound.sklearn.imputer import VAEImputer
 from tightbound.sklearn.outliers import VAEOutlierDetector
+from tightbound.sklearn.synthesizer import VAESynthesizer
 from tightbound.sklearn.vae import VAE
 
-__all__ = ["VAE", "VAEImputer", "VAEOutlierDetector"]
+__all__ = ["VAE", "VAEImputer", "VAEOutlierDetector", "VAESynthesizer"]

@@ -171,6 +171,15 @@ class Estimator(BaseEstimator):
         self._package = None if frame is None else frame.implementation.name.lower()
         return data
 
+    def _train_sampled(self, X: Array | Frame, *, mixed: bool = False) -> None:
+        """Train the model as `_train` does, and fit a latent sampler if codes are far from the prior."""
+        from tightbound.config import Settings
+        from tightbound.recipes.afterwards import Afterwards, suit_samples
+
+        data = self._train(X, mixed=mixed)
+        settings = Settings.of(self.model_.config)
+        suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
+
     def _opened(self, X: Array | Frame, mixed: bool) -> Data:
         """Open training data so that other rows may hold other numbers: no column is bounded by what it has held."""
         from tightbound.data.columns import MAX_OWN

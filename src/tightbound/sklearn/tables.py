@@ -52,13 +52,13 @@ def completed(x: Array | Frame, filled: Array, lacks: Array) -> Array | Frame:
     new = []
     for own, values, empty in zip(frame.iter_columns(), filled.T, lacks.T, strict=True):
         if empty.any():
-            fill = iter(_written(values[empty], own))
+            fill = iter(written(values[empty], own))
             entries = [next(fill) if gone else value for gone, value in zip(empty, own.to_list(), strict=True)]
             new.append(nw.new_series(own.name, entries, backend=frame.implementation))
     return frame.with_columns(*new).to_native()
 
 
-def _written(values: Array, column: nw.Series[Any]) -> list[Any]:
+def written(values: Array, column: nw.Series[Any]) -> list[Any]:
     """Return numbers and words as a column writes its entries: days since 1970-01-01 as dates, for example."""
     if column.dtype == nw.Date:
         return [(_START + timedelta(days=round(value))).date() for value in values.tolist()]

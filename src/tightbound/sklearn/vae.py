@@ -35,12 +35,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             InputError: If X cannot be used, or a parameter is out of range.
             CompositionError: If the components do not fit each other or the columns.
         """
-        from tightbound.config import Settings
-        from tightbound.recipes.afterwards import Afterwards, suit_samples
-
-        data = self._train(self._validated(X, reset=True))
-        settings = Settings.of(self.model_.config)
-        suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
+        self._train_sampled(self._validated(X, reset=True))
         return self
 
     def transform(self, X: Any) -> Array:

@@ -242,3 +242,16 @@ def test_words_that_name_the_rows_are_said() -> None:
         {"name": [f"n{chr(97 + i)}" for i in range(26)], "group": ["a", "b"] * 13, "x": np.arange(26) / 7}
     )
     assert "most rows have a word of their own in name: if it names the rows" in str(tb.data.open(frame).notes)
+
+
+def test_leading_zeros_of_a_few_codes_are_kept(tmp_path: Path) -> None:
+    """Many different ones are numbers, such as those of a counter."""
+    table = pd.DataFrame({"code": ["007", "042", "113"] * 10, "count": [f"{i:03}" for i in range(30)]})
+    table.to_csv(tmp_path / "x.csv", index=False)
+    for source in (table, tmp_path / "x.csv"):
+        code, count = tb.data.open(source).domain.columns
+        assert (code.kind, code.words) == ("categories", ("007", "042", "113"))
+        assert count.kind != "categories"
+    model = tb.VAE.for_data(table, latent=1, network="mlp(hidden=(4,))")
+    row = tb.evaluate(model, pd.DataFrame({"code": ["042"], "count": ["003"]}), samples=5)
+    assert row["elbo"].value is not None

@@ -189,7 +189,7 @@ def open_table(table: Table, name: str, options: Options) -> Data:
         first, _ = raw(table.take(np.zeros(1, np.int64), raw.layout.present), lambda _: table.place(0))
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
         held = Arrays(
-            first, y, table.train, table.validation, schema=schema, kinds=kinds or None, names=table.names,
+            first, y, table.train, table.validation, schema=schema, kinds=kinds or options.kinds, names=table.names,
             row_numbers=table.row_numbers, classes=classes, absent=raw.layout.absent, unknown=table.unknown,
         )  # fmt: skip
         problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}

@@ -66,7 +66,7 @@ def read_columns(
     """
     reader, names = Reader(decimal, default), table.column_names
     found = {i: without_missing(column) for i, column in enumerate(table.columns) if is_text(column.type)}
-    parsed = [i for i in found if names[i] not in as_written]
+    parsed = [i for i in found if names[i] not in as_written and (like or not _are_codes(found[i]))]
     plain = {i: None if decimal == "," else _cast(found[i]) for i in parsed}
     commas = {i: _decimal_commas(found[i]) for i in parsed if plain[i] is None and decimal != "."}
     distinct = {i: _words(found[i]) for i in parsed if plain[i] is None and commas.get(i) is None}
@@ -171,6 +171,12 @@ def without_missing(column: Any) -> Any:
 
 def _words(column: Any) -> list[str]:
     return column.unique().drop_null().to_pylist()
+
+
+def _are_codes(column: Any) -> bool:
+    """Whether words are codes, such as "007": a few digits, some of which begin with a zero that a number would lose."""
+    pc: Any = compute
+    return pc.any(pc.match_substring_regex(column, r"^0\d+$")).as_py() and pc.count_distinct(column).as_py() <= MANY
 
 
 def _cast(column: Any) -> Any:

@@ -1,0 +1,65 @@
+"""Are synthetic rows worth as much as real ones for training a classifier?
+
+    OMP_NUM_THREADS=1 python benchmarks/synthesis.py --seeds 3
+
+30% of the rows of a table are for testing. A random forest that predicts the target is trained on the real training
+rows, and on as many rows that `VAESynthesizer`, with all defaults, has drawn after it was trained on these. Prints the
+accuracy of both on the test rows, and the share of the most frequent class, with standard errors over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from defaults import fetched
+from sklearn import datasets
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import train_test_split
+
+from tightbound.sklearn import VAESynthesizer
+
+TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
+    "penguins": (lambda: pd.read_csv(fetched("penguins")), "species"),
+    "breast_cancer": (lambda: _named(datasets.load_breast_cancer(as_frame=True)), "target"),
+    "wine": (lambda: _named(datasets.load_wine(as_frame=True)), "target"),
+    "weather": (lambda: pd.read_csv(fetched("weather")).drop(columns="date"), "weather"),
+}  # table -> its rows, and the target
+
+
+def _named(bunch: datasets.Bunch) -> pd.DataFrame:  # pyright: ignore
+    """Return a table with its classes as words."""
+    return bunch.frame.assign(target=[str(bunch.target_names[i]) for i in bunch.target])
+
+
+def accuracy(train: pd.DataFrame, test: pd.DataFrame, target: str, seed: int) -> float:
+    """Return the accuracy of a random forest on test rows."""
+    x = pd.get_dummies(pd.concat([train, test]).drop(columns=target)).astype(float)
+    forest = RandomForestClassifier(500, random_state=seed)
+    forest.fit(x[: len(train)], train[target].astype(str))
+    return float(forest.score(x[len(train) :], test[target].astype(str)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=tuple(TABLES), metavar="TABLE", help="tables")
+    parser.add_argument("--seeds", type=int, default=3, help="random seeds")
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        read, target = TABLES[name]
+        table, found, began = read(), [], time.perf_counter()
+        for seed in range(arguments.seeds):
+            train, test = train_test_split(table, test_size=0.3, random_state=seed)
+            rows = VAESynthesizer(random_state=seed).fit(train).sample(len(train))
+            most = test[target].value_counts(normalize=True).max()
+            found.append((accuracy(train, test, target, seed), accuracy(rows, test, target, seed), most))
+        mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / len(found) ** 0.5
+        words = [f"{what} {m:.3f} ± {e:.3f}" for what, m, e in zip(("real", "synthetic", "most"), mean, error, strict=True)]
+        print(f"{name:14} {'  '.join(words)}  {(time.perf_counter() - began) / len(found):.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""New rows of a table, drawn from a variational autoencoder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Self
+
+import narwhals as nw
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from tightbound.core.errors import InputError, suggestion, whole
+from tightbound.sklearn.base import Estimator
+from tightbound.sklearn.spelling import Column, columns_of
+from tightbound.sklearn.tables import Array, Frame, as_frame, missing, spelled
+
+FEW = 100  # effective number of latent codes below which rows given some entries are too alike
+
+
+class VAESynthesizer(Estimator):
+    """Synthesizer of data frames: new rows with the names, types, categories, decimals and gaps of the given ones.
+
+    Numbers have the decimals of their column and stay within its range, and categories are those of the data. For each
+    column that lacks entries, the model has another that says where they are missing, so that gaps depend on the other
+    columns as in the data.
+
+    Parameters and attributes: see `tightbound.sklearn.base.Estimator`.
+
+    Attributes:
+        effective_sample_size_: After `sample(given=...)`, the effective number of latent codes that the rows come from.
+    """
+
+    effective_sample_size_: float
+
+    def fit(self, X: Frame, y: Any = None) -> Self:
+        """Train a model on the rows of a data frame X (N, D), whose entries may be missing; y is ignored.
+
+        Raises:
+            InputError: If X is no data frame or cannot be used, or a parameter is out of range.
+            CompositionError: If the components do not fit each other or the columns.
+        """
+        frame = as_frame(X)
+        if frame is None:
+            raise InputError(f"X is a {type(X).__name__}; needed: a data frame, such as pandas.DataFrame(X)")
+        self._validated(X, reset=True)
+        lacks = missing(X)
+        self._columns: list[Column] = columns_of(X, lacks)
+        own = [column for column in self._columns if column.modeled]
+        if not own:
+            raise InputError("no column of X has two different values, so there is nothing to learn")
+        marked = [i for i, column in enumerate(self._columns) if column.modeled and column.missing > 0]
+        marks = [
+            nw.new_series(_mark(self._columns[i].name), lacks[:, i], backend=frame.implementation) for i in marked
+        ]
+        self._names = [column.name for column in own] + [mark.name for mark in marks]
+        self._train_sampled(frame.select([column.name for column in own]).with_columns(*marks).to_native(), mixed=True)
+        self._package = frame.implementation
+        return self
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        given: Mapping[str, Any] | None = None,
+        complete: bool = False,
+        random_state: int | None = None,
+    ) -> Frame:
+        """Draw rows from the model, as a data frame (n_samples, D) like that of `fit`.
+
+        Args:
+            n_samples: Number of rows.
+            given: Values of some columns, by name, which all rows have. Latent codes are drawn and then resampled with
+                the probability of these values; a warning says if few of them fit.
+            complete: Fill in all entries, instead of leaving out as many as the data lack.
+            random_state: Random seed; None: that of the estimator, so that each call returns the same rows.
+
+        Raises:
+            InputError: If a column or a value in `given` is not known.
+        """
+        check_is_fitted(self)
+        whole("n_samples", n_samples, least=1)
+        seed = self._seed if random_state is None else random_state
+        domains = self.model_.model.observation.source.columns
+        if given:
+            from tightbound.inference.conditional import sample_given
+            from tightbound.inference.fitting import chosen_sampler
+
+            sampler = chosen_sampler(self.model_.folder)
+            codes = None if sampler is None else sampler.sample
+            found = sample_given(self.model_.model, n_samples, self._given(given), codes=codes, seed=seed)
+            x, self.effective_sample_size_ = found.x, found.effective
+            if found.effective < min(FEW, n_samples):
+                warnings.warn(
+                    f"only {found.effective:.0f} of {found.codes:,} latent codes fit the values in given=, so that the "
+                    f"{n_samples:,} rows are more alike than the model's; give fewer or more common values",
+                    stacklevel=2,
+                )
+        else:
+            x = self.model_.sample(n_samples, draw=True, seed=seed)
+        stored = self.model_.form.give(x, self.model_.model.observation.source).numpy()
+        values = dict(zip(self._names, spelled(stored, [own.words for own in domains]).T, strict=True))
+        draws = np.random.default_rng(seed)
+        new = [self._written(column, values, n_samples, given or {}, complete, draws) for column in self._columns]
+        return nw.concat([series.to_frame() for series in new], how="horizontal").to_native()
+
+    def _written(
+        self,
+        column: Column,
+        values: Mapping[str, Array],
+        n: int,
+        given: Mapping[str, Any],
+        complete: bool,
+        draws: np.random.Generator,
+    ) -> Any:
+        """Return one column of new rows."""
+        if complete or column.name in given:
+            lacks = np.zeros(n, bool)
+        elif _mark(column.name) in values:
+            lacks = values[_mark(column.name)].astype(float) > 0.5
+        else:
+            lacks = draws.random(n) < column.missing  # it has one value at most, and is not modeled
+        return column.write(values.get(column.name), lacks, self._package)
+
+    def _given(self, given: Mapping[str, Any]) -> Any:
+        """Return given values as the model stores them (D,), NaN elsewhere."""
+        import torch
+
+        frame = as_frame(self._template())
+        assert frame is not None
+        for name, value in given.items():
+            column = next((each for each in self._columns if each.name == name), None)
+            if column is None:
+                names = [each.name for each in self._columns]
+                raise InputError(f"given= names column {name!r}, which X did not have; {suggestion(str(name), names)}")
+            if not column.modeled:
+                raise InputError(f"column {name!r} has one value at most, so that nothing depends on it; leave it out")
+            if column.low is not None and not column.low <= value <= column.high:
+                raise InputError(
+                    f"given= has {value} for column {name!r}, which the data have from {column.low} to {column.high}; "
+                    "give a value in this range"
+                )
+            frame = frame.with_columns(nw.new_series(name, [value], backend=self._package))
+            if _mark(name) in self._names:
+                frame = frame.with_columns(nw.new_series(_mark(name), [False], backend=self._package))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of entries that are not given
+            row = self._rows(frame.to_native()).x[0]
+        lacking = [name for name in given if bool(row[self._names.index(name)].isnan())]
+        if lacking:
+            name = lacking[0]
+            known = next(each.known for each in self._columns if each.name == name).to_list()
+            raise InputError(
+                f"given= has {given[name]!r} for column {name!r}, which the data lack; known values are "
+                f"{', '.join(map(str, known[:10]))}{', ...' if len(known) > 10 else ''}"
+            )
+        return torch.as_tensor(row)
+
+    def _template(self) -> Frame:
+        """Return a data frame with one row, all of whose entries are missing."""
+        return nw.from_dict({name: [None] for name in self._names}, backend=self._package).to_native()
+
+
+def _mark(name: str) -> str:
+    """Return the name of the column that says where a column lacks entries."""
+    return f"{name} is missing"

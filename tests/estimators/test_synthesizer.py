@@ -1,0 +1,103 @@
+"""Synthetic rows look like the data frame that they were made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tightbound as tb
+from tightbound.sklearn import VAESynthesizer
+
+R = np.random.default_rng(0)
+N = 300
+SEX = R.choice(["female", "male"], N)
+FRAME = pd.DataFrame(
+    {
+        "mass": np.where(SEX == "male", 25.0 * R.integers(160, 200, N), 25.0 * R.integers(100, 140, N)),
+        "length": np.round(R.normal(40, 3, N), 1),
+        "sex": pd.Categorical(SEX),
+        "visits": R.integers(0, 400, N),
+        "tagged": R.random(N) < 0.3,
+        "on": pd.to_datetime("2024-01-01") + pd.to_timedelta(R.integers(0, 90, N), unit="D"),
+        "code": np.where(R.random(N) < 0.5, "007", "042"),
+        "one": 3,
+    }
+)
+FRAME.loc[R.random(N) < 0.2, "length"] = np.nan
+TINY: dict[str, Any] = {"network": "mlp(hidden=(16,), skip=True)", "max_epochs": 100, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def synthesizer() -> VAESynthesizer:
+    return VAESynthesizer(4, **TINY).fit(FRAME)
+
+
+def test_rows_have_the_form_of_the_data(synthesizer: VAESynthesizer) -> None:
+    rows = synthesizer.sample(500)
+    assert rows.dtypes.equals(FRAME.dtypes)
+    assert list(rows.columns) == list(FRAME.columns)
+    for name in ("sex", "code", "tagged"):
+        assert set(rows[name]) == set(FRAME[name])
+    for name in ("mass", "length", "visits", "on"):
+        assert rows[name].dropna().between(FRAME[name].min(), FRAME[name].max()).all()
+    assert (rows["mass"] % 25 == 0).all()
+    assert np.array_equal(rows["length"].round(1), rows["length"], equal_nan=True)
+    assert rows["mass"].nunique() > 30
+    assert (rows["one"] == 3).all()
+
+
+def test_entries_are_missing_as_often_as_in_the_data(synthesizer: VAESynthesizer) -> None:
+    rows = synthesizer.sample(2000)
+    assert rows.drop(columns="length").notna().all(axis=None)
+    assert abs(rows["length"].isna().mean() - FRAME["length"].isna().mean()) < 0.05
+    assert synthesizer.sample(100, complete=True).notna().all(axis=None)
+
+
+def test_columns_keep_their_dependence(synthesizer: VAESynthesizer) -> None:
+    rows = synthesizer.sample(500)
+    ours, real = (table.groupby("sex", observed=True)["mass"].mean() for table in (rows, FRAME))
+    assert ours["male"] - ours["female"] > 0.5 * (real["male"] - real["female"])
+    given = synthesizer.sample(300, given={"sex": "male"})
+    assert set(given["sex"]) == {"male"}
+    assert abs(given["mass"].mean() - ours["male"]) < 150
+    assert 100 < synthesizer.effective_sample_size_ < 10_000
+    date = synthesizer.sample(20, given={"on": pd.Timestamp("2024-02-01"), "tagged": True})
+    assert (date["on"] == pd.Timestamp("2024-02-01")).all()
+    assert date["tagged"].all()
+
+
+def test_draws_depend_on_the_seed(synthesizer: VAESynthesizer) -> None:
+    assert synthesizer.sample(5).equals(synthesizer.sample(5))
+    assert not synthesizer.sample(5).equals(synthesizer.sample(5, random_state=1))
+
+
+def test_few_codes_that_fit_are_said() -> None:
+    x = R.normal(size=N)
+    frame = pd.DataFrame({"x": x, "y": 10 * x + 0.1 * R.normal(size=N)})
+    synthesizer = VAESynthesizer(2, **{**TINY, "max_epochs": 2}).fit(frame)
+    with pytest.warns(UserWarning, match="latent codes fit"):
+        synthesizer.sample(1000, given={"x": 2.0, "y": -20.0})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"sexx": 1}, "did you mean 'sex'"), ({"sex": "frog"}, "known values are"), ({"one": 3}, "leave it out"), ({"mass": 9e9}, "range")],
+)
+def test_what_is_unknown_is_refused(synthesizer: VAESynthesizer, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(tb.TightboundError, match=words):
+        synthesizer.sample(3, given=given)
+
+
+def test_other_frames(synthesizer: VAESynthesizer) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"x": [1.5, None, 2.5, 3.0] * 10, "word": ["u", "v", "w", None] * 10, "n": [1, 2, None, 4] * 10})
+    rows = VAESynthesizer(2, **{**TINY, "max_epochs": 2}).fit(table).sample(30)
+    assert rows.schema.equals(table.schema)
+    assert set(rows["word"].to_pylist()) <= {"u", "v", "w", None}
+    with pytest.raises(tb.TightboundError, match="data frame"):
+        VAESynthesizer(2, **TINY).fit(np.zeros((5, 2)))
+    with pytest.raises(tb.TightboundError, match="nothing to learn"):
+        VAESynthesizer(2, **TINY).fit(FRAME[["one"]])

@@ -1,0 +1,60 @@
+"""Rows given some of their entries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import tightbound as tb
+from tightbound.core.errors import CompositionError, InputError
+from tightbound.inference.conditional import sample_given
+
+R = np.random.default_rng(0)
+GROUP = R.integers(0, 3, 600)
+X = np.stack([GROUP, 2.0 * GROUP + R.normal(size=600), R.poisson(3 + 2 * GROUP)], 1)
+KINDS = [("categories", ("a", "b", "c")), "real", "counts"]
+
+
+@pytest.fixture(scope="module")
+def trained() -> tb.Trained:
+    return tb.fit(tb.VAE.for_data(X, kinds=KINDS, latent=2), X, steps=60, quiet=True)  # pyright: ignore
+
+
+def test_rows_are_those_that_rejection_leaves(trained: tb.Trained) -> None:
+    """Of rows without a condition, those with the given category have the same distribution."""
+    every = trained.sample(60_000, draw=True, seed=1).numpy()
+    left = every[every[:, 0] == 2]
+    found = sample_given(trained.model, 3000, torch.tensor([2.0, torch.nan, torch.nan]), seed=2)
+    assert (found.x[:, 0] == 2).all()
+    for column in (1, 2):
+        ours = found.x[:, column].numpy()
+        for statistic in (np.mean, lambda x: np.mean(np.square(x))):
+            power = 1 if statistic is np.mean else 2
+            error = np.hypot((ours**power).std() / found.effective**0.5, (left[:, column] ** power).std() / len(left) ** 0.5)
+            error = np.hypot(error, (ours**power).std() / len(ours) ** 0.5)
+            assert abs(statistic(ours) - statistic(left[:, column])) < 4 * error
+
+
+def test_the_effective_number_tells_how_common_the_given_entries_are(trained: tb.Trained) -> None:
+    nothing = torch.full((3,), torch.nan)
+    usual, far = nothing.clone(), nothing.clone()
+    usual[1], far[1] = 2.0, 40.0
+    common, rare = (sample_given(trained.model, 10, given) for given in (usual, far))
+    assert common.codes == rare.codes == 10_000
+    assert 1 <= rare.effective < 0.1 * common.effective < common.effective < 10_000
+
+
+def test_rows_depend_on_the_seed_alone(trained: tb.Trained) -> None:
+    given = torch.tensor([torch.nan, 2.0, torch.nan])
+    first, again, other = (sample_given(trained.model, 5, given, seed=seed).x for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_what_cannot_be_given_is_refused(trained: tb.Trained) -> None:
+    with pytest.raises(InputError, match="no entry is given"):
+        sample_given(trained.model, 3, torch.full((3,), torch.nan))
+    images = tb.VAE.for_data(tb.data.open("digits"), latent=2)
+    with pytest.raises(CompositionError, match="table"):
+        sample_given(images, 3, torch.zeros(1, 8, 8))
