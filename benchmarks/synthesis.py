@@ -12,30 +12,31 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from defaults import fetched
-from sklearn import datasets
+from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
 from tightbound.sklearn import VAESynthesizer
 
-TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
+TABLES: dict[str, tuple[Callable[[], Any], str]] = {
     "penguins": (lambda: pd.read_csv(fetched("penguins")), "species"),
-    "breast_cancer": (lambda: _named(datasets.load_breast_cancer(as_frame=True)), "target"),
-    "wine": (lambda: _named(datasets.load_wine(as_frame=True)), "target"),
+    "breast_cancer": (lambda: _named(load_breast_cancer(as_frame=True)), "target"),
+    "wine": (lambda: _named(load_wine(as_frame=True)), "target"),
     "weather": (lambda: pd.read_csv(fetched("weather")).drop(columns="date"), "weather"),
 }  # table -> its rows, and the target
 
 
-def _named(bunch: datasets.Bunch) -> pd.DataFrame:  # pyright: ignore
+def _named(bunch: Any) -> Any:
     """Return a table with its classes as words."""
     return bunch.frame.assign(target=[str(bunch.target_names[i]) for i in bunch.target])
 
 
-def accuracy(train: pd.DataFrame, test: pd.DataFrame, target: str, seed: int) -> float:
+def accuracy(train: Any, test: Any, target: str, seed: int) -> float:
     """Return the accuracy of a random forest on test rows."""
     x = pd.get_dummies(pd.concat([train, test]).drop(columns=target)).astype(float)
     forest = RandomForestClassifier(500, random_state=seed)
@@ -51,13 +52,16 @@ def main() -> None:
     for name in arguments.only:
         read, target = TABLES[name]
         table, found, began = read(), [], time.perf_counter()
+        train: Any
+        test: Any
         for seed in range(arguments.seeds):
             train, test = train_test_split(table, test_size=0.3, random_state=seed)
             rows = VAESynthesizer(random_state=seed).fit(train).sample(len(train))
             most = test[target].value_counts(normalize=True).max()
             found.append((accuracy(train, test, target, seed), accuracy(rows, test, target, seed), most))
         mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / len(found) ** 0.5
-        words = [f"{what} {m:.3f} ± {e:.3f}" for what, m, e in zip(("real", "synthetic", "most"), mean, error, strict=True)]
+        named = zip(("real", "synthetic", "most"), mean, error, strict=True)
+        words = [f"{what} {value:.3f} ± {deviation:.3f}" for what, value, deviation in named]
         print(f"{name:14} {'  '.join(words)}  {(time.perf_counter() - began) / len(found):.0f} s", flush=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tightbound.sklearn import VAE, VAEImputer, VAEOutlierDetector
+from tightbound.sklearn import VAE, VAEImputer, VAEOutlierDetector, VAESynthesizer
 
 TINY: dict[str, Any] = {
     "network": "mlp(hidden=(4,))",
@@ -16,6 +16,8 @@ TINY: dict[str, Any] = {
 }
 
 
-@parametrize_with_checks([VAE(2, **TINY), VAEImputer(2, **TINY), VAEOutlierDetector(2, **TINY)])
+@parametrize_with_checks(
+    [VAE(2, **TINY), VAEImputer(2, **TINY), VAEOutlierDetector(2, **TINY), VAESynthesizer(2, **TINY)]
+)
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)

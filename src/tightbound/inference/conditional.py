@@ -97,5 +97,3 @@ def _spaced(share: Tensor, n: int, noise: Noise) -> Tensor:
     at = (torch.arange(n, device=share.device) + noise.uniform((1,), share)) / n
     found = torch.searchsorted(share.cumsum(0), at).clamp(max=len(share) - 1)
     return found[noise.uniform((n,), share).argsort()]
-
-

@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: `VAE`, `VAEImputer`, `VAEOutlierDetector`, `VAESynthesizer`. Loads torch when an estimator is fitted.
+"""Estimators for scikit-learn, which load torch when they are fitted.
 
 from tightbound.sklearn import VAE
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import narwhals as nw
 import numpy as np
 
-from tightbound.sklearn.tables import Array, Frame, as_frame, written
+from tightbound.sklearn.tables import Array, written
 
 DECIMALS = 8  # at most; numbers with more are not rounded
 
@@ -88,8 +88,6 @@ class Column:
         return [round(value) for value in x.tolist()] if self.known.dtype.is_integer() else x.tolist()
 
 
-def columns_of(frame: Frame, lacks: Array) -> list[Column]:
+def columns_of(table: nw.DataFrame[Any], lacks: Array) -> list[Column]:
     """Return how the columns of a data frame (N, D) write their entries, of which a mask (N, D) says which lack."""
-    table = as_frame(frame)
-    assert table is not None
     return [Column.of(column, lacks[:, i]) for i, column in enumerate(table.iter_columns())]

@@ -19,7 +19,7 @@ FEW = 100  # effective number of latent codes below which rows given some entrie
 
 
 class VAESynthesizer(Estimator):
-    """Synthesizer of data frames: new rows with the names, types, categories, decimals and gaps of the given ones.
+    """Synthesizer of tables: new rows with the names, types, categories, decimals and gaps of the given ones.
 
     Numbers have the decimals of their column and stay within its range, and categories are those of the data. For each
     column that lacks entries, the model has another that says where they are missing, so that gaps depend on the other
@@ -32,27 +32,27 @@ class VAESynthesizer(Estimator):
     """
 
     effective_sample_size_: float
+    _package: Any
 
-    def fit(self, X: Frame, y: Any = None) -> Self:
-        """Train a model on the rows of a data frame X (N, D), whose entries may be missing; y is ignored.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train a model on rows X (N, D), a data frame or an array, whose entries may be missing; y is ignored.
 
         Raises:
-            InputError: If X is no data frame or cannot be used, or a parameter is out of range.
+            InputError: If X cannot be used, or a parameter is out of range.
             CompositionError: If the components do not fit each other or the columns.
         """
+        x = self._validated(X, reset=True)
         frame = as_frame(X)
+        self._is_array = frame is None
         if frame is None:
-            raise InputError(f"X is a {type(X).__name__}; needed: a data frame, such as pandas.DataFrame(X)")
-        self._validated(X, reset=True)
-        lacks = missing(X)
-        self._columns: list[Column] = columns_of(X, lacks)
+            frame = nw.from_dict({str(i): column for i, column in enumerate(np.asarray(x).T)}, backend="pyarrow")
+        lacks = missing(frame.to_native())
+        self._columns: list[Column] = columns_of(frame, lacks)
         own = [column for column in self._columns if column.modeled]
         if not own:
             raise InputError("no column of X has two different values, so there is nothing to learn")
         marked = [i for i, column in enumerate(self._columns) if column.modeled and column.missing > 0]
-        marks = [
-            nw.new_series(_mark(self._columns[i].name), lacks[:, i], backend=frame.implementation) for i in marked
-        ]
+        marks = [nw.new_series(_mark(self._columns[i].name), lacks[:, i], backend=frame.implementation) for i in marked]
         self._names = [column.name for column in own] + [mark.name for mark in marks]
         self._train_sampled(frame.select([column.name for column in own]).with_columns(*marks).to_native(), mixed=True)
         self._package = frame.implementation
@@ -65,13 +65,13 @@ class VAESynthesizer(Estimator):
         given: Mapping[str, Any] | None = None,
         complete: bool = False,
         random_state: int | None = None,
-    ) -> Frame:
-        """Draw rows from the model, as a data frame (n_samples, D) like that of `fit`.
+    ) -> Any:
+        """Draw rows (n_samples, D) from the model, as a data frame or an array like that of `fit`.
 
         Args:
             n_samples: Number of rows.
-            given: Values of some columns, by name, which all rows have. Latent codes are drawn and then resampled with
-                the probability of these values; a warning says if few of them fit.
+            given: Values of some columns, which all rows have, by name (of an array: "0", "1", ...). Latent codes are
+                drawn and then resampled with the probability of these values; a warning says if few of them fit.
             complete: Fill in all entries, instead of leaving out as many as the data lack.
             random_state: Random seed; None: that of the estimator, so that each call returns the same rows.
 
@@ -102,7 +102,8 @@ class VAESynthesizer(Estimator):
         values = dict(zip(self._names, spelled(stored, [own.words for own in domains]).T, strict=True))
         draws = np.random.default_rng(seed)
         new = [self._written(column, values, n_samples, given or {}, complete, draws) for column in self._columns]
-        return nw.concat([series.to_frame() for series in new], how="horizontal").to_native()
+        rows = nw.concat([series.to_frame() for series in new], how="horizontal")
+        return rows.to_numpy() if self._is_array else rows.to_native()
 
     def _written(
         self,

@@ -174,7 +174,7 @@ def _words(column: Any) -> list[str]:
 
 
 def _are_codes(column: Any) -> bool:
-    """Whether words are codes, such as "007": a few digits, some of which begin with a zero that a number would lose."""
+    """Whether words are a few codes, such as "007", some of which begin with a zero that a number would lose."""
     pc: Any = compute
     return pc.any(pc.match_substring_regex(column, r"^0\d+$")).as_py() and pc.count_distinct(column).as_py() <= MANY
 
