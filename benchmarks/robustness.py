@@ -20,6 +20,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -102,6 +103,7 @@ def _child(words: Sequence[str], log: Path) -> None:
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = file  # a test runner has its own
         tightbound(list(words))
 
 

@@ -31,6 +31,7 @@ def test_growth_of_memory_or_files_is_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the schedule of beta depends on the length:UserWarning")
 def test_a_round_repeats_its_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import soak
 
