@@ -1,10 +1,11 @@
-"""Are synthetic rows worth as much as real ones for training a classifier?
+"""Are synthetic rows as useful as real ones for training a classifier?
 
     OMP_NUM_THREADS=1 python benchmarks/synthesis.py --seeds 3
 
-30% of the rows of a table are for testing. A random forest that predicts the target is trained on the real training
-rows, and on as many rows that `VAESynthesizer`, with all defaults, has drawn after it was trained on these. Prints the
-accuracy of both on the test rows, and the share of the most frequent class, with standard errors over seeds.
+30% of the rows of each table are held out for testing. `VAESynthesizer`, with its defaults, is fitted to the other rows
+and draws as many new ones. One random forest learns to predict the target from the real training rows, and another from
+the synthetic rows. Prints the accuracy of both on the test rows, and the share of the most frequent class, with
+standard errors over seeds.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ TABLES: dict[str, tuple[Callable[[], Any], str]] = {
     "breast_cancer": (lambda: _named(load_breast_cancer(as_frame=True)), "target"),
     "wine": (lambda: _named(load_wine(as_frame=True)), "target"),
     "weather": (lambda: pd.read_csv(fetched("weather")).drop(columns="date"), "weather"),
-}  # table -> its rows, and the target
+}  # name of a table -> function that returns its rows, and the target column
 
 
 def _named(bunch: Any) -> Any:
-    """Return a table with its classes as words."""
+    """Return a data set of scikit-learn as a table whose classes are words."""
     return bunch.frame.assign(target=[str(bunch.target_names[i]) for i in bunch.target])
 
 
 def accuracy(train: Any, test: Any, target: str, seed: int) -> float:
-    """Return the accuracy of a random forest on test rows."""
+    """Return the accuracy on test rows of a random forest that is trained on other rows."""
     x = pd.get_dummies(pd.concat([train, test]).drop(columns=target)).astype(float)
     forest = RandomForestClassifier(500, random_state=seed)
     forest.fit(x[: len(train)], train[target].astype(str))
@@ -47,7 +48,7 @@ def accuracy(train: Any, test: Any, target: str, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=tuple(TABLES), metavar="TABLE", help="tables")
-    parser.add_argument("--seeds", type=int, default=3, help="random seeds")
+    parser.add_argument("--seeds", type=int, default=3, help="number of random seeds")
     arguments = parser.parse_args()
     for name in arguments.only:
         read, target = TABLES[name]

@@ -1,4 +1,4 @@
-"""Tables that commands write are the same whatever part of them is held as text."""
+"""Tables that commands write do not depend on how many rows are held as text at a time."""
 
 from __future__ import annotations
 

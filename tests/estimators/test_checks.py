@@ -12,7 +12,7 @@ TINY: dict[str, Any] = {
     "network": "mlp(hidden=(4,))",
     "max_epochs": 1,
     "samples": 2,
-    "fit_options": {"validation_size": 0},  # half of the time
+    "fit_options": {"validation_size": 0},  # halves the time
 }
 
 

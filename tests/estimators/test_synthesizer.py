@@ -76,7 +76,7 @@ def test_draws_depend_on_the_seed(synthesizer: VAESynthesizer) -> None:
     assert not synthesizer.sample(5).equals(synthesizer.sample(5, random_state=1))
 
 
-def test_few_codes_that_fit_are_said() -> None:
+def test_a_warning_says_if_few_codes_fit() -> None:
     x = R.normal(size=N)
     frame = pd.DataFrame({"x": x, "y": 10 * x + 0.1 * R.normal(size=N)})
     synthesizer = VAESynthesizer(2, **{**TINY, "max_epochs": 2}).fit(frame)
@@ -88,7 +88,7 @@ def test_few_codes_that_fit_are_said() -> None:
     ("given", "words"),
     [
         ({"sexx": 1}, "did you mean 'sex'"),
-        ({"sex": "frog"}, "known values are"),
+        ({"sex": "frog"}, "give a known value"),
         ({"one": 3}, "leave it out"),
         ({"mass": 9e9}, "range"),
     ],

@@ -1,4 +1,4 @@
-"""Rows given some of their entries."""
+"""Rows that are drawn given some of their entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trained() -> tb.Trained:
 
 
 def test_rows_are_those_that_rejection_leaves(trained: tb.Trained) -> None:
-    """Of rows without a condition, those with the given category have the same distribution."""
+    """Rows drawn without a condition that happen to have the given category have the same distribution."""
     every = trained.sample(60_000, draw=True, seed=1).numpy()
     left = every[every[:, 0] == 2]
     found = sample_given(trained.model, 3000, torch.tensor([2.0, torch.nan, torch.nan]), seed=2)

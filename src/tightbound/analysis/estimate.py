@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution
-_LARGE = 1e15  # numbers from here on are shown with an exponent
+_LARGE = 1e15  # numbers at least this large are shown with an exponent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ def percent(estimate: Estimate) -> str:
 def mean(x: Array, **facts: Any) -> Estimate:
     """Return the mean over examples of x (N,) or (N, L), with its standard error.
 
-    If values of some examples are not finite, it is the mean over the others, and its reason says so.
+    Examples whose values are not finite are left out, unless all are such; the reason of the estimate says how many.
     """
     import numpy as np
 

@@ -45,7 +45,7 @@ def write_table(
         header: Names of its columns.
         words: For each column, the words of its categories; (): all columns hold numbers.
         about: Columns to write before those of the table, by name.
-        rows: Rows that are held as text at a time.
+        rows: Number of rows that are held as text at a time.
     """
     legends, beside = words or [()] * x.shape[1], about or {}
     with atomic(out) as file:

@@ -11,7 +11,7 @@ from tightbound.core.errors import InputError
 
 LEVELS = 2**24  # float32 holds the integers up to here
 PASSES = 10**8  # passes through the networks for each example; more take days on any machine
-_COPIES = 5  # of a result at the most: in parts, joined, and on the way into the form of the data
+_COPIES = 5  # of a result at once, at most: its parts, the whole, and conversions to the form of the data
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -42,7 +42,7 @@ def check_held(name: str, count: int, numbers: int, *, of: str = "values") -> in
         of: What the items are, such as "samples".
 
     Raises:
-        InputError: If they need more than the memory, with the copies that are made on the way.
+        InputError: If the items do not fit in memory together with the copies that are made of them.
     """
     most = memory() / (4 * _COPIES * max(numbers, 1))
     if count > most:

@@ -28,7 +28,7 @@ class Encoding:
     domain: Domain
     dtype: np.dtype
     scale: int = 1
-    fix: str | None = None  # advice for values outside the domain; None: declare another domain
+    fix: str | None = None  # how to fix values outside the domain; None: by declaring another domain
 
     def __call__(self, x: np.ndarray, name: str = "the data") -> np.ndarray:
         """Return x (B, ...) as stored."""
@@ -142,7 +142,7 @@ def largest(domain: Domain) -> float:
 
 
 def check_exact(x: np.ndarray, name: str) -> None:
-    """Raise InputError if different whole numbers x (N,) of an integer type become the same as float64."""
+    """Raise InputError if different integers in x (N,) become equal as float64; other types are not checked."""
     if x.dtype.kind not in "iuO" or not len(x) or max(-int(x.min()), int(x.max())) <= MAX_WHOLE:
         return
     distinct = np.unique(x)
@@ -150,7 +150,7 @@ def check_exact(x: np.ndarray, name: str) -> None:
     if len(same):
         raise InputError(
             f"{name} holds {distinct[same[0]]} and {distinct[same[0] + 1]}, which floating-point numbers cannot tell "
-            "apart; subtract an offset from them, or write them as words, with the kind 'categories'"
+            "apart; subtract an offset from them, or pass them as words of the kind 'categories'"
         )
 
 

@@ -14,7 +14,7 @@ from tightbound.core.errors import InputError
 from tightbound.core.schema import listed
 from tightbound.data.options import Options
 
-_END = 2.0**63  # whole numbers of 64 bits lie below
+_END = 2.0**63  # signed integers of 64 bits are smaller
 
 
 class Labels(NamedTuple):
@@ -121,7 +121,7 @@ class Naming:
 
 
 def _numbers(y: np.ndarray) -> np.ndarray:
-    """Return Python objects as numbers, if they are."""
+    """Return an array of Python objects as numbers if all of them are numbers."""
     try:
         return y.astype(np.int64 if all(isinstance(v, int) for v in y.flat) else np.float64)
     except OverflowError:

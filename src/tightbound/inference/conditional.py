@@ -17,8 +17,8 @@ from tightbound.core.terms import Batch, log_density
 from tightbound.data.feed import evaluating
 from tightbound.inference.infer import check_samples
 
-LEAST = 10_000  # latent codes of which those that fit the given entries are picked
-TIMES = 20  # and codes for each row
+LEAST = 10_000  # minimum number of latent codes to resample from
+TIMES = 20  # latent codes per row, if that makes more
 
 
 class Conditional(NamedTuple):
@@ -26,7 +26,7 @@ class Conditional(NamedTuple):
 
     Attributes:
         x: The rows (n, D), in the units of the data.
-        effective: Effective number of the latent codes that were drawn, (sum w)^2 / sum w^2, where w = p(given | z).
+        effective: Effective sample size of the latent codes, (sum w)^2 / sum w^2, where w = p(given | z).
         codes: Number of latent codes that were drawn.
     """
 
@@ -41,8 +41,9 @@ def sample_given(
     """Draw n rows from p(x | given entries).
 
     Latent codes are drawn from the prior, weighted by p(given | z), and resampled with equal spacing; then the other
-    entries are drawn from p(x | z). As the number of codes grows, this converges to draws from the model. It is far
-    from them if the effective number of codes is small, because the given entries are improbable.
+    entries are drawn from p(x | z). As the number of latent codes grows, the distribution of the rows converges to
+    p(x | given entries). It is far from that if the given entries are so improbable that the effective sample size is
+    small.
 
     Args:
         model: A model of a table.
@@ -53,11 +54,13 @@ def sample_given(
         batch_size: Latent codes per batch.
 
     Raises:
-        CompositionError: If entries cannot be left out of p(x | z), or the model is conditional.
+        CompositionError: If the model is not one of a table, or is conditional.
         InputError: If no entry is given, or the given entries are impossible.
     """
     if not model.observation.source.columns or model.context is not None:
-        raise CompositionError(f"rows given some entries need a model of a table, and this is {model.summary}")
+        raise CompositionError(
+            f"rows given some entries need a model of a table without a context, and this is {model.summary}"
+        )
     if given.isnan().all():
         raise InputError("no entry is given; give the value of at least one column")
     check_samples(model, n)
@@ -73,7 +76,7 @@ def sample_given(
             weight.append(_log_given(model, seen, z[-1]))
         log_weight = torch.cat(weight).double()
         if not bool(log_weight.isfinite().any()):
-            raise InputError("the given entries have no probability under the model; give others")
+            raise InputError("the given entries have probability zero under the model; give other values")
         share = (log_weight - log_weight.logsumexp(0)).exp()
         effective = 1 / share.square().sum().item()
         picked = torch.cat(z)[_spaced(share, n, Noise("given", seed, "picked"))]
@@ -87,13 +90,13 @@ def sample_given(
 
 
 def _log_given(model: VAE, seen: Batch, z: Tensor) -> Tensor:
-    """Return log p(given entries | z) (n,) at z (n, latent), but for a constant."""
+    """Return log p(given entries | z) (n,) at z (n, latent), up to a constant."""
     assert seen.mask is not None
     return log_density(model.decode(z), seen.x.expand(len(z), -1), seen.mask.expand(len(z), -1))
 
 
 def _spaced(share: Tensor, n: int, noise: Noise) -> Tensor:
-    """Return n indices, each as often as n times its share, rounded up or down, in random order."""
+    """Return n indices in random order; each occurs n times its share, rounded up or down."""
     at = (torch.arange(n, device=share.device) + noise.uniform((1,), share)) / n
     found = torch.searchsorted(share.cumsum(0), at).clamp(max=len(share) - 1)
     return found[noise.uniform((n,), share).argsort()]

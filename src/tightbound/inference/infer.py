@@ -282,7 +282,7 @@ def sample(
 
 
 def check_samples(model: VAE, n: int, name: str = "n", *, of: str = "samples", least: int = 1) -> None:
-    """Check a number of examples that a model is to make, which memory has to hold with their contexts."""
+    """Raise InputError if memory cannot hold n generated examples with their contexts, or n is below `least`."""
     given = 0 if model.context is None else math.prod(model.context.shape)
     check_held(name, whole(name, n, least=least), math.prod(model.shape) + given, of=of)
 

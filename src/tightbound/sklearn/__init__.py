@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn, which load torch when they are fitted.
+"""Estimators for scikit-learn. Torch is imported when an estimator is fitted.
 
 from tightbound.sklearn import VAE
 

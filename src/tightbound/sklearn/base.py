@@ -172,7 +172,7 @@ class Estimator(BaseEstimator):
         return data
 
     def _train_sampled(self, X: Array | Frame, *, mixed: bool = False) -> None:
-        """Train the model as `_train` does, and fit a latent sampler if codes are far from the prior."""
+        """Train the model as `_train` does, and fit a latent sampler if latent codes do not match the prior."""
         from tightbound.config import Settings
         from tightbound.recipes.afterwards import Afterwards, suit_samples
 

@@ -1,4 +1,4 @@
-"""How the columns of a data frame write their entries, so that new rows can be written likewise."""
+"""Descriptions of the columns of a data frame, for writing new rows in the same way."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 
 from tightbound.sklearn.tables import Array, written
 
-DECIMALS = 8  # at most; numbers with more are not rounded
+DECIMALS = 8  # columns of numbers with more decimals than these are not rounded
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one column writes its entries.
+    """Data type, range, precision and gaps of one column.
 
     Attributes:
-        name: Name.
-        kind: Data type, as the package of the data frame has it.
-        known: Its distinct entries.
-        low, high: Least and largest entry of numbers, dates and times; None: others.
-        decimals: Decimals of its numbers; None: more than `DECIMALS`, or no numbers.
-        step: Largest number that all differences from `low` are multiples of, such as 25; None: as for `decimals`.
+        name: Name of the column.
+        kind: Data type in the package of the data frame.
+        known: Distinct entries.
+        low, high: Smallest and largest number, date or time; None: the column holds something else.
+        decimals: Number of decimals; None: more than `DECIMALS`, or the column does not hold numbers.
+        step: Largest number, such as 25, of which all differences from `low` are multiples; None: the column has no
+            `decimals`, or its range is too large to tell.
         missing: Share of missing entries.
     """
 
@@ -38,7 +39,7 @@ class Column:
 
     @classmethod
     def of(cls, column: nw.Series[Any], lacks: Array) -> Self:
-        """Return how a column writes its entries, of which some lack (N,)."""
+        """Describe a column; the mask `lacks` (N,) marks its missing entries."""
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)
         ordered = len(known) and (column.dtype.is_numeric() or column.dtype.is_temporal())
         low, high = (known.min(), known.max()) if ordered else (None, None)
@@ -58,12 +59,12 @@ class Column:
         return len(self.known) > 1
 
     def write(self, values: Array | None, lacks: Array, package: Any) -> Any:
-        """Return numbers or words (n,), of which some are missing, as a series of the column's own type.
+        """Return new entries (n,) of the column as a series of its own type.
 
         Args:
-            values: The values; None: the column has one value at most.
-            lacks: Which of them are missing (n,).
-            package: The data frame package, as narwhals names it.
+            values: Numbers or words (n,); None: repeat the only value of the column, if it has one.
+            lacks: Mask (n,) of the entries that are to be missing.
+            package: Data frame package, as narwhals names it.
         """
         if values is None:
             entries = [self.known[0] if len(self.known) else None] * len(lacks)
@@ -81,7 +82,7 @@ class Column:
         return nw.from_native(cast, series_only=True)
 
     def _numbers(self, x: Array) -> list[float] | list[int]:
-        """Return numbers within the range of the column, in its steps and with its decimals."""
+        """Return numbers moved into the range of the column and rounded to its step and decimals."""
         x = x.clip(self.low, self.high)
         x = self.low + np.rint((x - self.low) / self.step) * self.step if self.step else x
         x = x if self.decimals is None else np.round(x, self.decimals)
@@ -89,5 +90,5 @@ class Column:
 
 
 def columns_of(table: nw.DataFrame[Any], lacks: Array) -> list[Column]:
-    """Return how the columns of a data frame (N, D) write their entries, of which a mask (N, D) says which lack."""
+    """Describe the columns of a data frame (N, D); the mask `lacks` (N, D) marks missing entries."""
     return [Column.of(column, lacks[:, i]) for i, column in enumerate(table.iter_columns())]

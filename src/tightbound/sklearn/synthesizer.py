@@ -15,20 +15,20 @@ from tightbound.sklearn.base import Estimator
 from tightbound.sklearn.spelling import Column, columns_of
 from tightbound.sklearn.tables import Array, Frame, as_frame, missing, spelled
 
-FEW = 100  # effective number of latent codes below which rows given some entries are too alike
+FEW = 100  # effective number of latent codes below which a warning says that rows are too similar
 
 
 class VAESynthesizer(Estimator):
-    """Synthesizer of tables: new rows with the names, types, categories, decimals and gaps of the given ones.
+    """Synthesizer that draws new rows like those of a table: same names, types, categories, decimals and gaps.
 
     Numbers have the decimals of their column and stay within its range, and categories are those of the data. For each
-    column that lacks entries, the model has another that says where they are missing, so that gaps depend on the other
-    columns as in the data.
+    column with missing entries, the model has a second column that marks them, so that gaps depend on the other columns
+    as they do in the data.
 
     Parameters and attributes: see `tightbound.sklearn.base.Estimator`.
 
     Attributes:
-        effective_sample_size_: After `sample(given=...)`, the effective number of latent codes that the rows come from.
+        effective_sample_size_: Effective number of latent codes behind the rows of the last `sample(given=...)`.
     """
 
     effective_sample_size_: float
@@ -50,7 +50,9 @@ class VAESynthesizer(Estimator):
         self._columns: list[Column] = columns_of(frame, lacks)
         own = [column for column in self._columns if column.modeled]
         if not own:
-            raise InputError("no column of X has two different values, so there is nothing to learn")
+            raise InputError(
+                "no column of X has two different values: there is nothing to learn; pass rows that differ"
+            )
         marked = [i for i, column in enumerate(self._columns) if column.modeled and column.missing > 0]
         marks = [nw.new_series(_mark(self._columns[i].name), lacks[:, i], backend=frame.implementation) for i in marked]
         self._names = [column.name for column in own] + [mark.name for mark in marks]
@@ -70,13 +72,14 @@ class VAESynthesizer(Estimator):
 
         Args:
             n_samples: Number of rows.
-            given: Values of some columns, which all rows have, by name (of an array: "0", "1", ...). Latent codes are
-                drawn and then resampled with the probability of these values; a warning says if few of them fit.
-            complete: Fill in all entries, instead of leaving out as many as the data lack.
-            random_state: Random seed; None: that of the estimator, so that each call returns the same rows.
+            given: Values that all rows have in some columns, by name (columns of an array are named "0", "1", ...).
+                Latent codes are drawn, and then resampled with the probability of these values; a warning says if few
+                latent codes fit.
+            complete: Whether to fill in all entries, instead of leaving out as many as are missing in the data.
+            random_state: Random seed; None: the estimator's seed, so that each call returns the same rows.
 
         Raises:
-            InputError: If a column or a value in `given` is not known.
+            InputError: If the data do not have a column or a value in `given`.
         """
         check_is_fitted(self)
         whole("n_samples", n_samples, least=1)
@@ -92,8 +95,8 @@ class VAESynthesizer(Estimator):
             x, self.effective_sample_size_ = found.x, found.effective
             if found.effective < min(FEW, n_samples):
                 warnings.warn(
-                    f"only {found.effective:.0f} of {found.codes:,} latent codes fit the values in given=, so that the "
-                    f"{n_samples:,} rows are more alike than the model's; give fewer or more common values",
+                    f"only about {found.effective:.0f} of {found.codes:,} latent codes fit the values in given=, so "
+                    f"the {n_samples:,} rows vary less than they should; give fewer values, or more common ones",
                     stacklevel=2,
                 )
         else:
@@ -120,11 +123,11 @@ class VAESynthesizer(Estimator):
         elif _mark(column.name) in values:
             lacks = values[_mark(column.name)].astype(float) > 0.5
         else:
-            lacks = draws.random(n) < column.missing  # it has one value at most, and is not modeled
+            lacks = draws.random(n) < column.missing  # a column with at most one value is not modeled
         return column.write(values.get(column.name), lacks, self._package)
 
     def _given(self, given: Mapping[str, Any]) -> Any:
-        """Return given values as the model stores them (D,), NaN elsewhere."""
+        """Return the given values as the model stores them (D,), with NaN for the other columns."""
         import torch
 
         frame = as_frame(self._template())
@@ -133,35 +136,35 @@ class VAESynthesizer(Estimator):
             column = next((each for each in self._columns if each.name == name), None)
             if column is None:
                 names = [each.name for each in self._columns]
-                raise InputError(f"given= names column {name!r}, which X did not have; {suggestion(str(name), names)}")
+                raise InputError(f"given= names column {name!r}, which the data lack; {suggestion(str(name), names)}")
             if not column.modeled:
-                raise InputError(f"column {name!r} has one value at most, so that nothing depends on it; leave it out")
+                raise InputError(f"given= names column {name!r}, which has at most one value; leave it out")
             if column.low is not None and not column.low <= value <= column.high:
                 raise InputError(
-                    f"given= has {value} for column {name!r}, which the data have from {column.low} to {column.high}; "
+                    f"given= has {value} for column {name!r}, whose values lie between {column.low} and {column.high}; "
                     "give a value in this range"
                 )
             frame = frame.with_columns(nw.new_series(name, [value], backend=self._package))
             if _mark(name) in self._names:
                 frame = frame.with_columns(nw.new_series(_mark(name), [False], backend=self._package))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of entries that are not given
+            warnings.simplefilter("ignore")  # about entries that are not given
             row = self._rows(frame.to_native()).x[0]
         lacking = [name for name in given if bool(row[self._names.index(name)].isnan())]
         if lacking:
             name = lacking[0]
             known = next(each.known for each in self._columns if each.name == name).to_list()
             raise InputError(
-                f"given= has {given[name]!r} for column {name!r}, which the data lack; known values are "
+                f"given= has {given[name]!r} for column {name!r}, which does not have this value; give a known value: "
                 f"{', '.join(map(str, known[:10]))}{', ...' if len(known) > 10 else ''}"
             )
         return torch.as_tensor(row)
 
     def _template(self) -> Frame:
-        """Return a data frame with one row, all of whose entries are missing."""
+        """Return a data frame with one row in which every entry is missing."""
         return nw.from_dict({name: [None] for name in self._names}, backend=self._package).to_native()
 
 
 def _mark(name: str) -> str:
-    """Return the name of the column that says where a column lacks entries."""
+    """Return the name of the column that marks the missing entries of a column."""
     return f"{name} is missing"

@@ -59,7 +59,7 @@ def completed(x: Array | Frame, filled: Array, lacks: Array) -> Array | Frame:
 
 
 def written(values: Array, column: nw.Series[Any]) -> list[Any]:
-    """Return numbers and words as a column writes its entries: days since 1970-01-01 as dates, for example."""
+    """Return numbers and words in the data type of a column: days since 1970-01-01 become dates, for example."""
     if column.dtype == nw.Date:
         return [(_START + timedelta(days=round(value))).date() for value in values.tolist()]
     if column.dtype.is_temporal():

@@ -272,7 +272,7 @@ def unused(base: str | Path) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-_version = functools.cache(version)  # packages do not change under a process, and finding one reads its files
+_version = functools.cache(version)  # cached, since finding a version reads files, and it stays the same
 
 
 def provenance() -> dict[str, Any]:

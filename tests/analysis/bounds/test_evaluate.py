@@ -153,6 +153,6 @@ def test_one_example_beyond_all_limits_leaves_the_numbers_of_the_others() -> Non
     for name in ("elbo", "iwae", "rate", "distortion"):
         assert found[name].value == pytest.approx(whole.per_example[name][kept].mean())
         assert (found[name].n, found[name].reason) == (29, "leaves out 1 example whose value is not finite")
-    assert "4: a value that is not finite; the means leave it out." in found.sentences
+    assert "The means leave out 1 example whose values are not finite: 4." in found.sentences
     scores = trained.score(odd, scores=("nll", "regret(steps=2)", "prior"), samples=2)
     assert {tuple(most) for most in scores.unusual(1).values()} == {(4,)}

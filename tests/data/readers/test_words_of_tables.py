@@ -245,7 +245,7 @@ def test_words_that_name_the_rows_are_said() -> None:
 
 
 def test_leading_zeros_of_a_few_codes_are_kept(tmp_path: Path) -> None:
-    """Many different ones are numbers, such as those of a counter."""
+    """A column with many different ones, such as a counter, holds numbers."""
     table = pd.DataFrame({"code": ["007", "042", "113"] * 10, "count": [f"{i:03}" for i in range(30)]})
     table.to_csv(tmp_path / "x.csv", index=False)
     for source in (table, tmp_path / "x.csv"):

@@ -26,13 +26,13 @@ MOVED = 0.3  # acceptance rate below which the chains of AIS count as still
 
 
 def left_out(values: Mapping[str, Array], examples: Split, most: int = 8) -> list[str]:
-    """Return a sentence about examples whose values are not finite, which the means leave out."""
+    """Return a sentence that lists the examples left out of the means because their values are not finite."""
     bounds = [values[name] for name in ("distortion", "elbo", "iwae") if name in values]
     index = torch.from_numpy(values["index"][~np.isfinite(bounds).all(0)])
     if not len(index):
         return []
-    whose, them = ("a value that is", "it") if len(index) == 1 else ("values that are", "them")
-    return [f"{listed(examples.titles(index), most)}: {whose} not finite; the means leave {them} out."]
+    count = f"{len(index):,} example{'s' * (len(index) > 1)}"
+    return [f"The means leave out {count} whose values are not finite: {listed(examples.titles(index), most)}."]
 
 
 def _value(estimates: Estimates, name: str) -> float | None:

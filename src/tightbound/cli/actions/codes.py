@@ -105,7 +105,7 @@ def _copies(indices: Tensor) -> Tensor:
 def _write(
     command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor, header: Sequence[str], names: Schema
 ) -> None:
-    """Write arrays, or of a table the latent codes or indices `chosen` (N, D) with this header."""
+    """Write all arrays (.npz), or only the latent codes or code indices `chosen` (N, D), in CSV with this header."""
     if command.out.suffix != ".npz":
         if command.out.suffix == ".csv":
             write_table(command.out, chosen, header, about=described(split, names.label))

@@ -139,7 +139,7 @@ def impute(command: Impute) -> None:
     out = out_file(command.out, "imputed", tuple(ending for ending in endings(trained.model.shape) if ending != ".png"))
     source = Path(command.data or str(trained.config.get("data") or ""))
     as_text = out.suffix == ".csv" and is_text_file(str(source)) and command.split in ("auto", "all")
-    if as_text:  # read as new data, of which no row is left out
+    if as_text:  # read as new data, so that no row is left out
         command = replace(command, data=str(source), split="all")
     if out.exists() and source.exists() and out.samefile(source):
         raise InputError(f"--out {str(out)!r} is the file whose gaps are to be filled; give another name")

@@ -143,10 +143,14 @@ def _joined(column: pa.ChunkedArray) -> Any:
 
 
 def numbers(column: pa.ChunkedArray, name: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return a column as numbers (N,), NaN where it is null; for words their ranks, and the words.
+    """Return a column as numbers (N,), NaN where it is null, and its distinct words; words become their ranks.
+
+    Args:
+        column: The column.
+        name: Name of the column for messages; None: do not check its integers.
 
     Raises:
-        InputError: If a name is given, for messages, and floating-point numbers cannot tell its numbers apart.
+        InputError: If different integers become equal as floating-point numbers, and there is a name.
     """
     values = _joined(column)
     if types.is_dictionary(values.type):

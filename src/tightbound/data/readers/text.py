@@ -27,9 +27,9 @@ _COUNTERS = frozenset({"index", "id", "idx", "row", "rowid", "row_id", "rownames
 
 
 def read_text(path: Path, options: Options) -> Held:
-    """Read a table: delimiter, header and an index of rows are recognized.
+    """Read a table, and recognize its delimiter, header and index of rows.
 
-    Rows without any value are left out of training data.
+    Training data leave out rows in which every cell is empty.
     """
     text, notes = dialect.decoded(_content(path), path, options.encoding)
     form = _form(text, path, options)

@@ -195,9 +195,9 @@ def as_stored(x: np.ndarray, code: Encoding, shape: tuple[int, ...], title: str)
 def sampled(
     x: np.ndarray, declared: Domain | None, title: str, *, like: bool = False
 ) -> tuple[Encoding, str, tuple[int, ...], Layout]:
-    """Return how examples are stored, judged by some of them; a note; their shape and layout.
+    """Return how to store examples, judged by some of them (x), with a note, the shape and the layout.
 
-    With `like` they are for a model, which was trained on values in the declared domain.
+    With `like`, the examples are new data for a model that was trained on values in the declared domain.
     """
     fix = encoding.TRAINED if like else None
     x, _, layout = channels_first(x, title)

@@ -174,7 +174,7 @@ def _words(column: Any) -> list[str]:
 
 
 def _are_codes(column: Any) -> bool:
-    """Whether words are a few codes, such as "007", some of which begin with a zero that a number would lose."""
+    """Return whether a column holds few different words, some of which would lose a leading zero ("007") as numbers."""
     pc: Any = compute
     return pc.any(pc.match_substring_regex(column, r"^0\d+$")).as_py() and pc.count_distinct(column).as_py() <= MANY
 
@@ -187,7 +187,7 @@ def _cast(column: Any) -> Any:
 
 
 def _inexact(column: Any, numbers: Any, named: str) -> str:
-    """Say which whole numbers of a column of words are the same as floating-point numbers."""
+    """Return a message if different integers, written as words, become equal as float64; otherwise ""."""
     pc: Any = compute
     if not pc.any(pc.greater(pc.abs(numbers), float(MAX_WHOLE))).as_py():
         return ""

@@ -83,8 +83,8 @@ class WrongFamily(Check):
     - The mean square of (x - mean) / standard deviation on training data is above 2, by two standard errors: counts or
       levels that vary more than the family allows around any mean.
     - The model costs more than the frequencies of the elements, and so does a single distribution of its family for all
-      examples, by at least half as much: no network can be blamed. This is not asked if the rate weighs more than in
-      the bound, which alone may keep z from learning.
+      examples, by at least half as much: no network can be blamed. This is skipped if the objective weights the rate
+      more than the bound does, since that alone can keep the model from using z.
 
     The remedy is the family whose single distribution fits best.
     """
