@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,13 @@ def test_a_warning_says_if_few_codes_fit() -> None:
         ({"sex": "frog"}, "give a known value"),
         ({"one": 3}, "leave it out"),
         ({"mass": 9e9}, "range"),
+        ({"mass": "heavy"}, "range"),
+        ({"mass": None}, "range"),
+        ({"on": pd.Timestamp("1999-01-01")}, "range"),
+        (["sex"], "values by column"),
     ],
 )
-def test_what_is_unknown_is_refused(synthesizer: VAESynthesizer, given: dict[str, Any], words: str) -> None:
+def test_what_is_unknown_is_refused(synthesizer: VAESynthesizer, given: Any, words: str) -> None:
     with pytest.raises(tb.TightboundError, match=words):
         synthesizer.sample(3, given=given)
 
@@ -111,3 +116,64 @@ def test_other_frames(synthesizer: VAESynthesizer) -> None:
     assert np.array_equal(new, new.round(2))
     with pytest.raises(tb.TightboundError, match="nothing to learn"):
         VAESynthesizer(2, **TINY).fit(FRAME[["one"]])
+
+
+KINDS: dict[str, Any] = {
+    "zones": pd.date_range("2024-01-01", periods=40, tz="Europe/Berlin"),
+    "durations": pd.to_timedelta(R.integers(0, 1000, 40), unit="s"),
+    "whole numbers with gaps": pd.array([1, 2, None, 400] * 10, dtype="Int64"),
+    "truth with gaps": pd.array([True, False, None, True] * 10, dtype="boolean"),
+    "ordered words": pd.Categorical(["lo", "hi"] * 20, categories=["lo", "mid", "hi"], ordered=True),
+    "prices": ["$1.50", "$2.75", "$9.00", "$0.25"] * 10,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_type_of_a_column_is_kept(kind: str) -> None:
+    """Also where another column has the name that says where entries are missing."""
+    frame: Any = pd.DataFrame({"x": KINDS[kind], "x is missing": R.normal(size=40)})
+    rows: Any = (
+        VAESynthesizer(2, **{**TINY, "max_epochs": 1, "fit_options": {"validation_size": 0}}).fit(frame).sample(20)
+    )
+    assert rows.dtypes.equals(frame.dtypes)
+    assert list(rows.columns) == list(frame.columns)
+    if kind in ("zones", "durations"):
+        assert rows["x"].between(frame["x"].min(), frame["x"].max()).all()
+    else:
+        known = set(frame["x"].dropna())
+        assert all(value in known or kind in ("whole numbers with gaps", "prices") for value in rows["x"].dropna())
+    if kind == "prices":
+        assert rows["x"].str.fullmatch(r"\$\d\.\d\d").all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"x": [f"person {i}" for i in range(40)]}, "names the rows"),
+        ({"x": pd.period_range("2020-01", periods=40, freq="M")}, "convert it"),
+    ],
+)
+def test_columns_that_cannot_be_made_anew_are_refused(columns: dict[str, Any], words: str) -> None:
+    frame = pd.DataFrame({**columns, "y": R.normal(size=40)})
+    with pytest.raises(tb.TightboundError, match=words):
+        VAESynthesizer(2, **TINY).fit(frame)
+
+
+def test_columns_of_one_name_are_refused() -> None:
+    frame = pd.DataFrame(R.normal(size=(20, 2)), columns=["x", "x"])
+    with pytest.raises(tb.TightboundError, match="several columns with the name 'x'"):
+        VAESynthesizer(2, **TINY).fit(frame)
+
+
+def test_a_pickle_holds_no_numbers_of_the_data(synthesizer: VAESynthesizer) -> None:
+    inside = {column.name: len(column.known) for column in synthesizer._columns}
+    assert (inside["length"], inside["mass"], inside["on"], inside["sex"]) == (1, 1, 1, 2)
+    again = pickle.loads(pickle.dumps(synthesizer))
+    assert again.sample(20).equals(synthesizer.sample(20))
+
+
+def test_names_of_columns_may_be_numbers() -> None:
+    frame = pd.DataFrame({0: R.normal(size=40), 1: R.choice(["u", "v"], 40)})
+    rows = VAESynthesizer(2, **{**TINY, "max_epochs": 1}).fit(frame).sample(5, given={1: "v"})
+    assert list(rows.columns) == [0, 1]
+    assert set(rows[1]) == {"v"}

@@ -8,8 +8,10 @@ from typing import Any, Self
 import narwhals as nw
 import numpy as np
 
+from tightbound.core.errors import InputError
 from tightbound.sklearn.tables import Array, written
 
+NAMES = 20  # columns of at least so many words, all different, name the rows
 DECIMALS = 8  # columns of numbers with more decimals than these are not rounded
 
 
@@ -20,12 +22,13 @@ class Column:
     Attributes:
         name: Name of the column.
         kind: Data type in the package of the data frame.
-        known: Distinct entries.
+        known: Distinct entries; of numbers, dates and times only the first.
         low, high: Smallest and largest number, date or time; None: the column holds something else.
         decimals: Number of decimals; None: more than `DECIMALS`, or the column does not hold numbers.
         step: Largest number, such as 25, of which all differences from `low` are multiples; None: the column has no
             `decimals`, or its range is too large to tell.
         missing: Share of missing entries.
+        modeled: Whether it has two values or more, so that there is something to model.
     """
 
     name: str
@@ -36,11 +39,27 @@ class Column:
     decimals: int | None
     step: float | None
     missing: float
+    modeled: bool
 
     @classmethod
     def of(cls, column: nw.Series[Any], lacks: Array) -> Self:
-        """Describe a column; the mask `lacks` (N,) marks its missing entries."""
+        """Describe a column; the mask `lacks` (N,) marks its missing entries.
+
+        Raises:
+            InputError: If new entries of its type cannot be written, or each row has a word of its own.
+        """
+        if column.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
+            kind = getattr(column.to_native(), "dtype", column.dtype)
+            raise InputError(
+                f"column {column.name!r} has the type {kind}, whose entries cannot be made anew; convert it to numbers, "
+                "words or dates"
+            )
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)
+        if column.dtype == nw.String and len(known) == (~lacks).sum() >= NAMES:
+            raise InputError(
+                f"column {column.name!r} has a different word in each row, such as {known[0]!r}: it names the rows, and "
+                "new rows need other names; leave it out"
+            )
         ordered = len(known) and (column.dtype.is_numeric() or column.dtype.is_temporal())
         low, high = (known.min(), known.max()) if ordered else (None, None)
         decimals = step = None
@@ -51,12 +70,30 @@ class Column:
             if decimals is not None and np.ptp(x) < 2**53 / 10**decimals:
                 step = int(np.gcd.reduce(np.rint((x - x.min()) * 10**decimals).astype(np.int64))) / 10**decimals
         native = getattr(column.to_native(), "dtype", None)
-        return cls(column.name, native, known, low, high, decimals, step, float(lacks.mean()))
+        kept = known.head(1) if ordered else known  # its type is needed, and its numbers are not
+        return cls(column.name, native, kept, low, high, decimals, step, float(lacks.mean()), len(known) > 1)
 
-    @property
-    def modeled(self) -> bool:
-        """Whether the column has at least two values, so that there is something to model."""
-        return len(self.known) > 1
+    def check(self, value: Any) -> None:
+        """Check that a value given for this column is one of its entries, or a number, date or time in their range.
+
+        Raises:
+            InputError: If it is not.
+        """
+        if self.low is None:
+            known = self.known.to_list()
+            if value not in known:
+                some = f"{', '.join(map(str, known[:10]))}{', ...' if len(known) > 10 else ''}"
+                raise InputError(f"given= has {value!r} for column {self.name!r}; give a known value: {some}")
+            return
+        try:
+            inside = bool(self.low <= value <= self.high)
+        except TypeError:
+            inside = False
+        if not inside:
+            raise InputError(
+                f"given= has {value!r} for column {self.name!r}, whose values lie between {self.low} and {self.high}; "
+                "give a value in this range"
+            )
 
     def write(self, values: Array | None, lacks: Array, package: Any) -> Any:
         """Return new entries (n,) of the column as a series of its own type.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import narwhals as nw
@@ -48,15 +48,23 @@ class VAESynthesizer(Estimator):
             frame = nw.from_dict({str(i): column for i, column in enumerate(np.asarray(x).T)}, backend="pyarrow")
         lacks = missing(frame.to_native())
         self._columns: list[Column] = columns_of(frame, lacks)
-        own = [column for column in self._columns if column.modeled]
+        own = [i for i, column in enumerate(self._columns) if column.modeled]
         if not own:
             raise InputError(
                 "no column of X has two different values: there is nothing to learn; pass rows that differ"
             )
-        marked = [i for i, column in enumerate(self._columns) if column.modeled and column.missing > 0]
-        marks = [nw.new_series(_mark(self._columns[i].name), lacks[:, i], backend=frame.implementation) for i in marked]
-        self._names = [column.name for column in own] + [mark.name for mark in marks]
-        self._train_sampled(frame.select([column.name for column in own]).with_columns(*marks).to_native(), mixed=True)
+        self._marks = {
+            column.name: _unused(f"{column.name} is missing", frame.columns)
+            for column in self._columns
+            if column.modeled and column.missing > 0
+        }
+        marks = [
+            nw.new_series(self._marks[column.name], lacks[:, i], backend=frame.implementation)
+            for i, column in enumerate(self._columns)
+            if column.name in self._marks
+        ]
+        self._names = [self._columns[i].name for i in own] + [mark.name for mark in marks]
+        self._train_sampled(frame[:, own].with_columns(*marks).to_native(), mixed=True)
         self._package = frame.implementation
         return self
 
@@ -64,7 +72,7 @@ class VAESynthesizer(Estimator):
         self,
         n_samples: int = 1,
         *,
-        given: Mapping[str, Any] | None = None,
+        given: Mapping[Any, Any] | None = None,
         complete: bool = False,
         random_state: int | None = None,
     ) -> Any:
@@ -83,6 +91,8 @@ class VAESynthesizer(Estimator):
         """
         check_is_fitted(self)
         whole("n_samples", n_samples, least=1)
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"given= is a {type(given).__name__}; needed: values by column, such as {{'age': 40}}")
         seed = self._seed if random_state is None else random_state
         domains = self.model_.model.observation.source.columns
         if given:
@@ -120,8 +130,8 @@ class VAESynthesizer(Estimator):
         """Return one column of new rows."""
         if complete or column.name in given:
             lacks = np.zeros(n, bool)
-        elif _mark(column.name) in values:
-            lacks = values[_mark(column.name)].astype(float) > 0.5
+        elif column.name in self._marks:
+            lacks = values[self._marks[column.name]].astype(float) > 0.5
         else:
             lacks = draws.random(n) < column.missing  # a column with at most one value is not modeled
         return column.write(values.get(column.name), lacks, self._package)
@@ -135,29 +145,17 @@ class VAESynthesizer(Estimator):
         for name, value in given.items():
             column = next((each for each in self._columns if each.name == name), None)
             if column is None:
-                names = [each.name for each in self._columns]
+                names = [str(each.name) for each in self._columns]
                 raise InputError(f"given= names column {name!r}, which the data lack; {suggestion(str(name), names)}")
             if not column.modeled:
                 raise InputError(f"given= names column {name!r}, which has at most one value; leave it out")
-            if column.low is not None and not column.low <= value <= column.high:
-                raise InputError(
-                    f"given= has {value} for column {name!r}, whose values lie between {column.low} and {column.high}; "
-                    "give a value in this range"
-                )
+            column.check(value)
             frame = frame.with_columns(nw.new_series(name, [value], backend=self._package))
-            if _mark(name) in self._names:
-                frame = frame.with_columns(nw.new_series(_mark(name), [False], backend=self._package))
+            if name in self._marks:
+                frame = frame.with_columns(nw.new_series(self._marks[name], [False], backend=self._package))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about entries that are not given
             row = self._rows(frame.to_native()).x[0]
-        lacking = [name for name in given if bool(row[self._names.index(name)].isnan())]
-        if lacking:
-            name = lacking[0]
-            known = next(each.known for each in self._columns if each.name == name).to_list()
-            raise InputError(
-                f"given= has {given[name]!r} for column {name!r}, which does not have this value; give a known value: "
-                f"{', '.join(map(str, known[:10]))}{', ...' if len(known) > 10 else ''}"
-            )
         return torch.as_tensor(row)
 
     def _template(self) -> Frame:
@@ -165,6 +163,8 @@ class VAESynthesizer(Estimator):
         return nw.from_dict({name: [None] for name in self._names}, backend=self._package).to_native()
 
 
-def _mark(name: str) -> str:
-    """Return the name of the column that marks the missing entries of a column."""
-    return f"{name} is missing"
+def _unused(name: str, names: Sequence[Any]) -> str:
+    """Return a name that no column has."""
+    while name in names:
+        name += " (2)"
+    return name

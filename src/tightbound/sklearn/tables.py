@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 import narwhals as nw
 import numpy as np
+from narwhals.exceptions import DuplicateError
+
+from tightbound.core.errors import InputError
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Frame: TypeAlias = Any  # a data frame of a package that narwhals knows
 
 
 def as_frame(X: Any) -> nw.DataFrame[Any] | None:
-    """Return X as a data frame of narwhals; None: it is none."""
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    """Return X as a data frame of narwhals; None: it is none.
+
+    Raises:
+        InputError: If two columns have the same name.
+    """
+    try:
+        frame = nw.from_native(X, eager_only=True, pass_through=True)
+    except DuplicateError:
+        names = [str(name) for name in X.columns]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"X has several columns with the name {twice!r}; rename them") from None
     return frame if isinstance(frame, nw.DataFrame) else None
 
 
@@ -59,14 +72,30 @@ def completed(x: Array | Frame, filled: Array, lacks: Array) -> Array | Frame:
 
 
 def written(values: Array, column: nw.Series[Any]) -> list[Any]:
-    """Return numbers and words in the data type of a column: days since 1970-01-01 become dates, for example."""
-    if column.dtype == nw.Date:
-        return [(_START + timedelta(days=round(value))).date() for value in values.tolist()]
+    """Return numbers and words in the data type of a column: days since 1970-01-01 as dates, hours as durations."""
     if column.dtype.is_temporal():
-        return [_START + timedelta(days=value) for value in values.tolist()]
+        return [_moment(value, column.dtype) for value in values.tolist()]
     known = {str(value): value for value in column.drop_nulls().to_list()}
+    if column.dtype == nw.String and not all(isinstance(value, str) for value in values):  # such as "$1.50"
+        from tightbound.data.readers.cells import like
+
+        write = like(list(known))
+        return [write(float(value)) for value in values]
     truths = bool(known) and all(isinstance(value, bool) for value in known.values())
     return [bool(value) if truths else known.get(value, value) for value in values.tolist()]
+
+
+def _moment(value: float, dtype: Any) -> Any:
+    """Return days since 1970-01-01 as a date, with a time or without, and hours as a duration or a time of day."""
+    if dtype == nw.Duration:
+        return timedelta(hours=value)
+    if dtype == nw.Time:
+        return (_START + timedelta(hours=min(max(value, 0.0), 24 - 1e-9))).time()
+    if dtype == nw.Date:
+        return (_START + timedelta(days=round(value))).date()
+    zone = getattr(dtype, "time_zone", None)
+    moment = _START + timedelta(days=value)
+    return moment if zone is None else moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
 
 
 _START = datetime(1970, 1, 1)
