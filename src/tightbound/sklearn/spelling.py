@@ -51,14 +51,14 @@ class Column:
         if column.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
             kind = getattr(column.to_native(), "dtype", column.dtype)
             raise InputError(
-                f"column {column.name!r} has the type {kind}, whose entries cannot be made anew; convert it to numbers, "
-                "words or dates"
+                f"column {column.name!r} has the type {kind}, whose entries cannot be made anew; convert it to "
+                "numbers, words or dates"
             )
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)
         if column.dtype == nw.String and len(known) == (~lacks).sum() >= NAMES:
             raise InputError(
-                f"column {column.name!r} has a different word in each row, such as {known[0]!r}: it names the rows, and "
-                "new rows need other names; leave it out"
+                f"column {column.name!r} has a different word in each row, such as {known[0]!r}: it names the rows, "
+                "and new rows need other names; leave it out"
             )
         ordered = len(known) and (column.dtype.is_numeric() or column.dtype.is_temporal())
         low, high = (known.min(), known.max()) if ordered else (None, None)
@@ -108,7 +108,8 @@ class Column:
         elif self.known.dtype.is_numeric():
             entries = self._numbers(values.astype(float))
         else:
-            entries = written(values, self.known)
+            numbers = self.known.dtype == nw.String and not all(isinstance(value, str) for value in values)
+            entries = written(values.astype(float).clip(*_span(self.known)) if numbers else values, self.known)
             entries = entries if self.low is None else [min(max(value, self.low), self.high) for value in entries]
         entries = [None if gone else value for gone, value in zip(lacks.tolist(), entries, strict=True)]
         series = nw.new_series(self.name, entries, backend=package)
@@ -124,6 +125,15 @@ class Column:
         x = self.low + np.rint((x - self.low) / self.step) * self.step if self.step else x
         x = x if self.decimals is None else np.round(x, self.decimals)
         return [round(value) for value in x.tolist()] if self.known.dtype.is_integer() else x.tolist()
+
+
+def _span(words: nw.Series[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest of the numbers that words, such as "$1.50", stand for."""
+    from tightbound.data.readers.cells import Reader
+
+    read = Reader(default=".").read(words.to_list())
+    found = [] if read is None else [number for number in read.numbers.values() if number == number]
+    return min(found, default=-np.inf), max(found, default=np.inf)
 
 
 def columns_of(table: nw.DataFrame[Any], lacks: Array) -> list[Column]:
