@@ -71,7 +71,7 @@ def coded(y: Any, size: int, options: Options, classes: Sequence[str] = ()) -> L
     if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.rint(y)).all()):
         return Labels(torch.from_numpy(y.astype(np.float32)))
     if y.dtype.kind in "uf" and y.size and float(abs(y).max()) >= _END:
-        raise InputError(f"the labels hold {y.max()}; give whole numbers below 2**63, or words")
+        raise InputError(f"the labels hold {y.flat[abs(y).argmax()]}; give whole numbers below 2**63, or words")
     return Labels(torch.from_numpy(y.astype(np.int64)), named)
 
 
