@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +178,30 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_written(
     with pytest.raises(tb.TightboundError, match=message):
         sweep(tmp_path / "swept", values, **options)
     assert not (tmp_path / "swept").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list the children of a process")
+def test_the_processes_of_a_killed_sweep_end(tmp_path: Path) -> None:
+    program = f"""
+import tightbound as tb
+if __name__ == "__main__":
+    tb.sweep("digits", {{"lr": (0.001, 0.002)}}, run={str(tmp_path / "swept")!r}, latent=2, network="mlp(hidden=(8,))",
+             epochs=10_000, jobs=2, quiet=True)
+"""
+    (tmp_path / "program.py").write_text(program)
+    sweep = subprocess.Popen([sys.executable, tmp_path / "program.py"])
+    runs = [tmp_path / "swept" / f"lr-{lr}" / "metrics.jsonl" for lr in (0.001, 0.002)]
+    assert _within(120, lambda: all(run.is_file() for run in runs))
+    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
+    assert len(children) >= 2
+    sweep.kill()
+    sweep.wait()
+    assert _within(60, lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+
+
+def _within(seconds: float, happened: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not happened():
+        time.sleep(0.2)
+    return happened()

@@ -138,7 +138,8 @@ def in_processes(plan: Plan, jobs: int, threads: int, tell: Progress) -> None:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     with _ctrl_c_is_theirs(tell) as stopped:
         try:
-            with ProcessPoolExecutor(jobs, env=dict.fromkeys(names, str(threads))) as pool:
+            environment = dict.fromkeys(names, str(threads))
+            with ProcessPoolExecutor(jobs, env=environment, initializer=_end_with, initargs=(os.getpid(),)) as pool:
                 started = [pool.submit(_worker, plan, tell.quiet, os.getpid()) for _ in range(jobs)]
                 stopped += [True for each in started if each.result()]
         except BrokenProcessPool:
@@ -155,11 +156,28 @@ class WorkerLost(TightboundError):
     exit_status = 1
 
 
+_working = threading.Lock()  # held by a process while it trains runs
+
+
+def _end_with(parent: int) -> None:
+    """End this process after its work if the one that started it was killed, which cannot end it any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        with _working:
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _worker(plan: Plan, quiet: bool, parent: int) -> bool:
     """Train runs in one of several processes; return whether Ctrl-C stopped it."""
     warnings.simplefilter("ignore")
     try:
-        work(plan, plan.open(), plan.study(), Progress(plan.folder, METRICS[plan.metric], quiet, parent), alone=False)
+        with _working:
+            progress = Progress(plan.folder, METRICS[plan.metric], quiet, parent)
+            work(plan, plan.open(), plan.study(), progress, alone=False)
     except KeyboardInterrupt:
         return True
     return False
