@@ -67,8 +67,7 @@ def sample_given(
     total = max(LEAST, TIMES * n)
     check_held("n", n, TIMES * model.latents.latent)
     with evaluating(model):
-        first = next(model.parameters(), torch.empty(0))
-        seen = model.observe(Batch(given[None].to(first)), Noise("given", seed))
+        seen = model.observe(Batch(given[None].to(model.device)), Noise("given", seed))
         z, weight = [], []
         for start in range(0, total, batch_size):
             noise, size = Noise("given", seed, start), min(batch_size, total - start)

@@ -9,7 +9,7 @@ import narwhals as nw
 import numpy as np
 
 from tightbound.core.errors import InputError
-from tightbound.sklearn.tables import Array, written
+from tightbound.sklearn.tables import Array, are_number_words, written
 
 NAMES = 20  # columns of at least so many words, all different, name the rows
 DECIMALS = 8  # columns of numbers with more decimals than these are not rounded
@@ -108,8 +108,9 @@ class Column:
         elif self.known.dtype.is_numeric():
             entries = self._numbers(values.astype(float))
         else:
-            numbers = self.known.dtype == nw.String and not all(isinstance(value, str) for value in values)
-            entries = written(values.astype(float).clip(*_span(self.known)) if numbers else values, self.known)
+            if are_number_words(values, self.known):
+                values = values.astype(float).clip(*_span(self.known))
+            entries = written(values, self.known)
             entries = entries if self.low is None else [min(max(value, self.low), self.high) for value in entries]
         entries = [None if gone else value for gone, value in zip(lacks.tolist(), entries, strict=True)]
         series = nw.new_series(self.name, entries, backend=package)

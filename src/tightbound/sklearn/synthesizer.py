@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from tightbound.core.errors import InputError, suggestion, whole
 from tightbound.sklearn.base import Estimator
 from tightbound.sklearn.spelling import Column, columns_of
-from tightbound.sklearn.tables import Array, Frame, as_frame, missing, spelled
+from tightbound.sklearn.tables import Array, as_frame, missing, spelled
 
 FEW = 100  # effective number of latent codes below which a warning says that rows are too similar
 
@@ -32,7 +32,6 @@ class VAESynthesizer(Estimator):
     """
 
     effective_sample_size_: float
-    _package: Any
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train a model on rows X (N, D), a data frame or an array, whose entries may be missing; y is ignored.
@@ -65,7 +64,6 @@ class VAESynthesizer(Estimator):
         ]
         self._names = [self._columns[i].name for i in own] + [mark.name for mark in marks]
         self._train_sampled(frame[:, own].with_columns(*marks).to_native(), mixed=True)
-        self._package = frame.implementation
         return self
 
     def sample(
@@ -123,7 +121,7 @@ class VAESynthesizer(Estimator):
         column: Column,
         values: Mapping[str, Array],
         n: int,
-        given: Mapping[str, Any],
+        given: Mapping[Any, Any],
         complete: bool,
         draws: np.random.Generator,
     ) -> Any:
@@ -136,12 +134,10 @@ class VAESynthesizer(Estimator):
             lacks = draws.random(n) < column.missing  # a column with at most one value is not modeled
         return column.write(values.get(column.name), lacks, self._package)
 
-    def _given(self, given: Mapping[str, Any]) -> Any:
+    def _given(self, given: Mapping[Any, Any]) -> Any:
         """Return the given values as the model stores them (D,), with NaN for the other columns."""
-        import torch
-
-        frame = as_frame(self._template())
-        assert frame is not None
+        package: Any = self._package
+        frame = nw.from_dict({name: [None] for name in self._names}, backend=package)
         for name, value in given.items():
             column = next((each for each in self._columns if each.name == name), None)
             if column is None:
@@ -150,17 +146,12 @@ class VAESynthesizer(Estimator):
             if not column.modeled:
                 raise InputError(f"given= names column {name!r}, which has at most one value; leave it out")
             column.check(value)
-            frame = frame.with_columns(nw.new_series(name, [value], backend=self._package))
+            frame = frame.with_columns(nw.new_series(name, [value], backend=package))
             if name in self._marks:
-                frame = frame.with_columns(nw.new_series(self._marks[name], [False], backend=self._package))
+                frame = frame.with_columns(nw.new_series(self._marks[name], [False], backend=package))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about entries that are not given
-            row = self._rows(frame.to_native()).x[0]
-        return torch.as_tensor(row)
-
-    def _template(self) -> Frame:
-        """Return a data frame with one row in which every entry is missing."""
-        return nw.from_dict({name: [None] for name in self._names}, backend=self._package).to_native()
+            return self._rows(frame.to_native()).x[0]
 
 
 def _unused(name: str, names: Sequence[Any]) -> str:

@@ -76,13 +76,18 @@ def written(values: Array, column: nw.Series[Any]) -> list[Any]:
     if column.dtype.is_temporal():
         return [_moment(value, column.dtype) for value in values.tolist()]
     known = {str(value): value for value in column.drop_nulls().to_list()}
-    if column.dtype == nw.String and not all(isinstance(value, str) for value in values):  # such as "$1.50"
+    if are_number_words(values, column):
         from tightbound.data.readers.cells import like
 
         write = like(list(known))
         return [write(float(value)) for value in values]
     truths = bool(known) and all(isinstance(value, bool) for value in known.values())
     return [bool(value) if truths else known.get(value, value) for value in values.tolist()]
+
+
+def are_number_words(values: Array, column: nw.Series[Any]) -> bool:
+    """Return whether numbers are to be written in a column of words, such as "$1.50"."""
+    return column.dtype == nw.String and not all(isinstance(value, str) for value in values)
 
 
 def _moment(value: float, dtype: Any) -> Any:
