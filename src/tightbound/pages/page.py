@@ -18,20 +18,19 @@ from tightbound.core.files import write_atomic
 from tightbound.data.given import Source
 from tightbound.pages.charts import drawn
 from tightbound.pages.html import section
+from tightbound.pages.rows import headline
 from tightbound.trained import Trained, as_trained
 from tightbound.training.folder import RunFolder
 
 FIRST = ("gallery", "diagnose")  # what a person comes for; the others follow in the order of the table
-NUMBERS = {
+LABELS = {
     "bits_per_dim": "bits per dimension",
     "iwae": "bound on log p(x), nats",
     "elbo": "ELBO, nats",
     "rate": "rate, nats",
     "reconstruction_mse": "reconstruction error (MSE)",
-    "distortion": "distortion, nats",
     "active_units": "active latent dimensions",
 }
-SHOWN = 5  # of these numbers, at the top of the page
 
 
 def report(
@@ -118,13 +117,9 @@ def _summary(results: Mapping[str, Result]) -> str:
     if "diagnose" in results and results["diagnose"].sentences:
         parts.append(f"<p class=verdict>{escape(results['diagnose'].sentences[0])}</p>")
     if "evaluate" in results:
-        estimates = results["evaluate"].estimates
-        names = [name for name in NUMBERS if name in estimates and estimates[name].value is not None]
-        if "iwae" in names and "elbo" in names:
-            names.remove("elbo")
         cards = "".join(
-            f"<div>{_card(value_text(estimates[name]))}<span>{escape(NUMBERS[name])}</span></div>"
-            for name in names[:SHOWN]
+            f"<div>{_card(value_text(estimate))}<span>{escape(LABELS[name])}</span></div>"
+            for name, estimate in headline(results["evaluate"].estimates).items()
         )
         parts.append(f"<div class=numbers>{cards}</div>")
     return "\n".join(parts)

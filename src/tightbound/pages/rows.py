@@ -18,6 +18,13 @@ class Row:
     description: str
 
 
+def headline(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return the few numbers that a person needs first: the tightest bound, rate, error, dimensions in use."""
+    bound = "iwae" if _known(estimates, "iwae") else "elbo"
+    names = ("bits_per_dim", bound, "rate", "reconstruction_mse", "active_units")
+    return {name: estimates[name] for name in names if _known(estimates, name)}
+
+
 def rows(estimates: Mapping[str, Estimate]) -> list[Row]:
     """Return one row per estimate; estimates that are missing for the same reason share a row at the end.
 
@@ -30,7 +37,7 @@ def rows(estimates: Mapping[str, Estimate]) -> list[Row]:
             missing.setdefault(estimate.reason, []).append(name)
     shared = {reason: names for reason, names in missing.items() if len(names) > 1}
     skipped = {name for names in shared.values() for name in names}
-    bound = next((name for name in ("iwae", "elbo") if name in estimates and estimates[name].value is not None), None)
+    bound = next((name for name in ("iwae", "elbo") if _known(estimates, name)), None)
     found: list[Row] = []
     for name, estimate in estimates.items():
         if estimate.at is not None or name in skipped:
@@ -41,6 +48,10 @@ def rows(estimates: Mapping[str, Estimate]) -> list[Row]:
             text = f"negative log-likelihood, at most this value: -{name}; lower is better"
             found.append(Row("nll", with_error(-estimate.value, error), "nats", text))
     return found + [Row("", "-", "missing", f"{', '.join(names)}: {reason}") for reason, names in shared.items()]
+
+
+def _known(estimates: Mapping[str, Estimate], name: str) -> bool:
+    return name in estimates and estimates[name].value is not None
 
 
 def _reason(estimate: Estimate) -> str:

@@ -25,7 +25,8 @@ from tightbound.components import parse
 from tightbound.core import launch, world
 from tightbound.core.errors import InputError
 from tightbound.data.readers import paths
-from tightbound.pages.page import NUMBERS, report
+from tightbound.pages.page import report
+from tightbound.pages.rows import headline
 from tightbound.recipes.afterwards import Afterwards, suit_samples
 from tightbound.recipes.composing import compose, recorded
 from tightbound.trained import Trained
@@ -49,7 +50,7 @@ def train(command: Train) -> None:
     run = command.run or unused(Path("runs") / run_name(command))
     trained, evaluation, diagnosis = carry_out(command, run)
     if evaluation is not None:
-        show_result(_in_short(evaluation))
+        show_result(replace(evaluation, estimates=headline(evaluation.estimates), tables=()))
         for sentence in () if diagnosis is None else diagnosis.sentences:
             say(in_flags(sentence, Train))
         say(f"report: {RunFolder(run).report_file}")
@@ -60,12 +61,6 @@ def train(command: Train) -> None:
         say(f"remedy: {again}")
     say(f"all numbers, on {more}: tightbound evaluate {place}")
     say(f"next: tightbound {draw_next(trained.model).format(run=place)}")
-
-
-def _in_short(evaluation: Evaluation) -> Evaluation:
-    """Return the few numbers that a person needs first."""
-    few = {name: evaluation.estimates[name] for name in NUMBERS if name in evaluation.estimates}
-    return replace(evaluation, estimates=few, tables=())
 
 
 def carry_out(command: Train, run: Path) -> Carried:
