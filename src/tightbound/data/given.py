@@ -77,7 +77,7 @@ def training_data(
                 "or validation_size= for a number of training examples"
             )
     if isinstance(source, tuple):
-        source, second, labels = _pair(source)
+        source, second, labels = pair(source)
         if second is not None and test is not None:
             raise InputError("a pair (training data, test data) and test= were both given; leave out one of them")
         test = second if second is not None else test
@@ -155,7 +155,7 @@ def examples(
     """
     labels = None
     if isinstance(source, tuple):
-        source, second, labels = _pair(source)
+        source, second, labels = pair(source)
         if second is not None:
             raise InputError(f"{name} is a pair of data sets; give one of them")
     options = encoded_like(checked(labels=labels), domain, schema, closed=closed)
@@ -313,11 +313,11 @@ def _ordered(data: Data, schema: Schema, name: str) -> Domain:
     return replace(data.domain, columns=tuple(data.domain.columns[i] for i in order))
 
 
-def _pair(pair: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+def pair(given: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     """Take a pair apart: the first, then test data or None, then labels or None."""
-    if len(pair) != 2:
-        raise InputError(f"a tuple of {len(pair)} was given; give a pair: (training data, test data) or (x, labels)")
-    first, second = pair
+    if len(given) != 2:
+        raise InputError(f"a tuple of {len(given)} was given; give a pair: (training data, test data) or (x, labels)")
+    first, second = given
     if isinstance(second, str | os.PathLike | Split | Data | Dataset | DataLoader) or hasattr(second, "columns"):
         return first, second, None
     labels = as_array(second)

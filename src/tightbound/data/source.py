@@ -53,7 +53,8 @@ def open(
         source: A built-in name; an array or tensor (N, ...) or a list; a data frame; a .npy, .npz, .csv, .tsv or
             .parquet file; a folder of images or Parquet files; tar files in the format of WebDataset (a file, a
             folder, a pattern "shards-{000..009}.tar" or an address); a data set of Hugging Face's `datasets`, or a
-            folder that its `save_to_disk` made; a torch Dataset or DataLoader; a pair (train_loader, test_loader).
+            folder that its `save_to_disk` made; a torch Dataset or DataLoader; a pair of these for training and
+            testing; a pair (x, labels).
         levels: The values are integers 0 .. levels - 1.
         domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
         kinds: Kinds of the columns of a table: "real", "binary", "counts", "whole", "unit", ("levels", K), "values"
@@ -80,6 +81,24 @@ def open(
     number("test", test, above=0, below=1)
     others = {"resize": resize, "gray": gray, "background": background, "test": test}
     text = {"delimiter": delimiter, "decimal": decimal, "header": header, "index": index, "encoding": encoding}
+    if isinstance(source, tuple) and not any(isinstance(each, DataLoader) for each in source):
+        from tightbound.data.given import pair, training_data
+
+        first, second, classes = pair(source)
+        if second is not None:
+            own: dict[str, Any] = {
+                "levels": levels,
+                "domain": domain,
+                "kinds": kinds,
+                "labels": labels,
+                "ignore": ignore,
+                "id": id,
+            }
+            images = {"resize": resize, "gray": gray, "background": background}
+            return training_data((first, second), limits=limits, **own, **images, **text)
+        if labels is not None:
+            raise InputError("a pair (x, labels) and labels= were both given; leave out one of them")
+        source, labels = first, classes
     named = {"labels": labels, "ignore": ignore, "id": id}
     return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text, **named))
 
