@@ -28,7 +28,7 @@ _Int = Annotated[int | None, "INT"]
 _Float = Annotated[float | None, "FLOAT"]
 READ_OPTIONS = (
     *("levels", "domain", "kinds", "resize", "gray", "background", "test"),
-    *("labels", "ignore", "id"),
+    *("labels", "ignore", "id", "layer"),
     *("delimiter", "decimal", "header", "index", "encoding"),
 )  # the options of `data.open` among the settings
 _CUSTOM = "custom"  # recorded in place of an optimizer that was given as a function
@@ -39,7 +39,7 @@ class Composition:
     """Data, model and objective of a run."""
 
     data: str = "digits"
-    """Built-in data set, file (.npy, .csv, .parquet, ...), tar shards or folder."""
+    """Built-in data set, file (.npy, .csv, .parquet, .h5ad, ...), tar shards or folder."""
     recipe: Annotated[str | None, "NAME"] = None
     """Published composition to start from; other options change parts of it."""
     latent: Annotated[int | Literal["auto"], "INT|auto"] = "auto"
@@ -82,11 +82,13 @@ class Composition:
     grade=('levels', 5)". Default: words are categories, 0 and 1 are binary, up to 32 distinct numbers that repeat 20
     times on average are "values", other whole numbers from 0 on are "whole", and all other numbers are real."""
     labels: Annotated[str | None, "COLUMN"] = None
-    """Column of a table that holds the labels. Default: none."""
+    """Column of a table, or of AnnData's obs, that holds the labels. Default: none."""
     ignore: Annotated[tuple[str, ...], "COLUMN ..."] = ()
     """Columns of a table to leave out."""
     id: Annotated[str | None, "COLUMN"] = None
     """Column of a table that names the examples; results carry it. Default: none."""
+    layer: Annotated[str | None, "NAME"] = None
+    """Layer of a .h5ad file that holds the examples, such as counts, or "raw" for .raw. Default: X."""
     resize: Annotated[tuple[int, int] | None, "HEIGHT WIDTH"] = None
     """Height and width that image files are resized to."""
     gray: bool = False

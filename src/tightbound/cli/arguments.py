@@ -200,7 +200,9 @@ class Embed(OnData):
     out: Path = Path("codes.npz")
     """File to write. .npz has posterior means and standard deviations (`mean`, `std`), positions (`index`) and, if they
     exist, `draw`, `label`, `classes`, `row` and `name`. .csv has a row for each example: the row of the file (from 1)
-    or the name, the latent code (z1, z2, ...) or code indices, and the label. .npy has the codes only."""
+    or the name, the latent code (z1, z2, ...) or code indices, and the label. .npy has the codes only. .h5ad has the
+    cells of the .h5ad file that the codes are of (all of them, unless --split says otherwise) with the codes in
+    obsm["X_vae"]."""
     draw: Flag[bool] = False
     """Draw a latent code from each posterior instead of taking its mean."""
     unique: Flag[bool] = False

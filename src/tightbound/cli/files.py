@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tightbound.core.errors import InputError
-from tightbound.core.files import atomic
+from tightbound.core.files import atomic, unwritable
 from tightbound.data import Split
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -80,6 +83,31 @@ def _label_columns(labels: Tensor, split: Split, name: str) -> dict[str, Array]:
         return {f"{name}{i}": column.numpy() for i, column in enumerate(labels.flatten(1).unbind(1), 1)}
     known = [split.class_name(value) for value in labels.tolist()] if split.classes else None
     return {name: labels.numpy() if known is None else np.array(known)}
+
+
+def write_annotated(out: Path, source: Path, rows: Tensor, **arrays: Array) -> None:
+    """Write AnnData with arrays added to its `obsm`.
+
+    Args:
+        out: The .h5ad file to write.
+        source: The .h5ad file that holds the cells.
+        rows: Positions (N,) of the cells to write.
+        **arrays: Arrays (N, ...), by their names in `obsm`.
+    """
+    from tightbound.data.readers import annotated
+
+    cells = annotated.read(source)
+    cells = cells if torch.equal(rows, torch.arange(len(cells))) else cells[rows.numpy()].copy()
+    for name, array in arrays.items():
+        cells.obsm[name] = array
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of changes to come in the package
+            whole = Path(folder) / out.name
+            cells.write_h5ad(whole)
+            os.replace(whole, out)
+    except OSError as error:
+        raise unwritable(out, error) from error
 
 
 def out_file(out: Path | None, name: str, known: tuple[str, ...]) -> Path:

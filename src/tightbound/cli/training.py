@@ -19,8 +19,8 @@ class Training(Config, Command):
     """Base of the commands that train."""
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = "digits"
-    """Built-in data set (`tightbound list datasets`), .npy, .npz, .csv or .parquet file, folder of images or of Parquet
-    files, tar shards "shards-{000..009}.tar", or folder saved by Hugging Face's datasets."""
+    """Built-in data set (`tightbound list datasets`), .npy, .npz, .csv, .parquet or .h5ad file, folder of images or of
+    Parquet files, tar shards "shards-{000..009}.tar", or folder saved by Hugging Face's datasets."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Published composition to start from (`tightbound list recipes`); other options change parts of it."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None

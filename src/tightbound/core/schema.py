@@ -20,6 +20,7 @@ class Schema:
         id: Name of the column that names the examples; None: there is none.
         ignored: Names of the columns that were left out.
         decimal: Decimal mark of the words with a comma that were read as numbers; None: there were none.
+        layer: Layer of AnnData that holds the examples; None: X.
     """
 
     columns: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class Schema:
     id: str | None = None
     ignored: tuple[str, ...] = ()
     decimal: str | None = None
+    layer: str | None = None
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Schema:

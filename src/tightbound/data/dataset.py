@@ -107,6 +107,7 @@ class Arrays:
     title: str = ""  # name in messages; "": that of the data set
     row_numbers: Sequence[int] | None = None  # in the file, from 1
     classes: Sequence[str] = ()  # the words that numbers in `y` stand for
+    domain: Domain | None = None  # of all values, as the source says; None: to be inferred
     origin: Tensor | None = None  # position of each example in the data that these are a part of; None: they are all
 
     @property
@@ -121,6 +122,8 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
     layout: Layout = "chw"
     encoding.check_numeric(raw.x, title)
     mapped, cast, beside = isinstance(raw.x, np.memmap), None, ""
+    judged = options.declared is None and raw.domain is not None
+    options = replace(options, declared=raw.domain) if judged else options
     if raw.kinds is not None and raw.x.ndim != 2 and options.like:
         raise options.no_table(f"{title} has shape {raw.x.shape}")
     if raw.kinds is not None and (mapped or raw.x.ndim != 2):
@@ -139,7 +142,7 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         code, values = encoding.infer(
             x, options.declared, title, encoding.TRAINED if options.like else None, header=raw.header
         )
-        domain, notes = code.domain, (shape, values)
+        domain, notes = code.domain, (shape, f"values: taken as {code.domain}" if judged else values)
         if domain == REAL and options.declared is None and x.ndim == 2 and not mapped:
             notes += columns.whole_numbers(columns.whole_columns(x, raw.header))
         if mapped or isinstance(x.base, np.memmap):

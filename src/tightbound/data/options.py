@@ -48,6 +48,7 @@ class ReadOptions(TypedDict, total=False):
     encoding: str | None
     ignore: Sequence[str]
     id: str | None
+    layer: str | None
     limits: Limits | None
 
 
@@ -74,6 +75,7 @@ class Options:
     encoding: str | None = None  # of text
     ignore: Sequence[str] = ()  # columns of a table to leave out
     id: str | None = None  # column of a table that names the examples
+    layer: str | None = None  # of AnnData; None: X
     schema: Schema = UNNAMED  # the names that a model knows, by which columns and labels are recognized
     like: bool = False  # read like the data of a model: what it does not know is missing or ignored, with a warning
     closed: bool = False  # whether the model is conditional on the class, so that it needs to know each
@@ -112,6 +114,7 @@ class Options:
         kinds: bool = False,
         column: bool = False,
         text: bool = False,
+        layer: bool = False,
         labels: str | None = None,
     ) -> Options:
         """Raise InputError for options that do not apply to a source.
@@ -122,6 +125,7 @@ class Options:
             kinds: Refuse kinds of columns.
             column: Refuse names of columns.
             text: Refuse options for tables as text.
+            layer: Refuse a layer.
             labels: Refuse labels; this completes "labels were given for ...".
         """
         if images and self.for_images:
@@ -132,6 +136,8 @@ class Options:
             )
         if text and self.for_text:
             raise InputError(f"{self.for_text[0]}= applies to tables as text, and {title} is none; leave it out")
+        if layer and self.layer is not None:
+            raise InputError(f"layer= names a layer of AnnData, and {title} is none; leave it out")
         if kinds and self.kinds is not None:
             raise self.no_table(f"{title} is not a table")
         if column and self.label_column is not None:

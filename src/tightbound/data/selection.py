@@ -37,8 +37,9 @@ def select(names: Sequence[str], options: Options, title: str, *, titled: bool =
         InputError: If a column does not exist, or columns are missing from a table for a model that needs all.
     """
     known, label, own = options.schema, options.label_column, options.id
+    present, expected = {*names}, {*known.columns}
     for name, column in (("labels", label), ("id", own), *(("ignore", column) for column in options.ignore)):
-        if column is not None and column not in names:
+        if column is not None and column not in present:
             raise InputError(f"{name}={column!r}: {title} has no column {column!r}; {suggestion(column, names)}")
     if label is None and known.label in names:
         label = known.label
@@ -48,8 +49,8 @@ def select(names: Sequence[str], options: Options, title: str, *, titled: bool =
     rest = tuple(name for name in names if name not in aside)
     if not titled or not known.columns:
         return Selection(rest, label, own)
-    absent = tuple(name for name in known.columns if name not in names)
-    extra, notes = [name for name in rest if name not in known.columns], ()
+    absent = tuple(name for name in known.columns if name not in present)
+    extra, notes = [name for name in rest if name not in expected], ()
     if absent and (extra or options.kinds is None or len(absent) == len(known.columns)):
         lacks = f"{title} lacks {_columns(absent)}, which the model was trained on"
         more = f", and has {_columns(extra)}, which it does not know" if extra else ""

@@ -40,6 +40,7 @@ def open(
     labels: Any = None,
     ignore: str | Sequence[str] = (),
     id: str | None = None,
+    layer: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
     header: bool | None = None,
@@ -50,10 +51,10 @@ def open(
     """Open a data set, whatever holds it.
 
     Args:
-        source: A built-in name; an array or tensor (N, ...) or a list; a data frame; a .npy, .npz, .csv, .tsv or
-            .parquet file; a folder of images or Parquet files; tar files in the format of WebDataset (a file, a
-            folder, a pattern "shards-{000..009}.tar" or an address); a data set of Hugging Face's `datasets`, or a
-            folder that its `save_to_disk` made; a torch Dataset or DataLoader; a pair of these for training and
+        source: A built-in name; an array or tensor (N, ...) or a list; a data frame; AnnData; a .npy, .npz, .csv, .tsv,
+            .parquet or .h5ad file; a folder of images or Parquet files; tar files in the format of WebDataset (a
+            file, a folder, a pattern "shards-{000..009}.tar" or an address); a data set of Hugging Face's `datasets`,
+            or a folder that its `save_to_disk` made; a torch Dataset or DataLoader; a pair of these for training and
             testing; a pair (x, labels).
         levels: The values are integers 0 .. levels - 1.
         domain: The values are "binary", "counts", "unit" or "real"; overrules what is inferred, like `levels`.
@@ -65,9 +66,11 @@ def open(
         gray: Read encoded images as gray.
         background: Color behind transparent pixels of encoded images, such as "black" or "#ff0000". Default: white.
         test: Share of the examples to set aside for testing, if the source has no split of its own.
-        labels: One for each example, (N,) or (N, factors), numbers or words; for a table, the name of a column.
-        ignore: Names of columns of a table to leave out.
+        labels: One for each example, (N,) or (N, factors), numbers or words; for a table, the name of a column; for
+            AnnData, of one in `obs`.
+        ignore: Names of columns of a table, or of genes, to leave out.
         id: Name of the column of a table that names the examples; results carry it.
+        layer: Layer of AnnData that holds the examples, such as "counts", or "raw" for `.raw`. Default: X.
         decimal: Decimal mark of the words of a table that are numbers, "." or ",". Default: as the words tell.
         delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next three.
         header: Whether the first row of a table as text holds the names of its columns.
@@ -93,13 +96,14 @@ def open(
                 "labels": labels,
                 "ignore": ignore,
                 "id": id,
+                "layer": layer,
             }
             images = {"resize": resize, "gray": gray, "background": background}
             return training_data((first, second), limits=limits, **own, **images, **text)
         if labels is not None:
             raise InputError("a pair (x, labels) and labels= were both given; leave out one of them")
         source, labels = first, classes
-    named = {"labels": labels, "ignore": ignore, "id": id}
+    named = {"labels": labels, "ignore": ignore, "id": id, "layer": layer}
     return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text, **named))
 
 
@@ -118,6 +122,8 @@ def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds |
 
 def open_with(source: Any, options: Options) -> Data:
     """Open a data set with checked options."""
+    if not is_annotated(source):
+        options.refuse(os.fspath(source) if isinstance(source, os.PathLike | str) else "what was given", layer=True)
     if isinstance(source, str) and source in BUILTINS:
         own = f"{source!r}, which has its own; leave them out"
         options.refuse(source, images=True, kinds=True, column=True, text=True, labels=own)
@@ -130,6 +136,10 @@ def open_with(source: Any, options: Options) -> Data:
                 raise
             raise InputError(f"{os.fspath(source)!r} cannot be read: {error.strerror or first_line(error)}") from None
     options.refuse("what was given", text=True)
+    if is_annotated(source):
+        from tightbound.data.readers import annotated
+
+        return annotated.open_annotated(source, "the AnnData object", "AnnData", options)
     name, packages = type(source).__name__, {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     if packages & {"pandas", "polars", "pyarrow"} and hasattr(source, "columns"):
         from tightbound.data.readers import frames, tables
@@ -152,8 +162,11 @@ def open_with(source: Any, options: Options) -> Data:
     if isinstance(source, Mapping):
         return _open_mapping(source, options)
     options.refuse("an array", column=True)
-    if hasattr(source, "obs") and hasattr(source, "X"):
-        raise InputError("AnnData holds several arrays; give one, as in open(adata.X, labels=adata.obs['label'])")
+    if hasattr(source, "tocsr"):
+        from tightbound.data.readers import sparse
+
+        y = None if options.labels is None else np.asarray(options.labels)
+        return sparse.from_sparse(source, Arrays(np.empty(0), y, kinds=options.kinds), "array", options)
     if isinstance(source, Tensor | list) or hasattr(source, "__array__") or hasattr(source, "toarray"):
         y = None if options.labels is None else np.asarray(options.labels)
         return from_arrays(Arrays(as_array(source), y, kinds=options.kinds), "array", options)
@@ -173,6 +186,13 @@ def _open_mapping(source: Mapping[str, Any], options: Options) -> Data:
     found = keyed.from_mapping(source, "the dictionary")
     y = found.y if options.labels is None else np.asarray(options.refuse("a dictionary", column=True).labels)
     return from_arrays(replace(found, y=y, kinds=options.kinds), "dictionary", options)
+
+
+def is_annotated(source: Any) -> bool:
+    """Whether this is AnnData, or a file of it by its name."""
+    if isinstance(source, os.PathLike | str):
+        return Path(source).suffix.lower() == ".h5ad"
+    return hasattr(source, "obs") and hasattr(source, "var_names") and hasattr(source, "X")
 
 
 def is_array_file(source: str | os.PathLike[str]) -> bool:
@@ -226,11 +246,15 @@ def _open_path(source: str, options: Options) -> Data:
         return arrays.open_arrays(path, options)
     if path.suffix.lower() in images.SUFFIXES:
         return tables.open_table(folders.ImageFolder(path, options.schema.classes), path.stem, options)
+    if is_annotated(path):
+        from tightbound.data.readers import annotated
+
+        return annotated.open_annotated(annotated.read(path), path.name, path.stem, options)
     if convert := paths.CONVERTED.get(path.suffix.lower()):
         raise InputError(f"{path} is not read here; convert it in Python: {convert.format(path=str(path))}")
     raise InputError(
         f"{path} is of no known kind ({path.suffix or 'no suffix'}); "
-        "give .npy, .npz, .csv, .tsv, .txt, .parquet, .tar, or a folder of images"
+        "give .npy, .npz, .csv, .tsv, .txt, .parquet, .h5ad, .tar, or a folder of images"
     )
 
 

@@ -15,7 +15,7 @@ from tightbound.data import Data
 from tightbound.data.given import AS_GIVEN, encoded_like, needs_classes
 from tightbound.data.options import IMAGE_OPTIONS, TEXT_OPTIONS
 from tightbound.data.readers.web import is_url
-from tightbound.data.source import checked, is_array_file, is_table_file, is_text_file, open_with
+from tightbound.data.source import checked, is_annotated, is_array_file, is_table_file, is_text_file, open_with
 from tightbound.training.checks import check_fits, check_own_data
 from tightbound.training.folder import RunFolder
 
@@ -49,6 +49,8 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         options = {k: v for k, v in options.items() if k not in TEXT_OPTIONS}
     if not is_table_file(str(chosen)):
         options.pop("decimal", None)
+    if not is_annotated(str(chosen)):
+        options.pop("layer", None)
     source = model.observation.source
     if name is not None:
         others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id")}

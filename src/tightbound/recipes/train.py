@@ -36,6 +36,7 @@ class TrainOptions(FitOptions, total=False):
     labels: str | None
     ignore: tuple[str, ...]
     id: str | None
+    layer: str | None
     resize: tuple[int, int] | None
     gray: bool
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,15 @@ import torch
 from torch import Tensor
 
 from tightbound.cli.arguments import Embed
-from tightbound.cli.files import Parts, check_ending, described, npy, write_npz, write_table
+from tightbound.cli.files import Parts, check_ending, described, npy, write_annotated, write_npz, write_table
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import say
 from tightbound.core.errors import InputError
 from tightbound.core.files import write_atomic
-from tightbound.core.schema import Schema
 from tightbound.core.terms import CodeGrid
 from tightbound.core.world import dismissed
 from tightbound.data import Split
+from tightbound.data.source import is_annotated
 from tightbound.inference import infer
 from tightbound.latents.codes import CodeLatents
 from tightbound.trained import Trained
@@ -30,7 +32,10 @@ AT_ONCE = 500  # examples whose vectors are held at once
 def embed(command: Embed) -> None:
     """Write the latent codes or code indices of examples."""
     trained = load_run(command)
-    check_ending(command.out, (".npz", ".npy", ".csv"))
+    check_ending(command.out, (".npz", ".npy", ".csv", ".h5ad"))
+    if is_annotated(command.out):
+        _source(command, trained)
+        command = replace(command, split="all") if command.split == "auto" else command
     _, split = open_data(command, trained)
     latents = trained.model.latents
     if isinstance(latents, CodeLatents):
@@ -51,7 +56,7 @@ def _vectors(command: Embed, trained: Trained, split: Split) -> str:
     chosen = codes.mean if codes.sample is None else codes.sample
     arrays: dict[str, Any] = {"mean": codes.mean.numpy(), "std": codes.variance.sqrt().numpy()}
     arrays |= {} if codes.sample is None else {"draw": codes.sample.numpy()}
-    _write(command, split, arrays, chosen, [f"z{i + 1}" for i in range(chosen.shape[1])], trained.model.schema)
+    _write(command, trained, split, arrays, chosen, [f"z{i + 1}" for i in range(chosen.shape[1])])
     what = "draws from q(z|x)" if command.draw else "posterior means"
     return f"{len(chosen):,} latent codes of {chosen.shape[1]} dimensions, {what}"
 
@@ -89,7 +94,7 @@ def _integers(command: Embed, trained: Trained, split: Split, grids: Sequence[Co
             "--unique distinguishes them",
             sys.stderr,
         )
-    _write(command, split, arrays, indices, header, trained.model.schema)
+    _write(command, trained, split, arrays, indices, header)
     left_out = ", without std, which is 0" if deterministic and command.out.suffix == ".npz" else ""
     return f"{shape[0]:,} examples as {trained.model.latents.description}{left_out}"
 
@@ -102,13 +107,28 @@ def _copies(indices: Tensor) -> Tensor:
     return torch.empty_like(within).scatter_(0, order, within)
 
 
+def _source(command: Embed, trained: Trained) -> Path:
+    """Return the .h5ad file that holds the examples."""
+    source = command.data or trained.config.get("data")
+    if source is None or not is_annotated(str(source)):
+        given = "data in memory" if source is None else repr(str(source))
+        raise InputError(
+            f"cannot write {str(command.out)!r}: it would hold the cells with their codes, and the examples come from "
+            f"{given}, which is no .h5ad file; write .npz or .csv"
+        )
+    return Path(str(source)).expanduser()
+
+
 def _write(
-    command: Embed, split: Split, arrays: dict[str, Any], chosen: Tensor, header: Sequence[str], names: Schema
+    command: Embed, trained: Trained, split: Split, arrays: dict[str, Any], chosen: Tensor, header: Sequence[str]
 ) -> None:
     """Write all arrays (.npz), or only the latent codes or code indices `chosen` (N, D), in CSV with this header."""
     if command.out.suffix != ".npz":
         if command.out.suffix == ".csv":
-            write_table(command.out, chosen, header, about=described(split, names.label))
+            write_table(command.out, chosen, header, about=described(split, trained.model.schema.label))
+        elif is_annotated(command.out):
+            rows = torch.cat([batch.origins() for batch in split.epoch(4096)])
+            write_annotated(command.out, _source(command, trained), rows, X_vae=chosen.numpy())
         else:
             write_atomic(command.out, npy(chosen.numpy()))
         return

@@ -21,6 +21,7 @@ from tightbound.data.dataset import Arrays, Data, from_arrays
 from tightbound.data.form import as_array
 from tightbound.data.options import Options
 from tightbound.data.readers.keyed import from_mapping
+from tightbound.data.readers.sparse import countable
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 _CORRUPT = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError, SyntaxError, NotImplementedError)
@@ -76,7 +77,8 @@ def _archive(path: Path) -> Arrays:
     if {"format", "shape", "data"} <= arrays.keys():
         from scipy.sparse import load_npz
 
-        return Arrays(as_array(load_npz(path)), notes=(f"{path} holds a sparse matrix",))
+        matrix = load_npz(path)
+        return Arrays(as_array(matrix), notes=(f"{path} holds a sparse matrix",), domain=countable(matrix))
     return from_mapping(arrays, str(path))
 
 

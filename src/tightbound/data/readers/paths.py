@@ -15,7 +15,6 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": Non
 TEXT = tuple(_DELIMITERS)
 PARQUET = (".parquet", ".pq")
 CONVERTED = {  # what reads a file of another kind, in Python
-    ".h5ad": "import anndata; tightbound.data.open(anndata.read_h5ad({path!r}).X)",
     ".xlsx": "import pandas; tightbound.data.open(pandas.read_excel({path!r}))",
     ".xls": "import pandas; tightbound.data.open(pandas.read_excel({path!r}))",
     ".json": "import pandas; tightbound.data.open(pandas.read_json({path!r}))",
