@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tightbound as tb
 from tightbound.config import Settings
 from tightbound.core.errors import InputError
 from tightbound.core.schedules import Plateau, Progress
+from tightbound.training import Callback, TrainingState
 from tightbound.training.budget import Budget
 from training.interruptions import KillAt, killed
 
@@ -47,7 +49,14 @@ def test_an_objective_that_rises_is_followed() -> None:
 
 def test_an_objective_that_falls_from_its_best_is_overfitting_and_ends_training() -> None:
     _, falls = judged(lambda step: -abs(step - 400) / 100)
-    assert falls == [1200, 1500, 1800]
+    assert falls == [900, 1200, 1500]  # at 600 the last window still has the gain until step 400
+
+
+def test_a_schedule_of_the_objective_has_its_length_though_the_objective_falls() -> None:
+    budget = Budget(Settings(), PER_EPOCH, judged=True, steady=False)
+    for step in range(PER_EPOCH, 1201, PER_EPOCH):
+        assert budget.judge(step, -step / 100, ELEMENTS) == (step > PER_EPOCH)
+        assert budget.decays == (step == 1200)
 
 
 def test_a_window_is_at_least_an_epoch() -> None:
@@ -110,6 +119,37 @@ def test_an_automatic_end_survives_a_kill(monkeypatch: pytest.MonkeyPatch, tmp_p
     killed(lambda: train(tmp_path / "run", callbacks=[KillAt("step", 190)], checkpoint_seconds=0.02))
     again = train(tmp_path / "run", resume=True)
     assert [row["step"] for row in again.metrics] == list(range(12, 241, 12))
+
+
+class Weights(Callback):
+    """Keeps the first weights of the model after each epoch."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, torch.Tensor] = {}
+
+    def on_epoch(self, state: TrainingState) -> None:
+        self.seen[state.step] = next(state.model.parameters()).detach().clone()
+
+
+def overfit(run: Path, *callbacks: Any, **options: Any) -> list[dict[str, Any]]:
+    """Return the metrics of a model that learns 40 rows by heart."""
+    x = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    model = tb.VAE.for_data(x, latent=4, network="mlp(hidden=(64,))")
+    given = {"validation_size": 10, "batch_size": 40, "lr": 3e-2, "callbacks": callbacks, **options}
+    return [dict(row) for row in tb.fit(model, x, run=run, quiet=True, **given).metrics]  # pyright: ignore
+
+
+def test_overfitting_goes_back_to_the_best_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Budget, "WINDOW", 60)
+    weights = Weights()
+    rows = overfit(tmp_path / "whole", weights)
+    best = min(rows[:12], key=lambda row: row["validation_loss"])["step"]
+    falls = [step for step, own in weights.seen.items() if step != best and own.equal(weights.seen[best])]
+    assert falls[0] % 60 == 0
+    assert best < falls[0] < Budget.FLOOR
+    killed(lambda: overfit(tmp_path / "killed", KillAt("step", falls[0] - 5), checkpoint_seconds=0.02))
+    again = overfit(tmp_path / "killed", resume=True)
+    assert [row["validation_loss"] for row in again] == [row["validation_loss"] for row in rows]
 
 
 def test_a_time_limit_ends_training_between_epochs(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ class Budget:
     With epochs="auto", training goes on while the validation objective rises. It is judged after each `WINDOW` of
     steps, at least an epoch, once `FLOOR` steps were taken, which are the whole of a run for its schedules. If its best
     value rose by less than `SETTLED` nats per element of x, the learning rate falls; the third time, training is over.
+    If the objective has fallen below its best value by more than that, and has no schedule, `FLOOR` does not count.
     Without held-out data, or if the objective has no best epoch, training takes `BLIND` steps or epochs instead,
     whichever are more. Time ends training, too: the learning rate falls at 60% and 80% of minutes=.
 
@@ -23,6 +24,7 @@ class Budget:
         settings: Training options of the stage.
         per_epoch: Steps of an epoch.
         judged: Whether there is a validation objective that tells the best epoch.
+        steady: Whether the objective is the same at each step.
 
     Attributes:
         total, epochs: Steps and epochs of the run, as its schedules see it.
@@ -37,7 +39,7 @@ class Budget:
     BLIND = 2000, 20  # steps and epochs
     MINUTES = 20.0
 
-    def __init__(self, settings: Settings, per_epoch: int, judged: bool) -> None:
+    def __init__(self, settings: Settings, per_epoch: int, judged: bool, steady: bool = True) -> None:
         auto = settings.epochs == "auto" and settings.steps is None
         self.open = auto and judged
         if settings.steps is not None:
@@ -52,7 +54,7 @@ class Budget:
         falling = "plateau" if self.open else "cosine(final=0.01)" if auto else "constant"
         self.schedule = falling if settings.schedule == "auto" else settings.schedule
         self.passes = math.ceil(self.VALIDATED / per_epoch) if self.open else 1
-        self._window = max(self.WINDOW, per_epoch)
+        self._window, self._steady = max(self.WINDOW, per_epoch), steady
         self._seconds, self._began = 0.0, self.clock()
         self._mark, self._best = (0, -math.inf), -math.inf
         self._settled = self._hurried = 0
@@ -88,21 +90,26 @@ class Budget:
         """Whether training is over after so many steps."""
         return self.decays >= self.DECAYS or (not self.open and step >= self.total)
 
-    def judge(self, step: int, value: float, elements: int) -> None:
-        """Lower the learning rate if the validation objective has settled.
+    def judge(self, step: int, value: float, elements: int) -> bool:
+        """Lower the learning rate if the validation objective has settled, and tell whether it has fallen.
 
         Args:
             step: Steps taken.
             value: Validation objective in nats per example.
             elements: Numbers in an example.
+
+        Returns:
+            Whether the value is below the best one by more than `SETTLED` nats per element.
         """
         self._best = max(self._best, value)
+        least = self.SETTLED * elements
+        fallen = not self._best - value <= least
         since, before = self._mark
-        if step - since < self._window:
-            return
-        self._mark = step, self._best
-        if step >= self.total and self._best - before < self.SETTLED * elements:
-            self._settled += self.open or self._settled + 1 < self.DECAYS
+        if step - since >= self._window:
+            self._mark = step, self._best
+            if (step >= self.total or (fallen and self._steady)) and self._best - before < least:
+                self._settled += self.open or self._settled + 1 < self.DECAYS
+        return fallen
 
     def state(self) -> dict[str, Any]:
         """Return the state that a resumed run needs."""

@@ -43,9 +43,9 @@ class Saver:
         """Write the metrics, the best weights, and the state from which `resume` continues exactly."""
         self.save_metrics(rows)
         tensors, scalars = self._trainer.state()
+        best, own = self._validator.state()
         if world.rank() == 0:
-            path = self._folder.checkpoint("last", self._stage)
-            checkpoint.save(path, tensors, {**scalars, **self._validator.state()})
+            checkpoint.save(self._folder.checkpoint("last", self._stage), {**tensors, **best}, {**scalars, **own})
         self._saved = time.monotonic()
 
     def save_metrics(self, rows: Rows) -> None:
@@ -53,12 +53,11 @@ class Saver:
         if world.rank() == 0:
             self._folder.write_metrics(rows)
         validator = self._validator
-        if validator.best is not None:
-            averaged = self._trainer.ema is not None
+        if validator.best is not None and validator.unsaved:
+            averaged, validator.unsaved = self._trainer.ema is not None, False
             facts = {"epoch": validator.best_epoch, "value": validator.best_value, "averaged": averaged}
-            best, validator.best = validator.best, None
             if world.rank() == 0:
-                checkpoint.save(self._folder.checkpoint("best", self._stage), best, facts)
+                checkpoint.save(self._folder.checkpoint("best", self._stage), validator.best, facts)
 
     def resume(self, rows: Rows) -> Rows:
         """Load the last checkpoint, if there is one; return the metrics up to it."""
@@ -67,7 +66,7 @@ class Saver:
             return [row for row in rows if row["stage"] != self._stage]
         tensors, scalars = checkpoint.load(path)
         self._trainer.load(tensors, scalars, path)
-        self._validator.load(scalars)
+        self._validator.load(tensors, scalars)
         return [row for row in rows if row["stage"] != self._stage or row["epoch"] <= self._trainer.epoch]
 
 

@@ -18,7 +18,7 @@ from tightbound.core import world
 from tightbound.core.errors import InputError, NonFinite
 from tightbound.core.latents import Trainable
 from tightbound.core.noise import key_seed, seeded
-from tightbound.core.schedules import Knobs, Progress, Schedule
+from tightbound.core.schedules import Constant, Knobs, Progress, Schedule
 from tightbound.core.schema import UNNAMED
 from tightbound.data import Split
 from tightbound.objectives.base import Objective
@@ -113,7 +113,8 @@ class Trainer:
 
     def _budget(self, settings: Settings) -> Budget:
         judged = self.stage.validation is not None and self.objective.has_best_epoch
-        return Budget(settings, self._steps_per_epoch(), judged)
+        steady = all(isinstance(schedule, Constant) for schedule in self.schedules.values())
+        return Budget(settings, self._steps_per_epoch(), judged, steady)
 
     @property
     def progress(self) -> Progress:
@@ -254,6 +255,12 @@ class Trainer:
     def weights(self) -> dict[str, Tensor]:
         """Return the weights to evaluate: the averaged ones if there are any, else the current ones."""
         return {**self.live, **(self.ema.average if self.ema is not None else {})}
+
+    def go_back(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from weights that `weights` returned before."""
+        self.model.load_state_dict(weights, strict=False)  # weights of later stages stay
+        if self.ema is not None:
+            self.ema.average = {n: checkpoint.placed_as(t, weights[n]) for n, t in self.ema.average.items()}
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from tightbound.core.errors import NonFinite
 from tightbound.core.schedules import Knobs
 from tightbound.core.terms import Terms
 from tightbound.data import Split
-from tightbound.training import parallel
+from tightbound.training import checkpoint, parallel
 from tightbound.training.parallel import shares
 from tightbound.training.tally import Tally, summarize
 from tightbound.training.trainer import Trainer
@@ -22,18 +22,23 @@ from tightbound.training.trainer import Trainer
 class Validator:
     """Validator that evaluates a stage after each epoch, and keeps its best weights.
 
+    If the learning rate falls where the objective has fallen below its best value, training goes on from the best
+    weights.
+
     Args:
         trainer: Trainer of the stage.
 
     Attributes:
-        best: The best weights, until they are written.
+        best: The best weights.
+        unsaved: Whether the best weights were not written yet.
         best_value, best_epoch: Objective of the best weights in nats per example, and their epoch.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self.best: dict[str, Tensor] | None = None
-        self.best_value, self.best_epoch, self._stale = -math.inf, 0, 0
+        self.unsaved = False
+        self.best_value, self.best_epoch, self._stale, self._decays = -math.inf, 0, 0, 0
 
     @property
     def out_of_patience(self) -> bool:
@@ -53,8 +58,16 @@ class Validator:
             row |= self._validate(validation)
             self._choose(-row["validation_loss"])
             if objective.has_best_epoch:
-                trainer.budget.judge(trainer.step, -row["validation_loss"], math.prod(validation.shape))
+                self._judge(-row["validation_loss"], math.prod(validation.shape))
         return row
+
+    def _judge(self, value: float, elements: int) -> None:
+        """Let the budget judge the objective; go back to the best weights if it has fallen and the rate is lower."""
+        trainer, budget = self._trainer, self._trainer.budget
+        fallen = budget.judge(trainer.step, value, elements)
+        lower, self._decays = budget.decays > self._decays, budget.decays
+        if lower and fallen and budget.open and self.best is not None:
+            trainer.go_back(self.best)
 
     def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Check that the validation loss was finite in at least one epoch, so that the weights can be used.
@@ -79,7 +92,7 @@ class Validator:
             self.best_epoch = trainer.epoch
         elif value > self.best_value:
             self.best_value, self.best_epoch, self._stale = value, trainer.epoch, 0
-            self.best = {name: t.detach().clone() for name, t in trainer.weights().items()}
+            self.best, self.unsaved = {name: t.detach().clone() for name, t in trainer.weights().items()}, True
         else:
             self._stale += 1
 
@@ -110,12 +123,15 @@ class Validator:
             with noise.default():
                 yield batch.n, trainer.executor.step.terms(batch.data, noise, knobs)
 
-    def state(self) -> dict[str, Any]:
-        """Return the state that a resumed run needs."""
-        best = self.best_value if math.isfinite(self.best_value) else None
-        return {"best_epoch": self.best_epoch, "best_value": best, "stale": self._stale}
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and scalars that a resumed run needs: the best weights, if it may go back to them."""
+        value = self.best_value if math.isfinite(self.best_value) else None
+        kept = (self.best or {}) if self._trainer.budget.open else {}
+        own = {"best_epoch": self.best_epoch, "best_value": value, "stale": self._stale, "decays": self._decays}
+        return checkpoint.prefixed("best", kept), own
 
-    def load(self, scalars: Mapping[str, Any]) -> None:
+    def load(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
         """Restore the state that `state` returned."""
-        self.best_epoch, self._stale = scalars["best_epoch"], scalars["stale"]
+        self.best_epoch, self._stale, self._decays = (scalars[name] for name in ("best_epoch", "stale", "decays"))
         self.best_value = -math.inf if scalars["best_value"] is None else scalars["best_value"]
+        self.best = checkpoint.under("best", tensors) or None
