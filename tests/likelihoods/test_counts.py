@@ -11,6 +11,8 @@ from scipy import stats
 import tightbound as tb
 from tightbound.core.domain import COUNTS, REAL
 from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.noise import Noise
+from tightbound.core.terms import Batch
 from tightbound.likelihoods import Beta, Counts, Levels
 from tightbound.likelihoods.beta import BetaDistribution
 from tightbound.likelihoods.counts import NegativeBinomialDistribution, PoissonDistribution
@@ -126,3 +128,79 @@ def test_degrees_of_freedom_stay_above_two() -> None:
         tb.likelihoods.StudentT(df=2.0)
     p = tb.likelihoods.StudentT(df=6.0, scale=2.0)(torch.zeros(1))
     assert p.variance.item() == pytest.approx(stats.t(6, 0, 2).var())
+
+
+LIBRARY = ("poisson(library=True)", "negative-binomial(library=True)", "zero-inflated-negative-binomial(library=True)")
+
+
+@pytest.fixture(scope="module", params=LIBRARY)
+def sharing(request: pytest.FixtureRequest) -> tb.VAE:
+    """A model whose means are shares of each example's total."""
+    data = tb.data.open(X, domain="counts")
+    return tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", likelihood=request.param)
+
+
+def test_means_are_shares_of_the_total(sharing: tb.VAE) -> None:
+    z, totals = torch.randn(3, 2), torch.tensor([10.0, 100.0, 1000.0])
+    at = sharing.decode(z, offset=totals.log())
+    inflation = at.base_dist.logits.sigmoid() if hasattr(at.base_dist, "logits") else torch.zeros(3, 4)
+    assert torch.allclose((at.mean / (1 - inflation)).sum(1), totals, rtol=1e-4)
+    typical = sharing.decode(z).mean / (1 - inflation)
+    assert torch.allclose(typical.sum(1), torch.tensor(float(np.median(X.sum(1)))).expand(3), rtol=1e-2)
+    shares = typical / typical.sum(1, keepdim=True)
+    assert torch.allclose(at.mean / (1 - inflation), shares * totals[:, None], rtol=1e-4)
+
+
+def test_given_a_total_probabilities_of_all_examples_sum_to_one(sharing: tb.VAE) -> None:
+    """The total is a number that the mean is scaled by: p(x | z, total) is a product of families, each normalized."""
+    p = sharing.double().decode(torch.randn(1, 2).double(), offset=torch.tensor([3.0]).double().log()).base_dist
+    line = torch.arange(4000).double()
+    mass = p.log_prob(line[:, None, None].expand(-1, 1, 4)).exp().sum(0)
+    assert torch.allclose(mass, torch.ones_like(mass), atol=1e-6)
+    sharing.float()
+
+
+def test_bounds_are_given_the_total_of_each_example(sharing: tb.VAE) -> None:
+    seen = sharing.observe(Batch(torch.from_numpy(X[:5]).float()), Noise("counts"))
+    assert seen.offset is not None
+    assert torch.allclose(seen.offset, torch.from_numpy(X[:5].sum(1)).float().log())
+    z = torch.zeros(1, 5, 2)
+    own = sharing.log_likelihood(seen, z)
+    p = sharing.decode(z[0], offset=seen.offset)
+    assert torch.allclose(own[0], p.log_prob(seen.x), atol=1e-4)
+    found = tb.evaluate(sharing, X, samples=5)
+    assert found["iwae"].target == "counts, given the total count"
+    assert "given the total count" in sharing.summary
+
+
+def test_reconstructions_have_their_own_totals_and_samples_those_of_the_data(sharing: tb.VAE) -> None:
+    trained = tb.Trained(sharing)
+    sums = trained.reconstruct(X).sum(1).numpy()
+    assert np.corrcoef(sums, X.sum(1))[0, 1] > 0.99
+    drawn = trained.sample(2000, draw=True).sum(1).log1p()
+    given = torch.from_numpy(X.sum(1)).float().log1p()
+    assert drawn.mean().item() == pytest.approx(given.mean().item(), abs=0.1)
+    assert drawn.std().item() >= 0.9 * given.std().item()
+
+
+def test_dispersions_are_those_around_shares_of_the_total() -> None:
+    """Poisson counts with varied totals are overdispersed, but not around their shares of the total."""
+    rng = np.random.default_rng(0)
+    x = rng.poisson(rng.lognormal(4, 0.7, (2000, 1)) * rng.dirichlet(np.ones(6), 1))
+    data = tb.data.open(x, domain="counts")
+    fitted = {}
+    for library in (False, True):
+        likelihood = f"negative-binomial(library={library})"
+        model = tb.VAE.for_data(data, latent=1, likelihood=likelihood, network="mlp(hidden=(8,))")
+        fitted[library] = model.likelihood.log_scale.exp()
+    assert fitted[True].max() < 0.1 < 0.3 < fitted[False].min()
+
+
+def test_parts_of_other_likelihoods_have_no_total() -> None:
+    data = tb.data.open(X, domain="counts")
+    for text in ("mixture(of='poisson(library=True)')", "columns(families={'counts': 'poisson(library=True)'})"):
+        given = data if text.startswith("mixture") else tb.data.open(X, kinds="counts")
+        with pytest.raises(CompositionError, match="total"):
+            tb.VAE.for_data(given, likelihood=text, latent=2)
+    with pytest.raises(CompositionError, match="use library=False"):
+        tb.VAE.for_data(data, likelihood="poisson(library=True)", context="visible", latent=2)

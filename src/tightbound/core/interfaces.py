@@ -26,6 +26,7 @@ class Likelihood(Component, nn.Module, ABC):
     features: int | None  # size of the input features; None: the features are the distribution's parameters
     outputs: int = 1  # number of network outputs per element of x
     autoregressive: bool = False  # whether it can model all dependence between elements of x and so ignore the features
+    given: str = ""  # such as "given the total count", if p(x | z) is given a number that is a function of x
 
     @property
     def elementwise(self) -> bool:
@@ -40,6 +41,21 @@ class Likelihood(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor, context: Tensor | None = None) -> Distribution:
         """Map features (..., features) to a distribution with batch shape (...) and event shape `shape`."""
+
+    def offset(self, seen: Batch) -> Tensor | None:
+        """Return the number (B,) that p(x | z) is given about each observed example; None: nothing."""
+        return None
+
+    def at(self, p: Distribution, offset: Tensor) -> Distribution:
+        """Return the distribution, which is that at a typical offset, at these offsets (B,) instead."""
+        raise NotImplementedError
+
+    def learn_offsets(self, offset: Tensor) -> None:
+        """Take the distribution of offsets (N,) from training examples, to decode and sample with."""
+
+    def draw_offset(self, n: int, noise: Noise) -> Tensor | None:
+        """Draw offsets (n,) as training examples have them; None: p(x | z) is given nothing."""
+        return None
 
     def start_at(self, x: Tensor) -> None:
         """Initialize p(x | z) to approximately the marginals of targets x (N, *shape), for an untrained network."""

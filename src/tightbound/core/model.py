@@ -121,9 +121,13 @@ class VAE(Component, Trainable):
     @property
     def target_name(self) -> str:
         """The quantity that is bounded, in words."""
-        return ", ".join(
-            [self.observation.target_name, *([self.context.description] if self.context is not None else [])]
-        )
+        return ", ".join([self.observation.target_name, *self.conditions])
+
+    @property
+    def conditions(self) -> list[str]:
+        """What the bounded quantity is conditional on, in words such as "given the class label"."""
+        own = [self.likelihood.given] if self.likelihood.given else []
+        return own + ([self.context.description] if self.context is not None else [])
 
     @property
     def summary(self) -> str:
@@ -185,7 +189,9 @@ class VAE(Component, Trainable):
         first = first_parameter(self)
         x = batch.x if first is None else batch.x.to(first.dtype)
         seen = self.observation(replace(batch, x=x), noise, self.training)
-        return self.context(seen) if context and self.context is not None else replace(seen, context=None)
+        seen = self.context(seen) if context and self.context is not None else replace(seen, context=None)
+        offset = self.likelihood.offset(seen)
+        return seen if offset is None else replace(seen, offset=offset)
 
     def start_at(self, seen: Batch, *, likelihood: bool = True) -> None:
         """Initialize pseudo-inputs and, with `likelihood`, the likelihood's marginals from an observed batch."""
@@ -217,7 +223,7 @@ class VAE(Component, Trainable):
     def terms_from(self, seen: Batch, state: State, samples: int, noise: Noise, knobs: Knobs) -> Terms:
         """Return the terms of an observed batch, from its encoded state."""
         groups, features = self.infer(seen, state, samples, noise, knobs)
-        likelihood = self._likelihood_at(features, seen.context)
+        likelihood = self._likelihood_at(features, seen.context, seen.offset)
         value = log_density(likelihood, seen.x, seen.mask) + self.observation.log_det(seen)
         return Terms(value, groups, likelihood, seen)
 
@@ -228,7 +234,7 @@ class VAE(Component, Trainable):
         """
         context = None if seen.context is None else seen.context.expand(len(z), *seen.context.shape).flatten(0, 1)
         features = self.latents.decode(z.flatten(0, 1), context).unflatten(0, z.shape[:2])
-        value = log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
+        value = log_density(self._likelihood_at(features, seen.context, seen.offset), seen.x, seen.mask)
         return value + self.observation.log_det(seen)
 
     def log_prior(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -242,7 +248,7 @@ class VAE(Component, Trainable):
         """Draw from q(z | x) for an observed batch; return each group's terms, and features (S, B, features)."""
 
         def log_likelihood(features: Tensor) -> Tensor:
-            return log_density(self._likelihood_at(features, seen.context), seen.x, seen.mask)
+            return log_density(self._likelihood_at(features, seen.context, seen.offset), seen.x, seen.mask)
 
         return self.latents.infer(state, samples, noise, knobs, log_likelihood)
 
@@ -258,20 +264,29 @@ class VAE(Component, Trainable):
             InputError: The shape of context= is wrong, or context= is missing or not expected.
         """
         self._check_context(n, context)
-        return self._likelihood_at(self.latents.decode(self.latents.draw(n, noise, context), context), context)
+        features = self.latents.decode(self.latents.draw(n, noise, context), context)
+        return self._likelihood_at(features, context, self.likelihood.draw_offset(n, noise))
 
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Distribution:
-        """Return p(x | z, context), batch shape (B,), at z (B, latent), given contexts (B, *context.shape)."""
+    def decode(self, z: Tensor, context: Tensor | None = None, offset: Tensor | None = None) -> Distribution:
+        """Return p(x | z, context), batch shape (B,).
+
+        Args:
+            z: Latent codes (B, latent).
+            context: Contexts (B, *context.shape), for a conditional model.
+            offset: What p(x | z) is given about x itself (B,), `Batch.offset` of observed examples; None: a typical
+                number, if it is given any.
+        """
         self._check_context(len(z), context)
-        return self._likelihood_at(self.latents.decode(z, context), context)
+        return self._likelihood_at(self.latents.decode(z, context), context, offset)
 
     def _shown(self, context: Tensor | None) -> Tensor | None:
         """Return the context that encoder and decoder see."""
         return None if isinstance(self.latents, DiscreteLatents) else context
 
-    def _likelihood_at(self, features: Tensor, context: Tensor | None) -> Distribution:
+    def _likelihood_at(self, features: Tensor, context: Tensor | None, offset: Tensor | None = None) -> Distribution:
         context = self._shown(context)
-        return self.likelihood(append(features, context), context)
+        typical = self.likelihood(append(features, context), context)
+        return typical if offset is None else self.likelihood.at(typical, offset)
 
     def _check_context(self, n: int, context: Tensor | None) -> None:
         needed = None if self.context is None else (n, *self.context.shape)

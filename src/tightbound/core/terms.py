@@ -31,6 +31,7 @@ class Batch:
     mask: Tensor | None = None  # (B, *shape) true where the target is observed; None: everywhere
     index: Tensor | None = None  # (B,) position of each example in its split
     origin: Tensor | None = None  # (B,) its position in the data that the split is a part of; None: the index
+    offset: Tensor | None = None  # (B,) what p(x | z) is given about x itself; see `Likelihood.offset`
 
     def __len__(self) -> int:
         return len(self.x)

@@ -37,6 +37,7 @@ class Codes(NamedTuple):
     sample: Tensor | None  # (N, latent) draws, if requested
     context: Tensor | None  # (N, *context) context of each example, if the model is conditional
     label: Tensor | None  # (N,) or (N, factors) labels, if the data have them
+    offset: Tensor | None = None  # (N,) what p(x | z) is given about each example, if anything
 
 
 class Indices(NamedTuple):
@@ -71,13 +72,14 @@ def encode(model: VAE, source: Source, *, draw: bool = False, seed: int = 0, bat
         seen, state, groups = _inferred(model, batch, draw, seed)
         mean, variance = model.latents.moments(state)
         part = {"mean": mean, "variance": variance, "context": seen.context, "label": batch.label}
+        part["offset"] = seen.offset
         if draw:
             part["sample"] = torch.cat([g.z[0].flatten(1) for g in groups], dim=1)
         return {name: t.cpu() for name, t in part.items() if t is not None}
 
     parts = each_example(model, source, batch_size, rows, "encode")
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    rest = (columns.get(name) for name in ("sample", "context", "label"))
+    rest = (columns.get(name) for name in ("sample", "context", "label", "offset"))
     return Codes(columns["mean"], columns["variance"], *rest)
 
 
@@ -153,6 +155,7 @@ def decode(
     codes: Tensor | np.ndarray[Any, Any],
     *,
     context: Tensor | None = None,
+    offset: Tensor | None = None,
     draw: bool = False,
     seed: int = 0,
     batch_size: int = 500,
@@ -163,6 +166,7 @@ def decode(
         model: The model.
         codes: Flat latent codes.
         context: Contexts (N, *context.shape) of a conditional model; `model.context.encode` makes them from labels.
+        offset: What p(x | z) is given about each example (N,), from `encode`; None: a typical number, if anything.
         draw: Draw x from p(x | z) instead of using its mean.
         seed: Random seed.
         batch_size: Examples per batch.
@@ -175,7 +179,7 @@ def decode(
         raise InputError(f"z has shape {tuple(codes.shape)}; needed: (N, {model.latents.latent})")
     if not torch.isfinite(codes).all():
         raise InputError(f"z holds {int((~torch.isfinite(codes)).sum())} values that are not finite; replace them")
-    return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, draw, seed, batch_size)
+    return _decoded(model, len(codes), lambda start, end, _: codes[start:end], context, draw, seed, batch_size, offset)
 
 
 def _decoded(
@@ -186,13 +190,14 @@ def _decoded(
     draw: bool,
     seed: int,
     batch_size: int,
+    offset: Tensor | None = None,
 ) -> Tensor:
     """Decode the flat latent codes (end - start, latent) from `flat(start, end, contexts)` to x (n, *shape)."""
 
     def part(start: int) -> Tensor:
         end = min(n, start + batch_size)
-        given = None if context is None else context[start:end].to(model.device)
-        likelihood = model.decode(flat(start, end, given).to(model.device), given)
+        given, told = (None if each is None else each[start:end].to(model.device) for each in (context, offset))
+        likelihood = model.decode(flat(start, end, given).to(model.device), given, told)
         x = draw_from(likelihood, (), Noise("decode", seed, start // batch_size)) if draw else likelihood.mean
         return model.observation.possible(model.observation.restore(x)).cpu()
 
@@ -223,7 +228,7 @@ def reconstruct(
     def rows(batch: Batch, number: int) -> Tensor:
         if levels is None:
             codes = encode(model, batch, batch_size=batch_size)
-            x = decode(model, codes.mean, context=codes.context, batch_size=batch_size)
+            x = decode(model, codes.mean, context=codes.context, offset=codes.offset, batch_size=batch_size)
         else:
             found = code_indices(model, batch, batch_size=batch_size)
             own = key_seed("levels", seed, number)
@@ -273,7 +278,8 @@ def sample(
         if codes is None:
             likelihood = model.generate(size, noise, part)
         else:
-            likelihood = model.decode(codes(size, noise, part).to(model.device), part)
+            z = codes(size, noise, part).to(model.device)
+            likelihood = model.decode(z, part, model.likelihood.draw_offset(size, noise))
         x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
         return model.observation.possible(model.observation.restore(x)).cpu()
 

@@ -112,7 +112,7 @@ class Inference:
             raise InputError("draw= and levels= were both given; pass only one of them")
         codes = infer.encode(self.model, split, draw=True, seed=seed)
         assert codes.sample is not None
-        x = infer.decode(self.model, codes.sample, context=codes.context, draw=True, seed=seed)
+        x = infer.decode(self.model, codes.sample, context=codes.context, offset=codes.offset, draw=True, seed=seed)
         return self._in_form(x, data)
 
     def impute(self, data: Source, *, samples: int = 200, draw: bool = False, seed: int = 0) -> Tensor:

@@ -87,7 +87,9 @@ def _predict(
         def loss() -> Tensor:
             search.zero_grad()
             m, v = gain * mean, log_variance + shift
-            told = log_density(likelihood(m + (v / 2).exp() * noise), seen.x, seen.mask).mean(0).sum()
+            p = likelihood(m + (v / 2).exp() * noise)
+            p = p if seen.offset is None else likelihood.at(p, seen.offset)
+            told = log_density(p, seen.x, seen.mask).mean(0).sum()
             rate = (m.square() + v.exp() - v - 1).sum() / 2
             value = (rate - told + layer.weight.square().sum() / 2) / len(mean)
             value.backward()

@@ -165,6 +165,8 @@ def _family(text: str, size: int, domain: Domain) -> ElementwiseLikelihood:
     family = make("likelihood", text, shape=(size,), levels=domain.levels or 2)
     if not isinstance(family, ElementwiseLikelihood) or not family.elementwise:
         raise CompositionError(f"{text!r} is not a family for one column; use one with independent elements")
+    if family.given:
+        raise CompositionError(f"{text!r} shares out the total of an example, and columns of a table have no total")
     family.check_domain(domain)
     return family
 

@@ -55,6 +55,10 @@ class Mixture(ElementwiseLikelihood):
                 f"{type(of).__name__} has shape {of.shape}, {of.event_dims} coupled dimensions and "
                 f"{'no' if of.network is None else 'a'} network; construct it with the shape only"
             )
+        if of.given:
+            raise CompositionError(
+                f"a mixture has no total to share out, and this {type(of).__name__} has library=True"
+            )
         self.components = whole("components", components, least=1)
         self.outputs = self.components * (1 + of.outputs)
         super().__init__(shape, features, network)

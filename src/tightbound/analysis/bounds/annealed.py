@@ -139,7 +139,7 @@ def bdmc(
             parts.append({**chain.forward("lower"), "upper": chain.backward(codes)})
     per_example = _joined(parts)
     per_example["gap"] = per_example["upper"] - per_example["lower"]
-    target = "examples drawn from the model" + ("" if model.context is None else f", {model.context.description}")
+    target = ", ".join(["examples drawn from the model", *model.conditions])
     facts = {"unit": "nats", "target": target, "samples": chains}
     forward, reverse = f"AIS: log-mean-exp of {how.description()}", f"reverse AIS from the exact z: {how.description()}"
     estimates = {
@@ -157,24 +157,26 @@ def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Array]:
 def _given(model: VAE, n: int, like: Source | None) -> Batch:
     """Return contexts and masks for n examples, as an observed batch whose x are not used."""
     if like is None:
-        context = contexts(model, n)
+        context, offset = contexts(model, n), model.likelihood.draw_offset(n, Noise("bdmc", "offset"))
         like_weights = next(model.parameters(), torch.empty(0))
-        return Batch(torch.empty(n, 0), context=None if context is None else context.to(like_weights))
+        context = None if context is None else context.to(like_weights)
+        return Batch(torch.empty(n, 0), context=context, offset=offset)
     seen = model.observe(first(model, like, n).to(model.device), Noise("bdmc"))
     take = torch.arange(n, device=model.device) % len(seen)
-    context, mask = (None if part is None else part[take] for part in (seen.context, seen.mask))
-    return Batch(torch.empty(n, 0), context=context, mask=mask)
+    beside = {"context": seen.context, "mask": seen.mask, "offset": seen.offset}
+    return Batch(torch.empty(n, 0), **{name: part[take] for name, part in beside.items() if part is not None})
 
 
 def simulated(model: VAE, rows: Tensor, given: Batch, seed: int) -> tuple[Batch, Tensor]:
     """Return observed examples and the latent codes (B, L) that they were made of, each by noise of its own."""
-    contexts = [None if given.context is None else given.context[i : i + 1] for i in rows.tolist()]
+    contexts, offsets = (
+        [None if every is None else every[i : i + 1] for i in rows.tolist()] for every in (given.context, given.offset)
+    )
     noises = [Noise("bdmc", "simulate", seed, i) for i in rows.tolist()]
     codes = [model.latents.draw(1, noise, context) for noise, context in zip(noises, contexts, strict=True)]
-    x = [draw(model.decode(z, c), (), noise) for noise, c, z in zip(noises, contexts, codes, strict=True)]
-    part = rows.to(model.device)
-    context, mask = (None if t is None else t[part] for t in (given.context, given.mask))
-    return Batch(torch.cat(x), context=context, mask=mask), torch.cat(codes)
+    each = zip(noises, contexts, offsets, codes, strict=True)
+    x = [draw(model.decode(z, context, offset), (), noise) for noise, context, offset, z in each]
+    return replace(given[rows.to(model.device)], x=torch.cat(x)), torch.cat(codes)
 
 
 def _bar(data: Any, how: Annealing, ways: int, shown: bool) -> Any:

@@ -114,7 +114,7 @@ def _rows(
     local, state = model.encode_local(seen)
     mu, variance = model.latents.moments(state)
     sampled = _sample(model, seen, state, samples, seed, precision)
-    restored = model.observation.restore(model.decode(mu, seen.context).mean)
+    restored = model.observation.restore(model.decode(mu, seen.context, seen.offset).mean)
     some = slice(0, 0) if sampled.codes else slice(None)  # means of code vectors are many and have no meaning
     return Rows(
         batch.positions().cpu(),

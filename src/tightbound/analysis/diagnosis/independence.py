@@ -90,7 +90,9 @@ def marginal_costs(likelihood: Likelihood, train: Batch, test: Batch) -> Array |
             fitted.start_at(train.x.float().nan_to_num())
         except CompositionError:
             return None
-        costs = -log_density(fitted(torch.zeros(1, 1)), test.x.float(), test.mask)
+        p = fitted(torch.zeros(1, 1))
+        p = p if test.offset is None else fitted.at(p, test.offset)
+        costs = -log_density(p, test.x.float(), test.mask)
     return costs.flatten().double().numpy()
 
 

@@ -67,7 +67,7 @@ def reconstruction_error(model: VAE, source: Source, seed: int = 0) -> Array:
     def error(batch: Batch, number: int) -> Tensor:
         seen = model.observe(batch, Noise("encode", seed))
         mean, _ = model.latents.moments(model.encode_state(seen))
-        restored = model.observation.restore(model.decode(mean, seen.context).mean)
+        restored = model.observation.restore(model.decode(mean, seen.context, seen.offset).mean)
         return model.observation.error(restored, batch.x, seen).cpu()
 
     return torch.cat(each(model, source, 500, error)).numpy()

@@ -162,7 +162,7 @@ def _best(case: Case) -> str | None:
 def _squared(case: Case, which: Array, z: Tensor, where: str) -> Estimate:
     """Return the mean square of (x - mean) / standard deviation on training data at z, of some elements (D,)."""
     seen = case.observed(case.train_data)
-    center, scale = (part[:, which] for part in moments(case.model, z, case.train_codes.context))
+    center, scale = (part[:, which] for part in moments(case.model, case.train_codes, z))
     squared = ((elements(seen)[:, which] - center) / np.where(scale > 0, scale, np.nan)) ** 2
     some: Any = np.isfinite(squared).any(axis=1)
     return mean(

@@ -17,6 +17,7 @@ from tightbound.components.registry import plain_name
 from tightbound.core.domain import Domain
 from tightbound.core.model import VAE
 from tightbound.data.feed import evaluating
+from tightbound.inference.infer import Codes
 
 ROOM = math.sqrt(2 * math.pi)  # distance between values, in scales, at which the peak of the density has probability 1
 REPEATS = 0.5  # an element with fewer distinct values than this share of the examples takes values on a grid
@@ -48,7 +49,7 @@ class VarianceCollapse(Check):
         which = _continuous(case)
         require(bool(which.any()), "x is discrete: p(x|z) is a probability, which is at most 1")
         train, test = case.observed(case.train_data), case.observed(case.test_data)
-        center, scale = (part[:, which] for part in moments(case.model, case.codes.mean, case.codes.context))
+        center, scale = (part[:, which] for part in moments(case.model, case.codes))
         x = elements(test)[:, which]
         grid = _resolution(elements(train)[:, which])
         typical = np.median(scale, axis=0)
@@ -161,13 +162,21 @@ def _continuous(case: Case) -> Array:
     return np.array([column.continuous for column in columns])
 
 
-def moments(model: VAE, z: torch.Tensor, context: torch.Tensor | None) -> tuple[Array, Array]:
-    """Return mean and standard deviation of p(x | z), (N, D) each, at latent codes z (N, latent) and their contexts."""
+def moments(model: VAE, codes: Codes, z: torch.Tensor | None = None) -> tuple[Array, Array]:
+    """Return mean and standard deviation of p(x | z), (N, D) each, for the examples of latent codes.
+
+    Args:
+        model: The model.
+        codes: Latent codes of the examples.
+        z: Other latent codes (N, latent); None: the posterior means.
+    """
     centers, scales, size = [], [], at_once(model, 1)
+    z = codes.mean if z is None else z
     with evaluating(model):
         for start in range(0, len(z), size):
-            given = None if context is None else context[start : start + size].to(model.device)
-            p = model.decode(z[start : start + size].to(model.device), given)
+            part = slice(start, start + size)
+            beside = (None if each is None else each[part].to(model.device) for each in (codes.context, codes.offset))
+            p = model.decode(z[part].to(model.device), *beside)
             centers.append(p.mean.flatten(1).cpu().double())
             scales.append(p.variance.flatten(1).cpu().double().sqrt())
     return torch.cat(centers).numpy(), torch.cat(scales).numpy()
