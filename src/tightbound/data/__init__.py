@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tightbound.data.source import open as open
     from tightbound.data.split import ArraySplit as ArraySplit
     from tightbound.data.split import Indexed as Indexed
-    from tightbound.data.split import MappedSplit as MappedSplit
     from tightbound.data.split import Split as Split
+    from tightbound.data.workers import MappedSplit as MappedSplit
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -1,19 +1,101 @@
-"""Read a torch DataLoader whose worker processes may end too early."""
+"""Examples that worker processes read."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from torch.utils.data import DataLoader
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from tightbound.core.errors import InputError, ReaderLost
+from tightbound.core.terms import Batch
+from tightbound.data.split import Indexed
 
+WORKERS = min(4, os.cpu_count() or 1)  # processes or threads that read files
 _END = object()
+
+
+class MappedSplit(Indexed):
+    """Examples that are read or computed when they are asked for, by worker processes."""
+
+    def __init__(
+        self,
+        fetch: Callable[[np.ndarray], tuple[np.ndarray, Tensor | None]],
+        size: int,
+        shape: tuple[int, ...],
+        *,
+        labels: Tensor | None = None,
+        names: Sequence[str] | None = None,
+        workers: int = 0,
+    ) -> None:
+        """A split of what a function returns.
+
+        Args:
+            fetch: Positions (B,) -> x (B, *shape) as stored, and labels (B, ...) or None.
+            size: N.
+            shape: Shape of one example.
+            labels: Labels of all examples, if they are known; otherwise they are taken from `fetch`.
+            names: One for each example.
+            workers: Processes that read ahead; 0: read in this process.
+        """
+        self._fetch, self._size, self.shape, self._workers = fetch, size, shape, workers
+        self.labels, self.names = labels, names
+
+    def __len__(self) -> int:
+        return self._size
+
+    def batch(self, indices: Tensor) -> Batch:
+        """See `Indexed.batch`."""
+        if not len(indices):  # a process without a share of a small batch: the type is not known
+            return Batch(
+                torch.empty(0, *self.shape), label=None if self.labels is None else self.labels[:0], index=indices
+            )
+        x, label = self._fetch(indices.numpy())
+        label = label if self.labels is None else self.labels[indices]
+        return Batch(torch.from_numpy(x), label=label, index=indices)
+
+    def drawn(self, indices: Tensor, seed: int) -> Batch:
+        """Return the examples at these positions, with this seed of what is drawn for them."""
+        return self.batch(indices)
+
+    def batches(self, plan: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        """See `Indexed.batches`."""
+        loader = DataLoader(
+            _Positions(self, seed),
+            sampler=plan,
+            batch_size=None,
+            num_workers=min(self._workers, len(plan)),
+            worker_init_fn=leave_signals,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for batch in read_by(loader):
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class _Positions(Dataset[Batch | InputError]):
+    """A split as a data set of whole batches, for worker processes.
+
+    Errors are handed over as values, because torch would raise them with a traceback as the message.
+    """
+
+    def __init__(self, split: MappedSplit, seed: int) -> None:
+        self._split, self._seed = split, seed
+
+    def __getitem__(self, index: Any) -> Batch | InputError:
+        try:
+            return self._split.drawn(index, self._seed)
+        except InputError as error:
+            return error
 
 
 def read_by(loader: DataLoader[Any]) -> Iterator[Any]:

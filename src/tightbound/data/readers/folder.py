@@ -14,7 +14,7 @@ import pyarrow as pa
 from tightbound.core.errors import InputError
 from tightbound.data.readers import images, paths
 from tightbound.data.readers.tables import Table
-from tightbound.data.split import WORKERS
+from tightbound.data.workers import WORKERS
 
 
 class ImageFolder(Table):

@@ -18,7 +18,8 @@ from tightbound.data.options import Limits
 from tightbound.data.readers.arrow import readable
 from tightbound.data.readers.paths import PARQUET, parted_files
 from tightbound.data.readers.tables import Coder, Table
-from tightbound.data.split import WORKERS, Indexed
+from tightbound.data.split import Indexed
+from tightbound.data.workers import WORKERS
 
 _PART = 1 << 24  # bytes of columns per part of a scan
 

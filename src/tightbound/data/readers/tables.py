@@ -26,7 +26,8 @@ from tightbound.data.readers.arrow import Layout, Place
 from tightbound.data.readers.images import Header, ImageFormat
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
 from tightbound.data.selection import tell
-from tightbound.data.split import WORKERS, Indexed, MappedSplit
+from tightbound.data.split import Indexed
+from tightbound.data.workers import WORKERS, MappedSplit
 
 
 class Table(ABC):

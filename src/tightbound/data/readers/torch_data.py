@@ -28,7 +28,8 @@ from tightbound.data.form import channels_first
 from tightbound.data.labels import Naming, coded
 from tightbound.data.loader_split import LoaderSplit, origins, seeded, unpack
 from tightbound.data.options import Options
-from tightbound.data.split import WORKERS, MappedSplit, stack
+from tightbound.data.split import stack
+from tightbound.data.workers import WORKERS, MappedSplit
 
 LOOKED_AT = 4096  # examples of a loader by which its data are judged
 Store = Callable[[np.ndarray], np.ndarray]
