@@ -301,10 +301,26 @@ def test_results_say_which_rows_hold_unknown_entries(tmp_path: Path) -> None:
     assert "unknown_entries" not in trained.score(few(tmp_path), scores=("nll",), samples=2).per_example
 
 
-def test_a_constant_column_is_constant_whatever_its_value() -> None:
-    frame = pd.DataFrame({"a": 3.7, "b": np.arange(40) / 7})
-    with pytest.warns(UserWarning, match="column 1 of the training data is constant"):
-        tb.VAE.for_data(frame, latent=1, network="mlp(hidden=(4,))")
+@pytest.mark.parametrize("width", [2, 60])
+def test_a_column_of_one_number_is_certain_whatever_that_is(width: int) -> None:
+    """It adds nothing to the bound, where a density on it would grow without limit."""
+    x: Any = np.random.default_rng(0).normal(size=(40, width))
+    for value in (3.7, 0.0, 12.0, 1e30, -5.0):
+        x[:, 1] = value
+        known = pytest.approx(value, rel=1e-6, abs=0.05)
+        for source in (x, pd.DataFrame(x)):
+            model = tb.VAE.for_data(source, latent=1, network="mlp(hidden=(4,))")
+            kinds = [own.kind for own in model.observation.source.columns]
+            assert kinds == ["real", "binary" if value == 0 else "values", *["real"] * (width - 2)]
+            drawn = tb.evaluate(model, source, samples=2)
+            assert math.isfinite(drawn["elbo"].value)
+            seen = model.observe(Batch(torch.tensor(x, dtype=torch.float32)), Noise("test"))
+            with torch.no_grad():
+                p: Any = model.likelihood(torch.zeros(1, model.latents.features))
+            assert float(p.base_dist.log_prob(seen.x)[:, 1].abs().max()) < 0.05
+            assert float(p.mean[0, 1]) == known
+    with pytest.warns(UserWarning, match="column 2 .* holds 3.5, unknown to the model, which knows the number -5 only"):
+        tb.Trained(model).encode(np.where(np.arange(width) == 1, 3.5, x[:2]))
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e-40, 1e-37])
@@ -367,3 +383,8 @@ def test_labels_are_not_rounded() -> None:
     label = next(tb.data.open(np.arange(8.0).reshape(4, 2) + 0.5, labels=y).whole.epoch(4)).label
     assert label is not None
     assert label.tolist() == y.tolist()
+
+
+def test_zeros_and_ones_beside_real_numbers_get_probabilities() -> None:
+    x = np.column_stack([np.random.default_rng(0).normal(size=40), np.arange(40) % 2])
+    assert tb.data.open(x).domain.columns == (REAL, BINARY)

@@ -118,3 +118,50 @@ def test_gaps_are_filled_by_a_model_of_complete_rows() -> None:
         gap[:1] = np.nan
         imputer = VAEImputer(2, max_epochs=1, network="mlp(hidden=(4,))", samples=2).fit(whole)
         assert np.isfinite(np.asarray(imputer.transform(gap))).all()
+
+
+def test_intervals_of_draws_hold_hidden_entries_as_often_as_they_should() -> None:
+    """90% intervals of entries that are normal given the others, in rows that the model has not seen."""
+    rng = np.random.default_rng(5)
+    loadings = rng.normal(size=(2, 6))
+    x, new = (rng.normal(size=(n, 2)) @ loadings + 0.5 * rng.normal(size=(n, 6)) for n in (800, 150))
+    gaps = [rng.random(each.shape) < 0.3 for each in (x, new)]
+    imputer = VAEImputer(2, samples=100, **FACTOR).fit(np.where(gaps[0], np.nan, x))
+    given = np.where(gaps[1], np.nan, new)
+    drawn = np.stack([*imputer.draws(given, 39)])
+    assert np.array_equal(drawn[:, ~gaps[1]], np.broadcast_to(given[~gaps[1]], drawn[:, ~gaps[1]].shape))
+    low, high = np.sort(drawn, 0)[[1, 37]]  # of 40 equally probable gaps, 36 lie between these two
+    inside = ((low <= new) & (new <= high))[gaps[1]]
+    assert 0.85 < inside.mean() < 0.95
+
+
+def test_draws_have_the_form_of_the_rows(fitted: VAEImputer) -> None:
+    one, two = fitted.draws(X[:20], 2)
+    assert one.shape == (20, 6)
+    assert (one[LACKS[:20]] != two[LACKS[:20]]).mean() > 0.99
+    assert_array_equal(one, next(fitted.draws(X[:20], 1)))
+    frame = pd.DataFrame({"x": X[:, 0], "word": np.where(FULL[:, 1] > 0, "u", "v").astype(object)})
+    frame.loc[:9, "word"] = None
+    imputer = VAEImputer(2, **{**FACTOR, "max_epochs": 1}).fit(frame)
+    for table in imputer.draws(frame, 3):
+        assert set(table["word"]) == {"u", "v"}
+        assert table["x"].notna().all()
+    with pytest.raises(ValueError, match="n_draws = 0"):
+        fitted.draws(X, 0)
+
+
+def test_filled_columns_keep_their_types() -> None:
+    n = 40
+    table: Any = pd.DataFrame(
+        {
+            "whole": pd.array([3, None, -20, 41] * 10, dtype="Int64"),
+            "short": pd.array([3, None, 9, 41] * 10, dtype="Int16"),
+            "true": pd.array([True, None, False, True] * 10, dtype="boolean"),
+            "word": pd.array(["u", None, "v", "v"] * 10, dtype="string"),
+            "kind": pd.Categorical(["lo", None, "hi", "hi"] * 10, categories=["lo", "mid", "hi"], ordered=True),
+            "x": np.random.default_rng(0).normal(size=n).astype(np.float32),
+        }
+    )
+    filled: Any = VAEImputer(2, **{**FACTOR, "max_epochs": 1}).fit_transform(table)
+    assert filled.dtypes.equals(table.dtypes)
+    assert filled.notna().all(axis=None)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
 
 import tightbound as tb
 from tightbound.sklearn import VAEOutlierDetector
 
 FACTOR: dict[str, Any] = {"network": "mlp(hidden=(4,), skip=True)", "max_epochs": 20, "random_state": 0}
+ONCE: dict[str, Any] = {**FACTOR, "max_epochs": 1, "samples": 2, "fit_options": {"validation_size": 0}}
 RNG = np.random.default_rng(0)
 LOADINGS = RNG.normal(size=(2, 6))
 USUAL = RNG.normal(size=(200, 2)) @ LOADINGS + 0.3 * RNG.normal(size=(200, 6))
@@ -43,3 +44,57 @@ def test_the_threshold_flags_the_share_of_the_training_rows(fitted: VAEOutlierDe
     assert_array_equal(again.decision_function(X), fitted.decision_function(X))
     with pytest.raises(tb.TightboundError, match="contamination"):
         VAEOutlierDetector(contamination=0.7).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "noise"),
+    [("elbo", 0.15), ("typicality", 0.15), ("reconstruction", 0), ("prior", 0), ("mahalanobis", 0)],
+)
+def test_scores_are_those_of_the_model(criterion: str, noise: float) -> None:
+    x = X[::4]
+    detector = VAEOutlierDetector(2, criterion=criterion, **{**ONCE, "samples": 200}).fit(x)
+    scores = detector.score_samples(x)
+    expected = detector.model_.score(x, train=x, scores=(criterion,), samples=200).per_example[criterion]
+    assert np.abs(-scores - expected).mean() <= noise * expected.std() + 1e-4
+    again = pickle.loads(pickle.dumps(detector))
+    assert_array_equal(again.score_samples(x[:5]), detector.score_samples(x[:5]))
+    assert_allclose(detector.score_samples(x[:5]), scores[:5], rtol=1e-9)
+
+
+def test_a_score_that_the_model_lacks_is_refused() -> None:
+    with pytest.raises(tb.TightboundError, match=r"'complexity' does not exist for this model .* lossless code"):
+        VAEOutlierDetector(2, criterion="complexity", **ONCE).fit(X)
+    with pytest.raises(tb.TightboundError, match="did you mean 'typicality'"):
+        VAEOutlierDetector(2, criterion="typicalty", **ONCE).fit(X)
+
+
+def test_p_values_are_uniform_for_usual_rows_whatever_the_model_is() -> None:
+    """Over splits, a new row's p-value takes each of the n + 1 possible values equally often."""
+    rng = np.random.default_rng(1)
+    found = []
+    for seed in range(8):
+        x = rng.normal(size=(59, 2)) @ LOADINGS + 0.3 * rng.normal(size=(59, 6))
+        new = rng.normal(size=(60, 2)) @ LOADINGS + 0.3 * rng.normal(size=(60, 6))
+        detector = VAEOutlierDetector(2, calibration_fraction=1 / 3, **{**ONCE, "random_state": seed}).fit(x)
+        values = detector.p_values(new)
+        assert_allclose(values * 21, np.rint(values * 21), atol=1e-9)  # 20 rows were held out
+        assert (values >= 1 / 21 - 1e-12).all()
+        found.append([values.mean(), (values <= 0.25).mean()])
+    mean, low = np.mean(found, 0)
+    error = np.std(found, 0, ddof=1) / np.sqrt(8)
+    assert abs(mean - 0.5 - 0.5 / 21) < 3.5 * error[0]
+    assert abs(low - 5 / 21) < 3.5 * error[1]
+    assert detector.p_values(PLANTED).mean() < 0.2
+    with pytest.raises(tb.TightboundError, match="calibration_fraction"):
+        VAEOutlierDetector(2, **ONCE).fit(X).p_values(X)
+
+
+def test_p_values_count_rows_that_are_at_least_as_unusual(fitted: VAEOutlierDetector) -> None:
+    detector = VAEOutlierDetector(2, calibration_fraction=0.5, **ONCE).fit(X)
+    assert len(detector.model_.data.train) + len(detector.model_.data.validation or ()) <= 105
+    scores = detector.score_samples(X)
+    values = detector.p_values(X)
+    order = np.argsort(scores)
+    assert (np.diff(values[order]) >= 0).all()
+    same = detector.p_values(np.repeat(X[:1], 2, 0))
+    assert same[0] == same[1] == values[0]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import tightbound as tb
-from tightbound.sklearn import VAESynthesizer
+from tightbound.sklearn import VAEImputer, VAESynthesizer
 
 R = np.random.default_rng(0)
 N = 300
@@ -105,8 +105,15 @@ def test_what_is_unknown_is_refused(synthesizer: VAESynthesizer, given: Any, wor
 
 def test_other_frames(synthesizer: VAESynthesizer) -> None:
     pa = pytest.importorskip("pyarrow")
-    table = pa.table({"x": [1.5, None, 2.5, 3.0] * 10, "word": ["u", "v", "w", None] * 10, "n": [1, 2, None, 4] * 10})
+    table = pa.table(
+        {
+            "x": [1.5, None, 2.5, 3.0] * 10,
+            "word": pa.array(["u", "v", "w", None] * 10).dictionary_encode(),
+            "n": pa.array([1, 2, None, 4] * 10, pa.int16()),
+        }
+    )
     rows = VAESynthesizer(2, **{**TINY, "max_epochs": 2}).fit(table).sample(30)
+    assert VAEImputer(2, **{**TINY, "max_epochs": 1}).fit_transform(table).schema.equals(table.schema)
     assert rows.schema.equals(table.schema)
     assert set(rows["word"].to_pylist()) <= {"u", "v", "w", None}
     x = np.round(R.normal(size=(40, 2)), 2)

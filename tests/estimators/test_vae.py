@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 import tightbound as tb
 from tightbound.priors import VampPrior
-from tightbound.sklearn import VAE
+from tightbound.sklearn import VAE, VAEImputer, VAEOutlierDetector
 
 TINY: dict[str, Any] = {"network": "mlp(hidden=(4,))", "max_epochs": 2, "samples": 5, "random_state": 0}
 RNG = np.random.default_rng(0)
@@ -142,3 +143,82 @@ def test_options_of_fit_are_passed_on() -> None:
 def test_importing_does_not_load_torch() -> None:
     code = "import sys, tightbound.sklearn as s; s.VAE(2); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("width", "unit"), [(5, False), (51, False), (51, True)])
+def test_a_constant_column_adds_nothing_to_the_bound(width: int, unit: bool) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.random((60, width)) if unit else rng.normal(size=(60, width))
+    x[:, 1] = 0.25
+    settings: dict[str, Any] = {**TINY, "max_epochs": 10, "lr": 0.1, "fit_options": {"validation_size": 0}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = VAE(2, **settings).fit(x)
+    assert found.score(x) == pytest.approx(VAE(2, **settings).fit(np.delete(x, 1, 1)).score(np.delete(x, 1, 1)), abs=1)
+    assert (found.sample(9)[:, 1] == 0.25).all()
+
+
+@pytest.mark.parametrize("column", [[f"p{i}" for i in range(300)], ["01/02/2020", "02/03/2020"] * 150, [None] * 300])
+def test_errors_about_columns_advise_what_estimators_have(column: list[Any]) -> None:
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=300), "who": column})
+    for kind in (VAE, VAEImputer, VAEOutlierDetector):
+        if kind is VAEImputer and column[0] is None:
+            continue
+        with pytest.raises(tb.TightboundError, match=r"column 2 \(who\).* leave it out of X") as caught:
+            kind(**TINY).fit(frame)
+        assert "ignore" not in str(caught.value)
+
+
+def test_transform_returns_means_draws_or_standard_deviations(fitted: VAE) -> None:
+    vae: Any = clone(fitted).fit(X)
+    z = vae.transform(X)
+    both = vae.set_params(output="mean+std").transform(X)
+    assert list(vae.get_feature_names_out()) == ["vae0", "vae1", "vae0_std", "vae1_std"]
+    assert list(vae.set_output(transform="pandas").transform(X).columns) == ["vae0", "vae1", "vae0_std", "vae1_std"]
+    assert_array_equal(both[:, :2], z)
+    assert_array_equal(vae.inverse_transform(both), fitted.inverse_transform(z))
+    vae.set_output(transform="default").set_params(output="sample")
+    drawn = vae.transform(X)
+    assert list(vae.get_feature_names_out()) == ["vae0", "vae1"]
+    standard = (drawn - z) / both[:, 2:]
+    assert 0.8 < standard.std() < 1.2  # of 120 standard normal numbers
+    assert abs(standard.mean()) < 0.3
+    assert_allclose(vae.transform(X[::-1]), drawn[::-1], atol=1e-5)
+    with pytest.raises(ValueError, match="output = 'means'; needed: one of 'mean', 'sample'"):
+        vae.set_params(output="means").transform(X)
+
+
+def test_partial_fit_goes_on_with_the_model() -> None:
+    vae: Any = VAE(2, lr=0.05, **TINY)
+    scores = [vae.partial_fit(part).score(X) for part in 4 * np.split(X, 2)]
+    assert scores[-1] > scores[0] + 0.2
+    assert [row["epoch"] for row in vae.history_] == list(range(1, 9))
+    assert vae.history_[-1]["step"] == 8
+    before = vae.model_
+    codes = before.encode(X)
+    vae.partial_fit(X)
+    assert (before.encode(X) == codes).all()  # a model that was taken stays as it is
+    assert not np.array_equal(vae.transform(X), codes.numpy())
+    again = pickle.loads(pickle.dumps(vae)).partial_fit(X)
+    assert_array_equal(again.transform(X), vae.partial_fit(X).transform(X))
+    with pytest.raises(ValueError, match="features"):
+        vae.partial_fit(X[:, :3])
+
+
+def test_partial_fit_reads_words_as_the_first_rows(of_words: VAE) -> None:
+    vae: Any = clone(of_words)
+    vae.partial_fit(TABLE.iloc[10:])
+    assert set(vae.partial_fit(TABLE.iloc[:10]).sample(20)["city"]) <= {"Oslo", "Rome"}
+    other = TABLE.iloc[:10].assign(city="Bern")
+    with pytest.warns(UserWarning, match="'Bern', unknown to the model"):
+        vae.partial_fit(other)
+
+
+def test_warm_start_begins_at_the_weights_that_there_are() -> None:
+    cold = VAE(2, **{**TINY, "max_epochs": 30, "fit_options": {"lr": 0.01}}).fit(X)
+    warm: Any = clone(cold).set_params(warm_start=True).fit(X)
+    assert_array_equal(warm.transform(X), cold.transform(X))
+    warm.set_params(max_epochs=1, fit_options={"lr": 1e-6}).fit(X)
+    assert_allclose(warm.transform(X), cold.transform(X), atol=1e-3)
+    assert warm.history_[-1]["epoch"] == 31
+    assert np.abs(warm.set_params(warm_start=False).fit(X).transform(X) - cold.transform(X)).max() > 0.1

@@ -135,7 +135,7 @@ def test_tiny_columns_are_standardized_and_constant_columns_give_a_warning() -> 
     assert torch.allclose(tiny.observation.std, torch.tensor(1e-13), rtol=0.2)  # pyright: ignore
     mixed = np.concatenate([rng.normal(size=(200, 1)), np.full((200, 1), 3.0)], axis=1)
     with pytest.warns(UserWarning, match="column 2 .* constant"):
-        tb.VAE.for_data(tb.data.open(mixed), latent=2, network="mlp(hidden=(8,))")
+        tb.VAE.for_data(tb.data.open(mixed, domain="real"), latent=2, network="mlp(hidden=(8,))")
 
 
 def test_cross_entropy_with_expected_bits_is_not_called_a_likelihood() -> None:

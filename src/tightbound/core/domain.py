@@ -23,8 +23,8 @@ class Domain:
 
     binary: {0, 1}; levels: the integers 0 .. levels - 1; counts: the integers 0, 1, 2, ...; unit: the interval
     [0, 1]; real: the real line; categories: the integers 0 .. levels - 1, which stand for words and have no order;
-    values: a few distinct numbers, in order; whole: the integers 0, 1, 2, ..., which measure (an age, a weight) rather
-    than count; mixed: each column of a table has its own domain, and values may be missing (NaN).
+    values: a few distinct numbers, in order, or a single one; whole: the integers 0, 1, 2, ..., which measure (an age,
+    a weight) rather than count; mixed: each column of a table has its own domain, and values may be missing (NaN).
 
     `given` tells how the training data held these values, so that other data are not misread. Levels: "" as integers,
     "floats" as floating-point levels, "shares" as floating-point shares of the highest level. Unit: "" as
@@ -85,7 +85,9 @@ class Domain:
             "binary": "binary values (0 or 1)",
             "levels": f"integers 0..{(self.levels or 0) - 1} ({self.levels} levels)",
             "categories": f"{self.levels} categories ({', '.join(self.words[:4])}{', ...' * (len(self.words) > 4)})",
-            "values": f"{self.levels} numbers ({', '.join(f'{v:g}' for v in self.values[:4])}"
+            "values": f"the number {self.low:g} only"
+            if self.levels == 1
+            else f"{self.levels} numbers ({', '.join(f'{v:g}' for v in self.values[:4])}"
             f"{', ...' * (len(self.values) > 4)})",
             "counts": "counts (0, 1, 2, ...)",
             "whole": "whole numbers",
@@ -144,7 +146,7 @@ def as_domain(given: Any) -> Domain:
                 return Domain("categories", len(words), words)
         if kind == "values" and isinstance(values, Sequence) and not isinstance(values, str):
             numbers = tuple(sorted({float(value) for value in values}))
-            if len(numbers) >= 2:
+            if numbers:
                 return Domain("values", len(numbers), values=numbers)
     named = isinstance(given, str) and given not in ("levels", "categories", "values")
     near = f"; {suggestion(str(given), OF_COLUMNS)}" if named else ""

@@ -19,7 +19,7 @@ MAX_PROBLEMS = 12  # in a message
 _LISTED = 8  # rows in a message
 MAX_VALUES = 32  # distinct numbers in a "values" column, at most
 REPEATED = 20  # rows for each number of a "values" column, on average
-MAX_OWN = 50  # columns of a numeric table that get kinds of their own; wider tables hold spectra, pixels or genes
+MAX_OWN = 50  # columns of a numeric table that get kinds of their own; wider ones hold spectra, pixels or genes
 
 Kinds = Mapping[Any, Any] | Sequence[Any] | str
 Words = Mapping[int, tuple[str, ...]]  # by column: the words that its numbers 0, 1, ... stand for
@@ -70,7 +70,8 @@ class Survey:
 
     A column without a declared kind holds categories if it holds words, and is binary if it holds only 0 and 1. It is
     "values" if it holds at most `MAX_VALUES` numbers that repeat `REPEATED` times on average, since a density on them
-    would grow without limit. Other columns of whole numbers from 0 on are "whole", and all other columns are real.
+    would grow without limit. Other columns of whole numbers from 0 on are "whole", and all other columns are real. If
+    there are more than `MAX_OWN` columns of numbers, only those that always hold the same number are not real.
     """
 
     def __init__(
@@ -169,19 +170,28 @@ class Survey:
 
     def _too_many(self, i: int, found: str) -> str:
         limits = f"a column of categories has from 2 to {MAX_CATEGORIES}"
-        return f"{title(i, self._header)} has {found}; {limits}: pass ignore=, or name its categories in kinds="
+        fix = "leave it out with ignore=, or name its categories in kinds="
+        return f"{title(i, self._header)} has {found}; {limits}: {fix}"
 
     def _where(self, i: int) -> str:
         return f"{self._name}: {title(i, self._header)}"
 
     def numbers(self, plain: Domain) -> tuple[Domain, tuple[str, ...]] | None:
         """Return the domain of a numeric table, and notes; None: `plain`, one domain for all columns, suffices."""
-        domain, notes = self.domain()
-        differ = any(column.kind in ("values", "whole") for column in domain.columns)
-        return (replace(domain, plain=plain), notes) if differ else None
+        found = self._domains()
+        if self.width > MAX_OWN:  # only a column of one number cannot be real
+            columns = zip(found, self._found, strict=True)
+            found = tuple(own if each.seen.low == each.seen.high else REAL for own, each in columns)
+        if all(own == REAL for own in found):
+            return None
+        return Domain("mixed", columns=found, plain=plain), self._notes(found)
 
     def domain(self, declared: Domain | None = None) -> tuple[Domain, tuple[str, ...]]:
         """Return the domain of the table, and notes; `declared` is the domain of all columns of no declared kind."""
+        columns = self._domains(declared)
+        return Domain("mixed", columns=columns), self._unknown(columns) if self._like else self._notes(columns)
+
+    def _domains(self, declared: Domain | None = None) -> tuple[Domain, ...]:
         columns = []
         for i, found in enumerate(self._found):
             if i in self._problems:
@@ -194,9 +204,7 @@ class Survey:
                 self._problems[i] = str(error).removeprefix(f"{self._name}: ")
         if self._problems:
             raise InputError(f"{self._name}: {_all([self._problems[i] for i in sorted(self._problems)])}")
-        if self._like:
-            return Domain("mixed", columns=tuple(columns)), self._unknown(columns)
-        return Domain("mixed", columns=tuple(columns)), self._notes(columns)
+        return tuple(columns)
 
     def _column(self, i: int, found: _Found, kind: Any) -> Domain:
         where = self._where(i)
@@ -234,7 +242,7 @@ class Survey:
             return BINARY
         if self._sample:
             return REAL
-        if not found.many and 2 <= len(found.distinct) <= (self.size - found.missing) / REPEATED:
+        if not found.many and 1 <= len(found.distinct) <= (self.size - found.missing) / REPEATED:
             return as_domain(("values", found.distinct.tolist()))
         whole = seen.integers and 0 <= seen.low < seen.high <= encoding.MAX_COUNT / 2
         return WHOLE if whole else REAL
@@ -243,9 +251,10 @@ class Survey:
         """Check a column that was declared to hold a few numbers, and return its domain."""
         where = self._where(i)
         if kind == "values":
-            if found.many or len(found.distinct) < 2:
-                number = f"more than {MAX_VALUES} different numbers" if found.many else "one number"
-                raise InputError(f"{where} has {number}; 'values' needs from 2 to {MAX_VALUES}: use 'real'")
+            if found.many:
+                raise InputError(
+                    f"{where} has more than {MAX_VALUES} different numbers, the most that 'values' takes: use 'real'"
+                )
             return as_domain(("values", found.distinct.tolist()))
         domain = as_domain(kind)
         other = found.distinct[~encoding.held(found.distinct, domain)]
@@ -316,7 +325,7 @@ def may_differ(width: int, dtype: np.dtype[Any], plain: Domain, declared: Domain
         declared: Domain that was declared for all numbers.
     """
     numbers = plain.kind in ("real", "levels", "counts")
-    return numbers and declared is None and width <= MAX_OWN and dtype != np.uint8
+    return numbers and declared is None and (width <= MAX_OWN or plain.kind == "real") and dtype != np.uint8
 
 
 def whole_numbers(ranges: Mapping[Any, tuple[float, float]]) -> tuple[str, ...]:

@@ -167,7 +167,7 @@ def _table(raw: Arrays, title: str, options: Options) -> tuple[Domain, tuple[str
     x, width = raw.x, raw.x.shape[1]
     if raw.words or raw.kinds is not None or np.isnan(x).any():
         return surveyed(raw, title, options)
-    if options.like or width > columns.MAX_OWN:
+    if options.like or (width > columns.MAX_OWN and not (x == x[0]).all(0).any()):
         return None
     plain = encoding.infer(x, options.declared, title, header=raw.header)[0].domain
     if not columns.may_differ(width, x.dtype, plain, options.declared):

@@ -37,7 +37,7 @@ class LevelLikelihood(ElementwiseLikelihood):
         levels: int = 256,
         **family: Any,
     ) -> None:
-        self.levels = whole("levels", levels, least=2, most=LEVELS)
+        self.levels = whole("levels", levels, least=1, most=LEVELS)
         if self.free:
             self.outputs = self.levels
         super().__init__(shape, features, network, **family)

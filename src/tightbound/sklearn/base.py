@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,6 +21,7 @@ from tightbound.sklearn.tables import Array, Frame, as_frame, holds_words
 if TYPE_CHECKING:
     from tightbound.core.interfaces import Likelihood
     from tightbound.core.latents import Latents
+    from tightbound.core.model import VAE
     from tightbound.core.terms import Batch
     from tightbound.data import Data
     from tightbound.data.columns import Kinds
@@ -64,7 +66,7 @@ class Estimator(BaseEstimator):
 
     Attributes:
         model_: The trained model, a `tightbound.Trained` with all of its analyses, such as `model_.diagnose(X)`.
-        history_: Training metrics, one dictionary per epoch.
+        history_: Training metrics, one dictionary per epoch of all training.
         n_features_in_: Number of columns D.
         feature_names_in_: Names of the columns, if X was a data frame whose columns have names.
     """
@@ -145,38 +147,66 @@ class Estimator(BaseEstimator):
             raise InputError(f"X has {len(frame)} sample(s), while a minimum of {1 + reset} is required")
         return X
 
-    def _train(self, X: Array | Frame, *, mixed: bool = False) -> Data:
-        """Train the model by `tightbound.fit`, and return the training data as it reads them.
+    def _train(self, X: Array | Frame, *, mixed: bool = False, **options: Any) -> Data:
+        """Train a new model by `tightbound.fit`, and return the training data as it reads them.
 
         Args:
             X: Rows, validated.
             mixed: Whether each column needs a domain of its own.
+            **options: Options of `tightbound.fit`, which take precedence over those of the estimator.
         """
         import tightbound as tb
 
-        for name in ("n_components", "max_epochs", "batch_size"):
-            if getattr(self, name) != "auto":
-                whole(name, getattr(self, name), least=1)
-        whole("samples", self.samples, least=1)
-        self._seed = _seed(self.random_state)
+        self._seed = seed_of(self.random_state)
         data = self._opened(X, mixed)
         parts = {name: copy.deepcopy(getattr(self, name)) for name in COMPONENTS}
+        if self.n_components != "auto":
+            whole("n_components", self.n_components, least=1)
         model = tb.VAE.for_data(data, latent=cast(Any, self.n_components), seed=self._seed, **parts)
-        options: dict[str, Any] = {"batch_size": self.batch_size, "lr": self.lr, "seed": self._seed}
-        options |= {} if self.max_epochs == "auto" else {"epochs": self.max_epochs}
-        options |= {"quiet": not self.verbose, **(self.fit_options or {})}
-        self.model_ = tb.fit(model, data, copy.deepcopy(self.objective), **options)
-        self.history_ = [dict(row) for row in self.model_.metrics]
+        self.history_ = []
+        self._fit(model, data, self._seed, **options)
         frame = as_frame(X)
         self._package = None if frame is None else frame.implementation.name.lower()
         return data
 
+    def _train_on(self, X: Array | Frame, **options: Any) -> Data:
+        """Go on with the training of the model, on rows that are read as those of its first training."""
+        from tightbound.core.noise import key_seed
+        from tightbound.data.given import training_data
+
+        model = copy.deepcopy(self.model_.model)
+        with _advice():
+            data = training_data(X, like=model)
+        self._fit(
+            model, data, key_seed("further", self._seed, len(self.history_)), **options
+        )  # other noise than before
+        return data
+
+    def _fit(self, model: Any, data: Data, seed: int, **options: Any) -> None:
+        import tightbound as tb
+
+        for name in ("max_epochs", "batch_size"):
+            if getattr(self, name) != "auto":
+                whole(name, getattr(self, name), least=1)
+        whole("samples", self.samples, least=1)
+        own: dict[str, Any] = {"batch_size": self.batch_size, "lr": self.lr, "seed": seed, "quiet": not self.verbose}
+        own |= {} if self.max_epochs == "auto" else {"epochs": self.max_epochs}
+        options = {**own, **(self.fit_options or {}), **options}
+        self.model_ = tb.fit(model, data, copy.deepcopy(self.objective), **options)
+        last = self.history_[-1] if self.history_ else {"epoch": 0, "step": 0}
+        further = [
+            {**row, **{name: row[name] + last[name] for name in ("epoch", "step")}} for row in self.model_.metrics
+        ]
+        self.history_ = [*self.history_, *further]
+
     def _train_sampled(self, X: Array | Frame, *, mixed: bool = False) -> None:
         """Train the model as `_train` does, and fit a latent sampler if latent codes do not match the prior."""
+        self._suit_samples(self._train(X, mixed=mixed))
+
+    def _suit_samples(self, data: Data) -> None:
         from tightbound.config import Settings
         from tightbound.recipes.afterwards import Afterwards, suit_samples
 
-        data = self._train(X, mixed=mixed)
         settings = Settings.of(self.model_.config)
         suit_samples(self.model_, data, settings, Afterwards.of(self.model_, settings))
 
@@ -185,12 +215,21 @@ class Estimator(BaseEstimator):
         from tightbound.data.columns import MAX_OWN
         from tightbound.data.given import training_data
 
-        if self.kinds is not None or (self.likelihood != "auto" and not mixed):
-            return training_data(X, kinds=self.kinds)
-        if mixed or X.shape[1] <= MAX_OWN:
-            return training_data(X, kinds={})
-        data = training_data(X)
-        return training_data(X, domain="real") if data.domain.kind == "unit" else data
+        with _advice():
+            if self.kinds is not None or (self.likelihood != "auto" and not mixed):
+                return training_data(X, kinds=self.kinds)
+            if mixed or X.shape[1] <= MAX_OWN:
+                return training_data(X, kinds={})
+            data = training_data(X)
+            if data.domain.kind != "unit":
+                return data
+            x = np.asarray(X)
+            constant = (x == x[0]).all(0)
+            if not constant.any():
+                return training_data(X, domain="real")
+            return training_data(
+                X, kinds=[("values", [v]) if c else "real" for v, c in zip(x[0], constant, strict=True)]
+            )
 
     def _rows(self, x: Array | Frame) -> Batch:
         """Return validated rows as stored for the model, in one batch; draws for a row depend on its values alone."""
@@ -199,25 +238,38 @@ class Estimator(BaseEstimator):
         from tightbound.core.noise import key_seed
         from tightbound.data.feed import first
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _advice():
             warnings.filterwarnings("ignore", message=".* has no entries: they count as missing")  # of a few rows
             batch = first(self.model_.model, x, len(x))
         keys = [key_seed(row.tobytes().hex()) for row in batch.x.numpy()]
         return replace(batch, index=torch.tensor(keys))
 
     def _bound(self, X: Any) -> Array:
-        """Return the bound on log p(x) of each row (N,), in nats, computed in float64.
-
-        In float32 the last digits of a row's bound would depend on how many rows are computed together.
-        """
+        """Return the bound on log p(x) of each row (N,), in nats."""
         from tightbound.trained import Trained
 
         rows = self._rows(self._validated(X))
-        model = copy.deepcopy(self.model_.model).cpu().double()
-        return Trained(model).log_likelihood(rows, samples=self.samples, seed=self._seed).numpy()
+        return Trained(self._precise()).log_likelihood(rows, samples=self.samples, seed=self._seed).numpy()
+
+    def _precise(self) -> VAE:
+        """Return the model in float64.
+
+        In float32 the last digits of a row's bound would depend on how many rows are computed together.
+        """
+        return copy.deepcopy(self.model_.model).cpu().double()
 
 
-def _seed(random_state: Any) -> int:
+@contextmanager
+def _advice() -> Iterator[None]:
+    """Advise to leave a column out of X, where `tightbound.data.open` has an option for that."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("leave it out with ignore=", "leave it out of X")) from None
+
+
+def seed_of(random_state: Any) -> int:
+    """Return the seed that a `random_state` stands for; None: another one for each call."""
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

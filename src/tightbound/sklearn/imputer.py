@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
 
+from tightbound.core.errors import whole
 from tightbound.sklearn.base import Estimator
 from tightbound.sklearn.tables import Array, Frame, as_frame, beside, chosen, completed, missing, spelled
 
@@ -31,8 +32,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
-        sample_posterior: Fill entries with one joint draw given the observed entries of a row instead of their means,
-            for multiple imputation; `model_.impute(X, draw=True, seed=1)` returns further ones.
+        sample_posterior: Fill entries with one joint draw given the observed entries of a row instead of their means;
+            for multiple imputation, see `draws`.
         add_indicator: Append a column for each column that lacked entries in fitting, as `MissingIndicator` does.
         keep_empty_features: Fill columns without any entry in fitting with 0, instead of leaving them out.
         samples: Importance samples per row.
@@ -101,11 +102,29 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
 
         A data frame with words is returned as one; other tables are arrays, unless `set_output` says otherwise.
         """
+        return self._completed(self._validated(X), self._seed, draw=self.sample_posterior)
+
+    def draws(self, X: Any, n_draws: int = 5) -> Iterator[Array | Frame]:
+        """Yield rows (N, D) with their missing entries filled at random, n_draws times, for multiple imputation.
+
+        Each time, all missing entries of a row are drawn together given its observed ones. Analyze each table, and
+        combine the results; their spread shows what the missing entries leave open, but not what the model does not
+        know because its training rows were few. Data frames are returned as such.
+
+        Args:
+            X: Rows (N, D).
+            n_draws: Number of tables.
+        """
+        from tightbound.core.noise import key_seed
+
+        whole("n_draws", n_draws, least=1)
         x = self._validated(X)
+        x = x if as_frame(X) is None else X
+        return (self._completed(x, key_seed("draw", self._seed, i), draw=True) for i in range(n_draws))
+
+    def _completed(self, x: Array | Frame, seed: int, *, draw: bool) -> Array | Frame:
         lacks, own, model = missing(x), self._filled, self.model_.model
-        stored = self.model_.impute(
-            self._rows(chosen(x, own)), samples=self.samples, seed=self._seed, draw=self.sample_posterior
-        )
+        stored = self.model_.impute(self._rows(chosen(x, own)), samples=self.samples, seed=seed, draw=draw)
         domain = model.observation.source
         filled = spelled(self.model_.form.give(stored, domain).numpy(), [each.words for each in domain.columns])
         everywhere = np.zeros(lacks.shape, filled.dtype)

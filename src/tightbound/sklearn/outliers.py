@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import OutlierMixin
 
-from tightbound.core.errors import number
-from tightbound.sklearn.base import Estimator
-from tightbound.sklearn.tables import Array
+from tightbound.core.errors import InputError, number
+from tightbound.sklearn.base import Estimator, seed_of
+from tightbound.sklearn.tables import Array, Frame, rows_of
 
 if TYPE_CHECKING:
+    from tightbound.analysis.detection.scores import Score, View
     from tightbound.core.interfaces import Likelihood
     from tightbound.core.latents import Latents
     from tightbound.data.columns import Kinds
@@ -22,19 +24,27 @@ if TYPE_CHECKING:
     from tightbound.priors.base import Prior
 
 
+REFERENCE = 1000  # training rows whose bounds and latent codes are kept for scores that compare with them
+
+
 class VAEOutlierDetector(OutlierMixin, Estimator):
-    """Outlier detector: rows are unusual if the bound on their log p(x) is low.
+    """Outlier detector: rows are unusual if the bound on their log p(x) is low, or by another score.
 
     The training rows may hold outliers: these are the rows that the model explains least.
 
     Args:
         n_components: Number of dimensions of the latent code z, or "auto" (16).
         contamination: Share of the training rows that are outliers, in (0, 0.5].
+        criterion: What makes a row unusual: "nll", the negative of the bound, or another score of `model_.score`, by
+            name or as an object: "elbo", "typicality", "reconstruction", "prior", "mahalanobis", "regret(steps=50)",
+            ... An error says if the model has no such score.
+        calibration_fraction: Share of the rows of `fit` that the model is not trained on, in [0, 1); `p_values`
+            compares with them.
         network, likelihood, prior, posterior, latents, objective, kinds, max_epochs, batch_size, lr, samples,
             random_state, verbose, fit_options: See `tightbound.sklearn.base.Estimator`, as for the other attributes.
 
     Attributes:
-        offset_: The bound below which a row is an outlier, in nats: `decision_function` is `score_samples` minus it.
+        offset_: Value of `score_samples` below which a row is an outlier.
     """
 
     offset_: float
@@ -44,6 +54,8 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
         n_components: int | Literal["auto"] = "auto",
         *,
         contamination: float = 0.1,
+        criterion: str | Score = "nll",
+        calibration_fraction: float = 0.0,
         network: str | Architecture = "auto",
         likelihood: str | Likelihood | type[Likelihood] = "auto",
         prior: str | Prior | type[Prior] = "auto",
@@ -65,6 +77,8 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
             random_state=random_state, verbose=verbose, fit_options=fit_options,
         )  # fmt: skip
         self.contamination = contamination
+        self.criterion = criterion
+        self.calibration_fraction = calibration_fraction
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train a model on rows X (N, D), and set the threshold; y is ignored.
@@ -73,18 +87,74 @@ class VAEOutlierDetector(OutlierMixin, Estimator):
             InputError: If X cannot be used, or a parameter is out of range.
             CompositionError: If the components do not fit each other or the columns.
         """
+        from tightbound.core.noise import key_seed
+
         number("contamination", self.contamination, above=0, most=0.5)
-        self._train(self._validated(X, reset=True))
-        self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+        number("calibration_fraction", self.calibration_fraction, least=0, below=1)
+        x = self._validated(X, reset=True)
+        order = np.random.default_rng(key_seed("calibration", seed_of(self.random_state))).permutation(x.shape[0])
+        kept = np.sort(order[round(self.calibration_fraction * len(order)) :])
+        if len(kept) < 2:
+            raise InputError(
+                f"calibration_fraction = {self.calibration_fraction} leaves {len(kept)} of {len(order)} rows to train "
+                "on; needed: 2 or more"
+            )
+        self._train(rows_of(x, kept))
+        score, view = self._score(), self._view(x)
+        if (reason := score.reason_missing(view)) is not None:
+            raise InputError(
+                f"criterion = {self.criterion!r} does not exist for this model ({reason}); choose another one"
+            )
+        whole = view.evaluation
+        some = np.sort(np.random.default_rng(key_seed("reference", self._seed)).permutation(kept)[:REFERENCE])
+        self._reference = replace(whole, per_example={k: v[some] for k, v in whole.per_example.items()})
+        scores = -score(view, self._reference_view(view))
+        self._calibration = np.sort(np.delete(scores, kept))
+        self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return the bound on log p(x) of each row (N,), in nats: the lower, the more unusual."""
-        return self._bound(X)
+        """Return the negative of the criterion of each row (N,), by default the bound in nats: low for unusual rows."""
+        view = self._view(self._validated(X))
+        return -self._score()(view, self._reference_view(view))
 
     def decision_function(self, X: Any) -> Array:
-        """Return the bound of each row (N,) minus `offset_`: negative for outliers."""
+        """Return `score_samples` (N,) minus `offset_`: negative for outliers."""
         return self.score_samples(X) - self.offset_
+
+    def p_values(self, X: Any) -> Array:
+        """Return conformal p-values (N,): how rarely a usual row is as unusual as each row.
+
+        With n rows that were held out (`calibration_fraction`), of which k are at least as unusual, the p-value is
+        (1 + k) / (n + 1). If a row comes from the same distribution as these, its p-value is at most t with probability
+        at most t, for each t, whatever the model is. If the held-out rows hold outliers, p-values are larger.
+
+        Raises:
+            InputError: If no rows were held out.
+
+        References:
+            Testing for outliers with conformal p-values (Bates et al. 2023), https://arxiv.org/abs/2104.08279
+        """
+        scores, held_out = self.score_samples(X), self._calibration
+        if not len(held_out):
+            raise InputError("p_values needs rows that fit held out; fit again with calibration_fraction=, such as 0.2")
+        return (1 + np.searchsorted(held_out, scores, side="right")) / (len(held_out) + 1)
+
+    def _score(self) -> Score:
+        from tightbound.components import make
+
+        return make("score", self.criterion) if isinstance(self.criterion, str) else self.criterion
+
+    def _view(self, x: Array | Frame) -> View:
+        from tightbound.analysis.detection.scores import View
+
+        return View(self._precise(), self._rows(x), self.samples, self._seed)
+
+    def _reference_view(self, view: View) -> View:
+        """Return training rows as scores see them; what they hold is known without the rows."""
+        known = replace(view, batch=view.batch[:0])
+        known.evaluation = self._reference
+        return known
 
     def predict(self, X: Any) -> Array:
         """Return -1 for outliers and 1 for other rows (N,)."""

@@ -9,7 +9,7 @@ import narwhals as nw
 import numpy as np
 
 from tightbound.core.errors import InputError
-from tightbound.sklearn.tables import Array, are_number_words, written
+from tightbound.sklearn.tables import Array, are_number_words, series, type_of, written
 
 NAMES = 20  # columns of at least so many words, all different, name the rows
 DECIMALS = 8  # columns of numbers with more decimals than these are not rounded
@@ -49,10 +49,9 @@ class Column:
             InputError: If new entries of its type cannot be written, or each row has a word of its own.
         """
         if column.dtype in (nw.Unknown, nw.Array, nw.List, nw.Struct, nw.Binary):
-            kind = getattr(column.to_native(), "dtype", column.dtype)
             raise InputError(
-                f"column {column.name!r} has the type {kind}, whose entries cannot be made anew; convert it to "
-                "numbers, words or dates"
+                f"column {column.name!r} has the type {type_of(column)}, whose entries cannot be made anew; "
+                "convert it to numbers, words or dates"
             )
         known = column.filter((~lacks).tolist()).unique(maintain_order=True)
         if column.dtype == nw.String and len(known) == (~lacks).sum() >= NAMES:
@@ -61,7 +60,8 @@ class Column:
                 "and new rows need other names; leave it out"
             )
         ordered = len(known) and (column.dtype.is_numeric() or column.dtype.is_temporal())
-        low, high = (known.min(), known.max()) if ordered else (None, None)
+        ends: list[Any] = [known.min(), known.max()] if ordered else [None, None]
+        low, high = map(float, ends) if ordered and known.dtype.is_decimal() else ends
         decimals = step = None
         if ordered and column.dtype.is_numeric():
             x = known.to_numpy().astype(float)
@@ -69,9 +69,8 @@ class Column:
             decimals = next(fits, None)
             if decimals is not None and np.ptp(x) < 2**53 / 10**decimals:
                 step = int(np.gcd.reduce(np.rint((x - x.min()) * 10**decimals).astype(np.int64))) / 10**decimals
-        native = getattr(column.to_native(), "dtype", None)
         kept = known.head(1) if ordered else known  # its type is needed, and its numbers are not
-        return cls(column.name, native, kept, low, high, decimals, step, float(lacks.mean()), len(known) > 1)
+        return cls(column.name, type_of(column), kept, low, high, decimals, step, float(lacks.mean()), len(known) > 1)
 
     def check(self, value: Any) -> None:
         """Check that a value given for this column is one of its entries, or a number, date or time in their range.
@@ -113,12 +112,7 @@ class Column:
             entries = written(values, self.known)
             entries = entries if self.low is None else [min(max(value, self.low), self.high) for value in entries]
         entries = [None if gone else value for gone, value in zip(lacks.tolist(), entries, strict=True)]
-        series = nw.new_series(self.name, entries, backend=package)
-        native = series.to_native()
-        if self.kind is None or native.dtype == self.kind:
-            return series
-        cast = native.astype(self.kind) if hasattr(native, "astype") else native.cast(self.kind)
-        return nw.from_native(cast, series_only=True)
+        return series(self.name, entries, package, self.kind)
 
     def _numbers(self, x: Array) -> list[float] | list[int]:
         """Return numbers moved into the range of the column and rounded to its step and decimals."""

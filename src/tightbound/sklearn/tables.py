@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -21,14 +22,17 @@ def as_frame(X: Any) -> nw.DataFrame[Any] | None:
     """Return X as a data frame of narwhals; None: it is none.
 
     Raises:
-        InputError: If two columns have the same name.
+        InputError: If two columns have the same name, or the data frame is lazy.
     """
     try:
-        frame = nw.from_native(X, eager_only=True, pass_through=True)
+        lazy = not hasattr(X, "shape") and hasattr(X, "collect")
+        frame = nw.from_native(X, eager_only=True, pass_through=not lazy)
     except DuplicateError:
         names = [str(name) for name in X.columns]
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"X has several columns with the name {twice!r}; rename them") from None
+    except TypeError:  # raised for lazy data frames only
+        raise InputError(f"X is a {type(X).__name__}, whose rows are not known yet; pass X.collect()") from None
     return frame if isinstance(frame, nw.DataFrame) else None
 
 
@@ -57,6 +61,12 @@ def chosen(x: Array | Frame, columns: Array) -> Array | Frame:
     return x if columns.all() else frame[:, np.flatnonzero(columns).tolist()].to_native()
 
 
+def rows_of(x: Array | Frame, rows: Array) -> Array | Frame:
+    """Return rows of an array or a data frame by their positions."""
+    frame = as_frame(x)
+    return x[rows] if frame is None else frame[rows.tolist()].to_native()
+
+
 def completed(x: Array | Frame, filled: Array, lacks: Array) -> Array | Frame:
     """Return a table (N, D) with other entries where a mask (N, D) says that they are missing, as it was given."""
     frame = as_frame(x)
@@ -67,14 +77,34 @@ def completed(x: Array | Frame, filled: Array, lacks: Array) -> Array | Frame:
         if empty.any():
             fill = iter(written(values[empty], own))
             entries = [next(fill) if gone else value for gone, value in zip(empty, own.to_list(), strict=True)]
-            new.append(nw.new_series(own.name, entries, backend=frame.implementation))
+            new.append(series(own.name, entries, frame.implementation, type_of(own)))
     return frame.with_columns(*new).to_native()
+
+
+def type_of(column: nw.Series[Any]) -> Any:
+    """Return the data type of a column in its own package."""
+    native = column.to_native()
+    return native.dtype if hasattr(native, "dtype") else native.type  # pyarrow's
+
+
+def series(name: str, entries: Sequence[Any], package: Any, kind: Any) -> nw.Series[Any]:
+    """Return a column of a data frame package, of a data type of this package."""
+    found = nw.new_series(name, entries, backend=package)
+    native = found.to_native()
+    if type_of(found) == kind:
+        return found
+    cast = native.astype(kind) if hasattr(native, "astype") else native.cast(kind)
+    return nw.from_native(cast, series_only=True).alias(name)  # pyarrow knows no names
 
 
 def written(values: Array, column: nw.Series[Any]) -> list[Any]:
     """Return numbers and words in the data type of a column: days since 1970-01-01 as dates, hours as durations."""
     if column.dtype.is_temporal():
         return [_moment(value, column.dtype) for value in values.tolist()]
+    if column.dtype.is_integer():
+        return [round(value) for value in values.astype(float).tolist()]
+    if column.dtype.is_decimal():
+        return [Decimal(repr(value)) for value in values.astype(float).tolist()]
     known = {str(value): value for value in column.drop_nulls().to_list()}
     if are_number_words(values, column):
         from tightbound.data.readers.cells import like

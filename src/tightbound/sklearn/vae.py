@@ -2,22 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from tightbound.core.errors import InputError
 from tightbound.sklearn.base import Estimator
 from tightbound.sklearn.tables import Array, Frame, framed, spelled
+
+if TYPE_CHECKING:
+    from tightbound.core.interfaces import Likelihood
+    from tightbound.core.latents import Latents
+    from tightbound.data.columns import Kinds
+    from tightbound.nn.base import Architecture
+    from tightbound.objectives.base import Objective
+    from tightbound.posteriors.base import Posterior
+    from tightbound.priors.base import Prior
+
+OUTPUTS = ("mean", "sample", "mean+std")
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Variational autoencoder: latent codes of rows, a bound on their density, and new rows.
 
-    As a transformer it returns posterior means, and as a density the bound on log p(x). Parameters and attributes: see
-    `tightbound.sklearn.base.Estimator`.
+    As a transformer it returns latent codes, and as a density the bound on log p(x).
+
+    Args:
+        n_components: Number of dimensions of the latent code z, or "auto" (16).
+        output: What `transform` returns: "mean", the mean of q(z | x); "sample", one draw from it, which depends on the
+            row's values alone; "mean+std", its means and then its standard deviations, 2 * n_components columns.
+        warm_start: Whether `fit` goes on with the training of the model that there is, if there is one, instead of
+            beginning with a new one. As with `partial_fit`, rows are read as those of the first training.
+        network, likelihood, prior, posterior, latents, objective, kinds, max_epochs, batch_size, lr, samples,
+            random_state, verbose, fit_options: See `tightbound.sklearn.base.Estimator`, as for the attributes.
     """
+
+    def __init__(
+        self,
+        n_components: int | Literal["auto"] = "auto",
+        *,
+        output: Literal["mean", "sample", "mean+std"] = "mean",
+        warm_start: bool = False,
+        network: str | Architecture = "auto",
+        likelihood: str | Likelihood | type[Likelihood] = "auto",
+        prior: str | Prior | type[Prior] = "auto",
+        posterior: str | Posterior | type[Posterior] = "auto",
+        latents: str | Latents = "flat",
+        objective: str | Objective = "elbo",
+        kinds: Kinds | None = None,
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        lr: float | Literal["auto"] = "auto",
+        samples: int = 100,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        fit_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            n_components, network=network, likelihood=likelihood, prior=prior, posterior=posterior, latents=latents,
+            objective=objective, kinds=kinds, max_epochs=max_epochs, batch_size=batch_size, lr=lr, samples=samples,
+            random_state=random_state, verbose=verbose, fit_options=fit_options,
+        )  # fmt: skip
+        self.output = output
+        self.warm_start = warm_start
 
     def __sklearn_tags__(self) -> Any:
         """Return the tags of scikit-learn."""
@@ -29,24 +79,63 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """Train a model on rows X (N, D); y is ignored.
 
         If validation rows show that the prior does not match the latent codes, a Gaussian mixture is fitted to these,
-        and `sample` uses it, as with `tightbound.train`.
+        and `sample` uses it, as with `tightbound.train`. With `warm_start`, the weights are those of the last call, and
+        the state of the optimizer begins anew.
 
         Raises:
             InputError: If X cannot be used, or a parameter is out of range.
             CompositionError: If the components do not fit each other or the columns.
         """
-        self._train_sampled(self._validated(X, reset=True))
+        self._check_output()
+        if self.warm_start and hasattr(self, "model_"):
+            self._suit_samples(self._train_on(self._validated(X)))
+        else:
+            self._train_sampled(self._validated(X, reset=True))
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train for one epoch on rows X (N, D), without validation; y is ignored.
+
+        The first call makes the model as `fit` does: the kinds of the columns, and their mean and scale, are those of
+        its rows. Later calls keep these and the weights, and read rows as `transform` does. The state of the optimizer
+        begins anew with each call, so pass at least some hundreds of rows at a time. The prior is used for sampling.
+
+        Raises:
+            InputError: If X cannot be used, has other columns than before, or a parameter is out of range.
+            CompositionError: If the components do not fit each other or the columns.
+        """
+        self._check_output()
+        once: dict[str, Any] = {"epochs": 1, "validation_size": 0}
+        if hasattr(self, "model_"):
+            self._train_on(self._validated(X), **once)
+        else:
+            self._train(self._validated(X, reset=True), **once)
         return self
 
     def transform(self, X: Any) -> Array:
-        """Return the posterior mean of z for each row (N, n_components)."""
+        """Return latent codes (N, n_components), or what else `output` says."""
+        from tightbound.inference.infer import encode
+
+        self._check_output()
         rows = self._rows(self._validated(X))
-        return self.model_.encode(rows).numpy()
+        codes = encode(self.model_.model, rows, draw=self.output == "sample", seed=self._seed)
+        if codes.sample is not None:
+            return codes.sample.numpy()
+        parts = [codes.mean, codes.variance.sqrt()] if self.output == "mean+std" else [codes.mean]
+        return np.hstack([part.numpy() for part in parts])
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns that `transform` returns."""
+        names: Array = np.asarray(super().get_feature_names_out(input_features), object)
+        return np.concatenate([names, names + "_std"]) if self.output == "mean+std" else names
 
     def inverse_transform(self, X: Any) -> Array | Frame:
-        """Return E[x | z] for latent codes (N, n_components): a table, or a data frame if one was fitted."""
+        """Return E[x | z] for what `transform` returns: a table, or a data frame if one was fitted."""
         check_is_fitted(self)
+        self._check_output()
         z = np.array(check_array(X), np.float32)
+        if self.output == "mean+std":
+            z = z[:, : self._n_features_out]
         return self._table(self.model_.decode(z).numpy())
 
     def sample(self, n_samples: int = 1) -> Array | Frame:
@@ -64,6 +153,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of `score_samples`; y is ignored."""
         return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def _check_output(self) -> None:
+        if self.output not in OUTPUTS:
+            raise InputError(f"output = {self.output!r}; needed: one of {', '.join(map(repr, OUTPUTS))}")
 
     @property
     def _n_features_out(self) -> int:

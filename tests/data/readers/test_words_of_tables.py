@@ -156,7 +156,7 @@ def test_problems_of_words_are_reported_at_once() -> None:
     frame = pd.DataFrame({"a": [*"1234", "many"], "b": ["03/04/2024"] * 5, "c": range(5)})
     with pytest.raises(InputError) as caught:
         tb.data.open(frame)
-    assert "column 1 (a): 'many' in row 5 is not a number; correct it, pass ignore=, or" in str(caught.value)
+    assert "column 1 (a): 'many' in row 5 is not a number; correct it, leave it out with ignore=" in str(caught.value)
     assert "column 2 (b): '03/04/2024' could name the day or the month first" in str(caught.value)
     assert tb.data.open(frame, kinds={"a": "categories"}, ignore="b").domain.columns[0].words == (*"1234", "many")
 

@@ -174,7 +174,7 @@ def _dates(words: Sequence[str]) -> Read | None:
             found.append(days)
     if len(found) > 1:
         raise Ambiguous(
-            f"{words[0]!r} could name the day or the month first; write dates as 2019-12-31, leave it out (ignore=)"
+            f"{words[0]!r} could name the day or the month first; write dates as 2019-12-31, leave it out with ignore="
         )
     return Read(dict(zip(words, found[0], strict=True)), DAYS) if found else None
 

@@ -118,11 +118,14 @@ def _read(
         return read, ""
     like = [word for word in words if looks_like_number(word)]
     if len(like) == len(words) > MANY:
-        return None, f"{len(words):,} different words that look like numbers, such as {words[0]!r}; pass ignore="
+        return (
+            None,
+            f"{len(words):,} different words that look like numbers, such as {words[0]!r}; leave it out with ignore=",
+        )
     if 2 * sum(map(reader.takes, words)) < len(words):  # words, a few of which are digits, such as codes
         return None, ""
     found, _ = _not_numbers(reader, column, words, place)
-    return None, found and f"{found}; correct it, pass ignore="
+    return None, found and f"{found}; correct it, leave it out with ignore="
 
 
 def _not_numbers(reader: Reader, column: pa.Array, words: list[str], place: Callable[[int], str]) -> tuple[str, Any]:
