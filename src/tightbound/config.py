@@ -28,7 +28,7 @@ _Int = Annotated[int | None, "INT"]
 _Float = Annotated[float | None, "FLOAT"]
 READ_OPTIONS = (
     *("levels", "domain", "kinds", "resize", "gray", "background", "test"),
-    *("labels", "ignore", "id", "layer"),
+    *("labels", "ignore", "id", "layer", "covariates"),
     *("delimiter", "decimal", "header", "index", "encoding"),
 )  # the options of `data.open` among the settings
 _CUSTOM = "custom"  # recorded in place of an optimizer that was given as a function
@@ -87,6 +87,8 @@ class Composition:
     """Columns of a table to leave out."""
     id: Annotated[str | None, "COLUMN"] = None
     """Column of a table that names the examples; results carry it. Default: none."""
+    covariates: Annotated[tuple[str, ...], "COLUMN ..."] = ()
+    """Columns of a table, or of AnnData's obs, that the model is conditioned on, such as batch and age."""
     layer: Annotated[str | None, "NAME"] = None
     """Layer of a .h5ad file that holds the examples, such as counts, or "raw" for .raw. Default: X."""
     resize: Annotated[tuple[int, int] | None, "HEIGHT WIDTH"] = None

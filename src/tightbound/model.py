@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tightbound.components import Spec, find, make, parse, signature
+from tightbound.contexts.covariates import Covariates
 from tightbound.core import model as core
 from tightbound.core.domain import COUNTS, REAL, Domain
 from tightbound.core.errors import CompositionError
@@ -101,7 +102,7 @@ class VAE(core.VAE):
             latents: "flat": one group with this prior and posterior; hierarchies have their own priors and posteriors;
                 "quantized" takes a code prior.
             context: The variable that x is conditioned on: "labels", "attributes", "visible(columns=(0, 0.5))"; None:
-                no variable.
+                the covariates of the data, if they have any.
             start_at_data: Initialize the decoder's output bias and a learned scale to the marginals of the training
                 data (if the likelihood is given by name), the linear paths of networks with `skip=True` to factor
                 analysis, and the pseudo-inputs of a prior to examples. `fit` repeats this, and the normalization of
@@ -132,6 +133,8 @@ class VAE(core.VAE):
                 observation, normalization = _observation(observation, domain, shape, trust)
             chosen = _default_network(shape, latents) if network == "auto" else network
             built: Architecture = make("network", chosen, trust=trust) if isinstance(chosen, str) else chosen
+            if data.schema.covariates and context is None:
+                context = "covariates"
             if isinstance(context, str):
                 context = _context(context, data, trust)
             beside = 0 if context is None else context.size
@@ -251,6 +254,11 @@ def _context(text: str, data: Data, trust: bool) -> Context:
     numbers = class_numbers(labels)
     size = 0 if labels is None else labels[0].numel()
     supplied: dict[str, Any] = {"shape": tuple(data.shape), "size": size, "classes": 0, "known": ()}
+    supplied["covariates"] = data.schema.covariates
+    if data.schema.covariates and not issubclass(find("context", parse(text).name, trust=trust), Covariates):
+        raise CompositionError(
+            f"covariates= are the context of the model, and context= {text!r} was given too; leave out one of them"
+        )
     if labels is not None and numbers is not None:
         found = _labels_of(data, numbers)
         width = max(labels.shape[1] if one_hot else int(found.max()) + 1, len(data.classes))

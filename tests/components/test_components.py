@@ -104,7 +104,7 @@ def test_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SUPPLIED: dict[str, dict[str, Any]] = {
-    "context": {"classes": 3, "size": 2, "shape": (1, 8, 8)},
+    "context": {"classes": 3, "size": 2, "shape": (1, 8, 8), "covariates": [("batch", ["b1", "b2"]), ("age", [])]},
     "quantizer": {"size": 8},
     "sampler": {"latent": 3},
     "features": {"shape": (1, 8, 8), "classes": 3},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -100,6 +101,9 @@ def test_every_context_trains_and_samples_after_loading(name: str, tmp_path) -> 
     x = torch.rand(40, 6)
     y = torch.rand(40, 2) if name == "attributes" else torch.arange(40) % 3
     data = tb.data.open(x, labels=y, domain="unit")
+    if name == "covariates":
+        frame = pd.DataFrame(x.numpy()).rename(columns=str).assign(batch=y.tolist(), age=torch.rand(40).tolist())
+        data, y = tb.data.open(frame, covariates=["batch", "age"], kinds={"batch": "categories"}), torch.eye(2)
     model = tb.VAE.for_data(data, latent=2, network="mlp(hidden=(8,))", context=name, prior="mixture(components=3)")
     trained = tb.fit(model, data, epochs=1, quiet=True, run=tmp_path / "run")
     again = tb.load(tmp_path / "run")

@@ -97,8 +97,9 @@ class Sample(Options, OnRun):
     draw: Flag[bool] = False
     """Draw x from p(x|z) instead of taking its mean."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None, _Labels] = None
-    """Context of a conditional model: class labels, by name or number, used in turn, or the numbers of one set of
-    attributes. Default: each class in turn."""
+    """Context of a conditional model: class labels, by name or number, used in turn, the numbers of one set of
+    attributes, or covariates by name: batch=b1 age=30. Default: each class, or covariates of training examples, in
+    turn."""
     sampler: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Draw z from this latent sampler, fitted with `tightbound fit-sampler`, or from the "prior". Default: the sampler
     that training has fitted, if codes were far from the prior, else the prior."""

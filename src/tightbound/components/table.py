@@ -82,6 +82,7 @@ TABLE: dict[str, dict[str, str]] = {
         "labels": "tightbound.contexts.labels:Labels",
         "attributes": "tightbound.contexts.labels:Attributes",
         "visible": "tightbound.contexts.visible:Visible",
+        "covariates": "tightbound.contexts.covariates:Covariates",
     },
     "model": {
         "vae": "tightbound.model:VAE",

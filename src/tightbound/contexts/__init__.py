@@ -1,4 +1,4 @@
-"""Contexts, on which a model is conditioned: class labels, attributes, a visible part of x."""
+"""Contexts, on which a model is conditioned: class labels, attributes, covariates, a visible part of x."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,7 @@ from tightbound.components import TABLE
 from tightbound.core.exports import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers
+    from tightbound.contexts.covariates import Covariates as Covariates
     from tightbound.contexts.labels import Attributes as Attributes
     from tightbound.contexts.labels import Labels as Labels
     from tightbound.contexts.visible import Visible as Visible

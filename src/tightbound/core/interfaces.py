@@ -16,6 +16,7 @@ from tightbound.core.domain import CONTAINED, Domain
 from tightbound.core.errors import InputError
 from tightbound.core.noise import Noise
 from tightbound.core.numerics import precise
+from tightbound.core.schema import Schema
 from tightbound.core.terms import Batch
 
 
@@ -94,6 +95,16 @@ class Context(Component, nn.Module, ABC):
         Raises:
             InputError: The values are of the wrong kind.
         """
+
+    def start_at(self, raw: Batch) -> None:
+        """Initialize from raw training examples, for a context that fits something to them."""
+
+    def numbers(self, values: Any, schema: Schema) -> Any:
+        """Return values that a user passes as numbers for `encode`, names of classes as their numbers."""
+        words = [values] if isinstance(values, str) else values
+        if not self.classes and isinstance(words, Sequence) and any(isinstance(value, str) for value in words):
+            raise InputError(f"context= {values!r} holds words, and the model is not conditioned on classes")
+        return schema.class_numbers(values)
 
     def examples(self, n: int) -> Tensor:
         """Return up to n values for `encode`, with which a report can show the model.

@@ -21,6 +21,7 @@ class Schema:
         ignored: Names of the columns that were left out.
         decimal: Decimal mark of the words with a comma that were read as numbers; None: there were none.
         layer: Layer of AnnData that holds the examples; None: X.
+        covariates: Name of each covariate, and its words in order; () for a number.
     """
 
     columns: tuple[str, ...] = ()
@@ -30,16 +31,17 @@ class Schema:
     ignored: tuple[str, ...] = ()
     decimal: str | None = None
     layer: str | None = None
+    covariates: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Schema:
         """Return the schema that `recorded` wrote."""
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items()}
+        given: dict[str, Any] = {name: _tuples(value) for name, value in recorded.items()}
         return cls(**given)
 
     def recorded(self) -> dict[str, Any]:
         """Return the names that are known, as JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items() if v}
+        return {name: _lists(value) for name, value in asdict(self).items() if value}
 
     def completed(self, other: Schema) -> Schema:
         """Return this schema with the other's names where this one knows none."""
@@ -83,6 +85,14 @@ class Schema:
 
 
 UNNAMED = Schema()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _lists(value: Any) -> Any:
+    return [*map(_lists, value)] if isinstance(value, tuple) else value
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -109,6 +109,7 @@ class Arrays:
     classes: Sequence[str] = ()  # the words that numbers in `y` stand for
     domain: Domain | None = None  # of all values, as the source says; None: to be inferred
     origin: Tensor | None = None  # position of each example in the data that these are a part of; None: they are all
+    covariates: Tensor | None = None  # (N, C) numbers and positions of words
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -150,11 +151,12 @@ def from_arrays(raw: Arrays, name: str, options: Options) -> Data:
         else:
             x = np.ascontiguousarray(code.convert(x))
     labels, classes, legend = coded(raw.y, len(x), options, raw.classes)
-    whole, notes = ArraySplit(x, labels, raw.names, cast, raw.origin), (*raw.notes, *notes, *legend)
+    whole, notes = ArraySplit(x, labels, raw.names, cast, raw.origin, raw.covariates), (*raw.notes, *notes, *legend)
     whole.identify(raw.names, raw.schema.id, raw.row_numbers)
     if unknown is not None and unknown.any():
         whole.unknown = unknown
     schema = replace(raw.schema, classes=classes)
+    beside += "" if raw.covariates is None else fingerprint(raw.covariates.numpy(), None, repr(schema.covariates))
     digest = fingerprint(x.astype(np.float32) if raw.header else x, labels, beside)
     share = options.share(len(x))
     data = divided(whole, raw.train, name, domain, notes, digest, share, schema, validation=raw.validation)

@@ -196,7 +196,9 @@ def known_by(model: VAE, data: Data) -> Data:
         if (split := getattr(data, name)) is not None
     }
     schema = model.schema.with_classes(own.classes) if own.classes else own
-    schema = replace(own, columns=own.columns and (model.schema.columns or own.columns), classes=schema.classes)
+    beside = own.covariates and (model.schema.covariates or own.covariates)
+    columns = own.columns and (model.schema.columns or own.columns)
+    schema = replace(own, columns=columns, classes=schema.classes, covariates=beside)
     return replace(data, **views, schema=schema, domain=_ordered(data, model.schema, data.name))
 
 
@@ -330,8 +332,8 @@ def pair(given: tuple[Any, ...]) -> tuple[Any, Any, Any]:
 def _as_split(source: Split | Batch) -> Split:
     if isinstance(source, Split):
         return source
-    origin = None if source.origin is None else source.origin.cpu()
-    return ArraySplit(as_array(source.x), source.label, origin=origin)
+    origin, covariates = (None if each is None else each.cpu() for each in (source.origin, source.context))
+    return ArraySplit(as_array(source.x), source.label, origin=origin, covariates=covariates)
 
 
 def _of_split(split: Split, options: Options) -> Data:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 from tightbound.core.domain import Domain
@@ -49,6 +49,7 @@ class ReadOptions(TypedDict, total=False):
     ignore: Sequence[str]
     id: str | None
     layer: str | None
+    covariates: Sequence[str]
     limits: Limits | None
 
 
@@ -76,6 +77,8 @@ class Options:
     ignore: Sequence[str] = ()  # columns of a table to leave out
     id: str | None = None  # column of a table that names the examples
     layer: str | None = None  # of AnnData; None: X
+    covariates: Sequence[str] = ()  # columns beside the examples, which can be the context of a model
+    covariate_kinds: Mapping[str, str] = field(default_factory=dict)  # as they were declared
     schema: Schema = UNNAMED  # the names that a model knows, by which columns and labels are recognized
     like: bool = False  # read like the data of a model: what it does not know is missing or ignored, with a warning
     closed: bool = False  # whether the model is conditional on the class, so that it needs to know each
@@ -146,8 +149,10 @@ class Options:
             )
         if column and self.decimal is not None:
             raise InputError(f"decimal= says how words in a table are read, and {title} has none; leave it out")
-        if column and (self.id is not None or self.ignore):
-            raise InputError(f"id= and ignore= name columns of a table, and {title} has none; leave them out")
+        if column and (self.id is not None or self.ignore or self.covariates):
+            raise InputError(
+                f"id=, ignore= and covariates= name columns of a table, and {title} has none; leave them out"
+            )
         if labels and self.labels is not None:
             raise InputError(f"labels were given for {labels}")
         return self

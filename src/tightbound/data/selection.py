@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tightbound.core.errors import InputError, suggestion
 from tightbound.core.schema import listed
+from tightbound.data import covariates
 from tightbound.data.options import Options
 
 
@@ -18,6 +19,7 @@ class Selection:
     columns: tuple[str, ...]  # of x, in order
     label: str | None = None
     id: str | None = None  # names the examples
+    covariates: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()  # columns of x that the table lacks: all their entries are missing
     notes: tuple[str, ...] = ()
 
@@ -45,10 +47,11 @@ def select(names: Sequence[str], options: Options, title: str, *, titled: bool =
         label = known.label
     if own is None and known.id in names:
         own = known.id
-    aside = {label, own, *options.ignore, *known.ignored}
+    beside = covariates.chosen(names, options, title)
+    aside = {label, own, *beside, *options.ignore, *known.ignored}
     rest = tuple(name for name in names if name not in aside)
     if not titled or not known.columns:
-        return Selection(rest, label, own)
+        return Selection(rest, label, own, beside)
     absent = tuple(name for name in known.columns if name not in present)
     extra, notes = [name for name in rest if name not in expected], ()
     if absent and (extra or options.kinds is None or len(absent) == len(known.columns)):
@@ -59,7 +62,7 @@ def select(names: Sequence[str], options: Options, title: str, *, titled: bool =
     if extra:
         verb = "are" if len(extra) > 1 else "is"
         notes += (f"{title}: {_columns(extra)} {verb} ignored: the model was trained without",)
-    return Selection(known.columns, label, own, absent, notes)
+    return Selection(known.columns, label, own, beside, absent, notes)
 
 
 def tell(options: Options, notes: Sequence[str]) -> None:

@@ -41,6 +41,7 @@ def open(
     ignore: str | Sequence[str] = (),
     id: str | None = None,
     layer: str | None = None,
+    covariates: str | Sequence[str] = (),
     delimiter: str | None = None,
     decimal: str | None = None,
     header: bool | None = None,
@@ -70,6 +71,8 @@ def open(
             AnnData, of one in `obs`.
         ignore: Names of columns of a table, or of genes, to leave out.
         id: Name of the column of a table that names the examples; results carry it.
+        covariates: Names of columns of a table, or of AnnData's `obs`, that examples are conditioned on, such as batch
+            and age. Words and a few repeated whole numbers are categories; `kinds={"age": "real"}` overrules this.
         layer: Layer of AnnData that holds the examples, such as "counts", or "raw" for `.raw`. Default: X.
         decimal: Decimal mark of the words of a table that are numbers, "." or ",". Default: as the words tell.
         delimiter: Character between the cells of a table as text. Default: as the lines tell, like the next three.
@@ -97,13 +100,14 @@ def open(
                 "ignore": ignore,
                 "id": id,
                 "layer": layer,
+                "covariates": covariates,
             }
             images = {"resize": resize, "gray": gray, "background": background}
             return training_data((first, second), limits=limits, **own, **images, **text)
         if labels is not None:
             raise InputError("a pair (x, labels) and labels= were both given; leave out one of them")
         source, labels = first, classes
-    named = {"labels": labels, "ignore": ignore, "id": id, "layer": layer}
+    named = {"labels": labels, "ignore": ignore, "id": id, "layer": layer, "covariates": covariates}
     return open_with(source, checked(levels, domain, kinds, limits=limits, **others, **text, **named))
 
 
@@ -115,9 +119,13 @@ def checked(levels: int | None = None, domain: str | None = None, kinds: Kinds |
     if others.get("decimal") not in (None, ".", ","):
         raise InputError(f"decimal={others['decimal']!r} was given; it must be '.' or ','")
     given = {name: value for name, value in others.items() if value is not None}
-    if isinstance(given.get("ignore"), str):
-        given["ignore"] = (given["ignore"],)
-    return Options(declared, kinds, **given)
+    for name in ("ignore", "covariates"):
+        if isinstance(given.get(name), str):
+            given[name] = (given[name],)
+    beside = {name: kinds[name] for name in given.get("covariates", ()) if isinstance(kinds, Mapping) and name in kinds}
+    if beside and isinstance(kinds, Mapping):
+        kinds = {name: kind for name, kind in kinds.items() if name not in beside} or None
+    return Options(declared, kinds, covariate_kinds=beside, **given)
 
 
 def open_with(source: Any, options: Options) -> Data:

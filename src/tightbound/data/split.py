@@ -290,6 +290,7 @@ class ArraySplit(Indexed):
         names: Sequence[str] | None = None,
         cast: Cast | None = None,
         origin: Tensor | None = None,
+        covariates: Tensor | None = None,
     ) -> None:
         """A split of an array.
 
@@ -299,10 +300,11 @@ class ArraySplit(Indexed):
             names: One for each example.
             cast: Applied to each gathered batch, for arrays that are too big to be converted at once.
             origin: Position (N,) of each example in the data that the array is a part of; None: it is all of them.
+            covariates: Numbers (N, C) beside each example, which batches have as their raw context.
         """
         self.x = np.asarray(x)  # a plain view: indexing a memmap subclass costs more
         self.shape, self.labels, self.names, self._cast = tuple(x.shape[1:]), labels, names, cast
-        self._origin = origin
+        self._origin, self._covariates = origin, covariates
 
     def __len__(self) -> int:
         return len(self.x)
@@ -313,7 +315,8 @@ class ArraySplit(Indexed):
         x = np.ascontiguousarray(x if self._cast is None else self._cast(x))
         label = None if self.labels is None else self.labels[indices]
         origin = None if self._origin is None else self._origin[indices]
-        return Batch(torch.from_numpy(x), label=label, index=indices, origin=origin)
+        context = None if self._covariates is None else self._covariates[indices]
+        return Batch(torch.from_numpy(x), context=context, label=label, index=indices, origin=origin)
 
 
 def stack(items: Iterable[np.ndarray]) -> np.ndarray:

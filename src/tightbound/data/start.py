@@ -70,11 +70,13 @@ class Start:
     def _run(self, model: VAE, examples: Split, warn: bool) -> None:
         if self._normalization:
             model.observation.normalize(*moments(examples, model.shape, model.observation.source.columns, warn=warn))
-        if self._weights or model.likelihood.given:
+        if self._weights or model.likelihood.given or model.context is not None:
             # at most 10,000 examples or 256 MB
             most = max(100, min(10_000, 2**26 // math.prod(model.shape)))
             batch = gathered(examples, most).to(model.device)
             _check_enough(batch.x)
+            if model.context is not None:
+                model.context.start_at(batch)
             seen = model.observe(batch, Noise("start"))
             if seen.offset is not None:
                 model.likelihood.learn_offsets(seen.offset)

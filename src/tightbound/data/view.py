@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from tightbound.core.errors import InputError
 from tightbound.core.schema import Schema, listed
 from tightbound.core.terms import Batch
+from tightbound.data.covariates import renumbered
 from tightbound.data.labels import known_classes
 from tightbound.data.options import Options
 from tightbound.data.split import Indexed, Split
@@ -34,11 +36,13 @@ def matched(split: Split, own: Schema, options: Options, name: str) -> Split:
     order = column_order(own, known, name)
     classes = known_classes(own.classes, options) if own.classes else known.classes
     numbers = [classes.index(word) for word in own.classes]
-    if order is None and numbers == [*range(len(numbers))]:
+    beside = own.covariates and known.covariates and own.covariates != known.covariates
+    if order is None and numbers == [*range(len(numbers))] and not beside:
         return split
     if not isinstance(split, Indexed):
         raise InputError(f"{name} has names that differ from those of the model; pass what {name} was opened from")
-    return View(split, order, numbers, classes)
+    change = partial(renumbered, own=own, known=known, title=name) if beside else None
+    return View(split, order, numbers, classes, change)
 
 
 def column_order(own: Schema, known: Schema, name: str) -> list[int] | None:
@@ -57,7 +61,12 @@ class View(Indexed):
     """A split with its columns in another order, and other numbers for its labels."""
 
     def __init__(
-        self, base: Indexed, order: Sequence[int] | None, numbers: Sequence[int], classes: Sequence[str]
+        self,
+        base: Indexed,
+        order: Sequence[int] | None,
+        numbers: Sequence[int],
+        classes: Sequence[str],
+        covariates: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """A view of a split.
 
@@ -66,8 +75,10 @@ class View(Indexed):
             order: Position of each column in the base; None: as they are.
             numbers: The new numbers of the labels 0, 1, ...; (): as they are.
             classes: Names of the new numbers.
+            covariates: Function from covariates (B, C) of the base to others; None: as they are.
         """
         self.base, self.shape, self.names, self.classes = base, base.shape, base.names, classes
+        self._covariates = covariates
         self._order = None if order is None else torch.tensor(order)
         self._numbers = torch.tensor(numbers, dtype=torch.int64)
         self.labels = None if base.labels is None else self._numbered(base.labels)
@@ -97,7 +108,10 @@ class View(Indexed):
 
     def _changed(self, batch: Batch) -> Batch:
         x = batch.x if self._order is None else batch.x[:, self._order]
-        return replace(batch, x=x, label=None if batch.label is None else self._numbered(batch.label))
+        context = batch.context
+        if context is not None and self._covariates is not None:
+            context = self._covariates(context)
+        return replace(batch, x=x, context=context, label=None if batch.label is None else self._numbered(batch.label))
 
     def _numbered(self, labels: Tensor) -> Tensor:
         return self._numbers[labels] if len(self._numbers) else labels

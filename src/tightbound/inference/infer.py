@@ -6,7 +6,7 @@ Several processes share the batches; all of them must call these functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -26,7 +26,8 @@ from tightbound.data.feed import Source, each, evaluating
 from tightbound.latents.codes import needs_codes
 
 R = TypeVar("R")
-Values: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Any] | str  # of contexts, such as ["cat", "dog"]
+# of contexts, such as ["cat", "dog"] or {"batch": "b1", "age": 30}
+Values: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Any] | Mapping[str, Any] | str
 
 
 class Codes(NamedTuple):
@@ -319,12 +320,9 @@ def contexts(model: VAE, n: int, values: Values | None = None, *, in_turn: bool 
 
 
 def _tensor(model: VAE, values: Any) -> Tensor:
-    """Return the values of contexts as a tensor, names of classes as their numbers."""
-    words = [values] if isinstance(values, str) else values
-    named = isinstance(words, Sequence) and any(isinstance(value, str) for value in words)
-    if named and (model.context is None or not model.context.classes):
-        raise InputError(f"context= {values!r} holds words, and the model is not conditioned on classes")
-    return torch.as_tensor(model.schema.class_numbers(values))
+    """Return the values of contexts as a tensor, names as their numbers."""
+    assert model.context is not None
+    return torch.as_tensor(model.context.numbers(values, model.schema))
 
 
 def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

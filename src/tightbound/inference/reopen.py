@@ -53,7 +53,7 @@ def run_data(model: VAE, folder: RunFolder, name: str | None = None) -> Data | N
         options.pop("layer", None)
     source = model.observation.source
     if name is not None:
-        others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id")}
+        others = {k: v for k, v in options.items() if k not in ("kinds", "labels", "ignore", "id", "covariates")}
         read = checked(**{"test": 0.1, **others})
         data = open_with(chosen, encoded_like(read, source, model.schema, closed=needs_classes(model)))
         check_fits(model, data)

@@ -37,6 +37,7 @@ class TrainOptions(FitOptions, total=False):
     ignore: tuple[str, ...]
     id: str | None
     layer: str | None
+    covariates: tuple[str, ...]
     resize: tuple[int, int] | None
     gray: bool
 

@@ -123,6 +123,27 @@ def test_a_cell_without_a_label_is_an_error_only_where_labels_were_asked_for() -
     assert tb.Trained(model).encode(lacking).shape == (40, 2)
 
 
+def test_columns_of_obs_are_covariates() -> None:
+    given = cells()
+    given.obs["batch"] = pd.Categorical([1, 2] * 20)
+    data = tb.data.open(given, labels="type", covariates=["batch", "age"])
+    assert data.schema.covariates == (("batch", ("1", "2")), ("age", ()))
+    trained = tb.fit(tb.VAE.for_data(data, latent=2, network=NET), data, steps=2, quiet=True)
+    assert trained.model.target_name.endswith("given batch, age")
+    codes = trained.encode(given)
+    given.obs = given.obs.assign(type="new", batch=given.obs["batch"].astype(int))
+    assert torch.equal(trained.encode(given), codes)
+    given.obs = given.obs.drop(columns="age")
+    with pytest.raises(InputError, match="the AnnData object lacks the covariate age"):
+        trained.encode(given)
+    with pytest.raises(InputError, match="has no column 'g0' in obs"):
+        tb.data.open(cells(), covariates="g0")
+    large = tb.data.open(cells(sparse.csr_matrix(COUNTED)), covariates="age", limits=tb.data.Limits(memory=1000))
+    context = next(large.whole.epoch(100)).context
+    assert context is not None
+    assert context.flatten().tolist() == [i / 2 for i in range(40)]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("anndata") is not None, reason="anndata is installed")
 def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.h5ad").write_bytes(b"")

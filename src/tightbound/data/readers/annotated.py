@@ -12,6 +12,7 @@ import numpy as np
 from tightbound.core.domain import REAL
 from tightbound.core.errors import InputError, first_line, needs, suggestion
 from tightbound.core.schema import Schema, listed
+from tightbound.data import covariates
 from tightbound.data.dataset import Arrays, Data, from_arrays
 from tightbound.data.form import as_array
 from tightbound.data.options import Options
@@ -42,8 +43,8 @@ def open_annotated(source: Any, title: str, name: str, options: Options) -> Data
     options.refuse(title, images=True, text=True, kinds=True)
     layer, found = _layer(source, title, options)
     matrix, genes, doubled = found.X, *_distinct([str(gene) for gene in found.var_names])
-    in_obs = replace(options.schema, label=None, id=None)
-    chosen = select(genes, replace(options, labels=None, id=None, schema=in_obs), title)
+    in_obs = replace(options.schema, label=None, id=None, covariates=())
+    chosen = select(genes, replace(options, labels=None, id=None, covariates=(), schema=in_obs), title)
     tell(options, chosen.notes)
     if chosen.columns != tuple(genes):
         place = {gene: i for i, gene in enumerate(genes)}
@@ -51,8 +52,16 @@ def open_annotated(source: Any, title: str, name: str, options: Options) -> Data
     label, y = _labels(source, title, options)
     names = source.obs[_known("id", options.id, source, title)] if options.id else source.obs_names
     notes = (f"{len(names):,} cells, {len(chosen.columns):,} genes, from {_where(layer)}", *doubled, *chosen.notes)
-    schema = Schema(chosen.columns, (), label, str(names.name or "cell"), tuple(options.ignore), layer=layer)
-    held = Arrays(np.empty(0), y, notes=notes, schema=schema, names=[*map(str, names)], title=title, domain=REAL)
+    beside = covariates.chosen([str(column) for column in source.obs.columns], options, title, " in obs")
+    given = covariates.coded({column: _values(source.obs[column]) for column in beside}, options, title)
+    schema = Schema(
+        chosen.columns, (), label, str(names.name or "cell"), tuple(options.ignore), layer=layer,
+        covariates=given.columns,
+    )  # fmt: skip
+    held = Arrays(
+        np.empty(0), y, notes=notes + given.notes, schema=schema, names=[*map(str, names)], title=title, domain=REAL,
+        covariates=given.values,
+    )  # fmt: skip
     if hasattr(matrix, "tocsr"):
         data = from_sparse(matrix, held, name, options)
     else:
@@ -126,6 +135,13 @@ def _labels(source: Any, title: str, options: Options) -> tuple[str | None, np.n
             return None, None
         raise InputError(f"{title}: {lacking:,} cells have no label in the column {column!r}; remove them, or fill it")
     return column, np.asarray(values)
+
+
+def _values(column: Any) -> np.ndarray:
+    """Return a column of `obs` (N,): words, if its type is categorical, else as it is."""
+    if hasattr(column, "cat"):
+        return np.array([None if value != value else str(value) for value in column], object)
+    return np.asarray(column)
 
 
 def _no_counts(source: Any, layer: str | None) -> str:

@@ -41,6 +41,7 @@ class Layout:
     notes: tuple[str, ...]
     id: str | None = None  # the column that names the examples
     absent: tuple[str, ...] = ()  # columns of the examples that the table lacks
+    covariates: tuple[str, ...] = ()
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -60,7 +61,8 @@ def layout(schema: pa.Schema, options: Options, title: str, *, titled: bool = Tr
     whole = [name for name, kind in kinds.items() if kind in ("array", "images")]
     picked = select(schema.names, options, title, titled=titled and not whole)
     label = picked.label
-    for name, what in ((label, "labels"), (picked.id, "names of examples")):
+    others = [(name, "a covariate") for name in picked.covariates]
+    for name, what in ((label, "labels"), (picked.id, "names of examples"), *others):
         if name is not None and kinds[name] != "columns":
             raise InputError(
                 f"{title}: column {name} ({schema.field(name).type}) cannot hold {what}: use numbers or words"
@@ -79,16 +81,17 @@ def layout(schema: pa.Schema, options: Options, title: str, *, titled: bool = Tr
         timed = [f"{name} ({unit})" for name in names if name in kinds and (unit := _unit(schema.field(name).type))]
         notes = (f"{len(names)} columns: {', '.join(names[:8])}", *named, *picked.notes)
         notes += (f"dates and times read as numbers: {', '.join(timed)[:200]}",) if timed else ()
-        return Layout("columns", names, label, notes, picked.id, picked.absent)
+        return Layout("columns", names, label, notes, picked.id, picked.absent, picked.covariates)
     usual = [name for name in _DATA if name in whole] if len(whole) > 1 else whole
     if not usual:
         raise InputError(
             f"{title} has {len(whole)} columns of arrays or images, {', '.join(whole)[:99]}; keep one, or call it 'x'"
         )
     data = usual[0]
-    rest = [name for name in kinds if name not in (data, label, picked.id)]
+    rest = [name for name in kinds if name not in (data, label, picked.id, *picked.covariates)]
     notes = (f"left out, beside the column {data}: {', '.join(rest)[:200]}",) if rest else ()
-    return Layout("images" if kinds[data] == "images" else "array", (data,), label, notes + named, picked.id)
+    kind: Kind = "images" if kinds[data] == "images" else "array"
+    return Layout(kind, (data,), label, notes + named, picked.id, covariates=picked.covariates)
 
 
 def _kind(given: pa.DataType) -> Kind | None:

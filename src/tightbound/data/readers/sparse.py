@@ -23,9 +23,11 @@ from tightbound.data.split import Indexed
 class SparseSplit(Indexed):
     """A sparse matrix in memory, of which each batch becomes dense."""
 
-    def __init__(self, matrix: Any, code: Encoding, labels: Tensor | None = None) -> None:
+    def __init__(
+        self, matrix: Any, code: Encoding, labels: Tensor | None = None, covariates: Tensor | None = None
+    ) -> None:
         """A split of a matrix (N, D) in compressed rows, its values stored as `code` says."""
-        self.matrix, self.labels, self._code = matrix, labels, code
+        self.matrix, self.labels, self._code, self._covariates = matrix, labels, code, covariates
         self.shape = (matrix.shape[1],)
 
     def __len__(self) -> int:
@@ -34,7 +36,8 @@ class SparseSplit(Indexed):
     def batch(self, indices: Tensor) -> Batch:
         """See `Indexed.batch`."""
         x = self._code.convert(self.matrix[indices.numpy()].toarray())
-        return Batch(torch.from_numpy(x), label=None if self.labels is None else self.labels[indices], index=indices)
+        label, context = (None if each is None else each[indices] for each in (self.labels, self._covariates))
+        return Batch(torch.from_numpy(x), context=context, label=label, index=indices)
 
 
 def countable(matrix: Any) -> Domain | None:
@@ -57,10 +60,11 @@ def from_sparse(matrix: Any, held: Arrays, name: str, options: Options) -> Data:
     fix = encoding.TRAINED if options.like else None
     code, values = encoding.judge(_seen(matrix, known, name), matrix.data[:, None], known, held.title or name, fix)
     labels, classes, legend = coded(held.y, matrix.shape[0], options, held.classes)
-    whole = SparseSplit(matrix, code, labels)
+    whole = SparseSplit(matrix, code, labels, held.covariates)
     whole.identify(held.names, held.schema.id, None)
     shape = f"shape: {matrix.shape}, sparse; each batch becomes dense"
-    digest = fingerprint(np.ascontiguousarray(matrix.data), labels, f"{fingerprint(matrix.indices, None)}")
+    beside = "" if held.covariates is None else fingerprint(held.covariates.numpy(), None, repr(held.schema.covariates))
+    digest = fingerprint(np.ascontiguousarray(matrix.data), labels, fingerprint(matrix.indices, None) + beside)
     values = values if options.declared == known else f"values: taken as {known}"
     notes = (*held.notes, shape, values, *legend)
     schema = replace(held.schema, classes=classes)

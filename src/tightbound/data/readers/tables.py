@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from tightbound.core.domain import Domain
 from tightbound.core.errors import InputError
 from tightbound.core.schema import Schema
-from tightbound.data import columns, encoding
+from tightbound.data import columns, covariates, encoding
 from tightbound.data.dataset import Arrays, Data, divided, from_arrays
 from tightbound.data.encoding import Encoding, Seen
 from tightbound.data.labels import coded
@@ -181,7 +181,11 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     y, classes, named = _labels(table, raw.layout.label, options)
     notes = (*table.notes, *notes, *named)
     label = raw.layout.label if y is not None else None
-    schema = Schema(raw.header, (), label, raw.layout.id, tuple(options.ignore), table.decimal)
+    beside = covariates.coded(_beside(table, raw.layout.covariates), options, table.title)
+    notes += beside.notes
+    schema = Schema(
+        raw.header, (), label, raw.layout.id, tuple(options.ignore), table.decimal, covariates=beside.columns
+    )
     if raw.layout.id is not None:
         table.names = _names(table, raw.layout.id)
     if raw.images is not None:  # the first may be broken
@@ -191,11 +195,14 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     if table.in_memory or first.nbytes * len(table) <= options.limits.memory:
         held = Arrays(
             first, y, table.train, table.validation, schema=schema, kinds=kinds or options.kinds, names=table.names,
-            row_numbers=table.row_numbers, classes=classes, absent=raw.layout.absent, unknown=table.unknown,
+            row_numbers=table.row_numbers, covariates=beside.values, classes=classes, absent=raw.layout.absent,
+            unknown=table.unknown,
         )  # fmt: skip
         problems = {i: table.problems[name] for i, name in enumerate(raw.layout.columns) if name in table.problems}
         held = replace(_all(table, raw, held), notes=notes + _skipped(table.broken), problems=problems)
         return from_arrays(replace(held, title=table.title), name, options)
+    if beside.values is not None:
+        raise InputError(f"covariates= are for tables in memory, and {table.title} is larger; raise limits=")
     coder, found = coder_of(table, raw, kinds)
     tell(options, found if coder.code is None else ())
     notes += _skipped(table.broken)
@@ -238,7 +245,7 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
     Raises:
         InputError: If there are such words in a table that is not in memory, so that they cannot be judged together.
     """
-    used = {*plan.present, plan.label, plan.id}
+    used = {*plan.present, plan.label, plan.id, *plan.covariates}
     names = tuple(name for name in table.schema.names if name in used)
     if plan.kind != "columns" or not any(words.is_text(table.schema.field(name).type) for name in names):
         return table
@@ -394,6 +401,26 @@ def _labels(
         return None, (), (f"no labels: column {name} lacks {missing:,} of them",)
     parts = [np.array(words)[y.astype(np.int64)] if words else y for y, words in found]
     return np.concatenate(parts), classes, ()
+
+
+def _beside(table: Table, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the columns of covariates (N,), words or numbers."""
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        if name in table.problems:
+            raise InputError(f"{table.title}: {table.problems[name]}")
+        parts = []
+        for rows in table.scan((name,)):
+            values, words = arrow.numbers(rows[name])
+            lacking = np.isnan(values)
+            if words:
+                texts = np.array([*words, None], object)
+                values = texts[np.where(lacking, len(words), values).astype(np.int64)]
+            elif name in table.classes:
+                values = np.array(table.classes[name], object)[values.astype(np.int64)]
+            parts.append(values)
+        found[name] = np.concatenate(parts)
+    return found
 
 
 def _names(table: Table, column: str) -> list[str]:
