@@ -25,6 +25,7 @@ from tightbound.core.terms import Batch
 from tightbound.data import Data
 from tightbound.data.feed import as_split
 from tightbound.data.given import Source, training_data
+from tightbound.inference import infer
 from tightbound.inference.fitting import default_sampler
 from tightbound.inference.infer import Values
 from tightbound.inference.methods import Inference
@@ -170,7 +171,7 @@ class Trained(Inference, Analyses):
         data: Source | None = None,
         *,
         keep: float = 0.25,
-        draw: bool = False,
+        draw: bool | None = None,
         seed: int = 0,
         context: Values | None = None,
         sampler: str | None = None,
@@ -185,7 +186,7 @@ class Trained(Inference, Analyses):
             n: Number of samples to keep.
             data: Labeled training data for the classifier, in any form; None: the data that the model was trained on.
             keep: Fraction of the samples to keep; n / keep samples are drawn.
-            draw: Draw x from p(x | z) instead of using its mean.
+            draw: As for `sample`.
             seed: Random seed.
             context: As for `sample`.
             sampler: As for `sample`.
@@ -199,8 +200,9 @@ class Trained(Inference, Analyses):
         """
         source = self._source(sampler, label, temperature, top_k)
         kept = best_samples(
-            self.model, self._training_data(data, "best_samples()"), n, keep=keep, draw=draw, seed=seed,
-            context=context, codes=source, label=label, progress=progress,
+            self.model, self._training_data(data, "best_samples()"), n, keep=keep,
+            draw=infer.drawn(self.model, draw), seed=seed, context=context, codes=source, label=label,
+            progress=progress,
         )  # fmt: skip
         return kept._replace(x=self._in_form(kept.x))
 

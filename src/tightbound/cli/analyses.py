@@ -41,7 +41,7 @@ class PerExample:
     """Option for writing the values of each example."""
 
     per_example: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the values of each example to this .npz or .csv file."""
+    """Also write the values of each example to this .npz, .csv or .parquet file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,8 @@ class OnSplits(Options, OnRun):
 class Sample(Options, OnRun):
     """Write samples: decoded draws from the prior.
 
-    Each sample is the mean of p(x|z) for a draw of z; with --draw, x is drawn as well.
+    A sample of images is the mean of p(x|z) for a draw of z; with --draw, x is drawn as well. Rows of a table are
+    drawn, unless --mean is given: the mean of rows is not a row.
     """
 
     action = "tightbound.cli.actions.generate:sample"
@@ -93,9 +94,15 @@ class Sample(Options, OnRun):
     n_samples: Annotated[int, _Count] = 64
     """Number of samples."""
     out: _Out = None
-    """File to write: .png (a grid of images), .npz, .npy, or .csv for tables. Default: samples.png or samples.csv."""
+    """File to write: .png (a grid of images), .npz, .npy, or .csv or .parquet for tables. Default: samples.png or
+    samples.csv."""
     draw: Flag[bool] = False
-    """Draw x from p(x|z) instead of taking its mean."""
+    """Draw x from p(x|z) instead of taking its mean, as for tables."""
+    mean: Flag[bool] = False
+    """Take the mean of p(x|z) instead of drawing x, as for images."""
+    given: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=VALUE ...")] = ()
+    """Draw rows of a table that have these values, such as "sex=female" "age=40": latent codes are drawn and resampled
+    with the probability of the values."""
     context: Annotated[tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None, _Labels] = None
     """Context of a conditional model: class labels, by name or number, used in turn, the numbers of one set of
     attributes, or covariates by name: batch=b1 age=30. Default: each class, or covariates of training examples, in
@@ -125,7 +132,7 @@ class Reconstruct(OnData):
     n_examples: Annotated[int, _Count] = 16
     """Number of examples in a picture; other files hold all examples."""
     out: _Out = None
-    """File to write: .png (examples above reconstructions), .npz, .npy, or .csv for tables. Default:
+    """File to write: .png (examples above reconstructions), .npz, .npy, or .csv or .parquet for tables. Default:
     reconstructions.png or reconstructions.csv."""
     draw: Flag[bool] = False
     """Draw z from q(z|x) and x from p(x|z) instead of taking means."""
@@ -136,16 +143,19 @@ class Reconstruct(OnData):
 
 @dataclass(frozen=True)
 class Impute(OnData):
-    """Fill in the missing entries of a table with their conditional means."""
+    """Fill in the missing entries of a table with their conditional means, or with several random draws."""
 
     action = "tightbound.cli.actions.generate:impute"
     distributed = True
     whole = True
 
     out: _Out = None
-    """File to write: .csv, .npz or .npy. Default: imputed.csv."""
+    """File to write: .csv, .parquet, .npz or .npy. Default: imputed.csv."""
     samples: Annotated[int, _Count] = 200
     """Draws of z per example."""
+    draws: Annotated[int | None, tyro.conf.arg(metavar="M")] = None
+    """Multiple imputation: write M completed tables below each other, with a first column "draw" from 1 to M. In each,
+    the gaps hold random draws given the observed entries, so that results differ by what is not known."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +170,13 @@ class Complete(OnData):
     n_samples: int = 7
     """Number of completions of each example."""
     out: _Out = None
-    """File to write: .png (a row per example: the example, then completions), .npz, .npy, or .csv for tables. Default:
+    """File to write: .png (a row per example: the example, then completions), .npz, .npy, or .csv or .parquet for
+    tables. Default:
     completions.png or completions.csv."""
     draw: Flag[bool] = False
-    """Draw x from p(x|z) instead of taking its mean."""
+    """Draw x from p(x|z) instead of taking its mean, as for tables."""
+    mean: Flag[bool] = False
+    """Take the mean of p(x|z) instead of drawing x, as for images."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +214,9 @@ class Embed(OnData):
     out: Path = Path("codes.npz")
     """File to write. .npz has posterior means and standard deviations (`mean`, `std`), positions (`index`) and, if they
     exist, `draw`, `label`, `classes`, `row` and `name`. .csv has a row for each example: the row of the file (from 1)
-    or the name, the latent code (z1, z2, ...) or code indices, and the label. .npy has the codes only. .h5ad has the
-    cells of the .h5ad file that the codes are of (all of them, unless --split says otherwise) with the codes in
-    obsm["X_vae"]."""
+    or the name, the latent code (z1, z2, ...) or code indices, and the label; .parquet has the same. .npy has the codes
+    only. .h5ad has the cells of the .h5ad file that the codes are of (all of them, unless --split says otherwise) with
+    the codes in obsm["X_vae"]."""
     draw: Flag[bool] = False
     """Draw a latent code from each posterior instead of taking its mean."""
     unique: Flag[bool] = False

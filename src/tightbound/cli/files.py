@@ -22,6 +22,7 @@ from tightbound.core.files import atomic, unwritable
 from tightbound.data import Split
 
 Array: TypeAlias = np.ndarray[Any, Any]
+TABLES = (".csv", ".parquet")  # endings of tables
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
@@ -40,7 +41,9 @@ def write_table(
     *,
     rows: int = 10_000,
 ) -> None:
-    """Write a table (N, D) as CSV.
+    """Write a table (N, D) as CSV or Parquet, by the ending of the file.
+
+    Numbers in float32 are written with the fewest digits that tell them apart: 39.1, not 39.0999985.
 
     Args:
         out: The file.
@@ -51,14 +54,40 @@ def write_table(
         rows: Number of rows that are held as text at a time.
     """
     legends, beside = words or [()] * x.shape[1], about or {}
+    if out.suffix == ".parquet":
+        columns = dict(beside)
+        for name, values, legend in zip(header, _shortest(x).T, legends, strict=True):
+            whole = not legend and len(values) and bool((values == values.round()).all()) and abs(values).max() < 2**53
+            columns[name] = np.array(legend)[values.astype(int)] if legend else values.astype(int) if whole else values
+        write_columns(out, columns)
+        return
     with atomic(out) as file:
         file.write(csv_text([[*beside, *header]]).encode())
         for start in range(0, len(x), rows):
-            part = x[start : start + rows].tolist()
+            part = _shortest(x[start : start + rows]).tolist()
             cells = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in part)
             known = [values[start : start + rows].tolist() for values in beside.values()]
             before = zip(*known, strict=True) if known else repeat((), len(part))
             file.write(csv_text([*own, *row] for own, row in zip(before, cells, strict=True)).encode())
+
+
+def _shortest(x: Tensor) -> Array:
+    """Return numbers in float64, with the digits that their own type tells apart."""
+    return x.numpy().astype(str).astype(np.float64)
+
+
+def write_columns(out: Path, columns: Mapping[str, Array]) -> None:
+    """Write columns (N,) by name as CSV or Parquet, by the ending of the file."""
+    if out.suffix == ".parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        with atomic(out) as file:
+            parquet.write_table(pa.table({name: pa.array(values.tolist()) for name, values in columns.items()}), file)
+        return
+    lists = [values.tolist() for values in columns.values()]
+    with atomic(out) as file:
+        file.write(csv_text([columns, *zip(*lists, strict=True)]).encode())
 
 
 def described(split: Split, label: str | None = None) -> dict[str, Array]:

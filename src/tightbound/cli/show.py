@@ -38,7 +38,7 @@ def say_json(found: Any) -> None:
 
 def endings(shape: tuple[int, ...]) -> tuple[str, ...]:
     """Return the file endings that examples of this shape can be written with, the best first."""
-    return (".png",) * is_image(shape) + (".csv",) * (len(shape) == 1) + (".npz", ".npy")
+    return (".png",) * is_image(shape) + (".csv", ".parquet") * (len(shape) == 1) + (".npz", ".npy")
 
 
 def keep(folder: RunFolder, analysis: Analysis[Any], result: Result) -> None:

@@ -95,6 +95,11 @@ class VAE(Component, Trainable):
         """The shape of one example."""
         return self.likelihood.shape
 
+    @property
+    def is_table(self) -> bool:
+        """Whether an example is a row of a table: a vector, not an image."""
+        return len(self.shape) == 1
+
     def learn_names(self, schema: Schema) -> None:
         """Take over the names of the columns and classes of the training data where the model knows none."""
         self.schema = self.schema.completed(schema)

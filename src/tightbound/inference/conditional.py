@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from tightbound.core.errors import CompositionError, InputError
+from tightbound.core.errors import CompositionError, InputError, suggestion
 from tightbound.core.latents import Draw
 from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
 from tightbound.core.noise import Noise
 from tightbound.core.noise import draw as draw_from
 from tightbound.core.terms import Batch, log_density
-from tightbound.data.feed import evaluating
+from tightbound.data.feed import evaluating, first
 from tightbound.inference.infer import check_samples
 
 LEAST = 10_000  # minimum number of latent codes to resample from
 TIMES = 20  # latent codes per row, if that makes more
+FEW = 100  # effective number of latent codes below which rows are too similar
 
 
 class Conditional(NamedTuple):
@@ -33,6 +38,58 @@ class Conditional(NamedTuple):
     x: Tensor
     effective: float
     codes: int
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell a user if few latent codes fit the given entries."""
+        if self.effective >= min(FEW, len(self.x)):
+            return None
+        return (
+            f"only about {self.effective:.0f} of {self.codes:,} latent codes fit the values in given=, so the "
+            f"{len(self.x):,} rows vary less than they should; give fewer values, or more common ones"
+        )
+
+
+def given_row(model: VAE, given: Mapping[str, Any]) -> Tensor:
+    """Return values by column as a row (D,) as the model stores it, NaN in the other columns.
+
+    Args:
+        model: A model of a table.
+        given: Values by column, as in a file or as Python objects: words, numbers, dates. Columns without names are
+            called x1, x2, ...
+
+    Raises:
+        InputError: If the model lacks a column, or the column cannot hold the value.
+    """
+    import pyarrow as pa
+
+    names = model.schema.columns or tuple(f"x{i + 1}" for i in range(math.prod(model.shape)))
+    if unknown := next((name for name in given if name not in names), None):
+        raise InputError(f"given= names column {unknown!r}, which the model lacks; {suggestion(unknown, names)}")
+    empty = {name: pa.nulls(1) for name in names}
+    domain = model.observation.source
+    row = torch.full((len(names),), math.nan)
+    for name, value in given.items():
+        own = domain.columns[names.index(name)] if domain.columns else domain
+        if not model.schema.columns:
+            row[names.index(name)] = _number(value)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about entries that are not given, or unknown
+                table = pa.table({**empty, name: pa.array([value])})
+                row[names.index(name)] = first(model, table, 1).x[0, names.index(name)]
+        if row[names.index(name)].isnan():
+            raise InputError(
+                f"given= has {value!r} for column {name!r}, which holds {own}; give a value that it can hold"
+            )
+    return row
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def sample_given(
@@ -54,12 +111,13 @@ def sample_given(
         batch_size: Latent codes per batch.
 
     Raises:
-        CompositionError: If the model is not one of a table, or is conditional.
+        CompositionError: If the model is not one of a table, or is conditional, or its likelihood couples the columns.
         InputError: If no entry is given, or the given entries are impossible.
     """
-    if not model.observation.source.columns or model.context is not None:
+    if not model.is_table or model.context is not None or not model.likelihood.elementwise:
         raise CompositionError(
-            f"rows given some entries need a model of a table without a context, and this is {model.summary}"
+            "rows given some entries need a model of a table without a context, whose columns are independent given z; "
+            f"this is {model.summary}"
         )
     if given.isnan().all():
         raise InputError("no entry is given; give the value of at least one column")
@@ -67,7 +125,7 @@ def sample_given(
     total = max(LEAST, TIMES * n)
     check_held("n", n, TIMES * model.latents.latent)
     with evaluating(model):
-        seen = model.observe(Batch(given[None].to(model.device)), Noise("given", seed))
+        seen = _observed(model, given, seed)
         z, weight = [], []
         for start in range(0, total, batch_size):
             noise, size = Noise("given", seed, start), min(batch_size, total - start)
@@ -86,6 +144,15 @@ def sample_given(
             rows.append(model.observation.possible(model.observation.restore(drawn)).cpu())
     x = torch.cat(rows)
     return Conditional(torch.where(given.isnan(), x, given.to(x)), effective, total)
+
+
+def _observed(model: VAE, given: Tensor, seed: int) -> Batch:
+    """Return the given entries as an observed batch of one row, with a mask."""
+    mask = ~given.isnan()
+    if not model.observation.source.columns:  # the model knows no missing entries: any number does
+        given = given.masked_fill(~mask, model.observation.source.nearest(torch.zeros(())).item())
+    seen = model.observe(Batch(given[None].to(model.device)), Noise("given", seed))
+    return replace(seen, mask=mask[None].to(model.device))
 
 
 def _log_given(model: VAE, seen: Batch, z: Tensor) -> Tensor:

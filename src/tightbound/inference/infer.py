@@ -272,7 +272,7 @@ def sample(
     check_samples(model, n)
     given = contexts(model, n, context)
 
-    def drawn(start: int) -> Tensor:
+    def part_of(start: int) -> Tensor:
         noise = Noise("sample", seed, start)
         part = None if given is None else given[start : start + batch_size].to(model.device)
         size = min(batch_size, n - start)
@@ -285,7 +285,15 @@ def sample(
         return model.observation.possible(model.observation.restore(x)).cpu()
 
     with evaluating(model):
-        return torch.cat(world.shared(drawn, range(0, n, batch_size)))
+        return torch.cat(world.shared(part_of, range(0, n, batch_size)))
+
+
+def drawn(model: VAE, draw: bool | None) -> bool:
+    """Return whether new examples are draws from p(x | z): as asked for, or else for rows of a table.
+
+    The mean of a row is no row: its numbers are averages, and its categories the most probable ones.
+    """
+    return model.is_table if draw is None else draw
 
 
 def check_samples(model: VAE, n: int, name: str = "n", *, of: str = "samples", least: int = 1) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ from tightbound.data.form import Form, as_tensor
 from tightbound.data.given import Source, training_data
 from tightbound.inference import imputation, infer
 from tightbound.inference.attributes import Direction, class_labels, refuse_completion, vector_of_codes
+from tightbound.inference.conditional import Conditional, given_row, sample_given
 from tightbound.inference.fitting import default_sampler, fit_sampler, load_sampler
 from tightbound.inference.infer import Values
 from tightbound.latents.codes import needs_codes
@@ -209,7 +210,7 @@ class Inference:
         self,
         n: int = 64,
         *,
-        draw: bool = False,
+        draw: bool | None = None,
         seed: int = 0,
         context: Values | None = None,
         sampler: str | None = None,
@@ -217,11 +218,12 @@ class Inference:
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> Tensor:
-        """Return E[x | z] (n, *shape) for n draws of z from the prior, or with `draw` one draw from p(x | z) each.
+        """Return new examples (n, *shape): E[x | z] for draws of z from the prior, or for a table draws from p(x | z).
 
         Args:
             n: Number of samples.
-            draw: Draw x from p(x | z) instead of using its mean.
+            draw: Draw x from p(x | z) instead of using its mean, which is smoother than data; None: draw rows of a
+                table, and take the means of images.
             seed: Random seed.
             context: Class labels, by number or name, or attributes (m, ...) for a conditional model, taken in turn;
                 None: each class.
@@ -237,7 +239,32 @@ class Inference:
             CompositionError: If temperature or top_k is given for a model without a learned code prior.
         """
         source = self._source(sampler, label, temperature, top_k)
-        return self._in_form(infer.sample(self.model, n, draw=draw, seed=seed, context=context, codes=source))
+        return self._in_form(
+            infer.sample(self.model, n, draw=infer.drawn(self.model, draw), seed=seed, context=context, codes=source)
+        )
+
+    def sample_given(
+        self, given: Mapping[str, Any], n: int = 64, *, sampler: str | None = None, seed: int = 0
+    ) -> Conditional:
+        """Draw rows of a table that have these values in some columns, by importance resampling of latent codes.
+
+        Args:
+            given: Values by column, such as {"sex": "female", "age": 40}; columns without names are x1, x2, ...
+            n: Number of rows.
+            sampler: As for `sample`.
+            seed: Random seed.
+
+        Returns:
+            `x`, the rows (n, D), and `effective`, the effective number of latent codes that they come from, of `codes`
+            that were drawn; if it is small, the rows vary less than they should (`warning` says so).
+
+        Raises:
+            InputError: If the model lacks a column, or the column cannot hold the value.
+            CompositionError: If the model is not one of a table, is conditional, or its likelihood couples columns.
+        """
+        codes = self._source(sampler, None, 1.0, None)
+        found = sample_given(self.model, n, given_row(self.model, given), codes=codes, seed=seed)
+        return found._replace(x=self._in_form(found.x))
 
     def _source(
         self, sampler: str | None, label: int | str | None, temperature: float, top_k: int | None
@@ -293,13 +320,14 @@ class Inference:
         ends = (names.class_number(label), names.class_number(against))
         return vector_of_codes(codes.mean, class_labels(codes.label, factor), *ends, names=names, direction=direction)
 
-    def complete(self, data: Source, n: int = 1, *, draw: bool = False, seed: int = 0) -> Tensor:
-        """Return n completions (N, n, *shape) of the hidden part of each example, as means, or with `draw` as draws.
+    def complete(self, data: Source, n: int = 1, *, draw: bool | None = None, seed: int = 0) -> Tensor:
+        """Return n completions (N, n, *shape) of the hidden part of each example, as means or draws as in `sample`.
 
         Raises:
             CompositionError: If the model has no context 'visible'.
         """
         model, split = self.model, self._examples(data)
+        is_drawn = infer.drawn(model, draw)
         check_held("n", whole("n", n, least=1), (split.size or 1) * math.prod(model.shape), of="completions")
 
         def rows(batch: Batch, number: int) -> Tensor:
@@ -309,7 +337,7 @@ class Inference:
             noise = Noise("complete", seed, number)
             given = seen.context.repeat_interleave(n, 0)
             likelihood = model.generate(len(given), noise, given)
-            x = likelihood.mean if not draw else draw_from(likelihood, (), noise)
+            x = likelihood.mean if not is_drawn else draw_from(likelihood, (), noise)
             reference = model.observation.reference(batch.x, seen).repeat_interleave(n, 0)
             x = torch.where(seen.mask.repeat_interleave(n, 0), model.observation.restore(x), reference.to(x))
             return x.unflatten(0, (-1, n)).cpu()

@@ -15,8 +15,6 @@ from tightbound.sklearn.base import Estimator
 from tightbound.sklearn.spelling import Column, columns_of
 from tightbound.sklearn.tables import Array, as_frame, missing, spelled
 
-FEW = 100  # effective number of latent codes below which a warning says that rows are too similar
-
 
 class VAESynthesizer(Estimator):
     """Synthesizer that draws new rows like those of a table: same names, types, categories, decimals and gaps.
@@ -101,12 +99,8 @@ class VAESynthesizer(Estimator):
             codes = None if sampler is None else sampler.sample
             found = sample_given(self.model_.model, n_samples, self._given(given), codes=codes, seed=seed)
             x, self.effective_sample_size_ = found.x, found.effective
-            if found.effective < min(FEW, n_samples):
-                warnings.warn(
-                    f"only about {found.effective:.0f} of {found.codes:,} latent codes fit the values in given=, so "
-                    f"the {n_samples:,} rows vary less than they should; give fewer values, or more common ones",
-                    stacklevel=2,
-                )
+            if found.warning:
+                warnings.warn(found.warning, stacklevel=2)
         else:
             x = self.model_.sample(n_samples, draw=True, seed=seed)
         stored = self.model_.form.give(x, self.model_.model.observation.source).numpy()

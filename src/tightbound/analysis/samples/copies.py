@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tightbound.analysis.estimate import Array, Estimate, estimate, mean_error, share
-from tightbound.analysis.samples.neighbors import as_data, inputs, nearest, observed, realized
+from tightbound.analysis.samples.neighbors import as_data, inputs, nearest_and_gap, observed, realized
 from tightbound.core.errors import CompositionError, InputError, whole
 from tightbound.core.limits import check_held
 from tightbound.core.model import VAE
@@ -87,17 +87,15 @@ def memorization(
     def blocks() -> Iterator[Tensor]:
         return (project(block) for block in inputs(model, train, seed))
 
-    distance, where = nearest(points, blocks())
-    neighbors = _rows(model, train, where)
-    seen = [observed(model, neighbors[i : i + 1000].to(model.device), seed) for i in range(0, len(where), 1000)]
-    between, _ = nearest(project(torch.cat(seen)), blocks(), own=where)
+    distance, where, between = nearest_and_gap(points, blocks)
     apart = distance.double().numpy(), between.double().numpy()
     best = distance[: len(drawn)].argsort(stable=True)[:SHOWN]
+    space = "encoder inputs" if components is None else f"{components} principal components"
     return Copies(
-        _estimates(*apart, len(drawn), components),
+        nearness(*apart, len(drawn), space),
         {"samples": apart[0][: len(drawn)], "test": apart[0][len(drawn) :]},
         drawn[best],
-        neighbors.x[best],
+        _rows(model, train, where[best]).x,
     )
 
 
@@ -168,9 +166,16 @@ def _projection(model: VAE, train: Source, components: int | None, seed: int) ->
     return lambda x: (x - center.to(x.device)) @ axes.to(x.device).T
 
 
-def _estimates(distance: Array, between: Array, n: int, components: int | None) -> dict[str, Estimate]:
+def nearness(distance: Array, between: Array, n: int, space: str) -> dict[str, Estimate]:
+    """Return how near n samples are to training examples, compared with test examples.
+
+    Args:
+        distance: Distance (n + m,) of each sample, then of each test example, to the nearest training example.
+        between: Distance (n + m,) of that training example to the nearest other one.
+        n: Number of samples.
+        space: What distances are measured between, for captions.
+    """
     drawn, held = distance[:n], distance[n:]
-    space = "encoder inputs" if components is None else f"{components} principal components"
     by = f"Euclidean distance to the nearest training example, {space}; {n:,} samples, {len(held):,} test examples"
     probability, z = mann_whitney(drawn, held)
     # variance of P(X < Y): over x, of its share of larger y; over y, of its share of smaller x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -52,6 +52,26 @@ def nearest(queries: Tensor, blocks: Iterable[Tensor], own: Tensor | None = None
     if not start:
         raise InputError("there are no examples to find neighbors among; give at least one")
     return best.cpu(), where.cpu()
+
+
+def nearest_and_gap(queries: Tensor, blocks: Callable[[], Iterable[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `nearest` does, and how far that example is from the nearest other one.
+
+    Args:
+        queries: Points (Q, D).
+        blocks: Function that returns the examples as points, (B, D) at a time; it is called three times.
+
+    Returns:
+        Distances (Q,), positions (Q,) and distances between examples (Q,).
+    """
+    distance, where = nearest(queries, blocks())
+    found, start = torch.empty_like(queries), 0
+    for block in blocks():
+        hit = (where >= start) & (where < start + len(block))
+        found[hit] = block[where[hit].to(block.device) - start].to(found)
+        start += len(block)
+    between, _ = nearest(found, blocks(), own=where)
+    return distance, where, between
 
 
 def points(model: VAE, data: Source, seed: int = 0) -> Iterator[Tensor]:

@@ -21,20 +21,22 @@ MEANING = {
 }
 
 
-def verdict(estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate]) -> Sequence[str]:
-    """Return in words where samples fall short of the floor by more than three standard errors."""
+def verdict(
+    estimates: Mapping[str, Estimate], floor: Mapping[str, Estimate], meaning: Mapping[str, tuple[str, str]]
+) -> Sequence[str]:
+    """Return in words where samples fall short of the floor by more than three standard errors; see `MEANING`."""
     if not floor:
         return ()
     found = []
-    for name, (below, above) in MEANING.items():
+    for name, (below, above) in meaning.items():
         if name not in estimates or name not in floor:
             continue
         own, other = estimates[name], floor[name]
         difference = scalar(own) - scalar(other)
         limit = 3 * math.hypot(scalar_error(own), scalar_error(other))
-        meaning = below if difference < -limit else above if difference > limit else ""
-        if meaning:
-            found.append(f"{meaning} ({name} {scalar(own):.2f}, floor {scalar(other):.2f})")
+        words = below if difference < -limit else above if difference > limit else ""
+        if words:
+            found.append(f"{words} ({name} {scalar(own):.2f}, floor {scalar(other):.2f})")
     if not found:
         return ("The samples look about as much like the test data as training examples do.",)
     return (f"Compared with training examples, samples differ from the test data: {'; '.join(found)}.",)

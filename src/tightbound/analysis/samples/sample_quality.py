@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from tightbound.analysis.samples import two_sample
 from tightbound.analysis.samples.features.base import BATCH, Features, Given, Scaled, take
 from tightbound.analysis.samples.features.fitting import fit_features, named
 from tightbound.analysis.samples.neighbors import realized
-from tightbound.analysis.samples.quality_shown import figures, floor_table, verdict
+from tightbound.analysis.samples.quality_shown import MEANING, figures, floor_table, verdict
 from tightbound.analysis.samples.two_sample import Measured
 from tightbound.analysis.samples.two_sample.resampling import BLOCKS, RESAMPLES, Array
 from tightbound.components import Spec, make
@@ -24,6 +24,7 @@ from tightbound.core.errors import InputError, whole
 from tightbound.core.latents import Draw
 from tightbound.core.model import VAE
 from tightbound.core.noise import key_seed
+from tightbound.core.terms import Batch
 from tightbound.data import Data
 from tightbound.data.feed import Source, as_split
 from tightbound.data.split import ArraySplit
@@ -70,6 +71,23 @@ class SampleQuality(Result):
     def classes(self) -> dict[str, list[float]]:
         """Shares of the predicted classes among "samples" and "data"; empty if the features know no classes."""
         return dict(self.details["classes"])
+
+    def joined(self, other: SampleQuality) -> SampleQuality:
+        """Return this result followed by the other, of the same samples by other numbers."""
+        details = {
+            name: {**value, **other.details[name]} if isinstance(value, dict) else value
+            for name, value in self.details.items()
+            if name in other.details
+        }
+        return replace(
+            self,
+            estimates={**self.estimates, **other.estimates},
+            tables=[*self.tables, *other.tables],
+            figures=[*self.figures, *other.figures],
+            sentences=[*self.sentences, *other.sentences],
+            caption=f"{self.caption} {other.caption}",
+            details={**self.details, **details},
+        )
 
 
 def compare_samples(
@@ -151,11 +169,7 @@ def sample_quality(
         InputError: If there are fewer than 40 test examples, or the model completes examples.
     """
     whole("n_samples", n_samples, least=LEAST)
-    if model.context is not None and model.context.completes:
-        raise InputError(
-            "the model completes examples, so that its samples would contain real data; use a model without the "
-            "context 'visible'"
-        )
+    refuse_completion(model)
     held = data.require_test() if test is None else as_split(model, test)
     real, other = take(held, n_samples, seed), take(data.train, n_samples, seed)
     n = min(len(real), len(other))
@@ -167,8 +181,7 @@ def sample_quality(
     fitted = fit_features(data, features, seed=seed, trust=trust, progress=progress)
     scaled = Scaled(data.shape, tuple(column.literal for column in data.domain.columns))
     scaled.fit(data.train)
-    context = None if model.context is None else real.label if real.context is None else real.context
-    x = infer.sample(model, n, draw=draw, seed=seed, context=context, codes=codes)
+    x = infer.sample(model, n, draw=draw, seed=seed, context=given_contexts(model, real), codes=codes)
     shown = [realized(model, batch, seed) if draw else batch.x for batch in (real, other)]
     source = "a fitted latent sampler" if codes is not None else "the prior"
     about = {
@@ -178,6 +191,20 @@ def sample_quality(
     }
     judge = _Judge(fitted, scaled, neighbors, seed, about, progress)
     return _judged(judge, x.masked_fill(torch.isnan(real.x), torch.nan), shown[0], shown[1], real.label)
+
+
+def refuse_completion(model: VAE) -> None:
+    """Raise InputError if the model completes examples."""
+    if model.context is not None and model.context.completes:
+        raise InputError(
+            "the model completes examples, so that its samples would contain real data; use a model without the "
+            "context 'visible'"
+        )
+
+
+def given_contexts(model: VAE, examples: Batch) -> Tensor | None:
+    """Return the contexts of examples, which their counterparts among the samples are given; None: there are none."""
+    return None if model.context is None else examples.label if examples.context is None else examples.context
 
 
 class _Judge(NamedTuple):
@@ -235,7 +262,7 @@ def _judged(
         estimates,
         tables=floor_table(estimates, floor),
         figures=figures(_points(view, data), classes),
-        sentences=verdict(estimates, floor),
+        sentences=verdict(estimates, floor, MEANING),
         caption=f"{n:,} samples ({about['samples']}) against as many examples ({about['data']}). "
         f"Features: {about['features']}.{best}",
         details={

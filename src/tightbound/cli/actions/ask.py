@@ -15,7 +15,7 @@ from tightbound.analysis import record
 from tightbound.analysis.base import Analysis, Subject
 from tightbound.analysis.result import Result
 from tightbound.cli.arguments import Report
-from tightbound.cli.files import check_ending, csv_text, write_npz
+from tightbound.cli.files import TABLES, check_ending, write_columns, write_npz
 from tightbound.cli.remedy import remedy_command
 from tightbound.cli.runs import load_run, of_the_run, open_data, say_next, split_name
 from tightbound.cli.show import draw_next, keep, say, say_json, show_result
@@ -33,7 +33,7 @@ def ask(command: Any) -> None:
     """Carry out the command of an analysis."""
     per_example = getattr(command, "per_example", None)
     if per_example is not None:
-        check_ending(per_example, (".npz", ".csv"))
+        check_ending(per_example, (".npz", *TABLES))
     analysis = asked(command)
     trained = load_run(command)
     data, split = open_data(command, trained)
@@ -87,7 +87,7 @@ def write_figures(folder: Path, result: Result) -> None:
 
 
 def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]], split: Split) -> None:
-    """Write arrays with one row for each example: as they are to .npz, columns of numbers to .csv.
+    """Write arrays with one row for each example: as they are to .npz, columns of numbers to tables.
 
     The columns that tell which examples of the split these are come first.
     """
@@ -96,8 +96,7 @@ def write_per_example(out: Path, columns: Mapping[str, np.ndarray[Any, Any]], sp
         write_npz(out, {**known, **columns})
         return
     shown = {**known, **{name: values for name, values in columns.items() if name != "index"}}
-    flat = {name: values.tolist() for name, values in shown.items() if values.ndim == 1}
-    write_atomic(out, csv_text([flat, *zip(*flat.values(), strict=True)]))
+    write_columns(out, {name: values for name, values in shown.items() if values.ndim == 1})
 
 
 def report(command: Report) -> None:

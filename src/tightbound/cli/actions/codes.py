@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tightbound.cli.arguments import Embed
-from tightbound.cli.files import Parts, check_ending, described, npy, write_annotated, write_npz, write_table
+from tightbound.cli.files import TABLES, Parts, check_ending, described, npy, write_annotated, write_npz, write_table
 from tightbound.cli.runs import load_run, open_data, say_next
 from tightbound.cli.show import say
 from tightbound.core.errors import InputError
@@ -32,7 +32,7 @@ AT_ONCE = 500  # examples whose vectors are held at once
 def embed(command: Embed) -> None:
     """Write the latent codes or code indices of examples."""
     trained = load_run(command)
-    check_ending(command.out, (".npz", ".npy", ".csv", ".h5ad"))
+    check_ending(command.out, (".npz", ".npy", *TABLES, ".h5ad"))
     if is_annotated(command.out):
         _source(command, trained)
         command = replace(command, split="all") if command.split == "auto" else command
@@ -122,9 +122,9 @@ def _source(command: Embed, trained: Trained) -> Path:
 def _write(
     command: Embed, trained: Trained, split: Split, arrays: dict[str, Any], chosen: Tensor, header: Sequence[str]
 ) -> None:
-    """Write all arrays (.npz), or only the latent codes or code indices `chosen` (N, D), in CSV with this header."""
+    """Write all arrays (.npz), or only the latent codes or code indices `chosen` (N, D), in a table."""
     if command.out.suffix != ".npz":
-        if command.out.suffix == ".csv":
+        if command.out.suffix in TABLES:
             write_table(command.out, chosen, header, about=described(split, trained.model.schema.label))
         elif is_annotated(command.out):
             rows = torch.cat([batch.origins() for batch in split.epoch(4096)])

@@ -16,9 +16,9 @@ from tightbound.analysis import pictures
 from tightbound.analysis.estimate import with_error
 from tightbound.analysis.representation.steering import classified_as
 from tightbound.cli.arguments import Complete, Impute, Interpolate, Reconstruct, Sample
-from tightbound.cli.files import described, npy, out_file, write_npz, write_table
+from tightbound.cli.files import TABLES, described, npy, out_file, write_npz, write_table
 from tightbound.cli.runs import load_run, open_data, say_next, split_name
-from tightbound.cli.show import endings, say
+from tightbound.cli.show import endings, note, say
 from tightbound.core.errors import InputError, whole
 from tightbound.core.files import write_atomic
 from tightbound.core.terms import Batch
@@ -27,10 +27,12 @@ from tightbound.data import Indexed, Split
 from tightbound.data.options import TEXT_OPTIONS, Options
 from tightbound.data.readers.filling import filled
 from tightbound.data.source import is_text_file
+from tightbound.inference import infer
 from tightbound.inference.fitting import default_sampler
 from tightbound.latents.codes import CodeLatents, needs_codes
 from tightbound.trained import Trained
 
+DRAW = "draw"  # column that numbers the completed tables of multiple imputation
 JUDGED = 500  # samples of a class, for the share that a classifier assigns to it
 
 
@@ -39,23 +41,24 @@ def sample(command: Sample) -> None:
     trained = load_run(command)
     known = endings(trained.model.shape)
     out = out_file(command.out, "samples", known)
+    if command.given:
+        _sample_given(command, trained, out)
+        return
+    draw = _drawn(command, trained)
     options: dict[str, Any] = {"sampler": command.sampler, "label": command.label, "seed": command.seed}
     options |= {"context": command.context, "temperature": command.temperature, "top_k": command.top_k}
     kept = None
     if command.keep is None:
-        x = trained.sample(command.n_samples, draw=command.draw, **options)
+        x = trained.sample(command.n_samples, draw=draw, **options)
         dismissed()
     else:
         dismissed()
-        kept = trained.best_samples(command.n_samples, keep=command.keep, draw=command.draw, progress=True, **options)
+        kept = trained.best_samples(command.n_samples, keep=command.keep, draw=draw, progress=True, **options)
         x = kept.x
     about = {} if kept is not None else _asked(command, trained)
     _write(out, x, trained, lambda pixels: pictures.grid(pictures.square(pixels)), about)
-    say(f"{command.n_samples} samples, {'drawn from' if command.draw else 'means of'} p(x|z): {out}")
-    fitted = default_sampler(trained.folder)
-    if fitted is not None and command.sampler is None:
-        say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior does not match them; for "
-            "the prior's own samples, add --sampler prior", sys.stderr)  # fmt: skip
+    say(f"{command.n_samples} samples, {'drawn from' if draw else 'means of'} p(x|z): {out}")
+    _say_sampler(command, trained)
     latents = trained.model.latents
     if isinstance(latents, CodeLatents) and not latents.has_learned_prior and command.sampler is None:
         say("note: no code prior was trained, so all code indices are equally probable; train one with `tightbound "
@@ -65,8 +68,53 @@ def sample(command: Sample) -> None:
             f"{kept.before:.3f} before, {kept.after:.3f} after")  # fmt: skip
     if command.label is not None:
         label = trained.model.schema.class_number(command.label)
-        _say_share(command, label, trained, trained.sample(JUDGED, **options))
+        _say_share(command, label, trained, trained.sample(JUDGED, draw=draw, **options))
     say_next(command, f"reconstruct {{run}} --out reconstructions{known[0]}")
+
+
+def _drawn(command: Sample | Complete, trained: Trained) -> bool:
+    """Return whether x is drawn from p(x|z): as asked for, or else for rows of a table."""
+    if command.draw and command.mean:
+        raise InputError("--draw and --mean were both given; give only one of them")
+    return infer.drawn(trained.model, True if command.draw else False if command.mean else None)
+
+
+def _say_sampler(command: Sample, trained: Trained) -> None:
+    """Say if latent codes come from another source than the prior."""
+    fitted = default_sampler(trained.folder)
+    if fitted is not None and command.sampler is None:
+        say(f"note: z is drawn from {fitted}, fitted to the latent codes, since the prior does not match them; for "
+            "the prior's own samples, add --sampler prior", sys.stderr)  # fmt: skip
+
+
+def _sample_given(command: Sample, trained: Trained, out: Path) -> None:
+    """Write rows that have given values in some columns."""
+    ruled_out = {
+        "--mean": command.mean, "--context": command.context, "--label": command.label, "--keep": command.keep,
+        "--temperature": command.temperature != 1, "--top-k": command.top_k,
+    }  # fmt: skip
+    if flag := next((name for name, value in ruled_out.items() if value not in (None, False)), None):
+        raise InputError(f"--given draws rows with given values, which {flag} cannot change; leave out {flag}")
+    given = dict(_assigned(text, trained.model.schema.columns) for text in command.given)
+    found = trained.sample_given(given, command.n_samples, sampler=command.sampler, seed=command.seed)
+    dismissed()
+    _write(out, found.x, trained)
+    say(f"{command.n_samples} rows given {', '.join(command.given)}, drawn from p(x|z): {out}")
+    say(f"effective number of latent codes: {found.effective:,.0f} of {found.codes:,}")
+    if found.warning:
+        note(found.warning)
+    _say_sampler(command, trained)
+    say_next(command, "quality {run}")
+
+
+def _assigned(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the column and the value of "COLUMN=VALUE"; the name of a column may hold "=", and a value quotes."""
+    known = [name for name in names if text.startswith(f"{name}=")]
+    name = max(known, key=len) if known else text.partition("=")[0].strip()
+    value = text[len(name) :].lstrip().removeprefix("=").strip() if known else text.partition("=")[2].strip()
+    if not name or not value:
+        raise InputError(f"--given {text!r}; needed: COLUMN=VALUE, such as sex=female")
+    return name, value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
 
 
 def _asked(command: Sample, trained: Trained) -> dict[str, Any]:
@@ -95,7 +143,7 @@ def complete(command: Complete) -> None:
     trained = load_run(command)
     out = out_file(command.out, "completions", endings(trained.model.shape))
     batch, about = _first_examples(command, trained)
-    x = trained.complete(batch, command.n_samples, draw=command.draw, seed=command.seed)
+    x = trained.complete(batch, command.n_samples, draw=_drawn(command, trained), seed=command.seed)
     dismissed()
     if out.suffix == ".png":
         domain = trained.model.observation.source
@@ -138,22 +186,38 @@ def impute(command: Impute) -> None:
     trained = load_run(command)
     out = out_file(command.out, "imputed", tuple(ending for ending in endings(trained.model.shape) if ending != ".png"))
     source = Path(command.data or str(trained.config.get("data") or ""))
+    if command.draws is not None:
+        whole("draws", command.draws, least=1)
+        if out.suffix not in TABLES:
+            raise InputError(
+                f"--draws writes tables below each other; the ending of --out must be {' or '.join(TABLES)}"
+            )
     as_text = out.suffix == ".csv" and is_text_file(str(source)) and command.split in ("auto", "all")
     if as_text:  # read as new data, so that no row is left out
         command = replace(command, data=str(source), split="all")
     if out.exists() and source.exists() and out.samefile(source):
         raise InputError(f"--out {str(out)!r} is the file whose gaps are to be filled; give another name")
     _, split = open_data(command, trained)
-    x = trained.impute(split, samples=command.samples, seed=command.seed)
+    turns = range(command.draws or 1)
+    tables = [
+        trained.impute(split, samples=command.samples, draw=command.draws is not None, seed=command.seed + turn)
+        for turn in turns
+    ]
     dismissed()
-    numbers = x.numpy().astype(str).astype(np.float64)  # 39.1 in float32 is written as 39.1
+    numbers = [x.numpy().astype(str).astype(np.float64) for x in tables]  # 39.1 in float32 is written as 39.1
     if as_text:
-        text, gaps = filled(source, _reading(trained), _by_row(numbers, split, trained))
+        lead = None if command.draws is None else DRAW
+        text, gaps = filled(source, _reading(trained), [_by_row(x, split, trained) for x in numbers], lead)
         write_atomic(out, text)
     else:
         gaps = sum(int(batch.x.isnan().sum()) for batch in split.epoch(4096))
-        _write(out, torch.from_numpy(numbers), trained, about=_about(split, trained, out))
-    say(f"filled {gaps:,} missing entries of {x.numel():,} with conditional means: {out}")
+        about = _about(split, trained, out)
+        if command.draws is not None:
+            number = {DRAW: np.repeat(np.array(turns) + 1, len(tables[0]))}
+            about = number | {name: np.tile(values, len(tables)) for name, values in about.items()}
+        _write(out, torch.from_numpy(np.concatenate(numbers)), trained, about=about)
+    how = "conditional means" if command.draws is None else f"{command.draws} random draws each"
+    say(f"filled {gaps:,} missing entries of {tables[0].numel():,} with {how}: {out}")
     say_next(command, "evaluate {run}")
 
 
@@ -256,8 +320,8 @@ def _write_stacked(out: Path, named: Mapping[str, Tensor], trained: Trained) -> 
 
 
 def _about(split: Split, trained: Trained, out: Path) -> dict[str, Any]:
-    """Return the columns of a .csv file that tell which examples it is about."""
-    return described(split, trained.model.schema.label) if out.suffix == ".csv" else {}
+    """Return the columns of a table that tell which examples it is about."""
+    return described(split, trained.model.schema.label) if out.suffix in TABLES else {}
 
 
 def _write(
@@ -267,7 +331,7 @@ def _write(
     picture: Callable[[Any], Any] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write examples that have the form of the training data; in a .csv file, with columns `about` them."""
+    """Write examples that have the form of the training data; in a table, with columns `about` them."""
     if out.suffix == ".png" and picture is not None:
         domain = trained.model.observation.source
         write_atomic(out, pictures.png(picture(pictures.to_pixels(trained.form.take(x, domain), domain))))

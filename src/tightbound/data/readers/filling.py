@@ -4,32 +4,61 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tightbound.data.options import Options
 from tightbound.data.readers import dialect
 from tightbound.data.readers.cells import MISSING, like
-from tightbound.data.readers.text import form_of, names_of
+from tightbound.data.readers.text import Form, form_of, names_of
 
 SAMPLE = 200  # cells of a column that show how its values are written
 
 
-def filled(path: Path, options: Options, values: Mapping[int, Mapping[str, float | str]]) -> tuple[str, int]:
+Values = Mapping[int, Mapping[str, float | str]]  # what belongs in gaps: by row, counted from 1, values by column
+
+
+def filled(path: Path, options: Options, values: Sequence[Values], lead: str | None = None) -> tuple[str, int]:
     """Return the text of a table with its gaps filled, and their number. Lines without gaps stay as they are.
 
     Args:
         path: The file.
         options: How it is read.
-        values: What belongs in a gap: for each row, counted from 1 without the header, values by column.
+        values: What belongs in the gaps. Several give as many tables, one below the other, under one header.
+        lead: Name of a first column, which numbers these tables from 1; None: there is none.
     """
     text, form = form_of(path, options)
-    every, names = text.split("\n"), names_of(form)
-    spans = _records(form.lines, form.delimiter)[int(form.titled) :]
+    names, spans = names_of(form), _records(form.lines, form.delimiter)
+    header = spans[0] if form.titled else None
+    every, first = text.split("\n"), form.numbers[0] - 1 if header is None else form.numbers[header[1] - 1]
+    end = form.numbers[-1]
+    above, body, below = every[:first], every[first:end], every[end:]
     writers: dict[int, Callable[[float], str]] = {}
+    tables, count = [], 0
+    for number, own in enumerate(values, 1):
+        lines, count = _table(body, first, form, names, spans[int(form.titled) :], own, writers, options)
+        tables += [_led(line, str(number), form) if starts and lead is not None else line for line, starts in lines]
+    if lead is not None and header is not None:
+        place = form.numbers[header[0]] - 1
+        above[place] = _led(above[place], lead, form)
+    return "\n".join([*above, *tables, *below]), count
+
+
+def _table(
+    body: list[str],
+    first: int,
+    form: Form,
+    names: Sequence[str],
+    spans: Sequence[tuple[int, int, list[str]]],
+    values: Values,
+    writers: dict[int, Callable[[float], str]],
+    options: Options,
+) -> tuple[list[tuple[str, bool]], int]:
+    """Return the lines of the rows with their gaps filled, whether a row starts in each, and the number of gaps."""
+    every: list[tuple[str, bool] | None] = [(line, False) for line in body]
     count = 0
-    for row, (start, end, cells) in enumerate(spans, 1):
-        own, gaps = values.get(row, {}), 0
+    for row, (start, end, found) in enumerate(spans, 1):
+        own, gaps, cells = values.get(row, {}), 0, [*found]
         for i, name in enumerate(names):
             if name not in own or i >= len(cells) or cells[i].strip().lower() not in MISSING:
                 continue
@@ -41,13 +70,17 @@ def filled(path: Path, options: Options, values: Mapping[int, Mapping[str, float
                     writers[i] = like(shown, options.decimal)
                 value = writers[i](float(value))
             cells[i], gaps = value, gaps + 1
-        if gaps:
-            lines = [number - 1 for number in form.numbers[start:end]]
-            every[lines[0]] = _written(cells, form.delimiter)
-            for line in lines[1:]:
-                every[line] = "\0"  # a record of several lines is one line now
-            count += gaps
-    return "\n".join(line for line in every if line != "\0"), count
+        lines = [number - 1 - first for number in form.numbers[start:end]]
+        every[lines[0]] = (_written(cells, form.delimiter) if gaps else body[lines[0]], True)
+        for line in lines[1:] if gaps else ():
+            every[line] = None  # a record of several lines is one line now
+        count += gaps
+    return [line for line in every if line is not None], count
+
+
+def _led(line: str, cell: str, form: Form) -> str:
+    """Return a line with a cell before it."""
+    return f"{cell}{form.delimiter or ','}{line}"
 
 
 def _records(lines: list[str], delimiter: str) -> list[tuple[int, int, list[str]]]:

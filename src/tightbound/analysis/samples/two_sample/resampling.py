@@ -50,8 +50,12 @@ def block_of(n: int, seed: int, name: str) -> Array:
     return np.random.default_rng(key_seed("blocks", name, seed)).permutation(np.arange(n) % BLOCKS)
 
 
-def leave_out(x: Array, y: Array, seed: int, statistic: Callable[[Array, Array], float]) -> Array:
-    """Return a statistic of rows x (n, ...) and y (m, ...) without each block in turn, then of all, (BLOCKS + 1,)."""
+def leave_out(x: Array, y: Array, seed: int, statistic: Callable[[Array, Array], Any]) -> Array:
+    """Return a statistic, one number or K, of rows x (n, ...) and y (m, ...) without each block in turn, then of all.
+
+    Returns:
+        Values (BLOCKS + 1,) or (BLOCKS + 1, K).
+    """
     own, other = block_of(len(x), seed, "x"), block_of(len(y), seed, "y")
     return np.array([statistic(x[own != block], y[other != block]) for block in range(BLOCKS + 1)])
 
@@ -69,9 +73,16 @@ def jackknife(values: Array) -> Measured:
 
 
 def bootstrap(n: int, m: int, statistic: Callable[[Array, Array], float], seed: int) -> Measured:
-    """Return a statistic of how often each of n and m rows counts, with the error from rows drawn with replacement.
+    """Return a statistic of how often each of n and m rows counts; see `bootstrap_each`."""
+    return bootstrap_each(n, m, lambda a, b: np.array([statistic(a, b)]), seed)[0]
 
-    Distances are larger on resampled rows, by about their bias. The interval is therefore made of the deviations from
+
+def bootstrap_each(
+    n: int, m: int, statistic: Callable[[Array, Array], Array], seed: int, resamples: int = RESAMPLES
+) -> list[Measured]:
+    """Return K statistics (K,) of how often each of n and m rows counts, with errors from rows drawn with replacement.
+
+    Distances are larger on resampled rows, by about their bias. The intervals are therefore made of the deviations from
     their mean (pivotal).
 
     References:
@@ -79,7 +90,7 @@ def bootstrap(n: int, m: int, statistic: Callable[[Array, Array], float], seed: 
     """
     random, x, y = np.random.default_rng(key_seed("bootstrap", seed)), np.full(n, 1 / n), np.full(m, 1 / m)
     value = statistic(np.ones(n), np.ones(m))
-    again = [statistic(random.multinomial(n, x), random.multinomial(m, y)) for _ in range(RESAMPLES)]
-    deviation = np.array(again) - np.mean(again)
-    low, high = np.quantile(deviation, [0.025, 0.975])
-    return Measured(value, float(deviation.std(ddof=1)), value - float(high), value - float(low))
+    again = np.array([statistic(random.multinomial(n, x), random.multinomial(m, y)) for _ in range(resamples)])
+    deviation = again - again.mean(0)
+    error, (low, high) = deviation.std(0, ddof=1), np.quantile(deviation, [0.025, 0.975], 0)
+    return [Measured(*map(float, each)) for each in zip(value, error, value - high, value - low, strict=True)]
