@@ -1,23 +1,28 @@
 """Are synthetic rows as useful as real ones for training a classifier?
 
     OMP_NUM_THREADS=1 python benchmarks/synthesis.py --seeds 3
+    python benchmarks/peers.py && OMP_NUM_THREADS=1 python benchmarks/synthesis.py --seeds 3 --peers
 
 30% of the rows of each table are held out for testing. `VAESynthesizer`, with its defaults, is fitted to the other rows
-and draws as many new ones. One random forest learns to predict the target from the real training rows, and another from
-the synthetic rows. Prints the accuracy of both on the test rows, and the share of the most frequent class, with
-standard errors over seeds.
+and draws as many new ones; with `--peers` so does CTGAN's TVAE, with its defaults, in the peers' environment (it takes
+no gaps, and gets the rows without). A random forest learns to predict the target from the real training rows, and one
+from the rows of each synthesizer. Prints the accuracy of each on the test rows, and the share of the most frequent
+class, with standard errors over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from defaults import fetched
+from harness import Contestant, Race, peers_python
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
@@ -45,25 +50,48 @@ def accuracy(train: Any, test: Any, target: str, seed: int) -> float:
     return float(forest.score(x[len(train) :], test[target].astype(str)))
 
 
+def of_tvae(race: Race, folder: Path, train: Any, seed: int) -> Any:
+    """Return as many rows of CTGAN's TVAE as there are training rows."""
+    known = train.dropna()
+    discrete = [name for name in known.columns if not pd.api.types.is_numeric_dtype(known[name])]
+    known.to_csv(folder / "train.csv", index=False)
+    race.ask("TVAE", train=str(folder / "train.csv"), out=str(folder / "rows.csv"), discrete=discrete, n=len(train),
+             seed=seed)  # fmt: skip
+    return pd.read_csv(folder / "rows.csv")
+
+
+def compare(name: str, seeds: int, race: Race | None, folder: Path) -> str:
+    """Return the line of one table."""
+    read, target = TABLES[name]
+    table, began = read(), time.perf_counter()
+    found: dict[str, list[float]] = {}
+    train: Any
+    test: Any
+    for seed in range(seeds):
+        train, test = train_test_split(table, test_size=0.3, random_state=seed)
+        rows = {"real": train, "synthetic": VAESynthesizer(random_state=seed).fit(train).sample(len(train))}
+        rows |= {} if race is None else {"TVAE": of_tvae(race, folder, train, seed)}
+        for what, own in rows.items():
+            found.setdefault(what, []).append(accuracy(own, test, target, seed))
+        found.setdefault("most", []).append(test[target].value_counts(normalize=True).max())
+    words = [
+        f"{what} {np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
+        for what, values in found.items()
+    ]
+    return f"{name:14} {'  '.join(words)}  {(time.perf_counter() - began) / seeds:.0f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=tuple(TABLES), metavar="TABLE", help="tables")
     parser.add_argument("--seeds", type=int, default=3, help="number of random seeds")
+    parser.add_argument("--peers", action="store_true", help="also CTGAN's TVAE, in the peers' environment")
     arguments = parser.parse_args()
-    for name in arguments.only:
-        read, target = TABLES[name]
-        table, found, began = read(), [], time.perf_counter()
-        train: Any
-        test: Any
-        for seed in range(arguments.seeds):
-            train, test = train_test_split(table, test_size=0.3, random_state=seed)
-            rows = VAESynthesizer(random_state=seed).fit(train).sample(len(train))
-            most = test[target].value_counts(normalize=True).max()
-            found.append((accuracy(train, test, target, seed), accuracy(rows, test, target, seed), most))
-        mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / len(found) ** 0.5
-        named = zip(("real", "synthetic", "most"), mean, error, strict=True)
-        words = [f"{what} {value:.3f} ± {deviation:.3f}" for what, value, deviation in named]
-        print(f"{name:14} {'  '.join(words)}  {(time.perf_counter() - began) / len(found):.0f} s", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        tvae = [Contestant("TVAE", "contestants/tvae.py", python=peers_python())] if arguments.peers else []
+        with Race(tvae, threads=1) as race:
+            for name in arguments.only:
+                print(compare(name, arguments.seeds, race if tvae else None, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

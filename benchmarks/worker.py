@@ -21,7 +21,9 @@ from typing import Any
 Answer = dict[str, Any]
 Turn = Callable[[dict[str, Any]], Answer]
 
-PACKAGES = ("tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent", "lightning", "scikit-learn", "pillow")
+PACKAGES = (
+    "tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent", "ctgan", "lightning", "scikit-learn", "pillow",
+)  # fmt: skip
 
 
 def serve(prepare: Callable[[dict[str, Any]], Turn]) -> None:

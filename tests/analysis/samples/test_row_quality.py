@@ -106,7 +106,7 @@ def test_a_shifted_column_is_named_and_its_distance_is_right() -> None:
     found = compared(x)
     assert found.details["worst_column"] == "length"
     assert "length" in found.sentences[1]
-    assert "distributed differently" in found.sentences[0]
+    assert "one column is distributed differently" in found.sentences[0]
     expected = stats.ks_2samp(x[:, 2], table(1)[:, 2]).statistic
     assert found["worst_column"].value == pytest.approx(expected, abs=1e-12)
     assert found.tables[1].rows[0][0] == "length"

@@ -43,6 +43,7 @@ NUMBERS = {
 # name -> what it means that samples lie below their floor, and above it
 MEANING = {
     "column_distance": ("", "the columns are distributed differently"),
+    "worst_column": ("", "one column is distributed differently"),
     "dependence_gap": ("", "the columns depend on each other differently"),
     "classifier_auroc": ("", "a classifier can tell them apart"),
     "target_score": ("they train a worse predictor", ""),

@@ -25,7 +25,7 @@ def predictor(levels: Sequence[int], classes: bool, seed: int) -> Any:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    kind: Any = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
     return kind(categorical_features=[0 < own <= CODES for own in levels], random_state=seed % 2**32)
 
 
@@ -33,9 +33,9 @@ def classifier_auroc(x: Array, y: Array, levels: Sequence[int], seed: int = 0) -
     """Return how well a cross-validated classifier tells rows x (n, D) from rows y (m, D), as its area under the ROC
     curve: 0.5 if it cannot, 1 if it always can.
 
-    The value is the mean over rows of their share of the other table's rows, in the same fold, that get the lower score.
-    The error is that of DeLong et al., times sqrt(1 + K / (K - 1)) for K folds, since the classifiers of different folds
-    are trained on almost the same rows.
+    The value is the mean, over rows, of the share of the other table's rows in the same fold that get the lower score.
+    The error is that of DeLong et al., times sqrt(1 + K / (K - 1)) for K folds, since the classifiers of different
+    folds are trained on almost the same rows.
 
     References:
         Inference for the generalization error (Nadeau and Bengio 2003), Section 3
