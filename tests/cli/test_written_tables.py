@@ -90,8 +90,9 @@ def test_each_command_writes_the_same_table_as_csv_and_parquet(
         column = table[name]
         if pa.types.is_string(column.type):
             assert column.to_pylist() == list(cells)
-        elif not (command == "impute" and name == "on=leave"):  # the file keeps its dates
-            np.testing.assert_allclose(column.to_numpy(), np.array(cells, float), rtol=1e-7, atol=1e-9)
+        elif not (command == "impute" and name == "on=leave"):  # the file keeps its dates, and one decimal
+            room = 0.051 if command == "impute" else 1e-9
+            np.testing.assert_allclose(column.to_numpy(), np.array(cells, float), rtol=1e-7, atol=room)
 
 
 def test_rows_of_a_table_are_drawn_unless_means_are_asked_for(ask: Callable[..., Result], tmp_path: Path) -> None:
