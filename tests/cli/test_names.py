@@ -93,7 +93,7 @@ def test_one_row_is_enough(run, capsys, tmp_path):
 
 def test_classes_are_sampled_by_name(run, capsys, tmp_path):
     out = tmp_path / "s.csv"
-    assert invoke(capsys, "sample", run, "--context", "c", "b", "-n", "6", "--out", out).status == 0
+    assert invoke(capsys, "sample", run, "--context", "c", "b", "-n", "6", "--mean", "--out", out).status == 0
     rows = written(out)
     assert [row["species"] for row in rows] == ["c", "b"] * 3
     for row in rows:

@@ -49,7 +49,7 @@ def test_training_on_five_rows_succeeds_without_a_diagnosis(cli: Cli, tmp_path: 
     assert result.status == 0, result.err
     assert "note: no diagnosis of the model: a diagnosis needs at least two" in result.err
     assert (tmp_path / "few" / "report.html").is_file()
-    assert "1 test and 4 training examples are too few" in cli("quality", "few").err
+    assert "1 test and 4 training rows are too few" in cli("quality", "few").err
     assert offered(cli("interpolate", "few", "--out", "i.npz"))[0] == "report"
 
 

@@ -130,6 +130,10 @@ def row_quality(
             "data": name or f"{data.name}, test split",
         },
     )  # fmt: skip
+    if min(len(real), len(other)) < FEWEST:
+        raise InputError(
+            f"{len(real)} test and {len(other)} training rows are too few to compare samples with; needed: {FEWEST}"
+        )
     count = max(len(real), len(other) if target is not None else 0)
     context = given_contexts(model, real)
     x = infer.sample(model, count, draw=True, seed=seed, context=context, codes=codes)
@@ -145,10 +149,7 @@ def _judged(rows: Rows, samples: Tensor, useful: Tensor, other: Tensor) -> Sampl
                          f"{suggestion(rows.target, rows.names)}")  # fmt: skip
     n = min(len(samples), len(rows.real), len(other))
     if n < FEWEST:
-        raise InputError(
-            f"{len(samples)} samples, {len(rows.real)} test and {len(other)} training rows are too few to compare; "
-            f"needed: at least {FEWEST} of each"
-        )
+        raise InputError(f"{n} rows of one kind are too few to compare; needed: at least {FEWEST} of each")
     x, y, z, new = (part.double().numpy() for part in (samples[:n], rows.real[:n], other, useful))
     levels = [own.levels or 0 if own.kind == "categories" else 0 for own in rows.columns]
     own, floor = _Measures.of(rows, x, y, levels), _Measures.of(rows, z[:n], y, levels)
