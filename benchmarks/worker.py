@@ -22,7 +22,8 @@ Answer = dict[str, Any]
 Turn = Callable[[dict[str, Any]], Answer]
 
 PACKAGES = (
-    "tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent", "ctgan", "lightning", "scikit-learn", "pillow",
+    "tightbound", "torch", "numpy", "pythae", "jax", "jaxlib", "disent", "ctgan", "scvi-tools", "lightning",
+    "scikit-learn", "pillow",
 )  # fmt: skip
 
 

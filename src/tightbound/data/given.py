@@ -40,8 +40,47 @@ class Frame(Protocol):
     def __len__(self) -> int: ...
 
 
+class SparseMatrix(Protocol):
+    """A sparse matrix or array of SciPy."""
+
+    def tocsr(self) -> Any:
+        """Return it in compressed rows."""
+        ...
+
+
+class Annotated(Protocol):
+    """An AnnData object: cells by genes."""
+
+    @property
+    def X(self) -> Any:
+        """Counts or other numbers."""
+        ...
+
+    @property
+    def obs(self) -> Any:
+        """Columns that describe the cells."""
+        ...
+
+    @property
+    def var_names(self) -> Any:
+        """Names of the genes."""
+        ...
+
+
 Array: TypeAlias = np.ndarray[Any, Any] | Tensor | Sequence[Any]
-Source: TypeAlias = Array | Frame | str | os.PathLike[str] | Dataset[Any] | DataLoader[Any] | Data | Split | Batch
+Source: TypeAlias = (
+    Array
+    | Frame
+    | SparseMatrix
+    | Annotated
+    | str
+    | os.PathLike[str]
+    | Dataset[Any]
+    | DataLoader[Any]
+    | Data
+    | Split
+    | Batch
+)
 
 
 AS_GIVEN = "examples, as given"  # ends the note of validation or test data that came in memory
@@ -320,7 +359,10 @@ def pair(given: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     if len(given) != 2:
         raise InputError(f"a tuple of {len(given)} was given; give a pair: (training data, test data) or (x, labels)")
     first, second = given
-    if isinstance(second, str | os.PathLike | Split | Data | Dataset | DataLoader) or hasattr(second, "columns"):
+    forms = ("columns", "var_names", "tocsr")  # of data frames, AnnData and sparse matrices
+    if isinstance(second, str | os.PathLike | Split | Data | Dataset | DataLoader) or any(
+        hasattr(second, name) for name in forms
+    ):
         return first, second, None
     labels = as_array(second)
     whole = (len(first), len(first.columns)) if hasattr(first, "columns") else np.shape(first)

@@ -90,6 +90,14 @@ def test_a_model_finds_its_layer_and_its_genes_by_name() -> None:
         trained.encode(cells(np.log1p(COUNTED)))
 
 
+def test_pairs_of_cells_are_training_and_test_data() -> None:
+    for form in (cells, lambda x: sparse.csr_matrix(x)):
+        data = tb.data.open((form(COUNTED[:30]), form(COUNTED[30:])))
+        assert data.domain == COUNTS
+        assert data.train.size == 30
+        assert np.array_equal(next(data.require_test().epoch(100)).x.numpy(), COUNTED[30:])
+
+
 def test_repeated_names_of_genes_get_numbers() -> None:
     data = tb.data.open(cells(COUNTED, ["a", "a", "a-1", "a", *GENES[4:]]))
     assert data.header[:4] == ("a", "a-2", "a-1", "a-3")
