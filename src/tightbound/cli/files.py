@@ -20,6 +20,7 @@ from torch import Tensor
 from tightbound.core.errors import InputError
 from tightbound.core.files import atomic, unwritable
 from tightbound.data import Split
+from tightbound.data.readers.notation import Notation
 
 Array: TypeAlias = np.ndarray[Any, Any]
 TABLES = (".csv", ".parquet")  # endings of tables
@@ -38,12 +39,15 @@ def write_table(
     header: Sequence[str],
     words: Sequence[Sequence[str]] = (),
     about: Mapping[str, Array] | None = None,
+    notation: Sequence[str] = (),
+    decimal: str | None = None,
     *,
     rows: int = 10_000,
 ) -> None:
     """Write a table (N, D) as CSV or Parquet, by the ending of the file.
 
-    Numbers in float32 are written with the fewest digits that tell them apart: 39.1, not 39.0999985.
+    Numbers are written as in the data, with their decimals, dates as dates, prices as prices; Parquet holds numbers and
+    dates. Where nothing is known, numbers in float32 have the fewest digits that tell them apart.
 
     Args:
         out: The file.
@@ -51,24 +55,38 @@ def write_table(
         header: Names of its columns.
         words: For each column, the words of its categories; (): all columns hold numbers.
         about: Columns to write before those of the table, by name.
+        notation: How the numbers of each column are written, as `Schema.notation`; (): nothing is known.
+        decimal: Decimal mark of these.
         rows: Number of rows that are held as text at a time.
     """
     legends, beside = words or [()] * x.shape[1], about or {}
+    forms = [Notation(shown, decimal) if shown else None for shown in notation or [""] * x.shape[1]]
     if out.suffix == ".parquet":
         columns = dict(beside)
-        for name, values, legend in zip(header, _shortest(x).T, legends, strict=True):
-            whole = not legend and len(values) and bool((values == values.round()).all()) and abs(values).max() < 2**53
-            columns[name] = np.array(legend)[values.astype(int)] if legend else values.astype(int) if whole else values
+        for name, values, legend, form in zip(header, _shortest(x).T, legends, forms, strict=True):
+            columns[name] = np.array(legend)[values.astype(int)] if legend else _typed(values, form)
         write_columns(out, columns)
         return
     with atomic(out) as file:
         file.write(csv_text([[*beside, *header]]).encode())
         for start in range(0, len(x), rows):
             part = _shortest(x[start : start + rows]).tolist()
-            cells = ([w[round(v)] if w else f"{v:.9g}" for v, w in zip(row, legends, strict=True)] for row in part)
+            cells = ([_cell(*each) for each in zip(row, legends, forms, strict=True)] for row in part)
             known = [values[start : start + rows].tolist() for values in beside.values()]
             before = zip(*known, strict=True) if known else repeat((), len(part))
             file.write(csv_text([*own, *row] for own, row in zip(before, cells, strict=True)).encode())
+
+
+def _cell(value: float, words: Sequence[str], form: Notation | None) -> str:
+    return words[round(value)] if words else f"{value:.9g}" if form is None or value != value else form.text(value)
+
+
+def _typed(values: Array, form: Notation | None) -> Array:
+    """Return numbers (N,) with the precision of their column: whole numbers as integers, dates as dates."""
+    found = values if form is None or np.isnan(values).any() else form.values(values)
+    if found.dtype.kind == "f" and len(found) and (found == found.round()).all() and abs(found).max() < 2**53:
+        return found.astype(int)
+    return found
 
 
 def _shortest(x: Tensor) -> Array:

@@ -340,5 +340,6 @@ def _write(
     elif out.suffix == ".npy":
         write_atomic(out, npy(x.numpy()))
     else:
-        names = trained.model.schema.columns or [f"x{i + 1}" for i in range(x.shape[1])]
-        write_table(out, x, names, trained.model.observation.words, about)
+        known = trained.model.schema
+        names = known.columns or [f"x{i + 1}" for i in range(x.shape[1])]
+        write_table(out, x, names, trained.model.observation.words, about, known.notation, known.decimal)

@@ -232,11 +232,11 @@ def _affixes(cell: str, core: str) -> tuple[str, str]:
 
 
 def _like_dates(cells: Sequence[str]) -> Callable[[float], str]:
-    for form in (date + time for date in _DATES for time in _TIMES):
+    for date, time in ((date, time) for date in _DATES for time in _TIMES):
         with contextlib.suppress(ValueError):
             for cell in cells:
-                datetime.strptime(cell, form)
-            return lambda days: (_EPOCH + timedelta(days=days)).strftime(form)
+                datetime.strptime(cell, date + time)
+            return lambda days: (_EPOCH + timedelta(days=days if time else round(days))).strftime(date + time)
     if all(len(cell) <= len("2020-01-01") for cell in cells):
         return lambda days: (_EPOCH + timedelta(days=round(days))).date().isoformat()
     separator = "T" if any("T" in cell for cell in cells) else " "

@@ -24,6 +24,7 @@ from tightbound.data.options import Limits, Options
 from tightbound.data.readers import arrow, images, words
 from tightbound.data.readers.arrow import Layout, Place
 from tightbound.data.readers.images import Header, ImageFormat
+from tightbound.data.readers.notation import example_of_type
 from tightbound.data.readers.torch_data import JUDGED, as_stored, sampled
 from tightbound.data.selection import tell
 from tightbound.data.split import Indexed
@@ -39,6 +40,7 @@ class Table(ABC):
     titled: bool = True  # whether the names of the columns were given
     notes: tuple[str, ...] = ()
     decimal: str | None = None  # decimal mark of words, where no column tells it
+    notation: Mapping[str, str] = {}  # how numbers are written, by column, see `notation.example`
     problems: Mapping[str, str] = {}  # what cannot be read, by column
     train: int | None = None  # the first so many rows are training data, as given
     validation: int = 0  # the last so many rows are validation data, as given
@@ -184,8 +186,9 @@ def open_table(table: Table, name: str, options: Options) -> Data:
     beside = covariates.coded(_beside(table, raw.layout.covariates), options, table.title)
     notes += beside.notes
     schema = Schema(
-        raw.header, (), label, raw.layout.id, tuple(options.ignore), table.decimal, covariates=beside.columns
-    )
+        raw.header, (), label, raw.layout.id, tuple(options.ignore), table.decimal, covariates=beside.columns,
+        notation=_notation(table, raw),
+    )  # fmt: skip
     if raw.layout.id is not None:
         table.names = _names(table, raw.layout.id)
     if raw.images is not None:  # the first may be broken
@@ -262,7 +265,7 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
         notes = (*table.notes, *read.notes)
         return Held(
             read.table, table.title, **about, place=table.place, where=table.where, notes=notes, problems=read.problems,
-            decimal=read.decimal, unknown=read.unknown,
+            decimal=read.decimal, unknown=read.unknown, notation=read.notation,
         )  # fmt: skip
     judged = (
         name for name in names if words.is_text(rows.schema.field(name).type) and rows[name].null_count < len(rows)
@@ -272,6 +275,13 @@ def _with_numbers(table: Table, plan: Layout, options: Options) -> Table:
         problem = next(iter(read.problems.values()), f"column {odd} holds numbers or dates that are written as words")
         raise InputError(f"{table.title}: {problem}; convert it to numbers first, since the rows are not all in memory")
     return table
+
+
+def _notation(table: Table, raw: Raw) -> tuple[str, ...]:
+    """Return how the numbers of each named column are written; (): as numbers usually are."""
+    kinds = {field.name: field.type for field in table.schema}
+    shown = [table.notation.get(name) or (example_of_type(kinds[name]) if name in kinds else "") for name in raw.header]
+    return tuple(shown) if any(shown) else ()
 
 
 _KEPT = ("classes", "titled", "train", "validation", "names", "row_numbers", "y")  # of a table that is read

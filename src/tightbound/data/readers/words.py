@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -25,8 +25,10 @@ from tightbound.data.readers.cells import (
     as_numbers,
     looks_like_number,
 )
+from tightbound.data.readers.notation import example
 
 _NOTED = 8  # columns in a note
+_SHOWN = 200  # cells of a column that show how its numbers are written
 _LOOKED = 1000  # numbers of a column that tell the decimal mark of another
 
 
@@ -39,6 +41,7 @@ class Columns:
     problems: dict[str, str]  # by column
     decimal: str | None = None  # the decimal mark of words with a comma
     unknown: np.ndarray | None = None  # (N,) words among the numbers of each row; None: nobody looked for them
+    notation: Mapping[str, str] = field(default_factory=dict)  # by column of numbers, see `notation.example`
 
 
 def read_columns(
@@ -103,7 +106,9 @@ def read_columns(
         more = f" and {len(notes) - _NOTED} more" if len(notes) > _NOTED else ""
         notes = [f"words read as numbers: {', '.join(notes[:_NOTED])}{more}"]
     mark = next(iter(reader.used)) if len(reader.used) == 1 else None
-    return Columns(table, tuple(notes), problems, mark, unknown if like else None)
+    numbers = [i for i in found if not like and not is_text(table.schema.field(i).type)]
+    shown = {names[i]: example(found[i].drop_null().slice(0, _SHOWN).to_pylist(), decimal or mark) for i in numbers}
+    return Columns(table, tuple(notes), problems, mark, unknown if like else None, shown)
 
 
 def _read(
